@@ -1,0 +1,25 @@
+"""The nouns: what every stage hands to the next. NumPy only."""
+
+from pluralign.core.errors import InputError
+from pluralign.core.interfaces import Policy, UniformPolicy
+from pluralign.core.objective import Objective
+from pluralign.core.preference import Annotation, Comparison, PreferencePair
+from pluralign.core.trajectory import Decision, Segment, Step, Trajectory, sum_by_name
+from pluralign.core.weights import SteeringWeights, simplex_grid
+
+__all__ = [
+    "Annotation",
+    "Comparison",
+    "Decision",
+    "InputError",
+    "Objective",
+    "Policy",
+    "PreferencePair",
+    "Segment",
+    "SteeringWeights",
+    "Step",
+    "Trajectory",
+    "UniformPolicy",
+    "simplex_grid",
+    "sum_by_name",
+]

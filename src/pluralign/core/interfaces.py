@@ -1,0 +1,35 @@
+"""The interfaces that stages meet at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core.trajectory import Decision
+
+
+class Policy(Protocol):
+    """Anything that chooses among listed options."""
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        ...
+
+    def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
+        """Log-probabilities of the options, one array of shape (options,) for each decision,
+        each summing to one in probability. What else is in the batch changes nothing."""
+        ...
+
+
+class UniformPolicy:
+    """Chooses every option with the same probability: the random agent."""
+
+    name = "random"
+
+    def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
+        """See `Policy.log_probs`."""
+        return [np.full(len(d.options), -np.log(len(d.options))) for d in decisions]

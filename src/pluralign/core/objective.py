@@ -1,0 +1,54 @@
+"""One value being pursued."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from pluralign.core.errors import InputError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+def _no_coefficients() -> Mapping[str, float]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One value being pursued; always maximised.
+
+    Args:
+        name: lower case letters, digits and underscores, beginning with a letter.
+        description: what more of it means, in words that a rater can judge by.
+        coefficients: for objectives that a game's counts define, the reward of a step is
+            ``sum(coefficients[m] * counts[m])`` over the metrics m; empty otherwise.
+
+    Raises:
+        InputError: the name or the description cannot be used.
+    """
+
+    name: str
+    description: str
+    coefficients: Mapping[str, float] = field(default_factory=_no_coefficients)
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise InputError(
+                f"objective name {self.name!r} must be lower case letters, digits and underscores"
+            )
+        if not self.description.strip():
+            raise InputError(f"objective '{self.name}' needs a description that a rater can judge by")
+        object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
+
+    def reward(self, counts: Mapping[str, float]) -> float:
+        """The reward of a step with these counts (absent metrics count zero)."""
+        return float(sum(c * counts.get(m, 0.0) for m, c in self.coefficients.items()))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.description, tuple(sorted(self.coefficients.items()))))
+
+    def __reduce__(self) -> tuple[type[Objective], tuple[str, str, dict[str, float]]]:
+        return (Objective, (self.name, self.description, dict(self.coefficients)))

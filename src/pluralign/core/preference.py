@@ -1,0 +1,73 @@
+"""What raters say, and the pairs made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pluralign.core.errors import InputError
+from pluralign.core.trajectory import Segment
+
+Preference = Literal["first", "second", "tie"]
+PREFERENCES: tuple[Preference, ...] = ("first", "second", "tie")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two segments that a rater is asked about; the order carries no meaning."""
+
+    first: Segment
+    second: Segment
+
+    @property
+    def id(self) -> str:
+        """The two segments' ids: what identifies the comparison across raters."""
+        return f"{self.first.id}|{self.second.id}"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A rater's output on one comparison for one objective, with its provenance.
+
+    Args:
+        comparison: the two segments.
+        objective: name of the objective asked about.
+        rater: who said so: ``oracle``, ``judge:MODEL``, ``human:FILE``.
+        preference: which is better on this objective, or a tie.
+        info: how it came about: both orders' answers, noise, seed, time.
+    """
+
+    comparison: Comparison
+    objective: str
+    rater: str
+    preference: Preference
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        if self.preference not in PREFERENCES:
+            raise InputError(
+                f"must be one of {', '.join(PREFERENCES)}, found {self.preference!r}", field="preference"
+            )
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """``chosen`` and ``rejected`` segments for one objective.
+
+    Args:
+        weight: the probability that the label is right, from 0.5 (a soft-labelled tie) to 1.
+        rater: whose annotation it was.
+        split: train, validation or test; no trajectory appears in two splits.
+    """
+
+    chosen: Segment
+    rejected: Segment
+    objective: str
+    rater: str = ""
+    weight: float = 1.0
+    split: Literal["train", "validation", "test"] = "train"
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.weight <= 1.0:
+            raise InputError(f"must be from 0.5 to 1, found {self.weight}", field="weight")

@@ -1,0 +1,149 @@
+"""Decisions, and what was done about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pluralign.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A prompt (state) with its options (actions, completions).
+
+    Everything that a policy may know is in the prompt; two decisions with the same prompt and
+    the same options are the same decision.
+    """
+
+    prompt: str
+    options: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise InputError("a decision needs at least one option", field="options")
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of the prompt and the options: 32 hexadecimal digits, equal across processes."""
+        digest = hashlib.blake2b(digest_size=16)
+        for text in (self.prompt, *self.options):
+            data = text.encode()
+            # The length goes in first, so that no two splits of one text collide.
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A decision, the option taken, and what came of it.
+
+    Args:
+        decision: what was shown.
+        action: index of the option taken.
+        rewards: by objective name; empty where none are known.
+        counts: a game's raw counts for this step by metric name (non-zero ones only): points,
+            violations.*, power.*, utility.*. Objectives and harms tables are computed from these.
+        outcome: the text that followed the action, up to the next decision.
+        info: provenance of the action: malformed replies, behaviour log-probability, ...
+    """
+
+    decision: Decision
+    action: int
+    rewards: Mapping[str, float] = field(default_factory=dict[str, float])
+    counts: Mapping[str, float] = field(default_factory=dict[str, float])
+    outcome: str = ""
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.action < len(self.decision.options):
+            raise InputError(
+                f"must be 0 to {len(self.decision.options) - 1}, found {self.action}", field="action"
+            )
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """An episode.
+
+    Args:
+        id: unique within its file.
+        source: the story or data set.
+        policy: who acted.
+        seed: the episode's seed.
+        steps: in order.
+        terminated: the story ended.
+        truncated: it was cut off; never both.
+    """
+
+    id: str
+    source: str
+    policy: str
+    seed: int
+    steps: tuple[Step, ...]
+    terminated: bool
+    truncated: bool = False
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise InputError(f"trajectory {self.id!r} has no steps", field="steps")
+        if self.terminated and self.truncated:
+            raise InputError(f"trajectory {self.id!r} is both terminated and truncated", field="truncated")
+
+    def returns(self) -> dict[str, float]:
+        """Sum of rewards by objective."""
+        return sum_by_name([step.rewards for step in self.steps])
+
+    def counts(self) -> dict[str, float]:
+        """Sum of the raw counts by metric."""
+        return sum_by_name([step.counts for step in self.steps])
+
+    def segment(self, start: int = 0, stop: int | None = None) -> Segment:
+        """The contiguous slice of steps from ``start`` up to ``stop``."""
+        stop = len(self.steps) if stop is None else min(stop, len(self.steps))
+        if not 0 <= start < stop:
+            raise InputError(
+                f"segment {start}:{stop} of trajectory {self.id!r} ({len(self.steps)} steps) is empty"
+            )
+        return Segment(self.id, start, self.steps[start:stop])
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A contiguous slice of a trajectory: ``steps`` from index ``start`` of ``trajectory_id``."""
+
+    trajectory_id: str
+    start: int
+    steps: tuple[Step, ...]
+
+    @property
+    def stop(self) -> int:
+        """One past the index of the last step."""
+        return self.start + len(self.steps)
+
+    @property
+    def id(self) -> str:
+        """``trajectory:start:stop``."""
+        return f"{self.trajectory_id}:{self.start}:{self.stop}"
+
+    def returns(self) -> dict[str, float]:
+        """Sum of rewards by objective."""
+        return sum_by_name([step.rewards for step in self.steps])
+
+    def counts(self) -> dict[str, float]:
+        """Sum of the raw counts by metric."""
+        return sum_by_name([step.counts for step in self.steps])
+
+
+def sum_by_name(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Add mappings key by key."""
+    total: dict[str, float] = {}
+    for row in rows:
+        for name, value in row.items():
+            total[name] = total.get(name, 0.0) + value
+    return total
