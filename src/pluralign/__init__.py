@@ -10,8 +10,8 @@ from pluralign.core import (
     Policy,
     PreferencePair,
     Segment,
-    Step,
     SteeringWeights,
+    Step,
     Trajectory,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,17 +25,15 @@ class SteeringWeights(Mapping[str, float]):
         InputError: a weight is negative or not finite, or they do not sum to one within 1e-6.
     """
 
-    def __init__(self, weights: Mapping[str, float] | None = None, /, **named: float) -> None:
-        given = {**(weights or {}), **named}
+    def __init__(self, weights: Mapping[str, Any] | None = None, /, **named: float) -> None:
+        given: dict[str, Any] = {**(weights or {}), **named}
         if not given:
             raise InputError("steering weights are empty: name at least one objective")
         for name, weight in given.items():
             if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
                 raise InputError(f"must be a number, found {weight!r}", field=f"weights.{name}")
             if not math.isfinite(weight) or weight < 0:
-                raise InputError(
-                    f"must be finite and not negative, found {weight}", field=f"weights.{name}"
-                )
+                raise InputError(f"must be finite and not negative, found {weight}", field=f"weights.{name}")
         total = math.fsum(given.values())
         if abs(total - 1.0) > SUM_TOLERANCE:
             raise InputError(f"steering weights must sum to 1, found {total:g} over {sorted(given)}")

@@ -1,0 +1,91 @@
+"""Rows of JSON-lines files, with errors that say file, row and field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pluralign.core.errors import InputError
+
+Row = dict[str, Any]
+
+
+class Fields:
+    """Typed access to one row of a file, with errors that say where."""
+
+    def __init__(self, row: Any, path: Path, number: int) -> None:
+        self.path, self.number = path, number
+        if not isinstance(row, dict):
+            raise InputError(f"expected a JSON object, found {type(row).__name__}", path=path, row=number)
+        self.row: Row = row  # pyright: ignore[reportUnknownMemberType]
+
+    def fail(self, field: str, message: str) -> InputError:
+        """The error to raise for a field of this row."""
+        return InputError(message, path=self.path, row=self.number, field=field)
+
+    def get(self, field: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
+        """The field's value, of one of these types (a bool is no int)."""
+        if field not in self.row:
+            if default is not ...:
+                return default
+            raise self.fail(field, "is missing")
+        value = self.row[field]
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            expected = " or ".join(k.__name__ for k in kinds)
+            raise self.fail(field, f"expected {expected}, found {value!r:.60}")
+        return value
+
+    def texts(self, field: str) -> tuple[str, ...]:
+        """A list of strings."""
+        value = self.get(field, list)
+        if not all(isinstance(v, str) for v in value):
+            raise self.fail(field, f"expected a list of texts, found {value!r:.60}")
+        return tuple(value)
+
+    def ints(self, field: str) -> list[int]:
+        """A list of whole numbers."""
+        value = self.get(field, list)
+        if not all(type(v) is int for v in value):
+            raise self.fail(field, f"expected a list of whole numbers, found {value!r:.60}")
+        return value
+
+    def numbers(self, field: str) -> dict[str, float]:
+        """An object of finite numbers, empty where absent."""
+        value = self.get(field, dict, {})
+        for name, number in value.items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
+                raise self.fail(f"{field}.{name}", f"expected a number, found {number!r}")
+        return {name: float(number) for name, number in value.items()}
+
+
+def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[Fields]:
+    """The rows of a JSON-lines file.
+
+    Args:
+        path: the file.
+        drop_cut_off_line: pass over a last line without its end, which a killed writer leaves.
+
+    Raises:
+        InputError: no such file, or a line that is not JSON.
+    """
+    path = Path(path)
+    try:
+        handle = path.open("rb")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
+    with handle:
+        for number, line in enumerate(handle, start=1):
+            whole = line.endswith(b"\n")
+            if not whole and drop_cut_off_line:
+                return
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                reason = "the line is cut off" if not whole else f"not JSON ({error})"
+                raise InputError(reason, path=path, row=number) from error
+            yield Fields(row, path, number)

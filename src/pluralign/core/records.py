@@ -1,0 +1,301 @@
+"""The files that stages hand to each other: versioned JSON lines.
+
+The first line of a file is its header, ``{"pluralign": KIND, "version": 1, ...}``. Each decision
+is written once, on a line of its own with its digest, before the first record that refers to it by
+number; so a file holds all that it needs, and is small. A changed decision no longer has its
+digest, and is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, TypeVar
+
+from pluralign.core.errors import InputError
+from pluralign.core.files import replace_when_whole
+from pluralign.core.jsonl import Fields, Row, read_rows
+from pluralign.core.preference import Annotation, Comparison, PreferencePair
+from pluralign.core.trajectory import Decision, Segment, Step, Trajectory
+
+VERSION = 1
+R = TypeVar("R", Trajectory, Annotation, PreferencePair)
+
+
+class RecordWriter:
+    """Appends records to a file, each decision once; every record is on the disk when `write` returns.
+
+    Opening a file that exists continues it: its decisions are known again, and a line that was cut
+    off by a kill is removed.
+
+    Raises:
+        InputError: the file holds something else, or cannot be written.
+    """
+
+    def __init__(self, path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self._numbers: dict[str, int] = {}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and self.path.stat().st_size:
+                _cut_to_last_line(self.path)
+            fresh = not self.path.exists() or not self.path.stat().st_size
+            if not fresh:
+                for fields in _rows_of(self.path, kind):
+                    if "decision" in fields.row:
+                        self._numbers[fields.get("digest", str)] = fields.get("decision", int)
+            self._handle: IO[str] = self.path.open("a", encoding="utf-8")
+            if fresh:
+                self._lines([{"pluralign": kind, "version": VERSION, **(header or {})}])
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", path=path) from error
+
+    def write(self, record: Trajectory | Annotation | PreferencePair) -> None:
+        """Append one record."""
+        rows: list[Row] = []
+        body = _encode(record, lambda decision: self._number(decision, rows))
+        try:
+            self._lines([*rows, body])
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", path=self.path) from error
+
+    def _number(self, decision: Decision, rows: list[Row]) -> int:
+        known = self._numbers.get(decision.key)
+        if known is not None:
+            return known
+        number = len(self._numbers)
+        self._numbers[decision.key] = number
+        rows.append(
+            {
+                "decision": number,
+                "digest": decision.key,
+                "prompt": decision.prompt,
+                "options": decision.options,
+            }
+        )
+        return number
+
+    def _lines(self, rows: Iterable[Row]) -> None:
+        self._handle.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        self._handle.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_records(
+    path: str | Path,
+    kind: str,
+    records: Iterable[Trajectory | Annotation | PreferencePair],
+    header: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a whole file: under a temporary name, renamed when it is complete."""
+    with replace_when_whole(path) as temporary, RecordWriter(temporary, kind, header) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def read_header(path: str | Path, kind: str) -> Row:
+    """The header of a file of this kind (``trajectories``, ``annotations`` or ``pairs``)."""
+    for fields in read_rows(path):
+        return _check_header(fields, kind)
+    raise InputError(f"is empty; expected the header of a {kind} file", path=path)
+
+
+def read_trajectories(path: str | Path, *, drop_cut_off_line: bool = False) -> list[Trajectory]:
+    """Read ``trajectories.jsonl``.
+
+    Raises:
+        InputError: with file, row and field.
+    """
+    return _read(path, "trajectories", _trajectory, drop_cut_off_line)
+
+
+def read_annotations(path: str | Path, *, drop_cut_off_line: bool = False) -> list[Annotation]:
+    """Read ``annotations.jsonl``; the steps hold decisions and actions, no rewards."""
+    return _read(path, "annotations", _annotation, drop_cut_off_line)
+
+
+def read_pairs(path: str | Path, *, drop_cut_off_line: bool = False) -> list[PreferencePair]:
+    """Read ``pairs.jsonl``; the steps hold decisions and actions, no rewards."""
+    return _read(path, "pairs", _pair, drop_cut_off_line)
+
+
+Decisions = dict[int, Decision]
+
+
+def _read(path: str | Path, kind: str, decode: Callable[[Fields, Decisions], R], drop: bool) -> list[R]:
+    path = Path(path)
+    decisions: Decisions = {}
+    records: list[R] = []
+    for fields in _rows_of(path, kind, drop):
+        if "decision" in fields.row:
+            decision = Decision(fields.get("prompt", str), fields.texts("options"))
+            if decision.key != fields.get("digest", str):
+                raise fields.fail("digest", "does not fit the prompt and the options: the line was changed")
+            decisions[fields.get("decision", int)] = decision
+        else:
+            try:
+                records.append(decode(fields, decisions))
+            except InputError as error:
+                if error.path is not None:
+                    raise
+                raise InputError(error.message, path=path, row=fields.number, field=error.field) from error
+    return records
+
+
+def _rows_of(path: Path, kind: str, drop: bool = False) -> Iterator[Fields]:
+    rows = read_rows(path, drop_cut_off_line=drop)
+    first = next(rows, None)
+    if first is None:
+        raise InputError(f"is empty; expected the header of a {kind} file", path=path)
+    _check_header(first, kind)
+    yield from rows
+
+
+def _check_header(fields: Fields, kind: str) -> Row:
+    if fields.row.get("pluralign") != kind:
+        found = fields.row.get("pluralign")
+        raise fields.fail("pluralign", f"expected a {kind} file, found {found!r}")
+    version = fields.get("version", int)
+    if version != VERSION:
+        raise fields.fail("version", f"expected {VERSION}, found {version}; written by another release")
+    return fields.row
+
+
+def _cut_to_last_line(path: Path) -> None:
+    with path.open("rb+") as handle:
+        data = handle.read()
+        if not data.endswith(b"\n"):
+            handle.truncate(data.rfind(b"\n") + 1)
+
+
+def _encode(record: Trajectory | Annotation | PreferencePair, number: Callable[[Decision], int]) -> Row:
+    def segment(s: Segment) -> Row:
+        return {
+            "trajectory": s.trajectory_id,
+            "start": s.start,
+            "decisions": [number(step.decision) for step in s.steps],
+            "actions": [step.action for step in s.steps],
+        }
+
+    match record:
+        case Trajectory():
+            return {
+                "id": record.id,
+                "source": record.source,
+                "policy": record.policy,
+                "seed": record.seed,
+                "terminated": record.terminated,
+                "truncated": record.truncated,
+                "steps": [_encode_step(step, number(step.decision)) for step in record.steps],
+                **({"info": dict(record.info)} if record.info else {}),
+            }
+        case Annotation():
+            return {
+                "objective": record.objective,
+                "rater": record.rater,
+                "preference": record.preference,
+                "first": segment(record.comparison.first),
+                "second": segment(record.comparison.second),
+                **({"info": dict(record.info)} if record.info else {}),
+            }
+        case PreferencePair():
+            return {
+                "objective": record.objective,
+                "rater": record.rater,
+                "split": record.split,
+                "weight": record.weight,
+                "chosen": segment(record.chosen),
+                "rejected": segment(record.rejected),
+            }
+
+
+def _encode_step(step: Step, number: int) -> Row:
+    row: Row = {"at": number, "action": step.action}
+    for name, value in (("rewards", step.rewards), ("counts", step.counts), ("info", step.info)):
+        if value:
+            row[name] = dict(value)
+    if step.outcome:
+        row["outcome"] = step.outcome
+    return row
+
+
+def _trajectory(fields: Fields, decisions: Decisions) -> Trajectory:
+    steps = tuple(
+        _step(Fields(row, fields.path, fields.number), decisions) for row in fields.get("steps", list)
+    )
+    return Trajectory(
+        id=fields.get("id", str),
+        source=fields.get("source", str),
+        policy=fields.get("policy", str),
+        seed=fields.get("seed", int),
+        steps=steps,
+        terminated=fields.get("terminated", bool),
+        truncated=fields.get("truncated", bool, False),
+        info=fields.get("info", dict, {}),
+    )
+
+
+def _step(fields: Fields, decisions: Decisions) -> Step:
+    return Step(
+        decision=_decision(fields, fields.get("at", int), decisions),
+        action=fields.get("action", int),
+        rewards=fields.numbers("rewards"),
+        counts=fields.numbers("counts"),
+        outcome=fields.get("outcome", str, ""),
+        info=fields.get("info", dict, {}),
+    )
+
+
+def _decision(fields: Fields, number: int, decisions: Decisions) -> Decision:
+    if number not in decisions:
+        raise fields.fail("at", f"refers to decision {number}, which no earlier line holds")
+    return decisions[number]
+
+
+def _segment(fields: Fields, name: str, decisions: Decisions) -> Segment:
+    inner = Fields(fields.get(name, dict), fields.path, fields.number)
+    numbers, actions = inner.ints("decisions"), inner.ints("actions")
+    if len(numbers) != len(actions) or not numbers:
+        raise fields.fail(name, f"has {len(numbers)} decisions and {len(actions)} actions")
+    steps = tuple(
+        Step(_decision(inner, number, decisions), action)
+        for number, action in zip(numbers, actions, strict=True)
+    )
+    return Segment(inner.get("trajectory", str), inner.get("start", int), steps)
+
+
+def _annotation(fields: Fields, decisions: Decisions) -> Annotation:
+    return Annotation(
+        comparison=Comparison(_segment(fields, "first", decisions), _segment(fields, "second", decisions)),
+        objective=fields.get("objective", str),
+        rater=fields.get("rater", str),
+        preference=fields.get("preference", str),
+        info=fields.get("info", dict, {}),
+    )
+
+
+def _pair(fields: Fields, decisions: Decisions) -> PreferencePair:
+    split = fields.get("split", str, "train")
+    if split not in ("train", "validation", "test"):
+        raise fields.fail("split", f"expected train, validation or test, found {split!r}")
+    return PreferencePair(
+        chosen=_segment(fields, "chosen", decisions),
+        rejected=_segment(fields, "rejected", decisions),
+        objective=fields.get("objective", str),
+        rater=fields.get("rater", str, ""),
+        weight=float(fields.get("weight", (int, float), 1.0)),
+        split=split,
+    )
