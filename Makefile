@@ -1,0 +1,43 @@
+# make demo    the main job, on this machine, from nothing: writes demo/report.html
+# make test    the tests            make check   style, types, layers
+# make test-slow  those that need the embedded weights, too
+
+PYTHON ?= python3
+OUT ?= demo
+BIN := .venv/bin
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test test-slow check format setup clean
+
+demo: .venv/.installed
+	$(BIN)/pluralign demo --out $(OUT)
+
+# Two workers of one thread each: the default of two threads in two workers fights over two cores.
+test: .venv/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-slow: .venv/.installed-dev
+	$(BIN)/python -m pytest -m "not gpu and not network"
+
+check: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: .venv/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+setup: .venv/.installed-dev
+
+.venv/.installed: pyproject.toml constraints.txt scripts/setup.sh
+	sh scripts/setup.sh $(PYTHON) .venv .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	sh scripts/setup.sh $(PYTHON) .venv '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv demo
