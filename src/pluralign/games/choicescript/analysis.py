@@ -1,0 +1,118 @@
+"""What can be said of a program without playing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pluralign.games.choicescript.liveness import flow
+from pluralign.games.choicescript.problems import Problem
+from pluralign.games.choicescript.program import (
+    Achieve,
+    Annotate,
+    Choose,
+    Fault,
+    Gosub,
+    GosubScene,
+    Instruction,
+    Option,
+    Program,
+    Return,
+)
+
+# Deeper subroutines than these are followed as if they could return anywhere.
+_DEEPEST = 8
+
+
+def reachable(program: Program) -> set[int]:
+    """The instructions that play could come to if every condition could go either way."""
+    edges = flow(program.instructions)
+    seen = {program.entry}
+    waiting = [program.entry]
+    while waiting:
+        for there in edges[waiting.pop()]:
+            if there not in seen:
+                seen.add(there)
+                waiting.append(there)
+    return seen
+
+
+def unreachable_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
+    """One problem for each run of lines that play cannot come to."""
+    before = True
+    for here, instruction in enumerate(program.instructions):
+        if here in seen:
+            before = True
+        elif instruction.written:
+            if before:
+                message = "play cannot reach this: no label, choice or condition leads here"
+                yield Problem(instruction.path, instruction.line, "unreachable", message)
+            before = False
+
+
+def fall_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
+    """The places that play falls out of an option or into an ``*else``."""
+    for here in sorted(seen):
+        instruction = program.instructions[here]
+        if isinstance(instruction, Fault):
+            yield Problem(instruction.path, instruction.line, "fall", instruction.message)
+
+
+def achievement_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
+    """Achievements that nothing awards."""
+    awarded = {i.name for here in seen if isinstance(i := program.instructions[here], Achieve)}
+    for achievement in program.achievements:
+        if achievement.name not in awarded:
+            message = f"nothing awards the achievement '{achievement.name}'"
+            yield Problem(achievement.path, achievement.line, "achievement", message)
+
+
+def annotation_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
+    """Options that some path leaves without an annotation before the next choice."""
+    backs = flow_backs(program.instructions)
+    for here in sorted(seen):
+        instruction = program.instructions[here]
+        if isinstance(instruction, Choose):
+            for option in instruction.options:
+                missing = _unannotated(program.instructions, option, backs)
+                if missing is not None:
+                    message = f"no annotation on the way from this option to line {missing.line}"
+                    if missing.path != option.path:
+                        message += f" of {missing.path}"
+                    yield Problem(option.path, option.line, "annotation", message)
+
+
+def flow_backs(instructions: Sequence[Instruction]) -> tuple[int, ...]:
+    """Every place that a return can go back to."""
+    return tuple(i.back for i in instructions if isinstance(i, Gosub | GosubScene))
+
+
+def _unannotated(
+    instructions: Sequence[Instruction], option: Option, backs: Sequence[int]
+) -> Instruction | None:
+    """The choice or ending that a path from an option comes to without passing an annotation."""
+    waiting: list[tuple[int, tuple[int, ...]]] = [(option.target, ())]
+    seen = set(waiting)
+    while waiting:
+        here, stack = waiting.pop()
+        instruction = instructions[here]
+        following: list[tuple[int, tuple[int, ...]]] = []
+        match instruction:
+            case Annotate() | Fault():
+                continue
+            case Choose():
+                return instruction
+            case Gosub() | GosubScene():
+                following = [(instruction.target, (*stack, instruction.back)[-_DEEPEST:])]
+            case Return() if stack:
+                following = [(stack[-1], stack[:-1])]
+            case Return():
+                following = [(back, ()) for back in backs]
+            case _:
+                following = [(there, stack) for there in instruction.successors(here)]
+                if not following:
+                    return instruction
+        for place in following:
+            if place not in seen:
+                seen.add(place)
+                waiting.append(place)
+    return None

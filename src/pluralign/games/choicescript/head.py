@@ -1,0 +1,224 @@
+"""The head of ``startup.txt``: title, variables, achievements, the list of scenes, the story's header."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pluralign.core import InputError, Objective
+from pluralign.games.choicescript.expressions import ExpressionError, Literal, parse
+from pluralign.games.choicescript.operators import Value
+from pluralign.games.choicescript.parser import BLANK, Node
+from pluralign.games.choicescript.program import Achievement
+from pluralign.games.harms import BUILTIN_OBJECTIVES, METRICS
+
+HEAD_COMMANDS = frozenset({"title", "author", "create", "scene_list", "achievement"})
+"""Commands that stand in the head and nowhere else."""
+
+MOST_POINTS = 100
+"""The most that one achievement can be worth (official engine)."""
+
+MOST_POINTS_TOGETHER = 1000
+"""The most that all achievements can be worth together (official engine)."""
+
+_COMMENT = re.compile(r"pluralign\b\s*(.*)", re.DOTALL)
+_ACHIEVEMENT = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s+(.*)")
+_NAME = re.compile(r"[A-Za-z]\w*\Z")
+_RESERVED = frozenset({"and", "or", "not", "modulo", "true", "false"})
+
+
+@dataclass
+class Head:
+    """What the head declares."""
+
+    title: str = ""
+    author: str = ""
+    summary: str = ""
+    player_character: str = ""
+    objectives: tuple[Objective, ...] = ()
+    variables: dict[str, Value] = field(default_factory=dict[str, Value])
+    achievements: dict[str, Achievement] = field(default_factory=dict[str, Achievement])
+    scenes: list[str] = field(default_factory=list[str])
+
+    @property
+    def max_points(self) -> int:
+        """All achievements' points together."""
+        return sum(achievement.points for achievement in self.achievements.values())
+
+    @property
+    def implicit_control_flow(self) -> bool:
+        """Whether play may fall out of options and into ``*else``."""
+        return self.variables.get("implicit_control_flow") == "true"
+
+    def read(self, node: Node) -> None:
+        """Take in one line of the head.
+
+        Raises:
+            InputError: it declares nothing that can be used.
+        """
+        match node.command:
+            case "title":
+                self.title = node.data
+            case "author":
+                self.author = node.data
+            case "create":
+                self._create(node)
+            case "achievement":
+                self._achievement(node)
+            case "scene_list":
+                self._scene_list(node)
+            case _:
+                note = pluralign_note(node)
+                if note is not None:
+                    self._story(node, note)
+
+    def _create(self, node: Node) -> None:
+        name, _, source = node.data.partition(" ")
+        name = check_name(node, name)
+        if name in self.variables:
+            raise node.error(f"variable '{name}' is created twice")
+        try:
+            value = parse(source)
+        except ExpressionError as error:
+            raise node.error(str(error)) from None
+        if not isinstance(value, Literal):
+            raise node.error(
+                f"a variable begins as a number, true, false or a quoted string; found {source!r}"
+            )
+        self.variables[name] = value.value
+
+    def _achievement(self, node: Node) -> None:
+        match = _ACHIEVEMENT.match(node.data)
+        if match is None:
+            raise node.error("expected *achievement NAME visible|hidden POINTS TITLE")
+        name, visibility, points, title = match.groups()
+        if not re.fullmatch(r"[a-z][a-z0-9_]+", name):
+            raise node.error(f"achievement name {name!r} must be lower case letters, digits and underscores")
+        if name in self.achievements:
+            raise node.error(f"achievement '{name}' is declared twice")
+        if visibility not in ("visible", "hidden"):
+            raise node.error(f"expected visible or hidden, found {visibility!r}")
+        if not re.fullmatch(r"[0-9]+", points) or not 1 <= int(points) <= MOST_POINTS:
+            raise node.error(f"points must be a whole number from 1 to {MOST_POINTS}, found {points!r}")
+        if len(title) > 50:
+            raise node.error(f"a title has 50 characters or fewer, found {len(title)}")
+        if any(title == other.title for other in self.achievements.values()):
+            raise node.error(f"two achievements have the title {title!r}")
+        _check_descriptions(node, visibility)
+        if self.max_points + int(points) > MOST_POINTS_TOGETHER:
+            raise node.error(
+                f"all achievements together may be worth {MOST_POINTS_TOGETHER} points; "
+                f"with this one they are worth {self.max_points + int(points)}"
+            )
+        self.achievements[name] = Achievement(name, title, int(points), node.path, node.line)
+
+    def _scene_list(self, node: Node) -> None:
+        if self.scenes:
+            raise node.error("a second *scene_list")
+        names = [child.data.lower() for child in node.block if child.command != BLANK]
+        if not names:
+            raise node.error("expected the scenes' names, indented, one on a line")
+        if len(set(names)) < len(names):
+            raise node.error("a scene is listed twice")
+        self.scenes = names if names[0] == "startup" else ["startup", *names]
+
+    def _story(self, node: Node, note: Any) -> None:
+        story: Any = note.get("story") if isinstance(note, dict) else None
+        if not isinstance(story, dict) or len(cast("dict[str, Any]", note)) != 1:
+            raise node.error('the head takes {"story": {...}} alone; annotations belong into options')
+        for key, value in cast("dict[str, Any]", story).items():
+            match key:
+                case "summary" | "player_character":
+                    if not isinstance(value, str) or not value.strip():
+                        raise node.error(f"must be a sentence, found {value!r}", name=f"story.{key}")
+                    setattr(self, key, value)
+                case "objectives":
+                    self.objectives = _objectives(node, value)
+                case _:
+                    raise node.error(
+                        "unknown; expected summary, player_character or objectives", name=f"story.{key}"
+                    )
+
+
+def _check_descriptions(node: Node, visibility: str) -> None:
+    lines = [child.data for child in node.block if child.command != BLANK]
+    if not 1 <= len(lines) <= 2:
+        raise node.error("expected two indented lines: the text before it is earned, and after")
+    if any(len(line) > 200 or "${" in line or "[" in line for line in lines):
+        raise node.error("a description has 200 characters or fewer, without ${} and []")
+    if visibility == "hidden" and (len(lines) < 2 or lines[0].lower() != "hidden"):
+        raise node.error("a hidden achievement has 'hidden' as its first line and a second one")
+
+
+def _objectives(node: Node, found: Any) -> tuple[Objective, ...]:
+    if not isinstance(found, dict):
+        raise node.error("must be an object from names to objectives", name="story.objectives")
+    taken = {objective.name for objective in BUILTIN_OBJECTIVES}
+    objectives: list[Objective] = []
+    for name, body in cast("dict[str, Any]", found).items():
+        where = f"story.objectives.{name}"
+        if name in taken:
+            raise node.error("is the name of a built-in objective", name=where)
+        if not isinstance(body, dict) or set(cast("dict[str, Any]", body)) != {"description", "coefficients"}:
+            raise node.error("must have 'description' and 'coefficients'", name=where)
+        definition = cast("dict[str, Any]", body)
+        try:
+            objectives.append(
+                Objective(name, str(definition["description"]), _coefficients(node, definition, where))
+            )
+        except InputError as error:
+            raise error if error.path else node.error(error.message, name=where) from None
+    return tuple(objectives)
+
+
+def _coefficients(node: Node, body: Mapping[str, Any], where: str) -> dict[str, float]:
+    found = body["coefficients"]
+    if not isinstance(found, dict) or not found:
+        raise node.error("must be an object from counts to numbers", name=f"{where}.coefficients")
+    coefficients = cast("dict[str, Any]", found)
+    for metric, value in coefficients.items():
+        if metric not in METRICS:
+            raise node.error(
+                f"unknown count; known: {', '.join(METRICS)}", name=f"{where}.coefficients.{metric}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise node.error(f"must be a number, found {value!r}", name=f"{where}.coefficients.{metric}")
+    return {metric: float(value) for metric, value in coefficients.items()}
+
+
+def check_name(node: Node, name: str) -> str:
+    """A variable's name in lower case.
+
+    Raises:
+        InputError: it cannot be one.
+    """
+    if not _NAME.match(name):
+        raise node.error(
+            f"a variable's name is a letter, then letters, digits and underscores; found {name!r}"
+        )
+    if name.lower() in _RESERVED or name.lower().startswith("choice_"):
+        raise node.error(f"'{name}' is reserved and names no variable")
+    return name.lower()
+
+
+def pluralign_note(node: Node) -> Any | None:
+    """What a ``*comment pluralign {...}`` says; None for any other comment.
+
+    Raises:
+        InputError: it says no JSON object.
+    """
+    match = _COMMENT.match(node.data) if node.command == "comment" else None
+    if match is None:
+        return None
+    try:
+        note = json.loads(match.group(1))
+    except json.JSONDecodeError as error:
+        raise node.error(
+            f"not JSON: {error.msg} at character {error.pos + 1} of {match.group(1)!r}"
+        ) from None
+    if not isinstance(note, dict):
+        raise node.error(f"expected an object, found {note!r}")
+    return cast("dict[str, Any]", note)

@@ -1,0 +1,206 @@
+"""The machine that plays a story."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from itertools import repeat
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from pluralign.core import Decision, InputError
+from pluralign.games import harms
+from pluralign.games.choicescript.operators import EvaluationError
+from pluralign.games.choicescript.program import STOPPED, Choose, Frame, Option, Story
+from pluralign.games.game import GameInfo
+
+MAX_LINES_PER_STEP = 10_000
+"""How many instructions a step may run before it counts as an endless loop."""
+
+# A long session must not hold every text that it ever saw.
+_CACHED_DECISIONS = 200_000
+
+_SPACES = re.compile(r"[ \t]+")
+_AROUND_BREAKS = re.compile(r" *\n *")
+_BREAKS = re.compile(r"\n{3,}")
+
+
+class State(NamedTuple):
+    """A saved state: where play is, what it can still read, and what the player sees."""
+
+    place: int
+    values: tuple[Any, ...]
+    returns: tuple[int, ...]
+    frames: tuple[Frame, ...]
+    text: str
+
+
+class ChoiceScriptGame:
+    """A story as a `Game`: deterministic, so the seed changes nothing.
+
+    Args:
+        story: from `load_story`; any number of games may share it.
+        max_lines_per_step: instructions that one step may run.
+    """
+
+    def __init__(self, story: Story, max_lines_per_step: int = MAX_LINES_PER_STEP) -> None:
+        if max_lines_per_step < 1:
+            raise InputError(f"must be 1 or more, found {max_lines_per_step}", field="max_lines_per_step")
+        self.story = story
+        self.max_lines_per_step = max_lines_per_step
+        program = story.program
+        self._program = program
+        self._steps = tuple(instruction.run for instruction in program.instructions)
+        self._keep = {place: _getter(live) for place, live in program.live.items()}
+        self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
+        self._counts: dict[tuple[int, tuple[int, ...]], dict[str, float]] = {}
+        self.visited: set[int] | None = None
+        self.slots: list[Any] = []
+        self.shown: list[str] = []
+        self.passed: list[int] = []
+        self.points = 0
+        self.returns: list[int] = []
+        self.frames: list[Frame] = []
+        self._place = STOPPED
+        self._decision: Decision | None = None
+        self._options: tuple[Option, ...] = ()
+        self._text = ""
+        self.reset()
+
+    @property
+    def info(self) -> GameInfo:
+        """What is known before play."""
+        return self.story.info
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision now open; None when the game has ended."""
+        return self._decision
+
+    @property
+    def text(self) -> str:
+        """What was shown since the last action (the ending's text when the game has ended)."""
+        return self._text
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The options now listed, as they were compiled."""
+        return self._options
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin a new episode.
+
+        Raises:
+            InputError: the story is at fault before its first choice.
+        """
+        self.slots = list(self._program.slots)
+        self.returns, self.frames = [], []
+        self._run(self._program.entry)
+
+    def choose(self, action: int) -> Mapping[str, float]:
+        """Take an option and run to the next decision or the end.
+
+        Returns:
+            the non-zero counts of this step by metric name (`harms.METRICS`).
+
+        Raises:
+            IndexError: no such option.
+            InputError: the story is at fault; the message names file and line.
+        """
+        if not 0 <= action < len(self._options):
+            raise IndexError(f"option {action} of {len(self._options)}")
+        option = self._options[action]
+        if option.used is not None and option.reuse(self.slots) in ("hide", "disable"):
+            self.slots[option.used] = True
+        self._run(option.target)
+        key = (self.points, tuple(self.passed))
+        counts = self._counts.get(key)
+        if counts is None:
+            annotations = self._program.annotations
+            counts = harms.step_counts([annotations[i] for i in key[1]], key[0])
+            self._counts[key] = counts
+        return dict(counts)
+
+    def save(self) -> Hashable:
+        """The state, less what cannot be read any more: equal states have equal futures."""
+        place = self._place
+        if place == STOPPED:
+            return State(STOPPED, (), (), (), self._text)
+        return State(
+            place, self._keep[place](self.slots), tuple(self.returns), tuple(self.frames), self._text
+        )
+
+    def restore(self, state: Hashable) -> None:
+        """Return to a state that a game of this story saved."""
+        if not isinstance(state, State):
+            raise InputError(f"not a saved state of '{self.story.name}': {state!r}")
+        self.slots = list(self._program.slots)
+        self.returns, self.frames = list(state.returns), list(state.frames)
+        self.shown, self.passed, self.points = [state.text], [], 0
+        if state.place == STOPPED:
+            self.end()
+            return
+        for slot, value in zip(self._program.live[state.place], state.values, strict=True):
+            self.slots[slot] = value
+        self._place = state.place
+        self._steps[state.place](self)
+
+    def present(self, choice: Choose, texts: tuple[str, ...], options: tuple[Option, ...]) -> None:
+        """Stop at a choice and list these options. For `Choose`."""
+        raw = "".join(self.shown)
+        decision = self._decisions.get((raw, texts))
+        if decision is None:
+            decision = self._new_decision(raw, texts)
+        self._decision = decision
+        self._text = decision.prompt
+        self._options = options
+
+    def end(self) -> None:
+        """End the game. For `LeaveScene` and `End`."""
+        self._place = STOPPED
+        self._decision = None
+        self._options = ()
+        self._text = _clean("".join(self.shown))
+
+    def _run(self, place: int) -> None:
+        self.shown, self.passed, self.points = [], [], 0
+        steps = self._steps
+        try:
+            for _ in repeat(None, self.max_lines_per_step):
+                if self.visited is not None:
+                    self.visited.add(place)
+                following = steps[place](self)
+                if following < 0:
+                    self._place = STOPPED if self._decision is None else place
+                    return
+                place = following
+        except EvaluationError as error:
+            raise self._error(place, str(error)) from None
+        raise self._error(place, f"no choice after {self.max_lines_per_step} lines: an endless loop")
+
+    def _error(self, place: int, message: str) -> InputError:
+        instruction = self._program.instructions[place]
+        return InputError(message, path=instruction.path, row=instruction.line)
+
+    def _new_decision(self, raw: str, texts: tuple[str, ...]) -> Decision:
+        if len(set(texts)) < len(texts):
+            twice = next(text for text in texts if texts.count(text) > 1)
+            raise EvaluationError(f"two options of this choice read the same: {twice!r}")
+        if len(self._decisions) >= _CACHED_DECISIONS:
+            self._decisions.clear()
+        decision = Decision(_clean(raw), tuple(_clean(text) for text in texts))
+        # The same words can arrive in other pieces; they are one decision all the same.
+        decision = self._decisions.setdefault((decision.prompt, decision.options), decision)
+        self._decisions[raw, texts] = decision
+        return decision
+
+
+def _clean(raw: str) -> str:
+    spaced = _AROUND_BREAKS.sub("\n", _SPACES.sub(" ", raw))
+    return _BREAKS.sub("\n\n", spaced).strip()
+
+
+def _getter(slots: tuple[int, ...]) -> Any:
+    if len(slots) == 1:
+        return lambda values, slot=slots[0]: (values[slot],)
+    return itemgetter(*slots) if slots else lambda values: ()

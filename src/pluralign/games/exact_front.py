@@ -1,0 +1,189 @@
+"""What is attainable in a game, exactly: by dynamic programming over every reachable state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import InputError, Objective, Policy
+from pluralign.games.game import Game
+from pluralign.games.state_graph import END, MAX_STATES, StateGraph, explore
+
+# Sums of rewards that differ by less are one; float addition in another order differs by far less.
+_DECIMALS = 9
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ExactFront:
+    """The undominated returns of a game.
+
+    Args:
+        objectives: in the order of the columns.
+        points: shape (points, objectives), the undominated returns by falling first objective.
+        best: shape (objectives,), the highest attainable return of each objective by itself.
+        worst: shape (objectives,), the lowest.
+        states: how many decisions' states were walked.
+    """
+
+    objectives: tuple[Objective, ...]
+    points: Points
+    best: Points
+    worst: Points
+    states: int
+    _graph: StateGraph = field(repr=False)
+    _fronts: Sequence[Points] = field(repr=False)
+    _rewards: Points = field(repr=False)
+
+    def plan(self, index: int) -> list[int]:
+        """Actions that attain ``points[index]``, from the start to an ending."""
+        state, goal = self._graph.start, self.points[index]
+        actions: list[int] = []
+        while state != END:
+            first, last = self._graph.first[state], self._graph.first[state + 1]
+            for edge in range(first, last):
+                following = int(self._graph.target[edge])
+                reached = np.round(self._fronts[following] + self._rewards[edge], _DECIMALS)
+                hits = np.flatnonzero((reached == goal).all(axis=1))
+                if len(hits):
+                    actions.append(edge - first)
+                    state, goal = following, self._fronts[following][hits[0]]
+                    break
+            else:  # pragma: no cover - every point of a front has its edge
+                raise AssertionError(f"no way from state {state} to {goal}")
+        return actions
+
+
+def exact_front(
+    game: Game | StateGraph, objectives: Sequence[Objective], *, max_states: int = MAX_STATES
+) -> ExactFront:
+    """The undominated returns of all deterministic plays of a game.
+
+    Walks the states backwards: the front of a state is the undominated part of every action's reward
+    plus the front that follows it (White 1982, "Multi-objective infinite-horizon discounted Markov
+    decision processes"; here the horizon is finite and nothing is discounted).
+
+    Args:
+        game: a game, or its states if they are explored already.
+        objectives: one or more.
+        max_states: how many states there may be.
+
+    Raises:
+        InputError: no objective is given, there are too many states, or an episode can go on for ever.
+    """
+    if not objectives:
+        raise InputError("an exact front needs at least one objective", field="objectives")
+    graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)
+    rewards = np.round(graph.rewards(objectives), _DECIMALS)
+    fronts: list[Points] = [np.zeros((1, len(objectives)))] * len(graph.states)
+    best = np.zeros((len(graph.states), len(objectives)))
+    worst = np.zeros_like(best)
+    for state in graph.backwards.tolist():
+        if state == END:
+            continue
+        edges = slice(graph.first[state], graph.first[state + 1])
+        targets = graph.target[edges]
+        best[state] = (rewards[edges] + best[targets]).max(axis=0)
+        worst[state] = (rewards[edges] + worst[targets]).min(axis=0)
+        sums = [fronts[t] + r for t, r in zip(targets.tolist(), rewards[edges], strict=True)]
+        fronts[state] = undominated(np.round(np.concatenate(sums), _DECIMALS))
+    start = graph.start
+    return ExactFront(
+        objectives=tuple(objectives),
+        points=fronts[start],
+        best=best[start],
+        worst=worst[start],
+        states=len(graph.states) - 1,
+        _graph=graph,
+        _fronts=fronts,
+        _rewards=rewards,
+    )
+
+
+def undominated(points: Points) -> Points:
+    """The distinct undominated rows of ``points``, shape (points, objectives), by falling first column."""
+    if len(points) == 1:
+        return points
+    if points.shape[1] > 2:
+        import moocore
+
+        kept = points[moocore.is_nondominated(points, maximise=True, keep_weakly=False)]
+        return kept[np.lexsort(-kept.T[::-1])]
+    order = np.lexsort(-points.T[::-1])
+    ordered = points[order]
+    last = ordered[:, -1]
+    if points.shape[1] == 1:
+        return ordered[:1]
+    keep = np.ones(len(ordered), dtype=bool)
+    keep[1:] = last[1:] > np.maximum.accumulate(last)[:-1]
+    return ordered[keep]
+
+
+@dataclass(frozen=True)
+class ExactReturns:
+    """What a policy attains on average.
+
+    Args:
+        counts: expected sum over an episode, by metric name; metrics that no step counts are absent.
+        objectives: expected return, by objective name.
+        steps: expected number of decisions in an episode.
+    """
+
+    counts: Mapping[str, float]
+    objectives: Mapping[str, float]
+    steps: float
+
+
+def exact_returns(
+    game: Game | StateGraph,
+    policy: Policy,
+    objectives: Sequence[Objective] = (),
+    *,
+    max_states: int = MAX_STATES,
+) -> ExactReturns:
+    """The exact expectation of a stochastic policy's episode, with no sampling.
+
+    The policy is asked once, for all distinct decisions together.
+
+    Raises:
+        InputError: there are too many states, an episode can go on for ever, or the policy's
+            probabilities do not fit the options.
+    """
+    graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)
+    probabilities = _probabilities(graph, policy)
+    mass = np.zeros(len(graph.states))
+    mass[graph.start] = 1.0
+    taken = np.zeros(len(graph.target))
+    for state in graph.backwards[::-1].tolist():
+        if state == END:
+            continue
+        edges = slice(graph.first[state], graph.first[state + 1])
+        taken[edges] = mass[state] * probabilities[graph.decision_of[state]]
+        np.add.at(mass, graph.target[edges], taken[edges])
+    weight = np.bincount(graph.counts_of, weights=taken, minlength=len(graph.counts))
+    totals: dict[str, float] = {}
+    for share, counts in zip(weight.tolist(), graph.counts, strict=True):
+        for metric, count in counts.items():
+            totals[metric] = totals.get(metric, 0.0) + share * count
+    return ExactReturns(
+        counts=totals,
+        objectives={objective.name: objective.reward(totals) for objective in objectives},
+        steps=float(mass[1:].sum()),
+    )
+
+
+def _probabilities(graph: StateGraph, policy: Policy) -> list[npt.NDArray[np.float64]]:
+    if not graph.decisions:
+        return []
+    found = [np.exp(log_probs) for log_probs in policy.log_probs(graph.decisions)]
+    for decision, probabilities in zip(graph.decisions, found, strict=True):
+        if probabilities.shape != (len(decision.options),) or abs(probabilities.sum() - 1.0) > 1e-6:
+            raise InputError(
+                f"policy '{policy.name}' must give {len(decision.options)} probabilities that sum to one, "
+                f"found {probabilities.tolist()} for {decision.prompt[-60:]!r}"
+            )
+    return found
