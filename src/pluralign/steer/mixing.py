@@ -1,0 +1,121 @@
+"""Mixtures of policies: the power mean of their probabilities, in log space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import InputError
+from pluralign.core.weights import SUM_TOLERANCE
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+Weights = Sequence[float] | npt.NDArray[np.float64]
+
+
+@overload
+def mix_log_probs(
+    log_probs: Float[np.ndarray, "policies *batch options"], weights: Weights, power: float = 1.0
+) -> Float[np.ndarray, "*batch options"]: ...
+
+
+@overload
+def mix_log_probs(
+    log_probs: Float[Tensor, "policies *batch options"], weights: Weights, power: float = 1.0
+) -> Float[Tensor, "*batch options"]: ...
+
+
+def mix_log_probs(log_probs: Any, weights: Weights, power: float = 1.0) -> Any:
+    """The normalised power mean of several policies over the same options.
+
+    ``pi(a|s) = M(a) / sum_b M(b)``, ``M(a) = (sum_i w_i pi_i(a|s)^p)^(1/p)``. With ``p = 1`` it is the
+    weighted sum of probabilities (poster, eq. 3), as ``p -> 0`` the geometric mean (the weighted sum of
+    log-probabilities, renormalised: multi-objective decoding under the reverse KL divergence), at
+    ``p = -1`` the harmonic mean (forward KL), at ``p = inf`` the largest and at ``p = -inf`` the smallest
+    probability. It is continuous in p, 0 and the infinities included.
+
+    A policy of weight zero takes no part, whatever its row holds. With all the weight on one policy
+    its row is returned as it stands. An option that some weighted policy gives probability zero
+    (``-inf``) gets zero for ``p <= 0`` and its share of the others' for ``p > 0``.
+
+    Args:
+        log_probs: log-probabilities in nats, policies first and options last; between them any number
+            of batch axes. A tensor of half precision is mixed, and returned, in single precision.
+        weights: one for each policy; not negative, summing to one.
+        power: p; any number, infinities included.
+
+    Returns:
+        Log-probabilities of the mixture, without the policies' axis.
+
+    Raises:
+        InputError: the weights do not fit, p is not a number, or nothing is left to normalise: every
+            option has probability zero, or a log-probability is not a number.
+    """
+    mixing = _checked(weights, len(log_probs))
+    if math.isnan(power):
+        raise InputError("must be a number, found nan", field="power")
+    used = [int(i) for i in np.flatnonzero(mixing)]
+    if len(used) == 1:
+        return log_probs[used[0]]
+    if isinstance(log_probs, np.ndarray):
+        rows = cast("npt.NDArray[Any]", log_probs)[used]
+        column = mixing[used].astype(rows.dtype).reshape(-1, *[1] * (rows.ndim - 1))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return _normalised(np, _power_mean(np, rows, column, power))
+    import torch
+
+    rows = log_probs[used]
+    if rows.dtype in (torch.float16, torch.bfloat16):
+        rows = rows.float()
+    column = torch.as_tensor(mixing[used], dtype=rows.dtype, device=rows.device)
+    return _normalised(torch, _power_mean(torch, rows, column.reshape(-1, *[1] * (rows.ndim - 1)), power))
+
+
+def _checked(weights: Weights, policies: int) -> npt.NDArray[np.float64]:
+    mixing = np.asarray(weights, dtype=np.float64)
+    if mixing.shape != (policies,) or not policies:
+        raise InputError(f"expected one weight for each of {policies} policies, found shape {mixing.shape}")
+    if not np.isfinite(mixing).all() or (mixing < 0).any():
+        raise InputError(f"must be finite and not negative, found {mixing.tolist()}", field="weights")
+    if abs(mixing.sum() - 1.0) > SUM_TOLERANCE:
+        raise InputError(f"must sum to 1, found {mixing.sum():g}", field="weights")
+    return mixing
+
+
+def _power_mean(xp: Any, rows: Any, weights: Any, power: float) -> Any:
+    """Log of the power mean over the first axis; ``xp`` is NumPy or torch, which name these alike."""
+    if power == 0:
+        return (weights * rows).sum(0)
+    if math.isinf(power):
+        return xp.amax(rows, 0) if power > 0 else xp.amin(rows, 0)
+    zero = rows == -math.inf
+    left_out = xp.where(zero, weights, xp.zeros_like(rows)).sum(0)
+    kept = xp.where(zero, xp.zeros_like(rows), weights)
+    alive = xp.where(zero, xp.zeros_like(rows), rows)
+    center = (kept * alive).sum(0)
+    gap = xp.where(zero, xp.zeros_like(rows), rows - center)
+    # Where p times the gaps is small, log(sum w exp(p d)) / p loses its digits to the division by p;
+    # about the weighted mean, log1p(sum w expm1(p d)) keeps them.
+    near = xp.log1p((kept * xp.expm1(xp.clip(power * gap, -1.0, 1.0))).sum(0) - left_out) / power
+    top = xp.amax(gap, 0) if power > 0 else xp.amin(gap, 0)
+    far = top + xp.log((kept * xp.exp(power * (gap - top))).sum(0)) / power
+    mean = center + xp.where(xp.amax(abs(power * gap), 0) < 1.0, near, far)
+    dead = left_out > 0 if power < 0 else zero.all(0)
+    return xp.where(dead, xp.full_like(mean, -math.inf), mean)
+
+
+def _normalised(xp: Any, scores: Any) -> Any:
+    top = xp.amax(scores, -1)
+    if not bool(xp.isfinite(top).all()):
+        raise InputError(
+            "no option has a probability to mix: the policies share no option (a power above 0 keeps the "
+            "options of each), or a log-probability is not a number"
+        )
+    shifted = scores - top[..., None]
+    return shifted - xp.log(xp.exp(shifted).sum(-1))[..., None]

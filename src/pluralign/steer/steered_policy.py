@@ -1,0 +1,121 @@
+"""One policy out of several, by the user's weights, at inference time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import Decision, InputError, Policy, SteeringWeights
+from pluralign.steer.mixing import mix_log_probs
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What went into one decision: for pages with dials, and for reports.
+
+    Args:
+        decision: what was decided.
+        weights: by objective.
+        probabilities: by objective, shape (options,); each sums to one.
+        mixed: the mixture, shape (options,).
+    """
+
+    decision: Decision
+    weights: SteeringWeights
+    probabilities: Mapping[str, FloatArray]
+    mixed: FloatArray
+
+
+class SteeredPolicy:
+    """Blends one policy per objective when it is asked: ``pi = M_p(pi_1, ..., pi_N; w)``, normalised.
+
+    Source: poster, eq. 3 (``power=1``); `mix_log_probs` has the other powers. A policy of weight zero is
+    never called, so it costs nothing.
+
+    Args:
+        policies: by objective name, any number of them.
+        weights: by objective name; an objective left out has weight zero.
+        power: of the mean; 1 adds probabilities, 0 adds log-probabilities.
+        name: how reports call it; made of the weights where it is left out.
+
+    Raises:
+        InputError: no policies, a weight on an objective that has none, or a power that is no number.
+    """
+
+    def __init__(
+        self,
+        policies: Mapping[str, Policy],
+        weights: SteeringWeights,
+        power: float = 1.0,
+        name: str | None = None,
+    ) -> None:
+        if not policies:
+            raise InputError("a steered policy needs at least one policy", field="policies")
+        if math.isnan(power):
+            raise InputError("must be a number, found nan", field="power")
+        weights.require_known(list(policies))
+        self.policies = dict(policies)
+        self.weights = weights
+        self.power = power
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        if self._name is not None:
+            return self._name
+        parts = ",".join(f"{o}={self.weights.get(o, 0.0):g}" for o in self.policies)
+        return f"steered({parts})"
+
+    def with_weights(self, weights: SteeringWeights) -> SteeredPolicy:
+        """The same policies under other weights."""
+        return SteeredPolicy(self.policies, weights, self.power, self._name)
+
+    def log_probs(self, decisions: Sequence[Decision]) -> list[FloatArray]:
+        """See `Policy.log_probs`.
+
+        Raises:
+            InputError: a policy's answer does not fit the decisions, or nothing is left to normalise.
+        """
+        used = self._used()
+        answers = {o: _ask(o, self.policies[o], decisions) for o in used}
+        weights = [self.weights[o] for o in used]
+        return [
+            mix_log_probs(np.stack([answers[o][i] for o in used]), weights, self.power)
+            for i in range(len(decisions))
+        ]
+
+    def blend(self, decision: Decision, *, with_unweighted: bool = False) -> Blend:
+        """The mixture for one decision, and what each policy put into it.
+
+        Args:
+            decision: the decision.
+            with_unweighted: ask the policies of weight zero too, for display; the mixture is the same.
+        """
+        used = self._used()
+        asked = list(self.policies) if with_unweighted else used
+        answers = {o: _ask(o, self.policies[o], [decision])[0] for o in asked}
+        rows = np.stack([answers[o] for o in used])
+        mixed = np.exp(mix_log_probs(rows, [self.weights[o] for o in used], self.power))
+        return Blend(decision, self.weights, {o: np.exp(row) for o, row in answers.items()}, mixed)
+
+    def _used(self) -> list[str]:
+        return [o for o in self.policies if self.weights.get(o, 0.0) > 0.0]
+
+
+def _ask(objective: str, policy: Policy, decisions: Sequence[Decision]) -> list[FloatArray]:
+    answer = [np.asarray(row, dtype=np.float64) for row in policy.log_probs(decisions)]
+    shapes = [row.shape for row in answer]
+    expected = [(len(d.options),) for d in decisions]
+    if shapes != expected:
+        raise InputError(
+            f"policy '{policy.name}' of objective '{objective}' must give one log-probability for each "
+            f"option: expected shapes {expected[:3]}, found {shapes[:3]}"
+        )
+    return answer
