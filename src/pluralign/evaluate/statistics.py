@@ -1,0 +1,210 @@
+"""Means with their standard errors and bootstrap intervals; all seeded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import InputError
+
+FloatArray = npt.NDArray[np.float64]
+Values = Sequence[float] | FloatArray
+Interval = Callable[[FloatArray, FloatArray, float], tuple[float, float]]
+"""From the values (n,), the resampled means (resamples,) and the confidence to the two ends."""
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, its standard error, and the ends of its interval; all in the values' unit."""
+
+    mean: float
+    stderr: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation from -1 to 1, with its interval, over a number of pairs."""
+
+    value: float
+    low: float
+    high: float
+    pairs: int
+
+
+def standard_error(values: Values) -> float:
+    """``s / sqrt(n)``, with the sample's standard deviation s over ``n - 1``.
+
+    Raises:
+        InputError: fewer than two values, or one that is not finite.
+    """
+    array = _checked(values)
+    return float(array.std(ddof=1) / np.sqrt(len(array)))
+
+
+def resampling_weights(n: int, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Bootstrap resamples of n values as weights, shape (resamples, n), each row summing to one:
+    ``weights @ values`` are the resampled means."""
+    return rng.multinomial(n, np.full(n, 1.0 / n), size=resamples) / n
+
+
+def percentile(values: FloatArray, resampled: FloatArray, confidence: float) -> tuple[float, float]:
+    """The percentile interval: the middle ``confidence`` of the resampled means (Efron 1979)."""
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def bias_corrected(values: FloatArray, resampled: FloatArray, confidence: float) -> tuple[float, float]:
+    """The bias-corrected and accelerated interval (BCa; Efron 1987): percentiles shifted by
+    ``z0``, the resamples' median bias, and by the acceleration ``a``, the jackknife's skewness / 6."""
+    gaps = values - values.mean()
+    spread = float((gaps**2).sum())
+    if spread == 0.0:
+        return float(values.mean()), float(values.mean())
+    normal = NormalDist()
+    # Half of the ties count as below; the ends are kept off 0 and 1, where the normal quantile is infinite.
+    mean = values.mean()
+    below = float((resampled < mean).mean() + (resampled == mean).mean() / 2)
+    edge = 0.5 / len(resampled)
+    bias = normal.inv_cdf(min(max(below, edge), 1 - edge))
+    acceleration = float((gaps**3).sum()) / (6.0 * spread**1.5)
+
+    def level(tail: float) -> float:
+        z = bias + normal.inv_cdf(tail)
+        return normal.cdf(bias + z / (1 - acceleration * z))
+
+    low, high = np.quantile(resampled, [level((1 - confidence) / 2), level((1 + confidence) / 2)])
+    return float(low), float(high)
+
+
+def estimate_columns(
+    values: FloatArray,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    interval: Interval = percentile,
+) -> list[Estimate]:
+    """An estimate of each column's mean, from the same resampled rows.
+
+    Args:
+        values: shape (episodes, columns).
+        confidence: of the intervals, between 0 and 1.
+        resamples: bootstrap resamples.
+        seed: of the resampling.
+        interval: `percentile` or `bias_corrected`.
+
+    Raises:
+        InputError: fewer than two rows, a value that is not finite, or an impossible confidence.
+    """
+    if values.ndim != 2:
+        raise InputError(f"expected values of shape (episodes, columns), found {values.shape}")
+    _check_confidence(confidence)
+    columns = [_checked(column) for column in values.T]
+    means = resampling_weights(len(values), resamples, np.random.default_rng(seed)) @ values
+    estimates: list[Estimate] = []
+    for column, resampled in zip(columns, means.T, strict=True):
+        low, high = interval(column, resampled, confidence)
+        estimates.append(Estimate(float(column.mean()), standard_error(column), low, high))
+    return estimates
+
+
+def estimate(
+    values: Values,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    interval: Interval = percentile,
+) -> Estimate:
+    """The mean of the values with its standard error and bootstrap interval.
+
+    Raises:
+        InputError: see `estimate_columns`.
+    """
+    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
+    return estimate_columns(column, confidence=confidence, resamples=resamples, seed=seed, interval=interval)[
+        0
+    ]
+
+
+def paired_difference(
+    first: Values,
+    second: Values,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    interval: Interval = percentile,
+) -> Estimate:
+    """Mean of ``first - second`` over episodes played with the same seeds: what the seeds have in
+    common cancels, and the interval is the narrower for it.
+
+    Raises:
+        InputError: the two have different lengths, or see `estimate`.
+    """
+    if len(first) != len(second):
+        raise InputError(f"paired values must have one length, found {len(first)} and {len(second)}")
+    gaps = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    return estimate(gaps, confidence=confidence, resamples=resamples, seed=seed, interval=interval)
+
+
+def spearman(
+    first: Values,
+    second: Values,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Correlation:
+    """Spearman's rank correlation (average ranks for ties) with a percentile interval from
+    resampled pairs.
+
+    Where either side is constant the correlation is undefined and zero is returned: nothing rises
+    with anything. Resamples with a constant side are left out of the interval.
+
+    Raises:
+        InputError: the two have different lengths, fewer than three pairs, or a value that is not finite.
+    """
+    # scipy.stats takes half a second to import.
+    rankdata: Any = importlib.import_module("scipy.stats").rankdata
+    x, y = _checked(first), _checked(second)
+    if len(x) != len(y) or len(x) < 3:
+        raise InputError(f"a rank correlation needs three pairs or more, found {len(x)} and {len(y)} values")
+    _check_confidence(confidence)
+    drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
+    rows = np.vstack([np.arange(len(x)), drawn])
+    ranks_x: FloatArray = rankdata(x[rows], axis=1)
+    ranks_y: FloatArray = rankdata(y[rows], axis=1)
+    gaps_x = ranks_x - ranks_x.mean(1, keepdims=True)
+    gaps_y = ranks_y - ranks_y.mean(1, keepdims=True)
+    scale = np.sqrt((gaps_x**2).sum(1) * (gaps_y**2).sum(1))
+    if scale[0] == 0.0:
+        return Correlation(0.0, 0.0, 0.0, len(x))
+    values = np.clip((gaps_x * gaps_y).sum(1)[scale > 0] / scale[scale > 0], -1.0, 1.0)
+    low, high = percentile(x, values[1:], confidence)
+    return Correlation(float(values[0]), low, high, len(x))
+
+
+def _checked(values: Values) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or len(array) < 2:
+        raise InputError(f"a standard error needs two values or more, found shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError("expected finite values")
+    return array
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise InputError(f"must lie between 0 and 1, found {confidence}", field="confidence")

@@ -1,0 +1,206 @@
+"""The steered policy under one weighting after another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from pluralign.core import InputError, Objective, Policy, SteeringWeights
+from pluralign.core.jsonl import Fields, read_rows
+from pluralign.evaluate.play import evaluate_policy
+from pluralign.evaluate.statistics import Estimate
+from pluralign.games.game import Game
+from pluralign.steer import SteeredPolicy
+
+KIND, VERSION = "sweep", 1
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """What the steered policy got under one weighting.
+
+    Args:
+        weights: the weighting.
+        returns: mean return per episode, by objective.
+        stderr: its standard error, by objective.
+        metrics: mean per episode of each of `harms_table.TABLE_METRICS`.
+        episode_returns: by objective, the return of each episode; all points' k-th episodes began alike.
+    """
+
+    weights: SteeringWeights
+    returns: Mapping[str, float]
+    stderr: Mapping[str, float]
+    metrics: Mapping[str, Estimate]
+    episode_returns: Mapping[str, tuple[float, ...]]
+
+    def returns_array(self, objectives: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The episodes' returns in the order of these objectives, shape (episodes, objectives)."""
+        return np.stack([np.asarray(self.episode_returns[o]) for o in objectives], axis=1)
+
+    def to_row(self) -> dict[str, Any]:
+        """The point as a JSON object."""
+        return {**asdict(self), "weights": dict(self.weights)}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> SweepPoint:
+        """The point that a JSON object holds.
+
+        Raises:
+            InputError: with file, row and field.
+        """
+        episodes = fields.get("episode_returns", dict)
+        try:
+            return cls(
+                weights=SteeringWeights(fields.numbers("weights")),
+                returns=fields.numbers("returns"),
+                stderr=fields.numbers("stderr"),
+                metrics={m: Estimate(**e) for m, e in fields.get("metrics", dict).items()},
+                episode_returns={o: tuple(map(float, values)) for o, values in episodes.items()},
+            )
+        except (TypeError, ValueError) as error:
+            if isinstance(error, InputError) and error.path is not None:
+                raise
+            raise InputError(f"is no sweep point ({error})", path=fields.path, row=fields.number) from error
+
+
+def sweep(
+    make_game: Callable[[], Game],
+    policies: Mapping[str, Policy],
+    weights_grid: Sequence[SteeringWeights],
+    *,
+    power: float = 1.0,
+    episodes: int,
+    seed: int,
+    objectives: Sequence[Objective],
+    path: str | Path | None = None,
+    max_steps: int = 200,
+    greedy: bool = False,
+    batch: int = 64,
+    progress: bool = True,
+) -> list[SweepPoint]:
+    """Play the steered policy under every weighting, with the same seeds under each.
+
+    Args:
+        make_game: a fresh game.
+        policies: by objective.
+        weights_grid: the weightings, played in this order.
+        power: of the mixture (`steer.mix_log_probs`).
+        episodes: for each weighting, two or more.
+        seed: of the episodes.
+        objectives: what is summed up.
+        path: a JSON-lines file that each point is written to as it comes; points that it holds
+            already are not played again.
+        max_steps: after so many steps an episode is cut off.
+        greedy: take the likeliest option instead of drawing one.
+        batch: episodes in play at once.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: an empty grid, a weight on an unknown objective, or a file of another sweep.
+    """
+    if not weights_grid:
+        raise InputError("a sweep needs at least one weighting", field="weights_grid")
+    for weights in weights_grid:
+        weights.require_known(list(policies))
+    settings = {
+        "story": make_game().info.name,
+        "policies": {o: p.name for o, p in policies.items()},
+        "objectives": [o.name for o in objectives],
+        # JSON has no infinity.
+        "power": str(float(power)),
+        "episodes": episodes,
+        "seed": seed,
+        "max_steps": max_steps,
+        "greedy": greedy,
+    }
+    known = {} if path is None else _continue(Path(path), settings)
+    points: list[SweepPoint] = []
+    for weights in track(weights_grid, "Playing each weighting", disable=not progress, transient=True):
+        key = _key(weights, list(policies))
+        if key not in known:
+            result = evaluate_policy(
+                make_game,
+                SteeredPolicy(policies, weights, power),
+                episodes=episodes,
+                seed=seed,
+                objectives=objectives,
+                max_steps=max_steps,
+                greedy=greedy,
+                batch=batch,
+            )
+            known[key] = SweepPoint(
+                weights=weights,
+                returns={o: e.mean for o, e in result.returns.items()},
+                stderr={o: e.stderr for o, e in result.returns.items()},
+                metrics=result.metrics,
+                episode_returns=result.episode_returns,
+            )
+            if path is not None:
+                _append(Path(path), known[key].to_row())
+        points.append(known[key])
+    return points
+
+
+def read_sweep(path: str | Path) -> list[SweepPoint]:
+    """The points of a sweep's file.
+
+    Raises:
+        InputError: with file, row and field.
+    """
+    rows = read_rows(path, drop_cut_off_line=True)
+    header = next(rows, None)
+    if header is None:
+        raise InputError("is empty; expected a sweep's header", path=path)
+    if header.row.get("pluralign") != KIND or header.row.get("version") != VERSION:
+        raise header.fail("pluralign", f"expected a {KIND} file of version {VERSION}")
+    return [SweepPoint.from_fields(fields) for fields in rows]
+
+
+def _key(weights: SteeringWeights, objectives: Sequence[str]) -> tuple[float, ...]:
+    return tuple(round(float(w), 9) for w in weights.aligned_to(objectives))
+
+
+def _continue(path: Path, settings: dict[str, Any]) -> dict[tuple[float, ...], SweepPoint]:
+    """The points that a file holds, once its header is known to be of this sweep."""
+    header = {"pluralign": KIND, "version": VERSION, **settings}
+    if path.exists():
+        _drop_cut_off_line(path)
+    if not path.exists() or not path.stat().st_size:
+        _append(path, header)
+        return {}
+    points = read_sweep(path)
+    found = next(iter(read_rows(path))).row
+    for name, value in header.items():
+        if found.get(name) != value:
+            raise InputError(
+                f"holds a sweep with {name} {found.get(name)!r}, not {value!r}: choose another file",
+                path=path,
+                row=1,
+                field=name,
+            )
+    order = list(settings["policies"])
+    return {_key(point.weights, order): point for point in points}
+
+
+def _drop_cut_off_line(path: Path) -> None:
+    """Remove what a killed writer left after the last whole line."""
+    with path.open("rb+") as handle:
+        data = handle.read()
+        if not data.endswith(b"\n"):
+            handle.truncate(data.rfind(b"\n") + 1)
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", path=path) from error

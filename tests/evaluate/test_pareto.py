@@ -1,0 +1,174 @@
+"""Fronts and hypervolumes, against brute force and published fronts."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.evaluate import (
+    estimate_hypervolume_ratio,
+    expected_utility,
+    hypervolume,
+    hypervolume_ratio,
+    non_dominated,
+    pareto_front,
+    reference_point,
+    rescale,
+)
+
+whole_points = st.integers(1, 3).flatmap(
+    lambda d: hnp.arrays(
+        np.float64, st.tuples(st.integers(1, 8), st.just(d)), elements=st.integers(-3, 4).map(float)
+    )
+)
+
+
+def dominated(point: np.ndarray, others: np.ndarray) -> bool:
+    return any((other >= point).all() and (other > point).any() for other in others)
+
+
+def unit_cells(points: np.ndarray, corner: np.ndarray) -> int:
+    """The volume by counting: every unit cell that some point reaches beyond."""
+    ranges = [range(int(c), 5) for c in corner]
+    return sum(any((p >= np.array(cell) + 1).all() for p in points) for cell in itertools.product(*ranges))
+
+
+@given(whole_points)
+def test_front_is_what_nothing_dominates(points: np.ndarray) -> None:
+    front = pareto_front(points)
+    expected = sorted({tuple(p) for p in points if not dominated(p, points)})
+    assert [tuple(p) for p in front] == expected
+    assert non_dominated(points).sum() == len(expected)
+
+
+@given(whole_points)
+def test_hypervolume_is_the_number_of_unit_cells(points: np.ndarray) -> None:
+    corner = np.full(points.shape[1], -2.0)
+    assert hypervolume(points, corner) == pytest.approx(unit_cells(points, corner))
+
+
+@given(whole_points)
+def test_the_front_has_all_the_volume(points: np.ndarray) -> None:
+    corner = np.full(points.shape[1], -4.0)
+    assert hypervolume(pareto_front(points), corner) == pytest.approx(hypervolume(points, corner))
+    assert hypervolume_ratio(points, points, corner) == pytest.approx(1.0)
+
+
+def test_hypervolume_by_hand() -> None:
+    # Stairs (1, 3), (2, 2), (3, 1) above (0, 0): columns of height 3, 2 and 1.
+    stairs = [[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]
+    assert hypervolume(stairs, [0.0, 0.0]) == pytest.approx(6.0)
+    assert hypervolume([[2.0, 2.0]], [0.0, 0.0]) == pytest.approx(4.0)
+    assert hypervolume_ratio([[2.0, 2.0]], stairs, [0.0, 0.0]) == pytest.approx(4 / 6)
+    # At the worst attainable return of some objective a point adds nothing.
+    assert hypervolume([[5.0, 0.0], [2.0, 2.0]], reference_point([0.0, 0.0])) == pytest.approx(4.0)
+    assert hypervolume([[-1.0, 9.0]], [0.0, 0.0]) == 0.0
+
+
+def test_published_fronts(shared_data: Path) -> None:
+    fronts = json.loads((shared_data / "morl_fronts" / "morl_reference_fronts.json").read_text())
+    for name, game in fronts.items():
+        for key in [k for k in game if "front" in k and "approx" not in k]:
+            points = np.array(game[key])
+            assert len(pareto_front(points)) == len(points), f"{name} {key} is a front"
+            worse = points - np.random.default_rng(0).uniform(0.01, 1.0, points.shape)
+            np.testing.assert_array_equal(pareto_front(np.vstack([worse, points])), pareto_front(points))
+
+
+def test_deep_sea_treasures_front_from_its_map(shared_data: Path) -> None:
+    fronts = json.loads((shared_data / "morl_fronts" / "morl_reference_fronts.json").read_text())
+    for name in ("deep-sea-treasure-convex", "deep-sea-treasure-concave"):
+        board = np.array(fronts[name]["map"])
+        found = [[board[r, c], -float(r + c)] for r, c in np.argwhere(board > 0)]
+        front = np.array(fronts[name]["undiscounted_front"])
+        np.testing.assert_allclose(pareto_front(found), pareto_front(front), atol=1e-6)
+        # By hand: the stairs' area, one column for each treasure.
+        corner, area, reached = np.array([0.0, -25.0]), 0.0, 0.0
+        for treasure, time in sorted(map(tuple, front)):
+            area += (treasure - reached) * (time - corner[1])
+            reached = treasure
+        assert hypervolume(found, corner) == pytest.approx(area)
+
+
+def test_a_convex_front_is_all_supported_and_a_concave_one_is_not(shared_data: Path) -> None:
+    fronts = json.loads((shared_data / "morl_fronts" / "morl_reference_fronts.json").read_text())
+    users = simplex_grid(["treasure", "time"], 400)
+
+    def chosen(name: str) -> set[int]:
+        front = np.array(fronts[name]["undiscounted_front"])
+        scaled = rescale(front, front.min(0), front.max(0))
+        return {int((scaled @ w.aligned_to(["treasure", "time"])).argmax()) for w in users}
+
+    # Three of the convex front's points lie on one line: the middle one is never better.
+    assert chosen("deep-sea-treasure-convex") >= {0, 1, 2, 3, 4, 5, 6, 8, 9}
+    assert chosen("deep-sea-treasure-concave") == {0, 9}
+
+
+def test_expected_utility_by_hand() -> None:
+    # Weights 0, .5, 1 on the first: the best choices are worth 4, 3 (either), 6; (2, 4) and (6, 0).
+    points = [[2.0, 4.0], [6.0, 0.0], [1.0, 1.0]]
+    assert expected_utility(points, ["a", "b"], simplex_grid(["a", "b"], 2)) == pytest.approx(13 / 3)
+    assert expected_utility(points, ["a", "b"], [SteeringWeights(b=1.0)]) == 4.0
+
+
+@given(whole_points)
+def test_expected_utility_needs_the_front_alone(points: np.ndarray) -> None:
+    names = [f"o{i}" for i in range(points.shape[1])]
+    users = simplex_grid(names, 5)
+    assert expected_utility(points, names, users) == pytest.approx(
+        expected_utility(pareto_front(points), names, users)
+    )
+
+
+def test_rescale() -> None:
+    np.testing.assert_allclose(
+        rescale([[0.0, 5.0], [5.0, 5.0], [10.0, 5.0]], [0.0, 5.0], [10.0, 5.0]), [[0, 1], [0.5, 1], [1, 1]]
+    )
+
+
+def test_ratio_of_a_sweep_and_its_interval() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]])
+    exact = truth * 1.5
+    noise = rng.normal(size=(200, 2))
+    shared = [point + noise for point in truth]
+    means = np.stack([group.mean(0) for group in shared])
+    result = estimate_hypervolume_ratio(shared, exact, [0.0, 0.0])
+    assert result.mean == pytest.approx(hypervolume(means, [0, 0]) / hypervolume(exact, [0, 0]))
+    assert result.low < result.mean < result.high
+    # A standard error of 0.07 in each coordinate moves the stairs' area of 6 by about 0.07 * sqrt(18) = 0.3.
+    assert result.stderr == pytest.approx(0.3 / 13.5, rel=0.25)
+    constant = estimate_hypervolume_ratio([np.tile(p, (5, 1)) for p in truth], exact, [0.0, 0.0])
+    assert (constant.low, constant.mean, constant.high) == pytest.approx([6 / 13.5] * 3)
+    assert constant.stderr == pytest.approx(0.0)
+
+
+def test_weightings_may_have_different_numbers_of_episodes() -> None:
+    rng = np.random.default_rng(0)
+    groups = [rng.normal([1, 3], 0.1, (20, 2)), rng.normal([3, 1], 0.1, (30, 2))]
+    result = estimate_hypervolume_ratio(groups, [[3.0, 3.0]], [0.0, 0.0])
+    assert result.mean == pytest.approx(5 / 9, abs=0.05)
+    assert result == estimate_hypervolume_ratio(groups, [[3.0, 3.0]], [0.0, 0.0])
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="shape"):
+        pareto_front([1.0, 2.0])
+    with pytest.raises(InputError, match="finite"):
+        hypervolume([[np.nan, 1.0]], [0.0, 0.0])
+    with pytest.raises(InputError, match="must be 2 finite numbers"):
+        hypervolume([[1.0, 1.0]], [0.0])
+    with pytest.raises(InputError, match="no volume"):
+        hypervolume_ratio([[1.0, 1.0]], [[0.0, 1.0]], [0.0, 0.0])
+    with pytest.raises(InputError, match="at least one weighting"):
+        estimate_hypervolume_ratio([], [[1.0, 1.0]], [0.0, 0.0])
+    with pytest.raises(InputError, match="unknown objective"):
+        expected_utility([[1.0]], ["a"], [SteeringWeights(b=1.0)])
+    with pytest.raises(InputError, match="a name for each of 2 columns"):
+        expected_utility([[1.0, 2.0]], ["a"], [SteeringWeights(a=1.0)])

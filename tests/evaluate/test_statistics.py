@@ -1,0 +1,153 @@
+"""Standard errors and intervals."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pluralign.core import InputError
+from pluralign.evaluate import (
+    Estimate,
+    bias_corrected,
+    estimate,
+    estimate_columns,
+    paired_difference,
+    percentile,
+    spearman,
+    standard_error,
+)
+from pluralign.evaluate.statistics import resampling_weights
+
+numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
+
+
+def test_standard_error_by_hand() -> None:
+    # Mean 3, squared gaps 4 + 1 + 1 + 4 = 10, variance 10 / 3, over 4.
+    assert standard_error([1, 2, 4, 5]) == pytest.approx(math.sqrt(10 / 12))
+
+
+@given(numbers)
+def test_an_interval_holds_its_mean_and_lies_within_the_values(values: list[float]) -> None:
+    result = estimate(values, resamples=400)
+    assert min(values) - 1e-6 <= result.low <= result.high <= max(values) + 1e-6
+    assert result.mean == pytest.approx(np.mean(values), abs=1e-6)
+
+
+@given(numbers, st.floats(0.1, 100.0), st.floats(-100.0, 100.0))
+def test_estimates_follow_a_change_of_unit(values: list[float], scale: float, shift: float) -> None:
+    one = estimate(values, resamples=200)
+    other = estimate([scale * v + shift for v in values], resamples=200)
+    for ours, theirs in ((one.mean, other.mean), (one.low, other.low), (one.high, other.high)):
+        assert theirs == pytest.approx(scale * ours + shift, rel=1e-6, abs=1e-5)
+    assert other.stderr == pytest.approx(scale * one.stderr, rel=1e-6, abs=1e-5)
+
+
+def test_a_constant_has_no_spread() -> None:
+    for interval in (percentile, bias_corrected):
+        assert estimate([2.0, 2.0, 2.0], interval=interval) == Estimate(2.0, 0.0, 2.0, 2.0)
+
+
+def test_a_seed_gives_one_interval_and_another_seed_another() -> None:
+    values = list(np.random.default_rng(0).normal(size=40))
+    assert estimate(values, seed=1) == estimate(values, seed=1)
+    assert estimate(values, seed=1) != estimate(values, seed=2)
+
+
+def test_intervals_agree_with_scipys() -> None:
+    values = np.random.default_rng(0).exponential(size=60)
+    for interval, method in ((percentile, "percentile"), (bias_corrected, "BCa")):
+        ours = estimate(values, interval=interval, resamples=20000)
+        theirs = stats.bootstrap(
+            (values,),
+            np.mean,
+            vectorized=True,
+            n_resamples=20000,
+            method=method,
+            rng=np.random.default_rng(1),
+        ).confidence_interval
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_bias_correction_moves_the_interval_of_skewed_values_towards_their_tail() -> None:
+    values = np.random.default_rng(0).exponential(size=30)
+    plain, moved = estimate(values), estimate(values, interval=bias_corrected)
+    assert moved.low > plain.low
+    assert moved.high > plain.high
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    draws = np.random.default_rng(0).normal(size=(50, 400))
+    covered = sum(e.low <= 0.0 <= e.high for e in estimate_columns(draws, resamples=500))
+    # 380 expected; a percentile interval of 50 values covers about 94 %; four standard deviations are 18.
+    assert 355 <= covered <= 395
+
+
+def test_columns_share_their_resamples() -> None:
+    column = np.random.default_rng(0).normal(size=(20, 1))
+    first, second = estimate_columns(np.hstack([column, 2 * column]))
+    assert second.low == pytest.approx(2 * first.low)
+    assert first.low == pytest.approx(estimate(column[:, 0]).low)
+
+
+def test_resampling_weights_are_resamples() -> None:
+    weights = resampling_weights(7, 500, np.random.default_rng(0))
+    np.testing.assert_allclose(weights.sum(1), 1.0)
+    np.testing.assert_allclose(weights * 7, np.round(weights * 7), atol=1e-12)
+    # A value is left out of a resample with probability (6/7)^7 = 0.34.
+    assert (weights == 0).mean() == pytest.approx((6 / 7) ** 7, abs=0.03)
+
+
+def test_pairing_cancels_what_the_seeds_share() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=50) * 10
+    first, second = shared + 0.5 + 0.1 * rng.normal(size=50), shared
+    paired = paired_difference(first, second)
+    assert paired.mean == pytest.approx(np.mean(first) - np.mean(second))
+    assert 0.4 < paired.low < 0.5 < paired.high < 0.6
+    assert paired.stderr < 0.05 * math.hypot(standard_error(first), standard_error(second))
+
+
+def test_spearman_by_hand() -> None:
+    # Ranks 1 2 3 4 against 1 3 2 4: rho = 1 - 6 * 2 / (4 * 15) = 0.8.
+    result = spearman([1.0, 2.0, 3.0, 4.0], [10.0, 300.0, 20.0, 4000.0])
+    assert result.value == pytest.approx(0.8)
+    assert result.low < 0.8
+    assert (result.high, result.pairs) == (pytest.approx(1.0), 4)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=15))
+def test_spearman_is_scipys(pairs: list[tuple[int, int]]) -> None:
+    first, second = [float(x) for x, _ in pairs], [float(y) for _, y in pairs]
+    result = spearman(first, second, resamples=50)
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        assert (result.value, result.low, result.high) == (0.0, 0.0, 0.0)
+    else:
+        assert result.value == pytest.approx(stats.spearmanr(first, second).statistic)
+        assert -1.0 <= result.low <= result.high <= 1.0
+
+
+def test_spearmans_interval_tells_a_trend_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    x = np.arange(30.0)
+    trend = spearman(x, -x + rng.normal(size=30))
+    noise = spearman(x, rng.normal(size=30))
+    assert trend.high < -0.8
+    assert noise.low < 0 < noise.high
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="two values or more"):
+        estimate([1.0])
+    with pytest.raises(InputError, match="finite"):
+        estimate([1.0, math.nan])
+    with pytest.raises(InputError, match="confidence"):
+        estimate([1.0, 2.0], confidence=1.0)
+    with pytest.raises(InputError, match="found 2 and 3"):
+        paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="three pairs"):
+        spearman([1.0, 2.0], [1.0, 2.0])
+    with pytest.raises(InputError, match="shape"):
+        estimate_columns(np.zeros(3))
