@@ -9,9 +9,26 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from pluralign.core import Decision
 from pluralign.models.backbone import Backbone
+from pluralign.models.feature_shards import FeatureShards
+from pluralign.models.forest import Forest, Tree, by_tree, plant
+from pluralign.models.rendering import RENDERING_VERSION, decision_tree
+from pluralign.models.trunk import (
+    branch_last,
+    branch_log_probs,
+    branch_mean,
+    context_length,
+    forest_hidden_states,
+)
+
+# Goes into the digest of cached features: raise it when `branch_features` changes.
+FEATURES_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,32 +65,111 @@ class FeatureSource(Protocol):
         ...
 
 
+def branch_features(hidden: Float[Tensor, "rows length h"], forest: Forest) -> Float[Tensor, "branches d"]:
+    """Each branch's last hidden state beside the mean over its tokens, float32: d = 2 h."""
+    return torch.cat([branch_last(hidden, forest).float(), branch_mean(hidden, forest)], dim=-1)
+
+
+def feature_dimension(model: PreTrainedModel) -> int:
+    """d of `branch_features`."""
+    return 2 * int(model.config.get_text_config().hidden_size)
+
+
 class FeatureStore:
     """Features of a frozen backbone, kept in memory and, where a folder is given, on the disk.
 
+    In bfloat16 a decision's features depend on what it was computed with by rounding (about 1 %); a
+    store computes each once and so always gives the same.
+
     Args:
         backbone: the frozen trunk.
-        folder: where shards are kept; None keeps nothing on the disk.
+        folder: where shards are kept, safely shared by backbones and by processes; None keeps nothing
+            on the disk.
         token_budget: tokens in one forward pass.
+
+    Raises:
+        InputError: the folder cannot be written.
     """
 
     def __init__(self, backbone: Backbone, folder: Path | None = None, *, token_budget: int = 4096) -> None:
-        raise NotImplementedError
+        self.backbone = backbone
+        self._token_budget = token_budget
+        self._known: dict[str, DecisionFeatures] = {}
+        self._shards: FeatureShards | None = None
+        self.cut_tokens = 0
+        """Prompt tokens cut so far because prompts were longer than the context."""
+        if folder is not None:
+            recipe = f"{backbone.fingerprint}-{FEATURES_VERSION}.{RENDERING_VERSION}"
+            self._shards = FeatureShards(Path(folder) / recipe, self.dimension)
+            self._known = {key: DecisionFeatures(*parts) for key, parts in self._shards.read().items()}
 
     @property
     def dimension(self) -> int:
         """See `FeatureSource.dimension`."""
-        raise NotImplementedError
+        return feature_dimension(self.backbone.model)
 
     @property
     def fingerprint(self) -> str:
-        """See `FeatureSource.fingerprint`."""
-        raise NotImplementedError
+        """The backbone's."""
+        return self.backbone.fingerprint
+
+    def __len__(self) -> int:
+        """Distinct decisions held."""
+        return len(self._known)
 
     def get(self, decisions: Sequence[Decision]) -> list[DecisionFeatures]:
         """See `FeatureSource.get`. Decisions not seen before run through the trunk, each once."""
-        raise NotImplementedError
+        missing = {d.key: d for d in decisions if d.key not in self._known}
+        if missing:
+            self._compute(list(missing.values()))
+        return [self._known[decision.key] for decision in decisions]
 
     def flush(self) -> None:
         """Write what is not on the disk yet (done by itself every few seconds and at exit)."""
-        raise NotImplementedError
+        if self._shards is not None:
+            self._shards.flush()
+
+    @torch.inference_mode()
+    def _compute(self, decisions: list[Decision]) -> None:
+        backbone = self.backbone
+        trees = [decision_tree(backbone.tokenizer, decision) for decision in decisions]
+        forests = plant(trees, self._token_budget, max_path=context_length(backbone.model))
+        self.cut_tokens += sum(forest.cut_tokens for forest in forests)
+        parts: dict[int, dict[int, Tensor]] = {}
+        for forest in forests:
+            values = _features_and_likelihoods(backbone, forest.to(backbone.device)).cpu()
+            done: list[int] = []
+            for (tree, branch), row in zip(forest.owners.tolist(), values, strict=True):
+                parts.setdefault(tree, {})[branch] = row
+                if len(parts[tree]) == len(trees[tree].branches):
+                    done.append(tree)
+            for tree in done:
+                rows = parts.pop(tree)
+                self._keep(decisions[tree], trees[tree], torch.stack([rows[i] for i in range(len(rows))]))
+            if self._shards is not None:
+                self._shards.flush_when_due()
+
+    def _keep(self, decision: Decision, tree: Tree, rows: Float[Tensor, "options d+1"]) -> None:
+        values = rows.numpy()
+        entry = DecisionFeatures(
+            features=np.ascontiguousarray(values[:, :-1]),
+            log_likelihoods=values[:, -1].astype(np.float64),
+            lengths=np.array([len(branch) for branch in tree.branches], dtype=np.int64),
+        )
+        self._known[decision.key] = entry
+        if self._shards is not None:
+            self._shards.add(decision.key, (entry.features, entry.log_likelihoods, entry.lengths))
+
+
+def _features_and_likelihoods(backbone: Backbone, forest: Forest) -> Float[Tensor, "branches d+1"]:
+    hidden = forest_hidden_states(backbone.model, forest)
+    features = branch_features(hidden, forest)
+    return torch.cat([features, branch_log_probs(backbone.model, hidden, forest)[:, None]], dim=1)
+
+
+def tree_features(model: PreTrainedModel, trees: Sequence[Tree], token_budget: int) -> list[Tensor]:
+    """Features of trees with gradients into the trunk (for training adapters); each (branches, d)."""
+    device = next(model.parameters()).device
+    forests = [forest.to(device) for forest in plant(trees, token_budget, max_path=context_length(model))]
+    values = [branch_features(forest_hidden_states(model, forest), forest) for forest in forests]
+    return by_tree(trees, forests, values)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from pluralign.core import Decision
+from pluralign.core import Decision, InputError
 from pluralign.models.backbone import Backbone
+from pluralign.models.forest import Tree, by_tree, plant
+from pluralign.models.generation import Sampling, generate_rows, row_seeds
+from pluralign.models.rendering import (
+    Messages,
+    chat_ids,
+    decision_tree,
+    encode,
+    render_chat,
+    render_decision,
+)
+from pluralign.models.trunk import branch_log_probs, context_length, forest_hidden_states
 
-Messages = Sequence[Mapping[str, str]]
+__all__ = ["LanguageModel", "Messages", "OptionLikelihoods", "render_decision"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +45,15 @@ class OptionLikelihoods:
         return self.log_likelihoods / self.lengths
 
 
-def render_decision(decision: Decision) -> tuple[str, list[str]]:
-    """A decision as plain text: the prompt, and each option as its continuation."""
-    raise NotImplementedError
-
-
 class LanguageModel:
     """A backbone that scores and writes text.
 
     A chat is a list of ``{"role", "content"}`` messages, or a text, which stands for one message of
     the user; the model's own chat template is put around it.
+
+    Args:
+        backbone: the model.
+        token_budget: tokens in one forward pass.
     """
 
     def __init__(self, backbone: Backbone, *, token_budget: int = 4096) -> None:
@@ -55,7 +67,12 @@ class LanguageModel:
 
     def option_log_likelihoods(self, decisions: Sequence[Decision]) -> list[OptionLikelihoods]:
         """How likely each option is after its decision's prompt (see `render_decision`)."""
-        raise NotImplementedError
+        trees = [decision_tree(self.backbone.tokenizer, decision) for decision in decisions]
+        lengths = [np.array([len(branch) for branch in tree.branches]) for tree in trees]
+        return [
+            OptionLikelihoods(values.double().cpu().numpy(), count)
+            for values, count in zip(self._branch_log_probs(trees), lengths, strict=True)
+        ]
 
     def answer_log_probs(
         self, chats: Sequence[Messages | str], answers: Sequence[str]
@@ -64,8 +81,20 @@ class LanguageModel:
 
         Returns:
             Sums of token log-probabilities in nats, shape (chats, answers).
+
+        Raises:
+            InputError: an answer without tokens, or a message without role or content.
         """
-        raise NotImplementedError
+        branches = [encode(self.backbone.tokenizer, answer) for answer in answers]
+        if not branches or not all(branches):
+            raise InputError(f"answers must be texts that are not empty, found {list(answers)!r}")
+        trees: list[Tree] = []
+        for chat in chats:
+            ids, keep_first = chat_ids(self.backbone.tokenizer, chat)
+            trees.append(Tree(ids, branches, keep_first))
+        if not trees:
+            return np.zeros((0, len(answers)))
+        return torch.stack(self._branch_log_probs(trees)).double().cpu().numpy()
 
     def generate(
         self,
@@ -78,7 +107,8 @@ class LanguageModel:
         """Write one reply to each chat.
 
         Every row has its own random numbers, drawn from ``seed``, the chat's text and how many equal
-        chats stand before it; what else is in the batch changes no reply.
+        chats stand before it; what else is in the batch changes no reply (in float32; bfloat16's
+        rounding may tip a close call).
 
         Args:
             chats: what to reply to.
@@ -88,5 +118,21 @@ class LanguageModel:
 
         Returns:
             The replies without special tokens.
+
+        Raises:
+            InputError: negative temperature, no new tokens, or more of them than the context holds.
         """
-        raise NotImplementedError
+        texts = [render_chat(self.backbone.tokenizer, chat) for chat in chats]
+        ids = [chat_ids(self.backbone.tokenizer, chat) for chat in chats]
+        sampling = Sampling(max_new_tokens, temperature)
+        return generate_rows(self.backbone, ids, row_seeds(texts, seed), sampling, self.token_budget)
+
+    @torch.inference_mode()
+    def _branch_log_probs(self, trees: list[Tree]) -> list[Tensor]:
+        model = self.backbone.model
+        forests = plant(trees, self.token_budget, max_path=context_length(model))
+        values: list[Tensor] = []
+        for forest in forests:
+            forest = forest.to(self.backbone.device)
+            values.append(branch_log_probs(model, forest_hidden_states(model, forest), forest))
+        return by_tree(trees, forests, values)

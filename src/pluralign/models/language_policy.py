@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
-from pluralign.core import Decision
+from pluralign.core import Decision, InputError
 from pluralign.models.features import FeatureSource
 from pluralign.models.language_model import LanguageModel
 
@@ -19,9 +20,12 @@ class LanguageModelPolicy:
 
     Args:
         language_model: whose likelihoods.
-        store: where they are cached; None computes them anew at every call.
-        temperature: above zero.
+        store: where they are cached (of the same backbone); None computes them anew at every call.
+        temperature: above zero; lower is more decided.
         length_normalised: divide by the option's tokens, so that long options are not punished.
+
+    Raises:
+        InputError: temperature not above zero, or a store of another backbone.
     """
 
     def __init__(
@@ -32,13 +36,27 @@ class LanguageModelPolicy:
         temperature: float = 1.0,
         length_normalised: bool = True,
     ) -> None:
-        raise NotImplementedError
+        if not temperature > 0:
+            raise InputError(f"must be above 0, found {temperature}", field="temperature")
+        if store is not None and store.fingerprint != language_model.backbone.fingerprint:
+            raise InputError(f"the feature store is not of the model {language_model.name!r}")
+        self._language_model, self._store = language_model, store
+        self._temperature, self._length_normalised = temperature, length_normalised
 
     @property
     def name(self) -> str:
         """The model's name."""
-        raise NotImplementedError
+        return self._language_model.name
 
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
         """See `core.Policy.log_probs`."""
-        raise NotImplementedError
+        entries = (
+            self._store.get(decisions)
+            if self._store is not None
+            else self._language_model.option_log_likelihoods(decisions)
+        )
+        result: list[npt.NDArray[np.float64]] = []
+        for entry in entries:
+            scores = entry.log_likelihoods / (entry.lengths if self._length_normalised else 1)
+            result.append(np.asarray(log_softmax(scores / self._temperature)))
+        return result

@@ -1,0 +1,100 @@
+"""Contrastive losses on preference pairs: log pi stands for the advantage, and no reward is learned."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+def segment_advantages(
+    log_probs: Float[Tensor, "pairs steps"],
+    mask: Bool[Tensor, "pairs steps"],
+    reference_log_probs: Float[Tensor, "pairs steps"] | None = None,
+    *,
+    alpha: float,
+    gamma: float = 1.0,
+) -> Float[Tensor, " pairs"]:
+    """Discounted sum of a segment's advantages.
+
+    A = sum_t gamma^t alpha (log pi(a_t|s_t) [- log pi_ref(a_t|s_t)])  (CPL eq. 5 with the poster's eq. 2;
+    with the reference: CPL-KL, whose advantage is that of KL-regularised control).
+
+    Args:
+        log_probs: log pi of the options taken, nats; t counts from the first column.
+        mask: True at a segment's steps; the rest is inert.
+        reference_log_probs: log pi_ref of the same options; no gradient flows into it.
+        alpha: temperature of the advantage.
+        gamma: discount of each step.
+    """
+    gains = log_probs if reference_log_probs is None else log_probs - reference_log_probs.detach()
+    discounts = gamma ** torch.arange(log_probs.shape[1], device=log_probs.device, dtype=log_probs.dtype)
+    return alpha * (torch.where(mask, gains, 0.0) * discounts).sum(dim=1)
+
+
+def contrastive_preference_loss(
+    chosen: Float[Tensor, " pairs"],
+    rejected: Float[Tensor, " pairs"],
+    label_weights: Float[Tensor, " pairs"] | None = None,
+    *,
+    conservative_bias: float = 0.5,
+) -> Float[Tensor, ""]:
+    """Loss of segments' advantages, mean over pairs.
+
+    L = w softplus(lambda A- - A+) + (1 - w) softplus(lambda A+ - A-)  (CPL eq. 9, Hejna et al. 2024;
+    lambda = 1 is the poster's eq. 1). The second term is the expectation over a label that is right with
+    probability w; jhejna/cpl's `biased_bce_with_logits` has the same two sides.
+
+    Args:
+        chosen: A+ of each pair.
+        rejected: A- of each pair.
+        label_weights: w, the probability that the label is right: 1 hard, 0.5 a tie. All 1 by default.
+        conservative_bias: lambda in (0, 1]; below 1 the loss falls as both segments become likelier, which
+            holds the policy near the data.
+    """
+    loss = softplus(conservative_bias * rejected - chosen)
+    if label_weights is not None:
+        other = softplus(conservative_bias * chosen - rejected)
+        loss = label_weights * loss + (1.0 - label_weights) * other
+    return loss.mean()
+
+
+def cpl_loss(
+    chosen_log_probs: Float[Tensor, "pairs steps"],
+    rejected_log_probs: Float[Tensor, "pairs steps"],
+    chosen_mask: Bool[Tensor, "pairs steps"],
+    rejected_mask: Bool[Tensor, "pairs steps"],
+    *,
+    label_weights: Float[Tensor, " pairs"] | None = None,
+    chosen_reference_log_probs: Float[Tensor, "pairs steps"] | None = None,
+    rejected_reference_log_probs: Float[Tensor, "pairs steps"] | None = None,
+    alpha: float = 0.1,
+    conservative_bias: float = 0.5,
+    gamma: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Contrastive preference learning on pairs of segments, mean over pairs.
+
+    L = softplus(lambda A- - A+), A± = sum_t gamma^t alpha log pi(a_t|s_t) (poster eq. 1-2; CPL eq. 9), with
+    references alpha (log pi - log pi_ref) (CPL-KL). On one-step pairs with references and lambda = 1 this is
+    DPO with beta = alpha.
+
+    Args:
+        chosen_log_probs: log pi of the options taken in the chosen segments, nats.
+        rejected_log_probs: the same of the rejected ones.
+        chosen_mask: True at the chosen segments' steps.
+        rejected_mask: True at the rejected segments' steps.
+        label_weights: probability that each label is right (0.5: a tie); all 1 by default.
+        chosen_reference_log_probs: log pi_ref; give both or neither.
+        rejected_reference_log_probs: log pi_ref; give both or neither.
+        alpha: temperature; 0.1 is jhejna/cpl's.
+        conservative_bias: lambda; 0.5 is jhejna/cpl's.
+        gamma: discount; 1 is jhejna/cpl's.
+    """
+    chosen = segment_advantages(
+        chosen_log_probs, chosen_mask, chosen_reference_log_probs, alpha=alpha, gamma=gamma
+    )
+    rejected = segment_advantages(
+        rejected_log_probs, rejected_mask, rejected_reference_log_probs, alpha=alpha, gamma=gamma
+    )
+    return contrastive_preference_loss(chosen, rejected, label_weights, conservative_bias=conservative_bias)

@@ -1,0 +1,99 @@
+"""Cached features on the disk: safetensors shards that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import weakref
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pluralign.core.files import replace_when_whole
+
+_log = logging.getLogger(__name__)
+_SHARD_DECISIONS = 256
+_SHARD_SECONDS = 5.0
+
+Entry = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+class FeatureShards:
+    """Entries by decision key, appended in shards of ``folder``; a killed run loses at most the last one.
+
+    Args:
+        folder: one folder for each recipe of features.
+        dimension: d, the width of the features.
+    """
+
+    def __init__(self, folder: Path, dimension: int) -> None:
+        self._folder, self._dimension = folder, dimension
+        self._pending: dict[str, Entry] = {}
+        self._flushed_at = time.monotonic()
+        weakref.finalize(self, _write_shard, folder, self._pending)
+
+    def read(self) -> dict[str, Entry]:
+        """All entries. A damaged shard is left out with a warning: what it held is computed again."""
+        entries: dict[str, Entry] = {}
+        for path in sorted(self._folder.glob("*.safetensors")):
+            try:
+                entries.update(self._read_shard(path))
+            except (OSError, SafetensorError, ValueError, KeyError) as error:
+                _log.warning("%s: damaged shard of cached features, computed again (%s)", path, error)
+        return entries
+
+    def add(self, key: str, entry: Entry) -> None:
+        """Keep an entry for the next shard."""
+        self._pending[key] = entry
+
+    def flush_when_due(self) -> None:
+        """Write a shard if enough is waiting or the last one is a few seconds old."""
+        waited = time.monotonic() - self._flushed_at
+        if len(self._pending) >= _SHARD_DECISIONS or waited >= _SHARD_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        _write_shard(self._folder, self._pending)
+        self._flushed_at = time.monotonic()
+
+    def _read_shard(self, path: Path) -> dict[str, Entry]:
+        with safe_open(path, framework="numpy") as shard:
+            keys: list[str] = json.loads(shard.metadata()["keys"])
+            features = shard.get_tensor("features")
+            likelihoods, lengths = shard.get_tensor("log_likelihoods"), shard.get_tensor("lengths")
+            counts = shard.get_tensor("options")
+        rows = len(features)
+        if len(counts) != len(keys) or counts.sum() != rows or features.shape[1:] != (self._dimension,):
+            raise ValueError("its parts do not fit each other")
+        if len(likelihoods) != rows or len(lengths) != rows:
+            raise ValueError("its parts do not fit each other")
+        stops = counts.cumsum()
+        spans = [slice(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
+        return {key: (features[s], likelihoods[s], lengths[s]) for key, s in zip(keys, spans, strict=True)}
+
+
+def _write_shard(folder: Path, pending: dict[str, Entry]) -> None:
+    """Write and empty ``pending``; a function of its own, so that it can run at exit."""
+    if not pending:
+        return
+    keys = list(pending)
+    columns = list(zip(*pending.values(), strict=True))
+    name = hashlib.blake2b("".join(keys).encode(), digest_size=12).hexdigest()
+    with replace_when_whole(folder / f"{name}.safetensors") as temporary:
+        save_file(
+            {
+                "features": np.concatenate(columns[0]),
+                "log_likelihoods": np.concatenate(columns[1]),
+                "lengths": np.concatenate(columns[2]),
+                "options": np.array([len(entry[1]) for entry in pending.values()], dtype=np.int64),
+            },
+            temporary,
+            metadata={"keys": json.dumps(keys)},
+        )
+    pending.clear()

@@ -1,0 +1,120 @@
+"""What a causal language model makes of a forest: hidden states, and per-branch quantities of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from pluralign.models.forest import Forest
+
+_CHUNK = 256
+
+
+def trunk_of(model: PreTrainedModel) -> Any:
+    """The transformer below the vocabulary head, adapters included."""
+    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(inner, inner.base_model_prefix)
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """Tokens of the longest path that the model was made for; None where it does not say.
+
+    A sliding window counts as the limit: within it, sliding and full attention are the same.
+    """
+    config = model.config.get_text_config()
+    limits = [getattr(config, "max_position_embeddings", None)]
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
+        limits.append(getattr(config, "sliding_window", None))
+    return min((limit for limit in limits if limit), default=None)
+
+
+def forest_hidden_states(
+    model: PreTrainedModel, forest: Forest, *, layer: int | None = None
+) -> Float[Tensor, "rows length d"]:
+    """Hidden states of every token of a forest (on the model's device), after the final norm.
+
+    Args:
+        model: any decoder-only model of transformers with SDPA or eager attention; PEFT models too.
+        forest: on the model's device.
+        layer: hidden states after this layer instead (0 is the embedding), before the final norm.
+    """
+    output = trunk_of(model)(
+        input_ids=forest.input_ids,
+        attention_mask=forest.attention_mask(next(model.parameters()).dtype),
+        position_ids=forest.position_ids,
+        use_cache=False,
+        output_hidden_states=layer is not None,
+    )
+    return output.last_hidden_state if layer is None else output.hidden_states[layer]
+
+
+def branch_last(hidden: Float[Tensor, "rows length d"], forest: Forest) -> Float[Tensor, "branches d"]:
+    """The hidden state of each branch's last token."""
+    return hidden.flatten(0, 1)[forest.ends]
+
+
+def branch_mean(hidden: Float[Tensor, "rows length d"], forest: Forest) -> Float[Tensor, "branches d"]:
+    """The mean hidden state over each branch's tokens, in float32."""
+    tokens = hidden.flatten(0, 1)[forest.places].float()
+    total = tokens.new_zeros(len(forest.ends), tokens.shape[1])
+    total = total.index_add(0, forest.branch_ids.flatten()[forest.places], tokens)
+    return total / forest.lengths[:, None]
+
+
+def token_log_probs(
+    model: PreTrainedModel, hidden: Float[Tensor, "rows length d"], forest: Forest
+) -> Float[Tensor, " tokens"]:
+    """Log-probability of each branch token (in the order of `Forest.places`) after its path, nats, float32.
+
+    A few hundred tokens at a time, so that the logits of all tokens are never held together; under
+    autograd they are computed again in the backward pass.
+    """
+    states = hidden.flatten(0, 1)[forest.sources]
+    targets = forest.input_ids.flatten()[forest.places]
+    parts: list[Tensor] = []
+    for start in range(0, len(targets), _CHUNK):
+        chunk = states[start : start + _CHUNK], targets[start : start + _CHUNK]
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(_log_probs_of, model, *chunk, use_reentrant=False))  # pyright: ignore
+        else:
+            parts.append(_log_probs_of(model, *chunk))
+    return torch.cat(parts)
+
+
+def branch_log_probs(
+    model: PreTrainedModel, hidden: Float[Tensor, "rows length d"], forest: Forest
+) -> Float[Tensor, " branches"]:
+    """Log-probability of each branch after its prompt: the sum over its tokens, nats, float32."""
+    tokens = token_log_probs(model, hidden, forest)
+    total = tokens.new_zeros(len(forest.ends))
+    return total.index_add(0, forest.branch_ids.flatten()[forest.places], tokens)
+
+
+def _log_probs_of(
+    model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Tensor
+) -> Float[Tensor, " tokens"]:
+    head: Any = model.get_output_embeddings()
+    logits = finish_logits(model, head(states).float())
+    # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
+    # logits are taken in float32; in the sum over the vocabulary the roundings even out.
+    chosen = (states.float() * head.weight[targets].float()).sum(-1)
+    if getattr(head, "bias", None) is not None:
+        chosen = chosen + head.bias[targets].float()
+    return finish_logits(model, chosen) - torch.logsumexp(logits, dim=-1)
+
+
+def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
+    """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
+    config = model.config.get_text_config()
+    if scale := getattr(config, "logit_scale", None):
+        logits = logits * scale
+    if scaling := getattr(config, "logits_scaling", None):
+        logits = logits / scaling
+    if cap := getattr(config, "final_logit_softcapping", None):
+        logits = cap * torch.tanh(logits / cap)
+    return logits
