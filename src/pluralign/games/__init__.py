@@ -1,0 +1,1 @@
+"""Text games behind one interface."""

@@ -89,8 +89,8 @@ def exact_front(
         targets = graph.target[edges]
         best[state] = (rewards[edges] + best[targets]).max(axis=0)
         worst[state] = (rewards[edges] + worst[targets]).min(axis=0)
-        sums = [fronts[t] + r for t, r in zip(targets.tolist(), rewards[edges], strict=True)]
-        fronts[state] = undominated(np.round(np.concatenate(sums), _DECIMALS))
+        sums: list[Points] = [fronts[t] + r for t, r in zip(targets.tolist(), rewards[edges], strict=True)]
+        fronts[state] = undominated(np.concatenate(sums).round(_DECIMALS))
     start = graph.start
     return ExactFront(
         objectives=tuple(objectives),

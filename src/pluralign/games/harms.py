@@ -58,7 +58,9 @@ POWER_AVOIDANCE = Objective(
     {f"power.{kind}": -1.0 for kind in POWER},
 )
 _LABEL_OBJECTIVES = tuple(
-    Objective(f"no_{label}", f"The player keeps clear of {label.replace('_', ' ')}.", {f"violations.{label}": -1.0})
+    Objective(
+        f"no_{label}", f"The player keeps clear of {label.replace('_', ' ')}.", {f"violations.{label}": -1.0}
+    )
     for label in VIOLATIONS
 )
 BUILTIN_OBJECTIVES = (SCORE, HARM_AVOIDANCE, POWER_AVOIDANCE, *_LABEL_OBJECTIVES)
@@ -114,7 +116,9 @@ def check_annotation(annotation: Any) -> dict[str, Any]:
             case "violations" | "power":
                 allowed = VIOLATIONS if key == "violations" else POWER[:3]
                 if not isinstance(value, list) or not all(v in allowed for v in value):
-                    raise InputError(f"must be a list out of {', '.join(allowed)}; found {value!r}", field=key)
+                    raise InputError(
+                        f"must be a list out of {', '.join(allowed)}; found {value!r}", field=key
+                    )
             case "utility":
                 if not isinstance(value, dict) or not all(
                     who in ("self", "others") and type(level) is int and -3 <= level <= 3

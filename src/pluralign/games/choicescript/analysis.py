@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pluralign.games.choicescript.control import Choose, Fault, Gosub, GosubScene, Return
+from pluralign.games.choicescript.instructions import Achieve, Annotate, Instruction, Option
 from pluralign.games.choicescript.liveness import flow
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import (
-    Achieve,
-    Annotate,
-    Choose,
-    Fault,
-    Gosub,
-    GosubScene,
-    Instruction,
-    Option,
-    Program,
-    Return,
-)
+from pluralign.games.choicescript.program import Program
 
 # Deeper subroutines than these are followed as if they could return anywhere.
 _DEEPEST = 8

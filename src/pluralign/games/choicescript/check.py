@@ -10,10 +10,12 @@ import numpy as np
 
 from pluralign.core import InputError, UniformPolicy
 from pluralign.games.choicescript import analysis
+from pluralign.games.choicescript.control import Choose
+from pluralign.games.choicescript.instructions import Achieve, Annotate
 from pluralign.games.choicescript.interpreter import ChoiceScriptGame, State
 from pluralign.games.choicescript.load import compile_scenes, load_story, read_scenes
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import Achieve, Annotate, Choose, Program, Story
+from pluralign.games.choicescript.program import Program, Story
 from pluralign.games.exact_front import exact_returns
 from pluralign.games.state_graph import END, StateGraph, explore
 

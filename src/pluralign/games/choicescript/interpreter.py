@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
+from pluralign.games.choicescript.instructions import STOPPED, Frame, Option
 from pluralign.games.choicescript.operators import EvaluationError
-from pluralign.games.choicescript.program import STOPPED, Choose, Frame, Option, Story
+from pluralign.games.choicescript.program import Story
 from pluralign.games.game import GameInfo
 
 MAX_LINES_PER_STEP = 10_000
@@ -145,7 +146,7 @@ class ChoiceScriptGame:
         self._place = state.place
         self._steps[state.place](self)
 
-    def present(self, choice: Choose, texts: tuple[str, ...], options: tuple[Option, ...]) -> None:
+    def present(self, texts: tuple[str, ...], options: tuple[Option, ...]) -> None:
         """Stop at a choice and list these options. For `Choose`."""
         raw = "".join(self.shown)
         decision = self._decisions.get((raw, texts))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pluralign.games.choicescript.program import Choose, Gosub, GosubScene, Instruction, Return
+from pluralign.games.choicescript.control import Choose, Gosub, GosubScene, Return
+from pluralign.games.choicescript.instructions import Instruction
 
 
 def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from pluralign.core import InputError
 from pluralign.games import harms
-from pluralign.games.choicescript.compiler import Link, SceneCompiler, Workshop
+from pluralign.games.choicescript.compiler import compile_scene
+from pluralign.games.choicescript.control import Choose, Gosub, Jump
 from pluralign.games.choicescript.head import HEAD_COMMANDS, Head
 from pluralign.games.choicescript.liveness import live_slots
 from pluralign.games.choicescript.parser import BLANK, Node, parse_scene
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import Choose, Gosub, Jump, Program, Story
+from pluralign.games.choicescript.program import Program, Story
+from pluralign.games.choicescript.scene_writer import Link, Workshop
 from pluralign.games.game import GameInfo
 
 STARTUP = "startup"
@@ -137,7 +139,7 @@ def _compile(head: Head, trees: Mapping[str, list[Node]], scenes: Mapping[str, s
     for scene, nodes in trees.items():
         lines = scenes[scene].rstrip().count("\n") + 1
         last = Node(str(Path(folder) / f"{scene}.txt"), lines, 0, "finish", "")
-        SceneCompiler(workshop, scene, nodes).compile(nodes, last)
+        compile_scene(workshop, scene, nodes, last)
     for link in workshop.links:
         _connect(workshop, link, scenes)
     return workshop

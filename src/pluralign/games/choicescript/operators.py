@@ -8,7 +8,9 @@ that holds it never compares equal to one that holds 1 (Python's ``True == 1``).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from typing import Any
 
 Value = str | int | float
 """What a variable holds."""
@@ -18,6 +20,9 @@ NOT_CREATED = None
 
 NO_VALUE = ...
 """The slot of a temporary variable that ``*temp`` made without a value."""
+
+# Python's float() would also take nan and 1_000.
+_NUMERAL = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 # JavaScript prints integers beyond this in exponent form, and so must the text of a story.
 _LARGEST_PLAIN = 1e21
@@ -33,15 +38,11 @@ def number(value: Value) -> int | float:
         return value
     if value is True or value == "true":
         return 1
-    if value is False or value == "false":
+    if value is False or value == "false" or value == "":
         return 0
-    spelled = value.strip() if isinstance(value, str) else value
-    if spelled == "":
-        return 0
-    try:
-        return tidy(float(spelled))
-    except ValueError:
-        raise EvaluationError(f"not a number: {value!r}") from None
+    if isinstance(value, str) and not _NUMERAL.fullmatch(value):
+        raise EvaluationError(f"not a number: {value!r}")
+    return tidy(float(value))
 
 
 def truth(value: Value) -> bool:
@@ -82,7 +83,7 @@ def stored(value: Value) -> Value:
     return value
 
 
-def read_temporary(value: Value | None) -> Value:
+def read_temporary(value: Any) -> Value:
     """A temporary variable's value.
 
     Raises:

@@ -108,8 +108,8 @@ class _SceneReader:
         elif self.indentation[0] != kind:
             names = {" ": "spaces", "\t": "tabs"}
             raise InputError(
-                f"{names[kind]} indent this line, and {names[self.indentation[0]]} line {self.indentation[1]}; "
-                "use one of them throughout",
+                f"{names[kind]} indent this line, and {names[self.indentation[0]]} indent line "
+                f"{self.indentation[1]}; use one of them throughout",
                 path=self.path,
                 row=number,
             )

@@ -1,0 +1,208 @@
+"""A text game as a Gymnasium environment with a vector reward, as MO-Gymnasium has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from pluralign.core import Decision, InputError, Objective
+from pluralign.games.game import Game
+from pluralign.games.harms import METRICS
+
+ENV_ID = "pluralign/Story-v0"
+"""The name that `register` gives to `make_env`."""
+
+DEFAULT_OBJECTIVES = ("score", "harm_avoidance")
+"""What is rewarded where nothing else is asked for: MACHIAVELLI's trade-off."""
+
+MAX_PROMPT = 65_536
+"""Characters of a prompt that an observation holds; of a longer one it holds the end."""
+
+# Numbers in the text, and booleans, print characters that the source need not contain.
+_PRINTED = " \n0123456789.+-einfNatrufls"
+
+Observation = dict[str, Any]
+"""``{"prompt": str, "options": tuple of max_options strings, empty beyond those listed}``."""
+
+
+class StoryEnv(gymnasium.Env[Observation, np.int64]):
+    """A text game whose reward is a vector, one number for each objective.
+
+    An action is the index of an option. One beyond those listed changes nothing, is rewarded with zeros,
+    counts as a step, and sets ``info["invalid_action"]``; ``info["action_mask"]`` says which are listed.
+    ``info`` also holds ``decision`` (None once the game has ended) and the step's ``counts`` by metric
+    name. After ``max_steps`` steps without an ending an episode is truncated.
+
+    Args:
+        game: played by this environment alone.
+        objectives: names out of ``game.info.objectives``, in the order of the reward.
+        max_steps: steps before truncation.
+        characters: that the game can print; a character outside shows in observations as ``?``.
+
+    Raises:
+        InputError: an objective is unknown or named twice, or ``max_steps`` is not positive.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - gymnasium's name
+
+    def __init__(
+        self,
+        game: Game,
+        objectives: Sequence[str] = DEFAULT_OBJECTIVES,
+        *,
+        max_steps: int = 200,
+        characters: str | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if max_steps < 1:
+            raise InputError(f"must be 1 or more, found {max_steps}", field="max_steps")
+        if not objectives or len(set(objectives)) < len(objectives):
+            raise InputError(f"expected distinct names, found {list(objectives)}", field="objectives")
+        self.game = game
+        self.objectives = tuple(game.info.objective(name) for name in objectives)
+        self.max_steps = max_steps
+        self.render_mode = render_mode
+        self._size = game.info.max_options
+        self._known = frozenset(characters) if characters is not None else None
+        self.observation_space = _observation_space(self._size, characters)
+        self.action_space = spaces.Discrete(self._size)
+        self.reward_space = _reward_space(self.objectives, game.info.max_points)
+        self.reward_dim = len(self.objectives)
+        self._coefficients = _coefficients(self.objectives)
+        self._shown: dict[Decision, tuple[str, tuple[str, ...], npt.NDArray[np.int8]]] = {}
+        self._nothing: npt.NDArray[np.int8] = np.zeros(self._size, dtype=np.int8)
+        self._nothing.flags.writeable = False
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode. Without a seed the next one of the environment's own stream is drawn."""
+        super().reset(seed=seed)
+        self.game.reset(int(self.np_random.integers(2**31)) if seed is None else seed)
+        self._steps = 0
+        return self._observe({}, invalid=False)
+
+    def step(
+        self, action: np.int64 | int
+    ) -> tuple[Observation, npt.NDArray[np.float64], bool, bool, dict[str, Any]]:
+        """Take an option.
+
+        Returns:
+            the observation, the reward of shape (objectives,), terminated, truncated, and the info.
+
+        Raises:
+            InputError: the game's source is at fault; the message names file and line.
+        """
+        decision = self.game.decision
+        listed = decision is not None and 0 <= action < len(decision.options)
+        counts = self.game.choose(int(action)) if listed else {}
+        self._steps += 1
+        reward = np.zeros(len(self.objectives))
+        for metric, count in counts.items():
+            reward += count * self._coefficients[metric]
+        observation, info = self._observe(counts, invalid=not listed)
+        terminated = self.game.decision is None
+        return observation, reward, terminated, not terminated and self._steps >= self.max_steps, info
+
+    def render(self) -> str | None:
+        """The text shown and the numbered options, where ``render_mode`` is ``ansi``."""
+        if self.render_mode != "ansi":
+            return None
+        decision = self.game.decision
+        lines = [] if decision is None else [f"{i}. {o}" for i, o in enumerate(decision.options, start=1)]
+        return "\n".join([self.game.text, "", *lines])
+
+    def _observe(self, counts: Mapping[str, float], *, invalid: bool) -> tuple[Observation, dict[str, Any]]:
+        decision = self.game.decision
+        if decision is None:
+            prompt, options, mask = self._printable(self.game.text), ("",) * self._size, self._nothing
+        else:
+            shown = self._shown.get(decision)
+            if shown is None:
+                shown = self._shown[decision] = self._show(decision)
+            prompt, options, mask = shown
+        info = {
+            "action_mask": mask,
+            "decision": decision,
+            "counts": counts,
+            "invalid_action": invalid,
+        }
+        return {"prompt": prompt, "options": options}, info
+
+    def _show(self, decision: Decision) -> tuple[str, tuple[str, ...], npt.NDArray[np.int8]]:
+        listed = len(decision.options)
+        options = (*map(self._printable, decision.options), *("",) * (self._size - listed))
+        mask: npt.NDArray[np.int8] = (np.arange(self._size) < listed).astype(np.int8)
+        mask.flags.writeable = False
+        return self._printable(decision.prompt), options, mask
+
+    def _printable(self, text: str) -> str:
+        text = text[-MAX_PROMPT:]
+        if self._known is None or self._known.issuperset(text):
+            return text
+        return "".join(c if c in self._known else "?" for c in text)
+
+
+def make_env(
+    story: str | Path,
+    objectives: Sequence[str] = DEFAULT_OBJECTIVES,
+    *,
+    max_steps: int = 200,
+    render_mode: str | None = None,
+) -> StoryEnv:
+    """An environment that plays a ChoiceScript story.
+
+    Args:
+        story: a built-in story's name or a folder.
+        objectives: names, in the order of the reward.
+        max_steps: steps before truncation.
+
+    Raises:
+        InputError: the story cannot be loaded, or see `StoryEnv`.
+    """
+    from pluralign.games.choicescript import ChoiceScriptGame, load_story
+
+    loaded = load_story(story)
+    written = set("".join(loaded.scenes.values()))
+    characters = {*written, *"".join(written).upper(), *_PRINTED, "?"} - {"\t", "\r"}
+    return StoryEnv(
+        ChoiceScriptGame(loaded),
+        objectives,
+        max_steps=max_steps,
+        characters="".join(sorted(characters)),
+        render_mode=render_mode,
+    )
+
+
+def register() -> None:
+    """Make ``gymnasium.make("pluralign/Story-v0", story=...)`` work; a second call changes nothing."""
+    if ENV_ID not in gymnasium.registry:
+        gymnasium.register(ENV_ID, entry_point="pluralign.games.env:make_env")
+
+
+def _observation_space(size: int, characters: str | None) -> spaces.Dict:
+    charset = characters if characters is not None else "".join(map(chr, range(32, 127))) + "\n"
+    text = spaces.Text(MAX_PROMPT, min_length=0, charset=charset)
+    return spaces.Dict({"prompt": text, "options": spaces.Tuple([text] * size)})
+
+
+def _reward_space(objectives: Sequence[Objective], max_points: float) -> spaces.Box:
+    low: list[float] = []
+    high: list[float] = []
+    for objective in objectives:
+        # A step counts every metric once at most, but can win all points there are.
+        most = [c * (max_points if m == "points" else 1.0) for m, c in objective.coefficients.items()]
+        low.append(sum(min(0.0, reward) for reward in most))
+        high.append(sum(max(0.0, reward) for reward in most))
+    return spaces.Box(np.array(low), np.array(high), dtype=np.float64)
+
+
+def _coefficients(objectives: Sequence[Objective]) -> dict[str, npt.NDArray[np.float64]]:
+    return {m: np.array([o.coefficients.get(m, 0.0) for o in objectives]) for m in METRICS}
