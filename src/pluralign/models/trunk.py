@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,24 +34,38 @@ def context_length(model: PreTrainedModel) -> int | None:
     return min((limit for limit in limits if limit), default=None)
 
 
-def forest_hidden_states(
-    model: PreTrainedModel, forest: Forest, *, layer: int | None = None
-) -> Float[Tensor, "rows length d"]:
+def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor, "rows length d"]:
     """Hidden states of every token of a forest (on the model's device), after the final norm.
 
     Args:
         model: any decoder-only model of transformers with SDPA or eager attention; PEFT models too.
         forest: on the model's device.
-        layer: hidden states after this layer instead (0 is the embedding), before the final norm.
     """
-    output = trunk_of(model)(
+    return _run(model, forest, False).last_hidden_state
+
+
+def forest_layers(
+    model: PreTrainedModel, forest: Forest, layers: Sequence[int]
+) -> list[Float[Tensor, "rows length d"]]:
+    """Hidden states of every token after each of these layers, in one pass.
+
+    Args:
+        model: as in `forest_hidden_states`.
+        forest: on the model's device.
+        layers: 0 is the embedding; the last layer (or -1) is given after the final norm.
+    """
+    hidden = _run(model, forest, True).hidden_states
+    return [hidden[layer] for layer in layers]
+
+
+def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool) -> Any:
+    return trunk_of(model)(
         input_ids=forest.input_ids,
         attention_mask=forest.attention_mask(next(model.parameters()).dtype),
         position_ids=forest.position_ids,
         use_cache=False,
-        output_hidden_states=layer is not None,
+        output_hidden_states=output_hidden_states,
     )
-    return output.last_hidden_state if layer is None else output.hidden_states[layer]
 
 
 def branch_last(hidden: Float[Tensor, "rows length d"], forest: Forest) -> Float[Tensor, "branches d"]:
@@ -98,7 +113,7 @@ def branch_log_probs(
 def _log_probs_of(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Tensor
 ) -> Float[Tensor, " tokens"]:
-    head: Any = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     logits = finish_logits(model, head(states).float())
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.

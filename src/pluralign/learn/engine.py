@@ -1,0 +1,202 @@
+"""One phase of training through `transformers.Trainer`: resumed exactly, and not run twice."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from pluralign.core import InputError
+from pluralign.core.files import read_json, write_json
+
+_CURVE_POINTS = 50
+_CHECKPOINTS = 10
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One run of an optimizer.
+
+    Args:
+        name: of its progress bar.
+        folder: of its training checkpoints.
+        examples: rows of the data.
+        steps: optimizer steps.
+        batch_size: rows in each step.
+        learning_rate: of AdamW at the first step, falling linearly to 0.
+        weight_decay: of AdamW.
+        seed: of the data's order.
+    """
+
+    name: str
+    folder: Path
+    examples: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+
+
+class Schedule(Dataset[Tensor]):
+    """The rows of every step of a phase, in order: each epoch a new permutation drawn from the seed.
+
+    The order is fixed before training, so that a resumed run goes on exactly where it stopped.
+    """
+
+    def __init__(self, examples: int, draws: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        epochs = math.ceil(draws / examples)
+        order = torch.cat([torch.randperm(examples, generator=generator) for _ in range(epochs)])
+        self._order = order[:draws]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self._order[place]
+
+    def __getitems__(self, places: list[int]) -> Int[Tensor, " batch"]:
+        """A batch at once, as torch's fetcher asks for it."""
+        return self._order[places]
+
+
+def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
+    """Train a module, from its last training checkpoint where there is one.
+
+    Interrupted at any point (kill -9 included) and started again, it ends with the same weights, bit for
+    bit on a CPU; a phase that was finished is read and not trained again.
+
+    Args:
+        module: maps ``rows`` to ``{"loss"}``; its persistent state is what is kept.
+        phase: the run.
+
+    Returns:
+        The training curve: ``[{"step", "loss"}]``, each loss a mean since the entry before.
+    """
+    if phase.steps < 1:
+        return []
+    _remove_cut_off_checkpoints(phase.folder)
+    last = max(_checkpoints(phase.folder), key=_step_of, default=None)
+    if last is not None and _step_of(last) == phase.steps:
+        module.load_state_dict(load_file(last / "model.safetensors"), strict=False)
+        module.eval()
+        return _curve(read_json(last / "trainer_state.json")["log_history"])
+    trainer = Trainer(
+        model=module,
+        args=_arguments(phase),
+        train_dataset=Schedule(phase.examples, phase.steps * phase.batch_size, phase.seed),
+        data_collator=_collate,
+        callbacks=[_ProgressBar(phase.name)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    module.eval()
+    return _curve(trainer.state.log_history)
+
+
+def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
+    """Note in ``out/checkpoints/run.json`` what is trained there, before training.
+
+    Raises:
+        InputError: another run was begun there.
+    """
+    path = Path(out) / "checkpoints" / "run.json"
+    run = json.loads(json.dumps(run))
+    if path.exists():
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise InputError("not the note of a training run", path=path)
+        changed = sorted(key for key in {*found, *run} if found.get(key) != run.get(key))
+        if changed:
+            details = "; ".join(
+                f"{key} was {found.get(key)!r:.80}, is {run.get(key)!r:.80}" for key in changed
+            )
+            raise InputError(f"holds another run ({details}); choose another folder", path=out)
+    else:
+        write_json(path, run)
+
+
+def _arguments(phase: Phase) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(phase.folder),
+        max_steps=phase.steps,
+        per_device_train_batch_size=phase.batch_size,
+        learning_rate=phase.learning_rate,
+        weight_decay=phase.weight_decay,
+        lr_scheduler_type="linear",
+        train_sampling_strategy="sequential",
+        seed=phase.seed,
+        save_steps=max(1, phase.steps // _CHECKPOINTS),
+        save_total_limit=1,
+        logging_steps=max(1, phase.steps // _CURVE_POINTS),
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _collate(rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+    return {"rows": rows}
+
+
+def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{"step": entry["step"], "loss": entry["loss"]} for entry in history if "loss" in entry]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _remove_cut_off_checkpoints(folder: Path) -> None:
+    """Trainer writes its state last: a checkpoint without it was being written when the run was killed."""
+    for path in _checkpoints(folder):
+        try:
+            read_json(path / "trainer_state.json")
+        except InputError:
+            shutil.rmtree(path)
+
+
+class _ProgressBar(TrainerCallback):
+    """One line for people on a terminal; nothing elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc=self._name,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.update()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self._bar.set_postfix_str(f"loss {logs['loss']:.4g}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()

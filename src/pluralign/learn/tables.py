@@ -1,0 +1,140 @@
+"""Trajectories and pairs as tensors of indices into the distinct decisions that they pass through."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pluralign.core import Decision, InputError, PreferencePair, Segment, Step, Trajectory
+
+
+class DecisionIndex:
+    """Numbers distinct decisions in the order in which they are first met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self.decisions: list[Decision] = []
+
+    def number(self, decision: Decision) -> int:
+        """The decision's number, a new one where it was not met before."""
+        known = self._numbers.setdefault(decision.key, len(self.decisions))
+        if known == len(self.decisions):
+            self.decisions.append(decision)
+        return known
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryTable:
+    """What was done, step by step.
+
+    Args:
+        states: number of each step's decision, shape (steps,).
+        actions: index of the option taken, shape (steps,).
+    """
+
+    states: Int[Tensor, " steps"]
+    actions: Int[Tensor, " steps"]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+
+@dataclass(frozen=True, eq=False)
+class PairTable:
+    """Preference pairs; chosen segments at index 0 of the second axis, rejected ones at 1.
+
+    Args:
+        states: number of each step's decision; padding repeats the segment's first step.
+        actions: index of the option taken.
+        mask: True at steps, False at padding.
+        weights: probability that the label is right; 0.5 is a tie.
+    """
+
+    states: Int[Tensor, "pairs 2 steps"]
+    actions: Int[Tensor, "pairs 2 steps"]
+    mask: Bool[Tensor, "pairs 2 steps"]
+    weights: Float[Tensor, " pairs"]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def ties(self) -> int:
+        """Pairs whose label says nothing (weight 0.5)."""
+        return int((self.weights == 0.5).sum())
+
+
+def encode_steps(steps: Iterable[Step], index: DecisionIndex) -> TrajectoryTable:
+    """Steps as a table.
+
+    Raises:
+        InputError: there are none.
+    """
+    rows = [(index.number(step.decision), step.action) for step in steps]
+    if not rows:
+        raise InputError("there is no step to learn from")
+    table = torch.tensor(rows)
+    return TrajectoryTable(table[:, 0].contiguous(), table[:, 1].contiguous())
+
+
+def encode_trajectories(trajectories: Iterable[Trajectory], index: DecisionIndex) -> TrajectoryTable:
+    """All steps of all trajectories, in order."""
+    return encode_steps((step for trajectory in trajectories for step in trajectory.steps), index)
+
+
+def encode_pairs(pairs: Sequence[PreferencePair], index: DecisionIndex) -> PairTable:
+    """Pairs as a table, padded to the longest segment.
+
+    Raises:
+        InputError: there are none, or they are of several objectives.
+    """
+    if not pairs:
+        raise InputError("there is no preference pair to learn from")
+    objectives = sorted({pair.objective for pair in pairs})
+    if len(objectives) > 1:
+        raise InputError(f"pairs of one objective are expected, found {', '.join(objectives)}")
+    segments = [segment for pair in pairs for segment in (pair.chosen, pair.rejected)]
+    longest = max(len(segment.steps) for segment in segments)
+    rows = torch.tensor([_padded(segment, longest, index) for segment in segments])
+    rows = rows.view(len(pairs), 2, longest, 3)
+    return PairTable(
+        states=rows[..., 0].contiguous(),
+        actions=rows[..., 1].contiguous(),
+        mask=rows[..., 2].bool(),
+        weights=torch.tensor([pair.weight for pair in pairs], dtype=torch.float32),
+    )
+
+
+def steps_of_pairs(pairs: Sequence[PreferencePair]) -> Iterable[Step]:
+    """Every step that the pairs' segments show, each once however often pairs share it."""
+    seen: set[tuple[str, int]] = set()
+    for pair in pairs:
+        for segment in (pair.chosen, pair.rejected):
+            for place, step in enumerate(segment.steps, start=segment.start):
+                if (segment.trajectory_id, place) not in seen:
+                    seen.add((segment.trajectory_id, place))
+                    yield step
+
+
+def table_digest(tensors: Iterable[Tensor], decisions: Sequence[Decision]) -> str:
+    """A digest of index tensors and of the decisions that they point to, equal across processes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for decision in decisions:
+        digest.update(decision.key.encode())
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _padded(segment: Segment, length: int, index: DecisionIndex) -> list[tuple[int, int, int]]:
+    if not segment.steps:
+        raise InputError(f"segment {segment.id!r} has no steps")
+    rows = [(index.number(step.decision), step.action, 1) for step in segment.steps]
+    # Padding repeats a step that is there, so that it costs no forward pass of another decision.
+    return rows + [(rows[0][0], rows[0][1], 0)] * (length - len(rows))
