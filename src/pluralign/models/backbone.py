@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT as HUB
 from transformers import (
     AutoModelForCausalLM,
@@ -34,7 +35,7 @@ from pluralign.models.tiny import make_tiny_model, make_tiny_tokenizer
 SMOLLM2 = "smollm2-135m"
 TINY_RANDOM = "tiny-random"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
-_SAMPLED = 1024
+_SAMPLED = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,12 +130,11 @@ def _read_pretrained(
     if not Path(folder).is_dir() and not _HUB_ID.match(str(folder)):
         raise InputError(f"no such model folder, and no hub id either: {str(folder)!r}")
     try:
+        if not Path(folder).is_dir() and _offline():
+            folder = snapshot_download(str(folder), local_files_only=True)
         with _no_loading_bars():
-            known = {"local_files_only": _offline()}
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, attn_implementation="sdpa", **known
-            )
-            return model, AutoTokenizer.from_pretrained(folder, **known)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+            return model, AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
@@ -205,7 +205,7 @@ def _fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     for name, tensor in model.state_dict().items():
         values = tensor.detach().flatten()
-        # A sample tells models apart at any size; reading all of 70B parameters would take minutes.
+        # Small tensors whole, large ones sampled: reading all of 70B parameters would take minutes.
         sample = values[:: max(1, values.numel() // _SAMPLED)].float().cpu().numpy()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(sample.tobytes())
