@@ -77,7 +77,6 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         self._coefficients = _coefficients(self.objectives)
         self._shown: dict[Decision, tuple[str, tuple[str, ...], npt.NDArray[np.int8]]] = {}
         self._nothing: npt.NDArray[np.int8] = np.zeros(self._size, dtype=np.int8)
-        self._nothing.flags.writeable = False
         self._steps = 0
 
     def reset(
@@ -102,9 +101,9 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         """
         decision = self.game.decision
         listed = decision is not None and 0 <= action < len(decision.options)
-        counts = self.game.choose(int(action)) if listed else {}
+        counts: Mapping[str, float] = self.game.choose(int(action)) if listed else {}
         self._steps += 1
-        reward = np.zeros(len(self.objectives))
+        reward: npt.NDArray[np.float64] = np.zeros(len(self.objectives))
         for metric, count in counts.items():
             reward += count * self._coefficients[metric]
         observation, info = self._observe(counts, invalid=not listed)
@@ -129,7 +128,7 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
                 shown = self._shown[decision] = self._show(decision)
             prompt, options, mask = shown
         info = {
-            "action_mask": mask,
+            "action_mask": mask.copy(),
             "decision": decision,
             "counts": counts,
             "invalid_action": invalid,
@@ -140,7 +139,6 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         listed = len(decision.options)
         options = (*map(self._printable, decision.options), *("",) * (self._size - listed))
         mask: npt.NDArray[np.int8] = (np.arange(self._size) < listed).astype(np.int8)
-        mask.flags.writeable = False
         return self._printable(decision.prompt), options, mask
 
     def _printable(self, text: str) -> str:

@@ -47,7 +47,7 @@ class ExactFront:
             first, last = self._graph.first[state], self._graph.first[state + 1]
             for edge in range(first, last):
                 following = int(self._graph.target[edge])
-                reached = np.round(self._fronts[following] + self._rewards[edge], _DECIMALS)
+                reached: Points = (self._fronts[following] + self._rewards[edge]).round(_DECIMALS)
                 hits = np.flatnonzero((reached == goal).all(axis=1))
                 if len(hits):
                     actions.append(edge - first)

@@ -76,12 +76,12 @@ class StateGraph:
         return [] if state is None else list(walked)[walked[state] :]
 
     def _order(self) -> list[int]:
-        left = np.diff(self.first).tolist()
+        left: list[int] = np.diff(self.first).tolist()
         earlier: list[list[int]] = [[] for _ in self.states]
-        owner = np.repeat(np.arange(len(self.states)), np.diff(self.first)).tolist()
+        owner: list[int] = np.repeat(np.arange(len(self.states)), np.diff(self.first)).tolist()
         for state, following in zip(owner, self.target.tolist(), strict=True):
             earlier[following].append(state)
-        order = [state for state, edges in enumerate(left) if edges == 0]
+        order: list[int] = [state for state, edges in enumerate(left) if edges == 0]
         for state in order:
             for before in earlier[state]:
                 left[before] -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,11 @@ import numpy as np
 from pluralign.core import InputError, UniformPolicy
 from pluralign.games.choicescript import analysis
 from pluralign.games.choicescript.control import Choose
+from pluralign.games.choicescript.head import HEAD_COMMANDS
 from pluralign.games.choicescript.instructions import Achieve, Annotate
 from pluralign.games.choicescript.interpreter import ChoiceScriptGame, State
 from pluralign.games.choicescript.load import compile_scenes, load_story, read_scenes
+from pluralign.games.choicescript.parser import TEXT, Node, parse_scene
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.program import Program, Story
 from pluralign.games.exact_front import exact_returns
@@ -115,7 +117,7 @@ class StoryStatistics:
 
     Args:
         choices: ``*choice`` and ``*fake_choice`` blocks.
-        words: in the scenes' files, commands left out.
+        words: of text and options.
         states: that play can reach, endings left out.
         decisions: distinct pairs of a prompt and its options.
         shortest: fewest steps of an episode.
@@ -156,7 +158,7 @@ def story_statistics(story: Story | str | Path, graph: StateGraph | None = None)
     options = [len(decision.options) for decision in graph.decisions]
     return StoryStatistics(
         choices=sum(isinstance(i, Choose) for i in story.program.instructions),
-        words=sum(_words(source) for source in story.scenes.values()),
+        words=sum(_words(parse_scene(source, "")) for source in story.scenes.values()),
         states=len(graph.states) - 1,
         decisions=len(graph.decisions),
         shortest=int(shortest[graph.start]),
@@ -166,6 +168,13 @@ def story_statistics(story: Story | str | Path, graph: StateGraph | None = None)
     )
 
 
-def _words(source: str) -> int:
-    lines = (line.strip() for line in source.splitlines())
-    return sum(len(line.lstrip("#").split()) for line in lines if not line.startswith("*") or "#" in line)
+def _words(nodes: Sequence[Node]) -> int:
+    total = 0
+    for node in nodes:
+        if node.command == TEXT:
+            total += len(node.data.split())
+        elif node.is_option:
+            total += len(node.data.rpartition("#")[2].split())
+        if node.command not in HEAD_COMMANDS:
+            total += _words(node.block)
+    return total

@@ -125,9 +125,9 @@ class Head:
             raise node.error("a scene is listed twice")
         self.scenes = names if names[0] == "startup" else ["startup", *names]
 
-    def _story(self, node: Node, note: Any) -> None:
-        story: Any = note.get("story") if isinstance(note, dict) else None
-        if not isinstance(story, dict) or len(cast("dict[str, Any]", note)) != 1:
+    def _story(self, node: Node, note: dict[str, Any]) -> None:
+        story = note.get("story")
+        if not isinstance(story, dict) or len(note) != 1:
             raise node.error('the head takes {"story": {...}} alone; annotations belong into options')
         for key, value in cast("dict[str, Any]", story).items():
             match key:
@@ -204,7 +204,7 @@ def check_name(node: Node, name: str) -> str:
     return name.lower()
 
 
-def pluralign_note(node: Node) -> Any | None:
+def pluralign_note(node: Node) -> dict[str, Any] | None:
     """What a ``*comment pluralign {...}`` says; None for any other comment.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -201,7 +201,8 @@ def _clean(raw: str) -> str:
     return _BREAKS.sub("\n\n", spaced).strip()
 
 
-def _getter(slots: tuple[int, ...]) -> Any:
-    if len(slots) == 1:
-        return lambda values, slot=slots[0]: (values[slot],)
-    return itemgetter(*slots) if slots else lambda values: ()
+def _getter(slots: tuple[int, ...]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    if len(slots) > 1:
+        return itemgetter(*slots)
+    # itemgetter of one slot would give the value itself, and of none is refused.
+    return lambda values: tuple([values[slot] for slot in slots])

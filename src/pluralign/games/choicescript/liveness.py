@@ -33,7 +33,11 @@ def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:
 
 def live_slots(instructions: Sequence[Instruction]) -> dict[int, tuple[int, ...]]:
     """For each choice, the slots that play may read from there before writing them."""
-    edges = flow(instructions)
+    # What a scene reads after a *gosub_scene must be there to be kept, whatever is called meanwhile.
+    edges = [
+        (*following, i.back) if isinstance(i, GosubScene) else following
+        for i, following in zip(instructions, flow(instructions), strict=True)
+    ]
     before: list[list[int]] = [[] for _ in instructions]
     for here, following in enumerate(edges):
         for there in following:

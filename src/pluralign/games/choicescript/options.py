@@ -113,6 +113,9 @@ def _option(node: Node, guard: Expression | None) -> OptionLine:
 
 
 def _condition(node: Node) -> Expression:
+    late = re.search(r"\)\s+\*(\w+)", node.data)
+    if late is not None:
+        raise node.error(f"*{late.group(1)} comes before *{node.command} on an option's line")
     if not node.block:
         raise node.error(f"expected options indented under *{node.command}")
     try:

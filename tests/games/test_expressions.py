@@ -1,0 +1,252 @@
+"""Expressions against values worked out from the official engine's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pluralign.core import InputError
+from pluralign.games.choicescript.codegen import compile_condition, compile_expression
+from pluralign.games.choicescript.expressions import (
+    ExpressionError,
+    parse,
+    parse_assignment,
+    parse_template,
+    variables,
+)
+from pluralign.games.choicescript.operators import EvaluationError, fair_add, fair_subtract, text
+
+SLOTS: dict[str, Any] = {"a": 4, "half": 0.5, "name": "ann", "yes": "true", "no": "false", "digits": "12"}
+
+
+def value(source: str) -> Any:
+    names = list(SLOTS)
+    return compile_expression(parse(source), lambda n: f"v[{names.index(n)}]")(list(SLOTS.values()))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("2", 2),
+        ("2.50", "2.50"),
+        ("1+2", 3),
+        ("a - 1", 3),
+        ("a*half", 2),
+        ("7/2", 3.5),
+        ("8/2", 4),
+        ("7 % 4", 3),
+        ("7 modulo 4", 3),
+        ("(0-7) % 4", -3),
+        ("(a+2)/(1+1)", 3),
+        ("digits + 1", 13),
+        ('"x" & name', "xann"),
+        ("a & a", "44"),
+        ('"abc" # 2', "b"),
+        ('"say \\"hi\\""', 'say "hi"'),
+        ('"${name}!"', "ann!"),
+        ("A", 4),
+        ("true", "true"),
+        ("((a))", 4),
+    ],
+)
+def test_values(source: str, expected: object) -> None:
+    found = value(source)
+    assert found == expected
+    assert text(found) == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a = 4", True),
+        ('a = "4"', True),
+        ("a != 4", False),
+        ("a < 5", True),
+        ("a <= 4", True),
+        ("a > 4", False),
+        ("a >= 4", True),
+        ("digits > 9", True),
+        ("yes and no", False),
+        ("yes or no", True),
+        ("not(no)", True),
+        ("not (yes)", False),
+        ("yes = true", True),
+        ('yes = "true"', True),
+        ("(a > 3) and (a < 5)", True),
+        ("((a > 9) or (a = 4)) and not(no)", True),
+    ],
+)
+def test_conditions(source: str, expected: bool) -> None:
+    names = list(SLOTS)
+    condition = compile_condition(parse(source), lambda n: f"v[{names.index(n)}]")
+    assert condition(list(SLOTS.values())) is expected
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("", "missing"),
+        ("1 +", "missing at the end"),
+        ("1 + 2 + 3", "need parentheses"),
+        ("(yes) and (no) and (yes)", "need parentheses"),
+        ("(1 + 2 + 3)", "need parentheses"),
+        ("(1 + 2", "missing at the end"),
+        ("not yes", "not(...)"),
+        ("a b", "expected an operator"),
+        ("= 2", "expected a value"),
+        ('"open', "closing quote"),
+        ("“a”", "curly quotes"),
+        ("{name}", "not understood"),
+        ("list[1]", "not understood"),
+        ("a ^ 2", "cannot read"),
+        ("!yes", "cannot read"),
+    ],
+)
+def test_what_is_no_expression(source: str, said: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(source)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("a / 0", "division by zero"),
+        ("a % 0", "division by zero"),
+        ("name + 1", "not a number: 'ann'"),
+        ('"nan" + 1', "not a number"),
+        ("a and yes", "neither true nor false"),
+        ('"abc" # 4', "no character at position 4"),
+        ("(0 - 1) %+ 10", "from 0 to 100"),
+    ],
+)
+def test_what_cannot_be_evaluated(source: str, said: str) -> None:
+    with pytest.raises(EvaluationError) as caught:
+        value(source)
+    assert said in str(caught.value)
+
+
+def test_fairmath_rounds_as_the_official_engine() -> None:
+    # 50 + 20 * (100 - 50)/100 = 60; 60 + 20 * 0.4 = 68; 85 + 15 * 0.15 = 87.25 -> 87
+    assert [fair_add(50, 20), fair_add(60, 20), fair_add(85, 15)] == [60, 68, 87]
+    # 50 - 20 * 0.5 = 40; 33 - 10 * 0.33 = 29.7 -> 30
+    assert [fair_subtract(50, 20), fair_subtract(33, 10)] == [40, 30]
+    assert [fair_add(99, 90), fair_subtract(1, 90)] == [99, 1]
+
+
+@given(st.integers(0, 100), st.integers(0, 100))
+def test_fairmath_stays_within_bounds(start: int, change: int) -> None:
+    up, down = fair_add(start, change), fair_subtract(start, change)
+    assert isinstance(up, int)
+    assert isinstance(down, int)
+    assert min(start, 99) <= up <= 99 or change == 0
+    assert 1 <= down <= 99 or change == 0
+
+
+@given(st.recursive(st.integers(0, 9), lambda inner: st.tuples(inner, st.sampled_from("+-*"), inner)))
+def test_nested_arithmetic_is_pythons(tree: Any) -> None:
+    def spell(node: Any) -> str:
+        return str(node) if isinstance(node, int) else f"({spell(node[0])} {node[1]} {spell(node[2])})"
+
+    assert value(spell(tree)) == eval(spell(tree))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a +1", 5),
+        ("a+1", 5),
+        ("a %+ 50", 52),
+        ("a 7", 7),
+        ("a (a + 1) * 2", 10),
+        ('name &"e"', "anne"),
+        ("yes and no", False),
+        ("a name", "ann"),
+    ],
+)
+def test_assignments(source: str, expected: object) -> None:
+    names = list(SLOTS)
+    name, expression = parse_assignment(source)
+    assert name in SLOTS
+    found = compile_expression(expression, lambda n: f"v[{names.index(n)}]")(list(SLOTS.values()))
+    assert found == expected
+
+
+@pytest.mark.parametrize("source", ["", "a", "3 4", "{name} 3", "a = 3 4", '"a" 3'])
+def test_what_is_no_assignment(source: str) -> None:
+    with pytest.raises(ExpressionError):
+        parse_assignment(source)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("plain", "plain"),
+        ("${a} of ${a+1}", "4 of 5"),
+        ("$!{name} and $!!{name}", "Ann and ANN"),
+        ("@{yes in|out}", "in"),
+        ("@{no in|out}", "out"),
+        ("@{a one|two|three|four}", "four"),
+        ("@{(a > 3) big|small} ${name}", "big ann"),
+        ("@{(a-3) ${name}|other}", "ann"),
+        ("@!{yes in|out}", "In"),
+        ("@{no |s}x", "sx"),
+        ("${half} ${8/2} ${yes}", "0.5 4 true"),
+        ("a {brace} $5", "a {brace} $5"),
+    ],
+)
+def test_templates(line: str, expected: str) -> None:
+    names = list(SLOTS)
+    render = compile_expression(parse_template(line), lambda n: f"v[{names.index(n)}]")
+    assert render(list(SLOTS.values())) == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["${a", "${}", "@{a}", "@{a one}", "@{(a > 3 one|two}", "@{(a>3)one|two}", "${a b}"]
+)
+def test_what_is_no_template(line: str) -> None:
+    with pytest.raises(ExpressionError):
+        parse_template(line)
+
+
+@pytest.mark.parametrize("source", ["@{a one|two}", "@{half one|two}", "@{name one|two}", "@{(a-4) one|two}"])
+def test_multireplace_outside_its_texts(source: str) -> None:
+    names = list(SLOTS)
+    render = compile_expression(parse_template(source), lambda n: f"v[{names.index(n)}]")
+    with pytest.raises(EvaluationError):
+        render(list(SLOTS.values()))
+
+
+def test_variables_of_an_expression() -> None:
+    assert set(variables(parse('(a + b) > (c & "${d}")'))) == {"a", "b", "c", "d"}
+    assert set(variables(parse_template("$!{x} @{(y = 1) ${z}|two}"))) == {"x", "y", "z"}
+
+
+@pytest.mark.parametrize(
+    ("number", "printed"), [(3, "3"), (3.0, "3"), (0.1, "0.1"), (1 / 3, "0.3333333333333333")]
+)
+def test_numbers_print_as_in_javascript(number: float, printed: str) -> None:
+    assert text(number) == printed
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("*set a 1 + 2 + 3", "need parentheses"),
+        ("*set nothing 1", "unknown variable 'nothing'"),
+        ("*if nothing\n  x", "unknown variable 'nothing'"),
+        ("${nothing}", "unknown variable 'nothing'"),
+        ("*set a name + 1", "not a number"),
+        ("*temp t\n${t}", "has no value"),
+    ],
+)
+def test_errors_name_file_and_line(make_game: Callable[..., Any], line: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_game(f"first\n{line}\n")
+    assert said in str(caught.value)
+    last = 12 + line.count("\n") if line.startswith("*temp") else 12
+    assert (caught.value.path, caught.value.row) == ("test/startup.txt", last)
