@@ -1,1 +1,7 @@
-""""""
+"""Policies and models play; trajectories come out."""
+
+from pluralign.collect.chooser import Choice, Chooser, PolicyChooser
+from pluralign.collect.collector import CollectionReport, collect
+from pluralign.collect.roll_out import play, roll_out
+
+__all__ = ["Choice", "Chooser", "CollectionReport", "PolicyChooser", "collect", "play", "roll_out"]

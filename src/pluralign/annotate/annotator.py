@@ -1,0 +1,225 @@
+"""Comparisons, a rater, and ``annotations.jsonl``, continued after any interruption."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pluralign.annotate.comparisons import Anchor, Group, make_comparisons
+from pluralign.annotate.rater import Rater
+from pluralign.core import Annotation, Comparison, InputError, Objective
+from pluralign.core.jsonl import Row, read_rows
+from pluralign.core.records import RecordWriter, read_annotations, read_header, read_trajectories
+from pluralign.core.splits import SHARES, split_of
+
+KIND = "annotations"
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """Which comparisons `annotate` makes; see `make_comparisons`.
+
+    Args:
+        count: how many.
+        seed: of the draw.
+        length: steps in a segment; None runs to the end.
+        anchor: ``same_decision`` or ``any``.
+        within_splits: draw both segments from the same split, so that `pluralign.pair`, given the
+            same split seed and shares, has none to drop.
+        split_seed: of the splits.
+        shares: of train, validation and test.
+    """
+
+    count: int = 1000
+    seed: int = 0
+    length: int | None = None
+    anchor: Anchor = "same_decision"
+    within_splits: bool = True
+    split_seed: int = 0
+    shares: tuple[float, float, float] = SHARES
+
+    def group(self) -> Group | None:
+        """The ``group`` to give to `make_comparisons`."""
+        if not self.within_splits:
+            return None
+        return lambda name: split_of(name, seed=self.split_seed, shares=self.shares)
+
+
+@dataclass(frozen=True)
+class AnnotationReport:
+    """What a file of annotations holds.
+
+    Args:
+        comparisons: that were to be rated.
+        annotations: in the file.
+        new_annotations: made by this run.
+        unanswered: comparisons that the rater gave no answer to.
+        preferences: how many first, second and tie.
+        malformed_replies: a judge's replies that could not be read.
+    """
+
+    comparisons: int
+    annotations: int
+    new_annotations: int
+    unanswered: int
+    preferences: Mapping[str, int]
+    malformed_replies: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for ``--json``."""
+        return asdict(self)
+
+
+def annotate(
+    trajectories_path: str | Path,
+    out: str | Path,
+    objective: Objective,
+    rater: Rater,
+    *,
+    settings: ComparisonSettings | None = None,
+    progress: bool = True,
+) -> AnnotationReport:
+    """Make comparisons of a file's trajectories and have them rated.
+
+    Args:
+        trajectories_path: what `collect` wrote.
+        out: the annotations' file; one that is there already is continued.
+        objective: what to rate by.
+        rater: who rates; an `Oracle` is made of the same trajectories.
+        settings: None takes the defaults.
+        progress: show a bar on standard error.
+
+    Raises:
+        InputError: a file cannot be read or written, was made under other settings, or the rater
+            cannot go on (what was written stays).
+    """
+    settings = settings or ComparisonSettings()
+    trajectories = read_trajectories(trajectories_path)
+    comparisons = make_comparisons(
+        trajectories,
+        count=settings.count,
+        seed=settings.seed,
+        length=settings.length,
+        anchor=settings.anchor,
+        group=settings.group(),
+    )
+    made_of = {"comparisons": asdict(settings), "trajectories": _digest(Path(trajectories_path))}
+    # As JSON has it: lists for tuples.
+    made_of["comparisons"]["shares"] = list(settings.shares)  # pyright: ignore[reportIndexIssue]
+    return annotate_comparisons(comparisons, out, objective, rater, made_of=made_of, progress=progress)
+
+
+def annotate_comparisons(
+    comparisons: Sequence[Comparison],
+    out: str | Path,
+    objective: Objective,
+    rater: Rater,
+    *,
+    made_of: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> AnnotationReport:
+    """Have comparisons rated, batch by batch, each batch written before the next is asked.
+
+    Args:
+        comparisons: each once.
+        out: the annotations' file; one that is there already is continued.
+        objective: what to rate by.
+        rater: who rates.
+        made_of: goes into the header; a file with another is not continued.
+        progress: show a bar on standard error.
+
+    Raises:
+        InputError: see `annotate`.
+    """
+    out = Path(out)
+    header = {
+        "objective": {"name": objective.name, "description": objective.description},
+        "rater": rater.name,
+        "settings": dict(rater.settings),
+        **(made_of or {}),
+    }
+    present = _continue(out, header)
+    waiting = [c for c in comparisons if c.id not in present]
+    new = 0
+    with RecordWriter(out, KIND, header) as writer, _bar(progress) as bar:
+        done = len(comparisons) - len(waiting)
+        task = bar.add_task(f"comparisons by {rater.name}", total=len(comparisons), completed=done)
+        for start in range(0, len(waiting), rater.batch):
+            some = waiting[start : start + rater.batch]
+            try:
+                ratings = rater.rate(some, objective)
+            except InputError as error:
+                raise InputError(
+                    f"{error}; {len(present) + new} of {len(comparisons)} annotations are in {out}: "
+                    "the same command continues from there"
+                ) from error
+            for comparison, rating in zip(some, ratings, strict=True):
+                if rating is not None:
+                    writer.write(
+                        Annotation(comparison, objective.name, rater.name, rating.preference, rating.info)
+                    )
+                    new += 1
+            bar.update(task, advance=len(some))
+    return _report(read_annotations(out), len(comparisons), new)
+
+
+def _continue(path: Path, header: Mapping[str, Any]) -> set[str]:
+    """The comparisons in the file, if it is one to be continued under this header."""
+    if not path.exists() or not path.stat().st_size:
+        return set()
+    if next(read_rows(path, drop_cut_off_line=True), None) is None:
+        start = b'{"pluralign": "annotations"'
+        with path.open("rb") as handle:
+            begun = handle.read(len(start))
+        # Else a file of another kind without a line end would be emptied as a half-written header.
+        if not start.startswith(begun):
+            raise InputError("is not a file of annotations: choose another name", path=path)
+        return set()
+    _check_header(path, read_header(path, KIND), header)
+    return {a.comparison.id for a in read_annotations(path, drop_cut_off_line=True)}
+
+
+def _check_header(path: Path, found: Row, wanted: Mapping[str, Any]) -> None:
+    for field in dict.fromkeys([*wanted, *found]):
+        if field not in ("pluralign", "version") and found.get(field) != wanted.get(field):
+            raise InputError(
+                f"was annotated with {found.get(field)!r:.120}, not {wanted.get(field)!r:.120}: "
+                "choose another file, or remove this one",
+                path=path,
+                row=1,
+                field=field,
+            )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+    )
+
+
+def _report(annotations: Sequence[Annotation], comparisons: int, new: int) -> AnnotationReport:
+    counted = Counter(a.preference for a in annotations)
+    return AnnotationReport(
+        comparisons=comparisons,
+        annotations=len(annotations),
+        new_annotations=new,
+        unanswered=max(0, comparisons - len(annotations)),
+        preferences={p: counted.get(p, 0) for p in ("first", "second", "tie")},
+        malformed_replies=sum(len(a.info.get("malformed", ())) for a in annotations),
+    )

@@ -1,0 +1,172 @@
+"""Which segments a rater is asked to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, pairwise
+from typing import Literal
+
+import numpy as np
+
+from pluralign.core import Comparison, InputError, Segment, Trajectory
+
+Anchor = Literal["same_decision", "any"]
+Group = Callable[[str], str]
+TRIES = 32
+"""Random draws before the pairs that are left are listed one by one."""
+
+
+def make_comparisons(
+    trajectories: Sequence[Trajectory],
+    *,
+    count: int,
+    seed: int,
+    length: int | None = None,
+    anchor: Anchor = "same_decision",
+    group: Group | None = None,
+) -> list[Comparison]:
+    """Draw comparisons, none twice, each of segments from two different trajectories.
+
+    ``same_decision``: both segments begin at the same decision and take different options. Decisions
+    take turns, so that a decision that few episodes reach is covered as well as the first
+    one. In a deterministic game, segments that run from one state to the end differ in return by
+    exactly what they differ in regret (both fall short of the same optimal value), which is what
+    Contrastive Preference Learning's labels should rank by; hence the default length.
+
+    ``any``: both begin anywhere; whole episodes where ``length`` is None.
+
+    Args:
+        trajectories: in any order, which changes nothing.
+        count: how many to draw; fewer come back where there are fewer.
+        seed: of the draw, and of which segment is listed first.
+        length: steps in a segment (fewer where the episode ends before); None runs to the end.
+        anchor: see above.
+        group: of a trajectory's id; segments of different groups are not compared. With the
+            split as the group (`pluralign.core.splits.split_of`), no comparison is lost to splitting.
+
+    Raises:
+        InputError: an argument is out of range, two trajectories share an id, or there is
+            nothing to compare.
+    """
+    if count < 1 or (length is not None and length < 1) or seed < 0:
+        raise InputError(
+            f"expected a count and length of one or more and a seed that is not negative; "
+            f"found count {count}, length {length}, seed {seed}"
+        )
+    ordered = sorted(trajectories, key=lambda t: t.id)
+    for one, other in pairwise(ordered):
+        if one.id == other.id:
+            raise InputError(f"two trajectories have the id {one.id!r}", field="id")
+    rng = np.random.default_rng(seed)
+    group = group or (lambda _: "")
+    match anchor:
+        case "same_decision":
+            drawn = _same_decision(ordered, count, rng, length, group)
+            hint = "no two trajectories take different options at the same decision"
+        case "any":
+            drawn = _any(ordered, count, rng, length, group)
+            hint = "no group has two trajectories"
+    if not drawn:
+        raise InputError(f"nothing to compare in {len(ordered)} trajectories: {hint}")
+    # Which one is listed first is drawn too, so that position carries no label.
+    return [Comparison(b, a) if rng.random() < 0.5 else Comparison(a, b) for a, b in drawn]
+
+
+Visit = tuple[int, int]
+"""A trajectory's index and a step's."""
+
+
+def _same_decision(
+    ordered: Sequence[Trajectory], count: int, rng: np.random.Generator, length: int | None, group: Group
+) -> list[tuple[Segment, Segment]]:
+    visits: dict[tuple[str, str], dict[int, list[Visit]]] = {}
+    for index, trajectory in enumerate(ordered):
+        name = group(trajectory.id)
+        for place, step in enumerate(trajectory.steps):
+            by_action = visits.setdefault((name, step.decision.key), {})
+            by_action.setdefault(step.action, []).append((index, place))
+    open_draws = [
+        _pairs_at(list(by_action.values()), rng) for by_action in visits.values() if len(by_action) > 1
+    ]
+    drawn: list[tuple[Segment, Segment]] = []
+    while open_draws and len(drawn) < count:
+        left: list[Iterator[tuple[Visit, Visit]]] = []
+        for i in rng.permutation(len(open_draws)):
+            pair = next(open_draws[i], None)
+            if pair is None:
+                continue
+            left.append(open_draws[i])
+            if len(drawn) < count:
+                (a, start_a), (b, start_b) = pair
+                drawn.append((_cut(ordered[a], start_a, length), _cut(ordered[b], start_b, length)))
+        open_draws = left
+    return drawn
+
+
+def _pairs_at(by_action: list[list[Visit]], rng: np.random.Generator) -> Iterator[tuple[Visit, Visit]]:
+    """All pairs of visits with different actions in different trajectories, in random order: the
+    actions are drawn first, so that a rare action is compared as often as a common one."""
+    seen: set[tuple[Visit, Visit]] = set()
+
+    def new(one: Visit, other: Visit) -> tuple[Visit, Visit] | None:
+        pair = (one, other) if one < other else (other, one)
+        if one[0] == other[0] or pair in seen:
+            return None
+        seen.add(pair)
+        return pair
+
+    failures = 0
+    while failures < TRIES:
+        x, y = rng.choice(len(by_action), size=2, replace=False)
+        one = by_action[x][rng.integers(len(by_action[x]))]
+        other = by_action[y][rng.integers(len(by_action[y]))]
+        pair = new(one, other)
+        if pair is None:
+            failures += 1
+        else:
+            failures = 0
+            yield pair
+    rest = [(one, other) for xs, ys in combinations(by_action, 2) for one in xs for other in ys]
+    for i in rng.permutation(len(rest)):
+        pair = new(*rest[i])
+        if pair is not None:
+            yield pair
+
+
+def _any(
+    ordered: Sequence[Trajectory], count: int, rng: np.random.Generator, length: int | None, group: Group
+) -> list[tuple[Segment, Segment]]:
+    groups: dict[str, list[int]] = {}
+    for index, trajectory in enumerate(ordered):
+        groups.setdefault(group(trajectory.id), []).append(index)
+    members = [m for m in groups.values() if len(m) > 1]
+    if not members:
+        return []
+    # As many draws from a group as it has trajectories, on average.
+    shares = np.array([len(m) for m in members]) / sum(len(m) for m in members)
+    drawn: dict[tuple[Visit, Visit], None] = {}
+    failures = 0
+    while len(drawn) < count and failures < TRIES * len(ordered):
+        inside = members[rng.choice(len(members), p=shares)]
+        one, other = sorted(_start(ordered, inside[i], length, rng) for i in _two_of(len(inside), rng))
+        failures = failures + 1 if (one, other) in drawn else 0
+        drawn[one, other] = None
+    return [
+        (_cut(ordered[a], start_a, length), _cut(ordered[b], start_b, length))
+        for (a, start_a), (b, start_b) in drawn
+    ]
+
+
+def _two_of(size: int, rng: np.random.Generator) -> tuple[int, int]:
+    first = int(rng.integers(size))
+    second = int(rng.integers(size - 1))
+    return first, second + (second >= first)
+
+
+def _start(ordered: Sequence[Trajectory], index: int, length: int | None, rng: np.random.Generator) -> Visit:
+    places = 1 if length is None else max(1, len(ordered[index].steps) - length + 1)
+    return index, int(rng.integers(places))
+
+
+def _cut(trajectory: Trajectory, start: int, length: int | None) -> Segment:
+    return trajectory.segment(start, None if length is None else start + length)

@@ -1,0 +1,176 @@
+"""People as raters: a sheet to fill in, and back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pluralign.annotate.prompt import tell
+from pluralign.annotate.rater import Rating
+from pluralign.core import Comparison, InputError, Objective
+from pluralign.core.files import replace_when_whole
+from pluralign.core.jsonl import read_rows
+from pluralign.core.preference import PREFERENCES, Preference
+
+COLUMNS = ("comparison", "objective", "situation", "first", "second", "preference")
+
+
+def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: str | Path) -> None:
+    """Write a sheet to fill in: ``preference`` is to become first, second or tie.
+
+    Args:
+        comparisons: a row each.
+        objective: what people are to judge by.
+        path: ``.csv`` for a spreadsheet, ``.jsonl`` for a program.
+
+    Raises:
+        InputError: another suffix, or the file cannot be written.
+    """
+    path = Path(path)
+    rows = [dict(zip(COLUMNS, _cells(c, objective), strict=True)) for c in comparisons]
+    suffix = _suffix(path)
+    with (
+        replace_when_whole(path) as temporary,
+        # Spreadsheets take a CSV file for UTF-8 only when it begins with a byte order mark.
+        temporary.open("w", encoding="utf-8-sig" if suffix == ".csv" else "utf-8", newline="") as handle,
+    ):
+        if suffix == ".csv":
+            writer = csv.DictWriter(handle, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRater:
+    """Read a sheet that was filled in.
+
+    Needs the columns ``comparison`` and ``preference``, in any order, among any others. A
+    preference left empty is no answer; a comparison whose two segments stand the other way
+    round counts as such.
+
+    Args:
+        path: ``.csv`` (commas or semicolons) or ``.jsonl``.
+        comparisons: those that were asked.
+
+    Raises:
+        InputError: with file, row and field: an unknown comparison, one that is answered twice, or
+            a preference that is none of first, second, tie.
+    """
+    path = Path(path)
+    known = {c.id: False for c in comparisons}
+    # Whoever makes a sheet of their own may list the two segments the other way round.
+    for c in comparisons:
+        known.setdefault(Comparison(c.second, c.first).id, True)
+    answers: dict[str, Preference] = {}
+    for number, row in _rows(path):
+        name = _text(row, "comparison", path, number)
+        if name not in known:
+            message = f"no such comparison was asked: {name!r:.80}"
+            raise InputError(message, path=path, row=number, field="comparison")
+        told = _text(row, "preference", path, number).lower()
+        if not told:
+            continue
+        if told not in PREFERENCES:
+            message = f"expected first, second, tie or nothing, found {told!r:.40}"
+            raise InputError(message, path=path, row=number, field="preference")
+        exchanged = known[name]
+        key = _other_way(name) if exchanged else name
+        if key in answers:
+            raise InputError(
+                f"{name!r:.80} is answered a second time", path=path, row=number, field="comparison"
+            )
+        answers[key] = _exchange(told) if exchanged else told
+    return HumanRater(path.name, answers)
+
+
+class HumanRater:
+    """Gives the answers of a sheet, and None to comparisons without one.
+
+    Args:
+        source: the sheet's name.
+        answers: by comparison id.
+    """
+
+    batch = 256
+
+    def __init__(self, source: str, answers: Mapping[str, Preference]) -> None:
+        self._source, self.answers = source, dict(answers)
+
+    @property
+    def name(self) -> str:
+        """``human:FILE``."""
+        return f"human:{self._source}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Rater.settings`; none, so that a sheet can be filled in further and imported again."""
+        return {}
+
+    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
+        """See `Rater.rate`."""
+        return [Rating(self.answers[c.id]) if c.id in self.answers else None for c in comparisons]
+
+
+def _cells(comparison: Comparison, objective: Objective) -> tuple[str, ...]:
+    first, second = comparison.first, comparison.second
+    shared = first.steps[0].decision.prompt == second.steps[0].decision.prompt
+    return (
+        comparison.id,
+        objective.description,
+        first.steps[0].decision.prompt if shared else "",
+        tell(first, with_situation=not shared),
+        tell(second, with_situation=not shared),
+        "",
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if _suffix(path) == ".jsonl":
+        for fields in read_rows(path):
+            yield fields.number, fields.row
+        return
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            head = handle.readline()
+            handle.seek(0)
+            # Spreadsheets write semicolons where the comma is the decimal sign.
+            delimiter = ";" if head.count(";") > head.count(",") else ","
+            reader = csv.DictReader(handle, delimiter=delimiter)
+            for column in ("comparison", "preference"):
+                if column not in (reader.fieldnames or ()):
+                    raise InputError("has no such column", path=path, row=1, field=column)
+            # Cells hold line breaks, so a row's number is not its line's.
+            yield from enumerate(reader, start=2)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot be read: {error}", path=path) from error
+
+
+def _text(row: Mapping[str, Any], field: str, path: Path, number: int) -> str:
+    if field not in row:
+        raise InputError("is missing", path=path, row=number, field=field)
+    value = row[field]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InputError(f"expected a text, found {value!r:.60}", path=path, row=number, field=field)
+    return value.strip()
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".jsonl"):
+        raise InputError(f"expected a .csv or .jsonl file, found '{suffix}'", path=path)
+    return suffix
+
+
+def _other_way(name: str) -> str:
+    first, _, second = name.partition("|")
+    return f"{second}|{first}"
+
+
+def _exchange(preference: Preference) -> Preference:
+    return {"first": "second", "second": "first", "tie": "tie"}[preference]  # pyright: ignore[reportReturnType]

@@ -1,0 +1,255 @@
+"""Language models as judges: each pair is asked in both orders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.annotate.prompt import JudgePrompt
+from pluralign.annotate.rater import Rating
+from pluralign.core import Comparison, Objective
+from pluralign.core.preference import Preference
+from pluralign.core.splits import seed_for
+
+Message = Mapping[str, str]
+Chat = Sequence[Message] | str
+LETTERS = ("A", "B")
+KEPT_CHARACTERS = 500
+
+
+class Scorer(Protocol):
+    """Scores answers: a `pluralign.models.LanguageModel`."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    def answer_log_probs(self, chats: Sequence[Chat], answers: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Log-probabilities in nats, shape (chats, answers)."""
+        ...
+
+
+class Writer(Protocol):
+    """Writes replies: an endpoint, or a `pluralign.models.LanguageModel`."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    def generate(
+        self,
+        chats: Sequence[Chat],
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+    ) -> list[str]:
+        """One reply to each chat."""
+        ...
+
+
+class Judge:
+    """Reads its answer off the log-odds of ``A`` against ``B``.
+
+    Each pair is asked twice, with positions exchanged; what the two answers disagree on is a tie,
+    so that a liking for a position cannot pass as a preference.
+
+    Args:
+        scorer: a local language model.
+        prompt: the user's prompt file; None takes ``annotate/prompts/judge.txt``.
+        batch: comparisons at once.
+
+    Raises:
+        InputError: the prompt file cannot be used.
+    """
+
+    def __init__(self, scorer: Scorer, *, prompt: str | Path | None = None, batch: int = 16) -> None:
+        self._scorer, self._prompt, self.batch = scorer, JudgePrompt(prompt), batch
+        self._known: dict[str, float] = {}
+
+    @property
+    def name(self) -> str:
+        """``judge:MODEL``."""
+        return f"judge:{self._scorer.name}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Rater.settings`."""
+        return {"prompt": self._prompt.digest, "reads": "log_odds"}
+
+    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
+        """See `Rater.rate`; ``info`` holds both ``answers`` and both ``log_odds`` of the first segment."""
+        prompts = _both_orders(self._prompt, comparisons, objective)
+        new = list(dict.fromkeys(text for pair in prompts for text in pair if text not in self._known))
+        if new:
+            scores = self._scorer.answer_log_probs(new, LETTERS)
+            self._known.update(zip(new, (scores[:, 0] - scores[:, 1]).tolist(), strict=True))
+        ratings: list[Rating | None] = []
+        for listed, exchanged in prompts:
+            odds = [self._known[listed], -self._known[exchanged]]
+            answers = [_sign(o) for o in odds]
+            ratings.append(Rating(_agreed(answers), {"answers": answers, "log_odds": odds}))
+        return ratings
+
+
+@dataclass
+class _Question:
+    text: str
+    chat: list[dict[str, str]]
+    malformed: list[str] = field(default_factory=list[str])
+    letter: str | None = None
+
+
+class ReplyJudge:
+    """Reads its answer from what the model writes: for endpoints, which give no log-probabilities.
+
+    A reply that names neither course is held against the model: it is asked again up to
+    ``re_asks`` times, and a question that stays unanswered makes the pair a tie, which
+    ``info["malformed"]`` tells apart. Order and agreement are as in `Judge`.
+
+    Args:
+        writer: who replies.
+        prompt: the user's prompt file; None takes ``annotate/prompts/judge.txt``.
+        re_asks: how many times more to ask after a malformed reply.
+        max_new_tokens: of a reply; models that think aloud need many.
+        temperature: of the replies.
+        seed: of the replies.
+        batch: comparisons at once.
+
+    Raises:
+        InputError: the prompt file cannot be used.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        prompt: str | Path | None = None,
+        re_asks: int = 2,
+        max_new_tokens: int = 1024,
+        temperature: float = 0.0,
+        seed: int = 0,
+        batch: int = 16,
+    ) -> None:
+        self._writer, self._prompt, self.batch = writer, JudgePrompt(prompt), batch
+        self._re_asks, self._max_new_tokens = re_asks, max_new_tokens
+        self._temperature, self._seed = temperature, seed
+        self._known: dict[str, _Question] = {}
+
+    @property
+    def name(self) -> str:
+        """``judge:MODEL``."""
+        return f"judge:{self._writer.name}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Rater.settings`."""
+        return {
+            "prompt": self._prompt.digest,
+            "reads": "reply",
+            "re_asks": self._re_asks,
+            "max_new_tokens": self._max_new_tokens,
+            "temperature": self._temperature,
+            "seed": self._seed,
+        }
+
+    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
+        """See `Rater.rate`; ``info`` holds both ``answers`` and the ``malformed`` replies.
+
+        Raises:
+            InputError: the endpoint gives no answer.
+        """
+        prompts = _both_orders(self._prompt, comparisons, objective)
+        self._ask(list(dict.fromkeys(t for pair in prompts for t in pair if t not in self._known)))
+        ratings: list[Rating | None] = []
+        for listed, exchanged in prompts:
+            asked = (self._known[listed], self._known[exchanged])
+            answers = [_named(asked[0].letter, "A"), _named(asked[1].letter, "B")]
+            info: dict[str, Any] = {"answers": answers}
+            malformed = asked[0].malformed + asked[1].malformed
+            if malformed:
+                info["malformed"] = malformed
+            ratings.append(Rating(_agreed(answers), info))
+        return ratings
+
+    def _ask(self, texts: Sequence[str]) -> None:
+        questions = [_Question(t, [{"role": "user", "content": t}]) for t in texts]
+        waiting = questions
+        for attempt in range(self._re_asks + 1):
+            if not waiting:
+                break
+            replies = self._writer.generate(
+                [q.chat for q in waiting],
+                max_new_tokens=self._max_new_tokens,
+                temperature=self._temperature,
+                seed=[seed_for(f"{attempt}\0{q.text}", self._seed) for q in waiting],
+            )
+            for question, reply in zip(waiting, replies, strict=True):
+                _read(question, reply)
+            waiting = [q for q in waiting if q.letter is None]
+        self._known.update({q.text: q for q in questions})
+
+
+_ALONE = re.compile(r"(?:(?:course|option|answer)\W+)?([AB])\b(?=\s*(?:[.):,;\n]|$))", re.IGNORECASE)
+_TOLD = re.compile(r"\b(?:answer|choice|choose|prefer|better|best)\b(?:\W+\w+){0,3}?\W+([AB])\b(?!\w)")
+_COURSE = re.compile(r"\bcourse\W+([AB])\b", re.IGNORECASE)
+
+
+def parse_letter(reply: str) -> str | None:
+    """The course that a reply names, ``A`` or ``B``, or None.
+
+    What stands before ``</think>`` is not part of the reply. The letter counts where the
+    reply begins with it and it stands alone ("B.", "Course B"), else where the reply says that it is
+    the answer ("I choose B"), else where it is the only course named; a reply that names both in
+    these ways names none.
+    """
+    text = reply.rpartition("</think>")[2].replace("*", "").strip(" \t\r\n#\"'`([")
+    begins = _ALONE.match(text)
+    if begins:
+        return begins[1].upper()
+    for pattern in (_TOLD, _COURSE):
+        named = {letter.upper() for letter in pattern.findall(text)}
+        if named:
+            return named.pop() if len(named) == 1 else None
+    return None
+
+
+def _read(question: _Question, reply: str) -> None:
+    question.letter = parse_letter(reply)
+    if question.letter is None:
+        question.malformed.append(reply[:KEPT_CHARACTERS])
+        question.chat += [
+            {"role": "assistant", "content": reply[:KEPT_CHARACTERS]},
+            {"role": "user", "content": "Answer with one letter, A or B, and nothing else."},
+        ]
+
+
+def _both_orders(
+    prompt: JudgePrompt, comparisons: Sequence[Comparison], objective: Objective
+) -> list[tuple[str, str]]:
+    ask: Callable[[Comparison], str] = lambda c: prompt.fill(c, objective)  # noqa: E731
+    return [(ask(c), ask(Comparison(c.second, c.first))) for c in comparisons]
+
+
+def _named(letter: str | None, for_first: str) -> Preference:
+    if letter is None:
+        return "tie"
+    return "first" if letter == for_first else "second"
+
+
+def _sign(log_odds: float) -> Preference:
+    if log_odds == 0:
+        return "tie"
+    return "first" if log_odds > 0 else "second"
+
+
+def _agreed(answers: Sequence[Preference]) -> Preference:
+    return answers[0] if answers[0] == answers[1] else "tie"

@@ -1,0 +1,144 @@
+"""The oracle: knows the returns, and errs as often as it is told to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pluralign.annotate.rater import Rating
+from pluralign.core import Comparison, InputError, Objective, Segment, Step, Trajectory
+from pluralign.core.preference import Preference
+from pluralign.core.splits import seed_for
+
+TIE = 1e-9
+"""Returns closer than this are equal: sums of the same rewards in another order differ by less."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How an oracle errs. Ties are told as ties, whatever the noise.
+
+    Args:
+        flip: probability that the label is exchanged, 0 to 0.5.
+        rationality: beta of the Boltzmann (Bradley-Terry) rater, who prefers the first with
+            probability sigmoid(beta (R_first - R_second)); None always prefers the better one.
+    """
+
+    flip: float = 0.0
+    rationality: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 0.5:
+            raise InputError(f"expected 0 to 0.5, found {self.flip}", field="flip")
+        if self.rationality is not None and not 0 <= self.rationality < math.inf:
+            raise InputError(f"expected a number from 0 up, found {self.rationality}", field="rationality")
+
+
+def oracle(
+    comparison: Comparison,
+    objective: Objective,
+    trajectories: Mapping[str, Trajectory],
+    *,
+    noise: Noise | None = None,
+    seed: int = 0,
+) -> Rating:
+    """Compare the objective's returns over the two segments.
+
+    The noise depends on the seed, the objective and the two segments alone: not on which is listed first, nor
+    on what was rated before.
+
+    Args:
+        comparison: what to rate.
+        objective: whose return; see `step_reward`.
+        trajectories: by id; segments that were read from a file hold no counts of their own.
+        noise: None never errs.
+        seed: of the noise.
+
+    Returns:
+        The rating; ``info`` holds both returns, and ``erred`` where the noise told otherwise.
+
+    Raises:
+        InputError: a trajectory is missing or is not the one that was compared, or nothing is
+            known of the objective's rewards.
+    """
+    noise = noise or Noise()
+    first = _return(comparison.first, objective, trajectories)
+    second = _return(comparison.second, objective, trajectories)
+    info: dict[str, Any] = {"returns": [first, second]}
+    if abs(first - second) <= TIE:
+        return Rating("tie", info)
+    a, b = sorted((comparison.first.id, comparison.second.id))
+    rng = np.random.default_rng(seed_for(f"{objective.name}\0{a}\0{b}", seed))
+    wrong = rng.random() < noise.flip
+    if noise.rationality is not None:
+        # The probability that the worse one is preferred; written so that it cannot overflow.
+        wrong ^= rng.random() < np.exp(-np.logaddexp(0.0, noise.rationality * abs(first - second)))
+    if wrong:
+        info["erred"] = True
+    prefers_first = (first > second) != wrong
+    preference: Preference = "first" if prefers_first else "second"
+    return Rating(preference, info)
+
+
+def step_reward(step: Step, objective: Objective) -> float:
+    """The objective's reward of a recorded step: from its counts where the objective is made of
+    counts, else the reward that was recorded under its name.
+
+    Raises:
+        InputError: neither is there.
+    """
+    if objective.coefficients:
+        return objective.reward(step.counts)
+    if objective.name not in step.rewards:
+        raise InputError(
+            f"objective '{objective.name}' has no coefficients, and the trajectories hold no rewards for it",
+            field="rewards",
+        )
+    return step.rewards[objective.name]
+
+
+class Oracle:
+    """`oracle` as a `Rater`.
+
+    Args:
+        trajectories: those that the comparisons are made of.
+        noise: None never errs.
+        seed: of the noise.
+    """
+
+    name = "oracle"
+    batch = 256
+
+    def __init__(
+        self, trajectories: Sequence[Trajectory], *, noise: Noise | None = None, seed: int = 0
+    ) -> None:
+        self._trajectories = {t.id: t for t in trajectories}
+        self._noise, self._seed = noise or Noise(), seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Rater.settings`."""
+        return {**asdict(self._noise), "seed": self._seed}
+
+    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
+        """See `Rater.rate` and `oracle`."""
+        return [
+            oracle(c, objective, self._trajectories, noise=self._noise, seed=self._seed) for c in comparisons
+        ]
+
+
+def _return(segment: Segment, objective: Objective, trajectories: Mapping[str, Trajectory]) -> float:
+    trajectory = trajectories.get(segment.trajectory_id)
+    if trajectory is None:
+        raise InputError(f"trajectory {segment.trajectory_id!r} is not among those given")
+    steps = trajectory.steps[segment.start : segment.stop]
+    same = len(steps) == len(segment.steps) and all(
+        a.action == b.action and a.decision == b.decision for a, b in zip(steps, segment.steps, strict=True)
+    )
+    if not same:
+        raise InputError(f"trajectory {segment.trajectory_id!r} does not hold the segment {segment.id}")
+    return math.fsum(step_reward(step, objective) for step in steps)

@@ -1,0 +1,107 @@
+"""Who acts: choosers take a batch of decisions and return one option for each."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from pluralign.core import Decision, Policy
+
+SEED_RANGE = 2**63
+
+
+def uniform(seed: int) -> float:
+    """The number from 0 up to, but not, 1 that a seed stands for: seeds are uniform on their
+    range already. The 53 bits that a double holds are kept, as rounding could give 1."""
+    return (seed >> 10) / 2**53
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The option taken, and how it came about (goes into `Step.info`)."""
+
+    action: int
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Chooser(Protocol):
+    """Anything that takes options, whether or not it can give their probabilities."""
+
+    @property
+    def name(self) -> str:
+        """How trajectories and reports call it."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All that its choices depend on beside the decision and the seed, as JSON values: a
+        file collected under other settings is not continued."""
+        ...
+
+    def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
+        """One choice for each decision. Each depends on its decision and its seed, from 0 to
+        2**63 - 1, and on nothing else in the batch."""
+        ...
+
+
+class PolicyChooser:
+    """Samples from a policy, or takes its likeliest option.
+
+    Policies are functions of the decision, so each distinct decision is asked about once and
+    its probabilities are kept.
+
+    Args:
+        policy: whose probabilities.
+        greedy: take the likeliest option (the first of equals) instead of sampling.
+    """
+
+    def __init__(self, policy: Policy, *, greedy: bool = False) -> None:
+        self._policy, self._greedy = policy, greedy
+        self._known: dict[str, tuple[list[float], list[float]]] = {}
+
+    @property
+    def name(self) -> str:
+        """The policy's name."""
+        return self._policy.name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Chooser.settings`."""
+        return {"greedy": self._greedy}
+
+    def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
+        """See `Chooser.choose`; `info` holds the behaviour's log-probability of the option."""
+        unknown = {d.key: d for d in decisions if d.key not in self._known}
+        if unknown:
+            answers = self._policy.log_probs(list(unknown.values()))
+            for (key, decision), log_probs in zip(unknown.items(), answers, strict=True):
+                self._known[key] = self._steps(decision, log_probs)
+        choices: list[Choice] = []
+        for decision, seed in zip(decisions, seeds, strict=True):
+            cumulative, log_probs = self._known[decision.key]
+            action = bisect_right(cumulative, uniform(seed))
+            choices.append(Choice(action, {"log_prob": log_probs[action]}))
+        return choices
+
+    def _steps(self, decision: Decision, log_probs: Any) -> tuple[list[float], list[float]]:
+        array = np.asarray(log_probs, dtype=np.float64)
+        if array.shape != (len(decision.options),) or np.isnan(array).any():
+            raise ValueError(
+                f"policy '{self.name}' gave log-probabilities {array!r} for {len(decision.options)} options"
+            )
+        if self._greedy:
+            probs = np.zeros_like(array)
+            probs[array.argmax()] = 1.0
+        else:
+            probs = np.exp(array)
+        cumulative = np.cumsum(probs)
+        if abs(cumulative[-1] - 1.0) > 1e-3:
+            raise ValueError(f"policy '{self.name}' gave probabilities that sum to {cumulative[-1]:g}, not 1")
+        cumulative /= cumulative[-1]
+        with np.errstate(divide="ignore"):
+            kept = np.log(probs) if self._greedy else array
+        return cumulative.tolist(), kept.tolist()

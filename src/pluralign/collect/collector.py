@@ -1,0 +1,184 @@
+"""Episodes into ``trajectories.jsonl``, one by one, continued after any interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pluralign.collect.chooser import Chooser
+from pluralign.collect.progress import progress_bar
+from pluralign.collect.roll_out import play
+from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.jsonl import Row, read_rows
+from pluralign.core.records import RecordWriter, read_header, read_trajectories
+from pluralign.games.game import Game
+
+KIND = "trajectories"
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """What a file of trajectories holds, all runs that wrote it together.
+
+    Args:
+        episodes: in the file.
+        new_episodes: played by this run.
+        steps: decisions taken.
+        terminated: episodes that ended.
+        truncated: episodes that were cut off.
+        malformed_replies: replies that could not be read.
+        re_asks: questions asked again because of them.
+        random_actions: options taken at random after the last malformed reply.
+        mean_returns: by objective.
+    """
+
+    episodes: int
+    new_episodes: int
+    steps: int
+    terminated: int
+    truncated: int
+    malformed_replies: int
+    re_asks: int
+    random_actions: int
+    mean_returns: Mapping[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for ``--json``."""
+        return asdict(self)
+
+
+def collect(
+    make_game: Callable[[], Game],
+    chooser: Chooser,
+    out: str | Path,
+    *,
+    episodes: int,
+    seed: int,
+    objectives: Sequence[Objective],
+    max_steps: int = 200,
+    batch: int = 64,
+    progress: bool = True,
+) -> CollectionReport:
+    """Play episodes 0 to ``episodes - 1`` and write them in order.
+
+    A file that is there already is continued: episodes in it are not played again, those missing
+    are, and the result is the file that one run would have written. More episodes than the
+    first run asked for can be added in this way.
+
+    Args:
+        make_game: see `play`.
+        chooser: who acts.
+        out: the file.
+        episodes: how many the file is to hold.
+        seed: not negative.
+        objectives: whose rewards are recorded.
+        max_steps: after so many steps an episode is truncated.
+        batch: episodes in play at once; changes the speed alone.
+        progress: show a bar on standard error.
+
+    Raises:
+        InputError: the file was made with another story, chooser or settings, holds something else,
+            or cannot be written; or the chooser's endpoint is dead (what was written stays).
+    """
+    out = Path(out)
+    if episodes < 1:
+        raise InputError(f"expected one episode or more, found {episodes}", field="episodes")
+    header = _header(make_game(), chooser, seed, objectives, max_steps)
+    present = _continue(out, header)
+    missing = [e for e in range(episodes) if f"{chooser.name}-{seed}-{e}" not in present]
+    played = play(
+        make_game,
+        chooser,
+        episodes=missing,
+        seed=seed,
+        objectives=objectives,
+        max_steps=max_steps,
+        batch=batch,
+    )
+    with RecordWriter(out, KIND, header) as writer, progress_bar(progress) as bar:
+        task = bar.add_task(f"episodes of {chooser.name}", total=episodes, completed=episodes - len(missing))
+        done = episodes - len(missing)
+        try:
+            for trajectory in played:
+                writer.write(trajectory)
+                done += 1
+                bar.update(task, completed=done)
+        except InputError as error:
+            raise InputError(
+                f"{error}; {done} of {episodes} episodes are in {out}: the same command continues from there"
+            ) from error
+    return _report(read_trajectories(out), len(missing))
+
+
+def _header(
+    game: Game, chooser: Chooser, seed: int, objectives: Sequence[Objective], max_steps: int
+) -> dict[str, Any]:
+    game.reset(0)
+    first = game.decision
+    return {
+        "story": game.info.name,
+        # A changed story mostly shows in its first page.
+        "first_decision": first.key if first else None,
+        "policy": chooser.name,
+        "settings": dict(chooser.settings),
+        "seed": seed,
+        "max_steps": max_steps,
+        "objectives": [
+            {"name": o.name, "description": o.description, "coefficients": dict(o.coefficients)}
+            for o in objectives
+        ],
+    }
+
+
+def _continue(path: Path, header: Mapping[str, Any]) -> set[str]:
+    """The ids in the file, if it is one to be continued under this header; leaves it as it is."""
+    if not path.exists() or not path.stat().st_size:
+        return set()
+    if next(read_rows(path, drop_cut_off_line=True), None) is None:
+        start = b'{"pluralign": "trajectories"'
+        with path.open("rb") as handle:
+            begun = handle.read(len(start))
+        # Else a file of another kind without a line end would be emptied as a half-written header.
+        if not start.startswith(begun):
+            raise InputError("is not a file of trajectories: choose another name", path=path)
+        return set()
+    _check_header(path, read_header(path, KIND), header)
+    ids = [t.id for t in read_trajectories(path, drop_cut_off_line=True)]
+    return set(ids)
+
+
+def _check_header(path: Path, found: Row, wanted: Mapping[str, Any]) -> None:
+    for field, value in wanted.items():
+        if found.get(field) != value:
+            raise InputError(
+                f"was collected with {found.get(field)!r:.120}, not {value!r:.120}: "
+                "choose another file, or remove this one",
+                path=path,
+                row=1,
+                field=field,
+            )
+
+
+def _report(trajectories: Iterable[Trajectory], new: int) -> CollectionReport:
+    trajectories = list(trajectories)
+    steps = [step for t in trajectories for step in t.steps]
+    malformed = sum(len(step.info.get("malformed", ())) for step in steps)
+    random_actions = sum(bool(step.info.get("random")) for step in steps)
+    totals: dict[str, float] = {}
+    for trajectory in trajectories:
+        for name, value in trajectory.returns().items():
+            totals[name] = totals.get(name, 0.0) + value
+    return CollectionReport(
+        episodes=len(trajectories),
+        new_episodes=new,
+        steps=len(steps),
+        terminated=sum(t.terminated for t in trajectories),
+        truncated=sum(t.truncated for t in trajectories),
+        malformed_replies=malformed,
+        # Each malformed reply but the last before a random action was followed by another question.
+        re_asks=malformed - random_actions,
+        random_actions=random_actions,
+        mean_returns={name: total / len(trajectories) for name, total in totals.items()},
+    )

@@ -1,0 +1,229 @@
+"""The training of DRRN: many games at once, replay, temporal differences."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pluralign.collect.drrn import DRRNConfig, DRRNPolicy, make_card
+from pluralign.collect.progress import progress_bar
+from pluralign.collect.q_network import DecisionTable, QNetwork
+from pluralign.core import InputError
+from pluralign.games.game import Game
+from pluralign.models.features import FeatureSource
+
+FOLLOW = 0.02
+"""How far the target network follows at each update."""
+
+ENDED = -1
+
+
+def train_drrn(
+    make_game: Callable[[], Game],
+    features: FeatureSource,
+    *,
+    config: DRRNConfig | None = None,
+    seed: int,
+    reward: Callable[[Mapping[str, float]], float],
+    name: str = "drrn",
+    progress: bool = False,
+) -> DRRNPolicy:
+    """Train DRRN online in a game: minimise Huber(Q(s, a) - (r + gamma max_a' Q_target(s', a'))).
+
+    There is no checkpoint in between: on cached features a run takes seconds, and the same seed
+    gives the same run again.
+
+    Args:
+        make_game: called once for each environment.
+        features: of (prompt, option); each distinct decision is asked for once.
+        config: None takes the defaults.
+        seed: of exploration, replay and initial weights; not negative.
+        reward: of a step from its counts: `Objective.reward`.
+        name: how reports call the policy.
+        progress: show a bar on standard error.
+
+    Returns:
+        The policy; ``card["figures"]["curve"]`` holds ``[steps, mean return of the episodes that
+        ended since the last entry]``.
+
+    Raises:
+        InputError: the seed is negative, or the story has no decision.
+    """
+    if seed < 0:
+        raise InputError(f"expected a seed that is not negative, found {seed}", field="seed")
+    run = _Run(make_game, features, config or DRRNConfig(), seed, reward)
+    started = time.monotonic()
+    with progress_bar(progress) as bar:
+        task = bar.add_task(f"steps of {name}", total=run.config.steps)
+        while run.steps < run.config.steps:
+            run.play_round()
+            run.learn()
+            bar.update(task, completed=min(run.steps, run.config.steps))
+    run.mark()
+    figures = {
+        "curve": run.curve,
+        "episodes": run.episodes,
+        "decisions": run.table.size,
+        "reward_scale": run.scale,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    return DRRNPolicy(
+        run.network,
+        features,
+        temperature=run.config.temperature,
+        name=name,
+        card=make_card(run.config, seed, figures),
+    )
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        make_game: Callable[[], Game],
+        features: FeatureSource,
+        config: DRRNConfig,
+        seed: int,
+        reward: Callable[[Mapping[str, float]], float],
+    ) -> None:
+        self.config, self.reward = config, reward
+        self.random = np.random.default_rng(seed)
+        self.table = DecisionTable(features)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = QNetwork(features.dimension, config.hidden)
+        self.target = copy.deepcopy(self.network)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.memory = _Memory(config.memory)
+        self.games = [make_game() for _ in range(config.environments)]
+        self.lengths = np.zeros(config.environments, dtype=np.int64)
+        self.returns = np.zeros(config.environments)
+        self.finished: list[float] = []
+        self.curve: list[list[float]] = []
+        self.steps = self.episodes = 0
+        self.scale = 0.0
+        for game in self.games:
+            self._reset(game)
+
+    def _reset(self, game: Game) -> None:
+        game.reset(int(self.random.integers(2**31)))
+        if game.decision is None:
+            raise InputError(f"story '{game.info.name}' ends before its first decision")
+
+    def play_round(self) -> None:
+        """One step in every environment, with softmax exploration."""
+        now = np.array(self.table.numbers([g.decision for g in self.games if g.decision is not None]))
+        actions = self._explore(now)
+        rewards = np.zeros(len(self.games))
+        ended = np.zeros(len(self.games), dtype=bool)
+        for i, game in enumerate(self.games):
+            rewards[i] = self.reward(game.choose(int(actions[i])))
+            ended[i] = game.decision is None
+        after = np.full(len(self.games), ENDED, dtype=np.int64)
+        running = np.flatnonzero(~ended)
+        after[running] = self.table.numbers([g.decision for g in self.games if g.decision is not None])
+        self.memory.add(now, actions, rewards, after)
+        self.steps += len(self.games)
+        self.lengths += 1
+        self.returns += rewards
+        for i in np.flatnonzero(ended | (self.lengths >= self.config.max_steps)):
+            self.finished.append(float(self.returns[i]))
+            self.episodes += 1
+            self.lengths[i], self.returns[i] = 0, 0.0
+            self._reset(self.games[i])
+
+    def _temperature(self) -> float:
+        config = self.config
+        done = min(1.0, self.steps / (0.75 * config.steps))
+        return config.first_temperature ** (1 - done) * config.temperature**done
+
+    def _explore(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        rows, where, held = self.table.options_of(numbers)
+        with torch.no_grad():
+            logits = self.network(rows)[where] / self._temperature()
+            probs = logits.masked_fill(~held, -torch.inf).softmax(-1).double().numpy()
+        cumulative = probs.cumsum(1)
+        place = self.random.random(len(numbers)) * cumulative[:, -1]
+        return (cumulative <= place[:, None]).sum(1).clip(max=held.sum(1).numpy() - 1)
+
+    def learn(self) -> None:
+        """The updates of one round; the first sets the scales."""
+        if self.steps < self.config.warm_up:
+            return
+        if not self.scale:
+            self._set_scales()
+        for _ in range(self.config.updates):
+            self._update()
+        if self.steps >= (len(self.curve) + 1) * self.config.steps / 20:
+            self.mark()
+
+    def mark(self) -> None:
+        """Note the mean return of the episodes since the last note."""
+        if self.finished:
+            self.curve.append([self.steps, float(np.mean(self.finished))])
+            self.finished.clear()
+
+    def _set_scales(self) -> None:
+        features = self.table.all_features()
+        self.network.standardise(features)
+        self.target.standardise(features)
+        mean = float(np.mean(np.abs(self.finished))) if self.finished else 0.0
+        self.scale = mean if mean > 0 else 1.0
+
+    def _update(self) -> None:
+        now, actions, rewards, after = self.memory.sample(self.random, self.config.batch_size)
+        targets = torch.from_numpy(rewards / self.scale).float()
+        going = np.flatnonzero(after != ENDED)
+        if len(going):
+            rows, where, held = self.table.options_of(after[going])
+            with torch.no_grad():
+                best = self.target(rows)[where].masked_fill(~held, -torch.inf).amax(-1)
+            targets[torch.from_numpy(going)] += self.config.gamma * best
+        q = self.network(self.table.features_of(now, actions))
+        loss = torch.nn.functional.smooth_l1_loss(q, targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            for slow, fast in zip(self.target.parameters(), self.network.parameters(), strict=True):
+                slow.lerp_(fast, FOLLOW)
+
+
+class _Memory:
+    """The last steps, in a ring."""
+
+    def __init__(self, capacity: int) -> None:
+        self._now = np.zeros(capacity, dtype=np.int64)
+        self._actions = np.zeros(capacity, dtype=np.int64)
+        self._rewards = np.zeros(capacity)
+        self._after = np.zeros(capacity, dtype=np.int64)
+        self._next = self._held = 0
+
+    def add(
+        self,
+        now: npt.NDArray[np.int64],
+        actions: npt.NDArray[np.int64],
+        rewards: npt.NDArray[np.float64],
+        after: npt.NDArray[np.int64],
+    ) -> None:
+        """Put steps in, over the oldest."""
+        capacity = len(self._now)
+        places = (self._next + np.arange(len(now))) % capacity
+        self._now[places], self._actions[places] = now, actions
+        self._rewards[places], self._after[places] = rewards, after
+        self._next = (self._next + len(now)) % capacity
+        self._held = min(self._held + len(now), capacity)
+
+    def sample(
+        self, random: np.random.Generator, count: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Steps drawn uniformly, with repeats."""
+        places = random.integers(self._held, size=count)
+        return self._now[places], self._actions[places], self._rewards[places], self._after[places]

@@ -1,0 +1,179 @@
+"""A language model that is shown numbered options and replies with a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pluralign.collect.chooser import Choice, uniform
+from pluralign.collect.endpoint import Endpoint
+from pluralign.collect.prompt import ChoosePrompt
+from pluralign.core import Decision
+from pluralign.core.splits import seed_for
+
+KEPT_CHARACTERS = 500
+"""How much of a malformed reply is kept in `Step.info`."""
+
+_BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
+_ANYWHERE = re.compile(r"(?<![\w.,])-?\d+(?!\w|[.,]\d)")
+
+Message = Mapping[str, str]
+
+
+class Writer(Protocol):
+    """Writes replies: a `pluralign.models.LanguageModel`, or an `Endpoint`."""
+
+    @property
+    def name(self) -> str:
+        """How trajectories call it."""
+        ...
+
+    def generate(
+        self,
+        chats: Sequence[Sequence[Message] | str],
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+    ) -> list[str]:
+        """One reply to each chat, which depends on the chat and its seed alone."""
+        ...
+
+
+@dataclass
+class _Asked:
+    decision: Decision
+    seed: int
+    chat: list[dict[str, str]]
+    malformed: list[str] = field(default_factory=list[str])
+    choice: Choice | None = None
+
+
+class NumberChooser:
+    """Shows the options by number and reads the number in the reply.
+
+    A reply without a usable number is held against the model: it is asked again, with its reply in
+    the chat, and after ``re_asks`` times a uniformly random option is taken. `Step.info` keeps all of
+    it: ``malformed`` lists the replies that could not be read, ``random`` marks the fall-back.
+
+    Args:
+        writer: who replies.
+        prompt: the user's prompt file; None takes ``collect/prompts/choose.txt``.
+        re_asks: how many times more to ask after a malformed reply.
+        temperature: of the replies; 0 takes the likeliest tokens.
+        max_new_tokens: of a reply; models that think aloud need many.
+
+    Raises:
+        InputError: the prompt file cannot be used.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        prompt: str | Path | None = None,
+        re_asks: int = 3,
+        temperature: float = 1.0,
+        max_new_tokens: int = 16,
+    ) -> None:
+        self._writer, self._prompt = writer, ChoosePrompt(prompt)
+        self._re_asks, self._temperature, self._max_new_tokens = re_asks, temperature, max_new_tokens
+
+    @property
+    def name(self) -> str:
+        """The writer's name."""
+        return self._writer.name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Chooser.settings`."""
+        return {
+            "prompt": self._prompt.digest,
+            "re_asks": self._re_asks,
+            "temperature": self._temperature,
+            "max_new_tokens": self._max_new_tokens,
+        }
+
+    def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
+        """See `Chooser.choose`.
+
+        Raises:
+            InputError: the endpoint gives no answer.
+        """
+        asked = [
+            _Asked(decision, seed, [{"role": "user", "content": self._prompt.fill(decision)}])
+            for decision, seed in zip(decisions, seeds, strict=True)
+        ]
+        for attempt in range(self._re_asks + 1):
+            waiting = [one for one in asked if one.choice is None]
+            if not waiting:
+                break
+            replies = self._writer.generate(
+                [one.chat for one in waiting],
+                max_new_tokens=self._max_new_tokens,
+                temperature=self._temperature,
+                seed=[seed_for(str(attempt), one.seed) for one in waiting],
+            )
+            for one, reply in zip(waiting, replies, strict=True):
+                _read(one, reply)
+        return [one.choice or _random_choice(one) for one in asked]
+
+
+def endpoint_chooser(
+    model: str,
+    *,
+    prompt: str | Path | None = None,
+    re_asks: int = 3,
+    temperature: float = 1.0,
+    **endpoint: Any,
+) -> NumberChooser:
+    """A chooser at an OpenAI-compatible endpoint; ``endpoint`` goes to `Endpoint`."""
+    return NumberChooser(
+        Endpoint(model, **endpoint),
+        prompt=prompt,
+        re_asks=re_asks,
+        temperature=temperature,
+        # Models that think aloud spend a few hundred tokens before the number.
+        max_new_tokens=1024,
+    )
+
+
+def parse_number(reply: str, count: int) -> int | None:
+    """The index, from 0, that a reply names, or None where it names none.
+
+    What stands before ``</think>`` is not part of the reply. A whole number that the reply begins
+    with counts ("2. Sign it"), else the only one in it ("I choose 2"); a reply that names several
+    options, or one that is not there, names none.
+    """
+    text = reply.rpartition("</think>")[2]
+    text = text.replace("*", "").strip(" \t\r\n#\"'`([")
+    begins = _BEGINS.match(text)
+    numbers = {begins[1]} if begins else set(_ANYWHERE.findall(text))
+    if len(numbers) != 1:
+        return None
+    digits = numbers.pop()
+    # Python refuses to read numbers of thousands of digits.
+    number = int(digits) if len(digits) < 10 else 0
+    return number - 1 if 1 <= number <= count else None
+
+
+def _read(one: _Asked, reply: str) -> None:
+    count = len(one.decision.options)
+    action = parse_number(reply, count)
+    if action is not None:
+        one.choice = Choice(action, {"malformed": one.malformed} if one.malformed else {})
+        return
+    one.malformed.append(reply[:KEPT_CHARACTERS])
+    one.chat += [
+        {"role": "assistant", "content": reply[:KEPT_CHARACTERS]},
+        {"role": "user", "content": f"Answer with one number from 1 to {count} and nothing else."},
+    ]
+
+
+def _random_choice(one: _Asked) -> Choice:
+    place = uniform(seed_for("random option", one.seed))
+    action = int(place * len(one.decision.options))
+    return Choice(action, {"malformed": one.malformed, "random": True})

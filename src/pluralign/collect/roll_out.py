@@ -1,0 +1,175 @@
+"""Many episodes at once, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pluralign.collect.chooser import SEED_RANGE, Choice, Chooser, PolicyChooser
+from pluralign.core import Decision, InputError, Objective, Policy, Step, Trajectory
+from pluralign.games.game import Game
+
+AHEAD = 4
+"""How many batches' worth of episodes may be begun beyond the oldest unfinished one."""
+
+
+def roll_out(
+    make_game: Callable[[], Game],
+    policy: Policy,
+    *,
+    episodes: int | Sequence[int],
+    seed: int,
+    objectives: Sequence[Objective],
+    max_steps: int = 200,
+    greedy: bool = False,
+    batch: int = 64,
+) -> Iterator[Trajectory]:
+    """Play episodes with a policy; see `play`, which this calls with a `PolicyChooser`."""
+    chooser = PolicyChooser(policy, greedy=greedy)
+    return play(
+        make_game,
+        chooser,
+        episodes=episodes,
+        seed=seed,
+        objectives=objectives,
+        max_steps=max_steps,
+        batch=batch,
+    )
+
+
+def play(
+    make_game: Callable[[], Game],
+    chooser: Chooser,
+    *,
+    episodes: int | Sequence[int],
+    seed: int,
+    objectives: Sequence[Objective],
+    max_steps: int = 200,
+    batch: int = 64,
+) -> Iterator[Trajectory]:
+    """Play episodes in lock-step, so that the chooser sees batches, and yield them in order.
+
+    All randomness of an episode comes from ``(seed, episode)``: neither the batch size nor which
+    other episodes are played changes it. The game is reset with the same seed whoever plays, so
+    that policies are compared on the same episodes. A decision with a single option is
+    taken without asking.
+
+    Args:
+        make_game: called up to ``batch`` times; games are used again for later episodes.
+        chooser: who acts.
+        episodes: how many, from 0 up, or the indexes of those to play.
+        seed: not negative.
+        objectives: each step's rewards are `Objective.reward` of its counts.
+        max_steps: after so many steps an episode is truncated.
+        batch: episodes in play at once.
+
+    Raises:
+        InputError: an argument is out of range, or an episode has no decision.
+    """
+    indexes = range(episodes) if isinstance(episodes, int) else list(episodes)
+    negative = isinstance(indexes, list) and any(index < 0 for index in indexes)
+    if seed < 0 or max_steps < 1 or batch < 1 or negative:
+        raise InputError(
+            "expected a seed and episodes that are not negative, one step and one in a batch or more; "
+            f"found seed {seed}, max_steps {max_steps}, batch {batch}"
+        )
+    return _play(make_game, chooser, indexes, seed, tuple(objectives), max_steps, batch)
+
+
+@dataclass
+class _Seat:
+    """A game, and the episode that is being played on it."""
+
+    game: Game
+    place: int
+    episode: int
+    seed: int
+    stream: np.random.Generator
+    steps: list[Step] = field(default_factory=list[Step])
+
+
+def _play(
+    make_game: Callable[[], Game],
+    chooser: Chooser,
+    indexes: Sequence[int],
+    seed: int,
+    objectives: tuple[Objective, ...],
+    max_steps: int,
+    batch: int,
+) -> Iterator[Trajectory]:
+    idle: list[Game] = []
+    seats: list[_Seat] = []
+    finished: dict[int, Trajectory] = {}
+    begun = given = 0
+    while given < len(indexes):
+        while begun < min(len(indexes), given + AHEAD * batch) and len(seats) < batch:
+            game = idle.pop() if idle else make_game()
+            seats.append(_begin(game, begun, indexes[begun], seed))
+            begun += 1
+        _step_all(seats, chooser, objectives)
+        still: list[_Seat] = []
+        for seat in seats:
+            ended = seat.game.decision is None
+            if ended or len(seat.steps) >= max_steps:
+                finished[seat.place] = _finish(seat, chooser.name, seed, ended)
+                idle.append(seat.game)
+            else:
+                still.append(seat)
+        seats = still
+        while given in finished:
+            yield finished.pop(given)
+            given += 1
+
+
+def _begin(game: Game, place: int, episode: int, seed: int) -> _Seat:
+    stream = np.random.default_rng([seed, episode])
+    game_seed = int(stream.integers(2**31))
+    game.reset(game_seed)
+    if game.decision is None:
+        raise InputError(f"story '{game.info.name}' ends before its first decision")
+    return _Seat(game, place, episode, game_seed, stream)
+
+
+def _step_all(seats: list[_Seat], chooser: Chooser, objectives: tuple[Objective, ...]) -> None:
+    asked: list[tuple[_Seat, Decision, int]] = []
+    for seat in seats:
+        decision = seat.game.decision
+        assert decision is not None, "seats whose story ended are cleared"
+        # Drawn even where nothing is asked, so that a step's number decides its seed.
+        step_seed = int(seat.stream.integers(SEED_RANGE))
+        if len(decision.options) == 1:
+            _take(seat, decision, Choice(0, {"log_prob": 0.0}), objectives)
+        else:
+            asked.append((seat, decision, step_seed))
+    if asked:
+        choices = chooser.choose([d for _, d, _ in asked], [s for _, _, s in asked])
+        for (seat, decision, _), choice in zip(asked, choices, strict=True):
+            _take(seat, decision, choice, objectives)
+
+
+def _take(seat: _Seat, decision: Decision, choice: Choice, objectives: tuple[Objective, ...]) -> None:
+    counts = seat.game.choose(choice.action)
+    seat.steps.append(
+        Step(
+            decision=decision,
+            action=choice.action,
+            rewards={o.name: o.reward(counts) for o in objectives},
+            counts=dict(counts),
+            outcome=seat.game.text if seat.game.decision is None else "",
+            info=choice.info,
+        )
+    )
+
+
+def _finish(seat: _Seat, policy: str, seed: int, ended: bool) -> Trajectory:
+    return Trajectory(
+        id=f"{policy}-{seed}-{seat.episode}",
+        source=seat.game.info.name,
+        policy=policy,
+        seed=seat.seed,
+        steps=tuple(seat.steps),
+        terminated=ended,
+        truncated=not ended,
+    )

@@ -1,0 +1,133 @@
+"""One row of preference data into a prompt with two completions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Messages = Sequence[Mapping[str, str]]
+Render = Callable[[Messages, bool], str]
+"""Messages to text; True opens the assistant's turn at the end. `tokenizer.apply_chat_template` fits
+as ``lambda messages, opens: t.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens)``."""
+
+Unusable = Literal["prompts_differ", "empty", "identical"]
+_HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+_SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System", "tool": "Tool"}
+
+
+@dataclass(frozen=True)
+class Completions:
+    """A prompt and two completions; ``prompt + chosen`` is the whole text."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+class FieldError(ValueError):
+    """What is wrong with a field of a row; the reader of the row knows where it is."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def dialogue(messages: Messages, opens: bool) -> str:
+    r"""HH-RLHF's plain form: ``\n\nHuman: ...\n\nAssistant: ...``."""
+    told = "".join(f"\n\n{_SPEAKERS.get(m['role'], m['role'].title())}: {m['content']}" for m in messages)
+    return told + _ASSISTANT if opens else told
+
+
+def read_completions(row: Mapping[str, Any], render: Render = dialogue) -> Completions | Unusable:
+    r"""The prompt and the completions of a row with TRL's columns.
+
+    - ``prompt`` a text: ``chosen`` and ``rejected`` are its continuations.
+    - ``prompt`` a list of messages: so are ``chosen`` and ``rejected``, and follow it.
+    - no ``prompt``, lists of messages: what both begin with is the prompt. (Also where the prompt is
+      given as a text beside whole conversations.)
+    - no ``prompt``, HH-RLHF dialogues: the prompt runs to the last ``\n\nAssistant:``.
+    - no ``prompt``, other texts: the words that both begin with. (TRL cuts between any two
+      characters, which can split a word's tokens.)
+
+    Args:
+        row: ``chosen``, ``rejected`` and perhaps ``prompt``.
+        render: makes text of messages.
+
+    Returns:
+        The completions; or, where they cannot be used, why: the prompts differ, so that they are not
+        two answers to one question; a completion is empty; or both are the same.
+
+    Raises:
+        FieldError: a column is missing or of another type.
+    """
+    chosen, rejected = (_field(row, name) for name in ("chosen", "rejected"))
+    prompt = _field(row, "prompt") if row.get("prompt") is not None else None
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise FieldError("rejected", "expected the same form as chosen (both texts, or both messages)")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if isinstance(prompt, list):
+            raise FieldError("prompt", "is a list of messages beside texts")
+        found = _split_texts(chosen, rejected) if prompt is None else Completions(prompt, chosen, rejected)
+    else:
+        assert isinstance(chosen, list) and isinstance(rejected, list), "texts were handled above"
+        if isinstance(prompt, list):
+            chosen, rejected = prompt + chosen, prompt + rejected
+        found = _split_messages(chosen, rejected, len(prompt) if isinstance(prompt, list) else None, render)
+    if found is None:
+        return "prompts_differ"
+    if found.chosen == found.rejected:
+        return "identical"
+    if not found.chosen.strip() or not found.rejected.strip():
+        return "empty"
+    return found
+
+
+def _field(row: Mapping[str, Any], name: str) -> str | list[dict[str, str]]:
+    value = row.get(name)
+    if value is None:
+        raise FieldError(name, "is missing")
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        raise FieldError(name, f"expected a text or a list of messages, found {value!r:.60}")
+    for message in value:
+        if not isinstance(message, dict) or not all(
+            isinstance(message.get(key), str) for key in ("role", "content")
+        ):
+            raise FieldError(name, f"expected messages with a role and a content, found {message!r:.60}")
+    return [{"role": m["role"], "content": m["content"]} for m in value]
+
+
+def _split_texts(chosen: str, rejected: str) -> Completions | None:
+    if all(t.startswith(_HUMAN) and _ASSISTANT in t for t in (chosen, rejected)):
+        ends = [t.rindex(_ASSISTANT) + len(_ASSISTANT) for t in (chosen, rejected)]
+        if chosen[: ends[0]] != rejected[: ends[1]]:
+            return None
+        return Completions(chosen[: ends[0]], chosen[ends[0] :], rejected[ends[1] :])
+    # At least one word is left to each, even where one text begins with all of the other.
+    shortest = min(len(chosen.rstrip()), len(rejected.rstrip()))
+    same = next((i for i in range(shortest) if chosen[i] != rejected[i]), shortest)
+    cut = max((i for i in range(same) if chosen[i].isspace()), default=0)
+    # The space goes with the word after it, as tokenizers have it.
+    while cut and chosen[cut - 1].isspace():
+        cut -= 1
+    return Completions(chosen[:cut], chosen[cut:], rejected[cut:])
+
+
+def _split_messages(
+    chosen: list[dict[str, str]], rejected: list[dict[str, str]], shared: int | None, render: Render
+) -> Completions | None:
+    if shared is None:
+        shortest = min(len(chosen), len(rejected))
+        shared = next((i for i in range(shortest) if chosen[i] != rejected[i]), shortest)
+        if chosen == rejected:
+            shared -= 1
+    if any(len(m) <= shared or m[shared]["role"] != "assistant" for m in (chosen, rejected)):
+        return None
+    prompt = render(chosen[:shared], True)
+    whole = [render(m, False) for m in (chosen, rejected)]
+    for name, text in zip(("chosen", "rejected"), whole, strict=True):
+        if not text.startswith(prompt):
+            raise FieldError(name, "the chat template does not continue the prompt's text")
+    return Completions(prompt, whole[0][len(prompt) :], whole[1][len(prompt) :])

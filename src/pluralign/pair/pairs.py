@@ -1,0 +1,213 @@
+"""Annotations into preference pairs, in splits that share no trajectory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pluralign.core import Annotation, Comparison, InputError, PreferencePair, Segment
+from pluralign.core.records import read_annotations, write_records
+from pluralign.core.splits import SHARES, SPLITS, check_shares, split_of
+
+KIND = "pairs"
+Ties = Literal["drop", "soft"]
+
+
+@dataclass(frozen=True)
+class PairingResult:
+    """Pairs, and what became of everything that went in.
+
+    Args:
+        pairs: in the order of the first annotation of each.
+        counts: by what they count; see `make_pairs` and `load_preference_pairs`.
+    """
+
+    pairs: tuple[PreferencePair, ...]
+    counts: Mapping[str, int]
+
+
+@dataclass
+class _Votes:
+    """What raters said of one comparison, in the order in which it was first listed."""
+
+    comparison: Comparison
+    by_rater: dict[str, set[str]]
+
+    def share_for_first(self) -> tuple[float, bool]:
+        """The share of raters for the first segment, ties counting half; and whether they differ.
+        A rater who contradicts himself counts as a tie."""
+        worth = {"first": 1.0, "second": 0.0, "tie": 0.5}
+        votes = [worth[next(iter(v))] if len(v) == 1 else 0.5 for v in self.by_rater.values()]
+        answers = set[str]().union(*self.by_rater.values())
+        return sum(votes) / len(votes), len(answers) > 1
+
+
+def make_pairs(
+    annotations: Sequence[Annotation],
+    *,
+    ties: Ties = "drop",
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> PairingResult:
+    """Turn annotations for one objective into preference pairs.
+
+    Each comparison (two segments, whichever is listed first) gives at most one pair. Where
+    several raters rated it, each has one vote, a tie is half a vote for either, and a rater who
+    contradicts himself counts as a tie; the majority's choice is ``chosen`` and its share the
+    pair's weight. A comparison with as many votes for either is a tie: dropped, or kept with
+    weight 0.5 and the first segment as ``chosen``.
+
+    Splits go by `split_of` each trajectory, so that no trajectory appears in two; a comparison
+    across two splits is dropped.
+
+    ``counts``: ``annotations``; ``duplicates`` (repeats of what the same or another rater said of the
+    comparison); ``contested`` (comparisons with differing answers); ``ties`` (comparisons left
+    undecided, contested ones among them); ``identical`` (the same decisions and actions on both
+    sides, dropped); ``across_splits`` (dropped); ``pairs``, and those of each split, as
+    ``pairs_train`` and so on.
+
+    Args:
+        annotations: of one objective, by one or several raters.
+        ties: ``drop`` or ``soft``.
+        shares: of train, validation and test.
+        seed: of the splits.
+
+    Raises:
+        InputError: more than one objective, or shares that cannot be used.
+    """
+    check_shares(shares)
+    objectives = sorted({a.objective for a in annotations})
+    if len(objectives) > 1:
+        raise InputError(f"expected one objective, found {', '.join(objectives)}", field="objective")
+    if ties not in ("drop", "soft"):
+        raise InputError(f"expected drop or soft, found {ties!r}", field="ties")
+    counts: Counter[str] = Counter(annotations=len(annotations))
+    for name in ("duplicates", "contested", "ties", "identical", "across_splits"):
+        counts[name] = 0
+    pairs: list[PreferencePair] = []
+    for votes in _collect_votes(annotations, counts):
+        pair = _pair(votes, objectives[0], ties, shares, seed, counts)
+        if pair is not None:
+            pairs.append(pair)
+    counts["pairs"] = len(pairs)
+    for split in SPLITS:
+        counts[f"pairs_{split}"] = sum(p.split == split for p in pairs)
+    return PairingResult(tuple(pairs), dict(counts))
+
+
+def pair(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    objective: str,
+    ties: Ties = "drop",
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> PairingResult:
+    """Merge files of annotations and write ``pairs.jsonl``, whole or not at all.
+
+    Args:
+        paths: what `annotate` wrote; annotations for other objectives are passed over and counted
+            as ``other_objectives``.
+        out: the pairs' file; replaced if it is there.
+        objective: which one.
+        ties, shares, seed: see `make_pairs`.
+
+    Raises:
+        InputError: a file cannot be read or written, or none holds the objective.
+    """
+    read = [a for path in paths for a in read_annotations(path)]
+    wanted = [a for a in read if a.objective == objective]
+    if not wanted:
+        found = ", ".join(sorted({a.objective for a in read})) or "no annotations at all"
+        raise InputError(f"no annotations for objective '{objective}'; found {found}", path=paths[0])
+    result = make_pairs(wanted, ties=ties, shares=shares, seed=seed)
+    counts = {**result.counts, "other_objectives": len(read) - len(wanted)}
+    header: dict[str, Any] = {
+        "objective": objective,
+        "ties": ties,
+        "shares": list(shares),
+        "seed": seed,
+        "sources": [str(path) for path in paths],
+        "counts": counts,
+    }
+    write_records(out, KIND, result.pairs, header)
+    return PairingResult(result.pairs, counts)
+
+
+def pairs_summary(pairs: Sequence[PreferencePair]) -> dict[str, Any]:
+    """Figures of a set of pairs, as plain values for ``--json``.
+
+    Returns:
+        ``pairs``, ``soft`` (weight 0.5), ``mean_weight``, ``mean_steps`` (of a segment),
+        ``raters`` (pairs of each), and ``splits``: for each split its ``pairs`` and ``trajectories``.
+    """
+    segments = [s for p in pairs for s in (p.chosen, p.rejected)]
+    splits = {
+        split: {
+            "pairs": sum(p.split == split for p in pairs),
+            "trajectories": len(
+                {s.trajectory_id for p in pairs if p.split == split for s in (p.chosen, p.rejected)}
+            ),
+        }
+        for split in SPLITS
+    }
+    return {
+        "pairs": len(pairs),
+        "soft": sum(p.weight == 0.5 for p in pairs),
+        "mean_weight": sum(p.weight for p in pairs) / len(pairs) if pairs else 0.0,
+        "mean_steps": sum(len(s.steps) for s in segments) / len(segments) if segments else 0.0,
+        "raters": dict(sorted(Counter(p.rater for p in pairs).items())),
+        "splits": splits,
+    }
+
+
+def _collect_votes(annotations: Sequence[Annotation], counts: Counter[str]) -> list[_Votes]:
+    found: dict[frozenset[str], _Votes] = {}
+    exchanged = {"first": "second", "second": "first", "tie": "tie"}
+    for annotation in annotations:
+        comparison = annotation.comparison
+        key = frozenset((comparison.first.id, comparison.second.id))
+        if key in found:
+            counts["duplicates"] += 1
+        votes = found.setdefault(key, _Votes(comparison, {}))
+        same_order = comparison.first.id == votes.comparison.first.id
+        told = annotation.preference if same_order else exchanged[annotation.preference]
+        votes.by_rater.setdefault(annotation.rater, set()).add(told)
+    return list(found.values())
+
+
+def _pair(
+    votes: _Votes, objective: str, ties: Ties, shares: Sequence[float], seed: int, counts: Counter[str]
+) -> PreferencePair | None:
+    first, second = votes.comparison.first, votes.comparison.second
+    if _content(first) == _content(second):
+        counts["identical"] += 1
+        return None
+    share, differ = votes.share_for_first()
+    counts["contested"] += differ
+    # Votes are halves of whole numbers: an even count is exactly 0.5.
+    undecided = share == 0.5
+    counts["ties"] += undecided
+    if undecided and ties == "drop":
+        return None
+    splits = {split_of(s.trajectory_id, seed=seed, shares=shares) for s in (first, second)}
+    if len(splits) > 1:
+        counts["across_splits"] += 1
+        return None
+    chosen, rejected = (first, second) if share >= 0.5 else (second, first)
+    return PreferencePair(
+        chosen,
+        rejected,
+        objective,
+        rater="+".join(votes.by_rater),
+        weight=max(share, 1 - share),
+        split=splits.pop(),
+    )
+
+
+def _content(segment: Segment) -> tuple[tuple[str, int], ...]:
+    return tuple((step.decision.key, step.action) for step in segment.steps)
