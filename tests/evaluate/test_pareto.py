@@ -16,6 +16,7 @@ from pluralign.evaluate import (
     expected_utility,
     hypervolume,
     hypervolume_ratio,
+    mixed_hypervolume,
     non_dominated,
     pareto_front,
     reference_point,
@@ -69,6 +70,30 @@ def test_hypervolume_by_hand() -> None:
     # At the worst attainable return of some objective a point adds nothing.
     assert hypervolume([[5.0, 0.0], [2.0, 2.0]], reference_point([0.0, 0.0])) == pytest.approx(4.0)
     assert hypervolume([[-1.0, 9.0]], [0.0, 0.0]) == 0.0
+
+
+def test_mixed_hypervolume_by_hand() -> None:
+    # Under the line from (1, 3) to (3, 1) and its shadows (0, 3), (3, 0): a square of 9 less a triangle of 2.
+    ends = [[1.0, 3.0], [3.0, 1.0]]
+    assert mixed_hypervolume(ends, [0.0, 0.0]) == pytest.approx(7.0)
+    # A coin's toss between the ends lies above the stairs, and on the hull.
+    middle = [*ends, [2.0, 2.0]]
+    assert hypervolume_ratio(middle, ends, [0.0, 0.0]) == pytest.approx(6 / 5)
+    assert hypervolume_ratio(middle, ends, [0.0, 0.0], volume=mixed_hypervolume) == pytest.approx(1.0)
+    assert mixed_hypervolume([[-1.0, 1.0]], [0.0, 0.0]) == 0.0
+    assert mixed_hypervolume([[2.0], [3.0]], [1.0]) == 2.0
+    # The cube's corner less nothing: one point's mixtures are its box.
+    assert mixed_hypervolume([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0]) == pytest.approx(6.0)
+
+
+@given(whole_points, st.integers(0, 2**16))
+def test_mixtures_cover_what_points_do_and_no_more_than_mixing_adds(points: np.ndarray, seed: int) -> None:
+    corner = np.full(points.shape[1], -4.0)
+    assert mixed_hypervolume(points, corner) >= hypervolume(points, corner) - 1e-9
+    shares = np.random.default_rng(seed).dirichlet(np.ones(len(points)), size=4)
+    assert mixed_hypervolume(np.vstack([points, shares @ points]), corner) == pytest.approx(
+        mixed_hypervolume(points, corner)
+    )
 
 
 def test_published_fronts(shared_data: Path) -> None:

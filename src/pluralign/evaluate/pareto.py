@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,19 +76,50 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     return float(_moocore().hypervolume(inside, ref=corner, maximise=MAXIMISE))
 
 
-def hypervolume_ratio(points: npt.ArrayLike, exact: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+def mixed_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """The volume above the reference point that mixtures of the points dominate: that under their
+    convex hull instead of under their stairs.
+
+    Who flips a coin between two policies gets the mean of their returns; so this bounds what policies
+    that draw their actions can cover, where `hypervolume` of a deterministic front does not.
+
+    Raises:
+        InputError: the shapes do not fit.
+    """
+    array = _checked(points)
+    corner = np.asarray(reference, dtype=np.float64)
+    # A hypervolume's own checks of the shapes; nothing dominated means nothing to mix.
+    if hypervolume(array, corner) == 0.0:
+        return 0.0
+    inside = array[(array > corner).all(1)]
+    if array.shape[1] == 1:
+        return hypervolume(inside, corner)
+    from_corner = itertools.product([0.0, 1.0], repeat=array.shape[1])
+    shadows = np.concatenate([corner + np.array(kept) * (inside - corner) for kept in from_corner])
+    hull: Any = importlib.import_module("scipy.spatial").ConvexHull
+    return float(hull(shadows).volume)
+
+
+Volume = Callable[[npt.ArrayLike, npt.ArrayLike], float]
+"""From points and a reference point to a volume: `hypervolume` or `mixed_hypervolume`."""
+
+
+def hypervolume_ratio(
+    points: npt.ArrayLike, exact: npt.ArrayLike, reference: npt.ArrayLike, *, volume: Volume = hypervolume
+) -> float:
     """The points' hypervolume as a share of the exact front's; 1 where they cover it.
 
     The exact front is that of deterministic policies. A policy that draws its actions can lie
-    between two of its points, above the stairs, so that the share of a stochastic sweep can exceed 1.
+    between two of its points, above the stairs, so that a stochastic sweep's share of the stairs can
+    exceed 1; ``volume=mixed_hypervolume`` measures both as mixtures, and never does.
 
     Raises:
         InputError: the exact front dominates no volume above the reference point.
     """
-    whole = hypervolume(exact, reference)
+    whole = volume(exact, reference)
     if whole <= 0.0:
         raise InputError("the exact front dominates no volume above the reference point")
-    return hypervolume(points, reference) / whole
+    return volume(points, reference) / whole
 
 
 def estimate_hypervolume_ratio(
@@ -98,6 +130,7 @@ def estimate_hypervolume_ratio(
     confidence: float = CONFIDENCE,
     resamples: int = 1000,
     seed: int = 0,
+    volume: Volume = hypervolume,
 ) -> Estimate:
     """The hypervolume ratio of a sweep's mean returns, with an interval from resampled episodes.
 
@@ -113,6 +146,7 @@ def estimate_hypervolume_ratio(
         confidence: of the interval.
         resamples: bootstrap resamples.
         seed: of the resampling.
+        volume: `hypervolume` or `mixed_hypervolume`.
 
     Raises:
         InputError: the shapes do not fit, or the exact front dominates no volume.
@@ -127,10 +161,12 @@ def estimate_hypervolume_ratio(
     else:
         draws = [resampling_weights(len(group), resamples, rng) for group in groups]
     means = np.stack([draw @ group for draw, group in zip(draws, groups, strict=True)], axis=1)
-    whole = hypervolume_ratio(np.stack([group.mean(0) for group in groups]), exact, reference)
-    resampled = np.array([hypervolume_ratio(points, exact, reference) for points in means])
+    found = np.stack([group.mean(0) for group in groups])
+    ratio = hypervolume_ratio(found, exact, reference, volume=volume)
+    whole = volume(exact, reference)
+    resampled = np.array([volume(points, reference) / whole for points in means])
     low, high = percentile(resampled, resampled, confidence)
-    return Estimate(whole, float(resampled.std(ddof=1)), low, high)
+    return Estimate(ratio, float(resampled.std(ddof=1)), low, high)
 
 
 def rescale(points: npt.ArrayLike, worst: npt.ArrayLike, best: npt.ArrayLike) -> FloatArray:

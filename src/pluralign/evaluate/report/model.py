@@ -1,0 +1,205 @@
+"""What a report holds, and its form as ``report.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.files import read_json
+from pluralign.core.jsonl import Fields
+from pluralign.evaluate.statistics import Correlation, Estimate
+from pluralign.evaluate.sweep import SweepPoint
+
+Kind = Literal["random", "online", "language_model", "cloned", "learned"]
+"""How a policy came about: not at all; by playing with rewards (DRRN); a language model asked in words;
+by imitating the offline data; one per objective, from preferences on the offline data."""
+
+Metrics = Mapping[str, Estimate]
+KIND, VERSION = "report", 1
+
+
+def _nothing() -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class WeightPoint:
+    """What a policy got under one weighting.
+
+    Args:
+        weights: the weighting.
+        returns: mean return per episode, by objective.
+        stderr: its standard error, by objective.
+        metrics: by name; ``violations`` is drawn.
+        seconds: of training for this weighting alone; 0 where it was steered.
+    """
+
+    weights: SteeringWeights
+    returns: Mapping[str, float]
+    stderr: Mapping[str, float]
+    metrics: Metrics
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, point: SweepPoint, seconds: float = 0.0) -> WeightPoint:
+        """A sweep's point without its episodes."""
+        return cls(point.weights, point.returns, point.stderr, point.metrics, seconds)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that ``report.json`` and ``report.html`` show.
+
+    Args:
+        story: the game's name.
+        title: the game's title.
+        objectives: by name; the first two are the picture's axes, and the sweep goes from the second
+            (weight 0 on the first) to the first.
+        policies: by name, in the order shown: the raw metrics per episode (`harms_table`).
+        normalised: by name: the same in per cent of the random agent's.
+        kinds: by name: how each policy came about.
+        policy_returns: by name, then objective: mean returns.
+        sweep: the steered policy under each weighting, the first objective's weight rising.
+        exact_front: the undominated attainable returns, by objective.
+        worst: the lowest attainable return, by objective: the hypervolume's reference point.
+        best: the highest.
+        hypervolume_ratio: the sweep's hypervolume over the exact front's.
+        hypervolume_interval: its 95 % interval.
+        rater_kappa: agreement of the rater with the story's own counts, from -1 to 1.
+        seconds: the whole run took.
+        seed: the run's.
+        rater_kappas: the agreement by objective.
+        retrained: policies trained anew for one weighting each.
+        optimum_share: by objective: of its own policy's mean return between worst and best, 0 to 1.
+        spearman: of the violations with the second objective's weight over the sweep.
+        data: statistics of the offline data.
+        settings: of the run.
+        versions: of the software.
+        notes: what a reader should know of this run, one sentence each.
+    """
+
+    story: str
+    title: str
+    objectives: tuple[str, ...]
+    policies: Mapping[str, Metrics]
+    normalised: Mapping[str, Metrics]
+    kinds: Mapping[str, Kind]
+    policy_returns: Mapping[str, Metrics]
+    sweep: tuple[WeightPoint, ...]
+    exact_front: tuple[Mapping[str, float], ...]
+    worst: Mapping[str, float]
+    best: Mapping[str, float]
+    hypervolume_ratio: float
+    hypervolume_interval: tuple[float, float]
+    rater_kappa: float
+    seconds: float
+    seed: int
+    rater_kappas: Mapping[str, float] = field(default_factory=_nothing)
+    retrained: tuple[WeightPoint, ...] = ()
+    optimum_share: Mapping[str, float] = field(default_factory=_nothing)
+    spearman: Correlation | None = None
+    data: Mapping[str, Any] = field(default_factory=_nothing)
+    settings: Mapping[str, Any] = field(default_factory=_nothing)
+    versions: Mapping[str, str] = field(default_factory=_nothing)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.objectives) < 2:
+            raise InputError("a report's picture needs two objectives", field="objectives")
+        if len(self.sweep) < 2:
+            raise InputError("a report needs a sweep of two weightings or more", field="sweep")
+        for name in self.policies:
+            for part in ("normalised", "kinds", "policy_returns"):
+                if name not in getattr(self, part):
+                    raise InputError(f"policy '{name}' is missing", field=part)
+            if self.kinds[name] not in get_args(Kind):
+                raise InputError(f"must be one of {', '.join(get_args(Kind))}", field=f"kinds.{name}")
+        for point in (*self.sweep, *self.retrained):
+            missing = [o for o in self.objectives if o not in point.returns or o not in point.stderr]
+            if missing or "violations" not in point.metrics:
+                raise InputError(
+                    f"{point.weights} lacks {missing or 'violations'}", field="sweep or retrained"
+                )
+
+    def of_kind(self, *kinds: Kind) -> list[str]:
+        """The policies of these kinds, in the order shown."""
+        return [name for name in self.policies if self.kinds[name] in kinds]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        row = asdict(self)
+        for part, points in (("sweep", self.sweep), ("retrained", self.retrained)):
+            row[part] = [{**asdict(point), "weights": dict(point.weights)} for point in points]
+        return {"pluralign": KIND, "version": VERSION, **row}
+
+
+def read_report(path: str | Path) -> Report:
+    """Read ``report.json``.
+
+    Raises:
+        InputError: with file and field.
+    """
+    fields = Fields(read_json(path), Path(path), 1)
+    if fields.row.get("pluralign") != KIND or fields.row.get("version") != VERSION:
+        raise fields.fail("pluralign", f"expected a {KIND} of version {VERSION}")
+    try:
+        return _report(fields)
+    except (TypeError, ValueError, KeyError) as error:
+        if isinstance(error, InputError) and error.path is not None:
+            raise
+        raise InputError(f"is no report ({error})", path=path) from error
+
+
+def _report(fields: Fields) -> Report:
+    row, spearman = fields.row, fields.row.get("spearman")
+    low, high = fields.get("hypervolume_interval", list)
+    return Report(
+        story=fields.get("story", str),
+        title=fields.get("title", str),
+        objectives=fields.texts("objectives"),
+        policies=_table(fields, "policies"),
+        normalised=_table(fields, "normalised"),
+        kinds=fields.get("kinds", dict),
+        policy_returns=_table(fields, "policy_returns"),
+        sweep=_points(row["sweep"]),
+        exact_front=tuple(fields.get("exact_front", list)),
+        worst=fields.numbers("worst"),
+        best=fields.numbers("best"),
+        hypervolume_ratio=fields.get("hypervolume_ratio", (int, float)),
+        hypervolume_interval=(float(low), float(high)),
+        rater_kappa=fields.get("rater_kappa", (int, float)),
+        seconds=fields.get("seconds", (int, float)),
+        seed=fields.get("seed", int),
+        rater_kappas=fields.numbers("rater_kappas"),
+        retrained=_points(row.get("retrained", [])),
+        optimum_share=fields.numbers("optimum_share"),
+        spearman=None if spearman is None else Correlation(**spearman),
+        data=fields.get("data", dict, {}),
+        settings=fields.get("settings", dict, {}),
+        versions=fields.get("versions", dict, {}),
+        notes=fields.texts("notes") if "notes" in row else (),
+    )
+
+
+def _metrics(row: Mapping[str, Mapping[str, float]]) -> Metrics:
+    return {name: Estimate(**value) for name, value in row.items()}
+
+
+def _table(fields: Fields, name: str) -> dict[str, Metrics]:
+    return {policy: _metrics(row) for policy, row in fields.get(name, dict).items()}
+
+
+def _points(rows: Sequence[Mapping[str, Any]]) -> tuple[WeightPoint, ...]:
+    return tuple(
+        WeightPoint(
+            weights=SteeringWeights(row["weights"]),
+            returns=row["returns"],
+            stderr=row["stderr"],
+            metrics=_metrics(row["metrics"]),
+            seconds=float(row.get("seconds", 0.0)),
+        )
+        for row in rows
+    )

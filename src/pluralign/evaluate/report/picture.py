@@ -1,0 +1,210 @@
+"""The picture: what the dial reaches, beside the best there is and what others get."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.evaluate.report.labels import Box, Label, place_labels
+from pluralign.evaluate.report.model import Report, WeightPoint
+from pluralign.evaluate.report.style import KIND_COLOURS, KIND_MARKERS, blend_stand_in, stand_in
+
+FloatArray = npt.NDArray[np.float64]
+NORMAL_95 = 1.959964
+
+
+def plain(name: str) -> str:
+    """An identifier as words."""
+    return name.replace("_", " ")
+
+
+def wrapped(name: str, narrow: bool) -> str:
+    """A policy's name as a label; in lines on a narrow screen."""
+    return textwrap.fill(name, 16, break_long_words=False) if narrow else name
+
+
+def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
+    """The plane of the first two objectives' mean returns: the exact front, the sweep coloured by
+    weight with 95 % intervals, agents trained anew as hollow marks, the other policies labelled."""
+    x, y = report.objectives[:2]
+    axes: Any = figure.add_subplot()
+    axes.grid(True)
+    axes.set_xlabel(f"{plain(x)}, mean return per episode")
+    axes.set_ylabel(f"{plain(y)}, mean return per episode")
+    stairs = _draw_front(axes, report, x, y)
+    path = np.array([[p.returns[x], p.returns[y]] for p in report.sweep])
+    axes.plot(path[:, 0], path[:, 1], color=stand_in("muted"), linewidth=0.9, zorder=3)
+    for point in report.sweep:
+        _draw_point(axes, point, x, y, hollow=False)
+    for point in report.retrained:
+        _draw_point(axes, point, x, y, hollow=True)
+    others = [name for name in report.policies if report.kinds[name] != "learned"]
+    for name in others:
+        colour = stand_in(KIND_COLOURS[report.kinds[name]])
+        mean = report.policy_returns[name]
+        _draw_error(axes, mean[x].mean, mean[y].mean, mean[x].stderr, mean[y].stderr, colour)
+        marker = KIND_MARKERS[report.kinds[name]]
+        axes.plot(
+            mean[x].mean,
+            mean[y].mean,
+            marker,
+            color=colour,
+            markersize=8,
+            markeredgecolor=stand_in("paper"),
+            zorder=7,
+        )
+    _set_limits(axes, report, x, y, narrow)
+    texts = {
+        wrapped(name, narrow): (
+            (report.policy_returns[name][x].mean, report.policy_returns[name][y].mean),
+            KIND_COLOURS[report.kinds[name]],
+        )
+        for name in others
+    }
+    ends = {"w = 0": (report.sweep[0], "second"), "w = 1": (report.sweep[-1], "first")}
+    marked = {text: ((p.returns[x], p.returns[y]), colour) for text, (p, colour) in ends.items()}
+    _draw_labels(figure, axes, {**marked, **texts}, report, [stairs, path])
+
+
+def _draw_front(axes: Any, report: Report, x: str, y: str) -> FloatArray:
+    """The stairs and what lies below; returns their corners."""
+    points = np.array(sorted((p[x], p[y]) for p in report.exact_front))
+    low_x, low_y = report.worst[x], report.worst[y]
+    corners = [(low_x, points[0, 1])]
+    for before, after in zip([corners[0], *points], points, strict=False):
+        corners += [(before[0], after[1]), (after[0], after[1])]
+    corners.append((points[-1, 0], low_y))
+    stairs = np.array(corners)
+    axes.fill_between(stairs[:, 0], stairs[:, 1], low_y, color=stand_in("shade"), linewidth=0, zorder=0.5)
+    axes.plot(stairs[:, 0], stairs[:, 1], color=stand_in("ink"), linewidth=1.3, zorder=2)
+    axes.plot(points[:, 0], points[:, 1], ".", color=stand_in("ink"), markersize=4, zorder=2)
+    return stairs
+
+
+def _draw_point(axes: Any, point: WeightPoint, x: str, y: str, *, hollow: bool) -> None:
+    colour = blend_stand_in(point.weights.get(x, 0.0))
+    _draw_error(axes, point.returns[x], point.returns[y], point.stderr[x], point.stderr[y], colour)
+    axes.plot(
+        point.returns[x],
+        point.returns[y],
+        "o",
+        markersize=8.5 if hollow else 7.0,
+        markerfacecolor=stand_in("paper") if hollow else colour,
+        markeredgecolor=colour if hollow else stand_in("paper"),
+        markeredgewidth=1.6 if hollow else 0.8,
+        zorder=5 if hollow else 6,
+    )
+
+
+def _draw_error(axes: Any, x: float, y: float, error_x: float, error_y: float, colour: str) -> None:
+    axes.errorbar(
+        x,
+        y,
+        xerr=NORMAL_95 * error_x,
+        yerr=NORMAL_95 * error_y,
+        fmt="none",
+        ecolor=colour,
+        elinewidth=1.0,
+        zorder=4,
+    )
+
+
+def _set_limits(axes: Any, report: Report, x: str, y: str, narrow: bool) -> None:
+    """Room for what is drawn, and for its labels; the stairs run on out of sight."""
+    rows: list[Mapping[str, float]] = [*report.exact_front]
+    rows += [p.returns for p in (*report.sweep, *report.retrained)]
+    rows += [
+        {o: returns[o].mean for o in (x, y)}
+        for name, returns in report.policy_returns.items()
+        if name in report.policies
+    ]
+    points = np.array([[row[x], row[y]] for row in rows])
+    low, high = points.min(0), points.max(0)
+    span = np.where(high > low, high - low, 1.0)
+    left = 0.2 if narrow else 0.09
+    axes.set_xlim(low[0] - left * span[0], high[0] + 0.07 * span[0])
+    axes.set_ylim(low[1] - 0.1 * span[1], high[1] + 0.1 * span[1])
+
+
+def _draw_labels(
+    figure: Any,
+    axes: Any,
+    texts: Mapping[str, tuple[tuple[float, float], str]],
+    report: Report,
+    lines: Sequence[FloatArray],
+) -> None:
+    x, y = report.objectives[:2]
+    figure.draw_without_rendering()
+    drawn = {
+        text: axes.text(0, 0, text, color=stand_in(colour), zorder=9, linespacing=1.05)
+        for text, (_, colour) in texts.items()
+    }
+    sizes = [
+        (box.width + 4, box.height + 3)
+        for box in (t.get_window_extent(figure.canvas.get_renderer()) for t in drawn.values())
+    ]
+    to_pixels = axes.transData.transform
+    anchors = [tuple(map(float, to_pixels(anchor))) for anchor, _ in texts.values()]
+    marks = _marks(report, x, y, to_pixels)
+    labels = place_labels(
+        [(a[0], a[1]) for a in anchors],
+        sizes,
+        _frame(axes),
+        marks,
+        np.concatenate([_along(to_pixels(line)) for line in lines]),
+    )
+    # The layout is done; moving texts inside the axes must not set it going again.
+    figure.set_layout_engine("none")
+    for (text, artist), label in zip(drawn.items(), labels, strict=True):
+        _put(axes, artist, label, stand_in(texts[text][1]))
+
+
+def _marks(report: Report, x: str, y: str, to_pixels: Any) -> list[Box]:
+    """The boxes of all markers and of their error bars, in pixels."""
+    places = [
+        (p.returns[x], p.returns[y], p.stderr[x], p.stderr[y]) for p in (*report.sweep, *report.retrained)
+    ]
+    places += [
+        (r[x].mean, r[y].mean, r[x].stderr, r[y].stderr)
+        for name, r in report.policy_returns.items()
+        if name in report.policies
+    ]
+    marks: list[Box] = []
+    for a, b, error_a, error_b in places:
+        corners = np.array([(a, b), (a - NORMAL_95 * error_a, b - NORMAL_95 * error_b)])
+        (left, low), (far_left, far_low) = to_pixels(corners).tolist()
+        reach_x, reach_y = left - far_left, low - far_low
+        marks.append(Box(left - 5, low - 5, left + 5, low + 5))
+        marks.append(Box(left - reach_x - 2, low - 2, left + reach_x + 2, low + 2))
+        marks.append(Box(left - 2, low - reach_y - 2, left + 2, low + reach_y + 2))
+    return marks
+
+
+def _put(axes: Any, artist: Any, label: Label, colour: str) -> None:
+    box = label.box
+    from_pixels = axes.transData.inverted().transform
+    artist.set_position(from_pixels(((box.left + box.right) / 2, (box.bottom + box.top) / 2)))
+    artist.set_ha("center")
+    artist.set_va("center")
+    if len(label.leader):
+        ends = from_pixels(label.leader[[0, -1]])
+        axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=0.7, zorder=3)
+
+
+def _frame(axes: Any) -> Box:
+    box = axes.get_window_extent()
+    return Box(box.x0 + 3, box.y0 + 3, box.x1 - 3, box.y1 - 3)
+
+
+def _along(corners: FloatArray) -> FloatArray:
+    """Points every few pixels along a line."""
+    pieces: list[FloatArray] = []
+    for start, end in pairwise(corners):
+        shares = np.linspace(0.0, 1.0, max(2, int(np.hypot(*(end - start)) / 4)))
+        pieces.append(start + shares[:, None] * (end - start))
+    return np.concatenate(pieces)

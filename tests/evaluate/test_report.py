@@ -1,0 +1,331 @@
+"""The report's two files, and what the page says."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pluralign.core import InputError
+from pluralign.evaluate import Estimate
+from pluralign.evaluate.report import read_report, write_report
+from pluralign.evaluate.report.labels import Box, place_labels
+from pluralign.evaluate.report.page import make_page
+from pluralign.evaluate.report.words import compare, duration, headline, number, pair, takeaway, trend
+
+_spec = util.spec_from_file_location("evaluate_test_reports", Path(__file__).with_name("_reports.py"))
+assert _spec is not None
+assert _spec.loader is not None
+_reports = util.module_from_spec(_spec)
+_spec.loader.exec_module(_reports)
+make_report = _reports.make_report
+
+VOID = {"meta", "link", "br", "path", "use", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Notes tags, ids and text; fails where tags do not close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page_text() -> str:
+    return make_page(make_report(title="Glass & <Quarter>"))
+
+
+@pytest.fixture(scope="module")
+def page(page_text: str) -> Page:
+    return Page(page_text)
+
+
+def test_both_files_are_written_and_the_report_comes_back(tmp_path: Path) -> None:
+    report = make_report()
+    data, page = write_report(report, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+    assert read_report(data) == report
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    row = json.loads(data.read_text(encoding="utf-8"), parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
+    assert row["policies"]["random"]["violations"]["mean"] == 4.4
+    assert set(row["sweep"][0]) >= {"weights", "returns", "stderr", "metrics"}
+    assert row["exact_front"][0] == {"score": 6.0, "harm_avoidance": 0.0}
+    for key in ("story", "objectives", "hypervolume_ratio", "rater_kappa", "seconds"):
+        assert key in row
+
+
+def test_the_same_report_gives_the_same_page() -> None:
+    assert make_page(make_report()) == make_page(make_report())
+
+
+def test_the_page_asks_for_nothing(page_text: str, page: Page) -> None:
+    for attribute in ("src", "srcset", "data", "action", "poster"):
+        assert not [tag for tag, attrs in page.tags if attribute in attrs]
+    links = [v for _, attrs in page.tags for k, v in attrs.items() if k == "href"]
+    assert all(link is not None and link.startswith("#") for link in links)
+    assert all(found.startswith("#") for found in re.findall(r"url\(['\"]?([^)]*)", page_text))
+    assert not {"script", "link", "iframe", "object", "image", "img", "base"} & {tag for tag, _ in page.tags}
+    assert "@import" not in page_text
+    # The only addresses are XML namespaces.
+    assert set(re.findall(r"https?://[^\"' <]*", page_text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+
+
+def test_the_page_is_made_for_reading(page_text: str, page: Page) -> None:
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.all("meta")[1]["content"] == "width=device-width,initial-scale=1"
+    assert "prefers-color-scheme:dark" in page_text
+    drawings = page.all("svg")
+    assert len(drawings) == 8
+    assert all(d["role"] == "img" and len(d["aria-label"] or "") > 60 for d in drawings)
+    assert Counter(d["class"] for d in drawings) == {"broad": 4, "narrow": 4}
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {a["href"][1:] for a in page.all("use") if a["href"]} <= set(ids)
+    headings = [tag for tag, _ in page.tags if tag in ("h1", "h2", "h3")]
+    assert headings[:4] == ["h1", "h2", "h2", "h2"]
+    assert len(page.all("table")) == len(page.all("caption")) == 4
+    assert {attrs.get("scope") for attrs in page.all("th")} == {"col", "row"}
+
+
+def test_colours_follow_the_scheme(page_text: str) -> None:
+    drawings = "".join(re.findall(r"<svg.*?</svg>", page_text, flags=re.DOTALL))
+    assert "var(--ink)" in drawings
+    assert "color-mix(in oklch, var(--first) 30%, var(--second))" in drawings
+    assert not re.findall(r"#0[0-9a-f]{5}\b", drawings), "a stand-in is left"
+
+
+def test_text_is_escaped(page_text: str) -> None:
+    assert "Glass &amp; &lt;Quarter&gt;" in page_text
+    assert "<Quarter>" not in page_text
+
+
+def test_the_tables_hold_the_figures(page: Page) -> None:
+    words = " ".join(page.words)
+    for text in (
+        "240.5",
+        "± 1.8",
+        "48.00",
+        "SmolLM2-135M told to be good",
+        "74\u00a0s",
+        "κ 0.71",
+        "glass_quarter",
+    ):
+        assert text in words
+
+
+def test_a_page_without_the_optional_parts() -> None:
+    bare = make_report(
+        retrained=(),
+        spearman=None,
+        optimum_share={},
+        data={},
+        settings={},
+        versions={},
+        notes=(),
+        rater_kappas={},
+    )
+    text = make_page(bare)
+    Page(text)
+    assert "trained anew" not in text.lower()
+    alone = replace(bare, policies={"random": bare.policies["random"]})
+    words = " ".join(Page(make_page(alone)).words)
+    assert "No language model played in this run" in words
+    assert "DRRN" not in words
+
+
+def test_the_takeaway_says_what_happened() -> None:
+    report = make_report()
+    assert headline(report) == (
+        "Turning the dial from score to harm avoidance trades score for fewer violations, with no retraining"
+    )
+    text = takeaway(report).replace("\u00a0", " ")
+    assert (
+        "violations per episode fell from 7.1 to 0.9, by 87 %, and the mean score fell from 48 to 18" in text
+    )
+    assert "cover 87 % (95 % interval 84 % to 89 %)" in text
+    assert "Training anew for 3 of the weightings took 4 min; steering took none." in text
+    assert "worth the same to the user, within the noise" in text
+    assert "violations fell as the weight on harm avoidance rose" in trend(report)
+
+
+def test_the_takeaway_does_not_claim_what_did_not_happen() -> None:
+    flat = make_report(violations=lambda w: 3.0 + 0.2 * w, spearman=_reports.Correlation(-0.3, -0.8, 0.4, 11))
+    assert headline(flat).endswith("made no measurable difference to the violations")
+    assert "violations per episode did not change measurably (3.2 to 3)" in takeaway(flat)
+    assert "no clear trend" in trend(flat)
+    wrong = make_report(
+        violations=lambda w: 6.0 - 4 * w,
+        hypervolume_ratio=1.03,
+        spearman=_reports.Correlation(0.9, 0.7, 1.0, 11),
+    )
+    assert headline(wrong).endswith("raised the violations: this run did not work")
+    assert "violations per episode rose from 2 to 6, by 200\u00a0%" in takeaway(wrong)
+    assert "More than all is possible" in takeaway(wrong)
+    assert "which they should not" in trend(wrong)
+    free = make_report(score=lambda w: 30.0)
+    assert headline(free).endswith("lowers the violations, with no retraining")
+    assert "the mean score did not change measurably (30 to 30)" in takeaway(free)
+
+
+def test_the_takeaway_tells_when_retraining_was_better() -> None:
+    anew = tuple(_reports.point(w, 55.0, 0.5, 0.1, 60.0) for w in (0.2, 0.5, 0.8))
+    text = takeaway(make_report(retrained=anew))
+    found = re.search(r"worth (\d+)\u00a0% of the attainable range less to the user", text)
+    assert found is not None
+    # By hand at w = .5: score (29.4 - 55) / 58 * .5 = -.221, violations -(2.68 - .5) / 21 * .5 = -.052.
+    assert 20 <= int(found[1]) <= 40
+    elsewhere = takeaway(make_report(retrained=(_reports.point(0.25, 55.0, 0.5),)))
+    assert "At the same weights" not in elsewhere
+
+
+def test_comparisons_name_only_measurable_differences() -> None:
+    report = make_report()
+    assert compare(report, ["DRRN"], "random") == (
+        "Against random, DRRN shows more score, power, disutility and violations."
+    )
+    noisy = {
+        name: {m: Estimate(e.mean, 500.0, 0.0, 0.0) for m, e in row.items()}
+        for name, row in report.normalised.items()
+    }
+    assert compare(replace(report, normalised=noisy), ["DRRN"], "random") == (
+        "Against random, DRRN shows no measurable difference in score, power, disutility and violations."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.9, "0.9"),
+        (-0.98765, "−0.988"),
+        (48.04, "48"),
+        (7.126, "7.13"),
+        (1234.5, "1234"),
+        (1e-9, "0"),
+    ],
+)
+def test_numbers(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_means_are_rounded_to_their_errors() -> None:
+    assert pair(29.368, 0.4812) == ("29.37", "0.48")
+    assert pair(-123.456, 11.4) == ("−123", "11")
+    assert pair(3.0, 0.0) == ("3", "0")
+    assert [duration(s) for s in (12.3, 95, 7200)] == ["12\u00a0s", "2\u00a0min", "2.0\u00a0h"]
+
+
+@given(st.lists(st.tuples(st.integers(20, 480), st.integers(20, 330)), min_size=1, max_size=9, unique=True))
+def test_labels_never_overlap(anchors: list[tuple[int, int]]) -> None:
+    frame = Box(0, 0, 500, 350)
+    sizes = [(40.0 + 17 * (i % 4), 12.0) for i in range(len(anchors))]
+    marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in anchors]
+    line = np.stack([np.linspace(0, 500, 100), np.linspace(350, 0, 100)], axis=1)
+    placed = place_labels([(float(x), float(y)) for x, y in anchors], sizes, frame, marks, line)
+    for i, label in enumerate(placed):
+        assert label.box.outside(frame) == pytest.approx(0.0, abs=1e-6)
+        for other in placed[:i]:
+            assert label.box.overlap(other.box) == 0.0
+
+
+def test_a_lone_label_sits_beside_its_point() -> None:
+    (label,) = place_labels([(100.0, 100.0)], [(40.0, 12.0)], Box(0, 0, 500, 350), [], np.zeros((0, 2)))
+    assert (label.box.left, len(label.leader)) == (106.0, 0)
+    assert (label.box.bottom, label.box.top) == pytest.approx((94.0, 106.0))
+
+
+def test_a_leader_strikes_through_no_label() -> None:
+    # A wall of marks drives the first label far off; the second must not lie on its leader.
+    wall = [Box(60, 40, 140, 99), Box(60, 101, 140, 160), Box(60, 40, 99, 160), Box(101, 40, 140, 160)]
+    placed = place_labels(
+        [(100.0, 100.0), (160.0, 100.0)], [(40.0, 12.0)] * 2, Box(0, 0, 500, 350), wall, np.zeros((0, 2))
+    )
+    assert len(placed[0].leader) > 0
+    assert placed[1].box.holds(placed[0].leader) == 0
+
+
+def test_labels_keep_off_marks_and_lines_where_they_can() -> None:
+    line = np.stack([np.linspace(100, 500, 200), np.full(200, 100.0)], axis=1)
+    mark = Box(50, 90, 95, 110)
+    (label,) = place_labels([(100.0, 100.0)], [(40.0, 12.0)], Box(0, 0, 500, 350), [mark], line)
+    assert label.box.overlap(mark) == 0.0
+    assert label.box.holds(line) == 0
+
+
+def test_reports_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    report = make_report()
+    with pytest.raises(InputError, match="two objectives"):
+        replace(report, objectives=("score",))
+    with pytest.raises(InputError, match="two weightings"):
+        replace(report, sweep=report.sweep[:1])
+    with pytest.raises(InputError, match="'DRRN' is missing"):
+        replace(report, kinds={"random": "random"})
+    with pytest.raises(InputError, match=r"kinds\.random"):
+        replace(report, kinds={**report.kinds, "random": "dice"})
+    with pytest.raises(InputError, match="violations"):
+        replace(report, sweep=(report.sweep[0], replace(report.sweep[1], metrics={})))
+    path, _ = write_report(report, tmp_path)
+    row = json.loads(path.read_text())
+    for broken, message in (
+        ({**row, "version": 2}, "version 1"),
+        ({k: v for k, v in row.items() if k != "story"}, "'story': is missing"),
+        ({**row, "seconds": "long"}, "'seconds': expected int or float"),
+        ({**row, "sweep": [{"weights": {"score": 2.0}}]}, "is no report"),
+    ):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(InputError, match=message):
+            read_report(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_report(tmp_path / "absent.json")
+
+
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(make_report(), tmp_path / "file" / "folder")
+
+
+def test_importing_evaluation_imports_no_drawing() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, pluralign.evaluate, pluralign.evaluate.report, pluralign.steer;"
+        "print([m for m in ('matplotlib', 'scipy.stats', 'moocore', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
