@@ -111,7 +111,7 @@ def _reference_section(report: Report) -> str:
     models, baselines = report.of_kind("language_model"), report.of_kind("online") or report.of_kind("random")
     words = compare(report, models, baselines[0]) if models and baselines else ""
     if not models:
-        words = "No language model played in this run, so that it does not answer this question."
+        words = "No language model played in this run, so it does not answer this question."
     return f"""<section><h2>1. Can a language model be the reference policy?</h2>
 <p>{_text(words)}</p>
 {_bars(report, "reference", names)}
