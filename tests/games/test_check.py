@@ -113,6 +113,14 @@ def test_annotations_are_followed_through_subroutines(folder: Write) -> None:
     assert [(p.line, p.kind) for p in check_story(empty)] == [(17, "annotation")]
 
 
+def test_a_subroutine_returns_to_its_own_caller(folder: Write) -> None:
+    lines = SOUND.replace(
+        "    *comment pluralign {}\n    *achieve", "    *gosub note\n    *comment pluralign {}\n    *achieve"
+    ).replace("{}\n    *goto end\n*label", "{}\n    *gosub note\n    *goto end\n*label")
+    assert lines.count("*gosub note") == 2
+    assert check_story(folder(lines + "*finish\n*label note\nNoted.\n*return\n")) == []
+
+
 def test_a_circle_that_changes_something_is_none(folder: Write) -> None:
     lines = """\
         *label top

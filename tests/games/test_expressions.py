@@ -131,10 +131,10 @@ def test_what_cannot_be_evaluated(source: str, said: str) -> None:
 
 
 def test_fairmath_rounds_as_the_official_engine() -> None:
-    # 50 + 20 * (100 - 50)/100 = 60; 60 + 20 * 0.4 = 68; 85 + 15 * 0.15 = 87.25 -> 87
-    assert [fair_add(50, 20), fair_add(60, 20), fair_add(85, 15)] == [60, 68, 87]
-    # 50 - 20 * 0.5 = 40; 33 - 10 * 0.33 = 29.7 -> 30
-    assert [fair_subtract(50, 20), fair_subtract(33, 10)] == [40, 30]
+    # 50 + 20 * (100 - 50)/100 = 60; 60 + 20 * 0.4 = 68; 80 + 8 * 0.2 = 81.6 -> 81
+    assert [fair_add(50, 20), fair_add(60, 20), fair_add(80, 8)] == [60, 68, 81]
+    # 50 - 20 * 0.5 = 40; 33 - 20 * 0.33 = 26.4 -> 27
+    assert [fair_subtract(50, 20), fair_subtract(33, 20)] == [40, 27]
     assert [fair_add(99, 90), fair_subtract(1, 90)] == [99, 1]
 
 

@@ -107,6 +107,7 @@ def test_nothing_can_be_chosen_after_the_end(make_game: MakeGame) -> None:
         ("One\n*line_break\ntwo.", "One\ntwo."),
         ("One\n*page_break Next\ntwo.", "One\n\ntwo."),
         ("One-\ntwo —\nthree", "One-two —three"),
+        ("One –\n\ntwo", "One –\n\ntwo"),
         ("[b]One[/b] [i]two[/i]", "One two"),
         ("  \nOne  two\t three", "One two three"),
         ("*comment a note\nOne", "One"),
@@ -232,6 +233,48 @@ def test_a_fake_choice_falls_through(make_game: MakeGame) -> None:
     game.reset()
     game.choose(1)
     assert game.text == "said\n\nend"
+
+
+def test_a_blank_line_belongs_to_the_option_above_it(make_game: MakeGame) -> None:
+    game = make_game("*fake_choice\n  #One.\n    said\n\n  #Two.\n    other\nend")
+    game.choose(0)
+    assert game.text == "said\n\nend"
+    game.reset()
+    game.choose(1)
+    assert game.text == "other end"
+
+
+def test_subroutines_across_scenes(shown: Callable[..., str], make_game: MakeGame) -> None:
+    nested = "*gosub deep\nmain\n*ending\n*label deep\n*gosub_scene second\ndeep\n*return"
+    assert shown(nested, second="second\n*return") == "second deep main"
+    # A scene that is left forgets where its subroutines were to return to.
+    with pytest.raises(InputError, match=r"second\.txt:1: .*without a \*gosub"):
+        make_game("*gosub deep\n*ending\n*label deep\n*goto_scene second", second="*return")
+
+
+def test_a_state_knows_where_to_return_to(make_game: MakeGame) -> None:
+    lines = """\
+        *choice
+          #Here.
+            *gosub_scene second
+            here
+            *ending
+          #There.
+            *gosub_scene second
+            there
+            *ending
+        """
+    game = make_game(lines, second="*choice\n  #x\n    *return")
+    states: list[Hashable] = []
+    for action in (0, 1):
+        game.reset()
+        game.choose(action)
+        states.append(game.save())
+    assert states[0] != states[1]
+    for state, expected in zip(states, ("here", "there"), strict=True):
+        game.restore(state)
+        game.choose(0)
+        assert game.text == expected
 
 
 def test_a_choice_inside_an_option(make_game: MakeGame) -> None:

@@ -59,7 +59,7 @@ def achievement_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
 
 def annotation_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
     """Options that some path leaves without an annotation before the next choice."""
-    backs = flow_backs(program.instructions)
+    backs = _return_places(program.instructions)
     for here in sorted(seen):
         instruction = program.instructions[here]
         if isinstance(instruction, Choose):
@@ -72,8 +72,7 @@ def annotation_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
                     yield Problem(option.path, option.line, "annotation", message)
 
 
-def flow_backs(instructions: Sequence[Instruction]) -> tuple[int, ...]:
-    """Every place that a return can go back to."""
+def _return_places(instructions: Sequence[Instruction]) -> tuple[int, ...]:
     return tuple(i.back for i in instructions if isinstance(i, Gosub | GosubScene))
 
 

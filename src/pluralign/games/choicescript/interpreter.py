@@ -41,7 +41,10 @@ class ChoiceScriptGame:
 
     Args:
         story: from `load_story`; any number of games may share it.
-        max_lines_per_step: instructions that one step may run.
+        max_lines_per_step: instructions that one step may run; side by side lines of text are one.
+
+    Attributes:
+        visited: where a set, the places of all instructions run are added to it (for the checker).
     """
 
     def __init__(self, story: Story, max_lines_per_step: int = MAX_LINES_PER_STEP) -> None:
