@@ -49,8 +49,8 @@ def test_by_hand(exchanged):
     json.dumps(found.as_json())
 
 
-def test_cohens_own_example():
-    """Cohen 1960's worked figures as commonly told: 45, 15 / 25, 15: observed 0.6, expected 0.54, kappa 0.1304."""
+def test_two_answers_by_hand():
+    """45, 15 / 25, 15: observed 60/100; expected 0.6 * 0.7 + 0.4 * 0.3 = 0.54; kappa 0.06 / 0.46."""
     kappa, observed, expected = cohens_kappa(np.array([[45, 15], [25, 15]]))
     assert observed == pytest.approx(0.6)
     assert expected == pytest.approx(0.54)

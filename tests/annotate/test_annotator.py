@@ -257,7 +257,9 @@ def fill_in(sheet, told):
         sheet.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return
     with sheet.open(encoding="utf-8-sig", newline="") as handle:
-        rows = list(csv.DictReader(handle))
+        delimiter = "," if handle.readline().startswith("comparison,") else ";"
+        handle.seek(0)
+        rows = list(csv.DictReader(handle, delimiter=delimiter))
     assert all(row["objective"] == SCORE.description for row in rows)
     with sheet.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.DictWriter(handle, rows[0].keys(), delimiter=";")

@@ -121,9 +121,7 @@ def test_groups_are_not_mixed(trajectories, anchor):
     comparisons = make_comparisons(
         trajectories, count=200, seed=0, anchor=anchor, group=lambda n: split_of(n, shares=shares)
     )
-    groups = [
-        {split_of(s.trajectory_id, shares=shares) for s in (c.first, c.second)} for c in comparisons
-    ]
+    groups = [{split_of(s.trajectory_id, shares=shares) for s in (c.first, c.second)} for c in comparisons]
     assert all(len(g) == 1 for g in groups)
     assert set().union(*groups) == set(SPLITS)
 

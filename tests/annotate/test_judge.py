@@ -15,7 +15,9 @@ KIND = Objective("kindness", "Be kind to {others} for $5.")
 
 def comparison(good="Help.", bad="Shove.", name="x"):
     decision = Decision("An old man falls.", (good, bad, "Wait."))
-    return Comparison(Segment(f"{name}a", 0, (Step(decision, 0),)), Segment(f"{name}b", 0, (Step(decision, 1),)))
+    return Comparison(
+        Segment(f"{name}a", 0, (Step(decision, 0),)), Segment(f"{name}b", 0, (Step(decision, 1),))
+    )
 
 
 def exchanged(c):
@@ -51,7 +53,9 @@ def test_prompt_shows_the_shared_situation_once():
 
 
 def test_prompt_tells_longer_segments_and_other_situations():
-    first = Segment("a", 0, (Step(Decision("One.", ("x", "y")), 0), Step(Decision("Two.", ("z",)), 0, outcome="Fin.")))
+    first = Segment(
+        "a", 0, (Step(Decision("One.", ("x", "y")), 0), Step(Decision("Two.", ("z",)), 0, outcome="Fin."))
+    )
     other = Segment("b", 0, (Step(Decision("Else.", ("q", "r")), 1),))
     text = JudgePrompt().fill(Comparison(first, other), KIND)
     assert "Course A:\nOne.\n\n> x\n\nTwo.\n\n> z\n\nFin.\n" in text
@@ -66,7 +70,11 @@ def test_long_courses_are_cut_in_the_middle():
 
 def test_prompt_errors(tmp_path):
     file = tmp_path / "mine.txt"
-    for text, message in (("$first $second", "lacks the placeholder \\$objective"), ("$x", "unknown"), ("$", "lone")):
+    for text, message in (
+        ("$first $second", "lacks the placeholder \\$objective"),
+        ("$x", "unknown"),
+        ("$", "lone"),
+    ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             JudgePrompt(file)

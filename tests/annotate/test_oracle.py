@@ -5,7 +5,16 @@ from collect_fakes import HONESTY, SCORE, TowerGame
 
 from pluralign.annotate import Noise, Oracle, make_comparisons, oracle
 from pluralign.collect import roll_out
-from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step, Trajectory, UniformPolicy
+from pluralign.core import (
+    Comparison,
+    Decision,
+    InputError,
+    Objective,
+    Segment,
+    Step,
+    Trajectory,
+    UniformPolicy,
+)
 
 
 def one_step(name, points, rewards=None):
@@ -34,7 +43,9 @@ def test_it_prefers_the_higher_return_of_recorded_counts():
         for objective in (SCORE, HONESTY):
             returns = [sum(objective.reward(s.counts) for s in x.steps) for x in (c.first, c.second)]
             rating = oracle(c, objective, by_id)
-            expected = "tie" if returns[0] == returns[1] else ("first" if returns[0] > returns[1] else "second")
+            expected = (
+                "tie" if returns[0] == returns[1] else ("first" if returns[0] > returns[1] else "second")
+            )
             assert rating.preference == expected
             assert rating.info == {"returns": returns}
             seen.add(expected)
@@ -44,7 +55,10 @@ def test_it_prefers_the_higher_return_of_recorded_counts():
 def test_segments_read_from_a_file_hold_no_counts_but_are_rated_alike():
     by_id, [comparison] = many(3.0, 1.0, 1)
     bare = Comparison(
-        *(Segment(s.trajectory_id, 0, (Step(s.steps[0].decision, 0),)) for s in (comparison.first, comparison.second))
+        *(
+            Segment(s.trajectory_id, 0, (Step(s.steps[0].decision, 0),))
+            for s in (comparison.first, comparison.second)
+        )
     )
     assert oracle(bare, SCORE, by_id).preference == "first"
 
@@ -57,7 +71,9 @@ def test_labels_flip_as_often_as_told(flip):
     assert abs(share - (1 - flip)) <= 5 * math.sqrt(flip * (1 - flip) / n)
 
 
-@pytest.mark.parametrize(("rationality", "gap"), [(0.0, 1.0), (0.5, 1.0), (1.0, 2.0), (2.0, -1.0), (1e6, 1.0)])
+@pytest.mark.parametrize(
+    ("rationality", "gap"), [(0.0, 1.0), (0.5, 1.0), (1.0, 2.0), (2.0, -1.0), (1e6, 1.0)]
+)
 def test_boltzmann_rationality(rationality, gap):
     n = 4000
     share = share_first(*many(5.0 + gap, 5.0, n), Noise(rationality=rationality))
@@ -79,7 +95,9 @@ def test_noise_depends_on_the_two_segments_alone():
     usual = [oracle(c, SCORE, by_id, noise=noise, seed=1) for c in comparisons]
     rater = Oracle(list(by_id.values()), noise=noise, seed=1)
     assert rater.rate(comparisons[::-1], SCORE)[::-1] == usual
-    exchanged = [oracle(Comparison(c.second, c.first), SCORE, by_id, noise=noise, seed=1) for c in comparisons]
+    exchanged = [
+        oracle(Comparison(c.second, c.first), SCORE, by_id, noise=noise, seed=1) for c in comparisons
+    ]
     assert [r.preference == "first" for r in usual] == [r.preference == "second" for r in exchanged]
     assert [oracle(c, SCORE, by_id, noise=noise, seed=2) for c in comparisons] != usual
     assert sum("erred" in r.info for r in usual) == sum(r.preference == "second" for r in usual) > 0
@@ -116,7 +134,9 @@ def test_trajectories_must_be_those_compared():
         oracle(comparison, SCORE, {**by_id, "a0": other})
 
 
-@pytest.mark.parametrize("changed", [{"flip": -0.1}, {"flip": 0.6}, {"rationality": -1}, {"rationality": math.inf}])
+@pytest.mark.parametrize(
+    "changed", [{"flip": -0.1}, {"flip": 0.6}, {"rationality": -1}, {"rationality": math.inf}]
+)
 def test_bad_noise(changed):
     with pytest.raises(InputError, match=next(iter(changed))):
         Noise(**changed)

@@ -201,4 +201,8 @@ def said(content: str | None) -> Answer:
 
 
 def failed(status: int, message: str = "no", **headers: str) -> Answer:
-    return status, {k.replace("_", "-"): v for k, v in headers.items()}, json.dumps({"error": {"message": message}})
+    return (
+        status,
+        {k.replace("_", "-"): v for k, v in headers.items()},
+        json.dumps({"error": {"message": message}}),
+    )

@@ -15,8 +15,10 @@ from pluralign.core.records import read_header, read_trajectories
 
 
 def run(out, policy=None, *, chooser=None, **changed):
-    settings = dict(episodes=20, seed=3, objectives=[SCORE, HONESTY], batch=4, progress=False)
-    return collect(TowerGame, chooser or PolicyChooser(policy or HashPolicy()), out, **{**settings, **changed})
+    settings = {"episodes": 20, "seed": 3, "objectives": [SCORE, HONESTY], "batch": 4, "progress": False}
+    return collect(
+        TowerGame, chooser or PolicyChooser(policy or HashPolicy()), out, **{**settings, **changed}
+    )
 
 
 def test_file_holds_what_was_played(tmp_path):

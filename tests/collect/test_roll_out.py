@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pluralign.collect import PolicyChooser, play, roll_out
 from pluralign.core import Decision, InputError, Trajectory, UniformPolicy
 
-ALL = dict(seed=7, objectives=[SCORE, HONESTY])
+ALL = {"seed": 7, "objectives": [SCORE, HONESTY]}
 
 
 def played(episodes=30, **changed):

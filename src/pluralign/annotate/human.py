@@ -61,10 +61,10 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
             a preference that is none of first, second, tie.
     """
     path = Path(path)
-    known = {c.id: False for c in comparisons}
+    known = {c.id: (c.id, False) for c in comparisons}
     # Whoever makes a sheet of their own may list the two segments the other way round.
     for c in comparisons:
-        known.setdefault(Comparison(c.second, c.first).id, True)
+        known.setdefault(Comparison(c.second, c.first).id, (c.id, True))
     answers: dict[str, Preference] = {}
     for number, row in _rows(path):
         name = _text(row, "comparison", path, number)
@@ -77,8 +77,7 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
         if told not in PREFERENCES:
             message = f"expected first, second, tie or nothing, found {told!r:.40}"
             raise InputError(message, path=path, row=number, field="preference")
-        exchanged = known[name]
-        key = _other_way(name) if exchanged else name
+        key, exchanged = known[name]
         if key in answers:
             raise InputError(
                 f"{name!r:.80} is answered a second time", path=path, row=number, field="comparison"
@@ -165,11 +164,6 @@ def _suffix(path: Path) -> str:
     if suffix not in (".csv", ".jsonl"):
         raise InputError(f"expected a .csv or .jsonl file, found '{suffix}'", path=path)
     return suffix
-
-
-def _other_way(name: str) -> str:
-    first, _, second = name.partition("|")
-    return f"{second}|{first}"
 
 
 def _exchange(preference: Preference) -> Preference:

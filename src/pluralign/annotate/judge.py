@@ -95,7 +95,7 @@ class Judge:
         ratings: list[Rating | None] = []
         for listed, exchanged in prompts:
             odds = [self._known[listed], -self._known[exchanged]]
-            answers = [_sign(o) for o in odds]
+            answers: list[Preference] = [_sign(o) for o in odds]
             ratings.append(Rating(_agreed(answers), {"answers": answers, "log_odds": odds}))
         return ratings
 
@@ -172,7 +172,7 @@ class ReplyJudge:
         ratings: list[Rating | None] = []
         for listed, exchanged in prompts:
             asked = (self._known[listed], self._known[exchanged])
-            answers = [_named(asked[0].letter, "A"), _named(asked[1].letter, "B")]
+            answers: list[Preference] = [_named(asked[0].letter, "A"), _named(asked[1].letter, "B")]
             info: dict[str, Any] = {"answers": answers}
             malformed = asked[0].malformed + asked[1].malformed
             if malformed:

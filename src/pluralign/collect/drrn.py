@@ -38,7 +38,7 @@ class DRRNConfig:
         updates: of the network for each round of steps (one in every environment).
         batch_size: replayed steps in an update.
         memory: steps kept for replay.
-        gamma: discount.
+        gamma: discount; scores are not discounted.
         learning_rate: Adam's.
         hidden: width of the Q network.
         temperature: of the softmax over Q at the end, and of the finished policy.
@@ -52,11 +52,11 @@ class DRRNConfig:
     updates: int = 3
     batch_size: int = 128
     memory: int = 20_000
-    gamma: float = 0.99
+    gamma: float = 1.0
     learning_rate: float = 1e-3
     hidden: int = 128
-    temperature: float = 0.02
-    first_temperature: float = 1.0
+    temperature: float = 0.01
+    first_temperature: float = 0.3
     max_steps: int = 200
 
     def __post_init__(self) -> None:

@@ -116,11 +116,8 @@ class Endpoint:
                 parameters["max_completion_tokens"] = max_new_tokens
             parameters = {name: value for name, value in parameters.items() if name not in left_out}
             try:
-                response: Any = self._client.chat.completions.create(
-                    model=self._model,
-                    messages=messages,  # pyright: ignore[reportArgumentType]
-                    **parameters,
-                )
+                create: Any = self._client.chat.completions.create
+                response = create(model=self._model, messages=messages, **parameters)
                 return (response.choices[0].message.content if response.choices else None) or ""
             except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
                 refused = {name for name in _OFTEN_REFUSED if name in str(error)} & parameters.keys()

@@ -70,7 +70,8 @@ def read_completions(row: Mapping[str, Any], render: Render = dialogue) -> Compl
             raise FieldError("prompt", "is a list of messages beside texts")
         found = _split_texts(chosen, rejected) if prompt is None else Completions(prompt, chosen, rejected)
     else:
-        assert isinstance(chosen, list) and isinstance(rejected, list), "texts were handled above"
+        assert isinstance(chosen, list), "texts were handled above"
+        assert isinstance(rejected, list), "its form is chosen's"
         if isinstance(prompt, list):
             chosen, rejected = prompt + chosen, prompt + rejected
         found = _split_messages(chosen, rejected, len(prompt) if isinstance(prompt, list) else None, render)

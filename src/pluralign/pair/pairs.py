@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pluralign.core import Annotation, Comparison, InputError, PreferencePair, Segment
 from pluralign.core.records import read_annotations, write_records
-from pluralign.core.splits import SHARES, SPLITS, check_shares, split_of
+from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
 
 KIND = "pairs"
 Ties = Literal["drop", "soft"]
@@ -194,7 +194,7 @@ def _pair(
     counts["ties"] += undecided
     if undecided and ties == "drop":
         return None
-    splits = {split_of(s.trajectory_id, seed=seed, shares=shares) for s in (first, second)}
+    splits: set[Split] = {split_of(s.trajectory_id, seed=seed, shares=shares) for s in (first, second)}
     if len(splits) > 1:
         counts["across_splits"] += 1
         return None

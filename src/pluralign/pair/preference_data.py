@@ -116,7 +116,7 @@ def read_dataset(
     if looks_local and not path.exists():
         raise InputError("no such file or folder", path=source)
     loaded = _load(source, str(path) if path.is_dir() else str(source))
-    known = {name: rows for name, rows in loaded.items() if name in SPLITS}
+    known: dict[Split, Any] = {name: loaded[name] for name in SPLITS if name in loaded}
     wanted = known if split is None else {split: known[split]} if split in known else {}
     if not wanted:
         raise InputError(
@@ -166,7 +166,6 @@ def _explain(source: str | Path) -> Iterator[InputError]:
     except (OSError, EOFError) as error:
         yield InputError(f"cannot be read: {error}", path=path)
         return
-    kinds: dict[str, type] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -177,12 +176,6 @@ def _explain(source: str | Path) -> Iterator[InputError]:
             continue
         if not isinstance(row, dict):
             yield InputError(f"expected a JSON object, found {type(row).__name__}", path=path, row=number)
-            continue
-        for field in ("prompt", "chosen", "rejected"):
-            kind = type(row.get(field))
-            if kind is not type(None) and kinds.setdefault(field, kind) is not kind:
-                message = f"is a {kind.__name__}; in the rows before it is a {kinds[field].__name__}"
-                yield InputError(message, path=path, row=number, field=field)
 
 
 def _assign(found: Completions, seed: int, shares: Sequence[float]) -> Split:

@@ -1,0 +1,63 @@
+"""The stages' own protocols against the models layer as it is: a tiny language model with random weights."""
+
+import numpy as np
+import pytest
+from collect_fakes import SCORE, TowerGame
+
+from pluralign.collect import play
+from pluralign.collect.drrn import DRRNConfig, DRRNPolicy
+from pluralign.collect.drrn_training import train_drrn
+from pluralign.collect.number_chooser import NumberChooser
+from pluralign.games.choicescript import ChoiceScriptGame, list_stories, load_story
+from pluralign.games.harms import BUILTIN_OBJECTIVES
+from pluralign.models.backbone import make_tiny_backbone
+from pluralign.models.features import FeatureStore
+from pluralign.models.language_model import LanguageModel
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return make_tiny_backbone()
+
+
+def test_a_language_model_plays_whatever_the_batch(backbone):
+    def episodes(batch):
+        chooser = NumberChooser(LanguageModel(backbone), re_asks=1, max_new_tokens=3)
+        settings = {"episodes": 3, "seed": 0, "objectives": [SCORE], "max_steps": 4}
+        return list(play(TowerGame, chooser, batch=batch, **settings))
+
+    alone = episodes(1)
+    assert episodes(3) == alone
+    # Random weights write no numbers: every question ends in the marked fall-back.
+    asked = [s for t in alone for s in t.steps if len(s.decision.options) > 1]
+    assert all(s.info["random"] and len(s.info["malformed"]) == 2 for s in asked)
+
+
+def test_drrn_reads_a_trunks_features(backbone, tmp_path):
+    store = FeatureStore(backbone)
+    config = DRRNConfig(steps=1500, warm_up=300, environments=8)
+    policy = train_drrn(TowerGame, store, config=config, seed=0, reward=SCORE.reward)
+    policy.save(tmp_path)
+    loaded = DRRNPolicy.load(tmp_path, store)
+    game = TowerGame()
+    game.reset()
+    game.choose(0)
+    [row] = loaded.log_probs([game.decision])
+    assert np.exp(row).sum() == pytest.approx(1.0)
+    curve = policy.card["figures"]["curve"]
+    assert curve[-1][1] > curve[0][1]
+
+
+@pytest.mark.parametrize("name", list_stories())
+def test_stories_play(name):
+    from pluralign.collect import roll_out
+    from pluralign.core import UniformPolicy
+
+    story = load_story(name)
+    played = roll_out(
+        lambda: ChoiceScriptGame(story), UniformPolicy(), episodes=20, seed=0, objectives=BUILTIN_OBJECTIVES
+    )
+    for t in played:
+        assert t.terminated
+        assert t.source == name
+        assert t.returns()["score"] == t.counts().get("points", 0.0)
