@@ -115,19 +115,26 @@ def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
         InputError: another run was begun there.
     """
     path = Path(out) / "checkpoints" / "run.json"
-    run = json.loads(json.dumps(run))
+    run = _flat(json.loads(json.dumps(run)))
     if path.exists():
         found = read_json(path)
         if not isinstance(found, dict):
             raise InputError("not the note of a training run", path=path)
         changed = sorted(key for key in {*found, *run} if found.get(key) != run.get(key))
         if changed:
-            details = "; ".join(
-                f"{key} was {found.get(key)!r:.80}, is {run.get(key)!r:.80}" for key in changed
-            )
+            details = "; ".join(f"{key} was {found.get(key)!r}, is {run.get(key)!r}" for key in changed)
             raise InputError(f"holds another run ({details}); choose another folder", path=out)
     else:
         write_json(path, run)
+
+
+def _flat(run: dict[str, Any]) -> dict[str, Any]:
+    """Inner fields by dotted names, so that a difference is told field by field."""
+    flat: dict[str, Any] = {}
+    for key, value in run.items():
+        inner = _flat(value) if isinstance(value, dict) else None
+        flat |= {key: value} if inner is None else {f"{key}.{name}": part for name, part in inner.items()}
+    return flat
 
 
 def _arguments(phase: Phase) -> TrainingArguments:

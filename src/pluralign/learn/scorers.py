@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError
+from pluralign.models.adapters import add_lora
 from pluralign.models.backbone import load_backbone
 from pluralign.models.features import FeatureSource, FeatureStore, tree_features
 from pluralign.models.option_policy import OptionHead, option_log_probs, pad_features
@@ -86,17 +87,13 @@ class AdaptedScorer(nn.Module):
         super().__init__()
         if not isinstance(store, FeatureStore):
             raise InputError("a LoRA adapter needs a backbone: give a FeatureStore", field="lora_rank")
-        from peft import LoraConfig, get_peft_model  # heavy: only where an adapter is asked for
-
         # A trunk of its own: PEFT puts its layers into the model that it is given.
         backbone = load_backbone(store.backbone.name, dtype=store.backbone.dtype)
         self._trees = [decision_tree(backbone.tokenizer, decision) for decision in decisions]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = OptionHead(store.dimension, hidden)
-            # rank 32 with alpha 32 is Inverse-RLignment's: alpha = rank.
-            config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules="all-linear")
-            model: Any = get_peft_model(backbone.model, config)  # pyright: ignore[reportArgumentType]
+            model: Any = add_lora(backbone.model, rank)
         features, mask = pad_features(store.get(decisions))
         self.head.fit_standardisation(features[mask])
         # Only what learns is registered, so that training checkpoints do not hold the trunk.

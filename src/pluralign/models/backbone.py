@@ -30,6 +30,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from pluralign.core import InputError
+from pluralign.models.adapters import read_adapter
 from pluralign.models.tiny import make_tiny_model, make_tiny_tokenizer
 
 SMOLLM2 = "smollm2-135m"
@@ -84,7 +85,7 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
         network, tokenizer = _read_pretrained(folder, dtype or fast_dtype())
     network = network.to(device)
     if adapter is not None:
-        network = _with_adapter(network, adapter)
+        network = read_adapter(network, adapter)
     return make_backbone(network, tokenizer, model)
 
 
@@ -181,18 +182,6 @@ def _smollm2_folder() -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
-
-
-def _with_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
-    from peft import PeftModel  # heavy: only where an adapter is asked for
-
-    if not (Path(adapter) / "adapter_config.json").exists():
-        raise InputError("holds no PEFT adapter (no adapter_config.json)", path=adapter)
-    try:
-        return PeftModel.from_pretrained(model, str(adapter))  # pyright: ignore[reportReturnType]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"the adapter cannot be loaded: {reason}", path=adapter) from error
 
 
 def _fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:

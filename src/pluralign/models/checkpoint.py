@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.models.adapters import save_adapter
 from pluralign.models.backbone import load_backbone
 from pluralign.models.features import FeatureSource, FeatureStore
 from pluralign.models.option_policy import OptionHead, OptionPolicy
@@ -78,7 +79,7 @@ def save_policy(policy: OptionPolicy, folder: Path, card: Card, *, adapter: Any 
     with replace_when_whole(folder / HEAD) as temporary:
         save_file(tensors, temporary)
     if adapter is not None:
-        _save_adapter(adapter, folder / ADAPTER)
+        save_adapter(adapter, folder / ADAPTER)
     content = {
         "pluralign": KIND,
         "version": VERSION,
@@ -182,14 +183,6 @@ def _read_card(folder: Path) -> dict[str, Any]:
 def _weight_files(folder: Path, adapter: Any) -> list[Path]:
     files = [folder / HEAD]
     return files if adapter is None else [*files, *sorted((folder / ADAPTER).glob("adapter_*"))]
-
-
-def _save_adapter(adapter: Any, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        adapter.save_pretrained(str(folder), save_embedding_layers=False)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror or error}", path=folder) from error
 
 
 def _digest(path: Path) -> str:
