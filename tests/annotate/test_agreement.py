@@ -63,6 +63,8 @@ def test_perfect_opposite_and_undefined():
     assert opposite.all.kappa == pytest.approx(-1.0)
     one_answer = agreement(*raters(((7, 0, 0), (0, 0, 0), (0, 0, 0))))
     assert math.isnan(one_answer.all.kappa)
+    assert one_answer.as_json()["all"]["kappa"] is None
+    json.dumps(one_answer.as_json(), allow_nan=False)
     assert one_answer.all.observed == 1.0
     ties = agreement(*raters(((0, 0, 0), (0, 0, 0), (1, 0, 4))), seed=1)
     assert ties.without_ties is None

@@ -185,7 +185,7 @@ from pluralign.annotate import ComparisonSettings, Rating, annotate
 class Slow:
     name, settings, batch = "counting", {}, 4
     def rate(self, comparisons, objective):
-        time.sleep(0.1)
+        time.sleep(0.3)
         return [Rating("first") for _ in comparisons]
 
 annotate(sys.argv[1], sys.argv[2], SCORE, Slow(),

@@ -135,7 +135,7 @@ from pluralign.collect import PolicyChooser, collect
 
 class SlowGame(TowerGame):
     def choose(self, action):
-        time.sleep(0.002)
+        time.sleep(0.005)
         return super().choose(action)
 
 collect(SlowGame, PolicyChooser(HashPolicy()), sys.argv[1], episodes=300, seed=3,

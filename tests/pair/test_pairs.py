@@ -147,3 +147,5 @@ def test_a_missing_objective_names_those_there_are(tmp_path):
     with pytest.raises(InputError, match=r"no annotations for objective 'harm'; found score"):
         pair([tmp_path / "a.jsonl"], tmp_path / "p.jsonl", objective="harm")
     assert not (tmp_path / "p.jsonl").exists()
+    with pytest.raises(InputError, match="found none"):
+        pair([], tmp_path / "p.jsonl", objective="harm")

@@ -265,6 +265,29 @@ def test_cut_off_archives_and_absent_files(tmp_path):
         load_preference_pairs(tmp_path / "e.jsonl", "good")
 
 
+def test_a_hub_that_cannot_be_reached(monkeypatch):
+    import datasets
+
+    def unreachable(*args, **settings):
+        raise ConnectionError("Couldn't reach the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(InputError, match=r"some/set: cannot be read: no such file.*Couldn't reach the Hub"):
+        load_preference_pairs("some/set", "good")
+
+
+def test_hub_ids_go_to_datasets_and_their_splits_stay(monkeypatch):
+    import datasets
+
+    parts = {"train": PLAIN[:3], "test": PLAIN[3:5], "extra": PLAIN[5:]}
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name, **settings: parts if name == "some/set" else {}
+    )
+    result = load_preference_pairs("some/set", "good")
+    assert [p.split for p in result.pairs] == ["train"] * 3 + ["test"] * 2
+    assert result.pairs[0].rater == "some/set"
+
+
 def test_only_one_step_pairs_are_rows():
     steps = tuple(Step(Decision(p, ("a", "b")), 0) for p in "xy")
     pair = PreferencePair(Segment("t", 0, steps), Segment("u", 0, steps[:1]), "good")

@@ -54,8 +54,17 @@ class Agreement:
     left_out: int
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for ``--json``."""
-        return asdict(self)
+        """Plain values, for ``--json``; None for NaN, which JSON does not have."""
+        return {
+            "all": _plain(self.all),
+            "without_ties": self.without_ties and _plain(self.without_ties),
+            "table": [list(row) for row in self.table],
+            "left_out": self.left_out,
+        }
+
+
+def _plain(kappa: Kappa) -> dict[str, float | None]:
+    return {name: None if value != value else value for name, value in asdict(kappa).items()}
 
 
 def agreement(

@@ -91,9 +91,12 @@ class Endpoint:
         ]
         try:
             return [future.result() for future in futures]
-        except BaseException:
+        except BaseException as error:
             for future in futures:
                 future.cancel()
+            if not isinstance(error, InputError):
+                # Interrupted: without this, the interpreter waits at its end for all retries.
+                self.close()
             raise
 
     def close(self) -> None:

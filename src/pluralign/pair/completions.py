@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 Messages = Sequence[Mapping[str, str]]
 Render = Callable[[Messages, bool], str]
-"""Messages to text; True opens the assistant's turn at the end. `tokenizer.apply_chat_template` fits
-as ``lambda messages, opens: t.apply_chat_template(messages, tokenize=False, add_generation_prompt=opens)``."""
+"""Messages to text; True opens the assistant's turn at the end. A tokenizer's chat template fits as
+``lambda m, opens: tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=opens)``."""
 
 Unusable = Literal["prompts_differ", "empty", "identical"]
 _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"

@@ -119,6 +119,8 @@ def pair(
     Raises:
         InputError: a file cannot be read or written, or none holds the objective.
     """
+    if not paths:
+        raise InputError("expected one file of annotations or more, found none")
     read = [a for path in paths for a in read_annotations(path)]
     wanted = [a for a in read if a.objective == objective]
     if not wanted:

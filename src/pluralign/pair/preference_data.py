@@ -6,6 +6,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,14 @@ def read_dataset(
         if builder is None:
             kinds = ", ".join(_BUILDERS)
             raise InputError(f"expected one of {kinds} (or these with .gz)", path=path)
-        return {split or "train": _load(source, builder, data_files={"train": [str(path)]})["train"]}
+        named: Split = split or "train"
+        return {named: _load(source, builder, data_files={"train": [str(path)]})["train"]}
     looks_local = str(source).startswith((".", "/", "~")) or path.suffix.lower() in (*_BUILDERS, ".gz")
     if looks_local and not path.exists():
         raise InputError("no such file or folder", path=source)
     loaded = _load(source, str(path) if path.is_dir() else str(source))
     known: dict[Split, Any] = {name: loaded[name] for name in SPLITS if name in loaded}
-    wanted = known if split is None else {split: known[split]} if split in known else {}
+    wanted: dict[Split, Any] = known if split is None else {split: known[split]} if split in known else {}
     if not wanted:
         raise InputError(
             f"has no split {split or 'train, validation or test'}; it has {', '.join(loaded)}", path=source
@@ -132,10 +134,12 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[Any, An
         # Else a completion that reads "None" or "N/A" would be taken for a missing one.
         arguments["keep_default_na"] = False
     logging: Any = datasets.logging
-    shown, verbosity = datasets.are_progress_bars_disabled(), logging.get_verbosity()
+    hub = getLogger("huggingface_hub")
+    hidden, verbosity, hub_level = datasets.are_progress_bars_disabled(), logging.get_verbosity(), hub.level
     datasets.disable_progress_bars()
-    # Errors come back as one line from here; the library would print them as well.
+    # Errors come back as one line from here; the libraries would print them as well.
     logging.set_verbosity(logging.CRITICAL)
+    hub.setLevel(logging.CRITICAL)
     try:
         if Path(builder).is_dir() and (Path(builder) / "dataset_dict.json").exists():
             return dict(datasets.load_from_disk(builder).items())  # pyright: ignore
@@ -144,10 +148,13 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[Any, An
         for found in _explain(source):
             raise found from error
         reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
+        if not Path(source).exists():
+            reason = f"no such file or folder, and not to be had from the hub: {reason}"
         raise InputError(f"cannot be read: {reason}", path=source) from error
     finally:
         logging.set_verbosity(verbosity)
-        if not shown:
+        hub.setLevel(hub_level)
+        if not hidden:
             datasets.enable_progress_bars()
 
 
