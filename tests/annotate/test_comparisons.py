@@ -124,6 +124,11 @@ def test_groups_are_not_mixed(trajectories, anchor):
     groups = [{split_of(s.trajectory_id, shares=shares) for s in (c.first, c.second)} for c in comparisons]
     assert all(len(g) == 1 for g in groups)
     assert set().union(*groups) == set(SPLITS)
+    for name in SPLITS:
+        share = sum(split_of(t.id, shares=shares) == name for t in trajectories) / len(trajectories)
+        # Exact turns for the one, five standard deviations of a fair draw for the other.
+        slack = 2 if anchor == "same_decision" else 5 * (200 * share * (1 - share)) ** 0.5
+        assert abs(groups.count({name}) - 200 * share) <= slack
 
 
 @pytest.mark.parametrize("changed", [{"count": 0}, {"length": 0}, {"seed": -1}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, pairwise
 from typing import Literal
@@ -41,7 +42,8 @@ def make_comparisons(
         seed: of the draw, and of which segment is listed first.
         length: steps in a segment (fewer where the episode ends before); None runs to the end.
         anchor: see above.
-        group: of a trajectory's id; segments of different groups are not compared. With the
+        group: of a trajectory's id; segments of different groups are not compared, and each group has
+            as large a share of the comparisons as of the trajectories while it has any left. With the
             split as the group (`pluralign.core.splits.split_of`), no comparison is lost to splitting.
 
     Raises:
@@ -79,28 +81,44 @@ Visit = tuple[int, int]
 def _same_decision(
     ordered: Sequence[Trajectory], count: int, rng: np.random.Generator, length: int | None, group: Group
 ) -> list[tuple[Segment, Segment]]:
-    visits: dict[tuple[str, str], dict[int, list[Visit]]] = {}
+    visits: dict[str, dict[str, dict[int, list[Visit]]]] = {}
     for index, trajectory in enumerate(ordered):
-        name = group(trajectory.id)
+        by_decision = visits.setdefault(group(trajectory.id), {})
         for place, step in enumerate(trajectory.steps):
-            by_action = visits.setdefault((name, step.decision.key), {})
+            by_action = by_decision.setdefault(step.decision.key, {})
             by_action.setdefault(step.action, []).append((index, place))
-    open_draws = [
-        _pairs_at(list(by_action.values()), rng) for by_action in visits.values() if len(by_action) > 1
-    ]
+    sizes = Counter(group(trajectory.id) for trajectory in ordered)
+    turns = {
+        name: _turns([_pairs_at(list(a.values()), rng) for a in found.values() if len(a) > 1], rng)
+        for name, found in visits.items()
+    }
+    taken: Counter[str] = Counter()
     drawn: list[tuple[Segment, Segment]] = []
-    while open_draws and len(drawn) < count:
-        left: list[Iterator[tuple[Visit, Visit]]] = []
-        for i in rng.permutation(len(open_draws)):
-            pair = next(open_draws[i], None)
-            if pair is None:
-                continue
-            left.append(open_draws[i])
-            if len(drawn) < count:
-                (a, start_a), (b, start_b) = pair
-                drawn.append((_cut(ordered[a], start_a, length), _cut(ordered[b], start_b, length)))
-        open_draws = left
+    while turns and len(drawn) < count:
+        # Groups take turns by their size: each has its share of what is drawn at any moment.
+        name = min(turns, key=lambda g: (taken[g] + 1) / sizes[g])
+        pair = next(turns[name], None)
+        if pair is None:
+            del turns[name]
+            continue
+        taken[name] += 1
+        (a, start_a), (b, start_b) = pair
+        drawn.append((_cut(ordered[a], start_a, length), _cut(ordered[b], start_b, length)))
     return drawn
+
+
+def _turns(
+    draws: list[Iterator[tuple[Visit, Visit]]], rng: np.random.Generator
+) -> Iterator[tuple[Visit, Visit]]:
+    """One pair from each decision in random order, and round again until all are used up."""
+    while draws:
+        left: list[Iterator[tuple[Visit, Visit]]] = []
+        for i in rng.permutation(len(draws)):
+            pair = next(draws[i], None)
+            if pair is not None:
+                left.append(draws[i])
+                yield pair
+        draws = left
 
 
 def _pairs_at(by_action: list[list[Visit]], rng: np.random.Generator) -> Iterator[tuple[Visit, Visit]]:
