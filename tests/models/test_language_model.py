@@ -78,7 +78,7 @@ def test_greedy_generation_is_hugging_faces(model):
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=16, do_sample=False
         )[0, ids.shape[1] :]
         expected = backbone.tokenizer.decode(expected, skip_special_tokens=True)
-        both = model.generate(["another one, longer than it", chat], max_new_tokens=16, temperature=0)
+        both = model.generate(["another one, longer than it", chat], max_new_tokens=16, temperature=0.0)
         assert both[1] == expected
 
 
@@ -129,7 +129,7 @@ def test_policy_from_a_store_is_the_same(model):
     with pytest.raises(InputError, match="not of the model"):
         LanguageModelPolicy(model, FeatureStore(make_tiny_backbone(1)))
     with pytest.raises(InputError, match="temperature"):
-        LanguageModelPolicy(model, temperature=0)
+        LanguageModelPolicy(model, temperature=0.0)
 
 
 @pytest.mark.slow
@@ -137,4 +137,6 @@ def test_smollm2_prefers_sense():
     model = LanguageModel(load_backbone("smollm2-135m"))
     found = model.answer_log_probs(["What is the capital of France? One word."], ["Paris", "Banana"])
     assert found[0, 0] > found[0, 1] + 3
-    assert "Paris" in model.generate(["What is the capital of France?"], max_new_tokens=16, temperature=0)[0]
+    assert (
+        "Paris" in model.generate(["What is the capital of France?"], max_new_tokens=16, temperature=0.0)[0]
+    )

@@ -16,7 +16,6 @@ from torch import Tensor
 from pluralign.core import InputError, PreferencePair, Trajectory
 from pluralign.learn.engine import Phase, claim_folder, train_phase
 from pluralign.learn.objectives import (
-    AnyScorer,
     BehaviourCloning,
     Contrast,
     ContrastivePreference,
@@ -31,6 +30,7 @@ from pluralign.learn.policies import (
     reference_table,
     require,
 )
+from pluralign.learn.scorers import AnyScorer
 from pluralign.learn.tables import (
     DecisionIndex,
     PairTable,

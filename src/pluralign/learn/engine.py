@@ -99,7 +99,7 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
         model=module,
         args=_arguments(phase),
         train_dataset=Schedule(phase.examples, phase.steps * phase.batch_size, phase.seed),
-        data_collator=_collate,
+        data_collator=_collate,  # pyright: ignore[reportArgumentType]
         callbacks=[_ProgressBar(phase.name)],
     )
     trainer.remove_callback(PrinterCallback)

@@ -8,12 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from pluralign.learn.scorers import AdaptedScorer, FrozenScorer
+from pluralign.learn.scorers import AnyScorer
 from pluralign.learn.tables import PairTable, TrajectoryTable
 from pluralign.losses.contrastive import cpl_loss
 from pluralign.losses.likelihood import weighted_mean_nll
-
-AnyScorer = FrozenScorer | AdaptedScorer
 
 
 class BehaviourCloning(nn.Module):

@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import Decision, InputError
-from pluralign.learn.objectives import AnyScorer
-from pluralign.learn.scorers import AdaptedScorer, FrozenScorer
+from pluralign.learn.scorers import AdaptedScorer, AnyScorer, FrozenScorer
 from pluralign.models.checkpoint import Card, current_versions, load_policy, save_policy
 from pluralign.models.features import FeatureSource, FeatureStore
 from pluralign.models.option_policy import OptionPolicy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,20 +17,6 @@ from pluralign.models.option_policy import OptionHead, option_log_probs, pad_fea
 from pluralign.models.rendering import decision_tree
 
 _FOREST_TOKENS = 4096
-
-
-class Scorer(Protocol):
-    """A module that learns a policy over a fixed list of decisions."""
-
-    head: OptionHead
-
-    def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """log pi of the options taken."""
-        ...
-
-    def all_log_probs(self) -> Float[Tensor, "decisions options"]:
-        """log pi of every option of every decision; very negative where there is none."""
-        ...
 
 
 class FrozenScorer(nn.Module):
@@ -57,11 +43,11 @@ class FrozenScorer(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
 
     def all_log_probs(self) -> Float[Tensor, "decisions options"]:
-        """See `Scorer.all_log_probs`."""
+        """log pi of every option of every decision; very negative where there is none."""
         return option_log_probs(self.head.score(self.features), self.mask)
 
     def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """See `Scorer.taken`. Each distinct decision goes through the head once."""
+        """log pi of the options taken. Each distinct decision goes through the head once."""
         if states.numel() >= len(self.features):
             table, places = self.all_log_probs(), states
         else:
@@ -107,11 +93,11 @@ class AdaptedScorer(nn.Module):
         return self._unregistered[0]
 
     def all_log_probs(self) -> Float[Tensor, "decisions options"]:
-        """See `Scorer.all_log_probs`."""
+        """log pi of every option of every decision; very negative where there is none."""
         return self._log_probs(range(len(self._trees)))
 
     def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """See `Scorer.taken`. Each distinct decision goes through the trunk once."""
+        """log pi of the options taken. Each distinct decision goes through the trunk once."""
         distinct, places = torch.unique(states, return_inverse=True)
         return _pick(self._log_probs(distinct.tolist()), places, actions)
 
@@ -121,6 +107,9 @@ class AdaptedScorer(nn.Module):
         padded = nn.utils.rnn.pad_sequence(features, batch_first=True)
         mask = torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
         return option_log_probs(self.head(padded), mask)
+
+
+AnyScorer = FrozenScorer | AdaptedScorer
 
 
 def _pick(

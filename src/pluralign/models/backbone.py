@@ -78,12 +78,15 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
         InputError: it cannot be found or is no causal language model.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    network: Any
     if model == TINY_RANDOM:
-        network, tokenizer = make_tiny_model().to(dtype=dtype or torch.float32), make_tiny_tokenizer()
+        network, tokenizer = make_tiny_model(), make_tiny_tokenizer()
+        dtype = dtype or torch.float32
     else:
         folder = _smollm2_folder() if model == SMOLLM2 else model
-        network, tokenizer = _read_pretrained(folder, dtype or fast_dtype())
-    network = network.to(device)
+        dtype = dtype or fast_dtype()
+        network, tokenizer = _read_pretrained(folder, dtype)
+    network = network.to(device=device, dtype=dtype)
     if adapter is not None:
         network = read_adapter(network, adapter)
     return make_backbone(network, tokenizer, model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,7 @@ class DecisionFeatures:
     lengths: npt.NDArray[np.int64]
 
 
+@runtime_checkable
 class FeatureSource(Protocol):
     """Whatever gives features of decisions; fakes in tests are one-hot."""
 
@@ -158,7 +159,7 @@ class FeatureStore:
             if self._shards is not None:
                 self._shards.flush_when_due()
 
-    def _keep(self, decision: Decision, tree: Tree, rows: Float[Tensor, "options d+1"]) -> None:
+    def _keep(self, decision: Decision, tree: Tree, rows: Float[Tensor, "options columns"]) -> None:
         values = rows.numpy()
         entry = DecisionFeatures(
             features=np.ascontiguousarray(values[:, :-1]),
@@ -170,7 +171,7 @@ class FeatureStore:
             self._shards.add(decision.key, (entry.features, entry.log_likelihoods, entry.lengths))
 
 
-def _features_and_likelihoods(backbone: Backbone, forest: Forest) -> Float[Tensor, "branches d+1"]:
+def _features_and_likelihoods(backbone: Backbone, forest: Forest) -> Float[Tensor, "branches columns"]:
     model = backbone.model
     inner, final = forest_layers(model, forest, [feature_layer(model), -1])
     return torch.cat([branch_features(inner, forest), branch_log_probs(model, final, forest)[:, None]], dim=1)

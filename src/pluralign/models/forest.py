@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -71,8 +71,8 @@ class Forest:
 
     def to(self, device: torch.device | str) -> Forest:
         """The same forest on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Forest(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        names = [f.name for f in fields(self) if f.name != "cut_tokens"]
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def attention_mask(self, dtype: torch.dtype) -> Float[Tensor, "rows 1 length length"]:
         """Additive mask: 0 where a query (second to last axis) may see a key (last axis)."""

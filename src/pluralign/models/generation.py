@@ -118,7 +118,8 @@ def _generate_batch(
     uniforms = torch.tensor(
         np.stack([np.random.default_rng(seed).random(sampling.max_new_tokens) for seed in seeds])
     ).to(device)
-    ids = torch.full((len(prompts), width), int(backbone.tokenizer.pad_token_id or 0))
+    tokenizer: Any = backbone.tokenizer
+    ids = torch.full((len(prompts), width), tokenizer.pad_token_id or 0)
     mask = torch.zeros(len(prompts), width + sampling.max_new_tokens, dtype=torch.long)
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
@@ -149,7 +150,8 @@ def _stop_ids(backbone: Backbone) -> list[int]:
     """Every end-of-text token that the tokenizer or the generation config names."""
     config: Any = getattr(backbone.model, "generation_config", None)
     named: Any = getattr(config, "eos_token_id", None)
-    ids = {backbone.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    tokenizer: Any = backbone.tokenizer
+    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
     return sorted(i for i in ids if i is not None)
 
 

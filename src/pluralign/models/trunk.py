@@ -18,7 +18,9 @@ _CHUNK = 256
 
 def trunk_of(model: PreTrainedModel) -> Any:
     """The transformer below the vocabulary head, adapters included."""
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner: Any = model
+    if hasattr(inner, "get_base_model"):
+        inner = inner.get_base_model()
     return getattr(inner, inner.base_model_prefix)
 
 
