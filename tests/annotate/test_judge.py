@@ -5,7 +5,7 @@ import pytest
 from collect_fakes import CannedWriter, failed, said, serving
 
 from pluralign.annotate import Judge, ReplyJudge
-from pluralign.annotate.judge import parse_letter
+from pluralign.annotate.judge import mean_of_orders, parse_letter
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
 from pluralign.collect.endpoint import Endpoint
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
@@ -93,6 +93,16 @@ def test_a_liking_for_a_position_is_a_tie():
     [rating] = Judge(KindScorer(liking=1.0, position=3.0)).rate([comparison()], KIND)
     assert rating.preference == "tie"
     assert rating.info["answers"] == ["first", "second"]
+
+
+def test_the_mean_of_both_orders_cancels_a_liking_for_a_position():
+    biased = KindScorer(liking=1.0, position=3.0)
+    c = comparison()
+    ratings = Judge(biased, decide=mean_of_orders).rate([c, exchanged(c)], KIND)
+    assert [r.preference for r in ratings] == ["first", "second"]
+    [rating] = Judge(KindScorer(liking=0.0), decide=mean_of_orders).rate([c], KIND)
+    assert rating.preference == "tie"
+    assert Judge(biased).settings != Judge(biased, decide=mean_of_orders).settings
 
 
 def test_nothing_is_asked_twice():

@@ -1,4 +1,8 @@
-"""Policies and models play; trajectories come out."""
+"""Policies and models play; trajectories come out.
+
+`train_drrn` and `DRRNPolicy` (torch) are in `pluralign.collect.drrn_training` and `.drrn`; endpoints and
+local language models as players in `.number_chooser`.
+"""
 
 from pluralign.collect.chooser import Choice, Chooser, PolicyChooser
 from pluralign.collect.collector import CollectionReport, collect
