@@ -29,7 +29,9 @@ def replace_when_whole(path: str | Path) -> Generator[Path]:
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where a parent is no folder, the unlink fails too and would hide the first error.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

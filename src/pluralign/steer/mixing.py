@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Weights = Sequence[float] | npt.NDArray[np.float64]
 
+ARITHMETIC, GEOMETRIC, HARMONIC = 1.0, 0.0, -1.0
+"""Powers with a name."""
+
 
 @overload
 def mix_log_probs(

@@ -68,9 +68,13 @@ class Report:
         best: the highest.
         hypervolume_ratio: the sweep's hypervolume over the exact front's.
         hypervolume_interval: its 95 % interval.
-        rater_kappa: agreement of the rater with the story's own counts, from -1 to 1.
         seconds: the whole run took.
         seed: the run's.
+        mixture: what mixed the policies in ``sweep``, in words.
+        other_sweeps: the same weightings under other mixtures, by the mixture's name.
+        other_ratios: their hypervolumes over the exact front's.
+        learning_seconds: that the policies which are steered took to learn, together.
+        rater_kappa: agreement of the judge with the story's own counts, from -1 to 1; None without one.
         rater_kappas: the agreement by objective.
         retrained: policies trained anew for one weighting each.
         optimum_share: by objective: of its own policy's mean return between worst and best, 0 to 1.
@@ -94,9 +98,13 @@ class Report:
     best: Mapping[str, float]
     hypervolume_ratio: float
     hypervolume_interval: tuple[float, float]
-    rater_kappa: float
     seconds: float
     seed: int
+    mixture: str = "power mean"
+    other_sweeps: Mapping[str, tuple[WeightPoint, ...]] = field(default_factory=_nothing)
+    other_ratios: Mapping[str, float] = field(default_factory=_nothing)
+    learning_seconds: float = 0.0
+    rater_kappa: float | None = None
     rater_kappas: Mapping[str, float] = field(default_factory=_nothing)
     retrained: tuple[WeightPoint, ...] = ()
     optimum_share: Mapping[str, float] = field(default_factory=_nothing)
@@ -117,7 +125,8 @@ class Report:
                     raise InputError(f"policy '{name}' is missing", field=part)
             if self.kinds[name] not in get_args(Kind):
                 raise InputError(f"must be one of {', '.join(get_args(Kind))}", field=f"kinds.{name}")
-        for point in (*self.sweep, *self.retrained):
+        others = [point for points in self.other_sweeps.values() for point in points]
+        for point in (*self.sweep, *self.retrained, *others):
             missing = [o for o in self.objectives if o not in point.returns or o not in point.stderr]
             if missing or "violations" not in point.metrics:
                 raise InputError(
@@ -132,8 +141,13 @@ class Report:
         """The report as a JSON object."""
         row = asdict(self)
         for part, points in (("sweep", self.sweep), ("retrained", self.retrained)):
-            row[part] = [{**asdict(point), "weights": dict(point.weights)} for point in points]
+            row[part] = _point_rows(points)
+        row["other_sweeps"] = {name: _point_rows(points) for name, points in self.other_sweeps.items()}
         return {"pluralign": KIND, "version": VERSION, **row}
+
+
+def _point_rows(points: Sequence[WeightPoint]) -> list[dict[str, Any]]:
+    return [{**asdict(point), "weights": dict(point.weights)} for point in points]
 
 
 def read_report(path: str | Path) -> Report:
@@ -170,9 +184,13 @@ def _report(fields: Fields) -> Report:
         best=fields.numbers("best"),
         hypervolume_ratio=fields.get("hypervolume_ratio", (int, float)),
         hypervolume_interval=(float(low), float(high)),
-        rater_kappa=fields.get("rater_kappa", (int, float)),
         seconds=fields.get("seconds", (int, float)),
         seed=fields.get("seed", int),
+        mixture=fields.get("mixture", str, "power mean"),
+        other_sweeps={name: _points(rows) for name, rows in fields.get("other_sweeps", dict, {}).items()},
+        other_ratios=fields.numbers("other_ratios"),
+        learning_seconds=fields.get("learning_seconds", (int, float), 0.0),
+        rater_kappa=fields.get("rater_kappa", (int, float, type(None)), None),
         rater_kappas=fields.numbers("rater_kappas"),
         retrained=_points(row.get("retrained", [])),
         optimum_share=fields.numbers("optimum_share"),

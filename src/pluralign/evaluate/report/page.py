@@ -12,7 +12,7 @@ from pluralign.evaluate.report.charts import draw_bars, draw_weights
 from pluralign.evaluate.report.model import Report, WeightPoint
 from pluralign.evaluate.report.picture import draw_picture, plain
 from pluralign.evaluate.report.style import STYLE, blend_css
-from pluralign.evaluate.report.svg import draw
+from pluralign.evaluate.report.svg import draw, draw_alone
 from pluralign.evaluate.report.words import (
     compare,
     duration,
@@ -69,8 +69,9 @@ def _facts(report: Report) -> str:
             percent(report.hypervolume_ratio),
             f"95 % interval {percent(low)} to {percent(high)}",
         ),
-        ("agreement of the rater", f"κ {number(report.rater_kappa)}", "with the story’s own counts"),
     ]
+    if report.rater_kappa is not None:
+        rows.append(("agreement of the judge", f"κ {number(report.rater_kappa)}", "with the oracle"))
     if report.spearman is not None:
         second = plain(report.objectives[1])
         found = report.spearman
@@ -84,21 +85,35 @@ def _facts(report: Report) -> str:
     return f'<dl class="facts">{cells}</dl>'
 
 
-def _picture(report: Report) -> str:
+def make_picture(report: Report) -> str:
+    """The sweep's picture as an SVG file."""
+    return draw_alone("picture", _picture_words(report), partial(draw_picture, report), (8.6, 5.4))
+
+
+def _picture_words(report: Report) -> str:
     first, second = (plain(o) for o in report.objectives[:2])
     ends = [report.sweep[i].returns for i in (0, -1)]
     spans = [f"{plain(o)} from {number(ends[0][o])} to {number(ends[1][o])}" for o in report.objectives[:2]]
-    alt = (
+    return (
         f"Mean {first} against mean {second} per episode. As w goes from 0 to 1 the steered policy moves in "
         f"{' and '.join(spans)}, beside the exact Pareto front and the other policies; table below."
     )
+
+
+def _picture(report: Report) -> str:
+    first = plain(report.objectives[0])
     keys = [
-        f'<li><i class="scale"></i>steered, w = 0 to 1 (weight on {_text(first)})</li>',
+        f'<li><i class="scale"></i>steered by the {_text(report.mixture)}, w = 0 to 1 (weight on '
+        f"{_text(first)})</li>",
         '<li><i class="step"></i>exact Pareto front</li>',
     ]
+    for name in report.other_sweeps:
+        keys.append(f'<li><i class="line"></i>steered by the {_text(name)}</li>')
     if report.retrained:
         keys.append('<li><i class="ring"></i>trained anew for one w</li>')
-    drawing = draw("picture", alt, partial(draw_picture, report), broad=(8.6, 5.4), narrow=(3.9, 4.5))
+    drawing = draw(
+        "picture", _picture_words(report), partial(draw_picture, report), broad=(8.6, 5.4), narrow=(3.9, 4.5)
+    )
     return f"""<figure class="wide"><ul class="legend">{"".join(keys)}</ul>
 {drawing}
 <figcaption>Up and to the right is better. Shaded is what can be attained in this story by one
@@ -149,11 +164,16 @@ def _weights_section(report: Report) -> str:
         if report.retrained
         else ""
     )
+    others = "".join(
+        _points_table(report, points, f"Steered by the {name}")
+        for name, points in report.other_sweeps.items()
+    )
     return f"""<section><h2>3. How do the weights affect decisions?</h2>
 <p>{_text(trend(report))}</p>
 <figure class="wide">{drawing}<figcaption>w is the weight on {_text(first)}, 1 − w that on
 {_text(second)}. Bands are 95 % intervals.{rings}</figcaption></figure>
-{_points_table(report, report.sweep, "The steered policy under each weighting")}
+{_points_table(report, report.sweep, f"Steered by the {report.mixture}")}
+{others}
 {anew}</section>"""
 
 
@@ -218,7 +238,7 @@ def _details(report: Report) -> str:
         _list("Run", {**run, **report.settings}),
         _list("Offline data", report.data),
         _list("Attainable mean return", attainable),
-        _list("The rater’s κ by objective", kappas),
+        _list("The judge’s κ by objective", kappas),
         _list("Versions", report.versions),
     ]
     notes = "".join(f"<p>{_text(note)}</p>" for note in report.notes)

@@ -39,6 +39,9 @@ def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
     stairs = _draw_front(axes, report, x, y)
     path = np.array([[p.returns[x], p.returns[y]] for p in report.sweep])
     axes.plot(path[:, 0], path[:, 1], color=stand_in("muted"), linewidth=0.9, zorder=3)
+    for points in report.other_sweeps.values():
+        other = np.array([[p.returns[x], p.returns[y]] for p in points])
+        axes.plot(other[:, 0], other[:, 1], ":", color=stand_in("muted"), linewidth=1.4, zorder=2.5)
     for point in report.sweep:
         _draw_point(axes, point, x, y, hollow=False)
     for point in report.retrained:
@@ -117,7 +120,8 @@ def _draw_error(axes: Any, x: float, y: float, error_x: float, error_y: float, c
 def _set_limits(axes: Any, report: Report, x: str, y: str, narrow: bool) -> None:
     """Room for what is drawn, and for its labels; the stairs run on out of sight."""
     rows: list[Mapping[str, float]] = [*report.exact_front]
-    rows += [p.returns for p in (*report.sweep, *report.retrained)]
+    others = [p for points in report.other_sweeps.values() for p in points]
+    rows += [p.returns for p in (*report.sweep, *report.retrained, *others)]
     rows += [
         {o: returns[o].mean for o in (x, y)}
         for name, returns in report.policy_returns.items()

@@ -59,12 +59,16 @@ def blend_css(weight: float) -> str:
     return f"color-mix(in oklch, var(--first) {round(100 * weight)}%, var(--second))"
 
 
-STYLE = """
+COLOURS = """
 :root{color-scheme:light dark;--ink:#1d1c1a;--muted:#66635d;--rule:#d9d5cb;--paper:#fcfbf8;--card:#fff;
 --first:#c05a00;--second:#1d66a8;--learned:#87408f;--language:#00745a;--cloned:#7d6608;--shade:#eeebe3}
 @media(prefers-color-scheme:dark){:root{--ink:#eceae5;--muted:#a5a29b;--rule:#3a3b3e;--paper:#151618;
 --card:#1b1c1f;--first:#f2a14e;--second:#6db4ee;--learned:#d49add;--language:#55c8a2;--cloned:#d9c355;
 --shade:#25262a}}
+"""
+STYLE = (
+    f"{COLOURS}"
+    """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -103,6 +107,7 @@ figure.wide figcaption,figure.wide .legend{margin-inline:auto;max-width:43.8rem}
 .legend .scale{width:4.5rem;height:.55rem;border-radius:.3rem;
 background:linear-gradient(in oklch to right,var(--second),var(--first))}
 .legend .ring{border:2px solid var(--muted)}
+.legend .line{width:1.4rem;height:0;border-top:2px dotted var(--muted);border-radius:0}
 .legend .step{width:1.4rem;height:0;border-top:2px solid var(--ink);border-radius:0}
 .scroll{overflow-x:auto;margin:1.2rem 0 1.6rem}
 .scroll:focus-visible{outline:2px solid var(--second);outline-offset:3px}
@@ -124,3 +129,4 @@ details dd{margin:0;overflow-wrap:anywhere}
 details h3{margin:1.4rem 0 .3rem;font-size:.9rem}
 @media print{details{display:block}body{background:#fff}}
 """
+)

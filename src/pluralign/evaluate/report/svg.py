@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pluralign.evaluate.report.style import stand_in, with_scheme_colours
+from pluralign.evaluate.report.style import COLOURS, stand_in, with_scheme_colours
 
 Draw = Callable[[Any, bool], None]
 """Draws on a matplotlib figure, for a narrow screen or not."""
@@ -29,6 +29,13 @@ def draw(name: str, alt: str, make: Draw, *, broad: tuple[float, float], narrow:
         _draw(f"{name}-{style}", alt, make, size, style)
         for size, style in ((broad, "broad"), (narrow, "narrow"))
     )
+
+
+def draw_alone(name: str, alt: str, make: Draw, size: tuple[float, float]) -> str:
+    """One drawing as a file of its own, which brings its colours, light and dark, along."""
+    svg = _draw(name, alt, make, size, "broad")
+    style = f"<style>{COLOURS}svg{{background:var(--paper)}}</style>"
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1)
 
 
 def _draw(name: str, alt: str, make: Draw, size: tuple[float, float], style: str) -> str:

@@ -135,6 +135,8 @@ def _coverage(report: Report) -> str:
         f"The weightings together cover {percent(report.hypervolume_ratio)} (95\u00a0% interval "
         f"{percent(low)} to {percent(high)}) of the volume under the exact Pareto front of this story."
     )
+    for name, ratio in report.other_ratios.items():
+        text += f" Mixed by the {name} they cover {percent(ratio)}."
     if report.hypervolume_ratio > 1:
         text += " More than all is possible: the front is that of single plays, and a policy mixes them."
     return text
@@ -144,9 +146,10 @@ def _retraining(report: Report) -> str:
     if not report.retrained:
         return ""
     seconds = sum(p.seconds for p in report.retrained)
+    once = f" beyond the {duration(report.learning_seconds)} of learning each objective once"
     return (
         f"Training anew for {len(report.retrained)} of the weightings took {duration(seconds)}; steering "
-        f"took none. {_against_retraining(report)}"
+        f"took none{once if report.learning_seconds else ''}. {_against_retraining(report)}"
     ).strip()
 
 

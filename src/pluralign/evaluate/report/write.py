@@ -33,3 +33,16 @@ def write_report(report: Report, folder: str | Path) -> tuple[Path, Path]:
     with replace_when_whole(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return data, page
+
+
+def write_picture(report: Report, path: str | Path) -> Path:
+    """Write the sweep's picture as an SVG file, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    from pluralign.evaluate.report.page import make_picture
+
+    with replace_when_whole(path) as temporary:
+        temporary.write_text(make_picture(report), encoding="utf-8")
+    return Path(path)

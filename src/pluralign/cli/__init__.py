@@ -1,0 +1,88 @@
+"""The command line: one verb per stop, in the data's order."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pluralign.core import InputError
+
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("demo:demo", "the main job, end to end, on one story"),
+    "games list": ("games:list_games", "the stories that come with pluralign"),
+    "games show": ("games:show_game", "a story's facts, objectives and exact Pareto front"),
+    "games play": ("games:play_game", "play a story yourself, or watch a policy play"),
+    "games check": ("games:check_game", "find a story's faults, with file and line"),
+    "collect": ("collect:collect_trajectories", "policy x story -> trajectories.jsonl"),
+    "annotate": ("annotate:annotate_trajectories", "trajectories x rater -> annotations.jsonl"),
+    "agree": ("annotate:agree", "Cohen's kappa between two raters"),
+    "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
+    "learn bc": ("learn:learn_bc", "behaviour cloning of trajectories -> a checkpoint folder"),
+    "learn cpl": ("learn:learn_cpl", "contrastive preference learning -> a checkpoint folder"),
+    "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
+    "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
+}
+"""Verb -> function (MODULE:NAME inside this package) and what it does. The module is imported when
+its verb is called, so that help needs no torch."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb. Exit codes: 0 done, 1 faults found or pairs failed, 2 bad input, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.exit(_run(given))
+    except InputError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _complain("interrupted; what is written stays, and the same command continues")
+        sys.exit(130)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _complain(f"{place}{error.strerror or error}")
+        sys.exit(2)
+
+
+def _run(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if given[0] in ("-V", "--version"):
+        from pluralign import __version__
+
+        print(f"pluralign {__version__}")
+        return 0
+    for words in (2, 1):
+        verb = " ".join(given[:words])
+        if verb in VERBS:
+            return _call(verb, given[words:])
+    group = [verb for verb in VERBS if verb.split()[0] == given[0] and " " in verb]
+    if group and (len(given) == 1 or given[1] in ("-h", "--help")):
+        print(_usage(group))
+        return 0 if len(given) > 1 else 2
+    known = ", ".join(group or dict.fromkeys(verb.split()[0] for verb in VERBS))
+    raise InputError(f"unknown verb '{' '.join(given[:2] if group else given[:1])}'; known: {known}")
+
+
+def _call(verb: str, rest: list[str]) -> int:
+    import tyro
+
+    module, _, name = VERBS[verb][0].partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
+    result = tyro.cli(function, args=rest, prog=f"pluralign {verb}", config=(tyro.conf.FlagConversionOff,))
+    return result if isinstance(result, int) else 0
+
+
+def _usage(verbs: Sequence[str] = tuple(VERBS)) -> str:
+    lines = [
+        "usage: pluralign VERB [options]      (pluralign VERB --help has each verb's options and an example)",
+        "",
+        *(f"  {verb:14} {VERBS[verb][1]}" for verb in verbs),
+    ]
+    return "\n".join(lines)
+
+
+def _complain(message: str) -> None:
+    print(f"pluralign: {' '.join(message.split())}", file=sys.stderr)

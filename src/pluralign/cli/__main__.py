@@ -1,0 +1,5 @@
+"""``python -m pluralign.cli``."""
+
+from pluralign.cli import main
+
+main()

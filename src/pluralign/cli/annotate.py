@@ -1,0 +1,162 @@
+"""``pluralign annotate`` and ``agree``: trajectories x rater -> annotations.jsonl, and how raters agree."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pluralign.annotate import (
+    ComparisonSettings,
+    Judge,
+    Noise,
+    Oracle,
+    Rater,
+    ReplyJudge,
+    agreement,
+    annotate,
+    export_sheet,
+    import_sheet,
+    make_comparisons,
+)
+from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.cli.policies import DEFAULT_MODEL, Models
+from pluralign.core import Comparison, InputError, Objective, Trajectory
+from pluralign.core.records import read_annotations, read_header, read_trajectories
+
+
+def annotate_trajectories(
+    file: Annotated[Path, tyro.conf.Positional],
+    objective: str,
+    rater: str,
+    out: Path,
+    comparisons: ComparisonSettings = ComparisonSettings(),  # noqa: B008 - frozen
+    noise: Noise = Noise(),  # noqa: B008 - frozen
+    prompt: Path | None = None,
+    concurrency: int = 8,
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Compare segments of trajectories by one objective.
+
+    Raters: oracle (the story's own annotations), judge:MODEL (a local language model), judge:openai:MODEL (an
+    endpoint), human:SHEET (answers in a CSV or JSONL file), sheet (write that file, to be filled in).
+
+    Example: pluralign annotate runs/t.jsonl --objective score --rater oracle --out runs/score.jsonl
+
+    Args:
+        file: trajectories.jsonl.
+        objective: one of those that the trajectories were collected with.
+        rater: see above.
+        out: the file to write.
+        comparisons: which segments are compared.
+        noise: how the oracle errs.
+        prompt: a file to use in place of the judge's prompt.
+        concurrency: requests to an endpoint under way at once.
+        seed: of the oracle's noise.
+        json: a file for the figures.
+    """
+    trajectories = read_trajectories(file)
+    wanted = recorded_objective(file, objective)
+    if rater == "sheet":
+        drawn = _draw(trajectories, comparisons)
+        export_sheet(drawn, wanted, out)
+        wrote(out, f"{len(drawn)} comparisons to fill in; then --rater human:{out} with the same options")
+        return
+    report = annotate(
+        file,
+        out,
+        wanted,
+        _rater(rater, trajectories, comparisons, noise, prompt, concurrency, seed),
+        settings=comparisons,
+    )
+    if report.unanswered:
+        say(f"{report.unanswered} comparisons have no answer")
+    if report.malformed_replies:
+        say(f"{report.malformed_replies} malformed replies")
+    wrote(out, f"{report.annotations} annotations, {report.preferences.get('tie', 0)} of them ties")
+    give_figures(report.as_json(), json)
+
+
+def agree(
+    one: Annotated[Path, tyro.conf.Positional],
+    other: Annotated[Path, tyro.conf.Positional],
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Cohen's kappa between two raters over the comparisons that both rated.
+
+    Example: pluralign agree runs/oracle.jsonl runs/judge.jsonl
+
+    Args:
+        one: annotations.jsonl of a rater.
+        other: annotations.jsonl of another.
+        seed: of the bootstrap.
+        json: a file for the figures.
+    """
+    found = agreement(read_annotations(one), read_annotations(other), seed=seed)
+    for label, kappa in (("all", found.all), ("without ties", found.without_ties)):
+        if kappa is not None:
+            say(
+                f"kappa, {label}: {kappa.kappa:.3f} (95 %: {kappa.low:.3f} to {kappa.high:.3f}), "
+                f"{kappa.comparisons} comparisons, {100 * kappa.observed:.0f} % agree"
+            )
+    give_figures(asdict(found), json)
+
+
+def recorded_objective(file: Path, name: str) -> Objective:
+    """The objective of this name as the header of a trajectories file has it.
+
+    Raises:
+        InputError: it is not there.
+    """
+    header = read_header(file, "trajectories")
+    recorded = {o["name"]: o for o in header.get("objectives", [])}
+    if name not in recorded:
+        raise InputError(
+            f"unknown objective '{name}'; the trajectories have {', '.join(sorted(recorded)) or 'none'}",
+            path=file,
+            field="objective",
+        )
+    return Objective(**recorded[name])
+
+
+def _draw(trajectories: list[Trajectory], settings: ComparisonSettings) -> list[Comparison]:
+    return make_comparisons(
+        trajectories,
+        count=settings.count,
+        seed=settings.seed,
+        length=settings.length,
+        anchor=settings.anchor,
+        group=settings.group(),
+    )
+
+
+def _rater(
+    text: str,
+    trajectories: list[Trajectory],
+    comparisons: ComparisonSettings,
+    noise: Noise,
+    prompt: Path | None,
+    concurrency: int,
+    seed: int,
+) -> Rater:
+    kind, _, rest = text.partition(":")
+    match kind, rest:
+        case "oracle", "":
+            return Oracle(trajectories, noise=noise, seed=seed)
+        case "human", sheet if sheet:
+            return import_sheet(sheet, _draw(trajectories, comparisons))
+        case "judge", model if model.startswith("openai:"):
+            from pluralign.collect.endpoint import Endpoint
+
+            return ReplyJudge(Endpoint(model.removeprefix("openai:"), concurrency=concurrency), prompt=prompt)
+        case "judge", model:
+            return Judge(Models(model or DEFAULT_MODEL).language_model, prompt=prompt)
+        case _:
+            raise InputError(
+                f"unknown rater '{text}'; known: oracle, judge:MODEL, judge:openai:MODEL, human:SHEET, sheet",
+                field="rater",
+            )

@@ -1,0 +1,48 @@
+"""What several verbs share: the figures file, and finding what a name on the command line means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from pluralign.core import Objective
+from pluralign.core.files import write_json
+
+if TYPE_CHECKING:
+    from pluralign.games.game import Game
+
+JsonFile = Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")]
+"""``--json FILE``: where the figures go, too."""
+
+
+def say(message: str) -> None:
+    """Tell the person at the terminal something."""
+    print(message, flush=True)
+
+
+def wrote(path: Path, what: str) -> None:
+    """Tell what was written, and where."""
+    say(f"wrote {path}  ({what})")
+
+
+def give_figures(figures: Mapping[str, Any], json: Path | None) -> None:
+    """Write the figures of a run where ``--json`` asks for them."""
+    if json is not None:
+        write_json(json, dict(figures))
+
+
+def game_maker(story: str) -> Callable[[], Game]:
+    """A function that makes games of a story; the story is compiled once."""
+    from pluralign.games.choicescript import ChoiceScriptGame, load_story
+
+    loaded = load_story(story)
+    return lambda: ChoiceScriptGame(loaded)
+
+
+def objectives_of(make_game: Callable[[], Game], names: tuple[str, ...]) -> list[Objective]:
+    """The story's objectives of these names."""
+    info = make_game().info
+    return [info.objective(name) for name in names]

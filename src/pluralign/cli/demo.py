@@ -1,0 +1,118 @@
+"""``pluralign demo``: the main job, end to end, on one story."""
+
+from __future__ import annotations
+
+import json as json_format
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pluralign.cli import main_job
+from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.cli.main_job import JobSettings, MainJob
+from pluralign.cli.reporting import make_report
+from pluralign.cli.stages import StagedRun
+from pluralign.core import SteeringWeights
+from pluralign.core.records import read_trajectories
+from pluralign.evaluate import Estimate
+from pluralign.evaluate.report import Kind, Report, WeightPoint, write_picture, write_report
+from pluralign.steer import ARITHMETIC, GEOMETRIC
+
+KINDS: dict[str, Kind] = {
+    "random": "random",
+    "DRRN": "online",
+    "language model": "language_model",
+    "BC": "cloned",
+}
+
+
+def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, json: JsonFile = None) -> None:
+    """Run the main job on one story: collect, annotate, pair, learn, steer, evaluate.
+
+    A language model plays; an oracle and the language model say which of two continuations serves each
+    objective better; one CPL agent is learned for each objective; the weights mix them. The report shows
+    what the weights do. An interrupted run continues when the same command is given again.
+
+    Example: pluralign demo --out demo --story salt_ledger
+
+    Args:
+        out: the folder to write.
+        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        seed: of all that is random.
+        json: a file for the report's figures, too.
+    """
+    began = time.perf_counter()
+    job = MainJob(out, JobSettings(story=story, seed=seed))
+    run = StagedRun(out, stages=8)
+    figures = run_stages(job, run)
+    report = report_of(job, run, figures)
+    files = write_report(report, out)
+    picture = write_picture(report, out / "picture.svg")
+    say("")
+    for path, what in zip(
+        (*files, picture), ("the figures", "open it in a browser", "the sweep"), strict=True
+    ):
+        wrote(path, what)
+    say(
+        f"{report.title}: hypervolume {100 * report.hypervolume_ratio:.0f} % of the exact front's; "
+        f"{run.total:.0f} s in all, {time.perf_counter() - began:.0f} s of them now"
+    )
+    give_figures(report.to_json(), json)
+
+
+def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
+    """The stops in the data's order; returns each one's figures."""
+    settings = asdict(job.settings)
+    cpl = asdict(main_job.cpl_config())
+    sweeps = {"powers": [GEOMETRIC, ARITHMETIC]}
+
+    def sweep_all() -> dict[str, Any]:
+        for power in (GEOMETRIC, ARITHMETIC):
+            main_job.sweep_weights(job, power)
+        return {}
+
+    stages: list[tuple[str, str, dict[str, Any], Any]] = [
+        ("collect", "the language model plays", settings, lambda: main_job.collect_offline(job)),
+        ("annotate", "the oracle and the judge compare", {}, lambda: main_job.annotate_all(job)),
+        ("pair", "annotations become pairs", {}, lambda: main_job.pair_all(job)),
+        ("learn", "one agent for each objective, and BC", cpl, lambda: main_job.learn_all(job)),
+        ("drrn", "DRRN learns online", {}, lambda: main_job.train_online(job)),
+        ("play", "every policy plays", {}, lambda: main_job.play_all(job)),
+        ("sweep", "the weights are turned", sweeps, sweep_all),
+        ("retrain", "one agent trained anew per weight", cpl, lambda: main_job.retrain_per_weight(job)),
+    ]
+    return {name: run.stage(name, title, known, do) for name, title, known, do in stages}
+
+
+def report_of(job: MainJob, run: StagedRun, figures: dict[str, Any]) -> Report:
+    """The report of a run whose stages are all done."""
+    names = job.settings.objectives
+    kappas = {name: figures["annotate"][f"kappa {name}"]["kappa"] for name in names}
+    data = figures["collect"]
+    ties = {key: counts["ties"] for key, counts in figures["pair"].items() if isinstance(counts, dict)}
+    return make_report(
+        job.make_game(),
+        job.objectives,
+        played={name: read_trajectories(main_job.played_file(job, name)) for name in figures["play"]},
+        kinds={name: KINDS.get(name, "learned") for name in figures["play"]},
+        sweeps={power: main_job.sweep_weights(job, power) for power in (GEOMETRIC, ARITHMETIC)},
+        seconds=run.total,
+        seed=job.settings.seed,
+        rater_kappa=sum(kappas.values()) / len(kappas),
+        rater_kappas=kappas,
+        retrained=tuple(_point(row) for row in figures["retrain"]["points"]),
+        learning_seconds=sum(figures["learn"][f"oracle {name}"]["seconds"] for name in names),
+        data={"episodes": data["episodes"], "steps": data["steps"], "ties": json_format.dumps(ties)},
+        settings={**asdict(job.settings), **asdict(main_job.cpl_config())},
+    )
+
+
+def _point(row: dict[str, Any]) -> WeightPoint:
+    return WeightPoint(
+        weights=SteeringWeights(row["weights"]),
+        returns=row["returns"],
+        stderr=row["stderr"],
+        metrics={name: Estimate(**value) for name, value in row["metrics"].items()},
+        seconds=row["seconds"],
+    )

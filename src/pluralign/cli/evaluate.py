@@ -1,0 +1,76 @@
+"""``pluralign evaluate play``: what a policy gets on a story."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say
+from pluralign.cli.policies import Models, open_policy, parse_policies
+from pluralign.core import InputError, Policy, SteeringWeights
+from pluralign.evaluate import HEADLINES, evaluate_policy
+from pluralign.steer import SteeredPolicy
+
+
+def evaluate_play(
+    story: str,
+    policy: str = "",
+    policies: tuple[str, ...] = (),
+    weights: str = "",
+    power: float = 0.0,
+    episodes: int = 300,
+    seed: int = 0,
+    greedy: bool = False,
+    objectives: tuple[str, ...] = ("score", "harm_avoidance"),
+    features: Path | None = None,
+    json: JsonFile = None,
+) -> None:
+    """Play episodes with one policy, or with several steered by weights, and sum up what came of them.
+
+    Example: pluralign evaluate play --story salt_ledger --policies score=runs/score harm_avoidance=runs/harm
+    --weights score=0.6,harm_avoidance=0.4
+
+    Args:
+        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        policy: random, a trained policy's folder, or a language model.
+        policies: NAME=DIR for each objective, to be mixed.
+        weights: NAME=NUMBER,...: not negative, summing to one.
+        power: of the mixture: 1 arithmetic, 0 geometric, -1 harmonic.
+        episodes: how many.
+        seed: of the episodes.
+        greedy: take the likeliest option instead of drawing one.
+        objectives: whose returns are told.
+        features: folder where a language model's features are kept between runs.
+        json: a file for the figures.
+    """
+    make_game = game_maker(story)
+    chosen = objectives_of(make_game, objectives)
+    result = evaluate_policy(
+        make_game,
+        _policy(policy, policies, weights, power, Models(features=features)),
+        episodes=episodes,
+        seed=seed,
+        objectives=chosen,
+        greedy=greedy,
+    )
+    say(f"{result.name} on {story}, {result.episodes} episodes: mean and 95 % interval")
+    rows = {**result.returns, **{f"{name} (metric)": result.metrics[name] for name in HEADLINES}}
+    for name, value in rows.items():
+        say(f"  {name:24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
+    figures = {
+        "policy": result.name,
+        "story": story,
+        "episodes": result.episodes,
+        "returns": {name: asdict(value) for name, value in result.returns.items()},
+        "metrics": {name: asdict(value) for name, value in result.metrics.items()},
+    }
+    give_figures(figures, json)
+
+
+def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, models: Models) -> Policy:
+    if bool(policy) == bool(policies):
+        raise InputError("give either --policy, or --policies with --weights", field="policy")
+    if policy:
+        return open_policy(policy, models)
+    opened = {name: open_policy(str(folder), models) for name, folder in parse_policies(policies).items()}
+    return SteeredPolicy(opened, SteeringWeights.parse(weights), power)

@@ -1,0 +1,102 @@
+"""``pluralign learn``: pairs or trajectories -> a checkpoint folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pluralign.cli.common import JsonFile, give_figures, wrote
+from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
+from pluralign.core.records import read_pairs, read_trajectories
+from pluralign.learn import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.models.checkpoint import load_card
+from pluralign.models.option_policy import OptionPolicy
+
+
+def learn_bc(
+    data: Path,
+    out: Path,
+    model: str = DEFAULT_MODEL,
+    config: BCConfig = BCConfig(),  # noqa: B008 - frozen
+    features: Path | None = None,
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Learn to do what was done: behaviour cloning of trajectories.
+
+    An interrupted run continues when the same command is given again, and ends with the same weights.
+
+    Example: pluralign learn bc --data runs/t.jsonl --out runs/bc
+
+    Args:
+        data: trajectories.jsonl.
+        out: the folder to write.
+        model: the frozen trunk: smollm2-135m, a hub id or a local folder.
+        config: how it learns.
+        features: folder where the trunk's features are kept between runs.
+        seed: of weights and data order.
+        json: a file for the figures.
+    """
+    fit_bc(
+        read_trajectories(data),
+        store=Models(model, features).store,
+        out=out,
+        config=config,
+        seed=seed,
+        provenance=_provenance(data),
+    )
+    _tell(out, json)
+
+
+def learn_cpl(
+    data: Path,
+    out: Path,
+    model: str = DEFAULT_MODEL,
+    config: CPLConfig = CPLConfig(),  # noqa: B008 - frozen
+    warm_up: Path | None = None,
+    reference: Path | None = None,
+    features: Path | None = None,
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Learn one objective's policy from its preference pairs: contrastive preference learning.
+
+    An interrupted run continues when the same command is given again, and ends with the same weights.
+
+    Example: pluralign learn cpl --data runs/score-pairs.jsonl --out runs/score
+
+    Args:
+        data: pairs.jsonl of one objective.
+        out: the folder to write.
+        model: the frozen trunk: smollm2-135m, a hub id or a local folder.
+        config: how it learns.
+        warm_up: trajectories.jsonl for the warm-up by behaviour cloning; by default the pairs' steps.
+        reference: a trained policy's folder, the anchor of CPL-KL; by default the warm-up's policy.
+        features: folder where the trunk's features are kept between runs.
+        seed: of weights and data order.
+        json: a file for the figures.
+    """
+    models = Models(model, features)
+    anchor = None if reference is None else open_trained(reference, models)
+    fit_cpl(
+        read_pairs(data),
+        store=models.store,
+        out=out,
+        config=config,
+        trajectories=None if warm_up is None else read_trajectories(warm_up),
+        reference=anchor if isinstance(anchor, OptionPolicy) else None,
+        seed=seed,
+        provenance=_provenance(data),
+    )
+    _tell(out, json)
+
+
+def _provenance(data: Path) -> dict[str, str]:
+    return {"file": data.name, "file_digest": hashlib.blake2b(data.read_bytes(), digest_size=16).hexdigest()}
+
+
+def _tell(out: Path, json: Path | None) -> None:
+    card = load_card(out)
+    plain = {name: value for name, value in card.figures.items() if isinstance(value, int | float)}
+    wrote(out, ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items()))
+    give_figures({"data": dict(card.data), "figures": dict(card.figures)}, json)

@@ -1,0 +1,335 @@
+"""The main job on one story, stop by stop: what `pluralign demo` runs and the experiments repeat.
+
+Each function is one stop of the data's way. It reads and writes files in the job's folder, continues
+what an interruption left, and returns figures as plain JSON values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pluralign.annotate import (
+    ComparisonSettings,
+    Judge,
+    Oracle,
+    Rater,
+    agreement,
+    annotate,
+)
+from pluralign.cli.common import game_maker, say
+from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
+from pluralign.collect import PolicyChooser, collect
+from pluralign.core import Objective, Policy, SteeringWeights, UniformPolicy, simplex_grid
+from pluralign.core.records import read_annotations, read_pairs, read_trajectories
+from pluralign.evaluate import SweepPoint, evaluate_policy, sweep
+from pluralign.pair import pair
+from pluralign.steer import GEOMETRIC
+
+if TYPE_CHECKING:
+    from pluralign.games.game import Game
+    from pluralign.learn import CPLConfig
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What the main job does, and how much of it.
+
+    Args:
+        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        seed: of all that is random.
+        model: the language model that plays, judges and gives features.
+        episodes: of the language model, the offline data.
+        temperature: of the language model's play.
+        comparisons: that the oracle rates, for each objective.
+        judged: comparisons that the language model rates, for each objective.
+        play: episodes that each policy is evaluated on.
+        weightings: steps of the sweep: weights 0, 1/n, ..., 1.
+        retrained: steps of the grid that agents are trained anew on; its ends are the agents at hand.
+        objectives: the two that are traded.
+    """
+
+    story: str = "salt_ledger"
+    seed: int = 0
+    model: str = DEFAULT_MODEL
+    episodes: int = 2000
+    temperature: float = 1.0
+    comparisons: int = 20_000
+    judged: int = 120
+    play: int = 300
+    weightings: int = 10
+    retrained: int = 10
+    objectives: tuple[str, str] = ("score", "harm_avoidance")
+
+
+@dataclass
+class MainJob:
+    """A folder, its settings, and what is loaded once.
+
+    Args:
+        folder: where everything is written.
+        settings: see `JobSettings`.
+        models: the language model and its features.
+    """
+
+    folder: Path
+    settings: JobSettings
+    models: Models = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.models = Models(self.settings.model, self.folder / "features")
+
+    @cached_property
+    def make_game(self) -> Callable[[], Game]:
+        """Makes games of the story."""
+        return game_maker(self.settings.story)
+
+    @cached_property
+    def objectives(self) -> list[Objective]:
+        """The two that are traded."""
+        info = self.make_game().info
+        return [info.objective(name) for name in self.settings.objectives]
+
+    @property
+    def trajectories(self) -> Path:
+        """The offline data."""
+        return self.folder / "trajectories.jsonl"
+
+    def policy_folder(self, rater: str, objective: str) -> Path:
+        """Where an objective's policy is, by the rater it was learned from."""
+        return self.folder / "policies" / f"cpl-{rater}-{objective}"
+
+    def open(self, rater: str) -> dict[str, Policy]:
+        """The policies learned from a rater, by objective."""
+        names = self.settings.objectives
+        return {name: open_trained(self.policy_folder(rater, name), self.models) for name in names}
+
+
+def cpl_config() -> CPLConfig:
+    """CPL as the stories want it; the figures behind each value are in docs/papers.md."""
+    from pluralign.learn import CPLConfig
+
+    return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, conservative_bias=1.0)
+
+
+def collect_offline(job: MainJob) -> dict[str, Any]:
+    """The language model plays: the offline data."""
+    from pluralign.models.language_policy import LanguageModelPolicy
+
+    policy = LanguageModelPolicy(
+        job.models.language_model, job.models.store, temperature=job.settings.temperature
+    )
+    report = collect(
+        job.make_game,
+        PolicyChooser(policy),
+        job.trajectories,
+        episodes=job.settings.episodes,
+        seed=job.settings.seed,
+        objectives=job.objectives,
+    )
+    job.models.store.flush()
+    return report.as_json()
+
+
+def train_online(job: MainJob) -> dict[str, Any]:
+    """DRRN learns the score by playing."""
+    from pluralign.cli.collect import train_online as train_drrn
+
+    policy = train_drrn(job.make_game, job.models, job.settings.seed)
+    policy.save(job.folder / "policies" / "drrn")
+    job.models.store.flush()
+    return {"mean_return_curve": policy.card["figures"]["curve"]}
+
+
+def annotate_all(job: MainJob) -> dict[str, Any]:
+    """Both raters, for each objective: the oracle whole continuations, and what the judge is asked."""
+    settings = job.settings
+    trajectories = read_trajectories(job.trajectories)
+    oracle = Oracle(trajectories, seed=settings.seed)
+    judge = Judge(job.models.language_model)
+    # The judge reads one step of each segment: the situation and the two acts.
+    short = ComparisonSettings(count=settings.judged, seed=settings.seed, length=1)
+    whole = ComparisonSettings(count=settings.comparisons, seed=settings.seed)
+    figures: dict[str, Any] = {}
+    for objective in job.objectives:
+        asked: list[tuple[str, Rater, ComparisonSettings]] = [
+            ("oracle", oracle, whole),
+            ("oracle-short", oracle, short),
+            ("judge", judge, short),
+        ]
+        for name, rater, comparisons in asked:
+            report = annotate(
+                job.trajectories,
+                annotation_file(job, name, objective.name),
+                objective,
+                rater,
+                settings=comparisons,
+            )
+            figures[f"{name} {objective.name}"] = report.as_json()
+        figures[f"kappa {objective.name}"] = asdict(
+            agreement(
+                read_annotations(annotation_file(job, "oracle-short", objective.name)),
+                read_annotations(annotation_file(job, "judge", objective.name)),
+                seed=settings.seed,
+            ).all
+        )
+    return figures
+
+
+def annotation_file(job: MainJob, rater: str, objective: str) -> Path:
+    """Where a rater's annotations are."""
+    return job.folder / "annotations" / f"{rater}-{objective}.jsonl"
+
+
+def pair_all(job: MainJob) -> dict[str, Any]:
+    """Annotations into pairs, for each rater and objective."""
+    return {
+        f"{rater} {name}": dict(
+            pair([annotation_file(job, rater, name)], pair_file(job, rater, name), objective=name).counts
+        )
+        for rater in ("oracle", "judge")
+        for name in job.settings.objectives
+    }
+
+
+def pair_file(job: MainJob, rater: str, objective: str) -> Path:
+    """Where the pairs of a rater's annotations are."""
+    return job.folder / "pairs" / f"{rater}-{objective}.jsonl"
+
+
+def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict[str, Any]:
+    """Behaviour cloning of the data, and a CPL policy for each rater and objective."""
+    from pluralign.learn import fit_bc, fit_cpl
+    from pluralign.models.checkpoint import load_card
+
+    seed, store = job.settings.seed, job.models.store
+    folder = job.folder / "policies" / "bc"
+    fit_bc(read_trajectories(job.trajectories), store=store, out=folder, seed=seed)
+    figures = {"bc": dict(load_card(folder).figures)}
+    for rater in raters:
+        for name in job.settings.objectives:
+            folder = job.policy_folder(rater, name)
+            fit_cpl(
+                read_pairs(pair_file(job, rater, name)),
+                store=store,
+                out=folder,
+                config=cpl_config(),
+                seed=seed,
+            )
+            figures[f"{rater} {name}"] = dict(load_card(folder).figures)
+            say(f"  learned {folder}")
+    return figures
+
+
+def sweep_weights(job: MainJob, power: float = GEOMETRIC) -> list[SweepPoint]:
+    """The steered policy under every weighting of the grid."""
+    return sweep(
+        job.make_game,
+        job.open("oracle"),
+        simplex_grid(job.settings.objectives, job.settings.weightings),
+        power=power,
+        episodes=job.settings.play,
+        seed=job.settings.seed,
+        objectives=job.objectives,
+        path=job.folder / "sweep" / f"power-{power:g}.jsonl",
+    )
+
+
+def blended(job: MainJob, weights: SteeringWeights) -> Objective:
+    """One objective made of both, each in units of its spread over the offline data."""
+    returns = [t.returns() for t in read_trajectories(job.trajectories)]
+    coefficients: dict[str, float] = {}
+    for objective in job.objectives:
+        spread = float(np.std([r[objective.name] for r in returns])) or 1.0
+        for metric, value in objective.coefficients.items():
+            share = weights[objective.name] * value / spread
+            coefficients[metric] = coefficients.get(metric, 0.0) + share
+    text = ", ".join(f"{weight:g} of {name}" for name, weight in weights.items())
+    return Objective("blend", f"Both together: {text}.", coefficients)
+
+
+def retrain_per_weight(job: MainJob) -> dict[str, Any]:
+    """What a user would do otherwise: a CPL policy trained anew for each weighting."""
+    from pluralign.learn import fit_cpl
+    from pluralign.models.checkpoint import load_card
+
+    points: list[Mapping[str, Any]] = []
+    for weights in simplex_grid(job.settings.objectives, job.settings.retrained)[1:-1]:
+        share = f"{weights[job.settings.objectives[0]]:.3g}"
+        objective = blended(job, weights)
+        annotations = job.folder / "annotations" / f"oracle-blend-{share}.jsonl"
+        settings = ComparisonSettings(count=job.settings.comparisons, seed=job.settings.seed)
+        oracle = Oracle(read_trajectories(job.trajectories))
+        annotate(job.trajectories, annotations, objective, oracle, settings=settings, progress=False)
+        pairs = job.folder / "pairs" / f"oracle-blend-{share}.jsonl"
+        pair([annotations], pairs, objective=objective.name)
+        folder = job.folder / "policies" / f"cpl-oracle-blend-{share}"
+        policy = fit_cpl(
+            read_pairs(pairs), store=job.models.store, out=folder, config=cpl_config(), seed=job.settings.seed
+        )
+        result = evaluate_policy(
+            job.make_game,
+            policy,
+            episodes=job.settings.play,
+            seed=job.settings.seed,
+            objectives=job.objectives,
+        )
+        seconds = float(load_card(folder).figures["seconds"])
+        points.append(
+            {
+                "weights": dict(weights),
+                "returns": {name: e.mean for name, e in result.returns.items()},
+                "stderr": {name: e.stderr for name, e in result.returns.items()},
+                "metrics": {name: asdict(e) for name, e in result.metrics.items()},
+                "seconds": seconds,
+            }
+        )
+        say(f"  trained for {', '.join(f'{w:g} {n}' for n, w in weights.items())}: {seconds:.0f} s")
+    return {"points": points}
+
+
+def play_all(job: MainJob) -> dict[str, Any]:
+    """Every policy of the report plays; its episodes are kept."""
+    from pluralign.collect.drrn import DRRNPolicy
+    from pluralign.models.language_policy import LanguageModelPolicy
+
+    store = job.models.store
+    policies: dict[str, Policy] = {
+        "random": UniformPolicy(),
+        "DRRN": DRRNPolicy.load(job.folder / "policies" / "drrn", store),
+        "language model": LanguageModelPolicy(
+            job.models.language_model, store, temperature=job.settings.temperature
+        ),
+        "BC": open_trained(job.folder / "policies" / "bc", job.models),
+    }
+    for rater in ("oracle", "judge"):
+        for name, policy in job.open(rater).items():
+            policies[f"CPL {name.replace('_', ' ')} ({rater})"] = policy
+    figures: dict[str, Any] = {}
+    for name, policy in policies.items():
+        out = played_file(job, name)
+        report = collect(
+            job.make_game,
+            PolicyChooser(policy),
+            out,
+            episodes=job.settings.play,
+            # Not the seed of the offline data: else the language model would play the same episodes.
+            seed=job.settings.seed + 1,
+            objectives=job.objectives,
+            progress=False,
+        )
+        figures[name] = report.as_json()
+        returns = ", ".join(f"{o} {mean:.1f}" for o, mean in report.mean_returns.items())
+        say(f"  {name:32} {returns}")
+    store.flush()
+    return figures
+
+
+def played_file(job: MainJob, policy: str) -> Path:
+    """Where a policy's episodes are."""
+    return job.folder / "play" / f"{policy.replace(' ', '-').replace('(', '').replace(')', '')}.jsonl"

@@ -1,0 +1,102 @@
+"""What a policy's name on the command line stands for: the one dict from names to functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pluralign.core import InputError, Policy, UniformPolicy
+
+if TYPE_CHECKING:
+    from pluralign.models.features import FeatureStore
+    from pluralign.models.language_model import LanguageModel
+
+DEFAULT_MODEL = "smollm2-135m"
+
+
+@dataclass
+class Models:
+    """The language model of a run and its features, loaded when first asked for.
+
+    Args:
+        model: hub id, local folder or ``smollm2-135m``.
+        features: folder where features are kept between runs; None keeps them in memory.
+    """
+
+    model: str = DEFAULT_MODEL
+    features: Path | None = None
+
+    @cached_property
+    def language_model(self) -> LanguageModel:
+        """The language model."""
+        from pluralign.models.backbone import load_backbone
+        from pluralign.models.language_model import LanguageModel
+
+        return LanguageModel(load_backbone(self.model))
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Its features."""
+        from pluralign.models.features import FeatureStore
+
+        return FeatureStore(self.language_model.backbone, self.features)
+
+
+def _random(models: Models) -> Policy:
+    return UniformPolicy()
+
+
+NAMED_POLICIES: dict[str, Callable[[Models], Policy]] = {"random": _random}
+
+
+def open_policy(name: str, models: Models, *, temperature: float = 1.0) -> Policy:
+    """The policy of this name: ``random``, the folder of a trained policy, or a language model that
+    takes options in proportion to their likelihood.
+
+    Raises:
+        InputError: there is no such policy.
+    """
+    if name in NAMED_POLICIES:
+        return NAMED_POLICIES[name](models)
+    folder = Path(name)
+    if (folder / "card.json").exists():
+        return open_trained(folder, models)
+    from pluralign.models.language_policy import LanguageModelPolicy
+
+    own = models if name == models.model else Models(name, models.features)
+    return LanguageModelPolicy(own.language_model, own.store, temperature=temperature)
+
+
+def open_trained(folder: Path, models: Models) -> Policy:
+    """The trained policy in a folder; its trunk is the one that its card names.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    from pluralign.models.checkpoint import load_card, load_policy
+
+    if not folder.is_dir():
+        raise InputError("no such folder", path=folder)
+    name = str(load_card(folder).backbone.get("name", models.model))
+    own = models if name == models.model else Models(name, models.features)
+    return load_policy(folder, own.store)
+
+
+def parse_policies(entries: tuple[str, ...]) -> dict[str, Path]:
+    """Read ``NAME=DIR`` entries.
+
+    Raises:
+        InputError: an entry has no name or no folder, or a name comes twice.
+    """
+    folders: dict[str, Path] = {}
+    for entry in entries:
+        name, equals, folder = entry.partition("=")
+        if not equals or not name or not folder:
+            raise InputError(f"expected NAME=DIR, found {entry!r}", field="policies")
+        if name in folders:
+            raise InputError(f"'{name}' is given twice", field="policies")
+        folders[name] = Path(folder)
+    return folders
