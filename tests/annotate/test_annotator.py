@@ -23,10 +23,10 @@ from pluralign.annotate import (
     make_comparisons,
 )
 from pluralign.collect import PolicyChooser, collect
-from pluralign.collect.endpoint import Endpoint
 from pluralign.core import Comparison, InputError, UniformPolicy
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.core.splits import split_of
+from pluralign.models.endpoint import Endpoint
 
 SETTINGS = ComparisonSettings(count=40, seed=0, shares=(0.5, 0.25, 0.25))
 
@@ -127,7 +127,7 @@ def test_a_file_made_otherwise_is_refused_and_kept(file, tmp_path, settings, noi
     out = tmp_path / "a.jsonl"
     run(file, out)
     before = out.read_bytes()
-    with pytest.raises(InputError, match=rf"a\.jsonl:1, field '{field}': was annotated with"):
+    with pytest.raises(InputError, match=rf"a\.jsonl:1, field '{field}': was begun with"):
         run(file, out, make_oracle(file, **noise), settings)
     with pytest.raises(InputError, match="field 'rater'"):
         run(file, out, CountingRater())

@@ -7,8 +7,8 @@ from collect_fakes import CannedWriter, failed, said, serving
 from pluralign.annotate import Judge, ReplyJudge
 from pluralign.annotate.judge import mean_of_orders, parse_letter
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
-from pluralign.collect.endpoint import Endpoint
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
+from pluralign.models.endpoint import Endpoint
 
 KIND = Objective("kindness", "Be kind to {others} for $5.")
 

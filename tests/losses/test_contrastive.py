@@ -103,7 +103,9 @@ def test_a_tie_pulls_equally_likely_segments_together():
 @given(st.floats(-50, 50), st.floats(-50, 50), st.floats(0.5, 1.0), st.floats(0.01, 1.0))
 def test_soft_label_is_linear_in_its_weight(a, b, weight, bias):
     a, b = torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64)
-    soft = contrastive_preference_loss(a, b, torch.tensor([weight], dtype=torch.float64), conservative_bias=bias)
+    soft = contrastive_preference_loss(
+        a, b, torch.tensor([weight], dtype=torch.float64), conservative_bias=bias
+    )
     right = contrastive_preference_loss(a, b, conservative_bias=bias)
     wrong = contrastive_preference_loss(b, a, conservative_bias=bias)
     torch.testing.assert_close(soft, weight * right + (1 - weight) * wrong)

@@ -15,8 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pluralign.annotate.comparisons import Anchor, Group, make_comparisons
 from pluralign.annotate.rater import Rater
 from pluralign.core import Annotation, Comparison, InputError, Objective
-from pluralign.core.jsonl import Row, read_rows
-from pluralign.core.records import RecordWriter, read_annotations, read_header, read_trajectories
+from pluralign.core.records import RecordWriter, continues, read_annotations, read_trajectories
 from pluralign.core.splits import SHARES, split_of
 
 KIND = "annotations"
@@ -145,7 +144,9 @@ def annotate_comparisons(
         "settings": dict(rater.settings),
         **(made_of or {}),
     }
-    present = _continue(out, header)
+    present: set[str] = set()
+    if continues(out, KIND, header):
+        present = {a.comparison.id for a in read_annotations(out, drop_cut_off_line=True)}
     waiting = [c for c in comparisons if c.id not in present]
     new = 0
     with RecordWriter(out, KIND, header) as writer, _bar(progress) as bar:
@@ -168,34 +169,6 @@ def annotate_comparisons(
                     new += 1
             bar.update(task, advance=len(some))
     return _report(read_annotations(out), len(comparisons), new)
-
-
-def _continue(path: Path, header: Mapping[str, Any]) -> set[str]:
-    """The comparisons in the file, if it is one to be continued under this header."""
-    if not path.exists() or not path.stat().st_size:
-        return set()
-    if next(read_rows(path, drop_cut_off_line=True), None) is None:
-        start = b'{"pluralign": "annotations"'
-        with path.open("rb") as handle:
-            begun = handle.read(len(start))
-        # Else a file of another kind without a line end would be emptied as a half-written header.
-        if not start.startswith(begun):
-            raise InputError("is not a file of annotations: choose another name", path=path)
-        return set()
-    _check_header(path, read_header(path, KIND), header)
-    return {a.comparison.id for a in read_annotations(path, drop_cut_off_line=True)}
-
-
-def _check_header(path: Path, found: Row, wanted: Mapping[str, Any]) -> None:
-    for field in dict.fromkeys([*wanted, *found]):
-        if field not in ("pluralign", "version") and found.get(field) != wanted.get(field):
-            raise InputError(
-                f"was annotated with {found.get(field)!r:.120}, not {wanted.get(field)!r:.120}: "
-                "choose another file, or remove this one",
-                path=path,
-                row=1,
-                field=field,
-            )
 
 
 def _digest(path: Path) -> str:

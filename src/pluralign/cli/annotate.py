@@ -150,7 +150,7 @@ def _rater(
         case "human", sheet if sheet:
             return import_sheet(sheet, _draw(trajectories, comparisons))
         case "judge", model if model.startswith("openai:"):
-            from pluralign.collect.endpoint import Endpoint
+            from pluralign.models.endpoint import Endpoint
 
             return ReplyJudge(Endpoint(model.removeprefix("openai:"), concurrency=concurrency), prompt=prompt)
         case "judge", model:

@@ -11,8 +11,7 @@ from pluralign.collect.chooser import Chooser
 from pluralign.collect.progress import progress_bar
 from pluralign.collect.roll_out import play
 from pluralign.core import InputError, Objective, Trajectory
-from pluralign.core.jsonl import Row, read_rows
-from pluralign.core.records import RecordWriter, read_header, read_trajectories
+from pluralign.core.records import RecordWriter, continues, read_trajectories
 from pluralign.games.game import Game
 
 KIND = "trajectories"
@@ -86,7 +85,9 @@ def collect(
     if episodes < 1:
         raise InputError(f"expected one episode or more, found {episodes}", field="episodes")
     header = _header(make_game(), chooser, seed, objectives, max_steps)
-    present = _continue(out, header)
+    present: set[str] = set()
+    if continues(out, KIND, header):
+        present = {t.id for t in read_trajectories(out, drop_cut_off_line=True)}
     missing = [e for e in range(episodes) if f"{chooser.name}-{seed}-{e}" not in present]
     played = play(
         make_game,
@@ -130,35 +131,6 @@ def _header(
             for o in objectives
         ],
     }
-
-
-def _continue(path: Path, header: Mapping[str, Any]) -> set[str]:
-    """The ids in the file, if it is one to be continued under this header; leaves it as it is."""
-    if not path.exists() or not path.stat().st_size:
-        return set()
-    if next(read_rows(path, drop_cut_off_line=True), None) is None:
-        start = b'{"pluralign": "trajectories"'
-        with path.open("rb") as handle:
-            begun = handle.read(len(start))
-        # Else a file of another kind without a line end would be emptied as a half-written header.
-        if not start.startswith(begun):
-            raise InputError("is not a file of trajectories: choose another name", path=path)
-        return set()
-    _check_header(path, read_header(path, KIND), header)
-    ids = [t.id for t in read_trajectories(path, drop_cut_off_line=True)]
-    return set(ids)
-
-
-def _check_header(path: Path, found: Row, wanted: Mapping[str, Any]) -> None:
-    for field, value in wanted.items():
-        if found.get(field) != value:
-            raise InputError(
-                f"was collected with {found.get(field)!r:.120}, not {value!r:.120}: "
-                "choose another file, or remove this one",
-                path=path,
-                row=1,
-                field=field,
-            )
 
 
 def _report(trajectories: Iterable[Trajectory], new: int) -> CollectionReport:

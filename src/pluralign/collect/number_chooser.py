@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pluralign.collect.chooser import Choice, uniform
-from pluralign.collect.endpoint import Endpoint
 from pluralign.collect.prompt import ChoosePrompt
 from pluralign.core import Decision
 from pluralign.core.splits import seed_for
+from pluralign.models.endpoint import Endpoint
 
 KEPT_CHARACTERS = 500
 """How much of a malformed reply is kept in `Step.info`."""

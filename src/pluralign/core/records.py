@@ -31,7 +31,8 @@ class RecordWriter:
     off by a kill is removed.
 
     Raises:
-        InputError: the file holds something else, or cannot be written.
+        InputError: the file holds something else or was begun under another header (it is left as it
+            is), or cannot be written.
     """
 
     def __init__(self, path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> None:
@@ -39,9 +40,9 @@ class RecordWriter:
         self._numbers: dict[str, int] = {}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists() and self.path.stat().st_size:
+            fresh = not continues(self.path, kind, header)
+            if self.path.exists():
                 _cut_to_last_line(self.path)
-            fresh = not self.path.exists() or not self.path.stat().st_size
             if not fresh:
                 for fields in _rows_of(self.path, kind):
                     if "decision" in fields.row:
@@ -130,6 +131,38 @@ def read_annotations(path: str | Path, *, drop_cut_off_line: bool = False) -> li
 def read_pairs(path: str | Path, *, drop_cut_off_line: bool = False) -> list[PreferencePair]:
     """Read ``pairs.jsonl``; the steps hold decisions and actions, no rewards."""
     return _read(path, "pairs", _pair, drop_cut_off_line)
+
+
+def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> bool:
+    """Whether a file holds records of this kind that were written under this header.
+
+    Returns:
+        False where there is nothing yet, or no more than a header that a kill cut off.
+
+    Raises:
+        InputError: it holds something else, or the header differs; the message says in what.
+    """
+    path = Path(path)
+    if not path.exists() or not path.stat().st_size:
+        return False
+    first = next(read_rows(path, drop_cut_off_line=True), None)
+    if first is None:
+        start = json.dumps({"pluralign": kind})[:-1].encode()
+        with path.open("rb") as handle:
+            begun = handle.read(len(start))
+        if not start.startswith(begun):
+            raise InputError(f"is not a {kind} file: choose another name", path=path)
+        return False
+    found = _check_header(first, kind)
+    for field in dict.fromkeys([*header, *found]) if header is not None else ():
+        known = json.loads(json.dumps(header.get(field)))
+        if field not in ("pluralign", "version") and found.get(field) != known:
+            raise first.fail(
+                field,
+                f"was begun with {found.get(field)!r:.120}, not {known!r:.120}: "
+                "choose another file, or remove this one",
+            )
+    return True
 
 
 Decisions = dict[int, Decision]
