@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -17,13 +18,16 @@ from pluralign.annotate import (
     ReplyJudge,
     agreement,
     annotate,
+    both_orders_agree,
     export_sheet,
     import_sheet,
     make_comparisons,
+    mean_of_orders,
 )
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.cli.policies import DEFAULT_MODEL, Models
 from pluralign.core import Comparison, InputError, Objective, Trajectory
+from pluralign.core.preference import Preference
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 
 
@@ -35,6 +39,7 @@ def annotate_trajectories(
     comparisons: ComparisonSettings = ComparisonSettings(),  # noqa: B008 - frozen
     noise: Noise = Noise(),  # noqa: B008 - frozen
     prompt: Path | None = None,
+    decide: Literal["agreement", "mean"] = "agreement",
     concurrency: int = 8,
     seed: int = 0,
     json: JsonFile = None,
@@ -54,6 +59,8 @@ def annotate_trajectories(
         comparisons: which segments are compared.
         noise: how the oracle errs.
         prompt: a file to use in place of the judge's prompt.
+        decide: each pair is put to a judge in both orders; what the answers disagree on is a tie
+            (agreement), or a local model's log-odds are averaged over both orders (mean).
         concurrency: requests to an endpoint under way at once.
         seed: of the oracle's noise.
         json: a file for the figures.
@@ -69,7 +76,13 @@ def annotate_trajectories(
         file,
         out,
         wanted,
-        _rater(rater, trajectories, comparisons, noise, prompt, concurrency, seed),
+        _rater(
+            rater,
+            trajectories,
+            comparisons,
+            Judging(prompt, DECISIONS[decide], concurrency),
+            Oracle(trajectories, noise=noise, seed=seed),
+        ),
         settings=comparisons,
     )
     if report.unanswered:
@@ -134,27 +147,39 @@ def _draw(trajectories: list[Trajectory], settings: ComparisonSettings) -> list[
     )
 
 
+@dataclass(frozen=True)
+class Judging:
+    """How a language model judges: the prompt's file, the rule, requests under way at once."""
+
+    prompt: Path | None
+    decide: Callable[[Sequence[float]], Preference]
+    concurrency: int
+
+
+DECISIONS = {"agreement": both_orders_agree, "mean": mean_of_orders}
+
+
 def _rater(
     text: str,
     trajectories: list[Trajectory],
     comparisons: ComparisonSettings,
-    noise: Noise,
-    prompt: Path | None,
-    concurrency: int,
-    seed: int,
+    judging: Judging,
+    oracle: Oracle,
 ) -> Rater:
     kind, _, rest = text.partition(":")
     match kind, rest:
         case "oracle", "":
-            return Oracle(trajectories, noise=noise, seed=seed)
+            return oracle
         case "human", sheet if sheet:
             return import_sheet(sheet, _draw(trajectories, comparisons))
         case "judge", model if model.startswith("openai:"):
             from pluralign.models.endpoint import Endpoint
 
-            return ReplyJudge(Endpoint(model.removeprefix("openai:"), concurrency=concurrency), prompt=prompt)
+            endpoint = Endpoint(model.removeprefix("openai:"), concurrency=judging.concurrency)
+            return ReplyJudge(endpoint, prompt=judging.prompt)
         case "judge", model:
-            return Judge(Models(model or DEFAULT_MODEL).language_model, prompt=prompt)
+            scorer = Models(model or DEFAULT_MODEL).language_model
+            return Judge(scorer, prompt=judging.prompt, decide=judging.decide)
         case _:
             raise InputError(
                 f"unknown rater '{text}'; known: oracle, judge:MODEL, judge:openai:MODEL, human:SHEET, sheet",

@@ -105,6 +105,16 @@ def report_of(job: MainJob, run: StagedRun, figures: dict[str, Any]) -> Report:
         learning_seconds=sum(figures["learn"][f"oracle {name}"]["seconds"] for name in names),
         data={"episodes": data["episodes"], "steps": data["steps"], "ties": json_format.dumps(ties)},
         settings={**asdict(job.settings), **asdict(main_job.cpl_config())},
+        notes=_notes(job, figures["annotate"]),
+    )
+
+
+def _notes(job: MainJob, annotated: dict[str, Any]) -> tuple[str, ...]:
+    contradicted = sum(annotated[f"orders disagree {name}"] for name in job.settings.objectives)
+    asked = len(job.settings.objectives) * job.settings.judged
+    return (
+        f"The judge was asked each of {asked} pairs in both orders; on {contradicted} it named the same "
+        "place both times, whatever stood there. Its label is the sign of the mean of both orders' log-odds.",
     )
 
 

@@ -21,6 +21,7 @@ from pluralign.annotate import (
     Rater,
     agreement,
     annotate,
+    mean_of_orders,
 )
 from pluralign.cli.common import game_maker, say
 from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
@@ -151,7 +152,9 @@ def annotate_all(job: MainJob) -> dict[str, Any]:
     settings = job.settings
     trajectories = read_trajectories(job.trajectories)
     oracle = Oracle(trajectories, seed=settings.seed)
-    judge = Judge(job.models.language_model)
+    # A small model names course A whatever stands there: by the stricter rule all would be ties. Each
+    # annotation keeps both orders' answers, so the report tells how many.
+    judge = Judge(job.models.language_model, decide=mean_of_orders)
     # The judge reads one step of each segment: the situation and the two acts.
     short = ComparisonSettings(count=settings.judged, seed=settings.seed, length=1)
     whole = ComparisonSettings(count=settings.comparisons, seed=settings.seed)
@@ -171,13 +174,10 @@ def annotate_all(job: MainJob) -> dict[str, Any]:
                 settings=comparisons,
             )
             figures[f"{name} {objective.name}"] = report.as_json()
-        figures[f"kappa {objective.name}"] = asdict(
-            agreement(
-                read_annotations(annotation_file(job, "oracle-short", objective.name)),
-                read_annotations(annotation_file(job, "judge", objective.name)),
-                seed=settings.seed,
-            ).all
-        )
+        judged = read_annotations(annotation_file(job, "judge", objective.name))
+        known = read_annotations(annotation_file(job, "oracle-short", objective.name))
+        figures[f"kappa {objective.name}"] = asdict(agreement(known, judged, seed=settings.seed).all)
+        figures[f"orders disagree {objective.name}"] = sum(len(set(a.info["answers"])) > 1 for a in judged)
     return figures
 
 

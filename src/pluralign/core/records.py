@@ -154,8 +154,12 @@ def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = No
             raise InputError(f"is not a {kind} file: choose another name", path=path)
         return False
     found = _check_header(first, kind)
-    for field in dict.fromkeys([*header, *found]) if header is not None else ():
-        known = json.loads(json.dumps(header.get(field)))
+    if header is None:
+        return True
+    # As JSON has it: lists for tuples.
+    wanted: Row = json.loads(json.dumps(dict(header)))
+    for field in dict.fromkeys([*wanted, *found]):
+        known = wanted.get(field)
         if field not in ("pluralign", "version") and found.get(field) != known:
             raise first.fail(
                 field,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,9 @@ class SteeringWeights(Mapping[str, float]):
         if not given:
             raise InputError("steering weights are empty: name at least one objective")
         for name, weight in given.items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float | np.integer | np.floating):
+            if isinstance(weight, bool) or not isinstance(weight, Real):
                 raise InputError(f"must be a number, found {weight!r}", field=f"weights.{name}")
-            if not math.isfinite(float(weight)) or weight < 0:
+            if not math.isfinite(weight) or weight < 0:
                 raise InputError(f"must be finite and not negative, found {weight}", field=f"weights.{name}")
         total = math.fsum(given.values())
         if abs(total - 1.0) > SUM_TOLERANCE:
