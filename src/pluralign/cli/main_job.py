@@ -29,7 +29,7 @@ from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Policy, SteeringWeights, UniformPolicy, simplex_grid
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
 from pluralign.evaluate import SweepPoint, evaluate_policy, sweep
-from pluralign.pair import pair
+from pluralign.pair import Ties, pair
 from pluralign.steer import GEOMETRIC
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def cpl_config() -> CPLConfig:
     """CPL as the stories want it; the figures behind each value are in docs/papers.md."""
     from pluralign.learn import CPLConfig
 
-    return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, conservative_bias=1.0)
+    return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, conservative_bias=1.0, bc_share=0.1)
 
 
 def collect_offline(job: MainJob) -> dict[str, Any]:
@@ -188,11 +188,19 @@ def annotation_file(job: MainJob, rater: str, objective: str) -> Path:
 
 def pair_all(job: MainJob) -> dict[str, Any]:
     """Annotations into pairs, for each rater and objective."""
+    rules: dict[str, Ties] = {"oracle": "soft", "judge": "drop"}
     return {
         f"{rater} {name}": dict(
-            pair([annotation_file(job, rater, name)], pair_file(job, rater, name), objective=name).counts
+            pair(
+                [annotation_file(job, rater, name)],
+                pair_file(job, rater, name),
+                objective=name,
+                ties=ties,
+            ).counts
         )
-        for rater in ("oracle", "judge")
+        # The oracle's ties teach indifference, without which an agent's idle preferences would outvote
+        # the other's wishes in a mixture; a judge's tie may only mean that it could not tell.
+        for rater, ties in rules.items()
         for name in job.settings.objectives
     }
 
@@ -267,7 +275,7 @@ def retrain_per_weight(job: MainJob) -> dict[str, Any]:
         oracle = Oracle(read_trajectories(job.trajectories))
         annotate(job.trajectories, annotations, objective, oracle, settings=settings, progress=False)
         pairs = job.folder / "pairs" / f"oracle-blend-{share}.jsonl"
-        pair([annotations], pairs, objective=objective.name)
+        pair([annotations], pairs, objective=objective.name, ties="soft")
         folder = job.folder / "policies" / f"cpl-oracle-blend-{share}"
         policy = fit_cpl(
             read_pairs(pairs), store=job.models.store, out=folder, config=cpl_config(), seed=job.settings.seed
