@@ -44,7 +44,7 @@ def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, js
     """
     began = time.perf_counter()
     job = MainJob(out, JobSettings(story=story, seed=seed))
-    run = StagedRun(out, stages=8)
+    run = StagedRun(out, stages=9)
     figures = run_stages(job, run)
     report = report_of(job, run, figures)
     files = write_report(report, out)
@@ -74,7 +74,8 @@ def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
 
     stages: list[tuple[str, str, dict[str, Any], Any]] = [
         ("collect", "the language model plays", settings, lambda: main_job.collect_offline(job)),
-        ("annotate", "the oracle and the judge compare", {}, lambda: main_job.annotate_all(job)),
+        ("annotate", "the oracle compares", {}, lambda: main_job.annotate_by_oracle(job)),
+        ("judge", "the language model compares", {}, lambda: main_job.annotate_by_judge(job)),
         ("pair", "annotations become pairs", {}, lambda: main_job.pair_all(job)),
         ("learn", "one agent for each objective, and BC", cpl, lambda: main_job.learn_all(job)),
         ("drrn", "DRRN learns online", {}, lambda: main_job.train_online(job)),
@@ -88,7 +89,7 @@ def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
 def report_of(job: MainJob, run: StagedRun, figures: dict[str, Any]) -> Report:
     """The report of a run whose stages are all done."""
     names = job.settings.objectives
-    kappas = {name: figures["annotate"][f"kappa {name}"]["kappa"] for name in names}
+    kappas = {name: figures["judge"][f"kappa {name}"]["kappa"] for name in names}
     data = figures["collect"]
     ties = {key: counts["ties"] for key, counts in figures["pair"].items() if isinstance(counts, dict)}
     return make_report(
@@ -105,7 +106,7 @@ def report_of(job: MainJob, run: StagedRun, figures: dict[str, Any]) -> Report:
         learning_seconds=sum(figures["learn"][f"oracle {name}"]["seconds"] for name in names),
         data={"episodes": data["episodes"], "steps": data["steps"], "ties": json_format.dumps(ties)},
         settings={**asdict(job.settings), **asdict(main_job.cpl_config())},
-        notes=_notes(job, figures["annotate"]),
+        notes=_notes(job, figures["judge"]),
     )
 
 

@@ -147,38 +147,43 @@ def train_online(job: MainJob) -> dict[str, Any]:
     return {"mean_return_curve": policy.card["figures"]["curve"]}
 
 
-def annotate_all(job: MainJob) -> dict[str, Any]:
-    """Both raters, for each objective: the oracle whole continuations, and what the judge is asked."""
+def annotate_by_oracle(job: MainJob) -> dict[str, Any]:
+    """The oracle compares whole continuations, for each objective."""
     settings = job.settings
-    trajectories = read_trajectories(job.trajectories)
-    oracle = Oracle(trajectories, seed=settings.seed)
+    oracle = Oracle(read_trajectories(job.trajectories), seed=settings.seed)
+    whole = ComparisonSettings(count=settings.comparisons, seed=settings.seed)
+    return {
+        f"oracle {objective.name}": _annotate(job, "oracle", oracle, objective, whole)
+        for objective in job.objectives
+    }
+
+
+def annotate_by_judge(job: MainJob) -> dict[str, Any]:
+    """The language model compares single steps; the oracle compares the same ones, for their kappa."""
+    settings = job.settings
+    oracle = Oracle(read_trajectories(job.trajectories), seed=settings.seed)
     # A small model names course A whatever stands there: by the stricter rule all would be ties. Each
     # annotation keeps both orders' answers, so the report tells how many.
     judge = Judge(job.models.language_model, decide=mean_of_orders)
-    # The judge reads one step of each segment: the situation and the two acts.
+    # It reads one step of each segment: the situation and the two acts.
     short = ComparisonSettings(count=settings.judged, seed=settings.seed, length=1)
-    whole = ComparisonSettings(count=settings.comparisons, seed=settings.seed)
     figures: dict[str, Any] = {}
     for objective in job.objectives:
-        asked: list[tuple[str, Rater, ComparisonSettings]] = [
-            ("oracle", oracle, whole),
-            ("oracle-short", oracle, short),
-            ("judge", judge, short),
-        ]
-        for name, rater, comparisons in asked:
-            report = annotate(
-                job.trajectories,
-                annotation_file(job, name, objective.name),
-                objective,
-                rater,
-                settings=comparisons,
-            )
-            figures[f"{name} {objective.name}"] = report.as_json()
-        judged = read_annotations(annotation_file(job, "judge", objective.name))
-        known = read_annotations(annotation_file(job, "oracle-short", objective.name))
-        figures[f"kappa {objective.name}"] = asdict(agreement(known, judged, seed=settings.seed).all)
-        figures[f"orders disagree {objective.name}"] = sum(len(set(a.info["answers"])) > 1 for a in judged)
+        name = objective.name
+        figures[f"oracle-short {name}"] = _annotate(job, "oracle-short", oracle, objective, short)
+        figures[f"judge {name}"] = _annotate(job, "judge", judge, objective, short)
+        judged = read_annotations(annotation_file(job, "judge", name))
+        known = read_annotations(annotation_file(job, "oracle-short", name))
+        figures[f"kappa {name}"] = asdict(agreement(known, judged, seed=settings.seed).all)
+        figures[f"orders disagree {name}"] = sum(len(set(a.info["answers"])) > 1 for a in judged)
     return figures
+
+
+def _annotate(
+    job: MainJob, name: str, rater: Rater, objective: Objective, settings: ComparisonSettings
+) -> dict[str, Any]:
+    out = annotation_file(job, name, objective.name)
+    return annotate(job.trajectories, out, objective, rater, settings=settings).as_json()
 
 
 def annotation_file(job: MainJob, rater: str, objective: str) -> Path:
@@ -186,9 +191,13 @@ def annotation_file(job: MainJob, rater: str, objective: str) -> Path:
     return job.folder / "annotations" / f"{rater}-{objective}.jsonl"
 
 
-def pair_all(job: MainJob) -> dict[str, Any]:
+# The oracle's ties teach indifference, without which an agent's idle preferences would outvote the
+# other's wishes in a mixture; a judge's tie may only mean that it could not tell.
+TIE_RULES: dict[str, Ties] = {"oracle": "soft", "judge": "drop"}
+
+
+def pair_all(job: MainJob, rules: Mapping[str, Ties] = TIE_RULES) -> dict[str, Any]:
     """Annotations into pairs, for each rater and objective."""
-    rules: dict[str, Ties] = {"oracle": "soft", "judge": "drop"}
     return {
         f"{rater} {name}": dict(
             pair(
@@ -198,8 +207,6 @@ def pair_all(job: MainJob) -> dict[str, Any]:
                 ties=ties,
             ).counts
         )
-        # The oracle's ties teach indifference, without which an agent's idle preferences would outvote
-        # the other's wishes in a mixture; a judge's tie may only mean that it could not tell.
         for rater, ties in rules.items()
         for name in job.settings.objectives
     }
