@@ -81,6 +81,7 @@ def run(path: Path | None = None, **changed: object) -> list:
         "seed": 0,
         "objectives": OBJECTIVES,
         "progress": False,
+        "power": 1.0,
         "path": path,
         **changed,
     }

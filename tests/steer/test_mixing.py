@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pluralign.core import InputError
-from pluralign.steer import mix_log_probs
+from pluralign.steer import ARITHMETIC, mix_log_probs
 
 POWERS = [-math.inf, -50.0, -1.0, -1e-3, 0.0, 1e-3, 0.5, 1.0, 2.0, 50.0, math.inf]
 # Two policies over two options, for values worked out by hand.
@@ -58,7 +58,9 @@ def test_values_by_hand(power: float, expected: list[float]) -> None:
 
 def test_uneven_weights_by_hand() -> None:
     # Arithmetic: .25 * .9 + .75 * .2 = .375; geometric: .9^.25 * .2^.75 against .1^.25 * .8^.75.
-    np.testing.assert_allclose(np.exp(mix_log_probs(TWO, [0.25, 0.75])), [0.375, 0.625], rtol=1e-12)
+    np.testing.assert_allclose(
+        np.exp(mix_log_probs(TWO, [0.25, 0.75], ARITHMETIC)), [0.375, 0.625], rtol=1e-12
+    )
     first, second = 0.9**0.25 * 0.2**0.75, 0.1**0.25 * 0.8**0.75
     np.testing.assert_allclose(
         np.exp(mix_log_probs(TWO, [0.25, 0.75], 0)),
@@ -221,7 +223,7 @@ def test_tensors_give_what_arrays_give(power: float) -> None:
 
 def test_gradients_flow_to_the_policies_in_proportion() -> None:
     rows = torch.tensor(TWO, requires_grad=True)
-    mix_log_probs(rows, [0.5, 0.5])[0].backward()
+    mix_log_probs(rows, [0.5, 0.5], ARITHMETIC)[0].backward()
     # d log(.5 pi_1 + .5 pi_2) / d log pi_i = .5 pi_i / mixture, less the normaliser's share.
     assert rows.grad is not None
     np.testing.assert_allclose(rows.grad[:, 0].numpy(), [0.45 / 0.55 - 0.45, 0.1 / 0.55 - 0.1], rtol=1e-9)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluralign.core import Decision, InputError, Policy, SteeringWeights, UniformPolicy
-from pluralign.steer import SteeredPolicy, mix_log_probs
+from pluralign.steer import ARITHMETIC, SteeredPolicy, mix_log_probs
 
 DECISIONS = [Decision("a fork", ("left", "right")), Decision("a door", ("open", "knock", "leave"))]
 
@@ -93,7 +93,7 @@ def test_the_order_of_the_objectives_does_not_matter(order: list[str], power: fl
 
 
 def test_what_else_is_in_the_batch_changes_nothing() -> None:
-    steered = SteeredPolicy(policies(), SteeringWeights.uniform(list(policies())))
+    steered = SteeredPolicy(policies(), SteeringWeights.uniform(list(policies())), ARITHMETIC)
     together = steered.log_probs([DECISIONS[1], *DECISIONS])
     np.testing.assert_array_equal(together[1], steered.log_probs([DECISIONS[0]])[0])
     np.testing.assert_array_equal(together[0], together[2])
@@ -102,7 +102,7 @@ def test_what_else_is_in_the_batch_changes_nothing() -> None:
 
 def test_blend_shows_what_went_in() -> None:
     weights = SteeringWeights(score=0.25, harm_avoidance=0.75)
-    steered = SteeredPolicy({**policies(), "power_avoidance": Untouchable()}, weights)
+    steered = SteeredPolicy({**policies(), "power_avoidance": Untouchable()}, weights, ARITHMETIC)
     blend = steered.blend(DECISIONS[0])
     assert list(blend.probabilities) == ["score", "harm_avoidance"]
     expected = 0.25 * blend.probabilities["score"] + 0.75 * blend.probabilities["harm_avoidance"]

@@ -7,7 +7,7 @@ what an interruption left, and returns figures as plain JSON values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Policy, SteeringWeights, UniformPolicy, simplex_grid
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
 from pluralign.evaluate import SweepPoint, evaluate_policy, sweep
-from pluralign.pair import Ties, pair
+from pluralign.pair import Ties, make_pairs, pair
 from pluralign.steer import GEOMETRIC
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def cpl_config() -> CPLConfig:
     """CPL as the stories want it; the figures behind each value are in docs/papers.md."""
     from pluralign.learn import CPLConfig
 
-    return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, conservative_bias=1.0, bc_share=0.1)
+    return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, bc_share=0.1)
 
 
 def collect_offline(job: MainJob) -> dict[str, Any]:
@@ -269,30 +269,28 @@ def blended(job: MainJob, weights: SteeringWeights) -> Objective:
 
 
 def retrain_per_weight(job: MainJob) -> dict[str, Any]:
-    """What a user would do otherwise: a CPL policy trained anew for each weighting."""
+    """What a user would do otherwise: a CPL policy trained anew for each weighting, on the oracle's
+    labels for both objectives in one, over the comparisons that the agents learned from."""
     from pluralign.learn import fit_cpl
     from pluralign.models.checkpoint import load_card
 
+    seed, first = job.settings.seed, job.settings.objectives[0]
+    annotations = read_annotations(annotation_file(job, "oracle", first))
+    oracle = Oracle(read_trajectories(job.trajectories), seed=seed)
     points: list[Mapping[str, Any]] = []
     for weights in simplex_grid(job.settings.objectives, job.settings.retrained)[1:-1]:
-        share = f"{weights[job.settings.objectives[0]]:.3g}"
         objective = blended(job, weights)
-        annotations = job.folder / "annotations" / f"oracle-blend-{share}.jsonl"
-        settings = ComparisonSettings(count=job.settings.comparisons, seed=job.settings.seed)
-        oracle = Oracle(read_trajectories(job.trajectories))
-        annotate(job.trajectories, annotations, objective, oracle, settings=settings, progress=False)
-        pairs = job.folder / "pairs" / f"oracle-blend-{share}.jsonl"
-        pair([annotations], pairs, objective=objective.name, ties="soft")
-        folder = job.folder / "policies" / f"cpl-oracle-blend-{share}"
-        policy = fit_cpl(
-            read_pairs(pairs), store=job.models.store, out=folder, config=cpl_config(), seed=job.settings.seed
-        )
+        ratings = oracle.rate([a.comparison for a in annotations], objective)
+        relabelled = [
+            replace(a, objective=objective.name, preference=rating.preference)
+            for a, rating in zip(annotations, ratings, strict=True)
+            if rating is not None
+        ]
+        pairs = make_pairs(relabelled, ties=TIE_RULES["oracle"]).pairs
+        folder = job.folder / "policies" / f"cpl-oracle-blend-{weights[first]:.3g}"
+        policy = fit_cpl(pairs, store=job.models.store, out=folder, config=cpl_config(), seed=seed)
         result = evaluate_policy(
-            job.make_game,
-            policy,
-            episodes=job.settings.play,
-            seed=job.settings.seed,
-            objectives=job.objectives,
+            job.make_game, policy, episodes=job.settings.play, seed=seed, objectives=job.objectives
         )
         seconds = float(load_card(folder).figures["seconds"])
         points.append(

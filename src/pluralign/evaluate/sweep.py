@@ -17,7 +17,7 @@ from pluralign.core.jsonl import Fields, read_rows
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.game import Game
-from pluralign.steer import SteeredPolicy
+from pluralign.steer import GEOMETRIC, SteeredPolicy
 
 KIND, VERSION = "sweep", 1
 
@@ -75,7 +75,7 @@ def sweep(
     policies: Mapping[str, Policy],
     weights_grid: Sequence[SteeringWeights],
     *,
-    power: float = 1.0,
+    power: float = GEOMETRIC,
     episodes: int,
     seed: int,
     objectives: Sequence[Objective],

@@ -58,7 +58,8 @@ class CPLConfig:
         hidden: width of the head's hidden layer; 0 is a linear head (ours).
         lora_rank: rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
         alpha: temperature of the advantage (CPL: 0.1).
-        conservative_bias: lambda on the rejected side (CPL: 0.5; the poster's eq. 1: 1).
+        conservative_bias: lambda on the rejected side (the poster's eq. 1: 1; CPL: 0.5, which measures
+            worse wherever we tried, docs/papers.md).
         gamma: discount (CPL's code: 1).
         bc_share: share of the steps that are behaviour cloning first (CPL: 0.4).
         bc_weight: of the likelihood of both segments in the second phase (CPL-BC: 1, with lambda 1).
@@ -72,7 +73,7 @@ class CPLConfig:
     hidden: int = 64
     lora_rank: int = 0
     alpha: float = 0.1
-    conservative_bias: float = 0.5
+    conservative_bias: float = 1.0
     gamma: float = 1.0
     bc_share: float = 0.4
     bc_weight: float = 0.0

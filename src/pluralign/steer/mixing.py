@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 Weights = Sequence[float] | npt.NDArray[np.float64]
 
 ARITHMETIC, GEOMETRIC, HARMONIC = 1.0, 0.0, -1.0
-"""Powers with a name."""
+"""Powers with a name. The default is the geometric mean, which measures better than the poster's
+arithmetic one (docs/papers.md)."""
 
 
 @overload
 def mix_log_probs(
-    log_probs: Float[np.ndarray, "policies *batch options"], weights: Weights, power: float = 1.0
+    log_probs: Float[np.ndarray, "policies *batch options"], weights: Weights, power: float = GEOMETRIC
 ) -> Float[np.ndarray, "*batch options"]: ...
 
 
 @overload
 def mix_log_probs(
-    log_probs: Float[Tensor, "policies *batch options"], weights: Weights, power: float = 1.0
+    log_probs: Float[Tensor, "policies *batch options"], weights: Weights, power: float = GEOMETRIC
 ) -> Float[Tensor, "*batch options"]: ...
 
 
-def mix_log_probs(log_probs: Any, weights: Weights, power: float = 1.0) -> Any:
+def mix_log_probs(log_probs: Any, weights: Weights, power: float = GEOMETRIC) -> Any:
     """The normalised power mean of several policies over the same options.
 
     ``pi(a|s) = M(a) / sum_b M(b)``, ``M(a) = (sum_i w_i pi_i(a|s)^p)^(1/p)``. With ``p = 1`` it is the

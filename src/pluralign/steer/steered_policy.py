@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, Policy, SteeringWeights
-from pluralign.steer.mixing import mix_log_probs
+from pluralign.steer.mixing import GEOMETRIC, mix_log_probs
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -41,7 +41,8 @@ class SteeredPolicy:
     Args:
         policies: by objective name, any number of them.
         weights: by objective name; an objective left out has weight zero.
-        power: of the mean; 1 adds probabilities, 0 adds log-probabilities.
+        power: of the mean; 1 adds probabilities, 0 (the default: it measures better, docs/papers.md)
+            adds log-probabilities.
         name: how reports call it; made of the weights where it is left out.
 
     Raises:
@@ -52,7 +53,7 @@ class SteeredPolicy:
         self,
         policies: Mapping[str, Policy],
         weights: SteeringWeights,
-        power: float = 1.0,
+        power: float = GEOMETRIC,
         name: str | None = None,
     ) -> None:
         if not policies:
