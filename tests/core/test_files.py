@@ -23,9 +23,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path: Path
 
 def test_a_parent_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        InputError, match=r"figures.json: cannot be written: (File exists|Not a dir)"
-    ):
+    with pytest.raises(InputError, match=r"figures.json: cannot be written: (File exists|Not a dir)"):
         write_json(tmp_path / "file" / "figures.json", {})
 
 
