@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         _complain(str(error))
         sys.exit(2)
+    except BrokenPipeError:
+        # The reader has seen enough; what is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except KeyboardInterrupt:
         _complain("interrupted; what is written stays, and the same command continues")
         sys.exit(130)
@@ -72,6 +77,8 @@ def _call(verb: str, rest: list[str]) -> int:
     module, _, name = VERBS[verb][0].partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
     result = tyro.cli(function, args=rest, prog=f"pluralign {verb}", config=(tyro.conf.FlagConversionOff,))
+    # Here a reader that left can still be noticed; at exit nothing could be done about it.
+    sys.stdout.flush()
     return result if isinstance(result, int) else 0
 
 

@@ -43,22 +43,25 @@ def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, js
         json: a file for the report's figures, too.
     """
     began = time.perf_counter()
-    job = MainJob(out, JobSettings(story=story, seed=seed))
-    run = StagedRun(out, stages=9)
-    figures = run_stages(job, run)
-    report = report_of(job, run, figures)
-    files = write_report(report, out)
-    picture = write_picture(report, out / "picture.svg")
-    say("")
-    for path, what in zip(
-        (*files, picture), ("the figures", "open it in a browser", "the sweep"), strict=True
-    ):
-        wrote(path, what)
+    report = run_job(MainJob(out, JobSettings(story=story, seed=seed)))
     say(
         f"{report.title}: hypervolume {100 * report.hypervolume_ratio:.0f} % of the exact front's; "
-        f"{run.total:.0f} s in all, {time.perf_counter() - began:.0f} s of them now"
+        f"{report.seconds:.0f} s in all, {time.perf_counter() - began:.0f} s of them now"
     )
     give_figures(report.to_json(), json)
+
+
+def run_job(job: MainJob) -> Report:
+    """Run the job's stages, or what is left of them, and write its report."""
+    run = StagedRun(job.folder, stages=9)
+    report = report_of(job, run, run_stages(job, run))
+    data, page = write_report(report, job.folder)
+    picture = write_picture(report, job.folder / "picture.svg")
+    say("")
+    wrote(data, "the figures")
+    wrote(page, "open it in a browser")
+    wrote(picture, "the sweep")
+    return report
 
 
 def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:

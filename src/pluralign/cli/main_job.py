@@ -58,9 +58,9 @@ class JobSettings:
     story: str = "salt_ledger"
     seed: int = 0
     model: str = DEFAULT_MODEL
-    episodes: int = 2000
+    episodes: int = 3000
     temperature: float = 1.0
-    comparisons: int = 20_000
+    comparisons: int = 40_000
     judged: int = 120
     play: int = 300
     weightings: int = 10
