@@ -1,0 +1,18 @@
+"""A story as a Gymnasium environment: a reward for each objective, played at random."""
+
+import numpy as np
+
+from pluralign.games.env import make_env
+
+env = make_env("salt_ledger", objectives=("score", "harm_avoidance"))
+observation, info = env.reset(seed=0)
+env.action_space.seed(0)
+total = np.zeros(2)
+while True:
+    # Options beyond those listed are steps without reward; the mask leaves them out.
+    action = env.action_space.sample(mask=info["action_mask"])
+    observation, reward, terminated, truncated, info = env.step(action)
+    total += reward
+    if terminated or truncated:
+        break
+print("score, harm avoidance:", total)

@@ -1,0 +1,48 @@
+"""From random play to a steered policy: one agent per objective, then only the weights move."""
+
+import tempfile
+from pathlib import Path
+
+from pluralign import Annotation, SteeringWeights, UniformPolicy
+from pluralign.annotate import Oracle, make_comparisons
+from pluralign.collect import roll_out
+from pluralign.evaluate import evaluate_policy
+from pluralign.games.choicescript import ChoiceScriptGame, load_story
+from pluralign.games.harms import HARM_AVOIDANCE, SCORE
+from pluralign.learn import CPLConfig, fit_cpl
+from pluralign.models.backbone import load_backbone
+from pluralign.models.features import FeatureStore
+from pluralign.pair import make_pairs
+from pluralign.steer import SteeredPolicy
+
+story = load_story("salt_ledger")
+objectives = [SCORE, HARM_AVOIDANCE]
+# A tiny random trunk is enough where every decision has been seen; try "smollm2-135m".
+store = FeatureStore(load_backbone("tiny-random"))
+
+
+def make_game() -> ChoiceScriptGame:
+    return ChoiceScriptGame(story)
+
+
+played = list(roll_out(make_game, UniformPolicy(), episodes=400, seed=0, objectives=objectives))
+comparisons = make_comparisons(played, count=3000, seed=0)
+agents = {}
+with tempfile.TemporaryDirectory() as folder:
+    for objective in objectives:
+        ratings = Oracle(played).rate(comparisons, objective)
+        annotations = [
+            Annotation(comparison, objective.name, "oracle", rating.preference)
+            for comparison, rating in zip(comparisons, ratings, strict=True)
+            if rating is not None
+        ]
+        agents[objective.name] = fit_cpl(
+            make_pairs(annotations, ties="soft", shares=(1, 0, 0)).pairs,
+            store=store,
+            out=Path(folder, objective.name),
+            config=CPLConfig(steps=300, learning_rate=0.01, alpha=0.3),
+        )
+for score in (1.0, 0.5, 0.0):
+    policy = SteeredPolicy(agents, SteeringWeights(score=score, harm_avoidance=1 - score))
+    result = evaluate_policy(make_game, policy, episodes=100, seed=1, objectives=objectives)
+    print(policy.name, {name: round(value.mean, 1) for name, value in result.returns.items()})

@@ -1,0 +1,1 @@
+"""The rooms of ``experiments/moralchoice.py``."""

@@ -1,0 +1,269 @@
+"""Folds, pairs and one CPL agent for each rule, cross-fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from moralchoice_lib.data import OBJECTIVES, Case, FloatArray, make_trajectories
+from pluralign.annotate import Oracle, make_comparisons
+from pluralign.annotate.annotator import annotate_comparisons
+from pluralign.cli.common import say
+from pluralign.cli.policies import DEFAULT_MODEL
+from pluralign.core import (
+    Comparison,
+    Decision,
+    InputError,
+    Policy,
+    PreferencePair,
+    SteeringWeights,
+)
+from pluralign.core.records import read_pairs, write_records
+from pluralign.core.splits import seed_for
+from pluralign.learn import CPLConfig, fit_cpl
+from pluralign.models.checkpoint import load_card, load_policy
+from pluralign.models.features import FeatureSource
+from pluralign.models.option_policy import OptionPolicy
+from pluralign.pair import pair
+from pluralign.steer import GEOMETRIC, SteeredPolicy
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# One value each for what only scales the loss on one-step pairs: lambda 1 (the poster's eq. 1) makes CPL a
+# logistic regression on the difference of the two scores; without behaviour cloning, since neither action was
+# chosen by anyone.
+BASE = CPLConfig(conservative_bias=1.0, bc_share=0.0)
+
+
+GRID = tuple(
+    dataclasses.replace(BASE, hidden=hidden, steps=steps, weight_decay=decay)
+    for hidden in (0, 64)
+    for steps, decay in ((60, 0.01), (200, 0.01), (200, 10.0))
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the experiment runs.
+
+    Args:
+        data: the folder with low_ambiguity.jsonl.gz and high_ambiguity.jsonl.gz.
+        out: working folder: features, annotations, pairs, fits.
+        results: where moralchoice.json, .md and .svg go.
+        model: gives the features and the likelihood baseline.
+        folds: of the cross-fitting; each is the test split once.
+        seeds: fits whose log-probabilities are averaged into one agent.
+        seed: of positions, folds, fits and resamples.
+    """
+
+    data: Path = ROOT / ".." / "shared" / "data" / "moralchoice"
+    out: Path = ROOT / "runs" / "moralchoice"
+    results: Path = ROOT / "experiments" / "results"
+    model: str = DEFAULT_MODEL
+    folds: int = 5
+    seeds: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("folds", 2), ("seeds", 1), ("seed", 0)):
+            if getattr(self, name) < lowest:
+                raise InputError(f"must be {lowest} or more, found {getattr(self, name)}", field=name)
+
+
+def fold_of(name: str, folds: int, seed: int) -> int:
+    """The fold that tests a decision, by a hash of its id."""
+    return seed_for(f"fold of {name}", seed) % folds
+
+
+def make_all_pairs(cases: Sequence[Case], settings: Settings) -> dict[str, list[PreferencePair]]:
+    """Trajectories, the oracle's annotations and the pairs, as files; the pairs of each rule."""
+    trajectories = make_trajectories(cases)
+    path = settings.out / "trajectories.jsonl"
+    write_records(path, "trajectories", trajectories)
+    comparisons = make_comparisons(trajectories, count=len(cases), seed=settings.seed, anchor="same_decision")
+    by_prompt = {case.decision.prompt: case for case in cases}
+    made_of = {"trajectories": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}
+    oracle = Oracle(trajectories, seed=settings.seed)
+    pairs: dict[str, list[PreferencePair]] = {}
+    for rule, objective in OBJECTIVES.items():
+        annotations = settings.out / "annotations" / f"{rule}.jsonl"
+        asked = [c for c in comparisons if by_prompt[_prompt(c)].known(rule)]
+        annotate_comparisons(asked, annotations, objective, oracle, made_of=made_of, progress=False)
+        # The library's splits go by trajectory; here the folds go by decision, so all are left in one split.
+        out = settings.out / "pairs" / f"{rule}.jsonl"
+        found = pair([annotations], out, objective=rule, shares=(1.0, 0.0, 0.0))
+        pairs[rule] = read_pairs(out)
+        say(f"  {rule:14} {len(found.pairs):4} pairs, {found.counts['ties']} ties dropped")
+    return pairs
+
+
+def _prompt(comparison: Comparison) -> str:
+    return comparison.first.steps[0].decision.prompt
+
+
+def assign_splits(
+    pairs: Sequence[PreferencePair],
+    names: Mapping[str, str],
+    fold: int,
+    settings: Settings,
+    *,
+    validate: bool,
+) -> list[PreferencePair]:
+    """The pairs that one fold's agents may see.
+
+    Args:
+        pairs: of one rule.
+        names: a decision's id by its prompt.
+        fold: is held out: none of its pairs comes back.
+        settings: see `Settings`.
+        validate: a fifth of what is left is the split ``validation``; else all of it is ``train``.
+    """
+    seen: list[PreferencePair] = []
+    for one in pairs:
+        name = names[one.chosen.steps[0].decision.prompt]
+        if fold_of(name, settings.folds, settings.seed) != fold:
+            held = validate and seed_for(f"validation of {name}", settings.seed) % 5 == 0
+            seen.append(dataclasses.replace(one, split="validation" if held else "train"))
+    return seen
+
+
+def fit_once(
+    pairs: Sequence[PreferencePair], store: FeatureSource, out: Path, config: CPLConfig, seed: int
+) -> OptionPolicy:
+    """`fit_cpl`, or what it made here before of the same data."""
+    digest = hashlib.blake2b(digest_size=16)
+    for one in pairs:
+        digest.update(f"{one.split} {one.chosen.id} {one.chosen.steps[0].decision.key}\n".encode())
+    provenance = {"pairs_digest": digest.hexdigest()}
+    if (out / "card.json").exists():
+        card = load_card(out)
+        known = (card.config, card.seed, card.data.get("pairs_digest"), card.backbone["fingerprint"])
+        if known == (asdict(config), seed, digest.hexdigest(), store.fingerprint):
+            return load_policy(out, store)
+        shutil.rmtree(out)
+    policy = fit_cpl(pairs, store=store, out=out, config=config, seed=seed, provenance=provenance)
+    shutil.rmtree(out / "checkpoints")  # hundreds of fits, each finished
+    return policy
+
+
+def config_name(config: CPLConfig) -> str:
+    """How tables and folders call a row of the grid."""
+    return f"hidden{config.hidden}-steps{config.steps}-decay{config.weight_decay:g}"
+
+
+def choose_config(
+    pairs: Mapping[str, Sequence[PreferencePair]],
+    names: Mapping[str, str],
+    store: FeatureSource,
+    fold: int,
+    settings: Settings,
+) -> tuple[CPLConfig, dict[str, float]]:
+    """The row of the grid that ranks most validation pairs of all rules rightly; the first of equals.
+
+    One choice for all rules: a rule alone has too few validation pairs to choose by.
+    """
+    scores: dict[str, float] = {}
+    for config in GRID:
+        right = total = 0.0
+        for rule, of_rule in pairs.items():
+            seen = assign_splits(of_rule, names, fold, settings, validate=True)
+            if not any(p.split == "train" for p in seen):
+                continue
+            out = settings.out / "grid" / f"fold{fold}" / config_name(config) / rule
+            fit_once(seen, store, out, config, settings.seed)
+            card = load_card(out)
+            count = card.data["validation_pairs"]
+            right += count * card.figures.get("validation_accuracy", 0.0)
+            total += count
+        if not total:
+            raise InputError(f"fold {fold} leaves no validation pair to choose hyper-parameters by")
+        scores[config_name(config)] = right / total
+    best = max(GRID, key=lambda config: scores[config_name(config)])
+    return best, scores
+
+
+class CrossFitted:
+    """A policy made of one policy per fold: a decision is answered by the fold that did not see it.
+
+    Args:
+        name: how reports call it.
+        policies: by the fold that was held out from each.
+        folds: the fold of each prompt.
+    """
+
+    def __init__(self, name: str, policies: Mapping[int, Policy], folds: Mapping[str, int]) -> None:
+        self.name, self.policies, self._folds = name, policies, folds
+        self._answers: dict[str, FloatArray] = {}
+
+    def log_probs(self, decisions: Sequence[Decision]) -> list[FloatArray]:
+        """See `Policy.log_probs`."""
+        for fold, policy in self.policies.items():
+            asked = [d for d in decisions if self._folds[d.prompt] == fold and d.key not in self._answers]
+            for decision, answer in zip(asked, policy.log_probs(asked), strict=True):
+                self._answers[decision.key] = answer
+        return [self._answers[d.key] for d in decisions]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The agents, and how they came about.
+
+    Args:
+        agents: by rule, each the mean of its seeds' log-probabilities.
+        single: by seed and rule, the fits by themselves.
+        chosen: by fold, the configuration's name.
+        validation: by fold, the grid's accuracies on validation pairs.
+    """
+
+    agents: Mapping[str, Policy]
+    single: Sequence[Mapping[str, Policy]]
+    chosen: Mapping[int, str]
+    validation: Mapping[int, Mapping[str, float]]
+
+
+def learn_all(
+    cases: Sequence[Case],
+    pairs: Mapping[str, Sequence[PreferencePair]],
+    store: FeatureSource,
+    settings: Settings,
+) -> Learned:
+    """Choose each fold's configuration on its validation part, then fit all but the fold with it."""
+    names = {case.decision.prompt: case.id for case in cases}
+    folds = {prompt: fold_of(name, settings.folds, settings.seed) for prompt, name in names.items()}
+    fits: dict[str, dict[int, list[OptionPolicy]]] = {rule: {} for rule in pairs}
+    chosen, validation = {}, {}
+    for fold in range(settings.folds):
+        config, validation[fold] = choose_config(pairs, names, store, fold, settings)
+        chosen[fold] = config_name(config)
+        for rule, of_rule in pairs.items():
+            seen = assign_splits(of_rule, names, fold, settings, validate=False)
+            if not seen:
+                raise InputError(f"rule '{rule}' has no pair outside of fold {fold}")
+            fits[rule][fold] = [
+                fit_once(seen, store, settings.out / "fits" / f"fold{fold}-seed{seed}" / rule, config, seed)
+                for seed in range(settings.seed, settings.seed + settings.seeds)
+            ]
+        best = validation[fold][chosen[fold]]
+        say(f"  fold {fold + 1} of {settings.folds}: {chosen[fold]}, {best:.1%} of validation pairs")
+    agents = {
+        rule: CrossFitted(rule, {fold: _mean_policy(rule, p) for fold, p in of_rule.items()}, folds)
+        for rule, of_rule in fits.items()
+    }
+    single = [
+        {
+            rule: CrossFitted(rule, {f: p[i] for f, p in of_rule.items()}, folds)
+            for rule, of_rule in fits.items()
+        }
+        for i in range(settings.seeds)
+    ]
+    return Learned(agents, single, chosen, validation)
+
+
+def _mean_policy(rule: str, policies: Sequence[Policy]) -> Policy:
+    members = {f"seed_{i}": policy for i, policy in enumerate(policies)}
+    return SteeredPolicy(members, SteeringWeights.uniform(list(members)), GEOMETRIC, name=rule)

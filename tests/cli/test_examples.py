@@ -1,0 +1,45 @@
+"""Every example runs, and says what it should."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def output(name: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_all_examples_are_tested():
+    tested = re.findall(r'output\("(\d\w+\.py)"\)', Path(__file__).read_text())
+    assert sorted(tested) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def test_the_environment_gives_a_reward_for_each_objective():
+    score, harm = map(float, re.findall(r"-?\d+\.?", output("01_gymnasium_env.py").split("[")[1]))
+    assert score > 0 > harm
+
+
+def test_a_story_of_ones_own_is_solved():
+    told = output("02_your_own_story.py")
+    assert "problems: []" in told
+    assert "[[50.0, -2.0], [30.0, 0.0]]" in told
+
+
+def test_steering_moves_both_returns():
+    rows = re.findall(
+        r"'score': (-?[\d.]+), 'harm_avoidance': (-?[\d.]+)", output("03_steer_two_objectives.py")
+    )
+    scores, harms = zip(*[tuple(map(float, row)) for row in rows], strict=True)
+    assert scores[0] > scores[1] > scores[2]
+    assert harms[0] < harms[1] < harms[2]
+    assert scores[0] > 400
+    assert harms[2] > -5
