@@ -13,6 +13,7 @@ from pluralign.core import (
     SteeringWeights,
     Step,
     Trajectory,
+    UniformPolicy,
 )
 
 __version__ = _version("pluralign")
@@ -28,5 +29,6 @@ __all__ = [
     "SteeringWeights",
     "Step",
     "Trajectory",
+    "UniformPolicy",
     "__version__",
 ]
