@@ -9,7 +9,7 @@ from pluralign.core.splits import SPLITS
 from pluralign.pair import load_preference_pairs, to_trl_rows
 from pluralign.pair.completions import Completions, read_completions
 
-REAL = Path("/work/shared/data")
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 
 @pytest.fixture(scope="module", autouse=True)

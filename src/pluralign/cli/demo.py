@@ -12,6 +12,7 @@ from pluralign.cli import main_job
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.cli.main_job import JobSettings, MainJob
 from pluralign.cli.reporting import make_report
+from pluralign.cli.retraining import retrain_per_weight
 from pluralign.cli.stages import StagedRun
 from pluralign.core import SteeringWeights
 from pluralign.core.records import read_trajectories
@@ -84,7 +85,7 @@ def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
         ("drrn", "DRRN learns online", {}, lambda: main_job.train_online(job)),
         ("play", "every policy plays", {}, lambda: main_job.play_all(job)),
         ("sweep", "the weights are turned", sweeps, sweep_all),
-        ("retrain", "one agent trained anew per weight", cpl, lambda: main_job.retrain_per_weight(job)),
+        ("retrain", "one agent trained anew per weight", cpl, lambda: retrain_per_weight(job)),
     ]
     return {name: run.stage(name, title, known, do) for name, title, known, do in stages}
 

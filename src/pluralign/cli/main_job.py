@@ -7,12 +7,10 @@ what an interruption left, and returns figures as plain JSON values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from pluralign.annotate import (
     ComparisonSettings,
@@ -26,10 +24,10 @@ from pluralign.annotate import (
 from pluralign.cli.common import game_maker, say
 from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
 from pluralign.collect import PolicyChooser, collect
-from pluralign.core import Objective, Policy, SteeringWeights, UniformPolicy, simplex_grid
+from pluralign.core import Objective, Policy, UniformPolicy, simplex_grid
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
-from pluralign.evaluate import SweepPoint, evaluate_policy, sweep
-from pluralign.pair import Ties, make_pairs, pair
+from pluralign.evaluate import SweepPoint, sweep
+from pluralign.pair import Ties, pair
 from pluralign.steer import GEOMETRIC
 
 if TYPE_CHECKING:
@@ -253,57 +251,6 @@ def sweep_weights(job: MainJob, power: float = GEOMETRIC) -> list[SweepPoint]:
         objectives=job.objectives,
         path=job.folder / "sweep" / f"power-{power:g}.jsonl",
     )
-
-
-def blended(job: MainJob, weights: SteeringWeights) -> Objective:
-    """One objective made of both, each in units of its spread over the offline data."""
-    returns = [t.returns() for t in read_trajectories(job.trajectories)]
-    coefficients: dict[str, float] = {}
-    for objective in job.objectives:
-        spread = float(np.std([r[objective.name] for r in returns])) or 1.0
-        for metric, value in objective.coefficients.items():
-            share = weights[objective.name] * value / spread
-            coefficients[metric] = coefficients.get(metric, 0.0) + share
-    text = ", ".join(f"{weight:g} of {name}" for name, weight in weights.items())
-    return Objective("blend", f"Both together: {text}.", coefficients)
-
-
-def retrain_per_weight(job: MainJob) -> dict[str, Any]:
-    """What a user would do otherwise: a CPL policy trained anew for each weighting, on the oracle's
-    labels for both objectives in one, over the comparisons that the agents learned from."""
-    from pluralign.learn import fit_cpl
-    from pluralign.models.checkpoint import load_card
-
-    seed, first = job.settings.seed, job.settings.objectives[0]
-    annotations = read_annotations(annotation_file(job, "oracle", first))
-    oracle = Oracle(read_trajectories(job.trajectories), seed=seed)
-    points: list[Mapping[str, Any]] = []
-    for weights in simplex_grid(job.settings.objectives, job.settings.retrained)[1:-1]:
-        objective = blended(job, weights)
-        ratings = oracle.rate([a.comparison for a in annotations], objective)
-        relabelled = [
-            replace(a, objective=objective.name, preference=rating.preference)
-            for a, rating in zip(annotations, ratings, strict=True)
-            if rating is not None
-        ]
-        pairs = make_pairs(relabelled, ties=TIE_RULES["oracle"]).pairs
-        folder = job.folder / "policies" / f"cpl-oracle-blend-{weights[first]:.3g}"
-        policy = fit_cpl(pairs, store=job.models.store, out=folder, config=cpl_config(), seed=seed)
-        result = evaluate_policy(
-            job.make_game, policy, episodes=job.settings.play, seed=seed, objectives=job.objectives
-        )
-        seconds = float(load_card(folder).figures["seconds"])
-        points.append(
-            {
-                "weights": dict(weights),
-                "returns": {name: e.mean for name, e in result.returns.items()},
-                "stderr": {name: e.stderr for name, e in result.returns.items()},
-                "metrics": {name: asdict(e) for name, e in result.metrics.items()},
-                "seconds": seconds,
-            }
-        )
-        say(f"  trained for {', '.join(f'{w:g} {n}' for n, w in weights.items())}: {seconds:.0f} s")
-    return {"points": points}
 
 
 def play_all(job: MainJob) -> dict[str, Any]:

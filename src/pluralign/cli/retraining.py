@@ -1,0 +1,68 @@
+"""What a user would do without steering: one agent trained anew for each weighting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from pluralign.annotate import Oracle
+from pluralign.cli.common import say
+from pluralign.cli.main_job import TIE_RULES, MainJob, annotation_file, cpl_config
+from pluralign.core import Objective, SteeringWeights, simplex_grid
+from pluralign.core.records import read_annotations, read_trajectories
+from pluralign.evaluate import evaluate_policy
+from pluralign.pair import make_pairs
+
+
+def blended(job: MainJob, weights: SteeringWeights) -> Objective:
+    """One objective made of both, each in units of its spread over the offline data."""
+    returns = [t.returns() for t in read_trajectories(job.trajectories)]
+    coefficients: dict[str, float] = {}
+    for objective in job.objectives:
+        spread = float(np.std([r[objective.name] for r in returns])) or 1.0
+        for metric, value in objective.coefficients.items():
+            share = weights[objective.name] * value / spread
+            coefficients[metric] = coefficients.get(metric, 0.0) + share
+    text = ", ".join(f"{weight:g} of {name}" for name, weight in weights.items())
+    return Objective("blend", f"Both together: {text}.", coefficients)
+
+
+def retrain_per_weight(job: MainJob) -> dict[str, Any]:
+    """What a user would do otherwise: a CPL policy trained anew for each weighting, on the oracle's
+    labels for both objectives in one, over the comparisons that the agents learned from."""
+    from pluralign.learn import fit_cpl
+    from pluralign.models.checkpoint import load_card
+
+    seed, first = job.settings.seed, job.settings.objectives[0]
+    annotations = read_annotations(annotation_file(job, "oracle", first))
+    oracle = Oracle(read_trajectories(job.trajectories), seed=seed)
+    points: list[Mapping[str, Any]] = []
+    for weights in simplex_grid(job.settings.objectives, job.settings.retrained)[1:-1]:
+        objective = blended(job, weights)
+        ratings = oracle.rate([a.comparison for a in annotations], objective)
+        relabelled = [
+            replace(a, objective=objective.name, preference=rating.preference)
+            for a, rating in zip(annotations, ratings, strict=True)
+            if rating is not None
+        ]
+        pairs = make_pairs(relabelled, ties=TIE_RULES["oracle"]).pairs
+        folder = job.folder / "policies" / f"cpl-oracle-blend-{weights[first]:.3g}"
+        policy = fit_cpl(pairs, store=job.models.store, out=folder, config=cpl_config(), seed=seed)
+        result = evaluate_policy(
+            job.make_game, policy, episodes=job.settings.play, seed=seed, objectives=job.objectives
+        )
+        seconds = float(load_card(folder).figures["seconds"])
+        points.append(
+            {
+                "weights": dict(weights),
+                "returns": {name: e.mean for name, e in result.returns.items()},
+                "stderr": {name: e.stderr for name, e in result.returns.items()},
+                "metrics": {name: asdict(e) for name, e in result.metrics.items()},
+                "seconds": seconds,
+            }
+        )
+        say(f"  trained for {', '.join(f'{w:g} {n}' for n, w in weights.items())}: {seconds:.0f} s")
+    return {"points": points}
