@@ -44,7 +44,7 @@ class Settings:
     """
 
     out: Path = Path("runs/stories")
-    seeds: int = 3
+    seeds: int = 4
     stories: tuple[str, ...] = tuple(list_stories())
     results: Path = RESULTS
 
