@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,18 +166,3 @@ def test_statistics(folder: Write) -> None:
     # Start. One. Two. End.
     assert figures.words == 4
     assert (figures.shortest, figures.longest, figures.mean_length, figures.mean_options) == (1, 1, 1.0, 2.0)
-
-
-def test_the_report_of_a_folder(folder: Write) -> None:
-    command = [sys.executable, "-m", "pluralign.games.choicescript"]
-    sound = subprocess.run([*command, str(folder(SOUND))], capture_output=True, text=True, check=False)
-    assert sound.returncode == 0
-    assert "0 problems" in sound.stdout
-    assert "1 reachable states" in sound.stdout
-    flawed = folder(SOUND.replace("*label end", "*label fin"))
-    found = subprocess.run([*command, str(flawed)], capture_output=True, text=True, check=False)
-    assert found.returncode == 1
-    assert f"{flawed}/startup.txt:16: this scene has no label 'end'" in found.stdout
-    absent = subprocess.run([*command, "/nowhere"], capture_output=True, text=True, check=False)
-    assert absent.returncode == 2
-    assert "no story" in absent.stderr
