@@ -66,7 +66,7 @@ class FeatureSource(Protocol):
         ...
 
 
-def branch_features(hidden: Float[Tensor, "rows length h"], forest: Forest) -> Float[Tensor, "branches d"]:
+def branch_features(hidden: Float[Tensor, "tokens h"], forest: Forest) -> Float[Tensor, "branches d"]:
     """Each branch's last hidden state beside the mean over its tokens, float32: d = 2 h."""
     return torch.cat([branch_last(hidden, forest).float(), branch_mean(hidden, forest)], dim=-1)
 

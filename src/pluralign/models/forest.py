@@ -1,9 +1,9 @@
-"""The token forest: many prompts with their branches in a few rows, each prompt computed once.
+"""The token forest: many prompts with their branches in one row of tokens, each prompt computed once.
 
-A tree is a prompt's tokens and several branches (options, completions, answers). Trees are laid out one
-after the other in the rows of a batch; a token attends to its own tree's prompt and to its own branch only,
-and its position is counted along its path. So each branch's hidden states are those of the separate,
-unpadded sequence prompt + branch (float32: within 1e-5), whatever else shares the batch.
+A tree is a prompt's tokens and several branches (options, completions, answers). Trees lie one after the
+other in a single row, without padding; a token attends to its own tree's prompt and to its own branch only
+(`models.attention`), and its position is counted along its path. So each branch's hidden states are those of
+the separate, unpadded sequence prompt + branch (float32: within 1e-5), whatever else shares the row.
 
 Token boundary: prompt and branch are tokenised separately and their ids joined, so that all branches share
 the prompt's ids; a merge across the boundary, which tokenising the joined text might make, is not made.
@@ -16,14 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pluralign.core import InputError
 
 _log = logging.getLogger(__name__)
-_LOOKAHEAD = 256
-PADDING, PROMPT = -2, -1
+PROMPT = -1
+# Branch tokens that attend together: more would compute many masked-out scores, fewer many small products.
+_GROUP = 512
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Tree:
     """One prompt with its branches, as token ids.
 
     Args:
-        prompt_ids: at least one token.
+        prompt_ids: may be empty: then nothing predicts the branches' first tokens.
         branches: each at least one token.
         keep_first: prompt tokens (a BOS) that stay when the beginning of an over-long prompt is cut.
     """
@@ -42,49 +43,65 @@ class Tree:
 
 
 @dataclass(frozen=True, eq=False)
-class Forest:
-    """Trees laid out in one batch. Branches are numbered in the order in which they were laid out.
+class AttentionBlock:
+    """Consecutive tokens that attend together, after their prompt.
 
     Args:
-        input_ids: shape (rows, length).
-        position_ids: counted along each token's path, shape (rows, length).
-        tree_ids: the tree of each token, -2 for padding, shape (rows, length).
-        branch_ids: the branch of each token, -1 for prompts, -2 for padding, shape (rows, length).
-        places: flat index of each branch token, shape (tokens,).
-        sources: flat index of the token before it on its path, whose logits predict it, shape (tokens,).
-        ends: flat index of each branch's last token, shape (branches,).
+        size: tokens in the block.
+        prompt: number of the block whose keys come before this block's own; -1 for none.
+        mask: True where a token (first axis) may see a key (second axis); None is causal.
+    """
+
+    size: int
+    prompt: int
+    mask: Bool[Tensor, "size keys"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """Trees laid out in one row. Branches are numbered in the order in which they were laid out.
+
+    Args:
+        input_ids: shape (1, tokens).
+        position_ids: counted along each token's path, shape (1, tokens).
+        tree_ids: the tree of each token, shape (tokens,).
+        branch_ids: the branch of each token, -1 for prompts, shape (tokens,).
+        places: index of each branch token; a branch's are contiguous and in order, shape (branch tokens,).
+        sources: index of the token before it on its path, whose logits predict it; itself where there is
+            none, shape (branch tokens,).
+        predicted: whether there is a token before it, shape (branch tokens,).
+        ends: index of each branch's last token, shape (branches,).
         lengths: tokens of each branch, shape (branches,).
         owners: (tree, branch) of each branch in the caller's numbering, shape (branches, 2).
+        blocks: how the row's tokens attend, in the row's order.
         cut_tokens: prompt tokens that were cut from the trees of this forest.
     """
 
-    input_ids: Int[Tensor, "rows length"]
-    position_ids: Int[Tensor, "rows length"]
-    tree_ids: Int[Tensor, "rows length"]
-    branch_ids: Int[Tensor, "rows length"]
-    places: Int[Tensor, " tokens"]
-    sources: Int[Tensor, " tokens"]
+    input_ids: Int[Tensor, "1 tokens"]
+    position_ids: Int[Tensor, "1 tokens"]
+    tree_ids: Int[Tensor, " tokens"]
+    branch_ids: Int[Tensor, " tokens"]
+    places: Int[Tensor, " branch_tokens"]
+    sources: Int[Tensor, " branch_tokens"]
+    predicted: Bool[Tensor, " branch_tokens"]
     ends: Int[Tensor, " branches"]
     lengths: Int[Tensor, " branches"]
     owners: Int[Tensor, "branches 2"]
+    blocks: tuple[AttentionBlock, ...]
     cut_tokens: int = 0
 
     def to(self, device: torch.device | str) -> Forest:
         """The same forest on another device."""
-        names = [f.name for f in fields(self) if f.name != "cut_tokens"]
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        names = [f.name for f in fields(self) if f.name not in ("blocks", "cut_tokens")]
+        moved = {name: getattr(self, name).to(device) for name in names}
+        masks = [None if block.mask is None else block.mask.to(device) for block in self.blocks]
+        blocks = tuple(replace(block, mask=mask) for block, mask in zip(self.blocks, masks, strict=True))
+        return replace(self, **moved, blocks=blocks)
 
-    def attention_mask(self, dtype: torch.dtype) -> Float[Tensor, "rows 1 length length"]:
-        """Additive mask: 0 where a query (second to last axis) may see a key (last axis)."""
-        length = self.input_ids.shape[1]
-        key_branch = self.branch_ids[:, None, :]
-        seen = (self.tree_ids[:, :, None] == self.tree_ids[:, None, :]) & (
-            (key_branch == PROMPT) | (key_branch == self.branch_ids[:, :, None])
-        )
-        # A padding token sees the padding before it and itself: a row with nothing to see would be NaN.
-        seen &= torch.ones(length, length, dtype=torch.bool, device=seen.device).tril()
-        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-        return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+    @property
+    def token_branches(self) -> Int[Tensor, " branch_tokens"]:
+        """The branch of each branch token."""
+        return self.branch_ids[self.places]
 
 
 @dataclass(frozen=True)
@@ -100,7 +117,7 @@ class _Piece:
 
 
 def plant(trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | None = None) -> list[Forest]:
-    """Lay trees out in batches of at most ``token_budget`` tokens, padding counted.
+    """Lay trees out in forests of at most ``token_budget`` tokens.
 
     A tree over the budget is split between its branches and its prompt computed once for each part. Where
     prompt + longest branch exceed ``max_path`` tokens, the **end** of the prompt is kept; what was cut is
@@ -108,14 +125,14 @@ def plant(trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | No
 
     Args:
         trees: the trees.
-        token_budget: rows x length of one forest (a single longer path gets a forest of its own).
+        token_budget: tokens of one forest (a single longer path gets a forest of its own).
         max_path: the model's context, tokens; see `models.trunk.context_length`.
 
     Returns:
         Forests; `by_tree` brings what was computed for their branches back in the trees' order.
 
     Raises:
-        InputError: a prompt or a branch without tokens, or a branch that fills the context.
+        InputError: no branch, a branch without tokens, or a branch that fills the context.
     """
     pieces = [piece for i, tree in enumerate(trees) for piece in _pieces(i, tree, token_budget, max_path)]
     cut = {piece.tree: piece.cut for piece in pieces if piece.cut}
@@ -124,15 +141,20 @@ def plant(trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | No
             "%d of %d prompts were longer than the context of %s tokens: %d tokens cut from their beginnings",
             len(cut), len(trees), max_path, sum(cut.values()),
         )  # fmt: skip
-    pieces.sort(key=lambda piece: -piece.size)
+    groups: list[list[_Piece]] = []
+    room = 0
+    for piece in pieces:
+        if piece.size > room:
+            groups.append([])
+            room = token_budget
+        groups[-1].append(piece)
+        room -= piece.size
     forests: list[Forest] = []
     counted: set[int] = set()
-    while pieces:
-        length = pieces[0].size
-        rows, pieces = _fill_rows(pieces, length, max(1, token_budget // length))
-        fresh = {piece.tree for row in rows for piece in row} - counted
+    for group in groups:
+        fresh = {piece.tree for piece in group} - counted
         counted |= fresh
-        forests.append(_lay_out(rows, length, sum(cut.get(tree, 0) for tree in fresh)))
+        forests.append(_lay_out(group, sum(cut.get(tree, 0) for tree in fresh)))
     return forests
 
 
@@ -156,13 +178,13 @@ def by_tree(trees: Sequence[Tree], forests: Sequence[Forest], values: Sequence[T
 
 
 def _pieces(number: int, tree: Tree, budget: int, max_path: int | None) -> list[_Piece]:
-    if not len(tree.prompt_ids) or not tree.branches or not all(len(b) for b in tree.branches):
-        raise InputError(f"prompt {number} needs a token, and a branch or more of a token or more each")
+    if not tree.branches or not all(len(b) for b in tree.branches):
+        raise InputError(f"prompt {number} needs a branch or more, of a token or more each")
     prompt, cut = list(tree.prompt_ids), 0
     longest = max(len(branch) for branch in tree.branches)
     if max_path is not None and len(prompt) + longest > max_path:
         room = max_path - longest - tree.keep_first
-        if room < 1:
+        if room < min(1, len(prompt)):
             raise InputError(
                 f"a branch of prompt {number} has {longest} tokens, which leaves no room for the prompt in a "
                 f"context of {max_path}"
@@ -177,62 +199,69 @@ def _pieces(number: int, tree: Tree, budget: int, max_path: int | None) -> list[
     return pieces
 
 
-def _fill_rows(pieces: list[_Piece], length: int, most: int) -> tuple[list[list[_Piece]], list[_Piece]]:
-    """First fit, longest first, looking at the next few pieces only: beyond these, all are alike."""
-    rows: list[list[_Piece]] = []
-    free: list[int] = []
-    left: list[_Piece] = []
-    for piece in pieces[:_LOOKAHEAD]:
-        row = next((r for r, room in enumerate(free) if room >= piece.size), None)
-        if row is None and len(rows) < most:
-            row = len(rows)
-            rows.append([])
-            free.append(length)
-        if row is None:
-            left.append(piece)
-        else:
-            rows[row].append(piece)
-            free[row] -= piece.size
-    return rows, left + pieces[_LOOKAHEAD:]
-
-
-def _lay_out(rows: list[list[_Piece]], length: int, cut: int) -> Forest:
-    grids = {
-        name: torch.full((len(rows), length), fill, dtype=torch.long)
-        for name, fill in {"input": 0, "position": 0, "tree": PADDING, "branch": PADDING}.items()
-    }
+def _lay_out(pieces: list[_Piece], cut: int) -> Forest:
+    ids: list[int] = []
+    positions: list[int] = []
+    tree_ids: list[int] = []
+    branch_ids: list[int] = []
     places: list[int] = []
     sources: list[int] = []
     ends: list[int] = []
-    lengths: list[int] = []
     owners: list[tuple[int, int]] = []
-    tree_number = 0
-
-    def put(row: int, at: int, ids: Sequence[int], position: int, branch: int) -> None:
-        stop = at + len(ids)
-        grids["input"][row, at:stop] = torch.tensor(ids)
-        grids["position"][row, at:stop] = torch.arange(position, position + len(ids))
-        grids["tree"][row, at:stop] = tree_number
-        grids["branch"][row, at:stop] = branch
-
-    for r, row in enumerate(rows):
-        at = 0
-        for piece in row:
-            put(r, at, piece.prompt, 0, PROMPT)
-            at += len(piece.prompt)
-            last = r * length + at - 1
-            for i, ids in piece.branches:
-                put(r, at, ids, len(piece.prompt), len(ends))
-                first = r * length + at
-                places += range(first, first + len(ids))
-                sources += [last, *range(first, first + len(ids) - 1)]
-                at += len(ids)
-                ends.append(first + len(ids) - 1)
-                lengths.append(len(ids))
-                owners.append((piece.tree, i))
-            tree_number += 1
+    blocks: list[AttentionBlock] = []
+    for number, piece in enumerate(pieces):
+        start = len(ids)
+        ids += piece.prompt
+        positions += range(len(piece.prompt))
+        branch_ids += [PROMPT] * len(piece.prompt)
+        last = len(ids) - 1
+        for i, branch in piece.branches:
+            first, stop = len(ids), len(ids) + len(branch)
+            ids += branch
+            positions += range(len(piece.prompt), len(piece.prompt) + len(branch))
+            branch_ids += [len(ends)] * len(branch)
+            places += range(first, stop)
+            sources += [last if piece.prompt else first, *range(first, stop - 1)]
+            ends.append(stop - 1)
+            owners.append((piece.tree, i))
+        tree_ids += [number] * (len(ids) - start)
+        blocks += _blocks(piece, len(blocks))
+    place, source = torch.tensor(places), torch.tensor(sources)
     return Forest(
-        grids["input"], grids["position"], grids["tree"], grids["branch"],
-        *(torch.tensor(values) for values in (places, sources, ends, lengths, owners)),
-        cut_tokens=cut,
+        torch.tensor([ids]), torch.tensor([positions]), torch.tensor(tree_ids), torch.tensor(branch_ids),
+        place, source, place != source, torch.tensor(ends),
+        torch.tensor([len(branch) for piece in pieces for _, branch in piece.branches]),
+        torch.tensor(owners), tuple(blocks), cut,
     )  # fmt: skip
+
+
+def _blocks(piece: _Piece, number: int) -> list[AttentionBlock]:
+    """The tree in one block; or, where its branches are many, its prompt and groups of them.
+
+    Branches of one block see each other's keys and mask them out, which costs their length squared.
+    """
+    lengths = [len(branch) for _, branch in piece.branches]
+    prompt = len(piece.prompt)
+    if sum(lengths) <= _GROUP or len(lengths) == 1:
+        return [AttentionBlock(piece.size, -1, _mask(prompt, lengths, prompt_attends=True))]
+    blocks = [AttentionBlock(prompt, -1, None)] if prompt else []
+    group: list[int] = []
+    for length in lengths:
+        if group and sum(group) + length > _GROUP:
+            blocks.append(AttentionBlock(sum(group), number if prompt else -1, _mask(prompt, group)))
+            group = []
+        group.append(length)
+    blocks.append(AttentionBlock(sum(group), number if prompt else -1, _mask(prompt, group)))
+    return blocks
+
+
+def _mask(prompt: int, branches: Sequence[int], prompt_attends: bool = False) -> Tensor | None:
+    """Who sees whom; None where all that come before are seen (one branch after its prompt)."""
+    if len(branches) == 1 and (prompt_attends or not prompt):
+        return None
+    owner = torch.cat(
+        [torch.full((prompt,), PROMPT)] + [torch.full((length,), i) for i, length in enumerate(branches)]
+    )
+    queries = owner if prompt_attends else owner[prompt:]
+    seen = (owner[None, :] == PROMPT) | (owner[None, :] == queries[:, None])
+    return seen & torch.ones(seen.shape, dtype=torch.bool).tril(len(owner) - len(queries))

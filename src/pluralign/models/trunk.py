@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from pluralign.core import InputError
+from pluralign.models.attention import ForestLayout, use_forest_attention
 from pluralign.models.forest import Forest
 
 _CHUNK = 256
@@ -36,19 +38,23 @@ def context_length(model: PreTrainedModel) -> int | None:
     return min((limit for limit in limits if limit), default=None)
 
 
-def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor, "rows length d"]:
+def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor, "tokens d"]:
     """Hidden states of every token of a forest (on the model's device), after the final norm.
 
     Args:
-        model: any decoder-only model of transformers with SDPA or eager attention; PEFT models too.
+        model: any decoder-only model of transformers whose layers take their attention from its
+            AttentionInterface (Llama, Qwen, Mistral, Gemma, GPT-2, ...); PEFT models too.
         forest: on the model's device.
+
+    Raises:
+        InputError: the model's layers do not.
     """
-    return _run(model, forest, False).last_hidden_state
+    return _run(model, forest, False).last_hidden_state[0]
 
 
 def forest_layers(
     model: PreTrainedModel, forest: Forest, layers: Sequence[int]
-) -> list[Float[Tensor, "rows length d"]]:
+) -> list[Float[Tensor, "tokens d"]]:
     """Hidden states of every token after each of these layers, in one pass.
 
     Args:
@@ -57,42 +63,50 @@ def forest_layers(
         layers: 0 is the embedding; the last layer (or -1) is given after the final norm.
     """
     hidden = _run(model, forest, True).hidden_states
-    return [hidden[layer] for layer in layers]
+    return [hidden[layer][0] for layer in layers]
 
 
 def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool) -> Any:
-    return trunk_of(model)(
+    use_forest_attention(model)
+    layout = ForestLayout(forest)
+    output = trunk_of(model)(
         input_ids=forest.input_ids,
-        attention_mask=forest.attention_mask(next(model.parameters()).dtype),
+        # What is 4-D passes through transformers' mask making as it is; nobody reads it.
+        attention_mask=torch.zeros((1, 1, 1, 1), device=forest.input_ids.device),
         position_ids=forest.position_ids,
         use_cache=False,
         output_hidden_states=output_hidden_states,
+        layout=layout,
     )
+    if not layout.calls:
+        raise InputError(f"models of type {model.config.model_type!r} do not hand a forest to their layers")
+    return output
 
 
-def branch_last(hidden: Float[Tensor, "rows length d"], forest: Forest) -> Float[Tensor, "branches d"]:
+def branch_last(hidden: Float[Tensor, "tokens d"], forest: Forest) -> Float[Tensor, "branches d"]:
     """The hidden state of each branch's last token."""
-    return hidden.flatten(0, 1)[forest.ends]
+    return hidden[forest.ends]
 
 
-def branch_mean(hidden: Float[Tensor, "rows length d"], forest: Forest) -> Float[Tensor, "branches d"]:
+def branch_mean(hidden: Float[Tensor, "tokens d"], forest: Forest) -> Float[Tensor, "branches d"]:
     """The mean hidden state over each branch's tokens, in float32."""
-    tokens = hidden.flatten(0, 1)[forest.places].float()
+    tokens = hidden[forest.places].float()
     total = tokens.new_zeros(len(forest.ends), tokens.shape[1])
-    total = total.index_add(0, forest.branch_ids.flatten()[forest.places], tokens)
+    total = total.index_add(0, forest.token_branches, tokens)
     return total / forest.lengths[:, None]
 
 
 def token_log_probs(
-    model: PreTrainedModel, hidden: Float[Tensor, "rows length d"], forest: Forest
-) -> Float[Tensor, " tokens"]:
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
+) -> Float[Tensor, " branch_tokens"]:
     """Log-probability of each branch token (in the order of `Forest.places`) after its path, nats, float32.
 
     A few hundred tokens at a time, so that the logits of all tokens are never held together; under
-    autograd they are computed again in the backward pass.
+    autograd they are computed again in the backward pass. A token with nothing before it has 0: nothing
+    predicts it.
     """
-    states = hidden.flatten(0, 1)[forest.sources]
-    targets = forest.input_ids.flatten()[forest.places]
+    states = hidden[forest.sources]
+    targets = forest.input_ids[0, forest.places]
     parts: list[Tensor] = []
     for start in range(0, len(targets), _CHUNK):
         chunk = states[start : start + _CHUNK], targets[start : start + _CHUNK]
@@ -100,16 +114,16 @@ def token_log_probs(
             parts.append(checkpoint(_log_probs_of, model, *chunk, use_reentrant=False))  # pyright: ignore
         else:
             parts.append(_log_probs_of(model, *chunk))
-    return torch.cat(parts)
+    return torch.cat(parts).masked_fill(~forest.predicted, 0.0)
 
 
 def branch_log_probs(
-    model: PreTrainedModel, hidden: Float[Tensor, "rows length d"], forest: Forest
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
 ) -> Float[Tensor, " branches"]:
     """Log-probability of each branch after its prompt: the sum over its tokens, nats, float32."""
     tokens = token_log_probs(model, hidden, forest)
     total = tokens.new_zeros(len(forest.ends))
-    return total.index_add(0, forest.branch_ids.flatten()[forest.places], tokens)
+    return total.index_add(0, forest.token_branches, tokens)
 
 
 def _log_probs_of(
