@@ -14,13 +14,13 @@ from pluralign.models.forest import Tree, by_tree, plant
 from pluralign.models.tiny import make_tiny_model
 from pluralign.models.trunk import (
     branch_last,
-    branch_log_probs,
     branch_mean,
     forest_hidden_states,
     forest_layers,
-    token_log_probs,
     trunk_of,
+    upper_hidden_states,
 )
+from pluralign.models.vocabulary import branch_log_probs, token_log_probs
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -179,6 +179,18 @@ def test_layers_are_those_of_the_model():
         torch.testing.assert_close(layers[2], forest_hidden_states(model, forest))
     for layer, i in zip(layers, (0, 1, 2), strict=True):
         torch.testing.assert_close(layer, hidden[i][0], **TOLERANCE)
+
+
+def test_the_trunk_cut_in_two_is_the_trunk():
+    model = make_tiny_model(1)
+    (forest,) = plant(_trees())
+    with torch.no_grad():
+        whole = forest_hidden_states(model, forest)
+        for layers in (0, 1, 2):
+            (lower,) = forest_layers(model, forest, [-1 - layers])
+            torch.testing.assert_close(upper_hidden_states(model, forest, lower, layers), whole, **TOLERANCE)
+        with pytest.raises(InputError, match="cannot be cut"):
+            upper_hidden_states(make_tiny_model(1, "gpt2"), forest, lower, 1)
 
 
 def test_each_prompt_is_laid_out_once():

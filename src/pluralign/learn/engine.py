@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from jaxtyping import Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -35,10 +36,12 @@ class Phase:
         folder: of its training checkpoints.
         examples: rows of the data.
         steps: optimizer steps.
-        batch_size: rows in each step.
+        batch_size: rows in each step, of all processes together.
         learning_rate: of AdamW at the first step, falling linearly to 0.
         weight_decay: of AdamW.
         seed: of the data's order.
+        warmup: share of the steps in which the learning rate rises from 0 first.
+        bf16: mixed precision: matrix products in bfloat16, weights in float32.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Phase:
     learning_rate: float
     weight_decay: float
     seed: int
+    warmup: float = 0.0
+    bf16: bool = False
 
 
 class Schedule(Dataset[Tensor]):
@@ -116,6 +121,11 @@ def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
     """
     path = Path(out) / "checkpoints" / "run.json"
     run = _flat(json.loads(json.dumps(run)))
+    with PartialState().main_process_first():
+        _claim(Path(out), path, run)
+
+
+def _claim(out: Path, path: Path, run: dict[str, Any]) -> None:
     if path.exists():
         found = read_json(path)
         if not isinstance(found, dict):
@@ -141,10 +151,13 @@ def _arguments(phase: Phase) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(phase.folder),
         max_steps=phase.steps,
-        per_device_train_batch_size=phase.batch_size,
+        per_device_train_batch_size=_share_of_process(phase.batch_size),
         learning_rate=phase.learning_rate,
         weight_decay=phase.weight_decay,
         lr_scheduler_type="linear",
+        warmup_steps=round(phase.warmup * phase.steps),
+        bf16=phase.bf16,
+        use_cpu=not torch.cuda.is_available(),
         train_sampling_strategy="sequential",
         seed=phase.seed,
         save_steps=max(1, phase.steps // _CHECKPOINTS),
@@ -155,6 +168,15 @@ def _arguments(phase: Phase) -> TrainingArguments:
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def _share_of_process(batch_size: int) -> int:
+    processes = PartialState().num_processes
+    if batch_size % processes:
+        raise InputError(
+            f"must be a multiple of the {processes} processes, found {batch_size}", field="batch_size"
+        )
+    return batch_size // processes
 
 
 def _collate(rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pluralign.core import Decision, InputError
 from pluralign.learn.scorers import AdaptedScorer, AnyScorer, FrozenScorer
-from pluralign.models.checkpoint import Card, current_versions, load_policy, save_policy
+from pluralign.models.card import Card, current_versions
+from pluralign.models.checkpoint import load_policy, save_policy
 from pluralign.models.features import FeatureSource, FeatureStore
 from pluralign.models.option_policy import OptionPolicy
 

@@ -60,6 +60,32 @@ def contrastive_preference_loss(
     return loss.mean()
 
 
+def dpo_loss(
+    chosen: Float[Tensor, " pairs"],
+    rejected: Float[Tensor, " pairs"],
+    reference_chosen: Float[Tensor, " pairs"],
+    reference_rejected: Float[Tensor, " pairs"],
+    *,
+    beta: float = 0.1,
+    weights: Float[Tensor, " pairs"] | None = None,
+) -> Float[Tensor, ""]:
+    """Direct preference optimisation, mean over pairs.
+
+    L = - log sigma(beta [(log pi(y+) - log pi_ref(y+)) - (log pi(y-) - log pi_ref(y-))]) (Rafailov et al.
+    2023, eq. 7): contrastive preference learning with a reference on pairs of one step.
+
+    Args:
+        chosen: log pi of the chosen completion, summed over its tokens, nats.
+        rejected: of the rejected one.
+        reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
+        reference_rejected: of the rejected one.
+        beta: temperature.
+        weights: probability that each label is right; all 1 by default.
+    """
+    gains = beta * (chosen - reference_chosen.detach()), beta * (rejected - reference_rejected.detach())
+    return contrastive_preference_loss(*gains, weights, conservative_bias=1.0)
+
+
 def cpl_loss(
     chosen_log_probs: Float[Tensor, "pairs steps"],
     rejected_log_probs: Float[Tensor, "pairs steps"],

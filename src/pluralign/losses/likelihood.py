@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -44,3 +46,52 @@ def weighted_mean_nll(
     # Not w * log p: a left-out entry may be -inf, and 0 * inf is not a number.
     kept = torch.where(weights > 0, log_probs, 0.0)
     return -(weights * kept).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def sft_loss(log_probs: Float[Tensor, " tokens"], *, tokens: float) -> Float[Tensor, ""]:
+    """Supervised fine-tuning: - sum_t log pi(y_t | y_<t) / ``tokens``, nats (Inverse-RLignment eq. 6-7).
+
+    Args:
+        log_probs: of the demonstrated tokens.
+        tokens: the normaliser; a constant for all parts of a step makes their losses add up.
+    """
+    return -log_probs.sum() / tokens
+
+
+def contrastive_sft_loss(
+    log_probs: Float[Tensor, " tokens"],
+    chosen: Bool[Tensor, " tokens"],
+    negative: Callable[[Float[Tensor, " tokens"]], Float[Tensor, " tokens"]],
+    *,
+    beta: float = 1.0,
+    tokens: float,
+) -> Float[Tensor, ""]:
+    """Likelihood of chosen tokens and a penalty on rejected ones, divided by ``tokens`` (AVA-p "w/o irl").
+
+    Args:
+        log_probs: of all tokens, nats.
+        chosen: those of chosen completions.
+        negative: penalty of each rejected token from its log-probability: `unlikelihood`,
+            `clamped_negative` or `literal_negative`.
+        beta: weight of the whole.
+        tokens: the normaliser.
+    """
+    return beta * (negative(log_probs[~chosen]).sum() - log_probs[chosen].sum()) / tokens
+
+
+def unlikelihood(log_probs: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """- log(1 - p) of each entry: eq. 16's own term of AVA; Welleck et al. 2020, eq. 4.
+
+    Bounded below by 0. log p is held below -1e-6, so that a certain token costs 14 nats and not infinity.
+    """
+    return -torch.log(-torch.expm1(log_probs.clamp(max=-1e-6)))
+
+
+def literal_negative(log_probs: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """log p of each entry, as AVA eq. 17 has it: unbounded below, so that it outgrows every other term."""
+    return log_probs
+
+
+def clamped_negative(log_probs: Float[Tensor, "*batch"], floor: float = -10.0) -> Float[Tensor, "*batch"]:
+    """log p of each entry, constant below the floor (nats), so that what is unlikely enough is left alone."""
+    return log_probs.clamp(min=floor)

@@ -25,6 +25,11 @@ def add_lora(model: PreTrainedModel, rank: int) -> Any:
         return get_peft_model(model, config)  # pyright: ignore[reportArgumentType]
 
 
+def is_adapted(model: PreTrainedModel) -> bool:
+    """Whether a model has an adapter on it."""
+    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+
+
 def read_adapter(model: PreTrainedModel, folder: Path) -> Any:
     """Put a saved adapter on a model (which is changed), for inference.
 

@@ -19,13 +19,8 @@ from pluralign.models.backbone import Backbone
 from pluralign.models.feature_shards import FeatureShards
 from pluralign.models.forest import Forest, Tree, by_tree, plant
 from pluralign.models.rendering import RENDERING_VERSION, decision_tree
-from pluralign.models.trunk import (
-    branch_last,
-    branch_log_probs,
-    branch_mean,
-    context_length,
-    forest_layers,
-)
+from pluralign.models.trunk import branch_last, branch_mean, context_length, forest_layers
+from pluralign.models.vocabulary import branch_log_probs
 
 # Goes into the digest of cached features: raise it when `branch_features` changes.
 FEATURES_VERSION = 1

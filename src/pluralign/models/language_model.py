@@ -22,7 +22,8 @@ from pluralign.models.rendering import (
     render_chat,
     render_decision,
 )
-from pluralign.models.trunk import branch_log_probs, context_length, forest_hidden_states
+from pluralign.models.trunk import context_length, forest_hidden_states
+from pluralign.models.vocabulary import branch_log_probs
 
 __all__ = ["LanguageModel", "Messages", "OptionLikelihoods", "render_decision"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import Decision, InputError
+from pluralign.core.messages import Messages, Render, dialogue
 from pluralign.models.forest import Tree
 
-Messages = Sequence[Mapping[str, str]]
 # Goes into the digest of cached features: raise it when a rendering below changes.
 RENDERING_VERSION = 1
 
@@ -17,6 +17,23 @@ RENDERING_VERSION = 1
 def render_decision(decision: Decision) -> tuple[str, list[str]]:
     """A decision as plain text: the prompt, and each option as its continuation."""
     return f"{decision.prompt.rstrip()}\n\nMy choice:", [f" {option.strip()}" for option in decision.options]
+
+
+def _chat_template(tokenizer: PreTrainedTokenizerBase) -> Render:
+    if tokenizer.chat_template is None:
+        raise InputError("the tokenizer has no chat template; take the template 'dialogue'", field="template")
+    return lambda messages, opens: str(
+        tokenizer.apply_chat_template(
+            [dict(m) for m in messages], tokenize=False, add_generation_prompt=opens
+        )
+    )
+
+
+TEMPLATES: dict[str, Callable[[PreTrainedTokenizerBase], Render]] = {
+    "dialogue": lambda tokenizer: dialogue,
+    "chat": _chat_template,
+}
+"""How messages become text: HH-RLHF's plain form, or the tokenizer's own chat template."""
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, chat: Messages | str) -> str:

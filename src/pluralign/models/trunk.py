@@ -1,4 +1,4 @@
-"""What a causal language model makes of a forest: hidden states, and per-branch quantities of them."""
+"""What a language model's trunk makes of a forest: hidden states, and per-branch quantities of them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.models.attention import ForestLayout, use_forest_attention
 from pluralign.models.forest import Forest
-
-_CHUNK = 256
 
 
 def trunk_of(model: PreTrainedModel) -> Any:
@@ -66,11 +63,39 @@ def forest_layers(
     return [hidden[layer][0] for layer in layers]
 
 
-def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool) -> Any:
+def upper_hidden_states(
+    model: PreTrainedModel, forest: Forest, lower: Float[Tensor, "tokens d"], layers: int
+) -> Float[Tensor, "tokens d"]:
+    """What the uppermost layers make of hidden states: the trunk cut in two, so that what lies below need be
+    computed only once where it does not learn.
+
+    Args:
+        model: one whose positions enter in the layers (rotary), not with the embeddings.
+        forest: on the model's device.
+        lower: ``forest_layers(model, forest, [-1 - layers])``.
+        layers: how many run, from the top; 0 gives ``lower`` back.
+
+    Raises:
+        InputError: the model's positions enter with the embeddings.
+    """
+    if not layers:
+        return lower
+    trunk = trunk_of(model)
+    whole = getattr(trunk, "layers", None)
+    if not isinstance(whole, nn.ModuleList) or not hasattr(trunk, "rotary_emb"):
+        raise InputError(f"models of type {model.config.model_type!r} cannot be cut between layers")
+    trunk.layers = whole[-layers:]
+    try:
+        return _run(model, forest, False, inputs_embeds=lower[None]).last_hidden_state[0]
+    finally:
+        trunk.layers = whole
+
+
+def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool, **inputs: Tensor) -> Any:
     use_forest_attention(model)
     layout = ForestLayout(forest)
     output = trunk_of(model)(
-        input_ids=forest.input_ids,
+        **(inputs or {"input_ids": forest.input_ids}),
         # What is 4-D passes through transformers' mask making as it is; nobody reads it.
         attention_mask=torch.zeros((1, 1, 1, 1), device=forest.input_ids.device),
         position_ids=forest.position_ids,
@@ -94,58 +119,3 @@ def branch_mean(hidden: Float[Tensor, "tokens d"], forest: Forest) -> Float[Tens
     total = tokens.new_zeros(len(forest.ends), tokens.shape[1])
     total = total.index_add(0, forest.token_branches, tokens)
     return total / forest.lengths[:, None]
-
-
-def token_log_probs(
-    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
-) -> Float[Tensor, " branch_tokens"]:
-    """Log-probability of each branch token (in the order of `Forest.places`) after its path, nats, float32.
-
-    A few hundred tokens at a time, so that the logits of all tokens are never held together; under
-    autograd they are computed again in the backward pass. A token with nothing before it has 0: nothing
-    predicts it.
-    """
-    states = hidden[forest.sources]
-    targets = forest.input_ids[0, forest.places]
-    parts: list[Tensor] = []
-    for start in range(0, len(targets), _CHUNK):
-        chunk = states[start : start + _CHUNK], targets[start : start + _CHUNK]
-        if torch.is_grad_enabled():
-            parts.append(checkpoint(_log_probs_of, model, *chunk, use_reentrant=False))  # pyright: ignore
-        else:
-            parts.append(_log_probs_of(model, *chunk))
-    return torch.cat(parts).masked_fill(~forest.predicted, 0.0)
-
-
-def branch_log_probs(
-    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
-) -> Float[Tensor, " branches"]:
-    """Log-probability of each branch after its prompt: the sum over its tokens, nats, float32."""
-    tokens = token_log_probs(model, hidden, forest)
-    total = tokens.new_zeros(len(forest.ends))
-    return total.index_add(0, forest.token_branches, tokens)
-
-
-def _log_probs_of(
-    model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Tensor
-) -> Float[Tensor, " tokens"]:
-    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-    logits = finish_logits(model, head(states).float())
-    # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
-    # logits are taken in float32; in the sum over the vocabulary the roundings even out.
-    chosen = (states.float() * head.weight[targets].float()).sum(-1)
-    if getattr(head, "bias", None) is not None:
-        chosen = chosen + head.bias[targets].float()
-    return finish_logits(model, chosen) - torch.logsumexp(logits, dim=-1)
-
-
-def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
-    """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
-    config = model.config.get_text_config()
-    if scale := getattr(config, "logit_scale", None):
-        logits = logits * scale
-    if scaling := getattr(config, "logits_scaling", None):
-        logits = logits / scaling
-    if cap := getattr(config, "final_logit_softcapping", None):
-        logits = cap * torch.tanh(logits / cap)
-    return logits

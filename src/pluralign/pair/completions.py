@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Messages = Sequence[Mapping[str, str]]
-Render = Callable[[Messages, bool], str]
-"""Messages to text; True opens the assistant's turn at the end. A tokenizer's chat template fits as
-``lambda m, opens: tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=opens)``."""
+from pluralign.core.messages import Render, dialogue
 
 Unusable = Literal["prompts_differ", "empty", "identical"]
 _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
-_SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 
 @dataclass(frozen=True)
@@ -31,12 +27,6 @@ class FieldError(ValueError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
-
-
-def dialogue(messages: Messages, opens: bool) -> str:
-    r"""HH-RLHF's plain form: ``\n\nHuman: ...\n\nAssistant: ...``."""
-    told = "".join(f"\n\n{_SPEAKERS.get(m['role'], m['role'].title())}: {m['content']}" for m in messages)
-    return told + _ASSISTANT if opens else told
 
 
 def read_completions(row: Mapping[str, Any], render: Render = dialogue) -> Completions | Unusable:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
+from pluralign.core.messages import Render, dialogue
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, seed_for, split_of
-from pluralign.pair.completions import Completions, FieldError, Render, dialogue, read_completions
+from pluralign.pair.completions import Completions, FieldError, read_completions
 from pluralign.pair.pairs import PairingResult
 
 _BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}

@@ -1,0 +1,188 @@
+"""Policies learned directly from texts: supervised fine-tuning and direct preference optimisation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pluralign.core import PreferencePair
+from pluralign.core.files import replace_when_whole
+from pluralign.learn.completions.data import Batch, CompletionData, batches
+from pluralign.learn.completions.session import Run, Session
+from pluralign.learn.completions.training import Objective, on_device
+from pluralign.learn.completions.trunk import TunedTrunk
+from pluralign.learn.policies import require
+from pluralign.losses.contrastive import dpo_loss
+from pluralign.losses.likelihood import contrastive_sft_loss, sft_loss, unlikelihood
+from pluralign.models.backbone import Backbone
+from pluralign.models.vocabulary import branch_log_probs, token_log_probs
+
+
+@dataclass(frozen=True)
+class DPOConfig:
+    """How `fit_dpo` learns.
+
+    Args:
+        beta: temperature of the implicit reward (Rafailov et al. 2023: 0.1).
+    """
+
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self, {"beta": 1e-9})
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """How `fit_sft` learns.
+
+    Args:
+        contrastive: make the rejected completions unlikely, too (AVA-p "w/o irl" and "w/o cer").
+    """
+
+    contrastive: bool = False
+
+
+class DPOObjective(Objective):
+    """The DPO loss against log-probabilities of the model before training.
+
+    Args:
+        config: see `DPOConfig`.
+        reference: log pi_ref of every row's completions, nats, shape (rows, 2).
+    """
+
+    def __init__(self, config: DPOConfig, reference: Float[Tensor, "rows 2"]) -> None:
+        super().__init__()
+        self._config = config
+        self.reference: Tensor
+        self.register_buffer("reference", reference, persistent=False)
+
+    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
+        """See `Objective`."""
+        found = branch_log_probs(model, hidden, batch.forest)[batch.branches]
+        reference = self.reference[batch.rows.to(self.reference.device)]
+        loss = dpo_loss(
+            found[:, 0], found[:, 1], reference[:, 0], reference[:, 1],
+            beta=self._config.beta, weights=batch.weights,
+        )  # fmt: skip
+        return loss * batch.share
+
+
+class SFTObjective(Objective):
+    """Likelihood of the completions: of all of them, or against the rejected ones.
+
+    Args:
+        data: the rows, for the mean number of tokens (see `AVAObjective`).
+    """
+
+    def __init__(self, data: CompletionData) -> None:
+        super().__init__()
+        self._tokens = data.completion_tokens / len(data)
+
+    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
+        """See `Objective`."""
+        log_probs = token_log_probs(model, hidden, batch.forest)
+        tokens = self._tokens * len(batch.rows) / batch.share
+        if batch.branches.shape[1] == 1:
+            return sft_loss(log_probs, tokens=tokens)
+        chosen = torch.isin(batch.forest.token_branches, batch.branches[:, 0])
+        return contrastive_sft_loss(log_probs, chosen, unlikelihood, tokens=tokens)
+
+
+def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None = None) -> Backbone:
+    """Learn a policy from preference pairs with no reward model (`losses.contrastive.dpo_loss`).
+
+    The reference's log-probabilities are computed once, before training.
+
+    Args:
+        pairs: one-step pairs of one objective.
+        run: model (the reference), folder, training, seed.
+        config: see `DPOConfig`.
+
+    Returns:
+        The policy's language model.
+
+    Raises:
+        InputError: no training pair, or the folder holds another run.
+    """
+    config = config or DPOConfig()
+    session = Session("dpo", run, dataclasses.asdict(config), pairs, vocabulary=True)
+    training = run.training
+    reference = _reference(session, session.data, "train")
+    validation = None
+    if session.validation is not None:
+        validation = _reference(session, session.validation, "validation")
+    objective = DPOObjective(config, reference).to(session.backbone.device)
+    figures: dict[str, Any] = {"curve": session.train(objective)}
+    if session.validation is not None and validation is not None:
+        found = row_log_probs(session.trunk, session.validation, training.token_budget, training.mixed)
+        implicit = found - validation
+        right = (implicit[:, 0] > implicit[:, 1]).float().mean()
+        figures["validation_accuracy"] = round(float(right), 4)
+    return session.finish_policy(figures)
+
+
+def fit_sft(pairs: Sequence[PreferencePair], run: Run, config: SFTConfig | None = None) -> Backbone:
+    """Learn a policy that writes like the chosen completions (`losses.likelihood.sft_loss`).
+
+    Args:
+        pairs: their chosen halves are the demonstrations.
+        run: model, folder, training, seed.
+        config: see `SFTConfig`.
+
+    Returns:
+        The policy's language model.
+
+    Raises:
+        InputError: no training pair, or the folder holds another run.
+    """
+    config = config or SFTConfig()
+    session = Session(
+        "sft", run, dataclasses.asdict(config), pairs, demonstrations=not config.contrastive, vocabulary=True
+    )
+    figures: dict[str, Any] = {"curve": session.train(SFTObjective(session.data))}
+    if session.validation is not None:
+        training = run.training
+        found = row_log_probs(session.trunk, session.validation, training.token_budget, training.mixed)
+        lengths = torch.tensor(
+            [len(session.validation.trees[t].branches[b]) for (t, b), _ in session.validation.places.tolist()]
+        )
+        figures["validation_nll"] = round(float(-found[:, 0].sum() / lengths.sum()), 4)
+    return session.finish_policy(figures)
+
+
+@torch.no_grad()
+def row_log_probs(
+    trunk: TunedTrunk, data: CompletionData, token_budget: int, bf16: bool
+) -> Float[Tensor, "rows completions"]:
+    """Log-probability of every completion of the data after its prompt, nats."""
+    device = next(trunk.model.parameters()).device
+    found = torch.empty(data.places.shape[:2])
+    for batch in batches(data, range(len(data)), token_budget):
+        batch = on_device(batch, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            values = branch_log_probs(trunk.model, trunk(batch), batch.forest)
+        found[batch.rows] = values[batch.branches].cpu()
+    return found
+
+
+def _reference(session: Session, data: CompletionData, part: str) -> Float[Tensor, "rows completions"]:
+    """The untrained model's log-probabilities; kept beside the checkpoints, for a run that goes on."""
+    path: Path = session.run.out / "checkpoints" / f"reference_{part}.safetensors"
+    training = session.run.training
+    with PartialState().main_process_first():
+        if not path.exists():
+            values = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
+            with replace_when_whole(path) as temporary:
+                save_file({"log_probs": values}, temporary)
+    return load_file(path)["log_probs"]

@@ -1,0 +1,169 @@
+"""What every learner on texts does before and after its own loss: data, trunk, training, folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from pluralign.core import PreferencePair
+from pluralign.learn.completions.data import (
+    CompletionData,
+    encode_completion_pairs,
+    encode_demonstrations,
+    split_pairs,
+)
+from pluralign.learn.completions.training import ForestLoss, Objective, Training
+from pluralign.learn.completions.trunk import LowerStates, TunedTrunk
+from pluralign.learn.engine import Phase, claim_folder, train_phase
+from pluralign.models.adapters import is_adapted
+from pluralign.models.backbone import Backbone, load_backbone, make_backbone
+from pluralign.models.card import TRUNK, Card, current_versions, write_folder
+from pluralign.models.completions import CompletionReader
+from pluralign.models.heads import RewardHead
+from pluralign.models.reward_model import RewardModel, RewardSettings, load_reward_model, save_reward_model
+from pluralign.models.tuned import describe_backbone, load_language_policy
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked for, beside the data.
+
+    Args:
+        model: hub id, folder, ``smollm2-135m`` or ``tiny-random``.
+        out: the folder to be written.
+        training: how it trains.
+        seed: of weights and data order.
+        name: how reports call the result; by default the objective's name.
+        template: how the data's messages became text (`models.rendering.TEMPLATES`).
+        provenance: of the data (file, digest), for the card.
+        lower: hidden states of the frozen part, where several runs share them.
+    """
+
+    model: str
+    out: Path
+    training: Training = dataclasses.field(default_factory=Training)
+    seed: int = 0
+    name: str = ""
+    template: str = "dialogue"
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    lower: LowerStates | None = None
+
+
+class Session:
+    """One training, from its data to its folder.
+
+    Args:
+        method: the learner's name.
+        run: what is asked for.
+        settings: the method's own settings, for the card.
+        pairs: all pairs; ``train`` is learned from, ``validation`` measured on, ``test`` not touched.
+        demonstrations: learn from the chosen completions alone.
+        vocabulary: the loss reads the vocabulary head.
+
+    Raises:
+        InputError: no training pair, or the folder holds another run.
+    """
+
+    def __init__(
+        self, method: str, run: Run, settings: Mapping[str, Any], pairs: Sequence[PreferencePair], *,
+        demonstrations: bool = False, vocabulary: bool = False,
+    ) -> None:  # fmt: skip
+        self.started = time.monotonic()
+        self.method, self.run, self.settings = method, run, settings
+        train, validation = split_pairs(pairs)
+        self.objective_name = train[0].objective
+        # A trunk of its own: training changes its weights.
+        self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
+        encode = encode_demonstrations if demonstrations else encode_completion_pairs
+        self.data: CompletionData = encode(train, self._reader())
+        self.validation = encode_completion_pairs(validation, self._reader()) if validation else None
+        self._described = describe_backbone(self.backbone)
+        self._claim()
+        trees = [*self.data.trees, *(self.validation.trees if self.validation else [])]
+        training = run.training
+        self.trunk = TunedTrunk(
+            self.backbone, trees, lora_rank=training.lora_rank, layers=training.layers,
+            vocabulary=vocabulary, lower=run.lower, bf16=training.mixed, seed=run.seed,
+        )  # fmt: skip
+
+    def train(self, objective: Objective) -> list[dict[str, float]]:
+        """Train trunk and objective; the training curve."""
+        training = self.run.training
+        phase = Phase(
+            self.method, self.run.out / "checkpoints" / "training", len(self.data),
+            training.steps(len(self.data)), training.batch_size, training.learning_rate,
+            training.weight_decay, self.run.seed, training.warmup, training.mixed,
+        )  # fmt: skip
+        return train_phase(ForestLoss(self.trunk, objective, self.data, training.token_budget), phase)
+
+    def finish_reward_model(
+        self, head: RewardHead, figures: Mapping[str, Any], *, policy: bool
+    ) -> RewardModel:
+        """Write the reward model's folder; the model as `load_reward_model` reads it."""
+        settings = RewardSettings(self.run.training.max_length, self.run.template)
+        trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
+        model = RewardModel(self.name, trained, head, settings, self._card(figures))
+        out, adapter = self.run.out, self._adapter()
+        with PartialState().main_process_first():
+            if PartialState().is_main_process:
+                save_reward_model(out, model, self._tensors(), policy=policy, adapter=adapter)
+        return load_reward_model(out)
+
+    def finish_policy(self, figures: Mapping[str, Any]) -> Backbone:
+        """Write the policy's folder; the language model as `load_language_policy` reads it."""
+        content = {"name": self.name, "policy": True, "template": self.run.template}
+        tensors = self._tensors()
+        files = {TRUNK: tensors} if tensors else {}
+        with PartialState().main_process_first():
+            if PartialState().is_main_process:
+                card = self._card(figures)
+                write_folder(self.run.out, "language_policy", card, content, files, self._adapter())
+        return load_language_policy(self.run.out)
+
+    @property
+    def name(self) -> str:
+        """How reports call the result."""
+        return self.run.name or self.objective_name or self.method
+
+    def _reader(self) -> CompletionReader:
+        closes = bool(self.backbone.model.config.is_encoder_decoder)
+        return CompletionReader(self.backbone.tokenizer, self.run.training.max_length, closes_prompt=closes)
+
+    def _claim(self) -> None:
+        training = dataclasses.asdict(self.run.training)
+        # It bounds memory and changes no result (but for the last bits).
+        training.pop("token_budget")
+        claimed = {
+            "method": self.method, "training": training, "config": self.settings,
+            "data": self.data.digest(), "seed": self.run.seed, "backbone": self._described,
+        }  # fmt: skip
+        claim_folder(self.run.out, claimed)
+
+    def _card(self, figures: Mapping[str, Any]) -> Card:
+        counts = {
+            "digest": self.data.digest(),
+            **self.data.counts,
+            "completion_tokens": self.data.completion_tokens,
+        }
+        if self.validation is not None:
+            counts["validation_pairs"] = len(self.validation)
+        config = {"training": dataclasses.asdict(self.run.training), **self.settings}
+        seconds = round(time.monotonic() - self.started, 2)
+        return Card(
+            self.method, self.objective_name, self.run.seed, config, {**self.run.provenance, **counts},
+            self._described, {**figures, "seconds": seconds}, current_versions(),
+        )  # fmt: skip
+
+    def _adapter(self) -> Any:
+        return self.trunk.model if is_adapted(self.trunk.model) else None
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {} if self._adapter() is not None else self.trunk.changed()

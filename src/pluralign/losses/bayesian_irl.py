@@ -1,0 +1,185 @@
+"""Bayesian inverse reinforcement learning by variational inference: AVRIL and AVA.
+
+A reward is a Gaussian N(mu, sigma^2) with the prior N(0, 1); Q-values give the policy by a softmax, and their
+temporal differences must be likely rewards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pluralign.losses.reward import bradley_terry_loss
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTerms:
+    """What a TQR gives for the tokens of several branches.
+
+    Args:
+        log_policy: log B(y_t | y_<t; Q), nats.
+        q_values: Q of the token taken.
+        mean: mu of its reward.
+        sigma: standard deviation of its reward, positive.
+        owner: the branch of each token; a branch's tokens are contiguous and in order.
+    """
+
+    log_policy: Float[Tensor, " tokens"]
+    q_values: Float[Tensor, " tokens"]
+    mean: Float[Tensor, " tokens"]
+    sigma: Float[Tensor, " tokens"]
+    owner: Int[Tensor, " tokens"]
+
+
+def kl_to_standard_normal(
+    mean: Float[Tensor, "*batch"], sigma: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """KL[N(mu, sigma^2) || N(0, 1)] = (mu^2 + sigma^2 - 1 - 2 log sigma) / 2, nats, of each entry."""
+    return 0.5 * (mean.square() + sigma.square() - 1.0) - sigma.log()
+
+
+def log_normal_density(
+    x: Float[Tensor, "*batch"], mean: Float[Tensor, "*batch"], sigma: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """log N(x; mu, sigma^2) of each entry."""
+    return -0.5 * ((x - mean) / sigma).square() - sigma.log() - 0.5 * math.log(2 * math.pi)
+
+
+def td_errors(
+    q_values: Float[Tensor, " tokens"], owner: Int[Tensor, " tokens"], gamma: float
+) -> tuple[Float[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
+    """delta_t = Q_t - gamma Q_t+1 within each branch (AVA eq. 7), and whether there is a t+1.
+
+    Where there is none, delta is Q_t and has no meaning.
+    """
+    has_next = torch.zeros_like(owner, dtype=torch.bool)
+    has_next[:-1] = owner[:-1] == owner[1:]
+    following = torch.cat([q_values[1:], q_values.new_zeros(1)])
+    return q_values - gamma * torch.where(has_next, following, 0.0), has_next
+
+
+def avril_loss(
+    log_policy: Float[Tensor, " steps"],
+    td_error: Float[Tensor, " steps"],
+    mean: Float[Tensor, " steps"],
+    sigma: Float[Tensor, " steps"],
+    has_next: Bool[Tensor, " steps"],
+    *,
+    td_weight: float = 1.0,
+    kl_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Negative evidence lower bound of demonstrated steps, mean over steps.
+
+    L = - log B(a|s; Q) + kl KL[q(.|s,a) || N(0,1)] - lambda log q(Q(s,a) - gamma Q(s',a') | s,a)
+    (AVA eq. 4; Chan and van der Schaar 2021, eq. 7; XanderJC/scalable-birl has lambda = kl = 1).
+
+    Args:
+        log_policy: log B of the option taken, nats.
+        td_error: Q(s,a) - gamma Q(s',a'); at an episode's end Q(s,a).
+        mean: mu of the reward of (s,a).
+        sigma: its standard deviation, positive.
+        has_next: False where the temporal difference is not known: its term is left out.
+        td_weight: lambda.
+        kl_weight: of the divergence from the prior.
+    """
+    density = torch.where(has_next, log_normal_density(td_error, mean, sigma), 0.0)
+    return (-log_policy + kl_weight * kl_to_standard_normal(mean, sigma) - td_weight * density).mean()
+
+
+def ava_demonstration_loss(
+    terms: TokenTerms,
+    *,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    td_weight: float = 1.0,
+    kl_weight: float = 1.0,
+    tokens: float,
+) -> Float[Tensor, ""]:
+    """AVA-d (AVA eq. 13), negated: the sum over tokens, divided by ``tokens``.
+
+    - beta log B(y_t | y_<t; Q) + kl KL[N(mu_t, s_t^2) || N(0,1)] - lambda log N(delta_t; mu_t, s_t^2).
+    The text ends its sum two tokens before the end; here likelihood and prior cover all of them, and the
+    temporal difference all but the last, which has no successor.
+
+    Args:
+        terms: of demonstrated branches.
+        beta: weight of the likelihood.
+        gamma: discount.
+        td_weight: lambda.
+        kl_weight: of the divergence from the prior.
+        tokens: the normaliser; a constant for all parts of a step makes their losses add up.
+    """
+    likelihood = -beta * terms.log_policy.sum() / tokens
+    return likelihood + _reward_terms(terms, gamma, td_weight, kl_weight) / tokens
+
+
+def ava_preference_loss(
+    terms: TokenTerms,
+    chosen: Bool[Tensor, " branches"],
+    negative: Callable[[Float[Tensor, " tokens"]], Float[Tensor, " tokens"]] | None,
+    *,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    td_weight: float = 1.0,
+    kl_weight: float = 1.0,
+    tokens: float,
+) -> Float[Tensor, ""]:
+    """AVA-p (AVA eq. 17), negated: the sum over tokens, divided by ``tokens``.
+
+    Chosen tokens as in AVA-d; on rejected ones beta times a penalty stands where the likelihood was, and
+    prior and temporal difference hold on both sides.
+
+    Args:
+        terms: of all branches.
+        chosen: which of them were chosen.
+        negative: penalty of each rejected token from its log-probability (`losses.likelihood`); None leaves
+            it out ("w/o neg").
+        beta: weight of likelihood and penalty.
+        gamma: discount.
+        td_weight: lambda.
+        kl_weight: of the divergence from the prior.
+        tokens: the normaliser.
+    """
+    of_chosen = chosen[terms.owner]
+    cost = -torch.where(of_chosen, terms.log_policy, 0.0)
+    if negative is not None:
+        # Chosen tokens go through the penalty as impossible ones: it costs nothing there, gradients included.
+        rejected = torch.where(of_chosen, -1e4, terms.log_policy)
+        cost = cost + torch.where(of_chosen, 0.0, negative(rejected))
+    return (beta * cost.sum() + _reward_terms(terms, gamma, td_weight, kl_weight)) / tokens
+
+
+def expected_return_loss(
+    chosen: Float[Tensor, " pairs"], rejected: Float[Tensor, " pairs"]
+) -> Float[Tensor, ""]:
+    """Contrastive expected return: - log sigma(E R+ - E R-), mean over pairs (AVA eq. 18 with the log).
+
+    This is Bradley-Terry on the posterior means.
+    """
+    return bradley_terry_loss(chosen, rejected)
+
+
+def literal_expected_return_loss(
+    chosen: Float[Tensor, " pairs"], rejected: Float[Tensor, " pairs"]
+) -> Float[Tensor, ""]:
+    """Contrastive expected return to the letter: - sigma(E R+ - E R-), mean over pairs (AVA eq. 18).
+
+    Its gradient vanishes on pairs that are clearly wrong as on those that are clearly right.
+    """
+    return -torch.sigmoid(chosen - rejected).mean()
+
+
+def _reward_terms(terms: TokenTerms, gamma: float, td_weight: float, kl_weight: float) -> Tensor:
+    total = terms.mean.new_zeros(())
+    if kl_weight:
+        total = total + kl_weight * kl_to_standard_normal(terms.mean, terms.sigma).sum()
+    if td_weight:
+        delta, has_next = td_errors(terms.q_values, terms.owner, gamma)
+        density = log_normal_density(delta, terms.mean, terms.sigma)
+        total = total - td_weight * torch.where(has_next, density, 0.0).sum()
+    return total
