@@ -76,18 +76,22 @@ def avril_loss(
     """Negative evidence lower bound of demonstrated steps, mean over steps.
 
     L = - log B(a|s; Q) + kl KL[q(.|s,a) || N(0,1)] - lambda log q(Q(s,a) - gamma Q(s',a') | s,a)
-    (AVA eq. 4; Chan and van der Schaar 2021, eq. 7; XanderJC/scalable-birl has lambda = kl = 1).
+    (AVA eq. 4, from Chan and van der Schaar 2021; XanderJC/scalable-birl has lambda = kl = 1). That code
+    learns from pairs of consecutive steps, so that an episode's last step does not enter at all; here its
+    likelihood and prior do.
 
     Args:
         log_policy: log B of the option taken, nats.
-        td_error: Q(s,a) - gamma Q(s',a'); at an episode's end Q(s,a).
+        td_error: Q(s,a) - gamma Q(s',a'); what stands where there is no s' is inert.
         mean: mu of the reward of (s,a).
         sigma: its standard deviation, positive.
         has_next: False where the temporal difference is not known: its term is left out.
         td_weight: lambda.
         kl_weight: of the divergence from the prior.
     """
-    density = torch.where(has_next, log_normal_density(td_error, mean, sigma), 0.0)
+    # Left out before the density, too: its gradient at an infinite error is not a number, even times 0.
+    known = torch.where(has_next, td_error, 0.0)
+    density = torch.where(has_next, log_normal_density(known, mean, sigma), 0.0)
     return (-log_policy + kl_weight * kl_to_standard_normal(mean, sigma) - td_weight * density).mean()
 
 

@@ -41,8 +41,8 @@ def learned_variance_loss(
 ) -> Float[Tensor, ""]:
     """Bradley-Terry in which each completion says how hard it is to judge, mean over pairs.
 
-    L = - log sigma((r+ - r- - m) / sqrt((s+^2 + s-^2) / 2)) (Inverse-RLignment eq. 15); with s = 1 it is
-    Bradley-Terry.
+    L = - log sigma((r+ - r- - m) / sqrt((s+^2 + s-^2) / 2)) (Inverse-RLignment eq. 14-15). Where both s
+    are equal it is Bradley-Terry on r / s.
 
     Args:
         chosen: r+.
@@ -53,7 +53,9 @@ def learned_variance_loss(
         weights: see `bradley_terry_loss`.
     """
     scale = ((chosen_sigma.square() + rejected_sigma.square()) / 2).sqrt()
-    return bradley_terry_loss((chosen - margin) / scale, rejected / scale, weights=weights)
+    # The difference before the division: small scales would blow up what rounding takes from either reward.
+    certainty = (chosen - rejected - margin) / scale
+    return bradley_terry_loss(certainty, torch.zeros_like(certainty), weights=weights)
 
 
 def attention_weights(
