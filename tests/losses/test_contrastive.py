@@ -5,7 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pluralign.losses.contrastive import contrastive_preference_loss, cpl_loss, segment_advantages
+from pluralign.losses.contrastive import (
+    contrastive_preference_loss,
+    cpl_loss,
+    dpo_loss,
+    segment_advantages,
+)
 
 FULL = torch.ones(1, 2, dtype=torch.bool)
 
@@ -109,3 +114,69 @@ def test_soft_label_is_linear_in_its_weight(a, b, weight, bias):
     right = contrastive_preference_loss(a, b, conservative_bias=bias)
     wrong = contrastive_preference_loss(b, a, conservative_bias=bias)
     torch.testing.assert_close(soft, weight * right + (1 - weight) * wrong)
+
+
+def _completions(seed=0):
+    """Log-probabilities of whole completions: chosen, rejected, and both under the reference."""
+    generator = torch.Generator().manual_seed(seed)
+    return (-40 * torch.rand(4, 16, generator=generator, dtype=torch.float64)).requires_grad_().unbind()
+
+
+def test_dpo_golden_value():
+    # 0.5 ((-1 + 3) - (-2 + 1)) = 1.5.
+    loss = dpo_loss(*torch.tensor([[-1.0], [-2.0], [-3.0], [-1.0]]), beta=0.5)
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-1.5)))
+
+
+def test_dpo_is_one_step_cpl_kl_without_bias_in_value_and_gradient():
+    values = _completions()
+    mask = torch.ones(16, 1, dtype=torch.bool)
+    steps = [value[:, None] for value in values]
+    cpl = cpl_loss(
+        steps[0], steps[1], mask, mask,
+        chosen_reference_log_probs=steps[2], rejected_reference_log_probs=steps[3],
+        alpha=0.3, conservative_bias=1.0,
+    )  # fmt: skip
+    dpo = dpo_loss(values[0], values[1], values[2], values[3], beta=0.3)
+    torch.testing.assert_close(dpo, cpl)
+    assert dpo.item() == pytest.approx(_dpo_by_hand(*(v.tolist() for v in values), beta=0.3), rel=1e-12)
+    torch.testing.assert_close(torch.autograd.grad(dpo, values[:2]), torch.autograd.grad(cpl, values[:2]))
+
+
+def test_dpo_at_the_reference():
+    policy = torch.tensor([-3.0, -4.0, -70.0], requires_grad=True)
+    reference = policy.detach()
+    loss = dpo_loss(policy, reference - 5.0, reference, reference - 5.0, beta=0.2)
+    assert loss.item() == pytest.approx(math.log(2))
+    # Half of beta on each pair's mean share.
+    torch.testing.assert_close(torch.autograd.grad(loss, policy)[0], torch.full((3,), -0.1 / 3))
+
+
+def test_dpo_gradient_signs_and_none_into_the_reference():
+    values = _completions()
+    gradients = torch.autograd.grad(
+        dpo_loss(values[0], values[1], values[2], values[3]), values, allow_unused=True
+    )
+    assert (gradients[0] < 0).all()
+    torch.testing.assert_close(gradients[1], -gradients[0])
+    assert gradients[2:] == (None, None)
+
+
+def test_dpo_with_soft_labels_is_the_expectation_over_them():
+    a, b, c, d = _completions()
+    weights = torch.linspace(0, 1, 16, dtype=torch.float64)
+    soft = dpo_loss(a, b, c, d, weights=weights)
+    each = [
+        weights[i] * dpo_loss(*(x[i : i + 1] for x in (a, b, c, d)))
+        + (1 - weights[i]) * dpo_loss(*(x[i : i + 1] for x in (b, a, d, c)))
+        for i in range(16)
+    ]
+    torch.testing.assert_close(soft, torch.stack(each).mean())
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_dpo_is_finite_at_extremes(size):
+    values = torch.tensor([[size], [-size]], requires_grad=True)
+    loss = dpo_loss(values[0], values[1], torch.tensor([-size]), torch.tensor([size]))
+    assert loss.item() == pytest.approx(0.0 if size > 0 else 4e3)
+    assert torch.isfinite(torch.autograd.grad(loss, values)[0]).all()
