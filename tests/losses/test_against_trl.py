@@ -1,0 +1,116 @@
+"""TRL's own trainers on a random model, against these losses on what the model says of each text alone."""
+
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
+
+from pluralign.losses.contrastive import dpo_loss
+from pluralign.losses.reward import bradley_terry_loss
+
+# Of many lengths, so that TRL has to pad.
+PROMPTS = ["a b", "c", "d e f a"]
+CHOSEN = [" b c d", " e", " f a"]
+REJECTED = [" a", " f f e d", " b"]
+MARGINS = [0.5, 0.0, -1.0]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    words = {word: i for i, word in enumerate(["<pad>", "<eos>", "<unk>", *"abcdef"])}
+    made = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    )
+
+
+def _model(kind: type[PreTrainedModel], seed: int) -> PreTrainedModel:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=9, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        pad_token_id=0, eos_token_id=1, bos_token_id=None, initializer_range=0.5,
+    )  # fmt: skip
+    config.num_labels = 1
+    return kind(config)
+
+
+def _gradients(loss, model):
+    return torch.autograd.grad(loss, list(model.parameters()))
+
+
+def _rows_and_loss(trainer, model) -> tuple[list[dict[str, Any]], torch.Tensor]:
+    """The rows as TRL made them, and its loss on all of them."""
+    rows = list(trainer.train_dataset)
+    return rows, trainer.compute_loss(model, trainer.data_collator(rows))
+
+
+@pytest.mark.parametrize("margins", [None, MARGINS])
+def test_bradley_terry_is_trl_s(tokenizer, tmp_path, margins):
+    model = _model(LlamaForSequenceClassification, 0)
+    texts = {"prompt": PROMPTS, "chosen": CHOSEN, "rejected": REJECTED}
+    margin = {} if margins is None else {"margin": margins}
+    trainer = RewardTrainer(
+        model=model,
+        args=RewardConfig(
+            output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, per_device_train_batch_size=3,
+            activation_checkpointing=False, disable_dropout=True,
+        ),
+        train_dataset=Dataset.from_dict(texts | margin), processing_class=tokenizer,
+    )  # fmt: skip
+    rows, theirs = _rows_and_loss(trainer, model)
+    scores = {
+        side: torch.cat([model(input_ids=torch.tensor([row[f"{side}_ids"]])).logits[:, 0] for row in rows])
+        for side in ("chosen", "rejected")
+    }
+    ours = bradley_terry_loss(
+        scores["chosen"], scores["rejected"], margin=0.0 if margins is None else torch.tensor(margins)
+    )
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(_gradients(ours, model), _gradients(theirs, model))
+
+
+def _log_prob(model, prompt, completion):
+    """log pi of a completion's tokens after its prompt, summed, of one text alone."""
+    ids = torch.tensor([prompt + completion])
+    steps = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+    return steps.gather(1, ids[0, 1:, None])[len(prompt) - 1 :].sum()
+
+
+# TRL calls transformers by a name that transformers has since changed.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_dpo_is_trl_s(tokenizer, tmp_path):
+    policy, reference = _model(LlamaForCausalLM, 0), _model(LlamaForCausalLM, 1)
+    trainer = DPOTrainer(
+        model=policy, ref_model=reference,
+        args=DPOConfig(
+            output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, per_device_train_batch_size=3,
+            activation_checkpointing=False, disable_dropout=True, beta=0.3,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS, "chosen": CHOSEN, "rejected": REJECTED}),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    rows, theirs = _rows_and_loss(trainer, policy)
+    sums = [
+        torch.stack([_log_prob(model, row["prompt_ids"], row[f"{side}_ids"]) for row in rows])
+        for model in (policy, reference)
+        for side in ("chosen", "rejected")
+    ]
+    ours = dpo_loss(sums[0], sums[1], sums[2], sums[3], beta=0.3)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(_gradients(ours, policy), _gradients(theirs, policy))
