@@ -22,8 +22,22 @@ VERBS: dict[str, tuple[str, str]] = {
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
     "learn bc": ("learn:learn_bc", "behaviour cloning of trajectories -> a checkpoint folder"),
     "learn cpl": ("learn:learn_cpl", "contrastive preference learning -> a checkpoint folder"),
+    "learn bradley-terry": ("learn_texts:learn_bradley_terry", "preference pairs of texts -> a reward model"),
+    "learn bt-variance": ("learn_texts:learn_bt_variance", "the same, with learned variance"),
+    "learn preference-transformer": (
+        "learn_texts:learn_preference_transformer",
+        "the same, with weighted rewards of tokens",
+    ),
+    "learn ava-p": ("learn_texts:learn_ava_p", "a reward posterior and a policy from preference pairs"),
+    "learn ava-d": ("learn_texts:learn_ava_d", "a reward posterior and a policy from demonstrations"),
+    "learn dpo": ("learn_texts:learn_dpo", "preference pairs of texts -> a policy"),
+    "learn sft": ("learn_texts:learn_sft", "demonstrations -> a policy"),
+    "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
+    "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
+    "export": ("export:export_folder", "a trained folder -> one that other tools load"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
+    "evaluate reward": ("evaluate_reward:evaluate_reward", "a reward model's accuracy on preference pairs"),
 }
 """Verb -> function (MODULE:NAME inside this package) and what it does. The module is imported when
 its verb is called, so that help needs no torch."""
@@ -86,7 +100,7 @@ def _usage(verbs: Sequence[str] = tuple(VERBS)) -> str:
     lines = [
         "usage: pluralign VERB [options]      (pluralign VERB --help has each verb's options and an example)",
         "",
-        *(f"  {verb:14} {VERBS[verb][1]}" for verb in verbs),
+        *(f"  {verb:28} {VERBS[verb][1]}" for verb in verbs),
     ]
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.learn import BCConfig, CPLConfig, fit_bc, fit_cpl
-from pluralign.models.checkpoint import load_card
+from pluralign.models.card import load_card
 from pluralign.models.option_policy import OptionPolicy
 
 
@@ -45,7 +45,7 @@ def learn_bc(
         seed=seed,
         provenance=_provenance(data),
     )
-    _tell(out, json)
+    tell_learned(out, json)
 
 
 def learn_cpl(
@@ -88,14 +88,15 @@ def learn_cpl(
         seed=seed,
         provenance=_provenance(data),
     )
-    _tell(out, json)
+    tell_learned(out, json)
 
 
 def _provenance(data: Path) -> dict[str, str]:
     return {"file": data.name, "file_digest": hashlib.blake2b(data.read_bytes(), digest_size=16).hexdigest()}
 
 
-def _tell(out: Path, json: Path | None) -> None:
+def tell_learned(out: Path, json: Path | None) -> None:
+    """Tell what was written and measured."""
     card = load_card(out)
     plain = {name: value for name, value in card.figures.items() if isinstance(value, int | float)}
     wrote(out, ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items()))

@@ -92,6 +92,22 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
     return make_backbone(network, tokenizer, model)
 
 
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of what `load_backbone` loads, without the weights.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    if model == TINY_RANDOM:
+        return make_tiny_tokenizer()
+    folder = _smollm2_folder() if model == SMOLLM2 else model
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError):
+        # The whole model's loader says best what is the matter.
+        return load_backbone(model).tokenizer
+
+
 def make_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> Backbone:
     """Name a model that is already in memory by what it holds, and put it in eval mode.
 
@@ -136,7 +152,7 @@ def _read_pretrained(
     try:
         if not Path(folder).is_dir() and _offline():
             folder = snapshot_download(str(folder), local_files_only=True)
-        with _no_loading_bars():
+        with no_loading_bars():
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
             return model, AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -167,7 +183,7 @@ def _smollm2_folder() -> Path:
     source, name = found[0].parent, found[0].name
     temporary = target.with_name(f".{SMOLLM2}.{os.getpid()}.tmp")
     try:
-        with _no_loading_bars():
+        with no_loading_bars():
             model = AutoModelForCausalLM.from_pretrained(
                 source, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
             )
@@ -205,7 +221,8 @@ def _fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 @contextmanager
-def _no_loading_bars() -> Generator[None]:
+def no_loading_bars() -> Generator[None]:
+    """Without transformers' bars and hints while files are read or written."""
     shown = transformers_logging.is_progress_bar_enabled()
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()

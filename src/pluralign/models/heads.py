@@ -16,7 +16,7 @@ from pluralign.models.forest import Forest
 from pluralign.models.vocabulary import branch_sum
 
 Weighting = Literal["none", "bidirectional", "causal"]
-Reduction = Literal["last", "sum"]
+Reduction = Literal["last", "sum", "mean"]
 # Outside these a Gaussian is a point or says nothing, and its density overflows.
 _LOG_SIGMA = (-5.0, 3.0)
 
@@ -31,7 +31,8 @@ class HeadShape:
             Transformer): ``bidirectional``, or ``causal`` as AVA's text has it in a causal model.
         mean_one: multiply the weights by the branch's length, so that their mean and not their sum is one.
         at_source: read a token's reward before it was seen (AVA eq. 9 to the letter), not at its own place.
-        reduction: the reward of a branch: of its ``last`` token, or the ``sum`` over them (AVA eq. 19).
+        reduction: the reward of a branch: of its ``last`` token, or the ``sum`` (AVA eq. 19) or the ``mean``
+            over them; with weights of mean one, the mean is Preference Transformer's return.
         attention_width: of the queries and keys.
     """
 
@@ -151,4 +152,9 @@ def _sum(tokens: Rewards, forest: Forest) -> Rewards:
     return Rewards(branch_sum(tokens.mean, forest), sigma)
 
 
-_REDUCTIONS: dict[str, Callable[[Rewards, Forest], Rewards]] = {"last": _last, "sum": _sum}
+def _mean(tokens: Rewards, forest: Forest) -> Rewards:
+    total = _sum(tokens, forest)
+    return Rewards(total.mean / forest.lengths, total.sigma / forest.lengths)
+
+
+_REDUCTIONS: dict[str, Callable[[Rewards, Forest], Rewards]] = {"last": _last, "sum": _sum, "mean": _mean}

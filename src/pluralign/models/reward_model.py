@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from pluralign.core import Decision, InputError
+from pluralign.core.messages import Messages
 from pluralign.models.backbone import Backbone
 from pluralign.models.card import CARD, HEAD, Card, read_folder, read_tensors, write_folder
 from pluralign.models.completions import CompletionReader, CompletionTrees
@@ -142,7 +143,7 @@ class RewardModel:
             result.append(spans)
         return result
 
-    def render(self, messages: Sequence[dict[str, str]], opens: bool) -> str:
+    def render(self, messages: Messages, opens: bool) -> str:
         """Messages as the text that this model was trained on; ``opens`` begins the assistant's turn."""
         return TEMPLATES[self.settings.template](self.backbone.tokenizer)(messages, opens)
 

@@ -25,7 +25,8 @@ class TQRShape:
         reward_weights: weigh every token's reward and Q-value by attention (eq. 11; False is "w/o rwt").
         pretrained_q: the language model's own head gives the Q-values (False is "w/o ptq": a new head).
         alpha: temperature of the Q-values (eq. 12; not given there).
-        reduction: the reward of a completion: of its last token (as in CER), or the sum (eq. 19).
+        reduction: the reward of a completion: of its ``last`` token (as in CER), or the ``sum`` (eq. 19) or
+            ``mean`` over its tokens.
         literal_probabilities: alpha multiplies probabilities (eq. 12), not logits: gaps are alpha at most.
         literal_shift: a token's reward is read before it is seen (eq. 9).
         literal_weights: attention of eq. 11 is causal and its weights sum to one, not to the length.

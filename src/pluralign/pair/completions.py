@@ -14,11 +14,19 @@ _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
 @dataclass(frozen=True)
 class Completions:
-    """A prompt and two completions; ``prompt + chosen`` is the whole text."""
+    """A prompt and two completions; ``prompt + chosen`` is the whole text.
+
+    Args:
+        prompt: of the chosen one, and of the rejected one where it has none of its own.
+        chosen: the better completion.
+        rejected: the worse one.
+        rejected_prompt: of the rejected one, where the prompts differ.
+    """
 
     prompt: str
     chosen: str
     rejected: str
+    rejected_prompt: str | None = None
 
 
 class FieldError(ValueError):
@@ -29,7 +37,9 @@ class FieldError(ValueError):
         self.field = field
 
 
-def read_completions(row: Mapping[str, Any], render: Render = dialogue) -> Completions | Unusable:
+def read_completions(
+    row: Mapping[str, Any], render: Render = dialogue, *, two_prompts: bool = False
+) -> Completions | Unusable:
     r"""The prompt and the completions of a row with TRL's columns.
 
     - ``prompt`` a text: ``chosen`` and ``rejected`` are its continuations.
@@ -43,6 +53,8 @@ def read_completions(row: Mapping[str, Any], render: Render = dialogue) -> Compl
     Args:
         row: ``chosen``, ``rejected`` and perhaps ``prompt``.
         render: makes text of messages.
+        two_prompts: keep answers to two prompts: each conversation's last message answers what comes
+            before it.
 
     Returns:
         The completions; or, where they cannot be used, why: the prompts differ, so that they are not
@@ -65,9 +77,11 @@ def read_completions(row: Mapping[str, Any], render: Render = dialogue) -> Compl
         if isinstance(prompt, list):
             chosen, rejected = prompt + chosen, prompt + rejected
         found = _split_messages(chosen, rejected, len(prompt) if isinstance(prompt, list) else None, render)
+    if found is None and two_prompts:
+        found = _answers_to_two_prompts(chosen, rejected, render)
     if found is None:
         return "prompts_differ"
-    if found.chosen == found.rejected:
+    if found.chosen == found.rejected and found.rejected_prompt in (None, found.prompt):
         return "identical"
     if not found.chosen.strip() or not found.rejected.strip():
         return "empty"
@@ -122,3 +136,19 @@ def _split_messages(
         if not text.startswith(prompt):
             raise FieldError(name, "the chat template does not continue the prompt's text")
     return Completions(prompt, whole[0][len(prompt) :], whole[1][len(prompt) :])
+
+
+def _answers_to_two_prompts(
+    chosen: str | list[dict[str, str]], rejected: str | list[dict[str, str]], render: Render
+) -> Completions | None:
+    parts: list[tuple[str, str]] = []
+    for text in (chosen, rejected):
+        if isinstance(text, str):
+            cut = text.rfind(_ASSISTANT) + len(_ASSISTANT)
+            parts.append((text[:cut], text[cut:]))
+        elif text[-1]["role"] == "assistant" and len(text) > 1:
+            prompt, whole = render(text[:-1], True), render(text, False)
+            parts.append((prompt, whole.removeprefix(prompt)))
+    if len(parts) < 2:
+        return None
+    return Completions(parts[0][0], parts[0][1], parts[1][1], parts[1][0])

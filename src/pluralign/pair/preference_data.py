@@ -28,6 +28,7 @@ def load_preference_pairs(
     shares: Sequence[float] = SHARES,
     rater: str = "",
     render: Render = dialogue,
+    two_prompts: bool = False,
 ) -> PairingResult:
     """Read preference data into one-step pairs: a decision whose two options are the completions,
     in an order drawn from the seed and the texts, so that position carries no label.
@@ -46,6 +47,8 @@ def load_preference_pairs(
         shares: of train, validation and test, where prompts are assigned.
         rater: goes into the pairs; empty for the source's name.
         render: makes text of messages; HH-RLHF's plain form by default.
+        two_prompts: keep pairs whose completions answer different prompts, which reward models can learn
+            from: ``prompts_differ`` then counts those among the pairs.
 
     Raises:
         InputError: no such source or split, a broken line, a missing column, a field of another type
@@ -61,12 +64,13 @@ def load_preference_pairs(
         for number, row in enumerate(rows, start=1):
             counts["rows"] += 1
             try:
-                found = read_completions(row, render)
+                found = read_completions(row, render, two_prompts=two_prompts)
             except FieldError as error:
                 raise InputError(str(error), path=source, row=number, field=error.field) from error
             if not isinstance(found, Completions):
                 counts[found] += 1
                 continue
+            counts["prompts_differ"] += found.rejected_prompt is not None
             where = _assign(found, seed, shares) if assigned else part
             label = f"{name}-{number}" if len(parts) == 1 else f"{name}-{part}-{number}"
             pairs.append(_pair(found, label, objective, rater or name, where, seed))
@@ -198,9 +202,16 @@ def _pair(
     a, b = sorted((found.chosen, found.rejected))
     if seed_for(f"{found.prompt}\0{a}\0{b}", seed) % 2:
         a, b = b, a
-    decision = Decision(found.prompt, (a, b))
     chosen = 0 if a == found.chosen else 1
-    segments = [Segment(f"{label}-{i}", 0, (Step(decision, i),)) for i in (0, 1)]
+    if found.rejected_prompt is None:
+        decision = Decision(found.prompt, (a, b))
+        segments = [Segment(f"{label}-{i}", 0, (Step(decision, i),)) for i in (0, 1)]
+    else:
+        prompts = (
+            (found.prompt, found.rejected_prompt) if chosen == 0 else (found.rejected_prompt, found.prompt)
+        )
+        decisions = [Decision(prompt, (text,)) for prompt, text in zip(prompts, (a, b), strict=True)]
+        segments = [Segment(f"{label}-{i}", 0, (Step(d, 0),)) for i, d in enumerate(decisions)]
     return PreferencePair(
         segments[chosen], segments[1 - chosen], objective=objective, rater=rater, split=split
     )

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 
 from pluralign.core import PreferencePair
 from pluralign.learn.completions.data import Batch, CompletionData
-from pluralign.learn.completions.preference import validation_accuracy
 from pluralign.learn.completions.session import Run, Session
 from pluralign.learn.completions.training import Objective
 from pluralign.learn.policies import require
@@ -172,6 +171,5 @@ def _fit(
         vocabulary = int(model.config.get_text_config().vocab_size)
         tqr = TQR(session.backbone.hidden_size, vocabulary, config.tqr).to(session.backbone.device)
     curve = session.train(AVAObjective(tqr, config, session.data, negative, expected_return))
-    figures = {"curve": curve, **validation_accuracy(session, tqr.reward)}
     policy = config.tqr.pretrained_q and not config.tqr.literal_policy
-    return session.finish_reward_model(tqr.reward, figures, policy=policy)
+    return session.finish_reward_model(tqr.reward, curve, policy=policy)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from pluralign.core import PreferencePair
 from pluralign.learn.completions.data import Batch
 from pluralign.learn.completions.session import Run, Session
-from pluralign.learn.completions.training import Objective, row_rewards
+from pluralign.learn.completions.training import Objective
 from pluralign.learn.policies import require
 from pluralign.losses.reward import bradley_terry_loss, learned_variance_loss
 from pluralign.models.heads import HeadShape, RewardHead, Rewards
@@ -144,9 +144,7 @@ def _fit(
     session = Session(method, run, settings, pairs)
     head = seeded_head(session.backbone.hidden_size, shape, run.seed).to(session.backbone.device)
     curve = session.train(PairObjective(head, loss))
-    return session.finish_reward_model(
-        head, {"curve": curve, **validation_accuracy(session, head)}, policy=False
-    )
+    return session.finish_reward_model(head, curve, policy=False)
 
 
 def seeded_head(dimension: int, shape: HeadShape, seed: int) -> RewardHead:
@@ -154,16 +152,3 @@ def seeded_head(dimension: int, shape: HeadShape, seed: int) -> RewardHead:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return RewardHead(dimension, shape)
-
-
-def validation_accuracy(session: Session, head: RewardHead) -> dict[str, float]:
-    """Share of the validation pairs that the head orders as their label does; a tie counts half."""
-    if session.validation is None:
-        return {}
-    training = session.run.training
-    rewards = row_rewards(
-        session.trunk, head, session.validation, token_budget=training.token_budget, bf16=training.mixed
-    )
-    margins = rewards[:, 0] - rewards[:, 1]
-    right = (margins > 0).float() + 0.5 * (margins == 0).float()
-    return {"validation_accuracy": round(float(right.mean()), 4)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pluralign.learn.completions.data import (
     encode_demonstrations,
     split_pairs,
 )
-from pluralign.learn.completions.training import ForestLoss, Objective, Training
+from pluralign.learn.completions.training import ForestLoss, Objective, Training, row_rewards
 from pluralign.learn.completions.trunk import LowerStates, TunedTrunk
 from pluralign.learn.engine import Phase, claim_folder, train_phase
 from pluralign.models.adapters import is_adapted
@@ -45,6 +45,7 @@ class Run:
         template: how the data's messages became text (`models.rendering.TEMPLATES`).
         provenance: of the data (file, digest), for the card.
         lower: hidden states of the frozen part, where several runs share them.
+        measure: further figures for the card, of the trunk and the reward head as trained.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Run:
     template: str = "dialogue"
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     lower: LowerStates | None = None
+    measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
 
 
 class Session:
@@ -105,9 +107,12 @@ class Session:
         return train_phase(ForestLoss(self.trunk, objective, self.data, training.token_budget), phase)
 
     def finish_reward_model(
-        self, head: RewardHead, figures: Mapping[str, Any], *, policy: bool
+        self, head: RewardHead, curve: Sequence[Mapping[str, float]], *, policy: bool
     ) -> RewardModel:
-        """Write the reward model's folder; the model as `load_reward_model` reads it."""
+        """Measure, and write the reward model's folder; the model as `load_reward_model` reads it."""
+        figures: dict[str, Any] = {"curve": curve, **self._validation_accuracy(head)}
+        if self.run.measure is not None:
+            figures |= self.run.measure(self.trunk, head)
         settings = RewardSettings(self.run.training.max_length, self.run.template)
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = RewardModel(self.name, trained, head, settings, self._card(figures))
@@ -127,6 +132,18 @@ class Session:
                 card = self._card(figures)
                 write_folder(self.run.out, "language_policy", card, content, files, self._adapter())
         return load_language_policy(self.run.out)
+
+    def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
+        """Share of the validation pairs that the head orders as their label does; a tie counts half."""
+        if self.validation is None:
+            return {}
+        training = self.run.training
+        rewards = row_rewards(
+            self.trunk, head, self.validation, token_budget=training.token_budget, bf16=training.mixed
+        )
+        margins = rewards[:, 0] - rewards[:, 1]
+        right = (margins > 0).float() + 0.5 * (margins == 0).float()
+        return {"validation_accuracy": round(float(right.mean()), 4)}
 
     @property
     def name(self) -> str:

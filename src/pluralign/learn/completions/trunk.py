@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
+from pluralign.core.files import replace_when_whole
 from pluralign.learn.completions.data import Batch
 from pluralign.models.adapters import add_lora
 from pluralign.models.backbone import Backbone
@@ -58,6 +63,26 @@ class LowerStates:
         for number, (prompt, branches) in kept.items():
             ordered = [branches[i] for i in range(len(branches))]
             self._known[_key(missing[number])] = (prompt, ordered)
+
+    def save(self, path: Path) -> None:
+        """Keep what is known, for another process."""
+        keys = [key.hex() for key in self._known]
+        states = torch.cat([torch.cat([prompt, *rest]) for prompt, rest in self._known.values()])
+        lengths = [[len(prompt), *map(len, rest)] for prompt, rest in self._known.values()]
+        with replace_when_whole(path) as temporary:
+            save_file(
+                {"states": states}, temporary, {"keys": json.dumps(keys), "lengths": json.dumps(lengths)}
+            )
+
+    def read(self, path: Path) -> None:
+        """Take over what another process kept."""
+        with safe_open(path, framework="pt") as file:
+            keys, lengths = (json.loads(file.metadata()[name]) for name in ("keys", "lengths"))
+            states = file.get_tensor("states")
+        pieces = iter(states.split([length for own in lengths for length in own]))
+        for key, own in zip(keys, lengths, strict=True):
+            prompt, *rest = [next(pieces) for _ in own]
+            self._known[bytes.fromhex(key)] = (prompt, rest)
 
     def of(self, trees: Sequence[Tree]) -> Float[Tensor, "tokens d"]:
         """The states of a forest that was planted from exactly these trees, none of them split."""

@@ -1,0 +1,1 @@
+"""Parts of experiments/ava_table1.py."""

@@ -1,0 +1,52 @@
+"""The three data sets, and who learns from which pairs: development, training, validation, test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pluralign.core import PreferencePair
+from pluralign.core.splits import seed_for
+from pluralign.pair import load_preference_pairs
+
+DATASETS = {
+    "harmless": "hh_rlhf/harmless.jsonl.gz",
+    "helpful": "hh_rlhf/helpful.jsonl.gz",
+    "utilitarianism": "ethics/utilitarianism.jsonl.gz",
+}
+BUCKETS = 5
+DEVELOPMENT = (0, 1)
+"""Buckets on which settings are chosen; no test fold has a prompt of them."""
+FOLDS = (2, 3, 4)
+"""Each is the test split of one fold, which learns from all other buckets."""
+
+
+def load(data: Path, name: str, most: int) -> list[PreferencePair]:
+    """At most so many pairs of a data set, in a fixed order, those whose prompts differ included."""
+    found = load_preference_pairs(data / DATASETS[name], name, two_prompts=True).pairs
+    return sorted(found, key=lambda pair: seed_for(_text(pair), 11))[:most]
+
+
+def bucket(pair: PreferencePair) -> int:
+    """One of five, by the prompt; where there is none, by the texts."""
+    return seed_for(_text(pair), 7) % BUCKETS
+
+
+def development(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """The development buckets: a quarter of the prompts validates, the rest trains."""
+    mine = [pair for pair in pairs if bucket(pair) in DEVELOPMENT]
+    return [
+        replace(pair, split="validation" if seed_for(_text(pair), 13) % 4 == 0 else "train") for pair in mine
+    ]
+
+
+def fold(pairs: Sequence[PreferencePair], test: int) -> tuple[list[PreferencePair], list[PreferencePair]]:
+    """Training pairs and test pairs of one fold."""
+    train = [replace(pair, split="train") for pair in pairs if bucket(pair) != test]
+    return train, [replace(pair, split="test") for pair in pairs if bucket(pair) == test]
+
+
+def _text(pair: PreferencePair) -> str:
+    decision = pair.chosen.steps[0].decision
+    return decision.prompt or "\0".join(sorted(decision.options))

@@ -1,0 +1,165 @@
+"""One training with its accuracy: the unit of work, kept as one file, so that runs can share a machine."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pluralign.core import PreferencePair
+from pluralign.core.files import read_json, write_json
+from pluralign.learn.completions.ava import AVAConfig, fit_ava_d, fit_ava_p
+from pluralign.learn.completions.data import encode_completion_pairs
+from pluralign.learn.completions.preference import (
+    fit_bradley_terry,
+    fit_bt_variance,
+    fit_preference_transformer,
+)
+from pluralign.learn.completions.session import Run
+from pluralign.learn.completions.training import Training, row_rewards
+from pluralign.learn.completions.trunk import LowerStates, TunedTrunk
+from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
+from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
+from pluralign.models.completions import CompletionReader
+from pluralign.models.heads import RewardHead
+from pluralign.models.tqr import TQRShape
+
+PLAIN = {
+    "Bradley-Terry": fit_bradley_terry,
+    "learned-variance BT": fit_bt_variance,
+    "Preference Transformer": fit_preference_transformer,
+}
+SWITCHES: dict[str, dict[str, Any]] = {
+    "AVA-p": {},
+    "AVA-p w/o rwt": {"tqr": {"reward_weights": False}},
+    "AVA-p w/o neg": {"neg": False},
+    "AVA-p w/o irl": {"irl": False},
+    "AVA-p w/o cer": {"cer": False},
+    "AVA-p w/o ptq": {"tqr": {"pretrained_q": False}},
+}
+FUNCTIONS = {
+    f.__name__: f
+    for f in (
+        unlikelihood, clamped_negative, literal_negative, expected_return_loss, literal_expected_return_loss,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training.
+
+    Args:
+        key: its name, a file name.
+        dataset: what it learns from.
+        method: a row of the table.
+        fold: the test fold; -1 is the development data.
+        seed: of weights and order.
+        training: fields of `Training`.
+        ava: fields of `AVAConfig`, ``tqr`` a mapping; ``negative`` and ``expected_return`` by name.
+    """
+
+    key: str
+    dataset: str
+    method: str
+    fold: int
+    seed: int
+    training: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    ava: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def claim(folder: Path, task: Task) -> bool:
+    """Whether this process is to run the task: it is neither done nor begun by another that lives."""
+    if (folder / f"{task.key}.json").exists():
+        return False
+    lock = folder / f"{task.key}.lock"
+    try:
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        owner = lock.read_text()
+        if not owner or _alive(int(owner)):
+            return False
+    lock.write_text(str(os.getpid()))
+    return True
+
+
+def run(
+    task: Task, train: Sequence[PreferencePair], test: Sequence[PreferencePair], *, model: str, folder: Path,
+    lower: LowerStates | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train and test; the figures, as written to ``folder``.
+
+    Args:
+        task: what.
+        train: pairs to learn from.
+        test: pairs to measure on.
+        model: the trunk.
+        folder: of the task files.
+        lower: states of the frozen part of the trunk.
+    """
+    training = Training(**task.training)
+    measured: dict[str, Any] = {}
+
+    def measure(trunk: TunedTrunk, head: RewardHead) -> dict[str, Any]:
+        reader = CompletionReader(lower.backbone.tokenizer, training.max_length)
+        data = encode_completion_pairs(test, reader)
+        rewards = row_rewards(trunk, head, data, token_budget=training.token_budget, bf16=training.mixed)
+        margins = (rewards[:, 0] - rewards[:, 1]).double()
+        right = (margins > 0).double() + 0.5 * (margins == 0).double()
+        scale = margins.std().clamp(min=1e-9)
+        measured.update(
+            accuracy=float(right.mean()),
+            log_loss=float(torch.nn.functional.softplus(-margins).mean()),
+            scaled_log_loss=float(torch.nn.functional.softplus(-margins / scale).mean()),
+            right="".join("1" if r == 1 else "0" if r == 0 else "=" for r in right.tolist()),
+        )
+        return {}
+
+    out = folder / f"{task.key}.run"
+    try:
+        model_run = Run(model, out, training, task.seed, lower=lower, measure=measure)
+        learned = _fit(task, train, model_run)
+        curve = learned.card.figures["curve"]
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    result = {
+        "task": {**task.__dict__}, "pairs": len(train), **measured,
+        "last_loss": curve[-1]["loss"] if curve else math.nan, "seconds": learned.card.figures["seconds"],
+    }  # fmt: skip
+    write_json(folder / f"{task.key}.json", result)
+    (folder / f"{task.key}.lock").unlink(missing_ok=True)
+    return result
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """All that is done."""
+    return [read_json(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _fit(task: Task, train: Sequence[PreferencePair], model_run: Run) -> Any:
+    if task.method in PLAIN:
+        return PLAIN[task.method](train, model_run)
+    fields = dict(task.ava)
+    functions = {
+        name: FUNCTIONS[fields.pop(name)] for name in ("negative", "expected_return") if name in fields
+    }
+    switches = SWITCHES.get(task.method, {})
+    tqr = TQRShape(**{**fields.pop("tqr", {}), **switches.get("tqr", {})})
+    config = replace(AVAConfig(tqr=tqr, **fields), **{k: v for k, v in switches.items() if k != "tqr"})
+    if task.method == "AVA-d":
+        return fit_ava_d(train, model_run, config)
+    return fit_ava_p(train, model_run, config, **functions)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""``pluralign score``: reward model x completions -> rewards."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm.auto import tqdm
+
+from pluralign.cli.common import JsonFile, give_figures, wrote
+from pluralign.cli.texts import digest_of
+from pluralign.core import Decision, InputError
+from pluralign.core.rows_in_progress import RowsInProgress
+from pluralign.models.backbone import fast_dtype
+from pluralign.models.reward_model import RewardModel, load_reward_model
+from pluralign.pair.completions import Completions, FieldError, read_completions
+from pluralign.pair.preference_data import read_dataset
+
+_BATCH = 32
+
+
+def score_texts(
+    model: Path,
+    data: str,
+    out: Path,
+    spans: Literal["none", "sentences", "tokens"] = "none",
+    fast: bool = False,
+    json: JsonFile = None,
+) -> None:
+    """Give every completion its reward: each row of the data comes back with "rewards" added.
+
+    A row has "prompt" with "completion" or a list of "completions" (texts), or "chosen" and "rejected" (TRL's
+    forms), or "messages" that end with the assistant's. An interrupted run continues.
+
+    Example: pluralign score --model runs/harmless --data answers.jsonl --out runs/scored.jsonl
+
+    Args:
+        model: a reward model's folder.
+        data: a file, folder or hub id.
+        out: the JSON-lines file to write.
+        spans: the rewards of every sentence or token, too.
+        fast: compute in bfloat16 where the machine is fast at it.
+        json: a file for the figures.
+    """
+    loaded = load_reward_model(model, dtype=fast_dtype() if fast else None)
+    parts = read_dataset(data)
+    rows = [dict(row) for part in parts.values() for row in part]
+    read = [_decisions(row, loaded, data, number) for number, row in enumerate(rows, start=1)]
+    run = {
+        "model": digest_of(str(model / "card.json")),
+        "data": digest_of(data),
+        "spans": spans,
+        "fast": fast,
+    }
+    target = RowsInProgress(out, run)
+    bar = tqdm(total=len(rows), initial=target.done, unit="row", disable=not sys.stderr.isatty())
+    while target.done < len(rows):
+        batch = slice(target.done, target.done + _BATCH)
+        target.write(_scored(loaded, rows[batch], read[batch], spans, data, target.done))
+        bar.update(len(rows[batch]))
+    bar.close()
+    target.finish()
+    counts = {"rows": len(rows), **loaded.reader.counts}
+    wrote(out, ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items()))
+    give_figures(counts, json)
+
+
+Named = dict[str, tuple[str, str]]
+"""Completions of a row by name: (prompt, completion)."""
+
+
+def _decisions(row: Mapping[str, Any], model: RewardModel, data: str, number: int) -> Named:
+    try:
+        found = _named(row, model)
+    except FieldError as error:
+        raise InputError(str(error), path=data, row=number, field=error.field) from error
+    for name, (_, completion) in found.items():
+        if not completion.strip():
+            raise InputError("is empty", path=data, row=number, field=name)
+    return found
+
+
+def _named(row: Mapping[str, Any], model: RewardModel) -> Named:
+    if row.get("chosen") is not None:
+        pair = read_completions(row, model.render, two_prompts=True)
+        if not isinstance(pair, Completions):
+            raise FieldError("rejected", f"cannot be scored: {pair}")
+        other = pair.prompt if pair.rejected_prompt is None else pair.rejected_prompt
+        return {"chosen": (pair.prompt, pair.chosen), "rejected": (other, pair.rejected)}
+    if row.get("messages") is not None:
+        messages = row["messages"]
+        if not isinstance(messages, list) or len(messages) < 2:
+            raise FieldError("messages", "expected two messages or more, the last of them the assistant's")
+        prompt = model.render(messages[:-1], True)
+        return {"messages": (prompt, model.render(messages, False).removeprefix(prompt))}
+    prompt = row.get("prompt")
+    if not isinstance(prompt, str):
+        raise FieldError("prompt", f"expected a text, found {prompt!r:.60}")
+    completions: Any = row.get("completions")
+    if completions is None:
+        completions = [row.get("completion")]
+    elif not isinstance(completions, list):
+        raise FieldError("completions", f"expected a list of texts, found {completions!r:.60}")
+    for text in completions:
+        if not isinstance(text, str):
+            raise FieldError("completion", f"expected a text, found {text!r:.60}")
+    if len(completions) == 1:
+        return {"completion": (prompt, completions[0])}
+    return {f"completions.{i}": (prompt, text) for i, text in enumerate(completions)}
+
+
+def _scored(
+    model: RewardModel, rows: Sequence[Mapping[str, Any]], read: Sequence[Named], spans: str, data: str,
+    first: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    decisions: list[Decision] = []
+    owners: list[tuple[int, list[str]]] = []
+    for i, named in enumerate(read):
+        by_prompt: dict[str, list[str]] = {}
+        for name, (prompt, _) in named.items():
+            by_prompt.setdefault(prompt, []).append(name)
+        for prompt, names in by_prompt.items():
+            decisions.append(Decision(prompt, tuple(named[name][1] for name in names)))
+            owners.append((i, names))
+    found: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
+    for (i, names), decision, rewards in zip(owners, decisions, model.score(decisions), strict=True):
+        parts = _spans(model, decision, spans)
+        for k, name in enumerate(names):
+            mean, sigma = float(rewards.mean[k]), float(rewards.sigma[k])
+            if not math.isfinite(mean):
+                raise InputError(f"the model's reward is {mean}", path=data, row=first + i + 1, field=name)
+            found[i][name] = {"reward": mean, "sigma": sigma}
+            if parts is not None:
+                found[i][name][spans] = [asdict(part) for part in parts[k]]
+    return [{**row, "rewards": rewards} for row, rewards in zip(rows, found, strict=True)]
+
+
+def _spans(model: RewardModel, decision: Decision, spans: str) -> list[list[Any]] | None:
+    if spans == "sentences":
+        return model.sentence_rewards(decision)
+    return model.token_rewards(decision) if spans == "tokens" else None
