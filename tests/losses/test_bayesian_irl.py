@@ -276,6 +276,17 @@ def test_other_branches_are_inert():
         torch.testing.assert_close(found[:3], wanted)
 
 
+def test_certain_chosen_tokens_never_meet_the_penalty():
+    # - log(1 - p) without a clamp is infinite at p = 1, and so is its gradient.
+    terms, leaves = _leaves(replace(_random_terms([2, 2]), log_policy=_tensor(0.0, 0.0, -1.0, -1.0)))
+    loss = ava_preference_loss(
+        terms, torch.tensor([True, False]), lambda log_policy: -torch.log1p(-log_policy.exp()), tokens=4.0
+    )
+    gradient = torch.autograd.grad(loss, leaves)[0]
+    odds = 1 / (math.e - 1)
+    torch.testing.assert_close(gradient, _tensor(-1.0, -1.0, odds, odds) / 4)
+
+
 @pytest.mark.parametrize("sigma", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("negative", NEGATIVES)
 @pytest.mark.parametrize("log_policy", [-1e4, 0.0])
