@@ -43,3 +43,14 @@ def test_steering_moves_both_returns():
     assert harms[0] < harms[1] < harms[2]
     assert scores[0] > 400
     assert harms[2] > -5
+
+
+def test_two_reward_models_train_a_policy_by_grpo():
+    told = output("04_reward_to_policy.py")
+    brief, lively = (
+        [float(x) for x in re.search(rf"{name} \[(.*?)\]", told).group(1).split(",")]
+        for name in ("brief", "lively")
+    )
+    assert brief[0] > brief[1]
+    assert lively[0] > lively[1]
+    assert "steps 2 rewards ['rewards/brief/mean', 'rewards/lively/mean']" in told

@@ -65,11 +65,7 @@ class CompletionReader:
         """Completions read; those whose prompt, or which themselves, were cut; the tokens cut."""
 
     def read(self, prompt: str, completions: Sequence[str]) -> CompletionTrees:
-        """Trees of one prompt with its completions.
-
-        Raises:
-            InputError: a completion is empty.
-        """
+        """Trees of one prompt with its completions; an empty one is the end-of-text token alone."""
         bos = str(self._tokenizer.bos_token) if self._prefix else ""
         # Chat templates write the BOS themselves.
         prompt_ids = encode(self._tokenizer, prompt.removeprefix(bos)) if prompt else []
@@ -89,9 +85,7 @@ class CompletionReader:
 
     def _branch(self, completion: str) -> list[int]:
         ids = encode(self._tokenizer, completion)
-        if not ids:
-            raise InputError("a completion is empty")
-        if ids[-1] != self._eos:
+        if not ids or ids[-1] != self._eos:
             ids.append(self._eos)
         # One token of the prompt stays, for the completion's first token to follow.
         room = self._max_length - len(self._prefix) - len(self._suffix) - 1

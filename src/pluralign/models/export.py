@@ -93,9 +93,8 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
         raise InputError("sequence classifiers of encoder-decoder models have heads of another shape")
     tokenizer = reward_model.backbone.tokenizer
     pad = _pad_token(tokenizer)
-    config = source.config.__class__.from_dict(
-        {**source.config.to_dict(), "num_labels": 1, "pad_token_id": pad}
-    )
+    described = {k: v for k, v in source.config.to_dict().items() if k not in ("id2label", "label2id")}
+    config = source.config.__class__.from_dict({**described, "num_labels": 1, "pad_token_id": pad})
     try:
         model: Any = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     except ValueError as error:

@@ -98,11 +98,7 @@ class RewardModel:
         self.reader = CompletionReader(backbone.tokenizer, self.settings.max_length, closes_prompt=closes)
 
     def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """The reward of each option (completion) of each decision, after its prompt as it stands.
-
-        Raises:
-            InputError: an option is empty.
-        """
+        """The reward of each option (completion) of each decision, after its prompt as it stands."""
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
         found: list[OptionRewards] = []
         for branches, _ in self._run(read):

@@ -1,0 +1,308 @@
+"""Training beside TRL: the same model, rows, optimizer and precision, in turn, in one run.
+
+    python benchmarks/training.py [--quick]
+
+Needs trl (the extra [rl] or [dev]) and preference data: --harmless and --ethics name files with the columns
+chosen and rejected. Every measurement is a process of its own, for its peak of memory; the two sides take
+turns. A step's time is from one forward pass to the next: forward, backward, optimizer, data. Useful tokens
+are those that the rows hold with each prompt counted once, for both sides alike.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from pluralign.core import PreferencePair
+from pluralign.core.files import write_json
+from pluralign.pair import load_preference_pairs, to_trl_rows
+
+MAX_LENGTH = 512
+LEARNING_RATE = 1e-5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    Args:
+        harmless: HH-RLHF's harmless pairs.
+        ethics: ETHICS utilitarianism as pairs.
+        model: the trunk.
+        pairs: rows of a step.
+        steps: timed steps of each measurement, after one that warms up.
+        turns: measurements of each side.
+        cases: of bt-harmless, dpo-harmless, bt-ethics.
+        gradient_checkpointing: of TRL's side (its default is True: less memory, a third slower).
+        out: the JSON file of the figures.
+        child: what one process measures (internal).
+    """
+
+    harmless: Path
+    ethics: Path
+    model: str = "smollm2-135m"
+    pairs: int = 8
+    steps: int = 3
+    turns: int = 2
+    cases: tuple[str, ...] = ("bt-harmless", "dpo-harmless", "bt-ethics")
+    gradient_checkpointing: bool = False
+    out: Path | None = None
+    child: str = ""
+
+
+def main(settings: Settings) -> None:
+    """Measure, and print a table."""
+    if settings.child:
+        side, case = settings.child.split(":")
+        print("RESULT" + json.dumps(_measure(side, case, settings)))
+        return
+    peak = matmul_peak()
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, float32; ", end=""
+    )
+    print(f"matmul peak {peak / 1e9:.0f} GFLOP/s; {settings.pairs} pairs a step, at most {MAX_LENGTH} tokens")
+    figures: dict[str, Any] = {
+        "peak": peak,
+        "settings": json.loads(json.dumps(asdict(settings), default=str)),
+    }
+    for case in settings.cases:
+        found: dict[str, list[dict[str, Any]]] = {"pluralign": [], "trl": []}
+        for turn in range(settings.turns):
+            for side in ("pluralign", "trl") if turn % 2 == 0 else ("trl", "pluralign"):
+                result = _in_a_process(side, case, settings)
+                found[side].append(result)
+                print(f"  {case} {side}: {result['tokens_per_second']:.0f} tokens/s, "
+                      f"{result['memory'] / 1e9:.2f} GB", flush=True)  # fmt: skip
+        figures[case] = found
+        _tell(case, found, peak)
+        if settings.out is not None:
+            write_json(settings.out, figures)
+
+
+def matmul_peak() -> float:
+    """FLOP/s of a large float32 product of the trunk's shapes."""
+    a, b = torch.randn(2048, 576), torch.randn(576, 1536)
+    best = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(20):
+            a @ b
+        best = max(best, 20 * 2 * 2048 * 576 * 1536 / (time.perf_counter() - started))
+    return best
+
+
+def _tell(case: str, found: dict[str, list[dict[str, Any]]], peak: float) -> None:
+    ours, theirs = found["pluralign"], found["trl"]
+    speeds = [[r["tokens_per_second"] for r in side] for side in (ours, theirs)]
+    memory = [max(r["memory"] for r in side) for side in (ours, theirs)]
+    ratio = statistics.median(a / b for a, b in zip(*speeds, strict=True))
+    share = statistics.median(speeds[0]) * ours[0]["flops_per_token"] / peak
+    gaps = [abs(a - b) for a, b in zip(ours[0]["losses"], theirs[0]["losses"], strict=True)]
+    print(
+        f"{case}: {ratio:.2f} times TRL's tokens a second; memory {memory[0] / 1e9:.2f} to "
+        f"{memory[1] / 1e9:.2f} GB ({memory[0] / memory[1]:.2f}); {100 * share:.0f} % of the matmul peak; "
+        f"first loss differs by {gaps[0]:.1e}, all by at most {max(gaps):.1e}",
+        flush=True,
+    )
+
+
+def _in_a_process(side: str, case: str, settings: Settings) -> dict[str, Any]:
+    command = [
+        sys.executable, __file__, "--child", f"{side}:{case}", "--harmless", str(settings.harmless),
+        "--ethics", str(settings.ethics), "--model", settings.model, "--pairs", str(settings.pairs),
+        "--steps", str(settings.steps),
+        f"--{'' if settings.gradient_checkpointing else 'no-'}gradient-checkpointing",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    if not lines:
+        sys.exit(f"{side} {case} failed (exit code {done.returncode}):\n{done.stderr[-2000:]}")
+    return json.loads(lines[0].removeprefix("RESULT"))
+
+
+def _measure(side: str, case: str, settings: Settings) -> dict[str, Any]:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    pairs = _rows(case, settings)
+    run = {"pluralign": _run_pluralign, "trl": _run_trl}[side]
+    with tempfile.TemporaryDirectory() as folder:
+        starts, losses, tokens, parameters = run(case, pairs, settings, Path(folder))
+    seconds = [b - a for a, b in pairwise(starts[1:])]
+    useful = tokens[1 : 1 + len(seconds)]
+    return {
+        "tokens_per_second": sum(useful) / sum(seconds),
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "losses": losses,
+        "tokens": useful,
+        "seconds": seconds,
+        "flops_per_token": 6 * parameters,
+    }
+
+
+def _rows(case: str, settings: Settings) -> list[PreferencePair]:
+    """Rows that fit the limit on both sides; TRL leaves out longer ones, pluralign cuts their prompts."""
+    from pluralign.models.backbone import load_tokenizer
+
+    file = settings.ethics if case.endswith("ethics") else settings.harmless
+    tokenizer = load_tokenizer(settings.model)
+    kept: list[PreferencePair] = []
+    needed = settings.pairs * (settings.steps + 2)
+    for pair in load_preference_pairs(file, case).pairs:
+        decision = pair.chosen.steps[0].decision
+        texts = [decision.prompt + option for option in decision.options]
+        if max(len(tokenizer(text)["input_ids"]) for text in texts) < MAX_LENGTH:
+            kept.append(pair)
+        if len(kept) == needed:
+            return kept
+    sys.exit(f"{file} has fewer than {needed} rows that fit")
+
+
+def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, folder: Path) -> Any:
+    from dataclasses import replace
+
+    from pluralign.learn import engine
+    from pluralign.learn.completions.direct import DPOConfig, DPOObjective, _reference
+    from pluralign.learn.completions.preference import PairObjective, seeded_head
+    from pluralign.learn.completions.session import Run, Session
+    from pluralign.learn.completions.training import ForestLoss, Training
+    from pluralign.losses.reward import bradley_terry_loss
+    from pluralign.models.heads import HeadShape
+
+    engine._CHECKPOINTS = 1  # none on the way, as on TRL's side
+    training = Training(
+        batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=MAX_LENGTH, bf16=False
+    )
+    dpo = case.startswith("dpo")
+    run = Run(settings.model, folder, training)
+    session = Session(case, run, {}, [replace(p, split="train") for p in pairs], vocabulary=dpo)
+    if dpo:
+        objective: Any = DPOObjective(DPOConfig(), _reference(session, session.data, "train"))
+    else:
+        head = seeded_head(session.backbone.hidden_size, HeadShape(), 0)
+        objective = PairObjective(head, lambda c, r, w: bradley_terry_loss(c.mean, r.mean, weights=w))
+    module = ForestLoss(session.trunk, objective, session.data, training.token_budget)
+    starts: list[float] = []
+    module.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter()))
+    losses: list[float] = []
+    module.register_forward_hook(lambda _m, _i, output: losses.append(float(output["loss"].detach())))
+    steps = settings.steps + 2
+    phase = engine.Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0)
+    engine.train_phase(module, phase)
+    order = list(engine.Schedule(len(pairs), steps * settings.pairs, 0))
+    tokens = [session.data.size(int(row)) for row in order]
+    count = settings.pairs
+    return (
+        starts,
+        losses,
+        [sum(tokens[i : i + count]) for i in range(0, len(tokens), count)],
+        _parameters(session),
+    )
+
+
+def _parameters(session: Any) -> int:
+    from pluralign.models.trunk import trunk_of
+
+    trunk = trunk_of(session.trunk.model)
+    return sum(p.numel() for name, p in trunk.named_parameters() if "embed" not in name)
+
+
+def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder: Path) -> Any:
+    import datasets
+    from transformers import TrainerCallback
+    from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
+
+    from pluralign.learn.completions.preference import seeded_head
+    from pluralign.learn.completions.session import Run, Session
+    from pluralign.learn.completions.training import Training
+    from pluralign.learn.engine import Schedule
+    from pluralign.models.backbone import load_backbone
+    from pluralign.models.heads import HeadShape
+
+    steps = settings.steps + 2
+    order = [int(row) for row in Schedule(len(pairs), steps * settings.pairs, 0)]
+    rows = datasets.Dataset.from_list([to_trl_rows(pairs)[row] for row in order])
+    common: dict[str, Any] = {
+        "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": settings.pairs,
+        "bf16": False, "use_cpu": True, "learning_rate": LEARNING_RATE, "lr_scheduler_type": "linear",
+        "weight_decay": 0.0, "warmup_steps": 0, "max_length": MAX_LENGTH,
+        "gradient_checkpointing": settings.gradient_checkpointing, "save_strategy": "no",
+        "report_to": "none", "disable_tqdm": True, "train_sampling_strategy": "sequential",
+        "logging_steps": 1, "dataloader_pin_memory": False,
+    }  # fmt: skip
+    backbone = load_backbone(settings.model, dtype=torch.float32)
+    tokenizer: Any = backbone.tokenizer
+    parameters = sum(p.numel() for name, p in backbone.model.model.named_parameters() if "embed" not in name)
+    # Else a classifier would read the token before the end of text.
+    tokenizer.pad_token = next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token)
+    if case.startswith("dpo"):
+        model: Any = backbone.model
+        model.set_attn_implementation("sdpa")
+        config: Any = DPOConfig(**common, beta=0.1, precompute_ref_log_probs=True)
+        trainer: Any = DPOTrainer(model, None, config, train_dataset=rows, processing_class=tokenizer)
+    else:
+        model = _classifier(backbone, tokenizer.pad_token_id)
+        with torch.no_grad():
+            head = seeded_head(backbone.hidden_size, HeadShape(), 0)
+            model.score.weight.copy_(head.mean.weight)
+        trainer = RewardTrainer(model, RewardConfig(**common), train_dataset=rows, processing_class=tokenizer)
+    starts: list[float] = []
+    losses: list[float] = []
+
+    class Log(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:
+                losses.append(float(logs["loss"]))
+
+    trainer.add_callback(Log())
+    compute = trainer.compute_loss
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        starts.append(time.perf_counter())
+        return compute(*args, **kwargs)
+
+    trainer.compute_loss = timed
+    trainer.train()
+    session = Session(
+        case, Run(settings.model, folder / "x", Training(max_length=MAX_LENGTH)), {}, pairs_of(pairs)
+    )
+    tokens = [session.data.size(row) for row in order]
+    count = settings.pairs
+    return starts, losses, [sum(tokens[i : i + count]) for i in range(0, len(tokens), count)], parameters
+
+
+def pairs_of(pairs: list[PreferencePair]) -> list[PreferencePair]:
+    """The same pairs, all to be trained on."""
+    from dataclasses import replace
+
+    return [replace(pair, split="train") for pair in pairs]
+
+
+def _classifier(backbone: Any, pad: int) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    config = backbone.model.config
+    described = {k: v for k, v in config.to_dict().items() if k not in ("id2label", "label2id")}
+    config = config.__class__.from_dict({**described, "num_labels": 1, "pad_token_id": pad})
+    model: Any = AutoModelForSequenceClassification.from_config(
+        config, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    model.model.load_state_dict(backbone.model.model.state_dict())
+    return model
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
