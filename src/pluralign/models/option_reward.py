@@ -169,14 +169,13 @@ def load_option_reward(folder: Path, store: FeatureSource | None = None) -> Opti
     try:
         head = OptionRewardHead(int(content["head"]["dimension"]), int(content["head"]["hidden"]))
         head.load_state_dict(read_tensors(folder / HEAD))
-        beta = float(content["beta"])
+        source = _source_for(folder, content["backbone"], store)
+        return OptionRewardPosterior(str(content["name"]), head, source, beta=float(content["beta"]))
+    except InputError:
+        raise
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         reason = str(error).splitlines()[0]
         raise InputError(f"does not hold this posterior's head: {reason}", path=folder / HEAD) from error
-    source = _source_for(folder, content["backbone"], store)
-    return OptionRewardPosterior(str(content["name"]), head, source, beta=beta)
 
 
 def _source_for(folder: Path, backbone: dict[str, Any], store: FeatureSource | None) -> FeatureSource:

@@ -1,0 +1,163 @@
+"""``pluralign learn avril`` and ``pluralign evaluate story-rewards``: what a demonstrator wants, and whether
+that is what the story rewards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, wrote
+from pluralign.cli.learn import tell_learned
+from pluralign.cli.policies import DEFAULT_MODEL, Models
+from pluralign.cli.texts import digest_of
+from pluralign.core.files import replace_when_whole
+from pluralign.core.records import read_trajectories
+from pluralign.learn.avril import AVRILConfig, fit_avril
+
+if TYPE_CHECKING:
+    from pluralign.core import Trajectory
+    from pluralign.evaluate.rank_agreement import RankAgreement
+    from pluralign.evaluate.reward_ranks import RewardRanks, RewardRows, Truth
+    from pluralign.evaluate.statistics import Correlation
+    from pluralign.models.option_reward import OptionRewardPosterior
+
+
+def learn_avril(
+    data: Path,
+    out: Path,
+    model: str = DEFAULT_MODEL,
+    config: AVRILConfig = AVRILConfig(),  # noqa: B008 - frozen
+    features: Path | None = None,
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Learn a posterior over rewards from what was done: AVRIL. Rewards in the file are not read.
+
+    An interrupted run continues when the same command is given again, and ends with the same weights.
+
+    Example: pluralign learn avril --data runs/t.jsonl --out runs/wants
+
+    Args:
+        data: trajectories.jsonl.
+        out: the folder to write.
+        model: the frozen trunk: smollm2-135m, a hub id or a local folder.
+        config: how it learns.
+        features: folder where the trunk's features are kept between runs.
+        seed: of weights and data order.
+        json: a file for the figures.
+    """
+    fit_avril(
+        read_trajectories(data),
+        store=Models(model, features).store,
+        out=out,
+        config=config,
+        seed=seed,
+        provenance=digest_of(str(data)),
+    )
+    tell_learned(out, json)
+
+
+def evaluate_story_rewards(
+    model: Path,
+    data: Path,
+    story: str = "",
+    objectives: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance"),
+    out: Path | None = None,
+    features: Path | None = None,
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Hold a reward posterior against the story's true rewards: rank correlations with 95 % intervals.
+
+    Example: pluralign evaluate story-rewards --model runs/wants --data runs/t.jsonl --story salt_ledger
+    --out runs/wants-report
+
+    Args:
+        model: the folder that `learn avril` wrote.
+        data: the trajectories.jsonl that it learned from, or another of the same story.
+        story: compare all options of the decisions met, by the story's exact rewards; without it, the
+            options that were taken, by the rewards in the file.
+        objectives: of the story; without a story all that the file holds are compared.
+        out: a folder for a table and a picture.
+        features: folder where a language model's features are kept between runs.
+        seed: of the resampling.
+        json: a file for the figures.
+    """
+    from pluralign.evaluate.reward_ranks import compare_rewards, reward_rows
+
+    trajectories = read_trajectories(data)
+    posterior = _open(model, features)
+    rows = reward_rows(posterior, trajectories, _truth(trajectories, story, objectives))
+    ranks = compare_rewards(rows, seed=seed)
+    table = ranks_table(ranks)
+    say(table)
+    if out is not None:
+        _write_report(out, rows, ranks, table)
+    give_figures({"data": data.name, "model": model.name, "story": story, **asdict(ranks)}, json)
+
+
+def _open(folder: Path, features: Path | None) -> OptionRewardPosterior:
+    from pluralign.models.card import load_card
+    from pluralign.models.option_reward import KIND, load_option_reward
+
+    name = str(load_card(folder, KIND).backbone.get("name", DEFAULT_MODEL))
+    return load_option_reward(folder, Models(name, features).store)
+
+
+def _truth(trajectories: list[Trajectory], story: str, objectives: tuple[str, ...]) -> Truth:
+    from pluralign.evaluate.reward_ranks import exact_rewards, observed_rewards, visited
+    from pluralign.games.state_graph import explore
+
+    if not story:
+        return observed_rewards(trajectories)
+    make_game = game_maker(story)
+    return exact_rewards(explore(make_game()), objectives_of(make_game, objectives), visited(trajectories))
+
+
+def ranks_table(ranks: RewardRanks) -> str:
+    """The correlations as a Markdown table, one row for each pair of rankings."""
+    lines = [
+        f"{ranks.options} options of {ranks.decisions} decisions; 95 % intervals from resampled decisions",
+        "",
+        "| order | against | Spearman | Kendall | within decisions | decisions |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for label, found in (("posterior mean", ranks.mean), ("log-probability", ranks.log_policy)):
+        lines += [_row(label, name.replace("_", " "), agreement) for name, agreement in found.items()]
+    lines.append(_row("sigma", "visits", ranks.sigma_visits))
+    lines.append(_row("sigma", "visits, options taken", ranks.sigma_visits_taken))
+    return "\n".join(lines)
+
+
+def _row(order: str, against: str, found: RankAgreement) -> str:
+    cells = " | ".join(span(part) for part in (found.spearman, found.kendall, found.within))
+    return f"| {order} | {against} | {cells} | {found.within.pairs} |"
+
+
+def span(found: Correlation) -> str:
+    """A correlation with its interval."""
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def _write_report(out: Path, rows: RewardRows, ranks: RewardRanks, table: str) -> None:
+    from pluralign.evaluate.reward_picture import RewardPanel, draw_rewards
+
+    panels = [
+        RewardPanel(
+            title=name.replace("_", " "),
+            note=f"Spearman {span(ranks.mean[name].spearman)}",
+            truth=truth,
+            mean=rows.mean,
+            sigma=rows.sigma,
+            taken=rows.visits > 0,
+            label="true reward",
+        )
+        for name, truth in rows.truth.items()
+    ]
+    draw_rewards([panels], out / "rewards.svg")
+    text: dict[str, Any] = {"title": "# Posterior rewards against true ones", "table": table}
+    text["picture"] = "![posterior mean with sigma against the true reward](rewards.svg)"
+    with replace_when_whole(out / "rewards.md") as temporary:
+        temporary.write_text("\n\n".join(text.values()) + "\n", encoding="utf-8")
+    wrote(out, "rewards.md, rewards.svg")

@@ -1,0 +1,120 @@
+"""How far two rankings of the options of many decisions agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import InputError
+from pluralign.evaluate.statistics import CONFIDENCE, Correlation, FloatArray, percentile, resampling_weights
+
+RESAMPLES = 1000
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RankAgreement:
+    """How far two rankings agree, with 95 % intervals from resampled decisions.
+
+    Args:
+        spearman: rho over all options.
+        kendall: tau-b over all options.
+        within: mean over decisions of tau-b between the decision's own options, over the decisions where
+            the second ranking tells any apart (``pairs`` counts those).
+    """
+
+    spearman: Correlation
+    kendall: Correlation
+    within: Correlation
+
+
+def rank_agreement(
+    first: FloatArray, second: FloatArray, owner: IntArray, *, resamples: int = RESAMPLES, seed: int = 0
+) -> RankAgreement:
+    """Spearman's rho and Kendall's tau-b, over all rows and inside decisions.
+
+    Intervals are percentiles over resampled decisions, each with all of its options: options of one
+    decision are not independent. Where a side is constant a correlation is zero: nothing rises with anything.
+
+    Args:
+        first: of each row.
+        second: of each row.
+        owner: number of the row's decision.
+        resamples: bootstrap resamples.
+        seed: of the resampling.
+
+    Raises:
+        InputError: arrays of different shapes, fewer than three rows, or a value that is not finite.
+    """
+    shapes = {np.shape(array) for array in (first, second, owner)}
+    if len(shapes) > 1 or len(first) < 3:
+        raise InputError(f"a rank correlation needs three rows or more of each, found {sorted(shapes)}")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise InputError("expected finite values")
+    _, decision = np.unique(owner, return_inverse=True)
+    decisions = int(decision.max()) + 1
+    rng = np.random.default_rng(seed)
+    drawn = np.rint(resampling_weights(decisions, resamples, rng) * decisions)
+    # The first row of weights is the data itself.
+    weights = np.vstack([np.ones(decisions), drawn])[:, decision].astype(np.float32)
+    x, y = _signs(first), _signs(second)
+    rho = _correlation(first, _spearman(weights, x, y), len(first))
+    tau = _correlation(first, _kendall(weights, x, y), len(first))
+    return RankAgreement(rho, tau, _within(x, y, decision, resamples, rng))
+
+
+# Sums of signs times whole weights stay below 2^24 for some thousands of rows: float32 is exact.
+Signs = npt.NDArray[np.float32]
+
+
+def _signs(values: FloatArray) -> Signs:
+    return np.sign(values[:, None] - values[None, :]).astype(np.float32)
+
+
+def _spearman(weights: Signs, x: Signs, y: Signs) -> FloatArray:
+    """Pearson's correlation of average ranks: rank = half the sum of signs against all others, plus a
+    constant."""
+    total = weights.sum(axis=1, keepdims=True, dtype=np.float64)
+    gaps: list[FloatArray] = []
+    for signs in (x, y):
+        ranks = (weights @ signs.T).astype(np.float64)
+        gaps.append(ranks - (weights * ranks).sum(axis=1, keepdims=True) / total)
+    spread = [(weights * gap**2).sum(axis=1) for gap in gaps]
+    return _ratio((weights * gaps[0] * gaps[1]).sum(axis=1), np.sqrt(spread[0] * spread[1]))
+
+
+def _kendall(weights: Signs, x: Signs, y: Signs) -> FloatArray:
+    """(concordant - discordant) / sqrt(pairs untied in x * pairs untied in y)."""
+    concordance, in_x, in_y = (
+        ((weights @ signs) * weights).sum(axis=1, dtype=np.float64) for signs in (x * y, x * x, y * y)
+    )
+    return _ratio(concordance, np.sqrt(in_x * in_y))
+
+
+def _within(x: Signs, y: Signs, decision: IntArray, resamples: int, rng: np.random.Generator) -> Correlation:
+    same = decision[:, None] == decision[None, :]
+    concordance, in_x, in_y = (
+        np.bincount(decision, weights=(signs * same).sum(axis=1)).astype(np.float64)
+        for signs in (x * y, x * x, y * y)
+    )
+    told_apart = in_y > 0
+    taus = np.nan_to_num(_ratio(concordance[told_apart], np.sqrt(in_x[told_apart] * in_y[told_apart])))
+    if not len(taus):
+        return Correlation(0.0, 0.0, 0.0, 0)
+    means = resampling_weights(len(taus), resamples, rng) @ taus
+    return _correlation(taus, np.concatenate([[taus.mean()], means]), len(taus))
+
+
+def _ratio(over: FloatArray, under: FloatArray) -> FloatArray:
+    """NaN where nothing is below the line."""
+    return np.divide(over, under, out=np.full_like(under, np.nan), where=under > 0)
+
+
+def _correlation(values: FloatArray, found: FloatArray, pairs: int) -> Correlation:
+    """The first one found, with percentiles of the rest; resamples with a constant side are left out."""
+    if np.isnan(found[0]):
+        return Correlation(0.0, 0.0, 0.0, pairs)
+    low, high = percentile(values, found[1:][~np.isnan(found[1:])], CONFIDENCE)
+    return Correlation(float(np.clip(found[0], -1.0, 1.0)), low, high, pairs)
