@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +49,11 @@ def draw_rewards(rows: Sequence[Sequence[RewardPanel]], path: Path) -> None:
         rows: of panels, all of the same length.
         path: the file.
     """
-    # Neither is needed by those who only compute.
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
+    # Slow to import, and not needed by those who only compute.
+    mpl: Any = importlib.import_module("matplotlib")
+    drawing: Any = importlib.import_module("matplotlib.figure")
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.1 * len(rows[0]), 2.5 * len(rows)), layout="constrained")
+        figure = drawing.Figure(figsize=(3.1 * len(rows[0]), 2.5 * len(rows)), layout="constrained")
         grid: Any = figure.subplots(len(rows), len(rows[0]), squeeze=False)
         for axes_row, panels in zip(grid, rows, strict=True):
             for axes, panel in zip(axes_row, panels, strict=True):

@@ -1,0 +1,1 @@
+"""Parts of `avril_stories.py`."""

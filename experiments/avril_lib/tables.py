@@ -1,0 +1,82 @@
+"""``avril_stories.json`` and ``avril_stories.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avril_lib.demonstrators import OBJECTIVES
+from pluralign.cli.avril import span
+from pluralign.core.files import replace_when_whole, write_json
+from pluralign.evaluate.statistics import Correlation
+
+Figures = Mapping[str, Any]
+
+
+def correlation(found: Figures) -> Correlation:
+    """As it was before it went into a file."""
+    return Correlation(**found)
+
+
+def write_results(runs: Sequence[Figures], settings: Figures, config: Figures, folder: Path) -> None:
+    """Both files.
+
+    Args:
+        runs: one for each story, demonstrator and weight of the prior.
+        settings: of the demonstrators.
+        config: AVRIL's.
+        folder: of the files.
+    """
+    write_json(folder / "avril_stories.json", {"settings": settings, "avril": config, "runs": list(runs)})
+    lines = [
+        "# AVRIL on four stories",
+        "",
+        "`python experiments/avril_stories.py`",
+        "",
+        f"{settings['episodes']} episodes of each demonstrator (rational: softmax(Q / T), T = "
+        f"{settings['rationality']:g} of the range of attainable returns); AVRIL with "
+        f"{', '.join(f'{k} {v}' for k, v in config.items() if k != 'kl_weight')}, on features of "
+        "smollm2-135m. Rank correlations with the exact reward of an option, over all options of the decisions met; 95 % "
+        "intervals from resampled decisions. 'Within' is the mean over decisions of Kendall's tau between a "
+        "decision's own options. 'Policy alone' ranks options by their log-probability under the same "
+        "model's Q-values, with no reward posterior.",
+    ]
+    for kl_weight in dict.fromkeys(run["kl_weight"] for run in runs):
+        some = [run for run in runs if run["kl_weight"] == kl_weight]
+        lines += ["", f"## Prior's weight {kl_weight:g}", "", *_rewards(some), "", *_sigmas(some)]
+    with replace_when_whole(folder / "avril_stories.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _rewards(runs: Sequence[Figures]) -> list[str]:
+    lines = [
+        "| story | demonstrator | objective | mean: Spearman | Kendall | within |"
+        " policy alone: Spearman | within |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in runs:
+        for objective in OBJECTIVES:
+            mean, policy = run["mean"][objective], run["log_policy"][objective]
+            parts = [mean["spearman"], mean["kendall"], mean["within"], policy["spearman"], policy["within"]]
+            cells = " | ".join(span(correlation(part)) for part in parts)
+            lines.append(f"| {run['story']} | {run['demonstrator']} | {objective} | {cells} |")
+    return lines
+
+
+def _sigmas(runs: Sequence[Figures]) -> list[str]:
+    lines = [
+        "What was done, and whether sigma tells what was done seldom (Spearman with the number of visits).",
+        "",
+        "| story | demonstrator | mean score | mean harm avoidance | decisions | options | of them taken |"
+        " sigma and visits | of options taken | sigma: least, median, largest | greatest mean |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in runs:
+        returns = run["mean_returns"]
+        cells = [f"{returns['score']:.1f}", f"{returns['harm_avoidance']:.1f}"]
+        cells += [str(run[key]) for key in ("decisions", "options", "taken")]
+        cells += [span(correlation(run[key]["spearman"])) for key in ("sigma_visits", "sigma_visits_taken")]
+        cells += [", ".join(f"{sigma:.2f}" for sigma in run["sigmas"]), f"{run['largest_mean']:.2f}"]
+        lines.append(f"| {run['story']} | {run['demonstrator']} | {' | '.join(cells)} |")
+    return lines

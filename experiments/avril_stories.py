@@ -1,0 +1,127 @@
+"""AVRIL on the four stories: does the reward that explains an agent's play rank options as the story does?
+
+    python experiments/avril_stories.py --out runs/avril_stories
+
+Demonstrators: the language model; DRRN, trained online for the score; and agents that are Boltzmann-rational
+for one objective, which the method's own model of a demonstrator describes exactly. AVRIL sees what they did
+and no reward. Its posterior is held against the story's exact rewards, over all options of the decisions met.
+Continues where it was interrupted; results are written as they come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from avril_lib.demonstrators import DEMONSTRATORS, OBJECTIVES, Story
+from avril_lib.tables import correlation, write_results
+
+from pluralign.cli.common import say, wrote
+from pluralign.cli.policies import Models
+from pluralign.core import Trajectory
+from pluralign.evaluate.reward_picture import RewardPanel, draw_rewards
+from pluralign.evaluate.reward_ranks import RewardRows, compare_rewards, exact_rewards, reward_rows, visited
+from pluralign.games.choicescript import list_stories
+from pluralign.learn.avril import AVRILConfig, fit_avril
+from pluralign.models.card import load_card
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Args:
+        out: working folder.
+        features: folder of the language model's features; `stories.py` keeps its own there, too.
+        episodes: of each demonstrator.
+        rationality: temperature of the rational agents, as a share of the range of attainable returns.
+        seed: of play, training and resampling.
+        stories: by name.
+        kl_weights: weights of the prior; 1 is the papers'.
+        config: how AVRIL learns otherwise.
+        results: folder of the result files.
+    """
+
+    out: Path = Path("runs/avril_stories")
+    features: Path = Path("runs/stories/features")
+    episodes: int = 1000
+    rationality: float = 0.02
+    seed: int = 1
+    stories: tuple[str, ...] = tuple(list_stories())
+    kl_weights: tuple[float, ...] = (1.0, 0.1)
+    config: AVRILConfig = field(default_factory=AVRILConfig)
+    results: Path = RESULTS
+
+
+def run(settings: Settings) -> None:
+    """All stories, demonstrators and weights of the prior; the tables are written after each."""
+    models = Models(features=settings.features)
+    runs: list[dict[str, Any]] = []
+    panels: list[list[RewardPanel]] = []
+    played = {"episodes": settings.episodes, "rationality": settings.rationality, "seed": settings.seed}
+    for name in settings.stories:
+        folder = settings.out / name
+        story = Story(name, folder, models, settings.episodes, settings.rationality, settings.seed)
+        row: list[RewardPanel] = []
+        for demonstrator in DEMONSTRATORS:
+            trajectories = story.trajectories(demonstrator)
+            for kl_weight in settings.kl_weights:
+                say(f"{name}, {demonstrator}, prior x {kl_weight:g}")
+                config = replace(settings.config, kl_weight=kl_weight)
+                figures, rows = measure(story, demonstrator, trajectories, config)
+                runs.append(figures)
+                write_results(runs, played, asdict(settings.config), settings.results)
+                if kl_weight == settings.kl_weights[0]:
+                    row.append(panel(figures, rows))
+        panels.append(row)
+    draw_rewards(panels, settings.results / "avril_stories.png")
+    wrote(settings.results / "avril_stories.md", f"{len(runs)} posteriors")
+
+
+def measure(
+    story: Story, demonstrator: str, trajectories: list[Trajectory], config: AVRILConfig
+) -> tuple[dict[str, Any], RewardRows]:
+    """Learn what the demonstrator wants, and compare it with what the story rewards."""
+    folder = story.folder / f"{demonstrator.replace(' ', '-')}-kl-{config.kl_weight:g}"
+    posterior = fit_avril(trajectories, store=story.models.store, out=folder, config=config, seed=story.seed)
+    truth = exact_rewards(story.graph, story.objectives, visited(trajectories))
+    rows = reward_rows(posterior, trajectories, truth)
+    returns = [trajectory.returns() for trajectory in trajectories]
+    card = load_card(folder)
+    figures = {
+        "story": story.name,
+        "demonstrator": demonstrator,
+        "kl_weight": config.kl_weight,
+        "mean_returns": {name: float(np.mean([r[name] for r in returns])) for name in OBJECTIVES},
+        "steps": card.data["steps"],
+        "taken": int((rows.visits > 0).sum()),
+        "largest_mean": float(np.abs(rows.mean).max()),
+        "sigmas": np.quantile(rows.sigma, [0.0, 0.5, 1.0]).tolist(),
+        "loss": card.figures["curve"][-1]["loss"],
+        "seconds": card.figures["seconds"],
+        **asdict(compare_rewards(rows, seed=story.seed)),
+    }
+    return figures, rows
+
+
+def panel(figures: dict[str, Any], rows: RewardRows) -> RewardPanel:
+    """The posterior against the objective that the demonstrator pursues; the score for the language model."""
+    objective = "harm_avoidance" if figures["demonstrator"].endswith("harm avoidance") else "score"
+    return RewardPanel(
+        title=f"{figures['story'].replace('_', ' ')}: {figures['demonstrator']}",
+        note=f"rho {correlation(figures['mean'][objective]['spearman']).value:.2f}",
+        truth=rows.truth[objective],
+        mean=rows.mean,
+        sigma=rows.sigma,
+        taken=rows.visits > 0,
+        label=f"true {objective.replace('_', ' ')} of the step",
+    )
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Settings, description=__doc__))
