@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import PreferencePair
 from pluralign.core.files import read_json, write_json
@@ -90,8 +91,8 @@ def claim(folder: Path, task: Task) -> bool:
 
 
 def run(
-    task: Task, train: Sequence[PreferencePair], test: Sequence[PreferencePair], *, model: str, folder: Path,
-    lower: LowerStates | None,
+    task: Task, train: Sequence[PreferencePair], test: Sequence[PreferencePair], *, model: str,
+    tokenizer: PreTrainedTokenizerBase, folder: Path, lower: LowerStates | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train and test; the figures, as written to ``folder``.
 
@@ -100,6 +101,7 @@ def run(
         train: pairs to learn from.
         test: pairs to measure on.
         model: the trunk.
+        tokenizer: the trunk's.
         folder: of the task files.
         lower: states of the frozen part of the trunk.
     """
@@ -107,7 +109,7 @@ def run(
     measured: dict[str, Any] = {}
 
     def measure(trunk: TunedTrunk, head: RewardHead) -> dict[str, Any]:
-        reader = CompletionReader(lower.backbone.tokenizer, training.max_length)
+        reader = CompletionReader(tokenizer, training.max_length)
         data = encode_completion_pairs(test, reader)
         rewards = row_rewards(trunk, head, data, token_budget=training.token_budget, bf16=training.mixed)
         margins = (rewards[:, 0] - rewards[:, 1]).double()

@@ -42,16 +42,16 @@ class LowerStates:
     ) -> None:
         self.backbone, self.layers = backbone, layers
         self._bf16, self._budget = bf16, token_budget
-        self._known: dict[bytes, tuple[Tensor, list[Tensor]]] = {}
+        # A branch's states depend on its prompt and itself alone: trees that share some share their states.
+        self._known: dict[bytes, Tensor] = {}
 
     @torch.no_grad()
     def compute(self, trees: Sequence[Tree]) -> None:
         """Run what was not run before through the trunk, with a progress bar on a terminal."""
-        missing = list({key: tree for tree in trees if (key := _key(tree)) not in self._known}.values())
+        missing = [tree for tree in trees if any(key not in self._known for key in _keys(tree))]
         if not missing:
             return
         device = self.backbone.device
-        kept: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
         forests = plant(missing, self._budget)
         for planted in tqdm(forests, desc="frozen layers", unit="forest", disable=not sys.stderr.isatty()):
             forest = planted.to(device)
@@ -59,37 +59,29 @@ class LowerStates:
                 (states,) = forest_layers(self.backbone.model, forest, [-1 - self.layers])
             states = states.to("cpu", torch.bfloat16 if self._bf16 else torch.float32)
             for number, prompt, branches in _parts(planted, states):
-                kept.setdefault(number, (prompt, {}))[1].update(branches)
-        for number, (prompt, branches) in kept.items():
-            ordered = [branches[i] for i in range(len(branches))]
-            self._known[_key(missing[number])] = (prompt, ordered)
+                keys = _keys(missing[number])
+                self._known[keys[0]] = prompt
+                self._known.update({keys[1 + branch]: part for branch, part in branches.items()})
 
     def save(self, path: Path) -> None:
         """Keep what is known, for another process."""
         keys = [key.hex() for key in self._known]
-        states = torch.cat([torch.cat([prompt, *rest]) for prompt, rest in self._known.values()])
-        lengths = [[len(prompt), *map(len, rest)] for prompt, rest in self._known.values()]
+        lengths = [len(states) for states in self._known.values()]
         with replace_when_whole(path) as temporary:
-            save_file(
-                {"states": states}, temporary, {"keys": json.dumps(keys), "lengths": json.dumps(lengths)}
-            )
+            described = {"keys": json.dumps(keys), "lengths": json.dumps(lengths)}
+            save_file({"states": torch.cat(list(self._known.values()))}, temporary, described)
 
     def read(self, path: Path) -> None:
         """Take over what another process kept."""
         with safe_open(path, framework="pt") as file:
             keys, lengths = (json.loads(file.metadata()[name]) for name in ("keys", "lengths"))
             states = file.get_tensor("states")
-        pieces = iter(states.split([length for own in lengths for length in own]))
-        for key, own in zip(keys, lengths, strict=True):
-            prompt, *rest = [next(pieces) for _ in own]
-            self._known[bytes.fromhex(key)] = (prompt, rest)
+        self._known.update(zip(map(bytes.fromhex, keys), states.split(lengths), strict=True))
 
     def of(self, trees: Sequence[Tree]) -> Float[Tensor, "tokens d"]:
         """The states of a forest that was planted from exactly these trees, none of them split."""
-        parts: list[Tensor] = []
-        for tree in trees:
-            prompt, branches = self._known[_key(tree)]
-            parts += [prompt, *branches]
+        self.compute(trees)
+        parts = [self._known[key] for tree in trees for key in _keys(tree)]
         return torch.cat(parts).to(self.backbone.device)
 
 
@@ -187,6 +179,8 @@ def _parts(forest: Forest, states: Tensor) -> list[tuple[int, Tensor, dict[int, 
     return result
 
 
-def _key(tree: Tree) -> bytes:
-    text = repr((list(tree.prompt_ids), [list(branch) for branch in tree.branches]))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def _keys(tree: Tree) -> list[bytes]:
+    """Of the prompt, and of each branch after it."""
+    prompt = repr(list(tree.prompt_ids))
+    texts = [prompt, *(f"{prompt} {list(branch)}" for branch in tree.branches)]
+    return [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]

@@ -1,0 +1,155 @@
+"""The table of AVA's Table 1, its picture, and the figures behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from pluralign.core.files import replace_when_whole, write_json
+from pluralign.evaluate.statistics import estimate, paired_difference
+
+METHODS = (
+    "Bradley-Terry", "learned-variance BT", "Preference Transformer", "AVA-p", "AVA-p w/o rwt",
+    "AVA-p w/o neg", "AVA-p w/o irl", "AVA-p w/o cer", "AVA-p w/o ptq", "AVA-d",
+)  # fmt: skip
+DATASETS = ("harmless", "helpful", "utilitarianism")
+PAPER = {
+    "Bradley-Terry": ("70.02", "69.39"),
+    "Preference Transformer": ("70.26", "71.37"),
+    "AVA-p": ("70.27", "72.37"),
+    "AVA-p w/o rwt": ("70.06", "69.81"),
+    "AVA-p w/o neg": ("70.54", "69.75"),
+    "AVA-p w/o irl": ("69.48", "68.87"),
+    "AVA-p w/o cer": ("70.06", "69.81"),
+    "AVA-p w/o ptq": ("68.67", "68.51"),
+    "AVA-d": ("70.54", "69.75"),
+}
+"""GPT-2 on harmless and helpful, from AVA's Table 1."""
+
+
+def write_tables(found: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write ava_table1.json, .md and .svg of what is done."""
+    table = [r for r in found if not r["task"]["key"].startswith("full")]
+    figures = {
+        "rows": [row for d in DATASETS for m in METHODS if (row := _row(table, d, m)) is not None],
+        "against_ava_p": [
+            row for d in DATASETS for m in METHODS if (row := _against(table, d, m)) is not None
+        ],
+        "full": [_short(r) for r in found if r["task"]["key"].startswith("full")],
+        "runs": [_short(r) for r in table],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "ava_table1.json", figures)
+    with replace_when_whole(folder / "ava_table1.md") as temporary:
+        temporary.write_text(_markdown(figures), "utf-8")
+    _picture(figures, folder / "ava_table1.svg")
+
+
+def _right(result: dict[str, Any]) -> list[float]:
+    return [{"1": 1.0, "0": 0.0, "=": 0.5}[mark] for mark in result["right"]]
+
+
+def _of(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict[int, dict[str, Any]]:
+    return {
+        r["task"]["fold"]: r
+        for r in found
+        if r["task"]["dataset"] == dataset and r["task"]["method"] == method
+    }
+
+
+def _row(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict[str, Any] | None:
+    mine = _of(found, dataset, method)
+    if not mine:
+        return None
+    values = estimate([x for fold in sorted(mine) for x in _right(mine[fold])])
+    return {
+        "dataset": dataset, "method": method, "accuracy": values.mean, "low": values.low, "high": values.high,
+        "seeds": len(mine), "pairs": sum(len(r["right"]) for r in mine.values()),
+        "by_fold": {str(fold): r["accuracy"] for fold, r in sorted(mine.items())},
+    }  # fmt: skip
+
+
+def _against(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict[str, Any] | None:
+    """AVA-p minus the method, on the folds that both have, pair by pair."""
+    ours, theirs = _of(found, dataset, "AVA-p"), _of(found, dataset, method)
+    folds = sorted(set(ours) & set(theirs))
+    if method == "AVA-p" or not folds:
+        return None
+    gap = paired_difference(
+        [x for fold in folds for x in _right(ours[fold])], [x for fold in folds for x in _right(theirs[fold])]
+    )
+    return {
+        "dataset": dataset, "method": method, "difference": gap.mean, "low": gap.low, "high": gap.high,
+        "folds": folds,
+    }  # fmt: skip
+
+
+def _short(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key != "right"}
+
+
+def _markdown(figures: dict[str, Any]) -> str:
+    rows = {(row["dataset"], row["method"]): row for row in figures["rows"]}
+    gaps = {(row["dataset"], row["method"]): row for row in figures["against_ava_p"]}
+    lines = [
+        "| method | harmless | helpful | utilitarianism | AVA's Table 1, GPT-2: harmless | helpful |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for method in METHODS:
+        cells = [_cell(rows.get((dataset, method))) for dataset in DATASETS]
+        paper = PAPER.get(method, ("", ""))
+        lines.append(f"| {method} | {' | '.join(cells)} | {paper[0]} | {paper[1]} |")
+    lines += ["", "AVA-p minus the method, percentage points, same pairs (95 % interval):", ""]
+    lines += ["| method | harmless | helpful | utilitarianism |", "| --- | ---: | ---: | ---: |"]
+    for method in METHODS:
+        if method != "AVA-p":
+            cells = [_gap(gaps.get((dataset, method))) for dataset in DATASETS]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+    if figures["full"]:
+        lines += ["", "Bradley-Terry through the whole trunk, ETHICS utilitarianism:", ""]
+        for row in figures["full"]:
+            lines.append(
+                f"- fold {row['task']['fold']}: {100 * row['accuracy']:.1f} %, {row['pairs']} training pairs"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    seeds = "" if row["seeds"] == 3 else f", {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+    return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f}{seeds})"
+
+
+def _gap(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
+
+
+def _picture(figures: dict[str, Any], path: Path) -> None:
+    plt.rcParams["svg.hashsalt"] = "pluralign"
+    picture, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True)
+    for axis, dataset in zip(axes, DATASETS, strict=True):
+        rows = {row["method"]: row for row in figures["rows"] if row["dataset"] == dataset}
+        for place, method in enumerate(reversed(METHODS)):
+            row = rows.get(method)
+            if row is None:
+                continue
+            color = "#b3541e" if method.startswith("AVA") else "#33658a"
+            axis.plot([100 * row["low"], 100 * row["high"]], [place, place], color=color, linewidth=2)
+            axis.plot(100 * row["accuracy"], place, "o", color=color)
+            folds = [100 * x for x in row["by_fold"].values()]
+            axis.plot(folds, np.full(len(folds), place), "|", color=color, markersize=8)
+        axis.set_title(dataset)
+        axis.set_xlabel("accuracy on test pairs, %")
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(range(len(METHODS)), list(reversed(METHODS)))
+    picture.tight_layout()
+    with replace_when_whole(path) as temporary:
+        picture.savefig(temporary, format="svg", metadata={"Date": None})
+    plt.close(picture)

@@ -1,0 +1,165 @@
+"""Reward accuracy of AVA, its ablations and its baselines on preferences of people: AVA's Table 1.
+
+    python experiments/ava_table1.py --data FOLDER --workers 2
+
+FOLDER holds hh_rlhf/harmless.jsonl.gz, hh_rlhf/helpful.jsonl.gz and ethics/utilitarianism.jsonl.gz (columns
+chosen and rejected). The four uppermost layers of SmolLM2-135M and the heads learn; what lies below runs
+once. Settings were chosen on two fifths of the prompts, which no test fold touches; each of three test folds
+is read once by each method, by a model of its own seed, trained on all other prompts. Every training is a
+file in ``--out``: an interrupted run continues, and the tables hold what is done.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from ava_lib import data
+from ava_lib.runs import Task, claim, results, run
+from ava_lib.tables import write_tables
+
+MAIN = ("Bradley-Terry", "AVA-p", "Preference Transformer", "learned-variance BT", "AVA-d")
+ABLATIONS = ("AVA-p w/o rwt", "AVA-p w/o neg", "AVA-p w/o irl", "AVA-p w/o cer", "AVA-p w/o ptq")
+PAIRS = {"harmless": 4000, "helpful": 4000, "utilitarianism": 4000}
+"""At most so many pairs of each data set; the two of HH-RLHF here have fewer."""
+TRAINING: dict[str, dict[str, Any]] = {
+    "harmless": {"batch_size": 8, "epochs": 2},
+    "helpful": {"batch_size": 8, "epochs": 2},
+    "utilitarianism": {"batch_size": 32, "epochs": 3},
+}
+COMMON = {"learning_rate": 2e-4, "max_length": 256, "bf16": True}
+AVA: dict[str, Any] = {"tqr": {"reduction": "mean"}, "beta": 0.1, "td_weight": 0.01, "kl_weight": 0.01}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Args:
+        data: folder of the data sets.
+        out: working folder.
+        stage: ``table`` trains and tests; ``full`` trains the whole trunk on ETHICS; ``report`` writes
+            the tables of what is done.
+        model: the trunk.
+        layers: uppermost layers that learn, but in ``full``.
+        workers: processes, of one thread each.
+        ablations: the five ablations, too.
+        results: folder of the result files.
+    """
+
+    data: Path
+    out: Path = Path("runs/ava_table1")
+    stage: Literal["table", "full", "report"] = "table"
+    model: str = "smollm2-135m"
+    layers: int = 4
+    workers: int = 1
+    ablations: bool = True
+    results: Path = Path(__file__).parent / "results"
+
+
+def tasks(settings: Settings) -> Iterator[Task]:
+    """All trainings, those that matter most first."""
+    rounds = [MAIN] + ([ABLATIONS] if settings.ablations else [])
+    for methods in rounds:
+        for fold in data.FOLDS:
+            for dataset in ("utilitarianism", "harmless", "helpful"):
+                for method in methods:
+                    yield _task(
+                        dataset, method, fold, {**COMMON, **TRAINING[dataset], "layers": settings.layers}
+                    )
+
+
+def full_tasks(settings: Settings) -> Iterator[Task]:
+    """Bradley-Terry through the whole trunk on ETHICS."""
+    training = {**COMMON, "learning_rate": 5e-5, "batch_size": 32, "epochs": 2, "layers": None}
+    for fold in data.FOLDS:
+        yield replace(
+            _task("utilitarianism", "Bradley-Terry", fold, training), key=f"full-utilitarianism-{fold}"
+        )
+
+
+def _task(dataset: str, method: str, fold: int, training: dict[str, Any]) -> Task:
+    name = method.replace("/", "").replace(" ", "_")
+    return Task(
+        f"{dataset}-{name}-{fold}", dataset, method, fold, fold, training, AVA if "AVA" in method else {}
+    )
+
+
+def main(settings: Settings) -> None:
+    """Train, test, and write the tables as results come."""
+    settings.out.mkdir(parents=True, exist_ok=True)
+    if settings.stage != "report" and settings.workers > 1:
+        _spawn(settings)
+    elif settings.stage != "report":
+        _work(settings)
+    if settings.workers >= 1:
+        write_tables(results(settings.out), settings.results)
+
+
+def _spawn(settings: Settings) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable, __file__, "--data", str(settings.data), "--out", str(settings.out), "--stage",
+        settings.stage, "--model", settings.model, "--layers", str(settings.layers), "--workers", "0",
+        f"--{'' if settings.ablations else 'no-'}ablations",
+    ]  # fmt: skip
+    running = [subprocess.Popen(command, env=environment) for _ in range(settings.workers)]
+    for process in running:
+        process.wait()
+
+
+def _work(settings: Settings) -> None:
+    from pluralign.models.backbone import load_backbone
+
+    backbone = load_backbone(settings.model)
+    full = settings.stage == "full"
+    known: dict[str, tuple[Any, Any]] = {}
+    for task in full_tasks(settings) if full else tasks(settings):
+        if not claim(settings.out, task):
+            continue
+        if task.dataset not in known:
+            known = {task.dataset: _prepare(settings, backbone, task.dataset, full)}
+        pairs, lower = known[task.dataset]
+        train, test = data.fold(pairs, task.fold)
+        found = run(
+            task, train, test, model=settings.model, tokenizer=backbone.tokenizer, folder=settings.out,
+            lower=lower,
+        )  # fmt: skip
+        print(
+            f"{task.key}: {100 * found['accuracy']:.1f} %, {len(test)} pairs, {found['seconds']:.0f} s",
+            flush=True,
+        )
+
+
+def _prepare(settings: Settings, backbone: Any, dataset: str, full: bool) -> tuple[Any, Any]:
+    import torch
+
+    from pluralign.learn.completions.data import encode_completion_pairs
+    from pluralign.learn.completions.trunk import LowerStates
+    from pluralign.models.backbone import load_backbone
+    from pluralign.models.completions import CompletionReader
+
+    if full:
+        return data.load(settings.data, dataset, 7500), None
+    pairs = data.load(settings.data, dataset, PAIRS[dataset])
+    lower = LowerStates(load_backbone(settings.model, dtype=torch.float32), settings.layers, bf16=True)
+    kept = settings.out / f"{dataset}-{settings.layers}-{COMMON['max_length']}.safetensors"
+    if kept.exists():
+        lower.read(kept)
+    else:
+        trees = encode_completion_pairs(
+            pairs, CompletionReader(backbone.tokenizer, COMMON["max_length"])
+        ).trees
+        lower.compute(trees)
+        lower.save(kept)
+    return pairs, lower
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
