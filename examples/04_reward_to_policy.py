@@ -6,9 +6,7 @@ from pathlib import Path
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from pluralign.learn.completions.preference import fit_bradley_terry
-from pluralign.learn.completions.session import Run
-from pluralign.learn.completions.training import Training
+from pluralign.learn.completions import Run, Training, fit_bradley_terry
 from pluralign.learn.rl_rewards import RewardFunction
 from pluralign.models.backbone import load_backbone
 from pluralign.pair import load_preference_pairs

@@ -15,15 +15,18 @@ from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import PreferencePair
 from pluralign.core.files import read_json, write_json
-from pluralign.learn.completions.ava import AVAConfig, fit_ava_d, fit_ava_p
-from pluralign.learn.completions.data import encode_completion_pairs
-from pluralign.learn.completions.preference import (
+from pluralign.learn.completions import (
+    AVAConfig,
+    Run,
+    Training,
+    fit_ava_d,
+    fit_ava_p,
     fit_bradley_terry,
     fit_bt_variance,
     fit_preference_transformer,
 )
-from pluralign.learn.completions.session import Run
-from pluralign.learn.completions.training import Training, row_rewards
+from pluralign.learn.completions.data import encode_completion_pairs
+from pluralign.learn.completions.training import row_rewards
 from pluralign.learn.completions.trunk import LowerStates, TunedTrunk
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood

@@ -15,17 +15,22 @@ from pluralign.cli.learn import tell_learned
 from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.texts import digest_of, read_texts
 from pluralign.core import PreferencePair
-from pluralign.learn.completions.ava import AVAConfig, fit_ava_d, fit_ava_p
-from pluralign.learn.completions.direct import DPOConfig, SFTConfig, fit_dpo, fit_sft
-from pluralign.learn.completions.preference import (
+from pluralign.learn.completions import (
+    AVAConfig,
     BradleyTerryConfig,
+    DPOConfig,
     PreferenceTransformerConfig,
+    Run,
+    SFTConfig,
+    Training,
+    fit_ava_d,
+    fit_ava_p,
     fit_bradley_terry,
     fit_bt_variance,
+    fit_dpo,
     fit_preference_transformer,
+    fit_sft,
 )
-from pluralign.learn.completions.session import Run
-from pluralign.learn.completions.training import Training
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
 from pluralign.models.backbone import load_tokenizer

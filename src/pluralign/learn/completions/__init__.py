@@ -1,1 +1,30 @@
 """Learning from texts: preference pairs and demonstrations as forests through a trunk that may learn too."""
+
+from pluralign.learn.completions.ava import AVAConfig, fit_ava_d, fit_ava_p
+from pluralign.learn.completions.direct import DPOConfig, SFTConfig, fit_dpo, fit_sft
+from pluralign.learn.completions.preference import (
+    BradleyTerryConfig,
+    PreferenceTransformerConfig,
+    fit_bradley_terry,
+    fit_bt_variance,
+    fit_preference_transformer,
+)
+from pluralign.learn.completions.session import Run
+from pluralign.learn.completions.training import Training
+
+__all__ = [
+    "AVAConfig",
+    "BradleyTerryConfig",
+    "DPOConfig",
+    "PreferenceTransformerConfig",
+    "Run",
+    "SFTConfig",
+    "Training",
+    "fit_ava_d",
+    "fit_ava_p",
+    "fit_bradley_terry",
+    "fit_bt_variance",
+    "fit_dpo",
+    "fit_preference_transformer",
+    "fit_sft",
+]
