@@ -193,7 +193,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
         objective: Any = DPOObjective(DPOConfig(), _reference(session, session.data, "train"))
     else:
         head = seeded_head(session.backbone.hidden_size, HeadShape(), 0)
-        objective = PairObjective(head, lambda c, r, w: bradley_terry_loss(c.mean, r.mean, weights=w))
+        objective = PairObjective(head, lambda c, r, b: bradley_terry_loss(c.mean, r.mean, weights=b.weights))
     module = ForestLoss(session.trunk, objective, session.data, training.token_budget)
     starts: list[float] = []
     module.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -59,6 +60,8 @@ class PreferencePair:
         weight: the probability that the label is right, from 0.5 (a soft-labelled tie) to 1.
         rater: whose annotation it was.
         split: train, validation or test; no trajectory appears in two splits.
+        margin: by how much chosen is better, where a rater said so (TRL's column ``margin``); in units of
+            reward.
     """
 
     chosen: Segment
@@ -67,7 +70,10 @@ class PreferencePair:
     rater: str = ""
     weight: float = 1.0
     split: Literal["train", "validation", "test"] = "train"
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.margin):
+            raise InputError(f"must be a finite number, found {self.margin}", field="margin")
         if not 0.5 <= self.weight <= 1.0:
             raise InputError(f"must be from 0.5 to 1, found {self.weight}", field="weight")

@@ -254,6 +254,7 @@ def _encode(record: Trajectory | Annotation | PreferencePair, number: Callable[[
                 "rater": record.rater,
                 "split": record.split,
                 "weight": record.weight,
+                **({"margin": record.margin} if record.margin else {}),
                 "chosen": segment(record.chosen),
                 "rejected": segment(record.rejected),
             }
@@ -334,5 +335,6 @@ def _pair(fields: Fields, decisions: Decisions) -> PreferencePair:
         objective=fields.get("objective", str),
         rater=fields.get("rater", str, ""),
         weight=float(fields.get("weight", (int, float), 1.0)),
+        margin=float(fields.get("margin", (int, float), 0.0)),
         split=split,
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pluralign.core.files import replace_when_whole
 from pluralign.evaluate.statistics import FloatArray
 
@@ -25,7 +27,7 @@ class RewardPanel:
 
     Args:
         title: above it.
-        note: in small beside the title: a correlation.
+        note: in a corner: a correlation.
         truth: true reward of each option, in the objective's unit.
         mean: of the posterior.
         sigma: its standard deviation.
@@ -45,6 +47,8 @@ class RewardPanel:
 def draw_rewards(rows: Sequence[Sequence[RewardPanel]], path: Path) -> None:
     """Posterior mean, with a bar of one sigma either way, against the true reward; SVG or PNG by the name.
 
+    Points are spread sideways about their true reward, so that none hides another.
+
     Args:
         rows: of panels, all of the same length.
         path: the file.
@@ -53,7 +57,7 @@ def draw_rewards(rows: Sequence[Sequence[RewardPanel]], path: Path) -> None:
     mpl: Any = importlib.import_module("matplotlib")
     drawing: Any = importlib.import_module("matplotlib.figure")
     with mpl.rc_context(_STYLE):
-        figure = drawing.Figure(figsize=(3.1 * len(rows[0]), 2.5 * len(rows)), layout="constrained")
+        figure = drawing.Figure(figsize=(3.4 * len(rows[0]), 2.5 * len(rows)), layout="constrained")
         grid: Any = figure.subplots(len(rows), len(rows[0]), squeeze=False)
         for axes_row, panels in zip(grid, rows, strict=True):
             for axes, panel in zip(axes_row, panels, strict=True):
@@ -65,20 +69,21 @@ def draw_rewards(rows: Sequence[Sequence[RewardPanel]], path: Path) -> None:
 
 
 def _draw(axes: Any, panel: RewardPanel) -> None:
-    for chosen, colour, alpha in ((~panel.taken, "#9a9a9a", 0.25), (panel.taken, "#1f5a96", 0.45)):
-        axes.errorbar(
-            panel.truth[chosen],
-            panel.mean[chosen],
-            yerr=panel.sigma[chosen],
-            fmt="o",
-            markersize=2.2,
-            elinewidth=0.4,
-            color=colour,
-            ecolor=colour,
-            alpha=alpha,
-            markeredgewidth=0,
-        )
+    across = panel.truth + _spread(panel.truth)
+    for chosen, colour in ((~panel.taken, "#9a9a9a"), (panel.taken, "#1f5a96")):
+        x, y = across[chosen], panel.mean[chosen]
+        bars = (y - panel.sigma[chosen], y + panel.sigma[chosen])
+        axes.vlines(x, *bars, color=colour, linewidth=0.4, alpha=0.25)
+        axes.scatter(x, y, s=5, color=colour, linewidths=0, alpha=0.8, zorder=3)
     axes.axhline(0.0, color="#888888", linewidth=0.6, linestyle=(0, (3, 3)), zorder=0.5)
     axes.set_title(panel.title, loc="left", fontweight="bold", fontsize=8)
-    axes.set_title(panel.note, loc="right", fontsize=7, color="#555555")
+    box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.0}
+    axes.text(0.98, 0.03, panel.note, transform=axes.transAxes, ha="right", fontsize=7, bbox=box)
     axes.set_xlabel(panel.label)
+
+
+def _spread(values: FloatArray) -> FloatArray:
+    """Shifts to the side, the same at every call, so that options of one reward do not hide each other."""
+    # Multiples of the golden ratio fill an interval evenly.
+    places = np.arange(len(values), dtype=np.float64) * 0.6180339887 % 1.0
+    return (places - 0.5) * (0.05 * np.ptp(values))

@@ -40,7 +40,8 @@ class AVRILConfig:
         gamma: discount (code: 1).
         beta: inverse temperature of the demonstrator (code: 1).
         td_weight: lambda, of the likelihood of temporal differences as rewards (code: 1).
-        kl_weight: of the divergence from the prior (code: 1).
+        kl_weight: of the divergence from the prior (code: 1). Below ``td_weight`` the bound has no maximum:
+            it grows without end as sigma goes to 0 around a temporal difference that never varies.
     """
 
     steps: int = 1000

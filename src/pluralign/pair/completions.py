@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pluralign.core.messages import Render, dialogue
@@ -21,12 +22,14 @@ class Completions:
         chosen: the better completion.
         rejected: the worse one.
         rejected_prompt: of the rejected one, where the prompts differ.
+        margin: by how much chosen is better, where the row says so.
     """
 
     prompt: str
     chosen: str
     rejected: str
     rejected_prompt: str | None = None
+    margin: float = 0.0
 
 
 class FieldError(ValueError):
@@ -85,7 +88,7 @@ def read_completions(
         return "identical"
     if not found.chosen.strip() or not found.rejected.strip():
         return "empty"
-    return found
+    return replace(found, margin=_margin(row))
 
 
 def _field(row: Mapping[str, Any], name: str) -> str | list[dict[str, str]]:
@@ -102,6 +105,15 @@ def _field(row: Mapping[str, Any], name: str) -> str | list[dict[str, str]]:
         ):
             raise FieldError(name, f"expected messages with a role and a content, found {message!r:.60}")
     return [{"role": m["role"], "content": m["content"]} for m in value]
+
+
+def _margin(row: Mapping[str, Any]) -> float:
+    value = row.get("margin")
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise FieldError("margin", f"expected a number, found {value!r:.60}")
+    return float(value)
 
 
 def _split_texts(chosen: str, rejected: str) -> Completions | None:

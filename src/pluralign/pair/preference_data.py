@@ -213,5 +213,6 @@ def _pair(
         decisions = [Decision(prompt, (text,)) for prompt, text in zip(prompts, (a, b), strict=True)]
         segments = [Segment(f"{label}-{i}", 0, (Step(d, 0),)) for i, d in enumerate(decisions)]
     return PreferencePair(
-        segments[chosen], segments[1 - chosen], objective=objective, rater=rater, split=split
-    )
+        segments[chosen], segments[1 - chosen],
+        objective=objective, rater=rater, split=split, margin=found.margin,
+    )  # fmt: skip

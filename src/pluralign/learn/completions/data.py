@@ -25,6 +25,7 @@ class CompletionData:
         rows: the trees of each row.
         places: (tree, branch) of each completion, shape (rows, completions, 2).
         weights: probability that a pair's label is right; ones for demonstrations, shape (rows,).
+        margins: by how much the chosen completion is better; zeros for demonstrations, shape (rows,).
         counts: what was read, left out and cut.
     """
 
@@ -32,6 +33,7 @@ class CompletionData:
     rows: list[range]
     places: Int[Tensor, "rows completions 2"]
     weights: Float[Tensor, " rows"]
+    margins: Float[Tensor, " rows"]
     counts: dict[str, int]
 
     def __len__(self) -> int:
@@ -51,7 +53,8 @@ class CompletionData:
         digest = hashlib.blake2b(digest_size=16)
         for tree in self.trees:
             digest.update(repr((list(tree.prompt_ids), [list(b) for b in tree.branches])).encode())
-        digest.update(self.places.numpy().tobytes() + self.weights.numpy().tobytes())
+        for column in (self.places, self.weights, self.margins):
+            digest.update(column.numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -65,6 +68,7 @@ class Batch:
         rows: their numbers in the data, shape (rows,).
         branches: the forest's branch of each completion, shape (rows, completions).
         weights: see `CompletionData`, shape (rows,).
+        margins: see `CompletionData`, shape (rows,).
         share: rows of this forest among those of the step.
     """
 
@@ -73,6 +77,7 @@ class Batch:
     rows: Int[Tensor, " rows"]
     branches: Int[Tensor, "rows completions"]
     weights: Float[Tensor, " rows"]
+    margins: Float[Tensor, " rows"]
     share: float
 
 
@@ -86,14 +91,15 @@ def encode_completion_pairs(pairs: Sequence[PreferencePair], reader: CompletionR
     if len(objectives) > 1:
         raise InputError(f"pairs of one objective are expected, found {', '.join(objectives)}")
     read = [_read_pair(number, pair, reader) for number, pair in enumerate(pairs, start=1)]
-    return _table(read, [pair.weight for pair in pairs], reader, {"pairs": len(pairs)})
+    labels = [(pair.weight, pair.margin) for pair in pairs]
+    return _table(read, labels, reader, {"pairs": len(pairs)})
 
 
 def encode_demonstrations(pairs: Sequence[PreferencePair], reader: CompletionReader) -> CompletionData:
     """The chosen half of one-step pairs: what AVA-d and SFT learn from where there are only preferences."""
     texts = [_completion(pair.chosen, number) for number, pair in enumerate(pairs, start=1)]
     read = [reader.read(prompt, [text]) for prompt, text in texts]
-    return _table(read, [1.0] * len(read), reader, {"demonstrations": len(read)})
+    return _table(read, [(1.0, 0.0)] * len(read), reader, {"demonstrations": len(read)})
 
 
 def batches(data: CompletionData, rows: Sequence[int], token_budget: int) -> Iterator[Batch]:
@@ -110,8 +116,9 @@ def batches(data: CompletionData, rows: Sequence[int], token_budget: int) -> Ite
         ]
         chosen = torch.tensor(group)
         yield Batch(
-            forest, trees, chosen, torch.tensor(branches), data.weights[chosen], len(group) / len(rows)
-        )
+            forest, trees, chosen, torch.tensor(branches), data.weights[chosen], data.margins[chosen],
+            len(group) / len(rows),
+        )  # fmt: skip
 
 
 def _groups(data: CompletionData, rows: Sequence[int], budget: int) -> list[list[int]]:
@@ -147,7 +154,7 @@ def _completion(segment: Segment, number: int) -> tuple[str, str]:
 
 def _table(
     read: Sequence[CompletionTrees],
-    weights: Sequence[float],
+    labels: Sequence[tuple[float, float]],
     reader: CompletionReader,
     counts: dict[str, Any],
 ) -> CompletionData:
@@ -161,8 +168,9 @@ def _table(
         trees += one.trees
         rows.append(range(start, len(trees)))
         places.append([(start + tree, branch) for tree, branch in one.places])
+    columns = torch.tensor(labels, dtype=torch.float32)
     return CompletionData(
-        trees, rows, torch.tensor(places), torch.tensor(weights, dtype=torch.float32),
+        trees, rows, torch.tensor(places), columns[:, 0].contiguous(), columns[:, 1].contiguous(),
         {**counts, **reader.counts},
     )  # fmt: skip
 

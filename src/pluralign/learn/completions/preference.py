@@ -21,8 +21,8 @@ from pluralign.losses.reward import bradley_terry_loss, learned_variance_loss
 from pluralign.models.heads import HeadShape, RewardHead, Rewards
 from pluralign.models.reward_model import RewardModel
 
-PairLoss = Callable[[Rewards, Rewards, Float[Tensor, " rows"]], Tensor]
-"""Of the chosen's and the rejected's rewards and the rows' weights: a mean over rows."""
+PairLoss = Callable[[Rewards, Rewards, Batch], Tensor]
+"""Of the chosen's and the rejected's rewards of a batch: a mean over its rows."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class BradleyTerryConfig:
     """How `fit_bradley_terry` and `fit_bt_variance` learn.
 
     Args:
-        margin: by which chosen must be better (Llama 2, eq. 2; 0 is plain Bradley-Terry).
+        margin: by which chosen must be better, beside each pair's own (Llama 2, eq. 2; with 0 and pairs
+            without margins: plain Bradley-Terry).
     """
 
     margin: float = 0.0
@@ -68,7 +69,7 @@ class PairObjective(Objective):
         chosen, rejected = (
             Rewards(rewards.mean[batch.branches[:, i]], rewards.sigma[batch.branches[:, i]]) for i in (0, 1)
         )
-        return self._loss(chosen, rejected, batch.weights) * batch.share
+        return self._loss(chosen, rejected, batch) * batch.share
 
 
 def fit_bradley_terry(
@@ -86,8 +87,9 @@ def fit_bradley_terry(
     """
     config = config or BradleyTerryConfig()
 
-    def loss(chosen: Rewards, rejected: Rewards, weights: Tensor) -> Tensor:
-        return bradley_terry_loss(chosen.mean, rejected.mean, margin=config.margin, weights=weights)
+    def loss(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
+        margin = batch.margins + config.margin
+        return bradley_terry_loss(chosen.mean, rejected.mean, margin=margin, weights=batch.weights)
 
     return _fit("bradley-terry", pairs, run, dataclasses.asdict(config), HeadShape(), loss)
 
@@ -107,10 +109,11 @@ def fit_bt_variance(
     """
     config = config or BradleyTerryConfig()
 
-    def loss(chosen: Rewards, rejected: Rewards, weights: Tensor) -> Tensor:
+    def loss(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
         return learned_variance_loss(
-            chosen.mean, rejected.mean, chosen.sigma, rejected.sigma, margin=config.margin, weights=weights
-        )
+            chosen.mean, rejected.mean, chosen.sigma, rejected.sigma,
+            margin=batch.margins + config.margin, weights=batch.weights,
+        )  # fmt: skip
 
     return _fit("bt-variance", pairs, run, dataclasses.asdict(config), HeadShape(gaussian=True), loss)
 
@@ -131,8 +134,8 @@ def fit_preference_transformer(
     config = config or PreferenceTransformerConfig()
     shape = HeadShape(weighting="bidirectional", reduction="sum", attention_width=config.attention_width)
 
-    def loss(chosen: Rewards, rejected: Rewards, weights: Tensor) -> Tensor:
-        return bradley_terry_loss(chosen.mean, rejected.mean, weights=weights)
+    def loss(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
+        return bradley_terry_loss(chosen.mean, rejected.mean, weights=batch.weights)
 
     return _fit("preference-transformer", pairs, run, dataclasses.asdict(config), shape, loss)
 

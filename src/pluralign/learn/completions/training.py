@@ -178,4 +178,5 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
         forest=batch.forest.to(device),
         branches=batch.branches.to(device),
         weights=batch.weights.to(device),
+        margins=batch.margins.to(device),
     )
