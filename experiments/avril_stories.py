@@ -22,6 +22,7 @@ from avril_lib.tables import correlation, write_results
 from pluralign.cli.common import say, wrote
 from pluralign.cli.policies import Models
 from pluralign.core import Trajectory
+from pluralign.evaluate.rank_agreement import rank_agreement
 from pluralign.evaluate.reward_picture import RewardPanel, draw_rewards
 from pluralign.evaluate.reward_ranks import RewardRows, compare_rewards, exact_rewards, reward_rows, visited
 from pluralign.games.choicescript import list_stories
@@ -91,6 +92,7 @@ def measure(
     posterior = fit_avril(trajectories, store=story.models.store, out=folder, config=config, seed=story.seed)
     truth = exact_rewards(story.graph, story.objectives, visited(trajectories))
     rows = reward_rows(posterior, trajectories, truth)
+    rivalry = rank_agreement(rows.truth["score"], rows.truth["harm_avoidance"], rows.owner)
     returns = [trajectory.returns() for trajectory in trajectories]
     card = load_card(folder)
     figures = {
@@ -103,7 +105,7 @@ def measure(
         "largest_mean": float(np.abs(rows.mean).max()),
         "sigmas": np.quantile(rows.sigma, [0.0, 0.5, 1.0]).tolist(),
         "loss": card.figures["curve"][-1]["loss"],
-        "seconds": card.figures["seconds"],
+        "score_against_harm": asdict(rivalry),
         **asdict(compare_rewards(rows, seed=story.seed)),
     }
     return figures, rows

@@ -37,10 +37,10 @@ def write_results(runs: Sequence[Figures], settings: Figures, config: Figures, f
         f"{settings['episodes']} episodes of each demonstrator (rational: softmax(Q / T), T = "
         f"{settings['rationality']:g} of the range of attainable returns); AVRIL with "
         f"{', '.join(f'{k} {v}' for k, v in config.items() if k != 'kl_weight')}, on features of "
-        "smollm2-135m. Rank correlations with the exact reward of an option, over all options of the decisions met; 95 % "
-        "intervals from resampled decisions. 'Within' is the mean over decisions of Kendall's tau between a "
-        "decision's own options. 'Policy alone' ranks options by their log-probability under the same "
-        "model's Q-values, with no reward posterior.",
+        "smollm2-135m. Rank correlations with the exact reward of an option, over all options of the "
+        "decisions met; 95 % intervals from resampled decisions. 'Within' is the mean over decisions of "
+        "Kendall's tau between a decision's own options. 'Policy alone' ranks options by their "
+        "log-probability under the same model's Q-values, with no reward posterior.",
     ]
     for kl_weight in dict.fromkeys(run["kl_weight"] for run in runs):
         some = [run for run in runs if run["kl_weight"] == kl_weight]
@@ -69,8 +69,9 @@ def _sigmas(runs: Sequence[Figures]) -> list[str]:
         "What was done, and whether sigma tells what was done seldom (Spearman with the number of visits).",
         "",
         "| story | demonstrator | mean score | mean harm avoidance | decisions | options | of them taken |"
-        " sigma and visits | of options taken | sigma: least, median, largest | greatest mean |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        " sigma and visits | of options taken | sigma: least, median, largest | greatest mean |"
+        " true score and harm avoidance, within |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for run in runs:
         returns = run["mean_returns"]
@@ -78,5 +79,6 @@ def _sigmas(runs: Sequence[Figures]) -> list[str]:
         cells += [str(run[key]) for key in ("decisions", "options", "taken")]
         cells += [span(correlation(run[key]["spearman"])) for key in ("sigma_visits", "sigma_visits_taken")]
         cells += [", ".join(f"{sigma:.2f}" for sigma in run["sigmas"]), f"{run['largest_mean']:.2f}"]
+        cells.append(span(correlation(run["score_against_harm"]["within"])))
         lines.append(f"| {run['story']} | {run['demonstrator']} | {' | '.join(cells)} |")
     return lines
