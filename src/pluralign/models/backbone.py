@@ -21,7 +21,9 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT as HUB
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GgufConfig,
     PreTrainedModel,
@@ -41,10 +43,11 @@ _SAMPLED = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A causal language model with its tokenizer, ready for inference.
+    """A language model with its tokenizer, ready for inference.
 
     Args:
-        model: a Hugging Face causal language model in eval mode (a PEFT model where an adapter was given).
+        model: a causal or encoder-decoder language model of transformers in eval mode (a PEFT model where
+            an adapter was given).
         tokenizer: its tokenizer.
         name: what the user called it: hub id, local folder, ``smollm2-135m`` or ``tiny-random``.
         fingerprint: digest of configuration, weights (sampled), tokenizer and dtype; equal across processes.
@@ -153,7 +156,10 @@ def _read_pretrained(
         if not Path(folder).is_dir() and _offline():
             folder = snapshot_download(str(folder), local_files_only=True)
         with no_loading_bars():
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+            config = AutoConfig.from_pretrained(folder)
+            # BART's decoder alone would load as a causal model, without complaint.
+            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            model = kind.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
             return model, AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -41,7 +41,8 @@ class CompletionReader:
     Args:
         tokenizer: the model's.
         max_length: tokens of prompt + completion.
-        closes_prompt: end prompts with the end-of-text token, as encoders expect.
+        closes_prompt: prompts end with the end-of-text token and completions begin with the BOS (where the
+            tokenizer has one), as encoder-decoders are trained.
 
     Raises:
         InputError: the tokenizer has no end-of-text token, or the limit leaves no room.
@@ -85,6 +86,8 @@ class CompletionReader:
 
     def _branch(self, completion: str) -> list[int]:
         ids = encode(self._tokenizer, completion)
+        if self._suffix:
+            ids = [*self._prefix, *ids]
         if not ids or ids[-1] != self._eos:
             ids.append(self._eos)
         # One token of the prompt stays, for the completion's first token to follow.

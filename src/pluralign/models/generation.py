@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.models.backbone import Backbone
+from pluralign.models.encoder_decoder import is_encoder_decoder
 from pluralign.models.trunk import context_length
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,10 @@ def generate_rows(
         sampling: how tokens are drawn.
         token_budget: rows x (longest prompt + new tokens) of one batch.
     """
+    if is_encoder_decoder(backbone.model):
+        raise InputError(
+            f"{backbone.name!r} is an encoder-decoder, which pluralign scores with but does not write with"
+        )
     prompts = _fit(backbone, prompts, sampling.max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i][0]))
     replies = [""] * len(prompts)

@@ -59,7 +59,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def prefix_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokens that this tokenizer puts before every text (a BOS, or nothing)."""
     ids = list(tokenizer("")["input_ids"])
-    return ids if tokenizer.bos_token_id is not None and ids == [tokenizer.bos_token_id] else []
+    return ids[:1] if tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id] else []
 
 
 def decision_tree(tokenizer: PreTrainedTokenizerBase, decision: Decision) -> Tree:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.models.attention import ForestLayout, use_forest_attention
+from pluralign.models.encoder_decoder import encoder_decoder_states, is_encoder_decoder
 from pluralign.models.forest import Forest
 
 
@@ -40,12 +41,15 @@ def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor
 
     Args:
         model: any decoder-only model of transformers whose layers take their attention from its
-            AttentionInterface (Llama, Qwen, Mistral, Gemma, GPT-2, ...); PEFT models too.
+            AttentionInterface (Llama, Qwen, Mistral, Gemma, GPT-2, ...), or an encoder-decoder (BART, T5),
+            whose states `encoder_decoder_states` explains; PEFT models too.
         forest: on the model's device.
 
     Raises:
         InputError: the model's layers do not.
     """
+    if is_encoder_decoder(model):
+        return encoder_decoder_states(model, forest)
     return _run(model, forest, False).last_hidden_state[0]
 
 
@@ -92,6 +96,8 @@ def upper_hidden_states(
 
 
 def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool, **inputs: Tensor) -> Any:
+    if is_encoder_decoder(model):
+        raise InputError("layers of encoder-decoder models cannot be read one by one")
     use_forest_attention(model)
     layout = ForestLayout(forest)
     output = trunk_of(model)(

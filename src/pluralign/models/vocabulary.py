@@ -65,11 +65,14 @@ def log_probs_of(
     """Log-probability of each target after its state, float32. Holds the logits of all these tokens."""
     head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     logits = vocabulary_logits(model, states)
+    states = ready_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.
     chosen = (states.float() * head.weight[targets].float()).sum(-1)
     if getattr(head, "bias", None) is not None:
         chosen = chosen + head.bias[targets].float()
+    if (bias := _logits_bias(model)) is not None:
+        chosen = chosen + bias[targets].float()
     return finish_logits(model, chosen) - torch.logsumexp(logits, dim=-1)
 
 
@@ -78,7 +81,25 @@ def vocabulary_logits(
 ) -> Float[Tensor, "tokens vocabulary"]:
     """The model's logits, float32."""
     head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-    return finish_logits(model, head(states).float())
+    logits = head(ready_states(model, states)).float()
+    if (bias := _logits_bias(model)) is not None:
+        logits = logits + bias.float()
+    return finish_logits(model, logits)
+
+
+def ready_states(model: PreTrainedModel, states: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
+    """Hidden states as the vocabulary head takes them: T5 with tied embeddings scales them first."""
+    config = model.config
+    scaled = getattr(config, "scale_decoder_outputs", None)
+    if scaled is None:
+        scaled = config.model_type in ("t5", "mt5") and getattr(config, "tie_word_embeddings", False)
+    return states * config.d_model**-0.5 if scaled else states
+
+
+def _logits_bias(model: PreTrainedModel) -> Tensor | None:
+    """BART's constant beside its logits."""
+    bias = getattr(model, "final_logits_bias", None)
+    return bias[0] if isinstance(bias, Tensor) else None
 
 
 def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
