@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
     "learn bc": ("learn:learn_bc", "behaviour cloning of trajectories -> a checkpoint folder"),
     "learn cpl": ("learn:learn_cpl", "contrastive preference learning -> a checkpoint folder"),
+    "learn avril": ("avril:learn_avril", "a reward posterior over options from what was done"),
     "learn bradley-terry": ("learn_texts:learn_bradley_terry", "preference pairs of texts -> a reward model"),
     "learn bt-variance": ("learn_texts:learn_bt_variance", "the same, with learned variance"),
     "learn preference-transformer": (
@@ -37,6 +38,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("export:export_folder", "a trained folder -> one that other tools load"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
+    "evaluate story-rewards": (
+        "avril:evaluate_story_rewards",
+        "a reward posterior against the story's true rewards",
+    ),
     "evaluate reward": ("evaluate_reward:evaluate_reward", "a reward model's accuracy on preference pairs"),
 }
 """Verb -> function (MODULE:NAME inside this package) and what it does. The module is imported when

@@ -22,7 +22,7 @@ from pluralign.models.card import (
 from pluralign.models.features import FeatureSource, FeatureStore
 from pluralign.models.option_policy import OptionHead, OptionPolicy
 
-__all__ = ["KIND", "Card", "load_card", "load_policy", "save_policy"]
+__all__ = ["KIND", "Card", "feature_source", "load_card", "load_policy", "save_policy"]
 
 KIND = "option_policy"
 
@@ -66,10 +66,20 @@ def load_policy(folder: Path, store: FeatureSource | None = None) -> OptionPolic
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"does not hold this policy's head: {reason}", path=folder / HEAD) from error
-    return OptionPolicy(str(content["name"]), head, _source_for(folder, content, store))
+    return OptionPolicy(str(content["name"]), head, feature_source(folder, content, store))
 
 
-def _source_for(folder: Path, content: dict[str, Any], store: FeatureSource | None) -> FeatureSource:
+def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource | None) -> FeatureSource:
+    """The features that what lies in a folder was trained on.
+
+    Args:
+        folder: what `write_folder` wrote.
+        content: its card.
+        store: what the caller offers; None loads the backbone that the card names, as does an adapter.
+
+    Raises:
+        InputError: the card names no backbone, or the offered features are of another one.
+    """
     backbone: dict[str, Any] = content["backbone"]
     adapted = any(name.startswith(f"{ADAPTER}/") for name in content["files"])
     if store is None or adapted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pluralign.core import Decision, InputError
-from pluralign.models.backbone import load_backbone
-from pluralign.models.card import CARD, HEAD, Card, read_folder, read_tensors, write_folder
-from pluralign.models.features import FeatureSource, FeatureStore
+from pluralign.models.card import HEAD, Card, read_folder, read_tensors, write_folder
+from pluralign.models.features import FeatureSource
 from pluralign.models.reward_model import OptionRewards
 
 KIND = "option_reward"
@@ -169,29 +167,13 @@ def load_option_reward(folder: Path, store: FeatureSource | None = None) -> Opti
     try:
         head = OptionRewardHead(int(content["head"]["dimension"]), int(content["head"]["hidden"]))
         head.load_state_dict(read_tensors(folder / HEAD))
-        source = _source_for(folder, content["backbone"], store)
+        source = feature_source(folder, content, store)
         return OptionRewardPosterior(str(content["name"]), head, source, beta=float(content["beta"]))
     except InputError:
         raise
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"does not hold this posterior's head: {reason}", path=folder / HEAD) from error
-
-
-def _source_for(folder: Path, backbone: dict[str, Any], store: FeatureSource | None) -> FeatureSource:
-    if store is None:
-        dtype = getattr(torch, str(backbone.get("dtype", "")), None)
-        if not isinstance(dtype, torch.dtype) or not isinstance(backbone.get("name"), str):
-            message = "names no backbone that can be loaded; give a feature store"
-            raise InputError(message, path=folder / CARD, field="backbone")
-        store = FeatureStore(load_backbone(backbone["name"], dtype=dtype))
-    if store.fingerprint != backbone.get("fingerprint"):
-        raise InputError(
-            f"was trained on the features of {backbone.get('name')!r} ({backbone.get('dtype')}, "
-            f"{backbone.get('fingerprint')}); these features are of {store.fingerprint}",
-            path=folder,
-        )
-    return store
 
 
 def _network(dimension: int, hidden: int, outputs: int) -> nn.Sequential:
