@@ -1,147 +1,257 @@
-"""Forests through BART and T5 against plain calls, one prompt and one completion at a time."""
-
 import numpy as np
 import pytest
 import torch
-from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
-from pluralign.core import Decision, InputError
-from pluralign.learn.completions import Run, Training, fit_ava_p, fit_bradley_terry
-from pluralign.models.backbone import load_backbone
-from pluralign.models.forest import Tree, by_tree, plant
-from pluralign.models.tiny import make_tiny_tokenizer
-from pluralign.models.trunk import forest_hidden_states, forest_layers
-from pluralign.models.tuned import load_language_policy
-from pluralign.models.vocabulary import branch_sum, token_log_probs
-from pluralign.pair import load_preference_pairs
+from pluralign.core import InputError
+from pluralign.models import encoder_decoder
+from pluralign.models.adapters import add_lora
+from pluralign.models.encoder_decoder import (
+    check_encoder_decoder,
+    decoder_start,
+    encoder_decoder_hidden_states,
+    finish_states,
+    logits_bias,
+)
+from pluralign.models.forest import Tree, plant
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
-ARCHITECTURES = ["bart", "t5", "t5-untied"]
+ARCHITECTURES = ["bart", "t5", "t5-v1.1"]
+VOCABULARY = 259
+EOS = 2
 
 
-def make_tiny_seq2seq(architecture, seed=0):
-    torch.manual_seed(seed)
+def make_tiny_seq2seq(seed=0, architecture="bart"):
+    """Two layers of width 32 on either side, random weights, no dropout, in float32."""
     if architecture == "bart":
+        sides = {
+            f"{side}_{name}": value
+            for side in ("encoder", "decoder")
+            for name, value in {"layers": 2, "attention_heads": 4, "ffn_dim": 64}.items()
+        }
+        # Padding is the end of text, as in many tokenizers that have none of their own.
         config = BartConfig(
-            vocab_size=259, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-            decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=256,
-            dropout=0.0, init_std=0.2, pad_token_id=2, bos_token_id=1, eos_token_id=2,
-            decoder_start_token_id=2, forced_eos_token_id=None,
+            vocab_size=VOCABULARY, d_model=32, max_position_embeddings=128, init_std=0.2, dropout=0.0,
+            bos_token_id=0, eos_token_id=EOS, pad_token_id=EOS, decoder_start_token_id=EOS, **sides,
         )  # fmt: skip
-        model = BartForConditionalGeneration(config)
-        model.final_logits_bias.normal_()
-        return model.eval()
-    tied = architecture == "t5"
-    config = T5Config(
-        vocab_size=259, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, dropout_rate=0.0,
-        initializer_factor=1.0, pad_token_id=2, eos_token_id=2, decoder_start_token_id=0,
-        tie_word_embeddings=tied, scale_decoder_outputs=tied,
-        feed_forward_proj="relu" if tied else "gated-gelu",
-    )  # fmt: skip
-    return T5ForConditionalGeneration(config).eval()
+        kind = BartForConditionalGeneration
+    else:
+        gated = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+        config = T5Config(
+            vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, dropout_rate=0.0,
+            eos_token_id=EOS, pad_token_id=0, decoder_start_token_id=0,
+            **(gated if architecture == "t5-v1.1" else {}),
+        )  # fmt: skip
+        kind = T5ForConditionalGeneration
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = kind(config).eval()
+        if architecture == "bart":
+            model.final_logits_bias.normal_()
+    return model
 
 
-def _trees(seed=0, count=6):
+def _trees(seed=0, count=7):
     rng = np.random.default_rng(seed)
 
     def ids(low, high):
-        return rng.integers(3, 259, int(rng.integers(low, high))).tolist()
+        # Tokens 0 and 2, which are paddings, too.
+        return rng.integers(0, VOCABULARY, int(rng.integers(low, high))).tolist()
 
-    return [Tree(ids(1, 30), [ids(1, 10) for _ in range(rng.integers(1, 4))]) for _ in range(count)]
-
-
-def _plainly(model, tree, branch):
-    """Decoder states after each token, and each token's log-probability, by one plain call."""
-    inputs = torch.tensor([[model.config.decoder_start_token_id, *branch]])
-    out = model(torch.tensor([tree.prompt_ids]), decoder_input_ids=inputs, output_hidden_states=True)
-    predictions = out.logits[0, :-1].log_softmax(-1)
-    likelihoods = predictions[torch.arange(len(branch)), torch.tensor(branch)]
-    return out.decoder_hidden_states[-1][0, 1:], likelihoods
+    return [Tree([*ids(0, 40), EOS], [ids(1, 12) for _ in range(rng.integers(1, 5))]) for _ in range(count)]
 
 
-def _in_forests(model, trees, budget):
+def _log_probs(model, hidden, forest):
+    """What the vocabulary makes of states at the sources, as `models.vocabulary` shall."""
+    logits = model.get_output_embeddings()(finish_states(model, hidden[forest.sources]))
+    if (bias := logits_bias(model)) is not None:
+        logits = logits + bias
+    return logits.log_softmax(-1).gather(1, forest.input_ids[0, forest.places, None]).squeeze(1)
+
+
+def _in_a_forest(model, trees, budget):
+    """For each tree and branch: states at its tokens after the state at its source, log-probabilities."""
     forests = plant(trees, budget)
-    values = []
+    found = {}
     for forest in forests:
-        hidden = forest_hidden_states(model, forest)
-        likelihoods = branch_sum(token_log_probs(model, hidden, forest), forest)
-        values.append(torch.cat([hidden[forest.ends], likelihoods[:, None]], dim=1))
-    return by_tree(trees, forests, values)
+        hidden = encoder_decoder_hidden_states(model, forest)
+        log_probs = _log_probs(model, hidden, forest).split(forest.lengths.tolist())
+        sources = forest.sources.split(forest.lengths.tolist())
+        for owner, source, end, values in zip(
+            forest.owners.tolist(), sources, forest.ends.tolist(), log_probs, strict=True
+        ):
+            found[tuple(owner)] = hidden[[*source.tolist(), end]], values
+    return [[found[i, j] for j in range(len(tree.branches))] for i, tree in enumerate(trees)]
+
+
+def _separately(model, prompt, branch):
+    """The same of one unpadded sequence, with the model's own shift and loss."""
+    output = model(torch.tensor([prompt]), labels=torch.tensor([branch]), output_hidden_states=True)
+    values = output.logits[0].log_softmax(-1)[torch.arange(len(branch)), torch.tensor(branch)]
+    torch.testing.assert_close(-values.mean(), output.loss)
+    start = decoder_start(model)
+    whole = model(
+        torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *branch]]), output_hidden_states=True
+    )
+    return whole.decoder_hidden_states[-1][0], values
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("budget", [1, 60, 10_000])
-def test_equals_one_call_for_each_completion(architecture, budget):
-    model, trees = make_tiny_seq2seq(architecture), _trees()
+@pytest.mark.parametrize("budget", [1, 64, 100_000])
+def test_equals_separate_sequences(architecture, budget):
+    model, trees = make_tiny_seq2seq(1, architecture), _trees()
     with torch.no_grad():
-        for tree, rows in zip(trees, _in_forests(model, trees, budget), strict=True):
+        for tree, rows in zip(trees, _in_a_forest(model, trees, budget), strict=True):
             for branch, row in zip(tree.branches, rows, strict=True):
-                states, likelihoods = _plainly(model, tree, branch)
-                torch.testing.assert_close(row, torch.cat([states[-1], likelihoods.sum()[None]]), **TOLERANCE)
+                for found, expected in zip(row, _separately(model, tree.prompt_ids, branch), strict=True):
+                    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_gradients_are_those_of_separate_calls(architecture):
+def test_gradients_equal_those_of_separate_sequences(architecture):
     trees = _trees(3, 4)
 
-    def gradients(value_of):
-        model = make_tiny_seq2seq(architecture)
-        (value_of(model) / 50).backward()
+    def gradients(pairs_of):
+        model = make_tiny_seq2seq(1, architecture)
+        pairs = pairs_of(model)
+        sum(hidden.sin().sum() + values.sin().sum() for hidden, values in pairs).div(50).backward()
         return {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
 
-    together = gradients(lambda model: sum(rows.sin().sum() for rows in _in_forests(model, trees, 200)))
+    together = gradients(lambda model: [pair for rows in _in_a_forest(model, trees, 200) for pair in rows])
     apart = gradients(
-        lambda model: sum(
-            states[-1].sin().sum() + likelihoods.sum().sin()
-            for tree in trees
-            for states, likelihoods in (_plainly(model, tree, branch) for branch in tree.branches)
-        )
+        lambda model: [_separately(model, tree.prompt_ids, b) for tree in trees for b in tree.branches]
     )
     assert together.keys() == apart.keys()
+    assert any("encoder" in name for name in apart)
     for name, value in apart.items():
-        torch.testing.assert_close(together[name], value, atol=1e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(
+            together[name], value, **TOLERANCE, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
-def test_each_prompt_is_encoded_once(monkeypatch):
-    model = make_tiny_seq2seq("bart")
-    (forest,) = plant([Tree([5] * 9, [[6], [7, 8], [9]]), Tree([4] * 3, [[6, 6]])])
-    shapes = []
-    encoder = model.get_encoder()
-    encoder.register_forward_pre_hook(
-        lambda _m, _a, inputs: shapes.append(tuple(inputs["input_ids"].shape)), with_kwargs=True
-    )
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_shares_the_batch_changes_nothing(architecture):
+    model, trees = make_tiny_seq2seq(1, architecture), _trees(5, 9)
     with torch.no_grad():
-        forest_hidden_states(model, forest)
-    assert shapes == [(2, 9)]
+        alone = _in_a_forest(model, trees[4:5], 1000)[0]
+        for order in (trees, trees[::-1]):
+            together = _in_a_forest(model, order, 500)[order.index(trees[4])]
+            for rows in zip(together, alone, strict=True):
+                for found, expected in zip(*rows, strict=True):
+                    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
-def test_refuses_what_it_cannot_do():
-    model = make_tiny_seq2seq("t5")
-    (forest,) = plant([Tree([], [[5]])])
-    with pytest.raises(InputError, match="needs a prompt"):
-        forest_hidden_states(model, forest)
-    (forest,) = plant([Tree([3], [[5]])])
-    with pytest.raises(InputError, match="one by one"):
-        forest_layers(model, forest, [0])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_row_holds_every_token_once(architecture):
+    """By hand: a prompt of 3, branches of 2 and 1; then a prompt of 1 with one branch of 1."""
+    model = make_tiny_seq2seq(1, architecture)
+    (forest,) = plant([Tree([5, 6, EOS], [[7, 8], [9]]), Tree([EOS], [[7]])])
+    start = decoder_start(model)
+
+    def run(prompt, branch):
+        output = model(torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *branch]]))
+        states = model.get_decoder()(
+            torch.tensor([[start, *branch]]), encoder_hidden_states=output.encoder_last_hidden_state
+        )
+        return output.encoder_last_hidden_state[0], states.last_hidden_state[0]
+
+    with torch.no_grad():
+        encoder, first = run([5, 6, EOS], [7, 8])
+        _, second = run([5, 6, EOS], [9])
+        _, other = run([EOS], [7])
+        found = encoder_decoder_hidden_states(model, forest)
+    torch.testing.assert_close(first[0], second[0], **TOLERANCE)
+    expected = torch.cat([encoder[:2], first, second[1:], other])
+    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("architecture", ["bart", "t5"])
-@pytest.mark.parametrize("lora_rank", [0, 4])
-def test_learners_take_them(architecture, lora_rank, tmp_path):
-    folder = tmp_path / "model"
-    make_tiny_seq2seq(architecture).save_pretrained(folder)
-    make_tiny_tokenizer().save_pretrained(folder)
-    data = tmp_path / "data.jsonl"
-    rows = [f'{{"prompt": "Say {w}:", "chosen": " {w}!", "rejected": " {w}."}}' for w in "abcdefghijklmnop"]
-    data.write_text("\n".join(rows))
-    pairs = load_preference_pairs(data, "lively", split="train").pairs
-    training = Training(epochs=8, learning_rate=3e-3, lora_rank=lora_rank, bf16=False)
-    learned = fit_bradley_terry(pairs, Run(str(folder), tmp_path / "bt", training))
-    scores = learned.score([Decision("Say z:", (" z!", " z."))])[0].mean
-    assert scores[0] > scores[1]
-    fit_ava_p(pairs, Run(str(folder), tmp_path / "ava", training))
-    policy = load_language_policy(tmp_path / "ava")
-    assert policy.model.config.is_encoder_decoder
-    assert load_backbone(str(folder)).model.config.is_encoder_decoder
-    with pytest.raises(InputError, match="learn whole or through an adapter"):
-        fit_bradley_terry(pairs, Run(str(folder), tmp_path / "cut", Training(layers=1)))
+def test_the_encoder_sees_each_prompt_once(architecture, monkeypatch):
+    model, trees = make_tiny_seq2seq(1, architecture), _trees(2, 30)
+    (forest,) = plant(trees, 100_000)
+    seen, decoded = [], []
+    encoder, decoder = model.get_encoder(), model.get_decoder()
+    encoder.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append((kwargs["input_ids"], kwargs["attention_mask"])), with_kwargs=True
+    )
+    decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: decoded.append(kwargs["input_ids"]), with_kwargs=True
+    )
+    with torch.no_grad():
+        encoder_decoder_hidden_states(model, forest)
+    rows = [
+        ids[mask.bool()].tolist() for batch, masks in seen for ids, mask in zip(batch, masks, strict=True)
+    ]
+    assert sorted(rows) == sorted(list(tree.prompt_ids) for tree in trees)
+    assert sum(len(ids) for ids in decoded) == sum(len(tree.branches) for tree in trees)
+    assert sum(ids.numel() for ids, _ in seen) <= 1.25 * sum(map(len, rows)) + 512
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 2000)), min_size=1, max_size=60))
+def test_batches_hold_every_row_and_little_padding(sizes):
+    batches = encoder_decoder._batches(torch.tensor(sizes))
+    assert sorted(row for rows in batches for row in rows.tolist()) == list(range(len(sizes)))
+    for rows in batches:
+        own = torch.tensor(sizes)[rows]
+        padded = int(own.amax(0).sum()) * len(own)
+        assert len(own) == 1 or padded <= max(1.25 * int(own.sum()), 512)
+        assert len(own) == 1 or padded <= 16_384
+
+
+def test_an_adapter_takes_part():
+    model = make_tiny_seq2seq(1)
+    tree = Tree([5, 6, EOS], [[7, 8], [9]])
+    (forest,) = plant([tree])
+    plain = encoder_decoder_hidden_states(model, forest).detach()
+    adapted = add_lora(model, rank=2)
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name:
+                value.fill_(0.1)
+    hidden = encoder_decoder_hidden_states(adapted, forest)
+    assert (hidden - plain).abs().min(dim=1).values.gt(0).all()
+    found = _log_probs(adapted, hidden, forest)
+    with torch.no_grad():
+        expected = [_separately(adapted, tree.prompt_ids, branch)[1] for branch in tree.branches]
+    torch.testing.assert_close(found.detach(), torch.cat(expected), **TOLERANCE)
+    found.sum().backward()
+    learned = [(name, value) for name, value in adapted.named_parameters() if value.requires_grad]
+    assert learned
+    assert all(value.grad is not None and value.grad.abs().sum() > 0 for _, value in learned)
+
+
+def test_only_the_first_t5_scales_its_states():
+    states = torch.ones(1, 32)
+    for architecture, factor in {"bart": 1, "t5": 32**-0.5, "t5-v1.1": 1}.items():
+        model = make_tiny_seq2seq(0, architecture)
+        torch.testing.assert_close(finish_states(model, states), states * factor)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_model_with_logits_of_another_make_is_refused(architecture):
+    model = make_tiny_seq2seq(1, architecture)
+    check_encoder_decoder(model)
+    check_encoder_decoder(make_tiny_seq2seq(1, architecture).to(torch.bfloat16))
+    model.get_output_embeddings().register_forward_hook(
+        lambda _, args, out: out * 1.01 if args[0].dim() == 3 else out
+    )
+    with pytest.raises(InputError, match="logits in an unknown way"):
+        check_encoder_decoder(model)
+
+
+def test_refuses_what_it_cannot_encode():
+    model = make_tiny_seq2seq()
+    (forest,) = plant([Tree([5], [[6]]), Tree([], [[7], [8]]), Tree([5], [[6]])])
+    with pytest.raises(InputError, match="tree 1 of a forest has no prompt"):
+        encoder_decoder_hidden_states(model, forest)
+    model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = None
+    (forest,) = plant([Tree([5], [[6]])])
+    with pytest.raises(InputError, match="'bart' names no decoder_start_token_id"):
+        encoder_decoder_hidden_states(model, forest)

@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 from pluralign.core import InputError
 from pluralign.models.forest import PROMPT, Forest, Tree, plant
 
-# Padding takes at most a fifth of a batch, for sorted lengths of HH-RLHF a tenth. Up to 512 tokens one batch is
-# cheaper than two; beyond 16,384 the copies of long prompts for many short branches would fill the memory.
+# Padding takes at most a fifth of a batch. Up to 512 tokens one batch is cheaper than two; beyond 16,384 the
+# copies of long prompts for many short branches would fill the memory.
 _PADDED = 1.25
 _SMALL, _LARGE = 512, 16_384
 # Where their configurations do not say so outright, these scale states if the vocabulary head is tied.
@@ -39,7 +39,7 @@ def encoder_decoder_hidden_states(model: PreTrainedModel, forest: Forest) -> Flo
     """
     start = decoder_start(model)
     prompts = _prompts(forest)
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = _without_adapter(model)
     encoded = _encode(inner.get_encoder(), forest, prompts)
     return _decode(inner.get_decoder(), forest, prompts, encoded, start)
 
@@ -58,7 +58,7 @@ def decoder_start(model: PreTrainedModel) -> int:
 
 
 def finish_states(model: PreTrainedModel, states: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
-    """States as the vocabulary head takes them: d^-1/2 times the decoder's in the first T5, else unchanged."""
+    """States as the vocabulary head takes them: in the first T5 times d^-1/2, in most models unchanged."""
     config = model.config
     scaled = getattr(config, "scale_decoder_outputs", None)
     if scaled is None:
@@ -68,8 +68,7 @@ def finish_states(model: PreTrainedModel, states: Float[Tensor, "tokens d"]) -> 
 
 def logits_bias(model: PreTrainedModel) -> Float[Tensor, " vocabulary"] | None:
     """What is added to the logits after the vocabulary head (BART and its kin); None for nothing."""
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-    bias = getattr(inner, "final_logits_bias", None)
+    bias = getattr(_without_adapter(model), "final_logits_bias", None)
     return None if bias is None else bias[0]
 
 
@@ -97,6 +96,10 @@ def check_encoder_decoder(model: PreTrainedModel) -> None:
         raise InputError(f"models of type {model.config.model_type!r} make their logits in an unknown way")
 
 
+def _without_adapter(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 @dataclass(frozen=True, eq=False)
 class _Stretches:
     """Consecutive tokens of a forest's row.
@@ -112,7 +115,7 @@ class _Stretches:
     def padded(
         self, which: Int[Tensor, " rows"]
     ) -> tuple[Int[Tensor, "rows width"], Bool[Tensor, "rows width"]]:
-        """Indices of some stretches' tokens, short ones filled up with their last, and which are no filling."""
+        """Indices of some stretches' tokens, filled up with their last, and which of them are no filling."""
         lengths = self.lengths[which, None]
         steps = torch.arange(int(lengths.max()), device=lengths.device)
         return self.starts[which, None] + steps.minimum(lengths - 1), steps < lengths
