@@ -16,7 +16,6 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.models.backbone import Backbone
-from pluralign.models.encoder_decoder import is_encoder_decoder
 from pluralign.models.trunk import context_length
 
 _log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ def generate_rows(
         sampling: how tokens are drawn.
         token_budget: rows x (longest prompt + new tokens) of one batch.
     """
-    if is_encoder_decoder(backbone.model):
+    if backbone.model.config.is_encoder_decoder:
         raise InputError(
             f"{backbone.name!r} is an encoder-decoder, which pluralign scores with but does not write with"
         )

@@ -15,6 +15,7 @@ from torch.nn.functional import softplus
 
 from pluralign.core import Decision, InputError
 from pluralign.models.card import HEAD, Card, read_folder, read_tensors, write_folder
+from pluralign.models.checkpoint import feature_source
 from pluralign.models.features import FeatureSource
 from pluralign.models.reward_model import OptionRewards
 

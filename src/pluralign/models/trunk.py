@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.models.attention import ForestLayout, use_forest_attention
-from pluralign.models.encoder_decoder import encoder_decoder_states, is_encoder_decoder
+from pluralign.models.encoder_decoder import encoder_decoder_hidden_states
 from pluralign.models.forest import Forest
 
 
@@ -42,14 +42,14 @@ def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor
     Args:
         model: any decoder-only model of transformers whose layers take their attention from its
             AttentionInterface (Llama, Qwen, Mistral, Gemma, GPT-2, ...), or an encoder-decoder (BART, T5),
-            whose states `encoder_decoder_states` explains; PEFT models too.
+            whose states `models.encoder_decoder` explains; PEFT models too.
         forest: on the model's device.
 
     Raises:
         InputError: the model's layers do not.
     """
-    if is_encoder_decoder(model):
-        return encoder_decoder_states(model, forest)
+    if model.config.is_encoder_decoder:
+        return encoder_decoder_hidden_states(model, forest)
     return _run(model, forest, False).last_hidden_state[0]
 
 
@@ -96,7 +96,7 @@ def upper_hidden_states(
 
 
 def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool, **inputs: Tensor) -> Any:
-    if is_encoder_decoder(model):
+    if model.config.is_encoder_decoder:
         raise InputError("layers of encoder-decoder models cannot be read one by one")
     use_forest_attention(model)
     layout = ForestLayout(forest)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from pluralign.models.encoder_decoder import finish_states, logits_bias
 from pluralign.models.forest import Forest
 
 _CHUNK = 256
@@ -65,13 +66,13 @@ def log_probs_of(
     """Log-probability of each target after its state, float32. Holds the logits of all these tokens."""
     head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     logits = vocabulary_logits(model, states)
-    states = ready_states(model, states)
+    states = finish_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.
     chosen = (states.float() * head.weight[targets].float()).sum(-1)
     if getattr(head, "bias", None) is not None:
         chosen = chosen + head.bias[targets].float()
-    if (bias := _logits_bias(model)) is not None:
+    if (bias := logits_bias(model)) is not None:
         chosen = chosen + bias[targets].float()
     return finish_logits(model, chosen) - torch.logsumexp(logits, dim=-1)
 
@@ -81,25 +82,10 @@ def vocabulary_logits(
 ) -> Float[Tensor, "tokens vocabulary"]:
     """The model's logits, float32."""
     head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-    logits = head(ready_states(model, states)).float()
-    if (bias := _logits_bias(model)) is not None:
+    logits = head(finish_states(model, states)).float()
+    if (bias := logits_bias(model)) is not None:
         logits = logits + bias.float()
     return finish_logits(model, logits)
-
-
-def ready_states(model: PreTrainedModel, states: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
-    """Hidden states as the vocabulary head takes them: T5 with tied embeddings scales them first."""
-    config = model.config
-    scaled = getattr(config, "scale_decoder_outputs", None)
-    if scaled is None:
-        scaled = config.model_type in ("t5", "mt5") and getattr(config, "tie_word_embeddings", False)
-    return states * config.d_model**-0.5 if scaled else states
-
-
-def _logits_bias(model: PreTrainedModel) -> Tensor | None:
-    """BART's constant beside its logits."""
-    bias = getattr(model, "final_logits_bias", None)
-    return bias[0] if isinstance(bias, Tensor) else None
 
 
 def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:

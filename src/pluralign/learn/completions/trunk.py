@@ -22,7 +22,6 @@ from pluralign.core.files import replace_when_whole
 from pluralign.learn.completions.data import Batch
 from pluralign.models.adapters import add_lora
 from pluralign.models.backbone import Backbone
-from pluralign.models.encoder_decoder import is_encoder_decoder
 from pluralign.models.forest import Forest, Tree, plant
 from pluralign.models.trunk import forest_hidden_states, forest_layers, trunk_of, upper_hidden_states
 from pluralign.models.tuned import learned_tensors
@@ -111,7 +110,7 @@ class TunedTrunk(nn.Module):
         if lora_rank and layers is not None:
             raise InputError("an adapter learns on the whole trunk: give lora_rank or layers", field="layers")
         model: Any = backbone.model
-        if layers is not None and is_encoder_decoder(model):
+        if layers is not None and model.config.is_encoder_decoder:
             raise InputError("encoder-decoder models learn whole or through an adapter", field="layers")
         self.layers = layers
         self._lower: LowerStates | None = None
