@@ -26,7 +26,7 @@ class TQRShape:
         pretrained_q: the language model's own head gives the Q-values (False is "w/o ptq": a new head).
         alpha: temperature of the Q-values (eq. 12; not given there).
         reduction: the reward of a completion: of its ``last`` token (as in CER), or the ``sum`` (eq. 19) or
-            ``mean`` over its tokens.
+            ``mean`` over its tokens. With weights of mean one the mean is Preference Transformer's return.
         literal_probabilities: alpha multiplies probabilities (eq. 12), not logits: gaps are alpha at most.
         literal_shift: a token's reward is read before it is seen (eq. 9).
         literal_weights: attention of eq. 11 is causal and its weights sum to one, not to the length.
@@ -38,7 +38,7 @@ class TQRShape:
     reward_weights: bool = True
     pretrained_q: bool = True
     alpha: float = 1.0
-    reduction: Reduction = "last"
+    reduction: Reduction = "mean"
     literal_probabilities: bool = False
     literal_shift: bool = False
     literal_weights: bool = False

@@ -42,7 +42,8 @@ class AVAConfig:
         beta: weight of the likelihood (eq. 13, 17).
         gamma: discount in the TD error.
         td_weight: lambda, of the TD error's likelihood under the reward (eq. 13).
-        kl_weight: of the KL divergence from the prior N(0, 1).
+        kl_weight: of the KL divergence from the prior N(0, 1); below lambda the bound has no maximum, as
+            sigma shrinks without end.
         cer_weight: of the contrastive expected return (eq. 18; AVA-p alone).
         irl: False takes TD error and prior away (AVA-p "w/o irl").
         neg: False takes the rejected completions' likelihood away (AVA-p "w/o neg").
@@ -52,8 +53,8 @@ class AVAConfig:
     tqr: TQRShape = field(default_factory=TQRShape)
     beta: float = 0.1
     gamma: float = 1.0
-    td_weight: float = 0.1
-    kl_weight: float = 0.1
+    td_weight: float = 0.001
+    kl_weight: float = 0.001
     cer_weight: float = 1.0
     irl: bool = True
     neg: bool = True
