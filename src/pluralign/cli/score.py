@@ -16,7 +16,7 @@ from pluralign.cli.texts import digest_of
 from pluralign.core import Decision, InputError
 from pluralign.core.rows_in_progress import RowsInProgress
 from pluralign.models.backbone import fast_dtype
-from pluralign.models.reward_model import RewardModel, load_reward_model
+from pluralign.models.reward_model import RewardModel, by_sentence, load_reward_model
 from pluralign.pair.completions import Completions, FieldError, read_completions
 from pluralign.pair.preference_data import read_dataset
 
@@ -126,20 +126,19 @@ def _scored(
         for prompt, names in by_prompt.items():
             decisions.append(Decision(prompt, tuple(named[name][1] for name in names)))
             owners.append((i, names))
+    scored = (
+        [(rewards, None) for rewards in model.score(decisions)]
+        if spans == "none"
+        else model.score_tokens(decisions)
+    )
     found: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
-    for (i, names), decision, rewards in zip(owners, decisions, model.score(decisions), strict=True):
-        parts = _spans(model, decision, spans)
+    for (i, names), decision, (rewards, tokens) in zip(owners, decisions, scored, strict=True):
         for k, name in enumerate(names):
             mean, sigma = float(rewards.mean[k]), float(rewards.sigma[k])
             if not math.isfinite(mean):
                 raise InputError(f"the model's reward is {mean}", path=data, row=first + i + 1, field=name)
             found[i][name] = {"reward": mean, "sigma": sigma}
-            if parts is not None:
-                found[i][name][spans] = [asdict(part) for part in parts[k]]
+            if tokens is not None:
+                parts = by_sentence(decision.options[k], tokens[k]) if spans == "sentences" else tokens[k]
+                found[i][name][spans] = [asdict(part) for part in parts]
     return [{**row, "rewards": rewards} for row, rewards in zip(rows, found, strict=True)]
-
-
-def _spans(model: RewardModel, decision: Decision, spans: str) -> list[list[Any]] | None:
-    if spans == "sentences":
-        return model.sentence_rewards(decision)
-    return model.token_rewards(decision) if spans == "tokens" else None

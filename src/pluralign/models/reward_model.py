@@ -15,8 +15,8 @@ import torch
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Messages
 from pluralign.models.backbone import Backbone
-from pluralign.models.card import CARD, HEAD, Card, read_folder, read_tensors, write_folder
-from pluralign.models.completions import CompletionReader, CompletionTrees
+from pluralign.models.card import CARD, HEAD, TRUNK, Card, read_folder, read_tensors, write_folder
+from pluralign.models.completions import CompletionReader
 from pluralign.models.forest import plant
 from pluralign.models.heads import RewardHead, Rewards, make_head
 from pluralign.models.rendering import TEMPLATES
@@ -99,53 +99,46 @@ class RewardModel:
 
     def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """The reward of each option (completion) of each decision, after its prompt as it stands."""
-        read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
-        found: list[OptionRewards] = []
-        for branches, _ in self._run(read):
-            values = branches.double().cpu().numpy()
-            found.append(OptionRewards(values[:, 0], values[:, 1]))
-        return found
+        return [rewards for rewards, _ in self._run(list(decisions))]
+
+    def score_tokens(
+        self, decisions: Iterable[Decision]
+    ) -> list[tuple[OptionRewards, list[list[SpanReward]]]]:
+        """The same, and the reward of every token of every option; the end-of-text token comes last."""
+        known = list(decisions)
+        return [
+            (rewards, [self._spans(*pair) for pair in zip(decision.options, tokens, strict=True)])
+            for decision, (rewards, tokens) in zip(known, self._run(known), strict=True)
+        ]
 
     def token_rewards(self, decision: Decision) -> list[list[SpanReward]]:
         """The reward of every token of every option; the end-of-text token comes last."""
-        read = self.reader.read(decision.prompt, decision.options)
-        ((_, tokens),) = self._run([read])
-        tokenizer = self.backbone.tokenizer
-        result: list[list[SpanReward]] = []
-        for option, values in zip(decision.options, tokens, strict=True):
-            encoded = tokenizer(option, add_special_tokens=False, return_offsets_mapping=True)
-            spans: list[tuple[int, int]] = [*encoded["offset_mapping"], (len(option), len(option))]
-            result.append(
-                [
-                    SpanReward(option[start:stop], start, float(mean), float(sigma))
-                    for (start, stop), (mean, sigma) in zip(spans, values.tolist(), strict=False)
-                ]
-            )
-        return result
+        return self.score_tokens([decision])[0][1]
 
     def sentence_rewards(self, decision: Decision) -> list[list[SpanReward]]:
-        """The sum of the tokens' rewards in every sentence of every option (AVA eq. 19, sentence by
-        sentence); a token belongs to the sentence in which it begins, the end of text to the last."""
-        result: list[list[SpanReward]] = []
-        for option, tokens in zip(decision.options, self.token_rewards(decision), strict=True):
-            sentences = list(_SENTENCE.finditer(option))
-            starts = [match.start() for match in sentences]
-            owner = [max(0, int(np.searchsorted(starts, t.start, side="right")) - 1) for t in tokens]
-            spans: list[SpanReward] = []
-            for number, match in enumerate(sentences):
-                mine = [token for token, i in zip(tokens, owner, strict=True) if i == number]
-                spread = float(np.sqrt(sum(token.sigma**2 for token in mine)))
-                spans.append(SpanReward(match.group(), match.start(), sum(t.mean for t in mine), spread))
-            result.append(spans)
-        return result
+        """The rewards of every sentence of every option; see `by_sentence`."""
+        tokens = self.token_rewards(decision)
+        return [by_sentence(option, own) for option, own in zip(decision.options, tokens, strict=True)]
+
+    def _spans(self, option: str, values: torch.Tensor) -> list[SpanReward]:
+        encoded = self.backbone.tokenizer(option, add_special_tokens=False, return_offsets_mapping=True)
+        offsets: list[tuple[int, int]] = [*encoded["offset_mapping"], (len(option), len(option))]
+        # A BOS that comes first (encoder-decoders) has no text; what the limit cut off has no reward.
+        extra = max(0, len(values) - len(offsets))
+        places = [(0, 0)] * extra + offsets
+        return [
+            SpanReward(option[start:stop], start, float(mean), float(sigma))
+            for (start, stop), (mean, sigma) in zip(places, values.tolist(), strict=False)
+        ]
 
     def render(self, messages: Messages, opens: bool) -> str:
         """Messages as the text that this model was trained on; ``opens`` begins the assistant's turn."""
         return TEMPLATES[self.settings.template](self.backbone.tokenizer)(messages, opens)
 
     @torch.inference_mode()
-    def _run(self, read: Sequence[CompletionTrees]) -> list[tuple[torch.Tensor, list[torch.Tensor]]]:
-        """For each prompt: (completions, 2) mean and sigma, and for each completion (tokens, 2)."""
+    def _run(self, decisions: Sequence[Decision]) -> list[tuple[OptionRewards, list[torch.Tensor]]]:
+        """For each decision its options' rewards, and for each option (tokens, 2): mean and sigma."""
+        read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
         trees = [tree for one in read for tree in one.trees]
         starts = np.cumsum([0, *(len(one.trees) for one in read)])
         branches: dict[tuple[int, int], torch.Tensor] = {}
@@ -157,11 +150,28 @@ class RewardModel:
             owners = [(int(tree), int(branch)) for tree, branch in forest.owners.tolist()]
             branches.update(zip(owners, _columns(whole), strict=True))
             tokens.update(zip(owners, _columns(rewards).split(forest.lengths.tolist()), strict=True))
-        keys = [
-            [(int(start) + tree, branch) for tree, branch in one.places]
-            for start, one in zip(starts[:-1], read, strict=True)
-        ]
-        return [(torch.stack([branches[key] for key in own]), [tokens[key] for key in own]) for own in keys]
+        found: list[tuple[OptionRewards, list[torch.Tensor]]] = []
+        for start, one in zip(starts[:-1], read, strict=True):
+            keys = [(int(start) + tree, branch) for tree, branch in one.places]
+            values = torch.stack([branches[key] for key in keys]).double().cpu().numpy()
+            found.append((OptionRewards(values[:, 0], values[:, 1]), [tokens[key] for key in keys]))
+        return found
+
+
+def by_sentence(option: str, tokens: Sequence[SpanReward]) -> list[SpanReward]:
+    """The sum of the tokens' rewards in every sentence (AVA eq. 19, sentence by sentence).
+
+    A token belongs to the sentence in which it begins, the end of text to the last.
+    """
+    sentences = list(_SENTENCE.finditer(option))
+    starts = [match.start() for match in sentences]
+    owner = [max(0, int(np.searchsorted(starts, t.start, side="right")) - 1) for t in tokens]
+    spans: list[SpanReward] = []
+    for number, match in enumerate(sentences):
+        mine = [token for token, i in zip(tokens, owner, strict=True) if i == number]
+        spread = float(np.sqrt(sum(token.sigma**2 for token in mine)))
+        spans.append(SpanReward(match.group(), match.start(), sum(t.mean for t in mine), spread))
+    return spans
 
 
 def save_reward_model(
@@ -187,7 +197,7 @@ def save_reward_model(
         "template": settings.template,
         "policy": policy,
     }
-    files = {HEAD: model.head.state_dict()} | ({"trunk.safetensors": tensors} if tensors else {})
+    files = {HEAD: model.head.state_dict()} | ({TRUNK: tensors} if tensors else {})
     write_folder(folder, KIND, model.card, content, files, adapter)
 
 
