@@ -113,6 +113,12 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     return _curve(trainer.state.log_history)
 
 
+def processes() -> PartialState:
+    """The processes that train together; one where nothing was launched."""
+    # Without being told of the CPU, accelerate does not see processes that have no GPU.
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
     """Note in ``out/checkpoints/run.json`` what is trained there, before training.
 
@@ -121,7 +127,7 @@ def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
     """
     path = Path(out) / "checkpoints" / "run.json"
     run = _flat(json.loads(json.dumps(run)))
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         _claim(Path(out), path, run)
 
 
@@ -171,12 +177,12 @@ def _arguments(phase: Phase) -> TrainingArguments:
 
 
 def _share_of_process(batch_size: int) -> int:
-    processes = PartialState().num_processes
-    if batch_size % processes:
+    count = processes().num_processes
+    if batch_size % count:
         raise InputError(
-            f"must be a multiple of the {processes} processes, found {batch_size}", field="batch_size"
+            f"must be a multiple of the {count} processes, found {batch_size}", field="batch_size"
         )
-    return batch_size // processes
+    return batch_size // count
 
 
 def _collate(rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,6 +20,7 @@ from pluralign.learn.completions.data import Batch, CompletionData, batches
 from pluralign.learn.completions.session import Run, Session
 from pluralign.learn.completions.training import Objective, on_device
 from pluralign.learn.completions.trunk import TunedTrunk
+from pluralign.learn.engine import processes
 from pluralign.learn.policies import require
 from pluralign.losses.contrastive import dpo_loss
 from pluralign.losses.likelihood import contrastive_sft_loss, sft_loss, unlikelihood
@@ -180,7 +180,7 @@ def _reference(session: Session, data: CompletionData, part: str) -> Float[Tenso
     """The untrained model's log-probabilities; kept beside the checkpoints, for a run that goes on."""
     path: Path = session.run.out / "checkpoints" / f"reference_{part}.safetensors"
     training = session.run.training
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         if not path.exists():
             values = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
             with replace_when_whole(path) as temporary:

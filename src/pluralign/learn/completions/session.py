@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from pluralign.core import PreferencePair
@@ -22,7 +21,7 @@ from pluralign.learn.completions.data import (
 )
 from pluralign.learn.completions.training import ForestLoss, Objective, Training, row_rewards
 from pluralign.learn.completions.trunk import LowerStates, TunedTrunk
-from pluralign.learn.engine import Phase, claim_folder, train_phase
+from pluralign.learn.engine import Phase, claim_folder, processes, train_phase
 from pluralign.models.adapters import is_adapted
 from pluralign.models.backbone import Backbone, load_backbone, make_backbone
 from pluralign.models.card import TRUNK, Card, current_versions, write_folder
@@ -117,8 +116,8 @@ class Session:
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = RewardModel(self.name, trained, head, settings, self._card(figures))
         out, adapter = self.run.out, self._adapter()
-        with PartialState().main_process_first():
-            if PartialState().is_main_process:
+        with processes().main_process_first():
+            if processes().is_main_process:
                 save_reward_model(out, model, self._tensors(), policy=policy, adapter=adapter)
         return load_reward_model(out)
 
@@ -127,8 +126,8 @@ class Session:
         content = {"name": self.name, "policy": True, "template": self.run.template}
         tensors = self._tensors()
         files = {TRUNK: tensors} if tensors else {}
-        with PartialState().main_process_first():
-            if PartialState().is_main_process:
+        with processes().main_process_first():
+            if processes().is_main_process:
                 card = self._card(figures)
                 write_folder(self.run.out, "language_policy", card, content, files, self._adapter())
         return load_language_policy(self.run.out)
