@@ -24,7 +24,8 @@ from ava_lib import data
 from ava_lib.runs import Task, claim, results, run
 from ava_lib.tables import write_tables
 
-MAIN = ("Bradley-Terry", "AVA-p", "Preference Transformer", "learned-variance BT", "AVA-d")
+MAIN = ("Bradley-Terry", "AVA-p", "Preference Transformer")
+OTHERS = ("learned-variance BT", "AVA-d")
 ABLATIONS = ("AVA-p w/o rwt", "AVA-p w/o neg", "AVA-p w/o irl", "AVA-p w/o cer", "AVA-p w/o ptq")
 PAIRS = {"harmless": 4000, "helpful": 4000, "utilitarianism": 4000}
 """At most so many pairs of each data set, drawn by a hash of their prompts; HH-RLHF's here have fewer."""
@@ -67,14 +68,16 @@ class Settings:
 
 def tasks(settings: Settings) -> Iterator[Task]:
     """All trainings, those that matter most first."""
-    rounds = [MAIN] + ([ABLATIONS] if settings.ablations else [])
-    for methods in rounds:
-        for fold in data.FOLDS:
+    ablations = ABLATIONS if settings.ablations else ()
+    rounds = [
+        (MAIN, data.FOLDS), (ablations, data.FOLDS[:1]), (OTHERS, data.FOLDS), (ablations, data.FOLDS[1:]),
+    ]  # fmt: skip
+    for methods, folds in rounds:
+        for fold in folds:
             for dataset in ("utilitarianism", "harmless", "helpful"):
+                training = {**COMMON, **TRAINING[dataset], "layers": settings.layers}
                 for method in methods:
-                    yield _task(
-                        dataset, method, fold, {**COMMON, **TRAINING[dataset], "layers": settings.layers}
-                    )
+                    yield _task(dataset, method, fold, training)
 
 
 def full_tasks(settings: Settings) -> Iterator[Task]:
