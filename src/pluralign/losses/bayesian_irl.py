@@ -184,6 +184,7 @@ def _reward_terms(terms: TokenTerms, gamma: float, td_weight: float, kl_weight: 
         total = total + kl_weight * kl_to_standard_normal(terms.mean, terms.sigma).sum()
     if td_weight:
         delta, has_next = td_errors(terms.q_values, terms.owner, gamma)
-        density = log_normal_density(delta, terms.mean, terms.sigma)
+        # As in `avril_loss`: a gradient that is not a number would pass through the outer `where`.
+        density = log_normal_density(torch.where(has_next, delta, 0.0), terms.mean, terms.sigma)
         total = total - td_weight * torch.where(has_next, density, 0.0).sum()
     return total

@@ -33,6 +33,7 @@ from transformers.utils import logging as transformers_logging
 
 from pluralign.core import InputError
 from pluralign.models.adapters import read_adapter
+from pluralign.models.encoder_decoder import check_encoder_decoder
 from pluralign.models.tiny import make_tiny_model, make_tiny_tokenizer
 
 SMOLLM2 = "smollm2-135m"
@@ -121,6 +122,8 @@ def make_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, na
     config = model.config.get_text_config()
     if any("linear" in kind or "recurrent" in kind for kind in getattr(config, "layer_types", None) or ()):
         raise InputError(f"model {name!r} has recurrent layers; pluralign needs attention in every layer")
+    if model.config.is_encoder_decoder:
+        check_encoder_decoder(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     dtype = next(model.parameters()).dtype
@@ -158,8 +161,10 @@ def _read_pretrained(
         with no_loading_bars():
             config = AutoConfig.from_pretrained(folder)
             # BART's decoder alone would load as a causal model, without complaint.
-            kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            model = kind.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+            if config.is_encoder_decoder:
+                model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype)
+            else:
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
             return model, AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -122,8 +122,10 @@ class TunedTrunk(nn.Module):
             self._lower = lower or LowerStates(backbone, layers, bf16=bf16)
             self._lower.compute(trees)
             _freeze_below(model, layers)
-        elif not vocabulary and not model.config.tie_word_embeddings:
-            # A weight that no loss reads would have no gradient, which distributed training does not take.
+        elif (
+            not vocabulary and model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+        ):
+            # (The configuration's word on tying is not always true.) A weight that no loss reads would have no gradient, which distributed training does not take.
             model.get_output_embeddings().requires_grad_(False)
         # Dropout stays off: a forest equals separate sequences only without it, and losses are smoother.
         model.eval()
