@@ -13,6 +13,7 @@ from pluralign.losses.bayesian_irl import (
     log_normal_density,
     td_errors,
 )
+from pluralign.losses.reward import bradley_terry_loss
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
@@ -116,6 +117,14 @@ def test_avril_is_finite_at_extremes(sigma, error):
 def test_expected_return_golden_values(loss, expected):
     found = loss(_tensor(2 + math.log(3), 0.0), _tensor(2.0, math.log(3)))
     assert found.item() == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=5))
+def test_expected_return_is_bradley_terry_in_value_and_gradient(pairs):
+    sides = [_tensor(*side).requires_grad_() for side in zip(*pairs, strict=True)]
+    found, expected = expected_return_loss(*sides), bradley_terry_loss(*sides)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, sides), torch.autograd.grad(expected, sides))
 
 
 @pytest.mark.parametrize("loss", [expected_return_loss, literal_expected_return_loss])

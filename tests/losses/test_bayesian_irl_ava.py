@@ -192,6 +192,21 @@ def test_certain_chosen_tokens_never_meet_the_penalty():
     torch.testing.assert_close(gradient, _tensor(-1.0, -1.0, odds, odds) / 4)
 
 
+@pytest.mark.parametrize("junk", [1e30, math.inf, math.nan])
+def test_the_q_value_of_a_branch_of_one_token_is_inert(junk):
+    # It has neither a successor nor a predecessor: no temporal difference reads it.
+    golden = _golden_terms()
+    losses, gradients = [], []
+    for value in (4.0, junk):
+        terms, leaves = _leaves(replace(golden, q_values=_tensor(3.0, 1.0, value).float()))
+        loss = ava_demonstration_loss(terms, tokens=4.0)
+        losses.append(loss)
+        gradients.append(torch.autograd.grad(loss, leaves))
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert gradients[1][1][2] == 0
+
+
 @pytest.mark.parametrize("sigma", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("negative", NEGATIVES)
 @pytest.mark.parametrize("log_policy", [-1e4, 0.0])

@@ -45,6 +45,15 @@ def test_masked_entries_are_inert_even_at_minus_infinity():
     torch.testing.assert_close(values.grad, torch.tensor([-1.0, 0.0]))
 
 
+def test_behaviour_cloning_is_finite_at_extremes():
+    scores = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
+    loss = behaviour_cloning_loss(scores.log_softmax(-1), torch.tensor([1, 1]))
+    (gradient,) = torch.autograd.grad(loss, scores)
+    # The first decision took what is 2e4 nats less likely than the best, the second the best.
+    assert loss.item() == 1e4
+    assert gradient.tolist() == [[0.5, -0.5, 0.0], [0.0, 0.0, 0.0]]
+
+
 def test_no_weight_at_all_is_zero():
     assert weighted_mean_nll(torch.tensor([-3.0]), torch.tensor([0.0])).item() == 0.0
 
