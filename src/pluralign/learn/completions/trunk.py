@@ -122,10 +122,8 @@ class TunedTrunk(nn.Module):
             self._lower = lower or LowerStates(backbone, layers, bf16=bf16)
             self._lower.compute(trees)
             _freeze_below(model, layers)
-        elif (
-            not vocabulary and model.get_output_embeddings().weight is not model.get_input_embeddings().weight
-        ):
-            # (The configuration's word on tying is not always true.) A weight that no loss reads would have no gradient, which distributed training does not take.
+        elif not vocabulary and _has_own_head(model):
+            # A weight that no loss reads would have no gradient, which distributed training does not take.
             model.get_output_embeddings().requires_grad_(False)
         # Dropout stays off: a forest equals separate sequences only without it, and losses are smoother.
         model.eval()
@@ -150,6 +148,11 @@ class TunedTrunk(nn.Module):
         lower = self._lower.of(batch.trees)
         states = lower.to(next(self.model.parameters()).dtype)
         return upper_hidden_states(self.model, batch.forest, states, self.layers or 0)
+
+
+def _has_own_head(model: Any) -> bool:
+    """Whether the vocabulary head is not the embedding; the configuration's word is not always true."""
+    return model.get_output_embeddings().weight is not model.get_input_embeddings().weight
 
 
 def _freeze_below(model: Any, layers: int) -> None:
