@@ -85,6 +85,10 @@ class CompletionReader:
         return CompletionTrees(trees, tuple((i, 0) for i in range(len(trees))))
 
     def _branch(self, completion: str) -> list[int]:
+        closed = completion.rstrip()
+        if closed.endswith(str(self._tokenizer.eos_token)):
+            # Chat templates put a line break after it, which a policy never writes.
+            completion = closed
         ids = encode(self._tokenizer, completion)
         if self._suffix:
             ids = [*self._prefix, *ids]

@@ -19,6 +19,8 @@ Weighting = Literal["none", "bidirectional", "causal"]
 Reduction = Literal["last", "sum", "mean"]
 # Outside these a Gaussian is a point or says nothing, and its density overflows.
 _LOG_SIGMA = (-5.0, 3.0)
+# Weights have no lower bound: without this a token that nothing attends to would weigh without end.
+_LEAST_SIGMA = 1e-4
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class RewardHead(nn.Module):
             if not self.shape.gaussian:
                 return Rewards(mean, torch.zeros_like(mean))
             log_sigma = self.log_sigma(states).squeeze(-1).clamp(*_LOG_SIGMA)
-            return Rewards(mean, log_sigma.exp() * weights)
+            return Rewards(mean, (log_sigma.exp() * weights).clamp(min=_LEAST_SIGMA))
 
     def of_branches(self, tokens: Rewards, forest: Forest) -> Rewards:
         """Rewards of whole branches from those of their tokens; the tokens' are independent Gaussians."""
