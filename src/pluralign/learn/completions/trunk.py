@@ -119,9 +119,9 @@ class TunedTrunk(nn.Module):
                 torch.manual_seed(seed)
                 model = add_lora(backbone.model, rank=lora_rank)
         elif layers is not None:
+            _freeze_below(model, layers)
             self._lower = lower or LowerStates(backbone, layers, bf16=bf16)
             self._lower.compute(trees)
-            _freeze_below(model, layers)
         elif not vocabulary and _has_own_head(model):
             # A weight that no loss reads would have no gradient, which distributed training does not take.
             model.get_output_embeddings().requires_grad_(False)
