@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from pluralign.models.tuned import load_language_policy
 from pluralign.pair.preference_data import read_dataset
 
 _BATCH = 16
+_TOKENS = 8192
 
 
 def generate_texts(
@@ -66,26 +66,27 @@ def generate_texts(
         "model": model, "adapter": None if adapter is None else str(adapter),
         "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed,
     }  # fmt: skip
-    target = RowsInProgress(out, {**drawn, "samples": samples, "prompts": digest_of(prompts), "exact": exact})
+    prefix = prefix_ids(backbone.tokenizer)
     tasks = [(number, sample) for number in range(len(found)) for sample in range(samples)]
-    bar = tqdm(total=len(tasks), initial=target.done, unit="completion", disable=not sys.stderr.isatty())
-    while target.done < len(tasks):
-        batch = tasks[target.done : target.done + _BATCH]
-        texts = [found[number][1] for number, _ in batch]
-        # Equal prompts of a file are different rows: the row's number is part of the seed.
-        seeds = [seed_for(f"{number} {sample} {found[number][1]}", seed) for number, sample in batch]
-        prefix = prefix_ids(backbone.tokenizer)
-        ids = [([*prefix, *encode(backbone.tokenizer, text)], len(prefix)) for text in texts]
-        completions = generate_rows(backbone, ids, seeds, sampling, 8192)
-        target.write(
-            [
-                {"prompt": found[number][0], "completion": text, "sample": sample, **drawn}
-                for (number, sample), text in zip(batch, completions, strict=True)
-            ]
-        )
-        bar.update(len(batch))
-    bar.close()
-    target.finish()
+    run = {**drawn, "samples": samples, "prompts": digest_of(prompts), "exact": exact}
+    bar = tqdm(total=len(tasks), unit="completion", disable=not sys.stderr.isatty())
+    with bar, RowsInProgress(out, run) as target:
+        bar.update(target.done)
+        while target.done < len(tasks):
+            batch = tasks[target.done : target.done + _BATCH]
+            texts = [found[number][1] for number, _ in batch]
+            # Equal prompts of a file are different rows: the row's number is part of the seed.
+            seeds = [seed_for(f"{number} {sample} {found[number][1]}", seed) for number, sample in batch]
+            ids = [([*prefix, *encode(backbone.tokenizer, text)], len(prefix)) for text in texts]
+            completions = generate_rows(backbone, ids, seeds, sampling, _TOKENS)
+            target.write(
+                [
+                    {"prompt": found[number][0], "completion": text, "sample": sample, **drawn}
+                    for (number, sample), text in zip(batch, completions, strict=True)
+                ]
+            )
+            bar.update(len(batch))
+        target.finish()
     wrote(out, f"{len(tasks)} completions of {len(found)} prompts")
     give_figures({"prompts": len(found), "completions": len(tasks)}, json)
 
@@ -99,12 +100,8 @@ def _open(model: str, adapter: Path | None, exact: bool) -> tuple[Backbone, str]
         if adapter is not None:
             raise InputError("a trained policy has its own; give a model without one", field="adapter")
         policy = load_language_policy(folder, dtype=dtype)
-        return policy, str(_content(folder).get("template", "dialogue"))
+        return policy, str(read_card(folder).get("template", "dialogue"))
     return load_backbone(model, dtype=dtype, adapter=adapter), "chat"
-
-
-def _content(folder: Path) -> Mapping[str, Any]:
-    return read_card(folder)
 
 
 def _prompts(source: str, template: str, backbone: Backbone) -> list[tuple[Any, str]]:

@@ -56,14 +56,14 @@ def score_texts(
         "spans": spans,
         "fast": fast,
     }
-    target = RowsInProgress(out, run)
-    bar = tqdm(total=len(rows), initial=target.done, unit="row", disable=not sys.stderr.isatty())
-    while target.done < len(rows):
-        batch = slice(target.done, target.done + _BATCH)
-        target.write(_scored(loaded, rows[batch], read[batch], spans, data, target.done))
-        bar.update(len(rows[batch]))
-    bar.close()
-    target.finish()
+    bar = tqdm(total=len(rows), unit="row", disable=not sys.stderr.isatty())
+    with bar, RowsInProgress(out, run) as target:
+        bar.update(target.done)
+        while target.done < len(rows):
+            batch = slice(target.done, target.done + _BATCH)
+            target.write(_scored(loaded, rows[batch], read[batch], spans, data, target.done))
+            bar.update(len(rows[batch]))
+        target.finish()
     counts = {"rows": len(rows), **loaded.reader.counts}
     wrote(out, ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items()))
     give_figures(counts, json)

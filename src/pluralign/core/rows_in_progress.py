@@ -11,7 +11,7 @@ from pluralign.core.errors import InputError
 
 
 class RowsInProgress:
-    """Rows that are written as they come; a killed run goes on after the last whole one.
+    """Rows that are written as they come, in a ``with``; a killed run goes on after the last whole one.
 
     Args:
         path: the file in the end; until then its rows are in ``.NAME.partial`` beside it.
@@ -42,6 +42,12 @@ class RowsInProgress:
             self._handle = self._partial.open("ab")
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
+
+    def __enter__(self) -> RowsInProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handle.close()
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows; they are on the disk when this returns."""

@@ -153,7 +153,9 @@ def cache_folder() -> Path:
 def _read_pretrained(
     folder: str | Path, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if not Path(folder).is_dir() and not _HUB_ID.match(str(folder)):
+    if not Path(folder).is_dir() and (
+        str(folder).startswith((".", "/", "~")) or not _HUB_ID.match(str(folder))
+    ):
         raise InputError(f"no such model folder, and no hub id either: {str(folder)!r}")
     try:
         if not Path(folder).is_dir() and _offline():
