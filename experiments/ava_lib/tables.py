@@ -40,7 +40,7 @@ def write_tables(found: Sequence[dict[str, Any]], folder: Path) -> None:
             row for d in DATASETS for m in METHODS if (row := _against(table, d, m)) is not None
         ],
         "full": [_short(r) for r in found if r["task"]["key"].startswith("full")],
-        "runs": [_short(r) for r in table],
+        "runs": table,
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "ava_table1.json", figures)
