@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm.auto import tqdm
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.policies import DEFAULT_MODEL
+from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.cli.texts import digest_of
 from pluralign.core import InputError
+from pluralign.core.messages import Render, dialogue
 from pluralign.core.rows_in_progress import RowsInProgress
 from pluralign.core.splits import seed_for
 from pluralign.models.backbone import Backbone, fast_dtype, load_backbone
 from pluralign.models.card import CARD, read_card
-from pluralign.models.generation import Sampling, generate_rows
+from pluralign.models.endpoint import Endpoint
+from pluralign.models.generation import Sampling, draw_completions, fit_prompts
 from pluralign.models.rendering import TEMPLATES, encode, prefix_ids
 from pluralign.models.tuned import load_language_policy
-from pluralign.pair.preference_data import read_dataset
 
-_BATCH = 16
-_TOKENS = 8192
+_ENDPOINT = "openai:"
+_BATCH = 128
+"""Completions that are drawn, and written, together."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where completions come from.
+
+    Args:
+        render: makes text of messages.
+        draw: completions of prompts, for each prompt one for each of its seeds.
+        cut: how many of the prompts are too long.
+    """
+
+    render: Render
+    draw: Callable[[Sequence[Prompt], Sequence[Sequence[int]]], list[list[str]]]
+    cut: Callable[[Sequence[Prompt]], int]
 
 
 def generate_texts(
@@ -34,64 +53,98 @@ def generate_texts(
     max_new_tokens: int = 128,
     temperature: float = 1.0,
     seed: int = 0,
+    limit: int | None = None,
     exact: bool = False,
     json: JsonFile = None,
 ) -> None:
-    """Let a language model, or a policy learned by sft, dpo or ava, complete prompts.
+    """Let a language model, an endpoint, or a policy learned by sft, dpo, spin or ava, complete prompts.
 
     A prompt that is a text is continued as it stands; one of messages is rendered by the template that a
-    policy was trained with, or a model's own. An interrupted run continues; a sample depends on its prompt,
-    its number and the seed alone.
+    policy was trained with, or a model's own. A prompt that occurs again is drawn for once, an empty one is
+    left out, and of one longer than the context the end is kept: each is counted and told. An interrupted run
+    continues; a sample depends on its prompt, its number and the seed alone.
 
-    Example: pluralign generate --model runs/helpful --prompts prompts.jsonl --samples 4 --out runs/a.jsonl
+    Example: pluralign generate --model runs/sft --prompts hh/harmless.jsonl.gz --samples 64 --out draws.jsonl
 
     Args:
-        prompts: a file with a column "prompt" (texts or messages), a folder or hub id; or a .txt, one a line.
+        prompts: a file with a column "prompt" (texts or messages), with "messages" or with TRL's "chosen" and
+            "rejected", whose prompt is taken; a folder or hub id; or a .txt, one prompt a line.
         out: the JSON-lines file to write: prompt, completion, sample, and how it was drawn.
-        model: smollm2-135m, a hub id, a local folder, or a trained policy's folder.
+        model: smollm2-135m, a hub id, a local folder, a trained policy's folder, or openai:NAME.
         adapter: folder of a PEFT adapter to put on the model.
         samples: completions of each prompt.
         max_new_tokens: completions are cut off there.
         temperature: 0 takes the likeliest token.
         seed: of the samples.
+        limit: take the first so many prompts alone.
         exact: compute in float32 where bfloat16 would be faster.
         json: a file for the figures.
     """
     if samples < 1:
         raise InputError(f"must be at least 1, found {samples}", field="samples")
-    backbone, template = _open(model, adapter, exact)
     sampling = Sampling(max_new_tokens, temperature)
-    found = _prompts(prompts, template, backbone)
+    source = _open(model, adapter, exact, sampling)
+    counts, found = read_prompts(prompts, source.render, limit)
+    counts["cut"] = source.cut(found)
     drawn = {
         "model": model, "adapter": None if adapter is None else str(adapter),
         "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed,
     }  # fmt: skip
-    prefix = prefix_ids(backbone.tokenizer)
-    tasks = [(number, sample) for number in range(len(found)) for sample in range(samples)]
-    run = {**drawn, "samples": samples, "prompts": digest_of(prompts), "exact": exact}
-    bar = tqdm(total=len(tasks), unit="completion", disable=not sys.stderr.isatty())
+    run = {**drawn, "samples": samples, "prompts": digest_of(prompts), "exact": exact, "limit": limit}
+    total = len(found) * samples
+    bar = tqdm(total=total, unit="completion", disable=not sys.stderr.isatty())
     with bar, RowsInProgress(out, run) as target:
         bar.update(target.done)
-        while target.done < len(tasks):
-            batch = tasks[target.done : target.done + _BATCH]
-            texts = [found[number][1] for number, _ in batch]
-            # Equal prompts of a file are different rows: the row's number is part of the seed.
-            seeds = [seed_for(f"{number} {sample} {found[number][1]}", seed) for number, sample in batch]
-            ids = [([*prefix, *encode(backbone.tokenizer, text)], len(prefix)) for text in texts]
-            completions = generate_rows(backbone, ids, seeds, sampling, _TOKENS)
-            target.write(
-                [
-                    {"prompt": found[number][0], "completion": text, "sample": sample, **drawn}
-                    for (number, sample), text in zip(batch, completions, strict=True)
-                ]
-            )
-            bar.update(len(batch))
+        while target.done < total:
+            batch = _batch(target.done, samples, total)
+            own = [found[number] for number in batch]
+            # The prompt's place in the file plays no part: other prompts before it change nothing.
+            seeds = [
+                [seed_for(f"{i} {p.text}", seed) for i in batch[n]] for n, p in zip(batch, own, strict=True)
+            ]
+            completions = source.draw(own, seeds)
+            rows = [
+                {"prompt": prompt.given, "completion": text, "sample": sample, **drawn}
+                for (number, prompt), texts in zip(zip(batch, own, strict=True), completions, strict=True)
+                for sample, text in zip(batch[number], texts, strict=True)
+            ]
+            target.write(rows)
+            bar.update(len(rows))
         target.finish()
-    wrote(out, f"{len(tasks)} completions of {len(found)} prompts")
-    give_figures({"prompts": len(found), "completions": len(tasks)}, json)
+    told = [f"{value} {_TOLD[name]}" for name, value in counts.items() if value and name in _TOLD]
+    wrote(out, "; ".join([f"{total} completions of {len(found)} prompts", *told]))
+    give_figures({**counts, "prompts": len(found), "completions": total}, json)
 
 
-def _open(model: str, adapter: Path | None, exact: bool) -> tuple[Backbone, str]:
+_TOLD = {
+    "repeated": "repeated prompts drawn for once",
+    "empty": "empty prompts left out",
+    "unusable": "rows without one prompt left out",
+    "cut": "prompts cut to the context, their ends kept",
+}
+
+
+def _batch(done: int, samples: int, total: int) -> dict[int, range]:
+    """The samples to draw next, by their prompt's number: whole prompts, or a part of one that has many."""
+    batch: dict[int, range] = {}
+    end = min(total, done + _BATCH)
+    if samples <= _BATCH:
+        # Whole prompts, so that each is read once; one that a killed run had begun is drawn to its end first.
+        begun = done % samples
+        end = min(total, done + (samples - begun if begun else _BATCH // samples * samples))
+    while done < end:
+        number, first = divmod(done, samples)
+        last = min(samples, first + end - done)
+        batch[number] = range(first, last)
+        done += last - first
+    return batch
+
+
+def _open(model: str, adapter: Path | None, exact: bool, sampling: Sampling) -> _Source:
+    if model.startswith(_ENDPOINT):
+        if adapter is not None:
+            raise InputError("an endpoint serves its own models; give one by its name there", field="adapter")
+        return _endpoint(Endpoint(model.removeprefix(_ENDPOINT)), sampling)
     import torch
 
     dtype = torch.float32 if exact else fast_dtype()
@@ -100,31 +153,35 @@ def _open(model: str, adapter: Path | None, exact: bool) -> tuple[Backbone, str]
         if adapter is not None:
             raise InputError("a trained policy has its own; give a model without one", field="adapter")
         policy = load_language_policy(folder, dtype=dtype)
-        return policy, str(read_card(folder).get("template", "dialogue"))
-    return load_backbone(model, dtype=dtype, adapter=adapter), "chat"
+        return _local(policy, str(read_card(folder).get("template", "dialogue")), sampling)
+    return _local(load_backbone(model, dtype=dtype, adapter=adapter), "chat", sampling)
 
 
-def _prompts(source: str, template: str, backbone: Backbone) -> list[tuple[Any, str]]:
-    """Each prompt as it was given, and as the text that the model continues."""
-    path = Path(source)
-    if path.suffix == ".txt":
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read: {error}", path=path) from error
-        given: list[Any] = [line for line in lines if line.strip()]
-    else:
-        given = [row.get("prompt") for part in read_dataset(source).values() for row in part]
-    if not given:
-        raise InputError("holds no prompt", path=source)
-    found: list[tuple[Any, str]] = []
-    for number, prompt in enumerate(given, start=1):
-        if isinstance(prompt, str) and prompt.strip():
-            found.append((prompt, prompt))
-        elif isinstance(prompt, list) and prompt and all(isinstance(m, dict) for m in prompt):
-            found.append((prompt, TEMPLATES[template](backbone.tokenizer)(prompt, True)))
-        else:
-            raise InputError(
-                f"expected a text or messages, found {prompt!r:.60}", path=source, row=number, field="prompt"
+def _local(backbone: Backbone, template: str, sampling: Sampling) -> _Source:
+    prefix = prefix_ids(backbone.tokenizer)
+    bos = str(backbone.tokenizer.bos_token) if prefix else ""
+
+    def ids(prompts: Sequence[Prompt]) -> list[tuple[list[int], int]]:
+        # Chat templates write the BOS themselves.
+        texts = [prompt.text.removeprefix(bos) for prompt in prompts]
+        return [([*prefix, *encode(backbone.tokenizer, text)], len(prefix)) for text in texts]
+
+    return _Source(
+        lambda messages, opens: TEMPLATES[template](backbone.tokenizer)(messages, opens),
+        lambda prompts, seeds: draw_completions(backbone, ids(prompts), seeds, sampling),
+        lambda prompts: fit_prompts(backbone, ids(prompts), sampling.max_new_tokens)[1],
+    )
+
+
+def _endpoint(endpoint: Endpoint, sampling: Sampling) -> _Source:
+    def draw(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        given = [p.given for p, own in zip(prompts, seeds, strict=True) for _ in own]
+        flat = [seed for own in seeds for seed in own]
+        replies = iter(
+            endpoint.complete(
+                given, max_new_tokens=sampling.max_new_tokens, temperature=sampling.temperature, seeds=flat
             )
-    return found
+        )
+        return [[next(replies) for _ in own] for own in seeds]
+
+    return _Source(dialogue, draw, lambda prompts: 0)

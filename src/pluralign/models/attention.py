@@ -1,13 +1,13 @@
-"""Attention inside a forest: each token sees its own tree's prompt and its own branch.
+"""Attention by layout: inside a forest, each token sees its own tree's prompt and its own branch.
 
-Registered with transformers as the attention `NAME`. Without a forest among the arguments (generation with a
+Registered with transformers as the attention `NAME`. Without a layout among the arguments (generation with a
 cache, for instance) it is plain scaled-dot-product attention.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,25 @@ def use_forest_attention(model: PreTrainedModel) -> None:
             ) from error
 
 
+class Layout(Protocol):
+    """How the tokens of a row attend; goes through the layers with them."""
+
+    calls: int
+    """Layers that have attended by it."""
+
+    def attend(
+        self,
+        module: Any,
+        query: Float[Tensor, "1 heads tokens width"],
+        key: Float[Tensor, "1 groups tokens width"],
+        value: Float[Tensor, "1 groups tokens width"],
+        scaling: float | None,
+        dropout: float,
+    ) -> Float[Tensor, "1 heads tokens width"]:
+        """What one layer's tokens see."""
+        ...
+
+
 class ForestLayout:
     """A forest on its way through a model's layers.
 
@@ -51,8 +70,17 @@ class ForestLayout:
     def __init__(self, forest: Forest) -> None:
         self.forest = forest
         self.calls = 0
-        """Layers that have attended by it."""
         self._block_mask: BlockMask | None = None
+
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float
+    ) -> Tensor:
+        """See `Layout`: each token sees its tree's prompt and its own branch."""
+        if query.is_cuda and query.shape[-1] >= _FLEX_HEAD and not dropout:
+            return _compiled_flex()(
+                query, key, value, block_mask=self.block_mask, scale=scaling, enable_gqa=True
+            )
+        return by_blocks(query, key, value, self.forest, scaling, dropout)
 
     @property
     def block_mask(self) -> BlockMask:
@@ -81,7 +109,7 @@ def forest_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    layout: ForestLayout | None = None,
+    layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "1 tokens heads width"], None]:
     """See transformers' AttentionInterface; ``layout`` is what `models.trunk` hands to the layers."""
@@ -90,12 +118,7 @@ def forest_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )  # pyright: ignore[reportReturnType]
     layout.calls += 1
-    if query.is_cuda and query.shape[-1] >= _FLEX_HEAD and not dropout:
-        attended: Any = _compiled_flex()(
-            query, key, value, block_mask=layout.block_mask, scale=scaling, enable_gqa=True
-        )
-    else:
-        attended = by_blocks(query, key, value, layout.forest, scaling, dropout)
+    attended = layout.attend(module, query, key, value, scaling, dropout)
     return attended.transpose(1, 2).contiguous(), None
 
 

@@ -85,9 +85,15 @@ class Endpoint:
                 and the last error.
         """
         seeds = [seed] * len(chats) if isinstance(seed, int) else list(seed)
+        return self._all(chats, seeds, max_new_tokens, temperature, plain=False)
+
+    def _all(
+        self, prompts: Sequence[Messages | str], seeds: Sequence[int], max_new_tokens: int,
+        temperature: float, *, plain: bool,
+    ) -> list[str]:  # fmt: skip
         futures = [
-            self._pool.submit(self._reply, chat, max_new_tokens, temperature, one)
-            for chat, one in zip(chats, seeds, strict=True)
+            self._pool.submit(self._reply, prompt, max_new_tokens, temperature, seed, plain)
+            for prompt, seed in zip(prompts, seeds, strict=True)
         ]
         try:
             return [future.result() for future in futures]
@@ -99,12 +105,37 @@ class Endpoint:
                 self.close()
             raise
 
+    def complete(
+        self,
+        prompts: Sequence[Messages | str],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+    ) -> list[str]:
+        """One completion of each prompt: of messages the assistant's reply, of a text its continuation as it
+        stands (the server's older ``completions``, which vLLM and llama.cpp have).
+
+        Args:
+            prompts: texts or messages.
+            max_new_tokens: completions are cut off there.
+            temperature: 0 takes the most likely token.
+            seeds: of each prompt.
+
+        Raises:
+            InputError: see `generate`.
+        """
+        return self._all(prompts, seeds, max_new_tokens, temperature, plain=True)
+
     def close(self) -> None:
         """Let go of connections and threads; requests not yet sent are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _reply(self, chat: Messages | str, max_new_tokens: int, temperature: float, seed: int) -> str:
+    def _reply(
+        self, chat: Messages | str, max_new_tokens: int, temperature: float, seed: int, plain: bool
+    ) -> str:
+        continues = plain and isinstance(chat, str)
         messages = [{"role": "user", "content": chat}] if isinstance(chat, str) else [dict(m) for m in chat]
         while True:
             left_out = self._left_out
@@ -114,11 +145,15 @@ class Endpoint:
                 "temperature": temperature,
                 "max_tokens": max_new_tokens,
             }
-            if "max_tokens" in left_out:
+            if "max_tokens" in left_out and not continues:
                 # What the newer models of OpenAI call it.
                 parameters["max_completion_tokens"] = max_new_tokens
             parameters = {name: value for name, value in parameters.items() if name not in left_out}
             try:
+                if continues:
+                    complete: Any = self._client.completions.create
+                    response = complete(model=self._model, prompt=chat, **parameters)
+                    return (response.choices[0].text if response.choices else None) or ""
                 create: Any = self._client.chat.completions.create
                 response = create(model=self._model, messages=messages, **parameters)
                 return (response.choices[0].message.content if response.choices else None) or ""

@@ -1,11 +1,14 @@
-"""Sampling of replies in batches, with random numbers that belong to the row and not to the batch."""
+"""Sampling of completions: each prompt is read once, and its samples are drawn beside each other.
+
+Random numbers belong to the sample and not to the batch.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +16,29 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pluralign.core import InputError
 from pluralign.models.backbone import Backbone
-from pluralign.models.trunk import context_length
+from pluralign.models.forest import Tree, plant
+from pluralign.models.sample_attention import PromptLayout, SampleLayout
+from pluralign.models.trunk import context_length, run_layout
+from pluralign.models.vocabulary import vocabulary_logits
 
 _log = logging.getLogger(__name__)
+# Where the probability of a token is looked for, first among blocks of the vocabulary, then in one.
+_BLOCK = 256
+
+Prompt = tuple[list[int], int]
+"""Token ids, and how many of the first stay when the beginning is cut (a BOS)."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How replies are drawn.
+    """How completions are drawn.
 
     Args:
-        max_new_tokens: replies are cut off there.
+        max_new_tokens: completions are cut off there.
         temperature: of the softmax; 0 takes the most likely token.
     """
 
@@ -58,96 +70,139 @@ def row_seeds(texts: Sequence[str], seed: int | Sequence[int]) -> list[int]:
     return result
 
 
-def generate_rows(
+def draw_completions(
     backbone: Backbone,
-    prompts: Sequence[tuple[list[int], int]],
-    seeds: Sequence[int],
+    prompts: Sequence[Prompt],
+    seeds: Sequence[Sequence[int]],
     sampling: Sampling,
-    token_budget: int,
-) -> list[str]:
-    """Continue each prompt until its end-of-text token.
+    *,
+    token_budget: int = 16384,
+) -> list[list[str]]:
+    """Continue each prompt several times, each time until its end-of-text token.
+
+    A prompt goes through the model once, whatever the number of its samples, which then share its keys and
+    values. A completion depends on its prompt and its seed alone (in float32; bfloat16's rounding may tip a
+    close call). Of a prompt longer than the context allows, the end is kept.
 
     Args:
-        backbone: the model.
-        prompts: ids of each prompt, and how many of its first tokens stay when it is cut.
-        seeds: one for each prompt.
+        backbone: the model, decoder-only.
+        prompts: at least one token each.
+        seeds: of each prompt's samples.
         sampling: how tokens are drawn.
-        token_budget: rows x (longest prompt + new tokens) of one batch.
+        token_budget: tokens whose keys and values are held at a time (with SmolLM2-135M 23 kB each in
+            bfloat16).
+
+    Returns:
+        For each prompt a completion for each of its seeds, without special tokens.
+
+    Raises:
+        InputError: a prompt without tokens, an encoder-decoder, or more new tokens than the context holds.
     """
     if backbone.model.config.is_encoder_decoder:
         raise InputError(
             f"{backbone.name!r} is an encoder-decoder, which pluralign scores with but does not write with"
         )
-    prompts = _fit(backbone, prompts, sampling.max_new_tokens)
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i][0]))
-    replies = [""] * len(prompts)
-    while order:
-        width = len(prompts[order[0]][0]) + sampling.max_new_tokens
-        count = max(1, token_budget // width)
-        batch, order = order[:count], order[count:]
-        rows = _generate_batch(backbone, [prompts[i][0] for i in batch], [seeds[i] for i in batch], sampling)
-        for i, ids in zip(batch, rows, strict=True):
-            replies[i] = str(backbone.tokenizer.decode(ids, skip_special_tokens=True))
-    return replies
+    fitted, cut = fit_prompts(backbone, prompts, sampling.max_new_tokens)
+    if cut:
+        _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))
+    found: list[list[str]] = [[""] * len(own) for own in seeds]
+    for batch in _batches([len(ids) for ids in fitted], seeds, sampling.max_new_tokens, token_budget):
+        rows = _draw_batch(
+            backbone, [fitted[i] for i in batch], [seeds[i] for i in batch], sampling, token_budget
+        )
+        for i, own in zip(batch, rows, strict=True):
+            found[i] = [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)) for ids in own]
+    return found
 
 
-def _fit(
-    backbone: Backbone, prompts: Sequence[tuple[list[int], int]], new_tokens: int
-) -> list[tuple[list[int], int]]:
+def fit_prompts(
+    backbone: Backbone, prompts: Sequence[Prompt], new_tokens: int
+) -> tuple[list[list[int]], int]:
+    """The ids that are left where prompt + new tokens exceed the context, and how many prompts were cut.
+
+    Raises:
+        InputError: the new tokens alone fill the context, or a prompt has no token.
+    """
     limit = context_length(backbone.model)
-    if limit is None:
-        return list(prompts)
-    fitted: list[tuple[list[int], int]] = []
+    fitted: list[list[int]] = []
     cut = 0
-    for ids, keep in prompts:
-        room = limit - new_tokens - keep
-        if room < 1:
+    for number, (ids, keep) in enumerate(prompts, start=1):
+        if not ids:
+            raise InputError("a prompt has no token that a completion could follow", row=number)
+        excess = 0 if limit is None else max(0, len(ids) + new_tokens - limit)
+        if excess and len(ids) - keep - excess < 1:
             raise InputError(
                 f"must be less than the context of {limit}, found {new_tokens}", field="max_new_tokens"
             )
-        excess = max(0, len(ids) - keep - room)
-        cut += excess
-        fitted.append((ids[:keep] + ids[keep + excess :], keep))
-    if cut:
-        _log.warning("prompts longer than the context of %d tokens: %d cut from their beginnings", limit, cut)
-    return fitted
+        cut += excess > 0
+        fitted.append(ids[:keep] + ids[keep + excess :])
+    return fitted, cut
+
+
+def _batches(
+    lengths: Sequence[int], seeds: Sequence[Sequence[int]], new_tokens: int, budget: int
+) -> Iterator[list[int]]:
+    """Prompts with equal numbers of samples and similar lengths, as many as the budget holds."""
+    order = sorted((i for i in range(len(lengths)) if seeds[i]), key=lambda i: (len(seeds[i]), -lengths[i]))
+    while order:
+        samples, longest = len(seeds[order[0]]), lengths[order[0]]
+        count = max(1, budget // (longest + samples * new_tokens))
+        batch = [i for i in order[:count] if len(seeds[i]) == samples]
+        yield batch
+        order = order[len(batch) :]
 
 
 @torch.inference_mode()
-def _generate_batch(
-    backbone: Backbone, prompts: list[list[int]], seeds: list[int], sampling: Sampling
-) -> list[list[int]]:
-    device, width = backbone.device, max(map(len, prompts))
-    # One uniform number for each token of a row, drawn ahead: no batch-wide generator to share.
-    uniforms = torch.tensor(
-        np.stack([np.random.default_rng(seed).random(sampling.max_new_tokens) for seed in seeds])
-    ).to(device)
-    tokenizer: Any = backbone.tokenizer
-    ids = torch.full((len(prompts), width), tokenizer.pad_token_id or 0)
-    mask = torch.zeros(len(prompts), width + sampling.max_new_tokens, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
+def _draw_batch(
+    backbone: Backbone, prompts: list[list[int]], seeds: list[Sequence[int]], sampling: Sampling, budget: int
+) -> list[list[list[int]]]:
+    """Token ids of every sample of prompts that have equally many."""
+    model: Any = backbone.model
+    # A prompt's last token is its tree's branch, so that its hidden state is the one that is read.
+    forests = plant([Tree(ids[:-1], [ids[-1:]]) for ids in prompts], sum(map(len, prompts)))
+    (forest,) = [forest.to(backbone.device) for forest in forests]
+    layout = PromptLayout(forest)
+    hidden = run_layout(model, layout, forest.position_ids, input_ids=forest.input_ids).last_hidden_state[0]
+    logits = vocabulary_logits(model, hidden[forest.ends])
+    lengths = [len(ids) for ids in prompts]
+    found: list[list[list[int]]] = [[] for _ in prompts]
+    # Where not even one prompt's samples fit the budget, they are drawn in parts, from the same keys.
+    part = max(1, budget // (len(prompts) * sampling.max_new_tokens))
+    for first in range(0, len(seeds[0]), part):
+        own = [list(s[first : first + part]) for s in seeds]
+        samples = SampleLayout(
+            layout.kept, lengths, range(len(prompts)), len(own[0]), sampling.max_new_tokens
+        )
+        for i, rows in enumerate(_continue(backbone, samples, logits, lengths, own, sampling)):
+            found[i] += rows
+    return found
+
+
+def _continue(
+    backbone: Backbone, layout: SampleLayout, logits: Float[Tensor, "prompts vocabulary"],
+    lengths: list[int], seeds: list[list[int]], sampling: Sampling,
+) -> list[list[list[int]]]:  # fmt: skip
+    model, device, samples = backbone.model, backbone.device, len(seeds[0])
+    # One uniform number for each token of a sample, drawn ahead: no batch-wide generator to share.
+    rows = [np.random.default_rng(seed).random(sampling.max_new_tokens) for own in seeds for seed in own]
+    uniforms = torch.tensor(np.stack(rows)).to(device)
     stops = torch.tensor(_stop_ids(backbone), device=device)
-    finished = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    positions = (mask[:, :width].cumsum(-1) - 1).clamp(min=0)
+    positions = torch.tensor(lengths, device=device).repeat_interleave(samples)
+    logits = logits.repeat_interleave(samples, dim=0)
+    finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
     drawn: list[Tensor] = []
-    past: Any = None
     for step in range(sampling.max_new_tokens):
-        output: Any = backbone.model(
-            input_ids=ids, attention_mask=mask[:, : width + step], position_ids=positions,
-            past_key_values=past, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
-        past = output.past_key_values
-        tokens = _draw(output.logits[:, -1].float(), uniforms[:, step], sampling.temperature)
+        tokens = _draw(logits, uniforms[:, step], sampling.temperature)
         finished |= torch.isin(tokens, stops)
         drawn.append(torch.where(finished, -1, tokens))
-        if bool(finished.all()):
+        if step + 1 == sampling.max_new_tokens or bool(finished.all()):
             break
-        ids, positions = tokens[:, None], positions[:, -1:] + 1
-    rows = torch.stack(drawn, dim=1).cpu().tolist()
-    return [[token for token in row if token >= 0] for row in rows]
+        layout.step = step
+        output = run_layout(model, layout, (positions + step)[None], input_ids=tokens[None])
+        logits = vocabulary_logits(model, output.last_hidden_state[0])
+    ids = torch.stack(drawn, dim=1).cpu().tolist()
+    kept = [[token for token in row if token >= 0] for row in ids]
+    return [kept[i : i + samples] for i in range(0, len(kept), samples)]
 
 
 def _stop_ids(backbone: Backbone) -> list[int]:
@@ -162,9 +217,21 @@ def _stop_ids(backbone: Backbone) -> list[int]:
 def _draw(
     logits: Float[Tensor, "rows vocabulary"], uniforms: Float[Tensor, " rows"], temperature: float
 ) -> Int[Tensor, " rows"]:
-    """Inverse transform sampling: the first token at which the cumulated probability exceeds u."""
+    """Inverse transform sampling: the first token at which the cumulated probability exceeds u.
+
+    First the block of the vocabulary is found in which it does, so that sums over all of it are short.
+    """
     if temperature == 0:
         return logits.argmax(dim=-1)
-    cumulated = (logits.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
-    # The sum's last entry is 1 up to rounding; u times it never falls past the end.
-    return torch.searchsorted(cumulated, uniforms[:, None] * cumulated[:, -1:], right=True).squeeze(1)
+    scaled = logits / temperature
+    masses = (scaled - scaled.max(dim=-1, keepdim=True).values).exp()
+    masses = pad(masses, (0, -masses.shape[1] % _BLOCK)).view(len(masses), -1, _BLOCK)
+    sums = masses.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    target = uniforms[:, None] * sums[:, -1:]
+    block = torch.searchsorted(sums, target, right=True).clamp(max=sums.shape[1] - 1)
+    inside = masses.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).squeeze(1).double().cumsum(dim=-1)
+    before = sums.gather(1, block) - inside[:, -1:]
+    # Rounding may put the target past the block's end; its last token of any probability is then meant.
+    target = torch.minimum(target - before, inside[:, -1:] * (1 - 1e-12))
+    place = torch.searchsorted(inside, target, right=True).clamp(max=_BLOCK - 1)
+    return (block * _BLOCK + place).squeeze(1)

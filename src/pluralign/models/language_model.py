@@ -13,7 +13,7 @@ from torch import Tensor
 from pluralign.core import Decision, InputError
 from pluralign.models.backbone import Backbone
 from pluralign.models.forest import Tree, by_tree, plant
-from pluralign.models.generation import Sampling, generate_rows, row_seeds
+from pluralign.models.generation import Sampling, draw_completions, row_seeds
 from pluralign.models.rendering import (
     Messages,
     chat_ids,
@@ -126,7 +126,9 @@ class LanguageModel:
         texts = [render_chat(self.backbone.tokenizer, chat) for chat in chats]
         ids = [chat_ids(self.backbone.tokenizer, chat) for chat in chats]
         sampling = Sampling(max_new_tokens, temperature)
-        return generate_rows(self.backbone, ids, row_seeds(texts, seed), sampling, self.token_budget)
+        seeds = [[own] for own in row_seeds(texts, seed)]
+        found = draw_completions(self.backbone, ids, seeds, sampling, token_budget=self.token_budget)
+        return [completion for (completion,) in found]
 
     @torch.inference_mode()
     def _branch_log_probs(self, trees: list[Tree]) -> list[Tensor]:

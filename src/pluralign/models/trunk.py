@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
-from pluralign.models.attention import ForestLayout, use_forest_attention
+from pluralign.models.attention import ForestLayout, Layout, use_forest_attention
 from pluralign.models.encoder_decoder import encoder_decoder_hidden_states
 from pluralign.models.forest import Forest
 
@@ -98,18 +98,40 @@ def upper_hidden_states(
 def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool, **inputs: Tensor) -> Any:
     if model.config.is_encoder_decoder:
         raise InputError("layers of encoder-decoder models cannot be read one by one")
-    use_forest_attention(model)
-    layout = ForestLayout(forest)
-    output = trunk_of(model)(
+    return run_layout(
+        model, ForestLayout(forest), forest.position_ids, output_hidden_states,
         **(inputs or {"input_ids": forest.input_ids}),
+    )  # fmt: skip
+
+
+def run_layout(
+    model: PreTrainedModel, layout: Layout, position_ids: Int[Tensor, "1 tokens"],
+    output_hidden_states: bool = False, **inputs: Tensor,
+) -> Any:  # fmt: skip
+    """One row of tokens through a decoder-only trunk, attending as the layout says.
+
+    Args:
+        model: see `forest_hidden_states`.
+        layout: how the tokens attend.
+        position_ids: of the tokens.
+        output_hidden_states: return every layer's.
+        inputs: ``input_ids`` or ``inputs_embeds``.
+
+    Raises:
+        InputError: the model's layers do not take their attention from the layout.
+    """
+    use_forest_attention(model)
+    known = layout.calls
+    output = trunk_of(model)(
+        **inputs,
         # What is 4-D passes through transformers' mask making as it is; nobody reads it.
-        attention_mask=torch.zeros((1, 1, 1, 1), device=forest.input_ids.device),
-        position_ids=forest.position_ids,
+        attention_mask=torch.zeros((1, 1, 1, 1), device=position_ids.device),
+        position_ids=position_ids,
         use_cache=False,
         output_hidden_states=output_hidden_states,
         layout=layout,
     )
-    if not layout.calls:
+    if layout.calls == known:
         raise InputError(f"models of type {model.config.model_type!r} do not hand a forest to their layers")
     return output
 
