@@ -137,6 +137,12 @@ def test_nothing_is_asked_twice():
         ("neither", None),
         ("C", None),
         ("Abe", None),
+        ("A is better than B", "A"),
+        ("Answer A is better than answer B.", "A"),
+        ("I think that B is clearly the better course than A.", "B"),
+        ("A is more harmless than B.", "A"),
+        ("Neither A nor B is better.", None),
+        ("A is not better than B", None),
     ],
 )
 def test_parse_letter(reply, letter):

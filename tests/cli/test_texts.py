@@ -122,14 +122,14 @@ def test_scores_of_every_form(folders, run, tmp_path):
 
 
 def test_an_interrupted_score_goes_on(folders, run, tmp_path, monkeypatch):
-    source = write(tmp_path / "rows.jsonl", [{"prompt": f"{i}", "completion": " a"} for i in range(70)])
+    source = write(tmp_path / "rows.jsonl", [{"prompt": f"{i}", "completion": " a"} for i in range(150)])
     arguments = ("score", "--model", folders / "bradley-terry", "--data", source, "--out")
     assert run(*arguments, tmp_path / "whole.jsonl") == 0
     written = RowsInProgress.write
 
     def dies(self, rows):
         written(self, rows)
-        if self.done == 64:
+        if self.done == 128:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(RowsInProgress, "write", dies)
@@ -252,10 +252,15 @@ def test_rewards_that_are_no_numbers_are_told(folders, refuses, data, tmp_path):
 
 def test_bad_rows_to_score_or_complete_are_told(folders, refuses, tmp_path):
     score = ("score", "--model", folders / "bradley-terry", "--out", tmp_path / "s.jsonl", "--data")
-    assert "completion" in refuses(*score, write(tmp_path / "a.jsonl", [{"prompt": "x", "completion": " "}]))
+    assert "empty" in refuses(
+        *score, write(tmp_path / "a.jsonl", [{"prompt": "x", "chosen": " a", "rejected": " "}])
+    )
     assert "prompt" in refuses(*score, write(tmp_path / "b.jsonl", [{"completion": "x"}]))
     told = refuses(*score, write(tmp_path / "c.jsonl", [{"prompt": "x", "completion": "y"}, {"prompt": "x"}]))
     assert "c.jsonl:2, field 'completion'" in told
     generate = ("generate", "--model", MODEL, "--out", tmp_path / "g.jsonl", "--prompts")
-    assert "prompt" in refuses(*generate, write(tmp_path / "d.jsonl", [{"prompt": ""}]))
+    assert "holds no prompt" in refuses(*generate, write(tmp_path / "d.jsonl", [{"prompt": ""}]))
+    assert "e.jsonl:2, field 'prompt'" in refuses(
+        *generate, write(tmp_path / "e.jsonl", [{"prompt": "x"}, {"prompt": 3}])
+    )
     assert "samples" in refuses(*generate, tmp_path / "d.jsonl", "--samples", "0")

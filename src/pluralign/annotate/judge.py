@@ -228,7 +228,13 @@ class ReplyJudge:
 
 
 _ALONE = re.compile(r"(?:(?:course|option|answer)\W+)?([AB])\b(?=\s*(?:[.):,;\n]|$))", re.IGNORECASE)
-_TOLD = re.compile(r"\b(?:answer|choice|choose|prefer|better|best)\b(?:\W+\w+){0,3}?\W+([AB])\b(?!\w)")
+_TOLD = re.compile(
+    r"\b(?:answer|choice|choose|prefer|better|best)\b(?:\W+(?!than\b)\w+){0,3}?\W+([AB])\b(?!\w)"
+)
+_COMPARED = re.compile(
+    r"(?<!nor )(?<!or )\b([AB])\s+(?:is|seems|looks|would\s+be)\s+"
+    r"(?:(?:much|far|clearly|slightly|somewhat|the)\s+)*(?:better|best|preferable|more\s+\w+)\b"
+)
 _COURSE = re.compile(r"\bcourse\W+([AB])\b", re.IGNORECASE)
 
 
@@ -237,14 +243,14 @@ def parse_letter(reply: str) -> str | None:
 
     What stands before ``</think>`` is not part of the reply. The letter counts where the
     reply begins with it and it stands alone ("B.", "Course B"), else where the reply says that it is
-    the answer ("I choose B"), else where it is the only course named; a reply that names both in
-    these ways names none.
+    better ("A is better than B"), or the answer ("I choose B"), else where it is the only course named; a
+    reply that names both in these ways names none.
     """
     text = reply.rpartition("</think>")[2].replace("*", "").strip(" \t\r\n#\"'`([")
     begins = _ALONE.match(text)
     if begins:
         return begins[1].upper()
-    for pattern in (_TOLD, _COURSE):
+    for pattern in (_COMPARED, _TOLD, _COURSE):
         named = {letter.upper() for letter in pattern.findall(text)}
         if named:
             return named.pop() if len(named) == 1 else None

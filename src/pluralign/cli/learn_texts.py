@@ -13,8 +13,9 @@ from transformers.utils import logging as transformers_logging
 from pluralign.cli.common import JsonFile
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.policies import DEFAULT_MODEL
-from pluralign.cli.texts import digest_of, read_texts
-from pluralign.core import PreferencePair
+from pluralign.cli.texts import digest_of, holds_preferences, read_demonstrations, read_texts
+from pluralign.core import Demonstration, PreferencePair
+from pluralign.core.messages import Render
 from pluralign.learn.completions import (
     AVAConfig,
     BradleyTerryConfig,
@@ -22,14 +23,17 @@ from pluralign.learn.completions import (
     PreferenceTransformerConfig,
     Run,
     SFTConfig,
+    SPINConfig,
     Training,
     fit_ava_d,
     fit_ava_p,
     fit_bradley_terry,
     fit_bt_variance,
+    fit_discriminator,
     fit_dpo,
     fit_preference_transformer,
     fit_sft,
+    fit_spin,
 )
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
@@ -45,7 +49,8 @@ class TextRun:
     """What every learner on texts is told.
 
     Args:
-        data: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen, rejected, prompt).
+        data: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen, rejected, prompt);
+            demonstrations may also be prompt and completion, or messages.
         out: the folder to write.
         model: the trunk: smollm2-135m, a hub id or a local folder.
         objective: what the data is about; by default its name.
@@ -66,16 +71,26 @@ class TextRun:
 
     def prepare(self) -> tuple[Sequence[PreferencePair], Run]:
         """The pairs, and what is asked for."""
+        return read_texts(self.data, self.objective, self._render(), self.seed), self._run()
+
+    def demonstrations(self) -> tuple[Sequence[Demonstration], Run]:
+        """The demonstrations (of preferences, the chosen completions), and what is asked for."""
+        return read_demonstrations(self.data, self.objective, self._render(), self.seed), self._run()
+
+    def either(self) -> tuple[Sequence[PreferencePair] | Sequence[Demonstration], Run]:
+        """Preferences where the data has them (their rejected halves measure), else demonstrations."""
+        return self.prepare() if holds_preferences(self.data) else self.demonstrations()
+
+    def _render(self) -> Render:
         # It warns of every checkpoint's clock, which is of no use here.
         transformers_logging.set_verbosity_error()
-        pairs = read_texts(
-            self.data, self.objective, TEMPLATES[self.template](load_tokenizer(self.model)), self.seed
-        )
-        run = Run(
+        return TEMPLATES[self.template](load_tokenizer(self.model))
+
+    def _run(self) -> Run:
+        return Run(
             self.model, self.out, self.training, self.seed, template=self.template,
             provenance=digest_of(self.data),
         )  # fmt: skip
-        return pairs, run
 
 
 Flat = Annotated[TextRun, tyro.conf.arg(name="")]
@@ -155,7 +170,7 @@ def learn_ava_p(
 
 
 def learn_ava_d(run: Flat, config: AVAConfig = AVAConfig()) -> None:  # noqa: B008
-    """Learn rewards of tokens, and a policy, from the chosen completions alone: AVA-d.
+    """Learn rewards of tokens, and a policy, from demonstrations: AVA-d.
 
     An interrupted run continues when the same command is given again, and ends with the same weights.
 
@@ -165,7 +180,22 @@ def learn_ava_d(run: Flat, config: AVAConfig = AVAConfig()) -> None:  # noqa: B0
         run: data, model, training, folder.
         config: weights of the terms, and the switches of the ablations.
     """
-    fit_ava_d(*run.prepare(), config)
+    fit_ava_d(*run.either(), config)
+    tell_learned(run.out, run.json)
+
+
+def learn_discriminator(run: Flat) -> None:
+    """Learn a reward from two sources of completions: the logit of what tells chosen from rejected.
+
+    With pairs of the recipe init-sft it is the reward model of alignment from demonstrations. An interrupted
+    run continues when the same command is given again, and ends with the same weights.
+
+    Example: pluralign learn discriminator --data runs/init-sft.jsonl --out runs/reward
+
+    Args:
+        run: data (see pluralign pair recipe), model, training, folder.
+    """
+    fit_discriminator(*run.prepare())
     tell_learned(run.out, run.json)
 
 
@@ -185,15 +215,32 @@ def learn_dpo(run: Flat, config: DPOConfig = DPOConfig()) -> None:  # noqa: B008
 
 
 def learn_sft(run: Flat, config: SFTConfig = SFTConfig()) -> None:  # noqa: B008
-    """Learn a policy that writes like the chosen completions: supervised fine-tuning.
+    """Learn a policy that writes like demonstrations: supervised fine-tuning.
 
-    An interrupted run continues when the same command is given again, and ends with the same weights.
+    Of preference data, the chosen completions are the demonstrations. An interrupted run continues when the
+    same command is given again, and ends with the same weights.
 
-    Example: pluralign learn sft --data hh/helpful.jsonl.gz --out runs/sft --training.lora-rank 16
+    Example: pluralign learn sft --data answers.jsonl --out runs/sft --training.lora-rank 16
 
     Args:
         run: data, model (the policy before training), training, folder.
         config: what is special to the method.
     """
-    fit_sft(*run.prepare(), config)
+    fit_sft(*run.either(), config)
+    tell_learned(run.out, run.json)
+
+
+def learn_spin(run: Flat, config: SPINConfig = SPINConfig()) -> None:  # noqa: B008
+    """Learn a policy from demonstrations by playing against its own past: self-play fine-tuning (SPIN).
+
+    Each iteration draws completions and prefers the demonstrations to them. What was drawn is in OUT/rounds.
+    An interrupted run continues when the same command is given again, and ends with the same weights.
+
+    Example: pluralign learn spin --data answers.jsonl --out runs/spin --training.lora-rank 16
+
+    Args:
+        run: data, model (the policy that begins: a plain model, see pluralign export), training, folder.
+        config: what is special to the method.
+    """
+    fit_spin(*run.demonstrations(), config)
     tell_learned(run.out, run.json)

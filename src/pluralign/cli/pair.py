@@ -1,4 +1,4 @@
-"""``pluralign pair``: annotations -> pairs.jsonl."""
+"""``pluralign pair``: annotations, or completions of two sources -> pairs.jsonl."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
-from pluralign.pair import pair
+from pluralign.cli.policies import DEFAULT_MODEL
+from pluralign.cli.texts import objective_of, read_demonstrations
+from pluralign.core import InputError
+from pluralign.core.records import write_records
+from pluralign.pair import RECIPES, pair, pair_completions
+from pluralign.pair.pairs import KIND as PAIRS
 
 
 def pair_annotations(
@@ -38,3 +43,57 @@ def pair_annotations(
     counts = pair(files, out, objective=objective, ties=ties, shares=shares, seed=seed).counts
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
     give_figures(counts, json)
+
+
+def pair_by_recipe(
+    recipe: Literal["init-sft", "init-demo", "sft-demo"],
+    out: Path,
+    init: str = "",
+    sft: str = "",
+    demonstrations: str = "",
+    objective: str = "",
+    per_prompt: int | None = None,
+    model: str = DEFAULT_MODEL,
+    template: Literal["dialogue", "chat"] = "dialogue",
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Pair completions of two sources, prompt by prompt: reward-model data where nobody stated preferences.
+
+    init-sft prefers the fine-tuned policy's samples to those of the model before (what alignment from
+    demonstrations learns its reward from), init-demo and sft-demo prefer demonstrations to either's samples.
+
+    Example: pluralign pair recipe --recipe init-sft --init init.jsonl --sft sft.jsonl --out pairs.jsonl
+
+    Args:
+        recipe: which two sources.
+        out: the file to write.
+        init: completions of the model before fine-tuning, as generate writes them.
+        sft: completions of the policy fine-tuned on demonstrations.
+        demonstrations: prompt and completion, messages, or preferences, whose chosen half is taken.
+        objective: what they are about; by default the name of the preferred source.
+        per_prompt: at most so many pairs of each prompt.
+        model: whose chat template makes text of messages.
+        template: how messages become text: HH-RLHF's plain dialogue, or the model's chat template.
+        seed: of the splits and of the options' order.
+        json: a file for the figures.
+    """
+    from pluralign.models.backbone import load_tokenizer
+    from pluralign.models.rendering import TEMPLATES
+
+    given = {"init": init, "sft": sft, "demonstrations": demonstrations}
+    worse, better = RECIPES[recipe]
+    for name in (worse, better):
+        if not given[name]:
+            raise InputError(f"the recipe {recipe} needs it", field=name)
+    render = TEMPLATES[template](load_tokenizer(model))
+    name = objective or objective_of(given[better])
+    rejected, chosen = (read_demonstrations(given[source], name, render, seed) for source in (worse, better))
+    found = pair_completions(
+        chosen, rejected, objective=name, recipe=recipe, per_prompt=per_prompt, seed=seed
+    )
+    sources = [given[worse], given[better]]
+    header = {"objective": name, "recipe": recipe, "seed": seed, "sources": sources, "counts": found.counts}
+    write_records(out, PAIRS, found.pairs, header)
+    wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
+    give_figures(found.counts, json)

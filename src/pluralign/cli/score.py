@@ -16,15 +16,16 @@ from pluralign.cli.texts import digest_of
 from pluralign.core import Decision, InputError
 from pluralign.core.rows_in_progress import RowsInProgress
 from pluralign.models.backbone import fast_dtype
-from pluralign.models.reward_model import RewardModel, by_sentence, load_reward_model
+from pluralign.models.reward_model import RewardModel, by_sentence
+from pluralign.models.scoring import CompletionScorer, open_scorer
 from pluralign.pair.completions import Completions, FieldError, read_completions
 from pluralign.pair.preference_data import read_dataset
 
-_BATCH = 32
+_BATCH = 128
 
 
 def score_texts(
-    model: Path,
+    model: str,
     data: str,
     out: Path,
     spans: Literal["none", "sentences", "tokens"] = "none",
@@ -34,24 +35,28 @@ def score_texts(
     """Give every completion its reward: each row of the data comes back with "rewards" added.
 
     A row has "prompt" with "completion" or a list of "completions" (texts), or "chosen" and "rejected" (TRL's
-    forms), or "messages" that end with the assistant's. An interrupted run continues.
+    forms), or "messages" that end with the assistant's. An empty completion is the end of text alone.
+    Rows of one prompt that stand together share its computation. An interrupted run continues.
 
     Example: pluralign score --model runs/harmless --data answers.jsonl --out runs/scored.jsonl
 
     Args:
-        model: a reward model's folder.
+        model: a reward model's or an ensemble's folder; closed-form:DIR, the likelihood ratio of a trained
+            policy and the model that it was trained from; or classifier:NAME, any sequence classifier.
         data: a file, folder or hub id.
         out: the JSON-lines file to write.
         spans: the rewards of every sentence or token, too.
         fast: compute in bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
-    loaded = load_reward_model(model, dtype=fast_dtype() if fast else None)
+    loaded = open_scorer(model, dtype=fast_dtype() if fast else None)
+    if spans != "none" and not isinstance(loaded, RewardModel):
+        raise InputError(f"{loaded.name!r} gives rewards of whole completions only", field="spans")
     parts = read_dataset(data)
     rows = [dict(row) for part in parts.values() for row in part]
     read = [_decisions(row, loaded, data, number) for number, row in enumerate(rows, start=1)]
     run = {
-        "model": digest_of(str(model / "card.json")),
+        "model": {"name": model, **digest_of(str(Path(model.rpartition(":")[2]) / "card.json"))},
         "data": digest_of(data),
         "spans": spans,
         "fast": fast,
@@ -64,7 +69,8 @@ def score_texts(
             target.write(_scored(loaded, rows[batch], read[batch], spans, data, target.done))
             bar.update(len(rows[batch]))
         target.finish()
-    counts = {"rows": len(rows), **loaded.reader.counts}
+    empty = sum(not text.strip() for named in read for _, text in named.values())
+    counts = {"rows": len(rows), "empty_completions": empty, **loaded.counts}
     wrote(out, ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items()))
     give_figures(counts, json)
 
@@ -73,18 +79,19 @@ Named = dict[str, tuple[str, str]]
 """Completions of a row by name: (prompt, completion)."""
 
 
-def _decisions(row: Mapping[str, Any], model: RewardModel, data: str, number: int) -> Named:
+def _decisions(row: Mapping[str, Any], model: CompletionScorer, data: str, number: int) -> Named:
     try:
         found = _named(row, model)
     except FieldError as error:
         raise InputError(str(error), path=data, row=number, field=error.field) from error
     for name, (_, completion) in found.items():
-        if not completion.strip():
+        # A model may have nothing to say: then its completion is the end of text alone.
+        if not completion.strip() and name != "completion":
             raise InputError("is empty", path=data, row=number, field=name)
     return found
 
 
-def _named(row: Mapping[str, Any], model: RewardModel) -> Named:
+def _named(row: Mapping[str, Any], model: CompletionScorer) -> Named:
     if row.get("chosen") is not None:
         pair = read_completions(row, model.render, two_prompts=True)
         if not isinstance(pair, Completions):
@@ -98,8 +105,10 @@ def _named(row: Mapping[str, Any], model: RewardModel) -> Named:
         prompt = model.render(messages[:-1], True)
         return {"messages": (prompt, model.render(messages, False).removeprefix(prompt))}
     prompt = row.get("prompt")
+    if isinstance(prompt, list) and prompt and all(isinstance(m, dict) and "role" in m for m in prompt):
+        prompt = model.render(prompt, True)
     if not isinstance(prompt, str):
-        raise FieldError("prompt", f"expected a text, found {prompt!r:.60}")
+        raise FieldError("prompt", f"expected a text or messages, found {prompt!r:.60}")
     completions: Any = row.get("completions")
     if completions is None:
         completions = [row.get("completion")]
@@ -114,26 +123,25 @@ def _named(row: Mapping[str, Any], model: RewardModel) -> Named:
 
 
 def _scored(
-    model: RewardModel, rows: Sequence[Mapping[str, Any]], read: Sequence[Named], spans: str, data: str,
+    model: CompletionScorer, rows: Sequence[Mapping[str, Any]], read: Sequence[Named], spans: str, data: str,
     first: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    decisions: list[Decision] = []
-    owners: list[tuple[int, list[str]]] = []
+    # Rows of one prompt, as samples of it are, share its computation.
+    by_prompt: dict[str, list[tuple[int, str]]] = {}
     for i, named in enumerate(read):
-        by_prompt: dict[str, list[str]] = {}
         for name, (prompt, _) in named.items():
-            by_prompt.setdefault(prompt, []).append(name)
-        for prompt, names in by_prompt.items():
-            decisions.append(Decision(prompt, tuple(named[name][1] for name in names)))
-            owners.append((i, names))
+            by_prompt.setdefault(prompt, []).append((i, name))
+    decisions = [
+        Decision(prompt, tuple(read[i][name][1] for i, name in own)) for prompt, own in by_prompt.items()
+    ]
     scored = (
-        [(rewards, None) for rewards in model.score(decisions)]
-        if spans == "none"
-        else model.score_tokens(decisions)
+        model.score_tokens(decisions)
+        if isinstance(model, RewardModel) and spans != "none"
+        else [(rewards, None) for rewards in model.score(decisions)]
     )
     found: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
-    for (i, names), decision, (rewards, tokens) in zip(owners, decisions, scored, strict=True):
-        for k, name in enumerate(names):
+    for own, decision, (rewards, tokens) in zip(by_prompt.values(), decisions, scored, strict=True):
+        for k, (i, name) in enumerate(own):
             mean, sigma = float(rewards.mean[k]), float(rewards.sigma[k])
             if not math.isfinite(mean):
                 raise InputError(f"the model's reward is {mean}", path=data, row=first + i + 1, field=name)

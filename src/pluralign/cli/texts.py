@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from pluralign.cli.common import say
-from pluralign.core import InputError, PreferencePair
+from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import Render
 from pluralign.core.records import read_pairs
 from pluralign.core.splits import SPLITS, Split
-from pluralign.pair import load_preference_pairs
+from pluralign.pair import load_demonstrations, load_preference_pairs
+from pluralign.pair.preference_data import read_dataset
 
 Part = Literal["train", "validation", "test", "all"]
 
@@ -43,6 +44,34 @@ def read_texts(data: str, objective: str, render: Render, seed: int = 0) -> list
         told += f"; {counts['prompts_differ']} with two prompts"
     say(told + " (" + ", ".join(f"{counts[f'pairs_{name}']} {name}" for name in SPLITS) + ")")
     return list(found.pairs)
+
+
+def read_demonstrations(data: str, objective: str, render: Render, seed: int = 0) -> list[Demonstration]:
+    """Completions that are offered as good: whatever `load_demonstrations` takes; told what was left out.
+
+    Raises:
+        InputError: see `load_demonstrations`.
+    """
+    found = load_demonstrations(data, objective or objective_of(data), seed=seed, render=render)
+    counts = found.counts
+    told = f"{counts['rows']} rows of {data}: {counts['demonstrations']} demonstrations"
+    left_out = [f"{counts[name]} {name}" for name in ("empty", "unusable") if counts[name]]
+    if left_out:
+        told += "; left out: " + ", ".join(left_out)
+    say(told + " (" + ", ".join(f"{counts[f'demonstrations_{name}']} {name}" for name in SPLITS) + ")")
+    return list(found.rows)
+
+
+def holds_preferences(data: str) -> bool:
+    """Whether rows have a chosen completion: then a rejected one measures what demonstrations taught.
+
+    Raises:
+        InputError: the data cannot be read.
+    """
+    if _is_ours(Path(data)):
+        return True
+    first = next((row for part in read_dataset(data).values() for row in part), {})
+    return first.get("chosen") is not None and first.get("completion") is None
 
 
 def objective_of(data: str) -> str:

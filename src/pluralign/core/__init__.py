@@ -1,5 +1,6 @@
 """The nouns: what every stage hands to the next. NumPy only."""
 
+from pluralign.core.demonstration import Demonstration
 from pluralign.core.errors import InputError
 from pluralign.core.interfaces import Policy, UniformPolicy
 from pluralign.core.objective import Objective
@@ -11,6 +12,7 @@ __all__ = [
     "Annotation",
     "Comparison",
     "Decision",
+    "Demonstration",
     "InputError",
     "Objective",
     "Policy",

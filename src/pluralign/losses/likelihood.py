@@ -48,14 +48,38 @@ def weighted_mean_nll(
     return -(weights * kept).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-def sft_loss(log_probs: Float[Tensor, " tokens"], *, tokens: float) -> Float[Tensor, ""]:
-    """Supervised fine-tuning: - sum_t log pi(y_t | y_<t) / ``tokens``, nats (Inverse-RLignment eq. 6-7).
+def sft_loss(
+    log_probs: Float[Tensor, " tokens"],
+    *,
+    tokens: float,
+    weights: Float[Tensor, " tokens"] | None = None,
+) -> Float[Tensor, ""]:
+    """Supervised fine-tuning: - sum_t w_t log pi(y_t | y_<t) / ``tokens``, nats.
+
+    With w = 1 the forward KL divergence of whole completions (Inverse-RLignment eq. 6-7); with the weights of
+    `occupancy_weights` that of state-action occupancies (eq. 29).
 
     Args:
         log_probs: of the demonstrated tokens.
         tokens: the normaliser; a constant for all parts of a step makes their losses add up.
+        weights: of each token; all 1 by default.
     """
-    return -log_probs.sum() / tokens
+    return -(log_probs if weights is None else weights * log_probs).sum() / tokens
+
+
+def occupancy_weights(lengths: Int[Tensor, " completions"]) -> Float[Tensor, " tokens"]:
+    """(T - k) / T of token k = 0 .. T-1 of each completion of T tokens (Inverse-RLignment eq. 29).
+
+    The state-action pair k is reached through all tokens before it, so that the first token enters T terms
+    of the sum and the last one only one; the mean weight is (T + 1) / 2T.
+
+    Args:
+        lengths: T of each completion; the tokens come one completion after the other.
+    """
+    whole = lengths.repeat_interleave(lengths)
+    starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    place = torch.arange(len(whole), device=lengths.device) - starts
+    return (whole - place) / whole
 
 
 def contrastive_sft_loss(

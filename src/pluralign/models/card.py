@@ -25,6 +25,7 @@ KINDS = {
     "option_policy": "a policy over listed options",
     "option_reward": "a reward posterior over listed options",
     "reward_model": "a reward model",
+    "reward_ensemble": "an ensemble of rewards",
     "language_policy": "a language model's policy",
 }
 """What folders hold, by the name in their card."""

@@ -21,6 +21,8 @@ from pluralign.models.trunk import trunk_of
 from pluralign.models.tuned import load_language_policy
 
 TOLERANCE = 1e-4
+CARD_COPY = "pluralign_card.json"
+"""The card of what was exported, in its folder."""
 _PROBES = (
     Decision(
         "\n\nHuman: What is the capital of France?\n\nAssistant:", (" Paris.", " I would rather not say.")
@@ -54,7 +56,7 @@ def export_folder(folder: Path, out: Path) -> str:
         with _whole_folder(out) as temporary, no_loading_bars():
             classifier.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
-            shutil.copy(folder / "card.json", temporary / "pluralign_card.json")
+            shutil.copy(folder / "card.json", temporary / CARD_COPY)
         return "sequence classifier"
     backbone = load_language_policy(folder)
     model: Any = backbone.model
@@ -63,7 +65,7 @@ def export_folder(folder: Path, out: Path) -> str:
     with _whole_folder(out) as temporary, no_loading_bars():
         model.save_pretrained(temporary)
         backbone.tokenizer.save_pretrained(temporary)
-        shutil.copy(folder / "card.json", temporary / "pluralign_card.json")
+        shutil.copy(folder / "card.json", temporary / CARD_COPY)
     return "language model"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,11 @@ class RewardModel:
         self.card = card or Card("")
         closes = bool(backbone.model.config.is_encoder_decoder)
         self.reader = CompletionReader(backbone.tokenizer, self.settings.max_length, closes_prompt=closes)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Completions read so far, and what of them was cut."""
+        return self.reader.counts
 
     def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """The reward of each option (completion) of each decision, after its prompt as it stands."""

@@ -73,7 +73,7 @@ def load_preference_pairs(
             counts["prompts_differ"] += found.rejected_prompt is not None
             where = _assign(found, seed, shares) if assigned else part
             label = f"{name}-{number}" if len(parts) == 1 else f"{name}-{part}-{number}"
-            pairs.append(_pair(found, label, objective, rater or name, where, seed))
+            pairs.append(one_step_pair(found, label, objective, rater or name, where, seed))
     if not pairs:
         raise InputError(f"holds no usable preference pair: {dict(counts)}", path=source)
     counts["pairs"] = len(pairs)
@@ -196,9 +196,19 @@ def _assign(found: Completions, seed: int, shares: Sequence[float]) -> Split:
     return split_of(name, seed=seed, shares=shares)
 
 
-def _pair(
+def one_step_pair(
     found: Completions, label: str, objective: str, rater: str, split: Split, seed: int
 ) -> PreferencePair:
+    """Two completions as segments of one step, in an order drawn from the seed and the texts.
+
+    Args:
+        found: prompt and completions.
+        label: the beginning of the segments' ids.
+        objective: what the pair is about.
+        rater: who says so.
+        split: of the pair.
+        seed: of the options' order.
+    """
     a, b = sorted((found.chosen, found.rejected))
     if seed_for(f"{found.prompt}\0{a}\0{b}", seed) % 2:
         a, b = b, a

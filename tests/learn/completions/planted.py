@@ -9,6 +9,7 @@ from pluralign.learn.completions import (
     fit_ava_p,
     fit_bradley_terry,
     fit_bt_variance,
+    fit_discriminator,
     fit_dpo,
     fit_preference_transformer,
     fit_sft,
@@ -20,8 +21,10 @@ LEARNERS = {
     "preference-transformer": fit_preference_transformer,
     "ava-p": fit_ava_p,
     "ava-d": fit_ava_d,
+    "discriminator": fit_discriminator,
     "dpo": fit_dpo,
     "sft": fit_sft,
+    "occupancy-sft": lambda data, run: fit_sft(data, run, SFTConfig(occupancy=True)),
     "contrastive-sft": lambda data, run: fit_sft(data, run, SFTConfig(contrastive=True)),
 }
 

@@ -33,7 +33,9 @@ def _texts(pair):
 
 
 @pytest.mark.parametrize("tuning", [{}, {"lora_rank": 8}, {"layers": 1}, {"layers": 0}])
-@pytest.mark.parametrize("method", ["bradley-terry", "bt-variance", "preference-transformer", "ava-p"])
+@pytest.mark.parametrize(
+    "method", ["bradley-terry", "bt-variance", "discriminator", "preference-transformer", "ava-p"]
+)
 def test_a_planted_preference_is_recovered(method, tuning, tmp_path):
     settings = Training(epochs=4, learning_rate=1e-2 if tuning else 3e-3, bf16=False, **tuning)
     model = LEARNERS[method](pairs(64), Run("tiny-random", tmp_path / "m", settings))
@@ -51,7 +53,7 @@ def test_a_planted_preference_is_recovered(method, tuning, tmp_path):
     assert bool((scores[0].sigma > 0).all()) is gaussian
 
 
-@pytest.mark.parametrize("method", ["dpo", "sft", "contrastive-sft", "ava-p"])
+@pytest.mark.parametrize("method", ["dpo", "sft", "occupancy-sft", "contrastive-sft", "ava-p"])
 def test_policies_write_like_the_chosen(method, tmp_path):
     LEARNERS[method](pairs(64), Run("tiny-random", tmp_path / "p", Training(epochs=4, learning_rate=3e-3)))
     data = encode_completion_pairs(
@@ -76,7 +78,7 @@ class _Plain:
         return forest_hidden_states(self.model, batch.forest)
 
 
-@pytest.mark.parametrize("method", ["bradley-terry", "ava-p", "dpo"])
+@pytest.mark.parametrize("method", ["bradley-terry", "discriminator", "ava-p", "dpo", "occupancy-sft"])
 def test_the_cut_into_forests_changes_no_step(method, tmp_path):
     curves, weights = [], []
     for budget in (4096, 60):

@@ -2,6 +2,7 @@
 
 from pluralign.learn.completions.ava import AVAConfig, fit_ava_d, fit_ava_p
 from pluralign.learn.completions.direct import DPOConfig, SFTConfig, fit_dpo, fit_sft
+from pluralign.learn.completions.discriminator import fit_discriminator
 from pluralign.learn.completions.preference import (
     BradleyTerryConfig,
     PreferenceTransformerConfig,
@@ -10,6 +11,7 @@ from pluralign.learn.completions.preference import (
     fit_preference_transformer,
 )
 from pluralign.learn.completions.session import Run
+from pluralign.learn.completions.spin import SPINConfig, fit_spin
 from pluralign.learn.completions.training import Training
 
 __all__ = [
@@ -19,12 +21,15 @@ __all__ = [
     "PreferenceTransformerConfig",
     "Run",
     "SFTConfig",
+    "SPINConfig",
     "Training",
     "fit_ava_d",
     "fit_ava_p",
     "fit_bradley_terry",
     "fit_bt_variance",
+    "fit_discriminator",
     "fit_dpo",
     "fit_preference_transformer",
     "fit_sft",
+    "fit_spin",
 ]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pluralign.core import PreferencePair
+from pluralign.core import Demonstration, PreferencePair
 from pluralign.learn.completions.data import Batch, CompletionData
 from pluralign.learn.completions.session import Run, Session
 from pluralign.learn.completions.training import Objective
@@ -142,22 +142,26 @@ def fit_ava_p(
     return _fit("ava-p", pairs, run, config, negative, expected_return)
 
 
-def fit_ava_d(pairs: Sequence[PreferencePair], run: Run, config: AVAConfig | None = None) -> RewardModel:
-    """Learn a reward posterior, and a policy, from the chosen completions alone (AVA eq. 13).
+def fit_ava_d(
+    rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: AVAConfig | None = None
+) -> RewardModel:
+    """Learn a reward posterior, and a policy, from demonstrations (AVA eq. 13).
 
     Args:
-        pairs: their chosen halves are the demonstrations; both halves of ``validation`` pairs measure.
+        rows: demonstrations; or pairs, whose chosen halves are taken, and both halves of ``validation``
+            pairs measured on.
         run: model, folder, training, seed.
         config: see `AVAConfig`; its ``cer``, ``neg`` and ``cer_weight`` mean nothing here.
 
     Raises:
         InputError: no training pair, or the folder holds another run.
     """
-    return _fit("ava-d", pairs, run, config or AVAConfig(), unlikelihood, expected_return_loss)
+    return _fit("ava-d", rows, run, config or AVAConfig(), unlikelihood, expected_return_loss)
 
 
 def _fit(
-    method: str, pairs: Sequence[PreferencePair], run: Run, config: AVAConfig, negative: Negative,
+    method: str, rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: AVAConfig,
+    negative: Negative,
     expected_return: ExpectedReturn,
 ) -> RewardModel:  # fmt: skip
     settings: dict[str, Any] = {
@@ -165,7 +169,7 @@ def _fit(
         "negative": negative.__name__,
         "expected_return": expected_return.__name__,
     }
-    session = Session(method, run, settings, pairs, demonstrations=method == "ava-d", vocabulary=True)
+    session = Session(method, run, settings, rows, demonstrations=method == "ava-d", vocabulary=True)
     model = session.backbone.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)

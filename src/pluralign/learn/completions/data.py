@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pluralign.core import Decision, InputError, PreferencePair, Segment
+from pluralign.core import Decision, Demonstration, InputError, PreferencePair, Segment
 from pluralign.models.completions import CompletionReader, CompletionTrees
 from pluralign.models.forest import Forest, Tree, plant
+
+Row = TypeVar("Row", bound=PreferencePair | Demonstration)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +97,14 @@ def encode_completion_pairs(pairs: Sequence[PreferencePair], reader: CompletionR
     return _table(read, labels, reader, {"pairs": len(pairs)})
 
 
-def encode_demonstrations(pairs: Sequence[PreferencePair], reader: CompletionReader) -> CompletionData:
-    """The chosen half of one-step pairs: what AVA-d and SFT learn from where there are only preferences."""
-    texts = [_completion(pair.chosen, number) for number, pair in enumerate(pairs, start=1)]
+def encode_demonstrations(
+    rows: Sequence[PreferencePair | Demonstration], reader: CompletionReader
+) -> CompletionData:
+    """Demonstrations as trees; of one-step pairs, the chosen half."""
+    texts = [
+        (row.prompt, row.completion) if isinstance(row, Demonstration) else _completion(row.chosen, number)
+        for number, row in enumerate(rows, start=1)
+    ]
     read = [reader.read(prompt, [text]) for prompt, text in texts]
     return _table(read, [(1.0, 0.0)] * len(read), reader, {"demonstrations": len(read)})
 
@@ -179,14 +186,14 @@ def _tokens(tree: Tree) -> int:
     return len(tree.prompt_ids) + sum(map(len, tree.branches))
 
 
-def split_pairs(pairs: Iterable[PreferencePair]) -> tuple[list[PreferencePair], list[PreferencePair]]:
+def split_rows(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     """Those to learn from and those to validate on; ``test`` is not touched.
 
     Raises:
         InputError: none to learn from.
     """
-    known = list(pairs)
-    train = [pair for pair in known if pair.split == "train"]
+    known = list(rows)
+    train = [row for row in known if row.split == "train"]
     if not train:
         raise InputError("there is no training pair to learn from")
-    return train, [pair for pair in known if pair.split == "validation"]
+    return train, [row for row in known if row.split == "validation"]

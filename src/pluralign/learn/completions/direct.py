@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pluralign.core import PreferencePair
+from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.core.files import replace_when_whole
 from pluralign.learn.completions.data import Batch, CompletionData, batches
 from pluralign.learn.completions.session import Run, Session
@@ -23,7 +23,7 @@ from pluralign.learn.completions.trunk import TunedTrunk
 from pluralign.learn.engine import processes
 from pluralign.learn.policies import require
 from pluralign.losses.contrastive import dpo_loss
-from pluralign.losses.likelihood import contrastive_sft_loss, sft_loss, unlikelihood
+from pluralign.losses.likelihood import contrastive_sft_loss, occupancy_weights, sft_loss, unlikelihood
 from pluralign.models.backbone import Backbone
 from pluralign.models.vocabulary import branch_log_probs, token_log_probs
 
@@ -48,9 +48,16 @@ class SFTConfig:
 
     Args:
         contrastive: make the rejected completions unlikely, too (AVA-p "w/o irl" and "w/o cer").
+        occupancy: weigh token k of T by (T - k) / T: the forward KL divergence between state-action
+            occupancies instead of whole completions (Inverse-RLignment eq. 29).
     """
 
     contrastive: bool = False
+    occupancy: bool = False
+
+    def __post_init__(self) -> None:
+        if self.contrastive and self.occupancy:
+            raise InputError("weighs demonstrations; it does not go with contrastive", field="occupancy")
 
 
 class DPOObjective(Objective):
@@ -83,10 +90,12 @@ class SFTObjective(Objective):
 
     Args:
         data: the rows, for the mean number of tokens (see `AVAObjective`).
+        occupancy: see `SFTConfig`.
     """
 
-    def __init__(self, data: CompletionData) -> None:
+    def __init__(self, data: CompletionData, *, occupancy: bool = False) -> None:
         super().__init__()
+        self._occupancy = occupancy
         self._tokens = data.completion_tokens / len(data)
 
     def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
@@ -94,7 +103,8 @@ class SFTObjective(Objective):
         log_probs = token_log_probs(model, hidden, batch.forest)
         tokens = self._tokens * len(batch.rows) / batch.share
         if batch.branches.shape[1] == 1:
-            return sft_loss(log_probs, tokens=tokens)
+            weights = occupancy_weights(batch.forest.lengths) if self._occupancy else None
+            return sft_loss(log_probs, tokens=tokens, weights=weights)
         chosen = torch.isin(batch.forest.token_branches, batch.branches[:, 0])
         return contrastive_sft_loss(log_probs, chosen, unlikelihood, tokens=tokens)
 
@@ -118,10 +128,12 @@ def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None 
     config = config or DPOConfig()
     session = Session("dpo", run, dataclasses.asdict(config), pairs, vocabulary=True)
     training = run.training
-    reference = _reference(session, session.data, "train")
+    kept = run.out / "checkpoints"
+    reference = reference_log_probs(session, session.data, kept / "reference_train.safetensors")
     validation = None
     if session.validation is not None:
-        validation = _reference(session, session.validation, "validation")
+        path = kept / "reference_validation.safetensors"
+        validation = reference_log_probs(session, session.validation, path)
     objective = DPOObjective(config, reference).to(session.backbone.device)
     figures: dict[str, Any] = {"curve": session.train(objective)}
     if session.validation is not None and validation is not None:
@@ -132,11 +144,13 @@ def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None 
     return session.finish_policy(figures)
 
 
-def fit_sft(pairs: Sequence[PreferencePair], run: Run, config: SFTConfig | None = None) -> Backbone:
-    """Learn a policy that writes like the chosen completions (`losses.likelihood.sft_loss`).
+def fit_sft(
+    rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: SFTConfig | None = None
+) -> Backbone:
+    """Learn a policy that writes like demonstrations (`losses.likelihood.sft_loss`).
 
     Args:
-        pairs: their chosen halves are the demonstrations.
+        rows: demonstrations; or pairs, whose chosen halves are taken ("SFT-Preferred").
         run: model, folder, training, seed.
         config: see `SFTConfig`.
 
@@ -148,17 +162,20 @@ def fit_sft(pairs: Sequence[PreferencePair], run: Run, config: SFTConfig | None 
     """
     config = config or SFTConfig()
     session = Session(
-        "sft", run, dataclasses.asdict(config), pairs, demonstrations=not config.contrastive, vocabulary=True
+        "sft", run, dataclasses.asdict(config), rows, demonstrations=not config.contrastive, vocabulary=True
     )
-    figures: dict[str, Any] = {"curve": session.train(SFTObjective(session.data))}
-    if session.validation is not None:
-        training = run.training
-        found = row_log_probs(session.trunk, session.validation, training.token_budget, training.mixed)
-        lengths = torch.tensor(
-            [len(session.validation.trees[t].branches[b]) for (t, b), _ in session.validation.places.tolist()]
-        )
-        figures["validation_nll"] = round(float(-found[:, 0].sum() / lengths.sum()), 4)
-    return session.finish_policy(figures)
+    figures: dict[str, Any] = {"curve": session.train(SFTObjective(session.data, occupancy=config.occupancy))}
+    return session.finish_policy({**figures, **validation_nll(session)})
+
+
+def validation_nll(session: Session) -> dict[str, float]:
+    """Nats for each token of the validation split's demonstrations, end-of-text tokens among them."""
+    data, training = session.validation, session.run.training
+    if data is None:
+        return {}
+    found = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
+    lengths = [len(data.trees[tree].branches[branch]) for tree, branch in data.places[:, 0].tolist()]
+    return {"validation_nll": round(float(-found[:, 0].sum() / sum(lengths)), 4)}
 
 
 @torch.no_grad()
@@ -176,9 +193,10 @@ def row_log_probs(
     return found
 
 
-def _reference(session: Session, data: CompletionData, part: str) -> Float[Tensor, "rows completions"]:
-    """The untrained model's log-probabilities; kept beside the checkpoints, for a run that goes on."""
-    path: Path = session.run.out / "checkpoints" / f"reference_{part}.safetensors"
+def reference_log_probs(
+    session: Session, data: CompletionData, path: Path
+) -> Float[Tensor, "rows completions"]:
+    """Log-probabilities by the trunk as it is now; kept in a file, for a run that goes on."""
     training = session.run.training
     with processes().main_process_first():
         if not path.exists():

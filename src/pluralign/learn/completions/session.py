@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pluralign.core import PreferencePair
+from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.learn.completions.data import (
     CompletionData,
     encode_completion_pairs,
     encode_demonstrations,
-    split_pairs,
+    split_rows,
 )
 from pluralign.learn.completions.training import ForestLoss, Objective, Training, row_rewards
 from pluralign.learn.completions.trunk import LowerStates, TunedTrunk
@@ -65,8 +66,9 @@ class Session:
         method: the learner's name.
         run: what is asked for.
         settings: the method's own settings, for the card.
-        pairs: all pairs; ``train`` is learned from, ``validation`` measured on, ``test`` not touched.
-        demonstrations: learn from the chosen completions alone.
+        rows: all pairs or demonstrations; ``train`` is learned from, ``validation`` measured on, ``test`` not
+            touched.
+        demonstrations: learn from single completions: demonstrations, or the pairs' chosen halves.
         vocabulary: the loss reads the vocabulary head.
 
     Raises:
@@ -74,18 +76,24 @@ class Session:
     """
 
     def __init__(
-        self, method: str, run: Run, settings: Mapping[str, Any], pairs: Sequence[PreferencePair], *,
+        self, method: str, run: Run, settings: Mapping[str, Any],
+        rows: Sequence[PreferencePair] | Sequence[Demonstration], *,
         demonstrations: bool = False, vocabulary: bool = False,
     ) -> None:  # fmt: skip
         self.started = time.monotonic()
         self.method, self.run, self.settings = method, run, settings
-        train, validation = split_pairs(pairs)
+        train, validation = split_rows(rows)
+        if not demonstrations and any(isinstance(row, Demonstration) for row in train):
+            raise InputError(f"{method} learns from preference pairs; these are demonstrations")
         self.objective_name = train[0].objective
         # A trunk of its own: training changes its weights.
         self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
-        encode = encode_demonstrations if demonstrations else encode_completion_pairs
-        self.data: CompletionData = encode(train, self._reader())
-        self.validation = encode_completion_pairs(validation, self._reader()) if validation else None
+        self.data: CompletionData = (
+            encode_demonstrations(train, self._reader())
+            if demonstrations
+            else encode_completion_pairs(_pairs(train), self._reader())
+        )
+        self.validation = self._read_validation(validation)
         self._described = describe_backbone(self.backbone)
         self._claim()
         trees = [*self.data.trees, *(self.validation.trees if self.validation else [])]
@@ -95,15 +103,31 @@ class Session:
             vocabulary=vocabulary, lower=run.lower, bf16=training.mixed, seed=run.seed,
         )  # fmt: skip
 
-    def train(self, objective: Objective) -> list[dict[str, float]]:
-        """Train trunk and objective; the training curve."""
-        training = self.run.training
+    def train(
+        self, objective: Objective, data: CompletionData | None = None, part: str = "training"
+    ) -> list[dict[str, float]]:
+        """Train trunk and objective; the training curve.
+
+        Args:
+            objective: heads and loss.
+            data: the rows; by default the session's.
+            part: where this training's checkpoints are, where a method has several.
+        """
+        training, data = self.run.training, data or self.data
         phase = Phase(
-            self.method, self.run.out / "checkpoints" / "training", len(self.data),
-            training.steps(len(self.data)), training.batch_size, training.learning_rate,
-            training.weight_decay, self.run.seed, training.warmup, training.mixed,
+            self.method, self.run.out / "checkpoints" / part, len(data), training.steps(len(data)),
+            training.batch_size, training.learning_rate, training.weight_decay, self.run.seed,
+            training.warmup, training.mixed,
         )  # fmt: skip
-        return train_phase(ForestLoss(self.trunk, objective, self.data, training.token_budget), phase)
+        return train_phase(ForestLoss(self.trunk, objective, data, training.token_budget), phase)
+
+    def writer(self) -> Backbone:
+        """A copy of the language model as it is now, to draw completions from."""
+        model: Any = copy.deepcopy(self.trunk.model)
+        if is_adapted(model):
+            model = model.merge_and_unload()
+        dtype = torch.bfloat16 if self.run.training.mixed else torch.float32
+        return make_backbone(model.requires_grad_(False).to(dtype), self.backbone.tokenizer, self.name)
 
     def finish_reward_model(
         self, head: RewardHead, curve: Sequence[Mapping[str, float]], *, policy: bool
@@ -134,7 +158,7 @@ class Session:
 
     def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
         """Share of the validation pairs that the head orders as their label does; a tie counts half."""
-        if self.validation is None:
+        if self.validation is None or self.validation.places.shape[1] < 2:
             return {}
         training = self.run.training
         rewards = row_rewards(
@@ -153,6 +177,15 @@ class Session:
         closes = bool(self.backbone.model.config.is_encoder_decoder)
         return CompletionReader(self.backbone.tokenizer, self.run.training.max_length, closes_prompt=closes)
 
+    def _read_validation(self, rows: Sequence[PreferencePair | Demonstration]) -> CompletionData | None:
+        """Both halves of pairs, whatever is learned from: the chosen one ought to be the better one."""
+        if not rows:
+            return None
+        pairs = _pairs(rows)
+        if pairs:
+            return encode_completion_pairs(pairs, self._reader())
+        return encode_demonstrations(rows, self._reader())
+
     def _claim(self) -> None:
         training = dataclasses.asdict(self.run.training)
         # It bounds memory and changes no result (but for the last bits).
@@ -170,7 +203,8 @@ class Session:
             "completion_tokens": self.data.completion_tokens,
         }
         if self.validation is not None:
-            counts["validation_pairs"] = len(self.validation)
+            kind = "validation_pairs" if self.validation.places.shape[1] > 1 else "validation_demonstrations"
+            counts[kind] = len(self.validation)
         config = {"training": dataclasses.asdict(self.run.training), **self.settings}
         seconds = round(time.monotonic() - self.started, 2)
         return Card(
@@ -183,3 +217,7 @@ class Session:
 
     def _tensors(self) -> dict[str, Tensor]:
         return {} if self._adapter() is not None else self.trunk.changed()
+
+
+def _pairs(rows: Sequence[PreferencePair | Demonstration]) -> list[PreferencePair]:
+    return [row for row in rows if isinstance(row, PreferencePair)]

@@ -1,0 +1,153 @@
+"""Rewards of answers by several scorers, kept in a file: a run that is killed continues."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from pluralign.cli.answers import Answers
+from pluralign.cli.texts import digest_of
+from pluralign.core import Decision, InputError
+from pluralign.core.jsonl import read_rows
+from pluralign.core.rows_in_progress import RowsInProgress
+
+if TYPE_CHECKING:
+    import torch
+
+    from pluralign.models.scoring import CompletionScorer
+
+_BATCH = 128
+Rewards = dict[tuple[str, str], list[list[float]]]
+"""By scorer and source: for each prompt, the rewards of its answers."""
+_Task = tuple[str, str, int]
+
+
+def score_sources(
+    scorers: Mapping[str, str],
+    sources: Mapping[str, Sequence[Answers]],
+    path: Path,
+    *,
+    wanted: Sequence[tuple[str, str]],
+    dtype: torch.dtype | None = None,
+) -> Rewards:
+    """Rewards of answers by several scorers, kept in a file; what an earlier run wrote is not done again.
+
+    Args:
+        scorers: name -> what `open_scorer` takes. Each is open by itself, while it is needed.
+        sources: name -> answers.
+        path: the file of the rewards.
+        wanted: (scorer, source), all of one scorer together.
+        dtype: of the scorers' models.
+
+    Raises:
+        InputError: a scorer cannot be opened, or gives a reward that is not finite.
+    """
+    run = {
+        "scorers": {name: [spec, *_card_of(spec)] for name, spec in scorers.items()},
+        "sources": {name: _digest(own) for name, own in sources.items()},
+        "wanted": wanted,
+        "dtype": str(dtype),
+    }
+    tasks = [(scorer, source, i) for scorer, source in wanted for i in range(len(sources[source]))]
+    if not _is_of(path, run, len(tasks)):
+        _score(scorers, sources, tasks, path, run, dtype)
+    found: Rewards = {pair: [] for pair in wanted}
+    rows = iter(read_rows(path))
+    next(rows)
+    for (scorer, source, _), fields in zip(tasks, rows, strict=True):
+        found[scorer, source].append([float(reward) for reward in fields.get("rewards", list)])
+    return found
+
+
+def _score(
+    scorers: Mapping[str, str], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task], path: Path,
+    run: Mapping[str, Any], dtype: torch.dtype | None,
+) -> None:  # fmt: skip
+    from pluralign.models.scoring import open_scorer
+
+    total = sum(len(sources[source][i].completions) for _, source, i in tasks)
+    bar = tqdm(total=total, unit="answer", disable=not sys.stderr.isatty())
+    with bar, RowsInProgress(path, run) as target:
+        if not target.done:
+            target.write([{"run": run}])
+        bar.update(sum(len(sources[source][i].completions) for _, source, i in tasks[: target.done - 1]))
+        opened: tuple[str, CompletionScorer] | None = None
+        while target.done - 1 < len(tasks):
+            batch = _batch(tasks, sources, target.done - 1)
+            name, source, _ = batch[0]
+            if opened is None or opened[0] != name:
+                # Two large models need not fit the memory at once.
+                opened = None
+                opened = (name, open_scorer(scorers[name], dtype=dtype))
+            own = [sources[source][i] for _, _, i in batch]
+            rewards = _rewards(opened[1], own, name)
+            target.write(
+                [
+                    {"scorer": name, "source": source, "prompt": i + 1, "rewards": one}
+                    for (_, _, i), one in zip(batch, rewards, strict=True)
+                ]
+            )
+            bar.update(sum(map(len, rewards)))
+        target.finish()
+
+
+def _batch(tasks: Sequence[_Task], sources: Mapping[str, Sequence[Answers]], start: int) -> list[_Task]:
+    """As many of the next prompts of one scorer and source as make up a batch of answers."""
+    found: list[_Task] = []
+    answers = 0
+    for task in tasks[start:]:
+        if found and (task[:2] != found[0][:2] or answers >= _BATCH):
+            break
+        found.append(task)
+        answers += len(sources[task[1]][task[2]].completions)
+    return found
+
+
+def _rewards(scorer: CompletionScorer, answers: Sequence[Answers], name: str) -> list[list[float]]:
+    decisions = [one.decision(scorer.render) for one in answers]
+    # Short samples repeat: each text is scored once.
+    distinct = [Decision(d.prompt, tuple(dict.fromkeys(d.options))) for d in decisions]
+    found: list[list[float]] = []
+    for one, decision, unique, scored in zip(
+        answers, decisions, distinct, scorer.score(distinct), strict=True
+    ):
+        by_text = dict(zip(unique.options, scored.mean.tolist(), strict=True))
+        rewards = [float(by_text[text]) for text in decision.options]
+        for reward in rewards:
+            if not math.isfinite(reward):
+                raise InputError(
+                    f"the reward by '{name}' of an answer to its prompt is {reward}",
+                    path=one.path,
+                    row=one.row,
+                )
+        found.append(rewards)
+    return found
+
+
+def _digest(answers: Sequence[Answers]) -> str:
+    text = json.dumps([(one.prompt, one.completions) for one in answers])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _card_of(spec: str) -> list[dict[str, str]]:
+    """What tells two states of a trained folder apart: its card has the figures of its training."""
+    card = Path(spec.rpartition(":")[2]) / "card.json"
+    return [digest_of(str(card))] if card.is_file() else []
+
+
+def _is_of(path: Path, run: Mapping[str, Any], rows: int) -> bool:
+    """Whether the file is whole and of this run."""
+    if not path.is_file():
+        return False
+    try:
+        lines = [fields.row for fields in read_rows(path)]
+    except InputError:
+        return False
+    return len(lines) == rows + 1 and lines[0].get("run") == json.loads(json.dumps(run))

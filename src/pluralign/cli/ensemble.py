@@ -1,0 +1,61 @@
+"""``pluralign learn ensemble``: several rewards as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pluralign.cli.common import JsonFile, give_figures, wrote
+from pluralign.cli.texts import digest_of, read_demonstrations
+from pluralign.core import Decision, InputError
+from pluralign.models.backbone import fast_dtype
+from pluralign.models.card import Card, current_versions
+from pluralign.models.scoring import measure_scales, open_scorer, save_ensemble
+
+
+def learn_ensemble(
+    members: tuple[str, ...],
+    data: str,
+    out: Path,
+    combine: Literal["mean", "minimum", "lower-bound"] = "mean",
+    limit: int = 1000,
+    fast: bool = False,
+    json: JsonFile = None,
+) -> None:
+    """Make one reward of several: each is brought to mean 0 and deviation 1, then they are combined.
+
+    Rewards of different models have different units; the deviation is that between completions of one prompt,
+    where the data has several. lower-bound takes away one standard deviation, of the members' disagreement
+    and of their own uncertainty (bt-variance's and AVA's).
+
+    Example: pluralign learn ensemble --members runs/a runs/b --data samples.jsonl --out runs/both
+
+    Args:
+        members: two or more: reward models' folders, closed-form:DIR or classifier:NAME.
+        data: completions like those that the ensemble will score, as generate writes them.
+        out: the folder to write; its members stay where they are.
+        combine: mean, minimum, or lower-bound.
+        limit: measure on the first so many completions.
+        fast: compute in bfloat16 where the machine is fast at it.
+        json: a file for the figures.
+    """
+    if len(set(members)) < 2:
+        raise InputError(
+            f"expected two different members or more, found {len(set(members))}", field="members"
+        )
+    opened = {spec: open_scorer(spec, dtype=fast_dtype() if fast else None) for spec in members}
+    scorers = list(opened.values())
+    rows = read_demonstrations(data, "", scorers[0].render)[:limit]
+    by_prompt: dict[str, list[str]] = {}
+    for row in rows:
+        by_prompt.setdefault(row.prompt, []).append(row.completion)
+    decisions = [Decision(prompt, tuple(texts)) for prompt, texts in by_prompt.items()]
+    scales = measure_scales(scorers, decisions)
+    card = Card(
+        "ensemble", config={"combine": combine}, data={**digest_of(data), "completions": len(rows)},
+        versions=current_versions(),
+    )  # fmt: skip
+    save_ensemble(out, opened, scales, combine, card)
+    told = {spec: [scale.mean, scale.deviation] for spec, scale in zip(members, scales, strict=True)}
+    wrote(out, f"{combine} of {len(members)} rewards; scales from {len(rows)} completions")
+    give_figures({"scales": told, "completions": len(rows)}, json)

@@ -1,0 +1,111 @@
+"""Pairs from completions of two sources: what reward models learn from where nobody stated preferences.
+
+Inverse-RLignment, Table 1:
+
+=========== ======================= ========================= ===================
+recipe      rejected                chosen                    heterogeneity
+=========== ======================= ========================= ===================
+init-sft    samples of pi_init      samples of pi_SFT         low: one model class
+init-demo   samples of pi_init      demonstrations            high
+sft-demo    samples of pi_SFT       demonstrations            higher
+=========== ======================= ========================= ===================
+
+(The fourth row, preferences, is `load_preference_pairs`.) ``init-demo`` is also what DPO from demonstrations
+(DPO-AfD) and the first iteration of SPIN learn from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pluralign.core import InputError, PreferencePair
+from pluralign.core.demonstration import Demonstration
+from pluralign.core.splits import SPLITS
+from pluralign.pair.completions import Completions
+from pluralign.pair.pairs import PairingResult
+from pluralign.pair.preference_data import one_step_pair
+
+RECIPES: dict[str, tuple[str, str]] = {
+    "init-sft": ("init", "sft"),
+    "init-demo": ("init", "demonstrations"),
+    "sft-demo": ("sft", "demonstrations"),
+}
+"""Recipe -> the sources of what is rejected and of what is chosen."""
+
+
+def pair_completions(
+    chosen: Sequence[Demonstration],
+    rejected: Sequence[Demonstration],
+    *,
+    objective: str,
+    recipe: str = "",
+    per_prompt: int | None = None,
+    seed: int = 0,
+) -> PairingResult:
+    """Pair the completions of each prompt, one by one in the order in which they come.
+
+    A demonstration that stands alone against several samples (or the other way round) is paired with each
+    of them. ``counts``: ``chosen`` and ``rejected`` (completions read); ``unmatched`` (completions of prompts
+    that the other source lacks, left out); ``surplus`` (completions without a partner, or beyond
+    ``per_prompt``); ``identical`` (pairs of equal texts, left out); ``pairs``, and those of each split.
+
+    Args:
+        chosen: completions of the better source; their splits are the pairs' splits.
+        rejected: completions of the worse source.
+        objective: what the pairs are about.
+        recipe: goes into the pairs as their rater.
+        per_prompt: at most so many pairs of each prompt.
+        seed: of the options' order, which carries no label.
+
+    Raises:
+        InputError: no prompt in common, or one prompt in two splits.
+    """
+    better, worse = _by_prompt(chosen), _by_prompt(rejected)
+    counts: Counter[str] = Counter(
+        chosen=len(chosen), rejected=len(rejected), unmatched=0, surplus=0, identical=0
+    )
+    pairs: list[PreferencePair] = []
+    for prompt in dict.fromkeys([*better, *worse]):
+        ours, theirs = better.get(prompt, []), worse.get(prompt, [])
+        if not ours or not theirs:
+            counts["unmatched"] += len(ours) + len(theirs)
+            continue
+        if len({row.split for row in ours}) > 1:
+            raise InputError(f"the prompt {prompt!r:.60} stands in several splits")
+        matched = _matched(ours, theirs)[:per_prompt]
+        counts["surplus"] += len(ours) + len(theirs) - len(_used(matched))
+        for good, bad in matched:
+            if good.completion == bad.completion:
+                counts["identical"] += 1
+                continue
+            found = Completions(prompt, good.completion, bad.completion)
+            label = f"{recipe or 'pair'}-{len(pairs) + 1}"
+            pairs.append(one_step_pair(found, label, objective, recipe, good.split, seed))
+    if not pairs:
+        raise InputError(f"the two sources have no pair to give: {dict(counts)}")
+    counts["pairs"] = len(pairs)
+    for one in SPLITS:
+        counts[f"pairs_{one}"] = sum(pair.split == one for pair in pairs)
+    return PairingResult(tuple(pairs), dict(counts))
+
+
+def _by_prompt(rows: Sequence[Demonstration]) -> dict[str, list[Demonstration]]:
+    found: dict[str, list[Demonstration]] = {}
+    for row in rows:
+        found.setdefault(row.prompt, []).append(row)
+    return found
+
+
+def _matched(
+    ours: list[Demonstration], theirs: list[Demonstration]
+) -> list[tuple[Demonstration, Demonstration]]:
+    if len(ours) == 1:
+        ours = ours * len(theirs)
+    elif len(theirs) == 1:
+        theirs = theirs * len(ours)
+    return list(zip(ours, theirs, strict=False))
+
+
+def _used(matched: list[tuple[Demonstration, Demonstration]]) -> set[int]:
+    return {id(row) for both in matched for row in both}
