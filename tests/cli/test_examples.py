@@ -54,3 +54,10 @@ def test_two_reward_models_train_a_policy_by_grpo():
     assert brief[0] > brief[1]
     assert lively[0] > lively[1]
     assert "steps 2 rewards ['rewards/brief/mean', 'rewards/lively/mean']" in told
+
+
+def test_demonstrations_alone_give_a_reward():
+    told = output("05_demonstrations_only.py")
+    assert "an answer as demonstrated is worth more: True" in told
+    assert re.search(r"closed form: best of \d+: ' \w\w!'", told)
+    assert re.search(r"ensemble: best of \d+: ' \w\w!'", told)

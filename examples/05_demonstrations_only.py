@@ -1,0 +1,52 @@
+"""From demonstrations alone to a reward model and a better answer: no preference was ever stated."""
+
+import tempfile
+from pathlib import Path
+
+from pluralign.core import Decision, Demonstration
+from pluralign.learn.completions import Run, Training, fit_discriminator, fit_sft
+from pluralign.models.backbone import load_backbone
+from pluralign.models.generation import Sampling, draw_completions
+from pluralign.models.scoring import RewardEnsemble, measure_scales, open_scorer
+from pluralign.pair import pair_completions
+
+MODEL = "tiny-random"  # try "smollm2-135m"
+WORDS = [a + b for a in "abcdefgh" for b in "klmn"]
+# Whoever wrote these answers says a word back, with an exclamation mark.
+SHOWN = [Demonstration(f"Say {word}:", f" {word}!", objective="lively") for word in WORDS]
+PROMPTS = [row.prompt for row in SHOWN]
+
+
+def draw(backbone, samples, temperature=1.0):
+    """Completions of every prompt, as rows."""
+    ids = [(backbone.tokenizer(prompt)["input_ids"], 0) for prompt in PROMPTS]
+    seeds = [list(range(samples))] * len(ids)
+    drawn = draw_completions(backbone, ids, seeds, Sampling(4, temperature))
+    return [
+        Demonstration(prompt, text)
+        for prompt, texts in zip(PROMPTS, drawn, strict=True)
+        for text in texts
+        if text.strip()
+    ]
+
+
+with tempfile.TemporaryDirectory() as folder:
+    training = Training(epochs=25, learning_rate=3e-3, bf16=False)
+    policy = fit_sft(SHOWN, Run(MODEL, Path(folder, "sft"), training))
+
+    # Init-SFT: the fine-tuned model's samples are preferred to those of the model before. Both are of one
+    # kind, so that the reward cannot live on what only the author of the demonstrations does.
+    init_sft = pair_completions(draw(policy, 4), draw(load_backbone(MODEL), 4), objective="lively").pairs
+    fit_discriminator(init_sft, Run(MODEL, Path(folder, "reward"), Training(epochs=4, learning_rate=3e-3)))
+    learned = open_scorer(str(Path(folder, "reward")))
+    closed_form = open_scorer(f"closed-form:{Path(folder, 'sft')}")
+
+    # Best of 16, by the learned reward, by the likelihood ratio that needs no training, and by both.
+    asked = Decision(PROMPTS[0], tuple(dict.fromkeys(row.completion for row in draw(policy, 16)[:16])))
+    both = [learned, closed_form]
+    ensemble = RewardEnsemble(both, measure_scales(both, [asked]))
+    for scorer in (*both, ensemble):
+        rewards = scorer.score([asked])[0].mean
+        print(f"{scorer.name:>18}: best of {len(rewards)}: {asked.options[rewards.argmax()]!r}")
+    good, bad = learned.score([Decision("Say cl:", (" cl!", " xq"))])[0].mean
+    print("an answer as demonstrated is worth more:", bool(good > bad))

@@ -1,0 +1,209 @@
+"""Alignment from demonstrations on HH-RLHF: which reward, learned without preferences, finds better answers?
+
+    python experiments/afd.py --data FOLDER --task harmless --seed 1
+
+FOLDER holds hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Prompts are
+parted into those of the golden reward (which no method sees), of demonstrations (chosen answers), of
+preferences and of the test. SmolLM2-135M is pi_init. Every stage is a file below ``--out``: an interrupted
+run continues.
+``--report`` writes the tables and pictures of all tasks and seeds that are done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+from afd_lib import data
+from afd_lib.report import write_report
+from afd_lib.stages import Recipe, Workshop, all_train, as_rows
+
+from pluralign.core.files import write_json
+from pluralign.learn.completions import (
+    AVAConfig,
+    DPOConfig,
+    SFTConfig,
+    SPINConfig,
+    fit_ava_d,
+    fit_ava_p,
+    fit_bradley_terry,
+    fit_discriminator,
+    fit_dpo,
+    fit_preference_transformer,
+    fit_sft,
+    fit_spin,
+)
+from pluralign.models.export import export_folder
+from pluralign.models.reward_model import load_reward_model
+from pluralign.models.scoring import open_scorer
+from pluralign.models.tqr import TQRShape
+from pluralign.pair import pair_completions
+
+RECIPE = {
+    "policy": {"layers": 10, "learning_rate": 2e-4, "epochs": 2, "batch_size": 8, "bf16": True},
+    "reward": {"layers": 4, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8, "bf16": True},
+    "golden": {"layers": 10, "learning_rate": 1e-4, "epochs": 2, "batch_size": 8, "bf16": True},
+}
+AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Args:
+        data: folder of the data sets.
+        out: working folder.
+        task: which objective's data.
+        seed: of the parts, of training and of drawing.
+        model: pi_init.
+        samples: drawn from SFT for best-of-N, for each test prompt.
+        tests: prompts of the test part.
+        tokens: new tokens of every completion.
+        report: only write the report.
+        results: folder of the result files.
+    """
+
+    data: Path
+    out: Path = Path("runs/afd")
+    task: Literal["harmless", "helpful"] = "harmless"
+    seed: int = 1
+    model: str = "smollm2-135m"
+    samples: int = 64
+    tests: int = 100
+    tokens: int = 48
+    report: bool = False
+    results: Path = Path(__file__).parent / "results"
+
+
+def main(settings: Settings) -> None:
+    """Run all stages of one task and seed, and the report of what is done."""
+    if not settings.report:
+        figures = run(settings)
+        write_json(settings.out / f"{settings.task}-{settings.seed}.json", figures)
+    write_report(settings.out, settings.results)
+
+
+def run(settings: Settings) -> dict[str, object]:
+    """Everything of one task and seed."""
+    shop = Workshop(
+        settings.out / f"{settings.task}-{settings.seed}",
+        Recipe(settings.model, settings.tokens, **RECIPE),
+        settings.seed,
+    )
+    parts = data.read(
+        settings.data, settings.task, settings.seed, test=settings.tests, tokenizer=shop.base.tokenizer,
+        tokens=settings.tokens,
+    )  # fmt: skip
+    golden = shop.trained("golden", fit_bradley_terry, parts.golden, "golden")
+    policies = _policies(shop, parts)
+    rewards = _rewards(shop, parts, policies["SFT"])
+    return _measure(settings, shop, parts, golden, policies, rewards)
+
+
+def _policies(shop: Workshop, parts: data.Parts) -> dict[str, Path | None]:
+    prompts = [row.prompt for row in parts.demonstrations]
+    init = as_rows(shop.drawn("train-init", None, prompts, 2), parts.demonstrations)
+    first = list({row.prompt: row for row in init}.values())
+    against_init = pair_completions(parts.demonstrations, first, objective="", recipe="init-demo").pairs
+    sft = shop.trained("sft", fit_sft, parts.demonstrations, "policy")
+    plain = shop.folder / "sft-plain"
+    if not plain.exists():
+        export_folder(sft, plain)
+    spin = SPINConfig(iterations=2, max_new_tokens=shop.recipe.tokens)
+    return {
+        "base": None,
+        "SFT": sft,
+        "SFT, (T-k)/T": shop.trained(
+            "sft-occupancy", fit_sft, parts.demonstrations, "policy", SFTConfig(occupancy=True)
+        ),
+        "SFT-Preferred": shop.trained("sft-preferred", fit_sft, parts.preferences, "policy"),
+        "DPO on preferences": shop.trained(
+            "dpo", fit_dpo, parts.preferences, "policy", DPOConfig(), learning_rate=5e-5
+        ),
+        "DPO-AfD": shop.trained("dpo-afd", fit_dpo, against_init, "policy", DPOConfig(), learning_rate=5e-5),
+        "SPIN": shop.trained(
+            "spin", fit_spin, parts.demonstrations, "policy", spin,
+            learning_rate=5e-5, epochs=1, model=str(plain),
+        ),
+    }  # fmt: skip
+
+
+def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, Path]:
+    demonstrations = parts.demonstrations
+    prompts = [row.prompt for row in demonstrations]
+    init = as_rows(shop.drawn("train-init", None, prompts, 2), demonstrations)
+    tuned = as_rows(shop.drawn("train-sft", sft, prompts, 2), demonstrations)
+    # Demonstrations are cut as samples are: else their length alone would tell them apart.
+    tokenizer = shop.base.tokenizer
+    cut = [
+        data.replace(row, completion=data.cut(row.completion, tokenizer, shop.recipe.tokens))
+        for row in demonstrations
+    ]
+    init_sft = all_train(pair_completions(tuned, init, objective="", recipe="init-sft").pairs)
+    init_demo = all_train(pair_completions(cut, init, objective="", recipe="init-demo").pairs)
+    sft_demo = all_train(pair_completions(cut, tuned, objective="", recipe="sft-demo").pairs)
+    short = [data.cut_pair(pair, tokenizer, shop.recipe.tokens) for pair in parts.preferences]
+    preferences = all_train([pair for pair in short if pair is not None])
+    return {
+        "Init-SFT": shop.trained("rm-init-sft", fit_discriminator, init_sft, "reward"),
+        "Init-Demo": shop.trained("rm-init-demo", fit_discriminator, init_demo, "reward"),
+        "SFT-Demo": shop.trained("rm-sft-demo", fit_discriminator, sft_demo, "reward"),
+        "preferences": shop.trained("rm-preferences", fit_bradley_terry, preferences, "reward", epochs=2),
+        "Init-SFT, BT": shop.trained("rm-init-sft-bt", fit_bradley_terry, init_sft, "reward"),
+        "Init-SFT, PT": shop.trained("rm-init-sft-pt", fit_preference_transformer, init_sft, "reward"),
+        "Init-SFT, AVA-p": shop.trained("rm-init-sft-ava", fit_ava_p, init_sft, "reward", AVA),
+        "AVA-d": shop.trained("rm-ava-d", fit_ava_d, cut, "reward", AVA),
+    }
+
+
+def _measure(
+    settings: Settings, shop: Workshop, parts: data.Parts, golden: Path, policies: dict[str, Path | None],
+    rewards: dict[str, Path],
+) -> dict[str, object]:  # fmt: skip
+    prompts = [row.prompt for row in parts.test]
+    opened: list[object] = []
+
+    def scorer() -> object:
+        if not opened:
+            opened.append(load_reward_model(golden, dtype=shop.base.dtype))
+        return opened[0]
+
+    figures: dict[str, object] = {
+        "golden": dict(load_reward_model(golden).card.figures), "prompts": len(prompts), "policies": {},
+    }  # fmt: skip
+    demonstrated = {row.prompt: [row.completion] for row in parts.test}
+    figures["demonstrations"] = shop.scored_by("demonstrations", demonstrated, "golden", scorer).tolist()
+    for name, policy in policies.items():
+        key = name.replace(" ", "_").replace("/", "")
+        greedy = shop.drawn(f"greedy-{key}", policy, prompts, 1, 0.0)
+        own = shop.drawn(f"test-{key}", policy, prompts, 4)
+        figures["policies"][name] = {  # pyright: ignore
+            "greedy": shop.scored_by(f"greedy-{key}", greedy, "golden", scorer).tolist(),
+            "sampled": shop.scored_by(f"test-{key}", own, "golden", scorer).tolist(),
+        }
+    draws = shop.drawn("best-of", policies["SFT"], prompts, settings.samples)
+    found = shop.scored("best-of", draws, rewards)
+    found["closed form"] = shop.scored_by(
+        "best-of", draws, "closed-form",
+        lambda: open_scorer(f"closed-form:{policies['SFT']}", dtype=shop.base.dtype),
+    )  # fmt: skip
+    figures["best_of_golden"] = shop.scored_by("best-of", draws, "golden", scorer).tolist()
+    figures["rewards"] = {name: np.asarray(values).tolist() for name, values in found.items()}
+    sources = {
+        "base": shop.drawn("test-base", None, prompts, 4),
+        "SFT": shop.drawn("test-SFT", policies["SFT"], prompts, 4),
+        "demonstrations": demonstrated,
+    }
+    figures["sources"] = {
+        name: {key: v.tolist() for key, v in shop.scored(f"source-{name}", own, rewards).items()}
+        for name, own in sources.items()
+    }
+    return figures
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))

@@ -1,0 +1,194 @@
+"""What is trained, drawn and scored: a finished stage is a file or a folder, and is not done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pluralign.cli.common import say
+from pluralign.core import Decision, Demonstration, PreferencePair
+from pluralign.core.files import read_json, write_json
+from pluralign.core.splits import seed_for
+from pluralign.learn.completions import Run, Training
+from pluralign.learn.completions.trunk import LowerStates
+from pluralign.models.backbone import Backbone, load_backbone
+from pluralign.models.card import CARD
+from pluralign.models.forest import by_tree, plant
+from pluralign.models.generation import Sampling, draw_completions
+from pluralign.models.rendering import encode, prefix_ids
+from pluralign.models.reward_model import RewardModel, load_reward_model
+from pluralign.models.trunk import forest_layers, upper_hidden_states
+from pluralign.models.tuned import load_language_policy
+
+Draws = dict[str, list[str]]
+"""Completions by prompt."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of the experiment.
+
+    Args:
+        model: pi_init.
+        tokens: new tokens of every completion.
+        longest: tokens of prompt + completion.
+        policy: how policies are trained.
+        reward: how reward models are trained: the uppermost layers, so that all share what lies below.
+        golden: how the golden reward is trained.
+    """
+
+    model: str
+    tokens: int
+    longest: int = 384
+    policy: Mapping[str, Any] | None = None
+    reward: Mapping[str, Any] | None = None
+    golden: Mapping[str, Any] | None = None
+
+
+class Workshop:
+    """A folder of stages of one task and seed.
+
+    Args:
+        folder: everything is written there.
+        recipe: the numbers.
+        seed: of training and drawing.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, seed: int) -> None:
+        self.folder, self.recipe, self.seed = folder, recipe, seed
+
+    @cached_property
+    def base(self) -> Backbone:
+        """pi_init, to draw from and to score with."""
+        return load_backbone(self.recipe.model)
+
+    @cached_property
+    def lower(self) -> LowerStates:
+        """What lies below the layers that reward models learn."""
+        layers = int((self.recipe.reward or {})["layers"])
+        return LowerStates(load_backbone(self.recipe.model, dtype=torch.float32), layers, bf16=True)
+
+    def trained(
+        self, name: str, fit: Callable[..., Any], rows: Sequence[Any], kind: str, *config: Any, **more: Any
+    ) -> Path:
+        """Train under a name, unless that is done; the folder."""
+        out = self.folder / name
+        if not (out / CARD).is_file():
+            say(f"{self.folder.name}: {name}, {len(rows)} rows")
+            settings = {**(getattr(self.recipe, kind) or {}), "max_length": self.recipe.longest, **more}
+            model = settings.pop("model", self.recipe.model)
+            run = Run(
+                model,
+                out,
+                Training(**settings),
+                self.seed,
+                name=name,
+                lower=self.lower if kind == "reward" else None,
+            )
+            fit(rows, run, *config)
+        return out
+
+    def drawn(
+        self, name: str, policy: Path | None, prompts: Sequence[str], samples: int, temperature: float = 1.0
+    ) -> Draws:
+        """Completions of a policy (None: pi_init), drawn once."""
+        path = self.folder / f"{name}.jsonl"
+        known: Draws = {}
+        if path.exists():
+            for line in path.read_text("utf-8").splitlines():
+                row = json.loads(line)
+                known[row["prompt"]] = row["completions"]
+        missing = [prompt for prompt in prompts if prompt not in known]
+        if missing:
+            say(f"{self.folder.name}: drawing {name}, {len(missing)} x {samples}")
+            backbone = self.base if policy is None else load_language_policy(policy, dtype=self.base.dtype)
+            prefix = prefix_ids(backbone.tokenizer)
+            sampling = Sampling(self.recipe.tokens, temperature)
+            for start in range(0, len(missing), chunk := max(1, 256 // samples)):
+                own = missing[start : start + chunk]
+                ids = [([*prefix, *encode(backbone.tokenizer, prompt)], len(prefix)) for prompt in own]
+                seeds = [
+                    [seed_for(f"{name} {i} {prompt}", self.seed) for i in range(samples)] for prompt in own
+                ]
+                known |= dict(zip(own, draw_completions(backbone, ids, seeds, sampling), strict=True))
+                lines = [
+                    json.dumps({"prompt": p, "completions": c}, ensure_ascii=False) for p, c in known.items()
+                ]
+                temporary = path.with_suffix(".tmp")
+                temporary.write_text("\n".join(lines) + "\n", "utf-8")
+                temporary.replace(path)
+        return {prompt: known[prompt] for prompt in prompts}
+
+    def scored(self, name: str, draws: Draws, folders: Mapping[str, Path]) -> dict[str, np.ndarray]:
+        """Rewards of draws, shape (prompts, samples), and their sigmas as ``NAME sigma``, by reward models
+        that share their lower layers, which run once."""
+        path = self.folder / "scores" / f"{name}.json"
+        known: dict[str, Any] = read_json(path) if path.exists() else {}
+        new = {key: folder for key, folder in folders.items() if key not in known}
+        if new:
+            say(f"{self.folder.name}: scoring {name} by {', '.join(new)}")
+            models = {key: load_reward_model(folder, dtype=self.base.dtype) for key, folder in new.items()}
+            found = shared_scores(self.base, models, draws, int((self.recipe.reward or {})["layers"]))
+            known |= {key: values.tolist() for key, values in found.items()}
+            write_json(path, known)
+        return {key: np.array(known[key]) for key in known if key.removesuffix(" sigma") in folders}
+
+    def scored_by(self, name: str, draws: Draws, key: str, scorer: Callable[[], Any]) -> np.ndarray:
+        """Rewards of draws by anything that scores, shape (prompts, samples)."""
+        path = self.folder / "scores" / f"{name}.{key}.json"
+        if not path.exists():
+            say(f"{self.folder.name}: scoring {name} by {key}")
+            opened = scorer()
+            rows = [opened.score([Decision(p, tuple(c))])[0].mean.tolist() for p, c in draws.items()]
+            write_json(path, rows)
+        return np.array(read_json(path))
+
+
+@torch.inference_mode()
+def shared_scores(
+    base: Backbone, models: Mapping[str, RewardModel], draws: Draws, layers: int
+) -> dict[str, np.ndarray]:
+    """Rewards by models of which only the uppermost layers differ: the rest of the trunk runs once."""
+    found: dict[str, list[list[float]]] = {name: [] for model in models for name in (model, f"{model} sigma")}
+    for prompt, completions in draws.items():
+        reader = next(iter(models.values())).reader
+        read = reader.read(prompt, completions)
+        trees = list(read.trees)
+        (forest,) = plant(trees, read.tokens)
+        (lower,) = forest_layers(base.model, forest, [-1 - layers])
+        for name, model in models.items():
+            hidden = upper_hidden_states(model.backbone.model, forest, lower, layers)
+            rewards = model.head.of_branches(model.head(hidden, forest), forest)
+            for key, values in ((name, rewards.mean), (f"{name} sigma", rewards.sigma)):
+                by = by_tree(trees, [forest], [values.double()])
+                found[key].append([float(by[tree][branch]) for tree, branch in read.places])
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+def as_rows(draws: Draws, like: Sequence[Demonstration]) -> list[Demonstration]:
+    """Draws as rows for pairing; what is empty is left out."""
+    known = {row.prompt: row for row in like}
+    return [
+        replace(known[prompt], completion=text)
+        for prompt, texts in draws.items()
+        for text in texts
+        if text.strip()
+    ]
+
+
+def all_train(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
+    """A fifth of the prompts validates."""
+    return [
+        replace(
+            pair,
+            split="validation" if seed_for(pair.chosen.steps[0].decision.prompt, 3) % 5 == 0 else "train",
+        )
+        for pair in pairs
+    ]
