@@ -19,9 +19,12 @@ import numpy as np
 import tyro
 from afd_lib import data
 from afd_lib.report import write_report
-from afd_lib.stages import Recipe, Workshop, all_train, as_rows
+from afd_lib.stages import Draws, Recipe, Workshop, all_train, as_rows
 
+from pluralign.annotate import Judge
+from pluralign.core import Objective
 from pluralign.core.files import write_json
+from pluralign.evaluate.win_rate import COMPLETIONS_PROMPT, completion_comparisons, win_rate
 from pluralign.learn.completions import (
     AVAConfig,
     DPOConfig,
@@ -37,6 +40,7 @@ from pluralign.learn.completions import (
     fit_spin,
 )
 from pluralign.models.export import export_folder
+from pluralign.models.language_model import LanguageModel
 from pluralign.models.reward_model import load_reward_model
 from pluralign.models.scoring import open_scorer
 from pluralign.models.tqr import TQRShape
@@ -45,7 +49,7 @@ from pluralign.pair import pair_completions
 RECIPE = {
     "policy": {"layers": 10, "learning_rate": 2e-4, "epochs": 2, "batch_size": 8, "bf16": True},
     "reward": {"layers": 4, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8, "bf16": True},
-    "golden": {"layers": 10, "learning_rate": 1e-4, "epochs": 2, "batch_size": 8, "bf16": True},
+    "golden": {"layers": 10, "learning_rate": 1e-4, "epochs": 1, "batch_size": 8, "bf16": True},
 }
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
 
@@ -198,11 +202,34 @@ def _measure(
         "SFT": shop.drawn("test-SFT", policies["SFT"], prompts, 4),
         "demonstrations": demonstrated,
     }
+    figures["judged"] = _judged(shop, prompts, draws, found, policies["SFT"])
     figures["sources"] = {
         name: {key: v.tolist() for key, v in shop.scored(f"source-{name}", own, rewards).items()}
         for name, own in sources.items()
     }
     return figures
+
+
+def _judged(
+    shop: Workshop, prompts: list[str], draws: Draws, rewards: dict[str, np.ndarray], sft: Path | None
+) -> dict[str, object]:
+    """Win, tie and lose of the best of all samples, by pi_init as a judge, asked in both orders."""
+    best = {
+        name: [draws[p][int(np.argmax(row))] for p, row in zip(prompts, rewards[name], strict=True)]
+        for name in ("Init-SFT", "preferences")
+    }
+    greedy = [texts[0] for texts in shop.drawn("greedy-SFT", sft, prompts, 1, 0.0).values()]
+    judge = Judge(LanguageModel(shop.base), prompt=COMPLETIONS_PROMPT)
+    objective = {"harmless": "harmlessness", "helpful": "helpfulness"}[shop.folder.name.rpartition("-")[0]]
+    asked = Objective(objective, f"The answer serves the person who asks with {objective}.")
+    found: dict[str, object] = {}
+    for name, others in (("SFT, greedy", greedy), ("best of N by preferences", best["preferences"])):
+        told = win_rate(completion_comparisons(prompts, best["Init-SFT"], others), judge, asked)
+        found[f"best of N by Init-SFT against {name}"] = {
+            "win": told.win.mean, "tie": told.tie.mean, "lose": told.lose.mean,
+            "contradictions": None if told.contradictions is None else told.contradictions.mean,
+        }  # fmt: skip
+    return found
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ FILES = {
 }
 """The first file gives demonstrations, preferences and test; what is left of it, and all others, the golden
 reward."""
-SHARES = {"harmless": (0.5, 0.2), "helpful": (0.9, 0.3)}
+SHARES = {"harmless": (0.35, 0.2), "helpful": (0.9, 0.3)}
 """Share of the first file's prompts that the methods may see, and of these the share of preferences."""
 LONGEST_PROMPT = 1000
 """Characters; longer conversations are left out, as two cores have little time."""

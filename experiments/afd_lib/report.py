@@ -1,4 +1,210 @@
+"""The tables and pictures of what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pluralign.core import InputError
+from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.evaluate.alignment_pictures import (
+    NORMALISED,
+    Curve,
+    HeatPanel,
+    draw_curves,
+    draw_scores,
+    draw_separation,
+)
+from pluralign.evaluate.best_of_n import best_of_n, normalised
+from pluralign.evaluate.separation import separation
+from pluralign.evaluate.statistics import Estimate, estimate, paired_difference
+from pluralign.models.scoring.ensemble import lower_bound, mean_reward, minimum_reward
+
+ENSEMBLES = {
+    "ensemble, mean": (("Init-SFT", "Init-SFT, BT", "Init-SFT, AVA-p"), mean_reward),
+    "ensemble, minimum": (("Init-SFT", "Init-SFT, BT", "Init-SFT, AVA-p"), minimum_reward),
+    "ensemble, lower bound": (("Init-SFT", "Init-SFT, BT", "Init-SFT, AVA-p"), lower_bound),
+    "Init-SFT + preferences": (("Init-SFT", "preferences"), mean_reward),
+}
+DRAWN = ("Init-SFT", "Init-Demo", "SFT-Demo", "preferences", "closed form", "ensemble, mean")
+CONTRASTS = (("base", "SFT"), ("SFT", "demonstrations"), ("base", "demonstrations"))
+AT = (4, 16, 64)
 
 
-def write_report(out: Path, results: Path) -> None: ...
+def write_report(out: Path, results: Path) -> None:
+    """Write afd.json, afd.md and the pictures of every task and seed whose figures are in ``out``."""
+    found = {path.stem: read_json(path) for path in sorted(out.glob("*-*.json"))}
+    results.mkdir(parents=True, exist_ok=True)
+    figures = {name: _figures(one) for name, one in found.items()}
+    write_json(results / "afd.json", figures)
+    text = "\n\n".join(_markdown(name, one) for name, one in figures.items())
+    with replace_when_whole(results / "afd.md") as temporary:
+        temporary.write_text(text + "\n", "utf-8")
+    for name, one in found.items():
+        _draw(name, one, results)
+
+
+def ensemble(rewards: Mapping[str, Any], members: tuple[str, ...], combine: Any) -> np.ndarray:
+    """Members' rewards of draws, each brought to deviation 1 within prompts, combined."""
+    means, variances = [], []
+    for name in members:
+        values = np.array(rewards[name])
+        centred = values - values.mean(axis=1, keepdims=True)
+        deviation = centred.std()
+        means.append((values - values.mean()) / deviation)
+        sigma = np.array(rewards.get(f"{name} sigma", np.zeros_like(values)))
+        variances.append((sigma / deviation) ** 2)
+    stacked = np.stack(means)
+    return combine(stacked, np.sqrt(np.stack(variances).mean(axis=0) + stacked.var(axis=0)))
+
+
+def _rewards(one: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    rewards = {
+        name: np.array(values) for name, values in one["rewards"].items() if not name.endswith(" sigma")
+    }
+    return rewards | {name: ensemble(one["rewards"], *how) for name, how in ENSEMBLES.items()}
+
+
+def _scale(one: Mapping[str, Any], values: np.ndarray) -> list[Estimate] | None:
+    base = np.array(one["policies"]["base"]["sampled"]).mean(axis=1)
+    try:
+        return normalised(values, base, np.array(one["demonstrations"])[:, 0])
+    except InputError:
+        # The golden reward does not put the demonstrations above the base model.
+        return None
+
+
+def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
+    sft = np.array(one["policies"]["SFT"]["sampled"]).mean(axis=1)
+    greedy = np.array(one["policies"]["SFT"]["greedy"])[:, 0]
+    golden = np.array(one["best_of_golden"])
+    rows: list[dict[str, Any]] = []
+    for name, scores in one["policies"].items():
+        for kind in ("greedy", "sampled"):
+            own = np.array(scores[kind]).mean(axis=1)
+            rows.append(_row(one, f"{name}, {kind}", own, sft, greedy))
+    rows.append(_row(one, "demonstrations", np.array(one["demonstrations"])[:, 0], sft, greedy))
+    best: list[dict[str, Any]] = []
+    for name, rewards in {**_rewards(one), "golden (ceiling)": golden}.items():
+        curve = best_of_n(rewards, golden, greedy)
+        for n in AT:
+            if n <= golden.shape[1]:
+                own = curve.golden_by_prompt[:, n - 1]
+                row = _row(one, name, own, sft, greedy)
+                assert curve.win_rate is not None
+                best.append(
+                    {**row, "n": n, "kl_bound": curve.kl_bound[n - 1], "wins": told(curve.win_rate[n - 1])}
+                )
+    return {
+        "golden_validation_accuracy": one["golden"].get("validation_accuracy"), "prompts": one["prompts"],
+        "policies": rows, "best_of_n": best, "separation": _separation(one), "judged": one.get("judged", {}),
+    }  # fmt: skip
+
+
+def _row(
+    one: Mapping[str, Any], name: str, own: np.ndarray, sft: np.ndarray, greedy: np.ndarray
+) -> dict[str, Any]:
+    scaled = _scale(one, own)
+    return {
+        "name": name, "golden": told(estimate(own)),
+        "normalised": None if scaled is None else told(scaled[0]),
+        "over_sft": told(paired_difference(own, sft)),
+        "over_greedy_sft": told(paired_difference(own, greedy)),
+    }  # fmt: skip
+
+
+def _separation(one: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    sources = one["sources"]
+    models = [name for name in sources["SFT"] if not name.endswith(" sigma")]
+    found: dict[str, dict[str, Any]] = {}
+    for model in models:
+        answers = {
+            source: {str(i): row for i, row in enumerate(scores[model])} for source, scores in sources.items()
+        }
+        found[model] = {
+            f"{a} / {b}": told(separation(answers[a], answers[b], names=(a, b)).auc) for a, b in CONTRASTS
+        }
+    return found
+
+
+def told(value: Estimate) -> dict[str, float]:
+    """Mean and interval as plain values."""
+    return {"mean": value.mean, "low": value.low, "high": value.high}
+
+
+def cell(value: Mapping[str, float] | None, digits: int = 2) -> str:
+    """Mean and interval as a person reads them."""
+    if value is None:
+        return ""
+    return f"{value['mean']:.{digits}f} ({value['low']:.{digits}f} to {value['high']:.{digits}f})"
+
+
+def _markdown(name: str, figures: Mapping[str, Any]) -> str:
+    accuracy = figures["golden_validation_accuracy"]
+    lines = [
+        f"## {name}: {figures['prompts']} test prompts",
+        "",
+        f"The golden reward orders {100 * accuracy:.1f} % of its own validation pairs as people did.",
+    ]
+    scores = ("golden", "normalised", "over_sft")
+    lines += write_table(
+        ("policy", "golden reward", "base = 0, demonstrations = 1", "above SFT's samples"),
+        [(row["name"], *(cell(row[key]) for key in scores)) for row in figures["policies"]],
+    )
+    head = ("best of N from SFT, chosen by", "N", "golden reward", "base = 0, demonstrations = 1")
+    lines += write_table(
+        (*head, "above SFT's samples", "above SFT's greedy answer", "wins against it"),
+        [
+            (row["name"], str(row["n"]), *(cell(row[k]) for k in (*scores, "over_greedy_sft", "wins")))
+            for row in figures["best_of_n"]
+        ],
+    )
+    contrasts = [f"{a} / {b}" for a, b in CONTRASTS]
+    lines += ["", "Separation: how probably an answer of the second source has the greater reward."]
+    lines += write_table(
+        ("reward", *contrasts),
+        [(model, *(cell(row[c]) for c in contrasts)) for model, row in figures["separation"].items()],
+    )
+    shares = ("win", "tie", "lose", "contradictions")
+    lines += write_table(
+        ("SmolLM2 as the judge, both orders", "win", "tie", "lose", "orders disagree"),
+        [(pair, *(f"{told[k]:.3f}" for k in shares)) for pair, told in figures["judged"].items()],
+    )
+    return "\n".join(lines)
+
+
+def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines of a table in Markdown; the first column is text."""
+    ruler = "| --- |" + " ---: |" * (len(head) - 1)
+    return ["", f"| {' | '.join(head)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _draw(name: str, one: Mapping[str, Any], results: Path) -> None:
+    golden = np.array(one["best_of_golden"])
+    greedy = np.array(one["policies"]["SFT"]["greedy"])[:, 0]
+    rewards = _rewards(one)
+    curves: dict[str, Curve] = {}
+    scaled = _scale(one, golden.mean(axis=1)) is not None
+    for reward in DRAWN:
+        found = best_of_n(rewards[reward], golden, greedy)
+        values = _scale(one, found.golden_by_prompt) if scaled else list(found.golden)
+        assert values is not None
+        curves[reward] = Curve(values, found.win_rate)
+    draw_curves(
+        curves, results / f"afd-{name}-best-of-n.svg", label=NORMALISED if scaled else "golden reward"
+    )
+    bars = {
+        policy: (
+            _scale(one, np.array(s["sampled"]).mean(axis=1))
+            or [estimate(np.array(s["sampled"]).mean(axis=1))]
+        )[0]
+        for policy, s in one["policies"].items()
+    }
+    draw_scores({name: bars}, results / f"afd-{name}-policies.svg")
+    table = _separation(one)
+    auc = np.array([[row[f"{a} / {b}"]["mean"] for a, b in CONTRASTS] for row in table.values()])
+    panel = HeatPanel("sources", [f"{a} / {b}" for a, b in CONTRASTS], auc)
+    draw_separation(list(table), [panel], results / f"afd-{name}-separation.svg")

@@ -1,0 +1,158 @@
+"""Alignment from demonstrations with a checkable golden reward: GSM8K.
+
+    python experiments/afd_gsm8k.py --data FOLDER
+
+FOLDER holds gsm8k/train.jsonl.gz. Demonstrations are worked answers; the golden reward is 1 where the final
+number is right. Before anything is learned from it, the question is whether a model of this size is ever right,
+by itself or in one of M samples. Continues where it
+was interrupted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from afd import RECIPE
+from afd_lib.report import cell, told, write_table
+from afd_lib.stages import Draws, Recipe, Workshop, all_train, as_rows
+
+from pluralign.core import Demonstration
+from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.splits import seed_for
+from pluralign.evaluate.best_of_n import expected_best
+from pluralign.evaluate.statistics import estimate
+from pluralign.learn.completions import fit_discriminator, fit_sft
+from pluralign.models.scoring import open_scorer
+from pluralign.pair import pair_completions
+from pluralign.pair.preference_data import read_dataset
+
+_MARKS = re.compile(r"<<[^<>]*>>")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Args:
+        data: folder of the data sets.
+        out: working folder.
+        seed: of the parts, of training and of drawing.
+        model: pi_init.
+        demonstrations: how many are learned from, the shortest first.
+        tests: test questions, of the same lengths.
+        samples: of each test question.
+        tokens: new tokens of every completion.
+        results: folder of the result files.
+    """
+
+    data: Path
+    out: Path = Path("runs/afd")
+    seed: int = 1
+    model: str = "smollm2-135m"
+    demonstrations: int = 500
+    tests: int = 60
+    samples: int = 32
+    tokens: int = 80
+    results: Path = Path(__file__).parent / "results"
+
+
+def main(settings: Settings) -> None:
+    """Learn, draw, check and tell."""
+    shop = Workshop(
+        settings.out / f"gsm8k-{settings.seed}",
+        Recipe(settings.model, settings.tokens, **RECIPE),
+        settings.seed,
+    )
+    shown, asked = read(settings)
+    sft = shop.trained("sft", fit_sft, shown, "policy")
+    prompts = [row.prompt for row in asked]
+    draws = {"base": shop.drawn("test-base", None, prompts, settings.samples)}
+    draws["SFT"] = shop.drawn("test-sft", sft, prompts, settings.samples)
+    right = {
+        name: np.array([[_is_right(text, row) for text in own[row.prompt]] for row in asked])
+        for name, own in draws.items()
+    }
+    rewards = _rewards(shop, shown, sft, draws["SFT"])
+    figures: dict[str, Any] = {
+        "questions": len(asked), "samples": settings.samples,
+        "right": {name: told(estimate(values.mean(axis=1))) for name, values in right.items()},
+        "one_of_all_right": {name: float(values.max(axis=1).mean()) for name, values in right.items()},
+        "best_of": {
+            name: {
+                str(n): told(estimate(expected_best(values, right["SFT"])[:, n - 1]))
+                for n in (1, 4, settings.samples)
+            }
+            for name, values in rewards.items()
+        },
+    }  # fmt: skip
+    settings.results.mkdir(parents=True, exist_ok=True)
+    write_json(settings.results / "afd_gsm8k.json", figures)
+    with replace_when_whole(settings.results / "afd_gsm8k.md") as temporary:
+        temporary.write_text(_markdown(figures), "utf-8")
+
+
+def read(settings: Settings) -> tuple[list[Demonstration], list[Demonstration]]:
+    """Demonstrations and test questions; the calculator marks of the worked answers are taken out."""
+    rows = next(iter(read_dataset(settings.data / "gsm8k" / "train.jsonl.gz").values()))
+    found = [
+        Demonstration(f"Question: {row['question']}\nAnswer:", " " + _MARKS.sub("", row["answer"]), "maths")
+        for row in rows
+    ]
+    short = sorted(found, key=lambda row: len(row.completion))[
+        : 4 * (settings.demonstrations + settings.tests)
+    ]
+    mixed = sorted(short, key=lambda row: seed_for(row.prompt, settings.seed))
+    return mixed[: settings.demonstrations], mixed[settings.demonstrations :][: settings.tests]
+
+
+def last_number(text: str) -> float | None:
+    """The number after ``####``, or else the last one."""
+    after = text.rpartition("####")[2].partition("\n")[0] if "####" in text else text
+    numbers = _NUMBER.findall(after)
+    if not numbers:
+        return None
+    return float((numbers[0] if "####" in text else numbers[-1]).replace(",", ""))
+
+
+def _is_right(completion: str, row: Demonstration) -> float:
+    return float(last_number(completion) == last_number(row.completion))
+
+
+def _rewards(shop: Workshop, shown: list[Demonstration], sft: Path, draws: Draws) -> dict[str, np.ndarray]:
+    prompts = [row.prompt for row in shown]
+    init = as_rows(shop.drawn("train-init", None, prompts, 1), shown)
+    tuned = as_rows(shop.drawn("train-sft", sft, prompts, 1), shown)
+    pairs = all_train(pair_completions(tuned, init, objective="maths", recipe="init-sft").pairs)
+    reward = shop.trained("rm-init-sft", fit_discriminator, pairs, "reward")
+    found = shop.scored("best-of", draws, {"Init-SFT": reward})
+    found["closed form"] = shop.scored_by(
+        "best-of", draws, "closed-form", lambda: open_scorer(f"closed-form:{sft}", dtype=shop.base.dtype)
+    )
+    return {name: values for name, values in found.items() if not name.endswith(" sigma")}
+
+
+def _markdown(figures: Mapping[str, Any]) -> str:
+    lines = write_table(
+        ("GSM8K", "share of right answers", f"one of {figures['samples']} samples right"),
+        [
+            (name, cell(share, 3), f"{figures['one_of_all_right'][name]:.2f}")
+            for name, share in figures["right"].items()
+        ],
+    )
+    sizes = list(next(iter(figures["best_of"].values())))
+    lines += write_table(
+        ("best of N from SFT, chosen by", *(f"N = {n}" for n in sizes)),
+        [(name, *(cell(by[n], 3) for n in sizes)) for name, by in figures["best_of"].items()],
+    )
+    return "\n".join([f"{figures['questions']} questions.", *lines]) + "\n"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
