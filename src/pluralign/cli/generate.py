@@ -25,7 +25,7 @@ from pluralign.models.rendering import TEMPLATES, encode, prefix_ids
 from pluralign.models.tuned import load_language_policy
 
 _ENDPOINT = "openai:"
-_BATCH = 128
+_BATCH = 256
 """Completions that are drawn, and written, together."""
 
 
