@@ -61,3 +61,12 @@ def test_demonstrations_alone_give_a_reward():
     assert "an answer as demonstrated is worth more: True" in told
     assert re.search(r"closed form: best of \d+: ' \w\w!'", told)
     assert re.search(r"ensemble: best of \d+: ' \w\w!'", told)
+
+
+def test_a_policy_comes_closer_to_what_was_shown():
+    told = output("06_adversarial_imitation.py")
+    accuracies = [float(value) for value in re.findall(r"'accuracy': ([\d.]+)", told)]
+    assert len(accuracies) == 5
+    assert accuracies[0] > max(accuracies[-2:])
+    before, after = map(float, re.search(r"before ([\d.]+) after ([\d.]+)", told).groups())
+    assert abs(after - 0.8) < 0.5 * abs(before - 0.8)

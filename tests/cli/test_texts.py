@@ -220,7 +220,7 @@ def test_a_pairs_file_with_an_impossible_weight_is_told(refuses, run, tmp_path):
 
 def test_folders_of_another_method_are_told(folders, refuses, data, tmp_path):
     told = refuses("evaluate", "reward", "--model", folders / "dpo", "--data", data)
-    assert "a reward model is needed" in told
+    assert "is a policy; its reward is closed-form:" in told
     prompts = write(tmp_path / "p.jsonl", [{"prompt": "x"}])
     told = refuses(
         "generate", "--model", folders / "bt-variance", "--prompts", prompts, "--out", tmp_path / "g"

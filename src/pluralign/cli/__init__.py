@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "annotate": ("annotate:annotate_trajectories", "trajectories x rater -> annotations.jsonl"),
     "agree": ("annotate:agree", "Cohen's kappa between two raters"),
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
+    "pair recipe": ("pair:pair_by_recipe", "completions of two sources -> pairs.jsonl (init-sft, ...)"),
     "learn bc": ("learn:learn_bc", "behaviour cloning of trajectories -> a checkpoint folder"),
     "learn cpl": ("learn:learn_cpl", "contrastive preference learning -> a checkpoint folder"),
     "learn avril": ("avril:learn_avril", "a reward posterior over options from what was done"),
@@ -31,8 +32,15 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "learn ava-p": ("learn_texts:learn_ava_p", "a reward posterior and a policy from preference pairs"),
     "learn ava-d": ("learn_texts:learn_ava_d", "a reward posterior and a policy from demonstrations"),
+    "learn discriminator": (
+        "learn_texts:learn_discriminator",
+        "two sources of completions -> a reward model",
+    ),
+    "learn ensemble": ("ensemble:learn_ensemble", "several rewards -> one: mean, minimum or lower bound"),
     "learn dpo": ("learn_texts:learn_dpo", "preference pairs of texts -> a policy"),
     "learn sft": ("learn_texts:learn_sft", "demonstrations -> a policy"),
+    "learn adversarial": ("learn_adversarial:learn_adversarial", "the same, against a discriminator"),
+    "learn spin": ("learn_texts:learn_spin", "the same, by playing against its own past"),
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
     "export": ("export:export_folder", "a trained folder -> one that other tools load"),
@@ -43,6 +51,9 @@ VERBS: dict[str, tuple[str, str]] = {
         "a reward posterior against the story's true rewards",
     ),
     "evaluate reward": ("evaluate_reward:evaluate_reward", "a reward model's accuracy on preference pairs"),
+    "evaluate best-of-n": ("evaluate_best_of_n:evaluate_best_of_n", "the best of N samples, for every N"),
+    "evaluate win-rate": ("evaluate_win_rate:evaluate_win_rate", "completions against completions"),
+    "evaluate separation": ("evaluate_separation:evaluate_separation", "do rewards read sources, and style?"),
 }
 """Verb -> function (MODULE:NAME inside this package) and what it does. The module is imported when
 its verb is called, so that help needs no torch."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pluralign.cli.common import JsonFile, give_figures, say
 from pluralign.cli.texts import Part, digest_of, of_part, read_texts
 from pluralign.evaluate.reward_accuracy import reward_accuracy
 from pluralign.models.backbone import fast_dtype
-from pluralign.models.reward_model import load_reward_model
+from pluralign.models.card import Card
+from pluralign.models.reward_model import RewardModel
+from pluralign.models.scoring import open_scorer
 
 
 def evaluate_reward(
-    model: Path,
+    model: str,
     data: str,
     split: Literal["train", "validation", "test", "all", "unseen"] = "unseen",
     fast: bool = False,
@@ -24,19 +25,20 @@ def evaluate_reward(
     Example: pluralign evaluate reward --model runs/harmless --data hh/harmless.jsonl.gz
 
     Args:
-        model: a reward model's folder.
+        model: a reward model's or an ensemble's folder, closed-form:DIR or classifier:NAME.
         data: pairs.jsonl, or a file, folder or hub id with TRL's columns.
         split: which pairs; "unseen" is the test split of the data that the model was trained on, and all
             pairs of other data.
         fast: compute in bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
-    loaded = load_reward_model(model, dtype=fast_dtype() if fast else None)
-    pairs = read_texts(data, "", loaded.render, loaded.card.seed)
+    loaded = open_scorer(model, dtype=fast_dtype() if fast else None)
+    card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
+    pairs = read_texts(data, "", loaded.render, card.seed)
     part: Part
     if split == "unseen":
         known = digest_of(data)
-        same = all(loaded.card.data.get(name) == value for name, value in known.items())
+        same = all(card.data.get(name) == value for name, value in known.items())
         part = "test" if same else "all"
     else:
         part = split
@@ -45,7 +47,7 @@ def evaluate_reward(
     where = "all pairs" if part == "all" else f"the {part} split"
     ties = f", {found.ties} ties" if found.ties else ""
     say(
-        f"{loaded.name} ({loaded.card.method}) on {where} of {data}: accuracy {100 * found.accuracy:.1f} % "
+        f"{loaded.name} ({card.method}) on {where} of {data}: accuracy {100 * found.accuracy:.1f} % "
         f"({100 * found.low:.1f} to {100 * found.high:.1f}), {found.pairs} pairs{ties}, {found.seconds:.1f} s"
     )
     figures = {

@@ -12,7 +12,7 @@ from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, rep
 
 from pluralign.core import Decision, InputError, PreferencePair
 from pluralign.evaluate.statistics import CONFIDENCE
-from pluralign.models.reward_model import RewardModel
+from pluralign.models.scoring import CompletionScorer
 
 _BATCH = 64
 
@@ -40,11 +40,11 @@ class RewardAccuracy:
     margins: tuple[float, ...]
 
 
-def reward_accuracy(model: RewardModel, pairs: Sequence[PreferencePair]) -> RewardAccuracy:
+def reward_accuracy(model: CompletionScorer, pairs: Sequence[PreferencePair]) -> RewardAccuracy:
     """Score both completions of every pair.
 
     Args:
-        model: the reward model.
+        model: a reward model, or anything else that scores completions.
         pairs: one-step pairs.
 
     Raises:
@@ -65,7 +65,7 @@ def reward_accuracy(model: RewardModel, pairs: Sequence[PreferencePair]) -> Rewa
     return RewardAccuracy(accuracy, float(low), float(high), len(values), ties, seconds, tuple(margins))
 
 
-def _margins(model: RewardModel, pairs: Sequence[PreferencePair], first: int) -> list[float]:
+def _margins(model: CompletionScorer, pairs: Sequence[PreferencePair], first: int) -> list[float]:
     decisions: list[Decision] = []
     for number, pair in enumerate(pairs, start=first + 1):
         steps = [*pair.chosen.steps, *pair.rejected.steps]

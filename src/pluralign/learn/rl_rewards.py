@@ -8,6 +8,7 @@ from typing import Any
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Messages
 from pluralign.models.reward_model import OptionRewards, RewardModel
+from pluralign.models.scoring import CompletionScorer
 
 
 class RewardFunction:
@@ -18,13 +19,13 @@ class RewardFunction:
     completion; `tokens` gives those of AVA's eq. 19 to trainers that take them.
 
     Args:
-        model: the reward model.
+        model: a reward model, or anything else that scores completions (`models.scoring`).
         lower_bound: how many standard deviations are taken from the mean: where the model gives its
             uncertainty, this keeps the policy from where the model guesses.
         name: how the trainer logs it; by default the model's name.
     """
 
-    def __init__(self, model: RewardModel, *, lower_bound: float = 0.0, name: str = "") -> None:
+    def __init__(self, model: CompletionScorer, *, lower_bound: float = 0.0, name: str = "") -> None:
         if not lower_bound >= 0:
             raise InputError(f"must be 0 or more, found {lower_bound}", field="lower_bound")
         self.model, self.lower_bound = model, lower_bound
@@ -53,7 +54,13 @@ class RewardFunction:
         return rewards
 
     def tokens(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[list[float]]:
-        """The reward of every token of each completion, the end-of-text token's last (AVA eq. 19)."""
+        """The reward of every token of each completion, the end-of-text token's last (AVA eq. 19).
+
+        Raises:
+            InputError: what scores is no reward model, and so has rewards of whole completions alone.
+        """
+        if not isinstance(self.model, RewardModel):
+            raise InputError(f"{self.model.name!r} gives rewards of whole completions only")
         found: list[list[float]] = []
         for prompt, completion in self._texts(prompts, completions):
             (spans,) = self.model.token_rewards(Decision(prompt, (completion,)))

@@ -1,5 +1,6 @@
 """Learning from texts: preference pairs and demonstrations as forests through a trunk that may learn too."""
 
+from pluralign.learn.completions.adversarial import AdversarialConfig, fit_adversarial
 from pluralign.learn.completions.ava import AVAConfig, fit_ava_d, fit_ava_p
 from pluralign.learn.completions.direct import DPOConfig, SFTConfig, fit_dpo, fit_sft
 from pluralign.learn.completions.discriminator import fit_discriminator
@@ -16,6 +17,7 @@ from pluralign.learn.completions.training import Training
 
 __all__ = [
     "AVAConfig",
+    "AdversarialConfig",
     "BradleyTerryConfig",
     "DPOConfig",
     "PreferenceTransformerConfig",
@@ -23,6 +25,7 @@ __all__ = [
     "SFTConfig",
     "SPINConfig",
     "Training",
+    "fit_adversarial",
     "fit_ava_d",
     "fit_ava_p",
     "fit_bradley_terry",

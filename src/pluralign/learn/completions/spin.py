@@ -14,16 +14,15 @@ from tqdm.auto import tqdm
 from pluralign.core import Demonstration
 from pluralign.core.jsonl import read_rows
 from pluralign.core.rows_in_progress import RowsInProgress
-from pluralign.core.splits import seed_for
 from pluralign.learn.completions.data import CompletionData, encode_completion_pairs, split_rows
 from pluralign.learn.completions.direct import DPOConfig, DPOObjective, reference_log_probs, validation_nll
+from pluralign.learn.completions.policy_samples import draw_samples
 from pluralign.learn.completions.session import Run, Session
 from pluralign.learn.engine import processes
 from pluralign.learn.policies import require
 from pluralign.models.backbone import Backbone
 from pluralign.models.completions import CompletionReader
-from pluralign.models.generation import Sampling, draw_completions
-from pluralign.models.rendering import encode, prefix_ids
+from pluralign.models.generation import Sampling
 from pluralign.pair.recipes import pair_completions
 
 _PROMPTS = 64
@@ -113,28 +112,24 @@ def _draw(
 
 def _write(session: Session, prompts: Sequence[str], config: SPINConfig, number: int, path: Path) -> None:
     writer = session.writer()
-    tokenizer = writer.tokenizer
-    prefix = prefix_ids(tokenizer)
     sampling = Sampling(config.max_new_tokens, config.temperature)
     bar = tqdm(
         total=len(prompts), desc=f"iteration {number} draws", unit="prompt", disable=not sys.stderr.isatty()
     )
     with bar, RowsInProgress(path, {"iteration": number}) as target:
-        bar.update(target.done // config.samples)
-        for first in range(target.done // config.samples, len(prompts), _PROMPTS):
-            own = prompts[first : first + _PROMPTS]
-            seeds = [
-                [seed_for(f"{number} {i} {prompt}", session.run.seed) for i in range(config.samples)]
-                for prompt in own
-            ]
-            ids = [([*prefix, *encode(tokenizer, prompt)], len(prefix)) for prompt in own]
-            drawn = draw_completions(writer, ids, seeds, sampling)
+        begun = target.done // config.samples
+        bar.update(begun)
+        for first in range(begun, len(prompts), _PROMPTS):
+            drawn = draw_samples(
+                writer, prompts[first : first + _PROMPTS], config.samples, sampling,
+                seed=session.run.seed, label=f"iteration {number}",
+            )  # fmt: skip
             target.write(
                 [
                     {"prompt": prompt, "completion": text, "sample": i}
-                    for prompt, texts in zip(own, drawn, strict=True)
+                    for prompt, texts in drawn.items()
                     for i, text in enumerate(texts)
                 ]
             )
-            bar.update(len(own))
+            bar.update(len(drawn))
         target.finish()

@@ -1,0 +1,51 @@
+"""A discriminator and a policy in turn, until the policy writes what was shown as often as it was shown."""
+
+import random
+import tempfile
+from pathlib import Path
+
+from pluralign.core import Demonstration
+from pluralign.learn.completions import Run, Training, fit_sft
+from pluralign.learn.completions.adversarial import AdversarialConfig, fit_adversarial
+from pluralign.learn.completions.policy_samples import draw_samples
+from pluralign.losses.adversarial import AIRL  # try FAIRL, GAIL or alpha_divergence(0.5)
+from pluralign.models.backbone import load_backbone
+from pluralign.models.card import load_card
+from pluralign.models.export import export_folder
+from pluralign.models.generation import Sampling
+
+
+def answers(count, share, split="train"):
+    """An exclamation mark with this probability, else a full stop."""
+    rng = random.Random(f"{split} {share}")
+    prompts = [f"{split} {number:03d} say:" for number in range(count)]
+    return [Demonstration(prompt, "!" if rng.random() < share else ".", split=split) for prompt in prompts]
+
+
+def exclaims(policy):
+    """The share of exclamation marks in 200 answers."""
+    prompts = [row.prompt for row in answers(200, 0.5, "test")]
+    drawn = draw_samples(policy, prompts, 1, Sampling(2), seed=0, label="example")
+    return sum(texts == ["!"] for texts in drawn.values()) / 200
+
+
+with tempfile.TemporaryDirectory() as folder:
+    base, out = Path(folder, "base"), Path(folder, "imitation")
+    # A policy to begin with, which exclaims three times in ten; "smollm2-135m" would be one, too.
+    training = Training(epochs=6, learning_rate=3e-3, batch_size=16)
+    fit_sft(answers(256, 0.3), Run("tiny-random", Path(folder, "sft"), training))
+    export_folder(Path(folder, "sft"), base)
+
+    shown = answers(256, 0.8) + answers(64, 0.8, "validation")
+    config = AdversarialConfig(
+        rounds=5, prompts=64, samples=8, max_new_tokens=2,
+        discriminator=Training(learning_rate=1e-3, batch_size=32),
+    )  # fmt: skip
+    training = Training(learning_rate=4e-4, batch_size=32)
+    policy = fit_adversarial(shown, Run(str(base), out, training), config, divergence=AIRL)
+
+    for figures in load_card(out).figures["rounds"]:
+        print({name: figures[name] for name in ("round", "accuracy", "reward", "reward_after", "kl")})
+    print(
+        "exclamation marks: shown 0.8, before", exclaims(load_backbone(str(base))), "after", exclaims(policy)
+    )
