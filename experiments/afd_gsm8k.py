@@ -3,9 +3,8 @@
     python experiments/afd_gsm8k.py --data FOLDER
 
 FOLDER holds gsm8k/train.jsonl.gz. Demonstrations are worked answers; the golden reward is 1 where the final
-number is right. Before anything is learned from it, the question is whether a model of this size is ever right,
-by itself or in one of M samples. Continues where it
-was interrupted.
+number is right. The first question is whether a model of this size is ever right, by itself or in one of M
+samples. Continues where it was interrupted.
 """
 
 from __future__ import annotations
