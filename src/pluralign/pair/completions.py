@@ -95,15 +95,22 @@ def _field(row: Mapping[str, Any], name: str) -> str | list[dict[str, str]]:
     value = row.get(name)
     if value is None:
         raise FieldError(name, "is missing")
-    if isinstance(value, str):
-        return value
+    return value if isinstance(value, str) else messages_of(value, name)
+
+
+def messages_of(value: Any, field: str) -> list[dict[str, str]]:
+    """A field's messages, each with a role and a content and nothing else.
+
+    Raises:
+        FieldError: it holds something else, or none.
+    """
     if not isinstance(value, list) or not value:
-        raise FieldError(name, f"expected a text or a list of messages, found {value!r:.60}")
+        raise FieldError(field, f"expected a text or a list of messages, found {value!r:.60}")
     for message in value:
         if not isinstance(message, dict) or not all(
             isinstance(message.get(key), str) for key in ("role", "content")
         ):
-            raise FieldError(name, f"expected messages with a role and a content, found {message!r:.60}")
+            raise FieldError(field, f"expected messages with a role and a content, found {message!r:.60}")
     return [{"role": m["role"], "content": m["content"]} for m in value]
 
 

@@ -12,7 +12,7 @@ from pluralign.core import InputError
 from pluralign.core.demonstration import Demonstration
 from pluralign.core.messages import Render, dialogue
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
-from pluralign.pair.completions import Completions, FieldError, read_completions
+from pluralign.pair.completions import Completions, FieldError, messages_of, read_completions
 from pluralign.pair.preference_data import read_dataset
 
 
@@ -90,20 +90,18 @@ def read_demonstration(row: Mapping[str, Any], render: Render = dialogue) -> tup
         found = read_completions(row, render)
         return (found.prompt, found.chosen) if isinstance(found, Completions) else None
     if row.get("messages") is not None and row.get("prompt") is None:
-        messages = _messages(row["messages"], "messages")
+        messages = messages_of(row["messages"], "messages")
         if len(messages) < 2 or messages[-1]["role"] != "assistant":
             raise FieldError("messages", "expected two messages or more, the last of them the assistant's")
         return _rendered(messages[:-1], messages[-1:], render)
     prompt, completion = row.get("prompt"), row.get("completion")
     if completion is None:
         raise FieldError("completion", "is missing")
-    if isinstance(completion, list):
-        completion = _messages(completion, "completion")
-    elif not isinstance(completion, str):
-        raise FieldError("completion", f"expected a text or messages, found {completion!r:.60}")
+    if not isinstance(completion, str):
+        completion = messages_of(completion, "completion")
     if isinstance(prompt, str):
         return prompt, completion if isinstance(completion, str) else completion[0]["content"]
-    prompt = _messages(prompt, "prompt")
+    prompt = messages_of(prompt, "prompt")
     if isinstance(completion, str):
         return render(prompt, True), completion
     return _rendered(prompt, completion, render)
@@ -116,14 +114,3 @@ def _rendered(
     if not whole.startswith(before):
         raise FieldError("completion", "the chat template does not continue the prompt's text")
     return before, whole[len(before) :]
-
-
-def _messages(value: Any, field: str) -> list[dict[str, str]]:
-    if not isinstance(value, list) or not value:
-        raise FieldError(field, f"expected a text or messages, found {value!r:.60}")
-    for message in value:
-        if not isinstance(message, dict) or not all(
-            isinstance(message.get(key), str) for key in ("role", "content")
-        ):
-            raise FieldError(field, f"expected messages with a role and a content, found {message!r:.60}")
-    return value

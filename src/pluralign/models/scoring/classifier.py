@@ -49,7 +49,7 @@ class ClassifierScorer:
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, *, closes: bool = False
     ) -> None:
-        labels = int(model.config.num_labels)
+        labels: Any = model.config.num_labels
         if labels > 2:
             raise InputError(f"{name!r} has {labels} classes; a reward needs one, or two")
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
