@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 
 from pluralign.core import InputError
 from pluralign.models.backbone import make_tiny_backbone
-from pluralign.models.generation import Sampling, _draw, draw_completions, fit_prompts, row_seeds
+from pluralign.models.generation import Sampling, draw_tokens, draw_completions, fit_prompts, row_seeds
 from pluralign.models.trunk import context_length
 
 PROMPTS = ["hello there", "a", "what is it that you want to know?"]
@@ -40,7 +40,7 @@ def test_each_next_token_has_the_models_own_distribution(backbone):
         logits = backbone.model(torch.tensor([prompt])).logits[0, -1].double()
     expected = torch.softmax(logits / 0.7, -1).numpy()
     uniforms = torch.rand(20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    drawn = _draw(logits.float().expand(20000, -1), uniforms, 0.7).numpy()
+    drawn = draw_tokens(logits.float().expand(20000, -1), uniforms, 0.7).numpy()
     counts = np.bincount(drawn, minlength=len(expected))
     common = expected * 20000 >= 5
     observed = np.append(counts[common], counts[~common].sum())
@@ -53,7 +53,7 @@ def test_inverse_transform_finds_the_token_that_the_sum_passes(size):
     logits = torch.randn(1, size, generator=torch.Generator().manual_seed(size))
     cumulated = logits.double().softmax(-1).cumsum(-1)[0]
     uniforms = torch.linspace(0, 1 - 1e-9, 4001, dtype=torch.float64)
-    found = _draw(logits.expand(4001, -1), uniforms, 1.0)
+    found = draw_tokens(logits.expand(4001, -1), uniforms, 1.0)
     expected = torch.searchsorted(cumulated, uniforms * cumulated[-1], right=True).clamp(max=size - 1)
     # Where u is within rounding of a step, either side of it is right.
     near = (uniforms[:, None] - cumulated[None]).abs().min(dim=1).values < 1e-6
@@ -65,7 +65,7 @@ def test_impossible_tokens_are_never_drawn():
     logits = torch.full((3, 700), float("-inf"))
     logits[:, 300] = 0.0
     uniforms = torch.tensor([0.0, 0.5, 1 - 1e-16], dtype=torch.float64)
-    assert _draw(logits, uniforms, 1.0).tolist() == [300] * 3
+    assert draw_tokens(logits, uniforms, 1.0).tolist() == [300] * 3
 
 
 @pytest.mark.parametrize("budget", [20, 60, 16384])
@@ -102,7 +102,7 @@ def test_nothing_follows_the_end_of_text(backbone, monkeypatch):
 
     end = backbone.tokenizer.eos_token_id
     script = iter([[97, end], [98, 97], [end, 97]])
-    monkeypatch.setattr(module, "_draw", lambda logits, uniforms, temperature: torch.tensor(next(script)))
+    monkeypatch.setattr(module, "draw_tokens", lambda logits, uniforms, temperature: torch.tensor(next(script)))
     found = draw_completions(backbone, ids(backbone)[:1], [[0, 1]], Sampling(3, 1.0))
     a, b = (backbone.tokenizer.decode([token]) for token in (97, 98))
     assert found == [[a + b, ""]]

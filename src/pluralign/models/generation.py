@@ -186,13 +186,13 @@ def _continue(
     # One uniform number for each token of a sample, drawn ahead: no batch-wide generator to share.
     rows = [np.random.default_rng(seed).random(sampling.max_new_tokens) for own in seeds for seed in own]
     uniforms = torch.tensor(np.stack(rows)).to(device)
-    stops = torch.tensor(_stop_ids(backbone), device=device)
+    stops = torch.tensor(stop_ids(backbone), device=device)
     positions = torch.tensor(lengths, device=device).repeat_interleave(samples)
     logits = logits.repeat_interleave(samples, dim=0)
     finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
     drawn: list[Tensor] = []
     for step in range(sampling.max_new_tokens):
-        tokens = _draw(logits, uniforms[:, step], sampling.temperature)
+        tokens = draw_tokens(logits, uniforms[:, step], sampling.temperature)
         finished |= torch.isin(tokens, stops)
         drawn.append(torch.where(finished, -1, tokens))
         if step + 1 == sampling.max_new_tokens or bool(finished.all()):
@@ -205,7 +205,7 @@ def _continue(
     return [kept[i : i + samples] for i in range(0, len(kept), samples)]
 
 
-def _stop_ids(backbone: Backbone) -> list[int]:
+def stop_ids(backbone: Backbone) -> list[int]:
     """Every end-of-text token that the tokenizer or the generation config names."""
     config: Any = getattr(backbone.model, "generation_config", None)
     named: Any = getattr(config, "eos_token_id", None)
@@ -214,13 +214,17 @@ def _stop_ids(backbone: Backbone) -> list[int]:
     return sorted(i for i in ids if i is not None)
 
 
-def _draw(
+def draw_tokens(
     logits: Float[Tensor, "rows vocabulary"], uniforms: Float[Tensor, " rows"], temperature: float
 ) -> Int[Tensor, " rows"]:
     """Inverse transform sampling: the first token at which the cumulated probability exceeds u.
 
-    First the block of the vocabulary is found in which it does, so that sums over all of it are short.
+    Args:
+        logits: of the next token; -inf is never drawn.
+        uniforms: u, from 0 to below 1, float64.
+        temperature: of the softmax; 0 takes the most likely token.
     """
+    # First the block of the vocabulary is found in which it does, so that sums over all of it are short.
     if temperature == 0:
         return logits.argmax(dim=-1)
     scaled = logits / temperature

@@ -13,7 +13,7 @@ from pluralign.core import InputError
 from pluralign.core.weights import SUM_TOLERANCE
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
 Weights = Sequence[float] | npt.NDArray[np.float64]
@@ -79,6 +79,58 @@ def mix_log_probs(log_probs: Any, weights: Weights, power: float = GEOMETRIC) ->
         rows = rows.float()
     column = torch.as_tensor(mixing[used], dtype=rows.dtype, device=rows.device)
     return _normalised(torch, _power_mean(torch, rows, column.reshape(-1, *[1] * (rows.ndim - 1)), power))
+
+
+def mix_rows(
+    log_probs: Float[Tensor, "rows options"],
+    owners: Int[Tensor, " rows"],
+    weights: Float[Tensor, " rows"],
+    mixtures: int,
+    power: float = GEOMETRIC,
+) -> Float[Tensor, "mixtures options"]:
+    """`mix_log_probs` of many mixtures at once, each of its own rows and weights.
+
+    Args:
+        log_probs: log-probabilities in nats, normalised over the options; float32.
+        owners: the mixture that each row belongs to.
+        weights: of each row: positive, summing to one in every mixture.
+        mixtures: how many.
+        power: p, finite.
+
+    Returns:
+        Log-probabilities of every mixture; one that has a single row is that row.
+
+    Raises:
+        InputError: p is not finite.
+    """
+    import torch
+
+    if not math.isfinite(power):
+        raise InputError(f"must be finite, found {power}", field="power")
+    shares = weights[:, None]
+    if power == 0:
+        terms = shares * log_probs
+        scores = terms.new_zeros(mixtures, terms.shape[1]).index_add(0, owners, terms)
+    else:
+        # Relative to each mixture's largest p log pi, so that no exponential overflows.
+        largest = torch.finfo(log_probs.dtype).max
+        scaled = (power * log_probs).clamp(max=largest)
+        top = scaled.new_full((mixtures, scaled.shape[1]), -math.inf)
+        index = owners[:, None].expand_as(scaled)
+        top = top.scatter_reduce(0, index, scaled, "amax").clamp(min=-largest)
+        terms = shares * (scaled - top[owners]).exp()
+        total = terms.new_zeros(mixtures, terms.shape[1]).index_add(0, owners, terms)
+        scores = (total.log() + top) / power
+        # For a negative power, what one policy excludes is excluded.
+        scores = torch.where(top == largest, -math.inf, scores)
+    alone = torch.bincount(owners, minlength=mixtures) == 1
+    scores = scores.log_softmax(dim=-1)
+    if bool(alone.any()):
+        first = torch.zeros(mixtures, dtype=torch.long, device=owners.device).scatter(
+            0, owners, torch.arange(len(owners), device=owners.device)
+        )
+        scores = torch.where(alone[:, None], log_probs[first], scores)
+    return scores
 
 
 def _checked(weights: Weights, policies: int) -> npt.NDArray[np.float64]:
