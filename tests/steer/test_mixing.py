@@ -248,3 +248,11 @@ def test_weights_that_do_not_fit_are_refused(weights: list[float], message: str)
 def test_a_power_that_is_no_number_is_refused() -> None:
     with pytest.raises(InputError, match="power"):
         mix_log_probs(TWO, EVEN, math.nan)
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_an_excluded_option_keeps_the_others_small_shares(make):
+    # One policy excludes the third option; the other gives it e^-2000, half of which is left.
+    rows = make([[0.0, -2000.0, -math.inf], [-2000.0, 0.0, -2000.0]])
+    found = mix_log_probs(rows, [0.5, 0.5], 1.0)
+    assert float(found[2]) == pytest.approx(-2000 + math.log(0.5), abs=1e-3)

@@ -197,8 +197,8 @@ class MixtureDecoder:
         mixed = mix_rows(logits.float().log_softmax(-1), owners, weights, len(numbers), self.power)
         running = [self._running[number] for number in numbers]
         uniforms = torch.tensor([one.uniforms[len(one.ids)] for one in running], device=device)
-        tokens: list[int] = choose_tokens(mixed, [one.request.decoding for one in running], uniforms).tolist()
-        events = [self._event(number, token) for number, token in zip(numbers, tokens, strict=True)]
+        tokens = choose_tokens(mixed, [one.request.decoding for one in running], uniforms)
+        events = [self._event(number, int(tokens[i])) for i, number in enumerate(numbers)]
         finished = {event.request for event in events if event.finish_reason is not None}
         if finished:
             self.release(finished)

@@ -159,8 +159,10 @@ def _power_mean(xp: Any, rows: Any, weights: Any, power: float) -> Any:
     # Where p times the gaps is small, log(sum w exp(p d)) / p loses its digits to the division by p;
     # about the weighted mean, log1p(sum w expm1(p d)) keeps them.
     near = xp.log1p((kept * xp.expm1(xp.clip(power * gap, -1.0, 1.0))).sum(0) - left_out) / power
-    top = xp.amax(gap, 0) if power > 0 else xp.amin(gap, 0)
-    far = top + xp.log((kept * xp.exp(power * (gap - top))).sum(0)) / power
+    # A policy that excludes an option must not set the scale by which the others' small shares are summed.
+    top = xp.amax(xp.where(zero, xp.amin(gap, 0), gap), 0) if power > 0 else xp.amin(gap, 0)
+    over = xp.where(zero, xp.zeros_like(rows), gap - top)
+    far = top + xp.log((kept * xp.exp(power * over)).sum(0)) / power
     mean = center + xp.where(xp.amax(abs(power * gap), 0) < 1.0, near, far)
     dead = left_out > 0 if power < 0 else zero.all(0)
     return xp.where(dead, xp.full_like(mean, -math.inf), mean)
