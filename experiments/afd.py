@@ -28,7 +28,6 @@ from pluralign.evaluate.win_rate import COMPLETIONS_PROMPT, completion_compariso
 from pluralign.learn.completions import (
     AVAConfig,
     DPOConfig,
-    SFTConfig,
     SPINConfig,
     fit_ava_d,
     fit_ava_p,
@@ -51,6 +50,7 @@ RECIPE = {
     "reward": {"layers": 4, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8, "bf16": True},
     "golden": {"layers": 10, "learning_rate": 1e-4, "epochs": 1, "batch_size": 8, "bf16": True},
 }
+DPO = {"learning_rate": 5e-5, "epochs": 1}
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
 
 
@@ -77,7 +77,7 @@ class Settings:
     seed: int = 1
     model: str = "smollm2-135m"
     samples: int = 64
-    tests: int = 100
+    tests: int = 80
     tokens: int = 48
     report: bool = False
     results: Path = Path(__file__).parent / "results"
@@ -110,7 +110,7 @@ def run(settings: Settings) -> dict[str, object]:
 
 def _policies(shop: Workshop, parts: data.Parts) -> dict[str, Path | None]:
     prompts = [row.prompt for row in parts.demonstrations]
-    init = as_rows(shop.drawn("train-init", None, prompts, 2), parts.demonstrations)
+    init = as_rows(shop.drawn("train-init", None, prompts, _per_prompt(prompts)), parts.demonstrations)
     first = list({row.prompt: row for row in init}.values())
     against_init = pair_completions(parts.demonstrations, first, objective="", recipe="init-demo").pairs
     sft = shop.trained("sft", fit_sft, parts.demonstrations, "policy")
@@ -121,17 +121,14 @@ def _policies(shop: Workshop, parts: data.Parts) -> dict[str, Path | None]:
     return {
         "base": None,
         "SFT": sft,
-        "SFT, (T-k)/T": shop.trained(
-            "sft-occupancy", fit_sft, parts.demonstrations, "policy", SFTConfig(occupancy=True)
-        ),
         "SFT-Preferred": shop.trained("sft-preferred", fit_sft, parts.preferences, "policy"),
         "DPO on preferences": shop.trained(
-            "dpo", fit_dpo, parts.preferences, "policy", DPOConfig(), learning_rate=5e-5
+            "dpo", fit_dpo, parts.preferences, "policy", DPOConfig(), **DPO
         ),
-        "DPO-AfD": shop.trained("dpo-afd", fit_dpo, against_init, "policy", DPOConfig(), learning_rate=5e-5),
+        "DPO-AfD": shop.trained("dpo-afd", fit_dpo, against_init, "policy", DPOConfig(), **DPO),
         "SPIN": shop.trained(
             "spin", fit_spin, parts.demonstrations, "policy", spin,
-            learning_rate=5e-5, epochs=1, model=str(plain),
+            **DPO, model=str(plain),
         ),
     }  # fmt: skip
 
@@ -139,8 +136,8 @@ def _policies(shop: Workshop, parts: data.Parts) -> dict[str, Path | None]:
 def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, Path]:
     demonstrations = parts.demonstrations
     prompts = [row.prompt for row in demonstrations]
-    init = as_rows(shop.drawn("train-init", None, prompts, 2), demonstrations)
-    tuned = as_rows(shop.drawn("train-sft", sft, prompts, 2), demonstrations)
+    init = as_rows(shop.drawn("train-init", None, prompts, _per_prompt(prompts)), demonstrations)
+    tuned = as_rows(shop.drawn("train-sft", sft, prompts, _per_prompt(prompts)), demonstrations)
     # Demonstrations are cut as samples are: else their length alone would tell them apart.
     tokenizer = shop.base.tokenizer
     cut = [
@@ -164,6 +161,11 @@ def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, P
     }
 
 
+def _per_prompt(prompts: list[str]) -> int:
+    """Samples of each training prompt: some 800 pairs are what two cores learn from in a few minutes."""
+    return max(1, round(800 / len(prompts)))
+
+
 def _measure(
     settings: Settings, shop: Workshop, parts: data.Parts, golden: Path, policies: dict[str, Path | None],
     rewards: dict[str, Path],
@@ -184,7 +186,7 @@ def _measure(
     for name, policy in policies.items():
         key = name.replace(" ", "_").replace("/", "")
         greedy = shop.drawn(f"greedy-{key}", policy, prompts, 1, 0.0)
-        own = shop.drawn(f"test-{key}", policy, prompts, 4)
+        own = shop.drawn(f"test-{key}", policy, prompts, 2)
         figures["policies"][name] = {  # pyright: ignore
             "greedy": shop.scored_by(f"greedy-{key}", greedy, "golden", scorer).tolist(),
             "sampled": shop.scored_by(f"test-{key}", own, "golden", scorer).tolist(),
@@ -198,8 +200,8 @@ def _measure(
     figures["best_of_golden"] = shop.scored_by("best-of", draws, "golden", scorer).tolist()
     figures["rewards"] = {name: np.asarray(values).tolist() for name, values in found.items()}
     sources = {
-        "base": shop.drawn("test-base", None, prompts, 4),
-        "SFT": shop.drawn("test-SFT", policies["SFT"], prompts, 4),
+        "base": shop.drawn("test-base", None, prompts, 2),
+        "SFT": shop.drawn("test-SFT", policies["SFT"], prompts, 2),
         "demonstrations": demonstrated,
     }
     figures["judged"] = _judged(shop, prompts, draws, found, policies["SFT"])

@@ -227,9 +227,11 @@ def draw_tokens(
     # First the block of the vocabulary is found in which it does, so that sums over all of it are short.
     if temperature == 0:
         return logits.argmax(dim=-1)
-    scaled = logits / temperature
-    masses = (scaled - scaled.max(dim=-1, keepdim=True).values).exp()
-    masses = pad(masses, (0, -masses.shape[1] % _BLOCK)).view(len(masses), -1, _BLOCK)
+    scaled = logits if temperature == 1 else logits / temperature
+    masses = (scaled - scaled.max(dim=-1, keepdim=True).values).exp_()
+    if odd := masses.shape[1] % _BLOCK:
+        masses = pad(masses, (0, _BLOCK - odd))
+    masses = masses.view(len(masses), -1, _BLOCK)
     sums = masses.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     target = uniforms[:, None] * sums[:, -1:]
     block = torch.searchsorted(sums, target, right=True).clamp(max=sums.shape[1] - 1)
