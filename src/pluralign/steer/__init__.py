@@ -2,5 +2,15 @@
 
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC, HARMONIC, mix_log_probs
 from pluralign.steer.steered_policy import Blend, SteeredPolicy
+from pluralign.steer.targets import Palette, meet_targets
 
-__all__ = ["ARITHMETIC", "GEOMETRIC", "HARMONIC", "Blend", "SteeredPolicy", "mix_log_probs"]
+__all__ = [
+    "ARITHMETIC",
+    "GEOMETRIC",
+    "HARMONIC",
+    "Blend",
+    "Palette",
+    "SteeredPolicy",
+    "meet_targets",
+    "mix_log_probs",
+]

@@ -1,0 +1,82 @@
+"""Weighted best-of-N: of several completions, the one that a user's mix of rewards likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import Decision, InputError, SteeringWeights
+from pluralign.core.messages import Messages
+from pluralign.models.reward_model import OptionRewards
+from pluralign.models.scoring import CompletionScorer
+from pluralign.models.scoring.ensemble import Scale
+
+
+class WeightedReward:
+    """sum_i w_i (mu_i - k sigma_i) / s_i: rewards of several objectives by a user's weights.
+
+    Args:
+        rewards: of each objective.
+        weights: of the objectives; one of weight zero is not asked.
+        scales: s_i of each objective (`models.scoring.measure_scales`): rewards of different models have
+            different units. All 1 by default.
+        lower_bound: k, standard deviations that are taken from each mean where the model gives them: what a
+            model only guesses then counts for less.
+        name: how reports call it.
+
+    Raises:
+        InputError: an objective without a reward, or a negative bound.
+    """
+
+    def __init__(
+        self, rewards: Mapping[str, CompletionScorer], weights: SteeringWeights,
+        scales: Mapping[str, Scale] | None = None, *, lower_bound: float = 0.0, name: str = "",
+    ) -> None:  # fmt: skip
+        unknown = sorted(set(weights) - set(rewards))
+        if unknown:
+            raise InputError(
+                f"unknown objective {unknown[0]!r}; there are {', '.join(rewards)}", field="weights"
+            )
+        if not lower_bound >= 0:
+            raise InputError(f"must be 0 or more, found {lower_bound}", field="lower_bound")
+        self._used = {key: rewards[key] for key in rewards if weights.get(key, 0.0) > 0}
+        self._weights, self._scales, self._bound = weights, scales or {}, lower_bound
+        self.name = name or ", ".join(f"{key} {weights[key]:g}" for key in self._used)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """See `CompletionScorer`; of one objective, as all read the same."""
+        return next(iter(self._used.values())).counts
+
+    def render(self, messages: Messages, opens: bool) -> str:
+        """See `CompletionScorer`.
+
+        Raises:
+            InputError: the objectives' models read messages differently.
+        """
+        texts = {reward.render(messages, opens) for reward in self._used.values()}
+        if len(texts) > 1:
+            raise InputError(f"the rewards of {self.name} read messages by different templates")
+        return texts.pop()
+
+    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        """See `CompletionScorer`; sigma is that of independent errors."""
+        known = list(decisions)
+        scored = {key: reward.score(known) for key, reward in self._used.items()}
+        found: list[OptionRewards] = []
+        for number in range(len(known)):
+            mean = np.zeros(len(known[number].options))
+            variance = np.zeros_like(mean)
+            for key, own in scored.items():
+                share = self._weights[key] / (self._scales[key].deviation if key in self._scales else 1.0)
+                mean += share * (own[number].mean - self._bound * own[number].sigma)
+                variance += (share * own[number].sigma) ** 2
+            found.append(OptionRewards(mean, np.sqrt(variance)))
+        return found
+
+    def best(self, decisions: Iterable[Decision]) -> list[int]:
+        """The number of each decision's best option, the first of equals."""
+        rewards: list[npt.NDArray[np.float64]] = [own.mean for own in self.score(decisions)]
+        return [int(np.argmax(mean)) for mean in rewards]

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from pluralign.core import Decision, InputError, SteeringWeights
+from pluralign.models.reward_model import OptionRewards
+from pluralign.models.scoring.ensemble import Scale
+from pluralign.steer.best_of_n import WeightedReward
+
+
+class Fixed:
+    def __init__(self, means, sigmas, template=""):
+        self.name, self.counts, self.asked = "fixed", {}, 0
+        self._means, self._sigmas, self._template = means, sigmas, template
+
+    def render(self, messages, opens):
+        return self._template + messages[0]["content"]
+
+    def score(self, decisions):
+        self.asked += 1
+        return [OptionRewards(np.array(self._means), np.array(self._sigmas)) for _ in decisions]
+
+
+ASKED = Decision("p", ("x", "y", "z"))
+
+
+def rewards():
+    return {"kind": Fixed([0.0, 1.0, 2.0], [0.0, 0.0, 3.0]), "short": Fixed([30.0, 20.0, 10.0], [0.0] * 3)}
+
+
+def test_weights_choose():
+    mixes = [SteeringWeights(kind=k, short=1 - k) for k in (1.0, 0.5, 0.0)]
+    scales = {"kind": Scale(0, 1), "short": Scale(0, 10)}
+    assert [WeightedReward(rewards(), mix, scales).best([ASKED])[0] for mix in mixes] == [2, 0, 0]
+    found = WeightedReward(rewards(), mixes[1], scales).score([ASKED])[0]
+    np.testing.assert_allclose(found.mean, [1.5, 1.5, 1.5])
+    np.testing.assert_allclose(found.sigma, [0, 0, 1.5])
+
+
+def test_a_lower_bound_distrusts_guesses():
+    sure = WeightedReward(rewards(), SteeringWeights(kind=1.0), lower_bound=1.0)
+    np.testing.assert_allclose(sure.score([ASKED])[0].mean, [0.0, 1.0, -1.0])
+    assert sure.best([ASKED]) == [1]
+
+
+def test_zero_weights_cost_nothing():
+    both = rewards()
+    WeightedReward(both, SteeringWeights(kind=1.0, short=0.0)).score([ASKED])
+    assert (both["kind"].asked, both["short"].asked) == (1, 0)
+
+
+def test_bad_settings_are_told():
+    with pytest.raises(InputError, match="unknown objective 'loud'"):
+        WeightedReward(rewards(), SteeringWeights(loud=1.0))
+    with pytest.raises(InputError, match="lower_bound"):
+        WeightedReward(rewards(), SteeringWeights(kind=1.0), lower_bound=-1)
+    mixed = {"a": Fixed([0.0], [0.0], "A"), "b": Fixed([0.0], [0.0], "B")}
+    with pytest.raises(InputError, match="different templates"):
+        WeightedReward(mixed, SteeringWeights(a=0.5, b=0.5)).render([{"role": "user", "content": "x"}], True)

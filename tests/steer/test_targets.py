@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pluralign.core import InputError
+from pluralign.steer.targets import meet_targets
+
+
+def gaussian(samples=200_000, seed=0):
+    rng = np.random.default_rng(seed)
+    covariance = np.array([[1.0, -0.4], [-0.4, 0.5]])
+    return rng.multivariate_normal([0.2, -0.1], covariance, samples), np.array([0.2, -0.1]), covariance
+
+
+def test_a_gaussian_is_tilted_by_the_inverse_covariance():
+    # Under exp(lambda . r) a Gaussian's mean moves by Sigma lambda.
+    table, mean, covariance = gaussian()
+    found = meet_targets({"a": table[:, 0], "b": table[:, 1]}, {"a": 0.4, "b": 0.1})
+    expected = np.linalg.solve(covariance, np.array([0.4, 0.1]) - mean)
+    assert found.reachable
+    np.testing.assert_allclose(list(found.multipliers.values()), expected, rtol=0.03)
+    np.testing.assert_allclose(list(found.expected.values()), [0.4, 0.1], atol=1e-3)
+    assert found.weights["a"] == pytest.approx(found.multipliers["a"] / found.strength)
+
+
+def test_a_target_that_is_met_already_has_no_weight():
+    table, _, _ = gaussian(20_000)
+    found = meet_targets({"a": table[:, 0], "b": table[:, 1]}, {"a": 0.6, "b": -2.0})
+    assert found.multipliers["b"] == 0
+    assert dict(found.weights) == {"a": 1.0, "b": 0.0}
+    assert found.expected["a"] == pytest.approx(0.6, abs=1e-4)
+    idle = meet_targets({"a": table[:, 0]}, {"a": -3.0})
+    assert idle.reachable
+    assert idle.weights is None
+    assert idle.strength == 0
+
+
+def test_what_cannot_be_reached_is_told_with_what_comes_nearest():
+    rewards = {"a": [0.0, 1.0], "b": [1.0, 0.0]}
+    found = meet_targets(rewards, {"a": 0.8, "b": 0.8})
+    assert not found.reachable
+    assert found.weights is None
+    # Both means can be 0.5 at once: 0.3 short, in deviations of 0.5.
+    assert found.shortfall == pytest.approx(0.6)
+    assert found.expected == pytest.approx({"a": 0.5, "b": 0.5})
+    assert meet_targets(rewards, {"a": 0.8, "b": 0.1}).reachable
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 0.95))
+@settings(max_examples=40)
+def test_reachable_targets_are_met(seed, share):
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(60, 3)) * [1.0, 10.0, 0.1]
+    # A point between the mean and some distribution over the samples.
+    inside = rng.dirichlet(np.full(60, 0.1)) @ table
+    goal = share * inside + (1 - share) * table.mean(axis=0)
+    names = ("x", "y", "z")
+    found = meet_targets(dict(zip(names, table.T, strict=True)), dict(zip(names, goal.tolist(), strict=True)))
+    assert found.reachable
+    gaps = (np.array(list(found.expected.values())) - goal) / table.std(axis=0)
+    assert gaps.min() > -1e-3
+    # Complementary slackness: what is exceeded has no weight.
+    assert max(np.array(list(found.multipliers.values())) * table.std(axis=0) * gaps) < 0.05
+
+
+def test_bad_targets_are_told():
+    with pytest.raises(InputError, match="targets"):
+        meet_targets({"a": [1.0]}, {"b": 1.0})
+    with pytest.raises(InputError, match="targets"):
+        meet_targets({"a": [1.0]}, {})
+    with pytest.raises(InputError, match="as many samples"):
+        meet_targets({"a": [1.0, 2.0], "b": [1.0]}, {"a": 1.0, "b": 1.0})
+    with pytest.raises(InputError, match="as many samples"):
+        meet_targets({"a": []}, {"a": 1.0})
+    with pytest.raises(InputError, match="finite"):
+        meet_targets({"a": [1.0, float("nan")]}, {"a": 1.0})
