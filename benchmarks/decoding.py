@@ -1,0 +1,164 @@
+"""Mixture decoding beside what a user would otherwise run, in one run, in turns.
+
+    python benchmarks/decoding.py
+
+Random LoRA adapters of rank 16 on SmolLM2-135M, float32, greedy. For N objectives: pluralign's one batched
+pass a token; one policy merged into its weights (the fastest thing there is, with transformers' own cache);
+and N passes with ``set_adapter``, as multi-objective decoders have been published. Figures are medians of
+times per token, and of the time to the first token, as ratios to the merged policy.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from pluralign.core import SteeringWeights
+from pluralign.core.files import write_json
+from pluralign.models.adapters import add_lora, read_adapter, save_adapter
+from pluralign.models.backbone import load_backbone
+from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+from pluralign.steer.mixing import mix_log_probs
+from pluralign.steer.policy_rows import AdapterRows
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    Args:
+        objectives: numbers of them.
+        batches: numbers of requests.
+        prompt_tokens: of each request.
+        new_tokens: of each answer.
+        turns: of every side, in alternating order.
+        model: the trunk.
+        json: where the figures go.
+    """
+
+    objectives: tuple[int, ...] = (3, 5, 8)
+    batches: tuple[int, ...] = (1, 8)
+    prompt_tokens: int = 64
+    new_tokens: int = 24
+    turns: int = 3
+    model: str = "smollm2-135m"
+    json: Path | None = None
+
+
+Times = tuple[float, float]
+"""Seconds to the first token, and for each token after it."""
+
+
+def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: int) -> Times:
+    """One batched pass a token."""
+    weights = SteeringWeights(dict.fromkeys(rows.names[:objectives], 1 / objectives))
+    decoder = MixtureDecoder(rows)
+    asked = [Request(row, weights, Decoding(new_tokens, 0.0)) for row in prompts.tolist()]
+    started = time.perf_counter()
+    decoder.admit(asked)
+    first = time.perf_counter()
+    for _ in range(new_tokens - 1):
+        decoder.step()
+    ended = time.perf_counter()
+    decoder.release(set(decoder.running))
+    return first - started, (ended - first) / (new_tokens - 1)
+
+
+@torch.inference_mode()
+def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: int) -> Times:
+    """One pass for each policy and token, each with its own cache; one policy is plain greedy decoding."""
+    caches: list[Any] = [None] * len(models)
+    weights = [1 / len(models)] * len(models)
+    ids, started, first = prompts, time.perf_counter(), 0.0
+    for step in range(new_tokens):
+        logs: list[torch.Tensor] = []
+        for i, choose in enumerate(models):
+            output = choose()(input_ids=ids, past_key_values=caches[i], use_cache=True, logits_to_keep=1)
+            caches[i] = output.past_key_values
+            logs.append(output.logits[:, -1])
+        mixed = logs[0] if len(logs) == 1 else mix_log_probs(torch.stack(logs).log_softmax(-1), weights)
+        ids = mixed.argmax(-1, keepdim=True)
+        if step == 0:
+            first = time.perf_counter()
+    return first - started, (time.perf_counter() - first) / (new_tokens - 1)
+
+
+def main(settings: Settings) -> None:
+    """Measure, and print a table."""
+    most = max(settings.objectives)
+    with tempfile.TemporaryDirectory() as place:
+        folders = _adapters(settings.model, most, Path(place))
+        rows = AdapterRows(load_backbone(settings.model, dtype=torch.float32), folders)
+        merged: Any = read_adapter(
+            load_backbone(settings.model, dtype=torch.float32).model, folders["0"]
+        ).merge_and_unload()
+        switched: Any = read_adapter(load_backbone(settings.model, dtype=torch.float32).model, folders["0"])
+        for name in list(folders)[1:]:
+            switched.load_adapter(str(folders[name]), adapter_name=name)
+    names = ["default", *list(folders)[1:]]
+
+    def chosen(name: str) -> Callable[[], Any]:
+        def choose() -> Any:
+            switched.set_adapter(name)
+            return switched
+
+        return choose
+
+    figures: list[dict[str, Any]] = []
+    print(f"{torch.get_num_threads()} threads, float32, {settings.prompt_tokens} prompt tokens")
+    print("objectives  batch   time a token / merged policy   N passes / ours   first token / merged policy")
+    for batch in settings.batches:
+        generator = torch.Generator().manual_seed(batch)
+        prompts = torch.randint(100, 40_000, (batch, settings.prompt_tokens), generator=generator)
+        for n in settings.objectives:
+            sides: dict[str, Callable[[], Times]] = {
+                "ours": lambda n=n, p=prompts: ours(rows, p, n, settings.new_tokens),
+                "merged": lambda p=prompts: passes([lambda: merged], p, settings.new_tokens),
+                "passes": lambda n=n, p=prompts: passes(
+                    [chosen(name) for name in names[:n]], p, settings.new_tokens
+                ),
+            }
+            found: dict[str, list[Times]] = {name: [] for name in sides}
+            for turn in range(settings.turns):
+                for name in list(sides)[:: 1 if turn % 2 else -1]:
+                    found[name].append(sides[name]())
+            token = {name: statistics.median(t for _, t in times) for name, times in found.items()}
+            first = {name: statistics.median(t for t, _ in times) for name, times in found.items()}
+            row = {
+                "objectives": n, "batch": batch, "over_merged": token["ours"] / token["merged"],
+                "passes_over_ours": token["passes"] / token["ours"],
+                "first_over_merged": first["ours"] / first["merged"],
+            }  # fmt: skip
+            figures.append({**row, "seconds": found})
+            print(
+                f"{n:10}  {batch:5}   {row['over_merged']:28.2f}   {row['passes_over_ours']:15.2f}   "
+                f"{row['first_over_merged']:27.2f}",
+                flush=True,
+            )
+    if settings.json is not None:
+        write_json(settings.json, {"threads": torch.get_num_threads(), "rows": figures})
+
+
+def _adapters(model: str, count: int, place: Path) -> dict[str, Path | None]:
+    found: dict[str, Path | None] = {}
+    for seed in range(count):
+        torch.manual_seed(seed)
+        adapted = add_lora(load_backbone(model, dtype=torch.float32).model, 16)
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(value, std=0.02)
+        save_adapter(adapted, place / str(seed))
+        found[str(seed)] = place / str(seed)
+    return found
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
