@@ -48,7 +48,6 @@ from pluralign.pair import pair_completions
 RECIPE = {
     "policy": {"layers": 10, "learning_rate": 2e-4, "epochs": 2, "batch_size": 8, "bf16": True},
     "reward": {"layers": 4, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8, "bf16": True},
-    "golden": {"layers": 10, "learning_rate": 1e-4, "epochs": 1, "batch_size": 8, "bf16": True},
 }
 DPO = {"learning_rate": 5e-5, "epochs": 1}
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
@@ -102,9 +101,9 @@ def run(settings: Settings) -> dict[str, object]:
         settings.data, settings.task, settings.seed, test=settings.tests, tokenizer=shop.base.tokenizer,
         tokens=settings.tokens,
     )  # fmt: skip
-    golden = shop.trained("golden", fit_bradley_terry, parts.golden, "golden")
     policies = _policies(shop, parts)
     rewards = _rewards(shop, parts, policies["SFT"])
+    golden = shop.trained("golden", fit_bradley_terry, parts.golden, "reward")
     return _measure(settings, shop, parts, golden, policies, rewards)
 
 

@@ -18,6 +18,8 @@ FILES = {
 reward."""
 SHARES = {"harmless": (0.35, 0.2), "helpful": (0.9, 0.3)}
 """Share of the first file's prompts that the methods may see, and of these the share of preferences."""
+GOLDEN = 1250
+"""At most so many pairs of the golden reward, a fifth of them to measure it."""
 LONGEST_PROMPT = 1000
 """Characters; longer conversations are left out, as two cores have little time."""
 
@@ -48,7 +50,8 @@ def read(folder: Path, task: str, seed: int, *, test: int, tokenizer: object, to
         seed: another seed, other parts.
         test: prompts of the test part.
         tokenizer: cuts completions.
-        tokens: completions of the golden reward's and the test part's rows are cut there, as samples are.
+        tokens: the test part's completions are cut there, as samples are. The golden reward learns from
+            whole ones: cut ones teach it little (docs/papers.md).
     """
     pairs = [
         pair
@@ -67,11 +70,11 @@ def read(folder: Path, task: str, seed: int, *, test: int, tokenizer: object, to
     }
     for pair in pairs:
         parts[where.get(_prompt(pair), "golden")].append(pair)
-    golden = [short for pair in parts["golden"] if (short := cut_pair(pair, tokenizer, tokens)) is not None]
+    golden = sorted(parts["golden"], key=lambda pair: seed_for(f"golden {_prompt(pair)}", seed))
     unique = {_prompt(pair): pair for pair in parts["test"]}
     tested = sorted(unique, key=lambda prompt: seed_for(prompt, seed + 1))[:test]
     return Parts(
-        [replace(pair, split="validation" if _share(pair, 5) else "train") for pair in golden],
+        [replace(pair, split="validation" if _share(pair, 5) else "train") for pair in golden[:GOLDEN]],
         _demonstrations(parts["demonstrations"]),
         [replace(pair, split="train") for pair in parts["preferences"]],
         [

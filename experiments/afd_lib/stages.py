@@ -41,7 +41,6 @@ class Recipe:
         longest: tokens of prompt + completion.
         policy: how policies are trained.
         reward: how reward models are trained: the uppermost layers, so that all share what lies below.
-        golden: how the golden reward is trained.
     """
 
     model: str
@@ -49,7 +48,6 @@ class Recipe:
     longest: int = 384
     policy: Mapping[str, Any] | None = None
     reward: Mapping[str, Any] | None = None
-    golden: Mapping[str, Any] | None = None
 
 
 class Workshop:
