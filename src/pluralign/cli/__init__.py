@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
     "export": ("export:export_folder", "a trained folder -> one that other tools load"),
+    "serve": ("serve:serve", "policies -> OpenAI's API with weights for each request, and a page"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
     "evaluate story-rewards": (
