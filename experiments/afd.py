@@ -50,6 +50,10 @@ RECIPE = {
     "reward": {"layers": 4, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8, "bf16": True},
 }
 DPO = {"learning_rate": 5e-5, "epochs": 1}
+PAIRS = 500
+"""At most so many of each reward model, a fifth of them to measure it."""
+SPIN_DEMONSTRATIONS = 240
+"""Of SPIN, each of whose iterations draws and learns anew: what two cores have time for."""
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
 
 
@@ -76,7 +80,7 @@ class Settings:
     seed: int = 1
     model: str = "smollm2-135m"
     samples: int = 64
-    tests: int = 80
+    tests: int = 60
     tokens: int = 48
     report: bool = False
     results: Path = Path(__file__).parent / "results"
@@ -117,6 +121,7 @@ def _policies(shop: Workshop, parts: data.Parts) -> dict[str, Path | None]:
     if not plain.exists():
         export_folder(sft, plain)
     spin = SPINConfig(iterations=2, max_new_tokens=shop.recipe.tokens)
+    fewer = parts.demonstrations[:SPIN_DEMONSTRATIONS]
     return {
         "base": None,
         "SFT": sft,
@@ -126,7 +131,7 @@ def _policies(shop: Workshop, parts: data.Parts) -> dict[str, Path | None]:
         ),
         "DPO-AfD": shop.trained("dpo-afd", fit_dpo, against_init, "policy", DPOConfig(), **DPO),
         "SPIN": shop.trained(
-            "spin", fit_spin, parts.demonstrations, "policy", spin,
+            "spin", fit_spin, fewer, "policy", spin,
             **DPO, model=str(plain),
         ),
     }  # fmt: skip
@@ -143,9 +148,9 @@ def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, P
         data.replace(row, completion=data.cut(row.completion, tokenizer, shop.recipe.tokens))
         for row in demonstrations
     ]
-    init_sft = all_train(pair_completions(tuned, init, objective="", recipe="init-sft").pairs)
-    init_demo = all_train(pair_completions(cut, init, objective="", recipe="init-demo").pairs)
-    sft_demo = all_train(pair_completions(cut, tuned, objective="", recipe="sft-demo").pairs)
+    init_sft = all_train(pair_completions(tuned, init, objective="", recipe="init-sft").pairs[:PAIRS])
+    init_demo = all_train(pair_completions(cut, init, objective="", recipe="init-demo").pairs[:PAIRS])
+    sft_demo = all_train(pair_completions(cut, tuned, objective="", recipe="sft-demo").pairs[:PAIRS])
     short = [data.cut_pair(pair, tokenizer, shop.recipe.tokens) for pair in parts.preferences]
     preferences = all_train([pair for pair in short if pair is not None])
     return {
@@ -156,7 +161,7 @@ def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, P
         "Init-SFT, BT": shop.trained("rm-init-sft-bt", fit_bradley_terry, init_sft, "reward"),
         "Init-SFT, PT": shop.trained("rm-init-sft-pt", fit_preference_transformer, init_sft, "reward"),
         "Init-SFT, AVA-p": shop.trained("rm-init-sft-ava", fit_ava_p, init_sft, "reward", AVA),
-        "AVA-d": shop.trained("rm-ava-d", fit_ava_d, cut, "reward", AVA),
+        "AVA-d": shop.trained("rm-ava-d", fit_ava_d, cut[:PAIRS], "reward", AVA),
     }
 
 

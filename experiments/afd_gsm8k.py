@@ -55,8 +55,8 @@ class Settings:
     out: Path = Path("runs/afd")
     seed: int = 1
     model: str = "smollm2-135m"
-    demonstrations: int = 500
-    tests: int = 60
+    demonstrations: int = 400
+    tests: int = 40
     samples: int = 32
     tokens: int = 80
     results: Path = Path(__file__).parent / "results"

@@ -1,0 +1,104 @@
+"""``pluralign evaluate golden``: policies' answers by a golden reward, from base to demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pluralign.cli.answer_rewards import score_sources
+from pluralign.cli.answers import read_answers
+from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.cli.estimates import as_json, named_entries, say_table, short
+from pluralign.core import InputError
+from pluralign.core.files import write_json
+from pluralign.evaluate.alignment_pictures import draw_scores
+from pluralign.evaluate.best_of_n import normalised
+from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
+from pluralign.models.backbone import fast_dtype
+
+
+def evaluate_golden(
+    sources: tuple[str, ...],
+    golden: str,
+    base: str,
+    demonstrations: str,
+    out: Path,
+    fast: bool = False,
+    seed: int = 0,
+    json: JsonFile = None,
+) -> None:
+    """Score policies' answers to the same prompts with a golden reward: base is 0, the demonstrations are 1.
+
+    The golden reward is one that no policy has learned from: a reward model's folder, or any sequence
+    classifier. Each policy is also held against the first one, prompt by prompt. An interrupted run
+    continues.
+
+    Example: pluralign evaluate golden --sources sft=sft.jsonl spin=spin.jsonl --golden classifier:NAME
+    --base base.jsonl --demonstrations demo.jsonl --out runs/golden
+
+    Args:
+        sources: NAME=FILE of each policy's answers (`pluralign generate`); several of a prompt are averaged.
+        golden: the reward that measures: whatever `pluralign score` takes.
+        base: the base model's answers to the same prompts.
+        demonstrations: those to the same prompts.
+        out: the folder for report.json, scores.svg and rewards.jsonl.
+        fast: compute in bfloat16 where the machine is fast at it.
+        seed: of the bootstrap.
+        json: a file for the figures.
+    """
+    named = named_entries(sources, "sources", "NAME=FILE")
+    ends = {"base": base, "demonstrations": demonstrations}
+    if taken := sorted(set(named) & set(ends)):
+        raise InputError(f"'{taken[0]}' is the name of an end of the scale", field="sources")
+    read = {name: read_answers(path) for name, path in {**named, **ends}.items()}
+    prompts = read[next(iter(named))]
+    answers = {name: source.of(prompts) for name, source in read.items()}
+    if len(prompts.answers) < 2:
+        raise InputError("holds one prompt; intervals need two or more", path=prompts.path)
+    found = score_sources(
+        {"golden": golden}, answers, out / "rewards.jsonl",
+        wanted=[("golden", name) for name in answers], dtype=fast_dtype() if fast else None,
+    )  # fmt: skip
+    means: dict[str, FloatArray] = {
+        name: np.array([float(np.mean(own)) for own in found["golden", name]]) for name in answers
+    }
+    try:
+        scaled = {
+            name: normalised(means[name], means["base"], means["demonstrations"], seed=seed)[0]
+            for name in named
+        }
+    except InputError as error:
+        say(f"not normalised: {error}")
+        scaled = {}
+    plain = {name: estimate(values, seed=seed) for name, values in means.items()}
+    first = next(iter(named))
+    gaps = {name: paired_difference(means[name], means[first], seed=seed) for name in named if name != first}
+    draw_scores({golden: scaled or {name: plain[name] for name in named}}, out / "scores.svg")
+    _tell(plain, scaled, gaps, first, len(prompts.answers))
+    figures = {
+        "prompts": len(prompts.answers), "golden": golden, "seed": seed,
+        "rewards": {name: as_json(value) for name, value in plain.items()},
+        "normalised": {name: as_json(value) for name, value in scaled.items()} or None,
+        f"above_{first}": {name: as_json(value) for name, value in gaps.items()},
+    }  # fmt: skip
+    write_json(out / "report.json", figures)
+    wrote(out / "report.json", f"{len(named)} policies; scores.svg beside it")
+    give_figures(figures, json)
+
+
+def _tell(
+    plain: Mapping[str, Estimate], scaled: Mapping[str, Estimate], gaps: Mapping[str, Estimate], first: str,
+    prompts: int,
+) -> None:  # fmt: skip
+    columns = {
+        "golden": plain,
+        **({"base 0, demonstrations 1": scaled} if scaled else {}),
+        f"above {first}": gaps,
+    }
+    say(f"golden reward on {prompts} prompts, with standard errors")
+    rows = {
+        name: [short(column[name]) if name in column else "" for column in columns.values()] for name in plain
+    }
+    say_table(list(columns), rows)
