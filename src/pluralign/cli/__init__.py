@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "a reward posterior against the story's true rewards",
     ),
     "evaluate reward": ("evaluate_reward:evaluate_reward", "a reward model's accuracy on preference pairs"),
+    "evaluate golden": ("evaluate_golden:evaluate_golden", "policies' answers by a golden reward"),
     "evaluate best-of-n": ("evaluate_best_of_n:evaluate_best_of_n", "the best of N samples, for every N"),
     "evaluate win-rate": ("evaluate_win_rate:evaluate_win_rate", "completions against completions"),
     "evaluate separation": ("evaluate_separation:evaluate_separation", "do rewards read sources, and style?"),

@@ -131,13 +131,14 @@ class MixtureDecoder:
             return [], []
         numbers = list(range(self._count, self._count + len(checked)))
         self._count += len(checked)
-        self._running.update(zip(numbers, checked, strict=True))
         entries = [
             (number, policy, running.request.prompt_ids)
             for number, running in zip(numbers, checked, strict=True)
             for policy in running.policies
         ]
+        # First the rows: where their pass fails, nothing has begun.
         logits = self.rows.admit(entries)
+        self._running.update(zip(numbers, checked, strict=True))
         return numbers, self._choose(numbers, [entry[:2] for entry in entries], logits)
 
     def step(self) -> list[Event]:

@@ -1,0 +1,55 @@
+"""What a sweep measured, for the page: points by weights, and the exact front where it is known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.files import read_json
+from pluralign.core.jsonl import Fields
+
+
+def read_front(path: Path) -> dict[str, Any]:
+    """The points of a sweep's ``report.json``.
+
+    Returns:
+        ``objectives`` (the first two are the picture's axes), ``points`` with ``weights`` and ``returns``
+        each, and ``exact_front``, empty where it is not known.
+
+    Raises:
+        InputError: with file and field.
+    """
+    fields = Fields(read_json(path), Path(path), 1)
+    rows = fields.get("sweep" if "sweep" in fields.row else "points", list)
+    points = [_point(Fields(row, Path(path), i)) for i, row in enumerate(rows, start=1)]
+    if len(points) < 2:
+        raise fields.fail("sweep", f"expected two points or more, found {len(points)}")
+    objectives = (
+        list(fields.texts("objectives")) if "objectives" in fields.row else list(points[0]["weights"])
+    )
+    if len(objectives) < 2:
+        raise fields.fail("objectives", f"expected two or more, found {objectives}")
+    exact = [_numbers(fields, "exact_front", row) for row in fields.get("exact_front", list, [])]
+    for row in (*(point["returns"] for point in points), *exact):
+        if missing := [name for name in objectives if name not in row]:
+            raise fields.fail("sweep", f"a point lacks {missing[0]!r}")
+    return {"objectives": objectives, "points": points, "exact_front": exact}
+
+
+def _point(fields: Fields) -> dict[str, Any]:
+    name = "returns" if "returns" in fields.row else "rewards"
+    try:
+        weights = SteeringWeights(fields.numbers("weights"))
+    except InputError as error:
+        raise InputError(error.message, path=fields.path, row=fields.number, field="weights") from error
+    return {"weights": dict(weights), "returns": _numbers(fields, name, fields.get(name, dict))}
+
+
+def _numbers(fields: Fields, name: str, row: Any) -> dict[str, float]:
+    if not isinstance(row, dict) or not all(
+        isinstance(value, int | float) and math.isfinite(value) for value in row.values()
+    ):
+        raise fields.fail(name, f"expected numbers by objective, found {row!r:.60}")
+    return {str(key): float(value) for key, value in row.items()}

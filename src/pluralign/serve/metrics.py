@@ -1,0 +1,81 @@
+"""Counts and times of a server, as the text that Prometheus reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Histogram:
+    """How often values fell below each bound.
+
+    Args:
+        bounds: rising.
+    """
+
+    def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
+        self._bounds = tuple(bounds)
+        self._counts = [0] * len(self._bounds)
+        self.count, self.total = 0, 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.count += 1
+        self.total += value
+        for i, bound in enumerate(self._bounds):
+            self._counts[i] += value <= bound
+
+    def lines(self, name: str) -> list[str]:
+        """In Prometheus' form."""
+        buckets = [
+            f'{name}_bucket{{le="{b:g}"}} {n}' for b, n in zip(self._bounds, self._counts, strict=True)
+        ]
+        return [
+            *buckets,
+            f'{name}_bucket{{le="+Inf"}} {self.count}',
+            f"{name}_sum {self.total:.6f}",
+            f"{name}_count {self.count}",
+        ]
+
+
+class Metrics:
+    """All that is counted; used on the event loop alone."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, int]] = Counter()
+        """Answered, by path and status; 499 where the client went away."""
+        self.tokens: Counter[str] = Counter(prompt=0, completion=0)
+        self.latency = Histogram()
+        """Seconds from the arrival of a request for text to the end of its answer."""
+        self.first_token = Histogram()
+        """Seconds to its first token."""
+        self.audit_failures = 0
+
+    def render(self, gauges: Mapping[str, tuple[str, float]]) -> str:
+        """The text of `/metrics`.
+
+        Args:
+            gauges: what is so now: by name, its help and its value.
+        """
+        lines = _head("requests_total", "counter", "Requests by path and status.")
+        lines += [
+            f'pluralign_requests_total{{path="{path}",status="{status}"}} {count}'
+            for (path, status), count in sorted(self.requests.items())
+        ]
+        lines += _head("tokens_total", "counter", "Tokens read and written.")
+        lines += [f'pluralign_tokens_total{{kind="{kind}"}} {count}' for kind, count in self.tokens.items()]
+        lines += _head("audit_failures_total", "counter", "Lines that the audit file did not take.")
+        lines.append(f"pluralign_audit_failures_total {self.audit_failures}")
+        for name, (text, value) in gauges.items():
+            lines += [*_head(name, "gauge", text), f"pluralign_{name} {value:g}"]
+        lines += _head("request_seconds", "histogram", "From a request for text to the end of its answer.")
+        lines += self.latency.lines("pluralign_request_seconds")
+        lines += _head("first_token_seconds", "histogram", "From a request for text to its first token.")
+        lines += self.first_token.lines("pluralign_first_token_seconds")
+        return "\n".join(lines) + "\n"
+
+
+def _head(name: str, kind: str, text: str) -> list[str]:
+    return [f"# HELP pluralign_{name} {text}", f"# TYPE pluralign_{name} {kind}"]

@@ -1,0 +1,167 @@
+"""The server's OpenAPI document, made of the schemas that requests are checked by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pluralign import __version__
+from pluralign.serve.fields import weights_schema
+from pluralign.serve.rewards import SCHEMA as REWARDS
+
+if TYPE_CHECKING:
+    from pluralign.serve.app import Service
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
+_NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": _TEXT,
+                "type": _TEXT,
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_REASONS = {
+    "400": "The request cannot be used; the message says why.",
+    "401": "A bearer token is needed.",
+    "404": "There is no such thing here.",
+    "405": "Another method is needed.",
+    "408": "The body came too slowly.",
+    "413": "The body is too large.",
+    "415": "The body must be JSON.",
+    "421": "The server does not answer under that name.",
+    "429": "The queue is full; Retry-After says when to ask again.",
+    "503": "Nothing is decoded any more.",
+    "504": "The answer took too long.",
+}
+
+
+def document(service: Service) -> dict[str, Any]:
+    """OpenAPI 3.1, of the routes that this server has."""
+    weights = {**weights_schema(service.deployment.objectives), "type": "object"}
+    weights["required"] = list(service.deployment.objectives)
+    chat = _answer("chat.completion", _chat_choice(), weights)
+    text = _answer("text_completion", _text_choice(), weights)
+    paths: dict[str, Any] = {
+        "/v1/chat/completions": _post("Answer a chat.", service.reader.schemas["chat"], chat, stream=True),
+        "/v1/completions": _post("Continue texts.", service.reader.schemas["completions"], text, stream=True),
+        "/v1/models": _get("What is served.", _list_of_models()),
+        "/health": _get("Whether it works.", _object({"status": {"enum": ["ok"]}}), ("503",), False),
+        "/metrics": _get("For Prometheus.", None, media="text/plain"),
+        "/pluralign/config": _get("What the page shows.", {"type": "object"}),
+        "/": _get("The page.", None, (), False, media="text/html"),
+    }
+    if service.rewards is not None:
+        reward = _object({"reward": {"type": ["number", "null"]}, "sigma": {"type": ["number", "null"]}})
+        found = _object({"rewards": {"type": "object", "additionalProperties": reward}})
+        paths["/pluralign/rewards"] = _post("Rewards of an answer.", REWARDS, found)
+    if service.story is not None:
+        paths["/pluralign/story"] = _get("The story.", {"type": "object"})
+        paths["/pluralign/story/play"] = _post(
+            "What the agent would choose.", service.story.schema, _scene(service.story.names)
+        )
+    schemes = {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "pluralign", "version": __version__},
+        "paths": paths,
+        **({"components": schemes} if service.access.token is not None else {}),
+        **({"security": [{"bearer": []}]} if service.access.token is not None else {}),
+    }
+
+
+def _post(summary: str, body: Any, answer: Any, *, stream: bool = False) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": answer}}
+    if stream:
+        content["text/event-stream"] = {"schema": _TEXT}
+    return {
+        "post": {
+            "summary": summary,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": {
+                "200": {"description": "The answer.", "content": content},
+                **_errors(("400", "401", "404", "405", "408", "413", "415", "421", "429", "503", "504")),
+            },
+        }
+    }
+
+
+def _get(
+    summary: str, answer: Any, errors: Sequence[str] = ("401",), secured: bool = True,
+    media: str = "application/json",
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "get": {
+            "summary": summary,
+            **({} if secured else {"security": []}),
+            "responses": {
+                "200": {"description": "The answer.", "content": {media: {"schema": answer or _TEXT}}},
+                **_errors((*errors, "405", "421")),
+            },
+        }
+    }
+
+
+def _errors(statuses: Sequence[str]) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ERROR}}
+    return {status: {"description": _REASONS[status], "content": content} for status in statuses}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _answer(kind: str, choice: Any, weights: Any) -> dict[str, Any]:
+    counts: dict[str, Any] = {name: dict(_COUNT) for name in _USAGE}
+    return _object(
+        {
+            "id": _TEXT,
+            "object": {"enum": [kind]},
+            "created": _COUNT,
+            "model": _TEXT,
+            "steering_weights": weights,
+            "choices": {"type": "array", "items": choice, "minItems": 1},
+            "usage": _object(counts),
+        }
+    )
+
+
+def _chat_choice() -> dict[str, Any]:
+    message = _object({"role": {"enum": ["assistant"]}, "content": _TEXT})
+    return _object({"index": _COUNT, "message": message, "finish_reason": {"enum": ["stop", "length"]}})
+
+
+def _text_choice() -> dict[str, Any]:
+    return _object({"index": _COUNT, "text": _TEXT, "finish_reason": {"enum": ["stop", "length"]}})
+
+
+def _list_of_models() -> dict[str, Any]:
+    model = _object({"id": _TEXT, "object": {"enum": ["model"]}, "created": _COUNT, "owned_by": _TEXT})
+    return _object({"object": {"enum": ["list"]}, "data": {"type": "array", "items": model}})
+
+
+def _scene(names: Sequence[str]) -> dict[str, Any]:
+    shares = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1.000001}}
+    return _object(
+        {
+            "steering_weights": _NUMBERS,
+            "taken": {"type": "array", "items": _object({"text": _TEXT, "option": _TEXT})},
+            "returns": _NUMBERS,
+            "text": _TEXT,
+            "ended": {"type": "boolean"},
+            "options": {"type": "array", "items": _TEXT},
+            "mixed": shares,
+            "probabilities": {"type": "object", "properties": dict.fromkeys(names, shares)},
+        }
+    )

@@ -1,0 +1,178 @@
+"""The part of JSON Schema that requests need: the schema that is published is the one that is checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pluralign.serve.errors import Refused
+
+Schema = Mapping[str, Any]
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "null": (type(None),),
+    "boolean": (bool,),
+    "string": (str,),
+    "number": (int, float),
+    "array": (list,),
+    "object": (dict,),
+}
+_NOUNS = {"boolean": "true or false", "string": "a text", "number": "a number", "integer": "a whole number"}
+
+
+def read_json_object(data: bytes) -> dict[str, Any]:
+    """The JSON object of a request's body.
+
+    Raises:
+        Refused: it is none, names a field twice, or holds what no text can (NaN, half a surrogate pair).
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        # Half a surrogate pair can be written in JSON, but is no text that a tokenizer takes.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError as error:
+        raise Refused(400, "the body is not valid UTF-8 text") from error
+    except RecursionError as error:
+        raise Refused(400, "the body is nested too deeply") from error
+    except ValueError as error:
+        raise Refused(400, f"the body is not JSON ({error!s:.100})") from error
+    if not isinstance(value, dict):
+        raise Refused(400, f"the body must be a JSON object, found {_found(value)}")
+    return value
+
+
+def check(value: Any, schema: Schema, where: str = "") -> None:
+    """Check a value of JSON against its schema.
+
+    Args:
+        value: what was given.
+        schema: with ``type``, ``enum``, ``anyOf``, limits of numbers, texts and lists, ``items``,
+            ``properties``, ``required`` and ``additionalProperties``; ``x-unsupported`` marks a known field
+            that may only have the values that change nothing, ``x-noun`` says what an object's fields are.
+        where: the field's path.
+
+    Raises:
+        Refused: 400, naming the field, what was found and what is needed.
+    """
+    if "anyOf" in schema:
+        fitting = [one for one in schema["anyOf"] if _is_type(value, one)]
+        if not fitting:
+            raise _wrong(value, schema, where)
+        schema = fitting[0]
+    if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
+        if schema.get("x-unsupported"):
+            raise Refused(
+                400, f"'{where}' is not supported; leave it out", param=where, code="unsupported_parameter"
+            )
+        raise _wrong(value, schema, where)
+    if not _is_type(value, schema) or not _within(value, schema):
+        raise _wrong(value, schema, where)
+    if isinstance(value, list):
+        for i, one in enumerate(value):
+            check(one, schema.get("items", {}), f"{where}[{i}]")
+    elif isinstance(value, dict):
+        _check_object(value, schema, where)
+
+
+def _check_object(value: dict[str, Any], schema: Schema, where: str) -> None:
+    properties: Mapping[str, Schema] = schema.get("properties", {})
+    for name, one in value.items():
+        if name in properties:
+            check(one, properties[name], _join(where, name))
+            continue
+        extra = schema.get("additionalProperties", True)
+        # What is null says nothing, so that answers can be sent back as messages.
+        if extra is False or (extra is not True and not _is_type(one, extra)):
+            noun = schema.get("x-noun", "field")
+            known = ", ".join(name for name, own in properties.items() if not own.get("x-unsupported"))
+            raise Refused(
+                400, f"unknown {noun} {name[:60]!r}; known: {known}", param=_join(where, name[:60]),
+                code="unknown_" + noun,
+            )  # fmt: skip
+    for name in schema.get("required", ()):
+        if name not in value:
+            raise Refused(400, f"'{_join(where, name)}' is missing", param=_join(where, name))
+
+
+def describe(schema: Schema) -> str:
+    """What a schema takes, in words."""
+    if "anyOf" in schema:
+        return " or ".join(describe(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if "enum" in schema:
+        return "one of " + ", ".join(json.dumps(one) for one in schema["enum"] if one is not None)
+    kind = schema["type"]
+    names = [name for name in (kind if isinstance(kind, list) else [kind]) if name != "null"]
+    if "array" in names:
+        least, most = schema.get("minItems", 0), schema.get("maxItems")
+        count = f"{least} or more" if most is None else f"{least} to {most}"
+        return f"a list of {count}, each {describe(schema['items'])}"
+    if "object" in names:
+        noun = schema.get("x-noun")
+        return f"an object of numbers by {noun}" if noun else "an object"
+    text = " or ".join(_NOUNS[name] for name in names)
+    if "exclusiveMinimum" in schema:
+        return f"{text} above {schema['exclusiveMinimum']}, at most {schema['maximum']}"
+    if "minimum" in schema:
+        return f"{text} from {schema['minimum']} to {schema['maximum']}"
+    return f"{text} that is not empty" if schema.get("minLength") else text
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:60]!r} is given twice")
+    return found
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _is_type(value: Any, schema: Schema) -> bool:
+    kinds = schema.get("type")
+    if kinds is None:
+        return True
+    for kind in kinds if isinstance(kinds, list) else [kinds]:
+        if kind == "integer":
+            if type(value) is int or (isinstance(value, float) and value.is_integer()):
+                return True
+        elif isinstance(value, _TYPES[kind]) and (kind == "boolean" or not isinstance(value, bool)):
+            return True
+    return False
+
+
+def _within(value: Any, schema: Schema) -> bool:
+    if isinstance(value, str | list):
+        noun = "Length" if isinstance(value, str) else "Items"
+        return schema.get(f"min{noun}", 0) <= len(value) <= schema.get(f"max{noun}", math.inf)
+    if isinstance(value, dict):
+        return len(value) >= schema.get("minProperties", 0)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+        return (
+            math.isfinite(value)
+            and low <= value <= high
+            and value > schema.get("exclusiveMinimum", -math.inf)
+        )
+    return True
+
+
+def _same(a: Any, b: Any) -> bool:
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+
+def _wrong(value: Any, schema: Schema, where: str) -> Refused:
+    return Refused(400, f"'{where}' must be {describe(schema)}, found {_found(value)}", param=where)
+
+
+def _found(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name

@@ -1,0 +1,117 @@
+"""A story whose agent is steered: what it would choose, under any weights."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pluralign.core import Policy, SteeringWeights
+from pluralign.games.game import Game
+from pluralign.serve.api import read_weights
+from pluralign.serve.deployment import in_order
+from pluralign.serve.errors import Refused
+from pluralign.serve.fields import weights_schema
+from pluralign.serve.schema import Schema, check
+from pluralign.steer import GEOMETRIC, SteeredPolicy
+
+_MOST_ACTIONS = 500
+
+
+class StoryTable:
+    """Plays a story up to where a request says, and tells what the agent would do there.
+
+    Nothing is kept between requests: each brings the options that were taken.
+
+    Args:
+        make_game: a fresh game.
+        policies: by objective of the story.
+        power: of their mixture.
+
+    Raises:
+        InputError: the story has no such objective.
+    """
+
+    def __init__(
+        self, make_game: Callable[[], Game], policies: Mapping[str, Policy], power: float = GEOMETRIC
+    ) -> None:
+        self._make_game, self._power = make_game, power
+        self.names = tuple(policies)
+        self._info = make_game().info
+        self._objectives = [self._info.objective(name) for name in self.names]
+        self._uniform = SteeringWeights.uniform(self.names)
+        self._policy = SteeredPolicy(policies, self._uniform, power)
+        self._turn = asyncio.Semaphore(1)
+
+    @property
+    def schema(self) -> Schema:
+        """Of the body of `/pluralign/story/play`."""
+        option = {"type": "integer", "minimum": 0, "maximum": max(0, self._info.max_options - 1)}
+        return {
+            "type": "object",
+            "properties": {
+                "actions": {"type": "array", "items": option, "maxItems": _MOST_ACTIONS},
+                "steering_weights": weights_schema(self.names),
+            },
+            "required": ["actions"],
+            "additionalProperties": False,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What `/pluralign/story` says."""
+        info = self._info
+        return {
+            "name": info.name,
+            "title": info.title,
+            "author": info.author,
+            "summary": info.summary,
+            "player_character": info.player_character,
+            "objectives": [{"name": o.name, "description": o.description} for o in self._objectives],
+            "power": str(self._power),
+        }
+
+    async def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What `/pluralign/story/play` says to a body.
+
+        Raises:
+            Refused: the body does not fit, or the story has no such option there.
+        """
+        check(body, self.schema)
+        weights = read_weights(body.get("steering_weights"), self._uniform, self.names)
+        async with self._turn:
+            return await asyncio.to_thread(self._play, [int(action) for action in body["actions"]], weights)
+
+    def _play(self, actions: list[int], weights: SteeringWeights) -> dict[str, Any]:
+        game = self._make_game()
+        game.reset()
+        taken: list[dict[str, str]] = []
+        returns = dict.fromkeys(self.names, 0.0)
+        for place, action in enumerate(actions):
+            if game.decision is None or action >= len(game.decision.options):
+                there = "no decision" if game.decision is None else f"{len(game.decision.options)} options"
+                raise Refused(
+                    400, f"'actions[{place}]' is {action}; there are {there} there", param="actions"
+                )
+            taken.append({"text": game.text, "option": game.decision.options[action]})
+            counts = game.choose(action)
+            for objective in self._objectives:
+                returns[objective.name] += objective.reward(counts)
+        return {
+            "steering_weights": in_order(weights, self.names),
+            "taken": taken,
+            "returns": returns,
+            "text": game.text,
+            **self._choice(game, weights),
+        }
+
+    def _choice(self, game: Game, weights: SteeringWeights) -> dict[str, Any]:
+        decision = game.decision
+        if decision is None:
+            return {"ended": True, "options": [], "mixed": [], "probabilities": {}}
+        blend = self._policy.with_weights(weights).blend(decision, with_unweighted=True)
+        return {
+            "ended": False,
+            "options": list(decision.options),
+            "mixed": [float(p) for p in blend.mixed],
+            "probabilities": {name: [float(p) for p in blend.probabilities[name]] for name in self.names},
+        }

@@ -1,0 +1,208 @@
+"""A server with three tiny policies, on a free port of the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import requests
+import torch
+import uvicorn
+from openai import OpenAI
+
+from pluralign.games.choicescript import ChoiceScriptGame, load_story
+from pluralign.models.adapters import add_lora, save_adapter
+from pluralign.models.backbone import make_tiny_backbone
+from pluralign.models.reward_model import OptionRewards
+from pluralign.serve import Access, Limits, Service, make_app, open_deployment
+from pluralign.serve.rewards import Rewards
+from pluralign.serve.story import StoryTable
+
+NAMES = ("one", "two", "three")
+
+
+def adapted(seed, rank=4):
+    """A model with an adapter that changes what it says."""
+    torch.manual_seed(seed)
+    model = add_lora(make_tiny_backbone().model, rank)
+    for name, value in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(value, std=0.3)
+    return model.eval()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(NAMES):
+        save_adapter(adapted(seed), place / name)
+    return {name: place / name for name in NAMES}
+
+
+class Server:
+    """A running server, and clients of it."""
+
+    def __init__(self, service, port):
+        self.service, self.url = service, f"http://127.0.0.1:{port}"
+        self.port = port
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="-", timeout=30, max_retries=0)
+
+    def get(self, path, **options):
+        return self.session.get(self.url + path, timeout=30, **options)
+
+    def post(self, path="/v1/chat/completions", data=None, headers=None, **body):
+        if data is not None:
+            kind = {"content-type": "application/json", **(headers or {})}
+            return self.session.post(self.url + path, data=data, headers=kind, timeout=30)
+        return self.session.post(self.url + path, json=body, headers=headers, timeout=30)
+
+    def begin(self, path="/v1/chat/completions", **body):
+        """A connection that has sent a request and reads nothing."""
+        data = json.dumps(body).encode()
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        return connection
+
+    def metrics(self):
+        """Of `/metrics`, by their name with labels."""
+        lines = self.get("/metrics").text.splitlines()
+        return {
+            name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")
+        }
+
+    def wait_for(self, holds, seconds=10.0):
+        """Whether the metrics come to hold."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if holds(self.metrics()):
+                return True
+            time.sleep(0.02)
+        return False
+
+
+@contextmanager
+def serving(service):
+    """Serve on a free port, and shut down in bounded time."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        make_app(service), http="h11", ws="none", loop="asyncio", lifespan="on", log_level="warning",
+        access_log=False, timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    end = time.monotonic() + 20
+    while not server.started and time.monotonic() < end:
+        time.sleep(0.01)
+    assert server.started
+    found = Server(service, bound.getsockname()[1])
+    try:
+        yield found
+    finally:
+        found.session.close()
+        found.openai.close()
+        server.should_exit = True
+        thread.join(20)
+        bound.close()
+        assert not thread.is_alive()
+        assert not service.engine._thread.is_alive()
+
+
+@pytest.fixture
+def serve(folders):
+    """Serves with these settings: a context manager."""
+
+    def make(limits=None, access=None, **settings):
+        deployment = open_deployment("tiny-random", folders, exact=True)
+        return serving(Service(deployment, limits or Limits(), access or Access(), **settings))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def server(folders):
+    """One for all tests of a file that change nothing of it."""
+    with serving(
+        Service(open_deployment("tiny-random", folders, exact=True), Limits(new_tokens=512))
+    ) as found:
+        yield found
+
+
+@pytest.fixture
+def chat():
+    """A request's body."""
+
+    def make(text="hello there", **fields):
+        message = {"role": "user", "content": text}
+        return {"model": "tiny-random", "messages": [message], "temperature": 0, "max_tokens": 10, **fields}
+
+    return make
+
+
+def own_text(name, prompt_ids, tokens=10):
+    """The greedy text of one adapter, by transformers' own generate."""
+    model = adapted(NAMES.index(name))
+    ids = torch.tensor([prompt_ids])
+    whole = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False,
+        pad_token_id=0,
+    )  # fmt: skip
+    return make_tiny_backbone().tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
+
+
+class TwoOptions:
+    """A policy that prefers one option of each decision, wherever it stands."""
+
+    def __init__(self, name, preferred):
+        self.name, self._preferred = name, preferred
+
+    def log_probs(self, decisions):
+        found = []
+        for decision in decisions:
+            shares = np.ones(len(decision.options))
+            shares[self._preferred % len(shares)] = 8.0
+            found.append(np.log(shares / shares.sum()))
+        return found
+
+
+@pytest.fixture
+def story_table():
+    """A built-in story with a policy for each of two objectives."""
+    story = load_story("salt_ledger")
+    policies = {"score": TwoOptions("a", 0), "harm_avoidance": TwoOptions("b", -1)}
+    return StoryTable(lambda: ChoiceScriptGame(story), policies)
+
+
+class Length:
+    """A reward: how long the answer is, and minus that."""
+
+    counts: dict = {}  # noqa: RUF012
+
+    def __init__(self, sign):
+        self.name, self._sign = "length", sign
+
+    def render(self, messages, opens):
+        return "\n".join(message["content"] for message in messages)
+
+    def score(self, decisions):
+        lengths = [np.array([float(len(o)) for o in d.options]) for d in decisions]
+        return [OptionRewards(self._sign * one, 0.5 * np.ones_like(one)) for one in lengths]
+
+
+@pytest.fixture
+def rewards():
+    """Two rewards of answers."""
+    return Rewards({"one": Length(1.0), "two": Length(-1.0)})

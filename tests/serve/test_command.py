@@ -1,0 +1,117 @@
+"""The verb: what it refuses at once, and a server from its start to its end."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from pluralign.cli import main
+from pluralign.cli.serve import is_loopback
+
+
+@pytest.fixture
+def complaint(capsys, monkeypatch):
+    """Runs the verb on bad input; the one line that it says."""
+    monkeypatch.delenv("PLURALIGN_TOKEN", raising=False)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", *map(str, arguments)])
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return run
+
+
+def test_bad_input_is_told_at_once(complaint, tmp_path, folders, monkeypatch):
+    one = f"one={folders['one']}"
+    tiny = ("--model", "tiny-random")
+    assert "expected NAME=DIR, found 'one'" in complaint("--policies", "one", *tiny)
+    assert "'one' is given twice" in complaint("--policies", one, one, *tiny)
+    assert "no such folder" in complaint("--policies", "one=/nowhere", *tiny, "--port", 0)
+    assert "--story and --story-policies go together" in complaint(
+        "--policies", one, *tiny, "--story", "salt_ledger", "--port", 0
+    )
+    assert "'rewards': expected NAME=SPEC" in complaint("--policies", one, *tiny, "--rewards", "x")
+    assert "NAME=NUMBER" in complaint("--policies", one, *tiny, "--weights", "x")
+    assert "from 0 to 65535" in complaint("--policies", one, *tiny, "--port", 99999)
+    assert "cannot be read" in complaint("--policies", one, *tiny, "--token-file", tmp_path / "nowhere")
+    assert "cannot be written" in complaint("--policies", one, *tiny, "--port", 0, "--audit", "/proc/x/y")
+    (tmp_path / "token").write_text("two words")
+    assert "without spaces" in complaint("--policies", one, *tiny, "--token-file", tmp_path / "token")
+    monkeypatch.setenv("PLURALIGN_TOKEN", "")
+    assert "PLURALIGN_TOKEN must be ASCII" in complaint("--policies", one, *tiny)
+    monkeypatch.delenv("PLURALIGN_TOKEN")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "cannot listen at 127.0.0.1" in complaint("--policies", one, *tiny, "--port", port)
+    sweep = tmp_path / "report.json"
+    point = '{"weights": {"a": 1.0}, "returns": {"a": 1, "b": 2}}'
+    sweep.write_text(f'{{"objectives": ["a", "b"], "sweep": [{point}, {point}]}}')
+    assert "weighs a; served are one" in complaint("--policies", one, *tiny, "--sweep", sweep)
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "starlette"])
+def test_what_is_not_installed_is_told(name):
+    script = (
+        f"import sys; sys.modules[{name!r}] = None\n"
+        "from pluralign.cli import main; main(['serve', '--policies', 'a=b'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 2
+    told = "pluralign: serve needs starlette and uvicorn: pip install 'pluralign[serve]'\n"
+    assert ended.stderr == told
+
+
+def test_loopback_is_known():
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org")))
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_from_start_to_end(folders, tmp_path, ending):
+    token = tmp_path / "token"
+    token.write_text("secret-token\n")
+    command = [
+        sys.executable, "-m", "pluralign.cli", "serve", "--model", "tiny-random", "--port", "0", "--policies",
+        *(f"{name}={folder}" for name, folder in folders.items()), "--weights", "one=0.25,two=0.75",
+        "--audit", str(tmp_path / "audit.jsonl"), "--token-file", str(token), "--limits.new-tokens", "20",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        line = server.stdout.readline()
+        found = re.fullmatch(
+            r"serving one, two, three \(adapters of one model\) at (http://127\.0\.0\.1:\d+/)\n", line
+        )
+        assert found, (line, server.poll() is None or server.stderr.read())
+        url = found[1]
+        assert requests.get(url + "health", timeout=60).json() == {"status": "ok"}
+        assert requests.get(url + "v1/models", timeout=10).status_code == 401
+        body = {"model": "tiny-random", "messages": [{"role": "user", "content": "a"}]}
+        answer = requests.post(
+            url + "v1/chat/completions",
+            json=body,
+            headers={"Authorization": "Bearer secret-token"},
+            timeout=60,
+        )
+        assert answer.json()["steering_weights"] == {"one": 0.25, "two": 0.75, "three": 0.0}
+        assert answer.json()["usage"]["completion_tokens"] <= 20
+        assert requests.get(url, headers={"Host": "evil.example"}, timeout=10).status_code == 421
+        server.send_signal(ending)
+        out, errors = server.communicate(timeout=60)
+    finally:
+        server.kill()
+        server.communicate()
+    assert (server.returncode, out, errors) == (0, "stopped\n", "")
+    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 1

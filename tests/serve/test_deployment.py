@@ -1,0 +1,162 @@
+"""What folders of policies are served as: adapters of one trunk, or whole models, and what is refused."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.models.backbone import load_backbone, make_tiny_backbone
+from pluralign.models.card import CARD, TRUNK, Card, write_folder
+from pluralign.models.tuned import describe_backbone
+from pluralign.serve import Limits, open_deployment
+from pluralign.serve.api import RequestReader
+from pluralign.serve.fronts import read_front
+from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+
+from .conftest import adapted
+
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+def trained(folder, seed, *, template="dialogue", whole=False, policy=True, kind="language_policy"):
+    """A policy's folder, as learners write it."""
+    backbone = load_backbone("tiny-random", dtype=torch.float32)
+    card = Card("dpo", objective=folder.name, backbone=describe_backbone(backbone))
+    content = {"name": folder.name, "policy": policy, "template": template}
+    model = adapted(seed)
+    files = {TRUNK: dict(model.merge_and_unload().state_dict())} if whole else {}
+    files.get(TRUNK, {}).pop("lm_head.weight", None)
+    write_folder(folder, kind, card, content, files, None if whole else model)
+    return folder
+
+
+def greedy(deployment, **weights):
+    ids = deployment.chat_ids(CHAT)
+    decoder = MixtureDecoder(deployment.rows, deployment.power)
+    return decoder.generate([Request(ids, SteeringWeights(weights), Decoding(12, 0.0))])[0]
+
+
+def test_trained_adapters_share_one_trunk_and_whole_policies_say_the_same(tmp_path):
+    adapters = {name: trained(tmp_path / name, seed) for seed, name in enumerate(("a", "b"))}
+    whole = {name: trained(tmp_path / f"w{name}", seed, whole=True) for seed, name in enumerate(("a", "b"))}
+    shared = open_deployment("tiny-random", adapters, exact=True)
+    apart = open_deployment("tiny-random", whole, exact=True)
+    mixed = open_deployment("tiny-random", {"a": adapters["a"], "b": whole["b"]}, exact=True)
+    assert (shared.shared, apart.shared, mixed.shared) == (True, False, False)
+    assert shared.objectives == ("a", "b")
+    texts = [greedy(one, a=0.4, b=0.6) for one in (shared, apart, mixed)]
+    assert texts[0] == texts[1] == texts[2]
+    assert len({greedy(shared, a=1.0), greedy(shared, b=1.0)}) == 2
+
+
+def test_the_model_itself_can_be_a_policy(tmp_path, folders):
+    from pathlib import Path
+
+    found = open_deployment("tiny-random", {"plain": Path("tiny-random"), "one": folders["one"]}, exact=True)
+    assert found.objectives == ("plain", "one")
+    assert found.rows.names == ("one", "plain")
+    model = make_tiny_backbone().model
+    ids = torch.tensor([found.chat_ids(CHAT)])
+    whole = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0
+    )
+    expected = found.tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
+    assert greedy(found, plain=1.0) == expected
+
+
+def test_the_template_is_the_policies_own(tmp_path, folders):
+    dialogue = open_deployment("tiny-random", {"a": trained(tmp_path / "a", 0)}, exact=True)
+    chat = open_deployment("tiny-random", {"a": trained(tmp_path / "b", 0, template="chat")}, exact=True)
+    plain = open_deployment("tiny-random", folders, exact=True)
+    tokenizer = dialogue.tokenizer
+    assert tokenizer.decode(dialogue.chat_ids(CHAT)) == "\n\nHuman: hello\n\nAssistant:"
+    assert chat.chat_ids(CHAT) == plain.chat_ids(CHAT)
+    assert tokenizer.decode(chat.chat_ids(CHAT)).endswith("<|im_start|>assistant\n")
+    given = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    with pytest.raises(InputError, match="different templates"):
+        open_deployment("tiny-random", given)
+    assert open_deployment("tiny-random", given, template="chat", exact=True).template == "chat"
+    with pytest.raises(InputError, match="must be one of dialogue, chat, found 'other'"):
+        open_deployment("tiny-random", given, template="other")
+
+
+def test_a_dialogues_answer_ends_where_somebody_else_speaks(tmp_path):
+    body = {"model": "tiny-random", "messages": CHAT, "stop": "x"}
+    dialogue = open_deployment("tiny-random", {"a": trained(tmp_path / "a", 0)}, exact=True)
+    (request,) = RequestReader(dialogue, Limits()).read("chat", body).requests
+    assert request.decoding.stop == ("x", "\n\nHuman:")
+    chat = dataclasses.replace(dialogue, template="chat")
+    (request,) = RequestReader(chat, Limits()).read("chat", body).requests
+    assert request.decoding.stop == ("x",)
+    given = {"model": "tiny-random", "prompt": "a"}
+    (request,) = RequestReader(dialogue, Limits()).read("completions", given).requests
+    assert request.decoding.stop == ()
+
+
+def test_what_cannot_be_served(tmp_path, folders):
+    def message(**policies):
+        with pytest.raises(InputError) as found:
+            open_deployment("tiny-random", policies)
+        return str(found.value)
+
+    assert "expected a policy or more" in message()
+    assert "no such folder" in message(a=tmp_path / "nowhere")
+    trained(tmp_path / "reward", 0, policy=False)
+    assert "learns rewards and no policy" in message(a=tmp_path / "reward")
+    trained(tmp_path / "options", 0, kind="option_policy")
+    assert "a language model's policy is needed" in message(a=tmp_path / "options")
+    other = trained(tmp_path / "other", 0)
+    card = json.loads((other / CARD).read_text())
+    card["backbone"]["fingerprint"] = "0" * 32
+    (other / CARD).write_text(json.dumps(card))
+    assert "another model than 'tiny-random'" in message(a=other)
+    damaged = trained(tmp_path / "damaged", 0)
+    with (damaged / "adapter" / "adapter_model.safetensors").open("ab") as file:
+        file.write(b"x")
+    assert "damaged" in message(a=damaged, b=folders["one"])
+    found = open_deployment("tiny-random", folders, exact=True)
+    with pytest.raises(InputError, match="unknown objective 'x'; known: one, three, two"):
+        RequestReader(found, Limits(), SteeringWeights(x=1.0))
+    with pytest.raises(InputError, match=r"new_tokens.*must be above 0"):
+        Limits(new_tokens=0)
+
+
+def write(path, **content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+POINTS = [{"weights": {"a": i / 2, "b": 1 - i / 2}, "returns": {"a": i, "b": -i}} for i in range(3)]
+
+
+def test_a_sweeps_points_are_read(tmp_path):
+    path = write(
+        tmp_path / "r.json", objectives=["a", "b"], sweep=POINTS, exact_front=[{"a": 3, "b": 4}], x=1
+    )
+    assert read_front(path) == {
+        "objectives": ["a", "b"], "points": POINTS, "exact_front": [{"a": 3.0, "b": 4.0}],
+    }  # fmt: skip
+    renamed = [{"weights": point["weights"], "rewards": point["returns"]} for point in POINTS]
+    assert read_front(write(path, points=renamed))["points"] == POINTS
+
+
+def test_what_is_no_sweep(tmp_path):
+    path = tmp_path / "r.json"
+    broken = {**POINTS[0], "weights": {"a": 0.5}}
+    for content, message in (
+        ({}, "'points': is missing"),
+        ({"sweep": POINTS[:1]}, "two points or more"),
+        ({"sweep": [1, 2]}, "expected a JSON object"),
+        ({"sweep": [broken, broken]}, "must sum to 1"),
+        ({"sweep": POINTS, "objectives": ["a"]}, "expected two or more"),
+        ({"sweep": POINTS, "objectives": ["a", "c"]}, "a point lacks 'c'"),
+        ({"sweep": POINTS, "exact_front": [{"a": "x"}]}, "expected numbers by objective"),
+        ({"sweep": POINTS, "exact_front": [{"a": 1, "b": float("nan")}]}, "expected numbers by objective"),
+    ):
+        with pytest.raises(InputError, match=message) as found:
+            read_front(write(path, **content))
+        assert str(path) in str(found.value)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_front(tmp_path / "nowhere")
