@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 
 from pluralign.core import InputError
 from pluralign.models.backbone import make_tiny_backbone
-from pluralign.models.generation import Sampling, draw_tokens, draw_completions, fit_prompts, row_seeds
+from pluralign.models.generation import Sampling, draw_completions, draw_tokens, fit_prompts, row_seeds
 from pluralign.models.trunk import context_length
 
 PROMPTS = ["hello there", "a", "what is it that you want to know?"]
@@ -102,7 +102,7 @@ def test_nothing_follows_the_end_of_text(backbone, monkeypatch):
 
     end = backbone.tokenizer.eos_token_id
     script = iter([[97, end], [98, 97], [end, 97]])
-    monkeypatch.setattr(module, "draw_tokens", lambda logits, uniforms, temperature: torch.tensor(next(script)))
+    monkeypatch.setattr(module, "draw_tokens", lambda *arguments: torch.tensor(next(script)))
     found = draw_completions(backbone, ids(backbone)[:1], [[0, 1]], Sampling(3, 1.0))
     a, b = (backbone.tokenizer.decode([token]) for token in (97, 98))
     assert found == [[a + b, ""]]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from pluralign.core import Objective
+from pluralign.core import InputError, Objective
 from pluralign.core.files import write_json
 
 if TYPE_CHECKING:
@@ -32,6 +32,31 @@ def give_figures(figures: Mapping[str, Any], json: Path | None) -> None:
     """Write the figures of a run where ``--json`` asks for them."""
     if json is not None:
         write_json(json, dict(figures))
+
+
+def named_entries(entries: Sequence[str], field: str, form: str, *, required: bool = True) -> dict[str, str]:
+    """Read ``NAME=THING`` entries.
+
+    Args:
+        entries: as given; what stands after the first "=" is the thing.
+        field: the option's name, for complaints.
+        form: what was expected.
+        required: whether there must be one.
+
+    Raises:
+        InputError: an entry has no name or no thing, a name comes twice, or there is none.
+    """
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, _, thing = entry.partition("=")
+        if not name or not thing:
+            raise InputError(f"expected {form}, found {entry!r}", field=field)
+        if name in found:
+            raise InputError(f"'{name}' is given twice", field=field)
+        found[name] = thing
+    if required and not found:
+        raise InputError(f"expected {form}, found none", field=field)
+    return found
 
 
 def game_maker(story: str) -> Callable[[], Game]:

@@ -1,4 +1,4 @@
-"""What verbs that measure share: NAME=THING arguments, estimates as JSON, and tables for the terminal."""
+"""What verbs that measure share: estimates as JSON, and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -7,32 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from pluralign.cli.common import say
-from pluralign.core import InputError
 from pluralign.evaluate.statistics import Estimate
-
-
-def named_entries(entries: Sequence[str], field: str, form: str) -> dict[str, str]:
-    """Read ``NAME=THING`` entries.
-
-    Args:
-        entries: as given; what stands after the first "=" is the thing.
-        field: the option's name, for complaints.
-        form: what was expected.
-
-    Raises:
-        InputError: an entry has no name or no thing, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for entry in entries:
-        name, _, thing = entry.partition("=")
-        if not name or not thing:
-            raise InputError(f"expected {form}, found {entry!r}", field=field)
-        if name in found:
-            raise InputError(f"'{name}' is given twice", field=field)
-        found[name] = thing
-    if not found:
-        raise InputError(f"expected {form}, found none", field=field)
-    return found
 
 
 def as_json(estimate: Estimate) -> dict[str, float | None]:

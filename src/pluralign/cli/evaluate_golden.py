@@ -9,8 +9,8 @@ import numpy as np
 
 from pluralign.cli.answer_rewards import score_sources
 from pluralign.cli.answers import read_answers
-from pluralign.cli.common import JsonFile, give_figures, say, wrote
-from pluralign.cli.estimates import as_json, named_entries, say_table, short
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
+from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import InputError
 from pluralign.core.files import write_json
 from pluralign.evaluate.alignment_pictures import draw_scores

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pluralign.cli.common import named_entries
 from pluralign.core import InputError, Policy, UniformPolicy
 
 if TYPE_CHECKING:
@@ -89,14 +90,7 @@ def parse_policies(entries: tuple[str, ...]) -> dict[str, Path]:
     """Read ``NAME=DIR`` entries.
 
     Raises:
-        InputError: an entry has no name or no folder, or a name comes twice.
+        InputError: see `named_entries`.
     """
-    folders: dict[str, Path] = {}
-    for entry in entries:
-        name, equals, folder = entry.partition("=")
-        if not equals or not name or not folder:
-            raise InputError(f"expected NAME=DIR, found {entry!r}", field="policies")
-        if name in folders:
-            raise InputError(f"'{name}' is given twice", field="policies")
-        folders[name] = Path(folder)
-    return folders
+    found = named_entries(entries, "policies", "NAME=DIR", required=False)
+    return {name: Path(folder) for name, folder in found.items()}

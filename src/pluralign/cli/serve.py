@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pluralign.cli.common import game_maker, say
+from pluralign.cli.common import game_maker, named_entries, say
 from pluralign.cli.policies import DEFAULT_MODEL, Models, open_policy
 from pluralign.core import InputError, SteeringWeights
 from pluralign.models.scoring import open_scorer
@@ -82,10 +82,14 @@ def serve(
         limits: how much a request may take.
     """
     access = Access(_token(token_file), _hosts(host, allow_hosts))
-    folders = {name: Path(place) for name, place in parse_pairs(policies, "policies", "DIR").items()}
-    scorers = parse_pairs(rewards, "rewards", "SPEC")
+    folders = {name: Path(place) for name, place in named_entries(policies, "policies", "NAME=DIR").items()}
+    scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
     default = None if weights is None else SteeringWeights.parse(weights)
-    fronts = _fronts(sweep, tuple(folders), tuple(parse_pairs(story_policies, "story_policies", "DIR")))
+    fronts = _fronts(
+        sweep,
+        tuple(folders),
+        tuple(named_entries(story_policies, "story_policies", "NAME=DIR", required=False)),
+    )
     with _listen(host, port) as bound:
         service = Service(
             open_deployment(model, folders, power=power, exact=exact, template=template),
@@ -111,23 +115,6 @@ def serve(
         with _ended_by_signals():
             uvicorn.Server(config).run(sockets=[bound])
         say("stopped")
-
-
-def parse_pairs(entries: tuple[str, ...], field: str, what: str) -> dict[str, str]:
-    """Read ``NAME=VALUE`` entries of an option.
-
-    Raises:
-        InputError: an entry has no name or no value, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for entry in entries:
-        name, _, value = entry.partition("=")
-        if not name or not value:
-            raise InputError(f"expected NAME={what}, found {entry!r}", field=field)
-        if name in found:
-            raise InputError(f"'{name}' is given twice", field=field)
-        found[name] = value
-    return found
 
 
 def is_loopback(host: str) -> bool:
@@ -191,7 +178,7 @@ def _ended_by_signals() -> Generator[None]:
 def _story(
     story: str | None, policies: tuple[str, ...], power: float, features: Path | None
 ) -> StoryTable | None:
-    folders = parse_pairs(policies, "story_policies", "DIR")
+    folders = named_entries(policies, "story_policies", "NAME=DIR", required=False)
     if (story is None) != (not folders):
         raise InputError("--story and --story-policies go together", field="story")
     if story is None:
