@@ -18,7 +18,7 @@ FILES = {
 reward."""
 SHARES = {"harmless": (0.35, 0.2), "helpful": (0.9, 0.3)}
 """Share of the first file's prompts that the methods may see, and of these the share of preferences."""
-GOLDEN = 1250
+GOLDEN = 3000
 """At most so many pairs of the golden reward, a fifth of them to measure it."""
 LONGEST_PROMPT = 1000
 """Characters; longer conversations are left out, as two cores have little time."""
