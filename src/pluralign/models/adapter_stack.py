@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pluralign.core import InputError
 from pluralign.models.adapters import read_adapter
 from pluralign.models.backbone import Backbone, make_backbone
+from pluralign.models.packed import pack_linears
 
 # Above so many tokens of one adapter, slices of the row are cheaper than gathering it into equal parts.
 _SLICED = 64
@@ -62,7 +63,7 @@ class AdapterStack:
     """One trunk with the adapters of several policies.
 
     Args:
-        backbone: loaded for this use alone: its linear layers are wrapped.
+        backbone: loaded for this use alone: its linear layers are wrapped, and packed (`models.packed`).
         adapters: folder of each PEFT adapter, by the policy's name.
 
     Raises:
@@ -84,6 +85,7 @@ class AdapterStack:
             layer = _StackedLinear(self, base, [one.get(name) for one in found])
             setattr(model.get_submodule(parent), child, layer)
         model.requires_grad_(False)
+        pack_linears(model)
         self.backbone = make_backbone(model, backbone.tokenizer, backbone.name)
 
     @contextmanager

@@ -26,6 +26,7 @@ KINDS = {
     "option_reward": "a reward posterior over listed options",
     "reward_model": "a reward model",
     "reward_ensemble": "an ensemble of rewards",
+    "value_model": "a value model",
     "language_policy": "a language model's policy",
 }
 """What folders hold, by the name in their card."""

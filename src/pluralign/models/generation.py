@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 from pluralign.core import InputError
 from pluralign.models.backbone import Backbone
 from pluralign.models.forest import Tree, plant
+from pluralign.models.packed import packed
 from pluralign.models.sample_attention import PromptLayout, SampleLayout
 from pluralign.models.trunk import context_length, run_layout
 from pluralign.models.vocabulary import vocabulary_logits
@@ -106,12 +107,14 @@ def draw_completions(
     if cut:
         _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))
     found: list[list[str]] = [[""] * len(own) for own in seeds]
-    for batch in _batches([len(ids) for ids in fitted], seeds, sampling.max_new_tokens, token_budget):
-        rows = _draw_batch(
-            backbone, [fitted[i] for i in batch], [seeds[i] for i in batch], sampling, token_budget
-        )
-        for i, own in zip(batch, rows, strict=True):
-            found[i] = [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)) for ids in own]
+    lengths = [len(ids) for ids in fitted]
+    with packed(backbone.model):
+        for batch in _batches(lengths, seeds, sampling.max_new_tokens, token_budget):
+            rows = _draw_batch(
+                backbone, [fitted[i] for i in batch], [seeds[i] for i in batch], sampling, token_budget
+            )
+            for i, own in zip(batch, rows, strict=True):
+                found[i] = [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)) for ids in own]
     return found
 
 

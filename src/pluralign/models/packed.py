@@ -1,0 +1,95 @@
+"""Linear layers whose weights are laid out for the CPU's matrix products once and not in each of them.
+
+For inference alone: what is packed does not learn. A step of decoding, which has few rows, spends most of its
+time on reading weights in an order that suits no product (docs/papers.md has the figures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class PackedLinear(nn.Module):
+    """What a linear layer computes, by oneDNN with the weights in its own layout.
+
+    Args:
+        linear: `can_pack` holds; its weights are copied.
+        keeps: let who asks for the weights (PEFT does) have the layer's own; else they are let go.
+    """
+
+    def __init__(self, linear: nn.Linear, *, keeps: bool = False) -> None:
+        super().__init__()
+        self._kept = (linear,) if keeps else ()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight = linear.weight.detach()
+        self.packed: Tensor
+        self.register_buffer("packed", _ops()._reorder_linear_weight(weight), persistent=False)
+        bias = None if linear.bias is None else linear.bias.detach()
+        self.bias: Tensor | None
+        self.register_buffer("bias", bias, persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's own weights, where they are kept."""
+        if not self._kept:
+            raise AttributeError("the weights of this layer are packed")
+        return self._kept[0].weight
+
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
+        """x W^T + b."""
+        return _ops()._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+
+def can_pack(linear: nn.Linear) -> bool:
+    """Whether this machine has such products for a layer: a CPU's, of float32 or bfloat16."""
+    weight = linear.weight
+    # These operators have a leading underscore; without them the layer stays as it is.
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if not all(hasattr(_ops(), name) for name in ("_reorder_linear_weight", "_linear_pointwise")):
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(getattr(_ops(), "_is_mkldnn_bf16_supported", lambda: False)())
+    return weight.dtype == torch.float32
+
+
+def pack_linears(model: nn.Module, *, keep: bool = False) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """Put a packed layer in the place of every plain linear layer that can be packed.
+
+    Args:
+        model: its layers are replaced.
+        keep: see `PackedLinear`.
+
+    Returns:
+        What was replaced: the parent, its name there, the layer. Whoever drops it frees the weights that
+        nothing else (a tied embedding) holds.
+    """
+    replaced: list[tuple[nn.Module, str, nn.Linear]] = []
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            # Subclasses compute more than a product.
+            if type(child) is nn.Linear and can_pack(child):
+                replaced.append((parent, name, child))
+                setattr(parent, name, PackedLinear(child, keeps=keep))
+    return replaced
+
+
+@contextmanager
+def packed(model: nn.Module) -> Iterator[None]:
+    """Inside, the model's linear layers are packed; their weights are held twice, and must not change."""
+    replaced = pack_linears(model, keep=True)
+    try:
+        yield
+    finally:
+        for parent, name, layer in replaced:
+            setattr(parent, name, layer)
+
+
+def _ops() -> Any:
+    return torch.ops.mkldnn
