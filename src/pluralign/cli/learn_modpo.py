@@ -1,0 +1,76 @@
+"""``pluralign learn modpo``: one objective's pairs and the others' rewards -> a policy for one weighting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pluralign.cli.common import named_entries, say
+from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn_texts import Flat
+from pluralign.cli.texts import digest_of
+from pluralign.core import SteeringWeights
+from pluralign.learn.completions.modpo import Margin, MODPOConfig, fit_modpo, require_weights
+from pluralign.models.backbone import fast_dtype
+from pluralign.models.card import CARD, load_card
+from pluralign.models.scoring import LikelihoodRatio, open_scorer
+
+IMPLICIT = ("dpo", "modpo", "spin")
+"""Methods whose policies are rewards themselves: beta (log pi - log pi_ref)."""
+
+
+def learn_modpo(
+    run: Flat,
+    margins: tuple[str, ...],
+    weights: str,
+    config: MODPOConfig = MODPOConfig(),  # noqa: B008
+    fast: bool = False,
+) -> None:
+    """Learn a policy for one weighting of several objectives: multi-objective DPO.
+
+    The data's preferences are about one objective; of the others there are rewards, which read the same texts
+    (see template). Every weighting is a training of its own. An interrupted run continues when the same
+    command is given again, and ends with the same weights.
+
+    Example: pluralign learn modpo --data hh/helpful.jsonl.gz --margins harmless=runs/harmless
+    --weights helpful=0.5,harmless=0.5 --out runs/half --training.lora-rank 16
+
+    Args:
+        run: data, model (the policy before training, and the reference), training, folder.
+        margins: NAME=REWARD for each other objective: a reward model's or an ensemble's folder,
+            classifier:NAME, or closed-form:DIR, the likelihood ratio of a trained policy and the model before
+            (of one by dpo, modpo or spin times its beta: its implicit reward).
+        weights: NAME=NUMBER,NAME=NUMBER,... of the data's objective and all others, summing to 1.
+        config: what is special to the method.
+        fast: compute the margins' rewards in bfloat16 where the machine is fast at it.
+    """
+    specs = named_entries(margins, "margins", "NAME=REWARD")
+    weighting = SteeringWeights.parse(weights)
+    pairs, asked = run.prepare()
+    for pair in pairs[:1]:
+        require_weights(weighting, pair.objective, specs)
+    opened = {name: _open(spec, fast_dtype() if fast else None) for name, spec in specs.items()}
+    fit_modpo(pairs, asked, config, margins=opened, weights=weighting)
+    found: Mapping[str, Mapping[str, float]] = load_card(run.out).figures["margins"]
+    for name, figures in found.items():
+        say(f"{name} agrees with {figures['agreement']:.1%} of the pairs; spread {figures['spread']:.3g}")
+    tell_learned(run.out, run.json)
+
+
+def _open(spec: str, dtype: torch.dtype | None) -> Margin:
+    scorer = open_scorer(spec, dtype=dtype)
+    folder = Path(spec.rpartition(":")[2])
+    # The card has the figures of its training: it tells two states of a folder apart.
+    card_digest = digest_of(str(folder / CARD)).get("file_digest", "")
+    provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(dtype or torch.float32)}
+    if not isinstance(scorer, LikelihoodRatio):
+        return Margin(scorer, provenance=provenance)
+    card = load_card(folder)
+    if card.method not in IMPLICIT:
+        return Margin(scorer, provenance=provenance)
+    # These methods count the end-of-text token, too.
+    whole = LikelihoodRatio(scorer.policy, scorer.reference, scorer.settings, scorer.name, ends=True)
+    return Margin(whole, float(card.config["beta"]), provenance)
