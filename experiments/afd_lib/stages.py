@@ -61,6 +61,7 @@ class Workshop:
 
     def __init__(self, folder: Path, recipe: Recipe, seed: int) -> None:
         self.folder, self.recipe, self.seed = folder, recipe, seed
+        folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def base(self) -> Backbone:

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.models.adapters import add_lora, save_adapter
 from pluralign.models.backbone import load_backbone, make_tiny_backbone
-from pluralign.steer.decoding import Decoding, MixtureDecoder, Request, choose_tokens
+from pluralign.steer.decoding import Decoding, MixtureDecoder, Request, _Running, choose_tokens
 from pluralign.steer.mixing import mix_log_probs, mix_rows
 from pluralign.steer.policy_rows import AdapterRows, ModelRows
 
@@ -250,3 +252,30 @@ def test_what_cannot_be_asked_is_told(rows, folders):
             Decoding(**options)
     with pytest.raises(InputError, match="expected a policy"):
         ModelRows({})
+
+
+def metaspace_tokenizer():
+    """As SentencePiece models decode: without a first word's space, odd characters in bytes."""
+    words = ["<s>", "▁the", "▁cat", "s", "▁", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "!"]
+    model = tokenizers.models.BPE({word: i for i, word in enumerate(words)}, [], byte_fallback=True)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("▁", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+
+
+@pytest.mark.parametrize("tokenizer", [metaspace_tokenizer(), make_tiny_backbone().tokenizer])
+@given(st.lists(st.integers(0, 255), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_text_decoded_token_by_token_is_that_of_the_whole(tokenizer, ids):
+    ids = [i % len(tokenizer) for i in ids]
+    running = _Running(Request([1], SteeringWeights({"one": 1.0})), {0: 1.0}, np.zeros(0))
+    for i, token in enumerate(ids, start=1):
+        running.ids.append(token)
+        assert running.decoded(tokenizer) == tokenizer.decode(ids[:i], skip_special_tokens=True)

@@ -107,13 +107,14 @@ def _bars(axes: Any, scores: Mapping[str, Estimate]) -> None:
         axes.text(
             at, place, f"{score.mean:.2f}".replace("-", "−"), va="center", fontsize=8, bbox=box, zorder=4
         )
-    for value, label in ((0.0, "base"), (1.0, "demonstrations")):
+    # The two may lie close together: each name stands on its outer side.
+    for value, label, side in ((0.0, "base", "right"), (1.0, "demonstrations", "left")):
         axes.axvline(
             value, color=_GREY, linewidth=0.9, linestyle="-" if value == 0 else (0, (4, 2)), zorder=2.5
         )
         axes.annotate(
             label, (value, 1.0), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", fontsize=8, color=_GREY,
+            ha=side, fontsize=8, color=_GREY,
         )  # fmt: skip
     axes.set_xlim(low - 0.04 * room, high + 0.2 * room)
     axes.tick_params(axis="y", length=0)

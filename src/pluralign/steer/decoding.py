@@ -22,6 +22,7 @@ from pluralign.steer.mixing import GEOMETRIC, mix_rows
 from pluralign.steer.policy_rows import PolicyRows
 
 FinishReason = Literal["stop", "length"]
+_HALF = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,30 @@ class _Running:
     uniforms: Float[np.ndarray, " tokens"]
     ids: list[int] = field(default_factory=list[int])
     told: int = 0
+    text: str = ""
+    """Of all tokens before `read`."""
+    context: int = 0
+    """Where the tokens begin that the next ones are decoded with."""
+    read: int = 0
+
+    def decoded(self, tokenizer: Any) -> str:
+        """The text so far, from the last few tokens and what was decoded before."""
+
+        def decode(ids: list[int]) -> str:
+            return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+        known, whole = decode(self.ids[self.context : self.read]), decode(self.ids[self.context :])
+        if not whole.startswith(known):
+            # A tokenizer whose next token changes what was written: all of it is decoded, again and again.
+            self.text, self.context, self.read = "", 0, 0
+            known, whole = "", decode(self.ids)
+        text = self.text + whole[len(known) :]
+        # A character that is half written is not text yet.
+        if not text.endswith(_HALF):
+            # What shows nothing (a special token) is no context: a first word's space may be left out.
+            self.context = self.read if len(text) > len(self.text) else self.context
+            self.text, self.read = text, len(self.ids)
+        return text
 
 
 class MixtureDecoder:
@@ -213,8 +238,7 @@ class MixtureDecoder:
         finish: FinishReason | None = "stop" if ended else None
         if finish is None and len(one.ids) == decoding.max_new_tokens:
             finish = "length"
-        tokenizer: Any = self.rows.backbone.tokenizer
-        text = str(tokenizer.decode(one.ids, skip_special_tokens=True))
+        text = one.decoded(self.rows.backbone.tokenizer)
         found = min((i for stop in decoding.stop if (i := text.find(stop)) >= 0), default=-1)
         if found >= 0:
             text, finish = text[:found], "stop"
@@ -264,7 +288,7 @@ def _kept(logits: Float[Tensor, " vocabulary"], decoding: Decoding) -> Float[Ten
 def _certain(text: str, stops: Sequence[str]) -> int:
     """How much of a text can be told: not a half-written character, nor what may become a stop text."""
     end = len(text)
-    while end and text[end - 1] == "\N{REPLACEMENT CHARACTER}":
+    while end and text[end - 1] == _HALF:
         end -= 1
     for stop in stops:
         for length in range(min(len(stop) - 1, end), 0, -1):
