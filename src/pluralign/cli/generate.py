@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
+from pluralign.cli.guides import Guides, read_guides
 from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.cli.texts import digest_of
@@ -23,6 +25,7 @@ from pluralign.models.endpoint import Endpoint
 from pluralign.models.generation import Sampling, draw_completions, fit_prompts
 from pluralign.models.rendering import TEMPLATES, encode, prefix_ids
 from pluralign.models.tuned import load_language_policy
+from pluralign.steer.value_guided import draw_guided_completions, open_value_guided_rows
 
 _ENDPOINT = "openai:"
 _BATCH = 256
@@ -54,6 +57,10 @@ def generate_texts(
     temperature: float = 1.0,
     seed: int = 0,
     limit: int | None = None,
+    guides: tuple[str, ...] = (),
+    weights: str | None = None,
+    strength: float | None = None,
+    candidates: int | None = None,
     exact: bool = False,
     json: JsonFile = None,
 ) -> None:
@@ -63,6 +70,9 @@ def generate_texts(
     policy was trained with, or a model's own. A prompt that occurs again is drawn for once, an empty one is
     left out, and of one longer than the context the end is kept: each is counted and told. An interrupted run
     continues; a sample depends on its prompt, its number and the seed alone.
+
+    With --guides, value models (pluralign learn value) lead the sampling: each token is one of the likeliest,
+    with STRENGTH times the weighted sum of their values added to its logit.
 
     Example: pluralign generate --model runs/sft --prompts hh/harmless.jsonl.gz --samples 64 --out draws.jsonl
 
@@ -77,20 +87,37 @@ def generate_texts(
         temperature: 0 takes the likeliest token.
         seed: of the samples.
         limit: take the first so many prompts alone.
+        guides: NAME=DIR of each objective's value model.
+        weights: of the guides, as NAME=NUMBER,NAME=NUMBER; equal by default. Weight 0 costs nothing.
+        strength: of the guides, nats for a standard deviation of the rewards that they were learned from; 1
+            by default, 0 is the model as it is.
+        candidates: so many of the likeliest tokens are looked at; 20 by default.
         exact: compute in float32 where bfloat16 would be faster.
         json: a file for the figures.
     """
     if samples < 1:
         raise InputError(f"must be at least 1, found {samples}", field="samples")
     sampling = Sampling(max_new_tokens, temperature)
-    source = _open(model, adapter, exact, sampling)
+    led = read_guides(guides, weights, strength, candidates)
+    source = _open(
+        model, adapter, exact, sampling, led if led is not None and led.guidance.strength else None
+    )
     counts, found = read_prompts(prompts, source.render, limit)
     counts["cut"] = source.cut(found)
     drawn = {
         "model": model, "adapter": None if adapter is None else str(adapter),
         "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed,
+        **({} if led is None else led.described()),
     }  # fmt: skip
-    run = {**drawn, "samples": samples, "prompts": digest_of(prompts), "exact": exact, "limit": limit}
+    digests = {} if led is None else {"guide_cards": led.digests()}
+    run = {
+        **drawn,
+        **digests,
+        "samples": samples,
+        "prompts": digest_of(prompts),
+        "exact": exact,
+        "limit": limit,
+    }
     total = len(found) * samples
     bar = tqdm(total=total, unit="completion", disable=not sys.stderr.isatty())
     with bar, RowsInProgress(out, run) as target:
@@ -140,24 +167,38 @@ def _batch(done: int, samples: int, total: int) -> dict[int, range]:
     return batch
 
 
-def _open(model: str, adapter: Path | None, exact: bool, sampling: Sampling) -> _Source:
+def _open(
+    model: str, adapter: Path | None, exact: bool, sampling: Sampling, guides: Guides | None
+) -> _Source:
     if model.startswith(_ENDPOINT):
         if adapter is not None:
             raise InputError("an endpoint serves its own models; give one by its name there", field="adapter")
+        if guides is not None:
+            raise InputError("an endpoint does not show its tokens' logits to guides", field="guides")
         return _endpoint(Endpoint(model.removeprefix(_ENDPOINT)), sampling)
     import torch
 
     dtype = torch.float32 if exact else fast_dtype()
-    folder = Path(model)
+    folder, template = Path(model), "chat"
+    base: str | Backbone = model
     if (folder / CARD).is_file():
         if adapter is not None:
             raise InputError("a trained policy has its own; give a model without one", field="adapter")
-        policy = load_language_policy(folder, dtype=dtype)
-        return _local(policy, str(read_card(folder).get("template", "dialogue")), sampling)
-    return _local(load_backbone(model, dtype=dtype, adapter=adapter), "chat", sampling)
+        base = load_language_policy(folder, dtype=dtype)
+        template = str(read_card(folder).get("template", "dialogue"))
+    elif adapter is not None:
+        base = load_backbone(model, dtype=dtype, adapter=adapter)
+    if guides is None:
+        backbone = load_backbone(base, dtype=dtype) if isinstance(base, str) else base
+        return _local(backbone, template, sampling, partial(draw_completions, backbone, sampling=sampling))
+    rows = open_value_guided_rows(base, guides.folders, guides.guidance, dtype=dtype)
+    draw = partial(draw_guided_completions, rows, weights=guides.weights, sampling=sampling)
+    return _local(rows.backbone, template, sampling, draw)
 
 
-def _local(backbone: Backbone, template: str, sampling: Sampling) -> _Source:
+def _local(
+    backbone: Backbone, template: str, sampling: Sampling, draw: Callable[..., list[list[str]]]
+) -> _Source:
     prefix = prefix_ids(backbone.tokenizer)
     bos = str(backbone.tokenizer.bos_token) if prefix else ""
 
@@ -168,7 +209,7 @@ def _local(backbone: Backbone, template: str, sampling: Sampling) -> _Source:
 
     return _Source(
         lambda messages, opens: TEMPLATES[template](backbone.tokenizer)(messages, opens),
-        lambda prompts, seeds: draw_completions(backbone, ids(prompts), seeds, sampling),
+        lambda prompts, seeds: draw(prompts=ids(prompts), seeds=seeds),
         lambda prompts: fit_prompts(backbone, ids(prompts), sampling.max_new_tokens)[1],
     )
 

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from pluralign.cli.common import JsonFile
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.policies import DEFAULT_MODEL
-from pluralign.cli.texts import digest_of, holds_preferences, read_demonstrations, read_texts
+from pluralign.cli.texts import digest_of, holds_preferences, objective_of, read_demonstrations, read_texts
 from pluralign.core import Demonstration, PreferencePair
 from pluralign.core.messages import Render
 from pluralign.learn.completions import (
@@ -39,6 +39,7 @@ from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
 from pluralign.models.backbone import load_tokenizer
 from pluralign.models.rendering import TEMPLATES
+from pluralign.pair import ScoredRead, load_scored_completions
 
 NEGATIVES = {"unlikelihood": unlikelihood, "clamped": clamped_negative, "literal": literal_negative}
 EXPECTED_RETURNS = {"log": expected_return_loss, "literal": literal_expected_return_loss}
@@ -50,7 +51,8 @@ class TextRun:
 
     Args:
         data: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen, rejected, prompt);
-            demonstrations may also be prompt and completion, or messages.
+            demonstrations may also be prompt and completion, or messages; for value, with rewards as score
+            adds them, or a column "reward".
         out: the folder to write.
         model: the trunk: smollm2-135m, a hub id or a local folder.
         objective: what the data is about; by default its name.
@@ -80,6 +82,11 @@ class TextRun:
     def either(self) -> tuple[Sequence[PreferencePair] | Sequence[Demonstration], Run]:
         """Preferences where the data has them (their rejected halves measure), else demonstrations."""
         return self.prepare() if holds_preferences(self.data) else self.demonstrations()
+
+    def scored_completions(self) -> tuple[ScoredRead, Run]:
+        """The completions with their rewards, and what is asked for."""
+        about, render = self.objective or objective_of(self.data), self._render()
+        return load_scored_completions(self.data, about, seed=self.seed, render=render), self._run()
 
     def _render(self) -> Render:
         # It warns of every checkpoint's clock, which is of no use here.

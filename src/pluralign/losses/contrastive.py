@@ -86,6 +86,41 @@ def dpo_loss(
     return contrastive_preference_loss(*gains, weights, conservative_bias=1.0)
 
 
+def modpo_loss(
+    chosen: Float[Tensor, " pairs"],
+    rejected: Float[Tensor, " pairs"],
+    reference_chosen: Float[Tensor, " pairs"],
+    reference_rejected: Float[Tensor, " pairs"],
+    margin_chosen: Float[Tensor, " pairs"],
+    margin_rejected: Float[Tensor, " pairs"],
+    *,
+    weight: float,
+    beta: float = 0.1,
+    weights: Float[Tensor, " pairs"] | None = None,
+) -> Float[Tensor, ""]:
+    """Multi-objective direct preference optimisation, mean over pairs.
+
+    L = - log sigma(r+ - r-), r = (beta (log pi - log pi_ref) - w_{-1} . r_margin) / w_0 (Zhou et al. 2024):
+    beta (log pi - log pi_ref) is the weighted sum of all rewards, so what the others leave of it explains the
+    preferences. At w = (1, 0) this is `dpo_loss`.
+
+    Args:
+        chosen: log pi of the chosen completion, summed over its tokens, nats.
+        rejected: of the rejected one.
+        reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
+        reference_rejected: of the rejected one.
+        margin_chosen: w_{-1} . r_margin, the other objectives' weighted rewards of the chosen completion, in
+            nats of log-odds as the preferences' own reward is; no gradient flows into it.
+        margin_rejected: of the rejected one.
+        weight: w_0 > 0, of the objective that the preferences are about.
+        beta: temperature.
+        weights: probability that each label is right; all 1 by default.
+    """
+    better = (beta * (chosen - reference_chosen.detach()) - margin_chosen.detach()) / weight
+    worse = (beta * (rejected - reference_rejected.detach()) - margin_rejected.detach()) / weight
+    return contrastive_preference_loss(better, worse, weights, conservative_bias=1.0)
+
+
 def cpl_loss(
     chosen_log_probs: Float[Tensor, "pairs steps"],
     rejected_log_probs: Float[Tensor, "pairs steps"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,21 +127,7 @@ def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None 
     """
     config = config or DPOConfig()
     session = Session("dpo", run, dataclasses.asdict(config), pairs, vocabulary=True)
-    training = run.training
-    kept = run.out / "checkpoints"
-    reference = reference_log_probs(session, session.data, kept / "reference_train.safetensors")
-    validation = None
-    if session.validation is not None:
-        path = kept / "reference_validation.safetensors"
-        validation = reference_log_probs(session, session.validation, path)
-    objective = DPOObjective(config, reference).to(session.backbone.device)
-    figures: dict[str, Any] = {"curve": session.train(objective)}
-    if session.validation is not None and validation is not None:
-        found = row_log_probs(session.trunk, session.validation, training.token_budget, training.mixed)
-        implicit = found - validation
-        right = (implicit[:, 0] > implicit[:, 1]).float().mean()
-        figures["validation_accuracy"] = round(float(right), 4)
-    return session.finish_policy(figures)
+    return learn_from_reference(session, lambda reference: DPOObjective(config, reference))
 
 
 def fit_sft(
@@ -176,6 +162,38 @@ def validation_nll(session: Session) -> dict[str, float]:
     found = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
     lengths = [len(data.trees[tree].branches[branch]) for tree, branch in data.places[:, 0].tolist()]
     return {"validation_nll": round(float(-found[:, 0].sum() / sum(lengths)), 4)}
+
+
+def learn_from_reference(
+    session: Session,
+    make_objective: Callable[[Float[Tensor, "rows 2"]], Objective],
+    figures: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Train on pairs against the trunk as it was before, measure, and write the policy's folder.
+
+    Args:
+        session: begun, and not trained yet.
+        make_objective: from log pi_ref of the training rows' completions, nats.
+        figures: more of them, for the card.
+
+    Returns:
+        The policy's language model.
+    """
+    training = session.run.training
+    kept = session.run.out / "checkpoints"
+    reference = reference_log_probs(session, session.data, kept / "reference_train.safetensors")
+    validation = None
+    if session.validation is not None:
+        path = kept / "reference_validation.safetensors"
+        validation = reference_log_probs(session, session.validation, path)
+    objective = make_objective(reference).to(session.backbone.device)
+    found: dict[str, Any] = {"curve": session.train(objective), **(figures or {})}
+    if session.validation is not None and validation is not None:
+        log_probs = row_log_probs(session.trunk, session.validation, training.token_budget, training.mixed)
+        implicit = log_probs - validation
+        right = (implicit[:, 0] > implicit[:, 1]).float().mean()
+        found["validation_accuracy"] = round(float(right), 4)
+    return session.finish_policy(found)
 
 
 @torch.no_grad()

@@ -30,6 +30,8 @@ from pluralign.models.completions import CompletionReader
 from pluralign.models.heads import RewardHead
 from pluralign.models.reward_model import RewardModel, RewardSettings, load_reward_model, save_reward_model
 from pluralign.models.tuned import describe_backbone, load_language_policy
+from pluralign.models.value_head import ValueHead
+from pluralign.models.value_model import RewardScale, ValueModel, load_value_model, save_value_model
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,18 @@ class Session:
                 card = self._card(figures)
                 write_folder(self.run.out, "language_policy", card, content, files, self._adapter())
         return load_language_policy(self.run.out)
+
+    def finish_value_model(
+        self, head: ValueHead, scale: RewardScale, figures: Mapping[str, Any]
+    ) -> ValueModel:
+        """Write the value model's folder; the model as `load_value_model` reads it."""
+        settings = RewardSettings(self.run.training.max_length, self.run.template)
+        trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
+        model = ValueModel(self.name, trained, head, scale, settings, self._card(figures))
+        with processes().main_process_first():
+            if processes().is_main_process:
+                save_value_model(self.run.out, model, self._tensors(), self._adapter())
+        return load_value_model(self.run.out)
 
     def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
         """Share of the validation pairs that the head orders as their label does; a tie counts half."""

@@ -1,0 +1,48 @@
+"""``pluralign learn value``: completions and their rewards -> a value model that guides sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pluralign.cli.common import say
+from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn_texts import Flat
+from pluralign.core.splits import SPLITS
+from pluralign.learn.completions import HLGauss, ValueConfig, fit_value
+
+LOSSES: dict[str, Callable[[int], HLGauss | None]] = {"squared": lambda bins: None, "hl-gauss": HLGauss}
+
+
+def learn_value(
+    run: Flat,
+    loss: Literal["squared", "hl-gauss"] = "squared",
+    lam: float = 0.95,
+    bins: int = 51,
+) -> None:
+    """Learn what reward a completion will end with, after each of its tokens, for value-augmented sampling.
+
+    The data are samples of the model to be guided (generate) with their rewards (score). Values are in
+    standard deviations of these rewards. A completion that was cut off is taken to have ended there. Prompts
+    of messages want the template that they were drawn with: chat, where a plain model drew. An interrupted
+    run continues when the same command is given again, and ends with the same weights. The folder is a guide
+    of generate; learned as adapters, several guides share one pass of their trunk.
+
+    Example: pluralign learn value --data runs/scored.jsonl --out runs/helpful-value --training.lora-rank 16
+
+    Args:
+        run: data (rows of pluralign score, or prompt, completion and reward), model, training, folder.
+        loss: half the squared error, or classification into bins with smoothed targets.
+        lam: of the lambda-returns that are the targets; 1 is the final reward at every token.
+        bins: of hl-gauss.
+    """
+    config = ValueConfig(lam, LOSSES[loss](bins))
+    found, asked = run.scored_completions()
+    left_out = found.counts["unusable"]
+    told = (
+        f"{found.counts['rows']} rows of {run.data}: {found.counts['completions']} completions with rewards"
+    )
+    told += f"; left out: {left_out} unusable" if left_out else ""
+    say(told + " (" + ", ".join(f"{found.counts[f'completions_{name}']} {name}" for name in SPLITS) + ")")
+    fit_value(found.rows, asked, config)
+    tell_learned(run.out, run.json)

@@ -1,0 +1,249 @@
+"""Value-augmented sampling: a language model's next tokens, leaning towards those that value models like.
+
+Guided by one objective, a policy's logits are logits_a + beta (V(s + a) - mean V) over its k likeliest tokens
+a, and those of the others -inf (Han et al. 2024). The geometric mixture of such policies has the logits
+logits_a + beta sum_i w_i (V_i(s + a) - mean V_i) whenever the weights sum to one: each objective's guided
+policy is therefore a policy like any other, and `MixtureDecoder` weighs them request by request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.models.adapters import is_adapted
+from pluralign.models.backbone import Backbone, load_backbone, make_backbone
+from pluralign.models.generation import Prompt, Sampling, fit_prompts
+from pluralign.models.trunk import context_length
+from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+from pluralign.steer.policy_rows import AdapterRows, Entry, PolicyRows
+from pluralign.steer.value_rows import ValueRows, open_value_rows
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How far values lead.
+
+    Args:
+        strength: beta, nats for a standard deviation of the rewards that were learned from; 0 is the language
+            model as it is, whose values nobody computes and whose tokens are all drawn from (ours: 1).
+        candidates: k, the likeliest tokens of the language model, of which the next one is chosen (Han et al.
+            2024: 20).
+    """
+
+    strength: float = 1.0
+    candidates: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength < float("inf"):
+            raise InputError(f"must be 0 or more, found {self.strength}", field="strength")
+        if self.candidates < 1:
+            raise InputError(f"must be at least 1, found {self.candidates}", field="candidates")
+
+
+class ValueGuidedRows:
+    """A language model guided by each of several objectives; implements `PolicyRows`.
+
+    For each token there is a pass of the language model with a row for each request, and one of each trunk of
+    value models with k candidates for each request and objective that it weighs.
+
+    Args:
+        base: the language model, as the only policy of its rows.
+        values: value models; names are the objectives'.
+        guidance: see `Guidance`.
+
+    Raises:
+        InputError: two value models of one name, another vocabulary, or a shorter context.
+    """
+
+    def __init__(
+        self, base: PolicyRows, values: Sequence[ValueRows], guidance: Guidance | None = None
+    ) -> None:
+        if len(base.names) != 1:
+            raise InputError(f"expected one language model to guide, found {len(base.names)}")
+        self.guidance = guidance or Guidance()
+        self.names = tuple(name for part in values for name in part.names)
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise InputError(
+                f"expected value models of different names, found {', '.join(self.names) or 'none'}"
+            )
+        self._base, self._values = base, values
+        for part in values:
+            _require_fit(base.backbone, part)
+        # The first policy of each part among all.
+        self._firsts = [sum(len(part.names) for part in values[:i]) for i in range(len(values))]
+        self._candidates: dict[int, list[int]] = {}
+        self._unguided: list[Entry] = []
+
+    @property
+    def backbone(self) -> Backbone:
+        """See `PolicyRows`."""
+        return self._base.backbone
+
+    @property
+    def order(self) -> list[Entry]:
+        """See `PolicyRows`."""
+        if not self.guidance.strength:
+            return self._unguided
+        return [
+            (request, first + model)
+            for first, part in zip(self._firsts, self._values, strict=True)
+            for request, model in part.order
+        ]
+
+    @torch.inference_mode()
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Float[Tensor, "rows vocabulary"]:
+        """See `PolicyRows`."""
+        prompts = {request: ids for request, _, ids in entries}
+        logits = self._base.admit([(request, 0, ids) for request, ids in prompts.items()])
+        place = {request: i for i, request in enumerate(prompts)}
+        owners = torch.tensor([place[request] for request, _, _ in entries], device=logits.device)
+        if not self.guidance.strength:
+            self._unguided += [entry[:2] for entry in entries]
+            return logits[owners]
+        ids = self._likeliest(list(prompts), logits)
+        try:
+            values = self._admit_values(entries).to(logits)
+        except BaseException:
+            # Where a pass fails, nothing has begun.
+            self.release(set(prompts))
+            raise
+        return self._guided(logits[owners], ids[owners], values)
+
+    @torch.inference_mode()
+    def step(self, tokens: Mapping[int, int]) -> Float[Tensor, "rows vocabulary"]:
+        """See `PolicyRows`."""
+        logits = self._base.step(tokens)
+        requests = [request for request, _ in self._base.order]
+        place = {request: i for i, request in enumerate(requests)}
+        owners = torch.tensor([place[request] for request, _ in self.order], device=logits.device)
+        if not self.guidance.strength:
+            return logits[owners]
+        chosen = {request: self._candidates[request].index(tokens[request]) for request in requests}
+        ids = self._likeliest(requests, logits)
+        parts = [part.step(chosen, self._candidates).to(logits) for part in self._values if part.order]
+        return self._guided(logits[owners], ids[owners], torch.cat(parts))
+
+    def release(self, requests: set[int]) -> None:
+        """See `PolicyRows`."""
+        self._base.release(requests)
+        for part in self._values:
+            part.release(requests)
+        for request in requests:
+            self._candidates.pop(request, None)
+        self._unguided = [entry for entry in self._unguided if entry[0] not in requests]
+
+    def _admit_values(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Float[Tensor, "rows k"]:
+        found: dict[int, Tensor] = {}
+        for first, part in zip(self._firsts, self._values, strict=True):
+            own = [i for i, (_, policy, _) in enumerate(entries) if 0 <= policy - first < len(part.names)]
+            if own:
+                new = [(entries[i][0], entries[i][1] - first, entries[i][2]) for i in own]
+                found.update(
+                    zip(own, part.admit(new, self._candidates).to(self.backbone.device), strict=True)
+                )
+        return torch.stack([found[i] for i in range(len(entries))])
+
+    def _likeliest(
+        self, requests: Sequence[int], logits: Float[Tensor, "requests vocabulary"]
+    ) -> Int[Tensor, "requests candidates"]:
+        """The candidates of each request, remembered, in rising order."""
+        count = min(self.guidance.candidates, logits.shape[1])
+        ids = logits.topk(count, dim=-1).indices.sort(dim=-1).values
+        listed: npt.NDArray[np.int64] = ids.cpu().numpy()
+        self._candidates.update({r: [int(i) for i in row] for r, row in zip(requests, listed, strict=True)})
+        return ids
+
+    def _guided(
+        self,
+        logits: Float[Tensor, "rows vocabulary"],
+        ids: Int[Tensor, "rows candidates"],
+        values: Float[Tensor, "rows candidates"],
+    ) -> Float[Tensor, "rows vocabulary"]:
+        guided = logits.gather(1, ids) + self.guidance.strength * (values - values.mean(dim=1, keepdim=True))
+        return torch.full_like(logits, float("-inf")).scatter(1, ids, guided)
+
+
+def open_value_guided_rows(
+    base: str | Backbone, folders: Mapping[str, Path], guidance: Guidance, *, dtype: torch.dtype | None = None
+) -> ValueGuidedRows:
+    """Load what guides a language model, and the language model.
+
+    Args:
+        base: name of a plain model, which value models that were learned on it share with it in memory; or a
+            language model that is loaded already, for this use alone, as a trained policy is.
+        folders: of each objective's value model (``learn value``).
+        guidance: see `Guidance`.
+        dtype: of the trunks; float32 by default.
+
+    Raises:
+        InputError: see `open_value_rows` and `ValueGuidedRows`.
+    """
+    values, trunks = open_value_rows(folders, dtype=dtype)
+    if isinstance(base, str):
+        # Where no adapter is asked for, the value models' trunk is the plain model still.
+        base = trunks.get(base) or load_backbone(base, dtype=dtype or torch.float32)
+    model: Any = base.model
+    if is_adapted(model):
+        base = make_backbone(model.merge_and_unload(), base.tokenizer, base.name)
+    return ValueGuidedRows(AdapterRows(base, {"base": None}), values, guidance)
+
+
+def draw_guided_completions(
+    rows: ValueGuidedRows,
+    prompts: Sequence[Prompt],
+    seeds: Sequence[Sequence[int]],
+    weights: SteeringWeights,
+    sampling: Sampling,
+    *,
+    token_budget: int = 16384,
+) -> list[list[str]]:
+    """Continue each prompt several times, guided; see `models.generation.draw_completions`.
+
+    Args:
+        rows: the language model and its guides.
+        prompts: at least one token each.
+        seeds: of each prompt's samples.
+        weights: of the objectives.
+        sampling: how tokens are drawn.
+        token_budget: tokens whose keys and values each model holds at a time.
+
+    Returns:
+        For each prompt a completion for each of its seeds, without special tokens.
+
+    Raises:
+        InputError: an unknown objective, or see `draw_completions`.
+    """
+    fitted, _ = fit_prompts(rows.backbone, prompts, sampling.max_new_tokens)
+    requests = [
+        Request(ids, weights, Decoding(sampling.max_new_tokens, sampling.temperature, seed=seed))
+        for ids, own in zip(fitted, seeds, strict=True)
+        for seed in own
+    ]
+    decoder = MixtureDecoder(rows)
+    together = max(1, token_budget // (max(map(len, fitted), default=0) + sampling.max_new_tokens))
+    texts: list[str] = []
+    for start in range(0, len(requests), together):
+        texts += decoder.generate(requests[start : start + together])
+    drawn = iter(texts)
+    return [[next(drawn) for _ in own] for own in seeds]
+
+
+def _require_fit(base: Backbone, part: ValueRows) -> None:
+    names = ", ".join(part.names)
+    if part.backbone.tokenizer.get_vocab() != base.tokenizer.get_vocab():
+        raise InputError(f"the value model of {names} has another vocabulary than {base.name!r}")
+    limit, own = context_length(base.model), context_length(part.backbone.model)
+    if own is not None and (limit is None or own < limit):
+        raise InputError(
+            f"the value model of {names} reads {own} tokens, {base.name!r} reads {limit or 'more'}"
+        )

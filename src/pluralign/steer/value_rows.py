@@ -1,0 +1,184 @@
+"""Value models beside a language model that writes: the value of every candidate for the next token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pluralign.core import InputError
+from pluralign.models.adapter_stack import AdapterStack, Route
+from pluralign.models.backbone import Backbone, load_backbone, make_backbone
+from pluralign.models.candidate_attention import CandidateLayout
+from pluralign.models.forest import Tree, plant
+from pluralign.models.sample_attention import PromptLayout
+from pluralign.models.trunk import run_layout
+from pluralign.models.value_head import ValueHead
+from pluralign.models.value_model import ValueFolder, load_value_model, read_value_folder
+from pluralign.steer.policy_rows import Entry
+
+Candidates = Mapping[int, Sequence[int]]
+"""Of each request: token ids, equally many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """What a value model adds to a trunk.
+
+    Args:
+        head: reads values off hidden states.
+        adapter: folder of its PEFT adapter; None where the trunk is its own as it is.
+    """
+
+    head: ValueHead
+    adapter: Path | None = None
+
+
+class ValueRows:
+    """Value models on one trunk: the candidates of all rows, whichever their model, go through it together.
+
+    Args:
+        backbone: loaded for this use alone, or shared with a policy that has no adapter.
+        guides: by the objective's name.
+
+    Raises:
+        InputError: see `AdapterStack`; or a head of another width, or an encoder-decoder.
+    """
+
+    def __init__(self, backbone: Backbone, guides: Mapping[str, Guide]) -> None:
+        if backbone.model.config.is_encoder_decoder:
+            raise InputError(f"{backbone.name!r} is an encoder-decoder; value guidance needs a decoder alone")
+        folders = {name: guide.adapter for name, guide in guides.items() if guide.adapter is not None}
+        # Rows that go through no adapter stand behind all others.
+        self.names = (*folders, *(name for name in guides if name not in folders))
+        self._stack = AdapterStack(backbone, folders)
+        self.backbone = self._stack.backbone
+        self._heads = [guides[name].head.to(backbone.device).eval() for name in self.names]
+        for name, head in zip(self.names, self._heads, strict=True):
+            if head.dimension != backbone.hidden_size:
+                raise InputError(
+                    f"{name!r} reads states of width {head.dimension}, the trunk's are {backbone.hidden_size}"
+                )
+        self._adapters = len(folders)
+        self._layout: CandidateLayout | None = None
+        self.order: list[Entry] = []
+        """The rows: (request, number of the value model)."""
+
+    @torch.inference_mode()
+    def admit(
+        self, entries: Sequence[tuple[int, int, Sequence[int]]], candidates: Candidates
+    ) -> Float[Tensor, "rows candidates"]:
+        """Read prompts (request, value model, token ids) as new rows; the values after each candidate."""
+        by_model = sorted(range(len(entries)), key=lambda i: entries[i][1])
+        chosen = [entries[i] for i in by_model]
+        # A prompt with its candidates is a tree with branches of one token.
+        trees = [Tree(list(ids), [[c] for c in candidates[request]]) for request, _, ids in chosen]
+        count = len(trees[0].branches)
+        (forest,) = plant(trees, sum(len(tree.prompt_ids) + count for tree in trees))
+        forest = forest.to(self.backbone.device)
+        layout = PromptLayout(forest)
+        models, lengths = [model for _, model, _ in chosen], [len(ids) for _, _, ids in chosen]
+        with self._stack.routed(self._route(models, [length + count for length in lengths])):
+            hidden: Any = run_layout(
+                self.backbone.model, layout, forest.position_ids, input_ids=forest.input_ids
+            ).last_hidden_state[0]
+        values = self._read(hidden[forest.ends], models, count)
+        fresh = CandidateLayout(layout.kept, lengths, count)
+        if self._layout is None:
+            self._layout = fresh
+        else:
+            self._layout.join(fresh)
+        self.order += [entry[:2] for entry in chosen]
+        self._arrange(sorted(range(len(self.order)), key=lambda row: self.order[row][1]))
+        back = torch.empty(len(entries), dtype=torch.long)
+        back[torch.tensor(by_model)] = torch.arange(len(entries))
+        return values[back.to(values.device)]
+
+    @torch.inference_mode()
+    def step(self, chosen: Mapping[int, int], candidates: Candidates) -> Float[Tensor, "rows candidates"]:
+        """Keep each request's chosen candidate, by its number; the values after the next ones, in `order`."""
+        assert self._layout is not None, "there are rows"
+        self._layout.keep([chosen[request] for request, _ in self.order])
+        ids = torch.tensor([candidates[request] for request, _ in self.order], device=self.backbone.device)
+        count, models = ids.shape[1], [model for _, model in self.order]
+        positions = self._layout.begin(self.backbone.device)
+        with self._stack.routed(self._route(models, [count] * len(models))):
+            hidden: Any = run_layout(self.backbone.model, self._layout, positions, input_ids=ids.view(1, -1))
+        return self._read(hidden.last_hidden_state[0], models, count)
+
+    @torch.inference_mode()
+    def release(self, requests: set[int]) -> None:
+        """Let go of these requests' rows."""
+        self._arrange([row for row, (request, _) in enumerate(self.order) if request not in requests])
+
+    def _arrange(self, rows: list[int]) -> None:
+        if self._layout is not None:
+            self._layout.select(rows)
+        self.order = [self.order[row] for row in rows]
+        if not rows:
+            self._layout = None
+
+    def _read(
+        self, states: Float[Tensor, "tokens d"], models: Sequence[int], count: int
+    ) -> Float[Tensor, "rows candidates"]:
+        """Values of the states, each row's by its model's head; rows of one model stand together."""
+        parts: list[Tensor] = []
+        for number in sorted(set(models)):
+            own = states[models.index(number) * count :][: models.count(number) * count]
+            head = self._heads[number]
+            parts.append(head.values(head(own)))
+        return torch.cat(parts).view(-1, count)
+
+    def _route(self, models: Sequence[int], counts: Sequence[int]) -> Route:
+        """Of rows in the models' order, with so many tokens each."""
+        by: dict[int, int] = {}
+        for model, count in zip(models, counts, strict=True):
+            if model < self._adapters:
+                by[model] = by.get(model, 0) + count
+        return Route(tuple(by), tuple(by.values()))
+
+
+def open_value_rows(
+    folders: Mapping[str, Path], *, dtype: torch.dtype | None = None
+) -> tuple[list[ValueRows], dict[str, Backbone]]:
+    """Load value models: those that are adapters of one trunk, or heads on it, share it; others come whole.
+
+    Args:
+        folders: of each objective's value model (``learn value``).
+        dtype: of the trunks; float32 by default.
+
+    Returns:
+        The rows, one for each trunk; and the trunks that are plain models, by name.
+
+    Raises:
+        InputError: a folder holds no value model, or its trunk is not the one that was trained.
+    """
+    found = {name: read_value_folder(folder) for name, folder in folders.items()}
+    shared: dict[str, dict[str, ValueFolder]] = {}
+    rows: list[ValueRows] = []
+    trunks: dict[str, Backbone] = {}
+    for name, folder in found.items():
+        if folder.whole:
+            model = load_value_model(folder.path, dtype=dtype)
+            rows.append(ValueRows(model.backbone, {name: Guide(model.head)}))
+        else:
+            shared.setdefault(str(folder.content["backbone"].get("name")), {})[name] = folder
+    for trunk, own in shared.items():
+        backbone = load_backbone(trunk, dtype=torch.float32)
+        for folder in own.values():
+            if folder.content["backbone"].get("fingerprint") != backbone.fingerprint:
+                raise InputError(
+                    f"was trained on another model than the {trunk!r} that is here", path=folder.path
+                )
+        model: Any = backbone.model
+        cast = make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, trunk)
+        rows.append(
+            ValueRows(cast, {name: Guide(folder.head, folder.adapter) for name, folder in own.items()})
+        )
+        trunks[trunk] = rows[-1].backbone
+    return rows, trunks
