@@ -95,7 +95,7 @@ def main(settings: Settings) -> None:
     """Measure, and print a table."""
     most = max(settings.objectives)
     with tempfile.TemporaryDirectory() as place:
-        folders = _adapters(settings.model, most, Path(place))
+        folders = random_adapters(settings.model, most, Path(place))
         rows = AdapterRows(load_backbone(settings.model, dtype=torch.float32), folders)
         merged: Any = read_adapter(
             load_backbone(settings.model, dtype=torch.float32).model, folders["0"]
@@ -147,8 +147,9 @@ def main(settings: Settings) -> None:
         write_json(settings.json, {"threads": torch.get_num_threads(), "rows": figures})
 
 
-def _adapters(model: str, count: int, place: Path) -> dict[str, Path | None]:
-    found: dict[str, Path | None] = {}
+def random_adapters(model: str, count: int, place: Path) -> dict[str, Path]:
+    """Folders of rank-16 adapters, by their numbers, each of which changes what the model says."""
+    found: dict[str, Path] = {}
     for seed in range(count):
         torch.manual_seed(seed)
         adapted = add_lora(load_backbone(model, dtype=torch.float32).model, 16)

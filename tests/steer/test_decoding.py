@@ -91,14 +91,14 @@ def test_mixtures_are_those_of_the_book(rows, power):
 
 def test_the_first_distribution_equals_a_plain_reference(rows):
     entries = [(i, policy, ids(prompt)) for i, prompt in enumerate(PROMPTS) for policy in range(3)]
-    found = rows.admit(entries)
+    found = rows.admit(entries).logits()
     for (_, policy, tokens), logits in zip(entries, found, strict=True):
         with torch.inference_mode():
             expected = adapted(policy, rank=4 + 4 * (policy == 2))(torch.tensor([tokens])).logits[0, -1]
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
     # And after three more tokens, through the kept keys.
     for token in (7, 9, 11):
-        found = rows.step({i: token + i for i in range(3)})
+        found = rows.step({i: token + i for i in range(3)}).logits()
     for (i, policy), logits in zip(rows.order, found, strict=True):
         path = [*ids(PROMPTS[i]), *(token + i for token in (7, 9, 11))]
         with torch.inference_mode():

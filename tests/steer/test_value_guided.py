@@ -260,7 +260,7 @@ def test_the_trunk_is_shared_with_a_plain_model(stacked):
 
 def test_more_candidates_than_tokens_are_all_tokens(stacked):
     rows = guided([stacked], candidates=10_000)
-    logits = rows.admit([(0, 0, ids("a"))])
+    logits = rows.admit([(0, 0, ids("a"))]).logits()
     assert torch.isfinite(logits).all()
 
 

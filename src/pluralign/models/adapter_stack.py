@@ -85,6 +85,8 @@ class AdapterStack:
             layer = _StackedLinear(self, base, [one.get(name) for one in found])
             setattr(model.get_submodule(parent), child, layer)
         model.requires_grad_(False)
+        self.adapts_head = isinstance(model.get_output_embeddings(), _StackedLinear)
+        """Whether some adapter changes the vocabulary head, too."""
         pack_linears(model)
         self.backbone = make_backbone(model, backbone.tokenizer, backbone.name)
 

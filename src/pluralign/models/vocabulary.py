@@ -88,6 +88,11 @@ def vocabulary_logits(
     return finish_logits(model, logits)
 
 
+def has_linear_head(model: PreTrainedModel) -> bool:
+    """Whether a mean of states has that mean of their logits: all but soft-capping allows it."""
+    return not getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+
+
 def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
     """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
     config = model.config.get_text_config()

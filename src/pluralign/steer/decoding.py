@@ -18,8 +18,8 @@ from torch import Tensor
 from pluralign.core import InputError, SteeringWeights
 from pluralign.models.generation import draw_tokens, stop_ids
 from pluralign.models.trunk import context_length
-from pluralign.steer.mixing import GEOMETRIC, mix_rows
-from pluralign.steer.policy_rows import PolicyRows
+from pluralign.steer.mixing import GEOMETRIC
+from pluralign.steer.policy_rows import PolicyRows, Prediction
 
 FinishReason = Literal["stop", "length"]
 _HALF = "\N{REPLACEMENT CHARACTER}"
@@ -162,16 +162,16 @@ class MixtureDecoder:
             for policy in running.policies
         ]
         # First the rows: where their pass fails, nothing has begun.
-        logits = self.rows.admit(entries)
+        found = self.rows.admit(entries)
         self._running.update(zip(numbers, checked, strict=True))
-        return numbers, self._choose(numbers, [entry[:2] for entry in entries], logits)
+        return numbers, self._choose(numbers, [entry[:2] for entry in entries], found)
 
     def step(self) -> list[Event]:
         """Choose the next token of every running request."""
         if not self._running:
             return []
-        logits = self.rows.step({number: one.ids[-1] for number, one in self._running.items()})
-        return self._choose(list(self._running), list(self.rows.order), logits)
+        found = self.rows.step({number: one.ids[-1] for number, one in self._running.items()})
+        return self._choose(list(self._running), list(self.rows.order), found)
 
     def release(self, requests: set[int]) -> None:
         """Forget requests, finished or not."""
@@ -211,16 +211,14 @@ class MixtureDecoder:
         }
         return _Running(request, policies, np.random.default_rng(request.decoding.seed).random(most))
 
-    def _choose(
-        self, numbers: list[int], rows: Sequence[tuple[int, int]], logits: Float[Tensor, "rows vocabulary"]
-    ) -> list[Event]:
+    def _choose(self, numbers: list[int], rows: Sequence[tuple[int, int]], found: Prediction) -> list[Event]:
         place = {number: i for i, number in enumerate(numbers)}
-        device = logits.device
+        device = found.states.device
         owners = torch.tensor([place[request] for request, _ in rows], device=device)
         weights = torch.tensor(
             [self._running[request].policies[policy] for request, policy in rows], device=device
         )
-        mixed = mix_rows(logits.float().log_softmax(-1), owners, weights, len(numbers), self.power)
+        mixed = found.mixed(owners, weights, len(numbers), self.power)
         running = [self._running[number] for number in numbers]
         uniforms = torch.tensor([one.uniforms[len(one.ids)] for one in running], device=device)
         tokens = choose_tokens(mixed, [one.request.decoding for one in running], uniforms)

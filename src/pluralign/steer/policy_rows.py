@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pluralign.core import InputError
@@ -17,10 +18,44 @@ from pluralign.models.forest import Tree, plant
 from pluralign.models.row_attention import RowLayout
 from pluralign.models.sample_attention import PromptLayout
 from pluralign.models.trunk import run_layout
-from pluralign.models.vocabulary import vocabulary_logits
+from pluralign.models.vocabulary import has_linear_head, vocabulary_logits
+from pluralign.steer.mixing import GEOMETRIC, mix_rows
 
 Entry = tuple[int, int]
 """A request's number and a policy's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What may follow each row; its logits are not computed before they are asked for.
+
+    Args:
+        states: what the head reads.
+        head: from states to logits.
+        linear: the logits of a weighted mean of states are that mean of their logits.
+    """
+
+    states: Float[Tensor, "rows d"]
+    head: Callable[[Float[Tensor, "rows d"]], Float[Tensor, "rows vocabulary"]] = lambda states: states
+    linear: bool = True
+
+    def logits(self) -> Float[Tensor, "rows vocabulary"]:
+        """Of every row, float32."""
+        return self.head(self.states).float()
+
+    def mixed(
+        self, owners: Int[Tensor, " rows"], weights: Float[Tensor, " rows"], mixtures: int, power: float
+    ) -> Float[Tensor, "mixtures vocabulary"]:
+        """Log-probabilities of mixtures of the rows (`mixing.mix_rows`).
+
+        A geometric mixture is the softmax of the mean logits. Where the head is linear these are those of
+        the mean state: it reads one state for each mixture, not one for each of its policies.
+        """
+        if power == GEOMETRIC and self.linear:
+            shares = weights[:, None] * self.states.float()
+            means = shares.new_zeros(mixtures, shares.shape[1]).index_add(0, owners, shares)
+            return self.head(means.to(self.states.dtype)).float().log_softmax(-1)
+        return mix_rows(self.logits().log_softmax(-1), owners, weights, mixtures, power)
 
 
 class PolicyRows(Protocol):
@@ -41,12 +76,12 @@ class PolicyRows(Protocol):
         """The rows that there are, in the order of logits."""
         ...
 
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Float[Tensor, "rows vocabulary"]:
-        """Read prompts (request, policy, token ids) as new rows; the logits of what follows each."""
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+        """Read prompts (request, policy, token ids) as new rows; what follows each."""
         ...
 
-    def step(self, tokens: Mapping[int, int]) -> Float[Tensor, "rows vocabulary"]:
-        """Give every row its request's next token; the logits of what follows, in `order`."""
+    def step(self, tokens: Mapping[int, int]) -> Prediction:
+        """Give every row its request's next token; what follows, in `order`."""
         ...
 
     def release(self, requests: set[int]) -> None:
@@ -76,7 +111,7 @@ class AdapterRows:
         self._adapters = len(folders)
 
     @torch.inference_mode()
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Float[Tensor, "rows vocabulary"]:
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
         by_policy = sorted(range(len(entries)), key=lambda i: entries[i][1])
         prompts = [entries[i][2] for i in by_policy]
@@ -90,28 +125,38 @@ class AdapterRows:
             hidden: Any = run_layout(
                 self.backbone.model, layout, forest.position_ids, input_ids=forest.input_ids
             ).last_hidden_state[0]
-        logits = vocabulary_logits(self.backbone.model, hidden[forest.ends])
+        found = self._prediction(hidden[forest.ends], policies)
         self._rows.append(layout.kept, [len(ids) for ids in prompts])
         self.order += [entries[i][:2] for i in by_policy]
         self._arrange(sorted(range(len(self.order)), key=lambda row: self.order[row][1]))
         back = torch.empty(len(entries), dtype=torch.long)
         back[torch.tensor(by_policy)] = torch.arange(len(entries))
-        return logits[back.to(logits.device)]
+        return replace(found, states=found.states[back.to(found.states.device)])
 
     @torch.inference_mode()
-    def step(self, tokens: Mapping[int, int]) -> Float[Tensor, "rows vocabulary"]:
+    def step(self, tokens: Mapping[int, int]) -> Prediction:
         """See `PolicyRows`."""
         device = self.backbone.device
         ids = torch.tensor([[tokens[request] for request, _ in self.order]], device=device)
         positions = self._rows.begin(device)
-        with self._stack.routed(self._route([policy for _, policy in self.order], [1] * len(self.order))):
+        policies = [policy for _, policy in self.order]
+        with self._stack.routed(self._route(policies, [1] * len(policies))):
             hidden: Any = run_layout(self.backbone.model, self._rows, positions, input_ids=ids)
         self._rows.end()
-        return vocabulary_logits(self.backbone.model, hidden.last_hidden_state[0])
+        return self._prediction(hidden.last_hidden_state[0], policies)
 
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""
         self._arrange([row for row, (request, _) in enumerate(self.order) if request not in requests])
+
+    def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> Prediction:
+        """Of rows in the policies' order."""
+        model = self.backbone.model
+        if self._stack.adapts_head:
+            # The logits depend on the policy, and not on the state alone.
+            with self._stack.routed(self._route(policies, [1] * len(policies))):
+                return Prediction(vocabulary_logits(model, states))
+        return Prediction(states, lambda own: vocabulary_logits(model, own), has_linear_head(model))
 
     def _arrange(self, rows: list[int]) -> None:
         self._rows.select(rows)
@@ -155,19 +200,20 @@ class ModelRows:
         """See `PolicyRows`."""
         return [(request, number) for number, part in enumerate(self._parts) for request, _ in part.order]
 
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Float[Tensor, "rows vocabulary"]:
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
         found: dict[int, Tensor] = {}
         for number, part in enumerate(self._parts):
             mine = [i for i, entry in enumerate(entries) if entry[1] == number]
             if mine:
-                logits = part.admit([(entries[i][0], 0, entries[i][2]) for i in mine])
+                logits = part.admit([(entries[i][0], 0, entries[i][2]) for i in mine]).logits()
                 found.update(zip(mine, logits.to(self.backbone.device), strict=True))
-        return torch.stack([found[i] for i in range(len(entries))])
+        return Prediction(torch.stack([found[i] for i in range(len(entries))]))
 
-    def step(self, tokens: Mapping[int, int]) -> Float[Tensor, "rows vocabulary"]:
+    def step(self, tokens: Mapping[int, int]) -> Prediction:
         """See `PolicyRows`."""
-        return torch.cat([part.step(tokens).to(self.backbone.device) for part in self._parts if part.order])
+        parts = [part.step(tokens).logits() for part in self._parts if part.order]
+        return Prediction(torch.cat([logits.to(self.backbone.device) for logits in parts]))
 
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""

@@ -25,7 +25,7 @@ from pluralign.models.backbone import Backbone, load_backbone, make_backbone
 from pluralign.models.generation import Prompt, Sampling, fit_prompts
 from pluralign.models.trunk import context_length
 from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
-from pluralign.steer.policy_rows import AdapterRows, Entry, PolicyRows
+from pluralign.steer.policy_rows import AdapterRows, Entry, PolicyRows, Prediction
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 
 
@@ -101,15 +101,15 @@ class ValueGuidedRows:
         ]
 
     @torch.inference_mode()
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Float[Tensor, "rows vocabulary"]:
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
         prompts = {request: ids for request, _, ids in entries}
-        logits = self._base.admit([(request, 0, ids) for request, ids in prompts.items()])
+        logits = self._base.admit([(request, 0, ids) for request, ids in prompts.items()]).logits()
         place = {request: i for i, request in enumerate(prompts)}
         owners = torch.tensor([place[request] for request, _, _ in entries], device=logits.device)
         if not self.guidance.strength:
             self._unguided += [entry[:2] for entry in entries]
-            return logits[owners]
+            return Prediction(logits[owners])
         ids = self._likeliest(list(prompts), logits)
         try:
             values = self._admit_values(entries).to(logits)
@@ -117,21 +117,21 @@ class ValueGuidedRows:
             # Where a pass fails, nothing has begun.
             self.release(set(prompts))
             raise
-        return self._guided(logits[owners], ids[owners], values)
+        return Prediction(self._guided(logits[owners], ids[owners], values))
 
     @torch.inference_mode()
-    def step(self, tokens: Mapping[int, int]) -> Float[Tensor, "rows vocabulary"]:
+    def step(self, tokens: Mapping[int, int]) -> Prediction:
         """See `PolicyRows`."""
-        logits = self._base.step(tokens)
+        logits = self._base.step(tokens).logits()
         requests = [request for request, _ in self._base.order]
         place = {request: i for i, request in enumerate(requests)}
         owners = torch.tensor([place[request] for request, _ in self.order], device=logits.device)
         if not self.guidance.strength:
-            return logits[owners]
+            return Prediction(logits[owners])
         chosen = {request: self._candidates[request].index(tokens[request]) for request in requests}
         ids = self._likeliest(requests, logits)
         parts = [part.step(chosen, self._candidates).to(logits) for part in self._values if part.order]
-        return self._guided(logits[owners], ids[owners], torch.cat(parts))
+        return Prediction(self._guided(logits[owners], ids[owners], torch.cat(parts)))
 
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""

@@ -1,0 +1,212 @@
+"""Helpful and harmless, two objectives of HH-RLHF: one policy for each, steered, beside the alternatives.
+
+    python experiments/helpful_harmless.py --data FOLDER --seed 1
+
+FOLDER holds hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Each
+objective gets a LoRA policy by DPO and one by AVA-p on SmolLM2-135M, and a reward model from other
+conversations, which scores what they write. Beside the steered sweeps: rewarded soups of the same adapters,
+asking the base model for the trade-off in words, MODPO trained for three weightings, and DPO on both
+objectives' preferences mixed. Every stage is a file below ``--out``: an interrupted run continues.
+``--report`` writes the tables and pictures of all seeds that are done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import tyro
+from afd_lib.stages import Recipe, Workshop
+from helpful_harmless_lib import data
+from helpful_harmless_lib.report import write_report
+
+from pluralign.cli.sweep_texts import TextSettings, sweep_texts
+from pluralign.core import Decision, SteeringWeights
+from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.messages import Messages, dialogue
+from pluralign.learn.completions import (
+    AVAConfig,
+    DPOConfig,
+    Margin,
+    MODPOConfig,
+    fit_ava_p,
+    fit_bradley_terry,
+    fit_dpo,
+    fit_modpo,
+)
+from pluralign.models.card import load_card
+from pluralign.models.reward_model import OptionRewards
+from pluralign.models.scoring import LikelihoodRatio, open_scorer
+from pluralign.models.tqr import TQRShape
+
+BETA = 0.1
+AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
+"""As in afd.py."""
+MODPO_AT = (0.25, 0.5, 0.75)
+"""Weights on the first objective for which MODPO trains a policy each."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Args:
+        data: folder of the data sets.
+        out: working folder.
+        seed: of the parts, of training and of drawing.
+        model: that everything is learned from.
+        sizes: how many rows are used.
+        lora_rank: of the policies.
+        learning_rate: of the policies.
+        reward_layers: uppermost layers that the reward models learn.
+        steps: weights are multiples of 1/steps.
+        samples: answers to each test prompt under each weighting.
+        tokens: new tokens of every answer.
+        ava: learn AVA-p policies, too, with a sweep of their own.
+        report: only write the report.
+        results: folder of the result files.
+    """
+
+    data: Path
+    out: Path = Path("runs/helpful_harmless")
+    seed: int = 1
+    model: str = "smollm2-135m"
+    sizes: data.Sizes = field(default_factory=data.Sizes)
+    lora_rank: int = 16
+    learning_rate: float = 2e-4
+    reward_layers: int = 4
+    steps: int = 10
+    samples: int = 1
+    tokens: int = 48
+    ava: bool = True
+    report: bool = False
+    results: Path = Path(__file__).parent / "results"
+
+
+class Remembered:
+    """A scorer that scores each decision once: the MODPO runs read the same pairs."""
+
+    def __init__(self, scorer: LikelihoodRatio) -> None:
+        self.name, self.counts = scorer.name, scorer.counts
+        self._scorer, self._known = scorer, dict[Decision, OptionRewards]()
+
+    def render(self, messages: Messages, opens: bool) -> str:
+        return dialogue(messages, opens)
+
+    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        asked = list(decisions)
+        new = [decision for decision in dict.fromkeys(asked) if decision not in self._known]
+        self._known |= dict(zip(new, self._scorer.score(new), strict=True))
+        return [self._known[decision] for decision in asked]
+
+
+class Experiment:
+    """All stages of one seed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        policy = {
+            "lora_rank": settings.lora_rank, "learning_rate": settings.learning_rate, "epochs": 1,
+            "batch_size": 8, "bf16": True,
+        }  # fmt: skip
+        reward = {
+            "layers": settings.reward_layers, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8,
+            "bf16": True,
+        }  # fmt: skip
+        recipe = Recipe(settings.model, settings.tokens, policy=policy, reward=reward)
+        self.shop = Workshop(settings.out / str(settings.seed), recipe, settings.seed)
+        self.parts = data.read(settings.data, settings.seed, settings.sizes)
+
+    def run(self) -> dict[str, Any]:
+        """Everything; the figures."""
+        parts, shop = self.parts, self.shop
+        rewards = {
+            name: shop.trained(f"rm-{name}", fit_bradley_terry, rows, "reward")
+            for name, rows in parts.rewards.items()
+        }
+        policies = {name: self._dpo(name, rows) for name, rows in parts.policies.items()}
+        fixed = {f"DPO on mixed preferences@{_weights(0.5)}": self._dpo("blended", parts.blended)}
+        fixed |= {f"MODPO@{_weights(share)}": self._modpo(share, policies) for share in MODPO_AT}
+        sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), ("soups", "prompting"))}
+        trained = {**{f"DPO, {name}": folder for name, folder in policies.items()}, **fixed}
+        if self.settings.ava:
+            ava = {
+                name: shop.trained(f"ava-{name}", fit_ava_p, rows, "policy", AVA)
+                for name, rows in parts.policies.items()
+            }
+            sweeps["AVA-p"] = self._sweep("ava-p", ava, rewards, {}, (0.0,), ("soups",))
+            trained |= {f"AVA-p, {name}": folder for name, folder in ava.items()}
+        trained |= {f"reward, {name}": folder for name, folder in rewards.items()}
+        return {"trained": {name: _figures(folder) for name, folder in trained.items()}, "sweeps": sweeps}
+
+    def _dpo(self, name: str, rows: list[Any]) -> Path:
+        return self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", DPOConfig(beta=BETA))
+
+    def _modpo(self, share: float, policies: Mapping[str, Path]) -> Path:
+        """MODPO on the first objective's pairs, with the other's implicit reward as the margin."""
+        own, other = data.OBJECTIVES
+        name = f"modpo-{share:g}"
+        if (self.shop.folder / name / "card.json").is_file():
+            return self.shop.folder / name
+        margin = Margin(self._implicit(policies[other]), BETA, {"source": policies[other].name})
+        weights = SteeringWeights({own: share, other: 1 - share})
+        fit = partial(fit_modpo, margins={other: margin}, weights=weights)
+        return self.shop.trained(name, fit, self.parts.policies[own], "policy", MODPOConfig(beta=BETA))
+
+    def _implicit(self, folder: Path) -> Remembered:
+        if folder not in self._opened:
+            found = open_scorer(f"closed-form:{folder}", dtype=self.shop.base.dtype)
+            assert isinstance(found, LikelihoodRatio)
+            # DPO's implicit reward counts the end-of-text token, too.
+            whole = LikelihoodRatio(found.policy, found.reference, found.settings, found.name, ends=True)
+            self._opened[folder] = Remembered(whole)
+        return self._opened[folder]
+
+    @cached_property
+    def _opened(self) -> dict[Path, Remembered]:
+        return {}
+
+    def _sweep(
+        self, name: str, policies: Mapping[str, Path], rewards: Mapping[str, Path],
+        fixed: Mapping[str, Path], powers: tuple[float, ...], baselines: tuple[Any, ...],
+    ) -> dict[str, Any]:  # fmt: skip
+        prompts = self.shop.folder / "test.jsonl"
+        with replace_when_whole(prompts) as temporary:
+            rows = [json.dumps({"prompt": text}, ensure_ascii=False) for text in self.parts.test]
+            temporary.write_text("\n".join(rows) + "\n", "utf-8")
+        settings = TextSettings(
+            model=self.settings.model, rewards=tuple(f"{n}={folder}" for n, folder in rewards.items()),
+            baselines=baselines, fixed=tuple(f"{told}={folder}" for told, folder in fixed.items()),
+            samples=self.settings.samples, max_new_tokens=self.settings.tokens,
+        )  # fmt: skip
+        return sweep_texts(
+            policies, str(prompts), self.shop.folder / f"sweep-{name}", settings,
+            steps=self.settings.steps, powers=powers, seed=self.settings.seed,
+        )  # fmt: skip
+
+
+def _weights(share: float) -> str:
+    own, other = data.OBJECTIVES
+    return f"{own}={share:g},{other}={1 - share:g}"
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    card = load_card(folder)
+    return {"seconds": card.figures.get("seconds"), "accuracy": card.figures.get("validation_accuracy")}
+
+
+def main(settings: Settings) -> None:
+    """Run all stages of one seed, and the report of what is done."""
+    if not settings.report:
+        figures = Experiment(settings).run()
+        told = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
+        write_json(settings.out / f"{settings.seed}.json", {"settings": told, **figures})
+    write_report(settings.out, settings.results)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))

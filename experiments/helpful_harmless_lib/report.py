@@ -1,0 +1,103 @@
+"""The tables and pictures of the seeds that are done."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from afd_lib.report import cell, write_table
+
+from pluralign.core.files import read_json, replace_when_whole, write_json
+
+
+def write_report(out: Path, results: Path) -> None:
+    """Write helpful_harmless.json and .md, and a picture of each sweep, of every seed in ``out``."""
+    found = {path.stem: read_json(path) for path in sorted(out.glob("[0-9]*.json"))}
+    results.mkdir(parents=True, exist_ok=True)
+    write_json(
+        results / "helpful_harmless.json", {seed: _without_prompts(one) for seed, one in found.items()}
+    )
+    with replace_when_whole(results / "helpful_harmless.md") as temporary:
+        temporary.write_text("\n\n".join(_markdown(seed, one) for seed, one in found.items()) + "\n", "utf-8")
+    for seed in found:
+        for picture in sorted((out / seed).glob("sweep-*/picture.svg")):
+            name = picture.parent.name.removeprefix("sweep-")
+            shutil.copyfile(picture, results / f"helpful_harmless-{seed}-{name}.svg")
+
+
+def _without_prompts(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures without every prompt's rewards, which the sweep's own report has."""
+
+    def point(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if name != "by_prompt"}
+
+    sweeps = {
+        name: {
+            **{key: sweep[key] for key in ("prompts", "scale")},
+            "base": point(sweep["base"]),
+            "sides": [{**side, "points": [point(row) for row in side["points"]]} for side in sweep["sides"]],
+        }
+        for name, sweep in one["sweeps"].items()
+    }
+    return {"settings": one["settings"], "trained": one["trained"], "sweeps": sweeps}
+
+
+def _markdown(seed: str, one: Mapping[str, Any]) -> str:
+    sizes = one["settings"]["sizes"]
+    lines = [f"## Seed {seed}: {sizes['pairs']} pairs for each policy, {sizes['tests']} test prompts"]
+    lines += write_table(
+        ("trained", "validation accuracy", "minutes"),
+        [
+            (name, "" if row["accuracy"] is None else f"{row['accuracy']:.3f}", _minutes(row["seconds"]))
+            for name, row in one["trained"].items()
+        ],
+    )
+    for name, sweep in one["sweeps"].items():
+        corner = ", ".join(f"{k} {v:.2f}" for k, v in sweep["scale"]["reference_point"].items())
+        lines += ["", f"### {name} policies", "", f"Above the reference point ({corner}). {_verdict(sweep)}"]
+        lines += write_table(
+            ("side", "points", "on its front", "hypervolume", "lead of the first side"),
+            [
+                (
+                    side["label"], str(len(side["points"])), str(len(side["front"])),
+                    cell(side["hypervolume"]), cell(side["first_leads_by"]),
+                )
+                for side in sweep["sides"]
+            ],
+        )  # fmt: skip
+        lines += write_table(
+            ("side", "weight on helpful", "helpful", "harmless"),
+            [
+                (
+                    side["label"], f"{row['weights']['helpful']:g}",
+                    *(f"{row['normalised'][objective]:.2f}" for objective in ("helpful", "harmless")),
+                )
+                for side in sweep["sides"]
+                for row in side["points"]
+            ],
+        )  # fmt: skip
+    return "\n".join(lines)
+
+
+def _verdict(sweep: Mapping[str, Any]) -> str:
+    """Whether steering covers at least what rewarded soups of the same adapters do."""
+    first = sweep["sides"][0]
+    found: list[str] = []
+    for side in sweep["sides"]:
+        if side["label"] == "rewarded soups":
+            lead = side["first_leads_by"]
+            at_least = "at least" if lead["mean"] >= 0 else "less than"
+            certain = (
+                "" if lead["low"] > 0 or lead["high"] < 0 else ", which its interval does not tell from 0"
+            )
+            found.append(
+                f"{first['label'].capitalize()} covers {at_least} what rewarded soups do: the lead is "
+                f"{cell(lead)}{certain}."
+            )
+    return " ".join(found)
+
+
+def _minutes(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds / 60:.1f}"

@@ -1,0 +1,154 @@
+"""The picture: every side's points in the plane of the first two objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pluralign.evaluate.report.labels import Box, Label, place_labels
+from pluralign.evaluate.report.picture import NORMAL_95, plain
+from pluralign.evaluate.report.style import stand_in
+from pluralign.evaluate.statistics import FloatArray
+from pluralign.evaluate.text_fronts import SideFront, TextFronts
+from pluralign.evaluate.text_report.model import told_weights
+
+COLOURS = ("first", "second", "language", "learned", "cloned", "ink")
+MARKERS = ("o", "s", "D", "^", "v", "P")
+_DASHES = ("-", "-", (0, (5, 2)), (0, (1, 1.5)))
+
+
+def look(number: int) -> tuple[str, str]:
+    """Colour and marker of a side."""
+    return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+
+
+def draw_sides(fronts: TextFronts, figure: Any, narrow: bool, *, legend: bool = False) -> None:
+    """A line through each side's points in the order of the weights, and the base model.
+
+    Whiskers, 95 % intervals of a point's own means, stand at the ends of the first line alone: others are
+    about as long.
+
+    Args:
+        fronts: the sides.
+        figure: to draw on.
+        narrow: for a narrow screen.
+        legend: name the sides below, where no page does.
+    """
+    axes: Any = figure.add_subplot()
+    axes.grid(True)
+    for set_label, name in zip((axes.set_xlabel, axes.set_ylabel), fronts.objectives, strict=False):
+        set_label(f"{plain(name)}, mean reward" + ("" if narrow else " (base = 0, its deviation = 1)"))
+    places: list[FloatArray] = [np.zeros((1, 2))]
+    texts: list[tuple[str, FloatArray, str]] = [("base", np.zeros(2), "muted")]
+    lines: list[FloatArray] = []
+    for number, side in enumerate(fronts.sides):
+        means = _draw_side(axes, side, number)
+        places.append(means)
+        joined = joins(side)
+        if joined:
+            lines.append(means)
+        texts += _texts(fronts, side, look(number)[0], narrow)
+    axes.plot(0, 0, "X", color=stand_in("muted"), markersize=8, markeredgecolor=stand_in("paper"), zorder=7)
+    if legend:
+        told = f"w is the weight on {plain(fronts.objectives[0])}"
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, title=told)
+    points = np.concatenate(places)
+    _set_limits(axes, fronts, points)
+    _draw_labels(figure, axes, texts, points, lines)
+
+
+def joins(side: SideFront) -> bool:
+    """Whether a line joins a side's points: they are a grid of two objectives' weights, not a few."""
+    return len(side.points) > 1 and all(len(point.weights or ()) == 2 for point in side.points)
+
+
+def _draw_side(axes: Any, side: SideFront, number: int) -> FloatArray:
+    colour, marker = look(number)
+    means, reach = side.means[:, :2], NORMAL_95 * side.stderr[:, :2]
+    for i in (0, -1) if number == 0 else ():
+        axes.errorbar(
+            *means[i], xerr=reach[i, 0], yerr=reach[i, 1], fmt="none", ecolor=stand_in(colour),
+            elinewidth=0.9, alpha=0.45, zorder=2,
+        )  # fmt: skip
+    if joins(side):
+        dashes: Any = _DASHES[number % len(_DASHES)]
+        axes.plot(*means.T, color=stand_in(colour), linewidth=1.3, linestyle=dashes, zorder=3 - number / 10)
+    axes.plot(
+        *means.T, marker, label=side.label, color=stand_in(colour), markersize=6.5 if number == 0 else 5.5,
+        markeredgecolor=stand_in("paper"), markeredgewidth=0.7, zorder=6 - number / 10,
+    )  # fmt: skip
+    return means
+
+
+def _texts(
+    fronts: TextFronts, side: SideFront, colour: str, narrow: bool
+) -> list[tuple[str, FloatArray, str]]:
+    """The weights along the first side's line and at the ends of the others'; names at single points."""
+    count = len(side.points)
+    first = side is fronts.sides[0]
+    kept = list(range(count)) if count <= 4 else []
+    if joins(side):
+        kept = [0, count // 2, count - 1] if first and not narrow else [0, count - 1]
+    found: list[tuple[str, FloatArray, str]] = []
+    for i in dict.fromkeys(kept):
+        told = told_weights(side.points[i].weights, fronts.objectives)
+        name = f"w = {told}" if first or joins(side) else f"{side.label}, {told}"
+        found.append((name, side.means[i, :2], colour))
+    return found
+
+
+def _set_limits(axes: Any, fronts: TextFronts, points: FloatArray) -> None:
+    low, high = points.min(axis=0), points.max(axis=0)
+    first = fronts.sides[0]
+    for i in (0, -1):
+        mean, reach = first.means[i, :2], NORMAL_95 * first.stderr[i, :2]
+        low, high = np.minimum(low, mean - reach), np.maximum(high, mean + reach)
+    room = 0.06 * np.where(high > low, high - low, 1.0)
+    axes.set_xlim(low[0] - room[0], high[0] + room[0])
+    axes.set_ylim(low[1] - room[1], high[1] + room[1])
+
+
+def _draw_labels(
+    figure: Any, axes: Any, texts: Sequence[tuple[str, FloatArray, str]], points: FloatArray,
+    lines: Sequence[FloatArray],
+) -> None:  # fmt: skip
+    figure.draw_without_rendering()
+    drawn = [axes.text(0, 0, text, color=stand_in(colour), zorder=9) for text, _, colour in texts]
+    boxes = [artist.get_window_extent(figure.canvas.get_renderer()) for artist in drawn]
+    to_pixels = axes.transData.transform
+    marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in to_pixels(points).tolist()]
+    frame = axes.get_window_extent()
+    labels = place_labels(
+        [(float(x), float(y)) for x, y in to_pixels(np.stack([place for _, place, _ in texts]))],
+        [(box.width + 4, box.height + 3) for box in boxes],
+        Box(frame.x0 + 3, frame.y0 + 3, frame.x1 - 3, frame.y1 - 3),
+        marks,
+        np.concatenate([_along(to_pixels(line)) for line in lines]) if lines else np.zeros((0, 2)),
+    )
+    # The layout is done; moving texts inside the axes must not set it going again.
+    figure.set_layout_engine("none")
+    from_pixels = axes.transData.inverted().transform
+    for artist, label, (_, _, colour) in zip(drawn, labels, texts, strict=True):
+        _put(axes, artist, label, colour, from_pixels)
+
+
+def _put(axes: Any, artist: Any, label: Label, colour: str, from_pixels: Any) -> None:
+    box = label.box
+    artist.set_position(from_pixels(((box.left + box.right) / 2, (box.bottom + box.top) / 2)))
+    artist.set_ha("center")
+    artist.set_va("center")
+    if len(label.leader):
+        ends = from_pixels(label.leader[[0, -1]])
+        axes.plot(ends[:, 0], ends[:, 1], color=stand_in(colour), linewidth=0.7, zorder=3)
+
+
+def _along(corners: FloatArray) -> FloatArray:
+    """Points every few pixels along a line."""
+    pieces = [
+        start + np.linspace(0.0, 1.0, max(2, int(np.hypot(*(end - start)) / 4)))[:, None] * (end - start)
+        for start, end in pairwise(corners)
+    ]
+    return np.concatenate(pieces)

@@ -1,0 +1,77 @@
+"""What the figures of a sweep of texts say, in sentences whose wording follows the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pluralign.evaluate.report.picture import plain
+from pluralign.evaluate.report.words import number
+from pluralign.evaluate.statistics import Estimate
+from pluralign.evaluate.text_fronts import SideFront, TextFronts
+
+
+def headline(fronts: TextFronts) -> str:
+    """The report in one line: what turning the dial from the second objective to the first does."""
+    first, second = (plain(name) for name in fronts.objectives[:2])
+    gains = [_gain(fronts, axis) for axis in (0, 1)]
+    turning = f"Turning the dial between {first} and {second}"
+    if all(gain > 0 for gain in gains):
+        return f"{turning} moves both rewards, with no retraining"
+    if any(gain > 0 for gain in gains):
+        moved = first if gains[0] > 0 else second
+        return f"{turning} measurably moves the {moved} reward only"
+    return f"{turning} made no measurable difference to the rewards"
+
+
+def takeaway(fronts: TextFronts) -> str:
+    """How the first side stands beside each of the others, by the intervals of their differences."""
+    main, others = fronts.sides[0], fronts.sides[1:]
+    told = [f"{main.label.capitalize()}: hypervolume {interval(main.hypervolume)} above the reference point."]
+    for words, sign in (("more than", 1), ("less than", -1), ("not told apart from", 0)):
+        found = [side.label for side in others if compared(side) == sign]
+        if found:
+            told.append(f"That is {words} {_listed(found)}.")
+    return " ".join(told)
+
+
+def compared(side: SideFront) -> int:
+    """1 if the first side measurably covers more than this one, -1 if less, 0 if they are not told apart."""
+    if side.lead is None:
+        return 0
+    return int(side.lead.low > 0) - int(side.lead.high < 0)
+
+
+def interval(value: Estimate, digits: int = 2) -> str:
+    """A value with its 95 % interval."""
+    mean, low, high = (f"{part:.{digits}f}".replace("-", "−") for part in (value.mean, value.low, value.high))
+    return f"{mean} ({low} to {high})"
+
+
+def scale_words(fronts: TextFronts) -> str:
+    """Which rewards 0 and 1 stand for, and where the reference point lies."""
+    corner = ", ".join(
+        f"{plain(name)} {number(float(value))}"
+        for name, value in zip(fronts.objectives, fronts.reference, strict=True)
+    )
+    return (
+        "0 is the base model’s mean reward and 1 the deviation of its rewards over prompts. The reference "
+        f"point ({corner}) lies a tenth of the range below the least mean of all points; it was fixed before "
+        "the resampling. Intervals come from resampled prompts, the same for all sides."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _gain(fronts: TextFronts, axis: int) -> int:
+    """1 if all the weight on an objective measurably raises its reward over none, paired over prompts."""
+    name = fronts.objectives[axis]
+    weighted = [
+        (p.weights.get(name, 0.0), i) for i, p in enumerate(fronts.sides[0].points) if p.weights is not None
+    ]
+    ends = [fronts.normalised(fronts.sides[0].points[i]) for _, i in (max(weighted), min(weighted))]
+    gaps = (ends[0] - ends[1])[:, axis]
+    error = gaps.std(ddof=1) / len(gaps) ** 0.5
+    return int(gaps.mean() > 1.96 * error) - int(gaps.mean() < -1.96 * error)
