@@ -19,9 +19,10 @@ from pluralign.games.choicescript import ChoiceScriptGame, load_story
 from pluralign.models.adapters import add_lora, save_adapter
 from pluralign.models.backbone import make_tiny_backbone
 from pluralign.models.reward_model import OptionRewards
-from pluralign.serve import Access, Limits, Service, make_app, open_deployment
+from pluralign.serve import Access, Limits, Service, make_app
 from pluralign.serve.rewards import Rewards
 from pluralign.serve.story import StoryTable
+from pluralign.steer.deployment import open_deployment
 
 NAMES = ("one", "two", "three")
 

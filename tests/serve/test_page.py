@@ -262,7 +262,8 @@ def test_rewards_and_the_front_are_drawn(serve, rewards, opened):
 
 
 def test_between_two_mixes_the_ring_lies_between(serve, folders, opened):
-    from pluralign.serve import Limits, Service, open_deployment
+    from pluralign.serve import Limits, Service
+    from pluralign.steer.deployment import open_deployment
 
     from .conftest import serving
 

@@ -20,11 +20,12 @@ from pluralign.steer import GEOMETRIC
 try:
     import uvicorn
 
-    from pluralign.serve import Access, Limits, Service, make_app, open_deployment
+    from pluralign.serve import Access, Limits, Service, make_app
     from pluralign.serve.audit import Audit
     from pluralign.serve.fronts import read_front
     from pluralign.serve.rewards import Rewards
     from pluralign.serve.story import StoryTable
+    from pluralign.steer.deployment import open_deployment
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("uvicorn", "starlette"):
         raise

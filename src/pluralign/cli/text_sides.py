@@ -17,23 +17,16 @@ from pluralign.cli.texts import digest_of
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.messages import Messages
 from pluralign.evaluate.text_sweep import Draw, Side, Weighting, Writer, mixture_writer
-from pluralign.models.backbone import Backbone, fast_dtype, load_backbone, make_backbone
+from pluralign.models.backbone import Backbone, fast_dtype
 from pluralign.models.card import ADAPTER, CARD
 from pluralign.models.generation import fit_prompts
 from pluralign.models.rendering import TEMPLATES, prefix_ids
 from pluralign.models.soups import soup_adapter, soup_backbone
-from pluralign.models.tuned import load_language_policy
 from pluralign.steer import GEOMETRIC
 from pluralign.steer.decoding import Decoding
+from pluralign.steer.deployment import Deployment, open_deployment, open_whole
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
 from pluralign.steer.prompting import trade_off_instruction, with_instruction
-
-try:
-    from pluralign.serve.deployment import Deployment, open_deployment
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in ("uvicorn", "starlette"):
-        raise
-    raise InputError("a sweep over prompts needs pip install 'pluralign[serve]'") from error
 
 _ROWS = 96
 """Rows (a request's policies) that are continued together."""
@@ -123,7 +116,7 @@ class Table:
             dtype = torch.float32 if self._settings.exact else fast_dtype()
             for name, folder in self._folders.items():
                 if name not in self._whole:
-                    self._whole[name] = _whole(folder, self._model, dtype)
+                    self._whole[name] = open_whole(folder, self._model, dtype)
             rows = AdapterRows(soup_backbone(self._whole, weights), {names[weights]: None})
         return self._alone(rows, lambda draw: self._plain[draw.prompt], lambda draw: names[draw.weights])
 
@@ -240,17 +233,3 @@ def _identity(folder: Path) -> dict[str, str]:
         if (folder / name).is_file():
             return digest_of(str(folder / name))
     return {"file": str(folder)}
-
-
-def _whole(folder: Path, model: str, dtype: Any) -> Backbone:
-    """A policy as one model, its adapter merged."""
-    if (folder / CARD).is_file():
-        backbone = load_language_policy(folder, dtype=dtype)
-    elif (folder / "adapter_config.json").is_file():
-        backbone = load_backbone(model, dtype=dtype, adapter=folder)
-    else:
-        return load_backbone(str(folder), dtype=dtype)
-    network: Any = backbone.model
-    if not hasattr(network, "merge_and_unload"):
-        return backbone
-    return make_backbone(network.merge_and_unload(), backbone.tokenizer, backbone.name)

@@ -11,12 +11,12 @@ from jinja2 import TemplateError
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.splits import seed_for
-from pluralign.serve.deployment import Deployment
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
 from pluralign.steer.decoding import Decoding, Request
+from pluralign.steer.deployment import Deployment
 
 Kind = Literal["chat", "completions"]
 

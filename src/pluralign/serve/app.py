@@ -22,7 +22,6 @@ from pluralign.serve.api import RequestReader
 from pluralign.serve.audit import Audit
 from pluralign.serve.bodies import ClientGone, read_body
 from pluralign.serve.completions import GONE, Record, complete
-from pluralign.serve.deployment import Deployment, in_order
 from pluralign.serve.door import Door
 from pluralign.serve.engine import Engine
 from pluralign.serve.errors import Refused
@@ -33,6 +32,7 @@ from pluralign.serve.rewards import Rewards
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryTable
 from pluralign.steer.decoding import MixtureDecoder
+from pluralign.steer.deployment import Deployment, in_order
 
 _log = logging.getLogger(__name__)
 Endpoint = Callable[["Service", Request], Awaitable[Response]]

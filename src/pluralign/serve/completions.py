@@ -16,9 +16,9 @@ from pluralign.core import InputError
 from pluralign.serve.answers import Answer, new_id, sse
 from pluralign.serve.api import Kind
 from pluralign.serve.bodies import ClientGone, read_body, until_gone
-from pluralign.serve.deployment import in_order
 from pluralign.serve.engine import Batch, EngineFailed, QueueFull
 from pluralign.serve.errors import Refused
+from pluralign.steer.deployment import in_order
 
 if TYPE_CHECKING:
     from pluralign.serve.app import Service

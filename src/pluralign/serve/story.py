@@ -9,11 +9,11 @@ from typing import Any
 from pluralign.core import Policy, SteeringWeights
 from pluralign.games.game import Game
 from pluralign.serve.api import read_weights
-from pluralign.serve.deployment import in_order
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.steer import GEOMETRIC, SteeredPolicy
+from pluralign.steer.deployment import in_order
 
 _MOST_ACTIONS = 500
 

@@ -1,4 +1,4 @@
-"""What is served: one policy for each objective, and how a chat becomes the text that they read."""
+"""What is steered: one policy for each objective, and how a chat becomes the text that they read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIALOGUE_STOP = "\n\nHuman:"
 
 @dataclass(frozen=True)
 class Deployment:
-    """Policies that are mixed for each request.
+    """Policies that are mixed for each request, ready for a server or a sweep.
 
     Args:
         name: of the whole, as `/v1/models` lists it.
@@ -80,7 +80,7 @@ def open_deployment(
     model: str, policies: Mapping[str, Path], *, power: float = GEOMETRIC, exact: bool = False,
     template: str | None = None,
 ) -> Deployment:  # fmt: skip
-    """Load what is served.
+    """Load policies to be mixed.
 
     Where every policy is a LoRA adapter of the model (or the model itself), they share its one pass for each
     token; otherwise each is loaded whole.
@@ -112,9 +112,7 @@ def open_deployment(
             _cast(trunk, dtype), {n: folder for n, (_, folder) in adapters.items()}
         )
     else:
-        rows = ModelRows(
-            {name: _whole(folder, cards[name], model, dtype) for name, folder in policies.items()}
-        )
+        rows = ModelRows({name: open_whole(folder, model, dtype) for name, folder in policies.items()})
     deployment = Deployment(Path(model).name or model, rows, tuple(policies), own, power)
     deployment.chat_ids([{"role": "user", "content": "."}])  # a model without a template is told now
     return deployment
@@ -167,8 +165,18 @@ def _require_trunk(folder: Path, card: Mapping[str, Any] | None, trunk: Backbone
         )
 
 
-def _whole(folder: Path, card: Mapping[str, Any] | None, model: str, dtype: torch.dtype) -> Backbone:
-    if card is not None:
+def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
+    """A policy as a whole model, its adapter merged.
+
+    Args:
+        folder: what ``learn`` wrote, a PEFT adapter, or a model.
+        model: that an adapter belongs to.
+        dtype: of the weights.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    if (folder / CARD).is_file():
         return _merged(load_language_policy(folder, dtype=dtype))
     if (folder / "adapter_config.json").is_file():
         return _merged(load_backbone(model, dtype=dtype, adapter=folder))
