@@ -2,9 +2,10 @@
 
     python benchmarks/serving.py
 
-A server with three random LoRA adapters on SmolLM2-135M (float32) is asked by 64 clients of the official package
-for a minute. A quarter of the requests are greedy with all weight on one adapter: their answers must be, to the
-letter, what transformers writes with that adapter alone. Every answer must carry the weights that were sent.
+A server with three random LoRA adapters on SmolLM2-135M (float32) is asked by 64 clients of the official
+package for a minute. A quarter of the requests are greedy with all weight on one adapter: their answers must
+be, to the letter, what transformers writes with that adapter alone. Every answer must carry the weights that
+were sent.
 """
 
 from __future__ import annotations

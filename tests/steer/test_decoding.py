@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.models import forest as forest_module
 from pluralign.models.adapters import add_lora, save_adapter
 from pluralign.models.backbone import load_backbone, make_tiny_backbone
+from pluralign.steer import policy_rows
 from pluralign.steer.decoding import Decoding, MixtureDecoder, Request, _Running, choose_tokens
 from pluralign.steer.mixing import mix_log_probs, mix_rows
 from pluralign.steer.policy_rows import AdapterRows, ModelRows
@@ -279,3 +281,39 @@ def test_text_decoded_token_by_token_is_that_of_the_whole(tokenizer, ids):
     for i, token in enumerate(ids, start=1):
         running.ids.append(token)
         assert running.decoded(tokenizer) == tokenizer.decode(ids[:i], skip_special_tokens=True)
+
+
+def test_a_prompt_that_several_requests_share_is_read_once_by_each_policy(rows, monkeypatch):
+    planted = []
+
+    def plant(trees, budget):
+        planted.append(len(trees))
+        return forest_module.plant(trees, budget)
+
+    monkeypatch.setattr(policy_rows, "plant", plant)
+    asked = [
+        request("hello there", Decoding(8, 1.0, seed=seed), one=share, two=1 - share)
+        for seed, share in enumerate([0.1, 0.5, 0.9])
+    ]
+    asked.append(request("another", Decoding(8, 1.0, seed=9), two=1.0))
+    together = MixtureDecoder(rows).generate(asked)
+    assert planted == [3]
+    assert together == [MixtureDecoder(rows).generate([one])[0] for one in asked]
+
+
+def test_rows_that_come_and_go_keep_their_slots(rows):
+    """Slots are reused, left empty for a while, and moved together where most are empty."""
+    texts = ["hello there", "a", "what is it that you want?", "and then", "so", "no"]
+    plans = [request(text, Decoding(4 + 3 * i, 0.0), one=0.5, two=0.5) for i, text in enumerate(texts)]
+    alone = [MixtureDecoder(rows).generate([plan])[0] for plan in plans]
+    decoder = MixtureDecoder(rows)
+    found = dict.fromkeys(range(len(plans)), "")
+    waiting, events = list(range(1, len(plans))), decoder.admit(plans[:1])[1]
+    while events or waiting:
+        for event in events:
+            found[event.request] += event.text
+        events = decoder.step()
+        if waiting:
+            events += decoder.admit([plans[waiting.pop(0)]])[1]
+    assert list(found.values()) == alone
+    assert not rows._rows._store

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -33,21 +34,28 @@ class RowLayout:
         self._places: Tensor | None = None
         self._order: Tensor | None = None
 
-    def append(self, kept: dict[int, KeysAndValues], lengths: Sequence[int]) -> None:
-        """Take over prompts that went through the layers in a `PromptLayout`, in their order, as new rows."""
+    def append(self, kept: dict[int, KeysAndValues], lengths: Sequence[int], prompts: Sequence[int]) -> None:
+        """Take over prompts that went through the layers in a `PromptLayout`, as new rows.
+
+        Args:
+            kept: of the layout.
+            lengths: of its prompts, in their order.
+            prompts: the number of each new row's prompt; several rows may continue one.
+        """
         taken = set(self._slots)
-        free = (slot for slot in range(len(taken) + len(lengths)) if slot not in taken)
-        slots = [slot for slot, _ in zip(free, lengths, strict=False)]
+        free = (slot for slot in range(len(taken) + len(prompts)) if slot not in taken)
+        slots = [slot for slot, _ in zip(free, prompts, strict=False)]
+        ends = np.cumsum(lengths).tolist()
         everything = self._slots + slots
-        room = _rounded_up(max([*self.lengths, *lengths]) + 1)
+        room = max([*self.lengths, *lengths]) + 1
         for layer, pair in kept.items():
             own = self._with_room(layer, pair, max(everything) + 1, room)
             for store, new in zip(own, pair, strict=True):
-                start = 0
-                for slot, length in zip(slots, lengths, strict=True):
-                    store[slot, :, :length] = new[:, start : start + length]
-                    start += length
-        self.lengths, self._slots = [*self.lengths, *lengths], everything
+                for slot, prompt in zip(slots, prompts, strict=True):
+                    end, length = ends[prompt], lengths[prompt]
+                    store[slot, :, :length] = new[:, end - length : end]
+        self.lengths += [lengths[prompt] for prompt in prompts]
+        self._slots = everything
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order."""

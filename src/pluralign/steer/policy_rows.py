@@ -113,25 +113,26 @@ class AdapterRows:
     @torch.inference_mode()
     def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
-        by_policy = sorted(range(len(entries)), key=lambda i: entries[i][1])
-        prompts = [entries[i][2] for i in by_policy]
+        # What several requests ask of one policy (samples of a prompt, weightings) is read once.
+        texts = sorted({(policy, tuple(ids)) for _, policy, ids in entries})
+        place = {text: i for i, text in enumerate(texts)}
+        asked = [place[policy, tuple(ids)] for _, policy, ids in entries]
+        lengths = [len(ids) for _, ids in texts]
         # A prompt's last token is its tree's branch, so that its hidden state is the one that is read.
-        trees = [Tree(list(ids[:-1]), [list(ids[-1:])]) for ids in prompts]
-        (forest,) = plant(trees, sum(map(len, prompts)))
+        trees = [Tree(list(ids[:-1]), [list(ids[-1:])]) for _, ids in texts]
+        (forest,) = plant(trees, sum(lengths))
         forest = forest.to(self.backbone.device)
         layout = PromptLayout(forest)
-        policies = [entries[i][1] for i in by_policy]
-        with self._stack.routed(self._route(policies, [len(ids) for ids in prompts])):
+        policies = [policy for policy, _ in texts]
+        with self._stack.routed(self._route(policies, lengths)):
             hidden: Any = run_layout(
                 self.backbone.model, layout, forest.position_ids, input_ids=forest.input_ids
             ).last_hidden_state[0]
         found = self._prediction(hidden[forest.ends], policies)
-        self._rows.append(layout.kept, [len(ids) for ids in prompts])
-        self.order += [entries[i][:2] for i in by_policy]
+        self._rows.append(layout.kept, lengths, asked)
+        self.order += [entry[:2] for entry in entries]
         self._arrange(sorted(range(len(self.order)), key=lambda row: self.order[row][1]))
-        back = torch.empty(len(entries), dtype=torch.long)
-        back[torch.tensor(by_policy)] = torch.arange(len(entries))
-        return replace(found, states=found.states[back.to(found.states.device)])
+        return replace(found, states=found.states[torch.tensor(asked, device=found.states.device)])
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> Prediction:
