@@ -186,17 +186,20 @@ def main(settings: Settings) -> None:
         lines = [json.loads(line) for line in audit.read_text().splitlines()]
     wrong = {what: count for what, count in seen.wrong.items() if count}
     third = len(memory) // 3
+    middle, late = memory[third : 2 * third], memory[2 * third :]
     figures = {
         "answered": seen.answered, "tokens": seen.tokens, "verified": seen.verified, "wrong": wrong,
         "audit_lines": len(lines), "seconds_median": round(statistics.median(seen.latencies), 2),
         "memory_mb": [round(m) for m in memory],
-        "memory_growth_mb": round(max(memory[2 * third :]) - max(memory[third : 2 * third])),
+        "memory_growth_mb": round(statistics.median(late) - statistics.median(middle)),
+        "memory_peak_growth_mb": round(max(late) - max(middle)),
     }  # fmt: skip
     print(
         f"{settings.clients} clients, {settings.seconds:g} s: {seen.answered} answers, {seen.tokens} tokens, "
         f"{seen.verified} of one adapter alone, all checked; wrong: {wrong or 'nothing'}; "
         f"{len(lines)} audit lines; memory {memory[0]:.0f} MB at first, at most {max(memory):.0f}, "
-        f"last third against the middle one {figures['memory_growth_mb']:+} MB"
+        f"last third against the middle one {figures['memory_growth_mb']:+} MB (medians), "
+        f"{figures['memory_peak_growth_mb']:+} MB (peaks)"
     )
     if settings.json is not None:
         write_json(settings.json, figures)

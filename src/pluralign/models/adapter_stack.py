@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Route:
     """Which tokens of a row go through which adapter.
 
     Args:
-        adapters: numbers of the adapters, each once.
+        adapters: numbers of the adapters, each once, rising.
         counts: consecutive tokens of each, in the row's order; tokens after them go through none.
     """
 
@@ -55,8 +56,10 @@ class Route:
 
     @property
     def sliced(self) -> bool:
-        """Whether the adapters take their tokens slice by slice."""
-        return max(self.counts, default=0) > _SLICED
+        """Whether the adapters take their tokens one adapter after the other."""
+        # Adapters that do not stand side by side would have to be copied to be multiplied as one.
+        apart = any(b - a != 1 for a, b in pairwise(self.adapters))
+        return apart or max(self.counts, default=0) > _SLICED
 
 
 class AdapterStack:
@@ -126,7 +129,6 @@ class _StackedLinear(nn.Module):
         self.up: Tensor
         self.register_buffer("down", down, persistent=False)
         self.register_buffer("up", up, persistent=False)
-        self._chosen: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def forward(self, x: Float[Tensor, "1 tokens d_in"]) -> Float[Tensor, "1 tokens d_out"]:
         result = self.base(x)
@@ -134,14 +136,15 @@ class _StackedLinear(nn.Module):
         if route is None or not route.adapters:
             return result
         total, tokens = sum(route.counts), x[0]
-        down, up = self._of(route.adapters)
         if route.sliced:
             start = 0
-            for i, count in enumerate(route.counts):
+            for i, count in zip(route.adapters, route.counts, strict=True):
                 part = tokens[start : start + count]
-                result[0, start : start + count] += (part @ down[i]) @ up[i]
+                result[0, start : start + count] += (part @ self.down[i]) @ self.up[i]
                 start += count
             return result
+        chosen = slice(route.adapters[0], route.adapters[-1] + 1)
+        down, up = self.down[chosen], self.up[chosen]
         if route.gathered is None or route.scattered is None:
             added = torch.bmm(
                 torch.bmm(tokens[:total].view(len(route.adapters), -1, tokens.shape[1]), down), up
@@ -151,16 +154,6 @@ class _StackedLinear(nn.Module):
             added = torch.bmm(torch.bmm(tokens[route.gathered], down), up).flatten(0, 1)[route.scattered]
         result[0, :total] += added
         return result
-
-    def _of(self, adapters: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        if adapters == tuple(range(len(self.down))):
-            return self.down, self.up
-        if adapters not in self._chosen:
-            if len(self._chosen) > 16:
-                self._chosen.clear()
-            index = torch.tensor(adapters, device=self.down.device)
-            self._chosen[adapters] = self.down[index], self.up[index]
-        return self._chosen[adapters]
 
 
 def _matrices(adapted: Any, folder: Path) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:

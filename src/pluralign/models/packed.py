@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 
 class PackedLinear(nn.Module):
@@ -43,7 +44,13 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         """x W^T + b."""
-        return _ops()._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        count = x.numel() // self.in_features
+        most = _rounded_up(count)
+        rows = x.reshape(count, self.in_features)
+        if most > count:
+            rows = pad(rows, (0, 0, 0, most - count))
+        found = _ops()._linear_pointwise(rows, self.packed, self.bias, "none", [], "")
+        return found[:count].view(*x.shape[:-1], self.out_features)
 
 
 def can_pack(linear: nn.Linear) -> bool:
@@ -89,6 +96,16 @@ def packed(model: nn.Module) -> Iterator[None]:
     finally:
         for parent, name, layer in replaced:
             setattr(parent, name, layer)
+
+
+def _rounded_up(rows: int) -> int:
+    """Above 16, one of eight numbers between a power of two and the next.
+
+    oneDNN keeps a program, with memory of its own, for each number of rows that it meets: a server, whose
+    prompts have all lengths, would fill gigabytes with them.
+    """
+    step = 1 << max(0, rows.bit_length() - 4)
+    return -(-rows // step) * step
 
 
 def _ops() -> Any:
