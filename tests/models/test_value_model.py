@@ -138,7 +138,8 @@ def copied(folder, place, **changes):
     ("changes", "told"),
     [
         ({"rewards": {"mean": 0.0, "deviation": 0.0}}, "holds no scale"),
-        ({"rewards": None}, "does not say how text is read"),
+        ({"rewards": None}, "holds no scale"),
+        ({"max_length": None}, "does not say how text is read"),
         ({"template": "haiku"}, "must be one of"),
         ({"head": {"dimension": 9, "bins": None}}, "does not hold this model's head"),
         ({"backbone": {"name": "tiny-random", "fingerprint": "x"}}, "another"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Messages
@@ -223,20 +224,8 @@ def load_reward_model(
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
     head = make_head(content.get("head") or {})
-    try:
-        head.load_state_dict(read_tensors(folder / HEAD))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"does not hold this model's head: {reason}", path=folder / HEAD) from error
-    try:
-        settings = RewardSettings(int(content["max_length"]), str(content["template"]), token_budget)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"does not say how text is read: {error}", path=folder / CARD) from error
-    if settings.template not in TEMPLATES:
-        known = ", ".join(TEMPLATES)
-        raise InputError(
-            f"must be one of {known}, found {settings.template!r}", path=folder / CARD, field="template"
-        )
+    fill_head(head, folder)
+    settings = read_settings(folder, content, token_budget)
     backbone = load_tuned_backbone(folder, content, dtype=dtype)
     if head.dimension != backbone.hidden_size:
         raise InputError(
@@ -246,6 +235,37 @@ def load_reward_model(
     names = ("method", "objective", "seed", "config", "data", "backbone", "figures", "versions")
     card = Card(**{name: content[name] for name in names})
     return RewardModel(str(content["name"]), backbone, head, settings, card)
+
+
+def fill_head(head: nn.Module, folder: Path) -> None:
+    """Give a head the weights that a folder holds.
+
+    Raises:
+        InputError: they are another head's.
+    """
+    try:
+        head.load_state_dict(read_tensors(folder / HEAD))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"does not hold this model's head: {reason}", path=folder / HEAD) from error
+
+
+def read_settings(folder: Path, content: Mapping[str, Any], token_budget: int) -> RewardSettings:
+    """How a folder's model reads text, by its card.
+
+    Raises:
+        InputError: the card does not say.
+    """
+    try:
+        settings = RewardSettings(int(content["max_length"]), str(content["template"]), token_budget)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"does not say how text is read: {error}", path=folder / CARD) from error
+    if settings.template not in TEMPLATES:
+        known = ", ".join(TEMPLATES)
+        raise InputError(
+            f"must be one of {known}, found {settings.template!r}", path=folder / CARD, field="template"
+        )
+    return settings
 
 
 def _columns(rewards: Rewards) -> torch.Tensor:

@@ -15,11 +15,10 @@ import torch
 
 from pluralign.core import Decision, InputError
 from pluralign.models.backbone import Backbone
-from pluralign.models.card import ADAPTER, CARD, HEAD, TRUNK, Card, read_folder, read_tensors, write_folder
+from pluralign.models.card import ADAPTER, CARD, HEAD, TRUNK, Card, read_folder, write_folder
 from pluralign.models.completions import CompletionReader
 from pluralign.models.forest import plant
-from pluralign.models.rendering import TEMPLATES
-from pluralign.models.reward_model import RewardSettings
+from pluralign.models.reward_model import RewardSettings, fill_head, read_settings
 from pluralign.models.trunk import forest_hidden_states
 from pluralign.models.tuned import load_tuned_backbone
 from pluralign.models.value_head import ValueHead, make_value_head
@@ -153,21 +152,14 @@ def read_value_folder(folder: Path, *, token_budget: int = 4096) -> ValueFolder:
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
     head = make_value_head(content.get("head") or {})
+    fill_head(head, folder)
+    settings = read_settings(folder, content, token_budget)
     try:
-        head.load_state_dict(read_tensors(folder / HEAD))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"does not hold this model's head: {reason}", path=folder / HEAD) from error
-    try:
-        settings = RewardSettings(int(content["max_length"]), str(content["template"]), token_budget)
         scale = RewardScale(**{key: float(value) for key, value in content["rewards"].items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"does not say how text is read: {error}", path=folder / CARD) from error
-    if settings.template not in TEMPLATES:
-        known = ", ".join(TEMPLATES)
         raise InputError(
-            f"must be one of {known}, found {settings.template!r}", path=folder / CARD, field="template"
-        )
+            f"holds no scale of rewards: {error}", path=folder / CARD, field="rewards"
+        ) from error
     if not math.isfinite(scale.mean) or not 0 < scale.deviation < math.inf:
         raise InputError(f"holds no scale of rewards: {scale}", path=folder / CARD, field="rewards")
     return ValueFolder(folder, content, head, scale, settings)

@@ -13,7 +13,7 @@ from pluralign.core.demonstration import Demonstration
 from pluralign.core.messages import Render, dialogue
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
 from pluralign.pair.completions import Completions, FieldError, messages_of, read_completions
-from pluralign.pair.preference_data import read_dataset
+from pluralign.pair.preference_data import read_each
 
 
 @dataclass(frozen=True)
@@ -56,22 +56,15 @@ def load_demonstrations(
             and field), or no usable row.
     """
     check_shares(shares)
-    parts = read_dataset(source, split)
-    assigned = split is None and len(parts) == 1
     counts: Counter[str] = Counter(rows=0, empty=0, unusable=0)
     rows: list[Demonstration] = []
-    for part, found in parts.items():
-        for number, row in enumerate(found, start=1):
-            counts["rows"] += 1
-            try:
-                read = read_demonstration(row, render)
-            except FieldError as error:
-                raise InputError(str(error), path=source, row=number, field=error.field) from error
-            if read is None or not read[1].strip():
-                counts["unusable" if read is None else "empty"] += 1
-                continue
-            where = split_of(read[0], seed=seed, shares=shares) if assigned else part
-            rows.append(Demonstration(*read, objective=objective, source=str(source), split=where))
+    for row in read_each(source, split, lambda given: read_demonstration(given, render)):
+        counts["rows"] += 1
+        if row.found is None or not row.found[1].strip():
+            counts["unusable" if row.found is None else "empty"] += 1
+            continue
+        where = split_of(row.found[0], seed=seed, shares=shares) if row.unassigned else row.part
+        rows.append(Demonstration(*row.found, objective=objective, source=str(source), split=where))
     if not rows:
         raise InputError(f"holds no usable completion: {dict(counts)}", path=source)
     counts["demonstrations"] = len(rows)

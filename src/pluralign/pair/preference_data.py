@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
 from pluralign.core.messages import Render, dialogue
@@ -16,6 +17,7 @@ from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, seed_for,
 from pluralign.pair.completions import Completions, FieldError, read_completions
 from pluralign.pair.pairs import PairingResult
 
+T = TypeVar("T")
 _BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -55,31 +57,70 @@ def load_preference_pairs(
             (with file, row counted from 1, and field), or no usable row.
     """
     check_shares(shares)
-    parts = read_dataset(source, split)
     name = Path(str(source).rstrip("/")).name if Path(source).exists() else str(source)
-    assigned = split is None and len(parts) == 1
     counts: Counter[str] = Counter(rows=0, prompts_differ=0, empty=0, identical=0)
     pairs: list[PreferencePair] = []
-    for part, rows in parts.items():
-        for number, row in enumerate(rows, start=1):
-            counts["rows"] += 1
-            try:
-                found = read_completions(row, render, two_prompts=two_prompts)
-            except FieldError as error:
-                raise InputError(str(error), path=source, row=number, field=error.field) from error
-            if not isinstance(found, Completions):
-                counts[found] += 1
-                continue
-            counts["prompts_differ"] += found.rejected_prompt is not None
-            where = _assign(found, seed, shares) if assigned else part
-            label = f"{name}-{number}" if len(parts) == 1 else f"{name}-{part}-{number}"
-            pairs.append(one_step_pair(found, label, objective, rater or name, where, seed))
+    for row in read_each(
+        source, split, lambda given: read_completions(given, render, two_prompts=two_prompts)
+    ):
+        counts["rows"] += 1
+        found = row.found
+        if not isinstance(found, Completions):
+            counts[found] += 1
+            continue
+        counts["prompts_differ"] += found.rejected_prompt is not None
+        where = _assign(found, seed, shares) if row.unassigned else row.part
+        label = f"{name}-{row.number}" if row.alone else f"{name}-{row.part}-{row.number}"
+        pairs.append(one_step_pair(found, label, objective, rater or name, where, seed))
     if not pairs:
         raise InputError(f"holds no usable preference pair: {dict(counts)}", path=source)
     counts["pairs"] = len(pairs)
     for one in SPLITS:
         counts[f"pairs_{one}"] = sum(p.split == one for p in pairs)
     return PairingResult(tuple(pairs), dict(counts))
+
+
+@dataclass(frozen=True)
+class ReadRow(Generic[T]):
+    """A row of a data set, and where it stands.
+
+    Args:
+        found: what was read from it.
+        part: the split that the source says.
+        number: from 1, in its part.
+        alone: the source has this part alone.
+        unassigned: the source says nothing about splits.
+    """
+
+    found: T
+    part: Split
+    number: int
+    alone: bool
+    unassigned: bool
+
+
+def read_each(
+    source: str | Path, split: Split | None, read: Callable[[Mapping[str, Any]], T]
+) -> Iterator[ReadRow[T]]:
+    """Read a data set row by row.
+
+    Args:
+        source: see `load_preference_pairs`.
+        split: see there.
+        read: makes something of a row, or raises FieldError.
+
+    Raises:
+        InputError: no such source, or a row that cannot be read (with file, row and field).
+    """
+    parts = read_dataset(source, split)
+    alone = len(parts) == 1
+    for part, rows in parts.items():
+        for number, row in enumerate(rows, start=1):
+            try:
+                found = read(row)
+            except FieldError as error:
+                raise InputError(str(error), path=source, row=number, field=error.field) from error
+            yield ReadRow(found, part, number, alone, split is None and alone)
 
 
 def to_trl_rows(pairs: Iterable[PreferencePair]) -> list[dict[str, str]]:

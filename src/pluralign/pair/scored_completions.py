@@ -14,7 +14,7 @@ from pluralign.core.messages import Render, dialogue
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
 from pluralign.pair.completions import FieldError
 from pluralign.pair.demonstrations import read_demonstration
-from pluralign.pair.preference_data import read_dataset
+from pluralign.pair.preference_data import read_each
 
 
 @dataclass(frozen=True)
@@ -76,29 +76,27 @@ def load_scored_completions(
             and field), or no usable row.
     """
     check_shares(shares)
-    parts = read_dataset(source, split)
-    assigned = split is None and len(parts) == 1
     counts: Counter[str] = Counter(rows=0, unusable=0)
     rows: list[ScoredCompletion] = []
-    for part, found in parts.items():
-        for number, row in enumerate(found, start=1):
-            counts["rows"] += 1
-            try:
-                read = read_demonstration(row, render)
-                reward = None if read is None else _reward(row)
-            except FieldError as error:
-                raise InputError(str(error), path=source, row=number, field=error.field) from error
-            if read is None or reward is None:
-                counts["unusable"] += 1
-                continue
-            where = split_of(read[0], seed=seed, shares=shares) if assigned else part
-            rows.append(ScoredCompletion(*read, reward, objective=objective, split=where))
+    for row in read_each(source, split, lambda given: _read(given, render)):
+        counts["rows"] += 1
+        if row.found is None:
+            counts["unusable"] += 1
+            continue
+        where = split_of(row.found[0], seed=seed, shares=shares) if row.unassigned else row.part
+        rows.append(ScoredCompletion(*row.found, objective=objective, split=where))
     if not rows:
         raise InputError(f"holds no completion with a reward: {dict(counts)}", path=source)
     counts["completions"] = len(rows)
     for one in SPLITS:
         counts[f"completions_{one}"] = sum(row.split == one for row in rows)
     return ScoredRead(tuple(rows), dict(counts))
+
+
+def _read(row: Mapping[str, Any], render: Render) -> tuple[str, str, float] | None:
+    """Prompt, completion and reward; None for a preference row whose halves share no prompt."""
+    read = read_demonstration(row, render)
+    return None if read is None else (*read, _reward(row))
 
 
 def _reward(row: Mapping[str, Any]) -> float:
