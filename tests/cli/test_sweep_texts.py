@@ -103,6 +103,36 @@ def test_all_sides_are_drawn_scored_and_reported(run, options, folders, tmp_path
     assert str(out / "report.json") in printed
 
 
+def test_value_models_are_a_side_of_their_own(run, options, folders, tmp_path):
+    drawn = tmp_path / "drawn.jsonl"
+    words = [f"Say {a}{b}:" for a in "abcd" for b in "efgh"]
+    (tmp_path / "words.txt").write_text("\n".join(words) + "\n")
+    assert run("generate", "--model", MODEL, "--prompts", tmp_path / "words.txt", "--samples", "6", "--out",
+               drawn, "--max-new-tokens", "4") == 0  # fmt: skip
+    for name in ENDS:
+        scored = tmp_path / f"{name}.jsonl"
+        assert run("score", "--model", folders / f"rm-{name}", "--data", drawn, "--out", scored) == 0
+        assert run("learn", "value", "--data", scored, "--out", tmp_path / f"value-{name}", "--model", MODEL,
+                   "--training.bf16", "False", "--training.lora-rank", "4") == 0  # fmt: skip
+    values = ",".join(f"{name}={tmp_path / f'value-{name}'}" for name in ENDS)
+    more = ("--baselines", "soups", "--guided", f"3@{values}", f"0@{values}", "--steps", "1")
+    assert run(*options, "--out", tmp_path / "out", *more) == 0
+    texts = {
+        name: [json.loads(x) for x in (tmp_path / "out" / "texts" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("value-guided-3", "value-guided-0", "base")
+    }
+    # Strength 0 is the model as it is.
+    base = [row["completion"] for row in texts["base"]]
+    for share in (0.0, 1.0):
+        weights = {"lively": share, "asking": 1 - share}
+        unguided, guided = (
+            [row["completion"] for row in texts[f"value-guided-{n}"] if row["weights"] == weights]
+            for n in (0, 3)
+        )
+        assert unguided == base
+        assert guided != base
+
+
 def test_the_server_takes_the_report(run, options, tmp_path):
     assert run(*options, "--out", tmp_path, "--baselines", "soups") == 0
     front = read_front(tmp_path / "report.json")
@@ -198,6 +228,10 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     assert "expected two prompts or more" in refuses(*options, *out, "--limit", "1")
     assert "expected LABEL@" in refuses(*options, *out, "--fixed", "lively")
     assert "unknown objective 'terse'" in refuses(*options, *out, "--fixed", f"a@terse=1={tmp_path}")
+    assert "expected STRENGTH@" in refuses(*options, *out, "--guided", "lively=x")
+    assert "are of lively; the policies are of" in refuses(*options, *out, "--guided", "1@lively=x")
+    values = f"1@lively={folders / 'lively'},asking={folders / 'asking'}"
+    assert "a value model is needed" in refuses(*options, *out, "--guided", values)
     assert "unknown objective 'terse'" in refuses(*options, *out, "--describe", "terse=short")
     broken = tmp_path / "broken"
     shutil.copytree(folders / "rm-asking", broken)

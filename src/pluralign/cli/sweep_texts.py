@@ -32,6 +32,7 @@ class TextSettings:
         rewards: NAME=SPEC for each objective: a reward model's folder, closed-form:DIR or classifier:NAME.
         baselines: soups averages the policies' weights, prompting asks the model for the trade-off in words.
         fixed: LABEL@NAME=NUMBER,NAME=NUMBER=DIR: a policy that was learned for this one weighting.
+        guided: STRENGTH@NAME=DIR,NAME=DIR: value models that lead the model itself, so far.
         describe: NAME=TEXT, what an objective means, for prompting.
         samples: answers to each prompt under each weighting.
         max_new_tokens: answers are cut off there.
@@ -45,6 +46,7 @@ class TextSettings:
     rewards: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ("soups", "prompting")
     fixed: tuple[str, ...] = ()
+    guided: tuple[str, ...] = ()
     describe: tuple[str, ...] = ()
     samples: int = 1
     max_new_tokens: int = 64
@@ -85,6 +87,41 @@ class FixedPolicy:
         return cls(label, SteeringWeights(whole), Path(folder))
 
 
+@dataclass(frozen=True)
+class GuidedModel:
+    """The model, led by a value model for each objective.
+
+    Args:
+        strength: how far.
+        folders: of the objectives' value models.
+    """
+
+    strength: float
+    folders: Mapping[str, Path]
+
+    @classmethod
+    def parse(cls, entry: str, objectives: Sequence[str]) -> GuidedModel:
+        """Read ``STRENGTH@NAME=DIR,NAME=DIR``.
+
+        Raises:
+            InputError: it is of another form, or of other objectives.
+        """
+        told, at, rest = entry.partition("@")
+        try:
+            strength = float(told if at else "")
+        except ValueError:
+            raise InputError(
+                f"expected STRENGTH@NAME=DIR,NAME=DIR, found {entry!r}", field="guided"
+            ) from None
+        named = named_entries(tuple(rest.split(",")), "guided", "NAME=DIR")
+        if set(named) != set(objectives):
+            raise InputError(
+                f"are of {', '.join(sorted(named))}; the policies are of {', '.join(sorted(objectives))}",
+                field="guided",
+            )
+        return cls(strength, {name: Path(named[name]) for name in objectives})
+
+
 def sweep_texts(
     folders: Mapping[str, Path], prompts: str, out: Path, settings: TextSettings, *, steps: int,
     powers: Sequence[float], seed: int,
@@ -113,6 +150,7 @@ def sweep_texts(
             field="rewards",
         )
     fixed = [FixedPolicy.parse(entry, list(folders)) for entry in settings.fixed]
+    guided = [GuidedModel.parse(entry, list(folders)) for entry in settings.guided]
     described = named_entries(settings.describe, "describe", "NAME=TEXT", required=False)
     if unknown := sorted(set(described) - set(folders)):
         raise InputError(f"unknown objective {unknown[0]!r}", field="describe")
@@ -123,7 +161,7 @@ def sweep_texts(
     from pluralign.models.backbone import fast_dtype
 
     table = Table(folders, prompts, settings, described)
-    sides = table.sides(steps, powers, fixed)
+    sides = table.sides(steps, powers, fixed, guided)
     points = text_sweep(
         [prompt.text for prompt in table.prompts], sides,
         _scorer(rewards, prompts, table.prompts, out, None if settings.exact else fast_dtype()),

@@ -12,24 +12,28 @@ from jinja2 import TemplateError
 
 from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.cli.reporting import mean_name
-from pluralign.cli.sweep_texts import FixedPolicy, TextSettings
+from pluralign.cli.sweep_texts import FixedPolicy, GuidedModel, TextSettings
 from pluralign.cli.texts import digest_of
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.messages import Messages
 from pluralign.evaluate.text_sweep import Draw, Side, Weighting, Writer, mixture_writer
 from pluralign.models.backbone import Backbone, fast_dtype
-from pluralign.models.card import ADAPTER, CARD
+from pluralign.models.card import ADAPTER, CARD, read_card
 from pluralign.models.generation import fit_prompts
 from pluralign.models.rendering import TEMPLATES, prefix_ids
 from pluralign.models.soups import soup_adapter, soup_backbone
+from pluralign.models.value_model import KIND as VALUES
 from pluralign.steer import GEOMETRIC
 from pluralign.steer.decoding import Decoding
 from pluralign.steer.deployment import Deployment, open_deployment, open_whole
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
 from pluralign.steer.prompting import trade_off_instruction, with_instruction
+from pluralign.steer.value_guided import Guidance, open_value_guided_rows
 
 _ROWS = 96
 """Rows (a request's policies) that are continued together."""
+_CANDIDATES = 1024
+"""Candidates for next tokens that value models look at together."""
 _SOUPS = 16
 """Soups of adapters that are held together."""
 _ALONE = "policy"
@@ -76,7 +80,10 @@ class Table:
             SteeringWeights.uniform(list(self._folders)), list(self._folders), self._described
         )
 
-    def sides(self, steps: int, powers: Sequence[float], fixed: Sequence[FixedPolicy]) -> list[Side]:
+    def sides(
+        self, steps: int, powers: Sequence[float], fixed: Sequence[FixedPolicy],
+        guided: Sequence[GuidedModel],
+    ) -> list[Side]:  # fmt: skip
         """Mixtures first, one side for each power; the base model last."""
         grid = simplex_grid(list(self._folders), steps)
         found = [self._steered(grid, power) for power in powers]
@@ -84,6 +91,7 @@ class Table:
             found.append(self._soups(grid))
         if "prompting" in self._settings.baselines:
             found.append(self._prompting(grid))
+        found += [self._guided(grid, one) for one in guided]
         for label in dict.fromkeys(one.label for one in fixed):
             found.append(self._fixed(label, [one for one in fixed if one.label == label]))
         return [*found, self._base()]
@@ -98,6 +106,26 @@ class Table:
             lambda group: mixture_writer(self._open(self._folders).rows, power, request, self._decoding),
             self._made_from(self._folders, power=power), max(1, _ROWS // len(self._folders)),
         )  # fmt: skip
+
+    def _guided(self, grid: Sequence[SteeringWeights], led: GuidedModel) -> Side:
+        guidance = Guidance(led.strength)
+        for folder in led.folders.values():
+            read_card(folder, VALUES)
+
+        def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
+            assert draw.weights is not None
+            return self._plain[draw.prompt], draw.weights
+
+        def opened(group: Sequence[Weighting]) -> Writer:
+            self._opened = None
+            dtype = torch.float32 if self._settings.exact else fast_dtype()
+            rows = open_value_guided_rows(self._model, led.folders, guidance, dtype=dtype)
+            return mixture_writer(rows, GEOMETRIC, request, self._decoding)
+
+        # Each row looks at so many candidates for its next token.
+        batch = max(1, _CANDIDATES // (guidance.candidates * len(led.folders)))
+        made_from = self._made_from(led.folders, strength=led.strength)
+        return Side(f"value guided ({led.strength:g})", [grid], opened, made_from, batch)
 
     def _soups(self, grid: Sequence[SteeringWeights]) -> Side:
         size = _SOUPS if self._shared else 1
