@@ -5,8 +5,9 @@
 FOLDER holds hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Each
 objective gets a LoRA policy by DPO and one by AVA-p on SmolLM2-135M, and a reward model from other
 conversations, which scores what they write. Beside the steered sweeps: rewarded soups of the same adapters,
-asking the base model for the trade-off in words, MODPO trained for three weightings, and DPO on both
-objectives' preferences mixed. Every stage is a file below ``--out``: an interrupted run continues.
+asking the base model for the trade-off in words, the base model guided by value models that were learned from
+the same rewards, MODPO trained for three weightings, and DPO on both objectives' preferences mixed. Every
+stage is a file below ``--out``: an interrupted run continues.
 ``--report`` writes the tables and pictures of all seeds that are done.
 """
 
@@ -28,20 +29,24 @@ from pluralign.cli.sweep_texts import TextSettings, sweep_texts
 from pluralign.core import Decision, SteeringWeights
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.messages import Messages, dialogue
+from pluralign.core.splits import seed_for
 from pluralign.learn.completions import (
     AVAConfig,
     DPOConfig,
     Margin,
     MODPOConfig,
+    ValueConfig,
     fit_ava_p,
     fit_bradley_terry,
     fit_dpo,
     fit_modpo,
+    fit_value,
 )
 from pluralign.models.card import load_card
 from pluralign.models.reward_model import OptionRewards
 from pluralign.models.scoring import LikelihoodRatio, open_scorer
 from pluralign.models.tqr import TQRShape
+from pluralign.pair import ScoredCompletion
 
 BETA = 0.1
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
@@ -66,6 +71,7 @@ class Settings:
         steps: weights are multiples of 1/steps.
         samples: answers to each test prompt under each weighting.
         tokens: new tokens of every answer.
+        strengths: of value guidance; none leaves it out.
         ava: learn AVA-p policies, too, with a sweep of their own.
         report: only write the report.
         results: folder of the result files.
@@ -82,6 +88,7 @@ class Settings:
     steps: int = 10
     samples: int = 1
     tokens: int = 48
+    strengths: tuple[float, ...] = (2.0,)
     ava: bool = True
     report: bool = False
     results: Path = Path(__file__).parent / "results"
@@ -131,16 +138,20 @@ class Experiment:
         policies = {name: self._dpo(name, rows) for name, rows in parts.policies.items()}
         fixed = {f"DPO on mixed preferences@{_weights(0.5)}": self._dpo("blended", parts.blended)}
         fixed |= {f"MODPO@{_weights(share)}": self._modpo(share, policies) for share in MODPO_AT}
-        sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), ("soups", "prompting"))}
+        values = self._values(rewards) if self.settings.strengths else {}
+        sweeps = {
+            "DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), ("soups", "prompting"), values)
+        }
         trained = {**{f"DPO, {name}": folder for name, folder in policies.items()}, **fixed}
         if self.settings.ava:
             ava = {
                 name: shop.trained(f"ava-{name}", fit_ava_p, rows, "policy", AVA)
                 for name, rows in parts.policies.items()
             }
-            sweeps["AVA-p"] = self._sweep("ava-p", ava, rewards, {}, (0.0,), ("soups",))
+            sweeps["AVA-p"] = self._sweep("ava-p", ava, rewards, {}, (0.0,), ("soups",), {})
             trained |= {f"AVA-p, {name}": folder for name, folder in ava.items()}
         trained |= {f"reward, {name}": folder for name, folder in rewards.items()}
+        trained |= {f"value, {name}": folder for name, folder in values.items()}
         return {"trained": {name: _figures(folder) for name, folder in trained.items()}, "sweeps": sweeps}
 
     def _dpo(self, name: str, rows: list[Any]) -> Path:
@@ -156,6 +167,27 @@ class Experiment:
         weights = SteeringWeights({own: share, other: 1 - share})
         fit = partial(fit_modpo, margins={other: margin}, weights=weights)
         return self.shop.trained(name, fit, self.parts.policies[own], "policy", MODPOConfig(beta=BETA))
+
+    def _values(self, rewards: Mapping[str, Path]) -> dict[str, Path]:
+        """A value model for each objective, of the base model's samples and the rewards' view of them."""
+        pairs = [pair for rows in self.parts.policies.values() for pair in rows]
+        prompts = sorted({pair.chosen.steps[0].decision.prompt for pair in pairs}, key=seed_for)
+        draws = self.shop.drawn(
+            "value-draws",
+            None,
+            prompts[: self.settings.sizes.value_prompts],
+            self.settings.sizes.value_samples,
+        )
+        found: dict[str, Path] = {}
+        for name, scored in self.shop.scored("value-draws", draws, rewards).items():
+            if name in rewards:
+                rows = [
+                    ScoredCompletion(prompt, text, float(reward), name, "train" if i % 10 else "validation")
+                    for i, ((prompt, texts), own) in enumerate(zip(draws.items(), scored, strict=True))
+                    for text, reward in zip(texts, own, strict=True)
+                ]
+                found[name] = self.shop.trained(f"value-{name}", fit_value, rows, "reward", ValueConfig())
+        return found
 
     def _implicit(self, folder: Path) -> Remembered:
         if folder not in self._opened:
@@ -173,14 +205,17 @@ class Experiment:
     def _sweep(
         self, name: str, policies: Mapping[str, Path], rewards: Mapping[str, Path],
         fixed: Mapping[str, Path], powers: tuple[float, ...], baselines: tuple[Any, ...],
+        values: Mapping[str, Path],
     ) -> dict[str, Any]:  # fmt: skip
         prompts = self.shop.folder / "test.jsonl"
         with replace_when_whole(prompts) as temporary:
             rows = [json.dumps({"prompt": text}, ensure_ascii=False) for text in self.parts.test]
             temporary.write_text("\n".join(rows) + "\n", "utf-8")
+        told = ",".join(f"{n}={folder}" for n, folder in values.items())
         settings = TextSettings(
             model=self.settings.model, rewards=tuple(f"{n}={folder}" for n, folder in rewards.items()),
-            baselines=baselines, fixed=tuple(f"{told}={folder}" for told, folder in fixed.items()),
+            baselines=baselines, fixed=tuple(f"{at}={folder}" for at, folder in fixed.items()),
+            guided=tuple(f"{strength:g}@{told}" for strength in self.settings.strengths if values),
             samples=self.settings.samples, max_new_tokens=self.settings.tokens,
         )  # fmt: skip
         return sweep_texts(

@@ -33,11 +33,15 @@ class Sizes:
         pairs: of each policy, at most, a tenth of them to measure it.
         reward_pairs: of each reward model, at most, a fifth of them to measure it.
         tests: test prompts, half of them of each objective.
+        value_prompts: of the policies' pairs, to which the base model writes for the value models.
+        value_samples: answers to each of these.
     """
 
     pairs: int = 500
     reward_pairs: int = 1500
     tests: int = 60
+    value_prompts: int = 300
+    value_samples: int = 4
 
 
 @dataclass(frozen=True)
