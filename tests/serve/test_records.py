@@ -25,6 +25,8 @@ def test_metrics_count_what_was_asked(serve, chat):
         list(server.openai.chat.completions.create(**chat(max_tokens=4), stream=True))
         server.get("/made-up")
         server.get("/other-made-up")
+        # A stream is counted when it has ended, which its client sees first.
+        assert server.wait_for(lambda found: found["pluralign_request_seconds_count"] == 3)
         counted = server.metrics()
         path = 'path="/v1/chat/completions"'
         assert counted[f'pluralign_requests_total{{{path},status="200"}}'] == 3
@@ -69,6 +71,7 @@ def test_each_request_has_its_line(serve, chat, tmp_path):
                 "a secret", steering_weights={"one": 0.25, "two": 0.75}, temperature=0.5, seed=3, stop="zzz"
             )
         ).json()
+        assert server.wait_for(lambda _: len(lines(path)) == 1)
         (line,) = lines(path)
         assert line["id"] == answer["id"]
         assert (line["status"], line["api"], line["stream"], line["samples"]) == (200, "chat", False, 1)
@@ -88,6 +91,7 @@ def test_each_request_has_its_line(serve, chat, tmp_path):
         server.post(**chat(n=99))
         server.post("/v1/completions", data=b"[")
         list(server.openai.chat.completions.create(**chat(max_tokens=4), stream=True, n=2))
+        assert server.wait_for(lambda _: len(lines(path)) == 4)
         assert [(one["status"], one["api"]) for one in lines(path)[1:]] == [
             (400, "chat"), (400, "completions"), (200, "chat"),
         ]  # fmt: skip
@@ -133,4 +137,4 @@ def test_a_full_disk_is_counted_and_answers_go_on(serve, chat):
 
     with serve(audit=Audit(Path("/dev/full"))) as server:
         assert server.post(**chat()).status_code == 200
-        assert server.metrics()["pluralign_audit_failures_total"] == 1
+        assert server.wait_for(lambda found: found["pluralign_audit_failures_total"] == 1)

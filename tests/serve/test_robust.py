@@ -41,7 +41,7 @@ def test_a_stream_that_its_client_leaves_frees_its_slot(serve, chat, slow):
             extra_body={"steering_weights": body["steering_weights"]},
         )  # fmt: skip
         next(iter(stream))
-        assert server.metrics()["pluralign_running"] == 1
+        assert server.wait_for(lambda found: found["pluralign_running"] == 1)
         stream.close()
         began = time.monotonic()
         assert server.wait_for(lambda found: found["pluralign_running"] == 0, 2)
