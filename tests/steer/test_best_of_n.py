@@ -4,7 +4,7 @@ import pytest
 from pluralign.core import Decision, InputError, SteeringWeights
 from pluralign.models.reward_model import OptionRewards
 from pluralign.models.scoring.ensemble import Scale
-from pluralign.steer.best_of_n import WeightedReward
+from pluralign.steer.best_of_n import WeightedReward, weigh
 
 
 class Fixed:
@@ -42,6 +42,18 @@ def test_a_lower_bound_distrusts_guesses():
     assert sure.best([ASKED]) == [1]
 
 
+def test_rewards_that_are_there_already_are_weighed_alike():
+    own = {name: scorer.score([ASKED, ASKED]) for name, scorer in rewards().items()}
+    mix, scales = SteeringWeights(kind=0.25, short=0.75), {"kind": Scale(0, 2), "short": Scale(5, 10)}
+    found = weigh(own, mix, scales, lower_bound=2.0)
+    assert len(found) == 2
+    # kind: 0.25 / 2 of (0, 1, 2 - 2 x 3); short: 0.75 / 10 of (30, 20, 10).
+    np.testing.assert_allclose(found[1].mean, [2.25, 1.625, 0.25])
+    np.testing.assert_allclose(found[1].sigma, [0, 0, 0.375])
+    scorer = WeightedReward(rewards(), mix, scales, lower_bound=2.0)
+    np.testing.assert_array_equal(scorer.score([ASKED])[0].mean, found[0].mean)
+
+
 def test_zero_weights_cost_nothing():
     both = rewards()
     WeightedReward(both, SteeringWeights(kind=1.0, short=0.0)).score([ASKED])
@@ -53,6 +65,8 @@ def test_bad_settings_are_told():
         WeightedReward(rewards(), SteeringWeights(loud=1.0))
     with pytest.raises(InputError, match="lower_bound"):
         WeightedReward(rewards(), SteeringWeights(kind=1.0), lower_bound=-1)
+    with pytest.raises(InputError, match="lower_bound"):
+        WeightedReward(rewards(), SteeringWeights(kind=1.0), lower_bound=float("inf"))
     mixed = {"a": Fixed([0.0], [0.0], "A"), "b": Fixed([0.0], [0.0], "B")}
     with pytest.raises(InputError, match="different templates"):
         WeightedReward(mixed, SteeringWeights(a=0.5, b=0.5)).render([{"role": "user", "content": "x"}], True)

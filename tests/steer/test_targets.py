@@ -47,6 +47,38 @@ def test_what_cannot_be_reached_is_told_with_what_comes_nearest():
     assert meet_targets(rewards, {"a": 0.8, "b": 0.1}).reachable
 
 
+def test_what_is_free_is_told_too():
+    table, mean, covariance = gaussian()
+    found = meet_targets({"free": table[:, 1], "a": table[:, 0]}, {"a": 0.7})
+    assert found.multipliers["free"] == 0
+    assert dict(found.weights) == {"free": 0.0, "a": 1.0}
+    # The mean moves by Sigma lambda, and lambda = (0.5 / Sigma_aa, 0).
+    assert found.expected["free"] == pytest.approx(mean[1] + covariance[1, 0] * 0.5, abs=0.02)
+    missed = meet_targets({"free": [2.0, 4.0], "a": [0.0, 1.0]}, {"a": 1.5})
+    assert missed.expected == pytest.approx({"free": 4.0, "a": 1.0})
+    assert missed.effective_samples == pytest.approx(1.0)
+
+
+def test_nothing_moves_between_prompts():
+    # Samples are shuffled: those of a prompt need not stand together.
+    rng = np.random.default_rng(1)
+    prompts = rng.permutation(np.repeat([7, 3], [60_000, 20_000]))
+    rewards = rng.normal(size=80_000) * 0.5 + np.where(prompts == 7, 4.0, 0.0)
+    assert rewards.std() > 1.5
+    found = meet_targets({"a": rewards}, {"a": rewards.mean() + 0.25}, prompts)
+    # Within a prompt the variance is 0.25, so that lambda = 0.25 / 0.25, however far apart the prompts are.
+    assert found.strength == pytest.approx(1.0, rel=0.02)
+    assert meet_targets({"a": rewards}, {"a": rewards.mean() + 0.25}).strength < 0.15
+    # The tilted distribution of each Gaussian has 1 / E[w^2] = exp(-lambda^2 sigma^2) of its samples.
+    assert found.effective_samples == pytest.approx(80_000 * np.exp(-0.25), rel=0.03)
+    apart = meet_targets({"a": [0.0, 1.0, 10.0, 11.0, 11.0]}, {"a": 9.0}, [0, 0, 1, 1, 1])
+    # At most 1 from two samples of five and 11 from three, in deviations of all.
+    assert not apart.reachable
+    assert apart.expected["a"] == pytest.approx(0.4 * 1 + 0.6 * 11)
+    assert apart.shortfall == pytest.approx((9.0 - 7.0) / np.std([0.0, 1.0, 10.0, 11.0, 11.0]))
+    assert meet_targets({"a": [0.0, 1.0, 10.0, 11.0, 11.0]}, {"a": 9.0}).reachable
+
+
 @given(st.integers(0, 10_000), st.floats(0.0, 0.95))
 @settings(max_examples=40)
 def test_reachable_targets_are_met(seed, share):
@@ -75,3 +107,5 @@ def test_bad_targets_are_told():
         meet_targets({"a": []}, {"a": 1.0})
     with pytest.raises(InputError, match="finite"):
         meet_targets({"a": [1.0, float("nan")]}, {"a": 1.0})
+    with pytest.raises(InputError, match="a prompt for each of 2 samples, found 3"):
+        meet_targets({"a": [1.0, 2.0]}, {"a": 1.0}, [0, 0, 1])

@@ -45,6 +45,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "learn value": ("learn_value:learn_value", "completions with rewards -> a value model, for generate"),
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
+    "targets": ("targets:reach_targets", "completions x least mean rewards -> the steering weights"),
+    "choose": ("choose:choose_completions", "completions x rewards x weights -> the best of each prompt's"),
     "export": ("export:export_folder", "a trained folder -> one that other tools load"),
     "serve": ("serve:serve", "policies -> OpenAI's API with weights for each request, and a page"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
@@ -64,7 +66,10 @@ its verb is called, so that help needs no torch."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a verb. Exit codes: 0 done, 1 faults found or pairs failed, 2 bad input, 130 interrupted."""
+    """Run a verb.
+
+    Exit codes: 0 done, 1 faults found, pairs failed or targets out of reach, 2 bad input, 130 interrupted.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_run(given))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BATCH = 128
 Rewards = dict[tuple[str, str], list[list[float]]]
-"""By scorer and source: for each prompt, the rewards of its answers."""
+"""By scorer and source: for each prompt, the rewards of its answers, or their standard deviations."""
 _Task = tuple[str, str, int]
 
 
@@ -66,6 +66,21 @@ def score_sources(
     return found
 
 
+def read_sigmas(path: Path) -> Rewards:
+    """The standard deviations of the rewards that `score_sources` keeps in a file: 0 where a model has none.
+
+    Raises:
+        InputError: the file is from a version that kept none.
+    """
+    rows = iter(read_rows(path))
+    next(rows)
+    found: Rewards = {}
+    for fields in rows:
+        own = [float(sigma) for sigma in fields.get("sigmas", list)]
+        found.setdefault((fields.get("scorer", str), fields.get("source", str)), []).append(own)
+    return found
+
+
 def _score(
     scorers: Mapping[str, str], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task], path: Path,
     run: Mapping[str, Any], dtype: torch.dtype | None,
@@ -87,14 +102,14 @@ def _score(
                 opened = None
                 opened = (name, open_scorer(scorers[name], dtype=dtype))
             own = [sources[source][i] for _, _, i in batch]
-            rewards = _rewards(opened[1], own, name)
+            scored = _rewards(opened[1], own, name)
             target.write(
                 [
-                    {"scorer": name, "source": source, "prompt": i + 1, "rewards": one}
-                    for (_, _, i), one in zip(batch, rewards, strict=True)
+                    {"scorer": name, "source": source, "prompt": i + 1, **one}
+                    for (_, _, i), one in zip(batch, scored, strict=True)
                 ]
             )
-            bar.update(sum(map(len, rewards)))
+            bar.update(sum(len(one.completions) for one in own))
         target.finish()
 
 
@@ -110,23 +125,22 @@ def _batch(tasks: Sequence[_Task], sources: Mapping[str, Sequence[Answers]], sta
     return found
 
 
-def _rewards(scorer: CompletionScorer, answers: Sequence[Answers], name: str) -> list[list[float]]:
+def _rewards(scorer: CompletionScorer, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:
     decisions = [one.decision(scorer.render) for one in answers]
     # Short samples repeat: each text is scored once.
     distinct = [Decision(d.prompt, tuple(dict.fromkeys(d.options))) for d in decisions]
-    found: list[list[float]] = []
+    found: list[dict[str, list[float]]] = []
     for one, decision, unique, scored in zip(
         answers, decisions, distinct, scorer.score(distinct), strict=True
     ):
-        by_text = dict(zip(unique.options, scored.mean.tolist(), strict=True))
-        rewards = [float(by_text[text]) for text in decision.options]
-        for reward in rewards:
-            if not math.isfinite(reward):
-                raise InputError(
-                    f"the reward by '{name}' of an answer to its prompt is {reward}",
-                    path=one.path,
-                    row=one.row,
-                )
+        places = {text: i for i, text in enumerate(unique.options)}
+        own = [places[text] for text in decision.options]
+        rewards = {"rewards": scored.mean[own].tolist(), "sigmas": scored.sigma[own].tolist()}
+        for what, values in rewards.items():
+            for value in values:
+                if not math.isfinite(value):
+                    told = f"the {what.removesuffix('s')} by '{name}' of an answer to its prompt is {value}"
+                    raise InputError(told, path=one.path, row=one.row)
         found.append(rewards)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +25,15 @@ class Answers:
         completions: texts, or messages that follow the prompt's.
         path: their file.
         row: the first one's in it.
+        samples: the completions' numbers: those that the file gives, else their places among the prompt's.
+            Empty where nobody counted.
     """
 
     prompt: Told
     completions: tuple[Told, ...]
     path: str
     row: int
+    samples: tuple[int, ...] = ()
 
     def decision(self, render: Render) -> Decision:
         """Prompt and completions as a scorer's texts."""
@@ -78,7 +81,7 @@ def read_answers(path: str, *, one: bool = False) -> Source:
     Raises:
         InputError: a missing field or one of another type, the same sample of a prompt twice, or no row.
     """
-    found: dict[str, list[tuple[Told, Told, int]]] = {}
+    found: dict[str, list[tuple[Told, Told, int, int]]] = {}
     seen: dict[tuple[str, int], int] = {}
     rows = [row for part in read_dataset(path).values() for row in part]
     for number, row in enumerate(rows, start=1):
@@ -104,16 +107,16 @@ def read_answers(path: str, *, one: bool = False) -> Source:
                 f"expected one answer to each prompt; row {first} has the same one", path=path, row=number,
                 field="prompt",
             )  # fmt: skip
-        found.setdefault(key, []).append((prompt, completion, number))
+        own = found.setdefault(key, [])
+        own.append((prompt, completion, number, sample if isinstance(sample, int) else len(own)))
     if not found:
         raise InputError("holds no answer", path=path)
-    return Source(
-        path,
-        {
-            key: Answers(own[0][0], tuple(text for _, text, _ in own), path, own[0][2])
-            for key, own in found.items()
-        },
-    )
+    return Source(path, {key: _of_one_prompt(own, path) for key, own in found.items()})
+
+
+def _of_one_prompt(rows: Sequence[tuple[Told, Told, int, int]], path: str) -> Answers:
+    prompt, _, first, _ = rows[0]
+    return Answers(prompt, tuple(row[1] for row in rows), path, first, tuple(row[3] for row in rows))
 
 
 def _read(row: Mapping[str, Any], path: str, number: int) -> tuple[Told, Told] | None:
@@ -170,4 +173,4 @@ def edited(answers: Answers, edit: Callable[[str], str]) -> tuple[Answers | None
         places.append(None if told == completion else len(changed))
         if told != completion:
             changed.append(told)
-    return (replace(answers, completions=tuple(changed)) if changed else None), places
+    return (replace(answers, completions=tuple(changed), samples=()) if changed else None), places

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +40,7 @@ class WeightedReward:
             raise InputError(
                 f"unknown objective {unknown[0]!r}; there are {', '.join(rewards)}", field="weights"
             )
-        if not lower_bound >= 0:
-            raise InputError(f"must be 0 or more, found {lower_bound}", field="lower_bound")
+        check_lower_bound(lower_bound)
         self._used = {key: rewards[key] for key in rewards if weights.get(key, 0.0) > 0}
         self._weights, self._scales, self._bound = weights, scales or {}, lower_bound
         self.name = name or ", ".join(f"{key} {weights[key]:g}" for key in self._used)
@@ -65,18 +65,39 @@ class WeightedReward:
         """See `CompletionScorer`; sigma is that of independent errors."""
         known = list(decisions)
         scored = {key: reward.score(known) for key, reward in self._used.items()}
-        found: list[OptionRewards] = []
-        for number in range(len(known)):
-            mean = np.zeros(len(known[number].options))
-            variance = np.zeros_like(mean)
-            for key, own in scored.items():
-                share = self._weights[key] / (self._scales[key].deviation if key in self._scales else 1.0)
-                mean += share * (own[number].mean - self._bound * own[number].sigma)
-                variance += (share * own[number].sigma) ** 2
-            found.append(OptionRewards(mean, np.sqrt(variance)))
-        return found
+        return weigh(scored, self._weights, self._scales, lower_bound=self._bound)
 
     def best(self, decisions: Iterable[Decision]) -> list[int]:
         """The number of each decision's best option, the first of equals."""
         rewards: list[npt.NDArray[np.float64]] = [own.mean for own in self.score(decisions)]
         return [int(np.argmax(mean)) for mean in rewards]
+
+
+def weigh(
+    rewards: Mapping[str, Sequence[OptionRewards]], weights: SteeringWeights,
+    scales: Mapping[str, Scale] | None = None, *, lower_bound: float = 0.0,
+) -> list[OptionRewards]:  # fmt: skip
+    """`WeightedReward` of rewards that are there already: sum_i w_i (mu_i - k sigma_i) / s_i.
+
+    Args:
+        rewards: of the same decisions, by objective; one of weight zero may be left out.
+        weights: of the objectives.
+        scales: s_i; all 1 by default.
+        lower_bound: k.
+    """
+    found: list[OptionRewards] = []
+    for own in zip(*rewards.values(), strict=True):
+        mean = np.zeros(len(own[0].mean))
+        variance = np.zeros_like(mean)
+        for key, one in zip(rewards, own, strict=True):
+            share = weights.get(key, 0.0) / (scales[key].deviation if scales and key in scales else 1.0)
+            mean += share * (one.mean - lower_bound * one.sigma)
+            variance += (share * one.sigma) ** 2
+        found.append(OptionRewards(mean, np.sqrt(variance)))
+    return found
+
+
+def check_lower_bound(bound: float) -> None:
+    """Refuse what is no number of standard deviations to take away."""
+    if not 0 <= bound < math.inf:
+        raise InputError(f"must be 0 or more, found {bound}", field="lower_bound")

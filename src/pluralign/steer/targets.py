@@ -13,10 +13,11 @@ import numpy.typing as npt
 from pluralign.core import InputError, SteeringWeights
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 _TOLERANCE = 1e-6
 # SciPy comes without types.
 _optimize: Any = import_module("scipy.optimize")
-_special: Any = import_module("scipy.special")
+_sparse: Any = import_module("scipy.sparse")
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Palette:
     Args:
         reachable: whether some distribution over the samples meets all targets.
         multipliers: lambda of each objective; the policy that meets the targets with the least divergence
-            from the one that was sampled is proportional to pi_0(y) exp(sum_k lambda_k r_k(y)). Empty where
-            the target cannot be reached.
+            from the one that was sampled is proportional to pi_0(y) exp(sum_k lambda_k r_k(y)); 0 for those
+            that are free. Empty where the target cannot be reached.
         weights: the multipliers on the simplex, the steering weights; None where no steering is needed (the
             sampled policy meets the targets already), or where none suffices.
         strength: sum of the multipliers, 1 / beta of the tilted policy.
@@ -35,6 +36,7 @@ class Palette:
             the distribution that misses it least).
         shortfall: by how much the target that is missed most is missed at the least, in units of each
             objective's standard deviation; 0 where it can be reached.
+        effective_samples: how many samples the expected rewards rest on, 1 / sum of squared probabilities.
     """
 
     reachable: bool
@@ -43,84 +45,131 @@ class Palette:
     strength: float
     expected: Mapping[str, float]
     shortfall: float
+    effective_samples: float
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """Samples that stand together by their prompts.
+
+    Args:
+        number: of each sample's prompt.
+        starts: each prompt's first sample.
+        share: of all samples, each prompt's.
+    """
+
+    number: IntArray
+    starts: IntArray
+    share: FloatArray
 
 
 def meet_targets(
-    rewards: Mapping[str, Sequence[float] | FloatArray], targets: Mapping[str, float]
+    rewards: Mapping[str, Sequence[float] | FloatArray],
+    targets: Mapping[str, float],
+    prompts: Sequence[int] | IntArray | None = None,
 ) -> Palette:
     """The mixture of objectives that meets targets on their mean rewards, staying as near as it can.
 
     Minimises KL(pi || pi_0) subject to E_pi[r_k] >= c_k (Wang et al. 2024): the dual is max over lambda >= 0
     of -log E_0 exp(lambda . r) + lambda . c, concave and solved from samples of pi_0 (logsumexp throughout).
+    With several prompts, the mean over them of -log E_0[exp(lambda . r) | prompt] is the first term: a policy
+    chooses among answers, never among prompts.
     Whether the targets can be reached at all is a linear programme over the samples, solved first: where they
     cannot, the dual has no maximum.
 
     Args:
         rewards: of the same samples of pi_0, by objective, shape (samples,) each.
         targets: the least mean reward, by objective; those that are not named are free.
+        prompts: a number for each sample that says which prompt it answers; all answer one by default.
 
     Raises:
         InputError: an unknown objective, no target, no samples, different numbers of them, or what is not a
             number.
     """
-    names, table, wanted = _checked(rewards, targets)
-    deviation = np.where(table.std(axis=0) > 0, table.std(axis=0), 1.0)
+    table, wanted = _checked(rewards, targets)
+    numbers = np.zeros(len(table), dtype=np.int64) if prompts is None else np.asarray(prompts, dtype=np.int64)
+    if numbers.shape != (len(table),):
+        raise InputError(f"expected a prompt for each of {len(table)} samples, found {numbers.size}")
+    order = np.argsort(numbers, kind="stable")
+    table, asked = table[order], _by_prompt(numbers)
+    bound = np.array([name in targets for name in rewards])
+    deviation = np.where(table.std(axis=0) > 0, table.std(axis=0), 1.0)[bound]
     # In units of each objective's own spread, so that one tolerance serves all.
-    scaled, goal = table / deviation, wanted / deviation
-    missed, nearest = _least_shortfall(scaled, goal)
+    scaled, goal = table[:, bound] / deviation, wanted / deviation
+    missed, nearest = _least_shortfall(scaled, goal, asked)
     if missed > _TOLERANCE:
-        expected = dict(zip(names, (nearest @ table).tolist(), strict=True))
-        return Palette(False, {}, None, 0.0, expected, missed)
-    solved = _dual(scaled, goal)
-    tilted = np.asarray(_special.softmax(scaled @ solved))
-    multipliers = np.where(solved > _TOLERANCE, solved, 0.0) / deviation
+        expected = dict(zip(rewards, (nearest @ table).tolist(), strict=True))
+        return Palette(False, {}, None, 0.0, expected, missed, _effective(nearest))
+    solved = _dual(scaled, goal, asked)
+    _, tilted = _tilt(scaled @ solved, asked)
+    multipliers = np.zeros(len(bound))
+    multipliers[bound] = np.where(solved > _TOLERANCE, solved, 0.0) / deviation
     total = float(multipliers.sum())
-    found = dict(zip(names, multipliers.tolist(), strict=True))
+    found = dict(zip(rewards, multipliers.tolist(), strict=True))
     weights = SteeringWeights({name: value / total for name, value in found.items()}) if total else None
-    return Palette(True, found, weights, total, dict(zip(names, (tilted @ table).tolist(), strict=True)), 0.0)
+    expected = dict(zip(rewards, (tilted @ table).tolist(), strict=True))
+    return Palette(True, found, weights, total, expected, 0.0, _effective(tilted))
 
 
 def _checked(
     rewards: Mapping[str, Sequence[float] | FloatArray], targets: Mapping[str, float]
-) -> tuple[list[str], FloatArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray]:
     unknown = sorted(set(targets) - set(rewards))
     if unknown or not targets:
         raise InputError(
             f"expected targets on {', '.join(rewards)}, found {', '.join(unknown) or 'none'}", field="targets"
         )
-    columns = {name: np.asarray(rewards[name], dtype=np.float64) for name in targets}
-    sizes = {values.shape for values in columns.values()}
+    columns = [np.asarray(values, dtype=np.float64) for values in rewards.values()]
+    sizes = {values.shape for values in columns}
     if len(sizes) != 1 or sizes == {(0,)} or any(len(size) != 1 for size in sizes):
         raise InputError(f"expected as many samples of each objective, found shapes {sorted(sizes)}")
-    table = np.stack(list(columns.values()), axis=1)
-    wanted = np.array([float(value) for value in targets.values()])
+    table = np.stack(columns, axis=1)
+    wanted = np.array([float(targets[name]) for name in rewards if name in targets])
     if not np.isfinite(table).all() or not np.isfinite(wanted).all():
         raise InputError("rewards and targets must be finite numbers")
-    return list(columns), table, wanted
+    return table, wanted
 
 
-def _least_shortfall(table: FloatArray, goal: FloatArray) -> tuple[float, FloatArray]:
-    """The smallest t such that some distribution over the samples has all means above goal - t, and it."""
+def _by_prompt(numbers: IntArray) -> _Prompts:
+    """How samples lie once they are sorted by these numbers."""
+    _, sizes = np.unique(numbers, return_counts=True)
+    starts = np.cumsum(sizes) - sizes
+    return _Prompts(np.repeat(np.arange(len(sizes)), sizes), starts, sizes / len(numbers))
+
+
+def _least_shortfall(table: FloatArray, goal: FloatArray, prompts: _Prompts) -> tuple[float, FloatArray]:
+    """The smallest t such that some distribution over each prompt's samples has all means above goal - t, and
+    the probabilities of all samples under it."""
     samples = len(table)
     # Variables: the samples' probabilities, and t.
+    membership = _sparse.csr_array(
+        (np.ones(samples), (prompts.number, np.arange(samples))), shape=(len(prompts.share), samples + 1)
+    )
     answer = _optimize.linprog(
         np.append(np.zeros(samples), 1.0),
-        A_ub=np.hstack([-table.T, -np.ones((table.shape[1], 1))]), b_ub=-goal,
-        A_eq=np.append(np.ones(samples), 0.0)[None], b_eq=[1.0],
-        bounds=[(0, None)] * samples + [(0, None)], method="highs",
+        A_ub=_sparse.csr_array(np.hstack([-table.T, -np.ones((table.shape[1], 1))])), b_ub=-goal,
+        A_eq=membership, b_eq=prompts.share, bounds=(0, None), method="highs",
     )  # fmt: skip
     return float(answer.x[-1]), answer.x[:-1]
 
 
-def _dual(table: FloatArray, goal: FloatArray) -> FloatArray:
+def _tilt(scores: FloatArray, prompts: _Prompts) -> tuple[float, FloatArray]:
+    """The mean over prompts of log mean exp(scores), and its gradient: the samples' tilted probabilities."""
+    top = np.maximum.reduceat(scores, prompts.starts)
+    raised = np.exp(scores - top[prompts.number])
+    totals = np.add.reduceat(raised, prompts.starts)
+    sizes = prompts.share * len(scores)
+    value = float(prompts.share @ (top + np.log(totals / sizes)))
+    return value, raised * (prompts.share / totals)[prompts.number]
+
+
+def _dual(table: FloatArray, goal: FloatArray, prompts: _Prompts) -> FloatArray:
     """lambda that maximises the dual, from the origin."""
     gaps = table - goal
 
     def loss(multipliers: FloatArray) -> tuple[float, FloatArray]:
-        scores = gaps @ multipliers
-        return float(_special.logsumexp(scores)) - np.log(len(gaps)), np.asarray(
-            _special.softmax(scores)
-        ) @ gaps
+        value, tilted = _tilt(gaps @ multipliers, prompts)
+        return value, tilted @ gaps
 
     bounds = [(0, 1e4)] * len(goal)
     answer = _optimize.minimize(
@@ -128,3 +177,7 @@ def _dual(table: FloatArray, goal: FloatArray) -> FloatArray:
         options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 2000},
     )  # fmt: skip
     return np.asarray(answer.x)
+
+
+def _effective(probabilities: FloatArray) -> float:
+    return float(1 / (probabilities**2).sum())

@@ -119,19 +119,24 @@ def measure_scales(members: Sequence[CompletionScorer], decisions: Sequence[Deci
     Raises:
         InputError: nothing to measure on, or a member that gives all completions the same reward.
     """
-    several = any(len(decision.options) > 1 for decision in decisions)
-    scales: list[Scale] = []
-    for member in members:
-        rewards = [own.mean for own in member.score(decisions)]
-        values = np.concatenate([np.zeros(0), *rewards])
-        if len(values) < 2:
-            raise InputError("there are no completions to measure the members' scales on")
-        centred = np.concatenate([r - r.mean() for r in rewards]) if several else values - values.mean()
-        deviation = float(np.sqrt((centred**2).mean()))
-        if not np.isfinite(deviation) or deviation == 0:
-            raise InputError(f"{member.name!r} gives all reference completions the same reward")
-        scales.append(Scale(float(values.mean()), deviation))
-    return scales
+    return [scale_of([own.mean for own in member.score(decisions)], member.name) for member in members]
+
+
+def scale_of(rewards: Sequence[Array], name: str) -> Scale:
+    """The scale of rewards that are there already, those of each prompt's completions; see `measure_scales`.
+
+    Raises:
+        InputError: there are fewer than two, or all are the same.
+    """
+    values = np.concatenate([np.zeros(0), *rewards])
+    if len(values) < 2:
+        raise InputError("there are no completions to measure the members' scales on")
+    several = any(len(own) > 1 for own in rewards)
+    centred = np.concatenate([own - own.mean() for own in rewards]) if several else values - values.mean()
+    deviation = float(np.sqrt((centred**2).mean()))
+    if not np.isfinite(deviation) or deviation == 0:
+        raise InputError(f"{name!r} gives all reference completions the same reward")
+    return Scale(float(values.mean()), deviation)
 
 
 def save_ensemble(
