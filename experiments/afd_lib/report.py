@@ -193,17 +193,13 @@ def _draw(name: str, one: Mapping[str, Any], results: Path) -> None:
         values = _scale(one, found.golden_by_prompt) if scaled else list(found.golden)
         assert values is not None
         curves[reward] = Curve(values, found.win_rate)
-    draw_curves(
-        curves, results / f"afd-{name}-best-of-n.svg", label=NORMALISED if scaled else "golden reward"
-    )
-    bars = {
-        policy: (
-            _scale(one, np.array(s["sampled"]).mean(axis=1))
-            or [estimate(np.array(s["sampled"]).mean(axis=1))]
-        )[0]
-        for policy, s in one["policies"].items()
-    }
-    draw_scores({name: bars}, results / f"afd-{name}-policies.svg")
+    label = NORMALISED if scaled else "golden reward"
+    draw_curves(curves, results / f"afd-{name}-best-of-n.svg", label=label)
+    bars: dict[str, Estimate] = {}
+    for policy, scores in one["policies"].items():
+        own = np.array(scores["sampled"]).mean(axis=1)
+        bars[policy] = (_scale(one, own) or [estimate(own)])[0]
+    draw_scores({name: bars}, results / f"afd-{name}-policies.svg", label=label)
     table = _separation(one)
     auc = np.array([[row[f"{a} / {b}"]["mean"] for a, b in CONTRASTS] for row in table.values()])
     panel = HeatPanel("sources", [f"{a} / {b}" for a, b in CONTRASTS], auc)

@@ -45,6 +45,16 @@ def test_equal_figures_give_equal_files(tmp_path):
     ]
 
 
+def test_rewards_that_are_not_normalised_have_no_marks(tmp_path):
+    draw_scores(SCORES, tmp_path / "plain.svg", label="golden reward")
+    draw_scores(SCORES, tmp_path / "scaled.svg")
+    plain, scaled = words(tmp_path / "plain.svg"), words(tmp_path / "scaled.svg")
+    assert "golden reward, with 95 % intervals" in plain
+    assert "demonstrations" not in plain
+    assert "base" not in plain
+    assert {"base", "demonstrations", "normalised golden reward, with 95 % intervals"} <= set(scaled)
+
+
 def test_png(tmp_path):
     for path in draw_all(tmp_path, ".png"):
         assert path.read_bytes().startswith(b"\x89PNG")

@@ -13,7 +13,7 @@ from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wro
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import InputError
 from pluralign.core.files import write_json
-from pluralign.evaluate.alignment_pictures import draw_scores
+from pluralign.evaluate.alignment_pictures import NORMALISED, draw_scores
 from pluralign.evaluate.best_of_n import normalised
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
 from pluralign.models.backbone import fast_dtype
@@ -75,7 +75,8 @@ def evaluate_golden(
     plain = {name: estimate(values, seed=seed) for name, values in means.items()}
     first = next(iter(named))
     gaps = {name: paired_difference(means[name], means[first], seed=seed) for name in named if name != first}
-    draw_scores({golden: scaled or {name: plain[name] for name in named}}, out / "scores.svg")
+    shown = scaled or {name: plain[name] for name in named}
+    draw_scores({golden: shown}, out / "scores.svg", label=NORMALISED if scaled else "golden reward")
     _tell(plain, scaled, gaps, first, len(prompts.answers))
     figures = {
         "prompts": len(prompts.answers), "golden": golden, "seed": seed,

@@ -63,14 +63,15 @@ class HeatPanel:
     auc: FloatArray
 
 
-def draw_scores(panels: Mapping[str, Mapping[str, Estimate]], path: Path) -> None:
-    """Bars of normalised golden rewards with their intervals, one panel for each task (figure 3).
+def draw_scores(panels: Mapping[str, Mapping[str, Estimate]], path: Path, *, label: str = NORMALISED) -> None:
+    """Bars of golden rewards with their intervals, one panel for each task (figure 3).
 
     An infinite interval is not drawn.
 
     Args:
         panels: title -> method -> score.
         path: the file.
+        label: of the axis; where the rewards are normalised, base (0) and demonstrations (1) are marked.
 
     Raises:
         InputError: there is nothing to draw, or the name ends neither in .svg nor in .png.
@@ -84,13 +85,13 @@ def draw_scores(panels: Mapping[str, Mapping[str, Estimate]], path: Path) -> Non
     with _figure(path, size) as figure:
         grid: Any = figure.subplots(1, len(panels), squeeze=False)
         for number, (axes, (title, scores)) in enumerate(zip(grid[0], panels.items(), strict=True)):
-            _bars(axes, scores)
+            _bars(axes, scores, marked=label == NORMALISED)
             axes.set_yticks(np.arange(len(scores)), [""] * len(scores) if same and number else list(scores))
             axes.set_title(title, loc="left", fontweight="bold", pad=18)
-        figure.supxlabel("normalised golden reward, with 95 % intervals", fontsize=9)
+        figure.supxlabel(f"{label}, with 95 % intervals", fontsize=9)
 
 
-def _bars(axes: Any, scores: Mapping[str, Estimate]) -> None:
+def _bars(axes: Any, scores: Mapping[str, Estimate], *, marked: bool) -> None:
     means = np.array([score.mean for score in scores.values()])
     ends = np.array([_whole(score) for score in scores.values()])
     places = np.arange(len(scores))
@@ -99,7 +100,7 @@ def _bars(axes: Any, scores: Mapping[str, Estimate]) -> None:
         means, places, xerr=np.abs(ends.T - means), fmt="none", ecolor="#222222", elinewidth=1.1, capsize=2.5,
         zorder=3,
     )  # fmt: skip
-    low, high = min(0.0, float(ends.min())), max(1.0, float(ends.max()))
+    low, high = min(0.0, float(ends.min())), max(1.0 if marked else 0.0, float(ends.max()))
     room = high - low
     for place, score, (_, end) in zip(places, scores.values(), ends, strict=True):
         at = max(float(end), score.mean, 0.0) + 0.025 * room
@@ -108,7 +109,8 @@ def _bars(axes: Any, scores: Mapping[str, Estimate]) -> None:
             at, place, f"{score.mean:.2f}".replace("-", "−"), va="center", fontsize=8, bbox=box, zorder=4
         )
     # The two may lie close together: each name stands on its outer side.
-    for value, label, side in ((0.0, "base", "right"), (1.0, "demonstrations", "left")):
+    names = ((0.0, "base", "right"), (1.0, "demonstrations", "left")) if marked else ((0.0, "", "left"),)
+    for value, label, side in names:
         axes.axvline(
             value, color=_GREY, linewidth=0.9, linestyle="-" if value == 0 else (0, (4, 2)), zorder=2.5
         )
