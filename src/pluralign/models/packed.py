@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -66,36 +67,45 @@ def can_pack(linear: nn.Linear) -> bool:
     return weight.dtype == torch.float32
 
 
-def pack_linears(model: nn.Module, *, keep: bool = False) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """Put a packed layer in the place of every plain linear layer that can be packed.
+def pack_linears(model: nn.Module) -> None:
+    """Put a packed layer in the place of every plain linear layer that can be packed, for good.
 
-    Args:
-        model: its layers are replaced.
-        keep: see `PackedLinear`.
-
-    Returns:
-        What was replaced: the parent, its name there, the layer. Whoever drops it frees the weights that
-        nothing else (a tied embedding) holds.
+    The layers' own weights are freed one after the other, but for those that something else (a tied
+    embedding) holds.
     """
-    replaced: list[tuple[nn.Module, str, nn.Linear]] = []
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            # Subclasses compute more than a product.
-            if type(child) is nn.Linear and can_pack(child):
-                replaced.append((parent, name, child))
-                setattr(parent, name, PackedLinear(child, keeps=keep))
-    return replaced
+    for parent, name in _places(model):
+        setattr(parent, name, PackedLinear(getattr(parent, name)))
 
 
 @contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Inside, the model's linear layers are packed; their weights are held twice, and must not change."""
-    replaced = pack_linears(model, keep=True)
+    """Inside, the model's linear layers are packed; their weights are held twice, and must not change.
+
+    Where that would take more than half of the free memory, nothing is packed.
+    """
+    places = _places(model)
+    layers: list[nn.Linear] = [getattr(parent, name) for parent, name in places]
+    needed = sum(layer.weight.nbytes for layer in layers)
+    if needed > psutil.virtual_memory().available / 2:
+        yield
+        return
     try:
+        for (parent, name), layer in zip(places, layers, strict=True):
+            setattr(parent, name, PackedLinear(layer, keeps=True))
         yield
     finally:
-        for parent, name, layer in replaced:
+        for (parent, name), layer in zip(places, layers, strict=True):
             setattr(parent, name, layer)
+
+
+def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where layers stand that can be packed; subclasses compute more than a product and stay."""
+    return [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if type(child) is nn.Linear and can_pack(child)
+    ]
 
 
 def _rounded_up(rows: int) -> int:
