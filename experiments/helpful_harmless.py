@@ -5,9 +5,11 @@
 FOLDER holds hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Each
 objective gets a LoRA policy by DPO and one by AVA-p on SmolLM2-135M, and a reward model from other
 conversations, which scores what they write. Beside the steered sweeps: rewarded soups of the same adapters,
-asking the base model for the trade-off in words, the base model guided by value models that were learned from
-the same rewards, MODPO trained for three weightings, and DPO on both objectives' preferences mixed. Every
-stage is a file below ``--out``: an interrupted run continues.
+asking the base model for the trade-off in words, MODPO trained for three weightings, and DPO on both
+objectives' preferences mixed. A further sweep is of policies that were learned from the base model's samples,
+the best of four against the worst by the rewards that score them in the end (as in Rame et al. 2023), beside
+value models learned from the same samples. Every stage is a file below ``--out``: an interrupted run
+continues.
 ``--report`` writes the tables and pictures of all seeds that are done.
 """
 
@@ -20,13 +22,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
-from afd_lib.stages import Recipe, Workshop
+from afd_lib.stages import Draws, Recipe, Workshop
 from helpful_harmless_lib import data
 from helpful_harmless_lib.report import write_report
 
 from pluralign.cli.sweep_texts import TextSettings, sweep_texts
-from pluralign.core import Decision, SteeringWeights
+from pluralign.core import Decision, PreferencePair, SteeringWeights
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
@@ -47,6 +50,8 @@ from pluralign.models.reward_model import OptionRewards
 from pluralign.models.scoring import LikelihoodRatio, open_scorer
 from pluralign.models.tqr import TQRShape
 from pluralign.pair import ScoredCompletion
+from pluralign.pair.completions import Completions
+from pluralign.pair.preference_data import one_step_pair
 
 BETA = 0.1
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
@@ -138,10 +143,11 @@ class Experiment:
         policies = {name: self._dpo(name, rows) for name, rows in parts.policies.items()}
         fixed = {f"DPO on mixed preferences@{_weights(0.5)}": self._dpo("blended", parts.blended)}
         fixed |= {f"MODPO@{_weights(share)}": self._modpo(share, policies) for share in MODPO_AT}
+        both = (0.0, 1.0)
+        sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, both, ("soups", "prompting"), {})}
         values = self._values(rewards) if self.settings.strengths else {}
-        sweeps = {
-            "DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), ("soups", "prompting"), values)
-        }
+        ranked = {name: self._dpo(f"ranked-{name}", self._ranked(name, rewards), 2) for name in rewards}
+        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, {}, both, ("soups",), values)
         trained = {**{f"DPO, {name}": folder for name, folder in policies.items()}, **fixed}
         if self.settings.ava:
             ava = {
@@ -152,10 +158,12 @@ class Experiment:
             trained |= {f"AVA-p, {name}": folder for name, folder in ava.items()}
         trained |= {f"reward, {name}": folder for name, folder in rewards.items()}
         trained |= {f"value, {name}": folder for name, folder in values.items()}
+        trained |= {f"DPO, ranked, {name}": folder for name, folder in ranked.items()}
         return {"trained": {name: _figures(folder) for name, folder in trained.items()}, "sweeps": sweeps}
 
-    def _dpo(self, name: str, rows: list[Any]) -> Path:
-        return self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", DPOConfig(beta=BETA))
+    def _dpo(self, name: str, rows: list[Any], epochs: int = 1) -> Path:
+        config = DPOConfig(beta=BETA)
+        return self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", config, epochs=epochs)
 
     def _modpo(self, share: float, policies: Mapping[str, Path]) -> Path:
         """MODPO on the first objective's pairs, with the other's implicit reward as the margin."""
@@ -168,26 +176,39 @@ class Experiment:
         fit = partial(fit_modpo, margins={other: margin}, weights=weights)
         return self.shop.trained(name, fit, self.parts.policies[own], "policy", MODPOConfig(beta=BETA))
 
-    def _values(self, rewards: Mapping[str, Path]) -> dict[str, Path]:
-        """A value model for each objective, of the base model's samples and the rewards' view of them."""
+    def _draws(self, rewards: Mapping[str, Path]) -> tuple[Draws, dict[str, np.ndarray]]:
+        """The base model's own samples, and the rewards' view of them, shape (prompts, samples)."""
         pairs = [pair for rows in self.parts.policies.values() for pair in rows]
         prompts = sorted({pair.chosen.steps[0].decision.prompt for pair in pairs}, key=seed_for)
-        draws = self.shop.drawn(
-            "value-draws",
-            None,
-            prompts[: self.settings.sizes.value_prompts],
-            self.settings.sizes.value_samples,
-        )
+        sizes = self.settings.sizes
+        draws = self.shop.drawn("value-draws", None, prompts[: sizes.value_prompts], sizes.value_samples)
+        return draws, self.shop.scored("value-draws", draws, rewards)
+
+    def _values(self, rewards: Mapping[str, Path]) -> dict[str, Path]:
+        """A value model for each objective, of these samples."""
+        draws, scores = self._draws(rewards)
         found: dict[str, Path] = {}
-        for name, scored in self.shop.scored("value-draws", draws, rewards).items():
-            if name in rewards:
-                rows = [
-                    ScoredCompletion(prompt, text, float(reward), name, "train" if i % 10 else "validation")
-                    for i, ((prompt, texts), own) in enumerate(zip(draws.items(), scored, strict=True))
-                    for text, reward in zip(texts, own, strict=True)
-                ]
-                found[name] = self.shop.trained(f"value-{name}", fit_value, rows, "reward", ValueConfig())
+        for name in rewards:
+            rows = [
+                ScoredCompletion(prompt, text, float(reward), name, "train" if i % 10 else "validation")
+                for i, ((prompt, texts), own) in enumerate(zip(draws.items(), scores[name], strict=True))
+                for text, reward in zip(texts, own, strict=True)
+            ]
+            found[name] = self.shop.trained(f"value-{name}", fit_value, rows, "reward", ValueConfig())
         return found
+
+    def _ranked(self, name: str, rewards: Mapping[str, Path]) -> list[PreferencePair]:
+        """The best of each prompt's samples by a reward against the worst, where they differ."""
+        draws, scores = self._draws(rewards)
+        rows = [
+            Completions(prompt, texts[int(own.argmax())], texts[int(own.argmin())])
+            for (prompt, texts), own in zip(draws.items(), scores[name], strict=True)
+        ]
+        return [
+            one_step_pair(row, f"{name}-{i}", name, "reward", "train" if i % 10 else "validation", 0)
+            for i, row in enumerate(rows)
+            if row.chosen.strip() and row.rejected.strip() and row.chosen != row.rejected
+        ]
 
     def _implicit(self, folder: Path) -> Remembered:
         if folder not in self._opened:
