@@ -143,11 +143,11 @@ class Experiment:
         policies = {name: self._dpo(name, rows) for name, rows in parts.policies.items()}
         fixed = {f"DPO on mixed preferences@{_weights(0.5)}": self._dpo("blended", parts.blended)}
         fixed |= {f"MODPO@{_weights(share)}": self._modpo(share, policies) for share in MODPO_AT}
-        both = (0.0, 1.0)
-        sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, both, ("soups", "prompting"), {})}
+        baselines = ("soups", "prompting")
+        sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), baselines, {})}
         values = self._values(rewards) if self.settings.strengths else {}
         ranked = {name: self._dpo(f"ranked-{name}", self._ranked(name, rewards), 2) for name in rewards}
-        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, {}, both, ("soups",), values)
+        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, {}, (0.0,), ("soups",), values)
         trained = {**{f"DPO, {name}": folder for name, folder in policies.items()}, **fixed}
         if self.settings.ava:
             ava = {
