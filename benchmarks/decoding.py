@@ -94,7 +94,7 @@ def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: i
 
 @torch.inference_mode()
 def largest_difference(rows: AdapterRows, models: list[Callable[[], Any]], prompts: torch.Tensor) -> float:
-    """Between the arithmetic mixture's probabilities here and by one plain pass for each policy, over 8 tokens."""
+    """Between the arithmetic mixture's probabilities and those of one plain pass for each policy."""
     count, found = len(models), 0.0
     ids = prompts
     entries = [(b, i, row) for b, row in enumerate(prompts.tolist()) for i in range(count)]
