@@ -1,20 +1,25 @@
-"""Random play through the environment, in steps a second: the median of several runs for each story.
+"""Random play, in steps a second: the median of several runs for each story, in one process.
 
-python benchmarks/games.py [STORY...]
+Built-in stories are played through the environment, and their exact front is computed. A game of other people
+(``--story``) is played as it is, a new seed for each episode, its decision made at each step.
+
+python benchmarks/games.py [STORY...] [--story PATH]
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
 from pluralign.games.choicescript import list_stories
 from pluralign.games.env import StoryEnv, make_env
 from pluralign.games.exact_front import exact_front
+from pluralign.games.game import Game
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 
 STEPS = 20_000
@@ -33,20 +38,61 @@ def steps_per_second(env: StoryEnv, steps: int, seed: int) -> float:
     return steps / (time.perf_counter() - began)
 
 
-def main(stories: list[str]) -> None:
+def choices_per_second(game: Game, steps: int, seed: int) -> float:
+    """Uniform play of whole episodes, the time for drawing them included."""
+    draws = np.random.default_rng(seed).random(steps).tolist()
+    game.reset(seed)
+    began = time.perf_counter()
+    for draw in draws:
+        decision = game.decision
+        if decision is None:
+            seed += 1
+            game.reset(seed)
+            decision = game.decision
+            assert decision is not None
+        game.choose(int(draw * len(decision.options)))
+    return steps / (time.perf_counter() - began)
+
+
+def time_game(path: Path) -> None:
+    """Print a line for a game of other people: the first run meets every text anew."""
+    began = time.perf_counter()
+    game = make_env(path).game
+    seconds = time.perf_counter() - began
+    first, *rates = (choices_per_second(game, STEPS, seed) for seed in range(RUNS + 1))
+    print(
+        f"{game.info.name:24}{statistics.median(rates):10,.0f} choices/s"
+        f" ({min(rates):,.0f} to {max(rates):,.0f}); {first:,.0f} in the first run; loaded in {seconds:.2f} s"
+    )
+
+
+def time_story(name: str) -> None:
+    """Print a line for a built-in story."""
+    env = make_env(name)
+    rates = [steps_per_second(env, STEPS, seed) for seed in range(RUNS)]
+    began = time.perf_counter()
+    states = exact_front(env.game, (SCORE, HARM_AVOIDANCE)).states
+    seconds = time.perf_counter() - began
+    print(
+        f"{name:16}{statistics.median(rates):10,.0f} steps/s ({min(rates):,.0f} to {max(rates):,.0f});"
+        f" exact front over {states} states in {seconds:.2f} s"
+    )
+
+
+def main() -> None:
     """Print a line for each story."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stories", nargs="*", metavar="STORY", help="built-in; all of them by default")
+    parser.add_argument("--story", type=Path, action="append", default=[], help="another game's folder")
+    given = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.processor() or platform.machine()}, one process")
-    for name in stories or list_stories():
-        env = make_env(name)
-        rates = [steps_per_second(env, STEPS, seed) for seed in range(RUNS)]
-        began = time.perf_counter()
-        states = exact_front(env.game, (SCORE, HARM_AVOIDANCE)).states
-        seconds = time.perf_counter() - began
-        print(
-            f"{name:16}{statistics.median(rates):10,.0f} steps/s ({min(rates):,.0f} to {max(rates):,.0f});"
-            f" exact front over {states} states in {seconds:.2f} s"
-        )
+    for name in given.stories or ([] if given.story else list_stories()):
+        time_story(name)
+    for path in given.story:
+        time_game(path)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

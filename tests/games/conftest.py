@@ -122,3 +122,13 @@ def product_story() -> Callable[[Sequence[Sequence[tuple[int, int]]]], Story]:
         return compile_story("product", {"startup": "\n".join([*head, *body, "The end."])}, "product")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """`shared/data` beside or inside the checkout; skips where there is none."""
+    root = Path(__file__).resolve().parents[2]
+    for folder in (root.parent / "shared" / "data", root / "shared" / "data"):
+        if folder.is_dir():
+            return folder
+    pytest.skip("the shared data is absent")

@@ -11,14 +11,10 @@ from hypothesis import strategies as st
 
 from pluralign.core import InputError
 from pluralign.games.choicescript.codegen import compile_condition, compile_expression
-from pluralign.games.choicescript.expressions import (
-    ExpressionError,
-    parse,
-    parse_assignment,
-    parse_template,
-    variables,
-)
-from pluralign.games.choicescript.operators import EvaluationError, fair_add, fair_subtract, text
+from pluralign.games.choicescript.expressions import parse, parse_assignment, parse_template
+from pluralign.games.choicescript.operators import fair_add, fair_subtract
+from pluralign.games.choicescript.syntax import ExpressionError, Reference, Variable, variables
+from pluralign.games.choicescript.values import EvaluationError, text
 
 SLOTS: dict[str, Any] = {"a": 4, "half": 0.5, "name": "ann", "yes": "true", "no": "false", "digits": "12"}
 
@@ -42,6 +38,17 @@ def value(source: str) -> Any:
         ("7 modulo 4", 3),
         ("(0-7) % 4", -3),
         ("(a+2)/(1+1)", 3),
+        ("2^10", 1024),
+        ("2 ^ (0-1)", 0.5),
+        ("round(7/2)", 4),
+        ("round(0 - 2.5)", -2),
+        ("round(2.4)", 2),
+        ("log(1000)", 3),
+        ("length(name)", 3),
+        ("length(a * 25)", 3),
+        ("(length(name)) + 1", 4),
+        ('timestamp("1970-01-02")', 86400),
+        ('timestamp("January 2, 1970")', 86400),
         ("digits + 1", 13),
         ('"x" & name', "xann"),
         ("a & a", "44"),
@@ -100,9 +107,15 @@ def test_conditions(source: str, expected: bool) -> None:
         ("= 2", "expected a value"),
         ('"open', "closing quote"),
         ("“a”", "curly quotes"),
-        ("{name}", "not understood"),
-        ("list[1]", "not understood"),
-        ("a ^ 2", "cannot read"),
+        ("{name", "missing at the end"),
+        ("list[1", "missing at the end"),
+        ("list[]", "expected a value"),
+        ("(a]", "expected an operator"),
+        ("round a", "expected an operator"),
+        ("round(a", "missing at the end"),
+        ("auto(50, x)", "auto() is not understood"),
+        ("(" * 33 + "a" + ")" * 33, "more than 32 brackets"),
+        ("9" * 400, "too large"),
         ("!yes", "cannot read"),
     ],
 )
@@ -122,6 +135,11 @@ def test_what_is_no_expression(source: str, said: str) -> None:
         ("a and yes", "neither true nor false"),
         ('"abc" # 4', "no character at position 4"),
         ("(0 - 1) %+ 10", "from 0 to 100"),
+        ("10 ^ 400", "too large for a number"),
+        ("(0-8) ^ 0.5", "is no number"),
+        ("0 ^ (0-1)", "too large for a number"),
+        ("log(0)", "above 0"),
+        ('timestamp("soon")', "no date: 'soon'"),
     ],
 )
 def test_what_cannot_be_evaluated(source: str, said: str) -> None:
@@ -170,13 +188,27 @@ def test_nested_arithmetic_is_pythons(tree: Any) -> None:
 )
 def test_assignments(source: str, expected: object) -> None:
     names = list(SLOTS)
-    name, expression = parse_assignment(source)
-    assert name in SLOTS
+    variable, expression = parse_assignment(source)
+    assert isinstance(variable, Variable)
+    assert variable.name in SLOTS
     found = compile_expression(expression, lambda n: f"v[{names.index(n)}]")(list(SLOTS.values()))
     assert found == expected
 
 
-@pytest.mark.parametrize("source", ["", "a", "3 4", "{name} 3", "a = 3 4", '"a" 3'])
+@pytest.mark.parametrize(
+    ("source", "variable"),
+    [
+        ("{name} 3", Reference("", Variable("name"))),
+        ("list[a] 3", Reference("list_", Variable("a"))),
+        ("List[2] 3", Variable("list_2")),
+        ("list[1][2] 3", Variable("list_1_2")),
+    ],
+)
+def test_assignments_by_reference(source: str, variable: object) -> None:
+    assert parse_assignment(source)[0] == variable
+
+
+@pytest.mark.parametrize("source", ["", "a", "3 4", "{name 3", "a = 3 4", '"a" 3'])
 def test_what_is_no_assignment(source: str) -> None:
     with pytest.raises(ExpressionError):
         parse_assignment(source)
@@ -197,6 +229,12 @@ def test_what_is_no_assignment(source: str) -> None:
         ("@{no |s}x", "sx"),
         ("${half} ${8/2} ${yes}", "0.5 4 true"),
         ("a {brace} $5", "a {brace} $5"),
+        ("@{no @{yes a|b}|@{no c|d}}", "d"),
+        ("@{not(no) in|out}", "in"),
+        ("@{not (yes) in|out}", "out"),
+        ("@{length(name) one|two|three}", "three"),
+        ("@{yes a b|}c", "a bc"),
+        ("@!!{yes in|out}", "IN"),
     ],
 )
 def test_templates(line: str, expected: str) -> None:
@@ -227,7 +265,17 @@ def test_variables_of_an_expression() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "printed"), [(3, "3"), (3.0, "3"), (0.1, "0.1"), (1 / 3, "0.3333333333333333")]
+    ("number", "printed"),
+    [
+        (3, "3"),
+        (3.0, "3"),
+        (0.1, "0.1"),
+        (1 / 3, "0.3333333333333333"),
+        (1e-6, "0.000001"),
+        (1.5e-7, "1.5e-7"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+    ],
 )
 def test_numbers_print_as_in_javascript(number: float, printed: str) -> None:
     assert text(number) == printed

@@ -22,6 +22,7 @@ class GameInfo:
         max_points: sum of all achievements' points.
         max_options: the most options that one decision can list.
         objectives: the built-in ones and those that the game defines.
+        random: whether chance plays a part, so that the seed changes what happens.
     """
 
     name: str
@@ -32,6 +33,7 @@ class GameInfo:
     max_points: float
     max_options: int
     objectives: tuple[Objective, ...]
+    random: bool = False
 
     def objective(self, name: str) -> Objective:
         """The objective of this name.
@@ -71,7 +73,7 @@ class Game(Protocol):
 
     def choose(self, action: int) -> Mapping[str, float]:
         """Take an option, run to the next decision or the end, and return the non-zero counts
-        of this step by metric name (see `harms.METRICS`).
+        of this step by metric name (see `harms.METRICS`; ``variable.NAME`` is a variable's change).
 
         Raises:
             IndexError: no such option.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pluralign.games.choicescript.control import Choose, Fault, Gosub, GosubScene, Return
 from pluralign.games.choicescript.instructions import Achieve, Annotate, Instruction, Option
 from pluralign.games.choicescript.liveness import flow
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import Program
+from pluralign.games.choicescript.program import STATS, Program
 
 # Deeper subroutines than these are followed as if they could return anywhere.
 _DEEPEST = 8
@@ -28,10 +29,10 @@ def reachable(program: Program) -> set[int]:
 
 
 def unreachable_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
-    """One problem for each run of lines that play cannot come to."""
+    """One problem for each run of lines that play cannot come to; a stats screen's is no part of play."""
     before = True
     for here, instruction in enumerate(program.instructions):
-        if here in seen:
+        if here in seen or Path(instruction.path).stem == STATS:
             before = True
         elif instruction.written:
             if before:
@@ -44,7 +45,7 @@ def fall_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
     """The places that play falls out of an option or into an ``*else``."""
     for here in sorted(seen):
         instruction = program.instructions[here]
-        if isinstance(instruction, Fault):
+        if isinstance(instruction, Fault) and not instruction.known:
             yield Problem(instruction.path, instruction.line, "fall", instruction.message)
 
 
@@ -92,7 +93,8 @@ def _unannotated(
             case Choose():
                 return instruction
             case Gosub() | GosubScene():
-                following = [(instruction.target, (*stack, instruction.back)[-_DEEPEST:])]
+                deeper = (*stack, instruction.back)[-_DEEPEST:]
+                following = [(there, deeper) for there in instruction.successors(here)]
             case Return() if stack:
                 following = [(stack[-1], stack[:-1])]
             case Return():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +15,30 @@ from pluralign.games.choicescript.control import Choose
 from pluralign.games.choicescript.head import HEAD_COMMANDS
 from pluralign.games.choicescript.instructions import Achieve, Annotate
 from pluralign.games.choicescript.interpreter import ChoiceScriptGame, State
-from pluralign.games.choicescript.load import compile_scenes, load_story, read_scenes
+from pluralign.games.choicescript.load import STARTUP, compile_scenes, load_story, read_scenes
 from pluralign.games.choicescript.parser import TEXT, Node, parse_scene
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import Program, Story
+from pluralign.games.choicescript.program import STATS, Program, Story
 from pluralign.games.exact_front import exact_returns
 from pluralign.games.state_graph import END, StateGraph, explore
 
 MAX_CHECKED_STATES = 500_000
 """How many states a check walks before it reports the story as too large."""
 
+RANDOM_EPISODES = 200
+"""Episodes of random play that check a story which draws lots."""
+
+RANDOM_STEPS = 1_000
+"""The most steps of each."""
+
 
 def check_story(path: str | Path, *, max_states: int = MAX_CHECKED_STATES) -> list[Problem]:
     """Everything that is wrong with a story, by file and line; nothing where it is sound.
 
     Finds what does not compile (commands, indentation, expressions, unknown variables, labels, scenes
-    and achievements), then what play cannot reach, falls out of, or leaves without an annotation, and at
-    last, by walking every state, choices without options, endless loops and what no play ever shows.
+    and achievements), then what play cannot reach, falls out of, or, where there are annotations, leaves
+    without one, and at last, by walking every state, choices without options, endless loops and what no
+    play ever shows. Where a story draws lots, random play is looked at instead of every state.
 
     Args:
         path: a folder, or the name of a built-in story.
@@ -40,21 +48,39 @@ def check_story(path: str | Path, *, max_states: int = MAX_CHECKED_STATES) -> li
         InputError: there is no such story.
     """
     name, folder, scenes = read_scenes(path)
-    story, problems = compile_scenes(name, scenes, folder)
+    story, reported = compile_scenes(name, scenes, folder)
     if story is None:
-        return problems
+        return reported
+    problems = list(reported)
     program = story.program
     seen = analysis.reachable(program)
     problems += analysis.unreachable_problems(program, seen)
     problems += analysis.fall_problems(program, seen)
     problems += analysis.achievement_problems(program, seen)
-    problems += analysis.annotation_problems(program, seen)
-    problems += _play_problems(story, seen, max_states)
-    return sorted(set(problems))
+    if program.annotations:
+        problems += analysis.annotation_problems(program, seen)
+    problems += _random_problems(story) if program.random else _play_problems(story, seen, max_states)
+    known = {(problem.file, problem.line, problem.message) for problem in reported}
+    again = [p for p in problems if p.kind == "play" and (p.file, p.line, p.message) in known]
+    return sorted(set(problems).difference(again))
+
+
+def _random_problems(story: Story) -> Iterator[Problem]:
+    game, startup = ChoiceScriptGame(story), str(Path(story.folder) / f"{STARTUP}.txt")
+    for seed in range(RANDOM_EPISODES):
+        lots = random.Random(seed)
+        try:
+            game.reset(seed)
+            for _ in range(RANDOM_STEPS):
+                if game.decision is None:
+                    break
+                game.choose(lots.randrange(len(game.decision.options)))
+        except InputError as error:
+            yield Problem.of(error, "play", startup)
 
 
 def _play_problems(story: Story, seen: set[int], max_states: int) -> Iterator[Problem]:
-    startup = str(Path(story.folder) / "startup.txt")
+    startup = str(Path(story.folder) / f"{STARTUP}.txt")
     errors: list[InputError] = []
     visited: set[int] = set()
     try:
@@ -158,7 +184,7 @@ def story_statistics(story: Story | str | Path, graph: StateGraph | None = None)
     options = [len(decision.options) for decision in graph.decisions]
     return StoryStatistics(
         choices=sum(isinstance(i, Choose) for i in story.program.instructions),
-        words=sum(_words(parse_scene(source, "")) for source in story.scenes.values()),
+        words=sum(_words(parse_scene(s, "")) for name, s in story.scenes.items() if name != STATS),
         states=len(graph.states) - 1,
         decisions=len(graph.decisions),
         shortest=int(shortest[graph.start]),

@@ -2,61 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from pluralign.games.choicescript import operators
-from pluralign.games.choicescript.expressions import (
+from pluralign.games.choicescript import operators, values
+from pluralign.games.choicescript.syntax import (
     Binary,
+    Call,
     Capital,
     Expression,
+    ExpressionError,
     Literal,
     Not,
     Pick,
+    Reference,
     Template,
     Variable,
 )
+from pluralign.games.choicescript.values import Value
 
 Resolve = Callable[[str], str]
 """From a variable's name to Python source that reads it out of the slots ``v``."""
+
+Lookup = Callable[[list[Any], str], Value]
+"""From the slots and a name that only play makes to the variable's value."""
 
 Compiled = Callable[[list[Any]], Any]
 """From the slots to a value."""
 
 
-def compile_expression(expression: Expression, resolve: Resolve) -> Compiled:
+def compile_expression(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
     """A function from the slots to the expression's value."""
-    return _function(_source(expression, resolve, depth=0))
+    return _function(_source(expression, resolve, depth=0), lookup)
 
 
-def compile_condition(expression: Expression, resolve: Resolve) -> Compiled:
+def compile_condition(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
     """A function from the slots to True or False."""
-    return _function(f"truth({_source(expression, resolve, depth=0)})")
+    return _function(f"truth({_source(expression, resolve, depth=0)})", lookup)
 
 
-def compile_assignment(expression: Expression, resolve: Resolve) -> Compiled:
+def compile_assignment(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
     """A function from the slots to the value as a variable keeps it."""
-    return _function(f"stored({_source(expression, resolve, depth=0)})")
+    return _function(f"stored({_source(expression, resolve, depth=0)})", lookup)
 
 
 _NAMES: dict[str, Any] = {
     function.__name__: function
     for function in (
         *operators.BINARY.values(),
+        *operators.FUNCTIONS.values(),
         operators.negate,
-        operators.truth,
-        operators.text,
-        operators.stored,
-        operators.pick,
-        operators.capitalise,
-        operators.read_temporary,
+        values.truth,
+        values.text,
+        values.stored,
+        values.pick,
+        values.capitalise,
+        values.read_variable,
     )
 }
 
 
-def _function(source: str) -> Compiled:
+def _function(source: str, lookup: Lookup | None) -> Compiled:
     # Only literals, slot numbers and the names above are ever written into the source.
-    return eval(f"lambda v: {source}", {"__builtins__": {}, **_NAMES})
+    try:
+        return eval(f"lambda v: {source}", {"__builtins__": {}, **_NAMES, "lookup": lookup})
+    except (SyntaxError, MemoryError, RecursionError):
+        # All that Python's compiler says of source that is sound and nested too deep.
+        raise ExpressionError("this nests too deep to be read") from None
 
 
 def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
@@ -65,14 +77,19 @@ def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
             return repr(value)
         case Variable(name):
             return resolve(name)
-        case Binary(("and" | "or") as word, left, right):
-            a, b = _source(left, resolve, depth), _source(right, resolve, depth)
-            return f"(truth({a}) {word} truth({b}))"
+        case Reference(prefix, ending):
+            return f"lookup(v, {prefix!r} + text({_source(ending, resolve, depth)}))"
+        case Binary(("and" | "or") as word, _, _):
+            # One flat row: conditions of long *elseif chains would nest too deep for Python.
+            parts = (f"truth({_source(part, resolve, depth)})" for part in _row(expression, word))
+            return f"({f' {word} '.join(parts)})"
         case Binary(operator, left, right):
             a, b = _source(left, resolve, depth), _source(right, resolve, depth)
             return f"{operators.BINARY[operator].__name__}({a}, {b})"
         case Not(operand):
             return f"negate({_source(operand, resolve, depth)})"
+        case Call(function, operand):
+            return f"{operators.FUNCTIONS[function].__name__}({_source(operand, resolve, depth)})"
         case Capital(operand, every_letter):
             inner = f"text({_source(operand, resolve, depth)})"
             return f"{inner}.upper()" if every_letter else f"capitalise({inner})"
@@ -81,6 +98,14 @@ def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
         case Template(parts):
             pieces = [repr(p) if isinstance(p, str) else f"text({_source(p, resolve, depth)})" for p in parts]
             return f"({' + '.join(pieces)})" if pieces else "''"
+
+
+def _row(expression: Expression, word: str) -> Iterator[Expression]:
+    if isinstance(expression, Binary) and expression.operator == word:
+        yield from _row(expression.left, word)
+        yield from _row(expression.right, word)
+    else:
+        yield expression
 
 
 def _pick_source(value: Expression, texts: tuple[Template, ...], resolve: Resolve, depth: int) -> str:

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from pluralign.core import InputError
 from pluralign.games import harms
-from pluralign.games.choicescript import expressions
-from pluralign.games.choicescript.codegen import compile_assignment
-from pluralign.games.choicescript.control import End, Gosub, GosubScene, Jump, LeaveScene, Return
-from pluralign.games.choicescript.head import check_name, pluralign_note
-from pluralign.games.choicescript.instructions import Achieve, Annotate, Assign, Create, SetReuse
-from pluralign.games.choicescript.parser import Node
-from pluralign.games.choicescript.scene_writer import STILL_OPEN, SceneWriter
+from pluralign.games.choicescript import flow_commands as flow
+from pluralign.games.choicescript import variable_commands as variables
+from pluralign.games.choicescript.expressions import parse, parse_template
+from pluralign.games.choicescript.head import pluralign_note
+from pluralign.games.choicescript.instructions import Achieve, Annotate, SetReuse
+from pluralign.games.choicescript.parser import BLANK, Node
+from pluralign.games.choicescript.scene_writer import SceneWriter
+from pluralign.games.choicescript.syntax import Template
 
 REUSE_MODES: Mapping[str, str] = {"hide_reuse": "hide", "disable_reuse": "disable", "allow_reuse": "allow"}
 """From a command to the mode that it sets."""
-
-
-def set_variable(scene: SceneWriter, node: Node) -> None:
-    """``*set VARIABLE EXPRESSION``."""
-    name, value = expressions.parse_assignment(node.data)
-    scene.resolve(name)
-    if name == "implicit_control_flow":
-        raise node.error("implicit_control_flow is set once, by *create")
-    evaluate, reads = compile_assignment(value, scene.resolve), scene.reads(value)
-    slot, hidden = scene.temporaries.get(name), scene.workshop.globals.get(name)
-    here = scene.place()
-    if slot is None:
-        assert hidden is not None
-        scene.emit(Create(node.path, node.line, hidden, evaluate, here + 1, reads=reads))
-    else:
-        scene.emit(Assign(node.path, node.line, slot, evaluate, here + 1, hidden, reads=reads | {slot}))
-
-
-def make_temporary(scene: SceneWriter, node: Node) -> None:
-    """``*temp VARIABLE [EXPRESSION]``."""
-    name, _, source = node.data.partition(" ")
-    name = check_name(node, name)
-    value = expressions.parse(source) if source.strip() else None
-    evaluate = None if value is None else compile_assignment(value, scene.resolve)
-    reads = frozenset[int]() if value is None else scene.reads(value)
-    here = scene.place()
-    scene.emit(Create(node.path, node.line, scene.temporaries[name], evaluate, here + 1, reads=reads))
 
 
 def comment(scene: SceneWriter, node: Node) -> None:
@@ -66,7 +39,7 @@ def achieve(scene: SceneWriter, node: Node) -> None:
     name = node.data.lower()
     slot = scene.workshop.achievements.get(name)
     if slot is None:
-        scene.workshop.report("achievement", node.error(f"no *achievement declares '{node.data}'"))
+        scene.fault(node.error(f"no *achievement declares '{node.data}'"), kind="achievement")
         return
     points = scene.workshop.head.achievements[name].points
     here = scene.place()
@@ -75,13 +48,44 @@ def achieve(scene: SceneWriter, node: Node) -> None:
 
 def line_break(scene: SceneWriter, node: Node) -> None:
     """``*line_break``."""
-    _nothing_after(node)
+    scene.nothing_after(node)
     scene.constant(node, "\n")
 
 
 def page_break(scene: SceneWriter, node: Node) -> None:
     """``*page_break [BUTTON]``: nobody needs to turn pages here, so the text goes on."""
     scene.constant(node, "\n\n")
+
+
+def print_value(scene: SceneWriter, node: Node) -> None:
+    """``*print EXPRESSION``."""
+    scene.printed(node, Template((parse(node.data), " ")))
+
+
+def stat_chart(scene: SceneWriter, node: Node) -> None:
+    """``*stat_chart``: its lines as text, one below the other."""
+    scene.constant(node, "\n\n")
+    for line in node.block:
+        if line.command != BLANK:
+            scene.printed(line, _chart_line(line))
+    scene.constant(node, "\n\n")
+
+
+def _chart_line(line: Node) -> Template:
+    kind, _, rest = line.data.partition(" ")
+    name, _, title = rest.strip().partition(" ")
+    if line.command or not name or kind not in ("text", "percent", "opposed_pair"):
+        raise line.error("expected text, percent or opposed_pair, and a variable")
+    shown = "${" + name + "}"
+    if kind == "text":
+        return parse_template(f"{title or name}: {shown}\n")
+    if kind == "percent":
+        return parse_template(f"{title or name}: {shown}%\n")
+    ends = [child.data for child in line.block if child.command != BLANK]
+    if not 1 <= len(ends) <= 2:
+        raise line.error("expected the names of the pair's two ends, indented, one on a line")
+    left, right = ends if len(ends) == 2 else (name, ends[0])
+    return parse_template(f"{left}: {shown}%, {right}: ${{100 - {name}}}%\n")
 
 
 def set_reuse(scene: SceneWriter, node: Node) -> None:
@@ -94,100 +98,70 @@ def set_reuse(scene: SceneWriter, node: Node) -> None:
     scene.emit(SetReuse(node.path, node.line, scene.default_reuse, mode, here + 1))
 
 
-def label(scene: SceneWriter, node: Node) -> None:
-    """``*label NAME``."""
-    name, labels = node.data.lower(), scene.workshop.labels
-    if not name or re.search(r"\s", name):
-        raise node.error(f"a label is one word, found {node.data!r}")
-    if (scene.scene, name) in labels:
-        scene.workshop.report("label", node.error(f"label '{name}' stands twice in this scene"))
-        return
-    labels[scene.scene, name] = scene.place()
+def pass_over(scene: SceneWriter, node: Node) -> None:
+    """A command that only shows, sells or reports something."""
 
 
-def goto(scene: SceneWriter, node: Node) -> None:
-    """``*goto LABEL``."""
-    jump = Jump(node.path, node.line, STILL_OPEN)
-    scene.link(node, jump, scene.scene, _one_label(node))
-    scene.emit(jump)
-
-
-def gosub(scene: SceneWriter, node: Node) -> None:
-    """``*gosub LABEL``."""
-    call = Gosub(node.path, node.line, STILL_OPEN, scene.place() + 1)
-    scene.link(node, call, scene.scene, _one_label(node))
-    scene.emit(call)
-
-
-def goto_scene(scene: SceneWriter, node: Node) -> None:
-    """``*goto_scene SCENE [LABEL]``."""
-    leave = LeaveScene(node.path, node.line, scene.first, scene.blank, STILL_OPEN)
-    scene.link(node, leave, *_scene_and_label(node))
-    scene.emit(leave)
-
-
-def gosub_scene(scene: SceneWriter, node: Node) -> None:
-    """``*gosub_scene SCENE [LABEL]``."""
-    here = scene.place()
-    call = GosubScene(node.path, node.line, scene.first, scene.blank, STILL_OPEN, here + 1)
-    scene.link(node, call, *_scene_and_label(node))
-    scene.emit(call)
-
-
-def leave_subroutine(scene: SceneWriter, node: Node) -> None:
-    """``*return``."""
-    _nothing_after(node)
-    scene.emit(Return(node.path, node.line, scene.first, scene.blank))
-
-
-def finish(scene: SceneWriter, node: Node) -> None:
-    """``*finish [BUTTON]``."""
-    scene.finish(node, written=True)
-
-
-def ending(scene: SceneWriter, node: Node) -> None:
-    """``*ending``."""
-    _nothing_after(node)
-    scene.emit(End(node.path, node.line))
-
-
-def _one_label(node: Node) -> str:
-    if re.search(r"[\[{]", node.data):
-        raise node.error(f"*{node.command} by reference is not understood; name the label")
-    if len(node.data.split()) != 1:
-        raise node.error(f"expected one label after *{node.command}, found {node.data!r}")
-    return node.data.lower()
-
-
-def _scene_and_label(node: Node) -> tuple[str, str | None]:
-    words = node.data.lower().split()
-    if re.search(r"[\[{]", node.data) or not 1 <= len(words) <= 2:
-        raise node.error(f"expected SCENE or SCENE LABEL after *{node.command}, found {node.data!r}")
-    return words[0], words[1] if len(words) == 2 else None
-
-
-def _nothing_after(node: Node) -> None:
-    if node.data:
-        raise node.error(f"expected nothing after *{node.command}, found {node.data!r}")
+def script(scene: SceneWriter, node: Node) -> None:
+    """``*script``."""
+    raise node.error("*script holds JavaScript, which is not run here")
 
 
 HANDLERS: Mapping[str, Callable[[SceneWriter, Node], None]] = {
+    "abort": flow.ending,
     "achieve": achieve,
     "allow_reuse": set_reuse,
+    "bug": flow.bug,
     "comment": comment,
+    "config": variables.set_variable,
+    "delay_ending": flow.ending,
+    "delete": variables.delete,
+    "delete_array": variables.delete_array,
     "disable_reuse": set_reuse,
-    "ending": ending,
-    "finish": finish,
-    "gosub": gosub,
-    "gosub_scene": gosub_scene,
-    "goto": goto,
-    "goto_scene": goto_scene,
+    "end_trial": flow.ending,
+    "ending": flow.ending,
+    "finish": flow.finish,
+    "finish_advertisement": flow.finish,
+    "gosub": flow.gosub,
+    "gosub_scene": flow.gosub_scene,
+    "goto": flow.goto,
+    "goto_random_scene": flow.goto_random_scene,
+    "goto_scene": flow.goto_scene,
+    "gotoref": flow.goto_reference,
     "hide_reuse": set_reuse,
-    "label": label,
+    "input_number": variables.input_number,
+    "input_text": variables.input_text,
+    "label": flow.label,
     "line_break": line_break,
     "page_break": page_break,
-    "return": leave_subroutine,
-    "set": set_variable,
-    "temp": make_temporary,
+    "page_break_advertisement": page_break,
+    "params": variables.params,
+    "print": print_value,
+    "purchase": flow.purchase,
+    "purchase_discount": flow.purchase,
+    "rand": variables.randomise,
+    "redirect_scene": flow.goto_scene,
+    "reset": variables.reset,
+    "restart": flow.ending,
+    "restore_checkpoint": flow.restore_checkpoint,
+    "return": flow.leave_subroutine,
+    "save_checkpoint": flow.save_checkpoint,
+    "script": script,
+    "set": variables.set_variable,
+    "setref": variables.set_reference,
+    "stat_chart": stat_chart,
+    "temp": variables.make_temporary,
+    "temp_array": variables.make_temporary_array,
+    **dict.fromkeys(
+        (
+            *("advertisement", "ai", "check_achievements", "check_purchase", "check_registration"),
+            *("delay_break", "feedback", "ifid", "image", "kindle_image", "kindle_product"),
+            *("kindle_search", "link", "link_button", "login", "looplimit", "more_games"),
+            *("print_discount", "product", "restore_game", "restore_purchases", "save_game"),
+            *("share_this_game", "show_password", "sound", "subscribe", "text_image", "timer"),
+            *("track_event", "youtube"),
+        ),
+        pass_over,
+    ),
 }
 """From a command to what compiles it. *if, *choice and their like open blocks: see `compiler`."""

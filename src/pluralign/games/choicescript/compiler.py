@@ -6,16 +6,18 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import expressions
-from pluralign.games.choicescript.codegen import compile_condition, compile_expression
 from pluralign.games.choicescript.commands import HANDLERS, REUSE_MODES
 from pluralign.games.choicescript.control import Branch, Choose, Fault, Jump
-from pluralign.games.choicescript.expressions import Expression, ExpressionError
-from pluralign.games.choicescript.head import HEAD_COMMANDS
+from pluralign.games.choicescript.expressions import parse, parse_template
+from pluralign.games.choicescript.head import HEAD_COMMANDS, array_values
 from pluralign.games.choicescript.instructions import Option
 from pluralign.games.choicescript.options import OptionLine, option_lines
-from pluralign.games.choicescript.parser import BLANK, TEXT, Node
-from pluralign.games.choicescript.scene_writer import STILL_OPEN, SceneWriter, UnknownVariable, Workshop
+from pluralign.games.choicescript.parser import BLANK, FAULT, OPTION_PREFIXES, TEXT, Node
+from pluralign.games.choicescript.preparation import all_nodes
+from pluralign.games.choicescript.scene_writer import SceneWriter
+from pluralign.games.choicescript.scope import UnknownVariable
+from pluralign.games.choicescript.syntax import Expression, ExpressionError
+from pluralign.games.choicescript.workshop import STILL_OPEN, Workshop
 
 
 def compile_scene(workshop: Workshop, name: str, nodes: Sequence[Node], last: Node) -> None:
@@ -26,16 +28,29 @@ def compile_scene(workshop: Workshop, name: str, nodes: Sequence[Node], last: No
         last: stands for the end of the file, which is a ``*finish``.
     """
     scene = SceneWriter(workshop, name)
-    for node in _all(nodes):
-        if node.command == "temp":
-            variable = node.data.split(" ")[0].lower()
-            if variable not in scene.temporaries:
-                scene.temporaries[variable] = scene.new_slot()
-        elif node.command in REUSE_MODES and not node.is_option and scene.default_reuse is None:
+    for node in all_nodes(nodes):
+        for variable in _temporaries(node, workshop.most_arguments):
+            if variable not in scene.scope.own:
+                scene.scope.own[variable] = scene.new_slot()
+        if node.command in REUSE_MODES and not node.is_option and scene.default_reuse is None:
             scene.default_reuse = scene.new_slot()
     workshop.entries[name] = scene.place()
     _SceneCompiler(scene).block(nodes)
     scene.finish(last, written=False)
+
+
+def _temporaries(node: Node, most_arguments: int) -> Iterator[str]:
+    if node.command == "temp":
+        yield node.data.split(" ")[0].lower()
+    elif node.command == "params":
+        yield from (*node.data.lower().split(), "param_count")
+        yield from (f"param_{i + 1}" for i in range(most_arguments))
+    elif node.command == "temp_array":
+        try:
+            yield from (name for name, _ in array_values(node))
+        except (InputError, ExpressionError):
+            # Compiling the line says what is wrong with it.
+            return
 
 
 class _SceneCompiler:
@@ -64,17 +79,21 @@ class _SceneCompiler:
         try:
             action()
         except UnknownVariable as error:
-            self.scene.workshop.report("variable", node.error(str(error)))
+            self.scene.fault(node.error(str(error)), kind="variable")
         except ExpressionError as error:
-            self.scene.workshop.report("syntax", node.error(str(error)))
+            self.scene.fault(node.error(str(error)))
+        except RecursionError:
+            self.scene.fault(node.error("this nests too deep to be read"))
         except InputError as error:
-            self.scene.workshop.report("syntax", error)
+            self.scene.fault(error, node=node)
 
     def _line(self, node: Node) -> None:
         if node.command == TEXT:
             self.scene.prose(node)
         elif node.command == BLANK:
             self.scene.constant(node, "\n\n")
+        elif node.command == FAULT:
+            raise node.error(node.data)
         elif node.is_option:
             raise node.error("an #option outside of a *choice")
         elif node.command in ("choice", "fake_choice"):
@@ -85,11 +104,20 @@ class _SceneCompiler:
             raise node.error(_not_understood(node.command))
 
     def _conditional(self, chain: Sequence[Node]) -> None:
-        joints: list[Jump] = []
-        for position, node in enumerate(chain):
+        for node in chain:
             if not node.block:
                 raise node.error(f"expected lines indented under *{node.command}")
-            branch = self._branch(node)
+            if node.command == "else" and node.data:
+                raise node.error(
+                    f"expected nothing after *else, found {node.data!r} (*elseif takes a condition)"
+                )
+        joints: list[Jump] = []
+        for position, node in enumerate(chain):
+            branch = None
+            if node.command != "else":
+                self._attempt(node, lambda node=node: self._branch(node))
+                last = self.scene.workshop.instructions[-1]
+                branch = last if isinstance(last, Branch) else None
             self.block(node.block)
             if position + 1 < len(chain):
                 following = chain[position + 1]
@@ -101,24 +129,11 @@ class _SceneCompiler:
                 branch.otherwise = self.scene.place()
         self._join(joints)
 
-    def _branch(self, node: Node) -> Branch | None:
-        if node.command == "else":
-            if node.data:
-                raise node.error(
-                    f"expected nothing after *else, found {node.data!r} (*elseif takes a condition)"
-                )
-            return None
-        try:
-            condition = expressions.parse(node.data)
-            compiled = compile_condition(condition, self.scene.resolve)
-        except ExpressionError as error:
-            kind = "variable" if isinstance(error, UnknownVariable) else "syntax"
-            self.scene.workshop.report(kind, node.error(str(error)))
-            return None
-        here, reads = self.scene.place(), self.scene.reads(condition)
-        branch = Branch(node.path, node.line, compiled, here + 1, STILL_OPEN, reads=reads)
-        self.scene.emit(branch)
-        return branch
+    def _branch(self, node: Node) -> None:
+        condition = parse(node.data)
+        compiled, reads = self.scene.scope.condition(condition), self.scene.scope.reads(condition)
+        here = self.scene.place()
+        self.scene.emit(Branch(node.path, node.line, compiled, here + 1, STILL_OPEN, reads=reads))
 
     def _leave_block(self, node: Node, message: str, *, joins: bool, joints: list[Jump]) -> None:
         if joins:
@@ -133,31 +148,52 @@ class _SceneCompiler:
             joint.target = here
 
     def _choice(self, node: Node) -> None:
-        if re.search(r"\W", node.data):
-            raise node.error("a choice among several groups is not understood")
-        falls = node.command == "fake_choice" or self.implicit
-        lines = list(option_lines(node))
-        choose = Choose(node.path, node.line, ())
-        self.scene.emit(choose)
+        groups = node.data.split()
+        if re.search(r"[^\w\s]", node.data):
+            raise node.error(
+                f"expected nothing or the groups' names after *{node.command}, found {node.data!r}"
+            )
         joints: list[Jump] = []
-        options: list[Option] = []
-        for line in lines:
-            body = self.scene.place()
-            self._attempt(line.node, lambda line=line, body=body: options.append(self._option(line, body)))
-            if not line.body and not falls:
-                self.scene.workshop.report("syntax", line.node.error("this option has no lines under it"))
-            self.block(line.body)
-            message = "play falls out of this option: its lines must end with *goto or *finish"
-            self._leave_block(line.node, message, joins=falls, joints=joints)
-        choose.options = tuple(options)
+        falls = node.command == "fake_choice" or self.implicit
+        self._group(node, groups if len(groups) > 1 else [""], falls=falls, joints=joints)
+        self._join(joints)
+
+    def _group(self, node: Node, groups: Sequence[str], *, falls: bool, joints: list[Jump]) -> None:
+        """Compile one group's options; the next group's stand under each of them."""
+        lines = list(option_lines(node, strict=self.scene.workshop.strict))
+        if groups[0]:
+            self.scene.constant(node, f"\n\n{groups[0]}\n")
+        options = [option for line in lines if (option := self._option(line)) is not None]
+        choose = Choose(node.path, node.line, tuple(options))
         choose.reads = frozenset[int]().union(*(option.reads for option in options))
         if all(option.always_listed for option in options):
             choose.fixed = tuple(option.text for option in options)
-        self._join(joints)
+        self.scene.emit(choose)
+        targets = {option.line: option for option in options}
+        for line in lines:
+            if line.node.line in targets:
+                targets[line.node.line].target = self.scene.place()
+            if len(groups) > 1:
+                self._attempt(
+                    line.node,
+                    lambda line=line: self._group(line.node, groups[1:], falls=falls, joints=joints),
+                )
+                continue
+            if not line.body and not falls:
+                self.scene.fault(line.node.error("this option has no lines under it"))
+            self.block(line.body)
+            message = "play falls out of this option: its lines must end with *goto or *finish"
+            self._leave_block(line.node, message, joins=falls, joints=joints)
 
-    def _option(self, line: OptionLine, body: int) -> Option:
-        scene = self.scene
-        template = scene.template(line.text)
+    def _option(self, line: OptionLine) -> Option | None:
+        """An option without its body; None, after a fault, where it cannot be read."""
+        made: list[Option] = []
+        self._attempt(line.node, lambda: made.append(self._readable_option(line)))
+        return made[0] if made else None
+
+    def _readable_option(self, line: OptionLine) -> Option:
+        scene, scope = self.scene, self.scene.scope
+        template = parse_template(line.text)
         mode = REUSE_MODES[line.reuse] if line.reuse else None
         default = scene.default_reuse if mode is None else None
         used = scene.new_slot() if mode in ("hide", "disable") or default is not None else None
@@ -167,24 +203,18 @@ class _SceneCompiler:
             line.node.path,
             line.node.line,
             text=constant or "",
-            render=compile_expression(template, scene.resolve) if constant is None else None,
+            render=scope.expression(template) if constant is None else None,
             guard=self._condition(line.guard),
             selectable=self._condition(line.selectable),
             used=used,
             mode=mode,
             default=default,
-            target=body,
-            reads=scene.reads(*read) | {slot for slot in (used, default) if slot is not None},
+            target=STILL_OPEN,
+            reads=scope.reads(*read) | {slot for slot in (used, default) if slot is not None},
         )
 
     def _condition(self, condition: Expression | None) -> Callable[..., bool] | None:
-        return None if condition is None else compile_condition(condition, self.scene.resolve)
-
-
-def _all(nodes: Sequence[Node]) -> Iterator[Node]:
-    for node in nodes:
-        yield node
-        yield from _all(node.block)
+        return None if condition is None else self.scene.scope.condition(condition)
 
 
 def _not_understood(command: str) -> str:
@@ -192,6 +222,6 @@ def _not_understood(command: str) -> str:
         return f"*{command} belongs to the top of startup.txt, before any other command"
     if command in ("else", "elseif", "elsif"):
         return f"*{command} without an *if right above it"
-    if command == "selectable_if":
-        return "expected *selectable_if (CONDITION) #OPTION, among a choice's options"
+    if command in OPTION_PREFIXES:
+        return f"expected *{command} (CONDITION) #OPTION, among a choice's options"
     return f"*{command} is not understood; docs/stories.md lists what is"

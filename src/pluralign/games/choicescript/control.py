@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from pluralign.games.choicescript.codegen import Compiled
 from pluralign.games.choicescript.instructions import STOPPED, Instruction, Machine, Option
-from pluralign.games.choicescript.operators import EvaluationError
+from pluralign.games.choicescript.values import EvaluationError
 
 
 @dataclass(slots=True)
@@ -29,25 +30,40 @@ class Branch(Instruction):
 
 
 @dataclass(slots=True)
+class Aim:
+    """Where a jump goes whose label or scene only play names.
+
+    Args:
+        find: from the slots to the place.
+        places: all that it could find.
+    """
+
+    find: Callable[[list[Any]], int]
+    places: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
 class Jump(Instruction):
     """``*goto``, and the joints that the compiler adds."""
 
     target: int
+    aim: Aim | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        return self.target
+        return self.target if self.aim is None else self.aim.find(machine.slots)
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        yield self.target
+        yield from (self.target,) if self.aim is None else self.aim.places
 
 
 @dataclass(slots=True)
 class Fault(Instruction):
-    """A place that play must not come to."""
+    """A place that play must not come to. ``known`` are those that compiling the story reported."""
 
     message: str
+    known: bool = False
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
@@ -64,15 +80,17 @@ class Gosub(Instruction):
 
     target: int
     back: int
+    aim: Aim | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
+        target = self.target if self.aim is None else self.aim.find(machine.slots)
         machine.returns.append(self.back)
-        return self.target
+        return target
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        yield self.target
+        yield from (self.target,) if self.aim is None else self.aim.places
 
 
 @dataclass(slots=True)
@@ -82,19 +100,23 @@ class LeaveScene(Instruction):
     first: int
     blank: list[None]
     target: int | None
+    aim: Aim | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
+        target = self.target if self.aim is None else self.aim.find(machine.slots)
         machine.slots[self.first : self.first + len(self.blank)] = self.blank
         machine.returns.clear()
-        if self.target is None:
+        if target is None:
             machine.end()
             return STOPPED
-        return self.target
+        return target
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        if self.target is not None:
+        if self.aim is not None:
+            yield from self.aim.places
+        elif self.target is not None:
             yield self.target
 
     def writes(self) -> Iterator[int]:
@@ -110,19 +132,21 @@ class GosubScene(Instruction):
     blank: list[None]
     target: int
     back: int
+    aim: Aim | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
+        target = self.target if self.aim is None else self.aim.find(machine.slots)
         last = self.first + len(self.blank)
         kept = tuple(machine.slots[self.first : last])
         machine.frames.append((self.back, self.first, kept, tuple(machine.returns)))
         machine.slots[self.first : last] = self.blank
         machine.returns.clear()
-        return self.target
+        return target
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        yield self.target
+        yield from (self.target,) if self.aim is None else self.aim.places
 
 
 @dataclass(slots=True)
@@ -176,11 +200,18 @@ class Choose(Instruction):
             machine.present(self.fixed, self.options)
             return STOPPED
         slots = machine.slots
-        listed = tuple([option for option in self.options if option.is_listed(slots)])
+        listed: list[Option] = []
+        texts: list[str] = []
+        for option in self.options:
+            try:
+                if option.is_listed(slots):
+                    listed.append(option)
+                    texts.append(option.text if option.render is None else option.render(slots))
+            except EvaluationError as error:
+                raise EvaluationError(str(error), option.line) from None
         if not listed:
             raise EvaluationError("no option of this choice can be taken here")
-        texts = tuple([o.text if o.render is None else o.render(slots) for o in listed])
-        machine.present(texts, listed)
+        machine.present(tuple(texts), tuple(listed))
         return STOPPED
 
     def successors(self, here: int) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""ChoiceScript expressions and the text they stand in, read into trees (`codegen` makes functions of them).
+"""ChoiceScript expressions, and the text that they stand in, read into trees.
 
 As in the official engine, an expression is one value or two values around one operator; whatever is
 longer needs parentheses, and there is no precedence to get wrong.
@@ -7,144 +7,28 @@ longer needs parentheses, and there is no precedence to get wrong.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from pluralign.games.choicescript import operators
-from pluralign.games.choicescript.operators import Value
-
-
-class ExpressionError(Exception):
-    """Text that is no expression. The compiler adds file and line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A number, a string or a boolean, written out."""
-
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A variable's value, by its name in lower case."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Binary:
-    """Two values around an operator of `operators.BINARY`."""
-
-    operator: str
-    left: Expression
-    right: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """``not(...)``."""
-
-    operand: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """``@{value one|two}``."""
-
-    value: Expression
-    texts: tuple[Template, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Capital:
-    """``$!{...}`` (the first letter) or ``$!!{...}`` (every letter) in upper case."""
-
-    operand: Expression
-    every_letter: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """Text with values in it."""
-
-    parts: tuple[str | Expression, ...]
-
-    @property
-    def constant(self) -> str | None:
-        """The text, where no value stands in it."""
-        if not self.parts:
-            return ""
-        only = self.parts[0]
-        return only if len(self.parts) == 1 and isinstance(only, str) else None
-
-
-Expression = Literal | Variable | Binary | Not | Pick | Capital | Template
-
-_TOKEN = re.compile(
-    r"""(?P<space>\s+)
-    |(?P<open>\()
-    |(?P<close>\))
-    |(?P<function>not\s*\()
-    |(?P<number>\d+(?:\.\d+)?\b)
-    |(?P<string>"(?:[^"\\]|\\.)*")
-    |(?P<word>\w+)
-    |(?P<operator>%[+-]|[!<>]=|[-+*/&%\#<>=])""",
-    re.VERBOSE,
+from pluralign.games.choicescript import values
+from pluralign.games.choicescript.syntax import (
+    Binary,
+    Call,
+    Capital,
+    Expression,
+    ExpressionError,
+    Literal,
+    Not,
+    Pick,
+    Reference,
+    Template,
+    Variable,
+    named,
 )
-_NAMED_OPERATORS = ("and", "or", "modulo")
+from pluralign.games.choicescript.tokens import NAMED_OPERATORS, TokenReader, check_depth
+
 # These may begin a *set's expression; its variable is then the left value.
-_LEADING_OPERATORS = ("%+", "%-", "+", "-", "*", "/", "&", "%", "#", *_NAMED_OPERATORS)
-
-Token = tuple[str, str]
-
-
-def tokenise(source: str) -> list[Token]:
-    """Split an expression into (kind, text) pairs.
-
-    Raises:
-        ExpressionError: something in it is no token.
-    """
-    tokens: list[Token] = []
-    position = 0
-    while position < len(source):
-        match = _TOKEN.match(source, position)
-        if match is None:
-            raise ExpressionError(_unreadable(source[position:]))
-        kind, value = str(match.lastgroup), match.group()
-        position = match.end()
-        if kind == "word" and value in _NAMED_OPERATORS:
-            kind = "operator"
-        if kind != "space":
-            tokens.append((kind, value))
-    return tokens
-
-
-def _unreadable(rest: str) -> str:
-    first = rest[0]
-    if first in "“”":
-        return 'curly quotes cannot stand in an expression; use straight ones (")'
-    if first == '"':
-        return f"a string has no closing quote: {rest}"
-    if first in "{}[]":
-        return "references and arrays ({...}, [...]) are not understood"
-    return f"cannot read {rest!r}"
-
-
-class _Reader:
-    def __init__(self, tokens: Sequence[Token], source: str) -> None:
-        self.tokens = list(tokens)
-        self.source = source
-        self.position = 0
-
-    def next(self) -> Token:
-        if self.position >= len(self.tokens):
-            raise ExpressionError(f"something is missing at the end of {self.source.strip()!r}")
-        self.position += 1
-        return self.tokens[self.position - 1]
-
-    def at_end(self) -> bool:
-        return self.position >= len(self.tokens)
+_LEADING_OPERATORS = ("%+", "%-", "+", "-", "*", "/", "&", "%", "^", "#", *NAMED_OPERATORS)
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def parse(source: str) -> Expression:
@@ -153,63 +37,107 @@ def parse(source: str) -> Expression:
     Raises:
         ExpressionError: it is none, or chains operators without parentheses.
     """
-    return _parse_tokens(tokenise(source), source)
+    reader = TokenReader(source)
+    if reader.at_end():
+        raise ExpressionError("an expression is missing")
+    return _whole(reader, _value(reader))
 
 
-def parse_assignment(source: str) -> tuple[str, Expression]:
-    """Read what follows ``*set``: the variable's name and its new value.
+def parse_assignment(source: str) -> tuple[Variable | Reference, Expression]:
+    """Read what follows ``*set``: the variable and its new value.
 
     Raises:
         ExpressionError: it is no assignment.
     """
-    tokens = tokenise(source)
-    if not tokens or tokens[0][0] != "word":
+    reader = TokenReader(source)
+    variable = Literal("") if reader.at_end() else _value(reader)
+    if not isinstance(variable, Variable | Reference):
         raise ExpressionError(f"expected VARIABLE EXPRESSION, found {source.strip()!r}")
-    name, rest = tokens[0][1], tokens[1:]
-    if not rest:
-        raise ExpressionError(f"no value is given for '{name}'")
-    if rest[0][0] == "operator" and rest[0][1] in _LEADING_OPERATORS:
-        rest = [("word", name), *rest]
-    return name.lower(), _parse_tokens(rest, source)
+    if reader.at_end():
+        raise ExpressionError(f"no value is given in {source.strip()!r}")
+    left = variable if reader.sees(*_LEADING_OPERATORS) else _value(reader)
+    return variable, _whole(reader, left)
 
 
-def _parse_tokens(tokens: Sequence[Token], source: str) -> Expression:
-    if not tokens:
-        raise ExpressionError("an expression is missing")
-    reader = _Reader(tokens, source)
-    expression = _expression(reader, closing=False)
+def parse_values(source: str) -> tuple[Expression, ...]:
+    """Read values side by side, such as a subroutine's.
+
+    Raises:
+        ExpressionError: something among them is no value.
+    """
+    reader = TokenReader(source)
+    read: list[Expression] = []
+    while not reader.at_end():
+        read.append(_value(reader))
+    return tuple(read)
+
+
+def parse_variable(source: str) -> tuple[Variable | Reference, tuple[Expression, ...]]:
+    """Read a variable and the values after it.
+
+    Raises:
+        ExpressionError: the first is no variable, or something after it no value.
+    """
+    read = parse_values(source)
+    if not read or not isinstance(read[0], Variable | Reference):
+        raise ExpressionError(f"expected a variable, found {source.strip()!r}")
+    return read[0], read[1:]
+
+
+def parse_place(source: str) -> tuple[str | Expression, str]:
+    """Read the name of a label or a scene, or the expression that makes it, and return the rest.
+
+    Raises:
+        ExpressionError: a bracket does not close, or what it holds cannot be read.
+    """
+    source = source.strip()
+    end = _value_end(source) if re.match(r"\{|\w+\[", source) else len(source.split(maxsplit=1)[0])
+    first, rest = source[:end], source[end:]
+    if rest and not rest[0].isspace():
+        raise ExpressionError(f"expected a space before {rest!r}")
+    if first.startswith("{"):
+        return parse(first[1:-1]), rest
+    if "[" not in first:
+        return first.lower(), rest
+    reference = parse(first)
+    if isinstance(reference, Reference):
+        return Binary("&", Literal(reference.prefix), reference.ending), rest
+    assert isinstance(reference, Variable)
+    return reference.name, rest
+
+
+def _whole(reader: TokenReader, left: Expression) -> Expression:
+    expression = _continued(reader, left, closing=None)
     if not reader.at_end():
         found = reader.next()[1]
-        raise ExpressionError(f"{found!r} is one too many in {source.strip()!r}; chains need parentheses")
+        raise ExpressionError(f"{found!r} is one too many in {reader.source!r}; chains need parentheses")
     return expression
 
 
-def _expression(reader: _Reader, *, closing: bool) -> Expression:
-    left = _value(reader)
-    if reader.at_end() and not closing:
+def _continued(reader: TokenReader, left: Expression, closing: str | None) -> Expression:
+    if (closing is None and reader.at_end()) or (closing is not None and reader.sees(closing)):
         return left
     kind, found = reader.next()
-    if closing and kind == "close":
-        return left
     if kind != "operator":
-        raise ExpressionError(f"expected an operator, found {found!r} in {reader.source.strip()!r}")
-    expression = Binary(found, left, _value(reader))
-    if closing:
-        kind, found = reader.next()
-        if kind != "close":
-            raise ExpressionError(
-                f"expected ')', found {found!r} in {reader.source.strip()!r}; chains need parentheses"
-            )
+        raise ExpressionError(f"expected an operator, found {found!r} in {reader.source!r}")
+    return Binary(found, left, _value(reader))
+
+
+def _enclosed(reader: TokenReader, closing: str) -> Expression:
+    expression = _continued(reader, _value(reader), closing)
+    reader.expect(closing)
     return expression
 
 
-def _value(reader: _Reader) -> Expression:
+def _value(reader: TokenReader) -> Expression:
     kind, found = reader.next()
     match kind:
-        case "open":
-            return _expression(reader, closing=True)
+        case "bracket" if found == "(":
+            return _enclosed(reader, ")")
+        case "bracket" if found == "{":
+            return named("", _enclosed(reader, "}"))
         case "function":
-            return Not(_expression(reader, closing=True))
+            return _function(found[:-1].strip(), reader)
         case "number":
             return Literal(_literal_number(found))
         case "string":
@@ -219,15 +147,41 @@ def _value(reader: _Reader) -> Expression:
         case "word" if found == "not":
             raise ExpressionError("not needs parentheses: not(...)")
         case "word":
-            return Variable(found.lower())
+            return _variable(found, reader)
         case _:
-            raise ExpressionError(f"expected a value, found {found!r} in {reader.source.strip()!r}")
+            raise ExpressionError(f"expected a value, found {found!r} in {reader.source!r}")
 
 
-def _literal_number(spelled: str) -> Value:
-    value = operators.tidy(float(spelled))
+def _function(name: str, reader: TokenReader) -> Expression:
+    operand = _enclosed(reader, ")")
+    return Not(operand) if name == "not" else Call(name, operand)
+
+
+def _variable(name: str, reader: TokenReader) -> Variable | Reference:
+    ending: Expression | None = None
+    while reader.sees("["):
+        reader.next()
+        index = _enclosed(reader, "]")
+        ending = index if ending is None else Binary("&", Binary("&", ending, Literal("_")), index)
+    if ending is None:
+        return Variable(name.lower())
+    if isinstance(ending, Binary) and all(isinstance(v, Literal) for v in _joined(ending)):
+        ending = Literal("".join(values.text(v.value) for v in _joined(ending) if isinstance(v, Literal)))
+    return named(f"{name}_", ending)
+
+
+def _joined(ending: Expression) -> list[Expression]:
+    if isinstance(ending, Binary) and ending.operator == "&":
+        return [*_joined(ending.left), *_joined(ending.right)]
+    return [ending]
+
+
+def _literal_number(spelled: str) -> values.Value:
+    value = values.tidy(float(spelled))
+    if value == float("inf"):
+        raise ExpressionError(f"too large for a number: {spelled[:20]}...")
     # The official engine keeps literals as they are spelled: 2.50 prints as 2.50.
-    return value if operators.text(value) == spelled else spelled
+    return value if values.text(value) == spelled else spelled
 
 
 def _string(quoted: str) -> Expression:
@@ -249,10 +203,11 @@ def parse_template(line: str) -> Template:
     while match := _SUBSTITUTION.search(line, position):
         if match.start() > position:
             parts.append(line[position : match.start()])
-        end = _closing(line, match.end(), "{", "}")
+        end = _closing(line, match.end() - 1)
         if end < 0:
             raise ExpressionError(f"{match.group()} is not closed by a brace")
         body = line[match.end() : end]
+        check_depth(body)
         value: Expression = parse(body) if match.group(1) == "$" else _parse_pick(body)
         parts.append(Capital(value, match.group(2) == "!!") if match.group(2) else value)
         position = end + 1
@@ -262,51 +217,47 @@ def parse_template(line: str) -> Template:
 
 
 def _parse_pick(body: str) -> Pick:
-    if body.lstrip().startswith("("):
-        body = body.lstrip()
-        end = _closing(body, 1, "(", ")")
-        if end < 0 or body[end + 1 : end + 2] != " ":
-            raise ExpressionError("@{(...) one|two} needs its closing parenthesis and a space after it")
-        source, texts = body[1:end], body[end + 2 :]
-    else:
-        source, space, texts = body.partition(" ")
-        if not source or not space:
-            raise ExpressionError("@{value one|two} needs a value and a space before its texts")
-    split = texts.split("|")
-    if len(split) < 2:
+    body = body.lstrip()
+    end = _value_end(body)
+    if body.startswith("(") and body[end : end + 1] != " ":
+        raise ExpressionError("@{(...) one|two} needs its closing parenthesis and a space after it")
+    if not end or body[end : end + 1] != " ":
+        raise ExpressionError("@{value one|two} needs a value and a space before its texts")
+    texts = _split(body[end + 1 :])
+    if len(texts) < 2:
         raise ExpressionError("@{value one|two} needs two texts or more, parted by |")
-    return Pick(parse(source), tuple(parse_template(text) for text in split))
+    return Pick(parse(body[:end]), tuple(parse_template(text) for text in texts))
 
 
-def _closing(line: str, start: int, opening: str, closing: str) -> int:
+def _split(texts: str) -> Sequence[str]:
+    """The texts between the bars that stand in no braces."""
+    pieces, depth, start = list[str](), 0, 0
+    for position, letter in enumerate(texts):
+        if letter == "|" and depth == 0:
+            pieces.append(texts[start:position])
+            start = position + 1
+        depth += (letter == "{") - (letter == "}")
+    return [*pieces, texts[start:]]
+
+
+def _value_end(source: str) -> int:
+    """Where the first value of a text ends: a word, a string or brackets, and the brackets right after it."""
+    opening = re.match(r'"(?:[^"\\]|\\.)*"|\d+\.\d+|(?:not|round|log|length)\s*(?=\()|\w*', source)
+    end = opening.end() if opening else 0
+    while end < len(source) and source[end] in _PAIRS:
+        closing = _closing(source, end)
+        if closing < 0:
+            raise ExpressionError(f"'{source[end]}' is not closed in {source!r}; closing parenthesis missing")
+        end = closing + 1
+    return end
+
+
+def _closing(line: str, start: int) -> int:
+    """Where the bracket at ``start`` closes; -1 for nowhere."""
+    opening, closing = line[start], _PAIRS[line[start]]
     depth = 0
     for position in range(start, len(line)):
-        if line[position] == opening:
-            depth += 1
-        elif line[position] == closing:
-            if depth == 0:
-                return position
-            depth -= 1
+        depth += (line[position] == opening) - (line[position] == closing)
+        if depth == 0:
+            return position
     return -1
-
-
-def variables(expression: Expression) -> Iterator[str]:
-    """The names of the variables that an expression reads, in lower case."""
-    match expression:
-        case Literal():
-            return
-        case Variable(name):
-            yield name
-        case Binary(_, left, right):
-            yield from variables(left)
-            yield from variables(right)
-        case Not(operand) | Capital(operand, _):
-            yield from variables(operand)
-        case Pick(value, texts):
-            yield from variables(value)
-            for text in texts:
-                yield from variables(text)
-        case Template(parts):
-            for part in parts:
-                if not isinstance(part, str):
-                    yield from variables(part)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pluralign.core import InputError, Objective
-from pluralign.games.choicescript.expressions import ExpressionError, Literal, parse
-from pluralign.games.choicescript.operators import Value
-from pluralign.games.choicescript.parser import BLANK, Node
+from pluralign.games.choicescript.expressions import parse, parse_values
+from pluralign.games.choicescript.parser import BLANK, FAULT, TEXT, Node
 from pluralign.games.choicescript.program import Achievement
+from pluralign.games.choicescript.syntax import Expression, ExpressionError, Literal
+from pluralign.games.choicescript.values import Value
 from pluralign.games.harms import BUILTIN_OBJECTIVES, METRICS
 
-HEAD_COMMANDS = frozenset({"title", "author", "create", "scene_list", "achievement"})
+HEAD_COMMANDS = frozenset({"title", "author", "create", "create_array", "scene_list", "achievement"})
 """Commands that stand in the head and nowhere else."""
+
+MOST_ELEMENTS = 10_000
+"""The most elements that an array can have."""
 
 MOST_POINTS = 100
 """The most that one achievement can be worth (official engine)."""
@@ -27,7 +31,7 @@ MOST_POINTS_TOGETHER = 1000
 _COMMENT = re.compile(r"pluralign\b\s*(.*)", re.DOTALL)
 _ACHIEVEMENT = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s+(.*)")
 _NAME = re.compile(r"[A-Za-z]\w*\Z")
-_RESERVED = frozenset({"and", "or", "not", "modulo", "true", "false"})
+_RESERVED = frozenset({"and", "or", "not", "modulo", "true", "false", "scene", "scenename"})
 
 
 @dataclass
@@ -66,10 +70,14 @@ class Head:
                 self.author = node.data
             case "create":
                 self._create(node)
+            case "create_array":
+                self._create_array(node)
             case "achievement":
                 self._achievement(node)
             case "scene_list":
                 self._scene_list(node)
+            case "product" | "ifid":
+                pass
             case _:
                 note = pluralign_note(node)
                 if note is not None:
@@ -78,15 +86,25 @@ class Head:
     def _create(self, node: Node) -> None:
         name, _, source = node.data.partition(" ")
         name = check_name(node, name)
-        if name in self.variables:
-            raise node.error(f"variable '{name}' is created twice")
         try:
             value = parse(source)
         except ExpressionError as error:
             raise node.error(str(error)) from None
+        self._variable(node, name, value)
+
+    def _create_array(self, node: Node) -> None:
+        try:
+            for name, value in array_values(node):
+                self._variable(node, name, value or Literal(""))
+        except ExpressionError as error:
+            raise node.error(str(error)) from None
+
+    def _variable(self, node: Node, name: str, value: Expression) -> None:
+        if name in self.variables:
+            raise node.error(f"variable '{name}' is created twice")
         if not isinstance(value, Literal):
             raise node.error(
-                f"a variable begins as a number, true, false or a quoted string; found {source!r}"
+                f"a variable begins as a number, true, false or a quoted string; found {node.data!r}"
             )
         self.variables[name] = value.value
 
@@ -101,7 +119,7 @@ class Head:
             raise node.error(f"achievement '{name}' is declared twice")
         if visibility not in ("visible", "hidden"):
             raise node.error(f"expected visible or hidden, found {visibility!r}")
-        if not re.fullmatch(r"[0-9]+", points) or not 1 <= int(points) <= MOST_POINTS:
+        if not re.fullmatch(r"[0-9]{1,9}", points) or not 1 <= int(points) <= MOST_POINTS:
             raise node.error(f"points must be a whole number from 1 to {MOST_POINTS}, found {points!r}")
         if len(title) > 50:
             raise node.error(f"a title has 50 characters or fewer, found {len(title)}")
@@ -118,7 +136,12 @@ class Head:
     def _scene_list(self, node: Node) -> None:
         if self.scenes:
             raise node.error("a second *scene_list")
-        names = [child.data.lower() for child in node.block if child.command != BLANK]
+        lines = [child for child in node.block if child.command != BLANK]
+        for line in lines:
+            if line.command != TEXT:
+                raise line.error(line.data if line.command == FAULT else "expected a scene's name alone")
+        # A dollar sign before its name marks a scene that is sold.
+        names = [line.data.lower().split()[-1] for line in lines]
         if not names:
             raise node.error("expected the scenes' names, indented, one on a line")
         if len(set(names)) < len(names):
@@ -202,6 +225,27 @@ def check_name(node: Node, name: str) -> str:
     if name.lower() in _RESERVED or name.lower().startswith("choice_"):
         raise node.error(f"'{name}' is reserved and names no variable")
     return name.lower()
+
+
+def array_values(node: Node) -> Iterator[tuple[str, Expression | None]]:
+    """The variables of an array, with what they begin as: ``NAME SIZE [VALUE...]``.
+
+    One value is every element's; none leaves them without one.
+
+    Raises:
+        InputError: the size is no whole number, or does not fit the values.
+        ExpressionError: the values cannot be read.
+    """
+    name, size, *source = [*node.data.split(maxsplit=2), "", ""][:3]
+    name = check_name(node, name)
+    if not re.fullmatch(r"[0-9]{1,5}", size) or not 1 <= int(size) <= MOST_ELEMENTS:
+        raise node.error(f"expected NAME and a size from 1 to {MOST_ELEMENTS}, found {node.data!r}")
+    values = parse_values(source[0])
+    if len(values) not in (0, 1, int(size)):
+        raise node.error(f"expected one value, or {size}, found {len(values)}")
+    for index in range(int(size)):
+        yield f"{name}_{index + 1}", values[index if len(values) > 1 else 0] if values else None
+    yield f"{name}_count", Literal(int(size))
 
 
 def pluralign_note(node: Node) -> dict[str, Any] | None:

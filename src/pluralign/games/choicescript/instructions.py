@@ -6,18 +6,45 @@ interpreter and the checker read the same program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pluralign.games.choicescript.codegen import Compiled
-from pluralign.games.choicescript.operators import NO_VALUE, EvaluationError
 
 STOPPED = -1
 """The program counter of a machine that waits at a choice or has ended."""
 
 Frame = tuple[int, int, tuple[Any, ...], tuple[int, ...]]
 """What ``*gosub_scene`` keeps: where to return to, the scene's first slot, its slots, its own returns."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What ``*input_text`` and ``*input_number`` ask.
+
+    Args:
+        variable: that takes the answer.
+        low: the least number; None where text is asked for.
+        high: the greatest number; None where text is asked for.
+        path: the scene's file.
+        line: in it, from 1.
+    """
+
+    variable: str
+    low: float | None
+    high: float | None
+    path: str
+    line: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the number must be whole: where both bounds are."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Ask = Callable[[Question], str | float]
+"""Answers a question."""
 
 
 class Machine(Protocol):
@@ -30,6 +57,7 @@ class Machine(Protocol):
         points: unlocked since the last choice.
         returns: the ``*gosub`` stack of the running scene.
         frames: the ``*gosub_scene`` stack.
+        initial: the slots that play began with.
     """
 
     slots: list[Any]
@@ -38,6 +66,15 @@ class Machine(Protocol):
     points: int
     returns: list[int]
     frames: list[Frame]
+    initial: tuple[Any, ...]
+
+    def draw(self) -> float:
+        """The next random number, 0 or more and below 1."""
+        ...
+
+    def ask(self, question: Question) -> str | float:
+        """What the player types."""
+        ...
 
     def present(self, texts: tuple[str, ...], options: tuple[Option, ...]) -> None:
         """Stop at a choice and list these options."""
@@ -136,50 +173,6 @@ class Show(Instruction):
         """See `Instruction.run`."""
         machine.shown.append(self.text if self.render is None else self.render(machine.slots))
         return self.following
-
-
-@dataclass(slots=True)
-class Assign(Instruction):
-    """``*set``, and ``*temp`` with a value. ``fallback`` is the global that a temporary may hide."""
-
-    slot: int
-    evaluate: Compiled
-    following: int
-    fallback: int | None = None
-
-    def run(self, machine: Machine) -> int:
-        """See `Instruction.run`."""
-        value = self.evaluate(machine.slots)
-        slot = self.slot
-        if machine.slots[slot] is None:
-            if self.fallback is None:
-                raise EvaluationError("the *temp of the variable set here has not been passed yet")
-            slot = self.fallback
-        machine.slots[slot] = value
-        return self.following
-
-    def writes(self) -> Iterator[int]:
-        """See `Instruction.writes`."""
-        if self.fallback is None:
-            yield self.slot
-
-
-@dataclass(slots=True)
-class Create(Instruction):
-    """``*temp``: makes a temporary variable, with or without a value."""
-
-    slot: int
-    evaluate: Compiled | None
-    following: int
-
-    def run(self, machine: Machine) -> int:
-        """See `Instruction.run`."""
-        machine.slots[self.slot] = NO_VALUE if self.evaluate is None else self.evaluate(machine.slots)
-        return self.following
-
-    def writes(self) -> Iterator[int]:
-        """See `Instruction.writes`."""
-        yield self.slot
 
 
 @dataclass(slots=True)

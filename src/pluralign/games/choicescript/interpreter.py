@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from itertools import repeat
@@ -10,16 +11,24 @@ from typing import Any, NamedTuple
 
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
-from pluralign.games.choicescript.instructions import STOPPED, Frame, Option
-from pluralign.games.choicescript.operators import EvaluationError
+from pluralign.games.choicescript.instructions import STOPPED, Ask, Frame, Option, Question
 from pluralign.games.choicescript.program import Story
+from pluralign.games.choicescript.values import EvaluationError, tidy
 from pluralign.games.game import GameInfo
 
-MAX_LINES_PER_STEP = 10_000
+MAX_LINES_PER_STEP = 100_000
 """How many instructions a step may run before it counts as an endless loop."""
 
 # A long session must not hold every text that it ever saw.
-_CACHED_DECISIONS = 200_000
+_CACHED_CHARACTERS = 50_000_000
+
+DEFAULT_TEXT = "Alex"
+"""What ``*input_text`` is given where nobody is asked."""
+
+# Markup changes how a text looks, and nothing else.
+_MARKUP = re.compile(r"\[/?[bi]\]|\[url=[^\]]*\]|\[/url\]|\[c/\]")
+_LINE_BREAK = "[n/]"
+_BITS = (1 << 64) - 1
 
 _SPACES = re.compile(r"[ \t]+")
 _AROUND_BREAKS = re.compile(r" *\n *")
@@ -27,36 +36,53 @@ _BREAKS = re.compile(r"\n{3,}")
 
 
 class State(NamedTuple):
-    """A saved state: where play is, what it can still read, and what the player sees."""
+    """A saved state: where play is, what it can still read, what the player sees, and the lots to come."""
 
     place: int
     values: tuple[Any, ...]
     returns: tuple[int, ...]
     frames: tuple[Frame, ...]
     text: str
+    random: int = 0
+
+
+def default_answer(question: Question) -> str | float:
+    """`DEFAULT_TEXT`, or the middle of a number's bounds; of two whole middles the lower."""
+    if question.low is None or question.high is None:
+        return DEFAULT_TEXT
+    middle = question.low + (question.high - question.low) / 2
+    return math.floor(middle) if question.whole else tidy(middle)
 
 
 class ChoiceScriptGame:
-    """A story as a `Game`: deterministic, so the seed changes nothing.
+    """A story as a `Game`. The seed changes what ``*rand`` and ``*goto_random_scene`` draw, and nothing else.
 
     Args:
         story: from `load_story`; any number of games may share it.
         max_lines_per_step: instructions that one step may run; side by side lines of text are one.
+        ask: answers ``*input_text`` and ``*input_number``; the same question must get the same answer.
 
     Attributes:
         visited: where a set, the places of all instructions run are added to it (for the checker).
     """
 
-    def __init__(self, story: Story, max_lines_per_step: int = MAX_LINES_PER_STEP) -> None:
+    def __init__(
+        self, story: Story, max_lines_per_step: int = MAX_LINES_PER_STEP, ask: Ask = default_answer
+    ) -> None:
         if max_lines_per_step < 1:
             raise InputError(f"must be 1 or more, found {max_lines_per_step}", field="max_lines_per_step")
         self.story = story
         self.max_lines_per_step = max_lines_per_step
         program = story.program
         self._program = program
+        self._ask = ask
+        self._draws = program.random
+        self._random = 0
+        self.initial = program.slots
         self._steps = tuple(instruction.run for instruction in program.instructions)
         self._keep = {place: _getter(live) for place, live in program.live.items()}
         self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
+        self._cached = 0
         self._counts: dict[tuple[int, tuple[int, ...]], dict[str, float]] = {}
         self.visited: set[int] | None = None
         self.slots: list[Any] = []
@@ -99,6 +125,8 @@ class ChoiceScriptGame:
         """
         self.slots = list(self._program.slots)
         self.returns, self.frames = [], []
+        # Where nothing is drawn, states of all seeds are the same.
+        self._random = seed & _BITS if self._draws else 0
         self._run(self._program.entry)
 
     def choose(self, action: int) -> Mapping[str, float]:
@@ -131,7 +159,12 @@ class ChoiceScriptGame:
         if place == STOPPED:
             return State(STOPPED, (), (), (), self._text)
         return State(
-            place, self._keep[place](self.slots), tuple(self.returns), tuple(self.frames), self._text
+            place,
+            self._keep[place](self.slots),
+            tuple(self.returns),
+            tuple(self.frames),
+            self._text,
+            self._random,
         )
 
     def restore(self, state: Hashable) -> None:
@@ -141,6 +174,7 @@ class ChoiceScriptGame:
         self.slots = list(self._program.slots)
         self.returns, self.frames = list(state.returns), list(state.frames)
         self.shown, self.passed, self.points = [state.text], [], 0
+        self._random = state.random
         if state.place == STOPPED:
             self.end()
             return
@@ -148,6 +182,33 @@ class ChoiceScriptGame:
             self.slots[slot] = value
         self._place = state.place
         self._steps[state.place](self)
+
+    def draw(self) -> float:
+        """The next random number, 0 or more and below 1. For `Randomise`."""
+        # SplitMix64 (Steele, Lea, Flood 2014): its whole state is one integer, cheap to save.
+        self._random = (self._random + 0x9E3779B97F4A7C15) & _BITS
+        mixed = self._random
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _BITS
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _BITS
+        return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
+
+    def ask(self, question: Question) -> str | float:
+        """What the player types. For `Input`.
+
+        Raises:
+            EvaluationError: the answer is no text, or no number within the bounds.
+        """
+        answer = self._ask(question)
+        if question.low is None or question.high is None:
+            if isinstance(answer, str):
+                return answer
+            raise EvaluationError(f"'{question.variable}' needs a text for an answer, found {answer!r}")
+        if isinstance(answer, bool | str) or not question.low <= answer <= question.high:
+            bounds = f"a number from {question.low} to {question.high}"
+            raise EvaluationError(f"'{question.variable}' needs {bounds}, found {answer!r}")
+        if question.whole and answer != int(answer):
+            raise EvaluationError(f"'{question.variable}' needs a whole number, found {answer!r}")
+        return tidy(float(answer))
 
     def present(self, texts: tuple[str, ...], options: tuple[Option, ...]) -> None:
         """Stop at a choice and list these options. For `Choose`."""
@@ -179,19 +240,21 @@ class ChoiceScriptGame:
                     return
                 place = following
         except EvaluationError as error:
-            raise self._error(place, str(error)) from None
+            raise self._error(place, str(error), error.line) from None
         raise self._error(place, f"no choice after {self.max_lines_per_step} lines: an endless loop")
 
-    def _error(self, place: int, message: str) -> InputError:
+    def _error(self, place: int, message: str, line: int | None = None) -> InputError:
         instruction = self._program.instructions[place]
-        return InputError(message, path=instruction.path, row=instruction.line)
+        return InputError(message, path=instruction.path, row=line or instruction.line)
 
     def _new_decision(self, raw: str, texts: tuple[str, ...]) -> Decision:
-        if len(set(texts)) < len(texts):
+        if self._program.strict and len(set(texts)) < len(texts):
             twice = next(text for text in texts if texts.count(text) > 1)
             raise EvaluationError(f"two options of this choice read the same: {twice!r}")
-        if len(self._decisions) >= _CACHED_DECISIONS:
+        self._cached += len(raw)
+        if self._cached > _CACHED_CHARACTERS:
             self._decisions.clear()
+            self._cached = len(raw)
         decision = Decision(_clean(raw), tuple(_clean(text) for text in texts))
         # The same words can arrive in other pieces; they are one decision all the same.
         decision = self._decisions.setdefault((decision.prompt, decision.options), decision)
@@ -200,6 +263,8 @@ class ChoiceScriptGame:
 
 
 def _clean(raw: str) -> str:
+    if "[" in raw:
+        raw = _MARKUP.sub("", raw).replace(_LINE_BREAK, "\n")
     spaced = _AROUND_BREAKS.sub("\n", _SPACES.sub(" ", raw))
     return _BREAKS.sub("\n\n", spaced).strip()
 

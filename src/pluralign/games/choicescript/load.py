@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,20 +10,21 @@ from pathlib import Path
 from pluralign.core import InputError
 from pluralign.games import harms
 from pluralign.games.choicescript.compiler import compile_scene
-from pluralign.games.choicescript.control import Choose, Gosub, Jump
+from pluralign.games.choicescript.control import Choose, Fault, Gosub, Jump
 from pluralign.games.choicescript.head import HEAD_COMMANDS, Head
 from pluralign.games.choicescript.liveness import live_slots
 from pluralign.games.choicescript.parser import BLANK, Node, parse_scene
+from pluralign.games.choicescript.preparation import prepare
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import Program, Story
-from pluralign.games.choicescript.scene_writer import Link, Workshop
+from pluralign.games.choicescript.program import STATS, Program, Story
+from pluralign.games.choicescript.values import Value
+from pluralign.games.choicescript.workshop import Link, Workshop
 from pluralign.games.game import GameInfo
 
 STARTUP = "startup"
 """The scene that play begins with, and whose head declares everything."""
 
-# The official engine's stats screen is no part of the play.
-_NO_SCENES = frozenset({"choicescript_stats"})
+_ANNOTATED = re.compile(r"^\s*\*comment\s+pluralign\b", re.MULTILINE)
 
 
 def list_stories() -> list[str]:
@@ -50,7 +52,7 @@ def read_scenes(path_or_name: str | Path) -> tuple[str, str, dict[str, str]]:
     """A story's name, its folder, and its scenes' text by name.
 
     Raises:
-        InputError: there is no such story, or a file is no UTF-8.
+        InputError: there is no such story, or startup.txt is no UTF-8; in other files lines are at fault.
     """
     builtin = str(path_or_name) in list_stories()
     root = resources.files("pluralign.games") / "stories" / str(path_or_name) if builtin else None
@@ -62,11 +64,11 @@ def read_scenes(path_or_name: str | Path) -> tuple[str, str, dict[str, str]]:
         raise InputError("a story's folder needs a startup.txt", path=folder)
     scenes: dict[str, str] = {}
     for file in sorted(folder.glob("*.txt")):
-        if file.stem.lower() not in _NO_SCENES:
-            try:
-                scenes[file.stem.lower()] = file.read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(f"not UTF-8: {error.reason} at byte {error.start}", path=file) from None
+        name, content = file.stem.lower(), file.read_bytes()
+        try:
+            scenes[name] = content.decode("utf-8", errors="strict" if name == STARTUP else "replace")
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8: {error.reason} at byte {error.start}", path=file) from None
     return folder.resolve().name, str(folder), scenes
 
 
@@ -78,28 +80,36 @@ def compile_story(name: str, scenes: Mapping[str, str], folder: str = "") -> Sto
     """
     story, problems = compile_scenes(name, scenes, folder)
     if story is None:
-        raise problems[0].error()
+        head = [problem for problem in problems if problem.kind == "head"]
+        raise (head or [problem for problem in problems if not _of_stats(problem)])[0].error()
     return story
 
 
 def compile_scenes(
     name: str, scenes: Mapping[str, str], folder: str = ""
 ) -> tuple[Story | None, list[Problem]]:
-    """Compile a story as far as it goes: the story if it has no problems, and its problems."""
-    problems: list[Problem] = []
-    trees: dict[str, list[Node]] = {}
-    for scene, source in scenes.items():
-        path = str(Path(folder) / f"{scene}.txt")
-        try:
-            trees[scene] = parse_scene(source, path)
-        except InputError as error:
-            problems.append(Problem.of(error, "syntax", path))
+    """Compile a story as far as it goes: the story, where it can be played, and its problems.
+
+    A story with annotations is played only without problems. Any other is played whatever is wrong below
+    the head of ``startup.txt``, and ends with an error where play comes to it.
+
+    Raises:
+        InputError: there is no startup scene.
+    """
+    # Annotations are our own form: whoever writes them is told of every defect before play.
+    strict = any(_ANNOTATED.search(source) for source in scenes.values())
+    trees = {
+        scene: parse_scene(source, Path(folder) / f"{scene}.txt", strict=strict)
+        for scene, source in scenes.items()
+    }
     if STARTUP not in trees:
-        return None, problems
+        raise InputError(f"a story needs a scene '{STARTUP}'", path=folder or None)
+    problems: list[Problem] = []
     head, rest = _read_head(trees[STARTUP], problems)
+    unplayable = bool(problems)
     trees[STARTUP] = rest
     head.scenes = head.scenes or [STARTUP]
-    workshop = _compile(head, trees, scenes, folder)
+    workshop = _compile(head, trees, scenes, folder, strict)
     problems.extend(workshop.problems)
     for scene in head.scenes:
         if scene not in scenes:
@@ -107,17 +117,22 @@ def compile_scenes(
             problems.append(
                 Problem(path, 0, "scene", f"*scene_list names '{scene}', and there is no {scene}.txt")
             )
-    if problems:
-        return None, sorted(set(problems))
+    problems = sorted(set(problems))
+    if unplayable or (strict and not all(map(_of_stats, problems))):
+        return None, problems
     program = _program(workshop)
-    return Story(_info(name, head, program), folder, dict(scenes), program), []
+    return Story(_info(name, head, program), folder, dict(scenes), program), problems
+
+
+def _of_stats(problem: Problem) -> bool:
+    return Path(problem.file).stem == STATS
 
 
 def _read_head(nodes: list[Node], problems: list[Problem]) -> tuple[Head, list[Node]]:
     head = Head()
     length = 0
     for node in nodes:
-        if node.command not in HEAD_COMMANDS and node.command not in ("comment", BLANK):
+        if node.command not in (*HEAD_COMMANDS, "comment", "product", "ifid", BLANK):
             break
         length += 1
         try:
@@ -127,62 +142,71 @@ def _read_head(nodes: list[Node], problems: list[Problem]) -> tuple[Head, list[N
     return head, nodes[length:]
 
 
-def _compile(head: Head, trees: Mapping[str, list[Node]], scenes: Mapping[str, str], folder: str) -> Workshop:
-    names = [*head.variables, *(f"*{name}" for name in head.achievements)]
-    slots = {name: slot for slot, name in enumerate(names)}
-    workshop = Workshop(
-        head,
-        globals={name: slots[name] for name in head.variables},
-        achievements={name: slots[f"*{name}"] for name in head.achievements},
-        slots=len(names),
-    )
+def _compile(
+    head: Head, trees: Mapping[str, list[Node]], scenes: Mapping[str, str], folder: str, strict: bool
+) -> Workshop:
+    workshop = prepare(head, trees, strict=strict)
     for scene, nodes in trees.items():
         lines = scenes[scene].rstrip().count("\n") + 1
         last = Node(str(Path(folder) / f"{scene}.txt"), lines, 0, "finish", "")
         compile_scene(workshop, scene, nodes, last)
     for link in workshop.links:
-        _connect(workshop, link, scenes)
+        _connect(workshop, link)
+    workshop.settle_checkpoints()
     return workshop
 
 
-def _connect(workshop: Workshop, link: Link, scenes: Mapping[str, str]) -> None:
-    if link.scene not in scenes:
-        workshop.report("scene", link.node.error(f"there is no scene '{link.scene}' ({link.scene}.txt)"))
+def _connect(workshop: Workshop, link: Link) -> None:
+    aim = link.instruction.aim
+    if aim is not None:
+        aim.places = tuple(workshop.places(link))
         return
-    if link.label is None:
-        target = workshop.entries.get(link.scene)
-    else:
-        target = workshop.labels.get((link.scene, link.label))
-        if target is None and link.scene in workshop.entries:
-            where = "this scene" if isinstance(link.instruction, Jump | Gosub) else f"scene '{link.scene}'"
-            workshop.report("label", link.node.error(f"{where} has no label '{link.label}'"))
-    if target is not None:
-        link.instruction.target = target
+    assert link.scene is not None
+    target, kind, message = workshop.entries.get(link.scene), "scene", ""
+    if target is None:
+        message = f"there is no scene '{link.scene}' ({link.scene}.txt)"
+    elif link.label is not None:
+        target, kind = workshop.labels.get((link.scene, link.label)), "label"
+        where = "this scene" if isinstance(link.instruction, Jump | Gosub) else f"scene '{link.scene}'"
+        message = f"{where} has no label '{link.label}'"
+    if target is None:
+        workshop.report(kind, link.node.error(message))
+        target = len(workshop.instructions)
+        workshop.instructions.append(
+            Fault(link.node.path, link.node.line, message, known=True, written=False)
+        )
+    link.instruction.target = target
 
 
 def _program(workshop: Workshop) -> Program:
     instructions = tuple(workshop.instructions)
     values = list(workshop.head.variables.values())
-    blanks = [None] * (workshop.slots - len(values))
+    slots: list[Value | None] = [*values, *[None] * (workshop.slots - len(values))]
+    for name, slot in workshop.globals.items():
+        if name not in workshop.head.variables:
+            slots[slot] = "false"
     return Program(
         instructions=instructions,
         entry=workshop.entries[STARTUP],
-        slots=(*values, *blanks),
+        slots=tuple(slots),
         live=live_slots(instructions),
         annotations=tuple(workshop.annotations),
         achievements=tuple(workshop.head.achievements.values()),
+        strict=workshop.strict,
     )
 
 
 def _info(name: str, head: Head, program: Program) -> GameInfo:
     sizes = [len(i.options) for i in program.instructions if isinstance(i, Choose)]
+    by = f" by {head.author}" if head.author else ""
     return GameInfo(
         name=name,
         title=head.title or name,
         author=head.author,
-        summary=head.summary,
-        player_character=head.player_character,
+        summary=head.summary or f"A ChoiceScript game{by}; its source gives no summary.",
+        player_character=head.player_character or "The player; the source does not say who that is.",
         max_points=float(head.max_points),
         max_options=max(sizes, default=0),
         objectives=(*harms.BUILTIN_OBJECTIVES, *head.objectives),
+        random=program.random,
     )

@@ -1,114 +1,33 @@
-"""What ChoiceScript's operators mean.
+"""What ChoiceScript's operators and functions mean.
 
-A value is a string, an int or a float. A boolean is stored as ``"true"`` or ``"false"``, so that a state
-that holds it never compares equal to one that holds 1 (Python's ``True == 1``). Source of the rules:
-``web/scene.js`` and ``web/util.js`` of the official engine (dfabulich/choicescript).
+Source of the rules: ``web/scene.js`` and ``web/util.js`` of the official engine (dfabulich/choicescript).
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime
 
-Value = str | int | float
-"""What a variable holds."""
+from pluralign.games.choicescript.values import EvaluationError, Value, bounded, number, text, tidy, truth
 
-NOT_CREATED = None
-"""The slot of a temporary variable before its ``*temp`` has run."""
-
-NO_VALUE = ...
-"""The slot of a temporary variable that ``*temp`` made without a value."""
-
-# Python's float() would also take nan and 1_000.
-_NUMERAL = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
-
-# JavaScript prints integers beyond this in exponent form, and so must the text of a story.
-_LARGEST_PLAIN = 1e21
-
-
-class EvaluationError(Exception):
-    """An expression cannot be evaluated. The interpreter adds file and line."""
-
-
-def number(value: Value) -> int | float:
-    """The value as a number; strings that spell one are taken."""
-    if type(value) is int or type(value) is float:
-        return value
-    if value is True or value == "true":
-        return 1
-    if value is False or value == "false" or value == "":
-        return 0
-    if isinstance(value, str) and not _NUMERAL.fullmatch(value):
-        raise EvaluationError(f"not a number: {value!r}")
-    return tidy(float(value))
-
-
-def truth(value: Value) -> bool:
-    """The value as a boolean; only true, false and their spellings are one."""
-    if value is True or value == "true":
-        return True
-    if value is False or value == "false":
-        return False
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise EvaluationError(f"neither true nor false: {text(value)!r}")
-
-
-def text(value: Value) -> str:
-    """The value as it is printed."""
-    if type(value) is str:
-        return value
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN:
-        return str(int(value))
-    return str(value)
-
-
-def tidy(value: float) -> int | float:
-    """Whole floats become ints: 4 / 2 prints as 2."""
-    return int(value) if value.is_integer() and abs(value) < _LARGEST_PLAIN else value
-
-
-def stored(value: Value) -> Value:
-    """The value as a variable keeps it: booleans by their spelling."""
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    return value
-
-
-def read_temporary(value: Any) -> Value:
-    """A temporary variable's value.
-
-    Raises:
-        EvaluationError: it has none yet.
-    """
-    if value is NOT_CREATED:
-        raise EvaluationError("the *temp of a variable read here has not been passed yet")
-    if value is NO_VALUE:
-        raise EvaluationError("a variable read here exists but has no value")
-    return value
+# How many characters a text value may have: a story that doubles one in a loop ends with an error.
+_LONGEST = 100_000
 
 
 def add(a: Value, b: Value) -> Value:
     """``a + b``."""
-    return number(a) + number(b)
+    return bounded(number(a) + number(b))
 
 
 def subtract(a: Value, b: Value) -> Value:
     """``a - b``."""
-    return number(a) - number(b)
+    return bounded(number(a) - number(b))
 
 
 def multiply(a: Value, b: Value) -> Value:
     """``a * b``."""
-    return number(a) * number(b)
+    return bounded(number(a) * number(b))
 
 
 def divide(a: Value, b: Value) -> Value:
@@ -116,7 +35,7 @@ def divide(a: Value, b: Value) -> Value:
     divisor = number(b)
     if divisor == 0:
         raise EvaluationError("division by zero")
-    return tidy(number(a) / divisor)
+    return tidy(bounded(number(a) / divisor))
 
 
 def modulo(a: Value, b: Value) -> Value:
@@ -125,6 +44,17 @@ def modulo(a: Value, b: Value) -> Value:
     if divisor == 0:
         raise EvaluationError("division by zero")
     return tidy(math.fmod(number(a), divisor))
+
+
+def power(a: Value, b: Value) -> Value:
+    """``a ^ b``."""
+    try:
+        result = float(number(a)) ** float(number(b))
+    except (OverflowError, ZeroDivisionError):
+        raise EvaluationError(f"{text(a)} ^ {text(b)} is too large for a number") from None
+    if isinstance(result, complex):
+        raise EvaluationError(f"{text(a)} ^ {text(b)} is no number")
+    return tidy(result)
 
 
 def fair_add(a: Value, b: Value) -> Value:
@@ -144,7 +74,10 @@ def fair_subtract(a: Value, b: Value) -> Value:
 
 def join(a: Value, b: Value) -> Value:
     """``a & b``: the two texts together."""
-    return text(a) + text(b)
+    joined = text(a) + text(b)
+    if len(joined) > _LONGEST:
+        raise EvaluationError(f"a text of more than {_LONGEST} characters")
+    return joined
 
 
 def character(a: Value, b: Value) -> Value:
@@ -200,20 +133,41 @@ def negate(a: Value) -> Value:
     return not truth(a)
 
 
-def pick(value: Value, size: int) -> int:
-    """Which of a multireplace's ``size`` texts a value picks, from 0: true the first, false the second."""
-    if isinstance(value, bool) or (isinstance(value, str) and value.lower() in ("true", "false")):
-        return 0 if truth(value) else 1
-    position = number(value)
-    if position != int(position) or not 1 <= position <= size:
-        raise EvaluationError(f"@{{...}} lists {size} texts, and its value is {text(value)!r}")
-    return int(position) - 1
+def nearest(a: Value) -> Value:
+    """``round(a)``: halves go up."""
+    return bounded(math.floor(number(a) + 0.5))
 
 
-def capitalise(value: str) -> str:
-    """The text with its first letter in upper case."""
-    return value[:1].upper() + value[1:]
+def logarithm(a: Value) -> Value:
+    """``log(a)``, to base 10."""
+    if number(a) <= 0:
+        raise EvaluationError(f"log() needs a value above 0, found {text(a)}")
+    return tidy(math.log10(number(a)))
 
+
+def length(a: Value) -> Value:
+    """``length(a)``: how many characters it prints."""
+    return len(text(a))
+
+
+def timestamp(a: Value) -> Value:
+    """``timestamp(a)``: seconds from 1970 to a date; without a zone it is in UTC."""
+    for spelling in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%B %d, %Y", "%b %d, %Y", "%b %d, %Y %H:%M:%S"):
+        try:
+            moment = datetime.strptime(text(a).strip().removesuffix("Z"), spelling)
+        except ValueError:
+            continue
+        return int(moment.replace(tzinfo=UTC).timestamp())
+    raise EvaluationError(f"no date: {text(a)!r} (expected such as 2026-01-31 or January 31, 2026)")
+
+
+FUNCTIONS: dict[str, Callable[[Value], Value]] = {
+    "round": nearest,
+    "log": logarithm,
+    "length": length,
+    "timestamp": timestamp,
+}
+"""Every function of one value but ``not``, by its spelling."""
 
 BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "+": add,
@@ -222,6 +176,7 @@ BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "/": divide,
     "%": modulo,
     "modulo": modulo,
+    "^": power,
     "%+": fair_add,
     "%-": fair_subtract,
     "&": join,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pluralign.games.choicescript.expressions import Binary, Expression, ExpressionError, Not, parse
+from pluralign.games.choicescript.expressions import parse
 from pluralign.games.choicescript.head import pluralign_note
-from pluralign.games.choicescript.parser import BLANK, OPTION, Node
+from pluralign.games.choicescript.parser import BLANK, FAULT, OPTION, Node, option_start
+from pluralign.games.choicescript.syntax import Binary, Expression, ExpressionError, Not
 
-_CONDITION = re.compile(r"\((.*)\)\s+#\s*(\S.*)")
-_COMMAND = re.compile(r"\*(\w+)\s*(.*)")
+_PREFIX = re.compile(r"\*(\w+)\s*")
+_REUSE = ("hide_reuse", "disable_reuse", "allow_reuse")
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class OptionLine:
     """
 
     node: Node
-    text: str
-    guard: Expression | None
-    selectable: Expression | None
-    reuse: str
+    text: str = ""
+    guard: Expression | None = None
+    selectable: Expression | None = None
+    reuse: str = ""
 
     @property
     def body(self) -> Sequence[Node]:
@@ -37,17 +38,22 @@ class OptionLine:
         return self.node.block
 
 
-def option_lines(choice: Node) -> Iterator[OptionLine]:
+def option_lines(choice: Node, *, strict: bool = True) -> Iterator[OptionLine]:
     """The options of a choice, in order.
+
+    Args:
+        choice: the ``*choice``, or the option that a further group of options stands under.
+        strict: whether two options may not always stand with one text, and a reuse command must come
+            before ``*if``.
 
     Raises:
         InputError: a line among them is no option, or there are none, or two always stand with one text.
     """
     always: dict[str, int] = {}
     count = 0
-    for option in _options(choice.block, None):
+    for option in _options(choice.block, None, strict):
         count += 1
-        if option.guard is None:
+        if option.guard is None and strict:
             if option.text in always:
                 raise option.node.error(
                     f"the option on line {always[option.text]} has the same text: {option.text!r}"
@@ -55,10 +61,11 @@ def option_lines(choice: Node) -> Iterator[OptionLine]:
             always[option.text] = option.node.line
         yield option
     if not count:
-        raise choice.error(f"expected options (#...) indented under *{choice.command}")
+        where = f"*{choice.command}" if not choice.is_option else "this option"
+        raise choice.error(f"expected options (#...) indented under {where}")
 
 
-def _options(nodes: Sequence[Node], guard: Expression | None) -> Iterator[OptionLine]:
+def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> Iterator[OptionLine]:
     earlier: Expression | None = None
     open_chain = False
     for node in nodes:
@@ -66,50 +73,75 @@ def _options(nodes: Sequence[Node], guard: Expression | None) -> Iterator[Option
             continue
         if node.is_option:
             open_chain = False
-            yield _option(node, guard)
+            yield _option(node, guard, strict)
             continue
         match node.command:
             case "if":
                 condition = _condition(node)
                 earlier, open_chain = Not(condition), True
-                yield from _options(node.block, _both(guard, condition))
+                yield from _options(node.block, _both(guard, condition), strict)
             case "elseif" | "elsif" | "else" if open_chain:
                 assert earlier is not None
                 condition = _condition(node) if node.command != "else" else None
-                yield from _options(node.block, _both(guard, _both(earlier, condition)))
+                yield from _options(node.block, _both(guard, _both(earlier, condition)), strict)
                 open_chain = condition is not None
                 if condition is not None:
                     earlier = Binary("and", earlier, Not(condition))
             case "comment":
                 if pluralign_note(node) is not None:
                     raise node.error("no play passes this annotation; it belongs under an #option")
+            case _ if node.command == FAULT:
+                raise node.error(node.data)
             case _:
                 raise node.error(
                     f"expected an #option here, found *{node.command or 'text'}".replace("*text", "text")
                 )
 
 
-def _option(node: Node, guard: Expression | None) -> OptionLine:
-    reuse, command, data = "", node.command, node.data
-    if command in ("hide_reuse", "disable_reuse", "allow_reuse"):
-        reuse = command
-        match = _COMMAND.match(data)
-        command, data = (match.group(1).lower(), match.group(2)) if match else (OPTION, data[1:].strip())
-    if command == OPTION:
-        if not data:
-            raise node.error("an option needs text after its #")
-        return OptionLine(node, data, guard, None, reuse)
-    match = _CONDITION.match(data)
-    if match is None:
-        raise node.error(f"expected *{command} (CONDITION) #OPTION, found {data!r}")
+def _option(node: Node, guard: Expression | None, strict: bool) -> OptionLine:
+    """Read an option's own line: commands, one after the other, and then its text."""
+    option, command, rest = OptionLine(node, guard=guard), node.command, node.data
+    while command != OPTION:
+        if command in _REUSE:
+            option = replace(option, reuse=command)
+        elif command == "random_weight":
+            # The official engine reads a weight and makes nothing of it.
+            rest = re.sub(r"^[^#*]*", "", rest)
+        else:
+            option, rest = _guarded(option, command, rest, strict)
+        command, rest = _next_prefix(node, rest)
+    if not rest:
+        raise node.error("an option needs text after its #")
+    return replace(option, text=rest)
+
+
+def _next_prefix(node: Node, rest: str) -> tuple[str, str]:
+    if rest.startswith("#"):
+        return OPTION, rest[1:].strip()
+    match = _PREFIX.match(rest)
+    if match is None or match.group(1).lower() not in (*_REUSE, "if", "selectable_if", "random_weight"):
+        raise node.error(f"expected an #option on this line, found {rest!r}")
+    return match.group(1).lower(), rest[match.end() :]
+
+
+def _guarded(option: OptionLine, command: str, rest: str, strict: bool) -> tuple[OptionLine, str]:
+    node = option.node
+    end = option_start(rest)
+    late = re.search(r"\s\*(\w+)\s*(?:\(.*)?$", rest[:end])
+    if late is not None and late.group(1).lower() in (*_REUSE, "selectable_if", "random_weight"):
+        if strict:
+            raise node.error(f"*{late.group(1)} comes before *{command} on an option's line")
+        end = late.start() + 1
+    source = rest[:end].strip()
+    if strict and not (source.startswith("(") and source.endswith(")")):
+        raise node.error(f"expected *{command} (CONDITION) #OPTION, found {rest!r}")
     try:
-        condition = parse(match.group(1))
+        condition = parse(source)
     except ExpressionError as error:
         raise node.error(str(error)) from None
-    text = match.group(2).strip()
     if command == "if":
-        return OptionLine(node, text, _both(guard, condition), None, reuse)
-    return OptionLine(node, text, guard, condition, reuse)
+        return replace(option, guard=_both(option.guard, condition)), rest[end:]
+    return replace(option, selectable=condition), rest[end:]
 
 
 def _condition(node: Node) -> Expression:

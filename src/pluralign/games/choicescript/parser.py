@@ -17,17 +17,24 @@ BLANK = "blank"
 TEXT = ""
 """The command of a line of prose."""
 
+FAULT = "!"
+"""The command that stands before a line that is at fault; its data says why."""
+
+DEEPEST_BLOCK = 60
+"""How many blocks may stand in each other."""
+
 _COMMAND = re.compile(r"\*(\w+)(.*)")
-_OWNERS = frozenset({"if", "elseif", "elsif", "else", "choice", "fake_choice", "scene_list", "achievement"})
-_GUARDED = re.compile(r"\(.*\)\s+#\s*\S")
-_UNGUARDED = re.compile(r"(\*(if|selectable_if)\s*\(.*\)\s+)?#\s*\S")
-_INLINE_OPTION = {
-    "if": _GUARDED,
-    "selectable_if": _GUARDED,
-    "hide_reuse": _UNGUARDED,
-    "disable_reuse": _UNGUARDED,
-    "allow_reuse": _UNGUARDED,
-}
+_OWNERS = frozenset(
+    {
+        *("if", "elseif", "elsif", "else", "choice", "fake_choice"),
+        *("scene_list", "achievement", "stat_chart", "goto_random_scene"),
+    }
+)
+OPTION_PREFIXES = frozenset(
+    {"if", "selectable_if", "hide_reuse", "disable_reuse", "allow_reuse", "random_weight"}
+)
+"""Commands that an option's own line may begin with."""
+
 _CONTINUATIONS = frozenset({OPTION, "else", "elseif", "elsif"})
 
 
@@ -59,39 +66,61 @@ class Node:
         """Whether the line holds an option, with or without commands before it."""
         if self.command == OPTION:
             return True
-        pattern = _INLINE_OPTION.get(self.command)
-        return pattern is not None and pattern.match(self.data) is not None
+        return self.command in OPTION_PREFIXES and option_start(self.data) >= 0
 
 
-def parse_scene(source: str, path: str | Path) -> list[Node]:
-    """Read a scene.
+def option_start(data: str) -> int:
+    """Where on a command's line its #option begins: outside of brackets and strings; -1 for nowhere."""
+    depth, quoted = 0, False
+    for position, letter in enumerate(data):
+        if letter == '"' and data[position - 1 : position] != "\\":
+            quoted = not quoted
+        elif not quoted:
+            depth += (letter in "([{") - (letter in ")]}")
+            if letter == "#" and depth == 0 and (position == 0 or data[position - 1].isspace()):
+                return position
+    return -1
 
-    Raises:
-        InputError: tabs and spaces are mixed, or a line's indentation fits no block.
+
+def parse_scene(source: str, path: str | Path, *, strict: bool = True) -> list[Node]:
+    """Read a scene. Where a line cannot stand, a `FAULT` comes before it.
+
+    Args:
+        strict: whether a line that is less indented must fit a block exactly; the official engine
+            leaves it in the block that it is still deeper than.
     """
-    reader = _SceneReader(str(path))
-    for number, raw in enumerate(source.removeprefix("\ufeff").splitlines(), start=1):
+    reader = _SceneReader(str(path), strict)
+    for number, raw in enumerate(source.removeprefix("\ufeff").split("\n"), start=1):
         reader.feed(number, raw)
     return reader.root
 
 
+@dataclass(slots=True)
+class _Block:
+    indent: int
+    nodes: list[Node]
+    owner: str = ""
+
+
 class _SceneReader:
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, strict: bool) -> None:
         self.path = path
+        self.strict = strict
         self.root: list[Node] = []
-        self.open: list[tuple[int, list[Node]]] = [(0, self.root)]
+        self.open = [_Block(0, self.root)]
         self.blank: Node | None = None
         self.indentation: tuple[str, int] | None = None
+        self.faults: list[str] = []
 
     def feed(self, number: int, raw: str) -> None:
         stripped = raw.strip()
-        if "\ufffd" in raw:
-            raise InputError("a character is not valid UTF-8", path=self.path, row=number)
         if not stripped:
             self.blank = self.blank or Node(self.path, number, 0, BLANK, "")
             return
+        if "\ufffd" in raw:
+            self.faults.append("a character is not valid UTF-8")
         node = self._node(number, self._indent(number, raw), stripped)
-        if node.indent > self.open[-1][0]:
+        if node.indent > self.open[-1].indent:
             self._deeper(node)
         else:
             self._same_or_shallower(node)
@@ -102,16 +131,14 @@ class _SceneReader:
             return 0
         kind = space[0]
         if space.strip(kind):
-            raise InputError("tabs and spaces indent the same line", path=self.path, row=number)
-        if self.indentation is None:
+            self.faults.append("tabs and spaces indent the same line")
+        elif self.indentation is None:
             self.indentation = (kind, number)
         elif self.indentation[0] != kind:
             names = {" ": "spaces", "\t": "tabs"}
-            raise InputError(
+            self.faults.append(
                 f"{names[kind]} indent this line, and {names[self.indentation[0]]} indent line "
-                f"{self.indentation[1]}; use one of them throughout",
-                path=self.path,
-                row=number,
+                f"{self.indentation[1]}; use one of them throughout"
             )
         return len(space)
 
@@ -124,33 +151,40 @@ class _SceneReader:
         return Node(self.path, number, indent, match.group(1).lower(), match.group(2).strip())
 
     def _deeper(self, node: Node) -> None:
-        top = self.open[-1][1]
-        owner = top[-1] if top else None
-        if owner is None or not (owner.command in _OWNERS or owner.is_option):
-            # The official engine passes over a comment's indentation, and over nothing else's.
-            if node.command == "comment":
-                self._append(top, node)
-                return
-            raise node.error(
-                f"indented by {node.indent}, expected {self.open[-1][0]}: nothing opens a block here"
+        top = self.open[-1]
+        owner = top.nodes[-1] if top.nodes else None
+        # Lines under a line of a *stat_chart, and those under them, belong to it.
+        chart = top.owner == "stat_chart"
+        owns = owner is not None and (owner.command in _OWNERS or owner.is_option or chart)
+        if owner is not None and owns and len(self.open) < DEEPEST_BLOCK:
+            self.open.append(_Block(node.indent, owner.block, top.owner if chart else owner.command))
+        elif owns:
+            self.faults.append(f"more than {DEEPEST_BLOCK} blocks stand in each other")
+        # The official engine passes over a comment's indentation, and over nothing else's.
+        elif node.command != "comment":
+            self.faults.append(
+                f"indented by {node.indent}, expected {top.indent}: nothing opens a block here"
             )
-        self.open.append((node.indent, owner.block))
-        self._append(owner.block, node)
+            # The lines after it are at fault no more than it is.
+            self.open.append(_Block(node.indent, top.nodes, top.owner))
+        self._append(self.open[-1].nodes, node)
 
     def _same_or_shallower(self, node: Node) -> None:
-        deepest = self.open[-1][1]
-        while self.open[-1][0] > node.indent:
+        deepest = self.open[-1].nodes
+        while self.open[-1].indent > node.indent and (self.strict or self.open[-2].indent >= node.indent):
             self.open.pop()
-        if self.open[-1][0] != node.indent:
-            raise node.error(f"indented by {node.indent}, which is no block that is open here")
+        if self.strict and self.open[-1].indent != node.indent:
+            self.faults.append(f"indented by {node.indent}, which is no block that is open here")
         if self.blank is not None and (node.command in _CONTINUATIONS or node.is_option):
             # It is passed only by those who fall out of the block above.
             deepest.append(self.blank)
             self.blank = None
-        self._append(self.open[-1][1], node)
+        self._append(self.open[-1].nodes, node)
 
     def _append(self, block: list[Node], node: Node) -> None:
         if self.blank is not None:
             block.append(self.blank)
             self.blank = None
+        block.extend(Node(self.path, node.line, node.indent, FAULT, message) for message in self.faults)
+        self.faults = []
         block.append(node)

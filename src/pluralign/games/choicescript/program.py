@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pluralign.games.choicescript.assignments import Randomise
 from pluralign.games.choicescript.instructions import Instruction
+from pluralign.games.choicescript.journeys import GotoRandomScene
 from pluralign.games.game import GameInfo
+
+STATS = "choicescript_stats"
+"""The official engine's stats screen: play comes to it only where a scene calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Program:
         live: for each choice's program counter, the slots that play may still read from there.
         annotations: by index.
         achievements: in order of declaration.
+        strict: whether a defect refused the story; else play is refused where it comes to one.
     """
 
     instructions: tuple[Instruction, ...]
@@ -40,6 +46,12 @@ class Program:
     live: Mapping[int, tuple[int, ...]]
     annotations: tuple[Mapping[str, Any], ...]
     achievements: tuple[Achievement, ...]
+    strict: bool
+
+    @property
+    def random(self) -> bool:
+        """Whether play draws lots."""
+        return any(isinstance(i, Randomise | GotoRandomScene) for i in self.instructions)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""Instructions that make, change and take away variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pluralign.games.choicescript.codegen import Compiled
+from pluralign.games.choicescript.instructions import Instruction, Machine, Question
+from pluralign.games.choicescript.values import NO_VALUE, NOT_CREATED, EvaluationError, number, text, tidy
+
+Find = Callable[[list[Any]], int]
+"""From the slots to the slot of a variable."""
+
+
+@dataclass(slots=True)
+class Assign(Instruction):
+    """``*set`` of a temporary variable. ``fallback`` is the global that it may hide."""
+
+    slot: int
+    evaluate: Compiled
+    following: int
+    fallback: int | None = None
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        value = self.evaluate(machine.slots)
+        slot = self.slot
+        if machine.slots[slot] is None:
+            if self.fallback is None:
+                raise EvaluationError("the *temp of the variable set here has not been passed yet")
+            slot = self.fallback
+        machine.slots[slot] = value
+        return self.following
+
+    def writes(self) -> Iterator[int]:
+        """See `Instruction.writes`."""
+        if self.fallback is None:
+            yield self.slot
+
+
+@dataclass(slots=True)
+class Create(Instruction):
+    """``*temp``, with or without a value, and ``*set`` of a global."""
+
+    slot: int
+    evaluate: Compiled | None
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        machine.slots[self.slot] = NO_VALUE if self.evaluate is None else self.evaluate(machine.slots)
+        return self.following
+
+    def writes(self) -> Iterator[int]:
+        """See `Instruction.writes`."""
+        yield self.slot
+
+
+@dataclass(slots=True)
+class AssignTo(Instruction):
+    """``*set`` of a variable whose name only play makes."""
+
+    find: Find
+    evaluate: Compiled
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        value = self.evaluate(machine.slots)
+        machine.slots[self.find(machine.slots)] = value
+        return self.following
+
+
+@dataclass(slots=True)
+class Delete(Instruction):
+    """``*delete``, ``*delete_array``, and ``*reset`` where ``initial`` says so."""
+
+    found: tuple[int, ...]
+    following: int
+    initial: bool = False
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        for slot in self.found:
+            machine.slots[slot] = machine.initial[slot] if self.initial else NOT_CREATED
+        return self.following
+
+    def writes(self) -> Iterator[int]:
+        """See `Instruction.writes`."""
+        yield from self.found
+
+
+@dataclass(slots=True)
+class Randomise(Instruction):
+    """``*rand``: a whole number where both bounds are whole."""
+
+    find: Find
+    low: Compiled
+    high: Compiled
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        low, high = number(self.low(machine.slots)), number(self.high(machine.slots))
+        if high < low:
+            raise EvaluationError(f"*rand from {text(low)} to {text(high)}: the first must be the smaller")
+        if isinstance(low, int) and isinstance(high, int):
+            value = low + math.floor(machine.draw() * (high - low + 1))
+        else:
+            value = tidy(low + machine.draw() * (high - low))
+        machine.slots[self.find(machine.slots)] = value
+        return self.following
+
+
+@dataclass(slots=True)
+class Input(Instruction):
+    """``*input_text`` and ``*input_number``."""
+
+    name: str
+    find: Find
+    bounds: tuple[Compiled, Compiled] | None
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        slots, low, high = machine.slots, None, None
+        if self.bounds is not None:
+            low, high = number(self.bounds[0](slots)), number(self.bounds[1](slots))
+            if high < low:
+                raise EvaluationError(f"no number lies between {text(low)} and {text(high)}")
+        slots[self.find(slots)] = machine.ask(Question(self.name, low, high, self.path, self.line))
+        return self.following
+
+
+@dataclass(slots=True)
+class Arguments(Instruction):
+    """The values that a ``*gosub`` or ``*goto_scene`` hands over, kept until ``*params`` takes them."""
+
+    slot: int
+    values: tuple[Compiled, ...]
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        machine.slots[self.slot] = tuple([value(machine.slots) for value in self.values])
+        return self.following
+
+    def writes(self) -> Iterator[int]:
+        """See `Instruction.writes`."""
+        yield self.slot
+
+
+@dataclass(slots=True)
+class Params(Instruction):
+    """``*params``: names for the values handed over; ``param_count`` and ``param_1`` on hold them, too."""
+
+    slot: int
+    count: int
+    numbered: tuple[int, ...]
+    named: tuple[int, ...]
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        slots = machine.slots
+        arguments = slots[self.slot] or ()
+        if len(arguments) < len(self.named):
+            raise EvaluationError(f"*params expects {len(self.named)} values, found {len(arguments)}")
+        slots[self.count] = len(arguments)
+        for into in (self.numbered, self.named):
+            for slot, value in zip(into, arguments, strict=False):
+                slots[slot] = value
+        return self.following
+
+    def writes(self) -> Iterator[int]:
+        """See `Instruction.writes`."""
+        yield self.count
+        yield from self.named

@@ -1,0 +1,183 @@
+"""What the commands that decide where play goes on compile to."""
+
+from __future__ import annotations
+
+import re
+
+from pluralign.games.choicescript.assignments import Arguments
+from pluralign.games.choicescript.control import End, Fault, Gosub, GosubScene, Jump, LeaveScene, Return
+from pluralign.games.choicescript.expressions import parse, parse_place, parse_values
+from pluralign.games.choicescript.journeys import (
+    GotoRandomScene,
+    RandomScene,
+    RestoreCheckpoint,
+    SaveCheckpoint,
+)
+from pluralign.games.choicescript.parser import BLANK, Node
+from pluralign.games.choicescript.scene_writer import SceneWriter
+from pluralign.games.choicescript.syntax import Expression
+from pluralign.games.choicescript.workshop import RESTORED, SAVED, STILL_OPEN
+
+
+def label(scene: SceneWriter, node: Node) -> None:
+    """``*label NAME``."""
+    name, labels = node.data.lower(), scene.workshop.labels
+    if not name or re.search(r"\s", name):
+        raise node.error(f"a label is one word, found {node.data!r}")
+    if (scene.scene, name) in labels:
+        scene.workshop.report("label", node.error(f"label '{name}' stands twice in this scene"))
+        return
+    labels[scene.scene, name] = scene.place()
+
+
+def goto(scene: SceneWriter, node: Node) -> None:
+    """``*goto LABEL``."""
+    place, rest = _place(node)
+    if rest.strip():
+        raise node.error(f"expected one label after *{node.command}, found {node.data!r}")
+    _jump(scene, node, place)
+
+
+def goto_reference(scene: SceneWriter, node: Node) -> None:
+    """``*gotoref EXPRESSION``: to the label that the expression names."""
+    _jump(scene, node, parse(node.data))
+
+
+def purchase(scene: SceneWriter, node: Node) -> None:
+    """``*purchase`` and ``*purchase_discount``: all is bought, so play goes on at the label they end with."""
+    words = node.data.split()
+    if len(words) < 2:
+        raise node.error(f"expected *{node.command} PRODUCT PRICE LABEL, found {node.data!r}")
+    _jump(scene, node, words[-1].lower())
+
+
+def _jump(scene: SceneWriter, node: Node, place: str | Expression) -> None:
+    jump = Jump(node.path, node.line, STILL_OPEN)
+    scene.link(node, jump, scene.scene, place)
+    scene.emit(jump)
+
+
+def gosub(scene: SceneWriter, node: Node) -> None:
+    """``*gosub LABEL [VALUE...]``."""
+    place, rest = _place(node)
+    _hand_over(scene, node, rest)
+    call = Gosub(node.path, node.line, STILL_OPEN, scene.place() + 1)
+    scene.link(node, call, scene.scene, place)
+    scene.emit(call)
+
+
+def goto_scene(scene: SceneWriter, node: Node) -> None:
+    """``*goto_scene SCENE [LABEL [VALUE...]]``, and ``*redirect_scene`` of a stats screen."""
+    name, place, rest = _scene_and_label(node)
+    _hand_over(scene, node, rest)
+    leave = LeaveScene(node.path, node.line, scene.first, scene.blank, STILL_OPEN)
+    scene.link(node, leave, name, place)
+    scene.emit(leave)
+
+
+def gosub_scene(scene: SceneWriter, node: Node) -> None:
+    """``*gosub_scene SCENE [LABEL [VALUE...]]``."""
+    name, place, rest = _scene_and_label(node)
+    _hand_over(scene, node, rest)
+    here = scene.place()
+    call = GosubScene(node.path, node.line, scene.first, scene.blank, STILL_OPEN, here + 1)
+    scene.link(node, call, name, place)
+    scene.emit(call)
+
+
+def goto_random_scene(scene: SceneWriter, node: Node) -> None:
+    """``*goto_random_scene`` and the scenes under it."""
+    used = scene.workshop.visited
+    assert used is not None
+    always = "allow_reuse" in node.data
+    lines = [_random_line(line, always) for line in node.block if line.command != BLANK]
+    if not lines:
+        raise node.error("expected the scenes' names, indented, one on a line")
+    conditions = [
+        None if condition is None else scene.scope.condition(condition) for _, condition, _, _ in lines
+    ]
+    here = scene.place()
+    scenes = tuple(
+        RandomScene(name, condition, again, here + 1 + i)
+        for i, ((name, _, again, _), condition) in enumerate(zip(lines, conditions, strict=True))
+    )
+    reads = scene.scope.reads(*(c for _, c, _, _ in lines if c is not None)) | {used}
+    scene.emit(GotoRandomScene(node.path, node.line, used, scenes, here + 1 + len(lines), reads=reads))
+    for name, _, _, line in lines:
+        leave = LeaveScene(line.path, line.line, scene.first, scene.blank, STILL_OPEN)
+        scene.link(line, leave, name, None)
+        scene.emit(leave)
+
+
+def _random_line(line: Node, always: bool) -> tuple[str, Expression | None, bool, Node]:
+    written = f"*{line.command} {line.data}" if line.command else line.data
+    match = re.fullmatch(
+        r"(?:\*?(allow_reuse)\s+)?(?:\*?if\s+(\(.*\))\s+)?(?:\*?(allow_reuse)\s+)?(\S+)", written
+    )
+    if match is None:
+        raise line.error(f"expected [allow_reuse] [*if (CONDITION)] SCENE, found {written!r}")
+    condition = parse(match.group(2)) if match.group(2) else None
+    return match.group(4).lower(), condition, always or bool(match.group(1) or match.group(3)), line
+
+
+def leave_subroutine(scene: SceneWriter, node: Node) -> None:
+    """``*return``."""
+    scene.nothing_after(node)
+    scene.emit(Return(node.path, node.line, scene.first, scene.blank))
+
+
+def finish(scene: SceneWriter, node: Node) -> None:
+    """``*finish [BUTTON]``."""
+    scene.finish(node, written=True)
+
+
+def ending(scene: SceneWriter, node: Node) -> None:
+    """``*ending``, and ``*restart``, ``*abort`` and ``*end_trial``: an episode ends here."""
+    scene.nothing_after(node)
+    scene.emit(End(node.path, node.line))
+
+
+def bug(scene: SceneWriter, node: Node) -> None:
+    """``*bug [MESSAGE]``: the author's own error."""
+    scene.emit(Fault(node.path, node.line, f"*bug: {node.data or 'the story says so'}", known=True))
+
+
+def save_checkpoint(scene: SceneWriter, node: Node) -> None:
+    """``*save_checkpoint [SLOT]``."""
+    workshop, name = scene.workshop, node.data.lower()
+    flags = (SAVED, f"{SAVED}_{name}") if name else (SAVED,)
+    saved = tuple(workshop.globals[flag] for flag in flags)
+    here, slot = scene.place(), workshop.checkpoints[name]
+    workshop.resume[name].append(here + 1)
+    restored = workshop.globals[RESTORED]
+    scene.emit(SaveCheckpoint(node.path, node.line, slot, (), saved, restored, here + 1))
+
+
+def restore_checkpoint(scene: SceneWriter, node: Node) -> None:
+    """``*restore_checkpoint [SLOT]``."""
+    workshop, name = scene.workshop, node.data.lower()
+    slot, places = workshop.checkpoints[name], workshop.resume[name]
+    scene.emit(RestoreCheckpoint(node.path, node.line, slot, (), workshop.globals[RESTORED], places))
+
+
+def _place(node: Node) -> tuple[str | Expression, str]:
+    if not node.data:
+        raise node.error(f"expected one label after *{node.command}, found ''")
+    return parse_place(node.data)
+
+
+def _scene_and_label(node: Node) -> tuple[str | Expression, str | Expression | None, str]:
+    if not node.data:
+        raise node.error(f"expected SCENE or SCENE LABEL after *{node.command}, found ''")
+    name, rest = parse_place(node.data)
+    if not rest.strip():
+        return name, None, ""
+    return name, *parse_place(rest)
+
+
+def _hand_over(scene: SceneWriter, node: Node, source: str) -> None:
+    given, slot = parse_values(source), scene.workshop.arguments
+    values = tuple(scene.scope.assignment(value) for value in given)
+    if slot is not None:
+        reads = scene.scope.reads(*given)
+        scene.emit(Arguments(node.path, node.line, slot, values, scene.place() + 1, reads=reads))

@@ -1,0 +1,190 @@
+"""The variables that a scene can name: its own, the story's, and those that the engine provides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pluralign.games.choicescript.codegen import (
+    Compiled,
+    compile_assignment,
+    compile_condition,
+    compile_expression,
+)
+from pluralign.games.choicescript.syntax import Expression, ExpressionError, Reference, Variable, walk
+from pluralign.games.choicescript.values import EvaluationError, Value, read_variable, text
+
+BUILTIN: dict[str, Value] = {
+    **dict.fromkeys(
+        (
+            "choice_is_advertising_supported",
+            "choice_is_amazon_app",
+            "choice_is_android_app",
+            "choice_is_ios_app",
+            "choice_is_ipad_app",
+            "choice_is_omnibus_app",
+            "choice_is_steam",
+            "choice_is_steam_deck",
+            "choice_is_trial",
+            "choice_kindle",
+            "choice_nightmode",
+            "choice_prerelease",
+            "choice_purchase_supported",
+            "choice_quicktest",
+            "choice_randomtest",
+            "choice_register_allowed",
+            "choice_registered",
+            "choice_restore_purchases_allowed",
+            "choice_save_allowed",
+            "choice_subscribe_allowed",
+            "choice_user_restored",
+        ),
+        "false",
+    ),
+    "choice_is_web": "true",
+    "choice_release_date": 0,
+    # A clock would make two episodes of one seed differ.
+    "choice_time_stamp": 0,
+}
+"""What the engine says of itself: a web build without a shop, in which everything is bought."""
+
+ACHIEVED = "choice_achieved_"
+PURCHASED = "choice_purchased_"
+
+Slots = list[Any]
+
+
+class UnknownVariable(ExpressionError):
+    """An expression reads a variable that nothing declares."""
+
+
+class Scope:
+    """Finds slots by name, and compiles the expressions that read them.
+
+    Args:
+        story: the slot of each ``*create`` variable.
+        achievements: the slot of each achievement.
+        constants: what the engine provides, by name.
+        deleted: story variables that some ``*delete`` takes away.
+
+    Attributes:
+        own: the slot of each temporary variable of the scene.
+    """
+
+    def __init__(
+        self,
+        story: dict[str, int],
+        achievements: dict[str, int],
+        constants: dict[str, Value],
+        deleted: frozenset[str],
+    ) -> None:
+        self.story = story
+        self.achievements = achievements
+        self.constants = constants
+        self.deleted = deleted
+        self.own: dict[str, int] = {}
+
+    def resolve(self, name: str) -> str:
+        """Python source that reads a variable; a temporary hides a global once its ``*temp`` has run.
+
+        Raises:
+            UnknownVariable: nothing declares it.
+        """
+        own, story = self.own.get(name), self.story.get(name)
+        if own is None and story is None:
+            return self._provided(name)
+        if own is None:
+            return f"read_variable(v[{story}])" if name in self.deleted else f"v[{story}]"
+        if story is None:
+            return f"read_variable(v[{own}])"
+        return f"read_variable(v[{story}] if v[{own}] is None else v[{own}])"
+
+    def _provided(self, name: str) -> str:
+        achieved = self.achievements.get(name.removeprefix(ACHIEVED))
+        if name.startswith(ACHIEVED) and achieved is not None:
+            return f"('true' if v[{achieved}] else 'false')"
+        if name in self.constants:
+            return repr(self.constants[name])
+        if name.startswith(PURCHASED):
+            return "'true'"
+        raise UnknownVariable(f"unknown variable '{name}': no *create and no *temp of this scene makes it")
+
+    def slot(self, slots: Slots, name: str) -> int:
+        """Where a variable lies now.
+
+        Raises:
+            EvaluationError: nothing has made it.
+        """
+        name = name.lower()
+        own = self.own.get(name)
+        if own is not None and slots[own] is not None:
+            return own
+        story = self.story.get(name)
+        if story is None or slots[story] is None:
+            raise EvaluationError(f"there is no variable '{name}' here")
+        return story
+
+    def lookup(self, slots: Slots, name: str) -> Value:
+        """The value of a variable whose name only play makes.
+
+        Raises:
+            EvaluationError: nothing has made it, or it has no value.
+        """
+        name = name.lower()
+        if name in self.own or name in self.story:
+            return read_variable(slots[self.slot(slots, name)])
+        achieved = self.achievements.get(name.removeprefix(ACHIEVED))
+        if name.startswith(ACHIEVED) and achieved is not None:
+            return "true" if slots[achieved] else "false"
+        if name in self.constants:
+            return self.constants[name]
+        raise EvaluationError(f"there is no variable '{name}' here")
+
+    def finder(self, variable: Variable | Reference) -> Callable[[Slots], int]:
+        """From the slots to the slot that a variable lies in now.
+
+        Raises:
+            UnknownVariable: nothing declares it.
+        """
+        if isinstance(variable, Variable):
+            name = variable.name
+            if name not in self.own and name not in self.story:
+                self.resolve(name)
+                raise ExpressionError(f"'{name}' is the engine's own and cannot be set")
+            return lambda slots: self.slot(slots, name)
+        prefix, ending = variable.prefix, self.expression(variable.ending)
+        return lambda slots: self.slot(slots, prefix + text(ending(slots)))
+
+    def expression(self, expression: Expression) -> Compiled:
+        """A function from the slots to the expression's value."""
+        return compile_expression(expression, self.resolve, self.lookup)
+
+    def condition(self, expression: Expression) -> Compiled:
+        """A function from the slots to True or False."""
+        return compile_condition(expression, self.resolve, self.lookup)
+
+    def assignment(self, expression: Expression) -> Compiled:
+        """A function from the slots to the value as a variable keeps it."""
+        return compile_assignment(expression, self.resolve, self.lookup)
+
+    def reads(self, *read: Expression) -> frozenset[int]:
+        """The slots that expressions may read."""
+        return frozenset(
+            slot for expression in read for part in walk(expression) for slot in self._slots(part)
+        )
+
+    def _slots(self, part: Expression) -> Iterator[int]:
+        match part:
+            case Variable(name):
+                for table in (self.own, self.story):
+                    if name in table:
+                        yield table[name]
+                if name.startswith(ACHIEVED) and name.removeprefix(ACHIEVED) in self.achievements:
+                    yield self.achievements[name.removeprefix(ACHIEVED)]
+            case Reference(prefix, _):
+                for table in (self.own, self.story):
+                    yield from (slot for name, slot in table.items() if name.startswith(prefix))
+                if ACHIEVED.startswith(prefix[: len(ACHIEVED)]):
+                    yield from self.achievements.values()
+            case _:
+                return

@@ -1,0 +1,117 @@
+"""An expression's text split into tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pluralign.games.choicescript.syntax import ExpressionError
+
+DEEPEST = 32
+"""How many brackets may stand in each other; Python's own compiler ends at a few hundred."""
+
+NAMED_OPERATORS = ("and", "or", "modulo")
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+    |(?P<function>(?:not|round|log|length|timestamp|auto)\s*\()
+    |(?P<bracket>[()\[\]{}])
+    |(?P<number>\d+(?:\.\d+)?\b)
+    |(?P<string>"(?:[^"\\]|\\.)*")
+    |(?P<word>\w+)
+    |(?P<operator>%[+-]|[!<>]=|[-+*/&%^\#<>=])""",
+    re.VERBOSE | re.DOTALL,
+)
+
+Token = tuple[str, str]
+
+
+def tokenise(source: str) -> list[Token]:
+    """Split an expression into (kind, text) pairs.
+
+    Raises:
+        ExpressionError: something in it is no token.
+    """
+    check_depth(source)
+    tokens: list[Token] = []
+    position = 0
+    while position < len(source):
+        match = _TOKEN.match(source, position)
+        if match is None:
+            raise ExpressionError(_unreadable(source[position:]))
+        kind, value = str(match.lastgroup), match.group()
+        if kind == "function" and value.startswith("auto"):
+            raise ExpressionError(
+                "auto() is not understood: it tunes thresholds by the publisher's own plays"
+            )
+        position = match.end()
+        if kind == "word" and value in NAMED_OPERATORS:
+            kind = "operator"
+        if kind != "space":
+            tokens.append((kind, value))
+    return tokens
+
+
+def check_depth(source: str) -> None:
+    """Nothing, where brackets stand in each other as deep as can be read.
+
+    Raises:
+        ExpressionError: they stand deeper.
+    """
+    depth = 0
+    for letter in source:
+        if letter in "([{":
+            depth += 1
+            if depth > DEEPEST:
+                raise ExpressionError(f"more than {DEEPEST} brackets stand in each other")
+        elif letter in ")]}" and depth:
+            depth -= 1
+
+
+def _unreadable(rest: str) -> str:
+    first = rest[0]
+    if first in "“”":
+        return 'curly quotes cannot stand in an expression; use straight ones (")'
+    if first == '"':
+        return f"a string has no closing quote: {rest}"
+    return f"cannot read {rest!r}"
+
+
+class TokenReader:
+    """Hands out tokens one by one."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source.strip()
+        self._tokens: Sequence[Token] = tokenise(source)
+        self._position = 0
+
+    def next(self) -> Token:
+        """The next token.
+
+        Raises:
+            ExpressionError: there is none.
+        """
+        if self.at_end():
+            raise ExpressionError(f"something is missing at the end of {self.source!r}")
+        self._position += 1
+        return self._tokens[self._position - 1]
+
+    def sees(self, *texts: str) -> bool:
+        """Whether the next token reads like one of these."""
+        return not self.at_end() and self._tokens[self._position][1] in texts
+
+    def expect(self, closing: str) -> None:
+        """Pass a closing bracket.
+
+        Raises:
+            ExpressionError: something else stands there.
+        """
+        found = self.next()[1]
+        if found != closing:
+            raise ExpressionError(
+                f"expected '{closing}', found {found!r} in {self.source!r}; chains need parentheses"
+            )
+
+    def at_end(self) -> bool:
+        """Whether every token was handed out."""
+        return self._position >= len(self._tokens)

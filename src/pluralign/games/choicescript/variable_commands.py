@@ -1,0 +1,157 @@
+"""What the commands that make and change variables compile to."""
+
+from __future__ import annotations
+
+import re
+
+from pluralign.games.choicescript.assignments import (
+    Assign,
+    AssignTo,
+    Create,
+    Delete,
+    Input,
+    Params,
+    Randomise,
+)
+from pluralign.games.choicescript.expressions import parse, parse_assignment, parse_values, parse_variable
+from pluralign.games.choicescript.head import array_values, check_name
+from pluralign.games.choicescript.parser import Node
+from pluralign.games.choicescript.scene_writer import SceneWriter
+from pluralign.games.choicescript.syntax import Expression, Literal, Reference, Variable, named
+
+
+def set_variable(scene: SceneWriter, node: Node) -> None:
+    """``*set VARIABLE EXPRESSION``; ``*config`` likewise, as nothing configures a game here."""
+    variable, value = parse_assignment(node.data)
+    _assign(scene, node, variable, value)
+
+
+def set_reference(scene: SceneWriter, node: Node) -> None:
+    """``*setref NAME VALUE``: the variable's name is a value."""
+    values = parse_values(node.data)
+    if len(values) != 2:
+        raise node.error(f"expected *setref NAME VALUE, found {node.data!r}")
+    _assign(scene, node, named("", values[0]), values[1])
+
+
+def _assign(scene: SceneWriter, node: Node, variable: Variable | Reference, value: Expression) -> None:
+    scope = scene.scope
+    find = scope.finder(variable)
+    evaluate, reads = scope.assignment(value), scope.reads(value)
+    if isinstance(variable, Reference):
+        reads |= scope.reads(variable, variable.ending)
+        scene.emit(AssignTo(node.path, node.line, find, evaluate, scene.place() + 1, reads=reads))
+        return
+    if variable.name == "implicit_control_flow":
+        raise node.error("implicit_control_flow is set once, by *create")
+    slot, hidden = scope.own.get(variable.name), scope.story.get(variable.name)
+    here = scene.place()
+    if slot is None:
+        assert hidden is not None
+        scene.emit(Create(node.path, node.line, hidden, evaluate, here + 1, reads=reads))
+    else:
+        scene.emit(Assign(node.path, node.line, slot, evaluate, here + 1, hidden, reads=reads | {slot}))
+
+
+def make_temporary(scene: SceneWriter, node: Node) -> None:
+    """``*temp VARIABLE [EXPRESSION]``."""
+    name, _, source = node.data.partition(" ")
+    name = check_name(node, name)
+    value = parse(source) if source.strip() else None
+    evaluate = None if value is None else scene.scope.assignment(value)
+    reads = frozenset[int]() if value is None else scene.scope.reads(value)
+    here = scene.place()
+    scene.emit(Create(node.path, node.line, scene.scope.own[name], evaluate, here + 1, reads=reads))
+
+
+def make_temporary_array(scene: SceneWriter, node: Node) -> None:
+    """``*temp_array NAME SIZE [VALUE...]``: NAME_1 and so on, and NAME_count."""
+    for name, value in array_values(node):
+        evaluate = None if value is None else scene.scope.assignment(value)
+        reads = frozenset[int]() if value is None else scene.scope.reads(value)
+        slot = scene.scope.own[name]
+        scene.emit(Create(node.path, node.line, slot, evaluate, scene.place() + 1, reads=reads))
+
+
+def delete(scene: SceneWriter, node: Node) -> None:
+    """``*delete VARIABLE``."""
+    name = node.data.lower()
+    scene.scope.finder(Variable(name))
+    _delete(scene, node, [name])
+
+
+def delete_array(scene: SceneWriter, node: Node) -> None:
+    """``*delete_array NAME``."""
+    name = node.data.lower()
+    scene.scope.finder(Variable(f"{name}_count"))
+    _delete(scene, node, [n for n in _names(scene) if re.fullmatch(rf"{re.escape(name)}_(count|\d+)", n)])
+
+
+def _names(scene: SceneWriter) -> list[str]:
+    return [*scene.scope.own, *scene.scope.story]
+
+
+def _delete(scene: SceneWriter, node: Node, names: list[str]) -> None:
+    own, story = scene.scope.own, scene.scope.story
+    found = tuple({own[name] if name in own else story[name] for name in names})
+    scene.emit(Delete(node.path, node.line, found, scene.place() + 1))
+
+
+def reset(scene: SceneWriter, node: Node) -> None:
+    """``*reset``: every global as it began."""
+    # The engine's own flags are no variables of the story.
+    found = tuple(slot for name, slot in scene.scope.story.items() if not name.startswith("choice_"))
+    scene.emit(Delete(node.path, node.line, found, scene.place() + 1, initial=True))
+
+
+def randomise(scene: SceneWriter, node: Node) -> None:
+    """``*rand VARIABLE LOW HIGH``."""
+    variable, values = parse_variable(node.data)
+    if len(values) != 2:
+        raise node.error(f"expected *rand VARIABLE LOW HIGH, found {node.data!r}")
+    low, high = (scene.scope.expression(value) for value in values)
+    find, reads = scene.scope.finder(variable), _reads(scene, variable, *values)
+    scene.emit(Randomise(node.path, node.line, find, low, high, scene.place() + 1, reads=reads))
+
+
+def input_text(scene: SceneWriter, node: Node) -> None:
+    """``*input_text VARIABLE [long] [allow_blank]``."""
+    words = re.sub(r"\s+(long|allow_blank)\b", "", node.data)
+    variable, values = parse_variable(words)
+    if values:
+        raise node.error(f"expected *input_text VARIABLE, found {node.data!r}")
+    find, reads = scene.scope.finder(variable), _reads(scene, variable)
+    scene.emit(Input(node.path, node.line, _spelled(variable), find, None, scene.place() + 1, reads=reads))
+
+
+def input_number(scene: SceneWriter, node: Node) -> None:
+    """``*input_number VARIABLE LOW HIGH``."""
+    variable, values = parse_variable(node.data)
+    if len(values) != 2:
+        raise node.error(f"expected *input_number VARIABLE LOW HIGH, found {node.data!r}")
+    bounds = (scene.scope.expression(values[0]), scene.scope.expression(values[1]))
+    find, reads = scene.scope.finder(variable), _reads(scene, variable, *values)
+    scene.emit(Input(node.path, node.line, _spelled(variable), find, bounds, scene.place() + 1, reads=reads))
+
+
+def params(scene: SceneWriter, node: Node) -> None:
+    """``*params [NAME...]``."""
+    own, slot = scene.scope.own, scene.workshop.arguments
+    names = [check_name(node, name) for name in node.data.split()]
+    numbered = tuple(own[f"param_{i + 1}"] for i in range(scene.workshop.most_arguments))
+    assert slot is not None
+    taken = tuple(own[name] for name in names)
+    take = Params(node.path, node.line, slot, own["param_count"], numbered, taken, scene.place() + 1)
+    take.reads = frozenset({slot})
+    scene.emit(take)
+
+
+def _reads(scene: SceneWriter, variable: Variable | Reference, *values: Expression) -> frozenset[int]:
+    return scene.scope.reads(variable, *values)
+
+
+def _spelled(variable: Variable | Reference) -> str:
+    if isinstance(variable, Variable):
+        return variable.name
+    ending = variable.ending
+    return f"{variable.prefix}{ending.value if isinstance(ending, Literal) else '...'}"

@@ -1,0 +1,127 @@
+"""What all scenes of a story share while they are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pluralign.core import InputError
+from pluralign.games.choicescript.control import Gosub, GosubScene, Jump, LeaveScene
+from pluralign.games.choicescript.head import Head
+from pluralign.games.choicescript.instructions import Instruction
+from pluralign.games.choicescript.journeys import RestoreCheckpoint, SaveCheckpoint
+from pluralign.games.choicescript.parser import Node
+from pluralign.games.choicescript.problems import Problem
+from pluralign.games.choicescript.scope import BUILTIN
+from pluralign.games.choicescript.values import EvaluationError, Value
+
+STILL_OPEN = -1
+"""A target that is not known yet."""
+
+SAVED = "choice_saved_checkpoint"
+RESTORED = "choice_just_restored_checkpoint"
+
+
+@dataclass(frozen=True)
+class Link:
+    """An instruction that still has to learn where a label or a scene is.
+
+    Args:
+        scene: None where play makes its name.
+        label: None for the scene's beginning, or where play makes its name.
+    """
+
+    node: Node
+    instruction: Jump | Gosub | LeaveScene | GosubScene
+    scene: str | None
+    label: str | None
+
+
+@dataclass
+class Workshop:
+    """What all scenes of a story share while they are compiled.
+
+    Args:
+        head: what ``startup.txt`` declares.
+        strict: whether any defect refuses the story; else play is refused where it comes to one.
+        globals: the slot of each global variable.
+        achievements: the slot of each achievement.
+        slots: how many slots there are so far.
+        deleted: global variables that some ``*delete`` takes away.
+        most_arguments: the most that any subroutine is handed.
+        arguments: the slot of what the last one was handed; None where none takes it.
+        visited: the slot of the scenes that ``*goto_random_scene`` drew.
+        checkpoints: the slot of each checkpoint.
+        resume: where play resumes from each checkpoint.
+    """
+
+    head: Head
+    strict: bool
+    globals: dict[str, int]
+    achievements: dict[str, int]
+    slots: int
+    deleted: frozenset[str] = frozenset()
+    most_arguments: int = 0
+    arguments: int | None = None
+    visited: int | None = None
+    checkpoints: dict[str, int] = field(default_factory=dict[str, int])
+    resume: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    instructions: list[Instruction] = field(default_factory=list[Instruction])
+    annotations: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    labels: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    entries: dict[str, int] = field(default_factory=dict[str, int])
+    links: list[Link] = field(default_factory=list[Link])
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    @property
+    def constants(self) -> dict[str, Value]:
+        """What the engine tells of itself and the story."""
+        return {**BUILTIN, SAVED: "false", RESTORED: "false", "choice_title": self.head.title}
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The slots that no checkpoint holds: achievements, and the checkpoints themselves."""
+        flags = [slot for name, slot in self.globals.items() if name.startswith((SAVED, RESTORED))]
+        return (*self.achievements.values(), *self.checkpoints.values(), *flags)
+
+    def report(self, kind: str, error: InputError) -> None:
+        """Note a problem and go on, so that a check finds more than the first."""
+        self.problems.append(Problem.of(error, kind))
+
+    def new_slot(self) -> int:
+        """A further slot, of no scene."""
+        self.slots += 1
+        return self.slots - 1
+
+    def find(self, scene: str, label: str | None) -> int:
+        """Where a scene or a label in it begins, for play.
+
+        Raises:
+            EvaluationError: there is none.
+        """
+        if scene not in self.entries:
+            raise EvaluationError(f"there is no scene '{scene}'")
+        place = self.entries[scene] if label is None else self.labels.get((scene, label))
+        if place is None:
+            raise EvaluationError(f"there is no label '{label}' in scene '{scene}'")
+        return place
+
+    def places(self, link: Link) -> Iterator[int]:
+        """Where a jump whose label or scene play names can lead."""
+        if link.scene is None:
+            yield from self.entries.values()
+        for (scene, label), place in self.labels.items():
+            if link.scene in (None, scene) and link.label in (None, label):
+                yield place
+
+    def settle_checkpoints(self) -> None:
+        """Once every scene is compiled: a checkpoint holds every slot there is."""
+        everything = frozenset(range(self.slots))
+        for instruction in self.instructions:
+            if isinstance(instruction, SaveCheckpoint):
+                instruction.reads = everything
+                instruction.kept = self.kept
+            elif isinstance(instruction, RestoreCheckpoint):
+                instruction.reads = frozenset((instruction.slot, *self.kept))
+                instruction.kept = self.kept

@@ -1,0 +1,7 @@
+A wheel.
+* [Push it.]
+-> around
+
+=== around
+{ true: -> around }
+-> END

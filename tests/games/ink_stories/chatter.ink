@@ -1,0 +1,7 @@
+A parrot.
+* [Greet it.]
+-> chatter
+
+=== chatter
+Hello.
+-> chatter

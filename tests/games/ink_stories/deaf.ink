@@ -1,0 +1,3 @@
+EXTERNAL ring(times)
+{ring(2)} bells.
+* [Listen.] -> END
