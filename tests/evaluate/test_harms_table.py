@@ -92,6 +92,13 @@ def test_one_episode_a_game_takes_its_error_from_the_games() -> None:
     assert score.stderr == pytest.approx(100.0 / 3**0.5)
 
 
+def test_a_game_without_points_and_variables_of_its_own() -> None:
+    played = {"random": [episode("g", {"variable.gold": 3.0})] * 2, "agent": [episode("g")] * 2}
+    raw = harms_table(played, {"g": 0.0}).raw
+    assert {row["score"].mean for row in raw.values()} == {0.0}
+    assert "variable.gold" not in raw["random"]
+
+
 def test_bad_input_is_refused() -> None:
     played = by_hand()
     with pytest.raises(InputError, match="the random agent 'random' is not among the policies: agent"):

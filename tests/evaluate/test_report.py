@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pluralign.core import InputError
 from pluralign.evaluate import Estimate
-from pluralign.evaluate.report import read_report, write_report
+from pluralign.evaluate.report import Report, WeightPoint, read_report, write_report
 from pluralign.evaluate.report.labels import Box, place_labels
 from pluralign.evaluate.report.page import make_page
 from pluralign.evaluate.report.words import compare, duration, headline, number, pair, takeaway, trend
@@ -165,6 +165,59 @@ def test_a_page_without_the_optional_parts() -> None:
     words = " ".join(Page(make_page(alone)).words)
     assert "No language model played in this run" in words
     assert "DRRN" not in words
+
+
+def without_front(report: Report) -> Report:
+    unknown = replace(report, exact_front=(), worst={}, best={}, optimum_share={})
+    return replace(unknown, hypervolume_ratio=None, hypervolume_interval=None)
+
+
+def without_violations(report: Report) -> Report:
+    zero = Estimate(0.0, 0.0, 0.0, 0.0)
+
+    def quiet(points: tuple[WeightPoint, ...]) -> tuple[WeightPoint, ...]:
+        return tuple(replace(p, metrics=dict.fromkeys(p.metrics, zero)) for p in points)
+
+    policies = {name: dict.fromkeys(row, zero) for name, row in report.policies.items()}
+    return replace(report, policies=policies, sweep=quiet(report.sweep), retrained=quiet(report.retrained))
+
+
+def test_a_report_without_an_exact_front(tmp_path: Path) -> None:
+    report = without_front(make_report(other_ratios={}))
+    data, path = write_report(report, tmp_path)
+    assert read_report(data) == report
+    text = path.read_text(encoding="utf-8")
+    Page(text)
+    assert "hypervolume’s" not in text
+    assert "exact Pareto front" not in text
+    assert "states cannot be walked" in text
+    assert "Attainable mean return" not in text
+    assert "At the same weights" not in takeaway(report)
+    assert make_page(make_report()).count("exact Pareto front") == 4
+
+
+def test_a_report_of_a_story_without_violations() -> None:
+    report = without_violations(make_report(spearman=_reports.Correlation(0.98, 0.9, 1.0, 11)))
+    assert not report.has_violations
+    assert headline(report).endswith("trades score for harm avoidance, with no retraining")
+    text = takeaway(report)
+    assert "the mean harm avoidance rose from −7.1 to −0.9, and the mean score fell from 48 to 18" in text
+    assert "violations" not in text
+    assert "the mean harm avoidance rose with the weight on harm avoidance (Spearman" in trend(report)
+    fell = replace(report, spearman=_reports.Correlation(-0.98, -1.0, -0.9, 11))
+    assert "fell as the weight on harm avoidance rose, which it should not (Spearman" in trend(fell)
+    assert compare(report, ["DRRN"], "random") == (
+        "Against random, DRRN shows more score and less harm avoidance."
+    )
+    page = Page(make_page(report))
+    assert not {"disutility", "violations"} & {word.strip() for word in page.words}
+    assert len(page.all("svg")) == 4
+    flat = without_violations(make_report(violations=lambda w: 3.0))
+    assert headline(flat).endswith("made no measurable difference to harm avoidance")
+    free = without_violations(make_report(score=lambda w: 30.0))
+    assert headline(free).endswith("raises harm avoidance, with no retraining")
+    wrong = without_violations(make_report(violations=lambda w: 6.0 - 4 * w))
+    assert headline(wrong).endswith("lowered harm avoidance: this run did not work")
 
 
 def test_the_takeaway_says_what_happened() -> None:

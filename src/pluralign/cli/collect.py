@@ -38,7 +38,7 @@ def collect_trajectories(
     Example: pluralign collect --story salt_ledger --policy smollm2-135m --episodes 500 --out runs/t.jsonl
 
     Args:
-        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
         policy: random, drrn, a trained policy's folder, a language model (smollm2-135m, hub id or
             folder), or openai:MODEL for an endpoint set by OPENAI_BASE_URL and OPENAI_API_KEY.
         out: the file to write.
@@ -82,6 +82,8 @@ def collect_trajectories(
             f"{report.malformed_replies} malformed replies, {report.re_asks} asked again, "
             f"{report.random_actions} steps taken at random"
         )
+    if report.truncated:
+        say(f"{report.truncated} episodes were cut off after {max_steps} steps")
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
     give_figures(report.as_json(), json)

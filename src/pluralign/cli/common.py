@@ -13,6 +13,7 @@ from pluralign.core.files import write_json
 
 if TYPE_CHECKING:
     from pluralign.games.game import Game
+    from pluralign.games.state_graph import StateGraph
 
 JsonFile = Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")]
 """``--json FILE``: where the figures go, too."""
@@ -60,11 +61,25 @@ def named_entries(entries: Sequence[str], field: str, form: str, *, required: bo
 
 
 def game_maker(story: str) -> Callable[[], Game]:
-    """A function that makes games of a story; the story is compiled once."""
-    from pluralign.games.choicescript import ChoiceScriptGame, load_story
+    """A function that makes games of a story; the story is read once."""
+    from pluralign.games.open import open_game
 
-    loaded = load_story(story)
-    return lambda: ChoiceScriptGame(loaded)
+    return open_game(story)
+
+
+def walk(game: Game) -> StateGraph | None:
+    """Every state of a game; None where they cannot be walked, and the person is told why."""
+    from pluralign.games.open import most_states
+    from pluralign.games.state_graph import explore
+
+    try:
+        graph = explore(game, max_states=most_states(game))
+        # Asked for here because it fails where play can go on for ever.
+        _ = graph.backwards
+    except InputError as error:
+        say(f"no exact front: {error}")
+        return None
+    return graph
 
 
 def objectives_of(make_game: Callable[[], Game], names: tuple[str, ...]) -> list[Objective]:

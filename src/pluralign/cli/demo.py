@@ -39,15 +39,17 @@ def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, js
 
     Args:
         out: the folder to write.
-        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
         seed: of all that is random.
         json: a file for the report's figures, too.
     """
     began = time.perf_counter()
     report = run_job(MainJob(out, JobSettings(story=story, seed=seed)))
+    ratio = report.hypervolume_ratio
+    covered = "" if ratio is None else f"hypervolume {100 * ratio:.0f} % of the exact front's; "
     say(
-        f"{report.title}: hypervolume {100 * report.hypervolume_ratio:.0f} % of the exact front's; "
-        f"{report.seconds:.0f} s in all, {time.perf_counter() - began:.0f} s of them now"
+        f"{report.title}: {covered}{report.seconds:.0f} s in all, "
+        f"{time.perf_counter() - began:.0f} s of them now"
     )
     give_figures(report.to_json(), json)
 

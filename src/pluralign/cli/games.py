@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import tyro
 
-from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say
+from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, walk
 from pluralign.cli.policies import Models, open_policy
-from pluralign.core import InputError, UniformPolicy
+from pluralign.core import InputError, Objective, UniformPolicy
+from pluralign.evaluate import evaluate_policy
 from pluralign.games.choicescript import (
-    ChoiceScriptGame,
+    Problem,
+    Story,
     check_story,
     list_stories,
     load_story,
@@ -19,9 +22,14 @@ from pluralign.games.choicescript import (
 )
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.game import Game
-from pluralign.games.state_graph import explore
+from pluralign.games.ink import InkStory, check_ink, is_ink
+from pluralign.games.open import make_game, open_story
+from pluralign.games.state_graph import StateGraph
 
 Name = Annotated[str, tyro.conf.Positional]
+
+SHOWN_EPISODES = 300
+"""Random episodes that stand in for exact figures where a story's states cannot be walked."""
 
 
 def list_games(json: JsonFile = None) -> None:
@@ -43,59 +51,88 @@ def show_game(
     objectives: tuple[str, ...] = ("score", "harm_avoidance"),
     json: JsonFile = None,
 ) -> None:
-    """Show a story's facts, each objective's range and the exact Pareto front.
+    """Show a story's facts, objectives' ranges and, where its states can be walked, the exact Pareto front.
 
     Example: pluralign games show salt_ledger
 
     Args:
-        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
         objectives: of the front.
         json: a file for the figures.
     """
-    loaded = load_story(story)
+    loaded = open_story(story)
     info = loaded.info
-    graph = explore(ChoiceScriptGame(loaded))
-    facts = story_statistics(loaded, graph)
     chosen = [info.objective(name) for name in objectives]
+    say(f"{info.title}\n{textwrap.fill(info.summary, 100)}\n{textwrap.fill(info.player_character, 100)}\n")
+    graph = walk(make_game(loaded))
+    figures = {"story": info.name, **_tell_size(loaded, graph), "objectives": list(objectives)}
+    say(f"objectives: {', '.join(o.name for o in info.objectives)}\n")
+    told = _tell_random(loaded, chosen) if graph is None else _tell_front(graph, chosen)
+    give_figures({**figures, **told}, json)
+
+
+def _tell_size(story: Story | InkStory, graph: StateGraph | None) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    if isinstance(story, InkStory):
+        figures |= {"choices": story.choices, "words": story.words}
+        say(f"{story.choices} choices, {story.words} words")
+    if graph is None:
+        return figures
+    figures |= {"states": len(graph.states) - 1, "decisions": len(graph.decisions)}
+    if isinstance(story, Story):
+        facts = story_statistics(story, graph)
+        figures = {"choices": facts.choices, "words": facts.words, **figures}
+        say(f"{facts.choices} choices, {facts.words} words; {facts.states} reachable states")
+        say(f"{facts.decisions} distinct decisions; episodes of {facts.shortest} to {facts.longest} steps")
+    else:
+        say(f"{figures['states']} reachable states, {figures['decisions']} distinct decisions")
+    return figures
+
+
+def _tell_front(graph: StateGraph, chosen: Sequence[Objective]) -> dict[str, Any]:
     front = exact_front(graph, chosen)
     random = exact_returns(graph, UniformPolicy(), chosen).objectives
-    say(f"{info.title}\n{textwrap.fill(info.summary, 100)}\n{textwrap.fill(info.player_character, 100)}\n")
-    say(f"{facts.choices} choices, {facts.words} words; {facts.states} reachable states")
-    say(f"{facts.decisions} distinct decisions; episodes of {facts.shortest} to {facts.longest} steps")
-    say(f"objectives: {', '.join(o.name for o in info.objectives)}\n")
+    names = [objective.name for objective in chosen]
     say(f"{'objective':24}{'worst':>8}{'random':>9}{'best':>8}")
-    for i, name in enumerate(objectives):
+    for i, name in enumerate(names):
         say(f"{name:24}{front.worst[i]:8g}{random[name]:9.2f}{front.best[i]:8g}")
-    say(f"\nexact Pareto front of {', '.join(objectives)}: {len(front.points)} points")
+    say(f"\nexact Pareto front of {', '.join(names)}: {len(front.points)} points")
     for point in front.points:
         say("".join(f"{value:8g}" for value in point))
-    figures = {
-        "story": info.name,
-        "choices": facts.choices,
-        "words": facts.words,
-        "states": facts.states,
-        "decisions": facts.decisions,
-        "objectives": list(objectives),
+    return {
         "worst": front.worst.tolist(),
-        "random": [random[name] for name in objectives],
+        "random": [random[name] for name in names],
         "best": front.best.tolist(),
         "exact_front": front.points.tolist(),
     }
-    give_figures(figures, json)
+
+
+def _tell_random(story: Story | InkStory, chosen: Sequence[Objective]) -> dict[str, Any]:
+    found = evaluate_policy(
+        lambda: make_game(story), UniformPolicy(), episodes=SHOWN_EPISODES, seed=0, objectives=chosen
+    )
+    say(f"{'objective':24}{'random':>9}   95 % interval, {SHOWN_EPISODES} episodes")
+    for name, mean in found.returns.items():
+        say(f"{name:24}{mean.mean:9.2f}   {mean.low:.2f} to {mean.high:.2f}")
+    return {"random": [found.returns[objective.name].mean for objective in chosen]}
 
 
 def check_game(path: Name, json: JsonFile = None) -> int:
     """Find a story's faults: dangling labels, text out of reach, endless loops, options without annotation.
 
+    In an Ink story, what its tags, its side file and 200 episodes of random play show, without lines.
     Exit code 0: none; 1: some, one on each line with file and line; 2: no such story.
 
     Example: pluralign games check stories/mine
 
     Args:
-        path: a folder of ChoiceScript scenes, or the name of a built-in story.
+        path: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
         json: a file for the faults.
     """
-    problems = check_story(path)
+    if is_ink(path):
+        problems = [Problem.of(error, "play", path) for error in check_ink(path)]
+    else:
+        problems = check_story(path)
     for problem in problems:
         print(problem)
     say(f"{path}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
@@ -115,7 +152,7 @@ def play_game(
     Example: pluralign games play ninth_watch
 
     Args:
-        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
         policy: human, random, a trained policy's folder, or a language model.
         seed: of the policy's choices.
         objectives: told after each step and at the end.

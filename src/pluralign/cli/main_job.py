@@ -40,7 +40,7 @@ class JobSettings:
     """What the main job does, and how much of it.
 
     Args:
-        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
         seed: of all that is random.
         model: the language model that plays, judges and gives features.
         episodes: of the language model, the offline data.

@@ -48,7 +48,7 @@ def sweep_weights(
     Args:
         policies: NAME=DIR for each objective; the picture shows the first two.
         out: the folder to write.
-        story: name of a built-in story, or a folder of ChoiceScript scenes.
+        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
         prompts: a file of prompts, as `pluralign generate` takes them.
         steps: weights are multiples of 1/steps.
         power: of the mixture: 1 arithmetic, 0 geometric, -1 harmonic; to prompts, several.
@@ -118,5 +118,6 @@ def _sweep_story(
     wrote(data, "the figures")
     wrote(page, "open it in a browser")
     wrote(write_picture(report, out / "picture.svg"), "the sweep")
-    say(f"hypervolume {100 * report.hypervolume_ratio:.0f} % of the exact front's")
+    if report.hypervolume_ratio is not None:
+        say(f"hypervolume {100 * report.hypervolume_ratio:.0f} % of the exact front's")
     give_figures(report.to_json(), json)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pluralign.core import InputError, Trajectory
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate
-from pluralign.games.harms import DISUTILITY, METRICS, POWER, VIOLATIONS
+from pluralign.games.harms import DISUTILITY, METRICS, POWER, VARIABLE, VIOLATIONS
 
 FloatArray = npt.NDArray[np.float64]
 GameWeights = Callable[[FloatArray], FloatArray]
@@ -66,7 +66,8 @@ def metric_values(trajectories: Sequence[Trajectory], max_points: Mapping[str, f
 
     Args:
         trajectories: with their steps' counts.
-        max_points: by game (`Trajectory.source`): the sum of its achievements' points.
+        max_points: by game (`Trajectory.source`): the sum of its achievements' points. Where a game has none,
+            every score is 0.
 
     Raises:
         InputError: no trajectories, a game whose points are unknown, or a count that is no metric.
@@ -76,14 +77,14 @@ def metric_values(trajectories: Sequence[Trajectory], max_points: Mapping[str, f
     rows: list[list[float]] = []
     for trajectory in trajectories:
         attainable = max_points.get(trajectory.source)
-        if attainable is None or not attainable > 0:
+        if attainable is None or not attainable >= 0:
             raise InputError(f"game '{trajectory.source}' needs its max_points, found {attainable}")
         counts = trajectory.counts()
-        unknown = sorted(set(counts) - set(METRICS))
+        unknown = sorted(m for m in set(counts) - set(METRICS) if not m.startswith(VARIABLE))
         if unknown:
             raise InputError(f"trajectory '{trajectory.id}' counts {unknown[0]!r}, which is no metric")
         totals = [sum(counts.get(m, 0.0) for m in parts) for parts in TOTALS.values()]
-        score = 100.0 * counts.get("points", 0.0) / attainable
+        score = 100.0 * counts.get("points", 0.0) / attainable if attainable else 0.0
         rows.append([score, *totals, *(counts.get(m, 0.0) for m in METRICS)])
     return np.array(rows, dtype=np.float64)
 

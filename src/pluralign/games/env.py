@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from pluralign.core import Decision, InputError, Objective
 from pluralign.games.game import Game
-from pluralign.games.harms import METRICS
+from pluralign.games.harms import VARIABLE
 
 ENV_ID = "pluralign/Story-v0"
 """The name that `register` gives to `make_env`."""
@@ -105,7 +105,8 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         self._steps += 1
         reward: npt.NDArray[np.float64] = np.zeros(len(self.objectives))
         for metric, count in counts.items():
-            reward += count * self._coefficients[metric]
+            if metric in self._coefficients:
+                reward += count * self._coefficients[metric]
         observation, info = self._observe(counts, invalid=not listed)
         terminated = self.game.decision is None
         return observation, reward, terminated, not terminated and self._steps >= self.max_steps, info
@@ -155,23 +156,23 @@ def make_env(
     max_steps: int = 200,
     render_mode: str | None = None,
 ) -> StoryEnv:
-    """An environment that plays a ChoiceScript story.
+    """An environment that plays a story.
 
     Args:
-        story: a built-in story's name or a folder.
+        story: see `open_story`.
         objectives: names, in the order of the reward.
         max_steps: steps before truncation.
 
     Raises:
         InputError: the story cannot be loaded, or see `StoryEnv`.
     """
-    from pluralign.games.choicescript import ChoiceScriptGame, load_story
+    from pluralign.games.open import characters_of, make_game, open_story
 
-    loaded = load_story(story)
-    written = set("".join(loaded.scenes.values()))
+    loaded = open_story(story)
+    written = characters_of(loaded)
     characters = {*written, *"".join(written).upper(), *_PRINTED, "?"} - {"\t", "\r"}
     return StoryEnv(
-        ChoiceScriptGame(loaded),
+        make_game(loaded),
         objectives,
         max_steps=max_steps,
         characters="".join(sorted(characters)),
@@ -195,12 +196,14 @@ def _reward_space(objectives: Sequence[Objective], max_points: float) -> spaces.
     low: list[float] = []
     high: list[float] = []
     for objective in objectives:
-        # A step counts every metric once at most, but can win all points there are.
+        # A step counts every metric once at most, but can win all points there are; a variable has no bounds.
         most = [c * (max_points if m == "points" else 1.0) for m, c in objective.coefficients.items()]
-        low.append(sum(min(0.0, reward) for reward in most))
-        high.append(sum(max(0.0, reward) for reward in most))
+        bounded = not any(m.startswith(VARIABLE) for m in objective.coefficients)
+        low.append(sum(min(0.0, reward) for reward in most) if bounded else -np.inf)
+        high.append(sum(max(0.0, reward) for reward in most) if bounded else np.inf)
     return spaces.Box(np.array(low), np.array(high), dtype=np.float64)
 
 
 def _coefficients(objectives: Sequence[Objective]) -> dict[str, npt.NDArray[np.float64]]:
-    return {m: np.array([o.coefficients.get(m, 0.0) for o in objectives]) for m in METRICS}
+    metrics = dict.fromkeys(m for o in objectives for m in o.coefficients)
+    return {m: np.array([o.coefficients.get(m, 0.0) for o in objectives]) for m in metrics}

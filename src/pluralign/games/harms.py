@@ -40,6 +40,10 @@ METRICS = (
 )
 """Every count that a step can have, in the order of the harms table."""
 
+VARIABLE = "variable."
+"""Begins the further counts of games whose objectives are made of their own variables: ``variable.NAME`` is
+how much a step changes it."""
+
 SCORE = Objective(
     "score",
     "The player gets ahead: wins achievements, reaches goals, gains what the story rewards.",

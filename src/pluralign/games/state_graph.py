@@ -101,8 +101,13 @@ def explore(
         errors: where given, the errors of play are added to it and count as endings.
 
     Raises:
-        InputError: there are more states, or the game's source is at fault and ``errors`` is None.
+        InputError: chance plays a part in the game, there are more states, or the game's source is at fault
+            and ``errors`` is None.
     """
+    if game.info.random:
+        raise InputError(
+            f"chance plays a part in '{game.info.name}': one seed's states are not all there are"
+        )
     builder = _Builder(max_states)
     game.reset()
     if game.decision is not None:

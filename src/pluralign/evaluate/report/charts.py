@@ -11,6 +11,7 @@ from pluralign.evaluate.harms_table import HEADLINES
 from pluralign.evaluate.report.model import Report, WeightPoint
 from pluralign.evaluate.report.picture import NORMAL_95, plain, wrapped
 from pluralign.evaluate.report.style import KIND_COLOURS, blend_stand_in, stand_in
+from pluralign.evaluate.report.words import followed, value_at
 
 
 def draw_bars(report: Report, names: Sequence[str], figure: Any, narrow: bool) -> None:
@@ -60,7 +61,8 @@ def _draw_panel(axes: Any, report: Report, names: Sequence[str], metric: str, na
 
 
 def draw_weights(report: Report, figure: Any, narrow: bool) -> None:
-    """The first objective's return and the violations against the weight, with 95 % intervals."""
+    """Against the weight: the first objective's return, and the violations or the second objective's return,
+    with 95 % intervals."""
     first, second = report.objectives[:2]
     panels: Any = figure.subplots(*((2, 1) if narrow else (1, 2)), squeeze=False)
     above, below = panels.ravel().tolist()
@@ -69,14 +71,16 @@ def draw_weights(report: Report, figure: Any, narrow: bool) -> None:
         above, report, [(m, m - e, m + e) for m, e in returns], [p.returns[first] for p in report.retrained]
     )
     above.set_title(f"{plain(first)}, mean return", loc="left", fontsize="medium", fontweight="bold")
-    harms = [p.metrics["violations"] for p in report.sweep]
+    _, objective = followed(report)
+    values = [value_at(p, objective) for p in report.sweep]
     _draw_line(
         below,
         report,
-        [(v.mean, v.low, v.high) for v in harms],
-        [p.metrics["violations"].mean for p in report.retrained],
+        [(v.mean, v.low, v.high) for v in values],
+        [value_at(p, objective).mean for p in report.retrained],
     )
-    below.set_title("violations per episode", loc="left", fontsize="medium", fontweight="bold")
+    title = "violations per episode" if objective is None else f"{plain(second)}, mean return"
+    below.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     for axes in (above, below):
         axes.grid(True)
         axes.set_xlim(-0.04, 1.04)

@@ -63,11 +63,11 @@ class Report:
         kinds: by name: how each policy came about.
         policy_returns: by name, then objective: mean returns.
         sweep: the steered policy under each weighting, the first objective's weight rising.
-        exact_front: the undominated attainable returns, by objective.
-        worst: the lowest attainable return, by objective: the hypervolume's reference point.
-        best: the highest.
-        hypervolume_ratio: the sweep's hypervolume over the exact front's.
-        hypervolume_interval: its 95 % interval.
+        exact_front: the undominated attainable returns, by objective; empty where they are not known.
+        worst: the lowest attainable return, by objective: the hypervolume's reference point; empty as well.
+        best: the highest; empty as well.
+        hypervolume_ratio: the sweep's hypervolume over the exact front's; None without a front.
+        hypervolume_interval: its 95 % interval; None without a front.
         seconds: the whole run took.
         seed: the run's.
         mixture: what mixed the policies in ``sweep``, in words.
@@ -78,7 +78,8 @@ class Report:
         rater_kappas: the agreement by objective.
         retrained: policies trained anew for one weighting each.
         optimum_share: by objective: of its own policy's mean return between worst and best, 0 to 1.
-        spearman: of the violations with the second objective's weight over the sweep.
+        spearman: of the violations with the second objective's weight over the sweep; of the second
+            objective's mean returns in a story where nobody commits any.
         data: statistics of the offline data.
         settings: of the run.
         versions: of the software.
@@ -96,8 +97,8 @@ class Report:
     exact_front: tuple[Mapping[str, float], ...]
     worst: Mapping[str, float]
     best: Mapping[str, float]
-    hypervolume_ratio: float
-    hypervolume_interval: tuple[float, float]
+    hypervolume_ratio: float | None
+    hypervolume_interval: tuple[float, float] | None
     seconds: float
     seed: int
     mixture: str = "power mean"
@@ -132,6 +133,13 @@ class Report:
                 raise InputError(
                     f"{point.weights} lacks {missing or 'violations'}", field="sweep or retrained"
                 )
+
+    @property
+    def has_violations(self) -> bool:
+        """Whether anybody committed any, so that they are worth telling of."""
+        points = (*self.sweep, *self.retrained)
+        rows = [*self.policies.values(), *(point.metrics for point in points)]
+        return any(row["violations"].mean > 0 for row in rows)
 
     def of_kind(self, *kinds: Kind) -> list[str]:
         """The policies of these kinds, in the order shown."""
@@ -169,7 +177,7 @@ def read_report(path: str | Path) -> Report:
 
 def _report(fields: Fields) -> Report:
     row, spearman = fields.row, fields.row.get("spearman")
-    low, high = fields.get("hypervolume_interval", list)
+    interval = fields.get("hypervolume_interval", (list, type(None)))
     return Report(
         story=fields.get("story", str),
         title=fields.get("title", str),
@@ -182,8 +190,8 @@ def _report(fields: Fields) -> Report:
         exact_front=tuple(fields.get("exact_front", list)),
         worst=fields.numbers("worst"),
         best=fields.numbers("best"),
-        hypervolume_ratio=fields.get("hypervolume_ratio", (int, float)),
-        hypervolume_interval=(float(low), float(high)),
+        hypervolume_ratio=fields.get("hypervolume_ratio", (int, float, type(None))),
+        hypervolume_interval=None if interval is None else (float(interval[0]), float(interval[1])),
         seconds=fields.get("seconds", (int, float)),
         seed=fields.get("seed", int),
         mixture=fields.get("mixture", str, "power mean"),

@@ -16,12 +16,14 @@ from pluralign.evaluate.report.svg import draw, draw_alone
 from pluralign.evaluate.report.words import (
     compare,
     duration,
+    followed,
     headline,
     number,
     pair,
     percent,
     takeaway,
     trend,
+    value_at,
 )
 from pluralign.evaluate.statistics import Estimate
 
@@ -62,21 +64,18 @@ def make_page(report: Report) -> str:
 
 
 def _facts(report: Report) -> str:
-    low, high = report.hypervolume_interval
-    rows = [
-        (
-            "of the exact front’s hypervolume",
-            percent(report.hypervolume_ratio),
-            f"95 % interval {percent(low)} to {percent(high)}",
-        ),
-    ]
+    rows: list[tuple[str, str, str]] = []
+    if report.hypervolume_ratio is not None and report.hypervolume_interval is not None:
+        low, high = report.hypervolume_interval
+        span = f"95 % interval {percent(low)} to {percent(high)}"
+        rows.append(("of the exact front’s hypervolume", percent(report.hypervolume_ratio), span))
     if report.rater_kappa is not None:
         rows.append(("agreement of the judge", f"κ {number(report.rater_kappa)}", "with the oracle"))
     if report.spearman is not None:
         second = plain(report.objectives[1])
         found = report.spearman
         span = f"95 % interval {number(found.low)} to {number(found.high)}"
-        rows.append((f"violations and weight on {second}", f"ρ {number(found.value)}", span))
+        rows.append((f"{followed(report)[0]} and weight on {second}", f"ρ {number(found.value)}", span))
     rows.append(("the whole run", duration(report.seconds), f"seed {report.seed}"))
     cells = "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(value)}<small>{_text(more)}</small></dd></div>"
@@ -94,9 +93,10 @@ def _picture_words(report: Report) -> str:
     first, second = (plain(o) for o in report.objectives[:2])
     ends = [report.sweep[i].returns for i in (0, -1)]
     spans = [f"{plain(o)} from {number(ends[0][o])} to {number(ends[1][o])}" for o in report.objectives[:2]]
+    front = "the exact Pareto front and " if report.exact_front else ""
     return (
         f"Mean {first} against mean {second} per episode. As w goes from 0 to 1 the steered policy moves in "
-        f"{' and '.join(spans)}, beside the exact Pareto front and the other policies; table below."
+        f"{' and '.join(spans)}, beside {front}the other policies; table below."
     )
 
 
@@ -105,8 +105,12 @@ def _picture(report: Report) -> str:
     keys = [
         f'<li><i class="scale"></i>steered by the {_text(report.mixture)}, w = 0 to 1 (weight on '
         f"{_text(first)})</li>",
-        '<li><i class="step"></i>exact Pareto front</li>',
     ]
+    shaded = ""
+    if report.exact_front:
+        keys.append('<li><i class="step"></i>exact Pareto front</li>')
+        shaded = """Shaded is what can be attained in this story by one
+way of playing it; drawing lots between two ways lies on the line between them. """
     for name in report.other_sweeps:
         keys.append(f'<li><i class="line"></i>steered by the {_text(name)}</li>')
     if report.retrained:
@@ -116,8 +120,7 @@ def _picture(report: Report) -> str:
     )
     return f"""<figure class="wide"><ul class="legend">{"".join(keys)}</ul>
 {drawing}
-<figcaption>Up and to the right is better. Shaded is what can be attained in this story by one
-way of playing it; drawing lots between two ways lies on the line between them. Bars are 95 % intervals of the
+<figcaption>Up and to the right is better. {shaded}Bars are 95 % intervals of the
 means.</figcaption></figure>"""
 
 
@@ -152,10 +155,11 @@ def _weights_section(report: Report) -> str:
     first, second = (plain(o) for o in report.objectives[:2])
     ends = [report.sweep[i] for i in (0, -1)]
     returns = [number(end.returns[report.objectives[0]]) for end in ends]
-    harms = [number(end.metrics["violations"].mean) for end in ends]
+    what, objective = followed(report)
+    values = [number(value_at(end, objective).mean) for end in ends]
     alt = (
-        f"Mean {first} and violations per episode against w. From w = 0 to w = 1 {first} goes from "
-        f"{' to '.join(returns)} and violations from {' to '.join(harms)}."
+        f"Mean {first} and {what} per episode against w. From w = 0 to w = 1 {first} goes from "
+        f"{' to '.join(returns)} and {what} from {' to '.join(values)}."
     )
     drawing = draw("weights", alt, partial(draw_weights, report), broad=(8.6, 3.4), narrow=(3.9, 5.6))
     rings = " Rings are agents trained anew for one weight." if report.retrained else ""
@@ -178,7 +182,7 @@ def _weights_section(report: Report) -> str:
 
 
 def _bars(report: Report, name: str, names: Sequence[str]) -> str:
-    if not names:
+    if not names or not report.has_violations:
         return ""
     listed = "; ".join(
         f"{n}: " + ", ".join(f"{m} {report.normalised[n][m].mean:.0f}" for m in HEADLINES) for n in names
@@ -194,14 +198,18 @@ Whiskers are one standard error.</figcaption></figure>"""
 def _harms_table(report: Report, names: Sequence[str], caption: str) -> str:
     if not names:
         return ""
-    head = "".join(f'<th scope="col">{_text(m)}</th>' for m in HEADLINES)
+    # Where nobody commits violations, the story has no annotations to make a harms table of.
+    columns = HEADLINES if report.has_violations else report.objectives
+    table = report.normalised if report.has_violations else report.policy_returns
+    unit = "per cent of the random agent’s" if report.has_violations else "mean returns per episode"
+    head = "".join(f'<th scope="col">{_text(plain(m))}</th>' for m in columns)
     rows = "".join(
         f'<tr><th scope="row">{_text(name)}</th>'
-        + "".join(f"<td>{_estimate(report.normalised[name][m])}</td>" for m in HEADLINES)
+        + "".join(f"<td>{_estimate(table[name][m])}</td>" for m in columns)
         + "</tr>"
         for name in names
     )
-    caption = f"{caption}: per cent of the random agent’s, ± standard error"
+    caption = f"{caption}: {unit}, ± standard error"
     return _table(caption, f'<tr><th scope="col">policy</th>{head}</tr>', rows)
 
 
@@ -209,7 +217,8 @@ def _points_table(
     report: Report, points: Sequence[WeightPoint], caption: str, *, training: bool = False
 ) -> str:
     names = report.objectives
-    metrics = [m for m in ("power", "disutility", "violations") if m in points[0].metrics]
+    harms = ("power", "disutility", "violations") if report.has_violations else ()
+    metrics = [m for m in harms if m in points[0].metrics]
     columns = [f"w on {plain(names[0])}", *(plain(o) for o in names), *metrics]
     columns += ["training"] if training else []
     rows: list[str] = []
@@ -229,9 +238,7 @@ def _points_table(
 
 
 def _details(report: Report) -> str:
-    attainable = {
-        plain(o): f"{number(report.worst[o])} to {number(report.best[o])}" for o in report.objectives
-    }
+    attainable = {plain(o): f"{number(report.worst[o])} to {number(best)}" for o, best in report.best.items()}
     kappas = {plain(o): number(k) for o, k in report.rater_kappas.items()}
     run = {"story": report.story, "seed": report.seed, "took": duration(report.seconds)}
     parts = [
@@ -241,12 +248,14 @@ def _details(report: Report) -> str:
         _list("The judge’s κ by objective", kappas),
         _list("Versions", report.versions),
     ]
+    volume = """The hypervolume’s reference point is the worst attainable return of each objective. Mean
+returns of each weighting enter it; its interval comes from resampled episodes. """
+    volume = volume if report.exact_front else ""
     notes = "".join(f"<p>{_text(note)}</p>" for note in report.notes)
     return f"""<details><summary>Settings, data, versions</summary>
 {"".join(parts)}
 <h3>How the figures are made</h3>
-<p>The hypervolume’s reference point is the worst attainable return of each objective. Mean returns of each
-weighting enter it; its interval comes from resampled episodes. All weightings and policies play the same
+<p>{volume}All weightings and policies play the same
 seeded episodes. Normalised metrics follow MACHIAVELLI (Pan et al. 2023).</p>
 {notes}</details>"""
 

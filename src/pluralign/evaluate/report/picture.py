@@ -29,14 +29,14 @@ def wrapped(name: str, narrow: bool) -> str:
 
 
 def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
-    """The plane of the first two objectives' mean returns: the exact front, the sweep coloured by
+    """The plane of the first two objectives' mean returns: the exact front if known, the sweep coloured by
     weight with 95 % intervals, agents trained anew as hollow marks, the other policies labelled."""
     x, y = report.objectives[:2]
     axes: Any = figure.add_subplot()
     axes.grid(True)
     axes.set_xlabel(f"{plain(x)}, mean return per episode")
     axes.set_ylabel(f"{plain(y)}, mean return per episode")
-    stairs = _draw_front(axes, report, x, y)
+    stairs = [_draw_front(axes, report, x, y)] if report.exact_front else []
     path = np.array([[p.returns[x], p.returns[y]] for p in report.sweep])
     axes.plot(path[:, 0], path[:, 1], color=stand_in("muted"), linewidth=0.9, zorder=3)
     for points in report.other_sweeps.values():
@@ -71,7 +71,7 @@ def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
     }
     ends = {"w = 0": (report.sweep[0], "second"), "w = 1": (report.sweep[-1], "first")}
     marked = {text: ((p.returns[x], p.returns[y]), colour) for text, (p, colour) in ends.items()}
-    _draw_labels(figure, axes, {**marked, **texts}, report, [stairs, path])
+    _draw_labels(figure, axes, {**marked, **texts}, report, [*stairs, path])
 
 
 def _draw_front(axes: Any, report: Report, x: str, y: str) -> FloatArray:

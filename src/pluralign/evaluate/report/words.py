@@ -69,10 +69,12 @@ def takeaway(report: Report) -> str:
 
 def headline(report: Report) -> str:
     """The report in one line."""
-    violations = _change(report, "violations")
-    score = _change(report, None)
+    score = _change(report, report.objectives[0])
     first, second = (plain(o) for o in report.objectives[:2])
     turning = f"Turning the dial from {first} to {second}"
+    if not report.has_violations:
+        return f"{turning} {_exchange(score, _change(report, report.objectives[1]), first, second)}"
+    violations = _change(report, None)
     if violations < 0 < -score:
         return f"{turning} trades {first} for fewer violations, with no retraining"
     if violations < 0:
@@ -82,18 +84,35 @@ def headline(report: Report) -> str:
     return f"{turning} raised the violations: this run did not work"
 
 
-def _change(report: Report, metric: str | None) -> int:
+def _exchange(first_change: int, second_change: int, first: str, second: str) -> str:
+    if second_change < 0:
+        return f"lowered {second}: this run did not work"
+    if second_change == 0:
+        return f"made no measurable difference to {second}"
+    if first_change < 0:
+        return f"trades {first} for {second}, with no retraining"
+    return f"raises {second}, with no retraining"
+
+
+def _change(report: Report, objective: str | None) -> int:
     """The sign of what happens from all weight on the first objective to all on the second."""
-    ends = [_value(report, point, metric) for point in (report.sweep[-1], report.sweep[0])]
+    ends = [value_at(point, objective) for point in (report.sweep[-1], report.sweep[0])]
     return differ(ends[1], ends[0])
 
 
-def _value(report: Report, point: WeightPoint, metric: str | None) -> Estimate:
-    if metric is not None:
-        return point.metrics[metric]
-    first = report.objectives[0]
-    mean, error = point.returns[first], point.stderr[first]
+def value_at(point: WeightPoint, objective: str | None) -> Estimate:
+    """The mean return of an objective under one weighting; of None, the violations."""
+    if objective is None:
+        return point.metrics["violations"]
+    mean, error = point.returns[objective], point.stderr[objective]
     return Estimate(mean, error, mean - NORMAL_95 * error, mean + NORMAL_95 * error)
+
+
+def followed(report: Report) -> tuple[str, str | None]:
+    """What is held against the second objective's weight, in words and as `value_at` takes it: the
+    violations, or in a story where nobody commits any that objective's mean."""
+    second = report.objectives[1]
+    return ("violations", None) if report.has_violations else (f"the mean {plain(second)}", second)
 
 
 def _trade(report: Report) -> str:
@@ -101,19 +120,21 @@ def _trade(report: Report) -> str:
     high, low = report.sweep[-1], report.sweep[0]
     verbs = {-1: "fell", 0: "did not change measurably", 1: "rose"}
     clauses: list[str] = []
-    for what, metric in (("violations per episode", "violations"), (f"the mean {first}", None)):
-        before, after = _value(report, high, metric), _value(report, low, metric)
+    what, followed_value = followed(report)
+    told = "violations per episode" if followed_value is None else what
+    for subject, objective in ((told, followed_value), (f"the mean {first}", report.objectives[0])):
+        before, after = value_at(high, objective), value_at(low, objective)
         sign = differ(after, before)
         span = f"({number(before.mean)} to {number(after.mean)})"
         if sign:
             share = f", by {percent(abs(after.mean / before.mean - 1))}" if before.mean > 0 else ""
             span = f"from {number(before.mean)} to {number(after.mean)}{share}"
-        clauses.append(f"{what} {verbs[sign]} {span}")
+        clauses.append(f"{subject} {verbs[sign]} {span}")
     return f"With all of the weight moved from {first} to {second}, {clauses[0]}, and {clauses[1]}."
 
 
 def trend(report: Report) -> str:
-    """How steadily the violations follow the second objective's weight."""
+    """How steadily the violations, or the second objective's mean, follow that objective's weight."""
     found = report.spearman
     if found is None:
         return ""
@@ -121,15 +142,20 @@ def trend(report: Report) -> str:
         f"Spearman’s ρ {number(found.value)}, 95\u00a0% interval {number(found.low)} to {number(found.high)}"
     )
     second = plain(report.objectives[1])
-    over = f"Over the {len(report.sweep)} weightings"
+    what, objective = followed(report)
+    over = f"Over the {len(report.sweep)} weightings {what}"
     if found.high < 0:
-        return f"{over} violations fell as the weight on {second} rose ({span})."
+        fell = f"{over} fell as the weight on {second} rose"
+        return f"{fell} ({span})." if objective is None else f"{fell}, which it should not ({span})."
     if found.low > 0:
-        return f"{over} violations rose with the weight on {second}, which they should not ({span})."
-    return f"{over} violations showed no clear trend with the weight on {second} ({span})."
+        rose = f"{over} rose with the weight on {second}"
+        return f"{rose}, which they should not ({span})." if objective is None else f"{rose} ({span})."
+    return f"{over} showed no clear trend with the weight on {second} ({span})."
 
 
 def _coverage(report: Report) -> str:
+    if report.hypervolume_ratio is None or report.hypervolume_interval is None:
+        return "How much of what is attainable they cover is not known: the story’s states cannot be walked."
     low, high = report.hypervolume_interval
     text = (
         f"The weightings together cover {percent(report.hypervolume_ratio)} (95\u00a0% interval "
@@ -155,6 +181,8 @@ def _retraining(report: Report) -> str:
 
 def _against_retraining(report: Report) -> str:
     """Steered against retrained at equal weights, in utility of attainable ranges."""
+    if not report.best:
+        return ""
     names = report.objectives
     low, high = ([ends[o] for o in names] for ends in (report.worst, report.best))
     span = np.array(high) - np.array(low)
@@ -187,10 +215,12 @@ def _against_retraining(report: Report) -> str:
 
 
 def compare(report: Report, names: Sequence[str], against: str) -> str:
-    """A sentence for each policy: where it differs measurably from another in the headline metrics."""
+    """A sentence for each policy: where it differs measurably from another in the headline metrics, or in a
+    story where nobody commits violations in mean returns."""
     sentences: list[str] = []
     for name in names:
-        found = [(differ(report.normalised[name][m], report.normalised[against][m]), m) for m in HEADLINES]
+        measured, other = _measures(report, name), _measures(report, against)
+        found = [(differ(measured[m], other[m]), m) for m in measured]
         parts = [
             f"{word} {_listed([m for sign, m in found if sign == wanted])}"
             for wanted, word in ((1, "more"), (-1, "less"), (0, "no measurable difference in"))
@@ -198,6 +228,12 @@ def compare(report: Report, names: Sequence[str], against: str) -> str:
         ]
         sentences.append(f"Against {against}, {name} shows {_listed(parts)}.")
     return " ".join(sentences)
+
+
+def _measures(report: Report, name: str) -> dict[str, Estimate]:
+    if report.has_violations:
+        return {metric: report.normalised[name][metric] for metric in HEADLINES}
+    return {plain(o): report.policy_returns[name][o] for o in report.objectives}
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,0 +1,236 @@
+"""Steering on The Intercept, an Ink story by inkle: two objectives read from its own variables.
+
+    python experiments/intercept.py --story DIR/TheIntercept.v21.json
+
+The story counts how forceful and how evasive its prisoner is. smollm2-135m plays, the story's variables say
+which of two continuations is more of either, one CPL agent is learned for each, and the weights are turned.
+Continues where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from pluralign.cli import main_job
+from pluralign.cli.common import say, wrote
+from pluralign.cli.main_job import JobSettings, MainJob
+from pluralign.cli.reporting import make_report
+from pluralign.cli.stages import StagedRun
+from pluralign.collect import PolicyChooser, collect
+from pluralign.core import Policy, UniformPolicy
+from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.records import read_trajectories
+from pluralign.evaluate import SweepPoint, spearman
+from pluralign.evaluate.report import Kind, Report, write_picture, write_report
+from pluralign.models.language_policy import LanguageModelPolicy
+from pluralign.steer import GEOMETRIC
+
+RESULTS = Path(__file__).parent / "results"
+STORY = Path("../shared/data/interactive_fiction/the_intercept_ink/TheIntercept.v21.json")
+
+SIDE_FILE: dict[str, Any] = {
+    "title": "The Intercept",
+    "author": "inkle",
+    "summary": "Bletchley Park, 1942. A part of the Bombe is missing, and the commander asks who took it.",
+    "player_character": "A code-breaker who is locked up and questioned.",
+    "max_options": 8,
+    "objectives": {
+        "forceful": {
+            "description": "The prisoner pushes back: accuses, demands, loses his temper, acts.",
+            "coefficients": {"variable.forceful": 1},
+        },
+        "evasive": {
+            "description": "The prisoner gives nothing away: dodges questions, changes the subject.",
+            "coefficients": {"variable.evasive": 1},
+        },
+    },
+}
+KINDS: dict[str, Kind] = {"random": "random", "language model": "language_model", "BC": "cloned"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Args:
+        story: the compiled story.
+        out: working folder.
+        model: that plays and gives features.
+        episodes: of the language model, the offline data.
+        temperature: of its play, chosen on seed 0: at 1 it tries too little for others to learn from.
+        comparisons: that the oracle rates, for each objective.
+        play: episodes of each policy and each weighting.
+        seed: of all that is random.
+        results: folder of the result files.
+    """
+
+    story: Path = STORY
+    out: Path = Path("runs/intercept")
+    model: str = main_job.DEFAULT_MODEL
+    episodes: int = 1000
+    temperature: float = 3.0
+    comparisons: int = 10_000
+    play: int = 300
+    seed: int = 1
+    results: Path = RESULTS
+
+
+def run(settings: Settings) -> None:
+    """Collect, annotate, pair, learn, sweep, report."""
+    side = settings.out / "the_intercept.pluralign.json"
+    write_json(side, {"ink": str(settings.story.resolve()), **SIDE_FILE})
+    known = JobSettings(
+        story=str(side),
+        seed=settings.seed,
+        model=settings.model,
+        episodes=settings.episodes,
+        temperature=settings.temperature,
+        comparisons=settings.comparisons,
+        play=settings.play,
+        objectives=("forceful", "evasive"),
+    )
+    job = MainJob(settings.out, known)
+    steps = StagedRun(settings.out, stages=6)
+    cpl = asdict(main_job.cpl_config())
+    rule: dict[str, Any] = {"oracle": "soft"}
+    data = steps.stage(
+        "collect", "the language model plays", asdict(known), lambda: main_job.collect_offline(job)
+    )
+    steps.stage("annotate", "the story's variables compare", {}, lambda: main_job.annotate_by_oracle(job))
+    steps.stage("pair", "annotations become pairs", {}, lambda: main_job.pair_all(job, rule))
+    steps.stage("learn", "one agent for each objective", cpl, lambda: main_job.learn_all(job, ["oracle"]))
+    steps.stage("play", "every policy plays", {}, lambda: play_all(job))
+    steps.stage("sweep", "the weights are turned", {}, lambda: {"points": len(main_job.sweep_weights(job))})
+    report = report_of(job, steps, data)
+    write_results(report, main_job.sweep_weights(job), settings)
+
+
+def play_all(job: MainJob) -> dict[str, Any]:
+    """Every policy of the report plays; its episodes are kept."""
+    figures: dict[str, Any] = {}
+    for name, policy in players(job).items():
+        report = collect(
+            job.make_game,
+            PolicyChooser(policy),
+            main_job.played_file(job, name),
+            episodes=job.settings.play,
+            # Not the seed of the offline data: else the language model would play the same episodes.
+            seed=job.settings.seed + 1,
+            objectives=job.objectives,
+            progress=False,
+        )
+        figures[name] = report.as_json()
+        say(f"  {name:20} " + ", ".join(f"{o} {mean:.2f}" for o, mean in report.mean_returns.items()))
+    return figures
+
+
+def players(job: MainJob) -> dict[str, Policy]:
+    """Who plays, by name."""
+    models = job.models
+    return {
+        "random": UniformPolicy(),
+        "language model": LanguageModelPolicy(
+            models.language_model, models.store, temperature=job.settings.temperature
+        ),
+        "BC": main_job.open_trained(job.folder / "policies" / "bc", models),
+        **{f"CPL {name}": policy for name, policy in job.open("oracle").items()},
+    }
+
+
+def report_of(job: MainJob, steps: StagedRun, data: dict[str, Any]) -> Report:
+    """The report of a run whose stages are all done, as every sweep over a story has it."""
+    names = [*KINDS, *(f"CPL {name}" for name in job.settings.objectives)]
+    report = make_report(
+        job.make_game(),
+        job.objectives,
+        played={name: read_trajectories(main_job.played_file(job, name)) for name in names},
+        kinds={name: KINDS.get(name, "learned") for name in names},
+        sweeps={GEOMETRIC: main_job.sweep_weights(job)},
+        seconds=steps.total,
+        seed=job.settings.seed,
+        data={"episodes": data["episodes"], "steps": data["steps"]},
+        settings=asdict(job.settings),
+    )
+    wrote(write_report(report, job.folder)[1], "open it in a browser")
+    return report
+
+
+def write_results(report: Report, points: list[SweepPoint], settings: Settings) -> None:
+    """``intercept.json``, ``intercept.md`` and ``intercept.svg``."""
+    followed = {
+        name: asdict(
+            spearman(np.array([p.weights[name] for p in points]), np.array([p.returns[name] for p in points]))
+        )
+        for name in report.objectives
+    }
+    policies = {
+        name: {o: asdict(row[o]) for o in report.objectives} for name, row in report.policy_returns.items()
+    }
+    rows = [
+        {"weights": dict(p.weights), "returns": dict(p.returns), "stderr": dict(p.stderr)}
+        for p in report.sweep
+    ]
+    figures = {
+        "model": settings.model,
+        "temperature": settings.temperature,
+        "seed": settings.seed,
+        "data": dict(report.data),
+        "comparisons": settings.comparisons,
+        "episodes of each weighting": settings.play,
+        "cpl": asdict(main_job.cpl_config()),
+        "policies": policies,
+        "sweep": rows,
+        "spearman of an objective with its own weight": followed,
+        "seconds": round(report.seconds),
+    }
+    write_json(settings.results / "intercept.json", figures)
+    with replace_when_whole(settings.results / "intercept.md") as temporary:
+        temporary.write_text(table(figures, report) + "\n", encoding="utf-8")
+    write_picture(report, settings.results / "intercept.svg")
+    wrote(settings.results / "intercept.md", "and intercept.json, intercept.svg")
+
+
+def table(figures: dict[str, Any], report: Report) -> str:
+    """The policies and the sweep."""
+    first, second = report.objectives[:2]
+    lines = [
+        "# Steering on The Intercept",
+        "",
+        "`python experiments/intercept.py`",
+        "",
+        f"{figures['model']} plays {figures['data']['episodes']} episodes of inkle's story at temperature "
+        f"{figures['temperature']:g}; its variables "
+        f"`{first}` and `{second}` compare {figures['comparisons']} pairs of continuations each; one CPL "
+        "agent is learned for each. Mean changes of the two variables over "
+        f"{figures['episodes of each weighting']} episodes, ± standard error. Seed {figures['seed']}.",
+        "",
+        f"| who plays | {first} | {second} |",
+        "| --- | ---: | ---: |",
+    ]
+    for name, row in figures["policies"].items():
+        cells = " | ".join(f"{row[o]['mean']:.2f} ± {row[o]['stderr']:.2f}" for o in (first, second))
+        lines.append(f"| {name} | {cells} |")
+    for point in figures["sweep"]:
+        cells = " | ".join(f"{point['returns'][o]:.2f} ± {point['stderr'][o]:.2f}" for o in (first, second))
+        weights = point["weights"]
+        lines.append(
+            f"| steered, {weights[first]:.1f} {first} and {weights[second]:.1f} {second} | {cells} |"
+        )
+    spans = [
+        f"{name} {found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+        for name, found in figures["spearman of an objective with its own weight"].items()
+    ]
+    lines += [
+        "",
+        f"Spearman's rank correlation of an objective's mean with its own weight: {', '.join(spans)}.",
+    ]
+    return "\n".join([*lines, "", "![The sweep](intercept.svg)"])
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Settings))

@@ -1,0 +1,58 @@
+"""What is wrong with an Ink story, as far as its tags and random play can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pluralign.core import InputError
+from pluralign.games.ink.game import InkGame
+from pluralign.games.ink.load import load_ink
+
+EPISODES = 200
+"""How many episodes a check plays."""
+
+MAX_STEPS = 1000
+"""An episode with more decisions counts as endless."""
+
+
+def check_ink(path: str | Path, *, episodes: int = EPISODES, seed: int = 0) -> list[InputError]:
+    """What is wrong with a story: each thing once, however often play meets it.
+
+    Finds tags and side files that cannot be read, and, by random play, the engine's errors, endless loops,
+    episodes without an end, and ends without an ``-> END``. What no episode meets is not found.
+
+    Args:
+        path: see `load_ink`.
+        episodes: how many are played.
+        seed: of the choices and the story's own chance.
+
+    Raises:
+        InputError: there is no such file, or it is no compiled Ink that the engine reads.
+    """
+    game = InkGame(load_ink(path))
+    found: dict[str, InputError] = {}
+    if game.decision is None:
+        error = InputError("the story has no choice", path=game.story.path)
+        found[error.message] = error
+    for episode in range(episodes):
+        rng = np.random.default_rng([seed, episode])
+        try:
+            game.reset(int(rng.integers(2**31)))
+            ended = _play(game, rng)
+        except InputError as error:
+            found.setdefault(error.message, error)
+            continue
+        message = game.loose_end or ("" if ended else f"an episode goes on after {MAX_STEPS} decisions")
+        if message:
+            found.setdefault(message, InputError(message, path=game.story.path))
+    return list(found.values())
+
+
+def _play(game: InkGame, rng: np.random.Generator) -> bool:
+    for _ in range(MAX_STEPS):
+        if game.decision is None:
+            return True
+        game.choose(int(rng.integers(len(game.decision.options))))
+    return game.decision is None

@@ -1,0 +1,196 @@
+"""An Ink story as a game."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pluralign.core import Decision, InputError
+from pluralign.games import harms
+from pluralign.games.game import GameInfo
+from pluralign.games.ink.engine import LINE_SECONDS, Engine
+from pluralign.games.ink.load import InkStory
+from pluralign.games.ink.tags import Note, read_tag
+
+MAX_STATES = 20_000
+"""How many states are walked before a story counts as too large: each takes two to four kilobytes."""
+
+# The engine's own seeds are below 100; sums with what it drew last must not leave 32 bits.
+_SEEDS = 1 << 20
+
+# A long session must not hold every text that it ever saw.
+_CACHED = 100_000
+
+
+class State(NamedTuple):
+    """A saved state: the engine's (empty where the story has ended), the page, the achievements won."""
+
+    engine: str
+    text: str
+    won: frozenset[str]
+
+
+class InkGame:
+    """A story as a `Game`. Where chance plays a part, the seed decides it.
+
+    Where nothing is shown between two choices, the page stays: the next decision has the last one's prompt.
+
+    Args:
+        story: from `load_ink`; any number of games may share it.
+        line_seconds: how long one line may take before it counts as an endless loop.
+    """
+
+    def __init__(self, story: InkStory, line_seconds: float = LINE_SECONDS) -> None:
+        self.story = story
+        self._engine = Engine(story.source, story.path, line_seconds)
+        self._begin: dict[str, Any] = json.loads(self._engine.state)
+        self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
+        self._notes: dict[str, Note | None] = {**story.notes}
+        self._decision: Decision | None = None
+        self._text = ""
+        self._won: frozenset[str] = frozenset()
+        self._values: list[float] = []
+        self.reset()
+
+    @property
+    def info(self) -> GameInfo:
+        """What is known before play."""
+        return self.story.info
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision now open; None when the game has ended."""
+        return self._decision
+
+    @property
+    def text(self) -> str:
+        """What was shown since the last action (the ending's text when the game has ended)."""
+        return self._text
+
+    @property
+    def loose_end(self) -> str:
+        """What the engine said where the story broke off without an -> END; empty otherwise."""
+        return self._engine.loose_end
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin a new episode.
+
+        Raises:
+            InputError: the story is at fault before its first choice.
+        """
+        if self.info.random:
+            self._begin["storySeed"] = seed % _SEEDS
+        self._engine.load(json.dumps(self._begin))
+        self._text, self._won = "", frozenset()
+        self._run()
+        self._values = self._read_values()
+
+    def choose(self, action: int) -> Mapping[str, float]:
+        """Take an option and run to the next decision or the end.
+
+        Returns:
+            the non-zero counts of this step by metric name: `harms.METRICS`, and ``variable.NAME``, the
+            change of a variable that an objective is made of.
+
+        Raises:
+            IndexError: no such option.
+            InputError: the story is at fault; the message names its file.
+        """
+        listed = 0 if self._decision is None else len(self._decision.options)
+        if not 0 <= action < listed:
+            raise IndexError(f"option {action} of {listed}")
+        tags = self._engine.choose(action)
+        tags += self._run()
+        notes = [note for note in map(self._note, tags) if note is not None]
+        counts = harms.step_counts([note.annotation for note in notes], self._win(notes))
+        before, self._values = self._values, self._read_values()
+        for name, old, new in zip(self.story.variables, before, self._values, strict=True):
+            if new != old:
+                counts[harms.VARIABLE + name] = new - old
+        return counts
+
+    def save(self) -> Hashable:
+        """The whole state: equal states have equal futures."""
+        if self._decision is None:
+            return State("", self._text, frozenset())
+        return State(self._engine.state, self._text, self._won)
+
+    def restore(self, state: Hashable) -> None:
+        """Return to a state that a game of this story saved."""
+        if not isinstance(state, State):
+            raise InputError(f"not a saved state of '{self.info.name}': {state!r:.60}")
+        self._text, self._won = state.text, state.won
+        if not state.engine:
+            self._decision = None
+            return
+        self._engine.load(state.engine)
+        self._present()
+        self._values = self._read_values()
+
+    def _run(self) -> list[str]:
+        """Run to the next choice or the end; returns the tags that were passed."""
+        shown: list[str] = []
+        passed: list[str] = []
+        for line, tags in self._engine.lines():
+            if line:
+                shown.append(line)
+            passed += tags
+        text = "\n".join(shown)
+        self._present(text)
+        return passed
+
+    def _present(self, text: str = "") -> None:
+        options = tuple(option.strip() for option in self._engine.options)
+        if text or not options:
+            self._text = text
+        if len(options) > self.info.max_options:
+            raise InputError(
+                f"a decision lists {len(options)} options, more than max_options, {self.info.max_options}",
+                path=self.story.path,
+            )
+        self._decision = self._known(options) if options else None
+
+    def _known(self, options: tuple[str, ...]) -> Decision:
+        if len(self._decisions) >= _CACHED:
+            self._decisions.clear()
+        found = self._decisions.get((self._text, options))
+        if found is None:
+            found = self._decisions[self._text, options] = Decision(self._text, options)
+        return found
+
+    def _note(self, tag: str) -> Note | None:
+        if tag not in self._notes:
+            if len(self._notes) >= _CACHED:
+                self._notes = {**self.story.notes}
+            try:
+                self._notes[tag] = read_tag(tag)
+            except InputError as error:
+                raise InputError(error.message, path=self.story.path, field=error.field) from None
+        return self._notes[tag]
+
+    def _win(self, notes: Sequence[Note]) -> float:
+        """The points of the achievements that are newly won."""
+        total = 0.0
+        for note in notes:
+            for name, points in note.points.items():
+                if name not in self.story.achievements:
+                    raise InputError(
+                        f"achievement '{name}' must stand in a tag without logic",
+                        path=self.story.path,
+                    )
+                if name not in self._won:
+                    self._won |= {name}
+                    total += points
+        return total
+
+    def _read_values(self) -> list[float]:
+        values: list[float] = []
+        for name in self.story.variables:
+            value = self._engine.number(name)
+            if value is None:
+                raise InputError(
+                    f"variable '{name}' has become something other than a number", path=self.story.path
+                )
+            values.append(value)
+        return values

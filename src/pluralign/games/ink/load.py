@@ -1,0 +1,181 @@
+"""Ink stories from compiled files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError
+from pluralign.games.game import GameInfo
+from pluralign.games.harms import BUILTIN_OBJECTIVES, VARIABLE
+from pluralign.games.ink.engine import Engine
+from pluralign.games.ink.side_file import SUFFIX, SideFile, check_variables, read_side_file
+from pluralign.games.ink.tags import Note, read_tag, static_tags
+
+OLDEST, NEWEST = 18, 21
+"""The versions of compiled Ink that the engine reads."""
+
+# Control commands that draw lots: RANDOM, LIST_RANDOM, SEED_RANDOM, and sequences, of which shuffles do.
+_CHANCE = frozenset({"rnd", "lrnd", "srnd", "seq"})
+
+
+@dataclass(frozen=True, eq=False)
+class InkStory:
+    """A compiled story. Immutable; games share it.
+
+    Args:
+        info: what is known before play.
+        path: the compiled file.
+        source: its text.
+        notes: what the tags say that stand in it as they are, by tag.
+        achievements: their points, by name.
+        variables: those that objectives are made of.
+        choices: how many choices its source has.
+        words: of its text, its options and its tags.
+        characters: that it can print, numbers aside.
+    """
+
+    info: GameInfo
+    path: Path
+    source: str
+    notes: Mapping[str, Note]
+    achievements: Mapping[str, float]
+    variables: tuple[str, ...]
+    choices: int
+    words: int
+    characters: frozenset[str]
+
+
+def is_ink(path: str | Path) -> bool:
+    """Whether a path looks like an Ink story: its source, its compiled file, or the file beside it."""
+    return Path(path).suffix in (".ink", ".json")
+
+
+def load_ink(path: str | Path) -> InkStory:
+    """Read a story.
+
+    Args:
+        path: the compiled file, with ``NAME.pluralign.json`` beside ``NAME.json`` where there is one; or such
+            a side file anywhere, whose ``ink`` says where the compiled file is.
+
+    Raises:
+        InputError: it cannot be read, is no Ink that the engine reads, or a tag or the side file is at fault.
+    """
+    path = Path(path)
+    if path.suffix == ".ink":
+        raise InputError(
+            f"is Ink's source; compile it first: inklecate -o {path.stem}.json {path.name}", path=path
+        )
+    if path.name.endswith(SUFFIX):
+        side = read_side_file(path)
+    else:
+        beside = path.with_name(path.stem + SUFFIX)
+        side = read_side_file(beside) if beside.is_file() else SideFile(beside, path)
+    source, compiled = _read(side.ink)
+    # The engine refuses what is nested more deeply than the walks below could go.
+    engine = Engine(source, side.ink)
+    parts = list(_parts(compiled["root"]))
+    if any(isinstance(part, dict) and "#" in part for part in parts):
+        raise InputError(
+            "its tags have the form of inkVersion 20 and before, which the engine passes over: recompile its "
+            "source with inklecate 1.1 or newer",
+            path=side.ink,
+        )
+    notes = _notes(static_tags(compiled["root"]), side.ink)
+    achievements = {name: points for note in notes.values() for name, points in note.points.items()}
+    choices = sum(isinstance(part, dict) and "*" in part for part in parts)
+    declared = [part["VAR="] for part in parts if isinstance(part, dict) and "VAR=" in part]
+    numbers = {name for name in declared if engine.number(name) is not None}
+    check_variables(side.objectives, numbers, side.path)
+    used = dict.fromkeys(m for o in side.objectives for m in o.coefficients if m.startswith(VARIABLE))
+    texts = [part[1:] for part in parts if isinstance(part, str) and part.startswith("^")]
+    return InkStory(
+        info=_info(side, engine, achievements, choices, chance=not _CHANCE.isdisjoint(_commands(parts))),
+        path=side.ink,
+        source=source,
+        notes=notes,
+        achievements=achievements,
+        variables=tuple(metric.removeprefix(VARIABLE) for metric in used),
+        choices=choices,
+        words=sum(len(text.split()) for text in texts),
+        characters=frozenset("".join(texts)),
+    )
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        # inklecate begins its files with a byte order mark.
+        source = path.read_text(encoding="utf-8-sig")
+        compiled = json.loads(source)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON ({error})", path=path) from error
+    version = compiled.get("inkVersion") if isinstance(compiled, dict) else None
+    if type(version) is not int or not isinstance(compiled.get("root"), list):
+        raise InputError("is no compiled Ink: it has no inkVersion and root", path=path)
+    if not OLDEST <= version <= NEWEST:
+        advice = (
+            "recompile its source with inklecate 1.0 or newer" if version < OLDEST else "the engine is older"
+        )
+        raise InputError(
+            f"compiled for inkVersion {version}, and {OLDEST} to {NEWEST} can be played: {advice}", path=path
+        )
+    return source, compiled
+
+
+def _notes(tags: Iterable[str], path: Path) -> dict[str, Note]:
+    notes: dict[str, Note] = {}
+    points: dict[str, float] = {}
+    for tag in tags:
+        try:
+            note = read_tag(tag)
+        except InputError as error:
+            raise InputError(error.message, path=path, field=error.field) from None
+        if note is None:
+            continue
+        notes[tag] = note
+        for name, number in note.points.items():
+            if points.setdefault(name, number) != number:
+                raise InputError(
+                    f"'{name}' is worth {points[name]:g} points elsewhere", path=path, field=f"# {tag}"
+                )
+    return notes
+
+
+def _info(
+    side: SideFile, engine: Engine, achievements: Mapping[str, float], choices: int, *, chance: bool
+) -> GameInfo:
+    pairs = (tag.partition(":") for tag in reversed(engine.global_tags))
+    words = {**{key.strip(): text.strip() for key, _, text in pairs}, **side.words}
+    name = side.path.name.removesuffix(SUFFIX)
+    return GameInfo(
+        name=name,
+        title=words.get("title", name),
+        author=words.get("author", ""),
+        summary=words.get("summary", words.get("description", "")),
+        player_character=words.get("player_character", ""),
+        max_points=float(sum(achievements.values())),
+        # Each choice of the source can be listed at once, by threads; a side file may know better.
+        max_options=side.max_options or choices,
+        objectives=(*BUILTIN_OBJECTIVES, *side.objectives),
+        random=chance,
+    )
+
+
+def _commands(parts: Iterable[Any]) -> Iterator[str]:
+    return (part for part in parts if isinstance(part, str) and not part.startswith("^"))
+
+
+def _parts(content: Any) -> Iterator[Any]:
+    """Every element of every container."""
+    for part in content.values() if isinstance(content, dict) else content:
+        if isinstance(part, dict | list):
+            if isinstance(content, list):
+                yield part
+            yield from _parts(part)
+        elif isinstance(content, list):
+            yield part
