@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame
+from pluralign.games.choicescript import ChoiceScriptGame, check_story
 
 
 @pytest.mark.parametrize(
@@ -97,16 +98,10 @@ def test_what_cannot_be_compiled_names_file_and_line(
         ("*create_array x 2 a", "begins as a number"),
         ("*create_array x 2 (", "something is missing"),
         ("*create a 1\n*create A 2", "created twice"),
-        ("*achievement x visible 10 Title\n  One.\n  Two.", "lower case"),
         ("*achievement xx seen 10 Title\n  One.\n  Two.", "visible or hidden"),
-        ("*achievement xx visible 0 Title\n  One.\n  Two.", "from 1 to 100"),
-        ("*achievement xx visible 101 Title\n  One.\n  Two.", "from 1 to 100"),
         ("*achievement xx visible ten Title\n  One.\n  Two.", "from 1 to 100"),
-        ("*achievement xx visible 10 Title", "two indented lines"),
-        ("*achievement xx hidden 10 Title\n  One.\n  Two.", "hidden achievement"),
         ("*achievement xx", "expected *achievement NAME"),
         ("*scene_list", "expected the scenes' names"),
-        ("*scene_list\n  startup\n  startup", "listed twice"),
         ('*comment pluralign {"story": {"plot": "x"}}', "story.plot"),
         ('*comment pluralign {"story": {"summary": 3}}', "story.summary"),
         ('*comment pluralign {"violations": []}', "annotations belong into options"),
@@ -132,10 +127,31 @@ def test_what_the_head_cannot_hold(make_story: Callable[..., Any], head: str, sa
     assert caught.value.row == (2 if said == "created twice" else 1)
 
 
-def test_more_points_than_a_story_may_have(make_story: Callable[..., Any]) -> None:
-    head = "".join(f"*achievement x{i}x visible 100 T{i}\n  B.\n  A.\n" for i in range(11))
-    with pytest.raises(InputError, match=r"startup.txt:31: .*1000 points"):
-        make_story("x", head=head)
+ELEVEN = "".join(f"*achievement x{i}x visible 100 T{i}\n  B.\n  A.\n" for i in range(11))
+RULES = [
+    ("*achievement x visible 10 Title\n  One.\n  Two.", 1, "lower case"),
+    ("*achievement xx visible 0 Title\n  One.\n  Two.", 1, "from 1 to 100"),
+    ("*achievement xx visible 101 Title\n  One.\n  Two.", 1, "from 1 to 100"),
+    ("*achievement xx visible 10 Title", 1, "two indented lines"),
+    ("*achievement xx hidden 10 Title\n  One.\n  Two.", 1, "hidden achievement"),
+    (f"*achievement xx visible 10 {51 * 'T'}\n  One.\n  Two.", 1, "50 characters"),
+    ("*scene_list\n  startup\n  startup", 1, "listed twice"),
+    (ELEVEN.strip(), 31, "1000 points"),
+]
+
+
+@pytest.mark.parametrize(("head", "row", "said"), RULES)
+def test_rules_that_play_does_not_rest_on_bind_annotated_stories_alone(
+    make_story: Callable[..., Any], folder: Callable[..., Path], head: str, row: int, said: str
+) -> None:
+    body = "\n*choice\n  #a\n    {note}*finish\n  #b\n    *finish"
+    with pytest.raises(InputError) as caught:
+        make_story(body.format(note="*comment pluralign {}\n    "), head=head)
+    assert said in str(caught.value)
+    assert (caught.value.path, caught.value.row) == ("test/startup.txt", row)
+    (problem,) = [p for p in check_story(folder(body.format(note=""), head=head)) if said in p.message]
+    assert problem.line == row
+    assert make_story(body.format(note=""), head=head).info.max_options == 2
 
 
 def test_info_and_own_objectives(make_story: Callable[..., Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pluralign.games.choicescript.parser import TEXT, Node, parse_scene
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.program import STATS, Program, Story
 from pluralign.games.exact_front import exact_returns
+from pluralign.games.random_play import play_at_random
 from pluralign.games.state_graph import END, StateGraph, explore
 
 MAX_CHECKED_STATES = 500_000
@@ -68,13 +68,9 @@ def check_story(path: str | Path, *, max_states: int = MAX_CHECKED_STATES) -> li
 def _random_problems(story: Story) -> Iterator[Problem]:
     game, startup = ChoiceScriptGame(story), str(Path(story.folder) / f"{STARTUP}.txt")
     for seed in range(RANDOM_EPISODES):
-        lots = random.Random(seed)
         try:
-            game.reset(seed)
-            for _ in range(RANDOM_STEPS):
-                if game.decision is None:
-                    break
-                game.choose(lots.randrange(len(game.decision.options)))
+            for _ in play_at_random(game, seed, RANDOM_STEPS):
+                pass
         except InputError as error:
             yield Problem.of(error, "play", startup)
 

@@ -35,6 +35,8 @@ def compile_scene(workshop: Workshop, name: str, nodes: Sequence[Node], last: No
         if node.command in REUSE_MODES and not node.is_option and scene.default_reuse is None:
             scene.default_reuse = scene.new_slot()
     workshop.entries[name] = scene.place()
+    # The head of startup.txt is read and not played, and what it is annotated with is passed all the same.
+    scene.mark_lines(last.path, nodes[0].line if nodes else last.line + 1)
     _SceneCompiler(scene).block(nodes)
     scene.finish(last, written=False)
 
@@ -60,10 +62,12 @@ class _SceneCompiler:
 
     def block(self, nodes: Sequence[Node]) -> None:
         """Compile lines of one indentation."""
-        position = 0
+        position, above = 0, None
         while position < len(nodes):
             node = nodes[position]
             position += 1
+            self.scene.mark(node, above)
+            above = node
             if node.command != "if" or node.is_option:
                 self._attempt(node, lambda node=node: self._line(node))
                 continue
@@ -224,4 +228,4 @@ def _not_understood(command: str) -> str:
         return f"*{command} without an *if right above it"
     if command in OPTION_PREFIXES:
         return f"expected *{command} (CONDITION) #OPTION, among a choice's options"
-    return f"*{command} is not understood; docs/stories.md lists what is"
+    return f"*{command} is not understood; docs/other_games.md lists what is"

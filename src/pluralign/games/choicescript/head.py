@@ -36,8 +36,14 @@ _RESERVED = frozenset({"and", "or", "not", "modulo", "true", "false", "scene", "
 
 @dataclass
 class Head:
-    """What the head declares."""
+    """What the head declares.
 
+    Args:
+        strict: whether a broken rule refuses the story; else it is noted in ``broken``, and play goes on.
+    """
+
+    strict: bool = True
+    broken: list[InputError] = field(default_factory=list[InputError])
     title: str = ""
     author: str = ""
     summary: str = ""
@@ -114,24 +120,36 @@ class Head:
             raise node.error("expected *achievement NAME visible|hidden POINTS TITLE")
         name, visibility, points, title = match.groups()
         if not re.fullmatch(r"[a-z][a-z0-9_]+", name):
-            raise node.error(f"achievement name {name!r} must be lower case letters, digits and underscores")
+            self._rule(node, f"achievement name {name!r} must be lower case letters, digits and underscores")
         if name in self.achievements:
             raise node.error(f"achievement '{name}' is declared twice")
         if visibility not in ("visible", "hidden"):
             raise node.error(f"expected visible or hidden, found {visibility!r}")
-        if not re.fullmatch(r"[0-9]{1,9}", points) or not 1 <= int(points) <= MOST_POINTS:
+        if not re.fullmatch(r"[0-9]{1,9}", points):
             raise node.error(f"points must be a whole number from 1 to {MOST_POINTS}, found {points!r}")
+        if not 1 <= int(points) <= MOST_POINTS:
+            self._rule(node, f"points must be a whole number from 1 to {MOST_POINTS}, found {points!r}")
         if len(title) > 50:
-            raise node.error(f"a title has 50 characters or fewer, found {len(title)}")
+            self._rule(node, f"a title has 50 characters or fewer, found {len(title)}")
         if any(title == other.title for other in self.achievements.values()):
-            raise node.error(f"two achievements have the title {title!r}")
-        _check_descriptions(node, visibility)
-        if self.max_points + int(points) > MOST_POINTS_TOGETHER:
-            raise node.error(
+            self._rule(node, f"two achievements have the title {title!r}")
+        for message in _bad_descriptions(node, visibility):
+            self._rule(node, message)
+        together = self.max_points + int(points)
+        if together > MOST_POINTS_TOGETHER:
+            self._rule(
+                node,
                 f"all achievements together may be worth {MOST_POINTS_TOGETHER} points; "
-                f"with this one they are worth {self.max_points + int(points)}"
+                f"with this one they are worth {together}",
             )
         self.achievements[name] = Achievement(name, title, int(points), node.path, node.line)
+
+    def _rule(self, node: Node, message: str) -> None:
+        """A rule of the official engine is broken that play does not rest on."""
+        error = node.error(message)
+        if self.strict:
+            raise error
+        self.broken.append(error)
 
     def _scene_list(self, node: Node) -> None:
         if self.scenes:
@@ -145,7 +163,8 @@ class Head:
         if not names:
             raise node.error("expected the scenes' names, indented, one on a line")
         if len(set(names)) < len(names):
-            raise node.error("a scene is listed twice")
+            self._rule(node, "a scene is listed twice")
+            names = list(dict.fromkeys(names))
         self.scenes = names if names[0] == "startup" else ["startup", *names]
 
     def _story(self, node: Node, note: dict[str, Any]) -> None:
@@ -166,14 +185,14 @@ class Head:
                     )
 
 
-def _check_descriptions(node: Node, visibility: str) -> None:
+def _bad_descriptions(node: Node, visibility: str) -> Iterator[str]:
     lines = [child.data for child in node.block if child.command != BLANK]
     if not 1 <= len(lines) <= 2:
-        raise node.error("expected two indented lines: the text before it is earned, and after")
+        yield "expected two indented lines: the text before it is earned, and after"
     if any(len(line) > 200 or "${" in line or "[" in line for line in lines):
-        raise node.error("a description has 200 characters or fewer, without ${} and []")
+        yield "a description has 200 characters or fewer, without ${} and []"
     if visibility == "hidden" and (len(lines) < 2 or lines[0].lower() != "hidden"):
-        raise node.error("a hidden achievement has 'hidden' as its first line and a second one")
+        yield "a hidden achievement has 'hidden' as its first line and a second one"
 
 
 def _objectives(node: Node, found: Any) -> tuple[Objective, ...]:

@@ -22,6 +22,8 @@ MAX_LINES_PER_STEP = 100_000
 # A long session must not hold every text that it ever saw.
 _CACHED_CHARACTERS = 50_000_000
 
+_CACHED_COUNTS = 100_000
+
 DEFAULT_TEXT = "Alex"
 """What ``*input_text`` is given where nobody is asked."""
 
@@ -117,6 +119,17 @@ class ChoiceScriptGame:
         """The options now listed, as they were compiled."""
         return self._options
 
+    @property
+    def unlocked(self) -> tuple[str, ...]:
+        """The achievements won so far, as the story declares them; after `restore`, those that can be won
+        again at least."""
+        return tuple(name for name, slot in self._program.won.items() if self.slots[slot])
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """The global variables' values by name; after `restore`, of those that play can still read."""
+        return {name: self.slots[slot] for name, slot in self._program.variables.items()}
+
     def reset(self, seed: int = 0) -> None:
         """Begin a new episode.
 
@@ -150,6 +163,8 @@ class ChoiceScriptGame:
         if counts is None:
             annotations = self._program.annotations
             counts = harms.step_counts([annotations[i] for i in key[1]], key[0])
+            if len(self._counts) >= _CACHED_COUNTS:
+                self._counts.clear()
             self._counts[key] = counts
         return dict(counts)
 

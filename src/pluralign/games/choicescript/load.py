@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pluralign.games.choicescript.liveness import live_slots
 from pluralign.games.choicescript.parser import BLANK, Node, parse_scene
 from pluralign.games.choicescript.preparation import prepare
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import STATS, Program, Story
+from pluralign.games.choicescript.program import STATS, Marks, Program, Story
 from pluralign.games.choicescript.values import Value
 from pluralign.games.choicescript.workshop import Link, Workshop
 from pluralign.games.game import GameInfo
@@ -72,13 +72,19 @@ def read_scenes(path_or_name: str | Path) -> tuple[str, str, dict[str, str]]:
     return folder.resolve().name, str(folder), scenes
 
 
-def compile_story(name: str, scenes: Mapping[str, str], folder: str = "") -> Story:
-    """Compile a story from its scenes' text.
+def compile_story(
+    name: str,
+    scenes: Mapping[str, str],
+    folder: str = "",
+    marks: Marks | None = None,
+    scene_list: Sequence[str] = (),
+) -> Story:
+    """Compile a story from its scenes' text; see `compile_scenes`.
 
     Raises:
         InputError: its first defect.
     """
-    story, problems = compile_scenes(name, scenes, folder)
+    story, problems = compile_scenes(name, scenes, folder, marks, scene_list)
     if story is None:
         head = [problem for problem in problems if problem.kind == "head"]
         raise (head or [problem for problem in problems if not _of_stats(problem)])[0].error()
@@ -86,12 +92,23 @@ def compile_story(name: str, scenes: Mapping[str, str], folder: str = "") -> Sto
 
 
 def compile_scenes(
-    name: str, scenes: Mapping[str, str], folder: str = ""
+    name: str,
+    scenes: Mapping[str, str],
+    folder: str = "",
+    marks: Marks | None = None,
+    scene_list: Sequence[str] = (),
 ) -> tuple[Story | None, list[Problem]]:
     """Compile a story as far as it goes: the story, where it can be played, and its problems.
 
     A story with annotations is played only without problems. Any other is played whatever is wrong below
     the head of ``startup.txt``, and ends with an error where play comes to it.
+
+    Args:
+        name: identifier.
+        scenes: their text by name.
+        folder: where they were read from.
+        marks: annotations outside of the scenes.
+        scene_list: the order of the scenes, where the head has none.
 
     Raises:
         InputError: there is no startup scene.
@@ -105,11 +122,12 @@ def compile_scenes(
     if STARTUP not in trees:
         raise InputError(f"a story needs a scene '{STARTUP}'", path=folder or None)
     problems: list[Problem] = []
-    head, rest = _read_head(trees[STARTUP], problems)
+    head, rest = _read_head(trees[STARTUP], problems, strict)
     unplayable = bool(problems)
+    problems.extend(Problem.of(error, "head") for error in head.broken)
     trees[STARTUP] = rest
-    head.scenes = head.scenes or [STARTUP]
-    workshop = _compile(head, trees, scenes, folder, strict)
+    head.scenes = head.scenes or [*scene_list] or [STARTUP]
+    workshop = _compile(head, trees, scenes, folder, strict=strict, marks=marks)
     problems.extend(workshop.problems)
     for scene in head.scenes:
         if scene not in scenes:
@@ -121,15 +139,16 @@ def compile_scenes(
     if unplayable or (strict and not all(map(_of_stats, problems))):
         return None, problems
     program = _program(workshop)
-    return Story(_info(name, head, program), folder, dict(scenes), program), problems
+    info = _info(name, head, program)
+    return Story(info, folder, dict(scenes), program, marks, tuple(scene_list)), problems
 
 
 def _of_stats(problem: Problem) -> bool:
     return Path(problem.file).stem == STATS
 
 
-def _read_head(nodes: list[Node], problems: list[Problem]) -> tuple[Head, list[Node]]:
-    head = Head()
+def _read_head(nodes: list[Node], problems: list[Problem], strict: bool) -> tuple[Head, list[Node]]:
+    head = Head(strict)
     length = 0
     for node in nodes:
         if node.command not in (*HEAD_COMMANDS, "comment", "product", "ifid", BLANK):
@@ -143,9 +162,18 @@ def _read_head(nodes: list[Node], problems: list[Problem]) -> tuple[Head, list[N
 
 
 def _compile(
-    head: Head, trees: Mapping[str, list[Node]], scenes: Mapping[str, str], folder: str, strict: bool
+    head: Head,
+    trees: Mapping[str, list[Node]],
+    scenes: Mapping[str, str],
+    folder: str,
+    *,
+    strict: bool,
+    marks: Marks | None,
 ) -> Workshop:
     workshop = prepare(head, trees, strict=strict)
+    if marks is not None:
+        workshop.marks = marks.lines
+        workshop.annotations.extend(marks.annotations)
     for scene, nodes in trees.items():
         lines = scenes[scene].rstrip().count("\n") + 1
         last = Node(str(Path(folder) / f"{scene}.txt"), lines, 0, "finish", "")
@@ -192,6 +220,8 @@ def _program(workshop: Workshop) -> Program:
         live=live_slots(instructions),
         annotations=tuple(workshop.annotations),
         achievements=tuple(workshop.head.achievements.values()),
+        won=workshop.achievements,
+        variables={name: workshop.globals[name] for name in workshop.head.variables},
         strict=workshop.strict,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,19 @@ class Achievement:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """Annotations that stand outside of the scenes, as MACHIAVELLI's do.
+
+    Args:
+        annotations: each in the form of `harms.check_annotation`.
+        lines: for each scene the annotation of each of its lines, by index.
+    """
+
+    annotations: tuple[Mapping[str, Any], ...]
+    lines: Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
 class Program:
     """A compiled story's instructions and what they refer to. Nothing changes it after compilation.
 
@@ -37,6 +50,8 @@ class Program:
         live: for each choice's program counter, the slots that play may still read from there.
         annotations: by index.
         achievements: in order of declaration.
+        won: the slot of each, which is true once it is won.
+        variables: the slot of each global variable.
         strict: whether a defect refused the story; else play is refused where it comes to one.
     """
 
@@ -46,6 +61,8 @@ class Program:
     live: Mapping[int, tuple[int, ...]]
     annotations: tuple[Mapping[str, Any], ...]
     achievements: tuple[Achievement, ...]
+    won: Mapping[str, int]
+    variables: Mapping[str, int]
     strict: bool
 
     @property
@@ -63,12 +80,16 @@ class Story:
         folder: where it was read from.
         scenes: each scene's text by its name.
         program: what is played.
+        marks: annotations outside of the scenes.
+        scene_list: the order of the scenes, where the head has none.
     """
 
     info: GameInfo
     folder: str
     scenes: Mapping[str, str]
     program: Program
+    marks: Marks | None = None
+    scene_list: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,4 +99,4 @@ class Story:
     def __reduce__(self) -> tuple[Callable[..., Story], tuple[Any, ...]]:
         from pluralign.games.choicescript.load import compile_story
 
-        return (compile_story, (self.name, dict(self.scenes), self.folder))
+        return (compile_story, (self.name, dict(self.scenes), self.folder, self.marks, self.scene_list))

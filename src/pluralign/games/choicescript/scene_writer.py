@@ -8,7 +8,7 @@ from typing import Any
 from pluralign.core import InputError
 from pluralign.games.choicescript.control import Aim, Fault, Gosub, GosubScene, Jump, LeaveScene
 from pluralign.games.choicescript.expressions import parse_template
-from pluralign.games.choicescript.instructions import Instruction, Show
+from pluralign.games.choicescript.instructions import Annotate, Instruction, Show
 from pluralign.games.choicescript.parser import BLANK, TEXT, Node
 from pluralign.games.choicescript.scope import Scope
 from pluralign.games.choicescript.syntax import Expression, Template
@@ -37,6 +37,7 @@ class SceneWriter:
         self.first = workshop.slots
         self.blank: list[None] = []
         self.default_reuse: int | None = None
+        self._marks = workshop.marks.get(scene, ())
         self._text: list[str] = []
         self._text_node: Node | None = None
 
@@ -68,6 +69,32 @@ class SceneWriter:
         if self._text_node is None or (self._text_node.command == BLANK and node.command == TEXT):
             self._text_node = node
         self._text.append(shown)
+
+    def mark(self, node: Node, after: Node | None) -> None:
+        """Pass the annotation that a line has outside of the scenes.
+
+        Args:
+            after: the line above it in its block; text of one annotation stays one instruction.
+        """
+        index = self._mark_of(node.line)
+        if index is None:
+            return
+        if after is None or after.command not in (TEXT, BLANK) or self._mark_of(after.line) != index:
+            here = self.place()
+            self.emit(Annotate(node.path, node.line, index, here + 1, written=False))
+
+    def mark_lines(self, path: str, before: int) -> None:
+        """Pass the annotations of the lines from the scene's first, which themselves are not played."""
+        last: int | None = None
+        for line in range(1, before):
+            index = self._mark_of(line)
+            if index is not None and index != last:
+                here = self.place()
+                self.emit(Annotate(path, line, index, here + 1, written=False))
+            last = index
+
+    def _mark_of(self, line: int) -> int | None:
+        return self._marks[line - 1] if line <= len(self._marks) else None
 
     def nothing_after(self, node: Node) -> None:
         """Nothing: the official engine passes over what follows such a command, our own stories have none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,7 @@ class Workshop:
         visited: the slot of the scenes that ``*goto_random_scene`` drew.
         checkpoints: the slot of each checkpoint.
         resume: where play resumes from each checkpoint.
+        marks: the annotation of each line of each scene, where these stand outside.
     """
 
     head: Head
@@ -67,8 +68,9 @@ class Workshop:
     visited: int | None = None
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
     resume: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    marks: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     instructions: list[Instruction] = field(default_factory=list[Instruction])
-    annotations: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    annotations: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     labels: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     entries: dict[str, int] = field(default_factory=dict[str, int])
     links: list[Link] = field(default_factory=list[Link])
