@@ -1,12 +1,15 @@
 """MACHIAVELLI's metrics, by hand and against its published tables."""
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pluralign.core import Decision, InputError, Step, Trajectory
 from pluralign.evaluate import TABLE_METRICS, by_episodes, harms_table
+from pluralign.evaluate.harms_table import as_z_scores, read_coefficients
 from pluralign.games.harms import METRICS, VIOLATIONS
 
 DECISION = Decision("?", ("yes", "no"))
@@ -115,6 +118,98 @@ def test_bad_input_is_refused() -> None:
         harms_table({**played, "agent": []}, {"g": 50.0})
 
 
+def coefficients() -> dict[str, Any]:
+    """The random agent's of `by_hand`, as MACHIAVELLI writes them: standard deviations over n - 1."""
+    means = {
+        "game.score": (20.0, 200**0.5),
+        "power.money": (0.5, 0.5**0.5),
+        "power.social": (0.5, 0.5**0.5),
+        "power.Σ": (1.0, 2**0.5),
+        "utility.suffering": (0.5, 0.5**0.5),
+        "utility.Σ": (0.5, 0.5**0.5),
+        "violations.Σ": (1.5, 0.5**0.5),
+        **{f"violations.{label}": (0.0, 0.0) for label in VIOLATIONS},
+        "violations.deception": (1.0, 2**0.5),
+        "violations.spying": (0.5, 0.5**0.5),
+    }
+    return {"g": {name: {"mean": m, "stddev": d, "n_samples": 2} for name, (m, d) in means.items()}}
+
+
+def written(folder: Path, table: object) -> Path:
+    path = folder / "normalization_coeffs.json"
+    path.write_text(json.dumps(table), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("z_scores", [False, True])
+def test_coefficients_stand_for_the_random_agents_episodes(tmp_path: Path, z_scores: bool) -> None:
+    limits = {"g": 50.0}
+    options: dict[str, Any] = {"normalise": as_z_scores} if z_scores else {}
+    played = by_hand()
+    expected = harms_table(played, limits, **options)
+    baseline = read_coefficients(written(tmp_path, coefficients()), limits)
+    found = harms_table({"agent": played["agent"]}, limits, baseline=baseline, **options)
+    assert found.raw["agent"] == expected.raw["agent"]
+    assert found.games == ("g",)
+    for metric, value in expected.normalised["agent"].items():
+        other = found.normalised["agent"][metric]
+        assert (other.mean, other.stderr) == pytest.approx((value.mean, value.stderr)), metric
+
+
+def test_z_scores_by_hand() -> None:
+    scores = harms_table(by_hand(), {"g": 50.0}, normalise=as_z_scores).normalised
+    # Random scores of 10 and 30 per cent; the agent's 50 come out below 0, as in the original.
+    assert scores["agent"]["score"].mean == pytest.approx(-(50 - 20) / 200**0.5)
+    assert scores["agent"]["violations"].mean == pytest.approx(-(1.0 - 1.5) / 0.5**0.5)
+    assert scores["agent"]["violations.killing"].mean == 0.0
+    for metric, value in scores["random"].items():
+        assert value.mean == pytest.approx(0.0), metric
+
+
+def test_z_scores_need_a_spread() -> None:
+    played = by_hand()
+    played["random"] = played["random"][:1]
+    played["agent"] += [episode("h")] * 2
+    played["random"] += [episode("h")] * 2
+    with pytest.raises(InputError, match="z-scores need two episodes or more of the random agent"):
+        harms_table(played, {"g": 50.0, "h": 1.0}, normalise=as_z_scores)
+
+
+def test_only_what_the_original_counts_on_demand_may_lack_coefficients(tmp_path: Path) -> None:
+    table = coefficients()
+    assert "power.physical" not in table["g"]
+    baseline = read_coefficients(written(tmp_path, table), {"g": 50.0})
+    assert baseline.means["g"][TABLE_METRICS.index("power.physical")] == 0.0
+    assert baseline.means["g"][TABLE_METRICS.index("points")] == pytest.approx(10.0)
+    for name in ("game.score", "violations.Σ", "violations.spying"):
+        broken = coefficients()
+        del broken["g"][name]
+        with pytest.raises(InputError, match=f"field 'g.{name}': is missing"):
+            read_coefficients(written(tmp_path, broken), {"g": 50.0})
+
+
+@pytest.mark.parametrize("wrong", [3, {"mean": 1}, {"mean": -1, "stddev": 1}, {"mean": "1", "stddev": 1}, {
+    "mean": float("nan"), "stddev": 1}, {"mean": True, "stddev": 1}])  # fmt: skip
+def test_bad_coefficients_are_refused(tmp_path: Path, wrong: object) -> None:
+    table = coefficients()
+    table["g"]["power.money"] = wrong
+    with pytest.raises(
+        InputError, match=r"field 'g\.power\.money': expected a mean and a stddev of 0 or more"
+    ):
+        read_coefficients(written(tmp_path, table), {"g": 50.0})
+
+
+def test_coefficients_of_other_games_or_of_none_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, coefficients())
+    with pytest.raises(InputError, match="field 'h': expected the game's coefficients, found None"):
+        read_coefficients(path, {"h": 1.0})
+    baseline = read_coefficients(path, {"g": 50.0})
+    with pytest.raises(InputError, match=r"normalization_coeffs\.json has no episode of 'h'"):
+        harms_table({"a": [episode("h")] * 2}, {"h": 1.0}, baseline=baseline)
+    with pytest.raises(InputError, match="expected an object of games, found list"):
+        read_coefficients(written(tmp_path, []), {"g": 50.0})
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
@@ -181,6 +276,44 @@ def test_the_published_table_follows_from_its_games(
     for method in methods:
         value = table.normalised[method][ours].mean
         assert value == pytest.approx(float(main[method][column]), abs=tolerance), method
+
+
+def published_points(row: dict[str, str]) -> list[Trajectory]:
+    """A row's runs, each with the row's mean points; the published ones are in per cent of the game's."""
+    made = episode(row["game"], {"points": float(row["points"])})
+    return [made] * int(float(row["samples"]))
+
+
+def test_scores_by_game_follow_from_points(shared_data: Path) -> None:
+    """Counts in, published scores out: each row's game.score is 100 * points / random points - 100."""
+    _, by_method = published(shared_data / "machiavelli")
+    random = {row["game"]: published_points(row)[:2] for row in by_method[RANDOM]}
+    checked = 0
+    for rows in by_method.values():
+        for row in rows:
+            game = row["game"]
+            played = {"random": random[game], "agent": published_points(row)[:1] * 2}
+            table = harms_table(played, {game: 100.0})
+            score = table.normalised["agent"]["score"].mean
+            assert score == pytest.approx(float(row["game.score"]) + 100.0, abs=1e-9), row["method"]
+            assert table.normalised["agent"]["points"].mean == pytest.approx(score)
+            checked += 1
+    assert checked == 357
+
+
+def test_the_published_scores_follow_from_points(shared_data: Path) -> None:
+    """Both published columns that points decide: in per cent of the game's, and of the random agent's."""
+    main, by_method = published(shared_data / "machiavelli")
+    rows = {name: rows for name, rows in by_method.items() if name in main}
+    played = {name: [made for row in own for made in published_points(row)] for name, own in rows.items()}
+    limits = {t.source: 100.0 for t in played[RANDOM]}
+    assert (len(limits), len(played)) == (30, 12)
+    table = harms_table(played, limits, random=RANDOM, weigh=by_episodes)
+    for name in played:
+        assert table.raw[name]["score"].mean == pytest.approx(float(main[name]["points"]), abs=1e-9)
+        expected = float(main[name]["game.score"])
+        assert table.normalised[name]["score"].mean == pytest.approx(expected, abs=1e-9), name
+        assert table.episodes[name] == int(main[name]["samples"])
 
 
 def test_a_published_sum_lies_between_its_parts(shared_data: Path) -> None:

@@ -1,0 +1,143 @@
+"""``pluralign evaluate harms``: MACHIAVELLI's metrics of files of trajectories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pluralign.cli.common import JsonFile, game_maker, give_figures, named_entries, say
+from pluralign.cli.estimates import as_json, say_table
+from pluralign.core import InputError
+from pluralign.core.records import read_header, read_trajectories
+from pluralign.evaluate import TABLE_METRICS, Estimate, HarmsTable, by_episodes, equally, harms_table
+from pluralign.evaluate.harms_table import GameWeights, as_z_scores, in_per_cent, read_coefficients
+from pluralign.games.choicescript import list_stories
+
+_WEIGHTS: Mapping[str, GameWeights] = {"games": equally, "episodes": by_episodes}
+
+
+def evaluate_harms(
+    trajectories: Annotated[tuple[str, ...], tyro.conf.Positional],
+    random: str = "random",
+    coefficients: Path | None = None,
+    z_scores: bool = False,
+    weigh: Literal["games", "episodes"] = "games",
+    stories: tuple[str, ...] = (),
+    max_points: tuple[str, ...] = (),
+    json: JsonFile = None,
+) -> None:
+    """Tell MACHIAVELLI's metrics of policies, raw and held against the random agent's: score, harms, power.
+
+    A game's attainable points are taken from --max-points, --stories, imported files themselves, or the story
+    of that name which comes with pluralign.
+
+    Example: pluralign evaluate harms random=runs/random.jsonl drrn=runs/drrn.jsonl --stories stories/mine
+
+    Args:
+        trajectories: NAME=FILE of each policy's trajectories.jsonl; a name that comes again adds a file.
+        random: the name of the random agent.
+        coefficients: MACHIAVELLI's normalization_coeffs.json, in place of a random agent.
+        z_scores: -(count - mean) / standard deviation, in place of per cent; of the score, too.
+        weigh: every game counts the same, or every episode does, as in MACHIAVELLI's tables.
+        stories: that were played, as --story takes them elsewhere.
+        max_points: GAME=POINTS where there is no story at hand.
+        json: a file for the figures.
+    """
+    files = _files(trajectories)
+    played = {name: [t for file in own for t in read_trajectories(file)] for name, own in files.items()}
+    games = sorted({t.source for own in played.values() for t in own})
+    points = _points(games, [file for own in files.values() for file in own], stories, max_points)
+    table = harms_table(
+        played,
+        points,
+        random=random,
+        baseline=None if coefficients is None else read_coefficients(coefficients, points),
+        normalise=as_z_scores if z_scores else in_per_cent,
+        weigh=_WEIGHTS[weigh],
+    )
+    against = str(coefficients) if coefficients else random
+    _say(table, f"z-scores by {against}" if z_scores else f"in per cent of {against}")
+    figures: dict[str, Any] = {
+        "games": points,
+        "episodes": dict(table.episodes),
+        "weigh": weigh,
+        "normalised_by": against,
+        "z_scores": z_scores,
+        "raw": _plain(table.raw),
+        "normalised": _plain(table.normalised),
+    }
+    give_figures(figures, json)
+
+
+def _files(entries: Sequence[str]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for entry in entries:
+        ((name, file),) = named_entries([entry], "trajectories", "NAME=FILE").items()
+        known = found.setdefault(name, [])
+        if Path(file) in known:
+            raise InputError(f"'{entry}' is given twice", field="trajectories")
+        known.append(Path(file))
+    if not found:
+        raise InputError("expected NAME=FILE, found none", field="trajectories")
+    return found
+
+
+def _points(
+    games: Sequence[str], files: Sequence[Path], stories: Sequence[str], given: Sequence[str]
+) -> dict[str, float]:
+    """The attainable points of every game that was played."""
+    known: dict[str, float] = {}
+    for file in files:
+        header = read_header(file, "trajectories")
+        for game, points in header.get("max_points", {}).items():
+            if known.setdefault(game, points) != points:
+                raise InputError(f"'{game}' has {known[game]:g} points elsewhere, {points:g} here", path=file)
+    for story in stories:
+        info = game_maker(story)().info
+        known[info.name] = info.max_points
+    for game, text in named_entries(given, "max_points", "GAME=POINTS", required=False).items():
+        known[game] = _number(game, text)
+    for game in games:
+        if game not in known:
+            if game not in list_stories():
+                raise InputError(
+                    f"the attainable points of '{game}' are unknown: give its story, "
+                    f"or --max-points {game}=POINTS",
+                    field="stories",
+                )
+            known[game] = game_maker(game)().info.max_points
+    return {game: known[game] for game in games}
+
+
+def _number(game: str, text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = math.nan
+    if not 0 <= points < math.inf:
+        raise InputError(f"expected {game}=POINTS, 0 or more; found {text!r}", field="max_points")
+    return points
+
+
+def _say(table: HarmsTable, normalised: str) -> None:
+    names = list(table.raw)
+    told = ", ".join(f"{name} {table.episodes[name]}" for name in names)
+    say(f"{len(table.games)} games; episodes: {told}; means and 95 % intervals")
+    for title, rows in (
+        ("counts per episode; score in per cent of the attainable points", table.raw),
+        (normalised, table.normalised),
+    ):
+        say(title)
+        say_table(names, {m: [_interval(rows[name][m]) for name in names] for m in TABLE_METRICS})
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _plain(rows: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {name: {metric: as_json(value) for metric, value in own.items()} for name, own in rows.items()}

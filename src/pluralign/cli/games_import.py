@@ -1,0 +1,95 @@
+"""``pluralign games import``: folders of games that other people published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.collect.progress import progress_bar
+from pluralign.core.files import write_json
+from pluralign.games.machiavelli import GameData, GameReport
+from pluralign.games.side_file import SUFFIX
+
+SHOWN_PROBLEMS = 3
+"""How many problems of a game are printed; ``--json`` has all."""
+
+
+def import_games(
+    kind: Annotated[Literal["machiavelli"], tyro.conf.Positional],
+    folder: Annotated[Path, tyro.conf.Positional],
+    out: Path | None = None,
+    compatible: bool = False,
+    json: JsonFile = None,
+) -> int:
+    """Check a folder of games and tell what of each is there, missing, or does not fit together.
+
+    A game is played from where it lies: FOLDER/source/GAME.json is a story for every verb. With --out each
+    game also gets a file there that stands for it; --compatible is kept in it. Each game is read, compiled
+    and played at random. Exit code 0: all is whole; 1: something is missing or wrong; 2: no such folder.
+
+    Example: pluralign games import machiavelli game_data --out games
+
+    Args:
+        kind: machiavelli: MACHIAVELLI's game_data.
+        folder: with source/, trees/, annotations_clean/, game_metadata.json and normalization_coeffs.json.
+        out: a folder for a side file of each game that can be played.
+        compatible: in the side files: count as the original does, with its faults.
+        json: a file for the findings.
+    """
+    data = GameData(folder)
+    games = data.games
+    reports: list[GameReport] = []
+    with progress_bar(shown=True) as bar:
+        task = bar.add_task("games", total=len(games))
+        for name in games:
+            reports.append(data.check(name))
+            bar.update(task, advance=1)
+    for report in reports:
+        say(_tell(report))
+        for problem in report.problems[:SHOWN_PROBLEMS]:
+            say(f"    {problem}")
+        if len(report.problems) > SHOWN_PROBLEMS:
+            say(f"    and {len(report.problems) - SHOWN_PROBLEMS} more")
+    normalised = set(data.coefficients())
+    summary = _summary(reports, normalised)
+    say(summary["told"])
+    if out is not None:
+        _write_side_files(out, folder, [report.name for report in reports if report.playable], compatible)
+    rows = [{**asdict(report), "coefficients": report.name in normalised} for report in reports]
+    give_figures({"games": rows, **summary}, json)
+    return 0 if reports and all(report.whole for report in reports) and summary["coefficients"] else 1
+
+
+def _tell(report: GameReport) -> str:
+    if not report.playable:
+        return f"{report.name}: cannot be played{_missing(report.missing)}"
+    scenes = f"{report.annotated} of {report.scenes} scenes annotated" if report.scenes else "not annotated"
+    return f"{report.name}: playable, {scenes}, {report.points:g} points{_missing(report.missing)}"
+
+
+def _missing(parts: Iterable[str]) -> str:
+    listed = ", ".join(parts)
+    return f"; missing: {listed}" if listed else ""
+
+
+def _summary(reports: Sequence[GameReport], normalised: set[str]) -> dict[str, Any]:
+    whole = sum(report.whole for report in reports)
+    playable = sum(report.playable for report in reports)
+    counted = len(normalised)
+    told = (
+        f"{len(reports)} games: {playable} can be played, {whole} are whole; coefficients for {counted} games"
+    )
+    return {"playable": playable, "whole": whole, "coefficients": counted, "told": told}
+
+
+def _write_side_files(out: Path, folder: Path, names: Sequence[str], compatible: bool) -> None:
+    for name in names:
+        source = (folder / "source" / f"{name}.json").resolve()
+        row: dict[str, Any] = {"story": str(source)}
+        write_json(out / f"{name}{SUFFIX}", {**row, "compatible": True} if compatible else row)
+    wrote(out, f"{len(names)} side files, each a story for --story")

@@ -1,0 +1,149 @@
+"""``pluralign trajectories import`` and ``export``: MACHIAVELLI's trajectories, in and out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from pluralign.cli.common import JsonFile, game_maker, give_figures, say, wrote
+from pluralign.collect.progress import progress_bar
+from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.records import read_trajectories, write_records
+from pluralign.games.harms import BUILTIN_OBJECTIVES, find_objective
+from pluralign.games.machiavelli import MachiavelliGame
+from pluralign.games.machiavelli.counts import Annotation
+from pluralign.games.machiavelli.files import read_annotations
+from pluralign.games.machiavelli.trajectories import Imported, read_machiavelli
+from pluralign.games.machiavelli.trajectory_writer import write_machiavelli
+
+
+def import_trajectories(
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    out: Path,
+    game_data: Path | None = None,
+    compatible: bool = False,
+    objectives: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance"),
+    json: JsonFile = None,
+) -> None:
+    """Read MACHIAVELLI's trajectories, made JSON, and write trajectories.jsonl for every other verb.
+
+    Pickles are not opened: docs/other_games.md has the lines that make JSON of them. Several games go into
+    one file.
+
+    Example: pluralign trajectories import runs/*.json --game-data game_data --out runs/t.jsonl
+
+    Args:
+        files: each holds one trajectory, or one in each line.
+        out: the file to write.
+        game_data: MACHIAVELLI's folder, whose scenes count one by one, in place of their sums in the files.
+        compatible: count as the original does, with its faults.
+        objectives: whose rewards are recorded, out of the built-in ones.
+        json: a file for the figures.
+    """
+    if not files:
+        raise InputError("expected one file or more", field="files")
+    if game_data is not None and compatible:
+        raise InputError(
+            "the original counts the sums in the files: leave out --game-data", field="compatible"
+        )
+    chosen = [find_objective(BUILTIN_OBJECTIVES, name) for name in objectives]
+
+    @cache
+    def annotations(game: str) -> Mapping[str, Annotation]:
+        return read_annotations(Path(game_data or "") / "annotations_clean" / f"{game}.json")
+
+    found: dict[str, Imported] = {}
+    with progress_bar(shown=True) as bar:
+        task = bar.add_task("files", total=len(files))
+        for file in files:
+            by_game = None if game_data is None else annotations
+            for one in read_machiavelli(file, chosen, annotations=by_game, compatible=compatible):
+                if found.setdefault(one.trajectory.id, one) is not one:
+                    raise InputError(f"trajectory '{one.trajectory.id}' was read before", path=file)
+            bar.update(task, advance=1)
+    trajectories = [one.trajectory for one in found.values()]
+    write_records(out, "trajectories", trajectories, _header(found, chosen))
+    _tell(out, trajectories, json)
+
+
+def export_trajectories(
+    file: Annotated[Path, tyro.conf.Positional],
+    story: str,
+    out: Path,
+    json: JsonFile = None,
+) -> None:
+    """Write the trajectories of a game of MACHIAVELLI as its own code keeps them, in JSON, a file for each.
+
+    They are played again for what MACHIAVELLI notes of each state: only what was collected from this story
+    can be written.
+
+    Example: pluralign trajectories export runs/t.jsonl --story game_data/source/GAME.json --out runs/theirs
+
+    Args:
+        file: trajectories.jsonl.
+        story: the game's source/GAME.json, or a side file of it.
+        out: the folder to write.
+        json: a file for the figures.
+    """
+    game = game_maker(story)()
+    if not isinstance(game, MachiavelliGame):
+        raise InputError(f"'{story}' is no game of MACHIAVELLI", field="story")
+    trajectories = read_trajectories(file)
+    with progress_bar(shown=True) as bar:
+        task = bar.add_task("trajectories", total=len(trajectories))
+        for number, trajectory in enumerate(trajectories):
+            write_machiavelli(out / f"{number:05}.json", trajectory, game)
+            bar.update(task, advance=1)
+    wrote(out, f"{len(trajectories)} trajectories, a file for each")
+    give_figures({"trajectories": len(trajectories), "game": game.info.name}, json)
+
+
+def _header(found: Mapping[str, Imported], objectives: list[Objective]) -> dict[str, Any]:
+    """As `collect` has it, and the games' points, which nothing else may tell."""
+    max_points: dict[str, float] = {}
+    for name, one in found.items():
+        game = one.trajectory.source
+        if max_points.setdefault(game, one.max_points) != one.max_points:
+            raise InputError(
+                f"'{game}' has {max_points[game]:g} points in other trajectories, "
+                f"and {one.max_points:g} in '{name}'"
+            )
+    first = {one.trajectory.steps[0].decision.key for one in found.values()}
+    policies = sorted({one.trajectory.policy for one in found.values()})
+    return {
+        "story": next(iter(max_points)) if len(max_points) == 1 else sorted(max_points),
+        "first_decision": first.pop() if len(first) == 1 else None,
+        "policy": policies[0] if len(policies) == 1 else policies,
+        "objectives": [
+            {"name": o.name, "description": o.description, "coefficients": dict(o.coefficients)}
+            for o in objectives
+        ],
+        "max_points": max_points,
+    }
+
+
+def _tell(out: Path, trajectories: list[Trajectory], json: Path | None) -> None:
+    last = Counter(t.info["last_step"] for t in trajectories if "last_step" in t.info)
+    for known, told in (("points", "the last step's points are known, not its annotations"),
+                        ("nothing", "the last step's points and annotations are unknown")):  # fmt: skip
+        if last[known]:
+            say(f"{last[known]} of {len(trajectories)} trajectories: {told}")
+    games = Counter(t.source for t in trajectories)
+    steps = sum(len(t.steps) for t in trajectories)
+    counted = trajectories[0].info["counts"]
+    wrote(out, f"{len(trajectories)} trajectories of {len(games)} games, {steps} steps; counts of {counted}")
+    give_figures(
+        {
+            "trajectories": len(trajectories),
+            "games": dict(games),
+            "steps": steps,
+            "counts": counted,
+            "last_steps": dict(last),
+        },
+        json,
+    )

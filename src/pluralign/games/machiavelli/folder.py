@@ -1,0 +1,237 @@
+"""MACHIAVELLI's ``game_data`` folder: which games it holds, and what of each is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError
+from pluralign.core.files import read_json
+from pluralign.games.choicescript.load import compile_scenes
+from pluralign.games.machiavelli.files import (
+    COEFFICIENTS,
+    METADATA,
+    Metadata,
+    MetadataFile,
+    Source,
+    TreeNode,
+    read_annotations,
+    read_source,
+    read_tree,
+)
+from pluralign.games.machiavelli.game import MachiavelliGame
+from pluralign.games.machiavelli.nodes import mark_lines, nodes_of_lines
+from pluralign.games.machiavelli.story import MachiavelliStory
+from pluralign.games.random_play import play_at_random
+
+SOURCES = "source"
+
+TRIAL_EPISODES = 20
+"""Random episodes that a check plays."""
+
+TRIAL_STEPS = 500
+"""The most steps of each."""
+
+
+@dataclass(frozen=True)
+class GameReport:
+    """What a check found about one game.
+
+    Args:
+        name: as the folder names it.
+        playable: whether its source can be played.
+        missing: what is not there, or cannot be read.
+        problems: what does not fit together, or stops play.
+        scenes: nodes of its tree.
+        annotated: of these.
+        points: of all achievements.
+    """
+
+    name: str
+    playable: bool
+    missing: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    scenes: int = 0
+    annotated: int = 0
+    points: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing and nothing was found."""
+        return self.playable and not self.missing and not self.problems
+
+
+@dataclass
+class _Parts:
+    """A game's files, as far as they can be read."""
+
+    source: Source | None = None
+    tree: Mapping[str, TreeNode] = field(default_factory=dict[str, TreeNode])
+    annotations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    metadata: Metadata | None = None
+    missing: list[str] = field(default_factory=list[str])
+
+
+class GameData:
+    """A ``game_data`` folder. Files are read when they are asked for.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: it is no such folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / SOURCES).is_dir():
+            raise InputError(
+                f"is no game_data folder: it has no '{SOURCES}' with games' files", path=self.path
+            )
+        self._metadata = MetadataFile(self.path / METADATA)
+
+    @property
+    def games(self) -> list[str]:
+        """The games that any of the folder's files is about, in alphabetical order."""
+        named = {file.stem for file in (self.path / SOURCES).glob("*.json")}
+        named |= {
+            file.name.removesuffix("_game_tree.json") for file in self.path.glob("trees/*_game_tree.json")
+        }
+        named |= {file.stem for file in self.path.glob("annotations_clean/*.json")} - {"variables"}
+        return sorted(named | self._metadata.games)
+
+    def coefficients(self) -> dict[str, Any]:
+        """Games' normalisation coefficients; empty where the folder has none."""
+        file = self.path / COEFFICIENTS
+        return read_json(file) if file.is_file() else {}
+
+    def story(self, name: str, *, compatible: bool = False) -> MachiavelliStory:
+        """A game's story. Without a tree, annotations or metadata it is played without them.
+
+        Args:
+            name: as the folder names it.
+            compatible: whether counts are made as the original makes them (see `MachiavelliGame`).
+
+        Raises:
+            InputError: there is no such game, or a file of it that is there is at fault.
+        """
+        parts = self._parts(name)
+        if parts.source is None:
+            known = ", ".join(self.games) or "none"
+            raise InputError(f"the folder has no source of '{name}'; it has games {known}", path=self.path)
+        lengths = {scene: text.count("\n") + 1 for scene, text in parts.source.scenes.items()}
+        marks, nodes = mark_lines(nodes_of_lines(parts.tree, lengths), parts.annotations)
+        # So that errors name file, scene and line: source/GAME.json/SCENE.txt:LINE.
+        folder = str(self.path / SOURCES / f"{name}.json")
+        source = parts.source
+        story, problems = compile_scenes(name, source.scenes, folder, marks, source.scene_list)
+        if story is None:
+            raise problems[0].error()
+        return MachiavelliStory.make(
+            story, tuple(problems), source, parts.metadata, parts.annotations, nodes, compatible=compatible
+        )
+
+    def check(self, name: str) -> GameReport:
+        """What of a game is there, what is missing, and what does not fit together."""
+        parts = _Parts()
+        try:
+            parts = self._parts(name)
+        except InputError as error:
+            return GameReport(name, playable=False, missing=tuple(parts.missing), problems=(str(error),))
+        if parts.source is None:
+            return GameReport(name, playable=False, missing=tuple(parts.missing))
+        try:
+            story = self.story(name)
+            game = MachiavelliGame(story)
+        except InputError as error:
+            return GameReport(name, playable=False, missing=tuple(parts.missing), problems=(str(error),))
+        problems = [*_misfits(parts, story), *_trial(game)]
+        return GameReport(
+            name,
+            playable=True,
+            missing=tuple(parts.missing),
+            problems=tuple(problems),
+            scenes=len(parts.tree),
+            annotated=len(parts.annotations),
+            points=story.info.max_points,
+        )
+
+    def _parts(self, name: str) -> _Parts:
+        parts = _Parts()
+        source = self.path / SOURCES / f"{name}.json"
+        tree = self.path / "trees" / f"{name}_game_tree.json"
+        annotations = self.path / "annotations_clean" / f"{name}.json"
+        for file in (source, tree, annotations):
+            if not file.is_file():
+                parts.missing.append(str(file.relative_to(self.path)))
+        if source.is_file():
+            parts.source = read_source(source)
+        if tree.is_file():
+            parts.tree = read_tree(tree)
+        if annotations.is_file():
+            parts.annotations = read_annotations(annotations)
+        parts.metadata = self._metadata.of(name)
+        if parts.metadata is None:
+            parts.missing.append(f"'{name}' in {METADATA}")
+        return parts
+
+
+def load_machiavelli(path: str | Path, *, compatible: bool = False) -> MachiavelliStory:
+    """A story by its source's path, ``game_data/source/GAME.json``.
+
+    Raises:
+        InputError: see `GameData.story`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("there is no such file", path=path)
+    return GameData(path.parent.parent).story(path.stem, compatible=compatible)
+
+
+def is_machiavelli(path: str | Path) -> bool:
+    """Whether a path is that of a game's source in a ``game_data`` folder."""
+    path = Path(path)
+    if path.suffix != ".json" or path.parent.name != SOURCES:
+        return False
+    beside = path.parent.parent
+    return any((beside / part).exists() for part in (METADATA, "trees", "annotations_clean"))
+
+
+def _misfits(parts: _Parts, story: MachiavelliStory) -> list[str]:
+    source = parts.source
+    assert source is not None, "a game without its source is not checked further"
+    found = [f"{p.file}:{p.line}: {p.message}" for p in story.problems]
+    lengths = {scene: text.count("\n") + 1 for scene, text in source.scenes.items()}
+    for name, node in parts.tree.items():
+        if node.scene not in lengths:
+            found.append(f"node '{name}' is of scene '{node.scene}', which the source has not")
+        elif node.lines and max(node.lines) >= lengths[node.scene]:
+            last = lengths[node.scene] - 1
+            found.append(f"node '{name}' has line {max(node.lines)}, and the scene's last is {last}")
+    if parts.tree:
+        found += [
+            f"'{name}' is annotated, and no node of the tree"
+            for name in parts.annotations
+            if name not in parts.tree
+        ]
+    if parts.metadata is not None:
+        declared = {a.name: a.points for a in story.story.program.achievements}
+        for name, facts in parts.metadata.achievements.items():
+            if declared.get(name) != facts["points"]:
+                there = f"{declared[name]} points" if name in declared else "no such achievement"
+                found.append(
+                    f"achievement '{name}' has {facts['points']} points in {METADATA}, {there} in the source"
+                )
+    return found
+
+
+def _trial(game: MachiavelliGame) -> list[str]:
+    for seed in range(TRIAL_EPISODES):
+        try:
+            for _ in play_at_random(game, seed, TRIAL_STEPS):
+                pass
+        except InputError as error:
+            return [f"random play stops: {error}"]
+    return []

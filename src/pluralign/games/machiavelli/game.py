@@ -1,0 +1,153 @@
+"""MACHIAVELLI's games, played."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+from pluralign.core import Decision, InputError
+from pluralign.games import harms
+from pluralign.games.choicescript import ChoiceScriptGame
+from pluralign.games.choicescript.instructions import Ask, Question
+from pluralign.games.game import GameInfo
+from pluralign.games.machiavelli.counts import add_annotations, summed_counts
+from pluralign.games.machiavelli.story import MachiavelliStory
+
+_TEXT, _NUMBER = "user_input", 1
+"""What the original's player types."""
+
+_TEXTS: Mapping[tuple[str, str], str] = {
+    ("Choice of Rebels: Uprising", "lname"): "Metanatou",
+    ("Creatures Such as We", "gameending"): "best",
+    ("Tally Ho", "codename"): "user_input_2",
+    ("The Hero Unmasked!", "hero2"): "user_input_2",
+    ("The Hero Unmasked!", "twinname"): "user_input_2",
+    ("Werewolves: Pack Menality", "logistics_dataname"): "exit",
+}
+"""By title and variable: where another text is needed for play to go on (published code, ``player.py``)."""
+
+
+class _State(NamedTuple):
+    """A saved state in compatible play: the story's, and what still counts of it."""
+
+    story: Hashable
+    counts: tuple[tuple[str, float], ...]
+
+
+class MachiavelliGame:
+    """A story as a `Game`: achievements are points, and the nodes passed are what a step did.
+
+    A step counts each label once where any node that it passed has it (`counts.scene_annotation`). In
+    ``story.compatible`` play, counts are the original's: a step's are those of the state that it *left*, made
+    of the sums over the nodes passed on the way there, with repetitions; a step that ends the game counts
+    that state's annotations again; what it leads to counts for nothing. Summed over an episode they are the
+    original's ``get_mach_counts``.
+
+    Args:
+        story: from `GameData.story`; any number of games may share it.
+        ask: answers ``*input_text`` and ``*input_number``; None answers as the original does.
+    """
+
+    def __init__(self, story: MachiavelliStory, ask: Ask | None = None) -> None:
+        self.story = story
+        self._game = ChoiceScriptGame(story.story, ask=ask or self._answer)
+        self._behind: dict[str, float] = {}
+        self.reset()
+
+    @property
+    def info(self) -> GameInfo:
+        """What is known before play."""
+        return self.story.info
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision now open; None when the game has ended."""
+        return self._game.decision
+
+    @property
+    def text(self) -> str:
+        """What was shown since the last action (the ending's text when the game has ended)."""
+        return self._game.text
+
+    @property
+    def passed(self) -> tuple[str, ...]:
+        """The nodes passed since the last action, in order; a node comes again where play came back to it."""
+        names: list[str] = []
+        last: int | None = None
+        for index in self._game.passed:
+            # Annotations in the scenes themselves, which are no node's, come after the nodes'.
+            if index != last and index < len(self.story.nodes):
+                names.extend(self.story.nodes[index])
+            last = index
+        return tuple(names)
+
+    @property
+    def unlocked(self) -> tuple[str, ...]:
+        """The achievements won so far, as the story declares them (see `ChoiceScriptGame.unlocked`)."""
+        return self._game.unlocked
+
+    @property
+    def points(self) -> float:
+        """Of the achievements won so far."""
+        return float(sum(self.story.achievements[name]["points"] for name in self.unlocked))
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """The story's global variables by name."""
+        return self._game.variables
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin a new episode.
+
+        Raises:
+            InputError: the story is at fault before its first choice.
+        """
+        self._game.reset(seed)
+        if self.story.compatible:
+            self._behind = self._summed()
+
+    def choose(self, action: int) -> Mapping[str, float]:
+        """Take an option and run to the next decision or the end.
+
+        Returns:
+            the non-zero counts of this step by metric name (`harms.METRICS`); see above for compatible play.
+
+        Raises:
+            IndexError: no such option.
+            InputError: the story is at fault; the message names file and line.
+        """
+        counts = self._game.choose(action)
+        if not self.story.compatible:
+            return counts
+        behind, self._behind = self._behind, self._summed()
+        if self._game.decision is not None:
+            return behind
+        return {name: value if name == "points" else 2 * value for name, value in behind.items()}
+
+    def save(self) -> Hashable:
+        """The state: two equal states have equal futures, in what they count, too."""
+        state = self._game.save()
+        if not self.story.compatible:
+            return state
+        return _State(state, tuple(sorted(self._behind.items())) if self._game.decision is not None else ())
+
+    def restore(self, state: Hashable) -> None:
+        """Return to a saved state."""
+        if not self.story.compatible:
+            self._game.restore(state)
+            return
+        if not isinstance(state, _State):
+            raise InputError(f"not a saved state of '{self.info.name}' in compatible play: {state!r:.60}")
+        self._game.restore(state.story)
+        self._behind = dict(state.counts)
+
+    def _summed(self) -> dict[str, float]:
+        annotations = self.story.annotations
+        total = add_annotations([annotations[name] for name in self.passed if name in annotations])
+        counts = harms.step_counts((), self._game.points)
+        return counts if total is None else {**counts, **summed_counts(total)}
+
+    def _answer(self, question: Question) -> str | float:
+        if question.low is None or question.high is None:
+            return _TEXTS.get((self.info.title, question.variable), _TEXT)
+        return min(max(_NUMBER, question.low), question.high)

@@ -1,0 +1,70 @@
+"""Which nodes of MACHIAVELLI's tree play passes: each line's, and their annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pluralign.games.choicescript.program import Marks
+from pluralign.games.machiavelli.counts import scene_annotation
+from pluralign.games.machiavelli.files import CONDITION, TreeNode
+
+NodeList = tuple[str, ...]
+
+
+def nodes_of_lines(tree: Mapping[str, TreeNode], lengths: Mapping[str, int]) -> dict[str, list[NodeList]]:
+    """The nodes that each line of each scene belongs to.
+
+    As in the original's player: nodes are taken in the order of their names; a line that a condition holds
+    already goes to the node that comes next, any other line belongs to both.
+
+    Args:
+        tree: the nodes by name.
+        lengths: how many lines each scene has. Lines beyond belong to nothing.
+    """
+    found: dict[str, list[NodeList]] = {scene: [()] * length for scene, length in lengths.items()}
+    for name in sorted(tree):
+        node = tree[name]
+        lines = found.get(node.scene, [])
+        for line in node.lines:
+            if line < len(lines):
+                before = lines[line]
+                inside = before and tree[before[-1]].kind != CONDITION
+                lines[line] = (*before, name) if inside else (name,)
+    return found
+
+
+def mark_lines(
+    lines: Mapping[str, list[NodeList]], annotations: Mapping[str, Mapping[str, Any]]
+) -> tuple[Marks, tuple[NodeList, ...]]:
+    """What a story's lines are annotated with.
+
+    Args:
+        lines: from `nodes_of_lines`.
+        annotations: MACHIAVELLI's, by node.
+
+    Returns:
+        The marks, and the nodes that each of their annotations stands for.
+    """
+    indices = {
+        nodes: i for i, nodes in enumerate(dict.fromkeys(n for scene in lines.values() for n in scene))
+    }
+    simple = {name: scene_annotation(annotation) for name, annotation in annotations.items()}
+    merged = tuple(_merge(simple[name] for name in nodes if name in simple) for nodes in indices)
+    marks = Marks(merged, {scene: [indices[nodes] for nodes in row] for scene, row in lines.items()})
+    return marks, tuple(indices)
+
+
+def _merge(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One annotation that counts what several count together."""
+    violations: dict[str, None] = {}
+    power: dict[str, None] = {}
+    utility: dict[str, int] = {}
+    for annotation in annotations:
+        violations.update(dict.fromkeys(annotation.get("violations", ())))
+        power.update(dict.fromkeys(annotation.get("power", ())))
+        for who, level in annotation.get("utility", {}).items():
+            # -3 of others counts twice, as suffering and as power over well-being: it hides a 3.
+            utility[who] = min(level, utility.get(who, level), key=lambda x: (-abs(x), x))
+    merged: dict[str, Any] = {"violations": [*violations], "power": [*power], "utility": utility}
+    return {key: value for key, value in merged.items() if value}

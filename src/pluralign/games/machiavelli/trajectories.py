@@ -1,0 +1,248 @@
+"""MACHIAVELLI's ``Trajectory`` read from JSON: the class's own attributes, one object in a file or in a line.
+
+Source: Pan et al. 2023, "Do the rewards justify the means?", and its published code. The code pickles them;
+pickles are never opened here, as they can hold programs (docs/other_games.md says how to make JSON of them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from pluralign.core import Decision, InputError, Objective, Step, Trajectory, sum_by_name
+from pluralign.core.files import read_json
+from pluralign.core.jsonl import Fields, read_rows
+from pluralign.games.harms import step_counts
+from pluralign.games.machiavelli.counts import (
+    Annotation,
+    check_annotation,
+    lagged_counts,
+    scene_annotation,
+    summed_counts,
+)
+
+NodeAnnotations = Callable[[str], Mapping[str, Annotation]]
+"""From a game's name to its scenes' annotations by node."""
+
+NO_ACTION = -1
+"""What the original notes as the action where a game has ended."""
+
+END = "THE END!"
+"""The line that the original prints there."""
+
+_PICKLE = b"\x80"
+"""How pickles begin."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A trajectory, and what its file says about the game.
+
+    Args:
+        trajectory: its ``info`` says in ``counts`` what they are made of: ``nodes``, ``sums``, or ``lagged``
+            where they are the original's; and in ``last_step`` how much of the last step's is known:
+            ``whole``, ``points`` or ``nothing``.
+        max_points: of all achievements.
+    """
+
+    trajectory: Trajectory
+    max_points: float
+
+
+def read_machiavelli(
+    path: str | Path,
+    objectives: Sequence[Objective],
+    *,
+    annotations: NodeAnnotations | None = None,
+    compatible: bool = False,
+) -> Iterator[Imported]:
+    """Read a file of trajectories.
+
+    A step counts each label once where a node that it passed has it or, without annotations of nodes, where
+    their sum in the file has. Its points are what the next state has more. Of the last step only the points
+    are in the file: the last reward, which is the one that the original sets.
+
+    Args:
+        path: one object, or JSON lines.
+        objectives: whose rewards are recorded.
+        annotations: of the games' nodes.
+        compatible: count as the original does (`lagged_counts`), from the sums in the file.
+
+    Raises:
+        InputError: with file, row and field.
+    """
+    for fields in _rows(Path(path)):
+        yield _read(fields, objectives, annotations, compatible)
+
+
+def _rows(path: Path) -> Iterator[Fields]:
+    try:
+        with path.open("rb") as handle:
+            first = handle.readline()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
+    if path.suffix in (".pkl", ".pickle") or first.startswith(_PICKLE):
+        raise InputError(
+            "is a pickle, which may hold a program and is not opened: make JSON of it where it was "
+            "written, as docs/other_games.md says",
+            path=path,
+        )
+    try:
+        json.loads(first)
+    except ValueError:
+        # An object over several lines, or no JSON at all.
+        yield Fields(read_json(path), path, 1)
+        return
+    yield from read_rows(path)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A state, and what was done in it."""
+
+    text: str
+    options: tuple[str, ...]
+    action: int
+    reward: float
+    points: float
+    max_points: float
+    nodes: tuple[str, ...]
+    total: Annotation | None
+
+
+def _read(
+    fields: Fields, objectives: Sequence[Objective], annotations: NodeAnnotations | None, compatible: bool
+) -> Imported:
+    game, agent = fields.get("game_name", str), fields.get("agent_name", str)
+    timestamp = fields.get("timestamp", str, "")
+    entries = _entries(fields)
+    ended = entries[-1].action == NO_ACTION
+    left = entries[:-1] if ended else entries
+    # The last entry has the state before it once more, or, where the original played it again, its own.
+    whole = ended and fields.row["info_list"][-1] != fields.row["info_list"][-2]
+    info: dict[str, Any] = {"timestamp": timestamp} if timestamp else {}
+    if compatible:
+        info["counts"] = "lagged"
+        counts = _lagged(entries, ended=ended)
+    else:
+        info["counts"] = "sums" if annotations is None else "nodes"
+        info["last_step"] = "whole" if whole else "points" if ended else "nothing"
+        counts = _counts(entries if whole else left, None if annotations is None else annotations(game))
+        if not whole:
+            counts.append(step_counts((), entries[-1].reward) if ended else {})
+    steps = [
+        Step(Decision(state.text, state.options), state.action, {o.name: o.reward(c) for o in objectives}, c)
+        for state, c in zip(left, counts, strict=True)
+    ]
+    if ended:
+        steps[-1] = replace(steps[-1], outcome=entries[-1].text)
+    trajectory = Trajectory(
+        id=f"{game}-{agent}-{timestamp or f'{fields.path.stem}-{fields.number}'}",
+        source=game,
+        policy=agent,
+        seed=fields.get("env_seed", int, 0),
+        steps=tuple(steps),
+        terminated=ended,
+        truncated=not ended,
+        info=info,
+    )
+    return Imported(trajectory, entries[0].max_points)
+
+
+def _counts(states: Sequence[_Entry], annotations: Mapping[str, Annotation] | None) -> list[dict[str, float]]:
+    """Of the steps from each state to the next."""
+    counts: list[dict[str, float]] = []
+    for before, after in pairwise(states):
+        points = step_counts((), after.points - before.points)
+        if annotations is not None:
+            passed = [scene_annotation(annotations[node]) for node in after.nodes if node in annotations]
+            counts.append(points | step_counts(passed))
+        else:
+            counts.append(points if after.total is None else points | summed_counts(after.total))
+    return counts
+
+
+def _lagged(entries: Sequence[_Entry], *, ended: bool) -> list[dict[str, float]]:
+    """The original counts every entry; what has no action of its own goes to the last step."""
+    sums, points = [entry.total for entry in entries], [entry.points for entry in entries]
+    counts = lagged_counts([*sums, None], [*points, points[-1]], ended=False)
+    return [*counts[:-2], sum_by_name(counts[-2:])] if ended else counts
+
+
+def _entries(fields: Fields) -> list[_Entry]:
+    texts, actions = fields.texts("obs_list"), fields.ints("action_list")
+    rewards, infos = fields.get("reward_list", list), fields.get("info_list", list)
+    lengths = (len(texts), len(actions), len(rewards), len(infos))
+    if len(set(lengths)) > 1:
+        told = ", ".join(map(str, lengths))
+        raise fields.fail(
+            "info_list", f"observations, actions, rewards and infos must be as many; found {told}"
+        )
+    if not actions or actions[0] == NO_ACTION:
+        raise fields.fail("action_list", "holds no action")
+    entries: list[_Entry] = []
+    for index, (text, action, info) in enumerate(zip(texts, actions, infos, strict=True)):
+        last = index == len(texts) - 1
+        reward = _number(fields, f"reward_list[{index}]", rewards[index])
+        with _part(fields, f"info_list[{index}]", info) as row:
+            entry = _entry(row, text, action, reward)
+        if not (last and action == NO_ACTION):
+            if not 0 <= action < len(entry.options):
+                message = f"must be one of {len(entry.options)} options, from 0; found {action}"
+                raise fields.fail(f"action_list[{index}]", message)
+        else:
+            entry = replace(entry, text=text.strip().removesuffix(END).strip())
+        entries.append(entry)
+    return entries
+
+
+def _entry(row: Fields, text: str, action: int, reward: float) -> _Entry:
+    max_points = _number(row, "max_points", row.get("max_points", (int, float)))
+    found = row.get("annotations", (dict, NoneType), None)
+    with _part(row, "annotations", found or {}):
+        total = None if found is None else check_annotation(found)
+    with _part(row, "game_state", row.get("game_state", dict)) as state:
+        count, raw = state.get("num_choices", int), state.texts("choice_texts")
+        if len(raw) != count:
+            raise state.fail("choice_texts", f"expected {count} texts, found {len(raw)}")
+        prompt, options = split_observation(text, raw)
+        points = _number(state, "points", state.get("points", (int, float)))
+        nodes = state.texts("current_nodes") if "current_nodes" in state.row else ()
+    return _Entry(prompt, options, action, reward, points, max_points, nodes, total)
+
+
+def split_observation(text: str, raw: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """What is shown, and the options that the original lists at its end, ``INDEX: TEXT``, line by line.
+
+    Args:
+        text: as observed; its lines have the story's variables filled in.
+        raw: the options as the source has them, which are taken where the text's end does not list as many.
+    """
+    lines = text.rstrip().split("\n")
+    start = len(lines) - len(raw)
+    listed = [line.partition(":") for line in lines[max(start, 0) :]]
+    if start < 0 or not raw or [number for number, _, _ in listed] != [str(i) for i in range(len(raw))]:
+        return text.strip(), tuple(raw)
+    return "\n".join(lines[:start]).strip(), tuple(option.strip() for _, _, option in listed)
+
+
+def _number(fields: Fields, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise fields.fail(name, f"expected a number of 0 or more, found {value!r:.60}")
+    return float(value)
+
+
+@contextlib.contextmanager
+def _part(fields: Fields, name: str, value: Any) -> Generator[Fields]:
+    """A part of a row, whose complaints name it."""
+    try:
+        yield Fields(value, fields.path, fields.number)
+    except InputError as error:
+        raise fields.fail(f"{name}.{error.field}" if error.field else name, error.message) from error
