@@ -68,6 +68,17 @@ def test_long_courses_are_cut_in_the_middle():
     assert len(text) < LONGEST + 1000
 
 
+def test_a_long_situation_is_cut_in_the_middle():
+    """Whole, it could push the aim, which stands first, out of a model's context."""
+    decision = Decision("The beginning. " + "a" * 30_000 + " The end.", ("Help.", "Shove."))
+    first, second = (Segment("t", action, (Step(decision, action),)) for action in (0, 1))
+    text = JudgePrompt().fill(Comparison(first, second), KIND)
+    assert "The situation:\nThe beginning. aaa" in text
+    assert "\n\n[...]\n\n" in text
+    assert "aaa The end.\n" in text
+    assert len(text) < LONGEST + 1000
+
+
 def test_prompt_errors(tmp_path):
     file = tmp_path / "mine.txt"
     for text, message in (

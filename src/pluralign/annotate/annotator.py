@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pluralign.annotate.comparisons import Anchor, Group, make_comparisons
+from pluralign.annotate.options import compare_options
 from pluralign.annotate.rater import Rater
-from pluralign.core import Annotation, Comparison, InputError, Objective
+from pluralign.core import Annotation, Comparison, InputError, Objective, Trajectory
 from pluralign.core.records import RecordWriter, continues, read_annotations, read_trajectories
 from pluralign.core.splits import SHARES, split_of
 
@@ -23,10 +24,12 @@ KIND = "annotations"
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """Which comparisons `annotate` makes; see `make_comparisons`.
+    """Which comparisons `annotate` makes; see `make_comparisons` and `compare_options`.
 
     Args:
-        count: how many.
+        of: ``segments`` of trajectories, or the ``options`` of each decision, one step against another. Those
+            have no length and no anchor, and are in one split with their decision.
+        count: how many; of options as many as whole decisions have, those of most episodes first.
         seed: of the draw.
         length: steps in a segment; None runs to the end.
         anchor: ``same_decision`` or ``any``.
@@ -36,6 +39,7 @@ class ComparisonSettings:
         shares: of train, validation and test.
     """
 
+    of: Literal["segments", "options"] = "segments"
     count: int = 1000
     seed: int = 0
     length: int | None = None
@@ -43,6 +47,33 @@ class ComparisonSettings:
     within_splits: bool = True
     split_seed: int = 0
     shares: tuple[float, float, float] = SHARES
+
+    def draw(self, trajectories: Sequence[Trajectory]) -> list[Comparison]:
+        """The comparisons.
+
+        Raises:
+            InputError: a length or an anchor of options, or see `make_comparisons` and `compare_options`.
+        """
+        if self.of == "options":
+            for name, default in (("length", None), ("anchor", "same_decision")):
+                if getattr(self, name) != default:
+                    raise InputError("does not go with options, which are single steps", field=name)
+            return compare_options(trajectories, count=self.count, seed=self.seed)
+        return make_comparisons(
+            trajectories,
+            count=self.count,
+            seed=self.seed,
+            length=self.length,
+            anchor=self.anchor,
+            group=self.group(),
+        )
+
+    def header(self) -> dict[str, Any]:
+        """What the comparisons depend on, as JSON has it."""
+        if self.of == "options":
+            return {"of": self.of, "count": self.count, "seed": self.seed}
+        # Files that were begun before options could be compared have no ``of``.
+        return {name: value for name, value in asdict(self).items() if name != "of"}
 
     def group(self) -> Group | None:
         """The ``group`` to give to `make_comparisons`."""
@@ -100,18 +131,8 @@ def annotate(
             cannot go on (what was written stays).
     """
     settings = settings or ComparisonSettings()
-    trajectories = read_trajectories(trajectories_path)
-    comparisons = make_comparisons(
-        trajectories,
-        count=settings.count,
-        seed=settings.seed,
-        length=settings.length,
-        anchor=settings.anchor,
-        group=settings.group(),
-    )
-    made_of = {"comparisons": asdict(settings), "trajectories": _digest(Path(trajectories_path))}
-    # As JSON has it: lists for tuples.
-    made_of["comparisons"]["shares"] = list(settings.shares)  # pyright: ignore[reportIndexIssue]
+    comparisons = settings.draw(read_trajectories(trajectories_path))
+    made_of = {"comparisons": settings.header(), "trajectories": _digest(Path(trajectories_path))}
     return annotate_comparisons(comparisons, out, objective, rater, made_of=made_of, progress=progress)
 
 

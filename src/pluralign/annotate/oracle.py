@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pluralign.annotate.options import is_option, steps_taken
 from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, InputError, Objective, Segment, Step, Trajectory
 from pluralign.core.preference import Preference
@@ -65,9 +66,14 @@ def oracle(
         InputError: a trajectory is missing or is not the one that was compared, or nothing is
             known of the objective's rewards.
     """
-    noise = noise or Noise()
-    first = _return(comparison.first, objective, trajectories)
-    second = _return(comparison.second, objective, trajectories)
+    returns = [_return(segment, objective, trajectories) for segment in (comparison.first, comparison.second)]
+    return _tell(comparison, objective, returns, noise or Noise(), seed)
+
+
+def _tell(
+    comparison: Comparison, objective: Objective, returns: Sequence[float], noise: Noise, seed: int
+) -> Rating:
+    first, second = returns
     info: dict[str, Any] = {"returns": [first, second]}
     if abs(first - second) <= TIE:
         return Rating("tie", info)
@@ -102,7 +108,8 @@ def step_reward(step: Step, objective: Objective) -> float:
 
 
 class Oracle:
-    """`oracle` as a `Rater`.
+    """`oracle` as a `Rater`. Of two options it compares the rewards of the steps that took them, and has no
+    answer where a trajectory took one of them only.
 
     Args:
         trajectories: those that the comparisons are made of.
@@ -117,6 +124,7 @@ class Oracle:
         self, trajectories: Sequence[Trajectory], *, noise: Noise | None = None, seed: int = 0
     ) -> None:
         self._trajectories = {t.id: t for t in trajectories}
+        self._taken = steps_taken(trajectories)
         self._noise, self._seed = noise or Noise(), seed
 
     @property
@@ -126,9 +134,17 @@ class Oracle:
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate` and `oracle`."""
-        return [
-            oracle(c, objective, self._trajectories, noise=self._noise, seed=self._seed) for c in comparisons
-        ]
+        return [self._rate(comparison, objective) for comparison in comparisons]
+
+    def _rate(self, comparison: Comparison, objective: Objective) -> Rating | None:
+        segments = (comparison.first, comparison.second)
+        if not all(map(is_option, segments)):
+            return oracle(comparison, objective, self._trajectories, noise=self._noise, seed=self._seed)
+        steps = [self._taken.get((s.steps[0].decision.key, s.steps[0].action)) for s in segments]
+        rewards = [step_reward(step, objective) for step in steps if step is not None]
+        if len(rewards) < len(steps):
+            return None
+        return _tell(comparison, objective, rewards, self._noise, self._seed)
 
 
 def _return(segment: Segment, objective: Objective, trajectories: Mapping[str, Trajectory]) -> float:

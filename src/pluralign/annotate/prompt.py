@@ -8,7 +8,7 @@ from pluralign.core import Comparison, Objective, Segment
 from pluralign.models.prompt_file import PromptFile
 
 LONGEST = 8_000
-"""Characters of a course of action that are shown; what is cut comes out of the middle."""
+"""Characters of a situation or a course of action that are shown; what is cut comes out of the middle."""
 
 
 class JudgePrompt:
@@ -36,7 +36,7 @@ class JudgePrompt:
         """
         first, second = comparison.first, comparison.second
         shared = first.steps[0].decision.prompt == second.steps[0].decision.prompt
-        situation = f"The situation:\n{first.steps[0].decision.prompt}" if shared else ""
+        situation = f"The situation:\n{_shorten(first.steps[0].decision.prompt)}" if shared else ""
         return self._file.fill(
             objective=objective.description,
             situation=situation,
@@ -55,7 +55,10 @@ def tell(segment: Segment, *, with_situation: bool) -> str:
         parts.append(f"> {step.decision.options[step.action].strip()}")
         if step.outcome:
             parts.append(step.outcome.strip())
-    text = "\n\n".join(parts)
+    return _shorten("\n\n".join(parts))
+
+
+def _shorten(text: str) -> str:
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST // 2]}\n\n[...]\n\n{text[-LONGEST // 2 :]}"

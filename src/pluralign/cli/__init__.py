@@ -16,7 +16,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "games show": ("games:show_game", "a story's facts, objectives and exact Pareto front"),
     "games play": ("games:play_game", "play a story yourself, or watch a policy play"),
     "games check": ("games:check_game", "find a story's faults, with file and line"),
+    "games import": ("games_import:import_games", "check a folder of MACHIAVELLI's games"),
     "collect": ("collect:collect_trajectories", "policy x story -> trajectories.jsonl"),
+    "trajectories import": (
+        "trajectories:import_trajectories",
+        "MACHIAVELLI's trajectories -> trajectories.jsonl",
+    ),
+    "trajectories export": (
+        "trajectories:export_trajectories",
+        "trajectories of a game of MACHIAVELLI -> its own layout",
+    ),
     "annotate": ("annotate:annotate_trajectories", "trajectories x rater -> annotations.jsonl"),
     "agree": ("annotate:agree", "Cohen's kappa between two raters"),
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
@@ -51,6 +60,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("serve:serve", "policies -> OpenAI's API with weights for each request, and a page"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
+    "evaluate harms": ("evaluate_harms:evaluate_harms", "trajectories -> MACHIAVELLI's metrics, normalised"),
     "evaluate story-rewards": (
         "avril:evaluate_story_rewards",
         "a reward posterior against the story's true rewards",

@@ -21,12 +21,13 @@ from pluralign.annotate import (
     both_orders_agree,
     export_sheet,
     import_sheet,
-    make_comparisons,
+    label_agreement,
     mean_of_orders,
 )
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.cli.labels import give_side_file, plan_side_file, say_kappas, say_label_agreement
 from pluralign.cli.policies import DEFAULT_MODEL, Models
-from pluralign.core import Comparison, InputError, Objective, Trajectory
+from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.preference import Preference
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 
@@ -41,37 +42,50 @@ def annotate_trajectories(
     prompt: Path | None = None,
     decide: Literal["agreement", "mean"] = "agreement",
     concurrency: int = 8,
+    story: str | None = None,
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Compare segments of trajectories by one objective.
+    """Compare segments of trajectories, or the options of their decisions, by one objective.
 
     Raters: oracle (the story's own annotations), judge:MODEL (a local language model), judge:openai:MODEL (an
     endpoint), human:SHEET (answers in a CSV or JSONL file), sheet (write that file, to be filled in).
 
+    With --comparisons.of options a game without annotations gets labels: --story has a side file written that
+    is played, learned and steered like any story, with the objective judged_NAME. How far a rater agrees with
+    labels that the trajectories have is told.
+
     Example: pluralign annotate runs/t.jsonl --objective score --rater oracle --out runs/score.jsonl
+
+    Example: pluralign annotate runs/t.jsonl --objective score --rater judge:smollm2-135m --decide mean
+    --comparisons.of options --story stories/mine --out runs/judged.jsonl
 
     Args:
         file: trajectories.jsonl.
         objective: one of those that the trajectories were collected with.
         rater: see above.
         out: the file to write.
-        comparisons: which segments are compared.
+        comparisons: what is compared.
         noise: how the oracle errs.
         prompt: a file to use in place of the judge's prompt.
         decide: each pair is put to a judge in both orders; what the answers disagree on is a tie
             (agreement), or a local model's log-odds are averaged over both orders (mean).
         concurrency: requests to an endpoint under way at once.
-        seed: of the oracle's noise.
+        story: that the trajectories are of; STORY.pluralign.json beside --out puts the labels to it.
+        seed: of the oracle's noise, and of bootstraps.
         json: a file for the figures.
     """
     trajectories = read_trajectories(file)
     wanted = recorded_objective(file, objective)
+    options = comparisons.of == "options"
+    if story is not None and not options:
+        raise InputError("goes with --comparisons.of options", field="story")
     if rater == "sheet":
-        drawn = _draw(trajectories, comparisons)
+        drawn = comparisons.draw(trajectories)
         export_sheet(drawn, wanted, out)
         wrote(out, f"{len(drawn)} comparisons to fill in; then --rater human:{out} with the same options")
         return
+    side = None if story is None else plan_side_file(story, file, out, wanted)
     report = annotate(
         file,
         out,
@@ -90,7 +104,14 @@ def annotate_trajectories(
     if report.malformed_replies:
         say(f"{report.malformed_replies} malformed replies")
     wrote(out, f"{report.annotations} annotations, {report.preferences.get('tie', 0)} of them ties")
-    give_figures(report.as_json(), json)
+    if side is not None and report.annotations:
+        give_side_file(side)
+    figures = report.as_json()
+    if options and rater != "oracle":
+        found = label_agreement(read_annotations(out), trajectories, wanted, seed=seed)
+        say_label_agreement(found, wanted)
+        figures["agreement_with_labels"] = found and found.as_json()
+    give_figures(figures, json)
 
 
 def agree(
@@ -110,12 +131,7 @@ def agree(
         json: a file for the figures.
     """
     found = agreement(read_annotations(one), read_annotations(other), seed=seed)
-    for label, kappa in (("all", found.all), ("without ties", found.without_ties)):
-        if kappa is not None:
-            say(
-                f"kappa, {label}: {kappa.kappa:.3f} (95 %: {kappa.low:.3f} to {kappa.high:.3f}), "
-                f"{kappa.comparisons} comparisons, {100 * kappa.observed:.0f} % agree"
-            )
+    say_kappas(found)
     give_figures(asdict(found), json)
 
 
@@ -134,17 +150,6 @@ def recorded_objective(file: Path, name: str) -> Objective:
             field="objective",
         )
     return Objective(**recorded[name])
-
-
-def _draw(trajectories: list[Trajectory], settings: ComparisonSettings) -> list[Comparison]:
-    return make_comparisons(
-        trajectories,
-        count=settings.count,
-        seed=settings.seed,
-        length=settings.length,
-        anchor=settings.anchor,
-        group=settings.group(),
-    )
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def _rater(
         case "oracle", "":
             return oracle
         case "human", sheet if sheet:
-            return import_sheet(sheet, _draw(trajectories, comparisons))
+            return import_sheet(sheet, comparisons.draw(trajectories))
         case "judge", model if model.startswith("openai:"):
             from pluralign.models.endpoint import Endpoint
 

@@ -38,7 +38,7 @@ def collect_trajectories(
     Example: pluralign collect --story salt_ledger --policy smollm2-135m --episodes 500 --out runs/t.jsonl
 
     Args:
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        story: a built-in story's name, or any game's path (docs/other_games.md).
         policy: random, drrn, a trained policy's folder, a language model (smollm2-135m, hub id or
             folder), or openai:MODEL for an endpoint set by OPENAI_BASE_URL and OPENAI_API_KEY.
         out: the file to write.

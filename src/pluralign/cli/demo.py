@@ -39,7 +39,7 @@ def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, js
 
     Args:
         out: the folder to write.
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        story: a built-in story's name, or any game's path (docs/other_games.md).
         seed: of all that is random.
         json: a file for the report's figures, too.
     """

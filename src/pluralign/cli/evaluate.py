@@ -31,7 +31,7 @@ def evaluate_play(
     --weights score=0.6,harm_avoidance=0.4
 
     Args:
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        story: a built-in story's name, or any game's path (docs/other_games.md).
         policy: random, a trained policy's folder, or a language model.
         policies: NAME=DIR for each objective, to be mixed.
         weights: NAME=NUMBER,...: not negative, summing to one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -23,7 +24,10 @@ from pluralign.games.choicescript import (
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.game import Game
 from pluralign.games.ink import InkStory, check_ink, is_ink
-from pluralign.games.open import make_game, open_story
+from pluralign.games.labelled import LabelledStory, read_labelled_file
+from pluralign.games.machiavelli import GameData, MachiavelliStory, is_machiavelli
+from pluralign.games.open import AnyStory, make_game, open_story
+from pluralign.games.side_file import names_story
 from pluralign.games.state_graph import StateGraph
 
 Name = Annotated[str, tyro.conf.Positional]
@@ -56,7 +60,7 @@ def show_game(
     Example: pluralign games show salt_ledger
 
     Args:
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        story: a built-in story's name, or any game's path (docs/other_games.md).
         objectives: of the front.
         json: a file for the figures.
     """
@@ -71,8 +75,10 @@ def show_game(
     give_figures({**figures, **told}, json)
 
 
-def _tell_size(story: Story | InkStory, graph: StateGraph | None) -> dict[str, Any]:
+def _tell_size(story: AnyStory, graph: StateGraph | None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
+    while isinstance(story, MachiavelliStory | LabelledStory):
+        story = story.story
     if isinstance(story, InkStory):
         figures |= {"choices": story.choices, "words": story.words}
         say(f"{story.choices} choices, {story.words} words")
@@ -107,7 +113,7 @@ def _tell_front(graph: StateGraph, chosen: Sequence[Objective]) -> dict[str, Any
     }
 
 
-def _tell_random(story: Story | InkStory, chosen: Sequence[Objective]) -> dict[str, Any]:
+def _tell_random(story: AnyStory, chosen: Sequence[Objective]) -> dict[str, Any]:
     found = evaluate_policy(
         lambda: make_game(story), UniformPolicy(), episodes=SHOWN_EPISODES, seed=0, objectives=chosen
     )
@@ -120,16 +126,25 @@ def _tell_random(story: Story | InkStory, chosen: Sequence[Objective]) -> dict[s
 def check_game(path: Name, json: JsonFile = None) -> int:
     """Find a story's faults: dangling labels, text out of reach, endless loops, options without annotation.
 
-    In an Ink story, what its tags, its side file and 200 episodes of random play show, without lines.
+    In an Ink story, what its tags, its side file and 200 episodes of random play show, without lines. In a
+    game of MACHIAVELLI, what `games import` tells of it. In a story without annotations, nothing about these.
     Exit code 0: none; 1: some, one on each line with file and line; 2: no such story.
 
     Example: pluralign games check stories/mine
 
     Args:
-        path: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        path: a built-in story's name, or any game's path (docs/other_games.md).
         json: a file for the faults.
     """
-    if is_ink(path):
+    if names_story(Path(path)):
+        open_story(path)
+        # Labels are read whole or refused; what is left to check is the story that they are of.
+        return check_game(str(read_labelled_file(Path(path)).story), json)
+    if is_machiavelli(path):
+        found = GameData(Path(path).parent.parent).check(Path(path).stem)
+        told = [*(f"{part} is missing" for part in found.missing), *found.problems]
+        problems = [Problem(path, 0, "game", message) for message in told]
+    elif is_ink(path):
         problems = [Problem.of(error, "play", path) for error in check_ink(path)]
     else:
         problems = check_story(path)
@@ -152,7 +167,7 @@ def play_game(
     Example: pluralign games play ninth_watch
 
     Args:
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        story: a built-in story's name, or any game's path (docs/other_games.md).
         policy: human, random, a trained policy's folder, or a language model.
         seed: of the policy's choices.
         objectives: told after each step and at the end.

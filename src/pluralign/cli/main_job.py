@@ -40,7 +40,7 @@ class JobSettings:
     """What the main job does, and how much of it.
 
     Args:
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        story: a built-in story's name, or any game's path (docs/other_games.md).
         seed: of all that is random.
         model: the language model that plays, judges and gives features.
         episodes: of the language model, the offline data.

@@ -71,7 +71,7 @@ def serve(
         port: to listen at; 0 takes a free one.
         rewards: NAME=SPEC for the page: a reward model's folder, closed-form:DIR or classifier:NAME.
         sweep: report.json of a sweep over the same objectives, for the page.
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json,
+        story: a built-in story's name, or any game's path (docs/other_games.md),
             for the page.
         story_policies: NAME=DIR for each of the story's objectives.
         features: folder where the features of the story's language model are kept.

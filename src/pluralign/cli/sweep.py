@@ -48,7 +48,7 @@ def sweep_weights(
     Args:
         policies: NAME=DIR for each objective; the picture shows the first two.
         out: the folder to write.
-        story: name of a built-in story, a folder of ChoiceScript scenes, or an Ink story's compiled .json.
+        story: a built-in story's name, or any game's path (docs/other_games.md).
         prompts: a file of prompts, as `pluralign generate` takes them.
         steps: weights are multiples of 1/steps.
         power: of the mixture: 1 arithmetic, 0 geometric, -1 harmonic; to prompts, several.

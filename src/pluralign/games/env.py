@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from pluralign.core import Decision, InputError, Objective
 from pluralign.games.game import Game
-from pluralign.games.harms import VARIABLE
+from pluralign.games.harms import JUDGED, VARIABLE
 
 ENV_ID = "pluralign/Story-v0"
 """The name that `register` gives to `make_env`."""
@@ -196,8 +196,10 @@ def _reward_space(objectives: Sequence[Objective], max_points: float) -> spaces.
     low: list[float] = []
     high: list[float] = []
     for objective in objectives:
-        # A step counts every metric once at most, but can win all points there are; a variable has no bounds.
+        # A step counts every metric once at most, but can win all points there are; what is judged is from -1
+        # to 1, and a variable has no bounds.
         most = [c * (max_points if m == "points" else 1.0) for m, c in objective.coefficients.items()]
+        most += [-c for m, c in objective.coefficients.items() if m.startswith(JUDGED)]
         bounded = not any(m.startswith(VARIABLE) for m in objective.coefficients)
         low.append(sum(min(0.0, reward) for reward in most) if bounded else -np.inf)
         high.append(sum(max(0.0, reward) for reward in most) if bounded else np.inf)

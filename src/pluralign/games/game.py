@@ -73,7 +73,7 @@ class Game(Protocol):
 
     def choose(self, action: int) -> Mapping[str, float]:
         """Take an option, run to the next decision or the end, and return the non-zero counts
-        of this step by metric name (see `harms.METRICS`; ``variable.NAME`` is a variable's change).
+        of this step by metric name (see `harms.METRICS` and `harms.FURTHER`).
 
         Raises:
             IndexError: no such option.

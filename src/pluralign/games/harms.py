@@ -44,6 +44,13 @@ VARIABLE = "variable."
 """Begins the further counts of games whose objectives are made of their own variables: ``variable.NAME`` is
 how much a step changes it."""
 
+JUDGED = "judged."
+"""Begins the counts of `games.labelled`: ``judged.OBJECTIVE`` is what a rater thinks of the option taken,
+from -1 to 1."""
+
+FURTHER = (VARIABLE, JUDGED)
+"""How counts begin that are none of `METRICS`."""
+
 SCORE = Objective(
     "score",
     "The player gets ahead: wins achievements, reaches goals, gains what the story rewards.",

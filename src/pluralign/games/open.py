@@ -1,4 +1,5 @@
-"""Any story by its name or path: a built-in one, a folder of ChoiceScript scenes, or an Ink story."""
+"""Any story by its name or path: a built-in one, a folder of ChoiceScript scenes, an Ink story, a game of
+MACHIAVELLI."""
 
 from __future__ import annotations
 
@@ -11,19 +12,37 @@ from pluralign.games.choicescript import ChoiceScriptGame, Story, list_stories, 
 from pluralign.games.game import Game
 from pluralign.games.ink import InkGame, InkStory, is_ink, load_ink
 from pluralign.games.ink.game import MAX_STATES as INK_STATES
+from pluralign.games.labelled import (
+    LabelledFile,
+    LabelledGame,
+    LabelledStory,
+    label_story,
+    read_labelled_file,
+)
+from pluralign.games.machiavelli import MachiavelliGame, MachiavelliStory, is_machiavelli, load_machiavelli
+from pluralign.games.side_file import names_story
+
+AnyStory = Story | InkStory | MachiavelliStory | LabelledStory
 
 
-def open_story(path_or_name: str | Path) -> Story | InkStory:
+def open_story(path_or_name: str | Path) -> AnyStory:
     """Read a story.
 
     Args:
         path_or_name: the name of a built-in story, a folder of ChoiceScript scenes, an Ink story's compiled
-            file or the side file that says where it is (`load_ink`).
+            file or the side file that says where it is (`load_ink`), or ``source/GAME.json`` in a folder of
+            MACHIAVELLI's; or a side file that names any of these (`read_labelled_file`).
 
     Raises:
         InputError: there is no such story, or it cannot be played.
     """
     path = Path(path_or_name)
+    if names_story(path):
+        file = read_labelled_file(path)
+        story = _open_named(file)
+        return label_story(file, story, make_game(story)) if file.labels or file.words else story
+    if is_machiavelli(path):
+        return load_machiavelli(path)
     if is_ink(path) and not path.is_dir():
         return load_ink(path)
     if str(path_or_name) in list_stories() or path.is_dir():
@@ -39,9 +58,25 @@ def open_story(path_or_name: str | Path) -> Story | InkStory:
     )
 
 
-def make_game(story: Story | InkStory) -> Game:
+def _open_named(file: LabelledFile) -> AnyStory:
+    if not file.compatible:
+        return open_story(file.story)
+    if not is_machiavelli(file.story):
+        raise InputError("goes with a game of MACHIAVELLI", path=file.path, field="compatible")
+    return load_machiavelli(file.story, compatible=True)
+
+
+def make_game(story: AnyStory) -> Game:
     """A fresh game of a story."""
-    return InkGame(story) if isinstance(story, InkStory) else ChoiceScriptGame(story)
+    match story:
+        case InkStory():
+            return InkGame(story)
+        case MachiavelliStory():
+            return MachiavelliGame(story)
+        case LabelledStory():
+            return LabelledGame(story, make_game(story.story))
+        case Story():
+            return ChoiceScriptGame(story)
 
 
 def open_game(path_or_name: str | Path) -> Callable[[], Game]:
@@ -54,11 +89,18 @@ def open_game(path_or_name: str | Path) -> Callable[[], Game]:
     return lambda: make_game(story)
 
 
-def characters_of(story: Story | InkStory) -> frozenset[str]:
+def characters_of(story: AnyStory) -> frozenset[str]:
     """The characters of what a story prints, numbers aside."""
-    return story.characters if isinstance(story, InkStory) else frozenset("".join(story.scenes.values()))
+    if isinstance(story, LabelledStory):
+        return characters_of(story.story)
+    if isinstance(story, InkStory):
+        return story.characters
+    scenes = story.story.scenes if isinstance(story, MachiavelliStory) else story.scenes
+    return frozenset("".join(scenes.values()))
 
 
 def most_states(game: Game) -> int:
     """How many states of a game are worth walking."""
+    if isinstance(game, LabelledGame):
+        return most_states(game.game)
     return INK_STATES if isinstance(game, InkGame) else state_graph.MAX_STATES

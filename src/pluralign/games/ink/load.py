@@ -12,8 +12,9 @@ from pluralign.core import InputError
 from pluralign.games.game import GameInfo
 from pluralign.games.harms import BUILTIN_OBJECTIVES, VARIABLE
 from pluralign.games.ink.engine import Engine
-from pluralign.games.ink.side_file import SUFFIX, SideFile, check_variables, read_side_file
+from pluralign.games.ink.side_file import SideFile, check_variables, read_side_file
 from pluralign.games.ink.tags import Note, read_tag, static_tags
+from pluralign.games.side_file import SUFFIX, names_story
 
 OLDEST, NEWEST = 18, 21
 """The versions of compiled Ink that the engine reads."""
@@ -73,7 +74,8 @@ def load_ink(path: str | Path) -> InkStory:
         side = read_side_file(path)
     else:
         beside = path.with_name(path.stem + SUFFIX)
-        side = read_side_file(beside) if beside.is_file() else SideFile(beside, path)
+        own = beside.is_file() and not names_story(beside)
+        side = read_side_file(beside) if own else SideFile(beside, path)
     source, compiled = _read(side.ink)
     # The engine refuses what is nested more deeply than the walks below could go.
     engine = Engine(source, side.ink)

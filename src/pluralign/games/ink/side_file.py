@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError, Objective
-from pluralign.core.files import read_json
 from pluralign.games.harms import BUILTIN_OBJECTIVES, METRICS, VARIABLE
+from pluralign.games.side_file import SUFFIX, WORDS, read_fields, words_of
 
-SUFFIX = ".pluralign.json"
-"""``NAME.pluralign.json`` stands beside ``NAME.json``, or says where the compiled story is."""
-
-_SENTENCES = ("title", "author", "summary", "player_character")
-_KEYS = ("ink", *_SENTENCES, "max_options", "objectives")
+_KEYS = ("ink", *WORDS, "max_options", "objectives")
 
 
 @dataclass(frozen=True)
@@ -43,14 +39,7 @@ def read_side_file(path: Path) -> SideFile:
     Raises:
         InputError: naming the field and what was expected.
     """
-    row = read_json(path)
-    if not isinstance(row, dict):
-        raise InputError(f"expected an object with {', '.join(_KEYS)}", path=path)
-    for key, value in row.items():
-        if key not in _KEYS:
-            raise InputError(f"unknown; expected {', '.join(_KEYS)}", path=path, field=str(key))
-        if key in ("ink", *_SENTENCES) and not isinstance(value, str):
-            raise InputError(f"must be a text, found {value!r:.60}", path=path, field=str(key))
+    row = read_fields(path, _KEYS, texts=("ink", *WORDS))
     most = row.get("max_options")
     if most is not None and (type(most) is not int or most < 1):
         raise InputError(
@@ -59,7 +48,7 @@ def read_side_file(path: Path) -> SideFile:
     return SideFile(
         path=path,
         ink=path.parent / row.get("ink", path.name.removesuffix(SUFFIX) + ".json"),
-        words={key: row[key] for key in _SENTENCES if key in row},
+        words=words_of(row),
         max_options=most,
         objectives=_objectives(path, row.get("objectives", {})),
     )

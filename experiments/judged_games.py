@@ -1,0 +1,286 @@
+"""A language model as the judge of options: how often a game's labels agree, and steering by its own.
+
+    python experiments/judged_games.py --interactive-fiction DIR
+
+First on games that have labels: the four stories, and The Intercept, whose variables are labels. Random play
+meets their decisions, the judge compares the options, and the labels say how often it is right. Then on
+Starforge, which has none: the judge's comparisons become labels, two CPL agents learn from them, and the
+weights are turned. Continues where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from intercept import SIDE_FILE
+from judged_games_lib.tables import table
+
+from pluralign.annotate import ComparisonSettings, Judge, annotate, label_agreement, mean_of_orders
+from pluralign.cli import main_job
+from pluralign.cli.common import game_maker, say, wrote
+from pluralign.cli.labels import say_label_agreement
+from pluralign.cli.main_job import JobSettings, MainJob
+from pluralign.cli.policies import Models
+from pluralign.cli.stages import StagedRun
+from pluralign.collect import PolicyChooser, collect
+from pluralign.core import Objective, Policy, UniformPolicy
+from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.records import read_annotations, read_trajectories
+from pluralign.evaluate import evaluate_policy, spearman
+from pluralign.games.game import Game
+from pluralign.games.labelled import LabelledFile, LabelledGame, write_labelled_file
+
+RESULTS = Path(__file__).parent / "results"
+STORIES = ("salt_ledger", "glass_quarter", "high_water", "ninth_watch")
+ASKED = ("score", "harm_avoidance")
+VARIABLES = ("forceful", "evasive")
+UNLABELLED = ("harm_avoidance", "power_avoidance")
+POOLED = "the four stories"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Args:
+        interactive_fiction: folder with ``the_intercept_ink`` and ``starforge_choicescript``.
+        out: working folder.
+        model: that judges and gives features.
+        episodes: of random play, on each game.
+        comparisons: of options, for each objective of a built-in story.
+        variable_comparisons: the same for The Intercept, where most options change no variable.
+        unlabelled: of options, for each objective of Starforge, whose pages are long.
+        continuations: that the judged labels compare, for each agent.
+        play: episodes of random play and of each weighting.
+        seed: of all that is random.
+        results: folder of the result files.
+    """
+
+    interactive_fiction: Path = Path("../shared/data/interactive_fiction")
+    out: Path = Path("runs/judged_games")
+    model: str = main_job.DEFAULT_MODEL
+    episodes: int = 200
+    comparisons: int = 100
+    variable_comparisons: int = 200
+    unlabelled: int = 32
+    continuations: int = 10_000
+    play: int = 300
+    seed: int = 1
+    results: Path = RESULTS
+
+
+def run(settings: Settings) -> None:
+    """Judge games with labels, then label one without, learn and sweep."""
+    models = Models(settings.model, settings.out / "features")
+    side = settings.out / "the_intercept.pluralign.json"
+    ink = settings.interactive_fiction / "the_intercept_ink" / "TheIntercept.v21.json"
+    write_json(side, {"ink": str(ink.resolve()), **SIDE_FILE})
+    labelled = (ASKED, settings.comparisons)
+    games = {**dict.fromkeys(STORIES, labelled), str(side): (VARIABLES, settings.variable_comparisons)}
+    steps = StagedRun(settings.out, stages=len(games) + 5)
+    known = {"model": settings.model, "episodes": settings.episodes, "seed": settings.seed}
+    agreed: dict[str, Any] = {}
+    for story, (names, count) in games.items():
+        name = "the_intercept" if story == str(side) else story
+        agreed[name] = steps.stage(
+            f"judge-{name}",
+            f"the judge and the labels of {name}",
+            {**known, "comparisons": count},
+            lambda story=story, name=name, names=names, count=count: hold_against_labels(
+                settings, models, name, story, names, count
+            ),
+        )
+    agreed[POOLED] = steps.stage("pooled", "the four stories together", {}, lambda: pool(settings))
+    figures = {**asdict(settings), "agreement": agreed, "starforge": starforge(settings, steps)}
+    figures = {name: value for name, value in figures.items() if not isinstance(value, Path)}
+    write_results({**figures, "seconds": round(steps.total)}, settings)
+
+
+def played(settings: Settings, name: str, make_game: Callable[[], Game], names: Sequence[str]) -> Path:
+    """Random play of a game; continued where it is there."""
+    out = settings.out / "play" / f"{name}.jsonl"
+    objectives = [make_game().info.objective(objective) for objective in names]
+    chooser = PolicyChooser(UniformPolicy())
+    collect(make_game, chooser, out, episodes=settings.episodes, seed=settings.seed, objectives=objectives)
+    return out
+
+
+def judged_file(settings: Settings, name: str, objective: str) -> Path:
+    """Where the judge's annotations are."""
+    return settings.out / "judged" / f"{name}-{objective}.jsonl"
+
+
+def judge(
+    settings: Settings, models: Models, name: str, trajectories: Path, objective: Objective, count: int
+) -> None:
+    """The judge compares options; continued where it was interrupted."""
+    annotate(
+        trajectories,
+        judged_file(settings, name, objective.name),
+        objective,
+        # Few at once, as each is written before the next: on long pages a comparison takes half a minute.
+        Judge(models.language_model, decide=mean_of_orders, batch=4),
+        settings=ComparisonSettings(of="options", count=count, seed=settings.seed),
+    )
+
+
+def hold_against_labels(
+    settings: Settings, models: Models, name: str, story: str, names: Sequence[str], count: int
+) -> dict[str, Any]:
+    """The judge's agreement with a game's labels, by objective."""
+    make_game = game_maker(story)
+    trajectories = played(settings, name, make_game, names)
+    figures: dict[str, Any] = {}
+    for objective in (make_game().info.objective(asked) for asked in names):
+        judge(settings, models, name, trajectories, objective, count)
+        figures[objective.name] = agreement_of(settings, [name], objective)
+    return figures
+
+
+def pool(settings: Settings) -> dict[str, Any]:
+    """The same over the decisions of all four stories."""
+    info = game_maker(STORIES[0])().info
+    return {name: agreement_of(settings, STORIES, info.objective(name)) for name in ASKED}
+
+
+def agreement_of(settings: Settings, games: Sequence[str], objective: Objective) -> dict[str, Any]:
+    """The judge's agreement with the labels of one game or several."""
+    judged = [a for game in games for a in read_annotations(judged_file(settings, game, objective.name))]
+    steps = [t for game in games for t in read_trajectories(settings.out / "play" / f"{game}.jsonl")]
+    found = label_agreement(judged, steps, objective, seed=settings.seed)
+    say(f"{', '.join(games)}: {objective.name}")
+    say_label_agreement(found, objective)
+    assert found is not None, "these games have labels"
+    disagree = sum(len(set(annotation.info["answers"])) > 1 for annotation in judged)
+    return {**found.as_json(), "orders disagree": disagree, "judged": len(judged)}
+
+
+def starforge(settings: Settings, steps: StagedRun) -> dict[str, Any]:
+    """Label Starforge, learn an agent for each objective, and turn the weights."""
+    folder = settings.interactive_fiction / "starforge_choicescript"
+    file = LabelledFile(
+        settings.out / "starforge.pluralign.json",
+        folder,
+        tuple(judged_file(settings, "starforge", name) for name in UNLABELLED),
+    )
+    known = JobSettings(
+        story=str(file.path),
+        seed=settings.seed,
+        model=settings.model,
+        episodes=settings.episodes,
+        comparisons=settings.continuations,
+        play=settings.play,
+        objectives=(f"judged_{UNLABELLED[0]}", f"judged_{UNLABELLED[1]}"),
+    )
+    job = MainJob(settings.out, known)
+    labelled = steps.stage(
+        "starforge-judge",
+        "the judge labels Starforge",
+        {"comparisons": settings.unlabelled},
+        lambda: label_starforge(settings, job.models, folder, file),
+    )
+    steps.stage("starforge-play", "random play meets the labels", asdict(known), lambda: play_labelled(job))
+    cpl = asdict(main_job.cpl_config())
+    steps.stage("starforge-learn", "one agent for each objective", cpl, lambda: learn(job))
+    swept = steps.stage("starforge-sweep", "the weights are turned", {}, lambda: sweep(job))
+    return {**labelled, **swept}
+
+
+def label_starforge(settings: Settings, models: Models, folder: Path, file: LabelledFile) -> dict[str, Any]:
+    """The judge compares options for both objectives; the side file puts the labels to the story."""
+    make_game = game_maker(str(folder))
+    trajectories = played(settings, "starforge", make_game, UNLABELLED)
+    figures: dict[str, Any] = {}
+    for objective in (make_game().info.objective(name) for name in UNLABELLED):
+        judge(settings, models, "starforge", trajectories, objective, settings.unlabelled)
+        judged = read_annotations(judged_file(settings, "starforge", objective.name))
+        figures[f"orders disagree {objective.name}"] = sum(len(set(a.info["answers"])) > 1 for a in judged)
+        figures["judged"] = len(judged)
+    write_labelled_file(file)
+    wrote(file.path, "Starforge with the judge's labels")
+    return figures
+
+
+def play_labelled(job: MainJob) -> dict[str, Any]:
+    """Random play of the labelled game: the offline data."""
+    report = collect(
+        job.make_game,
+        PolicyChooser(UniformPolicy()),
+        job.trajectories,
+        episodes=job.settings.episodes,
+        seed=job.settings.seed,
+        objectives=job.objectives,
+    )
+    return report.as_json()
+
+
+def learn(job: MainJob) -> dict[str, Any]:
+    """Continuations compared by the judged labels, pairs, and a CPL agent for each objective."""
+    main_job.annotate_by_oracle(job)
+    main_job.pair_all(job, {"oracle": "soft"})
+    return main_job.learn_all(job, ["oracle"])
+
+
+def sweep(job: MainJob) -> dict[str, Any]:
+    """The weights turned, the random agent beside, and how many of its steps no label covers."""
+    random = returns_of(job, UniformPolicy())
+    points = main_job.sweep_weights(job)
+    unjudged, steps = unjudged_steps(job)
+    return {
+        "random": random,
+        "agents": {name: returns_of(job, policy) for name, policy in job.open("oracle").items()},
+        "sweep": [
+            {"weights": dict(p.weights), "returns": dict(p.returns), "stderr": dict(p.stderr)} for p in points
+        ],
+        "spearman of an objective with its own weight": {
+            name: asdict(
+                spearman(
+                    np.array([p.weights[name] for p in points]), np.array([p.returns[name] for p in points])
+                )
+            )
+            for name in job.settings.objectives
+        },
+        "unjudged steps of random play": unjudged,
+        "steps of random play": steps,
+    }
+
+
+def returns_of(job: MainJob, policy: Policy) -> dict[str, Any]:
+    """A policy's mean returns."""
+    found = evaluate_policy(
+        job.make_game,
+        policy,
+        episodes=job.settings.play,
+        seed=job.settings.seed + 1,
+        objectives=job.objectives,
+    )
+    return {name: asdict(mean) for name, mean in found.returns.items()}
+
+
+def unjudged_steps(job: MainJob) -> tuple[int, int]:
+    """Steps at decisions that have no label, and all steps, of the offline data."""
+    game = job.make_game()
+    assert isinstance(game, LabelledGame)
+    episodes = read_trajectories(job.trajectories)
+    for trajectory in episodes:
+        game.reset(trajectory.seed)
+        for step in trajectory.steps:
+            game.choose(step.action)
+    return game.unjudged_steps, sum(len(t.steps) for t in episodes)
+
+
+def write_results(figures: dict[str, Any], settings: Settings) -> None:
+    """``judged_games.json`` and ``judged_games.md``."""
+    write_json(settings.results / "judged_games.json", figures)
+    with replace_when_whole(settings.results / "judged_games.md") as temporary:
+        temporary.write_text("\n".join(table(figures)) + "\n", encoding="utf-8")
+    wrote(settings.results / "judged_games.md", "and judged_games.json")
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Settings))

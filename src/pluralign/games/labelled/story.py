@@ -1,0 +1,140 @@
+"""A story with labels that a rater gave to its options."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pluralign.core import Decision, InputError
+from pluralign.games.game import Game, GameInfo
+from pluralign.games.labelled.file import LabelledFile
+from pluralign.games.labelled.labels import Labels, read_labels
+from pluralign.games.random_play import play_at_random
+
+if TYPE_CHECKING:
+    from pluralign.games.open import AnyStory
+
+EPISODES = 20
+"""Random episodes that may pass before labels count as made for another story."""
+
+MAX_STEPS = 200
+"""Of each of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledStory:
+    """A story and the labels of its options. Immutable; games share it.
+
+    Args:
+        info: the story's, with an objective for each file of labels.
+        story: without labels.
+        labels: one for each objective.
+    """
+
+    info: GameInfo
+    story: AnyStory
+    labels: tuple[Labels, ...]
+
+
+def label_story(file: LabelledFile, story: AnyStory, game: Game) -> LabelledStory:
+    """Add labels to a story.
+
+    Args:
+        file: says which labels.
+        story: without labels.
+        game: of the story; left in any state.
+
+    Raises:
+        InputError: labels cannot be read, two are of one objective, or they fit no decision of the story.
+    """
+    labels = tuple(read_labels(path) for path in file.labels)
+    objectives = {objective.name: objective for objective in story.info.objectives}
+    for found in labels:
+        if found.objective.name in objectives:
+            message = f"'{found.asked.name}' has labels already: one file for each objective"
+            raise InputError(message, path=found.path, field="objective")
+        objectives[found.objective.name] = found.objective
+    _check_fit(labels, game)
+    info = replace(story.info, name=file.name, objectives=tuple(objectives.values()), **file.words)
+    return LabelledStory(info, story, labels)
+
+
+def _check_fit(labels: Sequence[Labels], game: Game) -> None:
+    waiting = list(labels)
+    for seed in range(EPISODES):
+        # A story's fault is told where play comes to it, not here.
+        with contextlib.suppress(InputError):
+            for decision in play_at_random(game, seed, MAX_STEPS):
+                waiting = [found for found in waiting if decision.key not in found.values]
+                if not waiting:
+                    return
+    if waiting:
+        raise InputError(
+            f"its labels fit no decision that {EPISODES} random episodes of '{game.info.name}' meet: "
+            "were they made for another story?",
+            path=waiting[0].path,
+        )
+
+
+class LabelledGame:
+    """A labelled story as a `Game`: a step counts what the game around it counts, and for each objective what
+    the rater thinks of the option taken, as ``judged.OBJECTIVE``.
+
+    Args:
+        story: from `label_story`; any number of games may share it.
+        game: of the story without labels, played by this game alone.
+    """
+
+    def __init__(self, story: LabelledStory, game: Game) -> None:
+        self.story, self.game = story, game
+        self._unjudged = 0
+
+    @property
+    def info(self) -> GameInfo:
+        """What is known before play."""
+        return self.story.info
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision now open; None when the game has ended."""
+        return self.game.decision
+
+    @property
+    def text(self) -> str:
+        """What was shown since the last action (the ending's text when the game has ended)."""
+        return self.game.text
+
+    @property
+    def unjudged_steps(self) -> int:
+        """Steps so far, in all episodes, that had options to choose from and no label of any."""
+        return self._unjudged
+
+    def reset(self, seed: int = 0) -> None:
+        """Begin a new episode."""
+        self.game.reset(seed)
+
+    def choose(self, action: int) -> Mapping[str, float]:
+        """Take an option; see `Game.choose`."""
+        decision = self.game.decision
+        counts = dict(self.game.choose(action))
+        assert decision is not None, "the game refuses a choice after its end"
+        judged = {
+            found.metric: found.values[decision.key]
+            for found in self.story.labels
+            if decision.key in found.values
+        }
+        self._unjudged += not judged and len(decision.options) > 1
+        for metric, values in judged.items():
+            if value := values.get(action, 0.0):
+                counts[metric] = value
+        return counts
+
+    def save(self) -> Hashable:
+        """The whole state: labels depend on the open decision alone."""
+        return self.game.save()
+
+    def restore(self, state: Hashable) -> None:
+        """Return to a saved state."""
+        self.game.restore(state)
