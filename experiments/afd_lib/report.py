@@ -100,7 +100,8 @@ def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
                 )
     return {
         "golden_validation_accuracy": one["golden"].get("validation_accuracy"), "prompts": one["prompts"],
-        "policies": rows, "best_of_n": best, "separation": _separation(one), "judged": one.get("judged", {}),
+        "policies": rows, "best_of_n": best, "separation": _separation(one),
+        "styles": one.get("styles", {}), "judged": one.get("judged", {}),
     }  # fmt: skip
 
 
@@ -168,6 +169,13 @@ def _markdown(name: str, figures: Mapping[str, Any]) -> str:
         ("reward", *contrasts),
         [(model, *(cell(row[c]) for c in contrasts)) for model, row in figures["separation"].items()],
     )
+    styles = figures["styles"]
+    if styles:
+        edits = list(next(iter(styles.values())))
+        lines += ["", "Style: how probably the same answer in another style has the greater reward."]
+        lines += write_table(
+            ("reward", *edits), [(model, *(cell(row[e]) for e in edits)) for model, row in styles.items()]
+        )
     shares = ("win", "tie", "lose", "contradictions")
     lines += write_table(
         ("SmolLM2 as the judge, both orders", "win", "tie", "lose", "orders disagree"),
@@ -202,5 +210,10 @@ def _draw(name: str, one: Mapping[str, Any], results: Path) -> None:
     draw_scores({name: bars}, results / f"afd-{name}-policies.svg", label=label)
     table = _separation(one)
     auc = np.array([[row[f"{a} / {b}"]["mean"] for a, b in CONTRASTS] for row in table.values()])
-    panel = HeatPanel("sources", [f"{a} / {b}" for a, b in CONTRASTS], auc)
-    draw_separation(list(table), [panel], results / f"afd-{name}-separation.svg")
+    panels = [HeatPanel("sources", [f"{a} / {b}" for a, b in CONTRASTS], auc)]
+    if "styles" in one:
+        styles = one["styles"]
+        edits = list(next(iter(styles.values())))
+        changed = np.array([[styles[model][edit]["mean"] for edit in edits] for model in table])
+        panels.append(HeatPanel("the same text in another style", edits, changed))
+    draw_separation(list(table), panels, results / f"afd-{name}-separation.svg")
