@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pluralign.core import Decision, InputError
+from pluralign.models import language_model
 from pluralign.models.backbone import load_backbone, make_tiny_backbone
 from pluralign.models.features import FeatureStore
 from pluralign.models.language_model import LanguageModel, render_decision
@@ -52,6 +53,35 @@ def test_answer_log_probs(model):
     assert model.answer_log_probs([], ["A"]).shape == (0, 1)
     with pytest.raises(InputError, match="answers"):
         model.answer_log_probs(chats, ["A", ""])
+
+
+def test_questions_about_one_situation_are_read_together(model, monkeypatch):
+    situation = "A convoy stands at the gate, and its clerk lays two ledgers on the sill. " * 4
+    asked = [f"{situation}{n}" for n in ("Sign or not?", "Not or sign?", "Wait?")]
+    chats = [asked[0], asked[1], "Something else altogether.", asked[2], asked[0], asked[0]]
+    read: list[int] = []
+    whole = language_model.forest_hidden_states
+
+    def counted(trunk, forest):
+        read.append(forest.input_ids.shape[1])
+        return whole(trunk, forest)
+
+    monkeypatch.setattr(language_model, "forest_hidden_states", counted)
+    found = model.answer_log_probs(chats, ["A", "B"])
+    assert sum(read) < 3.5 * len(situation)
+    for row, chat in zip(found, chats, strict=True):
+        prompt = render_chat(model.backbone.tokenizer, chat)
+        expected = [_likelihood(model.backbone, prompt, a) for a in ("A", "B")]
+        np.testing.assert_allclose(row, expected, atol=1e-4)
+        np.testing.assert_allclose(model.answer_log_probs([chat], ["A", "B"])[0], row, atol=1e-5)
+
+
+def test_a_chat_that_fills_the_context_is_cut_whatever_else_is_asked(model):
+    context = model.backbone.model.config.max_position_embeddings
+    long = "x" * (2 * context)
+    alone = model.answer_log_probs([long], ["A", "B"])
+    beside = model.answer_log_probs([long + "y", long, "Short."], ["A", "B"])
+    np.testing.assert_allclose(beside[1], alone[0], atol=1e-5)
 
 
 def test_generation_does_not_depend_on_the_batch(model):

@@ -11,7 +11,7 @@ import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.collect.progress import progress_bar
-from pluralign.core.files import write_json
+from pluralign.games.labelled import LabelledFile, write_labelled_file
 from pluralign.games.machiavelli import GameData, GameReport
 from pluralign.games.side_file import SUFFIX
 
@@ -89,7 +89,6 @@ def _summary(reports: Sequence[GameReport], normalised: set[str]) -> dict[str, A
 
 def _write_side_files(out: Path, folder: Path, names: Sequence[str], compatible: bool) -> None:
     for name in names:
-        source = (folder / "source" / f"{name}.json").resolve()
-        row: dict[str, Any] = {"story": str(source)}
-        write_json(out / f"{name}{SUFFIX}", {**row, "compatible": True} if compatible else row)
+        source = folder / "source" / f"{name}.json"
+        write_labelled_file(LabelledFile(out / f"{name}{SUFFIX}", source, compatible=compatible))
     wrote(out, f"{len(names)} side files, each a story for --story")

@@ -23,7 +23,7 @@ from pluralign.models.rendering import (
     render_decision,
 )
 from pluralign.models.trunk import context_length, forest_hidden_states
-from pluralign.models.vocabulary import branch_log_probs
+from pluralign.models.vocabulary import branch_log_probs, log_probs_of
 
 __all__ = ["LanguageModel", "Messages", "OptionLikelihoods", "render_decision"]
 
@@ -80,6 +80,9 @@ class LanguageModel:
     ) -> npt.NDArray[np.float64]:
         """Log-probability of each answer as the beginning of the reply to each chat.
 
+        Where answers are single tokens, neighbouring chats that begin alike (a judge's questions about one
+        situation) share what they have in common.
+
         Returns:
             Sums of token log-probabilities in nats, shape (chats, answers).
 
@@ -89,13 +92,22 @@ class LanguageModel:
         branches = [encode(self.backbone.tokenizer, answer) for answer in answers]
         if not branches or not all(branches):
             raise InputError(f"answers must be texts that are not empty, found {list(answers)!r}")
-        trees: list[Tree] = []
-        for chat in chats:
-            ids, keep_first = chat_ids(self.backbone.tokenizer, chat)
-            trees.append(Tree(ids, branches, keep_first))
-        if not trees:
-            return np.zeros((0, len(answers)))
-        return torch.stack(self._branch_log_probs(trees)).double().cpu().numpy()
+        read = [chat_ids(self.backbone.tokenizer, chat) for chat in chats]
+        found = torch.zeros(len(read), len(answers), device=self.backbone.device)
+        # A chat that fills the context is cut: by how much may not depend on the others.
+        context = context_length(self.backbone.model)
+        alone = [
+            i
+            for i, (ids, _) in enumerate(read)
+            if max(map(len, branches)) > 1 or (context is not None and len(ids) >= context)
+        ]
+        if alone:
+            trees = [Tree(read[i][0], branches, read[i][1]) for i in alone]
+            found[alone] = torch.stack(self._branch_log_probs(trees))
+        if together := sorted(set(range(len(read))) - set(alone)):
+            letters = torch.tensor([branch[0] for branch in branches], device=self.backbone.device)
+            found[together] = self._next_log_probs([read[i][0] for i in together], letters)
+        return found.double().cpu().numpy()
 
     def generate(
         self,
@@ -131,6 +143,20 @@ class LanguageModel:
         return [completion for (completion,) in found]
 
     @torch.inference_mode()
+    def _next_log_probs(self, rows: Sequence[Sequence[int]], tokens: Tensor) -> Tensor:
+        """Log-probability of each token after each row, shape (rows, tokens)."""
+        model = self.backbone.model
+        trees = _share_beginnings(rows)
+        forests = plant(trees, self.token_budget)
+        values: list[Tensor] = []
+        for forest in forests:
+            forest = forest.to(self.backbone.device)
+            states = forest_hidden_states(model, forest)[forest.ends]
+            columns = [log_probs_of(model, states, token.expand(len(states))) for token in tokens]
+            values.append(torch.stack(columns, dim=1))
+        return torch.cat(by_tree(trees, forests, values))
+
+    @torch.inference_mode()
     def _branch_log_probs(self, trees: list[Tree]) -> list[Tensor]:
         model = self.backbone.model
         forests = plant(trees, self.token_budget, max_path=context_length(model))
@@ -139,3 +165,24 @@ class LanguageModel:
             forest = forest.to(self.backbone.device)
             values.append(branch_log_probs(model, forest_hidden_states(model, forest), forest))
         return by_tree(trees, forests, values)
+
+
+def _share_beginnings(rows: Sequence[Sequence[int]]) -> list[Tree]:
+    """Neighbouring rows that have half of their tokens or more in common, from the first on, as one tree."""
+    trees: list[Tree] = []
+    group: list[Sequence[int]] = []
+    shared = 0
+    for row in rows:
+        common = _common(group[0][:shared], row[:-1]) if group else 0
+        if group and 2 * common < max(shared, len(row)):
+            trees.append(Tree(group[0][:shared], [r[shared:] for r in group]))
+            group = []
+        shared = common if group else len(row) - 1
+        group.append(row)
+    return [*trees, Tree(group[0][:shared], [row[shared:] for row in group])]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two rows begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
