@@ -217,6 +217,13 @@ def _measure(
         for name, own in sources.items()
     }
     figures["styles"] = _styles(shop, sources, rewards)
+    figures["style_edits"] = {
+        edit: {
+            name: float(np.mean([change(text) != text for texts in own.values() for text in texts]))
+            for name, own in sources.items()
+        }
+        for edit, change in STYLE_EDITS.items()
+    }
     return figures
 
 

@@ -10,6 +10,7 @@ weights are turned. Continues where it was interrupted.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ from pluralign.cli.labels import say_label_agreement
 from pluralign.cli.main_job import JobSettings, MainJob
 from pluralign.cli.policies import Models
 from pluralign.cli.stages import StagedRun
+from pluralign.cli.sweep import sweep_weights
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Policy, UniformPolicy
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.evaluate import evaluate_policy, spearman
+from pluralign.evaluate.report import read_report
 from pluralign.games.game import Game
 from pluralign.games.labelled import LabelledFile, LabelledGame, write_labelled_file
 
@@ -82,7 +85,7 @@ def run(settings: Settings) -> None:
     write_json(side, {"ink": str(ink.resolve()), **SIDE_FILE})
     labelled = (ASKED, settings.comparisons)
     games = {**dict.fromkeys(STORIES, labelled), str(side): (VARIABLES, settings.variable_comparisons)}
-    steps = StagedRun(settings.out, stages=len(games) + 5)
+    steps = StagedRun(settings.out, stages=len(games) + 6)
     known = {"model": settings.model, "episodes": settings.episodes, "seed": settings.seed}
     agreed: dict[str, Any] = {}
     for story, (names, count) in games.items():
@@ -188,7 +191,10 @@ def starforge(settings: Settings, steps: StagedRun) -> dict[str, Any]:
     cpl = asdict(main_job.cpl_config())
     steps.stage("starforge-learn", "one agent for each objective", cpl, lambda: learn(job))
     swept = steps.stage("starforge-sweep", "the weights are turned", {}, lambda: sweep(job))
-    return {**labelled, **swept}
+    drawn = steps.stage(
+        "starforge-report", "the sweep beside the exact front", {}, lambda: report_of(settings, job)
+    )
+    return {**labelled, **swept, **drawn}
 
 
 def label_starforge(settings: Settings, models: Models, folder: Path, file: LabelledFile) -> dict[str, Any]:
@@ -250,6 +256,24 @@ def sweep(job: MainJob) -> dict[str, Any]:
     }
 
 
+def report_of(settings: Settings, job: MainJob) -> dict[str, Any]:
+    """The page and the picture of the sweep, and how much of the exact front's hypervolume it covers."""
+    out = settings.out / "report"
+    sweep_weights(
+        policies=tuple(f"{name}={job.policy_folder('oracle', name)}" for name in job.settings.objectives),
+        out=out,
+        story=job.settings.story,
+        episodes=job.settings.play,
+        seed=job.settings.seed + 1,
+        features=settings.out / "features",
+    )
+    report = read_report(out / "report.json")
+    return {
+        "hypervolume over the exact front's": report.hypervolume_ratio,
+        "interval": report.hypervolume_interval,
+    }
+
+
 def returns_of(job: MainJob, policy: Policy) -> dict[str, Any]:
     """A policy's mean returns."""
     found = evaluate_policy(
@@ -279,7 +303,8 @@ def write_results(figures: dict[str, Any], settings: Settings) -> None:
     write_json(settings.results / "judged_games.json", figures)
     with replace_when_whole(settings.results / "judged_games.md") as temporary:
         temporary.write_text("\n".join(table(figures)) + "\n", encoding="utf-8")
-    wrote(settings.results / "judged_games.md", "and judged_games.json")
+    shutil.copy(settings.out / "report" / "picture.svg", settings.results / "judged_games.svg")
+    wrote(settings.results / "judged_games.md", "judged_games.json and judged_games.svg")
 
 
 if __name__ == "__main__":

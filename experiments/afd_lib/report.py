@@ -101,7 +101,7 @@ def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "golden_validation_accuracy": one["golden"].get("validation_accuracy"), "prompts": one["prompts"],
         "policies": rows, "best_of_n": best, "separation": _separation(one),
-        "styles": one.get("styles", {}), "judged": one.get("judged", {}),
+        "judged": one.get("judged", {}), **{key: one.get(key, {}) for key in ("styles", "style_edits")},
     }  # fmt: skip
 
 
@@ -175,6 +175,12 @@ def _markdown(name: str, figures: Mapping[str, Any]) -> str:
         lines += ["", "Style: how probably the same answer in another style has the greater reward."]
         lines += write_table(
             ("reward", *edits), [(model, *(cell(row[e]) for e in edits)) for model, row in styles.items()]
+        )
+        lines += ["", "Share of the answers that an edit changes: what a style is about, by source."]
+        changed = figures["style_edits"]
+        lines += write_table(
+            ("source", *edits),
+            [(name, *(f"{changed[e][name]:.2f}" for e in edits)) for name in changed[edits[0]]],
         )
     shares = ("win", "tie", "lose", "contradictions")
     lines += write_table(

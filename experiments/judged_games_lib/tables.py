@@ -55,7 +55,14 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Spearman's rank correlation of an objective's mean with its own weight: {', '.join(spans)}.",
+        f"Spearman's rank correlation of an objective's mean with its own weight: {', '.join(spans)}. The "
+        "weightings cover "
+        + "{:.0f} % ({:.0f} to {:.0f}) ".format(
+            *(100 * x for x in (found["hypervolume over the exact front's"], *found["interval"]))
+        )
+        + "of the exact front's hypervolume.",
+        "",
+        "![The sweep on Starforge](judged_games.svg)",
     ]
 
 

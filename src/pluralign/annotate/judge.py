@@ -112,6 +112,7 @@ class Judge:
             "prompt": self._prompt.digest,
             "reads": "log_odds",
             "decide": getattr(self._decide, "__name__", repr(self._decide)),
+            "dtype": getattr(self._scorer, "dtype", ""),
         }
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:

@@ -42,6 +42,7 @@ def annotate_trajectories(
     prompt: Path | None = None,
     decide: Literal["agreement", "mean"] = "agreement",
     concurrency: int = 8,
+    fast: bool = False,
     story: str | None = None,
     seed: int = 0,
     json: JsonFile = None,
@@ -71,6 +72,8 @@ def annotate_trajectories(
         decide: each pair is put to a judge in both orders; what the answers disagree on is a tie
             (agreement), or a local model's log-odds are averaged over both orders (mean).
         concurrency: requests to an endpoint under way at once.
+        fast: a local judge computes in bfloat16 where the machine is fast at it; its rounding can tip a close
+            call.
         story: that the trajectories are of; STORY.pluralign.json beside --out puts the labels to it.
         seed: of the oracle's noise, and of bootstraps.
         json: a file for the figures.
@@ -94,7 +97,7 @@ def annotate_trajectories(
             rater,
             trajectories,
             comparisons,
-            Judging(prompt, DECISIONS[decide], concurrency),
+            Judging(prompt, DECISIONS[decide], concurrency, fast),
             Oracle(trajectories, noise=noise, seed=seed),
         ),
         settings=comparisons,
@@ -154,11 +157,12 @@ def recorded_objective(file: Path, name: str) -> Objective:
 
 @dataclass(frozen=True)
 class Judging:
-    """How a language model judges: the prompt's file, the rule, requests under way at once."""
+    """How a language model judges: the prompt's file, the rule, requests under way at once, the precision."""
 
     prompt: Path | None
     decide: Callable[[Sequence[float]], Preference]
     concurrency: int
+    fast: bool
 
 
 DECISIONS = {"agreement": both_orders_agree, "mean": mean_of_orders}
@@ -183,7 +187,7 @@ def _rater(
             endpoint = Endpoint(model.removeprefix("openai:"), concurrency=judging.concurrency)
             return ReplyJudge(endpoint, prompt=judging.prompt)
         case "judge", model:
-            scorer = Models(model or DEFAULT_MODEL).language_model
+            scorer = Models(model or DEFAULT_MODEL, fast=judging.fast).language_model
             return Judge(scorer, prompt=judging.prompt, decide=judging.decide)
         case _:
             raise InputError(

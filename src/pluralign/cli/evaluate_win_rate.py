@@ -74,7 +74,7 @@ def evaluate_win_rate(
         prompt: a file to use in place of the judge's prompt for completions.
         concurrency: requests to an endpoint under way at once.
         out: the JSON-lines file for each prompt's rating.
-        fast: compute rewards in bfloat16 where the machine is fast at it.
+        fast: compute in bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
     sides = [read_answers(path, one=True) for path in (a, b)]
@@ -133,7 +133,8 @@ def _open_rater(
             return ReplyJudge(Endpoint(rest, concurrency=concurrency), prompt=prompt), dialogue
         case "judge":
             rule = DECISIONS["agreement" if decide == "agree" else "mean"]
-            return Judge(Models(rest or DEFAULT_MODEL).language_model, prompt=prompt, decide=rule), dialogue
+            model = Models(rest or DEFAULT_MODEL, fast=fast).language_model
+            return Judge(model, prompt=prompt, decide=rule), dialogue
         case _:
             raise InputError(
                 f"unknown rater '{text}'; known: judge:MODEL, openai:MODEL, reward:REWARD", field="rater"

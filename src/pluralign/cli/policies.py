@@ -25,18 +25,22 @@ class Models:
     Args:
         model: hub id, local folder or ``smollm2-135m``.
         features: folder where features are kept between runs; None keeps them in memory.
+        fast: compute in bfloat16 where the machine is fast at it.
     """
 
     model: str = DEFAULT_MODEL
     features: Path | None = None
+    fast: bool = True
 
     @cached_property
     def language_model(self) -> LanguageModel:
         """The language model."""
+        import torch
+
         from pluralign.models.backbone import load_backbone
         from pluralign.models.language_model import LanguageModel
 
-        return LanguageModel(load_backbone(self.model))
+        return LanguageModel(load_backbone(self.model, dtype=None if self.fast else torch.float32))
 
     @cached_property
     def store(self) -> FeatureStore:

@@ -66,6 +66,11 @@ class LanguageModel:
         """The backbone's name."""
         return self.backbone.name
 
+    @property
+    def dtype(self) -> str:
+        """Of the backbone's weights: ``float32``, ``bfloat16``."""
+        return str(self.backbone.dtype).removeprefix("torch.")
+
     def option_log_likelihoods(self, decisions: Sequence[Decision]) -> list[OptionLikelihoods]:
         """How likely each option is after its decision's prompt (see `render_decision`)."""
         trees = [decision_tree(self.backbone.tokenizer, decision) for decision in decisions]

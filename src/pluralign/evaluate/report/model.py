@@ -68,7 +68,7 @@ class Report:
         best: the highest; empty as well.
         hypervolume_ratio: the sweep's hypervolume over the exact front's; None without a front.
         hypervolume_interval: its 95 % interval; None without a front.
-        seconds: the whole run took.
+        seconds: the whole run took; 0 where nobody measured.
         seed: the run's.
         mixture: what mixed the policies in ``sweep``, in words.
         other_sweeps: the same weightings under other mixtures, by the mixture's name.

@@ -76,7 +76,8 @@ def _facts(report: Report) -> str:
         found = report.spearman
         span = f"95 % interval {number(found.low)} to {number(found.high)}"
         rows.append((f"{followed(report)[0]} and weight on {second}", f"ρ {number(found.value)}", span))
-    rows.append(("the whole run", duration(report.seconds), f"seed {report.seed}"))
+    if report.seconds:
+        rows.append(("the whole run", duration(report.seconds), f"seed {report.seed}"))
     cells = "".join(
         f"<div><dt>{_text(name)}</dt><dd>{_text(value)}<small>{_text(more)}</small></dd></div>"
         for name, value, more in rows
@@ -240,7 +241,9 @@ def _points_table(
 def _details(report: Report) -> str:
     attainable = {plain(o): f"{number(report.worst[o])} to {number(best)}" for o, best in report.best.items()}
     kappas = {plain(o): number(k) for o, k in report.rater_kappas.items()}
-    run = {"story": report.story, "seed": report.seed, "took": duration(report.seconds)}
+    run = {"story": report.story, "seed": report.seed}
+    if report.seconds:
+        run["took"] = duration(report.seconds)
     parts = [
         _list("Run", {**run, **report.settings}),
         _list("Offline data", report.data),
