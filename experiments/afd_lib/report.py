@@ -176,8 +176,10 @@ def _markdown(name: str, figures: Mapping[str, Any]) -> str:
         lines += write_table(
             ("reward", *edits), [(model, *(cell(row[e]) for e in edits)) for model, row in styles.items()]
         )
+    changed = figures["style_edits"]
+    if changed:
+        edits = list(changed)
         lines += ["", "Share of the answers that an edit changes: what a style is about, by source."]
-        changed = figures["style_edits"]
         lines += write_table(
             ("source", *edits),
             [(name, *(f"{changed[e][name]:.2f}" for e in edits)) for name in changed[edits[0]]],

@@ -241,9 +241,8 @@ def _points_table(
 def _details(report: Report) -> str:
     attainable = {plain(o): f"{number(report.worst[o])} to {number(best)}" for o, best in report.best.items()}
     kappas = {plain(o): number(k) for o, k in report.rater_kappas.items()}
-    run = {"story": report.story, "seed": report.seed}
-    if report.seconds:
-        run["took"] = duration(report.seconds)
+    took = {"took": duration(report.seconds)} if report.seconds else {}
+    run = {"story": report.story, "seed": report.seed, **took}
     parts = [
         _list("Run", {**run, **report.settings}),
         _list("Offline data", report.data),
