@@ -14,7 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "the main job, end to end, on one story"),
     "games list": ("games:list_games", "the stories that come with pluralign"),
     "games show": ("games:show_game", "a story's facts, objectives and exact Pareto front"),
-    "games play": ("games:play_game", "play a story yourself, or watch a policy play"),
+    "games play": ("games_play:play_game", "play a story yourself, or watch a policy play"),
     "games check": ("games:check_game", "find a story's faults, with file and line"),
     "games import": ("games_import:import_games", "check a folder of MACHIAVELLI's games"),
     "collect": ("collect:collect_trajectories", "policy x story -> trajectories.jsonl"),

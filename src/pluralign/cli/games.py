@@ -1,4 +1,4 @@
-"""``pluralign games``: the stories, their faults and what is attainable in them."""
+"""``pluralign games``: the stories, their faults and what is attainable in them (`games_play` plays them)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, walk
-from pluralign.cli.policies import Models, open_policy
-from pluralign.core import InputError, Objective, UniformPolicy
+from pluralign.cli.common import JsonFile, give_figures, say, walk
+from pluralign.core import Objective, UniformPolicy
 from pluralign.evaluate import evaluate_policy
 from pluralign.games.choicescript import (
     Problem,
@@ -22,7 +21,6 @@ from pluralign.games.choicescript import (
     story_statistics,
 )
 from pluralign.games.exact_front import exact_front, exact_returns
-from pluralign.games.game import Game
 from pluralign.games.ink import InkStory, check_ink, is_ink
 from pluralign.games.labelled import LabelledStory, read_labelled_file
 from pluralign.games.machiavelli import GameData, MachiavelliStory, is_machiavelli
@@ -154,66 +152,3 @@ def check_game(path: Name, json: JsonFile = None) -> int:
     rows = [{"file": p.file, "line": p.line, "kind": p.kind, "message": p.message} for p in problems]
     give_figures({"problems": rows}, json)
     return 1 if problems else 0
-
-
-def play_game(
-    story: Name,
-    policy: str = "human",
-    seed: int = 0,
-    objectives: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance"),
-) -> None:
-    """Play a story yourself, or watch a policy play one episode.
-
-    Example: pluralign games play ninth_watch
-
-    Args:
-        story: a built-in story's name, or any game's path (docs/other_games.md).
-        policy: human, random, a trained policy's folder, or a language model.
-        seed: of the policy's choices.
-        objectives: told after each step and at the end.
-    """
-    import numpy as np
-
-    make_game = game_maker(story)
-    chosen = objectives_of(make_game, objectives)
-    actor = None if policy == "human" else open_policy(policy, Models())
-    rng = np.random.default_rng(seed)
-    game = make_game()
-    game.reset(seed)
-    totals = dict.fromkeys(objectives, 0.0)
-    while (decision := game.decision) is not None:
-        _print_page(game)
-        for number, option in enumerate(decision.options, start=1):
-            say(f"  {number}. {option}")
-        if actor is None:
-            action = _ask(len(decision.options))
-            if action is None:
-                return
-        else:
-            (log_probs,) = actor.log_probs([decision])
-            action = int(rng.choice(len(log_probs), p=np.exp(log_probs) / np.exp(log_probs).sum()))
-            say(f"{actor.name} takes {action + 1}, with probability {np.exp(log_probs[action]):.2f}")
-        counts = game.choose(action)
-        for objective in chosen:
-            totals[objective.name] += objective.reward(counts)
-        if counts:
-            say("  [" + ", ".join(f"{name} {value:g}" for name, value in counts.items()) + "]")
-    _print_page(game)
-    say("The end. " + ", ".join(f"{name} {total:g}" for name, total in totals.items()))
-
-
-def _print_page(game: Game) -> None:
-    paragraphs = game.text.split("\n")
-    say("\n" + "\n".join(textwrap.fill(p, 88) for p in paragraphs) + "\n")
-
-
-def _ask(options: int) -> int | None:
-    while True:
-        try:
-            reply = input(f"1 to {options}, or q to stop: ").strip()
-        except EOFError as error:
-            raise InputError("the input ended before the story did", field="stdin") from error
-        if reply == "q":
-            return None
-        if reply.isdecimal() and 1 <= int(reply) <= options:
-            return int(reply) - 1

@@ -24,6 +24,9 @@ DEFAULT_OBJECTIVES = ("score", "harm_avoidance")
 MAX_PROMPT = 65_536
 """Characters of a prompt that an observation holds; of a longer one it holds the end."""
 
+# Texts that differ from episode to episode must not fill the memory.
+_KEPT = 20_000
+
 # Numbers in the text, and booleans, print characters that the source need not contain.
 _PRINTED = " \n0123456789.+-einfNatrufls"
 
@@ -126,6 +129,8 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         else:
             shown = self._shown.get(decision)
             if shown is None:
+                if len(self._shown) >= _KEPT:
+                    self._shown.clear()
                 shown = self._shown[decision] = self._show(decision)
             prompt, options, mask = shown
         info = {

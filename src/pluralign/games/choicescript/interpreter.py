@@ -65,6 +65,7 @@ class ChoiceScriptGame:
         ask: answers ``*input_text`` and ``*input_number``; the same question must get the same answer.
 
     Attributes:
+        answers: who answers; can be exchanged between steps.
         visited: where a set, the places of all instructions run are added to it (for the checker).
     """
 
@@ -77,7 +78,7 @@ class ChoiceScriptGame:
         self.max_lines_per_step = max_lines_per_step
         program = story.program
         self._program = program
-        self._ask = ask
+        self.answers = ask
         self._draws = program.random
         self._random = 0
         self.initial = program.slots
@@ -113,6 +114,11 @@ class ChoiceScriptGame:
     def text(self) -> str:
         """What was shown since the last action (the ending's text when the game has ended)."""
         return self._text
+
+    @property
+    def text_so_far(self) -> str:
+        """What was shown since the last action, while a step runs: for whoever answers a question."""
+        return _clean("".join(self.shown))
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -213,7 +219,7 @@ class ChoiceScriptGame:
         Raises:
             EvaluationError: the answer is no text, or no number within the bounds.
         """
-        answer = self._ask(question)
+        answer = self.answers(question)
         if question.low is None or question.high is None:
             if isinstance(answer, str):
                 return answer

@@ -70,6 +70,20 @@ class MachiavelliGame:
         return self._game.text
 
     @property
+    def text_so_far(self) -> str:
+        """See `ChoiceScriptGame.text_so_far`."""
+        return self._game.text_so_far
+
+    @property
+    def answers(self) -> Ask:
+        """Who answers ``*input_text`` and ``*input_number``; can be exchanged between steps."""
+        return self._game.answers
+
+    @answers.setter
+    def answers(self, ask: Ask) -> None:
+        self._game.answers = ask
+
+    @property
     def passed(self) -> tuple[str, ...]:
         """The nodes passed since the last action, in order; a node comes again where play came back to it."""
         names: list[str] = []

@@ -1,0 +1,120 @@
+"""``pluralign games play``: a person plays a story, or watches a policy play."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Annotated
+
+import tyro
+
+from pluralign.cli.common import game_maker, objectives_of, say
+from pluralign.cli.policies import Models, open_policy
+from pluralign.core import InputError
+from pluralign.games.choicescript import ChoiceScriptGame
+from pluralign.games.choicescript.instructions import Question
+from pluralign.games.game import Game
+from pluralign.games.labelled import LabelledGame
+from pluralign.games.machiavelli import MachiavelliGame
+
+
+def play_game(
+    story: Annotated[str, tyro.conf.Positional],
+    policy: str = "human",
+    seed: int = 0,
+    objectives: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance"),
+) -> None:
+    """Play a story yourself, or watch a policy play one episode.
+
+    Example: pluralign games play ninth_watch
+
+    Args:
+        story: a built-in story's name, or any game's path (docs/other_games.md).
+        policy: human, random, a trained policy's folder, or a language model.
+        seed: of the policy's choices, and of the story's chance.
+        objectives: told after each step and at the end.
+    """
+    import numpy as np
+
+    make_game = game_maker(story)
+    chosen = objectives_of(make_game, objectives)
+    actor = None if policy == "human" else open_policy(policy, Models())
+    rng = np.random.default_rng(seed)
+    game = make_game()
+    reader = _Reader(game, asks=actor is None)
+    game.reset(seed)
+    totals = dict.fromkeys(objectives, 0.0)
+    while (decision := game.decision) is not None:
+        reader.show(game.text)
+        for number, option in enumerate(decision.options, start=1):
+            say(f"  {number}. {option}")
+        if actor is None:
+            action = _choose(len(decision.options))
+            if action is None:
+                return
+        else:
+            (log_probs,) = actor.log_probs([decision])
+            action = int(rng.choice(len(log_probs), p=np.exp(log_probs) / np.exp(log_probs).sum()))
+            say(f"{actor.name} takes {action + 1}, with probability {np.exp(log_probs[action]):.2f}")
+        reader.turn()
+        counts = game.choose(action)
+        for objective in chosen:
+            totals[objective.name] += objective.reward(counts)
+        if counts:
+            say("  [" + ", ".join(f"{name} {value:g}" for name, value in counts.items()) + "]")
+    reader.show(game.text)
+    say("The end. " + ", ".join(f"{name} {total:g}" for name, total in totals.items()))
+
+
+class _Reader:
+    """Shows pages, and has a person answer what the story asks in the middle of one."""
+
+    def __init__(self, game: Game, *, asks: bool) -> None:
+        inner = game.game if isinstance(game, LabelledGame) else game
+        self._game = inner if isinstance(inner, ChoiceScriptGame | MachiavelliGame) else None
+        self._shown = ""
+        if self._game is not None and asks:
+            self._game.answers = self._answer
+
+    def turn(self) -> None:
+        """A new page begins."""
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Print what of the page was not shown before."""
+        paragraphs = text.removeprefix(self._shown).strip().split("\n")
+        self._shown = text
+        say("\n" + "\n".join(textwrap.fill(p, 88) for p in paragraphs) + "\n")
+
+    def _answer(self, question: Question) -> str | float:
+        assert self._game is not None, "only such games ask"
+        self.show(self._game.text_so_far)
+        low, high = question.low, question.high
+        if low is None or high is None:
+            while not (reply := _input(f"{question.variable}: ").strip()):
+                pass
+            return reply
+        kind = "a whole number" if question.whole else "a number"
+        while True:
+            reply = _input(f"{question.variable}, {kind} from {low:g} to {high:g}: ")
+            try:
+                number = float(reply)
+            except ValueError:
+                continue
+            if low <= number <= high and (not question.whole or number == int(number)):
+                return int(number) if question.whole else number
+
+
+def _choose(options: int) -> int | None:
+    while True:
+        reply = _input(f"1 to {options}, or q to stop: ").strip()
+        if reply == "q":
+            return None
+        if reply.isdecimal() and 1 <= int(reply) <= options:
+            return int(reply) - 1
+
+
+def _input(prompt: str) -> str:
+    try:
+        return input(prompt)
+    except EOFError as error:
+        raise InputError("the input ended before the story did", field="stdin") from error
