@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, check_story, load_story
+from pluralign.games.choicescript import ChoiceScriptGame, Story, check_story, load_story
 from pluralign.games.exact_front import exact_front
 from pluralign.games.harms import SCORE
 
@@ -139,3 +139,30 @@ def test_growing_values_are_bounded(make_game: MakeGame) -> None:
         )
     with pytest.raises(InputError, match=r"startup.txt:6: the result is too large"):
         make_game("*set a 9\n*label top\n*set a a*a\n*goto top", head=HEAD)
+
+
+def test_declarations_below_the_head_are_read_as_if_they_stood_in_it(
+    make_story: Callable[..., Story], folder: Callable[..., Path]
+) -> None:
+    startup = (
+        "Hello.\n*create b 3\n*achievement late visible 20 Late\n  Before.\n  After.\n${b}\n*choice\n"
+        "  #Win.\n    *achieve late\n    *finish\n  #Leave.\n    *finish\n"
+    )
+    story = make_story(startup, head=HEAD)
+    game = ChoiceScriptGame(story)
+    assert (game.text, game.info.max_points) == ("Hello. 3", 20)
+    assert game.choose(0) == {"points": 20.0}
+    found = check_story(folder(startup, head=HEAD))
+    assert [(p.line, p.message.partition(" belongs")[0]) for p in found] == [
+        (5, "*create"),
+        (6, "*achievement"),
+    ]
+    with pytest.raises(InputError, match=r"startup\.txt:5: \*create belongs to the top"):
+        make_story(startup.replace("    *achieve", "    *comment pluralign {}\n    *achieve"), head=HEAD)
+
+
+def test_a_declaration_below_the_head_that_cannot_be_read_stops_nothing(
+    make_story: Callable[..., Story],
+) -> None:
+    game = ChoiceScriptGame(make_story("*label x\n*create a 1\n*create c 1+1\n${a}\n*finish\n", head=HEAD))
+    assert game.text == "0"

@@ -125,8 +125,8 @@ def compile_scenes(
     head, rest = _read_head(trees[STARTUP], problems, strict)
     unplayable = bool(problems)
     problems.extend(Problem.of(error, "head") for error in head.broken)
-    trees[STARTUP] = rest
-    head.scenes = head.scenes or [*scene_list] or [STARTUP]
+    trees[STARTUP] = rest if strict else _declared_late(head, rest, problems)
+    head.scenes = head.scenes or list(dict.fromkeys((STARTUP, *scene_list)))
     workshop = _compile(head, trees, scenes, folder, strict=strict, marks=marks)
     problems.extend(workshop.problems)
     for scene in head.scenes:
@@ -159,6 +159,22 @@ def _read_head(nodes: list[Node], problems: list[Problem], strict: bool) -> tupl
         except InputError as error:
             problems.append(Problem.of(error, "head"))
     return head, nodes[length:]
+
+
+def _declared_late(head: Head, nodes: list[Node], problems: list[Problem]) -> list[Node]:
+    """Read what of the head stands below it, as older games have it; gives the lines that are left."""
+    left: list[Node] = []
+    for node in nodes:
+        if node.command not in HEAD_COMMANDS:
+            left.append(node)
+            continue
+        message = f"*{node.command} belongs to the top of startup.txt, and is read as if it stood there"
+        problems.append(Problem.of(node.error(message), "head"))
+        try:
+            head.read(node)
+        except InputError as error:
+            problems.append(Problem.of(error, "head"))
+    return left
 
 
 def _compile(
