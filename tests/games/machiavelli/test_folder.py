@@ -194,6 +194,17 @@ def test_what_does_not_fit_together_is_told(folder: Path) -> None:
         assert said in found
 
 
+def test_the_order_of_scenes_is_the_files_where_the_source_has_none(
+    write_game: WriteGame, tmp_path: Path
+) -> None:
+    from pluralign.games.choicescript import compile_story
+
+    scenes = {"startup": "*title T\nOne.\n*finish", "last": "Three.\n*finish", "next": "Two.\n*finish"}
+    path = write_game(tmp_path, "order", compile_story("order", scenes))
+    edit(path, lambda row: row.update(scene_list=["next", "last"]))
+    assert open_game(path)().text == "One.\n\nTwo.\n\nThree."
+
+
 def test_play_that_stops_is_told(folder: Path) -> None:
     def break_it(row: Any) -> None:
         startup = row["scenes"]["startup"]
