@@ -31,7 +31,6 @@ from pluralign.models.language_policy import LanguageModelPolicy
 from pluralign.steer import GEOMETRIC
 
 RESULTS = Path(__file__).parent / "results"
-STORY = Path("../shared/data/interactive_fiction/the_intercept_ink/TheIntercept.v21.json")
 
 SIDE_FILE: dict[str, Any] = {
     "title": "The Intercept",
@@ -69,7 +68,7 @@ class Settings:
         results: folder of the result files.
     """
 
-    story: Path = STORY
+    story: Path
     out: Path = Path("runs/intercept")
     model: str = main_job.DEFAULT_MODEL
     episodes: int = 1000

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tyro
 from intercept import SIDE_FILE
-from judged_games_lib.tables import table
+from judged_games_lib.tables import POOLED, table
 
 from pluralign.annotate import ComparisonSettings, Judge, annotate, label_agreement, mean_of_orders
 from pluralign.cli import main_job
@@ -43,7 +43,6 @@ STORIES = ("salt_ledger", "glass_quarter", "high_water", "ninth_watch")
 ASKED = ("score", "harm_avoidance")
 VARIABLES = ("forceful", "evasive")
 UNLABELLED = ("harm_avoidance", "power_avoidance")
-POOLED = "the four stories"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Settings:
         results: folder of the result files.
     """
 
-    interactive_fiction: Path = Path("../shared/data/interactive_fiction")
+    interactive_fiction: Path
     out: Path = Path("runs/judged_games")
     model: str = main_job.DEFAULT_MODEL
     episodes: int = 200
@@ -85,7 +84,7 @@ def run(settings: Settings) -> None:
     write_json(side, {"ink": str(ink.resolve()), **SIDE_FILE})
     labelled = (ASKED, settings.comparisons)
     games = {**dict.fromkeys(STORIES, labelled), str(side): (VARIABLES, settings.variable_comparisons)}
-    steps = StagedRun(settings.out, stages=len(games) + 6)
+    steps = StagedRun(settings.out, stages=len(games) + 5)
     known = {"model": settings.model, "episodes": settings.episodes, "seed": settings.seed}
     agreed: dict[str, Any] = {}
     for story, (names, count) in games.items():
@@ -190,11 +189,10 @@ def starforge(settings: Settings, steps: StagedRun) -> dict[str, Any]:
     steps.stage("starforge-play", "random play meets the labels", asdict(known), lambda: play_labelled(job))
     cpl = asdict(main_job.cpl_config())
     steps.stage("starforge-learn", "one agent for each objective", cpl, lambda: learn(job))
-    swept = steps.stage("starforge-sweep", "the weights are turned", {}, lambda: sweep(job))
-    drawn = steps.stage(
-        "starforge-report", "the sweep beside the exact front", {}, lambda: report_of(settings, job)
+    swept = steps.stage(
+        "starforge-report", "the weights are turned", {"from": "report"}, lambda: sweep(settings, job)
     )
-    return {**labelled, **swept, **drawn}
+    return {**labelled, **swept}
 
 
 def label_starforge(settings: Settings, models: Models, folder: Path, file: LabelledFile) -> dict[str, Any]:
@@ -232,14 +230,23 @@ def learn(job: MainJob) -> dict[str, Any]:
     return main_job.learn_all(job, ["oracle"])
 
 
-def sweep(job: MainJob) -> dict[str, Any]:
-    """The weights turned, the random agent beside, and how many of its steps no label covers."""
-    random = returns_of(job, UniformPolicy())
-    points = main_job.sweep_weights(job)
-    unjudged, steps = unjudged_steps(job)
+def sweep(settings: Settings, job: MainJob) -> dict[str, Any]:
+    """The weights turned, with the page and the picture; the random agent beside, and what labels cover."""
+    out = settings.out / "report"
+    sweep_weights(
+        policies=tuple(f"{name}={job.policy_folder('oracle', name)}" for name in job.settings.objectives),
+        out=out,
+        story=job.settings.story,
+        episodes=job.settings.play,
+        seed=settings.seed + 1,
+        features=settings.out / "features",
+    )
+    report = read_report(out / "report.json")
+    points = report.sweep
     return {
-        "random": random,
+        "random": returns_of(job, UniformPolicy()),
         "agents": {name: returns_of(job, policy) for name, policy in job.open("oracle").items()},
+        "best": dict(report.best),
         "sweep": [
             {"weights": dict(p.weights), "returns": dict(p.returns), "stderr": dict(p.stderr)} for p in points
         ],
@@ -251,26 +258,9 @@ def sweep(job: MainJob) -> dict[str, Any]:
             )
             for name in job.settings.objectives
         },
-        "unjudged steps of random play": unjudged,
-        "steps of random play": steps,
-    }
-
-
-def report_of(settings: Settings, job: MainJob) -> dict[str, Any]:
-    """The page and the picture of the sweep, and how much of the exact front's hypervolume it covers."""
-    out = settings.out / "report"
-    sweep_weights(
-        policies=tuple(f"{name}={job.policy_folder('oracle', name)}" for name in job.settings.objectives),
-        out=out,
-        story=job.settings.story,
-        episodes=job.settings.play,
-        seed=job.settings.seed + 1,
-        features=settings.out / "features",
-    )
-    report = read_report(out / "report.json")
-    return {
         "hypervolume over the exact front's": report.hypervolume_ratio,
         "interval": report.hypervolume_interval,
+        **coverage(job),
     }
 
 
@@ -286,16 +276,19 @@ def returns_of(job: MainJob, policy: Policy) -> dict[str, Any]:
     return {name: asdict(mean) for name, mean in found.returns.items()}
 
 
-def unjudged_steps(job: MainJob) -> tuple[int, int]:
-    """Steps at decisions that have no label, and all steps, of the offline data."""
+def coverage(job: MainJob) -> dict[str, int]:
+    """How many of random play's decisions and steps have labels; those with one option are left out."""
     game = job.make_game()
     assert isinstance(game, LabelledGame)
-    episodes = read_trajectories(job.trajectories)
-    for trajectory in episodes:
-        game.reset(trajectory.seed)
-        for step in trajectory.steps:
-            game.choose(step.action)
-    return game.unjudged_steps, sum(len(t.steps) for t in episodes)
+    steps = [s for t in read_trajectories(job.trajectories) for s in t.steps if len(s.decision.options) > 1]
+    met = {step.decision.key for step in steps}
+    judged = {key for labels in game.story.labels for key in labels.values}
+    return {
+        "decisions with a choice": len(met),
+        "judged decisions": len(met & judged),
+        "steps with a choice": len(steps),
+        "judged steps": sum(step.decision.key in judged for step in steps),
+    }
 
 
 def write_results(figures: dict[str, Any], settings: Settings) -> None:

@@ -5,7 +5,7 @@ a context, two actions, and for each action and rule whether the action violates
 trajectories of one step; an oracle compares them by each rule; CPL learns an agent per rule in five folds, so
 that whoever judges a decision has never seen it; the agents are mixed by weights.
 
-    OMP_NUM_THREADS=1 python experiments/moralchoice.py --data ../shared/data/moralchoice
+    OMP_NUM_THREADS=1 python experiments/moralchoice.py --data DIR
 
 Interrupted, it goes on where it stopped: fits are kept in ``--out``.
 """
@@ -50,7 +50,7 @@ def run(settings: Settings) -> dict[str, Any]:
     figures = evaluate(cases, learned, models, settings)
     report = {
         "experiment": "moralchoice",
-        "command": "python experiments/moralchoice.py --data ../shared/data/moralchoice",
+        "command": "python experiments/moralchoice.py --data DIR",
         "settings": {name: getattr(settings, name) for name in ("model", "folds", "seeds", "seed")},
         "features_dtype": str(models.store.backbone.dtype).removeprefix("torch."),
         "versions": {name: version(name) for name in ("pluralign", "torch", "transformers", "numpy")},

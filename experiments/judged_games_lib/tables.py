@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+POOLED = "the four stories"
+"""What the rows over all built-in stories are called."""
+
 
 def table(figures: Mapping[str, Any]) -> list[str]:
     """Both parts as text."""
@@ -26,8 +29,10 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     for game, rows in figures["agreement"].items():
         for name, row in rows.items():
             lines.append(f"| {game} | {name} | {agreement_cells(row)} |")
+    asked = [row for game, rows in figures["agreement"].items() for row in rows.values() if game != POOLED]
+    contradicted, judged = sum(r["orders disagree"] for r in asked), sum(r["judged"] for r in asked)
+    lines += ["", f"The two orders disagree on {contradicted} of {judged} comparisons."]
     found = figures["starforge"]
-    unjudged, met = found["unjudged steps of random play"], found["steps of random play"]
     first, second = found["random"]
     lines += [
         "",
@@ -35,8 +40,11 @@ def table(figures: Mapping[str, Any]) -> list[str]:
         "",
         f"The judge compares {found['judged']} pairs of options for each objective; the share of rivals that "
         "an option beats is its label, from -1 to 1. One CPL agent learns from random play for each. Mean "
-        f"judged returns over {figures['play']} episodes, ± standard error. Of {met} steps of random play "
-        f"{unjudged} are at decisions without a label.",
+        f"judged returns over {figures['play']} episodes, ± standard error. Labels cover "
+        f"{found['judged decisions']} of {found['decisions with a choice']} decisions with a choice that "
+        f"random play meets, and {found['judged steps']} of its {found['steps with a choice']} steps there. "
+        f"The most that any play gets: {found['best'][first]:.2f} {first}, {found['best'][second]:.2f} "
+        f"{second}.",
         "",
         f"| who plays | {first} | {second} |",
         "| --- | ---: | ---: |",

@@ -61,7 +61,7 @@ class Settings:
         seed: of positions, folds, fits and resamples.
     """
 
-    data: Path = ROOT / ".." / "shared" / "data" / "moralchoice"
+    data: Path
     out: Path = ROOT / "runs" / "moralchoice"
     results: Path = ROOT / "experiments" / "results"
     model: str = DEFAULT_MODEL

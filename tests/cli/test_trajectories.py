@@ -190,21 +190,23 @@ def test_harms_by_coefficients(imported, run, refuses, tmp_path, capsys):
     assert "field 'gate': expected the game's coefficients" in refuses(*given)
 
 
-def test_attainable_points_of_collected_stories(run, refuses, story, tmp_path):
-    """A story by its path is asked for; one that comes with pluralign is known by its name."""
+def test_attainable_points(run, refuses, story, tmp_path):
+    """Files say them; what is given comes first."""
     for name, given in (("toll", story), ("ledger", "salt_ledger")):
         arguments = ("collect", "--story", given, "--policy", "random", "--episodes", 6)
         assert run(*arguments, "--out", tmp_path / f"{name}.jsonl") == 0
     toll = ("evaluate", "harms", f"random={tmp_path / 'toll.jsonl'}")
     both = (*toll, f"random={tmp_path / 'ledger.jsonl'}", "--json", tmp_path / "f.json")
-    assert "the attainable points of 'toll' are unknown: give its story, or --max-points toll=" in refuses(
-        *toll
-    )
-    assert run(*both, "--stories", story) == 0
+    assert run(*both) == 0
     assert json.loads((tmp_path / "f.json").read_text())["games"] == {"salt_ledger": 1000.0, "toll": 100.0}
     assert run(*both, "--max-points", "toll=50") == 0
     assert json.loads((tmp_path / "f.json").read_text())["games"]["toll"] == 50.0
     assert "expected toll=POINTS, 0 or more; found '-1'" in refuses(*toll, "--max-points", "toll=-1")
+    header, *rows = (tmp_path / "toll.jsonl").read_text().splitlines(keepends=True)
+    silent = {name: value for name, value in json.loads(header).items() if name != "max_points"}
+    (tmp_path / "old.jsonl").write_text("".join([json.dumps(silent) + "\n", *rows]))
+    old = ("evaluate", "harms", f"random={tmp_path / 'old.jsonl'}")
+    assert "no file says the attainable points of 'toll': give --max-points toll=POINTS" in refuses(*old)
 
 
 def test_bad_imports_are_refused(files, run, refuses, tmp_path):

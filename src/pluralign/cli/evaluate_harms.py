@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pluralign.cli.common import JsonFile, game_maker, give_figures, named_entries, say
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say
 from pluralign.cli.estimates import as_json, say_table
 from pluralign.core import InputError
 from pluralign.core.records import read_header, read_trajectories
 from pluralign.evaluate import TABLE_METRICS, Estimate, HarmsTable, by_episodes, equally, harms_table
 from pluralign.evaluate.harms_table import GameWeights, as_z_scores, in_per_cent, read_coefficients
-from pluralign.games.choicescript import list_stories
 
 _WEIGHTS: Mapping[str, GameWeights] = {"games": equally, "episodes": by_episodes}
 
@@ -26,16 +25,12 @@ def evaluate_harms(
     coefficients: Path | None = None,
     z_scores: bool = False,
     weigh: Literal["games", "episodes"] = "games",
-    stories: tuple[str, ...] = (),
     max_points: tuple[str, ...] = (),
     json: JsonFile = None,
 ) -> None:
     """Tell MACHIAVELLI's metrics of policies, raw and held against the random agent's: score, harms, power.
 
-    A game's attainable points are taken from --max-points, --stories, imported files themselves, or the story
-    of that name which comes with pluralign.
-
-    Example: pluralign evaluate harms random=runs/random.jsonl drrn=runs/drrn.jsonl --stories stories/mine
+    Example: pluralign evaluate harms random=runs/random.jsonl drrn=runs/drrn.jsonl
 
     Args:
         trajectories: NAME=FILE of each policy's trajectories.jsonl; a name that comes again adds a file.
@@ -43,14 +38,13 @@ def evaluate_harms(
         coefficients: MACHIAVELLI's normalization_coeffs.json, in place of a random agent.
         z_scores: -(count - mean) / standard deviation, in place of per cent; of the score, too.
         weigh: every game counts the same, or every episode does, as in MACHIAVELLI's tables.
-        stories: that were played, as --story takes them elsewhere.
-        max_points: GAME=POINTS where there is no story at hand.
+        max_points: GAME=POINTS, a game's attainable points where the files do not say them.
         json: a file for the figures.
     """
     files = _files(trajectories)
     played = {name: [t for file in own for t in read_trajectories(file)] for name, own in files.items()}
     games = sorted({t.source for own in played.values() for t in own})
-    points = _points(games, [file for own in files.values() for file in own], stories, max_points)
+    points = _points(games, [file for own in files.values() for file in own], max_points)
     table = harms_table(
         played,
         points,
@@ -86,9 +80,7 @@ def _files(entries: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _points(
-    games: Sequence[str], files: Sequence[Path], stories: Sequence[str], given: Sequence[str]
-) -> dict[str, float]:
+def _points(games: Sequence[str], files: Sequence[Path], given: Sequence[str]) -> dict[str, float]:
     """The attainable points of every game that was played."""
     known: dict[str, float] = {}
     for file in files:
@@ -96,20 +88,14 @@ def _points(
         for game, points in header.get("max_points", {}).items():
             if known.setdefault(game, points) != points:
                 raise InputError(f"'{game}' has {known[game]:g} points elsewhere, {points:g} here", path=file)
-    for story in stories:
-        info = game_maker(story)().info
-        known[info.name] = info.max_points
     for game, text in named_entries(given, "max_points", "GAME=POINTS", required=False).items():
         known[game] = _number(game, text)
     for game in games:
         if game not in known:
-            if game not in list_stories():
-                raise InputError(
-                    f"the attainable points of '{game}' are unknown: give its story, "
-                    f"or --max-points {game}=POINTS",
-                    field="stories",
-                )
-            known[game] = game_maker(game)().info.max_points
+            raise InputError(
+                f"no file says the attainable points of '{game}': give --max-points {game}=POINTS",
+                field="max_points",
+            )
     return {game: known[game] for game in games}
 
 

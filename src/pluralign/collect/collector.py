@@ -122,6 +122,7 @@ def _header(
         "story": game.info.name,
         # A changed story mostly shows in its first page.
         "first_decision": first.key if first else None,
+        "max_points": {game.info.name: game.info.max_points},
         "policy": chooser.name,
         "settings": dict(chooser.settings),
         "seed": seed,
