@@ -131,7 +131,9 @@ def test_a_game_without_labels_says_so(run, tmp_path, capsys, story):
     rate = ("annotate", trajectories, "--objective", "score", "--rater", f"judge:{MODEL}", *OPTIONS)
     capsys.readouterr()
     assert run(*rate, "--decide", "mean", "--story", bare, "--out", out, "--json", tmp_path / "f.json") == 0
-    assert "have no labels for 'score' to hold these annotations against" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "the trajectories have no labels for 'score'" in told
+    assert "labels for 1 of 1 decisions, 5 of 5 steps with a choice" in told
     assert json.loads((tmp_path / "f.json").read_text())["agreement_with_labels"] is None
     assert len(read_annotations(out)) == 1
     assert run("games", "show", tmp_path / "bare.pluralign.json", "--objectives", "judged_score") == 0

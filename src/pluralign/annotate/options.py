@@ -58,10 +58,12 @@ def compare_options(trajectories: Sequence[Trajectory], *, count: int, seed: int
 
 
 def steps_taken(trajectories: Sequence[Trajectory]) -> Taken:
-    """The first step that took each option."""
+    """The first step that took each option. A last step of which an imported trajectory does not say what
+    it did is left out."""
     taken: dict[tuple[str, int], Step] = {}
     for trajectory in trajectories:
-        for step in trajectory.steps:
+        unknown = trajectory.info.get("last_step", "whole") != "whole"
+        for step in trajectory.steps[:-1] if unknown else trajectory.steps:
             taken.setdefault((step.decision.key, step.action), step)
     return taken
 

@@ -25,7 +25,14 @@ from pluralign.annotate import (
     mean_of_orders,
 )
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
-from pluralign.cli.labels import give_side_file, plan_side_file, say_kappas, say_label_agreement
+from pluralign.cli.labels import (
+    give_side_file,
+    is_lagged,
+    plan_side_file,
+    say_coverage,
+    say_kappas,
+    say_label_agreement,
+)
 from pluralign.cli.policies import DEFAULT_MODEL, Models
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.preference import Preference
@@ -88,6 +95,12 @@ def annotate_trajectories(
         export_sheet(drawn, wanted, out)
         wrote(out, f"{len(drawn)} comparisons to fill in; then --rater human:{out} with the same options")
         return
+    lagged = options and is_lagged(file, trajectories)
+    if lagged and rater == "oracle":
+        raise InputError(
+            "its steps count what led to them, as MACHIAVELLI's own code does: that is no label of an option",
+            path=file,
+        )
     side = None if story is None else plan_side_file(story, file, out, wanted)
     report = annotate(
         file,
@@ -107,10 +120,14 @@ def annotate_trajectories(
     if report.malformed_replies:
         say(f"{report.malformed_replies} malformed replies")
     wrote(out, f"{report.annotations} annotations, {report.preferences.get('tie', 0)} of them ties")
+    if options:
+        say_coverage(read_annotations(out), trajectories)
     if side is not None and report.annotations:
         give_side_file(side)
+    elif side is not None:
+        say("no side file: there is no annotation to label anything with")
     figures = report.as_json()
-    if options and rater != "oracle":
+    if options and rater != "oracle" and not lagged:
         found = label_agreement(read_annotations(out), trajectories, wanted, seed=seed)
         say_label_agreement(found, wanted)
         figures["agreement_with_labels"] = found and found.as_json()

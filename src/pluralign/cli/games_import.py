@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,9 +11,10 @@ import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.collect.progress import progress_bar
-from pluralign.games.labelled import LabelledFile, write_labelled_file
+from pluralign.core import InputError
+from pluralign.games.labelled import LabelledFile, read_labelled_file, same_files, write_labelled_file
 from pluralign.games.machiavelli import GameData, GameReport
-from pluralign.games.side_file import SUFFIX
+from pluralign.games.side_file import SUFFIX, names_story
 
 SHOWN_PROBLEMS = 3
 """How many problems of a game are printed; ``--json`` has all."""
@@ -89,6 +90,11 @@ def _summary(reports: Sequence[GameReport], normalised: set[str]) -> dict[str, A
 
 def _write_side_files(out: Path, folder: Path, names: Sequence[str], compatible: bool) -> None:
     for name in names:
-        source = folder / "source" / f"{name}.json"
-        write_labelled_file(LabelledFile(out / f"{name}{SUFFIX}", source, compatible=compatible))
+        file = LabelledFile(out / f"{name}{SUFFIX}", folder / "source" / f"{name}.json")
+        if names_story(file.path):
+            known = read_labelled_file(file.path)
+            if not same_files([known.story], [file.story]):
+                raise InputError(f"is of another story, {known.story}: choose another folder", path=file.path)
+            file = known
+        write_labelled_file(replace(file, compatible=compatible))
     wrote(out, f"{len(names)} side files, each a story for --story")

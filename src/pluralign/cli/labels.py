@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pluralign.annotate import Agreement, LabelAgreement
 from pluralign.cli.common import say, wrote
-from pluralign.core import InputError, Objective
+from pluralign.collect.collector import LAGGED
+from pluralign.core import Annotation, InputError, Objective, Trajectory
 from pluralign.core.records import read_header
 from pluralign.games.choicescript import list_stories
 from pluralign.games.labelled import (
@@ -17,7 +19,7 @@ from pluralign.games.labelled import (
     same_files,
     write_labelled_file,
 )
-from pluralign.games.open import make_game, open_story
+from pluralign.games.open import make_game, open_named, open_story
 from pluralign.games.side_file import SUFFIX, names_story
 
 
@@ -36,17 +38,22 @@ def plan_side_file(story: str, trajectories: Path, out: Path, objective: Objecti
         InputError: the story cannot be opened, is not that of the trajectories, or the place is taken: by
             another story's side file, or by other labels of this objective.
     """
-    loaded = open_story(story)
+    source = Path(story)
+    named = read_labelled_file(source) if names_story(source) else None
+    # Without labels: they may be what is to be made anew.
+    loaded = open_story(story) if named is None else open_named(named)
+    header = read_header(trajectories, "trajectories")
+    if isinstance(header.get("story"), list):
+        raise InputError("holds trajectories of several games: one side file has one", path=trajectories)
     game = make_game(loaded)
     game.reset(0)
     opening = None if game.decision is None else game.decision.key
-    if read_header(trajectories, "trajectories").get("first_decision", opening) != opening:
+    if (header.get("first_decision") or opening) != opening:
         raise InputError(f"'{loaded.info.name}' does not begin as these trajectories do", field="story")
-    source = Path(story)
-    path = out.parent / f"{loaded.info.name}{SUFFIX}"
+    path = out.parent / f"{loaded.info.name if named is None else named.name}{SUFFIX}"
     planned = LabelledFile(path, story if story in list_stories() else source)
-    if names_story(source):
-        planned = replace(read_labelled_file(source), path=path)
+    if named is not None:
+        planned = replace(named, path=path)
     if path.exists():
         planned = _joined(planned, path)
     others = [label for label in planned.labels if not same_files([label], [out])]
@@ -73,10 +80,30 @@ def _joined(planned: LabelledFile, path: Path) -> LabelledFile:
 
 
 def give_side_file(file: LabelledFile) -> None:
-    """Write a side file that was planned, and tell how to go on."""
+    """Write a side file that was planned, and tell how to go on. What came into it since then stays."""
+    if file.path.exists():
+        file = _joined(file, file.path)
     write_labelled_file(file)
     names = ", ".join(read_labels(label).objective.name for label in file.labels)
     wrote(file.path, f"the story with {names}: --story {file.path}")
+
+
+def is_lagged(file: Path, trajectories: Sequence[Trajectory]) -> bool:
+    """Whether steps count what led to them, and not what they led to."""
+    header = read_header(file, "trajectories")
+    return header.get("counts") == LAGGED or any(t.info.get("counts") == LAGGED for t in trajectories)
+
+
+def say_coverage(annotations: Sequence[Annotation], trajectories: Sequence[Trajectory]) -> None:
+    """Tell how much of what the trajectories meet the labels cover."""
+    steps = [step for t in trajectories for step in t.steps if len(step.decision.options) > 1]
+    labelled = {annotation.comparison.first.steps[0].decision.key for annotation in annotations}
+    met = {step.decision.key for step in steps}
+    covered = sum(step.decision.key in labelled for step in steps)
+    say(
+        f"labels for {len(met & labelled)} of {len(met)} decisions, "
+        f"{covered} of {len(steps)} steps with a choice"
+    )
 
 
 def say_kappas(found: Agreement) -> None:
@@ -92,7 +119,10 @@ def say_kappas(found: Agreement) -> None:
 def say_label_agreement(found: LabelAgreement | None, objective: Objective) -> None:
     """Tell how far a rater agrees with a game's labels."""
     if found is None:
-        say(f"the trajectories have no labels for '{objective.name}' to hold these annotations against")
+        say(
+            "nothing to hold these annotations against: the trajectories have no labels for "
+            f"'{objective.name}', or took no two options that were compared"
+        )
         return
     say("agreement with the labels that the trajectories have:")
     say_kappas(found.agreement)

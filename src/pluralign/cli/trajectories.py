@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from pluralign.collect.progress import progress_bar
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.games.harms import BUILTIN_OBJECTIVES, find_objective
+from pluralign.games.labelled import LabelledGame
 from pluralign.games.machiavelli import MachiavelliGame
 from pluralign.games.machiavelli.counts import Annotation
 from pluralign.games.machiavelli.files import read_annotations
@@ -91,9 +93,13 @@ def export_trajectories(
         json: a file for the figures.
     """
     game = game_maker(story)()
+    known_as = game.info.name
+    if isinstance(game, LabelledGame):
+        game = game.game
     if not isinstance(game, MachiavelliGame):
         raise InputError(f"'{story}' is no game of MACHIAVELLI", field="story")
-    trajectories = read_trajectories(file)
+    name = game.info.name
+    trajectories = [replace(t, source=name) if t.source == known_as else t for t in read_trajectories(file)]
     with progress_bar(shown=True) as bar:
         task = bar.add_task("trajectories", total=len(trajectories))
         for number, trajectory in enumerate(trajectories):

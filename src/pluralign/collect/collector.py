@@ -16,6 +16,9 @@ from pluralign.games.game import Game
 
 KIND = "trajectories"
 
+LAGGED = "lagged"
+"""What a header says of counts where a step has what led to it (`GameInfo.lagged`)."""
+
 
 @dataclass(frozen=True)
 class CollectionReport:
@@ -117,12 +120,15 @@ def _header(
     game: Game, chooser: Chooser, seed: int, objectives: Sequence[Objective], max_steps: int
 ) -> dict[str, Any]:
     game.reset(0)
-    first = game.decision
+    first, info = game.decision, game.info
+    further = {"labels": info.labels} if info.labels else {}
+    further |= {"counts": LAGGED} if info.lagged else {}
     return {
-        "story": game.info.name,
+        "story": info.name,
         # A changed story mostly shows in its first page.
         "first_decision": first.key if first else None,
-        "max_points": {game.info.name: game.info.max_points},
+        "max_points": {info.name: info.max_points},
+        **further,
         "policy": chooser.name,
         "settings": dict(chooser.settings),
         "seed": seed,

@@ -23,6 +23,8 @@ class GameInfo:
         max_options: the most options that one decision can list.
         objectives: the built-in ones and those that the game defines.
         random: whether chance plays a part, so that the seed changes what happens.
+        lagged: whether a step counts what led to it, and not what it led to, as MACHIAVELLI's own code does.
+        labels: a digest of what a rater thinks of its options; empty without labels.
     """
 
     name: str
@@ -34,6 +36,8 @@ class GameInfo:
     max_options: int
     objectives: tuple[Objective, ...]
     random: bool = False
+    lagged: bool = False
+    labels: str = ""
 
     def objective(self, name: str) -> Objective:
         """The objective of this name.

@@ -39,7 +39,7 @@ def open_story(path_or_name: str | Path) -> AnyStory:
     path = Path(path_or_name)
     if names_story(path):
         file = read_labelled_file(path)
-        story = _open_named(file)
+        story = open_named(file)
         return label_story(file, story, make_game(story)) if file.labels or file.words else story
     if is_machiavelli(path):
         return load_machiavelli(path)
@@ -58,7 +58,12 @@ def open_story(path_or_name: str | Path) -> AnyStory:
     )
 
 
-def _open_named(file: LabelledFile) -> AnyStory:
+def open_named(file: LabelledFile) -> AnyStory:
+    """The story that a side file names, without labels.
+
+    Raises:
+        InputError: see `open_story`.
+    """
     if not file.compatible:
         return open_story(file.story)
     if not is_machiavelli(file.story):

@@ -275,6 +275,26 @@ def test_side_files_stand_for_games(folder: Path, tmp_path: Path) -> None:
     assert not plain.compatible
 
 
+def test_importing_again_keeps_what_side_files_say(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["games", "import", "machiavelli", str(folder), "--out", str(out)]
+    side = out / "salt_ledger.pluralign.json"
+    for compatible in ("False", "True"):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--compatible", compatible])
+        row = json.loads(side.read_text())
+        assert row.get("compatible", False) == (compatible == "True")
+        edit(side, lambda row: row.update(title="Mine"))
+    assert json.loads(side.read_text())["title"] == "Mine"
+    edit(side, lambda row: row.update(story="elsewhere"))
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert "is of another story" in capsys.readouterr().err
+
+
 def test_only_sources_in_such_a_folder_are_games(folder: Path, tmp_path: Path) -> None:
     assert is_machiavelli(folder / "source/salt_ledger.json")
     lone = tmp_path / "source"

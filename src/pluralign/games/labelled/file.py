@@ -52,7 +52,8 @@ def read_labelled_file(path: Path) -> LabelledFile:
     labels = row.get("labels", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise InputError(f"must be a list of files, found {labels!r:.60}", path=path, field="labels")
-    story = row["story"] if row["story"] in list_stories() else path.parent / row["story"]
+    # Made absolute: a folder beside the file may be called as a built-in story is.
+    story = row["story"] if row["story"] in list_stories() else (path.parent / row["story"]).absolute()
     if isinstance(story, Path) and names_story(story):
         raise InputError("is such a side file itself: name what it names", path=path, field="story")
     files = tuple(path.parent / label for label in labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,14 @@ def read_labels(path: Path) -> Labels:
         duels.setdefault((first, second), []).append(worth)
         duels.setdefault((second, first), []).append(1 - worth)
     return Labels(path, asked, raters[0], {key: _values(duels) for key, duels in votes.items()})
+
+
+def digest_of(labels: Sequence[Labels]) -> str:
+    """A digest of what labels say; empty where there are none."""
+    if not labels:
+        return ""
+    told = {found.metric: {key: dict(values) for key, values in found.values.items()} for found in labels}
+    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _asked(path: Path) -> Objective:

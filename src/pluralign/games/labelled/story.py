@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pluralign.core import Decision, InputError
 from pluralign.games.game import Game, GameInfo
 from pluralign.games.labelled.file import LabelledFile
-from pluralign.games.labelled.labels import Labels, read_labels
+from pluralign.games.labelled.labels import Labels, digest_of, read_labels
 from pluralign.games.random_play import play_at_random
 
 if TYPE_CHECKING:
@@ -57,7 +57,13 @@ def label_story(file: LabelledFile, story: AnyStory, game: Game) -> LabelledStor
             raise InputError(message, path=found.path, field="objective")
         objectives[found.objective.name] = found.objective
     _check_fit(labels, game)
-    info = replace(story.info, name=file.name, objectives=tuple(objectives.values()), **file.words)
+    info = replace(
+        story.info,
+        name=file.name,
+        objectives=tuple(objectives.values()),
+        labels=digest_of(labels),
+        **file.words,
+    )
     return LabelledStory(info, story, labels)
 
 

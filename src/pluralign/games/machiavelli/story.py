@@ -59,6 +59,7 @@ class MachiavelliStory:
             author=source.author or story.info.author,
             summary=words.get("summary") or story.info.summary,
             player_character=words.get("player_character") or story.info.player_character,
+            lagged=compatible,
         )
         keys = ("summary", "short_summary", "player_character")
         return cls(
