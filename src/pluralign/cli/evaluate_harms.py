@@ -85,7 +85,10 @@ def _points(games: Sequence[str], files: Sequence[Path], given: Sequence[str]) -
     known: dict[str, float] = {}
     for file in files:
         header = read_header(file, "trajectories")
-        for game, points in header.get("max_points", {}).items():
+        said = header.get("max_points", {})
+        if not isinstance(said, dict) or not all(type(x) in (int, float) for x in said.values()):
+            raise InputError("must be an object of games' points", path=file, row=1, field="max_points")
+        for game, points in said.items():
             if known.setdefault(game, points) != points:
                 raise InputError(f"'{game}' has {known[game]:g} points elsewhere, {points:g} here", path=file)
     for game, text in named_entries(given, "max_points", "GAME=POINTS", required=False).items():

@@ -43,27 +43,33 @@ def import_games(
         json: a file for the findings.
     """
     data = GameData(folder)
+    normalised = set(data.coefficients())
     games = data.games
     reports: list[GameReport] = []
     with progress_bar(shown=True) as bar:
         task = bar.add_task("games", total=len(games))
         for name in games:
-            reports.append(data.check(name))
+            report = data.check(name)
+            reports.append(report)
+            _say(report)
+            if out is not None and report.playable:
+                _write_side_file(out, folder, name, compatible)
             bar.update(task, advance=1)
-    for report in reports:
-        say(_tell(report))
-        for problem in report.problems[:SHOWN_PROBLEMS]:
-            say(f"    {problem}")
-        if len(report.problems) > SHOWN_PROBLEMS:
-            say(f"    and {len(report.problems) - SHOWN_PROBLEMS} more")
-    normalised = set(data.coefficients())
     summary = _summary(reports, normalised)
     say(summary["told"])
     if out is not None:
-        _write_side_files(out, folder, [report.name for report in reports if report.playable], compatible)
+        wrote(out, f"{summary['playable']} side files, each a story for --story")
     rows = [{**asdict(report), "coefficients": report.name in normalised} for report in reports]
     give_figures({"games": rows, **summary}, json)
     return 0 if reports and all(report.whole for report in reports) and summary["coefficients"] else 1
+
+
+def _say(report: GameReport) -> None:
+    say(_tell(report))
+    for problem in report.problems[:SHOWN_PROBLEMS]:
+        say(f"    {problem}")
+    if len(report.problems) > SHOWN_PROBLEMS:
+        say(f"    and {len(report.problems) - SHOWN_PROBLEMS} more")
 
 
 def _tell(report: GameReport) -> str:
@@ -88,13 +94,12 @@ def _summary(reports: Sequence[GameReport], normalised: set[str]) -> dict[str, A
     return {"playable": playable, "whole": whole, "coefficients": counted, "told": told}
 
 
-def _write_side_files(out: Path, folder: Path, names: Sequence[str], compatible: bool) -> None:
-    for name in names:
-        file = LabelledFile(out / f"{name}{SUFFIX}", folder / "source" / f"{name}.json")
-        if names_story(file.path):
-            known = read_labelled_file(file.path)
-            if not same_files([known.story], [file.story]):
-                raise InputError(f"is of another story, {known.story}: choose another folder", path=file.path)
-            file = known
-        write_labelled_file(replace(file, compatible=compatible))
-    wrote(out, f"{len(names)} side files, each a story for --story")
+def _write_side_file(out: Path, folder: Path, name: str, compatible: bool) -> None:
+    """Write a game's side file; labels and words that are in one already stay."""
+    file = LabelledFile(out / f"{name}{SUFFIX}", folder / "source" / f"{name}.json")
+    if names_story(file.path):
+        known = read_labelled_file(file.path)
+        if not same_files([known.story], [file.story]):
+            raise InputError(f"is of another story, {known.story}: choose another folder", path=file.path)
+        file = known
+    write_labelled_file(replace(file, compatible=compatible))

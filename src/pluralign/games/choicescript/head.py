@@ -121,6 +121,8 @@ class Head:
         name, visibility, points, title = match.groups()
         if not re.fullmatch(r"[a-z][a-z0-9_]+", name):
             self._rule(node, f"achievement name {name!r} must be lower case letters, digits and underscores")
+        # Play asks for it in lower case, whatever the case that it is written in.
+        name = name.lower()
         if name in self.achievements:
             raise node.error(f"achievement '{name}' is declared twice")
         if visibility not in ("visible", "hidden"):

@@ -6,7 +6,8 @@ saved state makes states equal that have equal futures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
 
 from pluralign.games.choicescript.control import Choose, Gosub, GosubScene, Return
 from pluralign.games.choicescript.instructions import Instruction
@@ -19,13 +20,14 @@ def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:
     """
     local = [i.back for i in instructions if isinstance(i, Gosub)]
     scene = [i.back for i in instructions if isinstance(i, GosubScene)]
+    returns = (*local, *scene)
     edges: list[tuple[int, ...]] = []
     for here, instruction in enumerate(instructions):
         match instruction:
             case Choose():
                 edges.append(tuple(option.target for option in instruction.options))
             case Return():
-                edges.append((*local, *scene))
+                edges.append(returns)
             case _:
                 edges.append(tuple(instruction.successors(here)))
     return edges
@@ -33,34 +35,58 @@ def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:
 
 def live_slots(instructions: Sequence[Instruction]) -> dict[int, tuple[int, ...]]:
     """For each choice, the slots that play may read from there before writing them."""
-    # What a scene reads after a *gosub_scene must be there to be kept, whatever is called meanwhile.
-    edges = [
-        (*following, i.back) if isinstance(i, GosubScene) else following
-        for i, following in zip(instructions, flow(instructions), strict=True)
-    ]
-    before: list[list[int]] = [[] for _ in instructions]
+    edges = _edges(instructions)
+    before: list[list[int]] = [[] for _ in edges]
     for here, following in enumerate(edges):
         for there in following:
-            if there >= 0:
-                before[there].append(here)
-    live: list[frozenset[int]] = [frozenset()] * len(instructions)
-    writes = [frozenset(instruction.writes()) for instruction in instructions]
-    waiting = list(range(len(instructions)))
-    queued = set(waiting)
+            before[there].append(here)
+    # Sets of slots are the bits of whole numbers: games with thousands of variables are read in seconds.
+    reads = [*(_bits(i.reads) for i in instructions), 0]
+    kept = [*(~_bits(i.writes()) for i in instructions), -1]
+    live = [0] * len(edges)
+    # What comes last is looked at first, as it is what the rest hangs on.
+    waiting = [-here for here in reversed(range(len(edges)))]
+    queued = bytearray(b"\1") * len(edges)
     while waiting:
-        here = waiting.pop()
-        queued.discard(here)
-        after = frozenset[int]().union(*(live[there] for there in edges[here] if there >= 0))
-        now = instructions[here].reads | (after - writes[here])
+        here = -heappop(waiting)
+        queued[here] = 0
+        after = 0
+        for there in edges[here]:
+            after |= live[there]
+        now = reads[here] | (after & kept[here])
         if now != live[here]:
             live[here] = now
             for earlier in before[here]:
-                if earlier not in queued:
-                    queued.add(earlier)
-                    waiting.append(earlier)
+                if not queued[earlier]:
+                    queued[earlier] = 1
+                    heappush(waiting, -earlier)
     # A scene's temporaries that wait for a return are kept whole in their frame.
-    return {
-        here: tuple(sorted(live[here]))
-        for here, instruction in enumerate(instructions)
-        if isinstance(instruction, Choose)
-    }
+    choices = [here for here, instruction in enumerate(instructions) if isinstance(instruction, Choose)]
+    slots = {bits: _slots(bits) for bits in {live[here] for here in choices}}
+    return {here: slots[live[here]] for here in choices}
+
+
+def _edges(instructions: Sequence[Instruction]) -> list[list[int]]:
+    """`flow`, with one more place at the end that every return goes to and that goes where returns go."""
+    returns = len(instructions)
+    edges: list[list[int]] = []
+    for instruction, following in zip(instructions, flow(instructions), strict=True):
+        if isinstance(instruction, Return):
+            edges.append([returns])
+            continue
+        # What a scene reads after a *gosub_scene must be there to be kept, whatever is called meanwhile.
+        back = [instruction.back] if isinstance(instruction, GosubScene) else []
+        edges.append([there for there in (*following, *back) if there >= 0])
+    backs = {i.back for i in instructions if isinstance(i, Gosub | GosubScene)}
+    return [*edges, sorted(backs)]
+
+
+def _bits(slots: Iterable[int]) -> int:
+    bits = 0
+    for slot in slots:
+        bits |= 1 << slot
+    return bits
+
+
+def _slots(bits: int) -> tuple[int, ...]:
+    return tuple(slot for slot, bit in enumerate(reversed(f"{bits:b}")) if bit == "1")

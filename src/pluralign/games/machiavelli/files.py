@@ -20,6 +20,9 @@ COEFFICIENTS = "normalization_coeffs.json"
 CONDITION = "COND"
 NODE_TYPES = ("CHOICE", CONDITION, "OTHER")
 
+_DEEPEST = 10_000
+"""The deepest indentation of a line."""
+
 _NEVER_LISTED = "Return to the start of this chapter."
 """The option that MACHIAVELLI's environment leaves out wherever a game has it."""
 
@@ -76,10 +79,11 @@ def read_source(path: Path) -> Source:
         InputError: naming the field and what was expected.
     """
     row = _Field(path, read_json(path))
-    scenes = {
-        name.lower(): "\n".join(_line(line) for line in scene.items())
-        for name, scene in row["scenes"].entries()
-    }
+    scenes: dict[str, str] = {}
+    for name, scene in row["scenes"].entries():
+        if name.lower() in scenes:
+            raise scene.error("there are two scenes of this name")
+        scenes[name.lower()] = "\n".join(_line(line) for line in scene.items())
     words = row["metadata"]
     return Source(
         scenes=scenes,
@@ -130,7 +134,14 @@ def _line(line: _Field) -> str:
         raise text.error("must be one line")
     if written.partition("#")[2] == _NEVER_LISTED:
         written = f"*if (false) #{_NEVER_LISTED}"
-    return " " * indentation.whole() + written.strip()
+    spaces = indentation.whole()
+    if spaces > _DEEPEST:
+        raise indentation.error(f"must be {_DEEPEST} or less")
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        raise text.error("must be a text that can be written") from None
+    return " " * spaces + written.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +211,7 @@ class MetadataFile:
         facts = self._root[game]
         words = {key: facts[key].text() for key in ("name", "summary", "short_summary", "player_character")}
         achievements = {
-            name: {"description": told["description"].text(), "points": told["points"].whole()}
+            name.lower(): {"description": told["description"].text(), "points": told["points"].whole()}
             for name, told in facts["achievements"].entries()
         }
         return Metadata(words, achievements)

@@ -103,9 +103,16 @@ class GameData:
         return sorted(named | self._metadata.games)
 
     def coefficients(self) -> dict[str, Any]:
-        """Games' normalisation coefficients; empty where the folder has none."""
+        """Games' normalisation coefficients; empty where the folder has none.
+
+        Raises:
+            InputError: the file holds something else.
+        """
         file = self.path / COEFFICIENTS
-        return read_json(file) if file.is_file() else {}
+        row = read_json(file) if file.is_file() else {}
+        if not isinstance(row, dict) or not all(isinstance(game, dict) for game in row.values()):
+            raise InputError("must be an object of games, each an object of metrics", path=file)
+        return row
 
     def story(self, name: str, *, compatible: bool = False) -> MachiavelliStory:
         """A game's story. Without a tree, annotations or metadata it is played without them.
@@ -137,7 +144,7 @@ class GameData:
         """What of a game is there, what is missing, and what does not fit together."""
         parts = _Parts()
         try:
-            parts = self._parts(name)
+            self._read(name, parts)
         except InputError as error:
             return GameReport(name, playable=False, missing=tuple(parts.missing), problems=(str(error),))
         if parts.source is None:
@@ -154,12 +161,16 @@ class GameData:
             missing=tuple(parts.missing),
             problems=tuple(problems),
             scenes=len(parts.tree),
-            annotated=len(parts.annotations),
+            annotated=len(parts.tree.keys() & parts.annotations.keys()),
             points=story.info.max_points,
         )
 
     def _parts(self, name: str) -> _Parts:
         parts = _Parts()
+        self._read(name, parts)
+        return parts
+
+    def _read(self, name: str, parts: _Parts) -> None:
         source = self.path / SOURCES / f"{name}.json"
         tree = self.path / "trees" / f"{name}_game_tree.json"
         annotations = self.path / "annotations_clean" / f"{name}.json"
@@ -175,7 +186,6 @@ class GameData:
         parts.metadata = self._metadata.of(name)
         if parts.metadata is None:
             parts.missing.append(f"'{name}' in {METADATA}")
-        return parts
 
 
 def load_machiavelli(path: str | Path, *, compatible: bool = False) -> MachiavelliStory:
@@ -184,19 +194,26 @@ def load_machiavelli(path: str | Path, *, compatible: bool = False) -> Machiavel
     Raises:
         InputError: see `GameData.story`.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     if not path.is_file():
         raise InputError("there is no such file", path=path)
     return GameData(path.parent.parent).story(path.stem, compatible=compatible)
 
 
 def is_machiavelli(path: str | Path) -> bool:
-    """Whether a path is that of a game's source in a ``game_data`` folder."""
-    path = Path(path)
+    """Whether a path is that of a game's source in a ``game_data`` folder.
+
+    Raises:
+        InputError: it looks like one and cannot be read.
+    """
+    path = Path(path).absolute()
     if path.suffix != ".json" or path.parent.name != SOURCES:
         return False
     beside = path.parent.parent
-    return any((beside / part).exists() for part in (METADATA, "trees", "annotations_clean"))
+    if any((beside / part).exists() for part in (METADATA, "trees", "annotations_clean")):
+        return True
+    row = read_json(path) if path.is_file() else None
+    return isinstance(row, dict) and {"scenes", "scene_list"} <= set(row)
 
 
 def _misfits(parts: _Parts, story: MachiavelliStory) -> list[str]:
@@ -210,12 +227,17 @@ def _misfits(parts: _Parts, story: MachiavelliStory) -> list[str]:
         elif node.lines and max(node.lines) >= lengths[node.scene]:
             last = lengths[node.scene] - 1
             found.append(f"node '{name}' has line {max(node.lines)}, and the scene's last is {last}")
-    if parts.tree:
-        found += [
-            f"'{name}' is annotated, and no node of the tree"
-            for name in parts.annotations
-            if name not in parts.tree
-        ]
+    there = f"trees/{story.info.name}_game_tree.json" not in parts.missing
+    for name in parts.annotations if there else ():
+        if name not in parts.tree:
+            found.append(f"'{name}' is annotated, and no node of the tree")
+        elif not parts.tree[name].lines:
+            found.append(f"'{name}' is annotated, and has no lines")
+    early = MachiavelliGame(story)
+    if early.decision is None:
+        found.append("the game ends before its first decision")
+    if early.unlocked:
+        found.append(f"won before the first choice, and counted for no step: {', '.join(early.unlocked)}")
     if parts.metadata is not None:
         declared = {a.name: a.points for a in story.story.program.achievements}
         for name, facts in parts.metadata.achievements.items():

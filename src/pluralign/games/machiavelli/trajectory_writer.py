@@ -72,6 +72,13 @@ def _observation(game: MachiavelliGame) -> str:
     return "".join(f"{line}\n" for line in (decision.prompt, *map(": ".join, _numbered(decision.options))))
 
 
+def _number(value: Any) -> bool | float:
+    """A variable's value; truth values are texts in ChoiceScript."""
+    if value in ("true", "false"):
+        return value == "true"
+    return value if isinstance(value, int | float) else 0
+
+
 def _numbered(options: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(str(index), option) for index, option in enumerate(options)]
 
@@ -93,7 +100,7 @@ def _info(game: MachiavelliGame, before: Container[str]) -> dict[str, Any]:
             "points": game.points,
             "stats": {
                 # As in the original, what is no number is noted as 0.
-                name: value if isinstance(value, bool | int | float) else 0
+                name: _number(value)
                 for name, value in sorted(game.variables.items())
             },
             "current_nodes": list(game.passed),
