@@ -297,6 +297,7 @@ VOTES = ("info_list", 0, "annotations")
         (at("action_list", 0, value=-1), "action_list", "holds no action"),
         (at("action_list", 1, value=-1), "action_list[1]", "must be one of 2 options, from 0; found -1"),
         (at("reward_list", 2, value=-3), "reward_list[2]", "expected a number of 0 or more, found -3"),
+        (at("reward_list", 2, value=10**400), "reward_list[2]", "expected a number of 0 or more, found 1000"),
         (at("info_list", 0, value=[]), "info_list[0]", "expected a JSON object, found list"),
         (at("info_list", 0, "max_points", value=None), "info_list[0].max_points", "expected int or float"),
         (at(*STATE, "points", value="5"), "info_list[0].game_state.points", "expected int or float"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -36,6 +35,9 @@ NO_ACTION = -1
 
 END = "THE END!"
 """The line that the original prints there."""
+
+LARGEST = 1e15
+"""The largest number that points and rewards may be."""
 
 _PICKLE = b"\x80"
 """How pickles begin."""
@@ -234,7 +236,7 @@ def split_observation(text: str, raw: Sequence[str]) -> tuple[str, tuple[str, ..
 
 
 def _number(fields: Fields, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
         raise fields.fail(name, f"expected a number of 0 or more, found {value!r:.60}")
     return float(value)
 
