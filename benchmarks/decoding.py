@@ -24,9 +24,9 @@ import tyro
 
 from pluralign.core import SteeringWeights
 from pluralign.core.files import write_json
-from pluralign.models.adapters import add_lora, read_adapter, save_adapter
-from pluralign.models.backbone import load_backbone
-from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+from pluralign.lm.adapters import add_lora, read_adapter, save_adapter
+from pluralign.lm.backbone import load_backbone
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
 from pluralign.steer.mixing import ARITHMETIC, mix_log_probs
 from pluralign.steer.policy_rows import AdapterRows
 

@@ -23,14 +23,14 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from pluralign.core import Decision
 from pluralign.core.files import write_json
-from pluralign.models.backbone import Backbone, fast_dtype, load_backbone
-from pluralign.models.completions import CompletionReader
-from pluralign.models.export import sequence_classifier
-from pluralign.models.generation import Sampling, draw_completions
-from pluralign.models.heads import HeadShape, RewardHead
-from pluralign.models.rendering import encode, prefix_ids
-from pluralign.models.reward_model import RewardModel, RewardSettings
-from pluralign.pair import load_preference_pairs
+from pluralign.data import load_preference_pairs
+from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
+from pluralign.lm.completion_trees import CompletionReader
+from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.rendering import encode, prefix_ids
+from pluralign.rewards.export import sequence_classifier
+from pluralign.rewards.heads import HeadShape, RewardHead
+from pluralign.rewards.reward_model import RewardModel, RewardSettings
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ import tyro
 from decoding import random_adapters
 
 from pluralign.core.files import write_json
-from pluralign.models.adapters import read_adapter
-from pluralign.models.backbone import load_backbone
+from pluralign.lm.adapters import read_adapter
+from pluralign.lm.backbone import load_backbone
 
 PROMPTS = (
     "How do I tell my neighbour that his dog barks all night?",

@@ -28,7 +28,7 @@ import tyro
 
 from pluralign.core import PreferencePair
 from pluralign.core.files import write_json
-from pluralign.pair import load_preference_pairs, to_trl_rows
+from pluralign.data import load_preference_pairs, to_trl_rows
 
 MAX_LENGTH = 512
 LEARNING_RATE = 1e-5
@@ -155,7 +155,7 @@ def _measure(side: str, case: str, settings: Settings) -> dict[str, Any]:
 
 def _rows(case: str, settings: Settings) -> list[PreferencePair]:
     """Rows that fit the limit on both sides; TRL leaves out longer ones, pluralign cuts their prompts."""
-    from pluralign.models.backbone import load_tokenizer
+    from pluralign.lm.backbone import load_tokenizer
 
     file = settings.ethics if case.endswith("ethics") else settings.harmless
     tokenizer = load_tokenizer(settings.model)
@@ -175,12 +175,12 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     from dataclasses import replace
 
     from pluralign.learn import engine
-    from pluralign.learn.completions.direct import DPOConfig, DPOObjective, _reference
-    from pluralign.learn.completions.preference import PairObjective, seeded_head
-    from pluralign.learn.completions.session import Run, Session
-    from pluralign.learn.completions.training import ForestLoss, Training
+    from pluralign.learn.texts.direct import DPOConfig, DPOObjective, _reference
+    from pluralign.learn.texts.preference import PairObjective, seeded_head
+    from pluralign.learn.texts.session import Run, Session
+    from pluralign.learn.texts.training import ForestLoss, Training
     from pluralign.losses.reward import bradley_terry_loss
-    from pluralign.models.heads import HeadShape
+    from pluralign.rewards.heads import HeadShape
 
     engine._CHECKPOINTS = 1  # none on the way, as on TRL's side
     training = Training(
@@ -214,7 +214,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
 
 
 def _parameters(session: Any) -> int:
-    from pluralign.models.trunk import trunk_of
+    from pluralign.lm.trunk import trunk_of
 
     trunk = trunk_of(session.trunk.model)
     return sum(p.numel() for name, p in trunk.named_parameters() if "embed" not in name)
@@ -225,12 +225,12 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     from transformers import TrainerCallback
     from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-    from pluralign.learn.completions.preference import seeded_head
-    from pluralign.learn.completions.session import Run, Session
-    from pluralign.learn.completions.training import Training
     from pluralign.learn.engine import Schedule
-    from pluralign.models.backbone import load_backbone
-    from pluralign.models.heads import HeadShape
+    from pluralign.learn.texts.preference import seeded_head
+    from pluralign.learn.texts.session import Run, Session
+    from pluralign.learn.texts.training import Training
+    from pluralign.lm.backbone import load_backbone
+    from pluralign.rewards.heads import HeadShape
 
     steps = settings.steps + 2
     order = [int(row) for row in Schedule(len(pairs), steps * settings.pairs, 0)]

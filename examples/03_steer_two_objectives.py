@@ -9,9 +9,9 @@ from pluralign.collect import roll_out
 from pluralign.evaluate import evaluate_policy
 from pluralign.games.choicescript import ChoiceScriptGame, load_story
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-from pluralign.learn import CPLConfig, fit_cpl
-from pluralign.models.backbone import load_backbone
-from pluralign.models.features import FeatureStore
+from pluralign.learn.options import CPLConfig, fit_cpl
+from pluralign.lm.backbone import load_backbone
+from pluralign.options.features import FeatureStore
 from pluralign.pair import make_pairs
 from pluralign.steer import SteeredPolicy
 

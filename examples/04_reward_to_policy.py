@@ -6,10 +6,10 @@ from pathlib import Path
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from pluralign.learn.completions import Run, Training, fit_bradley_terry
-from pluralign.learn.rl_rewards import RewardFunction
-from pluralign.models.backbone import load_backbone
-from pluralign.pair import load_preference_pairs
+from pluralign.data import load_preference_pairs
+from pluralign.learn.texts import Run, Training, fit_bradley_terry
+from pluralign.learn.trl import RewardFunction
+from pluralign.lm.backbone import load_backbone
 
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = ["aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff", "gggg", "hhhh"]

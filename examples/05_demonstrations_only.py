@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 
 from pluralign.core import Decision, Demonstration
-from pluralign.learn.completions import Run, Training, fit_discriminator, fit_sft
-from pluralign.models.backbone import load_backbone
-from pluralign.models.generation import Sampling, draw_completions
-from pluralign.models.scoring import RewardEnsemble, measure_scales, open_scorer
+from pluralign.learn.texts import Run, Training, fit_discriminator, fit_sft
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.generation import Sampling, draw_completions
 from pluralign.pair import pair_completions
+from pluralign.rewards import RewardEnsemble, measure_scales, open_scorer
 
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = [a + b for a in "abcdefgh" for b in "klmn"]

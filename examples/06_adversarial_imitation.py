@@ -5,14 +5,14 @@ import tempfile
 from pathlib import Path
 
 from pluralign.core import Demonstration
-from pluralign.learn.completions import Run, Training, fit_sft
-from pluralign.learn.completions.adversarial import AdversarialConfig, fit_adversarial
-from pluralign.learn.completions.policy_samples import draw_samples
+from pluralign.folders.card import load_card
+from pluralign.learn.texts import Run, Training, fit_sft
+from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
+from pluralign.learn.texts.policy_samples import draw_samples
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.generation import Sampling
 from pluralign.losses.adversarial import AIRL  # try FAIRL, GAIL or alpha_divergence(0.5)
-from pluralign.models.backbone import load_backbone
-from pluralign.models.card import load_card
-from pluralign.models.export import export_folder
-from pluralign.models.generation import Sampling
+from pluralign.rewards.export import export_folder
 
 
 def answers(count, share, split="train"):

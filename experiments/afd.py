@@ -26,9 +26,9 @@ from pluralign.annotate import Judge
 from pluralign.cli.evaluate_separation import evaluate_separation
 from pluralign.core import Objective
 from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.evaluate.style_edits import STYLE_EDITS
-from pluralign.evaluate.win_rate import COMPLETIONS_PROMPT, completion_comparisons, win_rate
-from pluralign.learn.completions import (
+from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
+from pluralign.evaluate.rewards.win_rate import COMPLETIONS_PROMPT, completion_comparisons, win_rate
+from pluralign.learn.texts import (
     AVAConfig,
     DPOConfig,
     SPINConfig,
@@ -41,12 +41,12 @@ from pluralign.learn.completions import (
     fit_sft,
     fit_spin,
 )
-from pluralign.models.export import export_folder
-from pluralign.models.language_model import LanguageModel
-from pluralign.models.reward_model import load_reward_model
-from pluralign.models.scoring import open_scorer
-from pluralign.models.tqr import TQRShape
+from pluralign.lm.language_model import LanguageModel
 from pluralign.pair import pair_completions
+from pluralign.rewards import open_scorer
+from pluralign.rewards.export import export_folder
+from pluralign.rewards.reward_model import load_reward_model
+from pluralign.rewards.tqr import TQRShape
 
 RECIPE = {
     "policy": {"layers": 10, "learning_rate": 2e-4, "epochs": 2, "batch_size": 8, "bf16": True},

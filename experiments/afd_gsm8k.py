@@ -24,12 +24,12 @@ from afd_lib.stages import Draws, Recipe, Workshop, all_train, as_rows
 from pluralign.core import Demonstration
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.splits import seed_for
-from pluralign.evaluate.best_of_n import expected_best
+from pluralign.data.preferences import read_dataset
+from pluralign.evaluate.rewards.best_of_n import expected_best
 from pluralign.evaluate.statistics import estimate
-from pluralign.learn.completions import fit_discriminator, fit_sft
-from pluralign.models.scoring import open_scorer
+from pluralign.learn.texts import fit_discriminator, fit_sft
 from pluralign.pair import pair_completions
-from pluralign.pair.preference_data import read_dataset
+from pluralign.rewards import open_scorer
 
 _MARKS = re.compile(r"<<[^<>]*>>")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")

@@ -120,7 +120,7 @@ def _spawn(settings: Settings) -> None:
 
 
 def _work(settings: Settings) -> None:
-    from pluralign.models.backbone import load_backbone
+    from pluralign.lm.backbone import load_backbone
 
     backbone = load_backbone(settings.model)
     full = settings.stage == "full"
@@ -146,10 +146,10 @@ def _work(settings: Settings) -> None:
 def _prepare(settings: Settings, backbone: Any, dataset: str, full: bool) -> tuple[Any, Any]:
     import torch
 
-    from pluralign.learn.completions.data import encode_completion_pairs
-    from pluralign.learn.completions.trunk import LowerStates
-    from pluralign.models.backbone import load_backbone
-    from pluralign.models.completions import CompletionReader
+    from pluralign.learn.texts.data import encode_completion_pairs
+    from pluralign.learn.texts.trunk import LowerStates
+    from pluralign.lm.backbone import load_backbone
+    from pluralign.lm.completion_trees import CompletionReader
 
     if full:
         return data.load(settings.data, dataset, 7500), None

@@ -22,12 +22,12 @@ from avril_lib.tables import correlation, write_results
 from pluralign.cli.common import say, wrote
 from pluralign.cli.policies import Models
 from pluralign.core import Trajectory
-from pluralign.evaluate.rank_agreement import rank_agreement
-from pluralign.evaluate.reward_picture import RewardPanel, draw_rewards
-from pluralign.evaluate.reward_ranks import RewardRows, compare_rewards, exact_rewards, reward_rows, visited
+from pluralign.evaluate.pictures.rewards import RewardPanel, draw_rewards
+from pluralign.evaluate.rewards.rank_agreement import rank_agreement
+from pluralign.evaluate.rewards.ranks import RewardRows, compare_rewards, exact_rewards, reward_rows, visited
+from pluralign.folders.card import load_card
 from pluralign.games.choicescript import list_stories
-from pluralign.learn.avril import AVRILConfig, fit_avril
-from pluralign.models.card import load_card
+from pluralign.learn.options.avril import AVRILConfig, fit_avril
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -29,11 +29,15 @@ from helpful_harmless_lib import data
 from helpful_harmless_lib.report import write_report
 
 from pluralign.cli.sweep_texts import TextSettings, sweep_texts
-from pluralign.core import Decision, PreferencePair, SteeringWeights
+from pluralign.core import Decision, OptionRewards, PreferencePair, SteeringWeights
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
-from pluralign.learn.completions import (
+from pluralign.data import ScoredCompletion
+from pluralign.data.preferences import one_step_pair
+from pluralign.data.rows import Completions
+from pluralign.folders.card import load_card
+from pluralign.learn.texts import (
     AVAConfig,
     DPOConfig,
     Margin,
@@ -45,13 +49,8 @@ from pluralign.learn.completions import (
     fit_modpo,
     fit_value,
 )
-from pluralign.models.card import load_card
-from pluralign.models.reward_model import OptionRewards
-from pluralign.models.scoring import LikelihoodRatio, open_scorer
-from pluralign.models.tqr import TQRShape
-from pluralign.pair import ScoredCompletion
-from pluralign.pair.completions import Completions
-from pluralign.pair.preference_data import one_step_pair
+from pluralign.rewards import LikelihoodRatio, open_scorer
+from pluralign.rewards.tqr import TQRShape
 
 BETA = 0.1
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)

@@ -27,7 +27,7 @@ from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate import SweepPoint, spearman
 from pluralign.evaluate.report import Kind, Report, write_picture, write_report
-from pluralign.models.language_policy import LanguageModelPolicy
+from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.steer import GEOMETRIC
 
 RESULTS = Path(__file__).parent / "results"

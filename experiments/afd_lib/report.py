@@ -10,7 +10,7 @@ import numpy as np
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.evaluate.alignment_pictures import (
+from pluralign.evaluate.pictures.alignment import (
     NORMALISED,
     Curve,
     HeatPanel,
@@ -18,10 +18,10 @@ from pluralign.evaluate.alignment_pictures import (
     draw_scores,
     draw_separation,
 )
-from pluralign.evaluate.best_of_n import best_of_n, normalised
-from pluralign.evaluate.separation import separation
+from pluralign.evaluate.rewards.best_of_n import best_of_n, normalised
+from pluralign.evaluate.rewards.separation import separation
 from pluralign.evaluate.statistics import Estimate, estimate, paired_difference
-from pluralign.models.scoring.ensemble import lower_bound, mean_reward, minimum_reward
+from pluralign.rewards.ensemble import lower_bound, mean_reward, minimum_reward
 
 ENSEMBLES = {
     "ensemble, mean": (("Init-SFT", "Init-SFT, BT", "Init-SFT, AVA-p"), mean_reward),

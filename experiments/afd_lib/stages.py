@@ -16,16 +16,16 @@ from pluralign.cli.common import say
 from pluralign.core import Decision, Demonstration, PreferencePair
 from pluralign.core.files import read_json, write_json
 from pluralign.core.splits import seed_for
-from pluralign.learn.completions import Run, Training
-from pluralign.learn.completions.trunk import LowerStates
-from pluralign.models.backbone import Backbone, load_backbone
-from pluralign.models.card import CARD
-from pluralign.models.forest import by_tree, plant
-from pluralign.models.generation import Sampling, draw_completions
-from pluralign.models.rendering import encode, prefix_ids
-from pluralign.models.reward_model import RewardModel, load_reward_model
-from pluralign.models.trunk import forest_layers, upper_hidden_states
-from pluralign.models.tuned import load_language_policy
+from pluralign.folders.card import CARD
+from pluralign.folders.tuned import load_language_policy
+from pluralign.learn.texts import Run, Training
+from pluralign.learn.texts.trunk import LowerStates
+from pluralign.lm.backbone import Backbone, load_backbone
+from pluralign.lm.forest import by_tree, plant
+from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.rendering import encode, prefix_ids
+from pluralign.lm.trunk import forest_layers, upper_hidden_states
+from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
 Draws = dict[str, list[str]]
 """Completions by prompt."""

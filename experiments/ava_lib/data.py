@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pluralign.core import PreferencePair
 from pluralign.core.splits import seed_for
-from pluralign.pair import load_preference_pairs
+from pluralign.data import load_preference_pairs
 
 DATASETS = {
     "harmless": "hh_rlhf/harmless.jsonl.gz",

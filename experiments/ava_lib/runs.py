@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import PreferencePair
 from pluralign.core.files import read_json, write_json
-from pluralign.learn.completions import (
+from pluralign.learn.texts import (
     AVAConfig,
     Run,
     Training,
@@ -25,14 +25,14 @@ from pluralign.learn.completions import (
     fit_bt_variance,
     fit_preference_transformer,
 )
-from pluralign.learn.completions.data import encode_completion_pairs
-from pluralign.learn.completions.training import row_rewards
-from pluralign.learn.completions.trunk import LowerStates, TunedTrunk
+from pluralign.learn.texts.data import encode_completion_pairs
+from pluralign.learn.texts.training import row_rewards
+from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
+from pluralign.lm.completion_trees import CompletionReader
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
-from pluralign.models.completions import CompletionReader
-from pluralign.models.heads import RewardHead
-from pluralign.models.tqr import TQRShape
+from pluralign.rewards.heads import RewardHead
+from pluralign.rewards.tqr import TQRShape
 
 PLAIN = {
     "Bradley-Terry": fit_bradley_terry,

@@ -15,11 +15,11 @@ from pluralign.cli.collect import train_online
 from pluralign.cli.common import game_maker, objectives_of
 from pluralign.cli.policies import Models
 from pluralign.collect import PolicyChooser, collect
-from pluralign.collect.drrn import DRRNPolicy
 from pluralign.core import Objective, Step, Trajectory
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.games.state_graph import END, StateGraph, explore
-from pluralign.models.language_policy import LanguageModelPolicy
+from pluralign.options.drrn import DRRNPolicy
+from pluralign.options.language_policy import LanguageModelPolicy
 
 OBJECTIVES: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance")
 

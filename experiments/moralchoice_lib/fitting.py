@@ -24,10 +24,10 @@ from pluralign.core import (
 )
 from pluralign.core.records import read_pairs, write_records
 from pluralign.core.splits import seed_for
-from pluralign.learn import CPLConfig, fit_cpl
-from pluralign.models.checkpoint import load_card, load_policy
-from pluralign.models.features import FeatureSource
-from pluralign.models.option_policy import OptionPolicy
+from pluralign.learn.options import CPLConfig, fit_cpl
+from pluralign.options.checkpoint import load_card, load_policy
+from pluralign.options.features import FeatureSource
+from pluralign.options.option_policy import OptionPolicy
 from pluralign.pair import pair
 from pluralign.steer import GEOMETRIC, SteeredPolicy
 

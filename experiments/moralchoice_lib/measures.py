@@ -29,7 +29,7 @@ from pluralign.core import (
     simplex_grid,
 )
 from pluralign.evaluate import estimate
-from pluralign.models.language_policy import LanguageModelPolicy
+from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.steer import ARITHMETIC, GEOMETRIC, SteeredPolicy
 
 

@@ -26,7 +26,7 @@ from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Comparison, InputError, UniformPolicy
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.core.splits import split_of
-from pluralign.models.endpoint import Endpoint
+from pluralign.lm.endpoint import Endpoint
 
 SETTINGS = ComparisonSettings(count=40, seed=0, shares=(0.5, 0.25, 0.25))
 

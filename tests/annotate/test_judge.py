@@ -8,7 +8,7 @@ from pluralign.annotate import Judge, ReplyJudge
 from pluralign.annotate.judge import mean_of_orders, parse_letter
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
-from pluralign.models.endpoint import Endpoint
+from pluralign.lm.endpoint import Endpoint
 
 KIND = Objective("kindness", "Be kind to {others} for $5.")
 

@@ -2,8 +2,8 @@
 
 from pluralign.annotate import Judge, ReplyJudge
 from pluralign.core import Comparison, Decision, Objective, Segment, Step
-from pluralign.models.backbone import make_tiny_backbone
-from pluralign.models.language_model import LanguageModel
+from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.lm.language_model import LanguageModel
 
 KIND = Objective("kindness", "Be kind.")
 

@@ -11,7 +11,7 @@ from pluralign.collect.roll_out import roll_out
 from pluralign.core import InputError, UniformPolicy
 from pluralign.core.records import write_records
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-from pluralign.learn.avril import AVRILConfig
+from pluralign.learn.options.avril import AVRILConfig
 
 
 @pytest.fixture(scope="module")

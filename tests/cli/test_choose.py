@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-import pluralign.models.scoring
+import pluralign.rewards
 
 ENDS = {"lively": ("!", "."), "calm": (".", "!")}
 TEXTS = ["!", ".", "!!", "..", " a!", " b.", " c!.", " d.!"]
@@ -122,7 +122,7 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
     more = ("--weights", "lively=0.5,calm=0.5", "--out")
     whole, out = tmp_path / "whole" / "chosen.jsonl", tmp_path / "out" / "chosen.jsonl"
     assert run(*options, *more, whole) == 0
-    real, opened, left = pluralign.models.scoring.open_scorer, [], 4
+    real, opened, left = pluralign.rewards.open_scorer, [], 4
 
     def open_scorer(spec, *, dtype=None):
         opened.append(spec)
@@ -139,7 +139,7 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
         scorer.score = limited
         return scorer
 
-    monkeypatch.setattr(pluralign.models.scoring, "open_scorer", open_scorer)
+    monkeypatch.setattr(pluralign.rewards, "open_scorer", open_scorer)
     assert run(*options, *more, out) == 130
     assert not out.exists()
     # Of three batches of each, the second model has two to go.

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from pluralign.cli import collect, demo, main_job, retraining
-from pluralign.collect.drrn import DRRNConfig
-from pluralign.learn import CPLConfig
+from pluralign.options.drrn import DRRNConfig
+from pluralign.learn.options import CPLConfig
 out, story = sys.argv[1:]
 main_job.cpl_config = retraining.cpl_config = lambda: CPLConfig(steps=60, learning_rate=0.01, batch_size=64)
 collect.train_drrn = partial(collect.train_drrn, config=DRRNConfig(steps=400, warm_up=100, environments=4))

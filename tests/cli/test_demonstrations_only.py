@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pluralign.core.rows_in_progress import RowsInProgress
-from pluralign.models.backbone import load_backbone
-from pluralign.models.trunk import context_length
+from pluralign.core.resumable import RowsInProgress
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.trunk import context_length
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "collect"))
 from collect_fakes import failed, serving

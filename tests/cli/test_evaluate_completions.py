@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-import pluralign.models.scoring
+import pluralign.rewards
+from pluralign.core import OptionRewards
 from pluralign.core.messages import dialogue
-from pluralign.evaluate.best_of_n import best_of_n, normalised
-from pluralign.models.reward_model import OptionRewards
+from pluralign.evaluate.rewards.best_of_n import best_of_n, normalised
 
 PROMPTS = ["Say a:", "Say b:", "Say c:"]
 
@@ -46,7 +46,7 @@ def scorers(monkeypatch):
         opened.append(Scorer(spec, limit.get("calls")))
         return opened[-1]
 
-    monkeypatch.setattr(pluralign.models.scoring, "open_scorer", open_scorer)
+    monkeypatch.setattr(pluralign.rewards, "open_scorer", open_scorer)
     return opened, limit
 
 

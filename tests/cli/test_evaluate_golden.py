@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-import pluralign.models.scoring
+import pluralign.rewards
+from pluralign.core import OptionRewards
 from pluralign.core.messages import dialogue
-from pluralign.models.reward_model import OptionRewards
 
 PROMPTS = [f"Say {letter}:" for letter in "abcdef"]
 
@@ -27,7 +27,7 @@ class Counter:
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    monkeypatch.setattr(pluralign.models.scoring, "open_scorer", lambda spec, *, dtype=None: Counter())
+    monkeypatch.setattr(pluralign.rewards, "open_scorer", lambda spec, *, dtype=None: Counter())
 
     def write(name, marks, prompts=PROMPTS):
         rows = [

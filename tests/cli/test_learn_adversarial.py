@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pluralign.models.reward_model import load_reward_model
-from pluralign.models.tuned import load_language_policy
+from pluralign.folders.tuned import load_language_policy
+from pluralign.rewards.reward_model import load_reward_model
 
 ROWS = [{"prompt": f"Say {a}{b}:", "completion": f" {a}{b}!"} for a in "abcdefgh" for b in "ijkl"]
 

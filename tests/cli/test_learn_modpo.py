@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pluralign.models.backbone import load_backbone
-from pluralign.models.card import load_card
-from pluralign.models.scoring import open_scorer
-from pluralign.models.tuned import load_language_policy
-from pluralign.pair import load_preference_pairs
+from pluralign.data import load_preference_pairs
+from pluralign.folders.card import load_card
+from pluralign.folders.tuned import load_language_policy
+from pluralign.lm.backbone import load_backbone
+from pluralign.rewards import open_scorer
 
 WORDS = [a + b for a in "abcd" for b in "efgh"]
 QUICK = (

@@ -9,8 +9,8 @@ import pytest
 
 from pluralign.cli.sweep_texts import FixedPolicy
 from pluralign.core import InputError, SteeringWeights
-from pluralign.evaluate.text_sweep import Side
-from pluralign.models.backbone import no_loading_bars
+from pluralign.evaluate.sweeps.texts import Side
+from pluralign.lm.backbone import no_loading_bars
 from pluralign.serve.fronts import read_front
 
 MODEL = "tiny-random"
@@ -193,7 +193,7 @@ def test_another_sweeps_folder_is_refused(run, refuses, options, tmp_path):
 
 
 def test_whole_models_have_soups_too(run, options, folders, tmp_path):
-    from pluralign.models.backbone import load_backbone
+    from pluralign.lm.backbone import load_backbone
 
     backbone = load_backbone(MODEL)
     with no_loading_bars():

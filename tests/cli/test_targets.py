@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pluralign.models.scoring
+import pluralign.rewards
 from pluralign.cli.targets import as_option
 from pluralign.core import SteeringWeights
 
@@ -128,7 +128,7 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
     monkeypatch.setattr("pluralign.cli.answer_rewards._BATCH", 16)
     more = ("--at-least", "calm=+0.3sd", "--out")
     assert run(*options, *more, tmp_path / "whole") == 0
-    real, opened, left = pluralign.models.scoring.open_scorer, [], 4
+    real, opened, left = pluralign.rewards.open_scorer, [], 4
 
     def open_scorer(spec, *, dtype=None):
         opened.append(spec)
@@ -147,7 +147,7 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(pluralign.models.scoring, "open_scorer", open_scorer)
+        patched.setattr(pluralign.rewards, "open_scorer", open_scorer)
         assert run(*options, *more, out) == 130
         assert not (out / "targets.json").exists()
         # Of three batches of each, the second model has two to go.

@@ -9,9 +9,9 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from pluralign.core.rows_in_progress import RowsInProgress
-from pluralign.models.card import TRUNK
-from pluralign.pair import load_preference_pairs
+from pluralign.core.resumable import RowsInProgress
+from pluralign.data import load_preference_pairs
+from pluralign.folders.card import TRUNK
 
 MODEL = "tiny-random"
 ROWS = [

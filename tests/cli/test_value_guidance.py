@@ -110,7 +110,7 @@ def test_guided_samples_are_worth_more(place, run, tmp_path):
 
 def test_an_interrupted_run_goes_on(place, run, tmp_path, monkeypatch):
     from pluralign.cli import generate as module
-    from pluralign.core.rows_in_progress import RowsInProgress
+    from pluralign.core.resumable import RowsInProgress
 
     monkeypatch.setattr(module, "_BATCH", 10)
     guides = ("--guides", f"lively={place / 'lively'}")

@@ -6,9 +6,9 @@ import pytest
 from collect_fakes import HONESTY, SCORE, OneHotFeatures, TowerGame
 
 from pluralign.collect import roll_out
-from pluralign.collect.drrn import DRRNConfig, DRRNPolicy
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.core import Decision, InputError, UniformPolicy
+from pluralign.options.drrn import DRRNConfig, DRRNPolicy
 
 SHORT = DRRNConfig(steps=6000, warm_up=500)
 

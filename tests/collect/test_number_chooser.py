@@ -7,7 +7,7 @@ from collect_fakes import CannedWriter, failed, said, serving
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser, parse_number
 from pluralign.collect.prompt import ChoosePrompt
 from pluralign.core import Decision, InputError
-from pluralign.models.endpoint import Endpoint
+from pluralign.lm.endpoint import Endpoint
 
 DECISION = Decision("You have {3} coins and $5.", ("Give.", "Keep ${all}.", "Throw {0}."))
 

@@ -5,14 +5,14 @@ import pytest
 from collect_fakes import SCORE, TowerGame
 
 from pluralign.collect import play
-from pluralign.collect.drrn import DRRNConfig, DRRNPolicy
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.number_chooser import NumberChooser
 from pluralign.games.choicescript import ChoiceScriptGame, list_stories, load_story
 from pluralign.games.harms import BUILTIN_OBJECTIVES
-from pluralign.models.backbone import make_tiny_backbone
-from pluralign.models.features import FeatureStore
-from pluralign.models.language_model import LanguageModel
+from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.lm.language_model import LanguageModel
+from pluralign.options.drrn import DRRNConfig, DRRNPolicy
+from pluralign.options.features import FeatureStore
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from toy import Chain, OneHot
 
 from pluralign.core import InputError
-from pluralign.learn import BCConfig, CPLConfig, fit_bc, fit_cpl
-from pluralign.learn.objectives import BehaviourCloning, ContrastivePreference
+from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.learn.options.objectives import BehaviourCloning, ContrastivePreference
 
 
 def train(out, method, kill_at=0, seed=0):

@@ -11,10 +11,16 @@ import torch
 from scipy.stats import kendalltau, spearmanr, ttest_1samp, ttest_rel
 
 from pluralign.core import Decision, InputError, Step, Trajectory
-from pluralign.learn.avril import AVRILConfig, Transitions, VariationalRewards, encode_transitions, fit_avril
-from pluralign.learn.tables import DecisionIndex
-from pluralign.models.card import load_card
-from pluralign.models.option_reward import OptionRewardHead, load_option_reward
+from pluralign.folders.card import load_card
+from pluralign.learn.options.avril import (
+    AVRILConfig,
+    Transitions,
+    VariationalRewards,
+    encode_transitions,
+    fit_avril,
+)
+from pluralign.learn.options.tables import DecisionIndex
+from pluralign.options.option_reward import OptionRewardHead, load_option_reward
 
 _spec = importlib.util.spec_from_file_location("toy", Path(__file__).parent / "toy.py")
 toy = importlib.util.module_from_spec(_spec)

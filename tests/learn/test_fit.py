@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pluralign.core import InputError, PreferencePair
-from pluralign.learn import BCConfig, CPLConfig, fit_bc, fit_cpl
-from pluralign.models.backbone import make_tiny_backbone
-from pluralign.models.checkpoint import load_card, load_policy
-from pluralign.models.features import FeatureStore
-from pluralign.models.option_policy import OptionPolicy
+from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.options.checkpoint import load_card, load_policy
+from pluralign.options.features import FeatureStore
+from pluralign.options.option_policy import OptionPolicy
 
 _spec = importlib.util.spec_from_file_location("toy", Path(__file__).parent / "toy.py")
 toy = importlib.util.module_from_spec(_spec)

@@ -3,9 +3,9 @@ import torch
 
 from pluralign.core import Decision, PreferencePair, Step, Trajectory
 from pluralign.learn.engine import Schedule
-from pluralign.learn.objectives import pair_accuracy
-from pluralign.learn.scorers import FrozenScorer
-from pluralign.learn.tables import DecisionIndex, encode_pairs, encode_trajectories, steps_of_pairs
+from pluralign.learn.options.objectives import pair_accuracy
+from pluralign.learn.options.scorers import FrozenScorer
+from pluralign.learn.options.tables import DecisionIndex, encode_pairs, encode_trajectories, steps_of_pairs
 
 A, B = Decision("a", ("x", "y")), Decision("b", ("x", "y", "z"))
 
@@ -80,7 +80,7 @@ def test_picking_does_not_depend_on_how_many_decisions_a_batch_has():
         def get(self, decisions):
             import numpy as np
 
-            from pluralign.models.features import DecisionFeatures
+            from pluralign.options.features import DecisionFeatures
 
             rng = np.random.default_rng(0)
             sizes = [len(d.options) for d in decisions]

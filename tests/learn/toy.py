@@ -3,7 +3,7 @@
 import numpy as np
 
 from pluralign.core import Decision, PreferencePair, Step, Trajectory
-from pluralign.models.features import DecisionFeatures
+from pluralign.options.features import DecisionFeatures
 
 STEPS, ROOMS = 6, 3
 OPTIONS = tuple(f"Go to room {i}" for i in range(ROOMS))

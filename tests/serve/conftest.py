@@ -15,10 +15,10 @@ import torch
 import uvicorn
 from openai import OpenAI
 
+from pluralign.core import OptionRewards
 from pluralign.games.choicescript import ChoiceScriptGame, load_story
-from pluralign.models.adapters import add_lora, save_adapter
-from pluralign.models.backbone import make_tiny_backbone
-from pluralign.models.reward_model import OptionRewards
+from pluralign.lm.adapters import add_lora, save_adapter
+from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.serve import Access, Limits, Service, make_app
 from pluralign.serve.rewards import Rewards
 from pluralign.serve.story import StoryTable

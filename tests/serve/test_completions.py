@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pluralign.core import SteeringWeights
-from pluralign.models.backbone import load_backbone
-from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+from pluralign.lm.backbone import load_backbone
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows
 
 from .conftest import NAMES, adapted, own_text

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.models.backbone import load_backbone, make_tiny_backbone
-from pluralign.models.card import CARD, TRUNK, Card, write_folder
-from pluralign.models.tuned import describe_backbone
+from pluralign.folders.card import CARD, TRUNK, Card, write_folder
+from pluralign.folders.tuned import describe_backbone
+from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.serve import Limits
 from pluralign.serve.api import RequestReader
 from pluralign.serve.fronts import read_front
-from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
 from pluralign.steer.deployment import open_deployment
 
 from .conftest import adapted

@@ -7,7 +7,7 @@ import pytest
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.serve.engine import Engine, EngineFailed, QueueFull
-from pluralign.steer.decoding import Decoding, Event, Request
+from pluralign.steer.decoder import Decoding, Event, Request
 
 
 class Counting:

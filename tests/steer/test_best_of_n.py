@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from pluralign.core import Decision, InputError, SteeringWeights
-from pluralign.models.reward_model import OptionRewards
-from pluralign.models.scoring.ensemble import Scale
+from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
+from pluralign.rewards.ensemble import Scale
 from pluralign.steer.best_of_n import WeightedReward, weigh
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.lm.adapters import add_lora, save_adapter
+from pluralign.lm.backbone import load_backbone, make_tiny_backbone
+from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.trunk import trunk_of
 from pluralign.losses.value import Bins
-from pluralign.models.adapters import add_lora, save_adapter
-from pluralign.models.backbone import load_backbone, make_tiny_backbone
-from pluralign.models.generation import Sampling, draw_completions
-from pluralign.models.trunk import trunk_of
-from pluralign.models.value_head import ValueHead
-from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+from pluralign.rewards.value_head import ValueHead
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.value_guided import Guidance, ValueGuidedRows, draw_guided_completions
 from pluralign.steer.value_rows import Guide, ValueRows
@@ -109,7 +109,7 @@ MIXES = [{"kind": 0.3, "brief": 0.7}, {"brief": 0.5, "plain": 0.5}, {"kind": 0.2
 @pytest.fixture
 def recorded(monkeypatch):
     """The mixed log-probabilities that tokens were chosen from, step by step."""
-    import pluralign.steer.decoding as module
+    import pluralign.steer.decoder as module
 
     seen, choose = [], module.choose_tokens
 

@@ -24,7 +24,7 @@ KEPT_CHARACTERS = 500
 
 
 class Scorer(Protocol):
-    """Scores answers: a `pluralign.models.LanguageModel`."""
+    """Scores answers: a `pluralign.lm.language_model.LanguageModel`."""
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class Scorer(Protocol):
 
 
 class Writer(Protocol):
-    """Writes replies: an endpoint, or a `pluralign.models.LanguageModel`."""
+    """Writes replies: an endpoint, or a `pluralign.lm.language_model.LanguageModel`."""
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.core import Comparison, Objective, Segment
-from pluralign.models.prompt_file import PromptFile
+from pluralign.lm.prompt_file import PromptFile
 
 LONGEST = 8_000
 """Characters of a situation or a course of action that are shown; what is cut comes out of the middle."""

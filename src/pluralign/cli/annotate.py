@@ -199,7 +199,7 @@ def _rater(
         case "human", sheet if sheet:
             return import_sheet(sheet, comparisons.draw(trajectories))
         case "judge", model if model.startswith("openai:"):
-            from pluralign.models.endpoint import Endpoint
+            from pluralign.lm.endpoint import Endpoint
 
             endpoint = Endpoint(model.removeprefix("openai:"), concurrency=judging.concurrency)
             return ReplyJudge(endpoint, prompt=judging.prompt)

@@ -16,12 +16,12 @@ from pluralign.cli.answers import Answers
 from pluralign.cli.texts import digest_of
 from pluralign.core import Decision, InputError
 from pluralign.core.jsonl import read_rows
-from pluralign.core.rows_in_progress import RowsInProgress
+from pluralign.core.resumable import RowsInProgress
 
 if TYPE_CHECKING:
     import torch
 
-    from pluralign.models.scoring import CompletionScorer
+    from pluralign.rewards import CompletionScorer
 
 _BATCH = 128
 Rewards = dict[tuple[str, str], list[list[float]]]
@@ -85,7 +85,7 @@ def _score(
     scorers: Mapping[str, str], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task], path: Path,
     run: Mapping[str, Any], dtype: torch.dtype | None,
 ) -> None:  # fmt: skip
-    from pluralign.models.scoring import open_scorer
+    from pluralign.rewards import open_scorer
 
     total = sum(len(sources[source][i].completions) for _, source, i in tasks)
     bar = tqdm(total=total, unit="answer", disable=not sys.stderr.isatty())

@@ -9,8 +9,8 @@ from typing import Any
 
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Render
-from pluralign.pair.completions import Completions, FieldError, read_completions
-from pluralign.pair.preference_data import read_dataset
+from pluralign.data.preferences import read_dataset
+from pluralign.data.rows import Completions, FieldError, read_completions
 
 Told = str | list[dict[str, str]]
 """A text or messages."""

@@ -13,14 +13,14 @@ from pluralign.cli.policies import DEFAULT_MODEL, Models
 from pluralign.cli.texts import digest_of
 from pluralign.core.files import replace_when_whole
 from pluralign.core.records import read_trajectories
-from pluralign.learn.avril import AVRILConfig, fit_avril
+from pluralign.learn.options.avril import AVRILConfig, fit_avril
 
 if TYPE_CHECKING:
     from pluralign.core import Trajectory
-    from pluralign.evaluate.rank_agreement import RankAgreement
-    from pluralign.evaluate.reward_ranks import RewardRanks, RewardRows, Truth
+    from pluralign.evaluate.rewards.rank_agreement import RankAgreement
+    from pluralign.evaluate.rewards.ranks import RewardRanks, RewardRows, Truth
     from pluralign.evaluate.statistics import Correlation
-    from pluralign.models.option_reward import OptionRewardPosterior
+    from pluralign.options.option_reward import OptionRewardPosterior
 
 
 def learn_avril(
@@ -84,7 +84,7 @@ def evaluate_story_rewards(
         seed: of the resampling.
         json: a file for the figures.
     """
-    from pluralign.evaluate.reward_ranks import compare_rewards, reward_rows
+    from pluralign.evaluate.rewards.ranks import compare_rewards, reward_rows
 
     trajectories = read_trajectories(data)
     posterior = _open(model, features)
@@ -98,15 +98,15 @@ def evaluate_story_rewards(
 
 
 def _open(folder: Path, features: Path | None) -> OptionRewardPosterior:
-    from pluralign.models.card import load_card
-    from pluralign.models.option_reward import KIND, load_option_reward
+    from pluralign.folders.card import load_card
+    from pluralign.options.option_reward import KIND, load_option_reward
 
     name = str(load_card(folder, KIND).backbone.get("name", DEFAULT_MODEL))
     return load_option_reward(folder, Models(name, features).store)
 
 
 def _truth(trajectories: list[Trajectory], story: str, objectives: tuple[str, ...]) -> Truth:
-    from pluralign.evaluate.reward_ranks import exact_rewards, observed_rewards, visited
+    from pluralign.evaluate.rewards.ranks import exact_rewards, observed_rewards, visited
     from pluralign.games.open import most_states
     from pluralign.games.state_graph import explore
 
@@ -144,7 +144,7 @@ def span(found: Correlation) -> str:
 
 
 def _write_report(out: Path, rows: RewardRows, ranks: RewardRanks, table: str) -> None:
-    from pluralign.evaluate.reward_picture import RewardPanel, draw_rewards
+    from pluralign.evaluate.pictures.rewards import RewardPanel, draw_rewards
 
     panels = [
         RewardPanel(

@@ -12,11 +12,10 @@ from pluralign.cli.answer_rewards import read_sigmas, score_sources
 from pluralign.cli.answers import Answers, read_answers
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
 from pluralign.cli.estimates import say_table
-from pluralign.core import InputError, SteeringWeights
+from pluralign.core import InputError, OptionRewards, SteeringWeights
 from pluralign.core.files import replace_when_whole
-from pluralign.models.backbone import fast_dtype
-from pluralign.models.reward_model import OptionRewards
-from pluralign.models.scoring.ensemble import scale_of
+from pluralign.lm.backbone import fast_dtype
+from pluralign.rewards.ensemble import scale_of
 from pluralign.steer.best_of_n import check_lower_bound, weigh
 
 _DRAWS = "draws"

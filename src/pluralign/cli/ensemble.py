@@ -8,9 +8,9 @@ from typing import Literal
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.texts import digest_of, read_demonstrations
 from pluralign.core import Decision, InputError
-from pluralign.models.backbone import fast_dtype
-from pluralign.models.card import Card, current_versions
-from pluralign.models.scoring import measure_scales, open_scorer, save_ensemble
+from pluralign.folders.card import Card, current_versions
+from pluralign.lm.backbone import fast_dtype
+from pluralign.rewards import measure_scales, open_scorer, save_ensemble
 
 
 def learn_ensemble(

@@ -13,10 +13,10 @@ from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wro
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import InputError
 from pluralign.core.files import write_json
-from pluralign.evaluate.alignment_pictures import NORMALISED, draw_scores
-from pluralign.evaluate.best_of_n import normalised
+from pluralign.evaluate.pictures.alignment import NORMALISED, draw_scores
+from pluralign.evaluate.rewards.best_of_n import normalised
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
-from pluralign.models.backbone import fast_dtype
+from pluralign.lm.backbone import fast_dtype
 
 
 def evaluate_golden(

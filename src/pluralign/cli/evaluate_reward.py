@@ -6,11 +6,11 @@ from typing import Literal
 
 from pluralign.cli.common import JsonFile, give_figures, say
 from pluralign.cli.texts import Part, digest_of, of_part, read_texts
-from pluralign.evaluate.reward_accuracy import reward_accuracy
-from pluralign.models.backbone import fast_dtype
-from pluralign.models.card import Card
-from pluralign.models.reward_model import RewardModel
-from pluralign.models.scoring import open_scorer
+from pluralign.evaluate.rewards.accuracy import reward_accuracy
+from pluralign.folders.card import Card
+from pluralign.lm.backbone import fast_dtype
+from pluralign.rewards import open_scorer
+from pluralign.rewards.reward_model import RewardModel
 
 
 def evaluate_reward(

@@ -14,10 +14,10 @@ from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wro
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import InputError
 from pluralign.core.files import write_json
-from pluralign.evaluate.alignment_pictures import HeatPanel, draw_separation
-from pluralign.evaluate.separation import Separation, separations, style_separation
-from pluralign.evaluate.style_edits import STYLE_EDITS
-from pluralign.models.backbone import fast_dtype
+from pluralign.evaluate.pictures.alignment import HeatPanel, draw_separation
+from pluralign.evaluate.rewards.separation import Separation, separations, style_separation
+from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
+from pluralign.lm.backbone import fast_dtype
 
 
 def evaluate_separation(

@@ -21,16 +21,16 @@ from pluralign.cli.texts import digest_of
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import Render, dialogue
-from pluralign.core.rows_in_progress import RowsInProgress
-from pluralign.evaluate.statistics import Estimate
-from pluralign.evaluate.win_rate import (
+from pluralign.core.resumable import RowsInProgress
+from pluralign.evaluate.rewards.win_rate import (
     COMPLETIONS_PROMPT,
     RewardRater,
     WinRate,
     completion_comparisons,
     tally,
 )
-from pluralign.models.backbone import fast_dtype
+from pluralign.evaluate.statistics import Estimate
+from pluralign.lm.backbone import fast_dtype
 
 _DESCRIPTIONS = {
     "harmless": (
@@ -123,12 +123,12 @@ def _open_rater(
         kind, rest = "openai", rest.removeprefix("openai:")
     match kind:
         case "reward" if rest:
-            from pluralign.models.scoring import open_scorer
+            from pluralign.rewards import open_scorer
 
             scorer = open_scorer(rest, dtype=fast_dtype() if fast else None)
             return RewardRater(scorer), scorer.render
         case "openai" if rest:
-            from pluralign.models.endpoint import Endpoint
+            from pluralign.lm.endpoint import Endpoint
 
             return ReplyJudge(Endpoint(rest, concurrency=concurrency), prompt=prompt), dialogue
         case "judge":

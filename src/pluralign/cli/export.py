@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
-from pluralign.models.export import export_folder as export
+from pluralign.rewards.export import export_folder as export
 
 
 def export_folder(folder: Annotated[Path, tyro.conf.Positional], out: Path, json: JsonFile = None) -> None:

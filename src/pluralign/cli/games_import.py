@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
-from pluralign.collect.progress import progress_bar
 from pluralign.core import InputError
+from pluralign.core.progress import progress_bar
 from pluralign.games.labelled import LabelledFile, read_labelled_file, same_files, write_labelled_file
 from pluralign.games.machiavelli import GameData, GameReport
 from pluralign.games.side_file import SUFFIX, names_story

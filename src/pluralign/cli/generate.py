@@ -17,14 +17,14 @@ from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.cli.texts import digest_of
 from pluralign.core import InputError
 from pluralign.core.messages import Render, dialogue
-from pluralign.core.rows_in_progress import RowsInProgress
+from pluralign.core.resumable import RowsInProgress
 from pluralign.core.splits import seed_for
-from pluralign.models.backbone import Backbone, fast_dtype, load_backbone
-from pluralign.models.card import CARD, read_card
-from pluralign.models.endpoint import Endpoint
-from pluralign.models.generation import Sampling, draw_completions, fit_prompts
-from pluralign.models.rendering import TEMPLATES, encode, prefix_ids
-from pluralign.models.tuned import load_language_policy
+from pluralign.folders.card import CARD, read_card
+from pluralign.folders.tuned import load_language_policy
+from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
+from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.generation import Sampling, draw_completions, fit_prompts
+from pluralign.lm.rendering import TEMPLATES, encode, prefix_ids
 from pluralign.steer.value_guided import draw_guided_completions, open_value_guided_rows
 
 _ENDPOINT = "openai:"

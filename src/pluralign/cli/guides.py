@@ -10,8 +10,8 @@ from typing import Any
 from pluralign.cli.common import named_entries
 from pluralign.cli.texts import digest_of
 from pluralign.core import InputError, SteeringWeights
-from pluralign.models.card import CARD, read_card
-from pluralign.models.value_model import KIND
+from pluralign.folders.card import CARD, read_card
+from pluralign.rewards.value_model import KIND
 from pluralign.steer.value_guided import Guidance
 
 

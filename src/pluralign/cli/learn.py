@@ -8,9 +8,9 @@ from pathlib import Path
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
 from pluralign.core.records import read_pairs, read_trajectories
-from pluralign.learn import BCConfig, CPLConfig, fit_bc, fit_cpl
-from pluralign.models.card import load_card
-from pluralign.models.option_policy import OptionPolicy
+from pluralign.folders.card import load_card
+from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.options.option_policy import OptionPolicy
 
 
 def learn_bc(

@@ -8,9 +8,9 @@ from typing import Literal
 from pluralign.cli.common import say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
-from pluralign.learn.completions.adversarial import AdversarialConfig, fit_adversarial
+from pluralign.folders.card import load_card
+from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
 from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, Divergence, alpha_divergence
-from pluralign.models.card import load_card
 
 DIVERGENCES: dict[str, Callable[[float], Divergence]] = {
     "airl": lambda alpha: AIRL,

@@ -13,10 +13,10 @@ from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.cli.texts import digest_of
 from pluralign.core import SteeringWeights
-from pluralign.learn.completions.modpo import Margin, MODPOConfig, fit_modpo, require_weights
-from pluralign.models.backbone import fast_dtype
-from pluralign.models.card import CARD, load_card
-from pluralign.models.scoring import LikelihoodRatio, open_scorer
+from pluralign.folders.card import CARD, load_card
+from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo, require_weights
+from pluralign.lm.backbone import fast_dtype
+from pluralign.rewards import LikelihoodRatio, open_scorer
 
 IMPLICIT = ("dpo", "modpo", "spin")
 """Methods whose policies are rewards themselves: beta (log pi - log pi_ref)."""

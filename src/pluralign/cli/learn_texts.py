@@ -16,7 +16,8 @@ from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.texts import digest_of, holds_preferences, objective_of, read_demonstrations, read_texts
 from pluralign.core import Demonstration, PreferencePair
 from pluralign.core.messages import Render
-from pluralign.learn.completions import (
+from pluralign.data import ScoredRead, load_scored_completions
+from pluralign.learn.texts import (
     AVAConfig,
     BradleyTerryConfig,
     DPOConfig,
@@ -35,11 +36,10 @@ from pluralign.learn.completions import (
     fit_sft,
     fit_spin,
 )
+from pluralign.lm.backbone import load_tokenizer
+from pluralign.lm.rendering import TEMPLATES
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
-from pluralign.models.backbone import load_tokenizer
-from pluralign.models.rendering import TEMPLATES
-from pluralign.pair import ScoredRead, load_scored_completions
 
 NEGATIVES = {"unlikelihood": unlikelihood, "clamped": clamped_negative, "literal": literal_negative}
 EXPECTED_RETURNS = {"log": expected_return_loss, "literal": literal_expected_return_loss}

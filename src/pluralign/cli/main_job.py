@@ -32,7 +32,7 @@ from pluralign.steer import GEOMETRIC
 
 if TYPE_CHECKING:
     from pluralign.games.game import Game
-    from pluralign.learn import CPLConfig
+    from pluralign.learn.options import CPLConfig
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class MainJob:
 
 def cpl_config() -> CPLConfig:
     """CPL as the stories want it; the figures behind each value are in docs/papers.md."""
-    from pluralign.learn import CPLConfig
+    from pluralign.learn.options import CPLConfig
 
     return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, bc_share=0.1)
 
 
 def collect_offline(job: MainJob) -> dict[str, Any]:
     """The language model plays: the offline data."""
-    from pluralign.models.language_policy import LanguageModelPolicy
+    from pluralign.options.language_policy import LanguageModelPolicy
 
     policy = LanguageModelPolicy(
         job.models.language_model, job.models.store, temperature=job.settings.temperature
@@ -217,8 +217,8 @@ def pair_file(job: MainJob, rater: str, objective: str) -> Path:
 
 def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict[str, Any]:
     """Behaviour cloning of the data, and a CPL policy for each rater and objective."""
-    from pluralign.learn import fit_bc, fit_cpl
-    from pluralign.models.checkpoint import load_card
+    from pluralign.learn.options import fit_bc, fit_cpl
+    from pluralign.options.checkpoint import load_card
 
     seed, store = job.settings.seed, job.models.store
     folder = job.folder / "policies" / "bc"
@@ -255,8 +255,8 @@ def sweep_weights(job: MainJob, power: float = GEOMETRIC) -> list[SweepPoint]:
 
 def play_all(job: MainJob) -> dict[str, Any]:
     """Every policy of the report plays; its episodes are kept."""
-    from pluralign.collect.drrn import DRRNPolicy
-    from pluralign.models.language_policy import LanguageModelPolicy
+    from pluralign.options.drrn import DRRNPolicy
+    from pluralign.options.language_policy import LanguageModelPolicy
 
     store = job.models.store
     policies: dict[str, Policy] = {

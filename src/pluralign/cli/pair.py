@@ -78,8 +78,8 @@ def pair_by_recipe(
         seed: of the splits and of the options' order.
         json: a file for the figures.
     """
-    from pluralign.models.backbone import load_tokenizer
-    from pluralign.models.rendering import TEMPLATES
+    from pluralign.lm.backbone import load_tokenizer
+    from pluralign.lm.rendering import TEMPLATES
 
     given = {"init": init, "sft": sft, "demonstrations": demonstrations}
     worse, better = RECIPES[recipe]

@@ -12,8 +12,8 @@ from pluralign.cli.common import named_entries
 from pluralign.core import InputError, Policy, UniformPolicy
 
 if TYPE_CHECKING:
-    from pluralign.models.features import FeatureStore
-    from pluralign.models.language_model import LanguageModel
+    from pluralign.lm.language_model import LanguageModel
+    from pluralign.options.features import FeatureStore
 
 DEFAULT_MODEL = "smollm2-135m"
 
@@ -37,15 +37,15 @@ class Models:
         """The language model."""
         import torch
 
-        from pluralign.models.backbone import load_backbone
-        from pluralign.models.language_model import LanguageModel
+        from pluralign.lm.backbone import load_backbone
+        from pluralign.lm.language_model import LanguageModel
 
         return LanguageModel(load_backbone(self.model, dtype=None if self.fast else torch.float32))
 
     @cached_property
     def store(self) -> FeatureStore:
         """Its features."""
-        from pluralign.models.features import FeatureStore
+        from pluralign.options.features import FeatureStore
 
         return FeatureStore(self.language_model.backbone, self.features)
 
@@ -69,7 +69,7 @@ def open_policy(name: str, models: Models, *, temperature: float = 1.0) -> Polic
     folder = Path(name)
     if (folder / "card.json").exists():
         return open_trained(folder, models)
-    from pluralign.models.language_policy import LanguageModelPolicy
+    from pluralign.options.language_policy import LanguageModelPolicy
 
     own = models if name == models.model else Models(name, models.features)
     return LanguageModelPolicy(own.language_model, own.store, temperature=temperature)
@@ -81,7 +81,7 @@ def open_trained(folder: Path, models: Models) -> Policy:
     Raises:
         InputError: the folder holds none.
     """
-    from pluralign.models.checkpoint import load_card, load_policy
+    from pluralign.options.checkpoint import load_card, load_policy
 
     if not folder.is_dir():
         raise InputError("no such folder", path=folder)

@@ -10,8 +10,8 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.messages import Render
-from pluralign.pair.completions import Completions, FieldError, read_completions
-from pluralign.pair.preference_data import read_dataset
+from pluralign.data.preferences import read_dataset
+from pluralign.data.rows import Completions, FieldError, read_completions
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ def blended(job: MainJob, weights: SteeringWeights) -> Objective:
 def retrain_per_weight(job: MainJob) -> dict[str, Any]:
     """What a user would do otherwise: a CPL policy trained anew for each weighting, on the oracle's
     labels for both objectives in one, over the comparisons that the agents learned from."""
-    from pluralign.learn import fit_cpl
-    from pluralign.models.checkpoint import load_card
+    from pluralign.learn.options import fit_cpl
+    from pluralign.options.checkpoint import load_card
 
     seed, first = job.settings.seed, job.settings.objectives[0]
     annotations = read_annotations(annotation_file(job, "oracle", first))

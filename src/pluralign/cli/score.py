@@ -14,12 +14,12 @@ from tqdm.auto import tqdm
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.texts import digest_of
 from pluralign.core import Decision, InputError
-from pluralign.core.rows_in_progress import RowsInProgress
-from pluralign.models.backbone import fast_dtype
-from pluralign.models.reward_model import RewardModel, by_sentence
-from pluralign.models.scoring import CompletionScorer, open_scorer
-from pluralign.pair.completions import Completions, FieldError, read_completions
-from pluralign.pair.preference_data import read_dataset
+from pluralign.core.resumable import RowsInProgress
+from pluralign.data.preferences import read_dataset
+from pluralign.data.rows import Completions, FieldError, read_completions
+from pluralign.lm.backbone import fast_dtype
+from pluralign.rewards import CompletionScorer, open_scorer
+from pluralign.rewards.reward_model import RewardModel, by_sentence
 
 _BATCH = 128
 

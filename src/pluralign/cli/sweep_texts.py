@@ -15,10 +15,10 @@ from pluralign.cli.estimates import say_table
 from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.prompts import Prompt
 from pluralign.core import InputError, SteeringWeights
-from pluralign.evaluate.text_fronts import TextFronts, compare_sides
+from pluralign.evaluate.sweeps.fronts import TextFronts, compare_sides
+from pluralign.evaluate.sweeps.texts import Score, file_name, text_sweep
 from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
 from pluralign.evaluate.text_report.words import interval
-from pluralign.evaluate.text_sweep import Score, file_name, text_sweep
 
 Baseline = Literal["soups", "prompting"]
 
@@ -158,7 +158,7 @@ def sweep_texts(
         raise InputError("expected a power or more, found none", field="power")
     # Torch and the policies' trunk are needed from here on.
     from pluralign.cli.text_sides import Table
-    from pluralign.models.backbone import fast_dtype
+    from pluralign.lm.backbone import fast_dtype
 
     table = Table(folders, prompts, settings, described)
     sides = table.sides(steps, powers, fixed, guided)

@@ -15,7 +15,7 @@ from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wro
 from pluralign.cli.estimates import say_table
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import write_json
-from pluralign.models.backbone import fast_dtype
+from pluralign.lm.backbone import fast_dtype
 from pluralign.steer.targets import FloatArray, IntArray, Palette, meet_targets
 
 _SD = "sd"

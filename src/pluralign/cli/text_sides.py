@@ -16,15 +16,15 @@ from pluralign.cli.sweep_texts import FixedPolicy, GuidedModel, TextSettings
 from pluralign.cli.texts import digest_of
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.messages import Messages
-from pluralign.evaluate.text_sweep import Draw, Side, Weighting, Writer, mixture_writer
-from pluralign.models.backbone import Backbone, fast_dtype
-from pluralign.models.card import ADAPTER, CARD, read_card
-from pluralign.models.generation import fit_prompts
-from pluralign.models.rendering import TEMPLATES, prefix_ids
-from pluralign.models.soups import soup_adapter, soup_backbone
-from pluralign.models.value_model import KIND as VALUES
+from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixture_writer
+from pluralign.folders.card import ADAPTER, CARD, read_card
+from pluralign.folders.soups import soup_adapter, soup_backbone
+from pluralign.lm.backbone import Backbone, fast_dtype
+from pluralign.lm.generation import fit_prompts
+from pluralign.lm.rendering import TEMPLATES, prefix_ids
+from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer import GEOMETRIC
-from pluralign.steer.decoding import Decoding
+from pluralign.steer.decoder import Decoding
 from pluralign.steer.deployment import Deployment, open_deployment, open_whole
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
 from pluralign.steer.prompting import trade_off_instruction, with_instruction

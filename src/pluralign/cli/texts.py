@@ -13,8 +13,8 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import Render
 from pluralign.core.records import read_pairs
 from pluralign.core.splits import SPLITS, Split
-from pluralign.pair import load_demonstrations, load_preference_pairs
-from pluralign.pair.preference_data import read_dataset
+from pluralign.data import load_demonstrations, load_preference_pairs
+from pluralign.data.preferences import read_dataset
 
 Part = Literal["train", "validation", "test", "all"]
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import tyro
 
 from pluralign.cli.common import JsonFile, game_maker, give_figures, say, wrote
-from pluralign.collect.progress import progress_bar
 from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.progress import progress_bar
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.games.harms import BUILTIN_OBJECTIVES, find_objective
 from pluralign.games.labelled import LabelledGame

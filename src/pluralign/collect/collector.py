@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.collect.chooser import Chooser
-from pluralign.collect.progress import progress_bar
 from pluralign.collect.roll_out import play
 from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.progress import progress_bar
 from pluralign.core.records import RecordWriter, continues, read_trajectories
 from pluralign.games.game import Game
 

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pluralign.collect.drrn import DRRNConfig, DRRNPolicy, make_card
-from pluralign.collect.progress import progress_bar
-from pluralign.collect.q_network import DecisionTable, QNetwork
 from pluralign.core import InputError
+from pluralign.core.progress import progress_bar
 from pluralign.games.game import Game
-from pluralign.models.features import FeatureSource
+from pluralign.options.drrn import DRRNConfig, DRRNPolicy, make_card
+from pluralign.options.features import FeatureSource
+from pluralign.options.q_network import DecisionTable, QNetwork
 
 FOLLOW = 0.02
 """How far the target network follows at each update."""

@@ -12,7 +12,7 @@ from pluralign.collect.chooser import Choice, uniform
 from pluralign.collect.prompt import ChoosePrompt
 from pluralign.core import Decision
 from pluralign.core.splits import seed_for
-from pluralign.models.endpoint import Endpoint
+from pluralign.lm.endpoint import Endpoint
 
 KEPT_CHARACTERS = 500
 """How much of a malformed reply is kept in `Step.info`."""
@@ -24,7 +24,7 @@ Message = Mapping[str, str]
 
 
 class Writer(Protocol):
-    """Writes replies: a `pluralign.models.LanguageModel`, or an `Endpoint`."""
+    """Writes replies: a `pluralign.lm.language_model.LanguageModel`, or an `Endpoint`."""
 
     @property
     def name(self) -> str:

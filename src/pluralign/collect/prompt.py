@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.core import Decision
-from pluralign.models.prompt_file import PromptFile
+from pluralign.lm.prompt_file import PromptFile
 
 
 class ChoosePrompt:

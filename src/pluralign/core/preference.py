@@ -77,3 +77,16 @@ class PreferencePair:
             raise InputError(f"must be a finite number, found {self.margin}", field="margin")
         if not 0.5 <= self.weight <= 1.0:
             raise InputError(f"must be from 0.5 to 1, found {self.weight}", field="weight")
+
+
+@dataclass(frozen=True)
+class PairingResult:
+    """Pairs, and what became of everything that went in.
+
+    Args:
+        pairs: in the order of the first annotation of each.
+        counts: by what they count; see `make_pairs` and `load_preference_pairs`.
+    """
+
+    pairs: tuple[PreferencePair, ...]
+    counts: Mapping[str, int]

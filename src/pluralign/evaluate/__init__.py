@@ -32,7 +32,7 @@ from pluralign.evaluate.statistics import (
     spearman,
     standard_error,
 )
-from pluralign.evaluate.sweep import SweepPoint, read_sweep, sweep
+from pluralign.evaluate.sweeps.stories import SweepPoint, read_sweep, sweep
 
 __all__ = [
     "HEADLINES",

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pluralign.core import Annotation, Comparison, InputError, PreferencePair, Segment
+from pluralign.core import Annotation, Comparison, InputError, PairingResult, PreferencePair, Segment
 from pluralign.core.records import read_annotations, write_records
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
 
 KIND = "pairs"
 Ties = Literal["drop", "soft"]
-
-
-@dataclass(frozen=True)
-class PairingResult:
-    """Pairs, and what became of everything that went in.
-
-    Args:
-        pairs: in the order of the first annotation of each.
-        counts: by what they count; see `make_pairs` and `load_preference_pairs`.
-    """
-
-    pairs: tuple[PreferencePair, ...]
-    counts: Mapping[str, int]
 
 
 @dataclass

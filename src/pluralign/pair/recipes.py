@@ -19,12 +19,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pluralign.core import InputError, PreferencePair
+from pluralign.core import InputError, PairingResult, PreferencePair
 from pluralign.core.demonstration import Demonstration
 from pluralign.core.splits import SPLITS
-from pluralign.pair.completions import Completions
-from pluralign.pair.pairs import PairingResult
-from pluralign.pair.preference_data import one_step_pair
+from pluralign.data.preferences import one_step_pair
+from pluralign.data.rows import Completions
 
 RECIPES: dict[str, tuple[str, str]] = {
     "init-sft": ("init", "sft"),

@@ -15,7 +15,7 @@ from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
-from pluralign.steer.decoding import Decoding, Request
+from pluralign.steer.decoder import Decoding, Request
 from pluralign.steer.deployment import Deployment
 
 Kind = Literal["chat", "completions"]

@@ -31,7 +31,7 @@ from pluralign.serve.page import page_response
 from pluralign.serve.rewards import Rewards
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryTable
-from pluralign.steer.decoding import MixtureDecoder
+from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.deployment import Deployment, in_order
 
 _log = logging.getLogger(__name__)

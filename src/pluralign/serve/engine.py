@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from pluralign.core import InputError
-from pluralign.steer.decoding import Event, MixtureDecoder, Request
+from pluralign.steer.decoder import Event, MixtureDecoder, Request
 
 _log = logging.getLogger(__name__)
 

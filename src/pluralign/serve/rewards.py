@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pluralign.core import Decision
-from pluralign.models.scoring import CompletionScorer
+from pluralign.rewards import CompletionScorer
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
 

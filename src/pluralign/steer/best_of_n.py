@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pluralign.core import Decision, InputError, SteeringWeights
+from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.core.messages import Messages
-from pluralign.models.reward_model import OptionRewards
-from pluralign.models.scoring import CompletionScorer
-from pluralign.models.scoring.ensemble import Scale
+from pluralign.rewards import CompletionScorer
+from pluralign.rewards.ensemble import Scale
 
 
 class WeightedReward:

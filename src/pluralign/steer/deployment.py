@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError
 from pluralign.core.messages import Messages
-from pluralign.models.backbone import Backbone, fast_dtype, load_backbone, make_backbone
-from pluralign.models.card import ADAPTER, CARD, read_card, read_folder
-from pluralign.models.rendering import TEMPLATES, encode, prefix_ids
-from pluralign.models.trunk import context_length
-from pluralign.models.tuned import POLICY_KINDS, load_language_policy
+from pluralign.folders.card import ADAPTER, CARD, read_card, read_folder
+from pluralign.folders.tuned import POLICY_KINDS, load_language_policy
+from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone, make_backbone
+from pluralign.lm.rendering import TEMPLATES, encode, prefix_ids
+from pluralign.lm.trunk import context_length
 from pluralign.steer import GEOMETRIC
 from pluralign.steer.policy_rows import AdapterRows, ModelRows, PolicyRows
 

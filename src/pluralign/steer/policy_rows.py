@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pluralign.core import InputError
-from pluralign.models.adapter_stack import AdapterStack, Route
-from pluralign.models.backbone import Backbone
-from pluralign.models.forest import Tree, plant
-from pluralign.models.row_attention import RowLayout
-from pluralign.models.sample_attention import PromptLayout
-from pluralign.models.trunk import run_layout
-from pluralign.models.vocabulary import has_linear_head, vocabulary_logits
+from pluralign.lm.adapter_stack import AdapterStack, Route
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.forest import Tree, plant
+from pluralign.lm.row_attention import RowLayout
+from pluralign.lm.sample_attention import PromptLayout
+from pluralign.lm.trunk import run_layout
+from pluralign.lm.vocabulary import has_linear_head, vocabulary_logits
 from pluralign.steer.mixing import GEOMETRIC, mix_rows
 
 Entry = tuple[int, int]

@@ -20,11 +20,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.models.adapters import is_adapted
-from pluralign.models.backbone import Backbone, load_backbone, make_backbone
-from pluralign.models.generation import Prompt, Sampling, fit_prompts
-from pluralign.models.trunk import context_length
-from pluralign.steer.decoding import Decoding, MixtureDecoder, Request
+from pluralign.lm.adapters import is_adapted
+from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.lm.generation import Prompt, Sampling, fit_prompts
+from pluralign.lm.trunk import context_length
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows, Entry, PolicyRows, Prediction
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 

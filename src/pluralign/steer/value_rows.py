@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import InputError
-from pluralign.models.adapter_stack import AdapterStack, Route
-from pluralign.models.backbone import Backbone, load_backbone, make_backbone
-from pluralign.models.candidate_attention import CandidateLayout
-from pluralign.models.forest import Tree, plant
-from pluralign.models.sample_attention import PromptLayout
-from pluralign.models.trunk import run_layout
-from pluralign.models.value_head import ValueHead
-from pluralign.models.value_model import ValueFolder, load_value_model, read_value_folder
+from pluralign.lm.adapter_stack import AdapterStack, Route
+from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.lm.candidate_attention import CandidateLayout
+from pluralign.lm.forest import Tree, plant
+from pluralign.lm.sample_attention import PromptLayout
+from pluralign.lm.trunk import run_layout
+from pluralign.rewards.value_head import ValueHead
+from pluralign.rewards.value_model import ValueFolder, load_value_model, read_value_folder
 from pluralign.steer.policy_rows import Entry
 
 Candidates = Mapping[int, Sequence[int]]

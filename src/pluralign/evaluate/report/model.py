@@ -11,7 +11,7 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import Fields
 from pluralign.evaluate.statistics import Correlation, Estimate
-from pluralign.evaluate.sweep import SweepPoint
+from pluralign.evaluate.sweeps.stories import SweepPoint
 
 Kind = Literal["random", "online", "language_model", "cloned", "learned"]
 """How a policy came about: not at all; by playing with rewards (DRRN); a language model asked in words;

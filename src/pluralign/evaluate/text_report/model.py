@@ -10,8 +10,8 @@ import numpy as np
 
 from pluralign.core import SteeringWeights
 from pluralign.evaluate.statistics import FloatArray
-from pluralign.evaluate.text_fronts import MARGIN, SideFront, TextFronts
-from pluralign.evaluate.text_sweep import TextPoint
+from pluralign.evaluate.sweeps.fronts import MARGIN, SideFront, TextFronts
+from pluralign.evaluate.sweeps.texts import TextPoint
 
 KIND, VERSION = "text_sweep", 1
 

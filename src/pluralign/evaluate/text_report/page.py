@@ -11,11 +11,11 @@ from pluralign.evaluate.report.picture import plain
 from pluralign.evaluate.report.style import STYLE
 from pluralign.evaluate.report.svg import draw, draw_alone
 from pluralign.evaluate.report.words import number, pair
-from pluralign.evaluate.text_fronts import SideFront
+from pluralign.evaluate.sweeps.fronts import SideFront
+from pluralign.evaluate.sweeps.texts import TextPoint
 from pluralign.evaluate.text_report.model import TextReport, told_weights
 from pluralign.evaluate.text_report.picture import draw_sides, look
 from pluralign.evaluate.text_report.words import headline, interval, scale_words, takeaway
-from pluralign.evaluate.text_sweep import TextPoint
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _READ = 4

@@ -12,7 +12,7 @@ from pluralign.evaluate.report.labels import Box, Label, place_labels
 from pluralign.evaluate.report.picture import NORMAL_95, plain
 from pluralign.evaluate.report.style import stand_in
 from pluralign.evaluate.statistics import FloatArray
-from pluralign.evaluate.text_fronts import SideFront, TextFronts
+from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
 from pluralign.evaluate.text_report.model import told_weights
 
 COLOURS = ("first", "second", "language", "learned", "cloned", "ink")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pluralign.evaluate.report.picture import plain
 from pluralign.evaluate.report.words import number
 from pluralign.evaluate.statistics import Estimate
-from pluralign.evaluate.text_fronts import SideFront, TextFronts
+from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
 
 
 def headline(fronts: TextFronts) -> str:

@@ -1,0 +1,22 @@
+"""Checks of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pluralign.core.errors import InputError
+
+
+def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, float] | None = None) -> None:
+    """Check a config's numbers.
+
+    Raises:
+        InputError: a field is below its lowest or above its highest value.
+    """
+    for name, bound in lowest.items():
+        if not getattr(config, name) >= bound:
+            raise InputError(f"must be at least {bound:g}, found {getattr(config, name)}", field=name)
+    for name, bound in (highest or {}).items():
+        if not getattr(config, name) <= bound:
+            raise InputError(f"must be at most {bound:g}, found {getattr(config, name)}", field=name)

@@ -1,0 +1,202 @@
+"""Does a learned reward rank options as the true one does? Rank correlations with intervals over decisions.
+
+Behaviour tells a reward up to its scale and up to a potential that telescopes over an episode (Ng, Harada
+and Russell 1999), so only orders are compared. The order inside a decision does without what one decision
+is worth against another; what follows an option still enters it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pluralign.core import Decision, InputError, Objective, Trajectory
+from pluralign.evaluate.rewards.rank_agreement import RESAMPLES, IntArray, RankAgreement, rank_agreement
+from pluralign.evaluate.statistics import FloatArray
+from pluralign.games.state_graph import StateGraph
+
+Truth = Mapping[str, Sequence[FloatArray]]
+"""By objective, the true rewards of each decision's options, shape (options,); NaN where not known."""
+
+
+class _Gaussian(Protocol):
+    @property
+    def mean(self) -> FloatArray: ...
+
+    @property
+    def sigma(self) -> FloatArray: ...
+
+
+class RewardPosterior(Protocol):
+    """Whatever gives Gaussian rewards of options: `models.option_reward.OptionRewardPosterior`."""
+
+    def rewards(self, decisions: Sequence[Decision]) -> Sequence[_Gaussian]:
+        """mean and sigma of each decision's options."""
+        ...
+
+    def log_probs(self, decisions: Sequence[Decision]) -> list[FloatArray]:
+        """What the demonstrator would do."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class RewardRows:
+    """A posterior beside the true rewards; one row for each option, shape (rows,) throughout.
+
+    Args:
+        owner: number of the option's decision.
+        mean: of the posterior.
+        sigma: its standard deviation.
+        log_policy: log-probability of the option, nats: how far behaviour alone would tell the reward.
+        visits: how often the data took it.
+        truth: by objective.
+    """
+
+    owner: IntArray
+    mean: FloatArray
+    sigma: FloatArray
+    log_policy: FloatArray
+    visits: IntArray
+    truth: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class RewardRanks:
+    """What a posterior's order has to do with the true one, and its width with the amount of data.
+
+    Args:
+        mean: of the posterior's mean with the true reward, by objective.
+        log_policy: the same of the log-probability of the option, for contrast.
+        sigma_visits: of sigma with how often an option was taken; negative where sigma tells thin data.
+        sigma_visits_taken: the same over the options that were taken at all.
+        decisions: how many.
+        options: how many.
+    """
+
+    mean: Mapping[str, RankAgreement]
+    log_policy: Mapping[str, RankAgreement]
+    sigma_visits: RankAgreement
+    sigma_visits_taken: RankAgreement
+    decisions: int
+    options: int
+
+
+def visited(trajectories: Sequence[Trajectory]) -> list[Decision]:
+    """The distinct decisions that were met, in the order in which they were."""
+    return list({step.decision.key: step.decision for t in trajectories for step in t.steps}.values())
+
+
+def observed_rewards(trajectories: Sequence[Trajectory]) -> Truth:
+    """Mean reward of every option that was taken, in the order of `visited`; of the others nothing is known.
+
+    Raises:
+        InputError: the steps have no rewards.
+    """
+    decisions = visited(trajectories)
+    numbers = {decision.key: i for i, decision in enumerate(decisions)}
+    names = list(trajectories[0].steps[0].rewards) if trajectories else []
+    if not names:
+        raise InputError("the trajectories hold no rewards to compare with", field="rewards")
+    sums = {name: [np.zeros(len(decision.options)) for decision in decisions] for name in names}
+    counts = _visits(trajectories, decisions)
+    for trajectory in trajectories:
+        for step in trajectory.steps:
+            for name in names:
+                if name not in step.rewards:
+                    raise InputError(f"trajectory '{trajectory.id}' has no rewards for objective '{name}'")
+                sums[name][numbers[step.decision.key]][step.action] += step.rewards[name]
+    return {
+        name: [
+            np.where(count > 0, total / np.maximum(count, 1), np.nan)
+            for total, count in zip(totals, counts, strict=True)
+        ]
+        for name, totals in sums.items()
+    }
+
+
+def exact_rewards(graph: StateGraph, objectives: Sequence[Objective], decisions: Sequence[Decision]) -> Truth:
+    """The reward of every option of these decisions, taken or not: the mean over the states that show it.
+
+    Most stories' rewards depend on what is shown alone; where an achievement was won before, they do not.
+
+    Raises:
+        InputError: the story does not have one of the decisions.
+    """
+    numbers = {decision.key: i for i, decision in enumerate(graph.decisions)}
+    rewards = graph.rewards(objectives)
+    sums = [np.zeros((len(decision.options), len(objectives))) for decision in graph.decisions]
+    counts = np.zeros(len(graph.decisions))
+    for state in range(1, len(graph.states)):
+        number = int(graph.decision_of[state])
+        sums[number] += rewards[graph.first[state] : graph.first[state + 1]]
+        counts[number] += 1
+    rows: list[FloatArray] = []
+    for decision in decisions:
+        if decision.key not in numbers:
+            raise InputError(f"the story has no such decision: {decision.prompt[-60:]!r}")
+        number = numbers[decision.key]
+        rows.append(sums[number] / counts[number])
+    return {objective.name: [row[:, i] for row in rows] for i, objective in enumerate(objectives)}
+
+
+def reward_rows(posterior: RewardPosterior, trajectories: Sequence[Trajectory], truth: Truth) -> RewardRows:
+    """Every option of the data's decisions whose true reward is known.
+
+    Args:
+        posterior: learned from the trajectories.
+        trajectories: which decisions were met, and how often each option was taken.
+        truth: in the order of `visited`: from `observed_rewards` or `exact_rewards`.
+
+    Raises:
+        InputError: there is no such option.
+    """
+    decisions = visited(trajectories)
+    gaussians, policies = posterior.rewards(decisions), posterior.log_probs(decisions)
+    columns = {name: np.concatenate(rows) for name, rows in truth.items()}
+    known = ~np.isnan(np.stack(list(columns.values()))).any(axis=0)
+    if not known.any():
+        raise InputError("no option's true reward is known")
+    sizes = [len(decision.options) for decision in decisions]
+    return RewardRows(
+        owner=np.repeat(np.arange(len(decisions)), sizes)[known],
+        mean=np.concatenate([gaussian.mean for gaussian in gaussians])[known],
+        sigma=np.concatenate([gaussian.sigma for gaussian in gaussians])[known],
+        log_policy=np.concatenate(policies)[known],
+        visits=np.concatenate(_visits(trajectories, decisions))[known],
+        truth={name: column[known] for name, column in columns.items()},
+    )
+
+
+def compare_rewards(rows: RewardRows, *, resamples: int = RESAMPLES, seed: int = 0) -> RewardRanks:
+    """The posterior's order against the true one, for every objective.
+
+    Raises:
+        InputError: see `rank_agreement`.
+    """
+
+    def agreement(first: FloatArray, second: FloatArray, owner: IntArray) -> RankAgreement:
+        return rank_agreement(first, second, owner, resamples=resamples, seed=seed)
+
+    visits, taken = rows.visits.astype(np.float64), rows.visits > 0
+    return RewardRanks(
+        mean={name: agreement(rows.mean, column, rows.owner) for name, column in rows.truth.items()},
+        log_policy={
+            name: agreement(rows.log_policy, column, rows.owner) for name, column in rows.truth.items()
+        },
+        sigma_visits=agreement(rows.sigma, visits, rows.owner),
+        sigma_visits_taken=agreement(rows.sigma[taken], visits[taken], rows.owner[taken]),
+        decisions=len(np.unique(rows.owner)),
+        options=len(rows.owner),
+    )
+
+
+def _visits(trajectories: Sequence[Trajectory], decisions: Sequence[Decision]) -> list[IntArray]:
+    numbers = {decision.key: i for i, decision in enumerate(decisions)}
+    counts = [np.zeros(len(decision.options), dtype=np.int64) for decision in decisions]
+    for trajectory in trajectories:
+        for step in trajectory.steps:
+            counts[numbers[step.decision.key]][step.action] += 1
+    return counts

@@ -1,0 +1,186 @@
+"""Completions held against each other by a rater: how often one side wins, ties or loses.
+
+Source: Inverse-RLignment, section 4.3 and appendix E.4: a judge is asked in both orders, and a side wins
+only if it wins both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+import pluralign.annotate
+from pluralign.annotate import Rater, Rating
+from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
+from pluralign.core.preference import Preference
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate, standard_error
+
+if TYPE_CHECKING:
+    from pluralign.rewards import CompletionScorer
+
+COMPLETIONS_PROMPT = Path(pluralign.annotate.__file__).parent / "prompts" / "judge_completions.txt"
+"""The judges' prompt for completions: the information of the paper's, in words of our own."""
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """How the first side fares against the second.
+
+    Args:
+        win: share of prompts on which the first side is better, from 0 to 1; Wilson's 95 % interval.
+        tie: share on which neither is.
+        lose: share on which the second side is better.
+        difference: ``win - lose``, from -1 to 1, with Bonett and Price's 95 % interval.
+        prompts: rated.
+        unanswered: comparisons without an answer, which the shares leave out.
+        contradictions: share of prompts on which the rater named one side in one order and the other side in
+            the other; None for a rater that is not asked in two orders.
+        first_place: of these contradictions, those in which it named the first place in both orders.
+    """
+
+    win: Estimate
+    tie: Estimate
+    lose: Estimate
+    difference: Estimate
+    prompts: int
+    unanswered: int
+    contradictions: Estimate | None
+    first_place: int
+
+
+def completion_comparisons(
+    prompts: Sequence[str], first: Sequence[str], second: Sequence[str]
+) -> list[Comparison]:
+    """Two completions of each prompt as comparisons that every rater takes.
+
+    Raises:
+        InputError: as many completions of either side as prompts were expected, or there is no prompt.
+    """
+    if not prompts or not len(prompts) == len(first) == len(second):
+        raise InputError(
+            "expected one completion of either side for each prompt, and a prompt, "
+            f"found {len(first)} and {len(second)} for {len(prompts)}"
+        )
+    found: list[Comparison] = []
+    for number, (prompt, *texts) in enumerate(zip(prompts, first, second, strict=True), start=1):
+        decision = Decision(prompt, tuple(texts))
+        sides = [Segment(f"{number}-{side}", 0, (Step(decision, i),)) for i, side in enumerate("ab")]
+        found.append(Comparison(*sides))
+    return found
+
+
+class RewardRater:
+    """A rater by a reward: the greater one is better, equal ones tie.
+
+    Args:
+        scorer: gives the rewards.
+        batch: comparisons at once.
+    """
+
+    def __init__(self, scorer: CompletionScorer, *, batch: int = 32) -> None:
+        self._scorer, self.batch = scorer, batch
+
+    @property
+    def name(self) -> str:
+        """``reward:NAME``."""
+        return f"reward:{self._scorer.name}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Rater.settings`."""
+        return {"reads": "reward"}
+
+    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
+        """See `Rater.rate`; ``info`` holds both ``rewards``. The objective is the reward's own.
+
+        Raises:
+            InputError: a segment of several steps, or a reward that is not finite.
+        """
+        decisions: list[Decision] = []
+        for number, comparison in enumerate(comparisons, start=1):
+            for segment in (comparison.first, comparison.second):
+                if len(segment.steps) != 1:
+                    raise InputError("a reward of texts compares segments of one step", row=number)
+                step = segment.steps[0]
+                decisions.append(Decision(step.decision.prompt, (step.decision.options[step.action],)))
+        scored = [float(rewards.mean[0]) for rewards in self._scorer.score(decisions)]
+        ratings: list[Rating | None] = []
+        for number, (a, b) in enumerate(zip(scored[::2], scored[1::2], strict=True), start=1):
+            if not (np.isfinite(a) and np.isfinite(b)):
+                raise InputError(f"the rewards by {self._scorer.name} are not numbers ({a}, {b})", row=number)
+            better: Preference = "tie" if a == b else "first" if a > b else "second"
+            ratings.append(Rating(better, {"rewards": [a, b]}))
+        return ratings
+
+
+def win_rate(comparisons: Sequence[Comparison], rater: Rater, objective: Objective) -> WinRate:
+    """Ask a rater about every comparison, in batches of its size, and count.
+
+    `Judge` and `ReplyJudge` ask in both orders, and what the orders disagree on is a tie.
+
+    Args:
+        comparisons: see `completion_comparisons`.
+        rater: a judge, a `RewardRater`, or any other.
+        objective: what is asked about.
+
+    Raises:
+        InputError: see `tally`.
+    """
+    ratings: list[Rating | None] = []
+    for start in range(0, len(comparisons), rater.batch):
+        ratings += rater.rate(comparisons[start : start + rater.batch], objective)
+    return tally(ratings)
+
+
+def tally(ratings: Sequence[Rating | None]) -> WinRate:
+    """Count ratings.
+
+    Args:
+        ratings: of one prompt each; None where there is no answer.
+
+    Raises:
+        InputError: fewer than two answers.
+    """
+    answered = [rating for rating in ratings if rating is not None]
+    if len(answered) < 2:
+        raise InputError(f"a win rate needs two rated prompts or more, found {len(answered)}")
+    win, tie, lose = (
+        _share([rating.preference == named for rating in answered]) for named in ("first", "tie", "second")
+    )
+    asked_twice = [r.info["answers"] for r in answered if len(r.info.get("answers", ())) == 2]
+    against = [{*answers} == {"first", "second"} for answers in asked_twice]
+    return WinRate(
+        win=win,
+        tie=tie,
+        lose=lose,
+        difference=_difference([rating.preference for rating in answered]),
+        prompts=len(answered),
+        unanswered=len(ratings) - len(answered),
+        contradictions=_share(against) if len(against) > 1 else None,
+        first_place=sum(list(answers) == ["first", "second"] for answers in asked_twice),
+    )
+
+
+def _share(hits: Sequence[bool]) -> Estimate:
+    count, n = sum(hits), len(hits)
+    test: Any = binomtest(count, n)
+    low, high = test.proportion_ci(CONFIDENCE, "wilson")
+    return Estimate(count / n, standard_error([float(hit) for hit in hits]), float(low), float(high))
+
+
+def _difference(preferences: Sequence[Preference]) -> Estimate:
+    """``win - lose`` with Bonett and Price's (2012) interval, which adds one win and one loss: unlike a
+    bootstrap it keeps its width where all prompts agree."""
+    signs = [{"first": 1.0, "tie": 0.0, "second": -1.0}[p] for p in preferences]
+    n = len(signs) + 2
+    wins, losses = ((preferences.count(named) + 1) / n for named in ("first", "second"))
+    middle = wins - losses
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * ((wins + losses - middle**2) / n) ** 0.5
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)
+    return Estimate(float(np.mean(signs)), standard_error(signs), low, high)

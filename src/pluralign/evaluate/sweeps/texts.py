@@ -1,0 +1,247 @@
+"""Texts under one weighting after another, by mixtures and by what stands beside them, and their rewards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.jsonl import read_rows
+from pluralign.core.resumable import RowsInProgress
+from pluralign.core.splits import seed_for
+from pluralign.evaluate.statistics import FloatArray
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.steer.policy_rows import PolicyRows
+
+Weighting = SteeringWeights | None
+"""None where a side has no weights: the model as it is."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A text that is to be written.
+
+    Args:
+        prompt: its number.
+        weights: the weighting.
+        seed: of its random numbers.
+    """
+
+    prompt: int
+    weights: Weighting
+    seed: int
+
+
+Writer = Callable[[Sequence[Draw]], list[str]]
+Score = Callable[[str, Sequence[Sequence[str]]], Mapping[str, Sequence[Sequence[float]]]]
+"""From a side's name and every prompt's completions to their rewards, by objective."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way of getting texts for a weighting.
+
+    Args:
+        label: as the report calls it.
+        groups: the weightings; those of one group are written together.
+        open: makes a group's writer; the one before it is no longer used then.
+        made_from: what the texts depend on beside weightings, prompts and seed: files that were begun with
+            something else are not continued.
+        batch: texts that are written together.
+    """
+
+    label: str
+    groups: Sequence[Sequence[Weighting]]
+    open: Callable[[Sequence[Weighting]], Writer]
+    made_from: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    batch: int = 64
+
+    @property
+    def file(self) -> str:
+        """The label as the name of a file."""
+        return file_name(self.label)
+
+
+@dataclass(frozen=True, eq=False)
+class TextPoint:
+    """What a side wrote under one weighting.
+
+    Args:
+        side: its label.
+        weights: the weighting.
+        rewards: by objective: each prompt's mean reward over its samples, shape (prompts,).
+        texts: of each prompt, its samples.
+    """
+
+    side: str
+    weights: Weighting
+    rewards: Mapping[str, FloatArray]
+    texts: Sequence[Sequence[str]]
+
+    def array(self, objectives: Sequence[str]) -> FloatArray:
+        """Rewards in the order of these objectives, shape (prompts, objectives)."""
+        return np.stack([self.rewards[name] for name in objectives], axis=1)
+
+
+def file_name(label: str) -> str:
+    """A side's label as the name of a file, without its ending."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def text_sweep(
+    prompts: Sequence[str], sides: Sequence[Side], score: Score, *, samples: int, seed: int, folder: Path,
+    progress: bool = True,
+) -> list[TextPoint]:  # fmt: skip
+    """Let every side write to all prompts under its weightings, with the same seeds under each, and score it.
+
+    Each side's texts are a file, ``texts/SIDE.jsonl``, that an interrupted run continues; a side that is
+    added later does not touch the others'.
+
+    Args:
+        prompts: as texts, each once; a sample's seed depends on its prompt and its number alone.
+        sides: with different names.
+        score: gives completions their rewards.
+        samples: of each prompt under each weighting.
+        seed: of the samples.
+        folder: where the files are kept.
+        progress: show a progress bar on a terminal.
+
+    Raises:
+        InputError: no prompt, two sides of one name, a weighting twice, or a file of another sweep.
+    """
+    if not prompts or len(set(prompts)) < len(prompts):
+        raise InputError(f"expected prompts, each once, found {len(prompts)}", field="prompts")
+    if samples < 1:
+        raise InputError(f"must be at least 1, found {samples}", field="samples")
+    if len({side.file for side in sides}) < len(sides):
+        raise InputError(f"two sides have one name: {', '.join(side.label for side in sides)}")
+    for side in sides:
+        weightings = [weights for group in side.groups for weights in group]
+        if not weightings or len(set(weightings)) < len(weightings):
+            raise InputError(f"{side.label!r} has {len(weightings)} weightings, not all different")
+    points: list[TextPoint] = []
+    for side in sides:
+        path = folder / "texts" / f"{side.file}.jsonl"
+        written = _write_texts(side, prompts, samples, seed, path, progress)
+        flat = [[text for own in written.values() for text in own[i]] for i in range(len(prompts))]
+        rewards = score(side.label, flat)
+        for number, (weights, texts) in enumerate(written.items()):
+            place = slice(number * samples, (number + 1) * samples)
+            means = {
+                name: np.array([float(np.mean(row[place])) for row in rows]) for name, rows in rewards.items()
+            }
+            points.append(TextPoint(side.label, weights, means, texts))
+    return points
+
+
+def mixture_writer(
+    rows: PolicyRows, power: float, request: Callable[[Draw], tuple[Sequence[int], SteeringWeights]],
+    decoding: Decoding, *, tokens: int = 32768,
+) -> Writer:  # fmt: skip
+    """A writer that lets policies go on together, each draw under its own weights.
+
+    Args:
+        rows: the policies.
+        power: of the mixture.
+        request: from a draw to its prompt's tokens and the policies' weights.
+        decoding: how tokens are chosen; each draw has its own seed.
+        tokens: of prompts that are read together, at most: bounds memory.
+    """
+    decoder = MixtureDecoder(rows, power)
+
+    def write(draws: Sequence[Draw]) -> list[str]:
+        asked = [Request(*request(draw), replace(decoding, seed=draw.seed)) for draw in draws]
+        return [text for part in _parts(asked, tokens) for text in decoder.generate(part)]
+
+    return write
+
+
+def _parts(requests: Sequence[Request], tokens: int) -> Iterator[list[Request]]:
+    """Requests in their order, so many at a time that their policies' prompts fit the budget."""
+    part: list[Request] = []
+    held = 0
+    for request in requests:
+        own = len(request.prompt_ids) * sum(weight > 0 for weight in request.weights.values())
+        if part and held + own > tokens:
+            yield part
+            part, held = [], 0
+        part.append(request)
+        held += own
+    if part:
+        yield part
+
+
+def _write_texts(
+    side: Side, prompts: Sequence[str], samples: int, seed: int, path: Path, progress: bool
+) -> dict[Weighting, list[list[str]]]:
+    """By weighting: every prompt's samples."""
+    tasks = [
+        [
+            (Draw(prompt, weights, seed_for(f"{sample} {text}", seed)), sample)
+            for prompt, text in enumerate(prompts)
+            for weights in group
+            for sample in range(samples)
+        ]
+        for group in side.groups
+    ]
+    run = {
+        "side": side.label, "samples": samples, "seed": seed, "prompts": list(prompts),
+        "groups": [[_told(weights) for weights in group] for group in side.groups], **side.made_from,
+    }  # fmt: skip
+    mark = hashlib.blake2b(json.dumps(run, default=str).encode(), digest_size=8).hexdigest()
+    if not path.exists():
+        _write_file(side, tasks, prompts, path, mark, progress)
+    found: dict[Weighting, list[list[str]]] = {
+        weights: [[] for _ in prompts] for group in side.groups for weights in group
+    }
+    draws = [draw for group in tasks for draw, _ in group]
+    rows = list(read_rows(path))
+    if len(rows) != len(draws) or any(fields.row.get("run") != mark for fields in rows):
+        raise InputError("holds texts of another sweep: choose another folder", path=path)
+    for draw, fields in zip(draws, rows, strict=True):
+        found[draw.weights][draw.prompt].append(fields.get("completion", str))
+    return found
+
+
+def _write_file(
+    side: Side, tasks: Sequence[Sequence[tuple[Draw, int]]], prompts: Sequence[str], path: Path, mark: str,
+    progress: bool,
+) -> None:  # fmt: skip
+    total = sum(map(len, tasks))
+    shown = progress and sys.stderr.isatty()
+    bar = tqdm(total=total, desc=side.label, unit="text", disable=not shown)
+    with bar, RowsInProgress(path, {"run": mark}) as target:
+        bar.update(target.done)
+        start = 0
+        for group, own in zip(side.groups, tasks, strict=True):
+            writer: Writer | None = None
+            while (done := target.done - start) < len(own):
+                writer = writer or side.open(group)
+                # Batches begin at the same places in a run that goes on as in one that was never cut off.
+                batch = own[done : (done // side.batch + 1) * side.batch]
+                texts = writer([draw for draw, _ in batch])
+                target.write(
+                    [
+                        {
+                            "run": mark, "side": side.label, "weights": _told(draw.weights),
+                            "prompt": prompts[draw.prompt], "draw": number, "completion": text,
+                        }
+                        for (draw, number), text in zip(batch, texts, strict=True)
+                    ]
+                )  # fmt: skip
+                bar.update(len(batch))
+            start += len(own)
+        target.finish()
+
+
+def _told(weights: Weighting) -> dict[str, float] | None:
+    return None if weights is None else dict(weights)

@@ -1,0 +1,195 @@
+"""The folder of something trained: safetensors and a card. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pluralign.core import InputError
+from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.lm.adapters import save_adapter
+
+VERSION = 1
+CARD, HEAD, TRUNK, ADAPTER = "card.json", "head.safetensors", "trunk.safetensors", "adapter"
+KINDS = {
+    "option_policy": "a policy over listed options",
+    "option_reward": "a reward posterior over listed options",
+    "reward_model": "a reward model",
+    "reward_ensemble": "an ensemble of rewards",
+    "value_model": "a value model",
+    "language_policy": "a language model's policy",
+}
+"""What folders hold, by the name in their card."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where something trained comes from; ``card.json`` of its folder.
+
+    Args:
+        method: of training: ``cpl``, ``bradley-terry``, ...
+        objective: the objective's name; empty where there is none.
+        seed: of the training.
+        config: the method's config.
+        data: what it was trained on: files, digests, counts, ties.
+        backbone: ``{"name", "fingerprint", "dtype"}`` of the trunk before training.
+        figures: losses, training curve, accuracies, seconds.
+        versions: of pluralign and its main dependencies.
+    """
+
+    method: str
+    objective: str = ""
+    seed: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    backbone: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    figures: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    versions: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of Python, pluralign and what the training rests on."""
+    names = ("pluralign", "torch", "transformers", "peft", "accelerate")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+def write_folder(
+    folder: Path,
+    kind: str,
+    card: Card,
+    content: Mapping[str, Any],
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    adapter: Any = None,
+) -> None:
+    """Write what was trained.
+
+    Each file appears whole or not at all; the card comes last and holds the digests of the others, so a
+    save that was cut off is refused by `read_folder` and never read half.
+
+    Args:
+        folder: made where it does not exist.
+        kind: one of `KINDS`.
+        card: its provenance.
+        content: what else the card says: ``name`` and whatever `read_folder`'s caller needs.
+        tensors: by file name.
+        adapter: the PEFT model whose adapter belongs to it, if any.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"is a file; {KINDS[kind]} needs a folder", path=folder)
+    for name, values in tensors.items():
+        with replace_when_whole(folder / name) as temporary:
+            save_file({key: value.detach().contiguous().cpu() for key, value in values.items()}, temporary)
+    files = [folder / name for name in tensors]
+    if adapter is not None:
+        save_adapter(adapter, folder / ADAPTER)
+        files += sorted((folder / ADAPTER).glob("adapter_*"))
+    whole = {
+        "pluralign": kind,
+        "version": VERSION,
+        **content,
+        "files": {str(path.relative_to(folder)): _digest(path) for path in files},
+        **dataclasses.asdict(card),
+    }
+    write_json(folder / CARD, whole)
+
+
+def load_card(folder: Path, kind: str | None = None) -> Card:
+    """The card of a folder.
+
+    Raises:
+        InputError: no such folder, or it holds something else.
+    """
+    content = read_card(Path(folder), kind)
+    return Card(**{f.name: content[f.name] for f in dataclasses.fields(Card)})
+
+
+def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """All that the card says, checked.
+
+    Args:
+        folder: what `write_folder` wrote.
+        kind: the kind that is expected; None takes any.
+
+    Raises:
+        InputError: no such folder, no finished training, or another kind.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError("no such folder", path=folder)
+    if not (folder / CARD).is_file():
+        raise InputError(f"holds nothing that was trained to its end (no {CARD})", path=folder)
+    content = read_json(folder / CARD)
+    found = content.get("pluralign") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or found not in KINDS:
+        raise InputError(f"expected a card of pluralign, found {found!r}", path=folder / CARD)
+    if kind is not None and found != kind:
+        raise InputError(
+            f"holds {KINDS[found]} (method {content.get('method')!r}); {KINDS[kind]} is needed", path=folder
+        )
+    if content.get("version") != VERSION:
+        raise InputError(f"expected version {VERSION}, found {content.get('version')!r}", path=folder / CARD)
+    kinds: dict[str, type] = {"name": str, "files": dict, "method": str, "objective": str, "seed": int}
+    kinds |= dict.fromkeys(("config", "data", "backbone", "figures", "versions"), dict)
+    for name, type_ in kinds.items():
+        if not isinstance(content.get(name), type_):
+            raise InputError(
+                f"expected {type_.__name__}, found {content.get(name)!r:.60}", path=folder / CARD, field=name
+            )
+    for name in content["files"]:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"names a file outside the folder: {name!r}", path=folder / CARD, field="files")
+    return content
+
+
+def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
+    """The card's content, once every file of the folder has the digest that it says.
+
+    Args:
+        folder: what `write_folder` wrote.
+        kind: the kind that is expected.
+        needed: a file that must be among them; empty for none.
+
+    Raises:
+        InputError: see `read_card`; or a file is missing or damaged.
+    """
+    folder = Path(folder)
+    content = read_card(folder, kind)
+    if needed and needed not in content["files"]:
+        raise InputError(f"does not list {needed}", path=folder / CARD, field="files")
+    for name, digest in content["files"].items():
+        if not (folder / name).is_file():
+            raise InputError(f"its file {name} is missing", path=folder)
+        if _digest(folder / name) != digest:
+            raise InputError("damaged: it does not have the digest that the card says", path=folder / name)
+    return content
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file of a folder.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"holds no tensors: {str(error).splitlines()[0]}", path=path) from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

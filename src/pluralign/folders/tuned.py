@@ -1,0 +1,92 @@
+"""A backbone with what training changed of it: an adapter, or some or all of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pluralign.core import InputError
+from pluralign.folders.card import ADAPTER, CARD, TRUNK, read_card, read_folder, read_tensors
+from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+
+POLICY_KINDS = ("language_policy", "reward_model")
+
+
+def describe_backbone(backbone: Backbone) -> dict[str, Any]:
+    """The trunk before training, as a card names it."""
+    dtype = str(backbone.dtype).removeprefix("torch.")
+    return {"name": backbone.name, "fingerprint": backbone.fingerprint, "dtype": dtype}
+
+
+def learned_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The weights that training may change, by their names in the model."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def load_tuned_backbone(
+    folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None
+) -> Backbone:
+    """The backbone of a folder, with its adapter or its changed weights.
+
+    Args:
+        folder: what `write_folder` wrote.
+        content: its card.
+        dtype: of the weights; float32 by default, as trained.
+
+    Raises:
+        InputError: the backbone cannot be had, is not the one that was trained, or the folder's weights do
+            not fit it.
+    """
+    described: Mapping[str, Any] = content["backbone"]
+    name = described.get("name")
+    if not isinstance(name, str):
+        raise InputError("names no backbone", path=folder / CARD, field="backbone")
+    backbone = load_backbone(name, dtype=torch.float32)
+    if backbone.fingerprint != described.get("fingerprint"):
+        raise InputError(
+            f"was trained on another {name!r} ({described.get('fingerprint')}) than the one here "
+            f"({backbone.fingerprint})",
+            path=folder,
+        )
+    if any(file.startswith(f"{ADAPTER}/") for file in content["files"]):
+        backbone = load_backbone(name, dtype=torch.float32, adapter=folder / ADAPTER)
+    elif TRUNK in content["files"]:
+        _overlay(backbone.model, read_tensors(folder / TRUNK), folder / TRUNK)
+    model: Any = backbone.model
+    return make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, str(content["name"]))
+
+
+def load_language_policy(folder: Path, *, dtype: torch.dtype | None = None) -> Backbone:
+    """The language model that SFT, DPO or AVA ended with, ready to write and to score text.
+
+    Args:
+        folder: of a language policy, or of an AVA reward model whose Q-values are the language model's own.
+        dtype: of the weights; float32 by default.
+
+    Raises:
+        InputError: the folder holds no policy, or see `load_tuned_backbone`.
+    """
+    folder = Path(folder)
+    kind = read_card(folder)["pluralign"]
+    if kind not in POLICY_KINDS:
+        read_card(folder, "language_policy")
+    content = read_folder(folder, kind, "")
+    if not content.get("policy"):
+        raise InputError(
+            f"its method, {content['method']!r}, learns rewards and no policy that writes text", path=folder
+        )
+    return load_tuned_backbone(folder, content, dtype=dtype)
+
+
+def _overlay(model: PreTrainedModel, tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
+    except RuntimeError as error:
+        raise InputError(f"does not fit the backbone: {str(error).splitlines()[-1]}", path=path) from error
+    if unknown:
+        raise InputError(f"holds weights that the backbone has not: {unknown[0]}", path=path)

@@ -1,0 +1,222 @@
+"""AVRIL: what a demonstrator wants, as a posterior over rewards, from what it did; no reward is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from pluralign.core import Decision, InputError, Trajectory
+from pluralign.core.checks import require
+from pluralign.learn.engine import Phase, claim_folder, train_phase
+from pluralign.learn.options.policies import describe_backbone, make_card
+from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
+from pluralign.losses.bayesian_irl import avril_loss
+from pluralign.options.features import FeatureSource
+from pluralign.options.option_policy import option_log_probs, pad_features
+from pluralign.options.option_reward import OptionRewardHead, OptionRewardPosterior, save_option_reward
+
+
+@dataclass(frozen=True)
+class AVRILConfig:
+    """How `fit_avril` learns. "Code" is scalable-birl (Chan and van der Schaar 2021).
+
+    With ``td_weight`` = ``kl_weight`` = 1 the best mu for a temporal difference delta is delta cut to -1..1,
+    and the best sigma^2 is what was cut off: in nats (times beta), a step's reward is no greater than the
+    prior's deviation. What remains of the bound is a Huber penalty on delta.
+
+    Args:
+        steps: optimizer steps (ours).
+        batch_size: steps of trajectories in each (ours).
+        learning_rate: of AdamW, falling linearly to 0 (ours; code: Adam, 1e-4 throughout).
+        weight_decay: of AdamW (code: none).
+        hidden: width of the two hidden layers of both networks (code: 64).
+        gamma: discount (code: 1).
+        beta: inverse temperature of the demonstrator (code: 1).
+        td_weight: lambda, of the likelihood of temporal differences as rewards (code: 1).
+        kl_weight: of the divergence from the prior (code: 1). Below ``td_weight`` the bound has no maximum:
+            it grows without end as sigma goes to 0 around a temporal difference that never varies.
+    """
+
+    steps: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    hidden: int = 64
+    gamma: float = 1.0
+    beta: float = 1.0
+    td_weight: float = 1.0
+    kl_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        lowest = {"steps": 1, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "hidden": 1}
+        lowest |= {"gamma": 0, "beta": 1e-12, "td_weight": 0, "kl_weight": 0}
+        require(self, lowest, {"gamma": 1})
+
+
+@dataclass(frozen=True, eq=False)
+class Transitions:
+    """What was done, and what was done next.
+
+    Args:
+        states: number of each step's decision.
+        actions: index of the option taken.
+        next_states: of the step after it; where there is none, the step itself (inert).
+        next_actions: of the step after it.
+        continues: there is a step after it.
+        known: the temporal difference is known: there is a step after it, or the story ended there.
+    """
+
+    states: Int[Tensor, " steps"]
+    actions: Int[Tensor, " steps"]
+    next_states: Int[Tensor, " steps"]
+    next_actions: Int[Tensor, " steps"]
+    continues: Bool[Tensor, " steps"]
+    known: Bool[Tensor, " steps"]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+
+def encode_transitions(trajectories: Sequence[Trajectory], index: DecisionIndex) -> Transitions:
+    """All steps of all trajectories, each with the one after it.
+
+    After the last step of an episode that terminated nothing follows, so its Q(s', a') is 0: that
+    anchors the Q-values. Of an episode that was cut off we do not know, and the term is left out.
+
+    Raises:
+        InputError: there are none.
+    """
+    table = encode_trajectories(trajectories, index)
+    lengths = torch.tensor([len(trajectory.steps) for trajectory in trajectories])
+    last = lengths.cumsum(0) - 1
+    continues = torch.ones(len(table), dtype=torch.bool)
+    continues[last] = False
+    known = continues.clone()
+    known[last] = torch.tensor([trajectory.terminated for trajectory in trajectories])
+    following = torch.arange(len(table)) + continues.long()
+    return Transitions(
+        table.states, table.actions, table.states[following], table.actions[following], continues, known
+    )
+
+
+class VariationalRewards(nn.Module):
+    """AVRIL's bound on the steps of a table, negated.
+
+    Args:
+        head: what learns; its standardisation is fitted here.
+        decisions: the distinct decisions of the data.
+        source: where their features come from.
+        table: what was done.
+        config: the weights of the bound.
+    """
+
+    def __init__(
+        self,
+        head: OptionRewardHead,
+        decisions: Sequence[Decision],
+        source: FeatureSource,
+        table: Transitions,
+        config: AVRILConfig,
+    ) -> None:
+        super().__init__()
+        features, mask = pad_features(source.get(decisions))
+        # Not "config": a trainer would take it for a language model's.
+        self.head, self.settings = head, config
+        self.features: Tensor
+        self.mask: Tensor
+        self.states: Tensor
+        self.actions: Tensor
+        self.next_states: Tensor
+        self.next_actions: Tensor
+        self.continues: Tensor
+        self.known: Tensor
+        head.fit_standardisation(features[mask])
+        # Not persistent: training checkpoints hold what is learned, not the data.
+        data = {"features": head.standardise(features), "mask": mask}
+        data |= {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
+        for name, value in data.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """The loss on these rows of the table, nats per step."""
+        config = self.settings
+        states, actions = self.states[rows], self.actions[rows]
+        distinct, places = torch.unique(torch.cat([states, self.next_states[rows]]), return_inverse=True)
+        here, after = places.chunk(2)
+        q_values = self.head.q_values(self.features[distinct])
+        log_policy = option_log_probs(config.beta * q_values, self.mask[distinct])[here, actions]
+        following = torch.where(self.continues[rows], q_values[after, self.next_actions[rows]], 0.0)
+        delta = q_values[here, actions] - config.gamma * following
+        mean, sigma = self.head.rewards(self.features[states, actions])
+        loss = avril_loss(
+            log_policy,
+            delta,
+            mean,
+            sigma,
+            self.known[rows],
+            td_weight=config.td_weight,
+            kl_weight=config.kl_weight,
+        )
+        return {"loss": loss}
+
+
+def fit_avril(
+    trajectories: Sequence[Trajectory],
+    *,
+    store: FeatureSource,
+    out: Path,
+    config: AVRILConfig | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> OptionRewardPosterior:
+    """Learn Q-values and a posterior over rewards from what was done (`losses.bayesian_irl.avril_loss`).
+
+    Interrupted and called again with the same arguments, it goes on where it stopped and ends with the
+    same weights.
+
+    Args:
+        trajectories: all their steps are explained; their rewards are not read.
+        store: features of the decisions.
+        out: the posterior's folder.
+        config: see `AVRILConfig`.
+        seed: of weights and data order.
+        name: of the posterior; by default ``avril``.
+        provenance: of the data (file, digest), for the card.
+
+    Raises:
+        InputError: no trajectories, or ``out`` holds another run.
+    """
+    started, config = time.monotonic(), config or AVRILConfig()
+    if not trajectories:
+        raise InputError("there is no trajectory to learn from")
+    index = DecisionIndex()
+    table = encode_transitions(trajectories, index)
+    digest = table_digest((table.states, table.actions, table.continues, table.known), index.decisions)
+    settings = dataclasses.asdict(config)
+    run = {"method": "avril", "config": settings, "data": digest, "seed": seed}
+    claim_folder(out, {**run, "backbone": describe_backbone(store)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = OptionRewardHead(store.dimension, config.hidden)
+    phase = Phase(
+        "AVRIL", Path(out) / "checkpoints" / "avril", len(table), config.steps,
+        config.batch_size, config.learning_rate, config.weight_decay, seed,
+    )  # fmt: skip
+    curve = train_phase(VariationalRewards(head, index.decisions, store, table, config), phase)
+    counts = {"trajectories": len(trajectories), "steps": len(table), "decisions": len(index.decisions)}
+    data = {**(provenance or {}), "digest": digest, **counts, "without_end": int((~table.known).sum())}
+    posterior = OptionRewardPosterior(name or "avril", head.cpu(), store, beta=config.beta)
+    card = make_card(
+        "avril", seed=seed, config=settings, data=data, store=store, figures={"curve": curve}, started=started
+    )
+    save_option_reward(posterior, Path(out), card)
+    return posterior

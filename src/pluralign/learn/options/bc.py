@@ -1,0 +1,102 @@
+"""Behaviour cloning: a policy that does what was done."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import Trajectory
+from pluralign.core.checks import require
+from pluralign.learn.engine import Phase, claim_folder, train_phase
+from pluralign.learn.options.objectives import BehaviourCloning
+from pluralign.learn.options.policies import Learned, describe_backbone, finish, make_card, make_scorer
+from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
+from pluralign.options.features import FeatureSource
+from pluralign.options.option_policy import OptionPolicy
+
+
+@dataclass(frozen=True)
+class BCConfig:
+    """How `fit_bc` learns.
+
+    Args:
+        steps: optimizer steps (ours: the loss is flat after them on a few hundred decisions).
+        batch_size: steps of trajectories in each (ours).
+        learning_rate: of AdamW, falling linearly to 0 (ours, for a head on frozen features; a LoRA
+            adapter wants about 1e-4).
+        weight_decay: of AdamW (ours).
+        hidden: width of the head's hidden layer; 0 is a linear head (ours).
+        lora_rank: rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
+    """
+
+    steps: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    hidden: int = 64
+    lora_rank: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            {"steps": 1, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "hidden": 0, "lora_rank": 0},
+        )
+
+
+def fit_bc(
+    trajectories: Sequence[Trajectory],
+    *,
+    store: FeatureSource,
+    out: Path,
+    config: BCConfig | None = None,
+    seed: int = 0,
+    name: str = "bc",
+    provenance: Mapping[str, Any] | None = None,
+) -> OptionPolicy:
+    """Learn a policy from what was done, by maximum likelihood (`losses.behaviour_cloning_loss`).
+
+    Interrupted and called again with the same arguments, it goes on where it stopped and ends with the
+    same weights.
+
+    Args:
+        trajectories: all their steps are imitated.
+        store: features of the decisions.
+        out: the policy's folder.
+        config: see `BCConfig`.
+        seed: of weights and data order.
+        name: of the policy.
+        provenance: of the data (file, digest), for the card.
+
+    Raises:
+        InputError: no trajectories, or ``out`` holds another run.
+    """
+    started, config = time.monotonic(), config or BCConfig()
+    index = DecisionIndex()
+    table = encode_trajectories(trajectories, index)
+    digest = table_digest((table.states, table.actions), index.decisions)
+    settings = dataclasses.asdict(config)
+    backbone = describe_backbone(store)
+    claim_folder(
+        out, {"method": "bc", "config": settings, "data": digest, "seed": seed, "backbone": backbone}
+    )
+    scorer = make_scorer(index.decisions, store, hidden=config.hidden, lora_rank=config.lora_rank, seed=seed)
+    phase = Phase(
+        "behaviour cloning", Path(out) / "checkpoints" / "bc", len(table), config.steps,
+        config.batch_size, config.learning_rate, config.weight_decay, seed,
+    )  # fmt: skip
+    curve = train_phase(BehaviourCloning(scorer, table), phase)
+    data = {
+        **(provenance or {}),
+        "digest": digest,
+        "trajectories": len(trajectories),
+        "steps": len(table),
+        "decisions": len(index.decisions),
+    }
+    card = make_card(
+        "bc", seed=seed, config=settings, data=data, store=store, figures={"curve": curve}, started=started
+    )
+    return finish(Learned(scorer, card, name), store, Path(out))

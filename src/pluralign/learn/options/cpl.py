@@ -1,0 +1,233 @@
+"""Contrastive preference learning: a policy per objective from preference pairs, with no reward."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pluralign.core import InputError, PreferencePair, Trajectory
+from pluralign.core.checks import require
+from pluralign.learn.engine import Phase, claim_folder, train_phase
+from pluralign.learn.options.objectives import (
+    BehaviourCloning,
+    Contrast,
+    ContrastivePreference,
+    pair_accuracy,
+)
+from pluralign.learn.options.policies import (
+    Learned,
+    describe_backbone,
+    finish,
+    make_card,
+    make_scorer,
+    reference_table,
+)
+from pluralign.learn.options.scorers import AnyScorer
+from pluralign.learn.options.tables import (
+    DecisionIndex,
+    PairTable,
+    TrajectoryTable,
+    encode_pairs,
+    encode_steps,
+    encode_trajectories,
+    steps_of_pairs,
+    table_digest,
+)
+from pluralign.options.features import FeatureSource
+from pluralign.options.option_policy import OptionPolicy
+
+
+@dataclass(frozen=True)
+class CPLConfig:
+    """How `fit_cpl` learns. "CPL" is Hejna et al. 2024 and its code, jhejna/cpl.
+
+    Args:
+        steps: optimizer steps of both phases together (ours).
+        batch_size: pairs in each step, or steps of trajectories in the warm-up (ours).
+        learning_rate: of AdamW, falling linearly to 0 in each phase (ours, for a head on frozen features;
+            a LoRA adapter wants about 1e-4).
+        weight_decay: of AdamW (ours).
+        hidden: width of the head's hidden layer; 0 is a linear head (ours).
+        lora_rank: rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
+        alpha: temperature of the advantage (CPL: 0.1).
+        conservative_bias: lambda on the rejected side (the poster's eq. 1: 1; CPL: 0.5, which measures
+            worse wherever we tried, docs/papers.md).
+        gamma: discount (CPL's code: 1).
+        bc_share: share of the steps that are behaviour cloning first (CPL: 0.4).
+        bc_weight: of the likelihood of both segments in the second phase (CPL-BC: 1, with lambda 1).
+        kl: measure advantages against a reference policy (CPL-KL): the given one, or the warm-up's.
+    """
+
+    steps: int = 2000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    hidden: int = 64
+    lora_rank: int = 0
+    alpha: float = 0.1
+    conservative_bias: float = 1.0
+    gamma: float = 1.0
+    bc_share: float = 0.4
+    bc_weight: float = 0.0
+    kl: bool = False
+
+    def __post_init__(self) -> None:
+        tiny = 1e-12
+        lowest = {
+            "steps": 1,
+            "batch_size": 1,
+            "learning_rate": 0,
+            "weight_decay": 0,
+            "hidden": 0,
+            "lora_rank": 0,
+        }
+        lowest |= {"alpha": tiny, "conservative_bias": tiny, "gamma": 0, "bc_share": 0, "bc_weight": 0}
+        require(self, lowest, {"conservative_bias": 1, "gamma": 1, "bc_share": 1})
+
+    @property
+    def warm_up_steps(self) -> int:
+        """Steps of behaviour cloning."""
+        return round(self.bc_share * self.steps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    index: DecisionIndex
+    pairs: PairTable
+    validation: PairTable | None
+    warm_up: TrajectoryTable
+    objective: str
+    digest: str
+
+
+def fit_cpl(
+    pairs: Sequence[PreferencePair],
+    *,
+    store: FeatureSource,
+    out: Path,
+    config: CPLConfig | None = None,
+    trajectories: Sequence[Trajectory] | None = None,
+    reference: OptionPolicy | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> OptionPolicy:
+    """Learn one objective's policy from its preference pairs (`losses.contrastive.cpl_loss`).
+
+    Behaviour cloning first, then, with a new optimizer, the contrastive loss. Interrupted and called again
+    with the same arguments, it goes on where it stopped and ends with the same weights.
+
+    Args:
+        pairs: of one objective. Those of the split ``train`` are learned from; on ``validation`` the
+            accuracy is measured for the card; ``test`` is not touched.
+        store: features of the decisions.
+        out: the policy's folder.
+        config: see `CPLConfig`.
+        trajectories: data of the warm-up; by default all steps of the training pairs, each once.
+        reference: anchor of CPL-KL; by default the policy after the warm-up.
+        seed: of weights and data order.
+        name: of the policy; by default the objective's.
+        provenance: of the data (file, digest), for the card.
+
+    Raises:
+        InputError: no training pairs, several objectives, a reference without ``kl``, or ``out`` holds
+            another run.
+    """
+    started, config = time.monotonic(), config or CPLConfig()
+    if reference is not None and not config.kl:
+        raise InputError("a reference policy was given, but kl is off", field="kl")
+    data = _encode(pairs, trajectories)
+    anchor = None if reference is None else reference_table(reference, data.index.decisions)
+    run = {
+        "method": "cpl",
+        "config": dataclasses.asdict(config),
+        "data": data.digest,
+        "seed": seed,
+        "backbone": describe_backbone(store),
+        "reference": None if anchor is None else table_digest([anchor], []),
+    }
+    claim_folder(out, run)
+    scorer = make_scorer(
+        data.index.decisions, store, hidden=config.hidden, lora_rank=config.lora_rank, seed=seed
+    )
+    curves = _train(scorer, data, config, anchor, Path(out), seed)
+    card = make_card(
+        "cpl",
+        objective=data.objective,
+        seed=seed,
+        config=run["config"],
+        data={**(provenance or {}), **_counts(data)},
+        store=store,
+        figures={**curves, **_accuracies(scorer, data, config.gamma)},
+        started=started,
+    )
+    return finish(Learned(scorer, card, name or data.objective), store, Path(out))
+
+
+def _encode(pairs: Sequence[PreferencePair], trajectories: Sequence[Trajectory] | None) -> _Data:
+    index = DecisionIndex()
+    train = [pair for pair in pairs if pair.split == "train"]
+    held_out = [pair for pair in pairs if pair.split == "validation"]
+    table = encode_pairs(train, index)
+    validation = encode_pairs(held_out, index) if held_out else None
+    warm_up = (
+        encode_steps(steps_of_pairs(train), index)
+        if trajectories is None
+        else encode_trajectories(trajectories, index)
+    )
+    tensors = [table.states, table.actions, table.mask, table.weights, warm_up.states, warm_up.actions]
+    digest = table_digest(tensors, index.decisions)
+    return _Data(index, table, validation, warm_up, train[0].objective, digest)
+
+
+def _train(
+    scorer: AnyScorer,
+    data: _Data,
+    config: CPLConfig,
+    anchor: Float[Tensor, "decisions options"] | None,
+    out: Path,
+    seed: int,
+) -> dict[str, Any]:
+    numbers = (config.batch_size, config.learning_rate, config.weight_decay, seed)
+    folder = out / "checkpoints"
+    warm_up = Phase("warm-up", folder / "warm_up", len(data.warm_up), config.warm_up_steps, *numbers)
+    warm_up_curve = train_phase(BehaviourCloning(scorer, data.warm_up), warm_up)
+    if config.kl and anchor is None:
+        anchor = _log_probs(scorer)
+    contrast = Contrast(config.alpha, config.conservative_bias, config.gamma, config.bc_weight)
+    module = ContrastivePreference(scorer, data.pairs, contrast, anchor)
+    steps = config.steps - config.warm_up_steps
+    curve = train_phase(module, Phase("contrast", folder / "cpl", len(data.pairs), steps, *numbers))
+    return {"warm_up_curve": warm_up_curve, "curve": curve}
+
+
+@torch.no_grad()
+def _log_probs(scorer: AnyScorer) -> Float[Tensor, "decisions options"]:
+    return scorer.all_log_probs().cpu()
+
+
+def _accuracies(scorer: AnyScorer, data: _Data, gamma: float) -> dict[str, float | None]:
+    log_probs = _log_probs(scorer)
+    figures = {"train_accuracy": pair_accuracy(log_probs, data.pairs, gamma)}
+    if data.validation is not None:
+        figures["validation_accuracy"] = pair_accuracy(log_probs, data.validation, gamma)
+    return figures
+
+
+def _counts(data: _Data) -> dict[str, Any]:
+    return {
+        "digest": data.digest,
+        "pairs": len(data.pairs),
+        "ties": data.pairs.ties,
+        "validation_pairs": 0 if data.validation is None else len(data.validation),
+        "warm_up_steps": len(data.warm_up),
+        "decisions": len(data.index.decisions),
+    }

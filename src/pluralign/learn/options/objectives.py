@@ -1,0 +1,114 @@
+"""Losses as modules that `transformers.Trainer` can train: row numbers in, ``{"loss"}`` out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from pluralign.learn.options.scorers import AnyScorer
+from pluralign.learn.options.tables import PairTable, TrajectoryTable
+from pluralign.losses.contrastive import cpl_loss
+from pluralign.losses.likelihood import weighted_mean_nll
+
+
+class BehaviourCloning(nn.Module):
+    """Negative log-likelihood of the steps of a table.
+
+    Args:
+        scorer: what learns.
+        table: what was done.
+    """
+
+    def __init__(self, scorer: AnyScorer, table: TrajectoryTable) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.states: Tensor
+        self.actions: Tensor
+        self.register_buffer("states", table.states, persistent=False)
+        self.register_buffer("actions", table.actions, persistent=False)
+
+    def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """The loss on these rows of the table, nats per step."""
+        taken = self.scorer.taken(self.states[rows], self.actions[rows])
+        return {"loss": weighted_mean_nll(taken, torch.ones_like(taken))}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The numbers of the contrastive loss; see `losses.contrastive.cpl_loss`."""
+
+    alpha: float
+    conservative_bias: float
+    gamma: float
+    bc_weight: float
+
+
+class ContrastivePreference(nn.Module):
+    """Contrastive preference learning on the pairs of a table.
+
+    Args:
+        scorer: what learns.
+        table: the pairs.
+        contrast: the loss's numbers.
+        reference: log pi_ref of every option of every decision (CPL-KL); None leaves it out.
+    """
+
+    def __init__(
+        self,
+        scorer: AnyScorer,
+        table: PairTable,
+        contrast: Contrast,
+        reference: Float[Tensor, "decisions options"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.scorer, self.contrast = scorer, contrast
+        self.states: Tensor
+        self.actions: Tensor
+        self.mask: Tensor
+        self.weights: Tensor
+        self.reference: Tensor | None
+        self.register_buffer("states", table.states, persistent=False)
+        self.register_buffer("actions", table.actions, persistent=False)
+        self.register_buffer("mask", table.mask, persistent=False)
+        self.register_buffer("weights", table.weights, persistent=False)
+        anchored = None if reference is None else reference[table.states, table.actions]
+        self.register_buffer("reference", anchored, persistent=False)
+
+    def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """The loss on these pairs; with ``bc_weight`` the likelihood of both segments is added (CPL-BC)."""
+        mask, contrast = self.mask[rows], self.contrast
+        taken = self.scorer.taken(self.states[rows], self.actions[rows])
+        reference = None if self.reference is None else self.reference[rows]
+        loss = cpl_loss(
+            taken[:, 0],
+            taken[:, 1],
+            mask[:, 0],
+            mask[:, 1],
+            label_weights=self.weights[rows],
+            chosen_reference_log_probs=None if reference is None else reference[:, 0],
+            rejected_reference_log_probs=None if reference is None else reference[:, 1],
+            alpha=contrast.alpha,
+            conservative_bias=contrast.conservative_bias,
+            gamma=contrast.gamma,
+        )
+        if contrast.bc_weight:
+            loss = loss + contrast.bc_weight * weighted_mean_nll(taken, mask.to(taken.dtype))
+        return {"loss": loss}
+
+
+@torch.no_grad()
+def pair_accuracy(
+    log_probs: Float[Tensor, "decisions options"], table: PairTable, gamma: float
+) -> float | None:
+    """Share of the pairs with a label (ties left out) whose chosen segment has the greater discounted
+    log-probability; equal ones count half. None where every pair is a tie."""
+    labelled: Bool[Tensor, " pairs"] = table.weights > 0.5
+    if not bool(labelled.any()):
+        return None
+    taken = log_probs[table.states, table.actions]
+    discounts = gamma ** torch.arange(taken.shape[-1], dtype=taken.dtype)
+    sums = (torch.where(table.mask, taken, 0.0) * discounts).sum(-1)[labelled]
+    return float(((sums[:, 0] > sums[:, 1]).float() + 0.5 * (sums[:, 0] == sums[:, 1]).float()).mean())

@@ -1,0 +1,119 @@
+"""Log-probabilities of options while they are being learned: from cached features, or through the trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from pluralign.core import Decision, InputError
+from pluralign.lm.adapters import add_lora
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.rendering import decision_tree
+from pluralign.options.features import FeatureSource, FeatureStore, tree_features
+from pluralign.options.option_policy import OptionHead, option_log_probs, pad_features
+
+_FOREST_TOKENS = 4096
+
+
+class FrozenScorer(nn.Module):
+    """A head on features that stay as they are: those of all decisions lie standardised in one buffer.
+
+    Args:
+        decisions: the distinct decisions of the data.
+        source: where their features come from.
+        hidden: width of the head's hidden layer.
+        seed: of the head's weights.
+    """
+
+    def __init__(self, decisions: Sequence[Decision], source: FeatureSource, hidden: int, seed: int) -> None:
+        super().__init__()
+        features, mask = pad_features(source.get(decisions))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = OptionHead(features.shape[-1], hidden)
+        self.head.fit_standardisation(features[mask])
+        self.features: Tensor
+        self.mask: Tensor
+        # Not persistent: training checkpoints hold what is learned, not the data.
+        self.register_buffer("features", self.head.standardise(features), persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def all_log_probs(self) -> Float[Tensor, "decisions options"]:
+        """log pi of every option of every decision; very negative where there is none."""
+        return option_log_probs(self.head.score(self.features), self.mask)
+
+    def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """log pi of the options taken. Each distinct decision goes through the head once."""
+        if states.numel() >= len(self.features):
+            table, places = self.all_log_probs(), states
+        else:
+            distinct, places = torch.unique(states, return_inverse=True)
+            table = option_log_probs(self.head.score(self.features[distinct]), self.mask[distinct])
+        return _pick(table, places, actions)
+
+
+class AdaptedScorer(nn.Module):
+    """A head on a trunk that learns too, through a LoRA adapter; decisions go through it as forests.
+
+    Args:
+        decisions: the distinct decisions of the data.
+        store: features of the trunk before training; they give the head's standardisation.
+        hidden: width of the head's hidden layer.
+        rank: of the adapter.
+        seed: of the head's and the adapter's weights.
+    """
+
+    def __init__(
+        self, decisions: Sequence[Decision], store: FeatureSource, hidden: int, rank: int, seed: int
+    ) -> None:
+        super().__init__()
+        if not isinstance(store, FeatureStore):
+            raise InputError("a LoRA adapter needs a backbone: give a FeatureStore", field="lora_rank")
+        # A trunk of its own: PEFT puts its layers into the model that it is given.
+        backbone = load_backbone(store.backbone.name, dtype=store.backbone.dtype)
+        self._trees = [decision_tree(backbone.tokenizer, decision) for decision in decisions]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = OptionHead(store.dimension, hidden)
+            model: Any = add_lora(backbone.model, rank)
+        features, mask = pad_features(store.get(decisions))
+        self.head.fit_standardisation(features[mask])
+        # Only what learns is registered, so that training checkpoints do not hold the trunk.
+        self._unregistered = (model,)
+        learned = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self.adapter = nn.ParameterDict({name.replace(".", "/"): value for name, value in learned.items()})
+
+    @property
+    def model(self) -> Any:
+        """The PEFT model."""
+        return self._unregistered[0]
+
+    def all_log_probs(self) -> Float[Tensor, "decisions options"]:
+        """log pi of every option of every decision; very negative where there is none."""
+        return self._log_probs(range(len(self._trees)))
+
+    def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """log pi of the options taken. Each distinct decision goes through the trunk once."""
+        distinct, places = torch.unique(states, return_inverse=True)
+        return _pick(self._log_probs(distinct.tolist()), places, actions)
+
+    def _log_probs(self, numbers: Sequence[int]) -> Float[Tensor, "decisions options"]:
+        features = tree_features(self.model, [self._trees[i] for i in numbers], _FOREST_TOKENS)
+        counts = torch.tensor([len(part) for part in features], device=features[0].device)
+        padded = nn.utils.rnn.pad_sequence(features, batch_first=True)
+        mask = torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
+        return option_log_probs(self.head(padded), mask)
+
+
+AnyScorer = FrozenScorer | AdaptedScorer
+
+
+def _pick(
+    table: Float[Tensor, "decisions options"], places: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    flat = (places * table.shape[1] + actions).flatten()
+    return table.flatten().index_select(0, flat).view(places.shape)

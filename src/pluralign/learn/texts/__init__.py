@@ -1,0 +1,46 @@
+"""Learning from texts: preference pairs and demonstrations as forests through a trunk that may learn too."""
+
+from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
+from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
+from pluralign.learn.texts.direct import DPOConfig, SFTConfig, fit_dpo, fit_sft
+from pluralign.learn.texts.discriminator import fit_discriminator
+from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
+from pluralign.learn.texts.preference import (
+    BradleyTerryConfig,
+    PreferenceTransformerConfig,
+    fit_bradley_terry,
+    fit_bt_variance,
+    fit_preference_transformer,
+)
+from pluralign.learn.texts.session import Run
+from pluralign.learn.texts.spin import SPINConfig, fit_spin
+from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
+
+__all__ = [
+    "AVAConfig",
+    "AdversarialConfig",
+    "BradleyTerryConfig",
+    "DPOConfig",
+    "HLGauss",
+    "MODPOConfig",
+    "Margin",
+    "PreferenceTransformerConfig",
+    "Run",
+    "SFTConfig",
+    "SPINConfig",
+    "Training",
+    "ValueConfig",
+    "fit_adversarial",
+    "fit_ava_d",
+    "fit_ava_p",
+    "fit_bradley_terry",
+    "fit_bt_variance",
+    "fit_discriminator",
+    "fit_dpo",
+    "fit_modpo",
+    "fit_preference_transformer",
+    "fit_sft",
+    "fit_spin",
+    "fit_value",
+]

@@ -1,0 +1,216 @@
+"""Multi-objective DPO: a policy for one weighting, of one objective's pairs and the others' rewards."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from pluralign.core import Decision, InputError, PreferencePair, SteeringWeights
+from pluralign.core.checks import require
+from pluralign.core.jsonl import read_rows
+from pluralign.core.resumable import RowsInProgress
+from pluralign.learn.engine import processes
+from pluralign.learn.texts.data import Batch, split_rows
+from pluralign.learn.texts.direct import learn_from_reference
+from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.training import Objective
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.vocabulary import branch_log_probs
+from pluralign.losses.contrastive import modpo_loss
+from pluralign.rewards import CompletionScorer
+
+_BATCH = 64
+Rewards = npt.NDArray[np.float64]
+"""Of the chosen and the rejected completion of each pair, shape (pairs, 2)."""
+
+
+@dataclass(frozen=True)
+class MODPOConfig:
+    """How `fit_modpo` learns.
+
+    Args:
+        beta: temperature of the implicit reward, which here is the weighted sum of all rewards (Zhou et al.
+            2024: 0.1).
+        standardise: divide each margin reward by its standard deviation within the training pairs: for
+            rewards in units of their own. Off (theirs), because the loss takes the rewards that it adds up
+            for log-odds of a preference, which Bradley-Terry's and DPO's implicit rewards are as they stand.
+    """
+
+    beta: float = 0.1
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, {"beta": 1e-9})
+
+
+@dataclass(frozen=True, eq=False)
+class Margin:
+    """Another objective's reward.
+
+    Args:
+        scorer: what gives it.
+        scale: it is multiplied by this (where it is not standardised). A likelihood ratio becomes DPO's
+            implicit reward by the beta that its policy was trained with.
+        provenance: where it comes from, for the card; another one is another run.
+    """
+
+    scorer: CompletionScorer
+    scale: float = 1.0
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+
+
+class MODPOObjective(Objective):
+    """The MODPO loss against log-probabilities of the model before training.
+
+    Args:
+        config: see `MODPOConfig`.
+        weight: of the objective that the preferences are about.
+        reference: log pi_ref of every row's completions, nats, shape (rows, 2).
+        margins: the other objectives' weighted rewards of them, shape (rows, 2).
+    """
+
+    def __init__(
+        self, config: MODPOConfig, weight: float, reference: Float[Tensor, "rows 2"],
+        margins: Float[Tensor, "rows 2"],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._config, self._weight = config, weight
+        self.known: Tensor
+        self.register_buffer("known", torch.cat([reference, margins], dim=1), persistent=False)
+
+    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
+        """See `Objective`."""
+        found = branch_log_probs(model, hidden, batch.forest)[batch.branches]
+        known = self.known[batch.rows.to(self.known.device)]
+        loss = modpo_loss(
+            *found.unbind(dim=1), *known.unbind(dim=1),
+            weight=self._weight, beta=self._config.beta, weights=batch.weights,
+        )  # fmt: skip
+        return loss * batch.share
+
+
+def fit_modpo(
+    pairs: Sequence[PreferencePair],
+    run: Run,
+    config: MODPOConfig | None = None,
+    *,
+    margins: Mapping[str, Margin],
+    weights: SteeringWeights,
+) -> Backbone:
+    """Learn a policy for one weighting of several objectives (`losses.contrastive.modpo_loss`).
+
+    The margin rewards of the training pairs are computed once, before training; an interrupted run goes on
+    where it stopped. An objective of weight zero is not scored, and with all the weight on the pairs' own
+    this is `fit_dpo`.
+
+    Args:
+        pairs: one-step pairs of one objective.
+        run: model (the reference), folder, training, seed.
+        config: see `MODPOConfig`.
+        margins: the other objectives' rewards, by name.
+        weights: of the pairs' objective and all of these.
+
+    Returns:
+        The policy's language model.
+
+    Raises:
+        InputError: weights of other objectives, or none on the pairs'; a margin reward that is not a number,
+            or has no spread to be divided by; no training pair, or the folder holds another run.
+    """
+    config = config or MODPOConfig()
+    train, _ = split_rows(pairs)
+    own = train[0].objective
+    require_weights(weights, own, margins)
+    described = {
+        name: {"scorer": margin.scorer.name, "scale": margin.scale, **margin.provenance}
+        for name, margin in margins.items()
+    }
+    settings = {**dataclasses.asdict(config), "weights": dict(weights), "margins": described}
+    session = Session("modpo", run, settings, pairs, vocabulary=True)
+    total, figures = np.zeros((len(train), 2)), dict[str, Any]()
+    for number, (name, margin) in enumerate(sorted(margins.items()), start=1):
+        if not weights[name]:
+            continue
+        rewards = _margin_rewards(name, margin, train, run.out / "checkpoints" / f"margin-{number}.jsonl")
+        spread = _spread(rewards)
+        if config.standardise and not spread:
+            raise InputError(f"'{name}' rewards both completions of every pair alike: it has no spread")
+        total += weights[name] * rewards * (1 / spread if config.standardise else margin.scale)
+        gaps = rewards[:, 0] - rewards[:, 1]
+        agreement = float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
+        figures[name] = {"agreement": round(agreement, 4), "spread": spread}
+    weighted = torch.from_numpy(total).float()
+    return learn_from_reference(
+        session,
+        lambda reference: MODPOObjective(config, weights[own], reference, weighted),
+        {"margins": figures},
+    )
+
+
+def require_weights(weights: SteeringWeights, own: str, others: Iterable[str]) -> None:
+    """Check weights for preferences about one objective and rewards of others.
+
+    Raises:
+        InputError: they are not on exactly these objectives, or the preferences' own has none.
+    """
+    names = list(others)
+    if own in names:
+        raise InputError(f"'{own}' is what the pairs are about; give the others' rewards", field="margins")
+    weights.require_known([own, *names])
+    for name in (own, *names):
+        if name not in weights:
+            raise InputError(f"there is none of '{name}'", field="weights")
+    if not weights[own]:
+        raise InputError(f"'{own}', which the pairs are about, needs more than 0", field="weights")
+
+
+def _spread(rewards: Rewards) -> float:
+    """Standard deviation around the pairs' means; for pairs of one prompt, what `measure_scales` measures."""
+    return float(np.sqrt(((rewards - rewards.mean(axis=1, keepdims=True)) ** 2).mean()))
+
+
+def _margin_rewards(name: str, margin: Margin, pairs: Sequence[PreferencePair], path: Path) -> Rewards:
+    """Rewards of the pairs' completions; read back where they are there already."""
+    with processes().main_process_first():
+        if processes().is_main_process and not path.exists():
+            _score(name, margin.scorer, pairs, path)
+    return np.array([pair for fields in read_rows(path) for pair in fields.get("rewards", list)])
+
+
+def _score(name: str, scorer: CompletionScorer, pairs: Sequence[PreferencePair], path: Path) -> None:
+    bar = tqdm(total=len(pairs), desc=f"rewards by {name}", unit="pair", disable=not sys.stderr.isatty())
+    with bar, RowsInProgress(path, {"margin": name}) as target:
+        bar.update(min(len(pairs), target.done * _BATCH))
+        # A row is a whole batch: a run that goes on scores in the batches of one that was not cut off.
+        for first in range(target.done * _BATCH, len(pairs), _BATCH):
+            batch = pairs[first : first + _BATCH]
+            scored = scorer.score([decision for pair in batch for decision in _decisions(pair)])
+            rewards = np.concatenate([own.mean for own in scored]).reshape(-1, 2)
+            for number, pair in enumerate(rewards.tolist(), start=first + 1):
+                if not np.isfinite(pair).all():
+                    raise InputError(f"rewards by '{name}' are not numbers in training pair {number}: {pair}")
+            target.write([{"rewards": rewards.tolist()}])
+            bar.update(len(batch))
+        target.finish()
+
+
+def _decisions(pair: PreferencePair) -> list[Decision]:
+    """One where both completions answer one prompt, else two."""
+    steps = [segment.steps[0] for segment in (pair.chosen, pair.rejected)]
+    prompts = [step.decision.prompt for step in steps]
+    texts = [step.decision.options[step.action] for step in steps]
+    if prompts[0] == prompts[1]:
+        return [Decision(prompts[0], tuple(texts))]
+    return [Decision(prompt, (text,)) for prompt, text in zip(prompts, texts, strict=True)]

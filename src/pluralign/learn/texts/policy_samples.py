@@ -1,0 +1,130 @@
+"""What a policy writes while it learns, and how likely it finds that, at its temperature."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from pluralign.core import Demonstration, InputError
+from pluralign.core.splits import seed_for
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.rendering import encode, prefix_ids
+from pluralign.lm.trunk import forest_hidden_states
+from pluralign.lm.vocabulary import branch_sum, by_chunks, vocabulary_logits
+
+
+def round_prompts(rows: Sequence[Demonstration], count: int, number: int, seed: int) -> list[str]:
+    """The training prompts of a round: other ones in each.
+
+    Args:
+        rows: demonstrations.
+        count: at most so many prompts.
+        number: of the round.
+        seed: of the run.
+    """
+    known = {row.prompt for row in rows if row.split == "train"}
+    return sorted(known, key=lambda prompt: seed_for(f"round {number} {prompt}", seed))[:count]
+
+
+def draw_samples(
+    policy: Backbone, prompts: Sequence[str], samples: int, sampling: Sampling, *, seed: int, label: str
+) -> dict[str, list[str]]:
+    """Completions of each prompt, which depend on the policy, the prompt, the seed and the label alone.
+
+    Args:
+        policy: who writes.
+        prompts: texts.
+        samples: completions of each.
+        sampling: how they are drawn.
+        seed: of the run.
+        label: what they are drawn for: other labels, other samples.
+    """
+    prefix = prefix_ids(policy.tokenizer)
+    ids = [([*prefix, *encode(policy.tokenizer, prompt)], len(prefix)) for prompt in prompts]
+    seeds = [[seed_for(f"{label} {i} {prompt}", seed) for i in range(samples)] for prompt in prompts]
+    return dict(zip(prompts, draw_completions(policy, ids, seeds, sampling), strict=True))
+
+
+@torch.no_grad()
+def sample_log_probs(
+    policy: Backbone, samples: Sequence[tuple[str, Sequence[str]]], sampling: Sampling, *, token_budget: int
+) -> Float[Tensor, " completions"]:
+    """Log-probability of sampled completions after their prompts, nats, float32.
+
+    A completion shorter than ``sampling.max_new_tokens`` ended by itself, so its end-of-text token counts.
+    Texts are cut into tokens anew, which may not be the tokens that were drawn.
+
+    Args:
+        policy: who is asked.
+        samples: prompts, each with its completions.
+        sampling: temperature and limit that they were drawn with.
+        token_budget: tokens in one forward pass.
+    """
+    tokenizer, model = policy.tokenizer, policy.model
+    eos: int = tokenizer.eos_token_id  # pyright: ignore[reportAssignmentType]
+    prefix, limit = prefix_ids(tokenizer), sampling.max_new_tokens
+    trees = [
+        Tree(
+            [*prefix, *encode(tokenizer, prompt)],
+            [[*encode(tokenizer, text), eos][:limit] for text in completions],
+            len(prefix),
+        )
+        for prompt, completions in samples
+    ]
+
+    def of_tokens(states: Tensor, targets: Tensor) -> Tensor:
+        logits = vocabulary_logits(model, states) / sampling.temperature
+        return logits.log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
+
+    forests = plant(trees, token_budget)
+    values: list[Tensor] = []
+    for planted in forests:
+        forest = planted.to(policy.device)
+        hidden = forest_hidden_states(model, forest)
+        found = by_chunks(of_tokens, hidden[forest.sources], forest.input_ids[0, forest.places])
+        values.append(branch_sum(found, forest))
+    return torch.cat(by_tree(trees, forests, values)).cpu()
+
+
+def within_limits(
+    rows: Sequence[Demonstration], tokenizer: PreTrainedTokenizerBase, max_length: int, max_new_tokens: int
+) -> list[Demonstration]:
+    """Demonstrations as a policy could have written them: no longer than its samples, without special tokens
+    at their ends, after prompts of which the end is kept where they leave no room.
+
+    Args:
+        rows: as they were read.
+        tokenizer: the policy's.
+        max_length: tokens of prompt and completion.
+        max_new_tokens: of a completion.
+
+    Raises:
+        InputError: the limits leave no room for a prompt.
+    """
+    prefix = prefix_ids(tokenizer)
+    bos, eos = str(tokenizer.bos_token) if prefix else "", str(tokenizer.eos_token)
+    # The end-of-text token needs a place, too.
+    room = max_length - len(prefix) - max_new_tokens - 1
+    if room < 1:
+        raise InputError(
+            f"must leave room for {max_new_tokens} new tokens, found {max_length}", field="max_length"
+        )
+    found: list[Demonstration] = []
+    for row in rows:
+        prompt, completion = row.prompt.removeprefix(bos), row.completion
+        if completion.rstrip().endswith(eos):
+            completion = completion.rstrip().removesuffix(eos)
+        prompt_ids, ids = encode(tokenizer, prompt), encode(tokenizer, completion)
+        if len(prompt_ids) > room:
+            prompt = str(tokenizer.decode(prompt_ids[-room:]))
+        if len(ids) > max_new_tokens:
+            completion = str(tokenizer.decode(ids[:max_new_tokens]))
+        found.append(dataclasses.replace(row, prompt=prompt, completion=completion))
+    return found

@@ -1,0 +1,139 @@
+"""A policy gradient on completions, by TRL's RLOO trainer: REINFORCE with a leave-one-out baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PrinterCallback
+
+from pluralign.core import InputError
+from pluralign.learn.texts.training import Training
+from pluralign.lm.adapters import add_lora
+from pluralign.lm.backbone import Backbone, load_backbone
+from pluralign.lm.generation import Sampling
+
+Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
+"""Of prompts and as many completions."""
+
+
+def fresh_policy(model: str, weights: Mapping[str, Tensor], lora_rank: int, seed: int) -> Backbone:
+    """A policy of its own for one `reinforce`: TRL changes more of a model than its weights.
+
+    Args:
+        model: the policy before training.
+        weights: what it has learned since, by their names in the model.
+        lora_rank: of the adapter that learns; 0 where all does.
+        seed: of an adapter that has learned nothing yet.
+    """
+    backbone = load_backbone(model, dtype=torch.float32)
+    network: Any = backbone.model
+    if lora_rank:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = add_lora(network, lora_rank)
+    network.load_state_dict(weights, strict=False)
+    return dataclasses.replace(backbone, model=network.eval())
+
+
+def reinforce(
+    backbone: Backbone, prompts: Sequence[str], reward: Reward, *,
+    training: Training, samples: int, sampling: Sampling, seed: int, folder: Path,
+) -> None:  # fmt: skip
+    """Raise the mean reward of what a model writes, by one gradient step for each batch of samples.
+
+    The gradient is that of E_pi[r] (Ahmadian et al. 2024): a completion's advantage is its reward less the
+    mean of its prompt's other completions. It is not divided by a standard deviation, which would undo the
+    reward's scale, and no divergence from another model is added.
+
+    Args:
+        backbone: its weights are changed, those that require a gradient, in float32.
+        prompts: texts; each is continued ``samples`` times in an epoch.
+        reward: of prompts and completions; a completion is without its end-of-text token.
+        training: epochs, batch size (completions), learning rate, weight decay, warm-up, precision.
+        samples: completions of each prompt in a batch, at least 2.
+        sampling: how they are drawn.
+        seed: of samples and order.
+        folder: where TRL may write.
+
+    Raises:
+        InputError: TRL is not installed, or the batch is no multiple of ``samples``, or larger than all
+            prompts' samples.
+    """
+    config, trainer_class = _trl()
+    check_batch(training.batch_size, samples, len(prompts))
+    from datasets import Dataset
+
+    def rewarded(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+        return reward(prompts, completions)
+
+    steps = training.steps(len(prompts) * samples)
+    with _known_warnings():
+        settings = config(
+            output_dir=str(folder), max_steps=steps, per_device_train_batch_size=training.batch_size,
+            num_generations=samples, max_completion_length=sampling.max_new_tokens,
+            temperature=sampling.temperature, beta=0.0, normalize_advantages=False, disable_dropout=True,
+            learning_rate=training.learning_rate, weight_decay=training.weight_decay,
+            lr_scheduler_type="linear", warmup_steps=round(training.warmup * steps), bf16=training.mixed,
+            use_cpu=not torch.cuda.is_available(), gradient_checkpointing=False, seed=seed,
+            save_strategy="no", logging_strategy="no", report_to="none",
+            disable_tqdm=not sys.stderr.isatty(),
+        )  # fmt: skip
+        trainer = trainer_class(
+            backbone.model, reward_funcs=rewarded, args=settings,
+            train_dataset=Dataset.from_dict({"prompt": list(prompts)}), processing_class=backbone.tokenizer,
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    backbone.model.eval()
+
+
+def check_batch(batch_size: int, samples: int, prompts: int) -> None:
+    """Refuse batches that cannot be filled with whole groups.
+
+    Raises:
+        InputError: see `reinforce`.
+    """
+    if batch_size % samples:
+        raise InputError(
+            f"must be a multiple of the {samples} samples of a prompt, found {batch_size}", field="batch_size"
+        )
+    if batch_size > prompts * samples:
+        raise InputError(
+            f"must be at most the {samples} samples of {prompts} prompts, found {batch_size}",
+            field="batch_size",
+        )
+
+
+def require_trl() -> None:
+    """Find out before long work whether TRL is there.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    _trl()
+
+
+def _trl() -> tuple[Any, Any]:
+    # An optional extra, whose import takes seconds.
+    try:
+        from trl.trainer.rloo_config import RLOOConfig
+        from trl.trainer.rloo_trainer import RLOOTrainer
+    except ImportError as error:
+        raise InputError(f"policy gradients need TRL: pip install 'pluralign[rl]' ({error})") from error
+    return RLOOConfig, RLOOTrainer
+
+
+@contextmanager
+def _known_warnings() -> Generator[None]:
+    with warnings.catch_warnings():
+        # TRL 1.16 and PEFT 0.21 use names that transformers 5.23 changed.
+        warnings.filterwarnings("ignore", message="`(is_)?gradient_checkpointing`", category=FutureWarning)
+        yield

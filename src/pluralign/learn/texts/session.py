@@ -1,0 +1,237 @@
+"""What every learner on texts does before and after its own loss: data, trunk, training, folder."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pluralign.core import Demonstration, InputError, PreferencePair
+from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
+from pluralign.folders.tuned import describe_backbone, load_language_policy
+from pluralign.learn.engine import Phase, claim_folder, processes, train_phase
+from pluralign.learn.texts.data import (
+    CompletionData,
+    encode_completion_pairs,
+    encode_demonstrations,
+    split_rows,
+)
+from pluralign.learn.texts.training import ForestLoss, Objective, Training, row_rewards
+from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
+from pluralign.lm.adapters import is_adapted
+from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.lm.completion_trees import CompletionReader
+from pluralign.rewards.heads import RewardHead
+from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model, save_reward_model
+from pluralign.rewards.value_head import ValueHead
+from pluralign.rewards.value_model import RewardScale, ValueModel, load_value_model, save_value_model
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked for, beside the data.
+
+    Args:
+        model: hub id, folder, ``smollm2-135m`` or ``tiny-random``.
+        out: the folder to be written.
+        training: how it trains.
+        seed: of weights and data order.
+        name: how reports call the result; by default the objective's name.
+        template: how the data's messages became text (`models.rendering.TEMPLATES`).
+        provenance: of the data (file, digest), for the card.
+        lower: hidden states of the frozen part, where several runs share them.
+        measure: further figures for the card, of the trunk and the reward head as trained.
+    """
+
+    model: str
+    out: Path
+    training: Training = dataclasses.field(default_factory=Training)
+    seed: int = 0
+    name: str = ""
+    template: str = "dialogue"
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    lower: LowerStates | None = None
+    measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
+
+
+class Session:
+    """One training, from its data to its folder.
+
+    Args:
+        method: the learner's name.
+        run: what is asked for.
+        settings: the method's own settings, for the card.
+        rows: all pairs or demonstrations; ``train`` is learned from, ``validation`` measured on, ``test`` not
+            touched.
+        demonstrations: learn from single completions: demonstrations, or the pairs' chosen halves.
+        vocabulary: the loss reads the vocabulary head.
+
+    Raises:
+        InputError: no training pair, or the folder holds another run.
+    """
+
+    def __init__(
+        self, method: str, run: Run, settings: Mapping[str, Any],
+        rows: Sequence[PreferencePair] | Sequence[Demonstration], *,
+        demonstrations: bool = False, vocabulary: bool = False,
+    ) -> None:  # fmt: skip
+        self.started = time.monotonic()
+        self.method, self.run, self.settings = method, run, settings
+        train, validation = split_rows(rows)
+        if not demonstrations and any(isinstance(row, Demonstration) for row in train):
+            raise InputError(f"{method} learns from preference pairs; these are demonstrations")
+        self.objective_name = train[0].objective
+        # A trunk of its own: training changes its weights.
+        self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
+        self.data: CompletionData = (
+            encode_demonstrations(train, self._reader())
+            if demonstrations
+            else encode_completion_pairs(_pairs(train), self._reader())
+        )
+        self.validation = self._read_validation(validation)
+        self._described = describe_backbone(self.backbone)
+        self._claim()
+        trees = [*self.data.trees, *(self.validation.trees if self.validation else [])]
+        training = run.training
+        self.trunk = TunedTrunk(
+            self.backbone, trees, lora_rank=training.lora_rank, layers=training.layers,
+            vocabulary=vocabulary, lower=run.lower, bf16=training.mixed, seed=run.seed,
+        )  # fmt: skip
+
+    def train(
+        self, objective: Objective, data: CompletionData | None = None, part: str = "training"
+    ) -> list[dict[str, float]]:
+        """Train trunk and objective; the training curve.
+
+        Args:
+            objective: heads and loss.
+            data: the rows; by default the session's.
+            part: where this training's checkpoints are, where a method has several.
+        """
+        training, data = self.run.training, data or self.data
+        phase = Phase(
+            self.method, self.run.out / "checkpoints" / part, len(data), training.steps(len(data)),
+            training.batch_size, training.learning_rate, training.weight_decay, self.run.seed,
+            training.warmup, training.mixed,
+        )  # fmt: skip
+        return train_phase(ForestLoss(self.trunk, objective, data, training.token_budget), phase)
+
+    def writer(self) -> Backbone:
+        """A copy of the language model as it is now, to draw completions from."""
+        model: Any = copy.deepcopy(self.trunk.model)
+        if is_adapted(model):
+            model = model.merge_and_unload()
+        dtype = torch.bfloat16 if self.run.training.mixed else torch.float32
+        return make_backbone(model.requires_grad_(False).to(dtype), self.backbone.tokenizer, self.name)
+
+    def finish_reward_model(
+        self, head: RewardHead, curve: Sequence[Mapping[str, float]], *, policy: bool
+    ) -> RewardModel:
+        """Measure, and write the reward model's folder; the model as `load_reward_model` reads it."""
+        figures: dict[str, Any] = {"curve": curve, **self._validation_accuracy(head)}
+        if self.run.measure is not None:
+            figures |= self.run.measure(self.trunk, head)
+        settings = RewardSettings(self.run.training.max_length, self.run.template)
+        trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
+        model = RewardModel(self.name, trained, head, settings, self._card(figures))
+        out, adapter = self.run.out, self._adapter()
+        with processes().main_process_first():
+            if processes().is_main_process:
+                save_reward_model(out, model, self._tensors(), policy=policy, adapter=adapter)
+        return load_reward_model(out)
+
+    def finish_policy(self, figures: Mapping[str, Any]) -> Backbone:
+        """Write the policy's folder; the language model as `load_language_policy` reads it."""
+        content = {"name": self.name, "policy": True, "template": self.run.template}
+        tensors = self._tensors()
+        files = {TRUNK: tensors} if tensors else {}
+        with processes().main_process_first():
+            if processes().is_main_process:
+                card = self._card(figures)
+                write_folder(self.run.out, "language_policy", card, content, files, self._adapter())
+        return load_language_policy(self.run.out)
+
+    def finish_value_model(
+        self, head: ValueHead, scale: RewardScale, figures: Mapping[str, Any]
+    ) -> ValueModel:
+        """Write the value model's folder; the model as `load_value_model` reads it."""
+        settings = RewardSettings(self.run.training.max_length, self.run.template)
+        trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
+        model = ValueModel(self.name, trained, head, scale, settings, self._card(figures))
+        with processes().main_process_first():
+            if processes().is_main_process:
+                save_value_model(self.run.out, model, self._tensors(), self._adapter())
+        return load_value_model(self.run.out)
+
+    def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
+        """Share of the validation pairs that the head orders as their label does; a tie counts half."""
+        if self.validation is None or self.validation.places.shape[1] < 2:
+            return {}
+        training = self.run.training
+        rewards = row_rewards(
+            self.trunk, head, self.validation, token_budget=training.token_budget, bf16=training.mixed
+        )
+        margins = rewards[:, 0] - rewards[:, 1]
+        right = (margins > 0).float() + 0.5 * (margins == 0).float()
+        return {"validation_accuracy": round(float(right.mean()), 4)}
+
+    @property
+    def name(self) -> str:
+        """How reports call the result."""
+        return self.run.name or self.objective_name or self.method
+
+    def _reader(self) -> CompletionReader:
+        closes = bool(self.backbone.model.config.is_encoder_decoder)
+        return CompletionReader(self.backbone.tokenizer, self.run.training.max_length, closes_prompt=closes)
+
+    def _read_validation(self, rows: Sequence[PreferencePair | Demonstration]) -> CompletionData | None:
+        """Both halves of pairs, whatever is learned from: the chosen one ought to be the better one."""
+        if not rows:
+            return None
+        pairs = _pairs(rows)
+        if pairs:
+            return encode_completion_pairs(pairs, self._reader())
+        return encode_demonstrations(rows, self._reader())
+
+    def _claim(self) -> None:
+        training = dataclasses.asdict(self.run.training)
+        # It bounds memory and changes no result (but for the last bits).
+        training.pop("token_budget")
+        claimed = {
+            "method": self.method, "training": training, "config": self.settings,
+            "data": self.data.digest(), "seed": self.run.seed, "backbone": self._described,
+        }  # fmt: skip
+        claim_folder(self.run.out, claimed)
+
+    def _card(self, figures: Mapping[str, Any]) -> Card:
+        counts = {
+            "digest": self.data.digest(),
+            **self.data.counts,
+            "completion_tokens": self.data.completion_tokens,
+        }
+        if self.validation is not None:
+            kind = "validation_pairs" if self.validation.places.shape[1] > 1 else "validation_demonstrations"
+            counts[kind] = len(self.validation)
+        config = {"training": dataclasses.asdict(self.run.training), **self.settings}
+        seconds = round(time.monotonic() - self.started, 2)
+        return Card(
+            self.method, self.objective_name, self.run.seed, config, {**self.run.provenance, **counts},
+            self._described, {**figures, "seconds": seconds}, current_versions(),
+        )  # fmt: skip
+
+    def _adapter(self) -> Any:
+        return self.trunk.model if is_adapted(self.trunk.model) else None
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {} if self._adapter() is not None else self.trunk.changed()
+
+
+def _pairs(rows: Sequence[PreferencePair | Demonstration]) -> list[PreferencePair]:
+    return [row for row in rows if isinstance(row, PreferencePair)]

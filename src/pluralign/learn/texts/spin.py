@@ -1,0 +1,135 @@
+"""Self-play fine-tuning: DPO in which the policy before each iteration writes what is rejected."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from pluralign.core import Demonstration
+from pluralign.core.checks import require
+from pluralign.core.jsonl import read_rows
+from pluralign.core.resumable import RowsInProgress
+from pluralign.learn.engine import processes
+from pluralign.learn.texts.data import CompletionData, encode_completion_pairs, split_rows
+from pluralign.learn.texts.direct import DPOConfig, DPOObjective, reference_log_probs, validation_nll
+from pluralign.learn.texts.policy_samples import draw_samples
+from pluralign.learn.texts.session import Run, Session
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.completion_trees import CompletionReader
+from pluralign.lm.generation import Sampling
+from pluralign.pair.recipes import pair_completions
+
+_PROMPTS = 64
+
+
+@dataclass(frozen=True)
+class SPINConfig:
+    """How `fit_spin` learns.
+
+    Args:
+        iterations: of drawing and learning (Chen et al. 2024: up to 4; most is gained in the first two).
+        beta: temperature of the implicit reward (their lambda: 0.1).
+        max_new_tokens: of what the policy writes.
+        temperature: of what it writes.
+        samples: completions of each prompt in each iteration.
+    """
+
+    iterations: int = 2
+    beta: float = 0.1
+    max_new_tokens: int = 128
+    temperature: float = 1.0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            {"iterations": 1, "beta": 1e-9, "max_new_tokens": 1, "temperature": 0, "samples": 1},
+        )
+
+
+def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConfig | None = None) -> Backbone:
+    """Learn a policy from demonstrations by playing against its own past (Chen et al. 2024, eq. 4.7).
+
+    In each iteration the policy of the last one draws completions, and DPO prefers the demonstrations to
+    them, with that same policy as its reference. ``run.training.epochs`` are those of one iteration. What was
+    drawn is in ``OUT/rounds/N.jsonl``; an interrupted run goes on where it stopped.
+
+    Args:
+        demonstrations: those of ``train`` are learned from, those of ``validation`` measured on.
+        run: model (the policy that begins; SPIN's authors begin with SFT's), folder, training, seed.
+        config: see `SPINConfig`.
+
+    Returns:
+        The policy's language model.
+
+    Raises:
+        InputError: no demonstration to learn from, or the folder holds another run.
+    """
+    config = config or SPINConfig()
+    session = Session(
+        "spin", run, dataclasses.asdict(config), demonstrations, demonstrations=True, vocabulary=True
+    )
+    train, _ = split_rows(demonstrations)
+    figures: dict[str, Any] = {"curves": []}
+    for number in range(1, config.iterations + 1):
+        drawn = _draw(session, train, config, number)
+        pairs = pair_completions(train, drawn, objective=session.objective_name, recipe="spin")
+        data: CompletionData = encode_completion_pairs(
+            pairs.pairs, CompletionReader(session.backbone.tokenizer, run.training.max_length)
+        )
+        reference = reference_log_probs(
+            session, data, run.out / "checkpoints" / f"reference-{number}.safetensors"
+        )
+        objective = DPOObjective(DPOConfig(config.beta), reference).to(session.backbone.device)
+        figures["curves"].append(session.train(objective, data, f"iteration-{number}"))
+    return session.finish_policy({**figures, **validation_nll(session)})
+
+
+def _draw(
+    session: Session, demonstrations: Sequence[Demonstration], config: SPINConfig, number: int
+) -> list[Demonstration]:
+    """What the policy writes now after the demonstrations' prompts; read back where it is there already."""
+    path = session.run.out / "rounds" / f"{number}.jsonl"
+    prompts = list({row.prompt: row for row in demonstrations})
+    with processes().main_process_first():
+        if processes().is_main_process and not path.exists():
+            _write(session, prompts, config, number, path)
+    known = {row.prompt: row for row in demonstrations}
+    rows = [fields.row for fields in read_rows(path)]
+    return [
+        dataclasses.replace(known[row["prompt"]], completion=row["completion"], source=f"iteration {number}")
+        for row in rows
+        # Nothing is learned from a policy that had nothing to say.
+        if row["completion"].strip()
+    ]
+
+
+def _write(session: Session, prompts: Sequence[str], config: SPINConfig, number: int, path: Path) -> None:
+    writer = session.writer()
+    sampling = Sampling(config.max_new_tokens, config.temperature)
+    bar = tqdm(
+        total=len(prompts), desc=f"iteration {number} draws", unit="prompt", disable=not sys.stderr.isatty()
+    )
+    with bar, RowsInProgress(path, {"iteration": number}) as target:
+        begun = target.done // config.samples
+        bar.update(begun)
+        for first in range(begun, len(prompts), _PROMPTS):
+            drawn = draw_samples(
+                writer, prompts[first : first + _PROMPTS], config.samples, sampling,
+                seed=session.run.seed, label=f"iteration {number}",
+            )  # fmt: skip
+            target.write(
+                [
+                    {"prompt": prompt, "completion": text, "sample": i}
+                    for prompt, texts in drawn.items()
+                    for i, text in enumerate(texts)
+                ]
+            )
+            bar.update(len(drawn))
+        target.finish()

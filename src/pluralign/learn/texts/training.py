@@ -1,0 +1,183 @@
+"""Losses of forests as what `transformers.Trainer` trains: one step's rows, forest after forest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd import Function
+from transformers import PreTrainedModel
+
+from pluralign.core import InputError
+from pluralign.core.checks import require
+from pluralign.learn.texts.data import Batch, CompletionData, batches
+from pluralign.learn.texts.trunk import TunedTrunk
+from pluralign.lm.backbone import fast_dtype
+from pluralign.rewards.heads import RewardHead
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a learner on texts trains.
+
+    Args:
+        epochs: passes over the training rows (TRL's reward trainer: 1).
+        batch_size: rows in each step, of all processes together (TRL: 8).
+        learning_rate: of AdamW, falling linearly to 0 (ours, for a whole trunk; an adapter wants about
+            2e-4, heads alone 1e-3).
+        weight_decay: of AdamW (TRL: 0).
+        warmup: share of the steps in which the learning rate rises from 0 (ours).
+        lora_rank: learn a LoRA adapter of this rank instead of the trunk's weights; 0 for none.
+        layers: learn this many of the uppermost layers; what lies below runs once. 0 learns heads alone.
+            None learns everything.
+        max_length: tokens of prompt + completion; the end of a longer prompt is kept (TRL: 1024).
+        token_budget: tokens of one forest: bounds memory, changes no result. (With SmolLM2-135M in float32
+            about 1.8 MB each, beside 2.2 GB for weights, gradients and AdamW.)
+        bf16: mixed precision; None takes it where the machine is fast at it.
+    """
+
+    epochs: float = 1.0
+    batch_size: int = 8
+    learning_rate: float = 2e-5
+    weight_decay: float = 0.0
+    warmup: float = 0.1
+    lora_rank: int = 0
+    layers: int | None = None
+    max_length: int = 1024
+    token_budget: int = 2048
+    bf16: bool | None = None
+
+    def __post_init__(self) -> None:
+        lowest = {"batch_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup": 0, "lora_rank": 0}
+        require(self, {**lowest, "max_length": 4, "token_budget": 4, "epochs": 1e-6}, {"warmup": 1})
+        if self.layers is not None and self.layers < 0:
+            raise InputError(f"must be 0 or more, found {self.layers}", field="layers")
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps over so many rows."""
+        return max(1, round(self.epochs * rows / self.batch_size))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether matrix products are in bfloat16."""
+        return fast_dtype() == torch.bfloat16 if self.bf16 is None else self.bf16
+
+
+class Objective(nn.Module):
+    """What a method adds to the trunk: heads, and a loss of a batch.
+
+    `forward` gives this batch's part of the step's loss: over the batches of a step these add up.
+    """
+
+    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
+        """The loss (a scalar).
+
+        Args:
+            model: the language model, for its vocabulary head.
+            hidden: hidden states of the batch's forest.
+            batch: the rows.
+        """
+        raise NotImplementedError
+
+
+class ForestLoss(nn.Module):
+    """Rows to their loss, through trunk and objective.
+
+    Args:
+        trunk: what learns of it is registered here.
+        objective: heads and loss.
+        data: the rows.
+        token_budget: tokens of one forest.
+    """
+
+    def __init__(
+        self, trunk: TunedTrunk, objective: Objective, data: CompletionData, token_budget: int
+    ) -> None:
+        super().__init__()
+        self.trunk, self.objective = trunk, objective
+        self._data, self._budget = data, token_budget
+
+    def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """``{"loss"}`` of these rows; one forest at a time is held in memory."""
+        device = rows.device if rows.is_cuda else next(self.trunk.model.parameters()).device
+        found = list(batches(self._data, rows.tolist(), self._budget))
+        terms = [lambda batch=batch: self._term(on_device(batch, device)) for batch in found]
+        learned = [value for value in self.parameters() if value.requires_grad]
+        return {"loss": summed(terms, learned)}
+
+    def _term(self, batch: Batch) -> Tensor:
+        return self.objective(self.trunk.model, self.trunk(batch), batch)
+
+
+def summed(terms: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor]) -> Tensor:
+    """The sum of losses, each computed and differentiated before the next is begun.
+
+    Only one term's activations are in memory at a time; the price is one copy of the gradients.
+
+    Args:
+        terms: functions that compute a scalar each.
+        parameters: with respect to which the sum will be differentiated.
+    """
+    if len(terms) == 1 or not torch.is_grad_enabled():
+        return torch.stack([term() for term in terms]).sum()
+    total: Tensor | None = None
+    gradients: list[Tensor | None] = [None] * len(parameters)
+    for term in terms:
+        loss = term()
+        with torch.autocast(loss.device.type, enabled=False):
+            parts = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for i, part in enumerate(parts):
+            if part is not None:
+                known = gradients[i]
+                gradients[i] = part if known is None else known.add_(part)
+        total = loss.detach() if total is None else total + loss.detach()
+        # Else the next term would go through the weights' bfloat16 copies of this one's graph.
+        torch.clear_autocast_cache()
+    used = [(value, g) for value, g in zip(parameters, gradients, strict=True) if g is not None]
+    return _Differentiated.apply(total, [g for _, g in used], *(value for value, _ in used))  # pyright: ignore
+
+
+class _Differentiated(Function):
+    """A number whose gradients are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> Any:
+        scale = outer[0]
+        return None, None, *(gradient.mul_(scale) for gradient in ctx.gradients)
+
+
+@torch.no_grad()
+def row_rewards(
+    trunk: TunedTrunk, head: RewardHead, data: CompletionData, *, token_budget: int, bf16: bool
+) -> Float[Tensor, "rows completions"]:
+    """Mean reward of every completion of the data, while trunk and head are being learned."""
+    model = trunk.model
+    device = next(model.parameters()).device
+    rewards = torch.empty(data.places.shape[:2])
+    for batch in batches(data, range(len(data)), token_budget):
+        batch = on_device(batch, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            hidden = trunk(batch)
+        means = head.of_branches(head(hidden, batch.forest), batch.forest).mean
+        rewards[batch.rows] = means[batch.branches].cpu()
+    return rewards
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The same batch there; row numbers stay on the CPU."""
+    return replace(
+        batch,
+        forest=batch.forest.to(device),
+        branches=batch.branches.to(device),
+        weights=batch.weights.to(device),
+        margins=batch.margins.to(device),
+    )

@@ -1,0 +1,193 @@
+"""A trunk that learns: all of it, its uppermost layers, an adapter on it, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from pluralign.core import InputError
+from pluralign.core.files import replace_when_whole
+from pluralign.folders.tuned import learned_tensors
+from pluralign.learn.texts.data import Batch
+from pluralign.lm.adapters import add_lora
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.forest import Forest, Tree, plant
+from pluralign.lm.trunk import forest_hidden_states, forest_layers, trunk_of, upper_hidden_states
+
+
+class LowerStates:
+    """What a frozen lower part of a trunk makes of trees: computed once for each, kept in memory.
+
+    Args:
+        backbone: whose trunk.
+        layers: uppermost layers that are left out.
+        bf16: compute and keep them in bfloat16.
+        token_budget: tokens in one forward pass.
+    """
+
+    def __init__(
+        self, backbone: Backbone, layers: int, *, bf16: bool = False, token_budget: int = 4096
+    ) -> None:
+        self.backbone, self.layers = backbone, layers
+        self._bf16, self._budget = bf16, token_budget
+        # A branch's states depend on its prompt and itself alone: trees that share some share their states.
+        self._known: dict[bytes, Tensor] = {}
+
+    @torch.no_grad()
+    def compute(self, trees: Sequence[Tree]) -> None:
+        """Run what was not run before through the trunk, with a progress bar on a terminal."""
+        missing = [tree for tree in trees if any(key not in self._known for key in _keys(tree))]
+        if not missing:
+            return
+        device = self.backbone.device
+        forests = plant(missing, self._budget)
+        for planted in tqdm(forests, desc="frozen layers", unit="forest", disable=not sys.stderr.isatty()):
+            forest = planted.to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
+                (states,) = forest_layers(self.backbone.model, forest, [-1 - self.layers])
+            states = states.to("cpu", torch.bfloat16 if self._bf16 else torch.float32)
+            for number, prompt, branches in _parts(planted, states):
+                keys = _keys(missing[number])
+                self._known[keys[0]] = prompt
+                self._known.update({keys[1 + branch]: part for branch, part in branches.items()})
+
+    def save(self, path: Path) -> None:
+        """Keep what is known, for another process."""
+        keys = [key.hex() for key in self._known]
+        lengths = [len(states) for states in self._known.values()]
+        with replace_when_whole(path) as temporary:
+            described = {"keys": json.dumps(keys), "lengths": json.dumps(lengths)}
+            save_file({"states": torch.cat(list(self._known.values()))}, temporary, described)
+
+    def read(self, path: Path) -> None:
+        """Take over what another process kept."""
+        with safe_open(path, framework="pt") as file:
+            keys, lengths = (json.loads(file.metadata()[name]) for name in ("keys", "lengths"))
+            states = file.get_tensor("states")
+        self._known.update(zip(map(bytes.fromhex, keys), states.split(lengths), strict=True))
+
+    def of(self, trees: Sequence[Tree]) -> Float[Tensor, "tokens d"]:
+        """The states of a forest that was planted from exactly these trees, none of them split."""
+        self.compute(trees)
+        parts = [self._known[key] for tree in trees for key in _keys(tree)]
+        return torch.cat(parts).to(self.backbone.device)
+
+
+class TunedTrunk(nn.Module):
+    """Hidden states of batches, through a trunk of which something may learn.
+
+    Args:
+        backbone: loaded for this use alone in float32: its weights are changed.
+        trees: all trees that will be asked for.
+        lora_rank: learn a LoRA adapter of this rank and nothing else; 0 for none.
+        layers: learn the uppermost layers and the final norm alone; 0 learns nothing; None learns all.
+        vocabulary: the loss reads the vocabulary head, so that it may learn too (where all does).
+        lower: what the frozen part makes of trees; computed here where it is not given.
+        bf16: mixed precision.
+        seed: of the adapter's weights.
+
+    Raises:
+        InputError: an adapter beside ``layers``, or more layers than there are.
+    """
+
+    def __init__(
+        self, backbone: Backbone, trees: Sequence[Tree], *, lora_rank: int, layers: int | None,
+        vocabulary: bool, lower: LowerStates | None, bf16: bool, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if lora_rank and layers is not None:
+            raise InputError("an adapter learns on the whole trunk: give lora_rank or layers", field="layers")
+        model: Any = backbone.model
+        if layers is not None and model.config.is_encoder_decoder:
+            raise InputError("encoder-decoder models learn whole or through an adapter", field="layers")
+        self.layers = layers
+        self._lower: LowerStates | None = None
+        if lora_rank:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = add_lora(backbone.model, rank=lora_rank)
+        elif layers is not None:
+            _freeze_below(model, layers)
+            self._lower = lower or LowerStates(backbone, layers, bf16=bf16)
+            self._lower.compute(trees)
+        elif not vocabulary and _has_own_head(model):
+            # A weight that no loss reads would have no gradient, which distributed training does not take.
+            model.get_output_embeddings().requires_grad_(False)
+        # Dropout stays off: a forest equals separate sequences only without it, and losses are smoother.
+        model.eval()
+        # Only what learns is registered, so that training checkpoints do not hold the rest.
+        self._unregistered: tuple[Any] = (model,)
+        learned = learned_tensors(model)
+        self.learned = nn.ParameterDict({name.replace(".", "/"): value for name, value in learned.items()})
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The language model (a PEFT model where an adapter learns)."""
+        return self._unregistered[0]
+
+    def changed(self) -> dict[str, Tensor]:
+        """The weights that learned, by their names in the model."""
+        return {name.replace("/", "."): value.detach() for name, value in self.learned.items()}
+
+    def forward(self, batch: Batch) -> Float[Tensor, "tokens d"]:
+        """Hidden states of the batch's forest."""
+        if self._lower is None:
+            return forest_hidden_states(self.model, batch.forest)
+        lower = self._lower.of(batch.trees)
+        states = lower.to(next(self.model.parameters()).dtype)
+        return upper_hidden_states(self.model, batch.forest, states, self.layers or 0)
+
+
+def _has_own_head(model: Any) -> bool:
+    """Whether the vocabulary head is not the embedding; the configuration's word is not always true."""
+    return model.get_output_embeddings().weight is not model.get_input_embeddings().weight
+
+
+def _freeze_below(model: Any, layers: int) -> None:
+    model.requires_grad_(False)
+    trunk = trunk_of(model)
+    count = int(model.config.get_text_config().num_hidden_layers)
+    if not 0 <= layers <= count:
+        raise InputError(f"must be from 0 to the trunk's {count}, found {layers}", field="layers")
+    if layers:
+        if not hasattr(trunk, "layers"):
+            raise InputError(f"models of type {model.config.model_type!r} cannot be cut between layers")
+        trunk.layers[-layers:].requires_grad_(True)
+        trunk.norm.requires_grad_(True)
+
+
+def _parts(forest: Forest, states: Tensor) -> list[tuple[int, Tensor, dict[int, Tensor]]]:
+    """The states of each piece of a forest: (tree in the caller's numbering, prompt's, branches')."""
+    result: list[tuple[int, Tensor, dict[int, Tensor]]] = []
+    owners: list[list[int]] = forest.owners.tolist()
+    branch_of = forest.branch_ids
+    starts = (forest.ends - forest.lengths + 1).tolist()
+    ends = forest.ends.tolist()
+    at = 0
+    for number, (tree, branch) in enumerate(owners):
+        first = starts[number]
+        if first > at or not result or result[-1][0] != tree:
+            result.append((tree, states[at:first], {}))
+        result[-1][2][branch] = states[first : ends[number] + 1]
+        at = ends[number] + 1
+    assert at == len(branch_of), "branches reach the row's end"
+    return result
+
+
+def _keys(tree: Tree) -> list[bytes]:
+    """Of the prompt, and of each branch after it."""
+    prompt = repr(list(tree.prompt_ids))
+    texts = [prompt, *(f"{prompt} {list(branch)}" for branch in tree.branches)]
+    return [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]

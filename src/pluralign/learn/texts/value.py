@@ -1,0 +1,186 @@
+"""Value models: what reward a completion will end with, learned after each token from samples and rewards."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pluralign.core import Demonstration, InputError
+from pluralign.core.checks import require
+from pluralign.data import ScoredCompletion
+from pluralign.learn.texts.data import Batch, CompletionData, batches
+from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.training import Objective, on_device
+from pluralign.lm.backbone import load_tokenizer
+from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss
+from pluralign.rewards.value_head import ValueHead
+from pluralign.rewards.value_model import RewardScale, ValueModel
+
+TokenLoss = Callable[..., Tensor]
+"""Of the head's outputs and the targets of tokens, with ``tokens`` as the normaliser."""
+
+
+@dataclass(frozen=True)
+class HLGauss:
+    """Values by classification: bins over the range of the rewards (`losses.value.hl_gauss_loss`).
+
+    The range is symmetric about the mean reward, so that values begin there, and two bins wider at both ends
+    than the farthest training reward, so that no target's Gaussian is cut off near its peak (ours).
+
+    Args:
+        bins: how many (Farebrother et al. 2024: 51).
+        smoothing: standard deviation of a target's Gaussian in widths of a bin (the same: 0.75).
+    """
+
+    bins: int = 51
+    smoothing: float = 0.75
+
+    def __post_init__(self) -> None:
+        require(self, {"bins": 8, "smoothing": 0.01}, {"smoothing": 100})
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """How `fit_value` learns.
+
+    Args:
+        lam: of the lambda-returns that are the targets (Han et al. 2024: 0.95).
+        classes: learn by classification; None learns by squared error, as Han et al. do.
+    """
+
+    lam: float = 0.95
+    classes: HLGauss | None = None
+
+    def __post_init__(self) -> None:
+        require(self, {"lam": 0}, {"lam": 1})
+
+
+class ValueObjective(Objective):
+    """A value head whose targets are the lambda-returns of its own values as they are.
+
+    Args:
+        head: the value head.
+        loss: `value_loss`, or `hl_gauss_loss` with its bins.
+        rewards: of every row's completion, in units of their scale, shape (rows,).
+        lam: see `ValueConfig`.
+        data: the rows, for the mean number of tokens (see `AVAObjective`).
+    """
+
+    def __init__(
+        self, head: ValueHead, loss: TokenLoss, rewards: Float[Tensor, " rows"], lam: float,
+        data: CompletionData,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.head, self._loss, self._lam = head, loss, lam
+        self._tokens = data.completion_tokens / len(data)
+        self.rewards: Tensor
+        self.register_buffer("rewards", rewards, persistent=False)
+
+    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
+        """See `Objective`."""
+        forest = batch.forest
+        outputs = self.head(hidden[forest.places])
+        rewards = outputs.new_zeros(len(forest.ends))
+        rewards[batch.branches[:, 0]] = self.rewards[batch.rows.to(self.rewards.device)]
+        targets = gae_targets(self.head.values(outputs.detach()), rewards, forest.lengths, lam=self._lam)
+        outputs = outputs if self.head.bins is not None else outputs.squeeze(-1)
+        return self._loss(outputs, targets, tokens=self._tokens * len(batch.rows) / batch.share)
+
+
+def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | None = None) -> ValueModel:
+    """Learn the value of every beginning of a completion from whole completions and their rewards.
+
+    The value after a token is the expected reward of what the sampling policy makes of this beginning, so the
+    rows should be samples of the policy that will be guided. A completion that was cut off at a number of
+    tokens is taken to have ended there, as its reward takes it.
+
+    Args:
+        rows: completions of one objective; ``train`` is learned from, ``validation`` measured on.
+        run: model, folder, training, seed.
+        config: see `ValueConfig`.
+
+    Raises:
+        InputError: no training row, rewards that are all equal or of several objectives, or the folder holds
+            another run.
+    """
+    config = config or ValueConfig()
+    train, validation = ([row for row in rows if row.split == part] for part in ("train", "validation"))
+    if len({row.objective for row in train}) > 1:
+        raise InputError("completions with rewards of one objective are expected, found several")
+    scale = _scale(train)
+    rewards, held_out = _scaled(train, scale), _scaled(validation, scale)
+    digest = hashlib.blake2b(rewards.numpy().tobytes(), digest_size=16).hexdigest()
+    settings = {**dataclasses.asdict(config), "rewards": {**dataclasses.asdict(scale), "digest": digest}}
+    end = str(load_tokenizer(run.model).eos_token)
+    session = Session("value", run, settings, [_text(row, end) for row in rows], demonstrations=True)
+    bins = None if config.classes is None else _bins(config.classes, float(rewards.abs().max()))
+    head = ValueHead(session.backbone.hidden_size, bins).to(session.backbone.device)
+    loss: TokenLoss = value_loss if bins is None else partial(hl_gauss_loss, bins=bins)
+    objective = ValueObjective(head, loss, rewards, config.lam, session.data).to(session.backbone.device)
+    figures: dict[str, Any] = {"curve": session.train(objective)}
+    return session.finish_value_model(head, scale, {**figures, **_validation(session, head, held_out)})
+
+
+def _scale(rows: Sequence[ScoredCompletion]) -> RewardScale:
+    if not rows:
+        raise InputError("there is no training completion to learn from")
+    rewards = np.array([row.reward for row in rows])
+    deviation = float(rewards.std())
+    if not deviation > 0:
+        raise InputError(f"all {len(rows)} training rewards are {rewards[0]:g}: there is nothing to learn")
+    return RewardScale(float(rewards.mean()), deviation)
+
+
+def _scaled(rows: Sequence[ScoredCompletion], scale: RewardScale) -> Float[Tensor, " rows"]:
+    values = [(row.reward - scale.mean) / scale.deviation for row in rows]
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _bins(classes: HLGauss, farthest: float) -> Bins:
+    end = farthest / (1 - 4 / classes.bins)
+    return Bins(-end, end, classes.bins, classes.smoothing)
+
+
+def _text(row: ScoredCompletion, end: str) -> Demonstration:
+    # Without words it is the end of text alone; demonstrations need something to show.
+    completion = row.completion if row.completion.strip() else row.completion + end
+    return Demonstration(row.prompt, completion, objective=row.objective, split=row.split)
+
+
+def _validation(session: Session, head: ValueHead, rewards: Float[Tensor, " rows"]) -> dict[str, float]:
+    """Share of the final rewards' variance that the values after the first and the last token explain."""
+    if session.validation is None or not float(rewards.var(correction=0)) > 0:
+        return {}
+    values = _ends(session, head, session.validation)
+    return {
+        f"validation_explained_variance_{name}": round(
+            1.0 - float((rewards - values[:, i]).var(correction=0) / rewards.var(correction=0)), 4
+        )
+        for i, name in enumerate(("first_token", "last_token"))
+    }
+
+
+@torch.no_grad()
+def _ends(session: Session, head: ValueHead, data: CompletionData) -> Float[Tensor, "rows 2"]:
+    """The value after the first token of every completion, and after its last."""
+    training, device = session.run.training, session.backbone.device
+    found = torch.empty(len(data), 2)
+    for batch in batches(data, range(len(data)), training.token_budget):
+        batch = on_device(batch, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=training.mixed):
+            hidden = session.trunk(batch)
+        values, forest = head.values(head(hidden[batch.forest.places])), batch.forest
+        lasts = forest.lengths.cumsum(0) - 1
+        ends = torch.stack([values[lasts - forest.lengths + 1], values[lasts]], dim=1)
+        found[batch.rows] = ends[batch.branches[:, 0]].cpu()
+    return found

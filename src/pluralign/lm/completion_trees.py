@@ -1,0 +1,105 @@
+"""Prompts with completions as trees of tokens, and what is cut where they are too long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from pluralign.core import InputError
+from pluralign.lm.forest import Tree
+from pluralign.lm.rendering import encode, prefix_ids
+
+
+@dataclass(frozen=True)
+class CompletionTrees:
+    """One prompt's completions as trees: one tree where all fit the limit, else one for each completion.
+
+    Args:
+        trees: the trees.
+        places: (tree, branch) of each completion.
+    """
+
+    trees: tuple[Tree, ...]
+    places: tuple[tuple[int, int], ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all trees."""
+        return sum(len(tree.prompt_ids) + sum(map(len, tree.branches)) for tree in self.trees)
+
+
+class CompletionReader:
+    """Makes trees of texts, and counts what it cuts.
+
+    A completion ends with the end-of-text token. Where prompt + completion exceed the limit, the **end** of
+    the prompt is kept; a completion that fills the limit by itself is cut at its end. What is cut depends on
+    this prompt and this completion alone, never on the others.
+
+    Args:
+        tokenizer: the model's.
+        max_length: tokens of prompt + completion.
+        closes_prompt: prompts end with the end-of-text token and completions begin with the BOS (where the
+            tokenizer has one), as encoder-decoders are trained.
+
+    Raises:
+        InputError: the tokenizer has no end-of-text token, or the limit leaves no room.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int, *, closes_prompt: bool = False
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._eos: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
+        if not isinstance(tokenizer.eos_token_id, int):
+            raise InputError("the tokenizer has no end-of-text token, which every completion ends with")
+        self._prefix = prefix_ids(tokenizer)
+        self._suffix = [self._eos] if closes_prompt else []
+        self._max_length = max_length
+        if max_length < len(self._prefix) + len(self._suffix) + 2:
+            raise InputError(
+                f"leaves no room for a prompt and a completion: {max_length}", field="max_length"
+            )
+        self.counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
+        """Completions read; those whose prompt, or which themselves, were cut; the tokens cut."""
+
+    def read(self, prompt: str, completions: Sequence[str]) -> CompletionTrees:
+        """Trees of one prompt with its completions; an empty one is the end-of-text token alone."""
+        bos = str(self._tokenizer.bos_token) if self._prefix else ""
+        # Chat templates write the BOS themselves.
+        prompt_ids = encode(self._tokenizer, prompt.removeprefix(bos)) if prompt else []
+        branches = [self._branch(completion) for completion in completions]
+        self.counts["completions"] += len(branches)
+        fixed = len(self._prefix) + len(self._suffix)
+        prompts = [prompt_ids[max(0, len(prompt_ids) - self._room(branch, fixed)) :] for branch in branches]
+        for kept in prompts:
+            self.counts["cut_prompts"] += len(kept) < len(prompt_ids)
+            self.counts["cut_tokens"] += len(prompt_ids) - len(kept)
+        whole = [[*self._prefix, *kept, *self._suffix] for kept in prompts]
+        if all(len(kept) == len(prompt_ids) for kept in prompts):
+            places = tuple((0, i) for i in range(len(branches)))
+            return CompletionTrees((Tree(whole[0], branches, len(self._prefix)),), places)
+        trees = tuple(Tree(ids, [b], len(self._prefix)) for ids, b in zip(whole, branches, strict=True))
+        return CompletionTrees(trees, tuple((i, 0) for i in range(len(trees))))
+
+    def _branch(self, completion: str) -> list[int]:
+        closed = completion.rstrip()
+        if closed.endswith(str(self._tokenizer.eos_token)):
+            # Chat templates put a line break after it, which a policy never writes.
+            completion = closed
+        ids = encode(self._tokenizer, completion)
+        if self._suffix:
+            ids = [*self._prefix, *ids]
+        if not ids or ids[-1] != self._eos:
+            ids.append(self._eos)
+        # One token of the prompt stays, for the completion's first token to follow.
+        room = self._max_length - len(self._prefix) - len(self._suffix) - 1
+        if len(ids) > room:
+            self.counts["cut_completions"] += 1
+            self.counts["cut_tokens"] += len(ids) - room
+        return ids[:room]
+
+    def _room(self, branch: Sequence[int], fixed: int) -> int:
+        return self._max_length - fixed - len(branch)

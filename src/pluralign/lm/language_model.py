@@ -1,0 +1,193 @@
+"""A language model as the rest of the library uses it: scores options and answers, writes replies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pluralign.core import Decision, InputError
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.generation import Sampling, draw_completions, row_seeds
+from pluralign.lm.rendering import (
+    Messages,
+    chat_ids,
+    decision_tree,
+    encode,
+    render_chat,
+    render_decision,
+)
+from pluralign.lm.trunk import context_length, forest_hidden_states
+from pluralign.lm.vocabulary import branch_log_probs, log_probs_of
+
+__all__ = ["LanguageModel", "Messages", "OptionLikelihoods", "render_decision"]
+
+
+@dataclass(frozen=True, eq=False)
+class OptionLikelihoods:
+    """How likely a language model finds each option of one decision.
+
+    Args:
+        log_likelihoods: sum of the option's token log-probabilities, nats, shape (options,).
+        lengths: tokens of each option, shape (options,).
+    """
+
+    log_likelihoods: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.int64]
+
+    @property
+    def per_token(self) -> npt.NDArray[np.float64]:
+        """Mean log-probability of a token, nats, shape (options,)."""
+        return self.log_likelihoods / self.lengths
+
+
+class LanguageModel:
+    """A backbone that scores and writes text.
+
+    A chat is a list of ``{"role", "content"}`` messages, or a text, which stands for one message of
+    the user; the model's own chat template is put around it.
+
+    Args:
+        backbone: the model.
+        token_budget: tokens in one forward pass.
+    """
+
+    def __init__(self, backbone: Backbone, *, token_budget: int = 4096) -> None:
+        self.backbone = backbone
+        self.token_budget = token_budget
+
+    @property
+    def name(self) -> str:
+        """The backbone's name."""
+        return self.backbone.name
+
+    @property
+    def dtype(self) -> str:
+        """Of the backbone's weights: ``float32``, ``bfloat16``."""
+        return str(self.backbone.dtype).removeprefix("torch.")
+
+    def option_log_likelihoods(self, decisions: Sequence[Decision]) -> list[OptionLikelihoods]:
+        """How likely each option is after its decision's prompt (see `render_decision`)."""
+        trees = [decision_tree(self.backbone.tokenizer, decision) for decision in decisions]
+        lengths = [np.array([len(branch) for branch in tree.branches]) for tree in trees]
+        return [
+            OptionLikelihoods(values.double().cpu().numpy(), count)
+            for values, count in zip(self._branch_log_probs(trees), lengths, strict=True)
+        ]
+
+    def answer_log_probs(
+        self, chats: Sequence[Messages | str], answers: Sequence[str]
+    ) -> npt.NDArray[np.float64]:
+        """Log-probability of each answer as the beginning of the reply to each chat.
+
+        Where answers are single tokens, neighbouring chats that begin alike (a judge's questions about one
+        situation) share what they have in common.
+
+        Returns:
+            Sums of token log-probabilities in nats, shape (chats, answers).
+
+        Raises:
+            InputError: an answer without tokens, or a message without role or content.
+        """
+        branches = [encode(self.backbone.tokenizer, answer) for answer in answers]
+        if not branches or not all(branches):
+            raise InputError(f"answers must be texts that are not empty, found {list(answers)!r}")
+        read = [chat_ids(self.backbone.tokenizer, chat) for chat in chats]
+        found = torch.zeros(len(read), len(answers), device=self.backbone.device)
+        # A chat that fills the context is cut: by how much may not depend on the others.
+        context = context_length(self.backbone.model)
+        alone = [
+            i
+            for i, (ids, _) in enumerate(read)
+            if max(map(len, branches)) > 1 or (context is not None and len(ids) >= context)
+        ]
+        if alone:
+            trees = [Tree(read[i][0], branches, read[i][1]) for i in alone]
+            found[alone] = torch.stack(self._branch_log_probs(trees))
+        if together := sorted(set(range(len(read))) - set(alone)):
+            letters = torch.tensor([branch[0] for branch in branches], device=self.backbone.device)
+            found[together] = self._next_log_probs([read[i][0] for i in together], letters)
+        return found.double().cpu().numpy()
+
+    def generate(
+        self,
+        chats: Sequence[Messages | str],
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+    ) -> list[str]:
+        """Write one reply to each chat.
+
+        Every row has its own random numbers, drawn from ``seed``, the chat's text and how many equal
+        chats stand before it; what else is in the batch changes no reply (in float32; bfloat16's
+        rounding may tip a close call).
+
+        Args:
+            chats: what to reply to.
+            max_new_tokens: replies are cut off there.
+            temperature: 0 takes the most likely token.
+            seed: one for all, or one for each chat.
+
+        Returns:
+            The replies without special tokens.
+
+        Raises:
+            InputError: negative temperature, no new tokens, or more of them than the context holds.
+        """
+        texts = [render_chat(self.backbone.tokenizer, chat) for chat in chats]
+        ids = [chat_ids(self.backbone.tokenizer, chat) for chat in chats]
+        sampling = Sampling(max_new_tokens, temperature)
+        seeds = [[own] for own in row_seeds(texts, seed)]
+        found = draw_completions(self.backbone, ids, seeds, sampling, token_budget=self.token_budget)
+        return [completion for (completion,) in found]
+
+    @torch.inference_mode()
+    def _next_log_probs(self, rows: Sequence[Sequence[int]], tokens: Tensor) -> Tensor:
+        """Log-probability of each token after each row, shape (rows, tokens)."""
+        model = self.backbone.model
+        trees = _share_beginnings(rows)
+        forests = plant(trees, self.token_budget)
+        values: list[Tensor] = []
+        for forest in forests:
+            forest = forest.to(self.backbone.device)
+            states = forest_hidden_states(model, forest)[forest.ends]
+            columns = [log_probs_of(model, states, token.expand(len(states))) for token in tokens]
+            values.append(torch.stack(columns, dim=1))
+        return torch.cat(by_tree(trees, forests, values))
+
+    @torch.inference_mode()
+    def _branch_log_probs(self, trees: list[Tree]) -> list[Tensor]:
+        model = self.backbone.model
+        forests = plant(trees, self.token_budget, max_path=context_length(model))
+        values: list[Tensor] = []
+        for forest in forests:
+            forest = forest.to(self.backbone.device)
+            values.append(branch_log_probs(model, forest_hidden_states(model, forest), forest))
+        return by_tree(trees, forests, values)
+
+
+def _share_beginnings(rows: Sequence[Sequence[int]]) -> list[Tree]:
+    """Neighbouring rows that have half of their tokens or more in common, from the first on, as one tree."""
+    trees: list[Tree] = []
+    group: list[Sequence[int]] = []
+    shared = 0
+    for row in rows:
+        common = _common(group[0][:shared], row[:-1]) if group else 0
+        if group and 2 * common < max(shared, len(row)):
+            trees.append(Tree(group[0][:shared], [r[shared:] for r in group]))
+            group = []
+        shared = common if group else len(row) - 1
+        group.append(row)
+    return [*trees, Tree(group[0][:shared], [row[shared:] for row in group])]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two rows begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

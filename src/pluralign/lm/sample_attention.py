@@ -1,0 +1,115 @@
+"""Attention while completions are drawn: the samples of a prompt share its keys, and each has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pluralign.lm.attention import ForestLayout
+from pluralign.lm.forest import Forest
+
+KeysAndValues = tuple[Tensor, Tensor]
+
+
+class PromptLayout(ForestLayout):
+    """Prompts, one after the other in a row, each a tree of its own; what their tokens show is kept.
+
+    Args:
+        forest: of the prompts.
+    """
+
+    def __init__(self, forest: Forest) -> None:
+        super().__init__(forest)
+        self.kept: dict[int, KeysAndValues] = {}
+        """Keys and values of each layer, each of shape (groups, tokens, width)."""
+
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float
+    ) -> Tensor:
+        """See `Layout`."""
+        self.kept[module.layer_idx] = (key[0], value[0])
+        return super().attend(module, query, key, value, scaling, dropout)
+
+
+class SampleLayout:
+    """One new token of every sample of every prompt: ``prompts x samples`` tokens in a row.
+
+    A token sees its prompt, which is kept once for all samples, and the earlier tokens of its own sample.
+
+    Args:
+        kept: of a `PromptLayout` that has been through the layers.
+        lengths: tokens of each prompt, in the row's order.
+        chosen: which prompts are drawn from.
+        samples: completions of each.
+        max_new_tokens: room for each sample's own keys.
+    """
+
+    def __init__(
+        self, kept: dict[int, KeysAndValues], lengths: Sequence[int], chosen: Sequence[int], samples: int,
+        max_new_tokens: int,
+    ) -> None:  # fmt: skip
+        self.calls = 0
+        self.step = 0
+        """Tokens that every sample has already: the place of the next one's keys."""
+        self._samples = samples
+        starts = [sum(lengths[:i]) for i in chosen]
+        ends = [start + lengths[i] for start, i in zip(starts, chosen, strict=True)]
+        width = max(lengths[i] for i in chosen)
+        self._prompts = {
+            layer: (_padded(keys, starts, ends, width), _padded(values, starts, ends, width))
+            for layer, (keys, values) in kept.items()
+        }
+        device = next(iter(kept.values()))[0].device
+        real = torch.arange(width)[None] < torch.tensor([lengths[i] for i in chosen])[:, None]
+        self._hidden: Bool[Tensor, "prompts 1 1 width"] = ~real[:, None, None].to(device)
+        self._room = max_new_tokens
+        self._own: dict[int, KeysAndValues] = {}
+
+    def attend(
+        self,
+        module: Any,
+        query: Float[Tensor, "1 heads tokens width"],
+        key: Float[Tensor, "1 groups tokens width"],
+        value: Float[Tensor, "1 groups tokens width"],
+        scaling: float | None,
+        dropout: float,
+    ) -> Float[Tensor, "1 heads tokens width"]:
+        """See `Layout`."""
+        self.calls += 1
+        prompt_keys, prompt_values = self._prompts[module.layer_idx]
+        prompts, groups, length, width = prompt_keys.shape
+        samples, heads = self._samples, query.shape[1]
+        own_keys, own_values = self._remember(module.layer_idx, key, value)
+        queries = query[0].view(groups, -1, prompts, samples, width).permute(2, 0, 3, 1, 4)
+        queries = queries * (width**-0.5 if scaling is None else scaling)
+        shared = queries.reshape(prompts, groups, -1, width) @ prompt_keys.transpose(-1, -2)
+        shared = shared.masked_fill(self._hidden, float("-inf")).view(*queries.shape[:-1], length)
+        scores = torch.cat([shared, queries @ own_keys.transpose(-1, -2)], dim=-1)
+        weights = scores.float().softmax(dim=-1).to(prompt_values.dtype)
+        of_prompt, of_own = weights.split([length, self.step + 1], dim=-1)
+        seen = (of_prompt.reshape(prompts, groups, -1, length) @ prompt_values).view(queries.shape)
+        seen = seen + of_own @ own_values
+        return seen.permute(1, 3, 0, 2, 4).reshape(1, heads, prompts * samples, width)
+
+    def _remember(self, layer: int, key: Tensor, value: Tensor) -> KeysAndValues:
+        """The new token's keys beside its sample's earlier ones: (prompts, groups, samples, step + 1, d)."""
+        prompts, groups = self._prompts[layer][0].shape[:2]
+        own = self._own.get(layer)
+        if own is None:
+            shape = (prompts, groups, self._samples, self._room, key.shape[-1])
+            own = self._own[layer] = (key.new_empty(shape), value.new_empty(shape))
+        for store, new in zip(own, (key, value), strict=True):
+            store[..., self.step, :] = new[0].view(groups, prompts, self._samples, -1).transpose(0, 1)
+        return own[0][..., : self.step + 1, :], own[1][..., : self.step + 1, :]
+
+
+def _padded(values: Tensor, starts: Sequence[int], ends: Sequence[int], width: int) -> Tensor:
+    """(groups, tokens, d) cut into prompts and padded at their ends: (prompts, groups, width, d)."""
+    result = values.new_zeros(len(starts), values.shape[0], width, values.shape[2])
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        result[i, :, : end - start] = values[:, start:end]
+    return result

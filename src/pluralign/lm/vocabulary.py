@@ -1,0 +1,105 @@
+"""What a language model's vocabulary head makes of a forest: log-probabilities of the branches' tokens.
+
+A few hundred tokens at a time, so that the logits of all tokens are never held together; under autograd they
+are computed again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from pluralign.lm.encoder_decoder import finish_states, logits_bias
+from pluralign.lm.forest import Forest
+
+_CHUNK = 256
+
+
+def token_log_probs(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
+) -> Float[Tensor, " branch_tokens"]:
+    """Log-probability of each branch token (in the order of `Forest.places`) after its path, nats, float32.
+
+    A token with nothing before it has 0: nothing predicts it.
+    """
+    found = by_chunks(
+        lambda states, targets: log_probs_of(model, states, targets),
+        hidden[forest.sources],
+        forest.input_ids[0, forest.places],
+    )
+    return found.masked_fill(~forest.predicted, 0.0)
+
+
+def branch_log_probs(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
+) -> Float[Tensor, " branches"]:
+    """Log-probability of each branch after its prompt: the sum over its tokens, nats, float32."""
+    return branch_sum(token_log_probs(model, hidden, forest), forest)
+
+
+def branch_sum(values: Float[Tensor, " branch_tokens"], forest: Forest) -> Float[Tensor, " branches"]:
+    """The sum over each branch's tokens."""
+    return values.new_zeros(len(forest.ends)).index_add(0, forest.token_branches, values)
+
+
+def by_chunks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
+    """Apply a function to a few hundred rows of the columns at a time, keeping only what it returns."""
+    parts: list[Tensor] = []
+    for start in range(0, len(columns[0]), _CHUNK):
+        chunk = [column[start : start + _CHUNK] for column in columns]
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(function, *chunk, use_reentrant=False))  # pyright: ignore
+        else:
+            parts.append(function(*chunk))
+    return torch.cat(parts)
+
+
+def log_probs_of(
+    model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Int[Tensor, " tokens"]
+) -> Float[Tensor, " tokens"]:
+    """Log-probability of each target after its state, float32. Holds the logits of all these tokens."""
+    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    logits = vocabulary_logits(model, states)
+    states = finish_states(model, states)
+    # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
+    # logits are taken in float32; in the sum over the vocabulary the roundings even out.
+    chosen = (states.float() * head.weight[targets].float()).sum(-1)
+    if getattr(head, "bias", None) is not None:
+        chosen = chosen + head.bias[targets].float()
+    if (bias := logits_bias(model)) is not None:
+        chosen = chosen + bias[targets].float()
+    return finish_logits(model, chosen) - torch.logsumexp(logits, dim=-1)
+
+
+def vocabulary_logits(
+    model: PreTrainedModel, states: Float[Tensor, "tokens d"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """The model's logits, float32."""
+    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    logits = head(finish_states(model, states)).float()
+    if (bias := logits_bias(model)) is not None:
+        logits = logits + bias.float()
+    return finish_logits(model, logits)
+
+
+def has_linear_head(model: PreTrainedModel) -> bool:
+    """Whether a mean of states has that mean of their logits: all but soft-capping allows it."""
+    return not getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+
+
+def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
+    """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
+    config = model.config.get_text_config()
+    if scale := getattr(config, "logit_scale", None):
+        logits = logits * scale
+    if scaling := getattr(config, "logits_scaling", None):
+        logits = logits / scaling
+    if cap := getattr(config, "final_logit_softcapping", None):
+        logits = cap * torch.tanh(logits / cap)
+    return logits

@@ -1,0 +1,1 @@
+"""Policies and rewards over listed options: features of a frozen trunk, heads, checkpoints."""

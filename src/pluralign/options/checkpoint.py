@@ -1,0 +1,103 @@
+"""A trained policy over options on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pluralign.core import InputError
+from pluralign.folders.card import (
+    ADAPTER,
+    CARD,
+    HEAD,
+    Card,
+    load_card,
+    read_folder,
+    read_tensors,
+    write_folder,
+)
+from pluralign.lm.backbone import load_backbone
+from pluralign.options.features import FeatureSource, FeatureStore
+from pluralign.options.option_policy import OptionHead, OptionPolicy
+
+__all__ = ["KIND", "Card", "feature_source", "load_card", "load_policy", "save_policy"]
+
+KIND = "option_policy"
+
+
+def save_policy(policy: OptionPolicy, folder: Path, card: Card, *, adapter: Any = None) -> None:
+    """Write a policy to a folder, whole or not at all (`write_folder`).
+
+    Args:
+        policy: the policy.
+        folder: made where it does not exist.
+        card: its provenance.
+        adapter: the PEFT model whose adapter belongs to the policy, if any.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    content = {
+        "name": policy.name,
+        "head": {"dimension": policy.head.dimension, "hidden": policy.head.hidden},
+    }
+    write_folder(folder, KIND, card, content, {HEAD: policy.head.state_dict()}, adapter)
+
+
+def load_policy(folder: Path, store: FeatureSource | None = None) -> OptionPolicy:
+    """Read a policy from its folder.
+
+    Args:
+        folder: what `save_policy` wrote.
+        store: where its features come from; None loads the backbone that the card names. A policy with an
+            adapter of its own always loads its own.
+
+    Raises:
+        InputError: missing or truncated files, another kind of folder, or features from another
+            backbone than the policy's.
+    """
+    folder = Path(folder)
+    content = read_folder(folder, KIND, HEAD)
+    try:
+        head = OptionHead(int(content["head"]["dimension"]), int(content["head"]["hidden"]))
+        head.load_state_dict(read_tensors(folder / HEAD))
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"does not hold this policy's head: {reason}", path=folder / HEAD) from error
+    return OptionPolicy(str(content["name"]), head, feature_source(folder, content, store))
+
+
+def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource | None) -> FeatureSource:
+    """The features that what lies in a folder was trained on.
+
+    Args:
+        folder: what `write_folder` wrote.
+        content: its card.
+        store: what the caller offers; None loads the backbone that the card names, as does an adapter.
+
+    Raises:
+        InputError: the card names no backbone, or the offered features are of another one.
+    """
+    backbone: dict[str, Any] = content["backbone"]
+    adapted = any(name.startswith(f"{ADAPTER}/") for name in content["files"])
+    if store is None or adapted:
+        dtype = getattr(torch, str(backbone.get("dtype", "")), None)
+        if not isinstance(dtype, torch.dtype) or not isinstance(backbone.get("name"), str):
+            raise InputError(
+                "names no backbone that can be loaded; give a feature store",
+                path=folder / CARD,
+                field="backbone",
+            )
+        loaded = load_backbone(backbone["name"], dtype=dtype, adapter=folder / ADAPTER if adapted else None)
+        if adapted:
+            return FeatureStore(loaded)
+        store = FeatureStore(loaded)
+    if store.fingerprint != backbone.get("fingerprint"):
+        raise InputError(
+            f"was trained on the features of {backbone.get('name')!r} ({backbone.get('dtype')}, "
+            f"{backbone.get('fingerprint')}); these features are of {store.fingerprint}",
+            path=folder,
+        )
+    return store

@@ -1,0 +1,167 @@
+"""DRRN, MACHIAVELLI's online RL baseline: Q over the listed options, learned in the game.
+
+Source: He et al. 2016, "Deep Reinforcement Learning with a Natural Language Action Space"; Pan et al.
+2023 use it as their RL agent. Ours reads frozen features of (prompt, option) instead of training
+its own text encoders, and differs in that targets come from a slowly following copy of the network
+(the published code bootstraps from the network itself).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pluralign.core import Decision, InputError
+from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.options.features import FeatureSource
+from pluralign.options.q_network import QNetwork
+
+CARD, WEIGHTS = "card.json", "q_network.safetensors"
+
+
+@dataclass(frozen=True)
+class DRRNConfig:
+    """How DRRN trains. Temperatures are in units of the mean absolute return of random play.
+
+    Args:
+        steps: in the game, over all environments.
+        environments: games played side by side.
+        warm_up: random steps first, which also set the scales of features and rewards.
+        updates: of the network for each round of steps (one in every environment).
+        batch_size: replayed steps in an update.
+        memory: steps kept for replay.
+        gamma: discount; scores are not discounted.
+        learning_rate: Adam's.
+        hidden: width of the Q network.
+        temperature: of the softmax over Q at the end, and of the finished policy.
+        first_temperature: at the start; falls geometrically over the first three quarters.
+        max_steps: an episode is cut off after so many (and bootstraps there).
+    """
+
+    steps: int = 20_000
+    environments: int = 16
+    warm_up: int = 1_000
+    updates: int = 3
+    batch_size: int = 128
+    memory: int = 20_000
+    gamma: float = 1.0
+    learning_rate: float = 1e-3
+    hidden: int = 128
+    temperature: float = 0.01
+    first_temperature: float = 0.3
+    max_steps: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "environments", "warm_up", "updates", "batch_size", "memory", "max_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"expected one or more, found {getattr(self, name)}", field=name)
+        for name in ("temperature", "first_temperature", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"expected a positive number, found {getattr(self, name)}", field=name)
+        if not 0 <= self.gamma <= 1:
+            raise InputError(f"expected 0 to 1, found {self.gamma}", field="gamma")
+
+
+class DRRNPolicy:
+    """softmax(Q / temperature) over the listed options.
+
+    Args:
+        network: Q in units of the reward's scale.
+        features: what the network reads.
+        temperature: in the same units; lower is greedier.
+        name: how reports call it.
+        card: where it comes from: config, seed, training curve, features' fingerprint.
+    """
+
+    def __init__(
+        self,
+        network: QNetwork,
+        features: FeatureSource,
+        *,
+        temperature: float,
+        name: str = "drrn",
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        # Double precision keeps a decision's Q free of what else is in the batch.
+        self._network, self._features = network.double().eval(), features
+        self.temperature, self._name, self.card = temperature, name, dict(card or {})
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        return self._name
+
+    def q_values(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
+        """Q of the options, one array of shape (options,) for each decision, in units of the
+        reward's scale (``card["figures"]["reward_scale"]``)."""
+        if not decisions:
+            return []
+        found = [f.features for f in self._features.get(decisions)]
+        with torch.no_grad():
+            rows = torch.from_numpy(np.concatenate(found)).double()
+            q = self._network(rows).numpy()
+        return np.split(q, np.cumsum([len(f) for f in found])[:-1])
+
+    def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
+        """See `Policy.log_probs`."""
+        scaled = [q / self.temperature for q in self.q_values(decisions)]
+        return [s - np.logaddexp.reduce(s) for s in scaled]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the network (safetensors) and ``card.json``.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        with replace_when_whole(folder / WEIGHTS) as temporary:
+            save_file(self._network.state_dict(), temporary)
+        card = {
+            **self.card,
+            "method": "drrn",
+            "name": self._name,
+            "temperature": self.temperature,
+            "features": {"fingerprint": self._features.fingerprint, "dimension": self._features.dimension},
+        }
+        write_json(folder / CARD, card)
+
+    @classmethod
+    def load(cls, folder: str | Path, features: FeatureSource) -> DRRNPolicy:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: files are missing or broken, or the policy was trained on other features.
+        """
+        folder = Path(folder)
+        card = read_json(folder / CARD)
+        if not isinstance(card, dict) or card.get("method") != "drrn":
+            raise InputError("is not the card of a DRRN policy", path=folder / CARD)
+        fingerprint = card.get("features", {}).get("fingerprint")
+        if fingerprint != features.fingerprint:
+            raise InputError(
+                f"the policy reads features {fingerprint!r}; those given are {features.fingerprint!r}",
+                path=folder / CARD,
+                field="features.fingerprint",
+            )
+        try:
+            weights = load_file(folder / WEIGHTS)
+            network = QNetwork(features.dimension, weights["inner.bias"].shape[0]).double()
+            network.load_state_dict(weights)
+            temperature, name = float(card["temperature"]), str(card["name"])
+        except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"cannot be read: {reason}", path=folder / WEIGHTS) from error
+        return cls(network, features, temperature=temperature, name=name, card=card)
+
+
+def make_card(config: DRRNConfig, seed: int, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a trained policy: see `pluralign.options.checkpoint.Card` for the fields."""
+    return {"method": "drrn", "seed": seed, "config": asdict(config), "figures": dict(figures)}

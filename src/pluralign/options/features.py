@@ -1,0 +1,181 @@
+"""Features of decisions from a frozen trunk: computed once for each distinct decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pluralign.core import Decision
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.forest import Forest, Tree, by_tree, plant
+from pluralign.lm.rendering import RENDERING_VERSION, decision_tree
+from pluralign.lm.trunk import branch_last, branch_mean, context_length, forest_layers
+from pluralign.lm.vocabulary import branch_log_probs
+from pluralign.options.feature_shards import FeatureShards
+
+# Goes into the digest of cached features: raise it when `branch_features` changes.
+FEATURES_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionFeatures:
+    """What a frozen trunk makes of one decision.
+
+    Args:
+        features: shape (options, d).
+        log_likelihoods: sum of the token log-probabilities of each option after the prompt, in nats,
+            shape (options,).
+        lengths: tokens of each option, shape (options,).
+    """
+
+    features: npt.NDArray[np.float32]
+    log_likelihoods: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.int64]
+
+
+@runtime_checkable
+class FeatureSource(Protocol):
+    """Whatever gives features of decisions; fakes in tests are one-hot."""
+
+    @property
+    def dimension(self) -> int:
+        """d, the width of the features."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What made the features; two sources with the same fingerprint give the same features."""
+        ...
+
+    def get(self, decisions: Sequence[Decision]) -> list[DecisionFeatures]:
+        """Features of each decision, in order; repeats are allowed."""
+        ...
+
+
+def branch_features(hidden: Float[Tensor, "tokens h"], forest: Forest) -> Float[Tensor, "branches d"]:
+    """Each branch's last hidden state beside the mean over its tokens, float32: d = 2 h."""
+    return torch.cat([branch_last(hidden, forest).float(), branch_mean(hidden, forest)], dim=-1)
+
+
+def feature_layer(model: PreTrainedModel) -> int:
+    """The layer that features come from: at four fifths of the depth.
+
+    A 64-unit head that ranks excuses of ETHICS' deontology (500 scenarios to learn from, 200 others) is
+    right on 73 % of pairs with smollm2-135m's layer 24, on 68 % with its last (30), on 71 % with 20.
+    """
+    return max(1, round(0.8 * int(model.config.get_text_config().num_hidden_layers)))
+
+
+def feature_dimension(model: PreTrainedModel) -> int:
+    """d of `branch_features`."""
+    return 2 * int(model.config.get_text_config().hidden_size)
+
+
+class FeatureStore:
+    """Features of a frozen backbone, kept in memory and, where a folder is given, on the disk.
+
+    In bfloat16 a decision's features depend on what it was computed with by rounding (about 1 %); a
+    store computes each once and so always gives the same.
+
+    Args:
+        backbone: the frozen trunk.
+        folder: where shards are kept, safely shared by backbones and by processes; None keeps nothing
+            on the disk.
+        token_budget: tokens in one forward pass.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+
+    def __init__(self, backbone: Backbone, folder: Path | None = None, *, token_budget: int = 4096) -> None:
+        self.backbone = backbone
+        self._token_budget = token_budget
+        self._known: dict[str, DecisionFeatures] = {}
+        self._shards: FeatureShards | None = None
+        self.cut_tokens = 0
+        """Prompt tokens cut so far because prompts were longer than the context."""
+        if folder is not None:
+            recipe = f"{backbone.fingerprint}-{FEATURES_VERSION}.{RENDERING_VERSION}"
+            self._shards = FeatureShards(Path(folder) / recipe, self.dimension)
+            self._known = {key: DecisionFeatures(*parts) for key, parts in self._shards.read().items()}
+
+    @property
+    def dimension(self) -> int:
+        """See `FeatureSource.dimension`."""
+        return feature_dimension(self.backbone.model)
+
+    @property
+    def fingerprint(self) -> str:
+        """The backbone's."""
+        return self.backbone.fingerprint
+
+    def __len__(self) -> int:
+        """Distinct decisions held."""
+        return len(self._known)
+
+    def get(self, decisions: Sequence[Decision]) -> list[DecisionFeatures]:
+        """See `FeatureSource.get`. Decisions not seen before run through the trunk, each once."""
+        missing = {d.key: d for d in decisions if d.key not in self._known}
+        if missing:
+            self._compute(list(missing.values()))
+        return [self._known[decision.key] for decision in decisions]
+
+    def flush(self) -> None:
+        """Write what is not on the disk yet (done by itself every few seconds and at exit)."""
+        if self._shards is not None:
+            self._shards.flush()
+
+    @torch.inference_mode()
+    def _compute(self, decisions: list[Decision]) -> None:
+        backbone = self.backbone
+        trees = [decision_tree(backbone.tokenizer, decision) for decision in decisions]
+        forests = plant(trees, self._token_budget, max_path=context_length(backbone.model))
+        self.cut_tokens += sum(forest.cut_tokens for forest in forests)
+        parts: dict[int, dict[int, Tensor]] = {}
+        for forest in forests:
+            values = _features_and_likelihoods(backbone, forest.to(backbone.device)).cpu()
+            done: list[int] = []
+            for (tree, branch), row in zip(forest.owners.tolist(), values, strict=True):
+                parts.setdefault(tree, {})[branch] = row
+                if len(parts[tree]) == len(trees[tree].branches):
+                    done.append(tree)
+            for tree in done:
+                rows = parts.pop(tree)
+                self._keep(decisions[tree], trees[tree], torch.stack([rows[i] for i in range(len(rows))]))
+            if self._shards is not None:
+                self._shards.flush_when_due()
+
+    def _keep(self, decision: Decision, tree: Tree, rows: Float[Tensor, "options columns"]) -> None:
+        values = rows.numpy()
+        entry = DecisionFeatures(
+            features=np.ascontiguousarray(values[:, :-1]),
+            log_likelihoods=values[:, -1].astype(np.float64),
+            lengths=np.array([len(branch) for branch in tree.branches], dtype=np.int64),
+        )
+        self._known[decision.key] = entry
+        if self._shards is not None:
+            self._shards.add(decision.key, (entry.features, entry.log_likelihoods, entry.lengths))
+
+
+def _features_and_likelihoods(backbone: Backbone, forest: Forest) -> Float[Tensor, "branches columns"]:
+    model = backbone.model
+    inner, final = forest_layers(model, forest, [feature_layer(model), -1])
+    return torch.cat([branch_features(inner, forest), branch_log_probs(model, final, forest)[:, None]], dim=1)
+
+
+def tree_features(model: PreTrainedModel, trees: Sequence[Tree], token_budget: int) -> list[Tensor]:
+    """Features of trees with gradients into the trunk (for training adapters); each (branches, d)."""
+    device = next(model.parameters()).device
+    forests = [forest.to(device) for forest in plant(trees, token_budget, max_path=context_length(model))]
+    layer = feature_layer(model)
+    values = [branch_features(forest_layers(model, forest, [layer])[0], forest) for forest in forests]
+    return by_tree(trees, forests, values)

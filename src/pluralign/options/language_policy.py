@@ -1,0 +1,62 @@
+"""A language model as a policy: options in proportion to their likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+from pluralign.core import Decision, InputError
+from pluralign.lm.language_model import LanguageModel
+from pluralign.options.features import FeatureSource
+
+
+class LanguageModelPolicy:
+    """Chooses options by their likelihood under a language model; implements `core.Policy`.
+
+    pi(a|s) = softmax over the options of (log p(a|s) [/ tokens of a]) / temperature.
+
+    Args:
+        language_model: whose likelihoods.
+        store: where they are cached (of the same backbone); None computes them anew at every call.
+        temperature: above zero; lower is more decided.
+        length_normalised: divide by the option's tokens, so that long options are not punished.
+
+    Raises:
+        InputError: temperature not above zero, or a store of another backbone.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        store: FeatureSource | None = None,
+        *,
+        temperature: float = 1.0,
+        length_normalised: bool = True,
+    ) -> None:
+        if not temperature > 0:
+            raise InputError(f"must be above 0, found {temperature}", field="temperature")
+        if store is not None and store.fingerprint != language_model.backbone.fingerprint:
+            raise InputError(f"the feature store is not of the model {language_model.name!r}")
+        self._language_model, self._store = language_model, store
+        self._temperature, self._length_normalised = temperature, length_normalised
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._language_model.name
+
+    def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
+        """See `core.Policy.log_probs`."""
+        entries = (
+            self._store.get(decisions)
+            if self._store is not None
+            else self._language_model.option_log_likelihoods(decisions)
+        )
+        result: list[npt.NDArray[np.float64]] = []
+        for entry in entries:
+            scores = entry.log_likelihoods / (entry.lengths if self._length_normalised else 1)
+            result.append(np.asarray(log_softmax(scores / self._temperature)))
+        return result

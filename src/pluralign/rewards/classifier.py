@@ -1,0 +1,165 @@
+"""Other people's reward models: any sequence classifier of transformers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from pluralign.core import Decision, InputError, OptionRewards
+from pluralign.core.messages import Messages, dialogue
+from pluralign.lm.backbone import no_loading_bars
+from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.rendering import TEMPLATES, encode, prefix_ids
+from pluralign.lm.trunk import branch_last, context_length, forest_hidden_states
+from pluralign.rewards.export import CARD_COPY
+
+_BATCH = 16
+
+
+class ClassifierScorer:
+    """A sequence classifier as a reward: its logit, or the log-odds of its second class if it has two.
+
+    The text is the prompt and the completion as the tokenizer joins a pair; of one that is longer than the
+    classifier's context, the prompt's beginning is cut. Decoder-only classifiers read each prompt once.
+
+    Args:
+        model: with one class or two.
+        tokenizer: its tokenizer.
+        name: how reports call it.
+        closes: completions end with the end-of-text token (what pluralign exports and TRL trains).
+
+    Raises:
+        InputError: more classes than two.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, *, closes: bool = False
+    ) -> None:
+        labels: Any = model.config.num_labels
+        if labels > 2:
+            raise InputError(f"{name!r} has {labels} classes; a reward needs one, or two")
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self._closes = closes
+        # Decoder-only classifiers of transformers read the last token through a layer of this name.
+        self._decoder = hasattr(model, "score") and not model.config.is_encoder_decoder
+        self._counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """See `CompletionScorer`."""
+        return self._counts
+
+    def render(self, messages: Messages, opens: bool) -> str:
+        """By the tokenizer's chat template, or as HH-RLHF's plain dialogue where it has none."""
+        if self.tokenizer.chat_template is None:
+            return dialogue(messages, opens)
+        return TEMPLATES["chat"](self.tokenizer)(messages, opens)
+
+    @torch.inference_mode()
+    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        """See `CompletionScorer`; sigma is 0."""
+        known = list(decisions)
+        texts = [[(d.prompt, option) for option in d.options] for d in known]
+        flat = [pair for own in texts for pair in own]
+        self._counts["completions"] += len(flat)
+        values = self._by_forest(known) if self._decoder else self._by_rows(flat)
+        parts = np.split(values.double().cpu().numpy(), np.cumsum([len(own) for own in texts])[:-1])
+        return [OptionRewards(part, np.zeros_like(part)) for part in parts] if known else []
+
+    def _by_forest(self, decisions: list[Decision]) -> Float[Tensor, " completions"]:
+        trees = [tree for decision in decisions for tree in self._trees(decision)]
+        if not trees:
+            return torch.zeros(0)
+        found: list[Tensor] = []
+        forests = plant(trees)
+        for planted in forests:
+            forest = planted.to(self.model.device)
+            last = branch_last(forest_hidden_states(self.model, forest), forest)
+            head: Any = self.model.score
+            found.append(self._reward(head(last)))
+        return torch.cat(by_tree(trees, forests, found))
+
+    def _trees(self, decision: Decision) -> list[Tree]:
+        """One tree; where something has to be cut, one for each completion."""
+        prefix = prefix_ids(self.tokenizer)
+        prompt = [*prefix, *encode(self.tokenizer, decision.prompt)]
+        eos: Any = self.tokenizer.eos_token_id
+        branches = [
+            [*encode(self.tokenizer, text), *([eos] if self._closes else [])] or [eos]
+            for text in decision.options
+        ]
+        limit = context_length(self.model)
+        if limit is None or len(prompt) + max(map(len, branches)) <= limit:
+            return [Tree(prompt, branches)]
+        trees: list[Tree] = []
+        for branch in branches:
+            kept = branch[: limit - len(prefix) - 1]
+            excess = max(0, len(prompt) + len(kept) - limit)
+            self._counts["cut_prompts"] += excess > 0
+            self._counts["cut_completions"] += len(kept) < len(branch)
+            self._counts["cut_tokens"] += excess + len(branch) - len(kept)
+            trees.append(Tree([*prefix, *prompt[len(prefix) + excess :]], [kept]))
+        return trees
+
+    def _by_rows(self, pairs: list[tuple[str, str]]) -> Float[Tensor, " completions"]:
+        self.tokenizer.truncation_side = "left"
+        limit = context_length(self.model) or self.tokenizer.model_max_length
+        found = torch.zeros(len(pairs))
+        order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
+        for start in range(0, len(pairs), _BATCH):
+            batch = order[start : start + _BATCH]
+            told = self.tokenizer(
+                [pairs[i][0] for i in batch], [pairs[i][1] for i in batch], return_tensors="pt",
+                padding=True, truncation="only_first", max_length=min(limit, 1 << 20),
+            )  # fmt: skip
+            logits = self.model(**told.to(self.model.device)).logits
+            found[torch.tensor(batch)] = self._reward(logits).cpu()
+        return found
+
+    @staticmethod
+    def _reward(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, " rows"]:
+        values = logits.float()
+        return values[:, 0] if values.shape[1] == 1 else values[:, 1] - values[:, 0]
+
+
+def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> ClassifierScorer:
+    """A sequence classifier as a reward.
+
+    Args:
+        source: a hub id or a local folder.
+        dtype: of the weights; float32 by default.
+
+    Raises:
+        InputError: it cannot be had, or has no trained head.
+    """
+    try:
+        with no_loading_bars():
+            loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+                source, dtype=dtype or torch.float32, output_loading_info=True
+            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be had as a sequence classifier: {str(error).splitlines()[0]}", path=source
+        ) from error
+    model, info = loaded
+    if missing := [name for name in info["missing_keys"] if name.startswith(("score", "classifier"))]:
+        raise InputError(f"has no trained head ({missing[0]}): it is no reward model", path=source)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    closes = (Path(source) / CARD_COPY).is_file()
+    return ClassifierScorer(model.to(device), tokenizer, Path(source.rstrip("/")).name, closes=closes)

@@ -1,0 +1,156 @@
+"""Trained folders as models that other tools load: sequence classifiers, merged language models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from pluralign.core import Decision, InputError
+from pluralign.folders.card import read_card
+from pluralign.folders.tuned import load_language_policy
+from pluralign.lm.adapters import is_adapted
+from pluralign.lm.backbone import no_loading_bars
+from pluralign.lm.trunk import trunk_of
+from pluralign.rewards.reward_model import RewardModel, load_reward_model
+
+TOLERANCE = 1e-4
+CARD_COPY = "pluralign_card.json"
+"""The card of what was exported, in its folder."""
+_PROBES = (
+    Decision(
+        "\n\nHuman: What is the capital of France?\n\nAssistant:", (" Paris.", " I would rather not say.")
+    ),
+    Decision("A short prompt", (" and a completion that is a good deal longer than its prompt was.", " x")),
+)
+
+
+def export_folder(folder: Path, out: Path) -> str:
+    """Write a trained folder as a model of transformers: what it became is returned.
+
+    A reward model becomes an `AutoModelForSequenceClassification` with one label (what vLLM and TRL take as a
+    reward model), whose logit for ``prompt + completion + end-of-text token`` is the reward; a policy becomes
+    an `AutoModelForCausalLM` with its adapter merged.
+
+    Args:
+        folder: what a learner on texts wrote.
+        out: must not exist, or be empty.
+
+    Raises:
+        InputError: the folder holds neither; its reward cannot be a sequence classifier's; or ``out`` holds
+            something.
+    """
+    folder, out = Path(folder), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("exists and is not empty; choose another folder", path=out)
+    kind = read_card(folder)["pluralign"]
+    if kind == "reward_model":
+        reward_model = load_reward_model(folder)
+        classifier, tokenizer = sequence_classifier(reward_model)
+        with _whole_folder(out) as temporary, no_loading_bars():
+            classifier.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+            shutil.copy(folder / "card.json", temporary / CARD_COPY)
+        return "sequence classifier"
+    backbone = load_language_policy(folder)
+    model: Any = backbone.model
+    if is_adapted(model):
+        model = model.merge_and_unload()
+    with _whole_folder(out) as temporary, no_loading_bars():
+        model.save_pretrained(temporary)
+        backbone.tokenizer.save_pretrained(temporary)
+        shutil.copy(folder / "card.json", temporary / CARD_COPY)
+    return "language model"
+
+
+def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A reward model as a sequence classifier, with scores equal within 1e-4, and its tokenizer.
+
+    Raises:
+        InputError: its reward is no linear function of the last token's state, its architecture has no
+            sequence classifier, or the scores are not equal.
+    """
+    shape = reward_model.head.shape
+    reasons = {
+        "weighs tokens by attention among them": shape.weighting != "none",
+        "sums over tokens": shape.reduction != "last",
+        "reads a token's reward before the token": shape.at_source,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise InputError(
+                f"the reward of {reward_model.name!r} (method {reward_model.card.method!r}) {reason}; a "
+                "sequence classifier reads the last token alone"
+            )
+    source: Any = reward_model.backbone.model
+    if is_adapted(source):
+        source = source.merge_and_unload()
+    if source.config.is_encoder_decoder:
+        raise InputError("sequence classifiers of encoder-decoder models have heads of another shape")
+    tokenizer = reward_model.backbone.tokenizer
+    pad = _pad_token(tokenizer)
+    described = {k: v for k, v in source.config.to_dict().items() if k not in ("id2label", "label2id")}
+    config = source.config.__class__.from_dict({**described, "num_labels": 1, "pad_token_id": pad})
+    try:
+        model: Any = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    except ValueError as error:
+        raise InputError(
+            f"models of type {config.model_type!r} have no sequence classifier in transformers"
+        ) from error
+    getattr(model, model.base_model_prefix).load_state_dict(trunk_of(source).state_dict())
+    with torch.no_grad():
+        model.score.weight.copy_(reward_model.head.mean.weight)
+    _check_scores(model.eval(), tokenizer, reward_model)
+    return model, tokenizer
+
+
+def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """A padding token that is not the end-of-text token: a classifier reads the last token that is not
+    padding, which would else be the one before the end."""
+    eos: Any = tokenizer.eos_token_id
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != eos:
+        return int(tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
+    for token, number in zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True):
+        if number != eos:
+            tokenizer.pad_token = token
+            return int(number)
+    raise InputError("the tokenizer has no special token beside the end-of-text token that could be padding")
+
+
+@torch.no_grad()
+def _check_scores(model: Any, tokenizer: PreTrainedTokenizerBase, reward_model: RewardModel) -> None:
+    for decision, rewards in zip(_PROBES, reward_model.score(_PROBES), strict=True):
+        read = reward_model.reader.read(decision.prompt, decision.options)
+        (tree,) = read.trees
+        rows = [[*tree.prompt_ids, *branch] for branch in tree.branches]
+        width = max(map(len, rows))
+        pad: Any = tokenizer.pad_token_id
+        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        device = next(model.parameters()).device
+        found = model(ids.to(device), attention_mask=mask.to(device)).logits[:, 0].double().cpu()
+        gap = float((found - torch.from_numpy(rewards.mean)).abs().max())
+        if not gap <= TOLERANCE:
+            raise InputError(f"as a sequence classifier its scores would differ by {gap:.2g}")
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Generator[Path]:
+    """A temporary folder that takes the place of ``out`` once it is filled."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", path=out) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

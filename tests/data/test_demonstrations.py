@@ -1,0 +1,156 @@
+import gzip
+import json
+
+import pytest
+
+from pluralign.core import Demonstration, InputError
+from pluralign.core.messages import dialogue
+from pluralign.data import load_demonstrations
+from pluralign.pair import pair_completions
+
+
+def write(path, rows):
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+ASK = [{"role": "user", "content": "Hi"}]
+ANSWER = {"role": "assistant", "content": "Hello"}
+
+
+def test_every_form_gives_prompt_and_completion(tmp_path):
+    rows = [
+        {"prompt": "Say a:", "completion": " a"},
+        {"prompt": ASK, "completion": [ANSWER]},
+        {"prompt": ASK, "completion": " as it was drawn"},
+        {"messages": [*ASK, ANSWER]},
+        {"prompt": "Say b:", "chosen": " b", "rejected": " c"},
+        {"chosen": "\n\nHuman: x\n\nAssistant: y", "rejected": "\n\nHuman: x\n\nAssistant: z"},
+    ]
+    for number, row in enumerate(rows):
+        source = write(tmp_path / f"{number}.jsonl.gz", [row])
+        found = load_demonstrations(source, "good", "train").rows
+        assert len(found) == 1
+        assert found[0].objective == "good"
+    texts = [load_demonstrations(tmp_path / f"{n}.jsonl.gz", split="test").rows[0] for n in range(len(rows))]
+    opened = dialogue(ASK, True)
+    assert [(row.prompt, row.completion) for row in texts] == [
+        ("Say a:", " a"),
+        (opened, " Hello"),
+        (opened, " as it was drawn"),
+        (opened, " Hello"),
+        ("Say b:", " b"),
+        ("\n\nHuman: x\n\nAssistant:", " y"),
+    ]
+    assert {row.split for row in texts} == {"test"}
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    rows = [
+        {"prompt": "a", "completion": " "},
+        {"prompt": "a", "completion": "b"},
+        {"prompt": None, "completion": None, "chosen": "\n\nHuman: 1\n\nAssistant: y",
+         "rejected": "\n\nHuman: 2\n\nAssistant: z"},
+    ]  # fmt: skip
+    found = load_demonstrations(write(tmp_path / "d.jsonl", rows))
+    assert (found.counts["empty"], found.counts["unusable"], found.counts["demonstrations"]) == (1, 1, 1)
+
+
+def test_a_prompt_has_one_split_in_every_file(tmp_path):
+    first = write(tmp_path / "a.jsonl", [{"prompt": f"p{i}", "completion": "x"} for i in range(50)])
+    second = write(
+        tmp_path / "b.jsonl", [{"prompt": f"p{i}", "completion": "y"} for i in reversed(range(50))]
+    )
+    splits = [{r.prompt: r.split for r in load_demonstrations(path).rows} for path in (first, second)]
+    assert splits[0] == splits[1]
+    assert set(splits[0].values()) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"prompt": "a"}, "completion"),
+        ({"prompt": "a", "completion": 3}, "completion"),
+        ({"prompt": 3, "completion": "a"}, "prompt"),
+        ({"prompt": [{"role": "user"}], "completion": "a"}, "prompt"),
+        ({"messages": [ANSWER]}, "messages"),
+        ({"messages": [ANSWER, *ASK]}, "messages"),
+    ],
+)
+def test_bad_rows_are_told(row, field, tmp_path):
+    source = write(tmp_path / "d.jsonl", [{**dict.fromkeys(row), "prompt": "ok", "completion": "ok"}, row])
+    with pytest.raises(InputError, match=rf"d.jsonl:2, field '{field}'"):
+        load_demonstrations(source)
+
+
+def test_nothing_usable_is_told(tmp_path):
+    with pytest.raises(InputError, match="no usable completion"):
+        load_demonstrations(write(tmp_path / "d.jsonl", [{"prompt": "a", "completion": ""}]))
+    with pytest.raises(InputError, match="no such file"):
+        load_demonstrations(tmp_path / "nowhere.jsonl")
+    with pytest.raises(InputError, match="is empty"):
+        Demonstration("a", " ")
+
+
+def rows(prompt, *texts, split="train"):
+    return [Demonstration(prompt, text, split=split) for text in texts]
+
+
+def shown(result):
+    told = []
+    for pair in result.pairs:
+        steps = [pair.chosen.steps[0], pair.rejected.steps[0]]
+        assert steps[0].decision == steps[1].decision
+        told.append((steps[0].decision.prompt, *(step.decision.options[step.action] for step in steps)))
+    return told
+
+
+def test_samples_are_paired_one_by_one_and_a_demonstration_with_each():
+    found = pair_completions(
+        [*rows("p", "a", "b", "c"), *rows("q", "demo")],
+        [*rows("q", "1", "2"), *rows("p", "x", "y"), *rows("r", "alone")],
+        objective="good",
+        recipe="init-sft",
+    )
+    assert shown(found) == [
+        ("p", "a", "x"), ("p", "b", "y"), ("q", "demo", "1"), ("q", "demo", "2"),
+    ]  # fmt: skip
+    assert found.counts["unmatched"] == 1
+    assert found.counts["surplus"] == 1
+    assert {pair.rater for pair in found.pairs} == {"init-sft"}
+    assert {pair.objective for pair in found.pairs} == {"good"}
+
+
+def test_equal_texts_are_left_out_and_at_most_so_many_taken():
+    found = pair_completions(rows("p", "a", "b", "c"), rows("p", "a", "x", "y"), objective="", per_prompt=2)
+    assert shown(found) == [("p", "b", "x")]
+    assert found.counts["identical"] == 1
+    assert found.counts["surplus"] == 2
+
+
+def test_position_carries_no_label():
+    many = [f"prompt {i}" for i in range(400)]
+    found = pair_completions(
+        [row for p in many for row in rows(p, "good")], [row for p in many for row in rows(p, "bad")],
+        objective="",
+    )  # fmt: skip
+    first = sum(pair.chosen.steps[0].action == 0 for pair in found.pairs)
+    assert 150 < first < 250
+
+
+def test_pairs_take_the_splits_of_what_is_preferred():
+    found = pair_completions(
+        [*rows("p", "a", split="test"), *rows("q", "a", split="validation")],
+        [*rows("p", "b"), *rows("q", "b")],
+        objective="",
+    )
+    assert [pair.split for pair in found.pairs] == ["test", "validation"]
+    assert found.counts["pairs_test"] == found.counts["pairs_validation"] == 1
+
+
+def test_sources_that_do_not_fit_are_told():
+    with pytest.raises(InputError, match="no pair to give"):
+        pair_completions(rows("p", "a"), rows("q", "a"), objective="")
+    with pytest.raises(InputError, match="several splits"):
+        pair_completions([*rows("p", "a"), *rows("p", "b", split="test")], rows("p", "x", "y"), objective="")

@@ -1,0 +1,322 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
+from pluralign.core.splits import SPLITS
+from pluralign.data import load_preference_pairs, to_trl_rows
+from pluralign.data.rows import Completions, read_completions
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    """Keep the user's cache out of the tests."""
+    import datasets
+
+    before = datasets.config.HF_DATASETS_CACHE
+    datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")
+    yield
+    datasets.config.HF_DATASETS_CACHE = before
+
+
+def write(path, rows):
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def trl(source, split=None, **settings):
+    return to_trl_rows(load_preference_pairs(source, "good", split, **settings).pairs)
+
+
+PLAIN = [{"prompt": f"Question {i}?", "chosen": f" Good {i}.", "rejected": f" Bad {i}."} for i in range(20)]
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz", "d.json", "d.v2.jsonl"])
+def test_json_files(tmp_path, name):
+    assert trl(write(tmp_path / name, PLAIN)) == PLAIN
+
+
+def test_json_array_csv_and_parquet(tmp_path):
+    import pandas as pd
+
+    rows = [*PLAIN, {"prompt": "Q", "chosen": "N/A", "rejected": "None"}]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    frame = pd.DataFrame(rows)
+    frame.to_csv(tmp_path / "d.csv", index=False)
+    frame.to_parquet(tmp_path / "d.parquet")
+    for name in ("d.json", "d.csv", "d.parquet"):
+        assert trl(tmp_path / name) == rows
+
+
+def test_folders_with_splits(tmp_path):
+    import datasets
+
+    write(tmp_path / "train.jsonl", PLAIN[:5])
+    write(tmp_path / "test.jsonl", PLAIN[5:8])
+    result = load_preference_pairs(tmp_path, "good")
+    assert [result.counts[f"pairs_{s}"] for s in SPLITS] == [5, 0, 3]
+    assert trl(tmp_path, "test") == PLAIN[5:8]
+    with pytest.raises(InputError, match="has no split validation; it has train, test"):
+        load_preference_pairs(tmp_path, "good", "validation")
+    saved = datasets.DatasetDict({"train": datasets.Dataset.from_list(PLAIN[:2])})
+    saved.save_to_disk(tmp_path / "saved")
+    assert trl(tmp_path / "saved") == PLAIN[:2]
+
+
+def test_pairs_are_one_decision_with_positions_that_say_nothing(tmp_path):
+    rows = [{"prompt": f"Q{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(600)]
+    result = load_preference_pairs(write(tmp_path / "d.jsonl", rows), "good", "test", seed=1)
+    for p in result.pairs:
+        [chosen], [rejected] = p.chosen.steps, p.rejected.steps
+        assert chosen.decision is rejected.decision
+        assert {chosen.action, rejected.action} == {0, 1}
+        assert chosen.decision.options[chosen.action].startswith("good")
+        assert (p.split, p.objective, p.rater) == ("test", "good", "d.jsonl")
+    at_first = sum(p.chosen.steps[0].action == 0 for p in result.pairs)
+    # Five standard deviations of a fair coin.
+    assert abs(at_first - 300) < 5 * 600**0.5 / 2
+    other = load_preference_pairs(tmp_path / "d.jsonl", "good", "test", seed=2)
+    assert [p.chosen.steps[0].action for p in other.pairs] != [p.chosen.steps[0].action for p in result.pairs]
+    # The order hangs on the texts, not on where they stand or which is the better one.
+    turned = [{"prompt": r["prompt"], "chosen": r["rejected"], "rejected": r["chosen"]} for r in rows[::-1]]
+    back = load_preference_pairs(write(tmp_path / "e.jsonl", turned), "good", "test", seed=1)
+    assert {p.chosen.steps[0].decision for p in back.pairs} == {
+        p.chosen.steps[0].decision for p in result.pairs
+    }
+    assert len({s.trajectory_id for p in result.pairs for s in (p.chosen, p.rejected)}) == 1200
+
+
+def test_no_prompt_is_in_two_splits(tmp_path):
+    rows = [{"prompt": f"Q{i % 40}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(400)]
+    result = load_preference_pairs(write(tmp_path / "d.jsonl", rows), "good", shares=(0.5, 0.25, 0.25))
+    homes = {}
+    for p in result.pairs:
+        prompt = p.chosen.steps[0].decision.prompt
+        assert homes.setdefault(prompt, p.split) == p.split
+    assert set(homes.values()) == set(SPLITS)
+
+
+# --- prompts that are not told apart ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [
+        ("The sky is blue.", "The sky is green.", ("The sky is", " blue.", " green.")),
+        # Letters that two words begin with are no prompt.
+        ("I visited the store.", "I visited the station.", ("I visited the", " store.", " station.")),
+        # A text that goes on where the other ends leaves it a word.
+        ("I made a cake. We ate.", "I made a cake", ("I made a", " cake. We ate.", " cake")),
+        ("One word", "One  word", ("One", " word", "  word")),
+        ("Yes.", "No.", ("", "Yes.", "No.")),
+        ("a\n\nb", "a\n\nc", ("a", "\n\nb", "\n\nc")),
+    ],
+)
+def test_common_words_are_the_prompt(chosen, rejected, expected):
+    found = read_completions({"chosen": chosen, "rejected": rejected})
+    assert (found.prompt + found.chosen, found.prompt + found.rejected) == (chosen, rejected)
+    assert found == Completions(*expected)
+
+
+def test_dialogues_split_at_the_last_turn():
+    start = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?\n\nAssistant:"
+    found = read_completions({"chosen": f"{start} So it is.", "rejected": f"{start} So what."})
+    assert found == Completions(start, " So it is.", " So what.")
+
+
+def test_rows_that_cannot_be_used():
+    start = "\n\nHuman: Hi\n\nAssistant:"
+    rows = {
+        "prompts_differ": (
+            f"{start} a\n\nHuman: x\n\nAssistant: b",
+            f"{start} c\n\nHuman: x\n\nAssistant: d",
+        ),
+        "identical": (f"{start} a", f"{start} a"),
+        "empty": (f"{start} a", f"{start} "),
+    }
+    for reason, (chosen, rejected) in rows.items():
+        assert read_completions({"chosen": chosen, "rejected": rejected}) == reason
+    assert read_completions({"prompt": "p", "chosen": "a", "rejected": " \n"}) == "empty"
+    assert read_completions({"prompt": "p", "chosen": "a", "rejected": "a"}) == "identical"
+
+
+def test_they_are_counted(tmp_path):
+    bad = [{"prompt": "p", "chosen": "a", "rejected": ""}, {"prompt": "p", "chosen": "a", "rejected": "a"}]
+    result = load_preference_pairs(write(tmp_path / "d.jsonl", [*PLAIN, *bad]), "good")
+    assert result.counts["rows"] == 22
+    assert (result.counts["empty"], result.counts["identical"], result.counts["prompts_differ"]) == (1, 1, 0)
+    assert result.counts["pairs"] == 20 == sum(result.counts[f"pairs_{s}"] for s in SPLITS)
+    with pytest.raises(InputError, match=r"e\.jsonl: holds no usable preference pair"):
+        load_preference_pairs(write(tmp_path / "e.jsonl", bad), "good")
+
+
+# --- conversations ----------------------------------------------------------------------------------
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+DIALOGUE = Completions("\n\nHuman: Hi\n\nAssistant:", " Good.", " Bad.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": [user("Hi")], "chosen": [assistant("Good.")], "rejected": [assistant("Bad.")]},
+        {"chosen": [user("Hi"), assistant("Good.")], "rejected": [user("Hi"), assistant("Bad.")]},
+        {
+            "prompt": "Hi",
+            "chosen": [user("Hi"), assistant("Good.")],
+            "rejected": [user("Hi"), assistant("Bad.")],
+        },
+    ],
+    ids=["explicit", "implicit", "text beside"],
+)
+def test_conversations(tmp_path, row):
+    assert read_completions(row) == DIALOGUE
+    [found] = trl(write(tmp_path / "d.jsonl", [row]))
+    assert found == {"prompt": DIALOGUE.prompt, "chosen": " Good.", "rejected": " Bad."}
+
+
+def test_conversations_of_several_turns_and_a_system_message():
+    start = [{"role": "system", "content": "Be brief."}, user("Hi")]
+    found = read_completions(
+        {
+            "chosen": [*start, assistant("A"), user("So?"), assistant("B")],
+            "rejected": [*start, assistant("C")],
+        }
+    )
+    assert found.prompt == "\n\nSystem: Be brief.\n\nHuman: Hi\n\nAssistant:"
+    assert found.chosen == " A\n\nHuman: So?\n\nAssistant: B"
+
+
+def test_a_chat_template_of_the_users():
+    def render(messages, opens):
+        return "".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>" * opens
+
+    row = {"chosen": [user("Hi"), assistant("Good.")], "rejected": [user("Hi"), assistant("Bad.")]}
+    assert read_completions(row, render) == Completions("<user>Hi<assistant>", "Good.", "Bad.")
+
+
+def test_conversations_that_cannot_be_used():
+    one = [user("Hi"), assistant("a")]
+    assert read_completions({"chosen": one, "rejected": [user("Ho"), assistant("a")]}) == "prompts_differ"
+    assert read_completions({"chosen": one, "rejected": one}) == "identical"
+    assert read_completions({"chosen": one, "rejected": [user("Hi")]}) == "prompts_differ"
+    assert read_completions({"chosen": one, "rejected": [user("Hi"), assistant("")]}) == "empty"
+
+
+# --- what is wrong, and where -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"prompt": "p", "chosen": "a"}], r"d\.jsonl:1, field 'rejected': is missing"),
+        ([*PLAIN[:2], {"prompt": "p", "rejected": "a"}], r"d\.jsonl:3, field 'chosen': is missing"),
+        ([{"chosen": 1, "rejected": 2}], r"d\.jsonl:1, field 'chosen': expected a text or a list of mess"),
+        (
+            [{"chosen": ["a"], "rejected": ["b"]}],
+            r"d\.jsonl:1, field 'chosen': expected messages with a role",
+        ),
+        ([{"chosen": "a", "rejected": [user("x")]}], r"field 'rejected': expected the same form as chosen"),
+        ([{"prompt": [user("x")], "chosen": "a", "rejected": "b"}], r"field 'prompt': is a list of messages"),
+        ([PLAIN[0], {**PLAIN[1], "chosen": [user("x")]}], r"d\.jsonl:2, field 'rejected': expected the same"),
+        ([PLAIN[0], {**PLAIN[1], "chosen": 3}], r"d\.jsonl:2, field 'chosen': expected a text"),
+    ],
+)
+def test_field_errors(tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        load_preference_pairs(write(tmp_path / "d.jsonl", rows), "good")
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_broken_line_is_named(tmp_path, capfd, suffix):
+    data = b'{"chosen": "a", "rejected": "b"}\n{"chosen": "a",\n'
+    file = tmp_path / f"d.jsonl{suffix}"
+    file.write_bytes(gzip.compress(data) if suffix else data)
+    with pytest.raises(InputError, match=rf"d\.jsonl{suffix}:2: not JSON"):
+        load_preference_pairs(file, "good")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_cut_off_archives_and_absent_files(tmp_path):
+    file = write(tmp_path / "d.jsonl.gz", PLAIN)
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(InputError, match=r"d\.jsonl\.gz: cannot be read"):
+        load_preference_pairs(file, "good")
+    with pytest.raises(InputError, match=r"none\.jsonl: no such file"):
+        load_preference_pairs(tmp_path / "none.jsonl", "good")
+    (tmp_path / "d.txt").write_text("x")
+    with pytest.raises(InputError, match=r"d\.txt: expected one of \.json"):
+        load_preference_pairs(tmp_path / "d.txt", "good")
+    (tmp_path / "e.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"e\.jsonl"):
+        load_preference_pairs(tmp_path / "e.jsonl", "good")
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch):
+    import datasets
+
+    def unreachable(*args, **settings):
+        raise ConnectionError("Couldn't reach the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(InputError, match=r"some/set: cannot be read: no such file.*Couldn't reach the Hub"):
+        load_preference_pairs("some/set", "good")
+
+
+def test_hub_ids_go_to_datasets_and_their_splits_stay(monkeypatch):
+    import datasets
+
+    parts = {"train": PLAIN[:3], "test": PLAIN[3:5], "extra": PLAIN[5:]}
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda name, **settings: parts if name == "some/set" else {}
+    )
+    result = load_preference_pairs("some/set", "good")
+    assert [p.split for p in result.pairs] == ["train"] * 3 + ["test"] * 2
+    assert result.pairs[0].rater == "some/set"
+
+
+def test_only_one_step_pairs_are_rows():
+    steps = tuple(Step(Decision(p, ("a", "b")), 0) for p in "xy")
+    pair = PreferencePair(Segment("t", 0, steps), Segment("u", 0, steps[:1]), "good")
+    with pytest.raises(InputError, match="2 and 1 steps"):
+        to_trl_rows([pair])
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "differ"),
+    [
+        ("hh_rlhf/harmless", 1800, 3),
+        ("hh_rlhf/helpful", 1842, 8),
+        ("hh_rlhf/helpful_online", 1137, 0),
+        ("hh_rlhf/helpful_rejection_sampled", 2749, 3),
+        ("ethics/utilitarianism", 13738, 0),
+    ],
+)
+def test_real_data(name, rows, differ):
+    file = REAL / f"{name}.jsonl.gz"
+    if not file.exists():
+        pytest.skip(f"{file} is not here")
+    result = load_preference_pairs(file, "good")
+    assert result.counts["rows"] == rows
+    assert result.counts["prompts_differ"] == differ
+    dropped = sum(result.counts[k] for k in ("prompts_differ", "empty", "identical"))
+    assert result.counts["pairs"] == rows - dropped > 0.98 * rows
+    with gzip.open(file, "rt") as handle:
+        originals = {(r["chosen"], r["rejected"]) for r in map(json.loads, handle)}
+    for row in to_trl_rows(result.pairs):
+        assert (row["prompt"] + row["chosen"], row["prompt"] + row["rejected"]) in originals
+        if name.startswith("hh"):
+            assert row["prompt"].endswith("\n\nAssistant:")

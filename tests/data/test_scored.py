@@ -1,0 +1,77 @@
+"""Completions with rewards: as ``score`` writes them, or with a column of their own."""
+
+import json
+
+import pytest
+
+from pluralign.core import InputError
+from pluralign.data import ScoredCompletion, load_scored_completions
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_both_forms_are_read(tmp_path):
+    told = [{"role": "user", "content": "hi"}]
+    data = write(
+        tmp_path / "d.jsonl",
+        [
+            {"prompt": "a", "completion": "b", "rewards": {"completion": {"reward": 1.5, "sigma": 0.0}}},
+            {"prompt": "a", "completion": "", "reward": 2},
+            {"prompt": told, "completion": "yes", "reward": -1.0},
+        ],
+    )
+    found = load_scored_completions(data, "kind", split="train")
+    assert found.rows[:2] == (
+        ScoredCompletion("a", "b", 1.5, "kind"),
+        ScoredCompletion("a", "", 2.0, "kind"),
+    )
+    assert found.rows[2].prompt.endswith("Assistant:")
+    assert found.counts["rows"] == found.counts["completions"] == found.counts["completions_train"] == 3
+
+
+def test_messages_and_chosen_halves_have_their_own_rewards(tmp_path):
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+    one = write(tmp_path / "m.jsonl", [{"messages": messages, "rewards": {"messages": {"reward": 3.0}}}])
+    assert load_scored_completions(one).rows[0].reward == 3.0
+    scores = {"chosen": {"reward": 1.0}, "rejected": {"reward": 0.0}}
+    two = write(tmp_path / "p.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c", "rewards": scores}])
+    assert load_scored_completions(two).rows[0] == ScoredCompletion(
+        "a", "b", 1.0, split=load_scored_completions(two).rows[0].split
+    )
+
+
+def test_a_prompts_samples_share_its_split(tmp_path):
+    rows = [{"prompt": f"p{i % 40}", "completion": str(i), "reward": i} for i in range(200)]
+    found = load_scored_completions(write(tmp_path / "d.jsonl", rows)).rows
+    splits = {}
+    for row in found:
+        splits.setdefault(row.prompt, set()).add(row.split)
+    assert all(len(own) == 1 for own in splits.values())
+    assert {split for own in splits.values() for split in own} == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"prompt": "a", "completion": "b"}, "field 'reward': expected a finite number"),
+        ({"prompt": "a", "completion": "b", "reward": "5"}, "found '5'"),
+        ({"prompt": "a", "completion": "b", "reward": True}, "found True"),
+        ({"prompt": "a", "completion": "b", "rewards": {"other": {"reward": 1.0}}}, "field 'rewards'"),
+        ({"prompt": "a", "reward": 1.0}, "field 'completion': is missing"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_told(row, told, tmp_path):
+    data = write(tmp_path / "d.jsonl", [row])
+    with pytest.raises(InputError, match=told) as found:
+        load_scored_completions(data)
+    assert f"{data}:1" in str(found.value)
+
+
+def test_a_reward_that_is_no_number_is_told(tmp_path):
+    rows = [{"prompt": "a", "completion": "b", "reward": value} for value in (1.0, float("nan"))]
+    data = write(tmp_path / "d.jsonl", rows)
+    with pytest.raises(InputError, match=r"d\.jsonl:2, field 'reward'"):
+        load_scored_completions(data)

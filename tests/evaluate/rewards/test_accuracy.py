@@ -1,0 +1,58 @@
+"""Accuracy of rewards: ties count half, intervals are Wilson's, numbers that are none are refused."""
+
+import numpy as np
+import pytest
+
+from pluralign.core import Decision, InputError, OptionRewards, PreferencePair, Segment, Step
+from pluralign.evaluate.rewards.accuracy import reward_accuracy
+
+
+class ByTable:
+    """Rewards looked up by the completion."""
+
+    def __init__(self, rewards):
+        self.rewards = rewards
+
+    def score(self, decisions):
+        found = [np.array([self.rewards[option] for option in d.options]) for d in decisions]
+        return [OptionRewards(mean, np.zeros_like(mean)) for mean in found]
+
+
+def _pair(chosen, rejected, other_prompt=False):
+    if other_prompt:
+        steps = [Step(Decision(prompt, (text,)), 0) for prompt, text in (("p", chosen), ("q", rejected))]
+    else:
+        decision = Decision("p", (rejected, chosen))
+        steps = [Step(decision, 1), Step(decision, 0)]
+    return PreferencePair(*(Segment(str(i), 0, (step,)) for i, step in enumerate(steps)), objective="o")
+
+
+def test_ties_count_half_and_two_prompts_are_taken():
+    model = ByTable({"a": 2.0, "b": 1.0, "c": 1.0, "d": 3.0})
+    pairs = [_pair("a", "b"), _pair("a", "b", other_prompt=True), _pair("b", "c"), _pair("b", "d")]
+    found = reward_accuracy(model, pairs)
+    assert found.accuracy == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+    assert (found.pairs, found.ties) == (4, 1)
+    assert found.margins == (1.0, 1.0, 0.0, -2.0)
+
+
+def test_the_interval_is_wilsons():
+    model = ByTable({"a": 2.0, "b": 1.0})
+    pairs = [_pair("a", "b")] * 8 + [_pair("b", "a")] * 2
+    found = reward_accuracy(model, pairs)
+    # (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) at p = .8, n = 10, z = 1.959964
+    z, n, p = 1.959964, 10, 0.8
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert found.low == pytest.approx((middle - half) / (1 + z**2 / n), abs=1e-5)
+    assert found.high == pytest.approx((middle + half) / (1 + z**2 / n), abs=1e-5)
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="no pair"):
+        reward_accuracy(ByTable({}), [])
+    with pytest.raises(InputError, match="not numbers"):
+        reward_accuracy(ByTable({"a": float("nan"), "b": 1.0}), [_pair("a", "b")])
+    step = Step(Decision("p", ("a", "b")), 0)
+    long = PreferencePair(Segment("x", 0, (step, step)), Segment("y", 0, (step,)), objective="o")
+    with pytest.raises(InputError, match="one step each"):
+        reward_accuracy(ByTable({"a": 1.0, "b": 1.0}), [long])

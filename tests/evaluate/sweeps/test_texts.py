@@ -1,0 +1,234 @@
+"""The sweep of texts: what is drawn with which seeds, fronts by hand, and the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.evaluate.sweeps.fronts import compare_sides, reference_below
+from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, mixture_writer, text_sweep
+from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
+from pluralign.evaluate.text_report.words import headline, takeaway
+from pluralign.lm.backbone import load_backbone
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.steer.policy_rows import AdapterRows
+
+NAMES = ("helpful", "harmless")
+GRID = simplex_grid(NAMES, 2)
+PROMPTS = ["one", "two", "three"]
+
+
+def spelled(draws):
+    """Texts that say what was asked for."""
+    return [f"{d.prompt} {'base' if d.weights is None else d.weights['helpful']} {d.seed}" for d in draws]
+
+
+def lengths(side, texts):
+    """The first objective's reward is the prompt's number, the second's the sample's place."""
+    return {
+        "helpful": [[float(text.split()[0]) for text in own] for own in texts],
+        "harmless": [[float(place) for place in range(len(own))] for own in texts],
+    }
+
+
+def side(label, groups, writer=spelled, **more):
+    return Side(label, groups, lambda group: writer, **more)
+
+
+def test_every_weighting_has_the_same_seeds(tmp_path):
+    sides = [side("Steered, geometric", [GRID], batch=4), side("base", [[None]])]
+    points = text_sweep(PROMPTS, sides, lengths, samples=2, seed=5, folder=tmp_path)
+    assert [(p.side, p.weights) for p in points] == [
+        *(("Steered, geometric", weights) for weights in GRID), ("base", None)
+    ]  # fmt: skip
+    seeds = [[[text.split()[2] for text in own] for own in point.texts] for point in points]
+    assert all(own == seeds[0] for own in seeds)
+    assert len({seed for own in seeds[0] for seed in own}) == 6
+    assert [text.split()[:2] for text in points[1].texts[2]] == [["2", "0.5"]] * 2
+    np.testing.assert_array_equal(points[0].rewards["helpful"], [0.0, 1.0, 2.0])
+    # The scorer gets a prompt's texts of all weightings together; each point takes its own.
+    assert [float(p.rewards["harmless"][0]) for p in points] == [0.5, 2.5, 4.5, 0.5]
+    lines = (tmp_path / "texts" / "steered-geometric.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert len(rows) == 18
+    assert rows[0]["weights"] == {"helpful": 0.0, "harmless": 1.0}
+    other = text_sweep(PROMPTS, sides, lengths, samples=2, seed=6, folder=tmp_path / "other")
+    assert other[0].texts[0] != points[0].texts[0]
+
+
+def test_groups_are_opened_one_after_another_and_batches_bounded(tmp_path):
+    opened, sizes = [], []
+
+    def writer(draws):
+        sizes.append(len(draws))
+        assert {draw.weights for draw in draws} <= set(opened[-1])
+        return spelled(draws)
+
+    def open_group(group):
+        opened.append(list(group))
+        return writer
+
+    sides = [Side("soups", [GRID[:2], GRID[2:]], open_group, batch=4), side("base", [[None]])]
+    text_sweep(PROMPTS, sides, lengths, samples=1, seed=0, folder=tmp_path)
+    assert opened == [GRID[:2], GRID[2:]]
+    assert sizes == [4, 2, 3]
+
+
+def test_what_cannot_be_swept_is_refused(tmp_path):
+    def sweep(sides, prompts=PROMPTS, samples=1):
+        text_sweep(prompts, sides, lengths, samples=samples, seed=0, folder=tmp_path)
+
+    with pytest.raises(InputError, match="two sides have one name"):
+        sweep([side("A b", [GRID]), side("a-b", [GRID])])
+    with pytest.raises(InputError, match="not all different"):
+        sweep([side("a", [GRID, GRID[:1]])])
+    with pytest.raises(InputError, match="expected prompts, each once"):
+        sweep([side("a", [GRID])], ["x", "x"])
+    with pytest.raises(InputError, match="must be at least 1, found 0"):
+        sweep([side("a", [GRID])], samples=0)
+    sweep([side("a", [GRID], made_from={"policy": 1})])
+    with pytest.raises(InputError, match="holds texts of another sweep"):
+        sweep([side("a", [GRID], made_from={"policy": 2})])
+
+
+def test_a_small_budget_of_tokens_changes_no_text():
+    backbone = load_backbone("tiny-random")
+    tokens = [list(backbone.tokenizer(text)["input_ids"]) for text in ("hello there", "a", "what is it?")]
+    rows = AdapterRows(backbone, {"base": None})
+    decoding = Decoding(6)
+    weights = SteeringWeights(base=1.0)
+    expected = [
+        MixtureDecoder(rows).generate([Request(tokens[i], weights, replace(decoding, seed=i))])[0]
+        for i in range(3)
+    ]
+    for budget in (1, 12, 1000):
+        writer = mixture_writer(rows, 0.0, lambda d: (tokens[d.prompt], weights), decoding, tokens=budget)
+        assert writer([Draw(i, None, i) for i in range(3)]) == expected
+
+
+def point(label, weights, helpful, harmless):
+    rewards = {"helpful": np.array(helpful, float), "harmless": np.array(harmless, float)}
+    return TextPoint(label, weights, rewards, [["text"]] * len(helpful))
+
+
+def test_hypervolumes_by_hand():
+    # The base's rewards are 1 and 3, so 2 is the origin and sqrt(2) the unit; harmless alike about 0.
+    root = np.sqrt(2)
+    points = [
+        point("base", None, [1, 3], [-1, 1]),
+        point("steered", GRID[0], [2, 2], [2 * root] * 2),
+        point("steered", GRID[1], [2 + root, 2 + root], [root] * 2),
+        point("steered", GRID[2], [2 + 0.5 * root] * 2, [0.5 * root] * 2),
+        point("soups", GRID[1], [2 + root] * 2, [0, 0]),
+    ]
+    fronts = compare_sides(points, NAMES)
+    np.testing.assert_allclose(fronts.origin, [2, 0])
+    np.testing.assert_allclose(fronts.unit, [root, root])
+    # Means from 0 to 1 and from 0 to 2: a tenth below.
+    np.testing.assert_allclose(fronts.reference, [-0.1, -0.2])
+    steered, soups = fronts.sides
+    np.testing.assert_allclose(steered.means, [[0, 2], [1, 1], [0.5, 0.5]])
+    # (0, 2) has 0.1 x 2.2; (1, 1) adds 1.0 x 1.2; (0.5, 0.5) is dominated. (1, 0) alone has 1.1 x 0.2.
+    assert steered.hypervolume.mean == pytest.approx(0.1 * 2.2 + 1.0 * 1.2)
+    assert steered.front == (0, 1)
+    assert soups.hypervolume.mean == pytest.approx(1.1 * 0.2)
+    assert soups.lead is not None
+    assert soups.lead.mean == pytest.approx(1.42 - 0.22)
+    # These points are alike on both prompts: no resample changes anything.
+    assert (soups.lead.low, soups.lead.high) == pytest.approx((1.2, 1.2))
+    assert steered.lead is None
+
+
+def noisy(shift=0.0, prompts=40):
+    """Two sides that differ by a shift, whose prompts' difficulty they have in common."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(size=(2, prompts)) * 2
+    points = [point("base", None, *(hard + rng.normal(size=hard.shape) * 0.1))]
+    for label, more in (("steered", shift), ("soups", 0.0)):
+        for weights in GRID:
+            mean = np.array([weights["helpful"], weights["harmless"]])[:, None] + more
+            points.append(point(label, weights, *(hard + mean + rng.normal(size=hard.shape) * 0.1)))
+    return points
+
+
+def test_the_bootstrap_is_paired_and_seeded():
+    first, again, other = (compare_sides(noisy(0.2), NAMES, seed=seed) for seed in (1, 1, 2))
+    told = [[(s.hypervolume, s.lead) for s in fronts.sides] for fronts in (first, again, other)]
+    assert told[0] == told[1]
+    assert told[0] != told[2]
+    steered, soups = first.sides
+    assert soups.lead is not None
+    assert soups.lead.mean == pytest.approx(steered.hypervolume.mean - soups.hypervolume.mean)
+    # What the prompts have in common cancels: unpaired, the difference would be as unsure as its parts.
+    assert soups.lead.stderr < 0.3 * np.hypot(steered.hypervolume.stderr, soups.hypervolume.stderr)
+    assert soups.lead.low > 0
+    assert "That is more than soups." in takeaway(first)
+    assert "That is less than soups." in takeaway(compare_sides(noisy(-0.2), NAMES))
+    assert "That is not told apart from soups." in takeaway(compare_sides(noisy(0.0), NAMES))
+
+
+def test_scale_and_reference_point():
+    np.testing.assert_allclose(reference_below(np.array([[0.0, 5.0], [2.0, 5.0]])), [-0.2, 4.9])
+    flat = [point("base", None, [1, 1], [0, 2]), point("steered", GRID[0], [3, 3], [0, 2])]
+    # A base of one reward has no deviation: the unit stays.
+    np.testing.assert_allclose(compare_sides(flat, NAMES).unit, [1.0, np.sqrt(2)])
+    moved = [replace(p, rewards={n: 5 * v - 3 for n, v in p.rewards.items()}) for p in noisy(0.2)]
+    for a, b in zip(compare_sides(noisy(0.2), NAMES).sides, compare_sides(moved, NAMES).sides, strict=True):
+        assert a.hypervolume.mean == pytest.approx(b.hypervolume.mean)
+
+
+def test_what_cannot_be_compared_is_refused():
+    points = noisy()
+    with pytest.raises(InputError, match="expected 'base', another side"):
+        compare_sides(points[1:], NAMES)
+    with pytest.raises(InputError, match="expected 'base', another side"):
+        compare_sides(points[:1], NAMES)
+    with pytest.raises(InputError, match="two prompts or more"):
+        compare_sides([point("base", None, [1], [1]), point("steered", GRID[0], [1], [1])], NAMES)
+    with pytest.raises(InputError, match="not finite"):
+        compare_sides([*noisy(prompts=2), point("soups", GRID[0], [1, np.nan], [1, 1])], NAMES)
+
+
+def test_the_report_says_what_was_measured(tmp_path):
+    points = [replace(p, texts=[[f"<b>{p.side} {i}</b>"] for i in range(40)]) for p in noisy(0.2)]
+    prompts = [f"Say <i>{i}</i>." for i in range(40)]
+    report = TextReport(compare_sides(points, NAMES), prompts, {"steps": 2}, notes=["A note."])
+    data, page = write_text_report(report, tmp_path)
+    found = json.loads(data.read_text())
+    assert found["sweep"][0]["weights"] == {"helpful": 0.0, "harmless": 1.0}
+    assert found["sides"][1]["points"][2]["by_prompt"]["helpful"] == points[6].rewards["helpful"].tolist()
+    assert found["scale"]["margin"] == 0.1
+    text = page.read_text()
+    assert headline(report.fronts) == (
+        "Turning the dial between helpful and harmless moves both rewards, with no retraining"
+    )
+    assert headline(report.fronts) in text
+    assert "&lt;b&gt;steered 0&lt;/b&gt;" in text
+    assert "Say &lt;i&gt;3&lt;/i&gt;." in text
+    assert "Say &lt;i&gt;4&lt;/i&gt;." not in text
+    assert "<b>steered" not in text
+    assert "A note." in text
+    assert not re.search(r'(?:src|href)="https?:', text)
+    picture = write_text_picture(report, tmp_path / "picture.svg").read_text()
+    assert "w = 0.5" in picture
+    assert picture == write_text_picture(report, tmp_path / "again.svg").read_text()
+
+
+def test_three_objectives_are_told_by_all_their_weights(tmp_path):
+    names = ("a", "b", "c")
+    rng = np.random.default_rng(1)
+    grid = simplex_grid(names, 2)
+    points = [
+        TextPoint(label, weights, {n: rng.normal(size=5) for n in names}, [["x"]] * 5)
+        for label, own in (("steered", grid), ("base", [None]))
+        for weights in own
+    ]
+    report = TextReport(compare_sides(points, names), ["p"] * 5)
+    page = write_text_report(report, tmp_path)[1].read_text()
+    assert "0.5 / 0 / 0.5" in page
+    assert len(report.to_json()["sweep"]) == 6

@@ -1,0 +1,43 @@
+"""Pairs with a planted preference (an exclamation mark), and all learners by name."""
+
+import numpy as np
+
+from pluralign.core import Decision, PreferencePair, Segment, Step
+from pluralign.learn.texts import (
+    SFTConfig,
+    fit_ava_d,
+    fit_ava_p,
+    fit_bradley_terry,
+    fit_bt_variance,
+    fit_discriminator,
+    fit_dpo,
+    fit_preference_transformer,
+    fit_sft,
+)
+
+LEARNERS = {
+    "bradley-terry": fit_bradley_terry,
+    "bt-variance": fit_bt_variance,
+    "preference-transformer": fit_preference_transformer,
+    "ava-p": fit_ava_p,
+    "ava-d": fit_ava_d,
+    "discriminator": fit_discriminator,
+    "dpo": fit_dpo,
+    "sft": fit_sft,
+    "occupancy-sft": lambda data, run: fit_sft(data, run, SFTConfig(occupancy=True)),
+    "contrastive-sft": lambda data, run: fit_sft(data, run, SFTConfig(contrastive=True)),
+}
+
+
+def pairs(count, seed=0, split="train"):
+    """Words of three letters; the chosen completion ends with '!', the rejected one with '.'."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        word = "".join(rng.choice(list("abcdefghij"), 3))
+        options = (f" {word}!", f" {word}.") if rng.random() < 0.5 else (f" {word}.", f" {word}!")
+        decision = Decision(f"{seed} {number} say {word}:", options)
+        chosen = 0 if options[0].endswith("!") else 1
+        ends = [Segment(f"{number}-{i}", 0, (Step(decision, i),)) for i in (chosen, 1 - chosen)]
+        found.append(PreferencePair(*ends, objective="lively", split=split))
+    return found

@@ -1,0 +1,270 @@
+"""Adversarial imitation by a language model: a demonstrator who writes one character or another."""
+
+import dataclasses
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.stats import binomtest
+
+from pluralign.core import Demonstration, InputError
+from pluralign.folders.card import load_card
+from pluralign.folders.tuned import load_language_policy
+from pluralign.learn.texts import Run, Training, adversarial, fit_sft, reinforce
+from pluralign.learn.texts.adversarial import AdversarialConfig, discriminator_pairs, fit_adversarial
+from pluralign.learn.texts.policy_samples import draw_samples, sample_log_probs, within_limits
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.generation import Sampling
+from pluralign.losses.adversarial import AIRL, FAIRL
+from pluralign.rewards.export import export_folder
+from pluralign.rewards.reward_model import load_reward_model
+
+ONE = Sampling(2)
+SHARE = {"!": 0.8, ".": 0.2}
+SLOW = Training(learning_rate=1e-3, batch_size=32, bf16=False)
+
+
+def demonstrations(count, share, split="train", seed=0):
+    """'!' with that probability, else '.'."""
+    rng = np.random.default_rng(seed)
+    return [
+        Demonstration(f"{split} {i:03d} say:", "!" if rng.random() < share else ".", "lively", split=split)
+        for i in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A language model that writes '!' three times in ten."""
+    folder = tmp_path_factory.mktemp("base")
+    training = Training(epochs=6, learning_rate=3e-3, batch_size=16, bf16=False)
+    fit_sft(demonstrations(256, 0.3), Run("tiny-random", folder / "sft", training))
+    export_folder(folder / "sft", folder / "model")
+    return str(folder / "model")
+
+
+def written(backbone, count=200):
+    prompts = [f"test {i:03d} say:" for i in range(count)]
+    found = draw_samples(backbone, prompts, 1, ONE, seed=5, label="test")
+    return Counter(text for (text,) in found.values())
+
+
+def distance(counts):
+    """Total variation from the demonstrator."""
+    total = counts.total()
+    return sum(abs(SHARE.get(key, 0) - counts[key] / total) for key in {*SHARE, *counts}) / 2
+
+
+@pytest.mark.parametrize(("divergence", "rank", "rate"), [(AIRL, 0, 4e-4), (FAIRL, 8, 2e-3)])
+def test_the_demonstrator_s_frequencies_are_found(base, tmp_path, divergence, rank, rate):
+    rows = demonstrations(256, 0.8, seed=1) + demonstrations(64, 0.8, "validation", 2)
+    training = Training(learning_rate=rate, batch_size=32, lora_rank=rank, bf16=False)
+    config = AdversarialConfig(rounds=4, prompts=64, samples=8, max_new_tokens=2, discriminator=SLOW)
+    out = tmp_path / "out"
+    policy = fit_adversarial(rows, Run(base, out, training), config, divergence=divergence)
+    before, after = written(load_backbone(base)), written(policy)
+    assert distance(before) > 0.4
+    assert binomtest(after["!"], 200, before["!"] / 200, alternative="greater").pvalue < 1e-6
+    # Imitated, not maximised: a reward for '!' alone would leave nothing else.
+    assert distance(after) < 0.25
+    card = load_card(out)
+    assert card.config["divergence"] == divergence.name
+    first = card.figures["rounds"][0]
+    assert [figures["round"] for figures in card.figures["rounds"]] == [1, 2, 3, 4]
+    assert first["measured_on"] == "validation"
+    assert first["accuracy"] > 0.5
+    assert first["reward_after"] > first["reward"]
+    assert card.figures["kl"] > 0
+    assert sorted(path.name for path in (out / "rounds").iterdir()) == ["1", "2", "3", "4"]
+    assert [path.name for path in (out / "rounds" / "3").iterdir()] == ["figures.json"]
+    assert load_reward_model(out / "rounds" / "4" / "discriminator").card.method == "discriminator"
+    again = load_language_policy(out)
+    assert written(again) == after
+
+
+def small(out, base, **changes):
+    training = Training(learning_rate=1e-3, batch_size=8, bf16=False, **changes)
+    config = AdversarialConfig(rounds=2, prompts=8, samples=4, max_new_tokens=2, discriminator=SLOW)
+    return demonstrations(16, 0.8, seed=1), Run(base, out, training), config
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_interrupted_and_continued_ends_with_the_same_weights(base, tmp_path, monkeypatch, rank):
+    def weights(out):
+        (path,) = [*out.glob("trunk.safetensors"), *out.glob("adapter/adapter_model.safetensors")]
+        return load_file(path)
+
+    fit_adversarial(*small(tmp_path / "whole", base, lora_rank=rank))
+    seen = []
+
+    def interrupt(*arguments, **names):
+        seen.append(names["seed"])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return reinforce.reinforce(*arguments, **names)
+
+    monkeypatch.setattr(adversarial, "reinforce", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit_adversarial(*small(tmp_path / "stopped", base, lora_rank=rank))
+    assert not (tmp_path / "stopped" / "card.json").exists()
+    # What state the other process's generators were in must not matter.
+    torch.manual_seed(99)
+    fit_adversarial(*small(tmp_path / "stopped", base, lora_rank=rank))
+    # The first round was not made again, and the second one with the same seed.
+    assert len(seen) == 3
+    assert seen[1] == seen[2] != seen[0]
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert whole.keys() == stopped.keys()
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    # An adapter begins with zeros in B.
+    initial = load_backbone(base).model.state_dict() if not rank else {}
+    learned = [name for name in whole if not rank or "lora_B" in name]
+    assert all((whole[name] - initial.get(name, 0.0)).abs().max() > 1e-5 for name in learned)
+    # A finished run is read and not run again.
+    fit_adversarial(*small(tmp_path / "stopped", base, lora_rank=rank))
+    assert len(seen) == 3
+
+
+def test_another_run_is_not_written_over(base, tmp_path):
+    rows, run, config = small(tmp_path, base)
+    fit_adversarial(rows, run, dataclasses.replace(config, rounds=1))
+    with pytest.raises(InputError, match=r"config\.divergence was 'airl', is 'fairl'"):
+        fit_adversarial(rows, run, dataclasses.replace(config, rounds=1), divergence=FAIRL)
+
+
+def test_a_weight_on_the_divergence_from_the_initial_policy_holds_it_back(base, tmp_path):
+    rows, run, config = small(tmp_path, base)
+    found = []
+    for kl in (0.0, 100.0):
+        own = dataclasses.replace(config, rounds=1, prompts=16, kl=kl)
+        training = dataclasses.replace(run.training, epochs=4)
+        out = tmp_path / str(kl)
+        fit_adversarial(rows, dataclasses.replace(run, out=out, training=training), own)
+        found.append(load_card(out).figures["kl"])
+    assert found[0] > 0.1
+    assert abs(found[1]) < found[0] / 5
+
+
+def test_refusals(base, tmp_path, monkeypatch):
+    rows, run, config = small(tmp_path / "out", base)
+
+    def refused(message, **changes):
+        given = {"rows": rows, "config": config, **changes}
+        training = dataclasses.replace(run.training, **given.pop("training", {}))
+        with pytest.raises(InputError, match=message):
+            fit_adversarial(given["rows"], dataclasses.replace(run, training=training), given["config"])
+
+    refused("multiple of the 4 samples of a prompt, found 10", training={"batch_size": 10})
+    refused("at most the 4 samples of 8 prompts, found 64", training={"batch_size": 64})
+    refused("whole trunk, or an adapter", training={"layers": 1})
+    wide = dataclasses.replace(config, max_new_tokens=5)
+    refused("leave room for 5 new tokens, found 4", training={"max_length": 4}, config=wide)
+    refused("no training pair", rows=demonstrations(4, 0.5, "test"))
+    for wrong in ({"rounds": 0}, {"samples": 1}, {"temperature": 0.0}, {"logit_limit": 0.0}, {"kl": -1.0}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            dataclasses.replace(config, **wrong)
+    # Nothing of this claimed the folder.
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setitem(sys.modules, "trl.trainer.rloo_config", None)
+    refused(r"pip install 'pluralign\[rl\]'")
+
+
+def test_pairs_are_all_demonstrations_with_all_samples():
+    rows = [
+        Demonstration("p", "a", "good", split="validation"),
+        Demonstration("p", "b", "good", split="validation"),
+        Demonstration("q", "c", "good"),
+        Demonstration("without samples", "d", "good"),
+    ]
+    pairs = discriminator_pairs(rows, {"p": ["a", "x", ""], "q": ["c"]})
+
+    def text(segment):
+        (step,) = segment.steps
+        return step.decision.prompt, step.decision.options[step.action]
+
+    found = [(*text(pair.chosen), text(pair.rejected)[1], pair.split) for pair in pairs]
+    assert found == [
+        ("p", "a", "a", "validation"), ("p", "a", "x", "validation"), ("p", "a", "", "validation"),
+        ("p", "b", "a", "validation"), ("p", "b", "x", "validation"), ("p", "b", "", "validation"),
+        ("q", "c", "c", "train"),
+    ]  # fmt: skip
+    assert {pair.objective for pair in pairs} == {"good"}
+    many = discriminator_pairs(
+        [Demonstration(f"p{i}", f"good {i}") for i in range(400)],
+        {f"p{i}": [f"bad {i}"] for i in range(400)},
+    )
+    first = sum(pair.chosen.steps[0].action == 0 for pair in many)
+    assert binomtest(first, 400).pvalue > 0.01
+
+
+def test_demonstrations_are_cut_as_samples_are():
+    tokenizer = load_backbone("tiny-random").tokenizer
+    rows = [
+        Demonstration("prompt 12345", "short<|im_end|>\n", "good", split="test"),
+        Demonstration("a" * 30 + "the end", "longer than eight", "good"),
+    ]
+    first, second = within_limits(rows, tokenizer, 21, 8)
+    assert first == Demonstration("prompt 12345", "short", "good", split="test")
+    assert (second.prompt, second.completion) == ("aaaaathe end", "longer t")
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_log_probabilities_are_the_model_s(temperature):
+    backbone = load_backbone("tiny-random")
+    samples = [("say:", ["ab", "abc", ""]), ("or so:", ["xyz"])]
+    found = sample_log_probs(backbone, samples, Sampling(3, temperature), token_budget=64)
+    expected = []
+    for prompt, text, ends in [("say:", "ab", 1), ("say:", "abc", 0), ("say:", "", 1), ("or so:", "xyz", 0)]:
+        start = backbone.tokenizer(prompt)["input_ids"]
+        tail = backbone.tokenizer(text)["input_ids"] + [backbone.tokenizer.eos_token_id] * ends
+        logits = backbone.model(torch.tensor([start + tail])).logits[0, len(start) - 1 : -1]
+        logs = (logits / temperature).log_softmax(-1)
+        expected.append(logs[range(len(tail)), tail].sum())
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=1e-4)
+
+
+def test_samples_depend_on_their_prompt_and_label_alone():
+    backbone = load_backbone("tiny-random")
+
+    def draw(prompts, label="a", seed=0):
+        return draw_samples(backbone, prompts, 3, Sampling(4), seed=seed, label=label)
+
+    assert draw(["one:", "two:"])["two:"] == draw(["two:"])["two:"]
+    assert len({json.dumps(draw(["two:"], *own)) for own in [("a", 0), ("b", 0), ("a", 1)]}) == 3
+
+
+def test_the_policy_gradient_raises_its_reward_by_plain_advantages(base, tmp_path, monkeypatch):
+    from trl.trainer.rloo_trainer import RLOOTrainer
+
+    given, taken = [], []
+    scored = RLOOTrainer._generate_and_score_completions
+
+    def watched(self, inputs):
+        result = scored(self, inputs)
+        taken.append(result["advantages"])
+        return result
+
+    def reward(prompts, completions):
+        given.append(
+            [1000.0 * (text == "!") + len(prompt) for prompt, text in zip(prompts, completions, strict=True)]
+        )
+        return given[-1]
+
+    monkeypatch.setattr(RLOOTrainer, "_generate_and_score_completions", watched)
+    policy = load_backbone(base, dtype=torch.float32)
+    before = written(policy)
+    training = Training(epochs=2, learning_rate=1e-3, batch_size=32, bf16=False)
+    prompts = [row.prompt for row in demonstrations(64, 0.5)]
+    reinforce.reinforce(
+        policy, prompts, reward, training=training, samples=4, sampling=ONE, seed=0, folder=tmp_path
+    )
+    assert len(given) == training.steps(64 * 4) == 16
+    assert binomtest(written(policy)["!"], 200, before["!"] / 200, alternative="greater").pvalue < 1e-6
+    rewards, advantages = torch.tensor(given[0]).view(-1, 4), taken[0].view(-1, 4)
+    # Neither divided by a standard deviation nor joined by another term.
+    torch.testing.assert_close(advantages, rewards - (rewards.sum(1, keepdim=True) - rewards) / 3)
+    assert advantages.abs().max() > 100

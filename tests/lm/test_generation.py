@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+from transformers import GenerationConfig
+
+from pluralign.core import InputError
+from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.lm.generation import Sampling, draw_completions, draw_tokens, fit_prompts, row_seeds
+from pluralign.lm.trunk import context_length
+
+PROMPTS = ["hello there", "a", "what is it that you want to know?"]
+
+
+@pytest.fixture(params=["llama", "gpt2"], scope="module")
+def backbone(request):
+    return make_tiny_backbone(architecture=request.param)
+
+
+def ids(backbone, prompts=PROMPTS):
+    return [(backbone.tokenizer(prompt)["input_ids"], 0) for prompt in prompts]
+
+
+def test_greedy_completions_are_those_of_transformers(backbone):
+    found = draw_completions(backbone, ids(backbone), [[1, 2]] * 3, Sampling(12, 0.0))
+    model = backbone.model
+    for (prompt, _), texts in zip(ids(backbone), found, strict=True):
+        tokens = torch.tensor([prompt])
+        config = GenerationConfig(
+            max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=backbone.tokenizer.eos_token_id
+        )
+        whole = model.generate(tokens, attention_mask=torch.ones_like(tokens), generation_config=config)
+        expected = backbone.tokenizer.decode(whole[0, len(prompt) :], skip_special_tokens=True)
+        assert texts == [expected, expected]
+
+
+def test_each_next_token_has_the_models_own_distribution(backbone):
+    prompt, _ = ids(backbone)[0]
+    with torch.inference_mode():
+        logits = backbone.model(torch.tensor([prompt])).logits[0, -1].double()
+    expected = torch.softmax(logits / 0.7, -1).numpy()
+    uniforms = torch.rand(20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = draw_tokens(logits.float().expand(20000, -1), uniforms, 0.7).numpy()
+    counts = np.bincount(drawn, minlength=len(expected))
+    common = expected * 20000 >= 5
+    observed = np.append(counts[common], counts[~common].sum())
+    wanted = np.append(expected[common], expected[~common].sum()) * 20000
+    assert chisquare(observed, wanted * observed.sum() / wanted.sum()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("size", [1, 5, 256, 257, 1000])
+def test_inverse_transform_finds_the_token_that_the_sum_passes(size):
+    logits = torch.randn(1, size, generator=torch.Generator().manual_seed(size))
+    cumulated = logits.double().softmax(-1).cumsum(-1)[0]
+    uniforms = torch.linspace(0, 1 - 1e-9, 4001, dtype=torch.float64)
+    found = draw_tokens(logits.expand(4001, -1), uniforms, 1.0)
+    expected = torch.searchsorted(cumulated, uniforms * cumulated[-1], right=True).clamp(max=size - 1)
+    # Where u is within rounding of a step, either side of it is right.
+    near = (uniforms[:, None] - cumulated[None]).abs().min(dim=1).values < 1e-6
+    assert torch.equal(found[~near], expected[~near])
+    assert (found[near] - expected[near]).abs().max() <= 1 if near.any() else True
+
+
+def test_impossible_tokens_are_never_drawn():
+    logits = torch.full((3, 700), float("-inf"))
+    logits[:, 300] = 0.0
+    uniforms = torch.tensor([0.0, 0.5, 1 - 1e-16], dtype=torch.float64)
+    assert draw_tokens(logits, uniforms, 1.0).tolist() == [300] * 3
+
+
+@pytest.mark.parametrize("budget", [20, 60, 16384])
+def test_a_sample_depends_on_prompt_and_seed_alone(backbone, budget):
+    seeds = [[1, 2, 3], [4], [5, 6]]
+    together = draw_completions(backbone, ids(backbone), seeds, Sampling(10, 1.0), token_budget=budget)
+    alone = [
+        [draw_completions(backbone, [prompt], [[seed]], Sampling(10, 1.0))[0][0] for seed in own]
+        for prompt, own in zip(ids(backbone), seeds, strict=True)
+    ]
+    assert together == alone
+    assert len({text for texts in together for text in texts}) > 3
+
+
+def test_each_prompt_is_read_once(backbone, monkeypatch):
+    import pluralign.lm.generation as module
+
+    rows = []
+    run = module.run_layout
+
+    def counting(model, layout, position_ids, **inputs):
+        rows.append(position_ids.shape[1])
+        return run(model, layout, position_ids, **inputs)
+
+    monkeypatch.setattr(module, "run_layout", counting)
+    prompts = ids(backbone)
+    draw_completions(backbone, prompts, [list(range(8))] * 3, Sampling(3, 1.0))
+    assert rows[0] == sum(len(prompt) for prompt, _ in prompts)
+    assert rows[1:] == [24, 24]
+
+
+def test_nothing_follows_the_end_of_text(backbone, monkeypatch):
+    import pluralign.lm.generation as module
+
+    end = backbone.tokenizer.eos_token_id
+    script = iter([[97, end], [98, 97], [end, 97]])
+    monkeypatch.setattr(module, "draw_tokens", lambda *arguments: torch.tensor(next(script)))
+    found = draw_completions(backbone, ids(backbone)[:1], [[0, 1]], Sampling(3, 1.0))
+    a, b = (backbone.tokenizer.decode([token]) for token in (97, 98))
+    assert found == [[a + b, ""]]
+
+
+def test_the_end_of_a_prompt_too_long_is_kept(backbone):
+    limit = context_length(backbone.model)
+    long = [1, *range(20, 20 + limit)]
+    fitted, cut = fit_prompts(backbone, [(long, 1), ([5], 0)], 10)
+    assert cut == 1
+    assert fitted[0] == [1, *long[len(long) - (limit - 11) :]]
+    assert fitted[1] == [5]
+
+
+def test_what_cannot_be_drawn_is_told(backbone):
+    with pytest.raises(InputError, match="no token"):
+        draw_completions(backbone, [([], 0)], [[1]], Sampling(3))
+    with pytest.raises(InputError, match="max_new_tokens"):
+        draw_completions(backbone, [([1, 2], 0)], [[1]], Sampling(context_length(backbone.model)))
+    with pytest.raises(InputError, match="expected one seed"):
+        row_seeds(["a"], [1, 2])
+
+
+def test_gradients_are_not_kept(backbone):
+    draw_completions(backbone, ids(backbone)[:1], [[0]], Sampling(2))
+    assert all(parameter.grad is None for parameter in backbone.model.parameters())

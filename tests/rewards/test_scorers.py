@@ -1,0 +1,239 @@
+"""Classifiers, the closed form and ensembles as rewards; each by what a person writes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
+
+from pluralign.core import Decision, Demonstration, InputError, OptionRewards
+from pluralign.folders.card import Card
+from pluralign.learn.texts import Run, Training, fit_bradley_terry, fit_sft
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.tiny import make_tiny_tokenizer
+from pluralign.losses.adversarial import discriminator_loss
+from pluralign.pair import pair_completions
+from pluralign.rewards import (
+    ClassifierScorer,
+    LikelihoodRatio,
+    RewardEnsemble,
+    measure_scales,
+    open_scorer,
+    save_ensemble,
+)
+from pluralign.rewards.ensemble import Scale, lower_bound, mean_reward, minimum_reward
+from pluralign.rewards.export import export_folder
+from pluralign.rewards.reward_model import RewardSettings, load_reward_model
+
+DECISIONS = [
+    Decision("Say a:", (" a!", " a and a good deal more of it.", " a")),
+    Decision("A much longer prompt than the others have, for padding:", (" b.",)),
+]
+TRAINING = Training(epochs=3, learning_rate=3e-3, bf16=False)
+
+
+def demonstrations(end):
+    return [Demonstration(f"Say {w}{v}:", f" {w}{v}{end}") for w in "abcd" for v in "efgh"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    pairs = pair_completions(demonstrations("!"), demonstrations("."), objective="lively").pairs
+    for seed in (0, 1):
+        fit_bradley_terry(pairs, Run("tiny-random", folder / f"rm{seed}", TRAINING, seed))
+    longer = Training(epochs=20, learning_rate=3e-3, bf16=False)
+    fit_sft(demonstrations("!"), Run("tiny-random", folder / "sft", longer))
+    return folder
+
+
+def classifier(kind, labels=1):
+    torch.manual_seed(0)
+    tokenizer = make_tiny_tokenizer()
+    size = {"vocab_size": len(tokenizer), "num_labels": labels, "pad_token_id": tokenizer.pad_token_id}
+    if kind == "gpt2":
+        ids = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        model = GPT2ForSequenceClassification(GPT2Config(n_embd=32, n_layer=2, n_head=2, **size, **ids))
+    else:
+        model = BertForSequenceClassification(
+            BertConfig(
+                hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, **size
+            )
+        )
+    return model.eval(), tokenizer
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+@pytest.mark.parametrize("labels", [1, 2])
+def test_a_classifier_gives_what_transformers_gives(kind, labels):
+    model, tokenizer = classifier(kind, labels)
+    scorer = ClassifierScorer(model, tokenizer, kind)
+    found = scorer.score(DECISIONS)
+    for decision, rewards in zip(DECISIONS, found, strict=True):
+        assert rewards.sigma.tolist() == [0.0] * len(decision.options)
+        for option, reward in zip(decision.options, rewards.mean, strict=True):
+            told = tokenizer(decision.prompt, option, return_tensors="pt")
+            with torch.inference_mode():
+                logits = model(**told).logits[0]
+            expected = logits[0] if labels == 1 else logits[1] - logits[0]
+            assert reward == pytest.approx(float(expected), abs=1e-5)
+    assert scorer.counts["completions"] == 4
+    assert scorer.score([]) == []
+
+
+def test_a_classifiers_long_prompts_lose_their_beginnings():
+    model, tokenizer = classifier("gpt2")
+    model.config.n_positions = model.config.max_position_embeddings = 40
+    scorer = ClassifierScorer(model, tokenizer, "short")
+    long = scorer.score([Decision("x" * 30 + "Say a:" * 6, (" a", " b" * 10))])[0]
+    kept = scorer.score([Decision(("x" * 30 + "Say a:" * 6)[-38:], (" a",))])[0]
+    assert long.mean[0] == pytest.approx(kept.mean[0], abs=1e-5)
+    assert scorer.counts["cut_prompts"] == 2
+
+
+def test_classifiers_of_many_classes_or_without_a_head_are_refused(tmp_path):
+    with pytest.raises(InputError, match="3 classes"):
+        ClassifierScorer(*classifier("bert", 3), "many")
+    backbone = load_backbone("tiny-random")
+    backbone.model.save_pretrained(tmp_path / "lm")
+    backbone.tokenizer.save_pretrained(tmp_path / "lm")
+    with pytest.raises(InputError, match="no trained head"):
+        open_scorer(str(tmp_path / "lm"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds nothing that was trained"):
+        open_scorer(str(tmp_path / "empty"))
+
+
+def test_what_was_exported_scores_as_before(made, tmp_path):
+    export_folder(made / "rm0", tmp_path / "plain")
+    assert isinstance(
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").config.num_labels, int
+    )
+    before = open_scorer(str(made / "rm0")).score(DECISIONS)
+    for spec in (str(tmp_path / "plain"), f"classifier:{tmp_path / 'plain'}"):
+        after = open_scorer(spec).score(DECISIONS)
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_allclose(a.mean, b.mean, atol=1e-4)
+
+
+def log_prob(backbone, prompt, completion, ends):
+    tokenizer = backbone.tokenizer
+    before = tokenizer(prompt)["input_ids"]
+    after = tokenizer(completion, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * ends
+    ids = torch.tensor([before + after])
+    with torch.inference_mode():
+        logs = backbone.model(ids).logits[0, len(before) - 1 : -1].log_softmax(-1)
+    return float(logs.gather(1, torch.tensor(after)[:, None]).sum())
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_closed_form_is_the_log_ratio(made, ends):
+    from pluralign.folders.tuned import load_language_policy
+
+    policy, reference = load_language_policy(made / "sft"), load_backbone("tiny-random", dtype=torch.float32)
+    ratio = LikelihoodRatio(policy, reference, RewardSettings(), ends=ends)
+    for decision, rewards in zip(DECISIONS, ratio.score(DECISIONS), strict=True):
+        for option, reward in zip(decision.options, rewards.mean, strict=True):
+            expected = log_prob(policy, decision.prompt, option, ends) - log_prob(
+                reference, decision.prompt, option, ends
+            )
+            assert reward == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_closed_form_by_name_prefers_what_sft_learned(made):
+    scorer = open_scorer(f"closed-form:{made / 'sft'}")
+    known = [Decision(row.prompt, (row.completion, row.completion[:-1] + "?")) for row in demonstrations("!")]
+    assert all(rewards.mean[0] > rewards.mean[1] for rewards in scorer.score(known))
+    with pytest.raises(InputError, match="closed-form"):
+        open_scorer(str(made / "sft"))
+
+
+def test_the_closed_form_is_the_optimal_discriminator():
+    # Over all completions of a finite set, no logits tell the two models' samples apart better.
+    generator = torch.Generator().manual_seed(0)
+    policy, reference = (torch.randn(6, generator=generator).softmax(0) for _ in range(2))
+    ratio = (policy / reference).log()
+    best = discriminator_loss(ratio, ratio, policy, reference)
+    for _ in range(50):
+        other = ratio + 0.3 * torch.randn(6, generator=generator)
+        assert discriminator_loss(other, other, policy, reference) > best
+
+
+class Fixed:
+    def __init__(self, name, means, sigmas=None):
+        self.counts = {"completions": 0}
+        self.name, self._means = name, means
+        self._sigmas = sigmas or dict.fromkeys(means, 0.0)
+
+    def render(self, messages, opens):
+        return self.name[:1] + messages[0]["content"]
+
+    def score(self, decisions):
+        return [
+            OptionRewards(
+                np.array([self._means[o] for o in d.options]), np.array([self._sigmas[o] for o in d.options])
+            )
+            for d in decisions
+        ]
+
+
+ONE = Fixed("first", {"a": 0.0, "b": 2.0, "c": 4.0}, {"a": 0.0, "b": 2.0, "c": 0.0})
+TWO = Fixed("fourth", {"a": 30.0, "b": 20.0, "c": 10.0})
+ALL = Decision("p", ("a", "b", "c"))
+
+
+def test_members_are_brought_to_one_scale_and_combined():
+    scales = [Scale(2.0, 2.0), Scale(20.0, 10.0)]
+    # Standardised: (-1, 0, 1) and (1, 0, -1).
+    for combine, expected in ((mean_reward, [0, 0, 0]), (minimum_reward, [-1, 0, -1])):
+        found = RewardEnsemble([ONE, TWO], scales, combine).score([ALL])[0]
+        np.testing.assert_allclose(found.mean, expected, atol=1e-12)
+    found = RewardEnsemble([ONE, TWO], scales, lower_bound).score([ALL])[0]
+    # Disagreement 1 at the ends; in the middle the first member's own sigma, 1, averaged over two: sqrt(1/2).
+    np.testing.assert_allclose(found.sigma, [1, np.sqrt(0.5), 1])
+    np.testing.assert_allclose(found.mean, [-1, -np.sqrt(0.5), -1])
+
+
+def test_scales_are_those_within_prompts():
+    found = measure_scales([ONE, TWO], [ALL, Decision("q", ("a", "a"))])
+    assert found[0].mean == pytest.approx(6 / 5)
+    assert found[0].deviation == pytest.approx(np.sqrt((4 + 4) / 5))
+    alone = measure_scales([ONE], [Decision("p", ("a",)), Decision("q", ("c",))])
+    assert alone == [Scale(2.0, 2.0)]
+    with pytest.raises(InputError, match="the same reward"):
+        measure_scales([ONE], [Decision("p", ("a", "a"))])
+    with pytest.raises(InputError, match="no completions"):
+        measure_scales([ONE], [])
+
+
+def test_an_ensemble_comes_back_from_its_folder_wherever_one_stands(made, tmp_path, monkeypatch):
+    specs = [str(made / "rm0"), str(made / "rm1"), f"closed-form:{made / 'sft'}"]
+    members = {spec: open_scorer(spec) for spec in specs}
+    scales = measure_scales(list(members.values()), DECISIONS)
+    save_ensemble(made / "all", members, scales, "minimum", Card("ensemble"))
+    expected = RewardEnsemble(list(members.values()), scales, minimum_reward).score(DECISIONS)
+    monkeypatch.chdir(tmp_path)
+    found = open_scorer(str(made / "all"))
+    for a, b in zip(expected, found.score(DECISIONS), strict=True):
+        np.testing.assert_array_equal(a.mean, b.mean)
+    assert found.render([{"role": "user", "content": "x"}], True).startswith("\n\nHuman")
+    card = json.loads((made / "all" / "card.json").read_text())
+    assert card["members"][0] == "../rm0"
+    assert card["members"][2] == "closed-form:../sft"
+    with pytest.raises(InputError, match="a reward model is needed"):
+        load_reward_model(made / "all")
+
+
+def test_ensembles_that_cannot_be_are_refused():
+    with pytest.raises(InputError, match="two members"):
+        RewardEnsemble([ONE], [Scale(0, 1)])
+    other = Fixed("second", {})
+    with pytest.raises(InputError, match="different templates"):
+        RewardEnsemble([ONE, other], [Scale(0, 1)] * 2).render([{"role": "user", "content": "x"}], True)

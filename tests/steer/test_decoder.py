@@ -1,0 +1,319 @@
+"""Mixture decoding on a tiny model: one policy's own text, mixtures by the book, comings and goings."""
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.lm import forest as forest_module
+from pluralign.lm.adapters import add_lora, save_adapter
+from pluralign.lm.backbone import load_backbone, make_tiny_backbone
+from pluralign.steer import policy_rows
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request, _Running, choose_tokens
+from pluralign.steer.mixing import mix_log_probs, mix_rows
+from pluralign.steer.policy_rows import AdapterRows, ModelRows
+
+PROMPTS = ["hello there", "a", "what is it that you want?"]
+NAMES = ("one", "two", "three")
+
+
+def adapted(seed, rank=4):
+    """A model with an adapter that changes what it says."""
+    torch.manual_seed(seed)
+    model = add_lora(make_tiny_backbone().model, rank)
+    for name, value in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(value, std=0.3)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(NAMES):
+        save_adapter(adapted(seed, rank=4 + 4 * (seed == 2)), place / name)
+    return {name: place / name for name in NAMES}
+
+
+@pytest.fixture
+def rows(folders):
+    return AdapterRows(load_backbone("tiny-random"), folders)
+
+
+def ids(prompt):
+    return make_tiny_backbone().tokenizer(prompt)["input_ids"]
+
+
+def request(prompt, decoding=None, **weights):
+    return Request(ids(prompt), SteeringWeights(weights), decoding or Decoding(10, 0.0))
+
+
+def by_the_book(models, prompt, weights, power, tokens):
+    """Greedy text of a mixture, every distribution computed from nothing."""
+    path = list(ids(prompt))
+    drawn = []
+    for _ in range(tokens):
+        with torch.inference_mode():
+            logs = [model(torch.tensor([path])).logits[0, -1].log_softmax(-1) for model in models]
+        mixed = mix_log_probs(torch.stack(logs), weights, power)
+        drawn.append(int(mixed.argmax()))
+        if drawn[-1] == make_tiny_backbone().tokenizer.eos_token_id:
+            break
+        path.append(drawn[-1])
+    return make_tiny_backbone().tokenizer.decode(drawn, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_one_hot_weights_write_that_adapters_own_text(rows, number):
+    model = adapted(number, rank=4 + 4 * (number == 2))
+    decoder = MixtureDecoder(rows)
+    texts = decoder.generate([request(prompt, **{NAMES[number]: 1.0}) for prompt in PROMPTS])
+    for prompt, text in zip(PROMPTS, texts, strict=True):
+        tokens = torch.tensor([ids(prompt)])
+        whole = model.generate(
+            input_ids=tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=10, do_sample=False,
+            pad_token_id=0,
+        )  # fmt: skip
+        tokenizer = make_tiny_backbone().tokenizer
+        assert text == tokenizer.decode(whole[0, tokens.shape[1] :], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.0, -1.0, 0.5])
+def test_mixtures_are_those_of_the_book(rows, power):
+    models = [adapted(seed, rank=4 + 4 * (seed == 2)) for seed in range(3)]
+    weights = {"one": 0.5, "two": 0.2, "three": 0.3}
+    texts = MixtureDecoder(rows, power).generate([request(prompt, **weights) for prompt in PROMPTS])
+    for prompt, text in zip(PROMPTS, texts, strict=True):
+        assert text == by_the_book(models, prompt, list(weights.values()), power, 10)
+
+
+def test_the_first_distribution_equals_a_plain_reference(rows):
+    entries = [(i, policy, ids(prompt)) for i, prompt in enumerate(PROMPTS) for policy in range(3)]
+    found = rows.admit(entries).logits()
+    for (_, policy, tokens), logits in zip(entries, found, strict=True):
+        with torch.inference_mode():
+            expected = adapted(policy, rank=4 + 4 * (policy == 2))(torch.tensor([tokens])).logits[0, -1]
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    # And after three more tokens, through the kept keys.
+    for token in (7, 9, 11):
+        found = rows.step({i: token + i for i in range(3)}).logits()
+    for (i, policy), logits in zip(rows.order, found, strict=True):
+        path = [*ids(PROMPTS[i]), *(token + i for token in (7, 9, 11))]
+        with torch.inference_mode():
+            expected = adapted(policy, rank=4 + 4 * (policy == 2))(torch.tensor([path])).logits[0, -1]
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_zero_weights_have_no_rows(rows):
+    decoder = MixtureDecoder(rows)
+    decoder.admit([request("a", one=0.5, two=0.5, three=0.0), request("b", three=1.0)])
+    assert sorted(rows.order) == [(0, 0), (0, 1), (1, 2)]
+
+
+def test_requests_come_and_go(rows, folders):
+    plans = [
+        ({"one": 1.0}, Decoding(12, 1.0, seed=1)),
+        ({"one": 0.3, "two": 0.7}, Decoding(3, 0.7, top_p=0.8, seed=2)),
+        ({"two": 0.2, "three": 0.8}, Decoding(9, 1.3, top_k=5, seed=3)),
+        ({"one": 0.2, "two": 0.2, "three": 0.6}, Decoding(7, 0.0)),
+        ({"three": 1.0}, Decoding(6, 1.0, seed=5)),
+    ]
+    asked = [Request(ids(PROMPTS[i % 3]), SteeringWeights(w), d) for i, (w, d) in enumerate(plans)]
+    alone = [
+        MixtureDecoder(AdapterRows(load_backbone("tiny-random"), folders)).generate([r])[0] for r in asked
+    ]
+    decoder = MixtureDecoder(rows)
+    waiting, texts, numbers = list(range(len(asked))), {}, {}
+    events = []
+    while waiting or decoder.running:
+        if waiting:
+            number = waiting.pop(0)
+            (own,), first = decoder.admit([asked[number]])
+            numbers[own] = number
+            events += first
+        events += decoder.step()
+    for event in events:
+        texts[numbers[event.request]] = texts.get(numbers[event.request], "") + event.text
+    assert [texts[i] for i in range(len(asked))] == alone
+    assert not rows.order
+
+
+def test_a_released_request_is_gone(rows):
+    decoder = MixtureDecoder(rows)
+    (first, second), _ = decoder.admit([request("a", one=0.5, two=0.5), request("b", one=1.0)])
+    decoder.release({first})
+    assert decoder.running == (second,)
+    assert {event.request for event in decoder.step()} == {second}
+
+
+def test_whole_models_mix_as_adapters_do(rows):
+    from dataclasses import replace
+
+    base = load_backbone("tiny-random")
+    models = {
+        name: replace(base, model=adapted(seed, rank=4 + 4 * (seed == 2)).merge_and_unload())
+        for seed, name in enumerate(NAMES)
+    }
+    asked = [
+        request(PROMPTS[0], one=0.5, three=0.5),
+        request(PROMPTS[1], two=1.0),
+        request(PROMPTS[2], one=0.2, two=0.8),
+    ]
+    whole = ModelRows(models)
+    assert MixtureDecoder(whole, 1.0).generate(asked) == MixtureDecoder(rows, 1.0).generate(asked)
+    assert not whole.order
+
+
+def test_the_trunk_itself_can_take_part(folders):
+    rows = AdapterRows(load_backbone("tiny-random"), {"plain": None, "one": folders["one"]})
+    assert rows.names == ("one", "plain")
+    text = MixtureDecoder(rows, 1.0).generate([request(PROMPTS[2], plain=0.5, one=0.5)])[0]
+    models = [adapted(0), make_tiny_backbone().model]
+    assert text == by_the_book(models, PROMPTS[2], [0.5, 0.5], 1.0, 10)
+
+
+def test_streamed_text_is_the_whole_text_up_to_a_stop(rows):
+    whole = MixtureDecoder(rows).generate([request(PROMPTS[0], Decoding(30, 1.0, seed=4), one=1.0)])[0]
+    assert len(whole) > 8
+    stop = whole[5:7]
+    decoder = MixtureDecoder(rows)
+    _, events = decoder.admit([request(PROMPTS[0], Decoding(30, 1.0, seed=4, stop=(stop, "zzzz")), one=1.0)])
+    seen = list(events)
+    while events:
+        events = decoder.step()
+        seen += events
+    told = "".join(event.text for event in seen)
+    assert told == whole[: whole.find(stop)]
+    assert seen[-1].finish_reason == "stop"
+    assert [event.tokens for event in seen] == list(range(1, len(seen) + 1))
+
+
+@given(
+    st.lists(st.floats(0.05, 1), min_size=1, max_size=4), st.sampled_from([0.0, 1.0, -1.0, 0.3, 5.0, -4.0]),
+    st.integers(0, 1000),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_many_mixtures_at_once_are_each_its_own(weights, power, seed):
+    torch.manual_seed(seed)
+    total = sum(weights)
+    shares = [w / total for w in weights]
+    rows = (3 * torch.randn(len(weights) + 1, 9)).log_softmax(-1)
+    owners = torch.tensor([1] * len(weights) + [0])
+    found = mix_rows(rows, owners, torch.tensor([*shares, 1.0]), 2, power)
+    expected = mix_log_probs(rows[:-1], np.array(shares), power)
+    torch.testing.assert_close(found[1], expected, atol=2e-5, rtol=1e-5)
+    assert torch.equal(found[0], rows[-1])
+
+
+def test_extreme_probabilities_are_mixed():
+    rows = torch.tensor([[0.0, -200.0, float("-inf")], [-200.0, 0.0, -300.0]])
+    owners = torch.zeros(2, dtype=torch.long)
+    for power, third in ((1.0, -300.7), (0.0, float("-inf")), (-1.0, float("-inf"))):
+        found = mix_rows(rows, owners, torch.tensor([0.5, 0.5]), 1, power)[0]
+        expected = mix_log_probs(rows, [0.5, 0.5], power)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        assert (found[2] == third) if third == float("-inf") else abs(found[2] - third) < 0.1
+
+
+def test_top_k_and_top_p_keep_the_likeliest():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    uniforms = torch.linspace(0, 1 - 1e-6, 200, dtype=torch.float64)
+
+    def drawn(**options):
+        rows = logits.expand(200, -1)
+        return set(choose_tokens(rows.clone(), [Decoding(1, 1.0, **options)] * 200, uniforms).tolist())
+
+    assert drawn() == {0, 1, 2, 3}
+    assert drawn(top_k=2) == {0, 1}
+    assert drawn(top_p=0.5) == {0}
+    assert drawn(top_p=0.81) == {0, 1, 2}
+    assert drawn(top_p=0.01) == {0}
+    assert drawn(top_k=3, top_p=0.9) == {0, 1, 2}
+    mixed = choose_tokens(
+        logits.expand(2, -1).clone(), [Decoding(1, 0.0), Decoding(1, 1.0)], uniforms[[-1, -1]]
+    )
+    assert mixed.tolist() == [0, 3]
+
+
+def test_what_cannot_be_asked_is_told(rows, folders):
+    decoder = MixtureDecoder(rows)
+    with pytest.raises(InputError, match="unknown objective 'four'"):
+        decoder.admit([request("a", four=1.0)])
+    with pytest.raises(InputError, match="no token"):
+        decoder.admit([Request([], SteeringWeights(one=1.0))])
+    with pytest.raises(InputError, match="exceed the context"):
+        decoder.admit([request("a" * 400, Decoding(10_000), one=1.0)])
+    assert not decoder.running
+    assert decoder.step() == []
+    for options in ({"max_new_tokens": 0}, {"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"stop": ("",)}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            Decoding(**options)
+    with pytest.raises(InputError, match="expected a policy"):
+        ModelRows({})
+
+
+def metaspace_tokenizer():
+    """As SentencePiece models decode: without a first word's space, odd characters in bytes."""
+    words = ["<s>", "▁the", "▁cat", "s", "▁", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "!"]
+    model = tokenizers.models.BPE({word: i for i, word in enumerate(words)}, [], byte_fallback=True)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("▁", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+
+
+@pytest.mark.parametrize("tokenizer", [metaspace_tokenizer(), make_tiny_backbone().tokenizer])
+@given(st.lists(st.integers(0, 255), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_text_decoded_token_by_token_is_that_of_the_whole(tokenizer, ids):
+    ids = [i % len(tokenizer) for i in ids]
+    running = _Running(Request([1], SteeringWeights({"one": 1.0})), {0: 1.0}, np.zeros(0))
+    for i, token in enumerate(ids, start=1):
+        running.ids.append(token)
+        assert running.decoded(tokenizer) == tokenizer.decode(ids[:i], skip_special_tokens=True)
+
+
+def test_a_prompt_that_several_requests_share_is_read_once_by_each_policy(rows, monkeypatch):
+    planted = []
+
+    def plant(trees, budget):
+        planted.append(len(trees))
+        return forest_module.plant(trees, budget)
+
+    monkeypatch.setattr(policy_rows, "plant", plant)
+    asked = [
+        request("hello there", Decoding(8, 1.0, seed=seed), one=share, two=1 - share)
+        for seed, share in enumerate([0.1, 0.5, 0.9])
+    ]
+    asked.append(request("another", Decoding(8, 1.0, seed=9), two=1.0))
+    together = MixtureDecoder(rows).generate(asked)
+    assert planted == [3]
+    assert together == [MixtureDecoder(rows).generate([one])[0] for one in asked]
+
+
+def test_rows_that_come_and_go_keep_their_slots(rows):
+    """Slots are reused, left empty for a while, and moved together where most are empty."""
+    texts = ["hello there", "a", "what is it that you want?", "and then", "so", "no"]
+    plans = [request(text, Decoding(4 + 3 * i, 0.0), one=0.5, two=0.5) for i, text in enumerate(texts)]
+    alone = [MixtureDecoder(rows).generate([plan])[0] for plan in plans]
+    decoder = MixtureDecoder(rows)
+    found = dict.fromkeys(range(len(plans)), "")
+    waiting, events = list(range(1, len(plans))), decoder.admit(plans[:1])[1]
+    while events or waiting:
+        for event in events:
+            found[event.request] += event.text
+        events = decoder.step()
+        if waiting:
+            events += decoder.admit([plans[waiting.pop(0)]])[1]
+    assert list(found.values()) == alone
+    assert not rows._rows._store
