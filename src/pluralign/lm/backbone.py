@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -35,6 +35,9 @@ from pluralign.core import InputError
 from pluralign.lm.adapters import read_adapter
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
+
+DTypeName = Literal["auto", "float32", "bfloat16"]
+"""Names of the floating-point types that models compute in."""
 
 SMOLLM2 = "smollm2-135m"
 TINY_RANDOM = "tiny-random"
@@ -143,6 +146,23 @@ def fast_dtype() -> torch.dtype:
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     fast = any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
     return torch.bfloat16 if fast else torch.float32
+
+
+def resolve_dtype(name: DTypeName) -> torch.dtype:
+    """The floating-point type that a name means; ``auto`` is `fast_dtype`.
+
+    Raises:
+        InputError: Another name.
+    """
+    match name:
+        case "auto":
+            return fast_dtype()
+        case "float32":
+            return torch.float32
+        case "bfloat16":
+            return torch.bfloat16
+        case _:
+            raise InputError(f"must be auto, float32 or bfloat16, found {name!r}", field="dtype")
 
 
 def cache_folder() -> Path:
