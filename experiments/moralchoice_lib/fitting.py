@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from pluralign.core import (
     PreferencePair,
     SteeringWeights,
 )
+from pluralign.core.digests import digest
 from pluralign.core.records import read_pairs, write_records
 from pluralign.core.splits import seed_for
 from pluralign.learn.options import CPLConfig, fit_cpl
@@ -87,7 +87,7 @@ def make_all_pairs(cases: Sequence[Case], settings: Settings) -> dict[str, list[
     write_records(path, "trajectories", trajectories)
     comparisons = make_comparisons(trajectories, count=len(cases), seed=settings.seed, anchor="same_decision")
     by_prompt = {case.decision.prompt: case for case in cases}
-    made_of = {"trajectories": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}
+    made_of = {"trajectories": digest([path.read_bytes()])}
     oracle = Oracle(trajectories, seed=settings.seed)
     pairs: dict[str, list[PreferencePair]] = {}
     for rule, objective in OBJECTIVES.items():
@@ -136,14 +136,14 @@ def fit_once(
     pairs: Sequence[PreferencePair], store: FeatureSource, out: Path, config: CPLConfig, seed: int
 ) -> OptionPolicy:
     """`fit_cpl`, or what it made here before of the same data."""
-    digest = hashlib.blake2b(digest_size=16)
-    for one in pairs:
-        digest.update(f"{one.split} {one.chosen.id} {one.chosen.steps[0].decision.key}\n".encode())
-    provenance = {"pairs_digest": digest.hexdigest()}
+    pairs_digest = digest(
+        f"{one.split} {one.chosen.id} {one.chosen.steps[0].decision.key}\n".encode() for one in pairs
+    )
+    provenance = {"pairs_digest": pairs_digest}
     if (out / "card.json").exists():
         card = load_card(out)
         known = (card.config, card.seed, card.data.get("pairs_digest"), card.backbone["fingerprint"])
-        if known == (asdict(config), seed, digest.hexdigest(), store.fingerprint):
+        if known == (asdict(config), seed, pairs_digest, store.fingerprint):
             return load_policy(out, store)
         shutil.rmtree(out)
     policy = fit_cpl(pairs, store=store, out=out, config=config, seed=seed, provenance=provenance)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from pluralign.annotate.comparisons import Anchor, Group, make_comparisons
 from pluralign.annotate.options import compare_options
 from pluralign.annotate.rater import Rater
 from pluralign.core import Annotation, Comparison, InputError, Objective, Trajectory
+from pluralign.core.digests import digest
+from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_annotations, read_trajectories
 from pluralign.core.splits import SHARES, split_of
 
@@ -132,7 +130,9 @@ def annotate(
     """
     settings = settings or ComparisonSettings()
     comparisons = settings.draw(read_trajectories(trajectories_path))
-    made_of = {"comparisons": settings.header(), "trajectories": _digest(Path(trajectories_path))}
+    # Not `file_digest`: files that were begun with this digest continue.
+    trajectories = digest([Path(trajectories_path).read_bytes()])
+    made_of = {"comparisons": settings.header(), "trajectories": trajectories}
     return annotate_comparisons(comparisons, out, objective, rater, made_of=made_of, progress=progress)
 
 
@@ -170,9 +170,11 @@ def annotate_comparisons(
         present = {a.comparison.id for a in read_annotations(out, drop_cut_off_line=True)}
     waiting = [c for c in comparisons if c.id not in present]
     new = 0
-    with RecordWriter(out, KIND, header) as writer, _bar(progress) as bar:
-        done = len(comparisons) - len(waiting)
-        task = bar.add_task(f"comparisons by {rater.name}", total=len(comparisons), completed=done)
+    bar = ProgressBar(
+        len(comparisons), f"comparisons by {rater.name}", unit="comparison",
+        done=len(comparisons) - len(waiting), shown=progress,
+    )  # fmt: skip
+    with RecordWriter(out, KIND, header) as writer, bar:
         for start in range(0, len(waiting), rater.batch):
             some = waiting[start : start + rater.batch]
             try:
@@ -188,23 +190,8 @@ def annotate_comparisons(
                         Annotation(comparison, objective.name, rater.name, rating.preference, rating.info)
                     )
                     new += 1
-            bar.update(task, advance=len(some))
+            bar.advance(len(some))
     return _report(read_annotations(out), len(comparisons), new)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-
-
-def _bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )
 
 
 def _report(annotations: Sequence[Annotation], comparisons: int, new: int) -> AnnotationReport:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from pluralign.cli.answers import Answers
-from pluralign.cli.texts import digest_of
 from pluralign.core import Decision, InputError
+from pluralign.core.digests import digest, source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import RowsInProgress
 
@@ -146,14 +145,13 @@ def _rewards(scorer: CompletionScorer, answers: Sequence[Answers], name: str) ->
 
 
 def _digest(answers: Sequence[Answers]) -> str:
-    text = json.dumps([(one.prompt, one.completions) for one in answers])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest([json.dumps([(one.prompt, one.completions) for one in answers]).encode()])
 
 
 def _card_of(spec: str) -> list[dict[str, str]]:
     """What tells two states of a trained folder apart: its card has the figures of its training."""
     card = Path(spec.rpartition(":")[2]) / "card.json"
-    return [digest_of(str(card))] if card.is_file() else []
+    return [source_digest(card)] if card.is_file() else []
 
 
 def _is_of(path: Path, run: Mapping[str, Any], rows: int) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, wrote
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.policies import DEFAULT_MODEL, Models
-from pluralign.cli.texts import digest_of
+from pluralign.core.digests import source_digest
 from pluralign.core.files import replace_when_whole
 from pluralign.core.records import read_trajectories
 from pluralign.learn.options.avril import AVRILConfig, fit_avril
@@ -53,7 +53,7 @@ def learn_avril(
         out=out,
         config=config,
         seed=seed,
-        provenance=digest_of(str(data)),
+        provenance=source_digest(data),
     )
     tell_learned(out, json)
 

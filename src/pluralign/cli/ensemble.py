@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
-from pluralign.cli.texts import digest_of, read_demonstrations
+from pluralign.cli.texts import read_demonstrations
 from pluralign.core import Decision, InputError
+from pluralign.core.digests import source_digest
 from pluralign.folders.card import Card, current_versions
 from pluralign.lm.backbone import fast_dtype
 from pluralign.rewards import measure_scales, open_scorer, save_ensemble
@@ -52,7 +53,7 @@ def learn_ensemble(
     decisions = [Decision(prompt, tuple(texts)) for prompt, texts in by_prompt.items()]
     scales = measure_scales(scorers, decisions)
     card = Card(
-        "ensemble", config={"combine": combine}, data={**digest_of(data), "completions": len(rows)},
+        "ensemble", config={"combine": combine}, data={**source_digest(data), "completions": len(rows)},
         versions=current_versions(),
     )  # fmt: skip
     save_ensemble(out, opened, scales, combine, card)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from pluralign.cli.common import JsonFile, give_figures, say
-from pluralign.cli.texts import Part, digest_of, of_part, read_texts
+from pluralign.cli.texts import Part, of_part, read_texts
+from pluralign.core.digests import source_digest
 from pluralign.evaluate.rewards.accuracy import reward_accuracy
 from pluralign.folders.card import Card
 from pluralign.lm.backbone import fast_dtype
@@ -37,7 +38,7 @@ def evaluate_reward(
     pairs = read_texts(data, "", loaded.render, card.seed)
     part: Part
     if split == "unseen":
-        known = digest_of(data)
+        known = source_digest(data)
         same = all(card.data.get(name) == value for name, value in known.items())
         part = "test" if same else "all"
     else:

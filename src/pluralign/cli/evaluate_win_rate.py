@@ -17,8 +17,8 @@ from pluralign.cli.answers import read_answers
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.cli.policies import DEFAULT_MODEL, Models
-from pluralign.cli.texts import digest_of
 from pluralign.core import Comparison, InputError, Objective
+from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import Render, dialogue
 from pluralign.core.resumable import RowsInProgress
@@ -89,7 +89,7 @@ def evaluate_win_rate(
         [one.prompt for one, _ in pairs], *([p[side].options[0] for p in pairs] for side in (0, 1))
     )
     run = {
-        "a": digest_of(a), "b": digest_of(b), "rater": [rater, asked.name, asked.settings],
+        "a": source_digest(a), "b": source_digest(b), "rater": [rater, asked.name, asked.settings],
         "objective": [wanted.name, wanted.description], "fast": fast,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

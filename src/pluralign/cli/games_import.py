@@ -11,7 +11,7 @@ import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.core import InputError
-from pluralign.core.progress import progress_bar
+from pluralign.core.progress import ProgressBar
 from pluralign.games.labelled import LabelledFile, read_labelled_file, same_files, write_labelled_file
 from pluralign.games.machiavelli import GameData, GameReport
 from pluralign.games.side_file import SUFFIX, names_story
@@ -46,15 +46,14 @@ def import_games(
     normalised = set(data.coefficients())
     games = data.games
     reports: list[GameReport] = []
-    with progress_bar(shown=True) as bar:
-        task = bar.add_task("games", total=len(games))
+    with ProgressBar(len(games), "games", unit="game") as bar:
         for name in games:
             report = data.check(name)
             reports.append(report)
             _say(report)
             if out is not None and report.playable:
                 _write_side_file(out, folder, name, compatible)
-            bar.update(task, advance=1)
+            bar.advance()
     summary = _summary(reports, normalised)
     say(summary["told"])
     if out is not None:

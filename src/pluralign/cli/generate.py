@@ -14,8 +14,8 @@ from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.guides import Guides, read_guides
 from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.prompts import Prompt, read_prompts
-from pluralign.cli.texts import digest_of
 from pluralign.core import InputError
+from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render, dialogue
 from pluralign.core.resumable import RowsInProgress
 from pluralign.core.splits import seed_for
@@ -114,7 +114,7 @@ def generate_texts(
         **drawn,
         **digests,
         "samples": samples,
-        "prompts": digest_of(prompts),
+        "prompts": source_digest(prompts),
         "exact": exact,
         "limit": limit,
     }

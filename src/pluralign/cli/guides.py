@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.cli.common import named_entries
-from pluralign.cli.texts import digest_of
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.digests import source_digest
 from pluralign.folders.card import CARD, read_card
 from pluralign.rewards.value_model import KIND
 from pluralign.steer.value_guided import Guidance
@@ -40,7 +40,7 @@ class Guides:
 
     def digests(self) -> dict[str, Any]:
         """Of the folders' cards, which hold the digests of all else."""
-        return {name: digest_of(str(folder / CARD)) for name, folder in self.folders.items()}
+        return {name: source_digest(folder / CARD) for name, folder in self.folders.items()}
 
 
 def read_guides(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
+from pluralign.core.digests import source_digest
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.folders.card import load_card
 from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
@@ -43,7 +43,7 @@ def learn_bc(
         out=out,
         config=config,
         seed=seed,
-        provenance=_provenance(data),
+        provenance=source_digest(data),
     )
     tell_learned(out, json)
 
@@ -86,13 +86,9 @@ def learn_cpl(
         trajectories=None if warm_up is None else read_trajectories(warm_up),
         reference=anchor if isinstance(anchor, OptionPolicy) else None,
         seed=seed,
-        provenance=_provenance(data),
+        provenance=source_digest(data),
     )
     tell_learned(out, json)
-
-
-def _provenance(data: Path) -> dict[str, str]:
-    return {"file": data.name, "file_digest": hashlib.blake2b(data.read_bytes(), digest_size=16).hexdigest()}
 
 
 def tell_learned(out: Path, json: Path | None) -> None:

@@ -11,8 +11,8 @@ import torch
 from pluralign.cli.common import named_entries, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
-from pluralign.cli.texts import digest_of
 from pluralign.core import SteeringWeights
+from pluralign.core.digests import source_digest
 from pluralign.folders.card import CARD, load_card
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo, require_weights
 from pluralign.lm.backbone import fast_dtype
@@ -64,7 +64,7 @@ def _open(spec: str, dtype: torch.dtype | None) -> Margin:
     scorer = open_scorer(spec, dtype=dtype)
     folder = Path(spec.rpartition(":")[2])
     # The card has the figures of its training: it tells two states of a folder apart.
-    card_digest = digest_of(str(folder / CARD)).get("file_digest", "")
+    card_digest = source_digest(folder / CARD).get("file_digest", "")
     provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(dtype or torch.float32)}
     if not isinstance(scorer, LikelihoodRatio):
         return Margin(scorer, provenance=provenance)

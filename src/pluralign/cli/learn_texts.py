@@ -13,8 +13,9 @@ from transformers.utils import logging as transformers_logging
 from pluralign.cli.common import JsonFile
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.policies import DEFAULT_MODEL
-from pluralign.cli.texts import digest_of, holds_preferences, objective_of, read_demonstrations, read_texts
+from pluralign.cli.texts import holds_preferences, objective_of, read_demonstrations, read_texts
 from pluralign.core import Demonstration, PreferencePair
+from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render
 from pluralign.data import ScoredRead, load_scored_completions
 from pluralign.learn.texts import (
@@ -96,7 +97,7 @@ class TextRun:
     def _run(self) -> Run:
         return Run(
             self.model, self.out, self.training, self.seed, template=self.template,
-            provenance=digest_of(self.data),
+            provenance=source_digest(self.data),
         )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from tqdm.auto import tqdm
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
-from pluralign.cli.texts import digest_of
 from pluralign.core import Decision, InputError
+from pluralign.core.digests import source_digest
 from pluralign.core.resumable import RowsInProgress
 from pluralign.data.preferences import read_dataset
 from pluralign.data.rows import Completions, FieldError, read_completions
@@ -56,8 +56,8 @@ def score_texts(
     rows = [dict(row) for part in parts.values() for row in part]
     read = [_decisions(row, loaded, data, number) for number, row in enumerate(rows, start=1)]
     run = {
-        "model": {"name": model, **digest_of(str(Path(model.rpartition(":")[2]) / "card.json"))},
-        "data": digest_of(data),
+        "model": {"name": model, **source_digest(str(Path(model.rpartition(":")[2]) / "card.json"))},
+        "data": source_digest(data),
         "spans": spans,
         "fast": fast,
     }

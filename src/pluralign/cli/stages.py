@@ -7,7 +7,6 @@ stage, the stages' own files say where it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.cli.common import say
+from pluralign.core.digests import digest
 from pluralign.core.files import read_json, write_json
 
 
@@ -46,7 +46,7 @@ class StagedRun:
         """
         self._count += 1
         text = json.dumps([self._chain, name, settings], sort_keys=True, default=str)
-        self._chain = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        self._chain = digest([text.encode()])
         mark = self.folder / ".stages" / f"{name}.json"
         label = f"[{self._count}/{self._stages}] {title}"
         if mark.exists() and (known := read_json(mark)).get("digest") == self._chain:

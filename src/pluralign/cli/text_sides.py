@@ -13,8 +13,8 @@ from jinja2 import TemplateError
 from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.cli.reporting import mean_name
 from pluralign.cli.sweep_texts import FixedPolicy, GuidedModel, TextSettings
-from pluralign.cli.texts import digest_of
 from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.core.digests import source_digest
 from pluralign.core.messages import Messages
 from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixture_writer
 from pluralign.folders.card import ADAPTER, CARD, read_card
@@ -259,5 +259,5 @@ def _identity(folder: Path) -> dict[str, str]:
     """What tells two states of a folder apart: its card, or its adapter."""
     for name in (CARD, "adapter_model.safetensors"):
         if (folder / name).is_file():
-            return digest_of(str(folder / name))
+            return source_digest(folder / name)
     return {"file": str(folder)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -90,15 +89,6 @@ def of_part(pairs: Sequence[PreferencePair], part: Part, data: str) -> list[Pref
     if not chosen:
         raise InputError(f"holds no pair of the split {part}", path=data)
     return chosen
-
-
-def digest_of(data: str) -> dict[str, str]:
-    """Name and digest of a file, for cards; of a folder or a hub id the name alone."""
-    path = Path(data)
-    if not path.is_file():
-        return {"file": data}
-    with path.open("rb") as handle:
-        return {"file": path.name, "file_digest": hashlib.file_digest(handle, "blake2b").hexdigest()[:32]}
 
 
 def _is_ours(path: Path) -> bool:

@@ -13,7 +13,7 @@ import tyro
 
 from pluralign.cli.common import JsonFile, game_maker, give_figures, say, wrote
 from pluralign.core import InputError, Objective, Trajectory
-from pluralign.core.progress import progress_bar
+from pluralign.core.progress import ProgressBar
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.games.harms import BUILTIN_OBJECTIVES, find_objective
 from pluralign.games.labelled import LabelledGame
@@ -60,14 +60,13 @@ def import_trajectories(
         return read_annotations(Path(game_data or "") / "annotations_clean" / f"{game}.json")
 
     found: dict[str, Imported] = {}
-    with progress_bar(shown=True) as bar:
-        task = bar.add_task("files", total=len(files))
+    with ProgressBar(len(files), "files", unit="file") as bar:
         for file in files:
             by_game = None if game_data is None else annotations
             for one in read_machiavelli(file, chosen, annotations=by_game, compatible=compatible):
                 if found.setdefault(one.trajectory.id, one) is not one:
                     raise InputError(f"trajectory '{one.trajectory.id}' was read before", path=file)
-            bar.update(task, advance=1)
+            bar.advance()
     trajectories = [one.trajectory for one in found.values()]
     write_records(out, "trajectories", trajectories, _header(found, chosen))
     _tell(out, trajectories, json)
@@ -100,11 +99,10 @@ def export_trajectories(
         raise InputError(f"'{story}' is no game of MACHIAVELLI", field="story")
     name = game.info.name
     trajectories = [replace(t, source=name) if t.source == known_as else t for t in read_trajectories(file)]
-    with progress_bar(shown=True) as bar:
-        task = bar.add_task("trajectories", total=len(trajectories))
+    with ProgressBar(len(trajectories), "trajectories", unit="trajectory") as bar:
         for number, trajectory in enumerate(trajectories):
             write_machiavelli(out / f"{number:05}.json", trajectory, game)
-            bar.update(task, advance=1)
+            bar.advance()
     wrote(out, f"{len(trajectories)} trajectories, a file for each")
     give_figures({"trajectories": len(trajectories), "game": game.info.name}, json)
 

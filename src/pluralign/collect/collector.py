@@ -10,7 +10,7 @@ from typing import Any
 from pluralign.collect.chooser import Chooser
 from pluralign.collect.roll_out import play
 from pluralign.core import InputError, Objective, Trajectory
-from pluralign.core.progress import progress_bar
+from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_trajectories
 from pluralign.games.game import Game
 
@@ -101,14 +101,14 @@ def collect(
         max_steps=max_steps,
         batch=batch,
     )
-    with RecordWriter(out, KIND, header) as writer, progress_bar(progress) as bar:
-        task = bar.add_task(f"episodes of {chooser.name}", total=episodes, completed=episodes - len(missing))
-        done = episodes - len(missing)
+    done = episodes - len(missing)
+    bar = ProgressBar(episodes, f"episodes of {chooser.name}", unit="episode", done=done, shown=progress)
+    with RecordWriter(out, KIND, header) as writer, bar:
         try:
             for trajectory in played:
                 writer.write(trajectory)
                 done += 1
-                bar.update(task, completed=done)
+                bar.advance()
         except InputError as error:
             raise InputError(
                 f"{error}; {done} of {episodes} episodes are in {out}: the same command continues from there"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from pluralign.core import InputError
-from pluralign.core.progress import progress_bar
+from pluralign.core.progress import ProgressBar
 from pluralign.games.game import Game
 from pluralign.options.drrn import DRRNConfig, DRRNPolicy, make_card
 from pluralign.options.features import FeatureSource
@@ -58,13 +58,14 @@ def train_drrn(
     if seed < 0:
         raise InputError(f"expected a seed that is not negative, found {seed}", field="seed")
     started = time.monotonic()
-    with progress_bar(progress) as bar, _one_thread():
+    with _one_thread():
         run = _Run(make_game, features, config or DRRNConfig(), seed, reward)
-        task = bar.add_task(f"steps of {name}", total=run.config.steps)
-        while run.steps < run.config.steps:
-            run.play_round()
-            run.learn()
-            bar.update(task, completed=min(run.steps, run.config.steps))
+        total = run.config.steps
+        with ProgressBar(total, f"steps of {name}", unit="step", shown=progress) as bar:
+            while (done := run.steps) < total:
+                run.play_round()
+                run.learn()
+                bar.advance(min(run.steps, total) - done)
     run.mark()
     figures = {
         "curve": run.curve,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pluralign.core.digests import digest
 from pluralign.core.errors import InputError
 
 
@@ -29,13 +29,9 @@ class Decision:
     @cached_property
     def key(self) -> str:
         """A digest of the prompt and the options: 32 hexadecimal digits, equal across processes."""
-        digest = hashlib.blake2b(digest_size=16)
-        for text in (self.prompt, *self.options):
-            data = text.encode()
-            # The length goes in first, so that no two splits of one text collide.
-            digest.update(len(data).to_bytes(8, "little"))
-            digest.update(data)
-        return digest.hexdigest()
+        texts = [text.encode() for text in (self.prompt, *self.options)]
+        # The length goes in first, so that no two splits of one text collide.
+        return digest(part for text in texts for part in (len(text).to_bytes(8, "little"), text))
 
 
 @dataclass(frozen=True)

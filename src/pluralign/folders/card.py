@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pluralign.core import InputError
+from pluralign.core.digests import sha256
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.lm.adapters import save_adapter
 
@@ -101,7 +101,7 @@ def write_folder(
         "pluralign": kind,
         "version": VERSION,
         **content,
-        "files": {str(path.relative_to(folder)): _digest(path) for path in files},
+        "files": {str(path.relative_to(folder)): sha256(path) for path in files},
         **dataclasses.asdict(card),
     }
     write_json(folder / CARD, whole)
@@ -173,7 +173,7 @@ def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
     for name, digest in content["files"].items():
         if not (folder / name).is_file():
             raise InputError(f"its file {name} is missing", path=folder)
-        if _digest(folder / name) != digest:
+        if sha256(folder / name) != digest:
             raise InputError("damaged: it does not have the digest that the card says", path=folder / name)
     return content
 
@@ -188,8 +188,3 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"holds no tensors: {str(error).splitlines()[0]}", path=path) from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from jaxtyping import Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json, write_json
+from pluralign.core.progress import ProgressBar
 
 _CURVE_POINTS = 50
 _CHECKPOINTS = 10
@@ -218,20 +217,14 @@ class _ProgressBar(TrainerCallback):
         self._bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self._name,
-            unit="step",
-            disable=not sys.stderr.isatty(),
-        )
+        self._bar = ProgressBar(state.max_steps, self._name, unit="step", done=state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.update()
+        self._bar.advance()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            self._bar.set_postfix_str(f"loss {logs['loss']:.4g}")
+            self._bar.note(f"loss {logs['loss']:.4g}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
 import re
 import shutil
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from pluralign.core import InputError
+from pluralign.core.digests import digest
 from pluralign.lm.adapters import read_adapter
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
@@ -237,20 +237,22 @@ def _smollm2_folder() -> Path:
 
 
 def _fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    digest = hashlib.blake2b(digest_size=16)
     config = model.config.to_dict()
     for volatile in ("transformers_version", "_name_or_path", "dtype", "use_cache", "quantization_config"):
         config.pop(volatile, None)
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    digest.update(str(tokenizer.chat_template).encode())
-    digest.update(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
-    for name, tensor in model.state_dict().items():
-        values = tensor.detach().flatten()
-        # Small tensors whole, large ones sampled: reading all of 70B parameters would take minutes.
-        sample = values[:: max(1, values.numel() // _SAMPLED)].float().cpu().numpy()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(sample.tobytes())
-    return digest.hexdigest()
+
+    def parts() -> Iterator[bytes]:
+        yield json.dumps(config, sort_keys=True, default=str).encode()
+        yield str(tokenizer.chat_template).encode()
+        yield json.dumps(sorted(tokenizer.get_vocab().items())).encode()
+        for name, tensor in model.state_dict().items():
+            values = tensor.detach().flatten()
+            # Small tensors whole, large ones sampled: reading all of 70B parameters would take minutes.
+            sample = values[:: max(1, values.numel() // _SAMPLED)].float().cpu().numpy()
+            yield f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode()
+            yield sample.tobytes()
+
+    return digest(parts())
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.digests import digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import RowsInProgress
 from pluralign.core.splits import seed_for
@@ -197,7 +197,7 @@ def _write_texts(
         "side": side.label, "samples": samples, "seed": seed, "prompts": list(prompts),
         "groups": [[_told(weights) for weights in group] for group in side.groups], **side.made_from,
     }  # fmt: skip
-    mark = hashlib.blake2b(json.dumps(run, default=str).encode(), digest_size=8).hexdigest()
+    mark = digest([json.dumps(run, default=str).encode()], size=8)
     if not path.exists():
         _write_file(side, tasks, prompts, path, mark, progress)
     found: dict[Weighting, list[list[str]]] = {

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step, Trajectory
+from pluralign.core.digests import digest
 
 
 class DecisionIndex:
@@ -123,13 +123,15 @@ def steps_of_pairs(pairs: Sequence[PreferencePair]) -> Iterable[Step]:
 
 def table_digest(tensors: Iterable[Tensor], decisions: Sequence[Decision]) -> str:
     """A digest of index tensors and of the decisions that they point to, equal across processes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for decision in decisions:
-        digest.update(decision.key.encode())
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+
+    def parts() -> Iterator[bytes]:
+        for decision in decisions:
+            yield decision.key.encode()
+        for tensor in tensors:
+            yield f"{tuple(tensor.shape)} {tensor.dtype}".encode()
+            yield tensor.contiguous().numpy().tobytes()
+
+    return digest(parts())
 
 
 def _padded(segment: Segment, length: int, index: DecisionIndex) -> list[tuple[int, int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pluralign.core import Decision, Demonstration, InputError, PreferencePair, Segment
+from pluralign.core.digests import digest
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
 from pluralign.lm.forest import Forest, Tree, plant
 
@@ -52,12 +52,14 @@ class CompletionData:
 
     def digest(self) -> str:
         """Of the token ids and weights, equal across processes."""
-        digest = hashlib.blake2b(digest_size=16)
-        for tree in self.trees:
-            digest.update(repr((list(tree.prompt_ids), [list(b) for b in tree.branches])).encode())
-        for column in (self.places, self.weights, self.margins):
-            digest.update(column.numpy().tobytes())
-        return digest.hexdigest()
+
+        def parts() -> Iterator[bytes]:
+            for tree in self.trees:
+                yield repr((list(tree.prompt_ids), [list(b) for b in tree.branches])).encode()
+            for column in (self.places, self.weights, self.margins):
+                yield column.numpy().tobytes()
+
+        return digest(parts())
 
 
 @dataclass(frozen=True, eq=False)

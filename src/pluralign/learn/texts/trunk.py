@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,12 @@ from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
+from pluralign.core.digests import digest
 from pluralign.core.files import replace_when_whole
+from pluralign.core.progress import ProgressBar
 from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.texts.data import Batch
 from pluralign.lm.adapters import add_lora
@@ -43,7 +42,7 @@ class LowerStates:
         self.backbone, self.layers = backbone, layers
         self._bf16, self._budget = bf16, token_budget
         # A branch's states depend on its prompt and itself alone: trees that share some share their states.
-        self._known: dict[bytes, Tensor] = {}
+        self._known: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def compute(self, trees: Sequence[Tree]) -> None:
@@ -53,22 +52,23 @@ class LowerStates:
             return
         device = self.backbone.device
         forests = plant(missing, self._budget)
-        for planted in tqdm(forests, desc="frozen layers", unit="forest", disable=not sys.stderr.isatty()):
-            forest = planted.to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-                (states,) = forest_layers(self.backbone.model, forest, [-1 - self.layers])
-            states = states.to("cpu", torch.bfloat16 if self._bf16 else torch.float32)
-            for number, prompt, branches in _parts(planted, states):
-                keys = _keys(missing[number])
-                self._known[keys[0]] = prompt
-                self._known.update({keys[1 + branch]: part for branch, part in branches.items()})
+        with ProgressBar(len(forests), "frozen layers", unit="forest") as bar:
+            for planted in forests:
+                forest = planted.to(device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
+                    (states,) = forest_layers(self.backbone.model, forest, [-1 - self.layers])
+                states = states.to("cpu", torch.bfloat16 if self._bf16 else torch.float32)
+                for number, prompt, branches in _parts(planted, states):
+                    keys = _keys(missing[number])
+                    self._known[keys[0]] = prompt
+                    self._known.update({keys[1 + branch]: part for branch, part in branches.items()})
+                bar.advance()
 
     def save(self, path: Path) -> None:
         """Keep what is known, for another process."""
-        keys = [key.hex() for key in self._known]
         lengths = [len(states) for states in self._known.values()]
         with replace_when_whole(path) as temporary:
-            described = {"keys": json.dumps(keys), "lengths": json.dumps(lengths)}
+            described = {"keys": json.dumps(list(self._known)), "lengths": json.dumps(lengths)}
             save_file({"states": torch.cat(list(self._known.values()))}, temporary, described)
 
     def read(self, path: Path) -> None:
@@ -76,7 +76,7 @@ class LowerStates:
         with safe_open(path, framework="pt") as file:
             keys, lengths = (json.loads(file.metadata()[name]) for name in ("keys", "lengths"))
             states = file.get_tensor("states")
-        self._known.update(zip(map(bytes.fromhex, keys), states.split(lengths), strict=True))
+        self._known.update(zip(keys, states.split(lengths), strict=True))
 
     def of(self, trees: Sequence[Tree]) -> Float[Tensor, "tokens d"]:
         """The states of a forest that was planted from exactly these trees, none of them split."""
@@ -186,8 +186,8 @@ def _parts(forest: Forest, states: Tensor) -> list[tuple[int, Tensor, dict[int, 
     return result
 
 
-def _keys(tree: Tree) -> list[bytes]:
+def _keys(tree: Tree) -> list[str]:
     """Of the prompt, and of each branch after it."""
     prompt = repr(list(tree.prompt_ids))
     texts = [prompt, *(f"{prompt} {list(branch)}" for branch in tree.branches)]
-    return [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+    return [digest([text.encode()]) for text in texts]

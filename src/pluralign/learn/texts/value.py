@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from transformers import PreTrainedModel
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import require
+from pluralign.core.digests import digest
 from pluralign.data import ScoredCompletion
 from pluralign.learn.texts.data import Batch, CompletionData, batches
 from pluralign.learn.texts.session import Run, Session
@@ -119,8 +119,8 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
         raise InputError("completions with rewards of one objective are expected, found several")
     scale = _scale(train)
     rewards, held_out = _scaled(train, scale), _scaled(validation, scale)
-    digest = hashlib.blake2b(rewards.numpy().tobytes(), digest_size=16).hexdigest()
-    settings = {**dataclasses.asdict(config), "rewards": {**dataclasses.asdict(scale), "digest": digest}}
+    described = {**dataclasses.asdict(scale), "digest": digest([rewards.numpy().tobytes()])}
+    settings = {**dataclasses.asdict(config), "rewards": described}
     end = str(load_tokenizer(run.model).eos_token)
     session = Session("value", run, settings, [_text(row, end) for row in rows], demonstrations=True)
     bins = None if config.classes is None else _bins(config.classes, float(rewards.abs().max()))
