@@ -1,6 +1,12 @@
 """Settings for every test."""
 
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+
+_ROOMS = ("losses", "lm", "rewards", "options", "learn", "steer", "evaluate")
+
+# Shapes such as Float[Tensor, "pairs options"] are checked at every call while the tests run.
+install_import_hook([f"pluralign.{room}" for room in _ROOMS], "shape_checks.check_shapes")
 
 # The machines that run the tests are shared: a slow example is no fault.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -62,9 +62,9 @@ def _within(means, rewards):
 
 @pytest.fixture(scope="module")
 def recovered(tmp_path_factory):
-    """For each of six chains its planted rewards and the learned means, shape (decisions, options)."""
+    """For each of eight chains its planted rewards and the learned means, shape (decisions, options)."""
     pairs = []
-    for seed in range(6):
+    for seed in range(8):
         chain = toy.Chain(seed)
         rewards, _ = _rational(chain)
         posterior = fit_avril(

@@ -7,7 +7,7 @@ cache, for instance) it is plain scaled-dot-product attention.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -50,12 +50,12 @@ class Layout(Protocol):
     def attend(
         self,
         module: Any,
-        query: Float[Tensor, "1 heads tokens width"],
-        key: Float[Tensor, "1 groups tokens width"],
-        value: Float[Tensor, "1 groups tokens width"],
+        query: Float[Tensor, "rows heads tokens width"],
+        key: Float[Tensor, "rows groups keys width"],
+        value: Float[Tensor, "rows groups keys width"],
         scaling: float | None,
         dropout: float,
-    ) -> Float[Tensor, "1 heads tokens width"]:
+    ) -> Float[Tensor, "rows heads tokens width"]:
         """What one layer's tokens see."""
         ...
 
@@ -89,6 +89,8 @@ class ForestLayout:
             forest = self.forest
             tokens = forest.input_ids.shape[1]
 
+            # torch reads the signature of a mask, which a checked function hides.
+            @no_type_check
             def seen(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
                 same_tree = forest.tree_ids[query] == forest.tree_ids[key]
                 of_branch = forest.branch_ids[key]
@@ -103,15 +105,15 @@ class ForestLayout:
 
 def forest_attention(
     module: Any,
-    query: Float[Tensor, "1 heads tokens width"],
-    key: Float[Tensor, "1 groups tokens width"],
-    value: Float[Tensor, "1 groups tokens width"],
+    query: Float[Tensor, "rows heads tokens width"],
+    key: Float[Tensor, "rows groups keys width"],
+    value: Float[Tensor, "rows groups keys width"],
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     layout: Layout | None = None,
     **kwargs: Any,
-) -> tuple[Float[Tensor, "1 tokens heads width"], None]:
+) -> tuple[Float[Tensor, "rows tokens heads width"], None]:
     """See transformers' AttentionInterface; ``layout`` is what `models.trunk` hands to the layers."""
     if layout is None:
         return sdpa_attention_forward(
@@ -123,13 +125,13 @@ def forest_attention(
 
 
 def by_blocks(
-    query: Float[Tensor, "1 heads tokens width"],
-    key: Float[Tensor, "1 groups tokens width"],
-    value: Float[Tensor, "1 groups tokens width"],
+    query: Float[Tensor, "rows heads tokens width"],
+    key: Float[Tensor, "rows groups keys width"],
+    value: Float[Tensor, "rows groups keys width"],
     forest: Forest,
     scaling: float | None,
     dropout: float = 0.0,
-) -> Float[Tensor, "1 heads tokens width"]:
+) -> Float[Tensor, "rows heads tokens width"]:
     """Block after block: no score between trees is ever computed."""
     groups = query.shape[1] // key.shape[1]
     if groups > 1:

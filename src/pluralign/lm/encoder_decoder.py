@@ -174,7 +174,7 @@ def _decode(
     return encoded.index_copy(0, torch.cat(places), torch.cat(states))
 
 
-def _batches(sizes: Int[Tensor, "rows kinds"]) -> list[Int[Tensor, " rows"]]:
+def _batches(sizes: Int[Tensor, "rows kinds"]) -> list[Int[Tensor, " _"]]:
     """Rows of like sizes, the longest first; a row's sizes are its tokens of each kind, padded apart."""
     listed: list[list[int]] = sizes.tolist()
     batches: list[list[int]] = []

@@ -29,10 +29,10 @@ from torch.nn.functional import softplus
 
 
 def discriminator_loss(
-    positives: Float[Tensor, " positives"],
-    negatives: Float[Tensor, " negatives"],
-    positive_weights: Float[Tensor, " positives"] | None = None,
-    negative_weights: Float[Tensor, " negatives"] | None = None,
+    positives: Float[Tensor, "*positives"],
+    negatives: Float[Tensor, "*negatives"],
+    positive_weights: Float[Tensor, "*positives"] | None = None,
+    negative_weights: Float[Tensor, "*negatives"] | None = None,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of logits that tell positives from negatives, unpaired, nats.
 
