@@ -1,16 +1,6 @@
-"""What policies get, what they do to others, and how near they come to the best there is."""
+"""Returns and harms of policies, their intervals, and how close they come to the exact Pareto front."""
 
-from pluralign.evaluate.harms_table import (
-    HEADLINES,
-    TABLE_METRICS,
-    HarmsTable,
-    by_episodes,
-    equally,
-    harms_table,
-    metric_values,
-)
-from pluralign.evaluate.pareto import (
-    estimate_hypervolume_ratio,
+from pluralign.core.pareto import (
     expected_utility,
     hypervolume,
     hypervolume_ratio,
@@ -20,6 +10,16 @@ from pluralign.evaluate.pareto import (
     reference_point,
     rescale,
 )
+from pluralign.evaluate.harms_table import (
+    HEADLINES,
+    TABLE_METRICS,
+    HarmsTable,
+    by_episodes,
+    equally,
+    harms_table,
+    metric_values,
+)
+from pluralign.evaluate.hypervolume import estimate_hypervolume_ratio
 from pluralign.evaluate.play import PolicyResult, evaluate_policy, summarise
 from pluralign.evaluate.statistics import (
     Correlation,

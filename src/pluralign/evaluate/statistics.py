@@ -64,6 +64,19 @@ def percentile(values: FloatArray, resampled: FloatArray, confidence: float) -> 
     return float(low), float(high)
 
 
+def of_resamples(value: float, resampled: FloatArray, confidence: float) -> Estimate:
+    """Estimate of a statistic: its value, the standard deviation of its bootstrap values, and their
+    percentile interval.
+
+    Args:
+        value: The statistic of the whole sample.
+        resampled: The statistic of each resample, shape (resamples,).
+        confidence: Confidence level of the interval.
+    """
+    low, high = percentile(resampled, resampled, confidence)
+    return Estimate(value, float(resampled.std(ddof=1)), low, high)
+
+
 def bias_corrected(values: FloatArray, resampled: FloatArray, confidence: float) -> tuple[float, float]:
     """The bias-corrected and accelerated interval (BCa; Efron 1987): percentiles shifted by
     ``z0``, the resamples' median bias, and by the acceleration ``a``, the jackknife's skewness / 6."""

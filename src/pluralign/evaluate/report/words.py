@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pluralign.core.pareto import rescale
 from pluralign.evaluate.harms_table import HEADLINES
-from pluralign.evaluate.pareto import rescale
 from pluralign.evaluate.report.model import Report, WeightPoint
 from pluralign.evaluate.report.picture import NORMAL_95, plain
 from pluralign.evaluate.statistics import Estimate

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pluralign.core import InputError
-from pluralign.evaluate.pareto import hypervolume, non_dominated
+from pluralign.core.pareto import hypervolume, non_dominated
 from pluralign.evaluate.statistics import (
     CONFIDENCE,
     Estimate,
     FloatArray,
-    percentile,
+    of_resamples,
     resampling_weights,
 )
 from pluralign.evaluate.sweeps.texts import TextPoint
@@ -126,8 +126,8 @@ def compare_sides(
                 means,
                 values.std(axis=1, ddof=1) / np.sqrt(prompts),
                 tuple(np.flatnonzero(non_dominated(means)).tolist()),
-                _estimate(found, resampled, confidence),
-                None if label == first else _estimate(*gap, confidence),
+                of_resamples(found, resampled, confidence),
+                None if label == first else of_resamples(*gap, confidence),
             )
         )
     return TextFronts(tuple(objectives), own, origin, unit, reference, tuple(sides))
@@ -155,8 +155,3 @@ def _volumes(values: FloatArray, draws: FloatArray, reference: FloatArray) -> tu
     means = np.einsum("rn,pno->rpo", draws, values)
     resampled = np.array([hypervolume(points, reference) for points in means])
     return hypervolume(values.mean(axis=1), reference), resampled
-
-
-def _estimate(value: float, resampled: FloatArray, confidence: float) -> Estimate:
-    low, high = percentile(resampled, resampled, confidence)
-    return Estimate(value, float(resampled.std(ddof=1)), low, high)

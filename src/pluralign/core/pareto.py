@@ -1,0 +1,225 @@
+"""Pareto fronts, hypervolumes and expected utility. Every objective is maximised.
+
+The functions that need moocore or SciPy import them when they are called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core.errors import InputError
+from pluralign.core.weights import SteeringWeights
+
+FloatArray = npt.NDArray[np.float64]
+
+MAXIMISE = True
+"""Objectives are maximised; moocore's own default is to minimise."""
+
+
+def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Mask of the points that no other point dominates, shape (points,).
+
+    A point dominates another if it is at least as good in every objective and better in one. Of equal points
+    the first is kept.
+
+    Args:
+        points: Returns, shape (points, objectives).
+
+    Raises:
+        InputError: The points are not a finite array of shape (points, objectives).
+    """
+    array = checked_points(points)
+    if array.shape[1] == 1:
+        mask = np.zeros(len(array), dtype=bool)
+        mask[int(array[:, 0].argmax())] = True
+        return mask
+    return np.asarray(_moocore().is_nondominated(array, maximise=MAXIMISE), dtype=bool)
+
+
+def undominated(points: FloatArray) -> FloatArray:
+    """The distinct non-dominated points, by falling first objective, without checks of the input.
+
+    Two objectives need one sort, which is what exact fronts of games spend their time on.
+
+    Args:
+        points: Finite returns, shape (points, objectives).
+
+    Returns:
+        Shape (front, objectives).
+    """
+    if len(points) == 1:
+        return points
+    if points.shape[1] > 2:
+        kept = points[_moocore().is_nondominated(points, maximise=MAXIMISE, keep_weakly=False)]
+        return kept[np.lexsort(-kept.T[::-1])]
+    order = np.lexsort(-points.T[::-1])
+    ordered = points[order]
+    last = ordered[:, -1]
+    if points.shape[1] == 1:
+        return ordered[:1]
+    keep = np.ones(len(ordered), dtype=bool)
+    keep[1:] = last[1:] > np.maximum.accumulate(last)[:-1]
+    return ordered[keep]
+
+
+def pareto_front(points: npt.ArrayLike) -> FloatArray:
+    """The distinct non-dominated points, by rising first objective, shape (front, objectives).
+
+    Args:
+        points: Returns, shape (points, objectives).
+
+    Raises:
+        InputError: The points are not a finite array of shape (points, objectives).
+    """
+    return undominated(checked_points(points))[::-1].copy()
+
+
+def reference_point(worst: npt.ArrayLike) -> FloatArray:
+    """The default reference point: the worst attainable return of each objective, shape (objectives,).
+
+    It is a property of the game (`exact_front(...).worst`), so that hypervolumes of two policies are
+    comparable whatever else is measured. The drawback: a point with the worst attainable return in some
+    objective adds no volume, so the ends of a front may count little. A reference point below the worst
+    gives the ends weight; report it if you use one.
+    """
+    return np.array(worst, dtype=np.float64, copy=True)
+
+
+def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """Volume that the points dominate above the reference point, in the product of the objectives' units.
+
+    A point that does not exceed the reference point in every objective adds nothing.
+
+    Args:
+        points: Returns, shape (points, objectives).
+        reference: Reference point, shape (objectives,).
+
+    Raises:
+        InputError: The shapes do not fit.
+    """
+    array = checked_points(points)
+    corner = np.asarray(reference, dtype=np.float64)
+    if corner.shape != (array.shape[1],) or not np.isfinite(corner).all():
+        raise InputError(f"must be {array.shape[1]} finite numbers, found {corner}", field="reference_point")
+    inside = array[(array > corner).all(1)]
+    if not len(inside):
+        return 0.0
+    if array.shape[1] == 1:
+        return float(inside.max() - corner[0])
+    return float(_moocore().hypervolume(inside, ref=corner, maximise=MAXIMISE))
+
+
+def mixed_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """Volume above the reference point that mixtures of the points dominate: the volume under their convex
+    hull instead of under their staircase.
+
+    Choosing between two policies at random, once per episode, gives the mean of their returns. So this is an
+    upper bound for stochastic policies, where `hypervolume` of a deterministic front is not.
+
+    Args:
+        points: Returns, shape (points, objectives).
+        reference: Reference point, shape (objectives,).
+
+    Raises:
+        InputError: The shapes do not fit.
+    """
+    array = checked_points(points)
+    corner = np.asarray(reference, dtype=np.float64)
+    # `hypervolume` checks the shapes; where nothing is dominated there is nothing to mix.
+    if hypervolume(array, corner) == 0.0:
+        return 0.0
+    inside = array[(array > corner).all(1)]
+    if array.shape[1] == 1:
+        return hypervolume(inside, corner)
+    from_corner = itertools.product([0.0, 1.0], repeat=array.shape[1])
+    shadows = np.concatenate([corner + np.array(kept) * (inside - corner) for kept in from_corner])
+    hull: Any = importlib.import_module("scipy.spatial").ConvexHull
+    return float(hull(shadows).volume)
+
+
+Volume = Callable[[npt.ArrayLike, npt.ArrayLike], float]
+"""A function of points and a reference point: `hypervolume` or `mixed_hypervolume`."""
+
+
+def hypervolume_ratio(
+    points: npt.ArrayLike, exact: npt.ArrayLike, reference: npt.ArrayLike, *, volume: Volume = hypervolume
+) -> float:
+    """Hypervolume of the points divided by that of the exact front; 1 where they cover it.
+
+    The exact front is that of deterministic policies. A stochastic policy can lie between two of its points,
+    above the staircase, so that the ratio can exceed 1; with ``volume=mixed_hypervolume``, which takes both
+    as mixtures, it cannot.
+
+    Args:
+        points: Returns, shape (points, objectives).
+        exact: The exact front, shape (points, objectives).
+        reference: Reference point, shape (objectives,).
+        volume: `hypervolume` or `mixed_hypervolume`.
+
+    Raises:
+        InputError: The exact front dominates no volume above the reference point.
+    """
+    whole = volume(exact, reference)
+    if whole <= 0.0:
+        raise InputError("the exact front dominates no volume above the reference point")
+    return volume(points, reference) / whole
+
+
+def rescale(points: npt.ArrayLike, worst: npt.ArrayLike, best: npt.ArrayLike) -> FloatArray:
+    """Returns scaled to the attainable range: 0 is the worst and 1 the best, shape (points, objectives).
+
+    Where worst and best are equal, the scaled return is 1.
+    """
+    array = checked_points(points)
+    low, high = np.asarray(worst, dtype=np.float64), np.asarray(best, dtype=np.float64)
+    span = high - low
+    return np.where(span > 0, (array - low) / np.where(span > 0, span, 1.0), 1.0)
+
+
+def expected_utility(
+    points: npt.ArrayLike, objectives: Sequence[str], weightings: Sequence[SteeringWeights]
+) -> float:
+    """Expected utility metric (Zintgraf et al. 2015): ``mean_w max_j sum_i w_i r_ji``.
+
+    The average utility of users with different weights, where each takes the point that is best for them.
+    `rescale` objectives of different units first.
+
+    Args:
+        points: Returns, shape (points, objectives).
+        objectives: Names of the columns.
+        weightings: Weights of the users; `simplex_grid` gives evenly spaced ones.
+
+    Raises:
+        InputError: A weight on an unknown objective, or no weightings.
+    """
+    array = checked_points(points)
+    if array.shape[1] != len(objectives) or not weightings:
+        raise InputError(
+            f"expected a name for each of {array.shape[1]} columns and at least one weighting, "
+            f"found {len(objectives)} and {len(weightings)}"
+        )
+    users = np.stack([weights.aligned_to(objectives) for weights in weightings])
+    return float((users @ array.T).max(1).mean())
+
+
+def _moocore() -> Any:
+    # Its import takes time that playing a policy does not need.
+    return importlib.import_module("moocore")
+
+
+def checked_points(points: npt.ArrayLike) -> FloatArray:
+    """Points as an array.
+
+    Raises:
+        InputError: The points are not a finite array of shape (points, objectives).
+    """
+    array = np.asarray(points, dtype=np.float64)
+    if array.ndim != 2 or not array.size or not np.isfinite(array).all():
+        raise InputError(f"expected finite points of shape (points, objectives), found shape {array.shape}")
+    return array
