@@ -27,7 +27,7 @@ from pluralign.data import load_preference_pairs
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.generation import Sampling, draw_completions
-from pluralign.lm.rendering import encode, prefix_ids
+from pluralign.lm.prompts import prompt_ids
 from pluralign.rewards.export import sequence_classifier
 from pluralign.rewards.heads import HeadShape, RewardHead
 from pluralign.rewards.reward_model import RewardModel, RewardSettings
@@ -65,8 +65,7 @@ class Ours:
 
     def __call__(self, prompts: list[str]) -> list[tuple[str, list[str], list[float]]]:
         settings, tokenizer = self._settings, self._backbone.tokenizer
-        prefix = prefix_ids(tokenizer)
-        ids = [([*prefix, *encode(tokenizer, prompt)], len(prefix)) for prompt in prompts]
+        ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
         seeds = [list(range(settings.samples))] * len(prompts)
         drawn = draw_completions(self._backbone, ids, seeds, Sampling(settings.max_new_tokens))
         scored = self._model.score([Decision(p, tuple(c)) for p, c in zip(prompts, drawn, strict=True)])

@@ -7,6 +7,7 @@ from pluralign.core import Decision, Demonstration
 from pluralign.learn.texts import Run, Training, fit_discriminator, fit_sft
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.prompts import prompt_ids
 from pluralign.pair import pair_completions
 from pluralign.rewards import RewardEnsemble, measure_scales, open_scorer
 
@@ -19,7 +20,7 @@ PROMPTS = [row.prompt for row in SHOWN]
 
 def draw(backbone, samples, temperature=1.0):
     """Completions of every prompt, as rows."""
-    ids = [(backbone.tokenizer(prompt)["input_ids"], 0) for prompt in PROMPTS]
+    ids = [prompt_ids(backbone.tokenizer, prompt) for prompt in PROMPTS]
     seeds = [list(range(samples))] * len(ids)
     drawn = draw_completions(backbone, ids, seeds, Sampling(4, temperature))
     return [

@@ -7,7 +7,7 @@ import torch
 from pluralign.core import InputError
 from pluralign.lm import backbone as module
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
-from pluralign.lm.rendering import chat_ids, encode, prefix_ids, render_chat
+from pluralign.lm.prompts import bos_ids, encode, prompt_ids, render_chat
 
 
 def test_tiny_random_is_the_same_everywhere():
@@ -75,8 +75,8 @@ def test_chats_are_rendered_in_the_models_template():
     tokenizer = make_tiny_backbone().tokenizer
     text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert render_chat(tokenizer, "hi") == render_chat(tokenizer, [{"role": "user", "content": "hi"}]) == text
-    assert chat_ids(tokenizer, "hi")[0] == encode(tokenizer, text)
-    assert prefix_ids(tokenizer) == []
+    assert prompt_ids(tokenizer, render_chat(tokenizer, "hi")).ids == encode(tokenizer, text)
+    assert bos_ids(tokenizer) == []
     tokenizer.chat_template = None
     assert (
         render_chat(tokenizer, [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])

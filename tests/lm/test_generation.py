@@ -6,7 +6,8 @@ from transformers import GenerationConfig
 
 from pluralign.core import InputError
 from pluralign.lm.backbone import make_tiny_backbone
-from pluralign.lm.generation import Sampling, draw_completions, draw_tokens, fit_prompts, row_seeds
+from pluralign.lm.generation import Sampling, draw_completions, draw_tokens, row_seeds
+from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
 
 PROMPTS = ["hello there", "a", "what is it that you want to know?"]
@@ -18,7 +19,7 @@ def backbone(request):
 
 
 def ids(backbone, prompts=PROMPTS):
-    return [(backbone.tokenizer(prompt)["input_ids"], 0) for prompt in prompts]
+    return [PromptIds(backbone.tokenizer(prompt)["input_ids"]) for prompt in prompts]
 
 
 def test_greedy_completions_are_those_of_transformers(backbone):
@@ -111,7 +112,7 @@ def test_nothing_follows_the_end_of_text(backbone, monkeypatch):
 def test_the_end_of_a_prompt_too_long_is_kept(backbone):
     limit = context_length(backbone.model)
     long = [1, *range(20, 20 + limit)]
-    fitted, cut = fit_prompts(backbone, [(long, 1), ([5], 0)], 10)
+    fitted, cut = fit_prompts([PromptIds(long, 1), PromptIds([5])], limit, 10)
     assert cut == 1
     assert fitted[0] == [1, *long[len(long) - (limit - 11) :]]
     assert fitted[1] == [5]
@@ -119,9 +120,9 @@ def test_the_end_of_a_prompt_too_long_is_kept(backbone):
 
 def test_what_cannot_be_drawn_is_told(backbone):
     with pytest.raises(InputError, match="no token"):
-        draw_completions(backbone, [([], 0)], [[1]], Sampling(3))
+        draw_completions(backbone, [PromptIds([])], [[1]], Sampling(3))
     with pytest.raises(InputError, match="max_new_tokens"):
-        draw_completions(backbone, [([1, 2], 0)], [[1]], Sampling(context_length(backbone.model)))
+        draw_completions(backbone, [PromptIds([1, 2])], [[1]], Sampling(context_length(backbone.model)))
     with pytest.raises(InputError, match="expected one seed"):
         row_seeds(["a"], [1, 2])
 

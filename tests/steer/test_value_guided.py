@@ -9,6 +9,7 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.adapters import add_lora, save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.prompts import PromptIds
 from pluralign.lm.trunk import trunk_of
 from pluralign.losses.value import Bins
 from pluralign.rewards.value_head import ValueHead
@@ -165,7 +166,7 @@ def test_values_of_candidates_are_within_1e5_of_sequences_run_alone(stacked):
 def test_no_strength_is_the_base_model_token_for_token(stacked):
     rows = guided([stacked], strength=0.0)
     calls = passes(stacked)
-    prompts = [(ids(prompt), 0) for prompt in PROMPTS]
+    prompts = [PromptIds(ids(prompt)) for prompt in PROMPTS]
     seeds = [[1, 2], [3], [4, 5, 6]]
     for temperature in (1.0, 0.7, 0.0):
         sampling = Sampling(12, temperature)

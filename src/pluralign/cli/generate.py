@@ -23,8 +23,9 @@ from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
 from pluralign.lm.endpoint import Endpoint
-from pluralign.lm.generation import Sampling, draw_completions, fit_prompts
-from pluralign.lm.rendering import TEMPLATES, encode, prefix_ids
+from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.prompts import TEMPLATES, PromptIds, fit_prompts, prompt_ids
+from pluralign.lm.trunk import context_length
 from pluralign.steer.value_guided import draw_guided_completions, open_value_guided_rows
 
 _ENDPOINT = "openai:"
@@ -199,18 +200,14 @@ def _open(
 def _local(
     backbone: Backbone, template: str, sampling: Sampling, draw: Callable[..., list[list[str]]]
 ) -> _Source:
-    prefix = prefix_ids(backbone.tokenizer)
-    bos = str(backbone.tokenizer.bos_token) if prefix else ""
+    def ids(prompts: Sequence[Prompt]) -> list[PromptIds]:
+        return [prompt_ids(backbone.tokenizer, prompt.text) for prompt in prompts]
 
-    def ids(prompts: Sequence[Prompt]) -> list[tuple[list[int], int]]:
-        # Chat templates write the BOS themselves.
-        texts = [prompt.text.removeprefix(bos) for prompt in prompts]
-        return [([*prefix, *encode(backbone.tokenizer, text)], len(prefix)) for text in texts]
-
+    context = context_length(backbone.model)
     return _Source(
         lambda messages, opens: TEMPLATES[template](backbone.tokenizer)(messages, opens),
         lambda prompts, seeds: draw(prompts=ids(prompts), seeds=seeds),
-        lambda prompts: fit_prompts(backbone, ids(prompts), sampling.max_new_tokens)[1],
+        lambda prompts: fit_prompts(ids(prompts), context, sampling.max_new_tokens)[1],
     )
 
 

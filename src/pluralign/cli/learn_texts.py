@@ -38,7 +38,7 @@ from pluralign.learn.texts import (
     fit_spin,
 )
 from pluralign.lm.backbone import load_tokenizer
-from pluralign.lm.rendering import TEMPLATES
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
 

@@ -79,7 +79,7 @@ def pair_by_recipe(
         json: a file for the figures.
     """
     from pluralign.lm.backbone import load_tokenizer
-    from pluralign.lm.rendering import TEMPLATES
+    from pluralign.lm.prompts import TEMPLATES
 
     given = {"init": init, "sft": sft, "demonstrations": demonstrations}
     worse, better = RECIPES[recipe]

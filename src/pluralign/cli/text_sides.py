@@ -20,8 +20,7 @@ from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixtu
 from pluralign.folders.card import ADAPTER, CARD, read_card
 from pluralign.folders.soups import soup_adapter, soup_backbone
 from pluralign.lm.backbone import Backbone, fast_dtype
-from pluralign.lm.generation import fit_prompts
-from pluralign.lm.rendering import TEMPLATES, prefix_ids
+from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer import GEOMETRIC
 from pluralign.steer.decoder import Decoding
@@ -242,9 +241,8 @@ class Table:
 
     def _fitted(self, deployment: Deployment, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of prompts; of one longer than the context the end is kept."""
-        keep = len(prefix_ids(deployment.tokenizer))
-        ids = [(deployment.text_ids(text), keep) for text in texts]
-        return fit_prompts(deployment.rows.backbone, ids, self._settings.max_new_tokens)[0]
+        ids = [prompt_ids(deployment.tokenizer, text) for text in texts]
+        return fit_prompts(ids, deployment.context, self._settings.max_new_tokens)[0]
 
     def _made_from(self, folders: Mapping[str, Path], **more: Any) -> dict[str, Any]:
         settings, policies = self._settings, {name: _identity(folder) for name, folder in folders.items()}

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError
 from pluralign.lm.forest import Tree
-from pluralign.lm.rendering import encode, prefix_ids
+from pluralign.lm.prompts import bos_ids, completion_ids, prompt_ids
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CompletionReader:
         self._eos: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
         if not isinstance(tokenizer.eos_token_id, int):
             raise InputError("the tokenizer has no end-of-text token, which every completion ends with")
-        self._prefix = prefix_ids(tokenizer)
+        self._prefix = bos_ids(tokenizer)
         self._suffix = [self._eos] if closes_prompt else []
         self._max_length = max_length
         if max_length < len(self._prefix) + len(self._suffix) + 2:
@@ -67,39 +67,29 @@ class CompletionReader:
 
     def read(self, prompt: str, completions: Sequence[str]) -> CompletionTrees:
         """Trees of one prompt with its completions; an empty one is the end-of-text token alone."""
-        bos = str(self._tokenizer.bos_token) if self._prefix else ""
-        # Chat templates write the BOS themselves.
-        prompt_ids = encode(self._tokenizer, prompt.removeprefix(bos)) if prompt else []
+        whole = prompt_ids(self._tokenizer, prompt)
         branches = [self._branch(completion) for completion in completions]
         self.counts["completions"] += len(branches)
-        fixed = len(self._prefix) + len(self._suffix)
-        prompts = [prompt_ids[max(0, len(prompt_ids) - self._room(branch, fixed)) :] for branch in branches]
-        for kept in prompts:
-            self.counts["cut_prompts"] += len(kept) < len(prompt_ids)
-            self.counts["cut_tokens"] += len(prompt_ids) - len(kept)
-        whole = [[*self._prefix, *kept, *self._suffix] for kept in prompts]
-        if all(len(kept) == len(prompt_ids) for kept in prompts):
+        rooms = [self._max_length - len(self._suffix) - len(branch) for branch in branches]
+        kept = [whole.truncated(room) for room in rooms]
+        for one in kept:
+            self.counts["cut_prompts"] += len(one.ids) < len(whole.ids)
+            self.counts["cut_tokens"] += len(whole.ids) - len(one.ids)
+        if all(one == whole for one in kept):
             places = tuple((0, i) for i in range(len(branches)))
-            return CompletionTrees((Tree(whole[0], branches, len(self._prefix)),), places)
-        trees = tuple(Tree(ids, [b], len(self._prefix)) for ids, b in zip(whole, branches, strict=True))
+            return CompletionTrees((Tree([*whole.ids, *self._suffix], branches, whole.keep),), places)
+        trees = tuple(
+            Tree([*one.ids, *self._suffix], [b], one.keep) for one, b in zip(kept, branches, strict=True)
+        )
         return CompletionTrees(trees, tuple((i, 0) for i in range(len(trees))))
 
     def _branch(self, completion: str) -> list[int]:
-        closed = completion.rstrip()
-        if closed.endswith(str(self._tokenizer.eos_token)):
-            # Chat templates put a line break after it, which a policy never writes.
-            completion = closed
-        ids = encode(self._tokenizer, completion)
+        ids = completion_ids(self._tokenizer, completion)
         if self._suffix:
             ids = [*self._prefix, *ids]
-        if not ids or ids[-1] != self._eos:
-            ids.append(self._eos)
         # One token of the prompt stays, for the completion's first token to follow.
         room = self._max_length - len(self._prefix) - len(self._suffix) - 1
         if len(ids) > room:
             self.counts["cut_completions"] += 1
             self.counts["cut_tokens"] += len(ids) - room
         return ids[:room]
-
-    def _room(self, branch: Sequence[int], fixed: int) -> int:
-        return self._max_length - fixed - len(branch)

@@ -22,6 +22,7 @@ from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
+from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
 from pluralign.lm.trunk import context_length, run_layout
 from pluralign.lm.vocabulary import vocabulary_logits
@@ -29,9 +30,6 @@ from pluralign.lm.vocabulary import vocabulary_logits
 _log = logging.getLogger(__name__)
 # Where the probability of a token is looked for, first among blocks of the vocabulary, then in one.
 _BLOCK = 256
-
-Prompt = tuple[list[int], int]
-"""Token ids, and how many of the first stay when the beginning is cut (a BOS)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def row_seeds(texts: Sequence[str], seed: int | Sequence[int]) -> list[int]:
 
 def draw_completions(
     backbone: Backbone,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[PromptIds],
     seeds: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
@@ -103,7 +101,7 @@ def draw_completions(
         raise InputError(
             f"{backbone.name!r} is an encoder-decoder, which pluralign scores with but does not write with"
         )
-    fitted, cut = fit_prompts(backbone, prompts, sampling.max_new_tokens)
+    fitted, cut = fit_prompts(prompts, context_length(backbone.model), sampling.max_new_tokens)
     if cut:
         _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))
     found: list[list[str]] = [[""] * len(own) for own in seeds]
@@ -116,30 +114,6 @@ def draw_completions(
             for i, own in zip(batch, rows, strict=True):
                 found[i] = [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)) for ids in own]
     return found
-
-
-def fit_prompts(
-    backbone: Backbone, prompts: Sequence[Prompt], new_tokens: int
-) -> tuple[list[list[int]], int]:
-    """The ids that are left where prompt + new tokens exceed the context, and how many prompts were cut.
-
-    Raises:
-        InputError: the new tokens alone fill the context, or a prompt has no token.
-    """
-    limit = context_length(backbone.model)
-    fitted: list[list[int]] = []
-    cut = 0
-    for number, (ids, keep) in enumerate(prompts, start=1):
-        if not ids:
-            raise InputError("a prompt has no token that a completion could follow", row=number)
-        excess = 0 if limit is None else max(0, len(ids) + new_tokens - limit)
-        if excess and len(ids) - keep - excess < 1:
-            raise InputError(
-                f"must be less than the context of {limit}, found {new_tokens}", field="max_new_tokens"
-            )
-        cut += excess > 0
-        fitted.append(ids[:keep] + ids[keep + excess :])
-    return fitted, cut
 
 
 def _batches(

@@ -11,21 +11,13 @@ import torch
 from torch import Tensor
 
 from pluralign.core import Decision, InputError
+from pluralign.core.messages import Messages
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Tree, by_tree, plant
 from pluralign.lm.generation import Sampling, draw_completions, row_seeds
-from pluralign.lm.rendering import (
-    Messages,
-    chat_ids,
-    decision_tree,
-    encode,
-    render_chat,
-    render_decision,
-)
+from pluralign.lm.prompts import decision_tree, encode, prompt_ids, render_chat
 from pluralign.lm.trunk import context_length, forest_hidden_states
 from pluralign.lm.vocabulary import branch_log_probs, log_probs_of
-
-__all__ = ["LanguageModel", "Messages", "OptionLikelihoods", "render_decision"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,21 +89,22 @@ class LanguageModel:
         branches = [encode(self.backbone.tokenizer, answer) for answer in answers]
         if not branches or not all(branches):
             raise InputError(f"answers must be texts that are not empty, found {list(answers)!r}")
-        read = [chat_ids(self.backbone.tokenizer, chat) for chat in chats]
+        tokenizer = self.backbone.tokenizer
+        read = [prompt_ids(tokenizer, render_chat(tokenizer, chat)) for chat in chats]
         found = torch.zeros(len(read), len(answers), device=self.backbone.device)
         # A chat that fills the context is cut: by how much may not depend on the others.
         context = context_length(self.backbone.model)
         alone = [
             i
-            for i, (ids, _) in enumerate(read)
-            if max(map(len, branches)) > 1 or (context is not None and len(ids) >= context)
+            for i, prompt in enumerate(read)
+            if max(map(len, branches)) > 1 or (context is not None and len(prompt.ids) >= context)
         ]
         if alone:
-            trees = [Tree(read[i][0], branches, read[i][1]) for i in alone]
+            trees = [Tree(read[i].ids, branches, read[i].keep) for i in alone]
             found[alone] = torch.stack(self._branch_log_probs(trees))
         if together := sorted(set(range(len(read))) - set(alone)):
             letters = torch.tensor([branch[0] for branch in branches], device=self.backbone.device)
-            found[together] = self._next_log_probs([read[i][0] for i in together], letters)
+            found[together] = self._next_log_probs([read[i].ids for i in together], letters)
         return found.double().cpu().numpy()
 
     def generate(
@@ -141,7 +134,7 @@ class LanguageModel:
             InputError: negative temperature, no new tokens, or more of them than the context holds.
         """
         texts = [render_chat(self.backbone.tokenizer, chat) for chat in chats]
-        ids = [chat_ids(self.backbone.tokenizer, chat) for chat in chats]
+        ids = [prompt_ids(self.backbone.tokenizer, text) for text in texts]
         sampling = Sampling(max_new_tokens, temperature)
         seeds = [[own] for own in row_seeds(texts, seed)]
         found = draw_completions(self.backbone, ids, seeds, sampling, token_budget=self.token_budget)

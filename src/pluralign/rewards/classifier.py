@@ -22,7 +22,7 @@ from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages, dialogue
 from pluralign.lm.backbone import no_loading_bars
 from pluralign.lm.forest import Tree, by_tree, plant
-from pluralign.lm.rendering import TEMPLATES, encode, prefix_ids
+from pluralign.lm.prompts import TEMPLATES, completion_ids, encode, prompt_ids, without_bos
 from pluralign.lm.trunk import branch_last, context_length, forest_hidden_states
 from pluralign.rewards.export import CARD_COPY
 
@@ -94,25 +94,25 @@ class ClassifierScorer:
 
     def _trees(self, decision: Decision) -> list[Tree]:
         """One tree; where something has to be cut, one for each completion."""
-        prefix = prefix_ids(self.tokenizer)
-        prompt = [*prefix, *encode(self.tokenizer, decision.prompt)]
-        eos: Any = self.tokenizer.eos_token_id
-        branches = [
-            [*encode(self.tokenizer, text), *([eos] if self._closes else [])] or [eos]
-            for text in decision.options
-        ]
+        prompt = prompt_ids(self.tokenizer, decision.prompt)
+        branches = [self._branch(text) for text in decision.options]
         limit = context_length(self.model)
-        if limit is None or len(prompt) + max(map(len, branches)) <= limit:
-            return [Tree(prompt, branches)]
+        if limit is None or len(prompt.ids) + max(map(len, branches)) <= limit:
+            return [Tree(prompt.ids, branches)]
         trees: list[Tree] = []
         for branch in branches:
-            kept = branch[: limit - len(prefix) - 1]
-            excess = max(0, len(prompt) + len(kept) - limit)
-            self._counts["cut_prompts"] += excess > 0
+            kept = branch[: limit - prompt.keep - 1]
+            end = prompt.truncated(limit - len(kept))
+            self._counts["cut_prompts"] += len(end.ids) < len(prompt.ids)
             self._counts["cut_completions"] += len(kept) < len(branch)
-            self._counts["cut_tokens"] += excess + len(branch) - len(kept)
-            trees.append(Tree([*prefix, *prompt[len(prefix) + excess :]], [kept]))
+            self._counts["cut_tokens"] += len(prompt.ids) - len(end.ids) + len(branch) - len(kept)
+            trees.append(Tree(end.ids, [kept]))
         return trees
+
+    def _branch(self, completion: str) -> list[int]:
+        """A completion's ids; one without any token is the end of text alone."""
+        ids = [] if self._closes else encode(self.tokenizer, completion)
+        return ids or completion_ids(self.tokenizer, completion)
 
     def _by_rows(self, pairs: list[tuple[str, str]]) -> Float[Tensor, " completions"]:
         self.tokenizer.truncation_side = "left"
@@ -122,8 +122,8 @@ class ClassifierScorer:
         for start in range(0, len(pairs), _BATCH):
             batch = order[start : start + _BATCH]
             told = self.tokenizer(
-                [pairs[i][0] for i in batch], [pairs[i][1] for i in batch], return_tensors="pt",
-                padding=True, truncation="only_first", max_length=min(limit, 1 << 20),
+                [without_bos(self.tokenizer, pairs[i][0]) for i in batch], [pairs[i][1] for i in batch],
+                return_tensors="pt", padding=True, truncation="only_first", max_length=min(limit, 1 << 20),
             )  # fmt: skip
             logits = self.model(**told.to(self.model.device)).logits
             found[torch.tensor(batch)] = self._reward(logits).cpu()

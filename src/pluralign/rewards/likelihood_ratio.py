@@ -14,7 +14,7 @@ from pluralign.core.messages import Messages
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Tree, by_tree, plant
-from pluralign.lm.rendering import TEMPLATES
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.trunk import forest_hidden_states
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.rewards.reward_model import RewardSettings

@@ -19,7 +19,7 @@ from pluralign.folders.tuned import load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import plant
-from pluralign.lm.rendering import TEMPLATES
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.trunk import forest_hidden_states
 from pluralign.rewards.heads import RewardHead, Rewards, make_head
 
@@ -50,7 +50,7 @@ class RewardSettings:
 
     Args:
         max_length: tokens of prompt + completion; see `CompletionReader` for what is cut.
-        template: how messages become text: a name in `models.rendering.TEMPLATES`.
+        template: how messages become text: a name in `lm.prompts.TEMPLATES`.
         token_budget: tokens in one forward pass.
     """
 

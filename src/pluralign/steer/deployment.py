@@ -17,7 +17,7 @@ from pluralign.core.messages import Messages
 from pluralign.folders.card import ADAPTER, CARD, read_card, read_folder
 from pluralign.folders.tuned import POLICY_KINDS, load_language_policy
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone, make_backbone
-from pluralign.lm.rendering import TEMPLATES, encode, prefix_ids
+from pluralign.lm.prompts import TEMPLATES, prompt_ids
 from pluralign.lm.trunk import context_length
 from pluralign.steer import GEOMETRIC
 from pluralign.steer.policy_rows import AdapterRows, ModelRows, PolicyRows
@@ -34,7 +34,7 @@ class Deployment:
         name: of the whole, as `/v1/models` lists it.
         rows: the policies; their names are the objectives.
         objectives: their names, in the order that is shown.
-        template: of chats (`models.rendering.TEMPLATES`).
+        template: of chats (`lm.prompts.TEMPLATES`).
         power: of the mixture.
     """
 
@@ -70,10 +70,7 @@ class Deployment:
 
     def text_ids(self, text: str) -> list[int]:
         """The tokens of a text that is continued as it stands."""
-        prefix = prefix_ids(self.tokenizer)
-        # Chat templates write the BOS themselves.
-        text = text.removeprefix(str(self.tokenizer.bos_token)) if prefix else text
-        return [*prefix, *encode(self.tokenizer, text)]
+        return prompt_ids(self.tokenizer, text).ids
 
 
 def open_deployment(

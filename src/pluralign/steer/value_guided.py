@@ -22,7 +22,8 @@ from torch import Tensor
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
-from pluralign.lm.generation import Prompt, Sampling, fit_prompts
+from pluralign.lm.generation import Sampling
+from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
 from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows, Entry, PolicyRows, Prediction
@@ -200,14 +201,14 @@ def open_value_guided_rows(
 
 def draw_guided_completions(
     rows: ValueGuidedRows,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[PromptIds],
     seeds: Sequence[Sequence[int]],
     weights: SteeringWeights,
     sampling: Sampling,
     *,
     token_budget: int = 16384,
 ) -> list[list[str]]:
-    """Continue each prompt several times, guided; see `models.generation.draw_completions`.
+    """Continue each prompt several times, guided; see `lm.generation.draw_completions`.
 
     Args:
         rows: the language model and its guides.
@@ -223,7 +224,7 @@ def draw_guided_completions(
     Raises:
         InputError: an unknown objective, or see `draw_completions`.
     """
-    fitted, _ = fit_prompts(rows.backbone, prompts, sampling.max_new_tokens)
+    fitted, _ = fit_prompts(prompts, context_length(rows.backbone.model), sampling.max_new_tokens)
     requests = [
         Request(ids, weights, Decoding(sampling.max_new_tokens, sampling.temperature, seed=seed))
         for ids, own in zip(fitted, seeds, strict=True)

@@ -18,6 +18,7 @@ from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import HLGauss, Run, Training, ValueConfig, fit_sft, fit_value
 from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.prompts import PromptIds, prompt_ids
 from pluralign.rewards.value_model import load_value_model
 from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
 
@@ -82,7 +83,7 @@ def test_guided_samples_have_more_of_what_was_rewarded(loss, policy, tmp_path):
         run = Run("tiny-random", tmp_path / letter, training)
         fit_value(scored(300, letter), run, ValueConfig(classes=CLASSES[loss]))
     rows = open_value_guided_rows(policy, {letter: tmp_path / letter for letter in "ab"}, Guidance(3.0))
-    prompts = [(policy.tokenizer(f"Say {i}:")["input_ids"], 0) for i in range(7)]
+    prompts = [prompt_ids(policy.tokenizer, f"Say {i}:") for i in range(7)]
     seeds, sampling = [list(range(12 * i, 12 * i + 12)) for i in range(7)], Sampling(6)
 
     def count(letter, drawn):
@@ -107,7 +108,7 @@ def test_a_policy_that_is_an_adapter_is_guided(tmp_path):
     rows = [Demonstration(prompt, text, "letters") for prompt, text in texts(40)]
     fit_sft(rows, Run("tiny-random", tmp_path / "policy", training))
     fit_value(scored(40), Run("tiny-random", tmp_path / "value", training))
-    prompts, seeds = [([70, 71, 72], 0)], [[1, 2, 3]]
+    prompts, seeds = [PromptIds([70, 71, 72])], [[1, 2, 3]]
     expected = draw_completions(load_language_policy(tmp_path / "policy"), prompts, seeds, Sampling(6))
     for strength, equal in ((0.0, True), (9.0, False)):
         base = load_language_policy(tmp_path / "policy")

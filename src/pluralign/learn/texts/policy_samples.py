@@ -15,7 +15,7 @@ from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Tree, by_tree, plant
 from pluralign.lm.generation import Sampling, draw_completions
-from pluralign.lm.rendering import encode, prefix_ids
+from pluralign.lm.prompts import bos_ids, completion_ids, encode, prompt_ids, without_bos
 from pluralign.lm.trunk import forest_hidden_states
 from pluralign.lm.vocabulary import branch_sum, by_chunks, vocabulary_logits
 
@@ -46,8 +46,7 @@ def draw_samples(
         seed: of the run.
         label: what they are drawn for: other labels, other samples.
     """
-    prefix = prefix_ids(policy.tokenizer)
-    ids = [([*prefix, *encode(policy.tokenizer, prompt)], len(prefix)) for prompt in prompts]
+    ids = [prompt_ids(policy.tokenizer, prompt) for prompt in prompts]
     seeds = [[seed_for(f"{label} {i} {prompt}", seed) for i in range(samples)] for prompt in prompts]
     return dict(zip(prompts, draw_completions(policy, ids, seeds, sampling), strict=True))
 
@@ -68,16 +67,12 @@ def sample_log_probs(
         token_budget: tokens in one forward pass.
     """
     tokenizer, model = policy.tokenizer, policy.model
-    eos: int = tokenizer.eos_token_id  # pyright: ignore[reportAssignmentType]
-    prefix, limit = prefix_ids(tokenizer), sampling.max_new_tokens
-    trees = [
-        Tree(
-            [*prefix, *encode(tokenizer, prompt)],
-            [[*encode(tokenizer, text), eos][:limit] for text in completions],
-            len(prefix),
-        )
-        for prompt, completions in samples
-    ]
+    limit = sampling.max_new_tokens
+    trees: list[Tree] = []
+    for prompt, completions in samples:
+        read = prompt_ids(tokenizer, prompt)
+        branches = [completion_ids(tokenizer, text)[:limit] for text in completions]
+        trees.append(Tree(read.ids, branches, read.keep))
 
     def of_tokens(states: Tensor, targets: Tensor) -> Tensor:
         logits = vocabulary_logits(model, states) / sampling.temperature
@@ -108,17 +103,16 @@ def within_limits(
     Raises:
         InputError: the limits leave no room for a prompt.
     """
-    prefix = prefix_ids(tokenizer)
-    bos, eos = str(tokenizer.bos_token) if prefix else "", str(tokenizer.eos_token)
+    eos = str(tokenizer.eos_token)
     # The end-of-text token needs a place, too.
-    room = max_length - len(prefix) - max_new_tokens - 1
+    room = max_length - len(bos_ids(tokenizer)) - max_new_tokens - 1
     if room < 1:
         raise InputError(
             f"must leave room for {max_new_tokens} new tokens, found {max_length}", field="max_length"
         )
     found: list[Demonstration] = []
     for row in rows:
-        prompt, completion = row.prompt.removeprefix(bos), row.completion
+        prompt, completion = without_bos(tokenizer, row.prompt), row.completion
         if completion.rstrip().endswith(eos):
             completion = completion.rstrip().removesuffix(eos)
         prompt_ids, ids = encode(tokenizer, prompt), encode(tokenizer, completion)

@@ -44,7 +44,7 @@ class Run:
         training: how it trains.
         seed: of weights and data order.
         name: how reports call the result; by default the objective's name.
-        template: how the data's messages became text (`models.rendering.TEMPLATES`).
+        template: how the data's messages became text (`lm.prompts.TEMPLATES`).
         provenance: of the data (file, digest), for the card.
         lower: hidden states of the frozen part, where several runs share them.
         measure: further figures for the card, of the trunk and the reward head as trained.
