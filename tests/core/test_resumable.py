@@ -3,7 +3,7 @@ import json
 import pytest
 
 from pluralign.core import InputError
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import OneAtATime, RowsInProgress, run_batches
 
 ROWS = [{"n": n, "text": "é" * n} for n in range(5)]
 
@@ -60,3 +60,67 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         RowsInProgress(tmp_path / "file" / "rows.jsonl", {})
+
+
+def numbered(path, count, *, batch, stop=None, seen=None, **more):
+    """Items 0, 1, ... as rows; the batches go into ``seen``, and the one that has ``stop`` fails."""
+
+    def work(items):
+        if stop in items:
+            raise KeyboardInterrupt
+        if seen is not None:
+            seen.append(list(items))
+        return [{"n": n} for n in items]
+
+    run_batches(path, {"seed": 1}, range(count), work, batch=batch, **more)
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [(2, [[0, 1], [2, 3], [4]]), (9, [[0, 1, 2, 3, 4]]), ([1, 4, 5], [[0], [1, 2, 3], [4]])],
+)
+def test_items_become_rows_in_batches(tmp_path, batch, expected):
+    seen = []
+    numbered(tmp_path / "rows.jsonl", 5, batch=batch, seen=seen)
+    assert seen == expected
+    assert lines(tmp_path / "rows.jsonl") == [{"n": n} for n in range(5)]
+    numbered(tmp_path / "none.jsonl", 0, batch=2)
+    assert lines(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("header", [None, {"run": "first row"}])
+def test_a_killed_run_continues_with_the_batches_of_one_that_was_not_interrupted(tmp_path, header):
+    out, seen = tmp_path / "rows.jsonl", []
+    with pytest.raises(KeyboardInterrupt):
+        numbered(out, 7, batch=3, stop=4, seen=seen, header=header)
+    partial = tmp_path / ".rows.jsonl.partial"
+    # The kill came while the batch was written: its second row is cut off.
+    partial.write_text("".join(partial.read_text().splitlines(keepends=True)[:-1])[:-1] + '\n{"n"')
+    numbered(out, 7, batch=3, seen=seen, header=header)
+    assert seen == [[0, 1, 2], [2], [3, 4, 5], [6]]
+    assert lines(out) == ([] if header is None else [header]) + [{"n": n} for n in range(7)]
+
+
+def test_rows_of_another_number_than_items_are_a_mistake_of_the_caller(tmp_path):
+    with pytest.raises(ValueError, match="2 items became 1 rows"):
+        run_batches(tmp_path / "rows.jsonl", {}, range(4), lambda items: [{}], batch=2)
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_one_thing_at_a_time_is_held():
+    alive = []
+
+    class Model:
+        def __init__(self, name):
+            # Whatever was open before is gone by now.
+            assert not alive
+            alive.append(name)
+
+        def __del__(self):
+            alive.clear()
+
+    held = OneAtATime(Model)
+    first = id(held("a"))
+    assert id(held("a")) == first
+    held("b")
+    assert alive == ["b"]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tqdm.auto import tqdm
 
 from pluralign.cli.answers import Answers
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import digest, source_digest
 from pluralign.core.jsonl import read_rows
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import OneAtATime, run_batches
 
 if TYPE_CHECKING:
     import torch
@@ -86,42 +83,35 @@ def _score(
 ) -> None:  # fmt: skip
     from pluralign.rewards import open_scorer
 
-    total = sum(len(sources[source][i].completions) for _, source, i in tasks)
-    bar = tqdm(total=total, unit="answer", disable=not sys.stderr.isatty())
-    with bar, RowsInProgress(path, run) as target:
-        if not target.done:
-            target.write([{"run": run}])
-        bar.update(sum(len(sources[source][i].completions) for _, source, i in tasks[: target.done - 1]))
-        opened: tuple[str, CompletionScorer] | None = None
-        while target.done - 1 < len(tasks):
-            batch = _batch(tasks, sources, target.done - 1)
-            name, source, _ = batch[0]
-            if opened is None or opened[0] != name:
-                # Two large models need not fit the memory at once.
-                opened = None
-                opened = (name, open_scorer(scorers[name], dtype=dtype))
-            own = [sources[source][i] for _, _, i in batch]
-            scored = _rewards(opened[1], own, name)
-            target.write(
-                [
-                    {"scorer": name, "source": source, "prompt": i + 1, **one}
-                    for (_, _, i), one in zip(batch, scored, strict=True)
-                ]
-            )
-            bar.update(sum(len(one.completions) for one in own))
-        target.finish()
+    opened = OneAtATime(lambda name: open_scorer(scorers[name], dtype=dtype))
+
+    def answers(task: _Task) -> int:
+        return len(sources[task[1]][task[2]].completions)
+
+    def scored(batch: Sequence[_Task]) -> list[dict[str, Any]]:
+        name, source, _ = batch[0]
+        found = _rewards(opened(name), [sources[source][i] for _, _, i in batch], name)
+        return [
+            {"scorer": name, "source": source, "prompt": i + 1, **one}
+            for (_, _, i), one in zip(batch, found, strict=True)
+        ]
+
+    run_batches(
+        path, run, tasks, scored, batch=_ends(tasks, answers), header={"run": run}, unit="answer",
+        size=answers,
+    )  # fmt: skip
 
 
-def _batch(tasks: Sequence[_Task], sources: Mapping[str, Sequence[Answers]], start: int) -> list[_Task]:
-    """As many of the next prompts of one scorer and source as make up a batch of answers."""
-    found: list[_Task] = []
-    answers = 0
-    for task in tasks[start:]:
-        if found and (task[:2] != found[0][:2] or answers >= _BATCH):
-            break
-        found.append(task)
-        answers += len(sources[task[1]][task[2]].completions)
-    return found
+def _ends(tasks: Sequence[_Task], answers: Callable[[_Task], int]) -> list[int]:
+    """Ends of batches: as many prompts of one scorer and source as make up `_BATCH` answers."""
+    ends: list[int] = []
+    held = 0
+    for i, task in enumerate(tasks):
+        if held and (task[:2] != tasks[i - 1][:2] or held >= _BATCH):
+            ends.append(i)
+            held = 0
+        held += answers(task)
+    return [*ends, len(tasks)]
 
 
 def _rewards(scorer: CompletionScorer, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
-
-from tqdm.auto import tqdm
 
 from pluralign.annotate import Judge, Rater, Rating, ReplyJudge
 from pluralign.cli.annotate import DECISIONS
@@ -21,7 +18,7 @@ from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import Render, dialogue
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import run_batches
 from pluralign.evaluate.rewards.win_rate import (
     COMPLETIONS_PROMPT,
     RewardRater,
@@ -144,24 +141,18 @@ def _open_rater(
 def _rated(
     comparisons: Sequence[Comparison], rater: Rater, objective: Objective, path: Path, run: Mapping[str, Any]
 ) -> list[Rating | None]:
-    bar = tqdm(total=len(comparisons), unit="prompt", disable=not sys.stderr.isatty())
-    with bar, RowsInProgress(path, run) as target:
-        bar.update(target.done)
-        while target.done < len(comparisons):
-            batch = comparisons[target.done : target.done + rater.batch]
-            target.write(
-                [
-                    {
-                        "prompt": comparison.first.steps[0].decision.prompt,
-                        **dict(zip("ab", comparison.first.steps[0].decision.options, strict=True)),
-                        "preference": None if rating is None else rating.preference,
-                        "info": {} if rating is None else dict(rating.info),
-                    }
-                    for comparison, rating in zip(batch, rater.rate(batch, objective), strict=True)
-                ]
-            )
-            bar.update(len(batch))
-        target.finish()
+    def rated(batch: Sequence[Comparison]) -> list[dict[str, Any]]:
+        return [
+            {
+                "prompt": comparison.first.steps[0].decision.prompt,
+                **dict(zip("ab", comparison.first.steps[0].decision.options, strict=True)),
+                "preference": None if rating is None else rating.preference,
+                "info": {} if rating is None else dict(rating.info),
+            }
+            for comparison, rating in zip(batch, rater.rate(batch, objective), strict=True)
+        ]
+
+    run_batches(path, run, comparisons, rated, batch=rater.batch, unit="prompt")
     rows = [read.row for read in read_rows(path)]
     return [None if row["preference"] is None else Rating(row["preference"], row["info"]) for row in rows]
 

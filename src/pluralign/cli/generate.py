@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-
-from tqdm.auto import tqdm
+from typing import Any
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.guides import Guides, read_guides
@@ -17,7 +17,7 @@ from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.core import InputError
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render, dialogue
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import run_batches
 from pluralign.core.splits import seed_for
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
@@ -119,29 +119,26 @@ def generate_texts(
         "exact": exact,
         "limit": limit,
     }
-    total = len(found) * samples
-    bar = tqdm(total=total, unit="completion", disable=not sys.stderr.isatty())
-    with bar, RowsInProgress(out, run) as target:
-        bar.update(target.done)
-        while target.done < total:
-            batch = _batch(target.done, samples, total)
-            own = [found[number] for number in batch]
-            # The prompt's place in the file plays no part: other prompts before it change nothing.
-            seeds = [
-                [seed_for(f"{i} {p.text}", seed) for i in batch[n]] for n, p in zip(batch, own, strict=True)
-            ]
-            completions = source.draw(own, seeds)
-            rows = [
-                {"prompt": prompt.given, "completion": text, "sample": sample, **drawn}
-                for (number, prompt), texts in zip(zip(batch, own, strict=True), completions, strict=True)
-                for sample, text in zip(batch[number], texts, strict=True)
-            ]
-            target.write(rows)
-            bar.update(len(rows))
-        target.finish()
+    items = [(prompt, sample) for prompt in found for sample in range(samples)]
+
+    def draw(batch: Sequence[tuple[Prompt, int]]) -> list[dict[str, Any]]:
+        # A prompt is read once for all its samples in the batch.
+        own = [(prompt, [i for _, i in some]) for prompt, some in groupby(batch, key=itemgetter(0))]
+        # The prompt's place in the file plays no part: other prompts before it change nothing.
+        seeds = [[seed_for(f"{i} {prompt.text}", seed) for i in numbers] for prompt, numbers in own]
+        completions = source.draw([prompt for prompt, _ in own], seeds)
+        return [
+            {"prompt": prompt.given, "completion": text, "sample": sample, **drawn}
+            for (prompt, numbers), texts in zip(own, completions, strict=True)
+            for sample, text in zip(numbers, texts, strict=True)
+        ]
+
+    # Whole prompts where possible, so that each is read once.
+    batch = _BATCH // samples * samples or _BATCH
+    run_batches(out, run, items, draw, batch=batch, unit="completion")
     told = [f"{value} {_TOLD[name]}" for name, value in counts.items() if value and name in _TOLD]
-    wrote(out, "; ".join([f"{total} completions of {len(found)} prompts", *told]))
-    give_figures({**counts, "prompts": len(found), "completions": total}, json)
+    wrote(out, "; ".join([f"{len(items)} completions of {len(found)} prompts", *told]))
+    give_figures({**counts, "prompts": len(found), "completions": len(items)}, json)
 
 
 _TOLD = {
@@ -150,22 +147,6 @@ _TOLD = {
     "unusable": "rows without one prompt left out",
     "cut": "prompts cut to the context, their ends kept",
 }
-
-
-def _batch(done: int, samples: int, total: int) -> dict[int, range]:
-    """The samples to draw next, by their prompt's number: whole prompts, or a part of one that has many."""
-    batch: dict[int, range] = {}
-    end = min(total, done + _BATCH)
-    if samples <= _BATCH:
-        # Whole prompts, so that each is read once; one that a killed run had begun is drawn to its end first.
-        begun = done % samples
-        end = min(total, done + (samples - begun if begun else _BATCH // samples * samples))
-    while done < end:
-        number, first = divmod(done, samples)
-        last = min(samples, first + end - done)
-        batch[number] = range(first, last)
-        done += last - first
-    return batch
 
 
 def _open(

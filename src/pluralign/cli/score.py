@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from tqdm.auto import tqdm
-
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import source_digest
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import run_batches
 from pluralign.data.preferences import read_dataset
 from pluralign.data.rows import Completions, FieldError, read_completions
 from pluralign.lm.backbone import fast_dtype
@@ -61,14 +58,8 @@ def score_texts(
         "spans": spans,
         "fast": fast,
     }
-    bar = tqdm(total=len(rows), unit="row", disable=not sys.stderr.isatty())
-    with bar, RowsInProgress(out, run) as target:
-        bar.update(target.done)
-        while target.done < len(rows):
-            batch = slice(target.done, target.done + _BATCH)
-            target.write(_scored(loaded, rows[batch], read[batch], spans, data, target.done))
-            bar.update(len(rows[batch]))
-        target.finish()
+    items = list(zip(range(1, len(rows) + 1), rows, read, strict=True))
+    run_batches(out, run, items, lambda some: _scored(loaded, some, spans, data), batch=_BATCH, unit="row")
     empty = sum(not text.strip() for named in read for _, text in named.values())
     counts = {"rows": len(rows), "empty_completions": empty, **loaded.counts}
     wrote(out, ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items()))
@@ -123,9 +114,9 @@ def _named(row: Mapping[str, Any], model: CompletionScorer) -> Named:
 
 
 def _scored(
-    model: CompletionScorer, rows: Sequence[Mapping[str, Any]], read: Sequence[Named], spans: str, data: str,
-    first: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+    model: CompletionScorer, items: Sequence[tuple[int, Mapping[str, Any], Named]], spans: str, data: str
+) -> list[dict[str, Any]]:
+    numbers, rows, read = zip(*items, strict=True)
     # Rows of one prompt, as samples of it are, share its computation.
     by_prompt: dict[str, list[tuple[int, str]]] = {}
     for i, named in enumerate(read):
@@ -144,7 +135,7 @@ def _scored(
         for k, (i, name) in enumerate(own):
             mean, sigma = float(rewards.mean[k]), float(rewards.sigma[k])
             if not math.isfinite(mean):
-                raise InputError(f"the model's reward is {mean}", path=data, row=first + i + 1, field=name)
+                raise InputError(f"the model's reward is {mean}", path=data, row=numbers[i], field=name)
             found[i][name] = {"reward": mean, "sigma": sigma}
             if tokens is not None:
                 parts = by_sentence(decision.options[k], tokens[k]) if spans == "sentences" else tokens[k]

@@ -44,7 +44,7 @@ class RecordWriter:
             if self.path.exists():
                 _cut_to_last_line(self.path)
             if not fresh:
-                for fields in _rows_of(self.path, kind):
+                for fields in read_record_rows(self.path, kind):
                     if "decision" in fields.row:
                         self._numbers[fields.get("digest", str)] = fields.get("decision", int)
             self._handle: IO[str] = self.path.open("a", encoding="utf-8")
@@ -57,10 +57,11 @@ class RecordWriter:
         """Append one record."""
         rows: list[Row] = []
         body = _encode(record, lambda decision: self._number(decision, rows))
-        try:
-            self._lines([*rows, body])
-        except OSError as error:
-            raise InputError(f"cannot be written: {error.strerror}", path=self.path) from error
+        self._lines([*rows, body])
+
+    def write_row(self, row: Mapping[str, Any]) -> None:
+        """Append a row that refers to no decision, for files of other kinds."""
+        self._lines([dict(row)])
 
     def _number(self, decision: Decision, rows: list[Row]) -> int:
         known = self._numbers.get(decision.key)
@@ -79,8 +80,11 @@ class RecordWriter:
         return number
 
     def _lines(self, rows: Iterable[Row]) -> None:
-        self._handle.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        self._handle.flush()
+        try:
+            self._handle.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            self._handle.flush()
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", path=self.path) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -176,7 +180,7 @@ def _read(path: str | Path, kind: str, decode: Callable[[Fields, Decisions], R],
     path = Path(path)
     decisions: Decisions = {}
     records: list[R] = []
-    for fields in _rows_of(path, kind, drop):
+    for fields in read_record_rows(path, kind, drop_cut_off_line=drop):
         if "decision" in fields.row:
             decision = Decision(fields.get("prompt", str), fields.texts("options"))
             if decision.key != fields.get("digest", str):
@@ -192,8 +196,13 @@ def _read(path: str | Path, kind: str, decode: Callable[[Fields, Decisions], R],
     return records
 
 
-def _rows_of(path: Path, kind: str, drop: bool = False) -> Iterator[Fields]:
-    rows = read_rows(path, drop_cut_off_line=drop)
+def read_record_rows(path: str | Path, kind: str, *, drop_cut_off_line: bool = False) -> Iterator[Fields]:
+    """The rows of a file after its header, those of decisions among them.
+
+    Raises:
+        InputError: the file cannot be read, or its header is not of this kind and version.
+    """
+    rows = read_rows(path, drop_cut_off_line=drop_cut_off_line)
     first = next(rows, None)
     if first is None:
         raise InputError(f"is empty; expected the header of a {kind} file", path=path)

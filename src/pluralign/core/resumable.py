@@ -3,22 +3,98 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pluralign.core.errors import InputError
+from pluralign.core.progress import ProgressBar
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
+Opened = TypeVar("Opened")
+
+
+def run_batches(
+    path: Path,
+    run: Mapping[str, Any],
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item]], Sequence[Mapping[str, Any]]],
+    *,
+    batch: int | Sequence[int],
+    header: Mapping[str, Any] | None = None,
+    label: str = "",
+    unit: str = "item",
+    size: Callable[[Item], int] | None = None,
+    shown: bool = True,
+) -> None:
+    """Turn items into rows of a JSON-lines file, batch by batch; a run that was killed continues.
+
+    Batches end at the same places in a run that continues as in one that was never interrupted.
+
+    Args:
+        path: File to write. It appears when it is whole; see `RowsInProgress`.
+        run: Settings that the rows depend on; the rows of a run with other settings are discarded.
+        items: One for each row.
+        work: Function from the items of a batch to their rows, one for each.
+        batch: Items in a batch; or the end of each batch, ascending, the last of them ``len(items)``.
+        header: Row to write before the items' rows.
+        label: Text before the progress bar.
+        unit: Name of what the progress bar counts.
+        size: Function from an item to what the progress bar counts for it; 1 by default.
+        shown: Whether to show a progress bar on a terminal.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    sizes = [1 if size is None else size(item) for item in items]
+    ends = range(batch, len(items) + batch, batch) if isinstance(batch, int) else batch
+    first = 0 if header is None else 1
+    with RowsInProgress(path, run) as target:
+        if header is not None and not target.done:
+            target.write([header])
+        done = target.done - first
+        with ProgressBar(sum(sizes), label, unit=unit, done=sum(sizes[:done]), shown=shown) as bar:
+            while done < len(items):
+                end = min(ends[bisect_right(ends, done)], len(items))
+                rows = work(items[done:end])
+                if len(rows) != end - done:
+                    raise ValueError(f"{end - done} items became {len(rows)} rows")
+                target.write(rows)
+                bar.advance(sum(sizes[done:end]))
+                done = end
+        target.finish()
+
+
+class OneAtATime(Generic[Key, Opened]):
+    """What was opened last, kept until something else is wanted: two large models may not fit the memory.
+
+    Args:
+        open: Function that opens what a key names.
+    """
+
+    def __init__(self, open: Callable[[Key], Opened]) -> None:
+        self._open = open
+        self._held: dict[Key, Opened] = {}
+
+    def __call__(self, key: Key) -> Opened:
+        """What the key names; what was held for another key is let go first."""
+        if key not in self._held:
+            self._held.clear()
+            self._held[key] = self._open(key)
+        return self._held[key]
 
 
 class RowsInProgress:
-    """Rows that are written as they come, in a ``with``; a killed run goes on after the last whole one.
+    """Rows that are written as they come, in a ``with``; a killed run continues after the last whole row.
 
     Args:
-        path: the file in the end; until then its rows are in ``.NAME.partial`` beside it.
-        run: what makes the rows; a partial file of another run is begun anew.
+        path: File to write; until it is finished, its rows are in ``.NAME.partial`` in the same folder.
+        run: Settings that the rows depend on; rows that were written with other settings are discarded.
 
     Raises:
-        InputError: the place cannot be written.
+        InputError: the file cannot be written.
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
@@ -26,7 +102,7 @@ class RowsInProgress:
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         header = json.dumps({"run": run}, sort_keys=True, default=str).encode() + b"\n"
         self.done = 0
-        """Rows that are there already."""
+        """Rows written so far."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = [header]
@@ -60,7 +136,7 @@ class RowsInProgress:
         self.done += len(rows)
 
     def finish(self) -> None:
-        """All rows are there: give the file its name."""
+        """Give the file its name: all rows are written."""
         self._handle.close()
         try:
             rewritten = self._partial.with_name(f"{self._partial.name}.tmp")

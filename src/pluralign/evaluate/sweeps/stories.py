@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from pluralign.core import InputError, Objective, Policy, SteeringWeights
-from pluralign.core.jsonl import Fields, read_rows
+from pluralign.core.jsonl import Fields
+from pluralign.core.progress import ProgressBar
+from pluralign.core.records import RecordWriter, continues, read_record_rows
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.game import Game
 from pluralign.steer import GEOMETRIC, SteeredPolicy
 
-KIND, VERSION = "sweep", 1
+KIND = "sweep"
 
 
 @dataclass(frozen=True)
@@ -120,31 +121,39 @@ def sweep(
         "max_steps": max_steps,
         "greedy": greedy,
     }
-    known = {} if path is None else _continue(Path(path), settings)
+    known: dict[tuple[float, ...], SweepPoint] = {}
+    if path is not None and continues(path, KIND, settings):
+        known = {_key(point.weights, list(policies)): point for point in read_sweep(path)}
     points: list[SweepPoint] = []
-    for weights in track(weights_grid, "Playing each weighting", disable=not progress, transient=True):
-        key = _key(weights, list(policies))
-        if key not in known:
-            result = evaluate_policy(
-                make_game,
-                SteeredPolicy(policies, weights, power),
-                episodes=episodes,
-                seed=seed,
-                objectives=objectives,
-                max_steps=max_steps,
-                greedy=greedy,
-                batch=batch,
-            )
-            known[key] = SweepPoint(
-                weights=weights,
-                returns={o: e.mean for o, e in result.returns.items()},
-                stderr={o: e.stderr for o, e in result.returns.items()},
-                metrics=result.metrics,
-                episode_returns=result.episode_returns,
-            )
-            if path is not None:
-                _append(Path(path), known[key].to_row())
-        points.append(known[key])
+    writer = None if path is None else RecordWriter(path, KIND, settings)
+    with (
+        writer or nullcontext(),
+        ProgressBar(len(weights_grid), "weightings", unit="weighting", shown=progress) as bar,
+    ):
+        for weights in weights_grid:
+            key = _key(weights, list(policies))
+            if key not in known:
+                result = evaluate_policy(
+                    make_game,
+                    SteeredPolicy(policies, weights, power),
+                    episodes=episodes,
+                    seed=seed,
+                    objectives=objectives,
+                    max_steps=max_steps,
+                    greedy=greedy,
+                    batch=batch,
+                )
+                known[key] = SweepPoint(
+                    weights=weights,
+                    returns={o: e.mean for o, e in result.returns.items()},
+                    stderr={o: e.stderr for o, e in result.returns.items()},
+                    metrics=result.metrics,
+                    episode_returns=result.episode_returns,
+                )
+                if writer is not None:
+                    writer.write_row(known[key].to_row())
+            points.append(known[key])
+            bar.advance()
     return points
 
 
@@ -154,53 +163,9 @@ def read_sweep(path: str | Path) -> list[SweepPoint]:
     Raises:
         InputError: with file, row and field.
     """
-    rows = read_rows(path, drop_cut_off_line=True)
-    header = next(rows, None)
-    if header is None:
-        raise InputError("is empty; expected a sweep's header", path=path)
-    if header.row.get("pluralign") != KIND or header.row.get("version") != VERSION:
-        raise header.fail("pluralign", f"expected a {KIND} file of version {VERSION}")
+    rows = read_record_rows(path, KIND, drop_cut_off_line=True)
     return [SweepPoint.from_fields(fields) for fields in rows]
 
 
 def _key(weights: SteeringWeights, objectives: Sequence[str]) -> tuple[float, ...]:
     return tuple(round(float(w), 9) for w in weights.aligned_to(objectives))
-
-
-def _continue(path: Path, settings: dict[str, Any]) -> dict[tuple[float, ...], SweepPoint]:
-    """The points that a file holds, once its header is known to be of this sweep."""
-    header = {"pluralign": KIND, "version": VERSION, **settings}
-    if path.exists():
-        _drop_cut_off_line(path)
-    if not path.exists() or not path.stat().st_size:
-        _append(path, header)
-        return {}
-    points = read_sweep(path)
-    found = next(iter(read_rows(path))).row
-    for name, value in header.items():
-        if found.get(name) != value:
-            raise InputError(
-                f"holds a sweep with {name} {found.get(name)!r}, not {value!r}: choose another file",
-                path=path,
-                row=1,
-                field=name,
-            )
-    order = list(settings["policies"])
-    return {_key(point.weights, order): point for point in points}
-
-
-def _drop_cut_off_line(path: Path) -> None:
-    """Remove what a killed writer left after the last whole line."""
-    with path.open("rb+") as handle:
-        data = handle.read()
-        if not data.endswith(b"\n"):
-            handle.truncate(data.rfind(b"\n") + 1)
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", path=path) from error

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import digest
 from pluralign.core.jsonl import read_rows
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import FloatArray
 from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
@@ -39,6 +38,13 @@ class Draw:
     prompt: int
     weights: Weighting
     seed: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    group: int
+    draw: Draw
+    sample: int
 
 
 Writer = Callable[[Sequence[Draw]], list[str]]
@@ -185,13 +191,11 @@ def _write_texts(
 ) -> dict[Weighting, list[list[str]]]:
     """By weighting: every prompt's samples."""
     tasks = [
-        [
-            (Draw(prompt, weights, seed_for(f"{sample} {text}", seed)), sample)
-            for prompt, text in enumerate(prompts)
-            for weights in group
-            for sample in range(samples)
-        ]
-        for group in side.groups
+        _Task(number, Draw(prompt, weights, seed_for(f"{sample} {text}", seed)), sample)
+        for number, group in enumerate(side.groups)
+        for prompt, text in enumerate(prompts)
+        for weights in group
+        for sample in range(samples)
     ]
     run = {
         "side": side.label, "samples": samples, "seed": seed, "prompts": list(prompts),
@@ -203,44 +207,43 @@ def _write_texts(
     found: dict[Weighting, list[list[str]]] = {
         weights: [[] for _ in prompts] for group in side.groups for weights in group
     }
-    draws = [draw for group in tasks for draw, _ in group]
     rows = list(read_rows(path))
-    if len(rows) != len(draws) or any(fields.row.get("run") != mark for fields in rows):
+    if len(rows) != len(tasks) or any(fields.row.get("run") != mark for fields in rows):
         raise InputError("holds texts of another sweep: choose another folder", path=path)
-    for draw, fields in zip(draws, rows, strict=True):
-        found[draw.weights][draw.prompt].append(fields.get("completion", str))
+    for task, fields in zip(tasks, rows, strict=True):
+        found[task.draw.weights][task.draw.prompt].append(fields.get("completion", str))
     return found
 
 
 def _write_file(
-    side: Side, tasks: Sequence[Sequence[tuple[Draw, int]]], prompts: Sequence[str], path: Path, mark: str,
-    progress: bool,
-) -> None:  # fmt: skip
-    total = sum(map(len, tasks))
-    shown = progress and sys.stderr.isatty()
-    bar = tqdm(total=total, desc=side.label, unit="text", disable=not shown)
-    with bar, RowsInProgress(path, {"run": mark}) as target:
-        bar.update(target.done)
-        start = 0
-        for group, own in zip(side.groups, tasks, strict=True):
-            writer: Writer | None = None
-            while (done := target.done - start) < len(own):
-                writer = writer or side.open(group)
-                # Batches begin at the same places in a run that goes on as in one that was never cut off.
-                batch = own[done : (done // side.batch + 1) * side.batch]
-                texts = writer([draw for draw, _ in batch])
-                target.write(
-                    [
-                        {
-                            "run": mark, "side": side.label, "weights": _told(draw.weights),
-                            "prompt": prompts[draw.prompt], "draw": number, "completion": text,
-                        }
-                        for (draw, number), text in zip(batch, texts, strict=True)
-                    ]
-                )  # fmt: skip
-                bar.update(len(batch))
-            start += len(own)
-        target.finish()
+    side: Side, tasks: Sequence[_Task], prompts: Sequence[str], path: Path, mark: str, progress: bool
+) -> None:
+    writers = OneAtATime(lambda group: side.open(side.groups[group]))
+
+    def write(batch: Sequence[_Task]) -> list[dict[str, Any]]:
+        texts = writers(batch[0].group)([task.draw for task in batch])
+        return [
+            {
+                "run": mark, "side": side.label, "weights": _told(task.draw.weights),
+                "prompt": prompts[task.draw.prompt], "draw": task.sample, "completion": text,
+            }
+            for task, text in zip(batch, texts, strict=True)
+        ]  # fmt: skip
+
+    run_batches(
+        path, {"run": mark}, tasks, write, batch=_ends(tasks, side.batch), label=side.label, unit="text",
+        shown=progress,
+    )  # fmt: skip
+
+
+def _ends(tasks: Sequence[_Task], batch: int) -> list[int]:
+    """Ends of batches, each of tasks of one group."""
+    ends: list[int] = []
+    for _, group in groupby(tasks, key=lambda task: task.group):
+        start = ends[-1] if ends else 0
+        stop = start + len(list(group))
+        ends += [*range(start + batch, stop, batch), stop]
+    return ends
 
 
 def _told(weights: Weighting) -> dict[str, float] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,12 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from pluralign.core import Decision, InputError, PreferencePair, SteeringWeights
 from pluralign.core.checks import require
 from pluralign.core.jsonl import read_rows
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import Batch, split_rows
 from pluralign.learn.texts.direct import learn_from_reference
@@ -190,20 +188,23 @@ def _margin_rewards(name: str, margin: Margin, pairs: Sequence[PreferencePair], 
 
 
 def _score(name: str, scorer: CompletionScorer, pairs: Sequence[PreferencePair], path: Path) -> None:
-    bar = tqdm(total=len(pairs), desc=f"rewards by {name}", unit="pair", disable=not sys.stderr.isatty())
-    with bar, RowsInProgress(path, {"margin": name}) as target:
-        bar.update(min(len(pairs), target.done * _BATCH))
-        # A row is a whole batch: a run that goes on scores in the batches of one that was not cut off.
-        for first in range(target.done * _BATCH, len(pairs), _BATCH):
-            batch = pairs[first : first + _BATCH]
-            scored = scorer.score([decision for pair in batch for decision in _decisions(pair)])
-            rewards = np.concatenate([own.mean for own in scored]).reshape(-1, 2)
-            for number, pair in enumerate(rewards.tolist(), start=first + 1):
-                if not np.isfinite(pair).all():
-                    raise InputError(f"rewards by '{name}' are not numbers in training pair {number}: {pair}")
-            target.write([{"rewards": rewards.tolist()}])
-            bar.update(len(batch))
-        target.finish()
+    starts = range(0, len(pairs), _BATCH)
+
+    def score(batch: Sequence[int]) -> list[dict[str, Any]]:
+        (first,) = batch
+        some = pairs[first : first + _BATCH]
+        scored = scorer.score([decision for pair in some for decision in _decisions(pair)])
+        rewards = np.concatenate([own.mean for own in scored]).reshape(-1, 2)
+        for number, pair in enumerate(rewards.tolist(), start=first + 1):
+            if not np.isfinite(pair).all():
+                raise InputError(f"rewards by '{name}' are not numbers in training pair {number}: {pair}")
+        return [{"rewards": rewards.tolist()}]
+
+    # A row of the file holds the rewards of a whole batch of pairs.
+    run_batches(
+        path, {"margin": name}, starts, score, batch=1, label=f"rewards by {name}", unit="pair",
+        size=lambda first: min(_BATCH, len(pairs) - first),
+    )  # fmt: skip
 
 
 def _decisions(pair: PreferencePair) -> list[Decision]:

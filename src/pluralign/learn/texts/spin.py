@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from pluralign.core import Demonstration
 from pluralign.core.checks import require
 from pluralign.core.jsonl import read_rows
-from pluralign.core.resumable import RowsInProgress
+from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import CompletionData, encode_completion_pairs, split_rows
 from pluralign.learn.texts.direct import DPOConfig, DPOObjective, reference_log_probs, validation_nll
@@ -113,23 +110,15 @@ def _draw(
 def _write(session: Session, prompts: Sequence[str], config: SPINConfig, number: int, path: Path) -> None:
     writer = session.writer()
     sampling = Sampling(config.max_new_tokens, config.temperature)
-    bar = tqdm(
-        total=len(prompts), desc=f"iteration {number} draws", unit="prompt", disable=not sys.stderr.isatty()
-    )
-    with bar, RowsInProgress(path, {"iteration": number}) as target:
-        begun = target.done // config.samples
-        bar.update(begun)
-        for first in range(begun, len(prompts), _PROMPTS):
-            drawn = draw_samples(
-                writer, prompts[first : first + _PROMPTS], config.samples, sampling,
-                seed=session.run.seed, label=f"iteration {number}",
-            )  # fmt: skip
-            target.write(
-                [
-                    {"prompt": prompt, "completion": text, "sample": i}
-                    for prompt, texts in drawn.items()
-                    for i, text in enumerate(texts)
-                ]
-            )
-            bar.update(len(drawn))
-        target.finish()
+    label = f"iteration {number}"
+    items = [(prompt, sample) for prompt in prompts for sample in range(config.samples)]
+
+    def draw(batch: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+        own = list(dict.fromkeys(prompt for prompt, _ in batch))
+        drawn = draw_samples(writer, own, config.samples, sampling, seed=session.run.seed, label=label)
+        return [{"prompt": prompt, "completion": drawn[prompt][i], "sample": i} for prompt, i in batch]
+
+    run_batches(
+        path, {"iteration": number}, items, draw,
+        batch=_PROMPTS * config.samples, label=f"{label} draws", unit="completion",
+    )  # fmt: skip
