@@ -83,7 +83,7 @@ def _score(
 ) -> None:  # fmt: skip
     from pluralign.rewards import open_scorer
 
-    opened = OneAtATime(lambda name: open_scorer(scorers[name], dtype=dtype))
+    opened = OneAtATime[str, "CompletionScorer"](lambda name: open_scorer(scorers[name], dtype=dtype))
 
     def answers(task: _Task) -> int:
         return len(sources[task[1]][task[2]].completions)

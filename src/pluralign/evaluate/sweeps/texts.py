@@ -218,7 +218,7 @@ def _write_texts(
 def _write_file(
     side: Side, tasks: Sequence[_Task], prompts: Sequence[str], path: Path, mark: str, progress: bool
 ) -> None:
-    writers = OneAtATime(lambda group: side.open(side.groups[group]))
+    writers = OneAtATime[int, Writer](lambda group: side.open(side.groups[group]))
 
     def write(batch: Sequence[_Task]) -> list[dict[str, Any]]:
         texts = writers(batch[0].group)([task.draw for task in batch])
