@@ -20,7 +20,6 @@ from avril_lib.demonstrators import DEMONSTRATORS, OBJECTIVES, Story
 from avril_lib.tables import correlation, write_results
 
 from pluralign.cli.common import say, wrote
-from pluralign.cli.policies import Models
 from pluralign.core import Trajectory
 from pluralign.evaluate.pictures.rewards import RewardPanel, draw_rewards
 from pluralign.evaluate.rewards.rank_agreement import rank_agreement
@@ -28,6 +27,7 @@ from pluralign.evaluate.rewards.ranks import RewardRows, compare_rewards, exact_
 from pluralign.folders.card import load_card
 from pluralign.games.choicescript import list_stories
 from pluralign.learn.options.avril import AVRILConfig, fit_avril
+from pluralign.options.open import Models
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -26,7 +26,6 @@ from pluralign.cli import main_job
 from pluralign.cli.common import game_maker, say, wrote
 from pluralign.cli.labels import say_label_agreement
 from pluralign.cli.main_job import JobSettings, MainJob
-from pluralign.cli.policies import Models
 from pluralign.cli.stages import StagedRun
 from pluralign.cli.sweep import sweep_weights
 from pluralign.collect import PolicyChooser, collect
@@ -37,6 +36,7 @@ from pluralign.evaluate import evaluate_policy, spearman
 from pluralign.evaluate.report import read_report
 from pluralign.games.game import Game
 from pluralign.games.labelled import LabelledFile, LabelledGame, write_labelled_file
+from pluralign.options.open import Models
 
 RESULTS = Path(__file__).parent / "results"
 STORIES = ("salt_ledger", "glass_quarter", "high_water", "ninth_watch")

@@ -25,11 +25,11 @@ from moralchoice_lib.picture import draw
 from moralchoice_lib.tables import as_markdown
 
 from pluralign.cli.common import say
-from pluralign.cli.policies import Models
 from pluralign.core import (
     InputError,
 )
 from pluralign.core.files import replace_when_whole, write_json
+from pluralign.options.open import Models
 
 
 def run(settings: Settings) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from pluralign.cli.collect import train_online
 from pluralign.cli.common import game_maker, objectives_of
-from pluralign.cli.policies import Models
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Step, Trajectory
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.games.state_graph import END, StateGraph, explore
 from pluralign.options.drrn import DRRNPolicy
 from pluralign.options.language_policy import LanguageModelPolicy
+from pluralign.options.open import Models
 
 OBJECTIVES: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance")
 

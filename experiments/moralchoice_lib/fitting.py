@@ -12,7 +12,6 @@ from moralchoice_lib.data import OBJECTIVES, Case, FloatArray, make_trajectories
 from pluralign.annotate import Oracle, make_comparisons
 from pluralign.annotate.annotator import annotate_comparisons
 from pluralign.cli.common import say
-from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.core import (
     Comparison,
     Decision,
@@ -27,6 +26,7 @@ from pluralign.core.splits import seed_for
 from pluralign.learn.options import CPLConfig, fit_cpl
 from pluralign.options.checkpoint import load_card, load_policy
 from pluralign.options.features import FeatureSource
+from pluralign.options.open import DEFAULT_MODEL
 from pluralign.options.option_policy import OptionPolicy
 from pluralign.pair import pair
 from pluralign.steer import GEOMETRIC, SteeredPolicy

@@ -21,7 +21,6 @@ from moralchoice_lib.data import (
     most_conflicting,
 )
 from moralchoice_lib.fitting import Learned, Settings
-from pluralign.cli.policies import Models
 from pluralign.core import (
     Policy,
     SteeringWeights,
@@ -30,6 +29,7 @@ from pluralign.core import (
 )
 from pluralign.evaluate import estimate
 from pluralign.options.language_policy import LanguageModelPolicy
+from pluralign.options.open import Models
 from pluralign.steer import ARITHMETIC, GEOMETRIC, SteeredPolicy
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pluralign.cli.common import game_maker
-from pluralign.cli.policies import Models, open_policy
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.report import read_report
+from pluralign.options.open import Models, open_policy
 from pluralign.serve.story import StoryTable
 
 STORIES = Path(__file__).parents[1] / "games" / "ink_stories"

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pluralign.cli.policies import Models
 from pluralign.core import Decision
 from pluralign.games.exact_front import exact_front
 from pluralign.games.state_graph import StateGraph
+from pluralign.options.open import Models
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 

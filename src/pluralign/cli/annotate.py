@@ -33,10 +33,10 @@ from pluralign.cli.labels import (
     say_kappas,
     say_label_agreement,
 )
-from pluralign.cli.policies import DEFAULT_MODEL, Models
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.preference import Preference
 from pluralign.core.records import read_annotations, read_header, read_trajectories
+from pluralign.options.open import DEFAULT_MODEL, Models
 
 
 def annotate_trajectories(
@@ -204,7 +204,9 @@ def _rater(
             endpoint = Endpoint(model.removeprefix("openai:"), concurrency=judging.concurrency)
             return ReplyJudge(endpoint, prompt=judging.prompt)
         case "judge", model:
-            scorer = Models(model or DEFAULT_MODEL, fast=judging.fast).language_model
+            scorer = Models(
+                model or DEFAULT_MODEL, dtype="auto" if judging.fast else "float32"
+            ).language_model
             return Judge(scorer, prompt=judging.prompt, decide=judging.decide)
         case _:
             raise InputError(

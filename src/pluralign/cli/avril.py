@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, wrote
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.policies import DEFAULT_MODEL, Models
 from pluralign.core.digests import source_digest
 from pluralign.core.files import replace_when_whole
 from pluralign.core.records import read_trajectories
 from pluralign.learn.options.avril import AVRILConfig, fit_avril
+from pluralign.options.open import DEFAULT_MODEL, Models
 
 if TYPE_CHECKING:
     from pluralign.core import Trajectory

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, wrote
-from pluralign.cli.policies import Models, open_policy
 from pluralign.collect import Chooser, PolicyChooser, collect
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
 from pluralign.games.game import Game
 from pluralign.options.drrn import DRRNPolicy
+from pluralign.options.open import Models, open_policy
 
 
 def collect_trajectories(

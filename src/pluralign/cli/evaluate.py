@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say
-from pluralign.cli.policies import Models, open_policy, parse_policies
+from pluralign.cli.policies import parse_policies
 from pluralign.core import InputError, Policy, SteeringWeights
 from pluralign.evaluate import HEADLINES, evaluate_policy
+from pluralign.options.open import Models, open_policy
 from pluralign.steer import SteeredPolicy
 
 

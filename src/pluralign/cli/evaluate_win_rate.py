@@ -13,7 +13,6 @@ from pluralign.cli.annotate import DECISIONS
 from pluralign.cli.answers import read_answers
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.cli.estimates import as_json, say_table, short
-from pluralign.cli.policies import DEFAULT_MODEL, Models
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
@@ -28,6 +27,7 @@ from pluralign.evaluate.rewards.win_rate import (
 )
 from pluralign.evaluate.statistics import Estimate
 from pluralign.lm.backbone import fast_dtype
+from pluralign.options.open import DEFAULT_MODEL, Models
 
 _DESCRIPTIONS = {
     "harmless": (
@@ -130,7 +130,7 @@ def _open_rater(
             return ReplyJudge(Endpoint(rest, concurrency=concurrency), prompt=prompt), dialogue
         case "judge":
             rule = DECISIONS["agreement" if decide == "agree" else "mean"]
-            model = Models(rest or DEFAULT_MODEL, fast=fast).language_model
+            model = Models(rest or DEFAULT_MODEL, dtype="auto" if fast else "float32").language_model
             return Judge(model, prompt=prompt, decide=rule), dialogue
         case _:
             raise InputError(

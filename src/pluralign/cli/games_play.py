@@ -8,13 +8,13 @@ from typing import Annotated
 import tyro
 
 from pluralign.cli.common import game_maker, objectives_of, say
-from pluralign.cli.policies import Models, open_policy
 from pluralign.core import InputError
 from pluralign.games.choicescript import ChoiceScriptGame
 from pluralign.games.choicescript.instructions import Question
 from pluralign.games.game import Game
 from pluralign.games.labelled import LabelledGame
 from pluralign.games.machiavelli import MachiavelliGame
+from pluralign.options.open import Models, open_policy
 
 
 def play_game(

@@ -12,7 +12,6 @@ from typing import Any
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.guides import Guides, read_guides
-from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.core import InputError
 from pluralign.core.digests import source_digest
@@ -26,6 +25,7 @@ from pluralign.lm.endpoint import Endpoint
 from pluralign.lm.generation import Sampling, draw_completions
 from pluralign.lm.prompts import TEMPLATES, PromptIds, fit_prompts, prompt_ids
 from pluralign.lm.trunk import context_length
+from pluralign.options.open import DEFAULT_MODEL
 from pluralign.steer.value_guided import draw_guided_completions, open_value_guided_rows
 
 _ENDPOINT = "openai:"

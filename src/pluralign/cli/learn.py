@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
-from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
 from pluralign.core.digests import source_digest
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.folders.card import load_card
 from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.options.option_policy import OptionPolicy
 
 

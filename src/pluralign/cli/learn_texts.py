@@ -12,7 +12,6 @@ from transformers.utils import logging as transformers_logging
 
 from pluralign.cli.common import JsonFile
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.texts import holds_preferences, objective_of, read_demonstrations, read_texts
 from pluralign.core import Demonstration, PreferencePair
 from pluralign.core.digests import source_digest
@@ -41,6 +40,7 @@ from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
 from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
+from pluralign.options.open import DEFAULT_MODEL
 
 NEGATIVES = {"unlikelihood": unlikelihood, "clamped": clamped_negative, "literal": literal_negative}
 EXPECTED_RETURNS = {"log": expected_return_loss, "literal": literal_expected_return_loss}

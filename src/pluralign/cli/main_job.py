@@ -22,11 +22,11 @@ from pluralign.annotate import (
     mean_of_orders,
 )
 from pluralign.cli.common import game_maker, say
-from pluralign.cli.policies import DEFAULT_MODEL, Models, open_trained
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Policy, UniformPolicy, simplex_grid
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
 from pluralign.evaluate import SweepPoint, sweep
+from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.pair import Ties, pair
 from pluralign.steer import GEOMETRIC
 

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
-from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.texts import objective_of, read_demonstrations
 from pluralign.core import InputError
 from pluralign.core.records import write_records
+from pluralign.options.open import DEFAULT_MODEL
 from pluralign.pair import RECIPES, pair, pair_completions
 from pluralign.pair.pairs import KIND as PAIRS
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.cli.common import game_maker, named_entries, say
-from pluralign.cli.policies import DEFAULT_MODEL, Models, open_policy
 from pluralign.core import InputError, SteeringWeights
+from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
 from pluralign.rewards import open_scorer
 from pluralign.steer import GEOMETRIC
 

@@ -12,13 +12,13 @@ from pluralign.cli.answer_rewards import score_sources
 from pluralign.cli.answers import Answers
 from pluralign.cli.common import named_entries, say, wrote
 from pluralign.cli.estimates import say_table
-from pluralign.cli.policies import DEFAULT_MODEL
 from pluralign.cli.prompts import Prompt
 from pluralign.core import InputError, SteeringWeights
 from pluralign.evaluate.sweeps.fronts import TextFronts, compare_sides
 from pluralign.evaluate.sweeps.texts import Score, file_name, text_sweep
 from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
 from pluralign.evaluate.text_report.words import interval
+from pluralign.options.open import DEFAULT_MODEL
 
 Baseline = Literal["soups", "prompting"]
 

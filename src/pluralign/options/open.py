@@ -1,0 +1,99 @@
+"""Policies of games by name: random play, trained policies, and language models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pluralign.core import InputError, Policy, UniformPolicy
+
+if TYPE_CHECKING:
+    from pluralign.lm.backbone import DTypeName
+    from pluralign.lm.language_model import LanguageModel
+    from pluralign.options.features import FeatureStore
+
+DEFAULT_MODEL = "smollm2-135m"
+"""The language model of every verb and workflow that is given none."""
+
+
+@dataclass
+class Models:
+    """A language model and its features of decisions, loaded when first used.
+
+    Args:
+        model: Hub id, local folder or ``smollm2-135m``.
+        features: Folder in which features are kept between runs; None keeps them in memory.
+        dtype: Precision of the language model.
+    """
+
+    model: str = DEFAULT_MODEL
+    features: Path | None = None
+    dtype: DTypeName = "auto"
+
+    @cached_property
+    def language_model(self) -> LanguageModel:
+        """The language model."""
+        from pluralign.lm.backbone import load_backbone, resolve_dtype
+        from pluralign.lm.language_model import LanguageModel
+
+        dtype = None if self.dtype == "auto" else resolve_dtype(self.dtype)
+        return LanguageModel(load_backbone(self.model, dtype=dtype))
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Features of the language model, computed once for each decision."""
+        from pluralign.options.features import FeatureStore
+
+        return FeatureStore(self.language_model.backbone, self.features)
+
+    def of(self, model: str) -> Models:
+        """These models if the name is theirs, else the named model with the same folder of features."""
+        return self if model == self.model else Models(model, self.features)
+
+
+def _random(models: Models) -> Policy:
+    return UniformPolicy()
+
+
+NAMED_POLICIES: dict[str, Callable[[Models], Policy]] = {"random": _random}
+"""Policies that need neither a folder nor a language model."""
+
+
+def open_policy(name: str, models: Models, *, temperature: float = 1.0) -> Policy:
+    """Open a policy that chooses among listed options.
+
+    Args:
+        name: ``random``, a trained policy's folder, or a language model, which takes options in proportion to
+            their likelihood.
+        models: Language model and features to use where they are the policy's own.
+        temperature: Temperature of a language model's choice.
+
+    Raises:
+        InputError: There is no such policy.
+    """
+    if name in NAMED_POLICIES:
+        return NAMED_POLICIES[name](models)
+    folder = Path(name)
+    if (folder / "card.json").exists():
+        return open_trained(folder, models)
+    from pluralign.options.language_policy import LanguageModelPolicy
+
+    own = models.of(name)
+    return LanguageModelPolicy(own.language_model, own.store, temperature=temperature)
+
+
+def open_trained(folder: Path, models: Models) -> Policy:
+    """Open the trained policy in a folder, on the language model that its card names.
+
+    Raises:
+        InputError: The folder holds none.
+    """
+    from pluralign.options.checkpoint import load_card, load_policy
+
+    if not folder.is_dir():
+        raise InputError("no such folder", path=folder)
+    name = str(load_card(folder).backbone.get("name", models.model))
+    return load_policy(folder, models.of(name).store)
