@@ -14,7 +14,7 @@ from pluralign.cli.common import game_maker
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.report import read_report
 from pluralign.options.open import Models, open_policy
-from pluralign.serve.story import StoryTable
+from pluralign.serve.story import StoryPlayer
 
 STORIES = Path(__file__).parents[1] / "games" / "ink_stories"
 MODEL = "tiny-random"
@@ -89,7 +89,7 @@ def test_a_steered_policy_plays(learned, run, ink, tmp_path):
 
 def test_the_page_serves_it(learned, ink):
     policies = {name: open_policy(str(learned / name), Models(MODEL)) for name in OBJECTIVES}
-    table = StoryTable(game_maker(str(ink)), policies)
+    table = StoryPlayer(game_maker(str(ink)), policies)
     answer = asyncio.run(table.answer({"actions": [0], "steering_weights": {"wealth": 0.5, "trust": 0.5}}))
     assert answer["returns"] == {"wealth": -2.0, "trust": 1.0}
     assert answer["options"][1] == "Row yourself."

@@ -20,8 +20,8 @@ from pluralign.games.choicescript import ChoiceScriptGame, load_story
 from pluralign.lm.adapters import add_lora, save_adapter
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.serve import Access, Limits, Service, make_app
-from pluralign.serve.rewards import Rewards
-from pluralign.serve.story import StoryTable
+from pluralign.serve.rewards import AnswerScorers
+from pluralign.serve.story import StoryPlayer
 from pluralign.steer.deployment import open_deployment
 
 NAMES = ("one", "two", "three")
@@ -184,7 +184,7 @@ def story_table():
     """A built-in story with a policy for each of two objectives."""
     story = load_story("salt_ledger")
     policies = {"score": TwoOptions("a", 0), "harm_avoidance": TwoOptions("b", -1)}
-    return StoryTable(lambda: ChoiceScriptGame(story), policies)
+    return StoryPlayer(lambda: ChoiceScriptGame(story), policies)
 
 
 class Length:
@@ -206,4 +206,4 @@ class Length:
 @pytest.fixture
 def rewards():
     """Two rewards of answers."""
-    return Rewards({"one": Length(1.0), "two": Length(-1.0)})
+    return AnswerScorers({"one": Length(1.0), "two": Length(-1.0)})

@@ -11,7 +11,7 @@ from pluralign.folders.card import CARD, TRUNK, Card, write_folder
 from pluralign.folders.tuned import describe_backbone
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.serve import Limits
-from pluralign.serve.api import RequestReader
+from pluralign.serve.api import RequestParser
 from pluralign.serve.fronts import read_front
 from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
 from pluralign.steer.deployment import open_deployment
@@ -86,13 +86,13 @@ def test_the_template_is_the_policies_own(tmp_path, folders):
 def test_a_dialogues_answer_ends_where_somebody_else_speaks(tmp_path):
     body = {"model": "tiny-random", "messages": CHAT, "stop": "x"}
     dialogue = open_deployment("tiny-random", {"a": trained(tmp_path / "a", 0)}, exact=True)
-    (request,) = RequestReader(dialogue, Limits()).read("chat", body).requests
+    (request,) = RequestParser(dialogue, Limits()).parse("chat", body).samples
     assert request.decoding.stop == ("x", "\n\nHuman:")
     chat = dataclasses.replace(dialogue, template="chat")
-    (request,) = RequestReader(chat, Limits()).read("chat", body).requests
+    (request,) = RequestParser(chat, Limits()).parse("chat", body).samples
     assert request.decoding.stop == ("x",)
     given = {"model": "tiny-random", "prompt": "a"}
-    (request,) = RequestReader(dialogue, Limits()).read("completions", given).requests
+    (request,) = RequestParser(dialogue, Limits()).parse("completions", given).samples
     assert request.decoding.stop == ()
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_served(tmp_path, folders):
     assert "damaged" in message(a=damaged, b=folders["one"])
     found = open_deployment("tiny-random", folders, exact=True)
     with pytest.raises(InputError, match="unknown objective 'x'; known: one, three, two"):
-        RequestReader(found, Limits(), SteeringWeights(x=1.0))
+        RequestParser(found, Limits(), SteeringWeights(x=1.0))
     with pytest.raises(InputError, match=r"new_tokens.*must be above 0"):
         Limits(new_tokens=0)
 
@@ -148,10 +148,10 @@ def test_what_is_no_sweep(tmp_path):
     broken = {**POINTS[0], "weights": {"a": 0.5}}
     for content, message in (
         ({}, "'points': is missing"),
-        ({"sweep": POINTS[:1]}, "two points or more"),
+        ({"sweep": POINTS[:1]}, "at least two points"),
         ({"sweep": [1, 2]}, "expected a JSON object"),
         ({"sweep": [broken, broken]}, "must sum to 1"),
-        ({"sweep": POINTS, "objectives": ["a"]}, "expected two or more"),
+        ({"sweep": POINTS, "objectives": ["a"]}, "expected at least two"),
         ({"sweep": POINTS, "objectives": ["a", "c"]}, "a point lacks 'c'"),
         ({"sweep": POINTS, "exact_front": [{"a": "x"}]}, "expected numbers by objective"),
         ({"sweep": POINTS, "exact_front": [{"a": 1, "b": float("nan")}]}, "expected numbers by objective"),

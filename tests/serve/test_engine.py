@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.serve.engine import Engine, EngineFailed, QueueFull
+from pluralign.serve.engine import DecodingEngine, DecodingFailed, QueueFull
 from pluralign.steer.decoder import Decoding, Event, Request
 
 
@@ -56,7 +56,7 @@ def request(name, tokens=3, length=1):
 def run(story, **settings):
     """Runs a coroutine beside an engine; what it gives, and the decoder."""
     decoder = Counting()
-    engine = Engine(decoder, **settings)
+    engine = DecodingEngine(decoder, **settings)
 
     async def main():
         engine.start()
@@ -158,9 +158,9 @@ def test_the_end_is_told_to_all():
             await asyncio.sleep(0.001)
         await asyncio.to_thread(engine.stop)
         for batch in batches:
-            with pytest.raises(EngineFailed, match="shutting down"):
+            with pytest.raises(DecodingFailed, match="shutting down"):
                 await texts(batch)
-        with pytest.raises(EngineFailed, match="shutting down"):
+        with pytest.raises(DecodingFailed, match="shutting down"):
             engine.submit([request(3)])
 
     run(story, running=1)

@@ -10,7 +10,7 @@ import pytest
 
 from pluralign.games.choicescript import ChoiceScriptGame, load_story
 from pluralign.serve import Access
-from pluralign.serve.story import StoryTable
+from pluralign.serve.story import StoryPlayer
 
 from .conftest import NAMES, TwoOptions, own_text
 
@@ -86,7 +86,7 @@ def opened(browser):
             "request", lambda r: None if r.url.startswith((server.url, "data:")) else faults.append(r.url)
         )
         page.goto(server.url + path)
-        page.locator(".panel:not([hidden]), #door:not([hidden])").wait_for()
+        page.locator(".panel:not([hidden]), #login:not([hidden])").wait_for()
         return page
 
     yield make
@@ -102,7 +102,7 @@ def toll(tmp_path_factory):
     (folder / "startup.txt").write_text(STORY, encoding="utf-8")
     story = load_story(str(folder))
     policies = {"score": TwoOptions("a", 0), "harm_avoidance": TwoOptions("b", 1)}
-    return StoryTable(lambda: ChoiceScriptGame(story), policies)
+    return StoryPlayer(lambda: ChoiceScriptGame(story), policies)
 
 
 def dial(page, name):
@@ -122,7 +122,7 @@ def becomes(page, condition, seconds=10.0):
 
 
 def finished(page):
-    becomes(page, "document.querySelector('#told').textContent.includes('tokens')")
+    becomes(page, "document.querySelector('#status').textContent.includes('tokens')")
     return page.locator("#answer").inner_text()
 
 
@@ -175,8 +175,8 @@ def test_the_answer_is_the_mixtures_and_follows_the_dials(server, opened):
     finished(page)
     ids = server.service.deployment.chat_ids([{"role": "user", "content": "hello there"}])
     assert page.evaluate("document.querySelector('#answer').textContent") == own_text("two", ids, 12)
-    assert "two 100 % · 12 tokens, cut off there" in page.locator("#told").inner_text()
-    page.evaluate("document.querySelector('#told').textContent = ''")
+    assert "two 100 % · 12 tokens, cut off at the limit" in page.locator("#status").inner_text()
+    page.evaluate("document.querySelector('#status').textContent = ''")
     dial(page, "three").fill("100")
     finished(page)
     assert page.evaluate("document.querySelector('#answer').textContent") == own_text("three", ids, 12)
@@ -202,7 +202,7 @@ def test_moving_a_dial_cancels_the_request_under_way(serve, opened):
         assert server.wait_for(lambda found: found["pluralign_running"] == 1)
         page.get_by_role("button", name="Stop").click()
         assert server.wait_for(lambda found: found["pluralign_running"] == 0, 2)
-        assert page.locator("#told").inner_text() == "Stopped."
+        assert page.locator("#status").inner_text() == "Stopped."
         # Five moves in a row were one request.
         assert server.metrics()[gone] == 2
 
@@ -330,7 +330,7 @@ def test_a_token_is_asked_for(serve, opened):
         field = page.get_by_label("Token", exact=True)
         field.fill("wrong")
         page.get_by_role("button", name="Enter").click()
-        page.get_by_text("This is not the token.").wait_for()
+        page.get_by_text("This token is wrong.").wait_for()
         field.fill("open-sesame")
         page.get_by_role("button", name="Enter").click()
         page.get_by_label("Prompt").fill("hello")
@@ -348,12 +348,12 @@ def test_errors_are_told(serve, opened, browser):
         page.goto(server.url)
         page.get_by_label("Prompt").fill("x" * 5000)
         page.get_by_role("button", name="Write").click()
-        page.get_by_text("at most 4096 are read").wait_for()
+        page.get_by_text("the limit is 4096").wait_for()
         assert page.locator("#error").get_attribute("role") == "alert"
         page.route("**/v1/**", lambda route: route.abort())
         page.get_by_label("Prompt").fill("x")
         page.get_by_role("button", name="Write").click()
-        page.get_by_text("The server does not answer.").wait_for()
+        page.get_by_text("The server does not respond.").wait_for()
         context.close()
 
 

@@ -9,8 +9,8 @@ from openai import BadRequestError, NotFoundError
 from pluralign.serve import Limits
 
 WRONG = {
-    "no messages": ({"messages": None}, "'messages' must be a list of 1 or more"),
-    "an empty chat": ({"messages": []}, "'messages' must be a list of 1 or more"),
+    "no messages": ({"messages": None}, "'messages' must be an array of 1 or more"),
+    "an empty chat": ({"messages": []}, "'messages' must be an array of 1 or more"),
     "a message that is a text": ({"messages": ["hello"]}, r"'messages\[0\]' must be an object"),
     "a message without content": ({"messages": [{"role": "user"}]}, r"'messages\[0\].content' is missing"),
     "an unknown role": ({"messages": [{"role": "tool", "content": "x"}]}, r"role' must be one of \"system\""),
@@ -26,18 +26,18 @@ WRONG = {
     "temperature too high": ({"temperature": 2.1}, "from 0 to 2, found 2.1"),
     "temperature below 0": ({"temperature": -0.1}, "from 0 to 2"),
     "top_p of 0": ({"top_p": 0}, "'top_p' must be a number above 0, at most 1"),
-    "top_k below 0": ({"top_k": -1}, "'top_k' must be a whole number"),
-    "tokens of 0": ({"max_tokens": 0}, "'max_tokens' must be a whole number from 1 to 512"),
-    "half a token": ({"max_tokens": 1.5}, "'max_tokens' must be a whole number"),
+    "top_k below 0": ({"top_k": -1}, "'top_k' must be an integer"),
+    "tokens of 0": ({"max_tokens": 0}, "'max_tokens' must be an integer from 1 to 512"),
+    "half a token": ({"max_tokens": 1.5}, "'max_tokens' must be an integer"),
     "too many tokens": ({"max_tokens": 513}, "from 1 to 512, found 513"),
-    "two limits": ({"max_tokens": 3, "max_completion_tokens": 4}, "two limits that differ"),
-    "no sample": ({"n": 0}, "'n' must be a whole number from 1 to 8"),
+    "two limits": ({"max_tokens": 3, "max_completion_tokens": 4}, "and 'max_completion_tokens' differ"),
+    "no sample": ({"n": 0}, "'n' must be an integer from 1 to 8"),
     "too many samples": ({"n": 9}, "from 1 to 8"),
-    "a seed too large": ({"seed": 2**63}, "'seed' must be a whole number"),
-    "an empty stop text": ({"stop": ""}, "'stop' must be a text that is not empty"),
+    "a seed too large": ({"seed": 2**63}, "'seed' must be an integer"),
+    "an empty stop text": ({"stop": ""}, "'stop' must be a non-empty string"),
     "five stop texts": ({"stop": list("abcde")}, "'stop' must be"),
-    "a stop of numbers": ({"stop": [1]}, r"'stop\[0\]' must be a text"),
-    "options without a stream": ({"stream_options": {"include_usage": True}}, "needs 'stream' to be true"),
+    "a stop of numbers": ({"stop": [1]}, r"'stop\[0\]' must be a non-empty string"),
+    "options without a stream": ({"stream_options": {"include_usage": True}}, "requires 'stream' to be true"),
     "stream as text": ({"stream": "yes"}, "'stream' must be true or false"),
     "tools": ({"tools": [{"type": "function"}]}, "'tools' is not supported"),
     "logprobs": ({"logprobs": True}, "'logprobs' is not supported"),
@@ -87,11 +87,11 @@ BROKEN = {
     "nothing": (b"", "not JSON"),
     "half": (b'{"model": ', "not JSON"),
     "a list": (b"[]", r"must be a JSON object, found \[\]"),
-    "NaN": (b'{"temperature": NaN}', "NaN is no number of JSON"),
-    "infinity": (b'{"temperature": -Infinity}', "-Infinity is no number"),
+    "NaN": (b'{"temperature": NaN}', "NaN is not a JSON number"),
+    "infinity": (b'{"temperature": -Infinity}', "-Infinity is not a JSON number"),
     "no UTF-8": (b'{"model": "\xff"}', "not valid UTF-8"),
     "half a character": (rb'{"model": "\ud800"}', "not valid UTF-8"),
-    "a key twice": (b'{"model": "a", "model": "b"}', "'model' is given twice"),
+    "a key twice": (b'{"model": "a", "model": "b"}', "field 'model' is repeated"),
     "too deep": (b'{"model": ' + b"[" * 100_000, "nested too deeply"),
     "a number of many digits": (b'{"seed": ' + b"9" * 6000 + b"}", "not JSON"),
 }
@@ -118,10 +118,10 @@ def test_completions_are_refused_likewise(server):
         body = {"model": "tiny-random", "prompt": "a", "max_tokens": 3, **fields}
         return refused(server.post("/v1/completions", **body))["message"]
 
-    assert "'prompt' must be a text or a list of 1 to 8, each a text" in message(prompt=None)
-    assert "'prompt[0]' must be a text" in message(prompt=[5, 6])
-    assert "the prompt has no token" in message(prompt="")
-    assert "3 prompts times n=3 exceed 8 answers" in message(prompt=["a", "b", "c"], n=3)
+    assert "'prompt' must be a string or an array of 1 to 8, each a string" in message(prompt=None)
+    assert "'prompt[0]' must be a string" in message(prompt=[5, 6])
+    assert "the prompt has no tokens" in message(prompt="")
+    assert "3 prompts times n=3 exceeds 8 answers" in message(prompt=["a", "b", "c"], n=3)
     for name, value in {"echo": True, "best_of": 2, "suffix": "x", "logprobs": 1}.items():
         assert f"'{name}' is not supported" in message(**{name: value})
     assert "unknown objective 'kind'" in message(steering_weights={"kind": 1})
@@ -131,7 +131,7 @@ def test_the_clients_exceptions_are_openais(server, chat):
     with pytest.raises(BadRequestError, match="unknown objective 'kind'") as found:
         server.openai.chat.completions.create(**chat(), extra_body={"steering_weights": {"kind": 1}})
     assert found.value.param == "steering_weights.kind"
-    with pytest.raises(NotFoundError, match="no model 'other' here; there is 'tiny-random'"):
+    with pytest.raises(NotFoundError, match="no model 'other'; this server has 'tiny-random'"):
         server.openai.chat.completions.create(**chat(model="other"))
 
 
@@ -139,11 +139,11 @@ def test_long_prompts_are_refused(serve, server, chat):
     with serve(Limits(prompt_tokens=40)) as small:
         error = refused(small.post(**chat("x" * 30)))
         assert error["code"] == "context_length_exceeded"
-        assert "at most 40 are read" in error["message"]
+        assert "the limit is 40" in error["message"]
         assert small.post(**chat("x")).status_code == 200
     # The context of the tiny model is 4096: a prompt that leaves less room than is asked for.
     error = refused(server.post(**chat("x" * 4000, max_tokens=512)))
-    assert "exceed the context of 4096" in error["message"]
+    assert "exceed the context length of 4096" in error["message"]
 
 
 def test_a_context_that_is_nearly_full_is_filled(serve, chat):

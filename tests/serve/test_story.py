@@ -62,8 +62,8 @@ def test_what_cannot_be_played(table):
     for body, message in (
         ({}, "'actions' is missing"),
         ({"actions": [7]}, "actions"),
-        ({"actions": ["a"]}, "'actions[0]' must be a whole number"),
-        ({"actions": [0] * 501}, "'actions' must be a list of 0 to 500"),
+        ({"actions": ["a"]}, "'actions[0]' must be an integer"),
+        ({"actions": [0] * 501}, "'actions' must be an array of 0 to 500"),
         (
             {"actions": [], "steering_weights": {"one": 1}},
             "unknown objective 'one'; known: score, harm_avoid",
@@ -80,7 +80,7 @@ def test_rewards_of_an_answer(table):
     assert table.get("/pluralign/config").json()["rewards"] == ["one", "two"]
     for body, message in (
         ({"prompt": "a"}, "'answer' is missing"),
-        ({"prompt": 1, "answer": "a"}, "'prompt' must be a text"),
+        ({"prompt": 1, "answer": "a"}, "'prompt' must be a string"),
         ({"prompt": "a" * 40_000, "answer": "a" * 20_000}, "more than 50000 characters"),
     ):
         assert message in refused(table.post("/pluralign/rewards", **body))["message"]
@@ -101,6 +101,6 @@ def test_a_mistake_of_the_server_is_told_as_such(serve, rewards, caplog):
     rewards._scorers["one"].render = broken
     with serve(rewards=rewards) as server:
         error = refused(server.post("/pluralign/rewards", prompt="how?", answer="so"), 500)
-        assert (error["type"], error["message"]) == ("server_error", "the server made a mistake")
+        assert (error["type"], error["message"]) == ("server_error", "internal server error")
         assert server.metrics()['pluralign_requests_total{path="/pluralign/rewards",status="500"}'] == 1
     assert [record.getMessage() for record in caplog.records] == ["RuntimeError: something within"]

@@ -23,8 +23,8 @@ try:
     from pluralign.serve import Access, Limits, Service, make_app
     from pluralign.serve.audit import Audit
     from pluralign.serve.fronts import read_front
-    from pluralign.serve.rewards import Rewards
-    from pluralign.serve.story import StoryTable
+    from pluralign.serve.rewards import AnswerScorers
+    from pluralign.serve.story import StoryPlayer
     from pluralign.steer.deployment import open_deployment
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("uvicorn", "starlette"):
@@ -99,7 +99,7 @@ def serve(
             access,
             default,
             None if audit is None else Audit(audit, texts=audit_texts),
-            Rewards({name: open_scorer(spec) for name, spec in scorers.items()}) if scorers else None,
+            AnswerScorers({name: open_scorer(spec) for name, spec in scorers.items()}) if scorers else None,
             _story(story, story_policies, power, features),
             fronts,
         )
@@ -179,14 +179,14 @@ def _ended_by_signals() -> Generator[None]:
 
 def _story(
     story: str | None, policies: tuple[str, ...], power: float, features: Path | None
-) -> StoryTable | None:
+) -> StoryPlayer | None:
     folders = named_entries(policies, "story_policies", "NAME=DIR", required=False)
     if (story is None) != (not folders):
         raise InputError("--story and --story-policies go together", field="story")
     if story is None:
         return None
     models = Models(features=features)
-    return StoryTable(
+    return StoryPlayer(
         game_maker(story), {name: open_policy(place, models) for name, place in folders.items()}, power
     )
 

@@ -1,4 +1,4 @@
-"""Answers in the form of OpenAI's API, each with the weights that made it."""
+"""Answers in the format of OpenAI's API, each with the weights that produced it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pluralign.serve.api import Asked, Kind
+from pluralign.serve.api import Kind, ParsedRequest
 from pluralign.steer.decoder import Event
 
 _IDS = {"chat": "chatcmpl-", "completions": "cmpl-"}
@@ -19,42 +19,43 @@ DONE = "data: [DONE]\n\n"
 
 
 def new_id(kind: Kind) -> str:
-    """A name for a request and its answer."""
+    """A new id for a request and its answer."""
     return _IDS[kind] + secrets.token_hex(12)
 
 
 @dataclass
 class Answer:
-    """What is written so far for a request.
+    """The text written so far for a request.
 
     Args:
-        id: its name.
-        model: the deployment's.
-        asked: what was asked.
-        weights: of all objectives, as answers carry them.
+        id: Id of the request and its answer.
+        model: Name of the deployment.
+        request: The request that is answered.
+        weights: Weight of every objective, as reported in the answer.
+        created: Unix time of the request, in seconds.
     """
 
     id: str
     model: str
-    asked: Asked
+    request: ParsedRequest
     weights: Mapping[str, float]
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
-        count = len(self.asked.requests)
+        count = len(self.request.samples)
         self.texts: list[str] = [""] * count
         self.tokens = [0] * count
         self.finish_reasons: list[str | None] = [None] * count
 
     def add(self, place: int, event: Event) -> None:
-        """Take up what was written."""
+        """Append the text of an event to the sample at this place."""
         self.texts[place] += event.text
         self.tokens[place] = event.tokens
         self.finish_reasons[place] = event.finish_reason
 
     def usage(self) -> dict[str, int]:
-        """Counts of tokens."""
-        prompt, completion = self.asked.prompt_tokens, sum(self.tokens)
+        """Token counts, as OpenAI's API reports them."""
+        prompt, completion = self.request.prompt_tokens, sum(self.tokens)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -62,7 +63,7 @@ class Answer:
         }
 
     def whole(self) -> dict[str, Any]:
-        """The answer to a request that does not stream."""
+        """The body of a response that is not streamed."""
         choices = [
             {
                 "index": i,
@@ -75,45 +76,45 @@ class Answer:
         return {**self._head(_WHOLE), "choices": choices, "usage": self.usage()}
 
     def opening(self) -> Sequence[str]:
-        """What a stream begins with."""
-        if self.asked.kind != "chat":
+        """The first chunks of a stream."""
+        if self.request.kind != "chat":
             return ()
         delta = {"role": "assistant", "content": ""}
         return [self._chunk(i, {"delta": delta}, None) for i in range(len(self.texts))]
 
     def part(self, place: int, event: Event) -> Sequence[str]:
-        """What a stream says of an event: nothing while there is no new text."""
+        """The chunks for one event of a stream; none without new text."""
         chunks: list[str] = []
         if event.text:
             content = (
-                {"delta": {"content": event.text}} if self.asked.kind == "chat" else {"text": event.text}
+                {"delta": {"content": event.text}} if self.request.kind == "chat" else {"text": event.text}
             )
             chunks.append(self._chunk(place, content, None))
         if event.finish_reason is not None:
-            content = {"delta": {}} if self.asked.kind == "chat" else {"text": ""}
+            content = {"delta": {}} if self.request.kind == "chat" else {"text": ""}
             chunks.append(self._chunk(place, content, event.finish_reason))
         return chunks
 
     def closing(self) -> Sequence[str]:
-        """What a stream ends with."""
-        if not self.asked.include_usage:
+        """The last chunks of a stream."""
+        if not self.request.include_usage:
             return [DONE]
         return [sse({**self._head(_PART), "choices": [], "usage": self.usage()}), DONE]
 
     def _text(self, text: str) -> dict[str, Any]:
-        if self.asked.kind == "chat":
+        if self.request.kind == "chat":
             return {"message": {"role": "assistant", "content": text, "refusal": None}}
         return {"text": text}
 
     def _chunk(self, place: int, content: Mapping[str, Any], finish_reason: str | None) -> str:
         choice = {"index": place, **content, "logprobs": None, "finish_reason": finish_reason}
-        usage = {"usage": None} if self.asked.include_usage else {}
+        usage = {"usage": None} if self.request.include_usage else {}
         return sse({**self._head(_PART), "choices": [choice], **usage})
 
     def _head(self, kinds: Mapping[str, str]) -> dict[str, Any]:
         return {
             "id": self.id,
-            "object": kinds[self.asked.kind],
+            "object": kinds[self.request.kind],
             "created": self.created,
             "model": self.model,
             "steering_weights": dict(self.weights),
@@ -121,5 +122,5 @@ class Answer:
 
 
 def sse(value: Mapping[str, Any]) -> str:
-    """A server-sent event."""
+    """Format a value as a server-sent event."""
     return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"

@@ -1,4 +1,4 @@
-"""Requests of OpenAI's API: what they may hold, and what is to be decoded for them."""
+"""Requests of OpenAI's API: their validation, and the samples to decode for them."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ Kind = Literal["chat", "completions"]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a request asks for.
+class ParsedRequest:
+    """A validated request.
 
     Args:
-        kind: of the API.
-        requests: to decode: each prompt's samples, prompt after prompt.
-        samples: of each prompt.
-        stream: whether the answer comes as it is written.
-        include_usage: whether a stream ends with its token counts.
-        prompt: as it was given.
+        kind: API that the request uses.
+        samples: Samples to decode: all samples of the first prompt, then of the next, and so on.
+        per_prompt: Number of samples of each prompt (OpenAI's ``n``).
+        stream: Whether the answer is streamed.
+        include_usage: Whether a stream ends with its token counts.
+        prompt: Prompt or messages as given in the body.
     """
 
     kind: Kind
-    requests: Sequence[Request]
-    samples: int = 1
+    samples: Sequence[Request]
+    per_prompt: int = 1
     stream: bool = False
     include_usage: bool = False
     prompt: Any = field(default=None, repr=False)
 
     @property
     def weights(self) -> SteeringWeights:
-        """Of all its answers."""
-        return self.requests[0].weights
+        """Steering weights of all its samples."""
+        return self.samples[0].weights
 
     @property
     def prompt_tokens(self) -> int:
-        """Of its prompts, each counted once."""
-        return sum(len(request.prompt_ids) for request in self.requests[:: self.samples])
+        """Number of tokens in its prompts, each counted once."""
+        return sum(len(sample.prompt_ids) for sample in self.samples[:: self.per_prompt])
 
 
-class RequestReader:
-    """Reads bodies of requests.
+class RequestParser:
+    """Validates bodies of requests.
 
     Args:
-        deployment: what is served.
-        limits: how much a request may ask.
-        weights: of a request that does not say; uniform by default.
+        deployment: The policies that are served.
+        limits: Limits of a request.
+        weights: Default steering weights, for requests without any; uniform if None.
 
     Raises:
-        InputError: weights of an objective that is not served.
+        InputError: The weights name an objective that is not served.
     """
 
     def __init__(
@@ -75,44 +75,44 @@ class RequestReader:
             "chat": chat_schema(*known),
             "completions": completion_schema(*known),
         }
-        """Of the bodies."""
+        """JSON Schemas of the bodies."""
 
-    def read(self, kind: Kind, body: dict[str, Any]) -> Asked:
-        """Check a body, and make of it what is to be decoded.
+    def parse(self, kind: Kind, body: dict[str, Any]) -> ParsedRequest:
+        """Validate a body and make the samples to decode.
 
         Raises:
-            Refused: 400 or 404, with one line that says why.
+            Refused: Status 400 or 404, with a one-line reason.
         """
         model = body.get("model")
         if isinstance(model, str) and model != self.deployment.name:
             raise Refused(
-                404, f"no model {model[:80]!r} here; there is {self.deployment.name!r}",
+                404, f"no model {model[:80]!r}; this server has {self.deployment.name!r}",
                 param="model", code="model_not_found",
             )  # fmt: skip
         check(body, self.schemas[kind])
         stream = bool(body.get("stream"))
         if body.get("stream_options") is not None and not stream:
-            raise Refused(400, "'stream_options' needs 'stream' to be true", param="stream_options")
+            raise Refused(400, "'stream_options' requires 'stream' to be true", param="stream_options")
         weights = read_weights(body.get("steering_weights"), self.weights, self.deployment.objectives)
         prompts = self._prompts(kind, body)
-        samples = int(body.get("n") or 1)
-        if len(prompts) * samples > self.limits.samples:
+        per_prompt = int(body.get("n") or 1)
+        if len(prompts) * per_prompt > self.limits.samples:
             raise Refused(
                 400,
-                f"{len(prompts)} prompts times n={samples} exceed {self.limits.samples} answers",
+                f"{len(prompts)} prompts times n={per_prompt} exceeds {self.limits.samples} answers",
                 param="n",
             )
         seed = body.get("seed")
         first = secrets.randbits(63) if seed is None else int(seed) % (2 * SEEDS)
-        seeds = [first, *(seed_for(f"answer {i}", first) for i in range(1, len(prompts) * samples))]
-        requests = [
-            Request(ids, weights, self._decoding(kind, body, len(ids), seeds[samples * i + j]))
+        seeds = [first, *(seed_for(f"answer {i}", first) for i in range(1, len(prompts) * per_prompt))]
+        samples = [
+            Request(ids, weights, self._decoding(kind, body, len(ids), seeds[per_prompt * i + j]))
             for i, ids in enumerate(prompts)
-            for j in range(samples)
+            for j in range(per_prompt)
         ]
         options = body.get("stream_options") or {}
         prompt = body["messages" if kind == "chat" else "prompt"]
-        return Asked(kind, requests, samples, stream, bool(options.get("include_usage")), prompt)
+        return ParsedRequest(kind, samples, per_prompt, stream, bool(options.get("include_usage")), prompt)
 
     def _prompts(self, kind: Kind, body: dict[str, Any]) -> list[list[int]]:
         if kind == "chat":
@@ -120,19 +120,19 @@ class RequestReader:
                 return [self.deployment.chat_ids([_message(message) for message in body["messages"]])]
             except TemplateError as error:
                 raise Refused(
-                    400, f"the chat does not fit the template: {error}", param="messages"
+                    400, f"the chat template rejects the messages: {error}", param="messages"
                 ) from error
         texts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
         return [self.deployment.text_ids(text) for text in texts]
 
     def _decoding(self, kind: Kind, body: dict[str, Any], length: int, seed: int) -> Decoding:
-        """How an answer to a prompt of this length is written."""
+        """The decoding settings for an answer to a prompt of this many tokens."""
         param = "messages" if kind == "chat" else "prompt"
         if not length:
-            raise Refused(400, "the prompt has no token", param=param)
+            raise Refused(400, "the prompt has no tokens", param=param)
         if length > self.limits.prompt_tokens:
             raise Refused(
-                400, f"the prompt has {length} tokens; at most {self.limits.prompt_tokens} are read",
+                400, f"the prompt has {length} tokens; the limit is {self.limits.prompt_tokens}",
                 param=param, code="context_length_exceeded",
             )  # fmt: skip
         stop = body.get("stop") or []
@@ -155,7 +155,9 @@ class RequestReader:
             if body.get(name) is not None
         }
         if len(set(given.values())) > 1:
-            raise Refused(400, f"two limits that differ: {given}", param="max_tokens")
+            raise Refused(
+                400, f"'max_tokens' and 'max_completion_tokens' differ: {given}", param="max_tokens"
+            )
         context = self.deployment.context
         context = context if context is not None else length + self.limits.new_tokens
         room = context - length
@@ -163,17 +165,17 @@ class RequestReader:
         wanted = next(iter(given.values()), usual)
         if wanted > room:
             raise Refused(
-                400, f"{length} prompt tokens and {wanted} new ones exceed the context of {context}",
+                400, f"{length} prompt tokens and {wanted} new tokens exceed the context length of {context}",
                 param=next(iter(given), param), code="context_length_exceeded",
             )  # fmt: skip
         return wanted
 
 
 def read_weights(given: Any, default: SteeringWeights, objectives: Sequence[str]) -> SteeringWeights:
-    """The weights of a request that fit the schema.
+    """The steering weights of a request that has passed the schema.
 
     Raises:
-        Refused: they do not sum to 1.
+        Refused: The weights do not sum to 1.
     """
     if given is None:
         return default

@@ -1,14 +1,11 @@
-"""The server: what it holds, and its routes."""
+"""The ASGI application: routes and error responses."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,80 +14,20 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from pluralign.core import SteeringWeights
-from pluralign.serve.api import RequestReader
-from pluralign.serve.audit import Audit
-from pluralign.serve.bodies import ClientGone, read_body
-from pluralign.serve.completions import GONE, Record, complete
-from pluralign.serve.door import Door
-from pluralign.serve.engine import Engine
+from pluralign.serve.bodies import ClientDisconnected, read_body
+from pluralign.serve.completions import CLIENT_DISCONNECTED, complete
 from pluralign.serve.errors import Refused
-from pluralign.serve.metrics import Metrics
+from pluralign.serve.middleware import RequestMiddleware
 from pluralign.serve.openapi import document
 from pluralign.serve.page import page_response
-from pluralign.serve.rewards import Rewards
-from pluralign.serve.settings import Access, Limits
-from pluralign.serve.story import StoryTable
-from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.deployment import Deployment, in_order
+from pluralign.serve.service import Service
+from pluralign.steer.deployment import in_order
 
-_log = logging.getLogger(__name__)
-Endpoint = Callable[["Service", Request], Awaitable[Response]]
-
-
-@dataclass
-class Service:
-    """All that a server works with.
-
-    Args:
-        deployment: what is served.
-        limits: how much a request may take.
-        access: who is let in.
-        weights: of requests that do not say; uniform by default.
-        audit: where a line for each request for text goes.
-        rewards: of answers, for the page.
-        story: for the page.
-        fronts: what sweeps measured, for the page, by the tab that shows it: "chat", "story".
-    """
-
-    deployment: Deployment
-    limits: Limits = field(default_factory=Limits)
-    access: Access = field(default_factory=Access)
-    weights: SteeringWeights | None = None
-    audit: Audit | None = None
-    rewards: Rewards | None = None
-    story: StoryTable | None = None
-    fronts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def __post_init__(self) -> None:
-        self.reader = RequestReader(self.deployment, self.limits, self.weights)
-        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power)
-        self.engine = Engine(decoder, self.limits.running, self.limits.queue)
-        self.metrics = Metrics()
-
-    def finish(self, record: Record) -> None:
-        """Count a request for text and write its line."""
-        row = record.row()
-        self.metrics.tokens["prompt"] += row["prompt_tokens"]
-        self.metrics.tokens["completion"] += row["completion_tokens"]
-        if record.status == 200:
-            self.metrics.latency.observe(row["milliseconds"] / 1000)
-        if record.first_token is not None:
-            self.metrics.first_token.observe(record.first_token)
-        if self.audit is None:
-            return
-        prompt, texts = (
-            (None, []) if record.answer is None else (record.answer.asked.prompt, record.answer.texts)
-        )
-        try:
-            self.audit.write(row, prompt, texts)
-        except OSError as error:
-            self.metrics.audit_failures += 1
-            _log.error("the audit file took no line: %s", error.strerror or error)
+Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
 def make_app(service: Service) -> ASGIApp:
-    """The server as an ASGI application; its lifespan starts and stops the engine."""
+    """Make the ASGI application of a service; its lifespan starts and stops the engine."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -101,24 +38,23 @@ def make_app(service: Service) -> ASGIApp:
             service.audit.close()
 
     routes = [
-        Route(path, partial(_call, service, endpoint), methods=[method])
-        for method, path, endpoint in ENDPOINTS
+        Route(path, partial(_call, service, handler), methods=[method]) for method, path, handler in ROUTES
     ]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
         exception_handlers={
-            Refused: _refuse,
-            HTTPException: _refuse_plainly,
-            ClientGone: _gone,
-            Exception: _mistake,
+            Refused: _refusal,
+            HTTPException: _http_error,
+            ClientDisconnected: _disconnected,
+            Exception: _internal_error,
         },
     )
-    return Door(app, service, tuple(path for _, path, _ in ENDPOINTS))
+    return RequestMiddleware(app, service, tuple(path for _, path, _ in ROUTES))
 
 
-async def _call(service: Service, endpoint: Endpoint, request: Request) -> Response:
-    return await endpoint(service, request)
+async def _call(service: Service, handler: Handler, request: Request) -> Response:
+    return await handler(service, request)
 
 
 async def _chat(service: Service, request: Request) -> Response:
@@ -137,7 +73,7 @@ async def _models(service: Service, request: Request) -> Response:
         "created": 0,
         "owned_by": "pluralign",
         "objectives": list(known.objectives),
-        "steering_weights": in_order(service.reader.weights, known.objectives),
+        "steering_weights": in_order(service.parser.weights, known.objectives),
     }
     return JSONResponse({"object": "list", "data": [model]})
 
@@ -150,8 +86,8 @@ async def _health(service: Service, request: Request) -> Response:
 
 async def _metrics(service: Service, request: Request) -> Response:
     gauges = {
-        "running": ("Answers that are being written.", service.engine.running),
-        "waiting": ("Answers that wait for a place.", service.engine.waiting),
+        "running": ("Answers being written.", service.engine.running),
+        "waiting": ("Answers in the queue.", service.engine.waiting),
     }
     return PlainTextResponse(
         service.metrics.render(gauges), media_type="text/plain; version=0.0.4; charset=utf-8"
@@ -172,7 +108,7 @@ async def _config(service: Service, request: Request) -> Response:
         {
             "model": known.name,
             "objectives": list(known.objectives),
-            "steering_weights": in_order(service.reader.weights, known.objectives),
+            "steering_weights": in_order(service.parser.weights, known.objectives),
             "power": str(known.power),
             "new_tokens": service.limits.new_tokens,
             "rewards": [] if service.rewards is None else list(service.rewards.names),
@@ -200,7 +136,7 @@ async def _play(service: Service, request: Request) -> Response:
     return JSONResponse(await service.story.answer(await read_body(request, service.limits)))
 
 
-ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/", _page),
     ("GET", "/health", _health),
     ("GET", "/metrics", _metrics),
@@ -215,12 +151,12 @@ ENDPOINTS: tuple[tuple[str, str, Endpoint], ...] = (
 )
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     return JSONResponse(error.body(), error.status, error.headers)
 
 
-async def _refuse_plainly(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {
         404: f"there is nothing at {request.url.path[:80]}",
@@ -230,10 +166,10 @@ async def _refuse_plainly(request: Request, error: Exception) -> Response:
     return JSONResponse(refused.body(), refused.status, refused.headers)
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=GONE)
+async def _disconnected(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_DISCONNECTED)
 
 
-async def _mistake(request: Request, error: Exception) -> Response:
-    # The door logs it; the client need not know more.
-    return JSONResponse(Refused(500, "the server made a mistake").body(), 500)
+async def _internal_error(request: Request, error: Exception) -> Response:
+    # The middleware logs the error; the client gets no details.
+    return JSONResponse(Refused(500, "internal server error").body(), 500)

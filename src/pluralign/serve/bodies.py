@@ -1,4 +1,4 @@
-"""Bodies of requests, read within limits, and clients that go away."""
+"""Reading request bodies within limits, and detecting disconnected clients."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pluralign.serve.errors import Refused
 from pluralign.serve.schema import read_json_object
 from pluralign.serve.settings import Limits
 
-# A body that is too large is read on and thrown away up to here, so that its sender sees the answer.
+# A body over the limit is read and discarded up to this size, so that the client sees the response.
 _DISCARDED = 32 << 20
 
 
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+class ClientDisconnected(Exception):
+    """The client has closed the connection."""
 
 
 async def read_body(request: Request, limits: Limits) -> dict[str, Any]:
-    """The JSON object that a request brings.
+    """Read the JSON object in a request's body.
 
     Raises:
-        Refused: it is too large, too slow, or no JSON object.
-        ClientGone: the client went away.
+        Refused: The body is too large, too slow, or not a JSON object.
+        ClientDisconnected: The client has closed the connection.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -44,7 +44,7 @@ async def _read(request: Request, most: int) -> bytes:
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnected
         more = message.get("more_body", False)
         size += len(message.get("body", b""))
         if size <= most:
@@ -56,7 +56,7 @@ async def _read(request: Request, most: int) -> bytes:
     return b"".join(chunks)
 
 
-async def until_gone(request: Request) -> None:
-    """Returns when the client has gone; the body must have been read."""
+async def until_disconnected(request: Request) -> None:
+    """Return when the client has disconnected; the body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

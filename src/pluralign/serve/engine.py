@@ -1,4 +1,4 @@
-"""One thread that owns the decoder: requests come from the event loop, their text goes back to it."""
+"""Continuous batching in one thread: requests come from the event loop, events go back to it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _log = logging.getLogger(__name__)
 
 
 class QueueFull(Exception):
-    """There is no room for more requests."""
+    """The queue has no room for the requests."""
 
 
-class EngineFailed(Exception):
-    """The decoder broke off; the message says how."""
+class DecodingFailed(Exception):
+    """Decoding has failed; the message says why."""
 
 
 @dataclass(eq=False)
-class _Ticket:
+class _Job:
     request: Request
     place: int
     loop: asyncio.AbstractEventLoop
@@ -33,27 +33,25 @@ class _Ticket:
     ended: bool = False
 
 
-class Batch:
-    """Requests that were submitted together; their events come to the event loop that submitted them."""
+class Submission:
+    """Requests submitted together; their events arrive at the event loop that submitted them."""
 
-    def __init__(
-        self, tickets: Sequence[_Ticket], events: asyncio.Queue[tuple[int, Event | Exception]]
-    ) -> None:
-        self.tickets = tuple(tickets)
+    def __init__(self, jobs: Sequence[_Job], events: asyncio.Queue[tuple[int, Event | Exception]]) -> None:
+        self.jobs = tuple(jobs)
         self._events = events
 
     async def events(self, seconds: float) -> AsyncIterator[tuple[int, Event]]:
-        """Each event with its request's place among those submitted, until all have a finish reason.
+        """Yield (index of the request, event) until all requests have a finish reason.
 
         Args:
-            seconds: all events must come within.
+            seconds: Time limit for all events.
 
         Raises:
-            TimeoutError: they do not.
-            EngineFailed: the decoder broke off.
-            InputError: the decoder does not take one of them.
+            TimeoutError: The time limit has passed.
+            DecodingFailed: Decoding has failed.
+            InputError: The decoder rejects a request.
         """
-        left, end = len(self.tickets), asyncio.get_running_loop().time() + seconds
+        left, end = len(self.jobs), asyncio.get_running_loop().time() + seconds
         while left:
             async with asyncio.timeout_at(end):
                 place, event = await self._events.get()
@@ -63,14 +61,15 @@ class Batch:
             yield place, event
 
 
-class Engine:
-    """Decodes requests together, as many at once as there are places; the others wait in order.
+class DecodingEngine:
+    """Decodes requests together, up to a maximum number at once; the others wait in order.
 
     Args:
-        decoder: used by the engine's thread alone.
-        running: requests that are decoded at once.
-        queue: requests that may wait beside them.
-        prefill: tokens of prompts, times the policies that read them, that are admitted in one go.
+        decoder: Decoder, used only by the engine's thread.
+        running: Maximum number of requests decoded at once.
+        queue: Maximum number of waiting requests.
+        prefill: Maximum number of prompt tokens admitted in one step, each counted once for every policy that
+            reads it.
     """
 
     def __init__(
@@ -79,20 +78,20 @@ class Engine:
         self._decoder = decoder
         self._most_running, self._most_waiting, self._prefill = running, queue, prefill
         self._wake = threading.Condition()
-        self._waiting: deque[_Ticket] = deque()
-        self._gone: list[_Ticket] = []
-        self._running: dict[int, _Ticket] = {}
+        self._waiting: deque[_Job] = deque()
+        self._cancelled: list[_Job] = []
+        self._running: dict[int, _Job] = {}
         self._admitting = 0
         self._stopping = False
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._work, name="pluralign-engine", daemon=True)
 
     def start(self) -> None:
-        """Begin to decode."""
+        """Start decoding."""
         self._thread.start()
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Break off whatever runs or waits; returns when the thread has ended."""
+        """Cancel all requests, and return when the thread has ended."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -101,49 +100,51 @@ class Engine:
 
     @property
     def failure(self) -> str | None:
-        """Why nothing is decoded any more; None while all is well."""
+        """The reason why decoding has stopped; None while it works."""
         return self._failure
 
     @property
     def running(self) -> int:
-        """How many requests are being decoded."""
+        """Number of requests being decoded."""
         return len(self._running) + self._admitting
 
     @property
     def waiting(self) -> int:
-        """How many wait for a place."""
+        """Number of requests in the queue."""
         return len(self._waiting)
 
-    def submit(self, requests: Sequence[Request]) -> Batch:
-        """Queue requests, all or none; called on the event loop.
+    def submit(self, requests: Sequence[Request]) -> Submission:
+        """Queue all requests or none; call it on the event loop.
 
         Raises:
-            QueueFull: there is no room.
-            EngineFailed: nothing is decoded any more.
+            QueueFull: The queue has no room for all of them.
+            DecodingFailed: Decoding has stopped.
         """
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue()
-        tickets = [_Ticket(request, place, loop, events) for place, request in enumerate(requests)]
+        jobs = [_Job(request, place, loop, events) for place, request in enumerate(requests)]
         with self._wake:
             if self._stopping or self._failure is not None:
-                raise EngineFailed(self._failure or "the server is shutting down")
+                raise DecodingFailed(self._failure or "the server is shutting down")
             known = len(self._waiting) + self.running
-            if known + len(tickets) > self._most_running + self._most_waiting:
+            if known + len(jobs) > self._most_running + self._most_waiting:
                 raise QueueFull
-            self._waiting.extend(tickets)
+            self._waiting.extend(jobs)
             self._wake.notify()
-        return Batch(tickets, events)
+        return Submission(jobs, events)
 
-    def cancel(self, batch: Batch) -> None:
-        """Drop requests before the next step; those that have ended are left as they are."""
+    def cancel(self, submission: Submission) -> None:
+        """Cancel unfinished requests before the next step."""
         with self._wake:
-            self._gone += [ticket for ticket in batch.tickets if not ticket.ended]
+            self._cancelled += [job for job in submission.jobs if not job.ended]
             self._wake.notify()
 
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._stopping or self._waiting or self._gone or self._running)
+                self._wake.wait_for(
+                    lambda: self._stopping or self._waiting or self._cancelled or self._running
+                )
                 if self._stopping:
                     break
                 released = self._drop()
@@ -159,24 +160,24 @@ class Engine:
                 if not self._recover(error, admitted):
                     break
                 continue
-            self._hand_out(events)
-        self._end_all(EngineFailed(self._failure or "the server is shutting down"))
+            self._route(events)
+        self._end_all(DecodingFailed(self._failure or "the server is shutting down"))
 
     def _drop(self) -> set[int]:
-        """Forget cancelled requests; the numbers of those that the decoder knows."""
-        numbers = {ticket.number for ticket in self._gone if ticket.number is not None}
-        for ticket in self._gone:
-            ticket.ended = True
-        self._waiting = deque(ticket for ticket in self._waiting if not ticket.ended)
-        self._gone.clear()
+        """Forget cancelled requests; return the numbers of those in the decoder."""
+        numbers = {job.number for job in self._cancelled if job.number is not None}
+        for job in self._cancelled:
+            job.ended = True
+        self._waiting = deque(job for job in self._waiting if not job.ended)
+        self._cancelled.clear()
         known = {number for number in numbers if number in self._running}
         for number in known:
             del self._running[number]
         return known
 
-    def _next(self) -> list[_Ticket]:
-        """The requests to admit now: in order, as many as there are places, the first at any length."""
-        found: list[_Ticket] = []
+    def _next(self) -> list[_Job]:
+        """The requests to admit now: in order, up to both limits, but the first at any length."""
+        found: list[_Job] = []
         tokens = 0
         while self._waiting and len(self._running) + len(found) < self._most_running:
             request = self._waiting[0].request
@@ -186,67 +187,67 @@ class Engine:
             found.append(self._waiting.popleft())
         return found
 
-    def _admit(self, tickets: list[_Ticket]) -> list[Event]:
-        if not tickets:
+    def _admit(self, jobs: list[_Job]) -> list[Event]:
+        if not jobs:
             return []
         try:
-            numbers, events = self._decoder.admit([ticket.request for ticket in tickets])
+            numbers, events = self._decoder.admit([job.request for job in jobs])
         except InputError as error:
-            if len(tickets) == 1:
-                self._tell([(tickets[0], error)])
+            if len(jobs) == 1:
+                self._send([(jobs[0], error)])
                 return []
-            # One of them is at fault: each for itself, so that the others are answered.
-            return [event for ticket in tickets for event in self._admit([ticket])]
-        for number, ticket in zip(numbers, tickets, strict=True):
-            ticket.number = number
-            self._running[number] = ticket
+            # One request is at fault: admit each alone, so that the others are answered.
+            return [event for job in jobs for event in self._admit([job])]
+        for number, job in zip(numbers, jobs, strict=True):
+            job.number = number
+            self._running[number] = job
         return events
 
-    def _hand_out(self, events: Sequence[Event]) -> None:
-        told: list[tuple[_Ticket, Event | Exception]] = []
+    def _route(self, events: Sequence[Event]) -> None:
+        outgoing: list[tuple[_Job, Event | Exception]] = []
         for event in events:
-            ticket = self._running.get(event.request)
-            if ticket is not None:
-                told.append((ticket, event))
+            job = self._running.get(event.request)
+            if job is not None:
+                outgoing.append((job, event))
                 if event.finish_reason is not None:
                     del self._running[event.request]
-        self._tell(told)
+        self._send(outgoing)
 
-    def _tell(self, told: Sequence[tuple[_Ticket, Event | Exception]]) -> None:
-        """One call to each event loop for all its events of a step."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Ticket, Event | Exception]]] = {}
-        for ticket, event in told:
-            by_loop.setdefault(ticket.loop, []).append((ticket, event))
+    def _send(self, outgoing: Sequence[tuple[_Job, Event | Exception]]) -> None:
+        """Deliver a step's events, with one call for each event loop."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Event | Exception]]] = {}
+        for job, event in outgoing:
+            by_loop.setdefault(job.loop, []).append((job, event))
         for loop, own in by_loop.items():
             try:
                 loop.call_soon_threadsafe(_deliver, own)
             except RuntimeError:
-                # The loop is closed: nobody waits there any more.
-                _log.debug("events of %d requests had no reader", len(own))
+                # The loop is closed: nothing waits for these events.
+                _log.debug("%d events were dropped: their event loop is closed", len(own))
 
-    def _recover(self, error: Exception, admitted: Sequence[_Ticket]) -> bool:
-        """Give up all that the decoder was at; whether it can go on."""
+    def _recover(self, error: Exception, admitted: Sequence[_Job]) -> bool:
+        """Cancel everything in the decoder; return whether decoding can go on."""
         message = f"{type(error).__name__}: {error}".splitlines()[0]
-        _log.error("decoding broke off: %s", message, exc_info=_log.isEnabledFor(logging.DEBUG))
-        tickets = {*self._running.values(), *admitted}
+        _log.error("decoding failed: %s", message, exc_info=_log.isEnabledFor(logging.DEBUG))
+        jobs = {*self._running.values(), *admitted}
         self._running.clear()
         self._admitting = 0
         try:
             self._decoder.release(set(self._decoder.running))
         except Exception as second:
             self._failure = f"the decoder is broken ({type(second).__name__})"
-        self._tell([(ticket, EngineFailed("decoding broke off")) for ticket in tickets])
+        self._send([(job, DecodingFailed("decoding failed")) for job in jobs])
         return self._failure is None
 
     def _end_all(self, error: Exception) -> None:
         with self._wake:
-            tickets = [*self._running.values(), *self._waiting]
+            jobs = [*self._running.values(), *self._waiting]
             self._running.clear()
             self._waiting.clear()
-        self._tell([(ticket, error) for ticket in tickets])
+        self._send([(job, error) for job in jobs])
 
 
-def _deliver(told: Sequence[tuple[_Ticket, Event | Exception]]) -> None:
-    for ticket, event in told:
-        ticket.ended = isinstance(event, Exception) or event.finish_reason is not None
-        ticket.events.put_nowait((ticket.place, event))
+def _deliver(outgoing: Sequence[tuple[_Job, Event | Exception]]) -> None:
+    for job, event in outgoing:
+        job.ended = isinstance(event, Exception) or event.finish_reason is not None
+        job.events.put_nowait((job.place, event))

@@ -1,4 +1,4 @@
-"""What a client is told when it gets no answer, in the form of OpenAI's API."""
+"""Error responses in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TYPES = {
 
 
 class Refused(Exception):
-    """A request that is not answered.
+    """A request that gets an error response.
 
     Args:
-        status: of HTTP.
-        message: one line: what was found and what is needed.
-        param: the field at fault.
-        code: a word for programs.
-        headers: of the response, too.
+        status: HTTP status.
+        message: One line that says what was found and what is needed.
+        param: Name of the field at fault.
+        code: Machine-readable error code.
+        headers: Headers to add to the response.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The fields of OpenAI's requests, as JSON Schema."""
+"""JSON Schemas of the bodies of OpenAI's requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pluralign.serve.settings import Limits
 
 NULL: Schema = {"type": "null"}
 SEEDS = 2**63
-"""Seeds are whole numbers of 64 bits, with a sign."""
+"""Seeds are signed 64-bit integers."""
 
 
 def _only(*values: Any) -> Schema:
@@ -18,10 +18,10 @@ def _only(*values: Any) -> Schema:
 
 
 _IGNORED: dict[str, Schema] = {
-    "user": {"type": ["string", "null"], "description": "Changes nothing."},
-    "safety_identifier": {"type": ["string", "null"], "description": "Changes nothing."},
-    "prompt_cache_key": {"type": ["string", "null"], "description": "Changes nothing."},
-    "metadata": {"type": ["object", "null"], "description": "Changes nothing."},
+    "user": {"type": ["string", "null"], "description": "Accepted and ignored."},
+    "safety_identifier": {"type": ["string", "null"], "description": "Accepted and ignored."},
+    "prompt_cache_key": {"type": ["string", "null"], "description": "Accepted and ignored."},
+    "metadata": {"type": ["object", "null"], "description": "Accepted and ignored."},
 }
 _UNSUPPORTED: dict[str, Schema] = {
     "frequency_penalty": _only(0),
@@ -70,7 +70,7 @@ _MESSAGE: Schema = {
 
 
 def chat_schema(name: str, objectives: Sequence[str], limits: Limits) -> Schema:
-    """Of the body of `/v1/chat/completions`."""
+    """Schema of the body of `/v1/chat/completions`."""
     own: dict[str, Schema] = {
         "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
         "max_completion_tokens": _tokens(limits),
@@ -80,7 +80,7 @@ def chat_schema(name: str, objectives: Sequence[str], limits: Limits) -> Schema:
 
 
 def completion_schema(name: str, objectives: Sequence[str], limits: Limits) -> Schema:
-    """Of the body of `/v1/completions`."""
+    """Schema of the body of `/v1/completions`."""
     texts = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": limits.samples}
     own: dict[str, Schema] = {"prompt": {"anyOf": [{"type": "string"}, texts]}}
     common = _common(name, objectives, limits)
@@ -88,10 +88,10 @@ def completion_schema(name: str, objectives: Sequence[str], limits: Limits) -> S
 
 
 def weights_schema(objectives: Sequence[str]) -> Schema:
-    """Of steering weights."""
+    """Schema of steering weights."""
     return {
         "type": ["object", "null"],
-        "description": "The objectives' weights, which sum to 1; an objective left out has weight 0.",
+        "description": "Weights of the objectives, summing to 1; an objective that is left out has weight 0.",
         "properties": {name: {"type": "number", "minimum": 0, "maximum": 1} for name in objectives},
         "additionalProperties": False,
         "minProperties": 1,
@@ -121,7 +121,7 @@ def _common(name: str, objectives: Sequence[str], limits: Limits) -> dict[str, S
         "top_k": {"type": ["integer", "null"], "minimum": 0, "maximum": 1_000_000, "default": 0},
         "stop": {
             "anyOf": [NULL, stop, {"type": "array", "items": stop, "minItems": 0, "maxItems": 4}],
-            "description": "Texts at which the answer ends.",
+            "description": "Strings at which generation stops.",
         },
         "seed": {"type": ["integer", "null"], "minimum": -SEEDS, "maximum": SEEDS - 1},
         "n": {"type": ["integer", "null"], "minimum": 1, "maximum": limits.samples, "default": 1},

@@ -1,4 +1,4 @@
-"""What a sweep measured, for the page: points by weights, and the exact front where it is known."""
+"""Results of a sweep for the page: a point for each weighting, and the exact front where it is known."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pluralign.core.jsonl import Fields
 
 
 def read_front(path: Path) -> dict[str, Any]:
-    """The points of a sweep's ``report.json``.
+    """Read the points of a sweep's ``report.json``.
 
     Returns:
-        ``objectives`` (the first two are the picture's axes), ``points`` with ``weights`` and ``returns``
-        each, and ``exact_front``, empty where it is not known.
+        ``objectives`` (the first two are the axes of the figure), ``points``, each with ``weights`` and
+        ``returns``, and ``exact_front``, which is empty if unknown.
 
     Raises:
-        InputError: with file and field.
+        InputError: The file is not such a report; names file and field.
     """
     fields = Fields(read_json(path), Path(path), 1)
     rows = fields.get("sweep" if "sweep" in fields.row else "points", list)
     points = [_point(Fields(row, Path(path), i)) for i, row in enumerate(rows, start=1)]
     if len(points) < 2:
-        raise fields.fail("sweep", f"expected two points or more, found {len(points)}")
+        raise fields.fail("sweep", f"expected at least two points, found {len(points)}")
     objectives = (
         list(fields.texts("objectives")) if "objectives" in fields.row else list(points[0]["weights"])
     )
     if len(objectives) < 2:
-        raise fields.fail("objectives", f"expected two or more, found {objectives}")
+        raise fields.fail("objectives", f"expected at least two, found {objectives}")
     exact = [_numbers(fields, "exact_front", row) for row in fields.get("exact_front", list, [])]
     for row in (*(point["returns"] for point in points), *exact):
         if missing := [name for name in objectives if name not in row]:

@@ -1,4 +1,4 @@
-"""Counts and times of a server, as the text that Prometheus reads."""
+"""Counters and histograms of a server, in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
 class Histogram:
-    """How often values fell below each bound.
+    """A cumulative histogram.
 
     Args:
-        bounds: rising.
+        bounds: Upper bounds of the buckets, ascending.
     """
 
     def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
@@ -21,14 +21,14 @@ class Histogram:
         self.count, self.total = 0, 0.0
 
     def observe(self, value: float) -> None:
-        """Count a value."""
+        """Add a value."""
         self.count += 1
         self.total += value
         for i, bound in enumerate(self._bounds):
             self._counts[i] += value <= bound
 
     def lines(self, name: str) -> list[str]:
-        """In Prometheus' form."""
+        """The histogram in Prometheus' text format."""
         buckets = [
             f'{name}_bucket{{le="{b:g}"}} {n}' for b, n in zip(self._bounds, self._counts, strict=True)
         ]
@@ -41,38 +41,42 @@ class Histogram:
 
 
 class Metrics:
-    """All that is counted; used on the event loop alone."""
+    """All metrics of a server; used only on the event loop."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, int]] = Counter()
-        """Answered, by path and status; 499 where the client went away."""
+        """Answered requests by path and status; 499 means that the client disconnected."""
         self.tokens: Counter[str] = Counter(prompt=0, completion=0)
         self.latency = Histogram()
         """Seconds from the arrival of a request for text to the end of its answer."""
         self.first_token = Histogram()
-        """Seconds to its first token."""
+        """Seconds from the arrival of a request for text to its first token."""
         self.audit_failures = 0
 
     def render(self, gauges: Mapping[str, tuple[str, float]]) -> str:
         """The text of `/metrics`.
 
         Args:
-            gauges: what is so now: by name, its help and its value.
+            gauges: Current values: (help text, value) by name.
         """
         lines = _head("requests_total", "counter", "Requests by path and status.")
         lines += [
             f'pluralign_requests_total{{path="{path}",status="{status}"}} {count}'
             for (path, status), count in sorted(self.requests.items())
         ]
-        lines += _head("tokens_total", "counter", "Tokens read and written.")
+        lines += _head("tokens_total", "counter", "Prompt and completion tokens.")
         lines += [f'pluralign_tokens_total{{kind="{kind}"}} {count}' for kind, count in self.tokens.items()]
-        lines += _head("audit_failures_total", "counter", "Lines that the audit file did not take.")
+        lines += _head("audit_failures_total", "counter", "Failed writes to the audit file.")
         lines.append(f"pluralign_audit_failures_total {self.audit_failures}")
         for name, (text, value) in gauges.items():
             lines += [*_head(name, "gauge", text), f"pluralign_{name} {value:g}"]
-        lines += _head("request_seconds", "histogram", "From a request for text to the end of its answer.")
+        lines += _head(
+            "request_seconds", "histogram", "Seconds from a request for text to the end of its answer."
+        )
         lines += self.latency.lines("pluralign_request_seconds")
-        lines += _head("first_token_seconds", "histogram", "From a request for text to its first token.")
+        lines += _head(
+            "first_token_seconds", "histogram", "Seconds from a request for text to its first token."
+        )
         lines += self.first_token.lines("pluralign_first_token_seconds")
         return "\n".join(lines) + "\n"
 

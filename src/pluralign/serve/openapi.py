@@ -1,16 +1,14 @@
-"""The server's OpenAPI document, made of the schemas that requests are checked by."""
+"""The server's OpenAPI document, made from the schemas that validate requests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pluralign import __version__
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.rewards import SCHEMA as REWARDS
-
-if TYPE_CHECKING:
-    from pluralign.serve.app import Service
+from pluralign.serve.service import Service
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -33,43 +31,51 @@ _ERROR = {
     },
 }
 _REASONS = {
-    "400": "The request cannot be used; the message says why.",
-    "401": "A bearer token is needed.",
-    "404": "There is no such thing here.",
-    "405": "Another method is needed.",
-    "408": "The body came too slowly.",
+    "400": "The request is invalid; the message says why.",
+    "401": "A bearer token is required.",
+    "404": "Not found.",
+    "405": "The method is not allowed.",
+    "408": "The body arrived too slowly.",
     "413": "The body is too large.",
     "415": "The body must be JSON.",
-    "421": "The server does not answer under that name.",
-    "429": "The queue is full; Retry-After says when to ask again.",
-    "503": "Nothing is decoded any more.",
+    "421": "The server does not accept this Host header.",
+    "429": "The queue is full; see the Retry-After header.",
+    "503": "The server is shutting down or decoding has failed.",
     "504": "The answer took too long.",
 }
 
 
 def document(service: Service) -> dict[str, Any]:
-    """OpenAPI 3.1, of the routes that this server has."""
+    """The OpenAPI 3.1 document of the routes that this server has."""
     weights = {**weights_schema(service.deployment.objectives), "type": "object"}
     weights["required"] = list(service.deployment.objectives)
     chat = _answer("chat.completion", _chat_choice(), weights)
     text = _answer("text_completion", _text_choice(), weights)
     paths: dict[str, Any] = {
-        "/v1/chat/completions": _post("Answer a chat.", service.reader.schemas["chat"], chat, stream=True),
-        "/v1/completions": _post("Continue texts.", service.reader.schemas["completions"], text, stream=True),
-        "/v1/models": _get("What is served.", _list_of_models()),
-        "/health": _get("Whether it works.", _object({"status": {"enum": ["ok"]}}), ("503",), False),
-        "/metrics": _get("For Prometheus.", None, media="text/plain"),
-        "/pluralign/config": _get("What the page shows.", {"type": "object"}),
+        "/v1/chat/completions": _post(
+            "Create a chat completion.", service.parser.schemas["chat"], chat, stream=True
+        ),
+        "/v1/completions": _post(
+            "Create completions of texts.", service.parser.schemas["completions"], text, stream=True
+        ),
+        "/v1/models": _get("List the served model and its objectives.", _list_of_models()),
+        "/health": _get(
+            "Check that the server works.", _object({"status": {"enum": ["ok"]}}), ("503",), False
+        ),
+        "/metrics": _get("Metrics in Prometheus' text format.", None, media="text/plain"),
+        "/pluralign/config": _get("Configuration of the page.", {"type": "object"}),
         "/": _get("The page.", None, (), False, media="text/html"),
     }
     if service.rewards is not None:
         reward = _object({"reward": {"type": ["number", "null"]}, "sigma": {"type": ["number", "null"]}})
         found = _object({"rewards": {"type": "object", "additionalProperties": reward}})
-        paths["/pluralign/rewards"] = _post("Rewards of an answer.", REWARDS, found)
+        paths["/pluralign/rewards"] = _post("Score an answer with every reward model.", REWARDS, found)
     if service.story is not None:
-        paths["/pluralign/story"] = _get("The story.", {"type": "object"})
+        paths["/pluralign/story"] = _get("Facts about the story.", {"type": "object"})
         paths["/pluralign/story/play"] = _post(
-            "What the agent would choose.", service.story.schema, _scene(service.story.names)
+            "Replay actions and return the agent's probabilities at that point.",
+            service.story.schema,
+            _scene(service.story.names),
         )
     schemes = {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}}
     return {

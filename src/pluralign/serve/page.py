@@ -1,4 +1,4 @@
-"""The page with the dials: one file, which may run its own script alone and ask its own server alone."""
+"""The web page with the sliders: one file, restricted to its own script and its own server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INLINE = {
 
 
 def page_response() -> Response:
-    """The page with its Content-Security-Policy."""
+    """The page, with its Content-Security-Policy header."""
     page, policy = _page()
     return HTMLResponse(page, headers={"content-security-policy": policy, "x-frame-options": "DENY"})
 

@@ -1,4 +1,4 @@
-"""Rewards of an answer, objective by objective."""
+"""Rewards of an answer, by objective."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
 
 _WAITING = 8
-"""Requests that may wait for those before them."""
+"""Number of requests that may wait for earlier ones."""
 
 _TEXT = {"type": "string"}
 SCHEMA: Schema = {
@@ -24,15 +24,15 @@ SCHEMA: Schema = {
     "required": ["prompt", "answer"],
     "additionalProperties": False,
 }
-"""Of the body of `/pluralign/rewards`: a user's message and the answer to it."""
+"""Schema of the body of `/pluralign/rewards`: a user's message and the answer to it."""
 
 
-class Rewards:
-    """Reward models that the page asks, one answer at a time.
+class AnswerScorers:
+    """Reward models that score answers for the page, one at a time.
 
     Args:
-        scorers: by objective.
-        most_characters: of prompt and answer together.
+        scorers: Reward models by objective.
+        most_characters: Maximum length of prompt and answer together.
     """
 
     def __init__(self, scorers: Mapping[str, CompletionScorer], most_characters: int = 50_000) -> None:
@@ -47,10 +47,10 @@ class Rewards:
         return tuple(self._scorers)
 
     async def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """What `/pluralign/rewards` says to a body.
+        """The response of `/pluralign/rewards` to a body.
 
         Raises:
-            Refused: the body does not fit, or too many wait.
+            Refused: The body is invalid, or too many requests are waiting.
         """
         check(body, SCHEMA)
         if len(body["prompt"]) + len(body["answer"]) > self._most:
@@ -58,7 +58,7 @@ class Rewards:
         if self._waiting >= _WAITING:
             raise Refused(
                 429,
-                "too many answers wait for their rewards",
+                "too many answers are waiting to be scored",
                 code="queue_full",
                 headers={"Retry-After": "1"},
             )
@@ -80,5 +80,5 @@ class Rewards:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no other numbers."""
+    """None for NaN and infinities, which JSON lacks."""
     return float(value) if math.isfinite(value) else None

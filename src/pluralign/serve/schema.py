@@ -1,4 +1,4 @@
-"""The part of JSON Schema that requests need: the schema that is published is the one that is checked."""
+"""Validation of the part of JSON Schema that requests need; the same schemas are published in OpenAPI."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,),
     "object": (dict,),
 }
-_NOUNS = {"boolean": "true or false", "string": "a text", "number": "a number", "integer": "a whole number"}
+_NOUNS = {"boolean": "true or false", "string": "a string", "number": "a number", "integer": "an integer"}
 
 
 def read_json_object(data: bytes) -> dict[str, Any]:
-    """The JSON object of a request's body.
+    """Parse a request's body as a JSON object.
 
     Raises:
-        Refused: it is none, names a field twice, or holds what no text can (NaN, half a surrogate pair).
+        Refused: The body is not a JSON object, repeats a field, or contains NaN or a lone surrogate.
     """
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
-        # Half a surrogate pair can be written in JSON, but is no text that a tokenizer takes.
+        # JSON can encode a lone surrogate, but tokenizers reject it.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError as error:
-        raise Refused(400, "the body is not valid UTF-8 text") from error
+        raise Refused(400, "the body is not valid UTF-8") from error
     except RecursionError as error:
         raise Refused(400, "the body is nested too deeply") from error
     except ValueError as error:
@@ -44,17 +44,17 @@ def read_json_object(data: bytes) -> dict[str, Any]:
 
 
 def check(value: Any, schema: Schema, where: str = "") -> None:
-    """Check a value of JSON against its schema.
+    """Validate a JSON value against a schema.
 
     Args:
-        value: what was given.
-        schema: with ``type``, ``enum``, ``anyOf``, limits of numbers, texts and lists, ``items``,
-            ``properties``, ``required`` and ``additionalProperties``; ``x-unsupported`` marks a known field
-            that may only have the values that change nothing, ``x-noun`` says what an object's fields are.
-        where: the field's path.
+        value: Value to validate.
+        schema: Schema with ``type``, ``enum``, ``anyOf``, limits of numbers, strings and arrays, ``items``,
+            ``properties``, ``required`` and ``additionalProperties``. ``x-unsupported`` marks a known field
+            that may only have values without effect; ``x-noun`` is the word for its fields in messages.
+        where: Path of the field, for messages.
 
     Raises:
-        Refused: 400, naming the field, what was found and what is needed.
+        Refused: Status 400; the message names the field, what was found and what is needed.
     """
     if "anyOf" in schema:
         fitting = [one for one in schema["anyOf"] if _is_type(value, one)]
@@ -83,7 +83,7 @@ def _check_object(value: dict[str, Any], schema: Schema, where: str) -> None:
             check(one, properties[name], _join(where, name))
             continue
         extra = schema.get("additionalProperties", True)
-        # What is null says nothing, so that answers can be sent back as messages.
+        # Null is allowed in extra fields, so that answers can be sent back as messages.
         if extra is False or (extra is not True and not _is_type(one, extra)):
             noun = schema.get("x-noun", "field")
             known = ", ".join(name for name, own in properties.items() if not own.get("x-unsupported"))
@@ -97,7 +97,7 @@ def _check_object(value: dict[str, Any], schema: Schema, where: str) -> None:
 
 
 def describe(schema: Schema) -> str:
-    """What a schema takes, in words."""
+    """Describe in words the values that a schema accepts."""
     if "anyOf" in schema:
         return " or ".join(describe(one) for one in schema["anyOf"] if one.get("type") != "null")
     if "enum" in schema:
@@ -107,7 +107,7 @@ def describe(schema: Schema) -> str:
     if "array" in names:
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         count = f"{least} or more" if most is None else f"{least} to {most}"
-        return f"a list of {count}, each {describe(schema['items'])}"
+        return f"an array of {count}, each {describe(schema['items'])}"
     if "object" in names:
         noun = schema.get("x-noun")
         return f"an object of numbers by {noun}" if noun else "an object"
@@ -116,7 +116,7 @@ def describe(schema: Schema) -> str:
         return f"{text} above {schema['exclusiveMinimum']}, at most {schema['maximum']}"
     if "minimum" in schema:
         return f"{text} from {schema['minimum']} to {schema['maximum']}"
-    return f"{text} that is not empty" if schema.get("minLength") else text
+    return "a non-empty string" if schema.get("minLength") else text
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -124,12 +124,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:60]!r} is given twice")
+        raise ValueError(f"field {twice[:60]!r} is repeated")
     return found
 
 
 def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _is_type(value: Any, schema: Schema) -> bool:

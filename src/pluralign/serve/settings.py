@@ -1,4 +1,4 @@
-"""What a server allows."""
+"""Limits and access rules of a server."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pluralign.core import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a request, and all of them together, may take.
+    """Limits of a request, and of all requests together.
 
     Args:
-        body_bytes: of a request's body.
-        prompt_tokens: of one prompt.
-        new_tokens: of one answer.
-        default_new_tokens: of an answer whose request does not say.
-        samples: answers of one request (its prompts times ``n``).
-        running: answers that are written at once.
-        queue: answers that may wait.
-        seconds: from a request's arrival to the end of its answer.
-        reading_seconds: in which its body must arrive.
-        connections: open at once.
+        body_bytes: Maximum size of a request's body, in bytes.
+        prompt_tokens: Maximum length of a prompt, in tokens.
+        new_tokens: Maximum length of an answer, in tokens.
+        default_new_tokens: Length limit of answers to requests without ``max_tokens``.
+        samples: Maximum number of answers to one request (its prompts times ``n``).
+        running: Maximum number of answers that are decoded at once.
+        queue: Maximum number of answers in the queue.
+        seconds: Time limit from a request's arrival to the end of its answer.
+        reading_seconds: Time limit for the arrival of a request's body.
+        connections: Maximum number of open connections.
     """
 
     body_bytes: int = 1 << 20
@@ -43,14 +43,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Access:
-    """Who is let in.
+    """Rules for who may send requests.
 
     Args:
-        token: a bearer token that requests must bring; None asks for none. The page, `/health` and
-            `/openapi.json` are open.
-        hosts: names in the Host header that are answered; None answers all. A server on the loopback
-            interface answers to the loopback's names alone, so that no web page can reach it under a name
-            of its own.
+        token: Bearer token that requests must carry; None requires none. The page, `/health` and
+            `/openapi.json` never require it.
+        hosts: Accepted values of the Host header, without port; None accepts all. A server on the loopback
+            interface accepts only loopback names, which prevents DNS rebinding by web pages.
     """
 
     token: str | None = None

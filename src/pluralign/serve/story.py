@@ -1,4 +1,4 @@
-"""A story whose agent is steered: what it would choose, under any weights."""
+"""A story on the page: the steered agent's probabilities at any point, under any weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pluralign.steer.deployment import in_order
 _MOST_ACTIONS = 500
 
 
-class StoryTable:
-    """Plays a story up to where a request says, and tells what the agent would do there.
+class StoryPlayer:
+    """Replays the actions in a request and returns the agent's probabilities at that point.
 
-    Nothing is kept between requests: each brings the options that were taken.
+    Stateless: each request lists all options taken so far.
 
     Args:
-        make_game: a fresh game.
-        policies: by objective of the story.
-        power: of their mixture.
+        make_game: Function that makes a new game.
+        policies: Policies by objective of the story.
+        power: Exponent of the power mean that mixes them.
 
     Raises:
-        InputError: the story has no such objective.
+        InputError: The story has no such objective.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StoryTable:
 
     @property
     def schema(self) -> Schema:
-        """Of the body of `/pluralign/story/play`."""
+        """Schema of the body of `/pluralign/story/play`."""
         option = {"type": "integer", "minimum": 0, "maximum": max(0, self._info.max_options - 1)}
         return {
             "type": "object",
@@ -58,7 +58,7 @@ class StoryTable:
         }
 
     def describe(self) -> dict[str, Any]:
-        """What `/pluralign/story` says."""
+        """The response of `/pluralign/story`."""
         info = self._info
         return {
             "name": info.name,
@@ -71,10 +71,10 @@ class StoryTable:
         }
 
     async def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """What `/pluralign/story/play` says to a body.
+        """The response of `/pluralign/story/play` to a body.
 
         Raises:
-            Refused: the body does not fit, or the story has no such option there.
+            Refused: The body is invalid, or the story has no such option at that point.
         """
         check(body, self.schema)
         weights = read_weights(body.get("steering_weights"), self._uniform, self.names)
@@ -89,9 +89,7 @@ class StoryTable:
         for place, action in enumerate(actions):
             if game.decision is None or action >= len(game.decision.options):
                 there = "no decision" if game.decision is None else f"{len(game.decision.options)} options"
-                raise Refused(
-                    400, f"'actions[{place}]' is {action}; there are {there} there", param="actions"
-                )
+                raise Refused(400, f"'actions[{place}]' is {action}; that point has {there}", param="actions")
             taken.append({"text": game.text, "option": game.decision.options[action]})
             counts = game.choose(action)
             for objective in self._objectives:

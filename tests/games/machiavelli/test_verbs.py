@@ -18,7 +18,7 @@ from pluralign.evaluate.report import read_report
 from pluralign.games.choicescript import load_story
 from pluralign.games.env import make_env
 from pluralign.options.open import Models, open_policy
-from pluralign.serve.story import StoryTable
+from pluralign.serve.story import StoryPlayer
 
 MODEL = "tiny-random"
 OBJECTIVES = ("score", "harm_avoidance")
@@ -120,7 +120,7 @@ def test_a_reward_posterior_is_held_against_the_counts(learned: Path, game: Path
 
 def test_the_page_serves_it(learned: Path, game: Path) -> None:
     policies = {name: open_policy(str(learned / name), Models(MODEL)) for name in OBJECTIVES}
-    table = StoryTable(game_maker(str(game)), policies)
+    table = StoryPlayer(game_maker(str(game)), policies)
     answer: dict[str, Any] = asyncio.run(
         table.answer({"actions": [0, 0], "steering_weights": {"score": 0.5, "harm_avoidance": 0.5}})
     )

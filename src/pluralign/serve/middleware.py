@@ -1,41 +1,38 @@
-"""What every request passes: who may come in, what every answer carries, and what is counted."""
+"""ASGI middleware: host and token checks, response headers, request counts."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
 import logging
-from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pluralign.serve.errors import Refused
-
-if TYPE_CHECKING:
-    from pluralign.serve.app import Service
+from pluralign.serve.service import Service
 
 _log = logging.getLogger(__name__)
 
 OPEN = ("/", "/health", "/openapi.json")
-"""Paths that need no token."""
+"""Paths that require no token."""
 
 
-class Door:
-    """An ASGI application around another.
+class RequestMiddleware:
+    """Checks each request before the application sees it, and counts it.
 
     Args:
-        app: what is behind the door.
-        service: whose access rules and metrics these are.
-        paths: that are counted by name; all others are counted together.
+        app: The wrapped application.
+        service: The access rules and metrics.
+        paths: Paths that are counted by name; all others are counted together.
     """
 
     def __init__(self, app: ASGIApp, service: Service, paths: tuple[str, ...]) -> None:
         self.app, self._service, self._paths = app, service, frozenset(paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or say why not."""
+        """Pass a request on to the application, or answer with an error."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -58,12 +55,12 @@ class Door:
             answer = JSONResponse(error.body(), error.status, error.headers)
             await answer(scope, receive, pass_on)
         except asyncio.CancelledError:
-            # The server ends and has waited long enough. What has begun is cut off: its client can tell.
+            # The shutdown timeout has passed. A begun response is cut off; its client can detect that.
             if not status:
                 answer = JSONResponse(Refused(503, "the server is shutting down").body(), 503)
                 await answer(scope, receive, pass_on)
         except Exception as error:
-            # A fault of ours: the client learns that much, and the log names it in one line.
+            # A bug of ours: the client gets a 500, and the log gets one line.
             _log.error("%s: %s", type(error).__name__, error, exc_info=_log.isEnabledFor(logging.DEBUG))
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
@@ -72,15 +69,15 @@ class Door:
     def _check(self, scope: Scope) -> None:
         headers, access = Headers(scope=scope), self._service.access
         if access.hosts is not None and _name(headers.get("host", "")) not in access.hosts:
-            raise Refused(421, "this server does not answer under that name", code="unknown_host")
+            raise Refused(421, "this server does not accept this Host header", code="unknown_host")
         if access.token is None or scope["path"] in OPEN:
             return
         kind, _, token = headers.get("authorization", "").partition(" ")
-        # The same time for every wrong token, and no error for bytes that are no ASCII.
+        # Constant time for every wrong token, and no error for bytes that are not ASCII.
         same = hmac.compare_digest(token.strip().encode("latin-1", "replace"), access.token.encode())
         if kind.lower() != "bearer" or not same:
             raise Refused(
-                401, "a bearer token is needed (Authorization: Bearer ...)", code="invalid_api_key",
+                401, "a bearer token is required (Authorization: Bearer ...)", code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
 

@@ -1,0 +1,72 @@
+"""What a server holds: the policies, limits, access rules, the decoding engine and the metrics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pluralign.core import SteeringWeights
+from pluralign.serve.api import RequestParser
+from pluralign.serve.audit import Audit, RequestRecord
+from pluralign.serve.engine import DecodingEngine
+from pluralign.serve.metrics import Metrics
+from pluralign.serve.rewards import AnswerScorers
+from pluralign.serve.settings import Access, Limits
+from pluralign.serve.story import StoryPlayer
+from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.deployment import Deployment
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Service:
+    """The state that all handlers of a server share.
+
+    Args:
+        deployment: The policies that are served.
+        limits: Limits of a request and of all requests together.
+        access: Rules for who may send requests.
+        weights: Default steering weights, for requests without any; uniform if None.
+        audit: File that gets one line for each request for text.
+        rewards: Reward models for the page.
+        story: Story for the page.
+        fronts: Results of sweeps for the page, by the tab that shows them: "chat", "story".
+    """
+
+    deployment: Deployment
+    limits: Limits = field(default_factory=Limits)
+    access: Access = field(default_factory=Access)
+    weights: SteeringWeights | None = None
+    audit: Audit | None = None
+    rewards: AnswerScorers | None = None
+    story: StoryPlayer | None = None
+    fronts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        self.parser = RequestParser(self.deployment, self.limits, self.weights)
+        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power)
+        self.engine = DecodingEngine(decoder, self.limits.running, self.limits.queue)
+        self.metrics = Metrics()
+
+    def finish(self, record: RequestRecord) -> None:
+        """Count a finished request for text, and write its line to the audit file."""
+        row = record.row()
+        self.metrics.tokens["prompt"] += row["prompt_tokens"]
+        self.metrics.tokens["completion"] += row["completion_tokens"]
+        if record.status == 200:
+            self.metrics.latency.observe(row["milliseconds"] / 1000)
+        if record.first_token is not None:
+            self.metrics.first_token.observe(record.first_token)
+        if self.audit is None:
+            return
+        prompt, texts = (
+            (None, []) if record.answer is None else (record.answer.request.prompt, record.answer.texts)
+        )
+        try:
+            self.audit.write(row, prompt, texts)
+        except OSError as error:
+            self.metrics.audit_failures += 1
+            _log.error("writing to the audit file failed: %s", error.strerror or error)
