@@ -1,13 +1,14 @@
 # make demo    the main job, on this machine, from nothing: writes demo/report.html
 # make test    the tests            make check   style, types, layers
 # make test-slow  those that need the embedded weights, too
+# make docs    the documentation as a site, in site/        make package   the wheel and the source archive, checked
 
 PYTHON ?= python3
 OUT ?= demo
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow check format setup clean
+.PHONY: demo test test-slow check docs package format setup clean
 
 demo: .venv/.installed
 	$(BIN)/pluralign demo --out $(OUT)
@@ -25,6 +26,15 @@ check: .venv/.installed-dev
 	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/lint-imports
 
+# The theme announces its successor at every build; that is no warning about these pages.
+docs: .venv/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+
+package: .venv/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+
 format: .venv/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -36,8 +46,8 @@ setup: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	sh scripts/setup.sh $(PYTHON) .venv '.[dev]'
+	sh scripts/setup.sh $(PYTHON) .venv '.[openai,ink,rl,serve]' dev
 	touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site dist

