@@ -175,25 +175,32 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     from dataclasses import replace
 
     from pluralign.learn import engine
-    from pluralign.learn.texts.direct import DPOConfig, DPOObjective, _reference
-    from pluralign.learn.texts.preference import PairObjective, seeded_head
+    from pluralign.learn.texts.own_losses import over_labels
+    from pluralign.learn.texts.policies import PreferenceObjective, reference_log_probs
+    from pluralign.learn.texts.rewards import PairObjective, seeded_head
     from pluralign.learn.texts.session import Run, Session
     from pluralign.learn.texts.training import ForestLoss, Training
-    from pluralign.losses.reward import bradley_terry_loss
+    from pluralign.losses import bradley_terry, dpo
     from pluralign.rewards.heads import HeadShape
 
     engine._CHECKPOINTS = 1  # none on the way, as on TRL's side
     training = Training(
         batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=MAX_LENGTH, bf16=False
     )
-    dpo = case.startswith("dpo")
+    direct = case.startswith("dpo")
     run = Run(settings.model, folder, training)
-    session = Session(case, run, {}, [replace(p, split="train") for p in pairs], vocabulary=dpo)
-    if dpo:
-        objective: Any = DPOObjective(DPOConfig(), _reference(session, session.data, "train"))
+    session = Session(case, run, {}, [replace(p, split="train") for p in pairs], vocabulary=direct)
+    if direct:
+        known = reference_log_probs(session, session.data, folder / "checkpoints" / "reference.safetensors")
+        objective: Any = PreferenceObjective(dpo, known)
     else:
         head = seeded_head(session.backbone.hidden_size, HeadShape(), 0)
-        objective = PairObjective(head, lambda c, r, b: bradley_terry_loss(c.mean, r.mean, weights=b.weights))
+        objective = PairObjective(
+            head,
+            lambda c, r, b: over_labels(
+                lambda: bradley_terry(c.mean, r.mean), lambda: bradley_terry(r.mean, c.mean), b
+            ),
+        )
     module = ForestLoss(session.trunk, objective, session.data, training.token_budget)
     starts: list[float] = []
     module.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter()))
@@ -226,7 +233,7 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
     from pluralign.learn.engine import Schedule
-    from pluralign.learn.texts.preference import seeded_head
+    from pluralign.learn.texts.rewards import seeded_head
     from pluralign.learn.texts.session import Run, Session
     from pluralign.learn.texts.training import Training
     from pluralign.lm.backbone import load_backbone

@@ -17,7 +17,8 @@ MODEL = "tiny-random"
 ROWS = [
     {"prompt": f"Say {a}{b}:", "chosen": f" {a}{b}!", "rejected": f" {a}{b}."} for a in "abcd" for b in "efgh"
 ]
-METHODS = ["bradley-terry", "bt-variance", "preference-transformer", "ava-p", "ava-d", "dpo", "sft"]
+METHODS = ["bradley-terry", "bt-variance", "preference-transformer", "ava-p", "ava-d"]
+METHODS += ["dpo", "ipo", "simpo", "sft"]
 
 
 def write(path, rows):
@@ -144,7 +145,7 @@ def test_an_interrupted_score_goes_on(folders, run, tmp_path, monkeypatch):
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("method", ["ava-p", "ava-d", "dpo", "sft"])
+@pytest.mark.parametrize("method", ["ava-p", "ava-d", "dpo", "ipo", "simpo", "sft"])
 def test_policies_write(folders, method, run, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Say ae:\nSay be:\n")

@@ -20,8 +20,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from pluralign.losses.contrastive import dpo_loss
-from pluralign.losses.reward import bradley_terry_loss
+from pluralign.losses import bradley_terry, dpo
 
 # Of many lengths, so that TRL has to pad.
 PROMPTS = ["a b", "c", "d e f a"]
@@ -78,9 +77,8 @@ def test_bradley_terry_is_trl_s(tokenizer, tmp_path, margins):
         side: torch.cat([model(input_ids=torch.tensor([row[f"{side}_ids"]])).logits[:, 0] for row in rows])
         for side in ("chosen", "rejected")
     }
-    ours = bradley_terry_loss(
-        scores["chosen"], scores["rejected"], margin=0.0 if margins is None else torch.tensor(margins)
-    )
+    margin = 0.0 if margins is None else torch.tensor(margins)
+    ours = bradley_terry(scores["chosen"], scores["rejected"], margin).mean()
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(_gradients(ours, model), _gradients(theirs, model))
 
@@ -111,6 +109,6 @@ def test_dpo_is_trl_s(tokenizer, tmp_path):
         for model in (policy, reference)
         for side in ("chosen", "rejected")
     ]
-    ours = dpo_loss(sums[0], sums[1], sums[2], sums[3], beta=0.3)
+    ours = dpo(sums[0], sums[1], sums[2], sums[3], beta=0.3).mean()
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(_gradients(ours, policy), _gradients(theirs, policy))

@@ -8,12 +8,33 @@ from hypothesis import strategies as st
 from pluralign.losses.contrastive import (
     contrastive_preference_loss,
     cpl_loss,
-    dpo_loss,
-    modpo_loss,
+    dpo,
+    ipo,
+    label_expectation,
+    modpo,
     segment_advantages,
+    simpo,
 )
 
 FULL = torch.ones(1, 2, dtype=torch.bool)
+
+
+def dpo_loss(chosen, rejected, reference_chosen, reference_rejected, *, beta=0.1, weights=None):
+    """What learners make of `dpo`: the mean over pairs, expected over labels that may be wrong."""
+    losses = dpo(chosen, rejected, reference_chosen, reference_rejected, beta=beta)
+    if weights is None:
+        return losses.mean()
+    flipped = dpo(rejected, chosen, reference_rejected, reference_chosen, beta=beta)
+    return label_expectation(losses, flipped, weights)
+
+
+def modpo_loss(*columns, weight, beta=0.1, weights=None):
+    """The same of `modpo`, whose columns are chosen and rejected in turn."""
+    losses = modpo(*columns, weight=weight, beta=beta)
+    if weights is None:
+        return losses.mean()
+    flipped = modpo(*(columns[i] for i in (1, 0, 3, 2, 5, 4)), weight=weight, beta=beta)
+    return label_expectation(losses, flipped, weights)
 
 
 def _dpo_by_hand(chosen, rejected, chosen_reference, rejected_reference, beta):
@@ -244,3 +265,53 @@ def test_modpo_is_finite_at_extremes(size):
     # The implicit reward's gap is 0.4 of the size, the margin's -2.
     assert loss.item() == pytest.approx(0.0 if size > 0 else 2.4e7)
     assert torch.isfinite(torch.autograd.grad(loss, values)[0]).all()
+
+
+def test_ipo_golden_value():
+    # Azar et al. 2024, eq. 17: h = (-1 + 3) - (-2 + 1) = 3, 1 / (2 tau) = 5; and h = -2, a label to overcome.
+    losses = ipo(*torch.tensor([[-1.0, -4.0], [-2.0, -1.0], [-3.0, -2.0], [-1.0, -1.0]]), tau=0.1)
+    assert losses.tolist() == pytest.approx([(3 - 5) ** 2, (-2 - 5) ** 2])
+
+
+def test_ipo_pulls_to_its_target_from_both_sides():
+    """Below the target of 5 nats the chosen completion gains, above it loses; at it nothing moves."""
+    chosen = torch.tensor([-10.0, -5.0, 0.0], requires_grad=True)
+    known = torch.tensor([-10.0, -10.0, -10.0])
+    (gradient,) = torch.autograd.grad(ipo(chosen, known, known, known, tau=0.1).sum(), chosen)
+    assert gradient.tolist() == pytest.approx([-10.0, 0.0, 10.0])
+
+
+@given(st.lists(st.tuples(*[st.floats(-1e4, 0)] * 4), min_size=1, max_size=4), st.floats(1e-3, 10))
+def test_ipo_is_finite_and_its_reference_gets_no_gradient(rows, tau):
+    columns = [torch.tensor(column, requires_grad=True) for column in zip(*rows, strict=True)]
+    losses = ipo(*columns, tau=tau)
+    assert torch.isfinite(losses).all()
+    gradients = torch.autograd.grad(losses.sum(), columns, allow_unused=True)
+    assert torch.isfinite(gradients[0]).all()
+    torch.testing.assert_close(gradients[0], -gradients[1])
+    assert gradients[2] is None
+    assert gradients[3] is None
+
+
+def test_simpo_golden_value():
+    # Meng et al. 2024, eq. 6: 2 (-1 + 1.5) - 0.4 = 0.6; and 2 (-2 + 1) - 0.4 = -2.4.
+    losses = simpo(torch.tensor([-1.0, -2.0]), torch.tensor([-1.5, -1.0]), beta=2.0, gamma=0.4)
+    assert losses.tolist() == pytest.approx([math.log1p(math.exp(-0.6)), math.log1p(math.exp(2.4))])
+
+
+@given(st.lists(st.tuples(*[st.floats(-1e4, 0)] * 2), min_size=1, max_size=4))
+def test_simpo_prefers_the_chosen_completion_and_stays_finite(rows):
+    columns = [torch.tensor(column, requires_grad=True) for column in zip(*rows, strict=True)]
+    losses = simpo(*columns)
+    assert torch.isfinite(losses).all()
+    chosen, rejected = torch.autograd.grad(losses.sum(), columns)
+    assert bool((chosen <= 0).all())
+    torch.testing.assert_close(chosen, -rejected)
+
+
+@given(st.floats(0.5, 1.0))
+def test_labels_that_may_be_wrong_are_averaged_over(weight):
+    """By hand for one pair: w L(y+, y-) + (1 - w) L(y-, y+)."""
+    losses, flipped = torch.tensor([0.25]), torch.tensor([2.0])
+    found = label_expectation(losses, flipped, torch.tensor([weight]))
+    assert found.item() == pytest.approx(weight * 0.25 + (1 - weight) * 2.0, rel=1e-6)

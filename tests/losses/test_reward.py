@@ -5,13 +5,31 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pluralign.losses.reward import attention_weights, bradley_terry_loss, learned_variance_loss
+from pluralign.losses.contrastive import label_expectation
+from pluralign.losses.reward import attention_weights, bradley_terry, learned_variance
 
 rewards = st.floats(-100, 100)
 
 
 def _tensor(*values):
     return torch.tensor(values, dtype=torch.float64)
+
+
+def bradley_terry_loss(chosen, rejected, *, margin=0.0, weights=None):
+    """What learners make of `bradley_terry`: the mean over pairs, expected over labels that may be wrong."""
+    losses = bradley_terry(chosen, rejected, margin)
+    if weights is None:
+        return losses.mean()
+    return label_expectation(losses, bradley_terry(rejected, chosen, -margin), weights)
+
+
+def learned_variance_loss(chosen, rejected, chosen_sigma, rejected_sigma, *, margin=0.0, weights=None):
+    """The same of `learned_variance`."""
+    losses = learned_variance(chosen, rejected, chosen_sigma, rejected_sigma, margin)
+    if weights is None:
+        return losses.mean()
+    flipped = learned_variance(rejected, chosen, rejected_sigma, chosen_sigma, -margin)
+    return label_expectation(losses, flipped, weights)
 
 
 def test_bradley_terry_golden_value():

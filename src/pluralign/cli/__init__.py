@@ -9,6 +9,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.learn.methods import METHODS
+
+_BY_ROW = "learn_texts:make_verb"
+_LEARN = {
+    "bc": "learn:learn_bc",
+    "cpl": "learn:learn_cpl",
+    "avril": "avril:learn_avril",
+    "ava-p": "learn_texts:learn_ava_p",
+    "ensemble": "ensemble:learn_ensemble",
+    "modpo": "learn_modpo:learn_modpo",
+    "adversarial": "learn_adversarial:learn_adversarial",
+    "value": "learn_value:learn_value",
+}
+"""Methods with options of their own; all others are verbs by their rows."""
 
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo:demo", "the main job, end to end, on one story"),
@@ -30,28 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "agree": ("annotate:agree", "Cohen's kappa between two raters"),
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
     "pair recipe": ("pair:pair_by_recipe", "completions of two sources -> pairs.jsonl (init-sft, ...)"),
-    "learn bc": ("learn:learn_bc", "behaviour cloning of trajectories -> a checkpoint folder"),
-    "learn cpl": ("learn:learn_cpl", "contrastive preference learning -> a checkpoint folder"),
-    "learn avril": ("avril:learn_avril", "a reward posterior over options from what was done"),
-    "learn bradley-terry": ("learn_texts:learn_bradley_terry", "preference pairs of texts -> a reward model"),
-    "learn bt-variance": ("learn_texts:learn_bt_variance", "the same, with learned variance"),
-    "learn preference-transformer": (
-        "learn_texts:learn_preference_transformer",
-        "the same, with weighted rewards of tokens",
-    ),
-    "learn ava-p": ("learn_texts:learn_ava_p", "a reward posterior and a policy from preference pairs"),
-    "learn ava-d": ("learn_texts:learn_ava_d", "a reward posterior and a policy from demonstrations"),
-    "learn discriminator": (
-        "learn_texts:learn_discriminator",
-        "two sources of completions -> a reward model",
-    ),
-    "learn ensemble": ("ensemble:learn_ensemble", "several rewards -> one: mean, minimum or lower bound"),
-    "learn dpo": ("learn_texts:learn_dpo", "preference pairs of texts -> a policy"),
-    "learn modpo": ("learn_modpo:learn_modpo", "the same with rewards of other objectives: one weighting"),
-    "learn sft": ("learn_texts:learn_sft", "demonstrations -> a policy"),
-    "learn adversarial": ("learn_adversarial:learn_adversarial", "the same, against a discriminator"),
-    "learn spin": ("learn_texts:learn_spin", "the same, by playing against its own past"),
-    "learn value": ("learn_value:learn_value", "completions with rewards -> a value model, for generate"),
+    **{f"learn {row.name}": (_LEARN.get(row.name, _BY_ROW), row.help) for row in METHODS.values()},
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
     "targets": ("targets:reach_targets", "completions x least mean rewards -> the steering weights"),
@@ -125,6 +118,8 @@ def _call(verb: str, rest: list[str]) -> int:
 
     module, _, name = VERBS[verb][0].partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
+    if VERBS[verb][0] == _BY_ROW:
+        function = function(verb.removeprefix("learn "))
     result = tyro.cli(function, args=rest, prog=f"pluralign {verb}", config=(tyro.conf.FlagConversionOff,))
     # Here a reader that left can still be noticed; at exit nothing could be done about it.
     sys.stdout.flush()

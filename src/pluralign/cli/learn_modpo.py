@@ -14,12 +14,10 @@ from pluralign.cli.learn_texts import Flat
 from pluralign.core import SteeringWeights
 from pluralign.core.digests import source_digest
 from pluralign.folders.card import CARD, load_card
+from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo, require_weights
 from pluralign.lm.backbone import fast_dtype
 from pluralign.rewards import LikelihoodRatio, open_scorer
-
-IMPLICIT = ("dpo", "modpo", "spin")
-"""Methods whose policies are rewards themselves: beta (log pi - log pi_ref)."""
 
 
 def learn_modpo(
@@ -69,7 +67,7 @@ def _open(spec: str, dtype: torch.dtype | None) -> Margin:
     if not isinstance(scorer, LikelihoodRatio):
         return Margin(scorer, provenance=provenance)
     card = load_card(folder)
-    if card.method not in IMPLICIT:
+    if not (card.method in METHODS and METHODS[card.method].implicit_reward):
         return Margin(scorer, provenance=provenance)
     # These methods count the end-of-text token, too.
     whole = LikelihoodRatio(scorer.policy, scorer.reference, scorer.settings, scorer.name, ends=True)

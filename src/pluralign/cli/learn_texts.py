@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from transformers.utils import logging as transformers_logging
@@ -17,25 +19,10 @@ from pluralign.core import Demonstration, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render
 from pluralign.data import ScoredRead, load_scored_completions
-from pluralign.learn.texts import (
-    AVAConfig,
-    BradleyTerryConfig,
-    DPOConfig,
-    PreferenceTransformerConfig,
-    Run,
-    SFTConfig,
-    SPINConfig,
-    Training,
-    fit_ava_d,
-    fit_ava_p,
-    fit_bradley_terry,
-    fit_bt_variance,
-    fit_discriminator,
-    fit_dpo,
-    fit_preference_transformer,
-    fit_sft,
-    fit_spin,
-)
+from pluralign.learn.methods import METHODS, Data, Method
+from pluralign.learn.texts import AVAConfig, Run, Training, fit_ava_p
+from pluralign.learn.texts.own_losses import loss_settings
+from pluralign.learn.texts.policies import learn_policy
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
@@ -48,19 +35,20 @@ EXPECTED_RETURNS = {"log": expected_return_loss, "literal": literal_expected_ret
 
 @dataclass(frozen=True)
 class TextRun:
-    """What every learner on texts is told.
+    """Options of every learner on texts.
 
     Args:
-        data: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen, rejected, prompt);
-            demonstrations may also be prompt and completion, or messages; for value, with rewards as score
-            adds them, or a column "reward".
-        out: the folder to write.
-        model: the trunk: smollm2-135m, a hub id or a local folder.
-        objective: what the data is about; by default its name.
-        training: how it trains.
-        template: how messages become text: HH-RLHF's plain dialogue, or the model's chat template.
-        seed: of weights, data order and splits.
-        json: a file for the figures.
+        data: Data to learn from: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen,
+            rejected, prompt); demonstrations may also be prompt and completion, or messages; for value, with
+            rewards as score adds them, or a column "reward".
+        out: Folder to write.
+        model: Model before training: smollm2-135m, a hub id or a local folder. For preferences without a
+            reward model it is the reference, too.
+        objective: Name of the objective; by default the name of the data.
+        training: Optimiser, batch, adapter.
+        template: Form of messages as text: HH-RLHF's plain dialogue, or the model's chat template.
+        seed: Random seed of new weights, data order and splits.
+        json: File for the figures.
     """
 
     data: str
@@ -105,52 +93,80 @@ Flat = Annotated[TextRun, tyro.conf.arg(name="")]
 """Its fields are options of their own, without a prefix."""
 
 
-def learn_bradley_terry(run: Flat, config: BradleyTerryConfig = BradleyTerryConfig()) -> None:  # noqa: B008
-    """Learn a reward model from preference pairs: Bradley-Terry on the last token.
+_READERS: Mapping[Data, Callable[[TextRun], tuple[Any, Run]]] = {
+    "pairs": TextRun.prepare,
+    "demonstrations": TextRun.demonstrations,
+    "pairs or demonstrations": TextRun.either,
+}
+"""What a method learns from, to how it is read."""
 
-    An interrupted run continues when the same command is given again, and ends with the same weights.
-
-    Example: pluralign learn bradley-terry --data hh/harmless.jsonl.gz --out runs/harmless
-
-    Args:
-        run: data, model, training, folder.
-        config: what is special to the method.
-    """
-    fit_bradley_terry(*run.prepare(), config)
-    tell_learned(run.out, run.json)
-
-
-def learn_bt_variance(run: Flat, config: BradleyTerryConfig = BradleyTerryConfig()) -> None:  # noqa: B008
-    """Learn a reward model that says how sure it is: Bradley-Terry with learned variance.
-
-    An interrupted run continues when the same command is given again, and ends with the same weights.
-
-    Example: pluralign learn bt-variance --data hh/harmless.jsonl.gz --out runs/harmless
-
-    Args:
-        run: data, model, training, folder.
-        config: what is special to the method.
-    """
-    fit_bt_variance(*run.prepare(), config)
-    tell_learned(run.out, run.json)
+_NOTES = {
+    "ava-d": "The folder is a reward model's and, for generate, a policy's.",
+    "discriminator": "With pairs of the recipe init-sft: the reward model of alignment from demonstrations.",
+    "sft": "Of preference data, the chosen completions are the demonstrations.",
+    "spin": "Each iteration draws completions and prefers the demonstrations to them; OUT/rounds has them.",
+}
+"""What users should know beyond a method's row."""
 
 
-def learn_preference_transformer(
-    run: Flat,
-    config: PreferenceTransformerConfig = PreferenceTransformerConfig(),  # noqa: B008
-) -> None:
-    """Learn rewards of tokens whose weighted sum explains preferences: Preference Transformer.
+def make_verb(name: str) -> Callable[..., None]:
+    """The verb of a row of the table: the options of every run, and the method's own settings."""
+    method = METHODS[name]
+    fit, settings = _learner(method)
 
-    An interrupted run continues when the same command is given again, and ends with the same weights.
+    def learn(run: TextRun, *config: Any) -> None:
+        rows, asked = _READERS[method.data](run)
+        fit(rows, asked, *config)
+        tell_learned(run.out, run.json)
 
-    Example: pluralign learn preference-transformer --data hh/harmless.jsonl.gz --out runs/harmless
+    def without_settings(run: Flat) -> None:
+        learn(run)
 
-    Args:
-        run: data, model, training, folder.
-        config: what is special to the method.
-    """
-    fit_preference_transformer(*run.prepare(), config)
-    tell_learned(run.out, run.json)
+    def with_settings(run: Flat, config: Any) -> None:
+        learn(run, config)
+
+    verb: Any = without_settings if settings is None else with_settings
+    verb.__doc__ = _help(method, settings is not None)
+    if settings is not None:
+        verb.__annotations__ = {"run": Flat, "config": settings, "return": None}
+        verb.__defaults__ = (settings(),)
+    return verb
+
+
+def _learner(method: Method) -> tuple[Callable[..., Any], Any]:
+    """The function that learns, and the type of its settings; None where it has none."""
+    function = method.load()
+    if not method.is_loss:
+        parameters = inspect.signature(function, eval_str=True).parameters
+        if "config" not in parameters:
+            return function, None
+        return function, get_args(parameters["config"].annotation)[0]
+
+    def fit(pairs: Sequence[PreferencePair], run: Run, config: Any) -> Any:
+        values = asdict(config)
+        return learn_policy(
+            method.name, pairs, run, partial(function, **values), values,
+            per_token=method.per_token, reference=method.reference,
+        )  # fmt: skip
+
+    return fit, loss_settings(function)
+
+
+def _help(method: Method, settings: bool) -> str:
+    note = f" {_NOTES[method.name]}" if method.name in _NOTES else ""
+    lines = [
+        f"Learn a {method.result}: {method.help} ({method.source}).",
+        "",
+        f"It learns from {method.data}.{note} An interrupted run continues when the same command is given "
+        "again, and ends with the same weights.",
+        "",
+        f"Example: pluralign learn {method.name} {method.example}",
+        "",
+        "Args:",
+        "    run: Data, model, training, folder.",
+        *(["    config: Settings of the method."] if settings else []),
+    ]
+    return "\n".join(lines)
 
 
 def learn_ava_p(
@@ -161,94 +177,17 @@ def learn_ava_p(
 ) -> None:
     """Learn rewards of tokens with their uncertainty, and a policy, from preferences: AVA-p.
 
-    An interrupted run continues when the same command is given again, and ends with the same weights.
-    The folder is a reward model's and, for generate, a policy's.
+    The folder is a reward model's and, for generate, a policy's. An interrupted run continues when the same
+    command is given again, and ends with the same weights.
 
     Example: pluralign learn ava-p --data hh/harmless.jsonl.gz --out runs/harmless
 
     Args:
-        run: data, model, training, folder.
-        config: weights of the terms, and the switches of the ablations.
-        negative: what rejected tokens cost: -log(1 - p); log p, clamped; or log p to the letter.
-        expected_return: the contrastive expected return as log sigma, or as sigma to the letter.
+        run: Data, model, training, folder.
+        config: Weights of the terms, and the switches of the ablations.
+        negative: Cost of rejected tokens: -log(1 - p); log p, clamped; or log p as the paper has it.
+        expected_return: Contrastive expected return as log sigma, or as sigma, as the paper has it.
     """
     penalty, contrast = NEGATIVES[negative], EXPECTED_RETURNS[expected_return]
     fit_ava_p(*run.prepare(), config, negative=penalty, expected_return=contrast)
-    tell_learned(run.out, run.json)
-
-
-def learn_ava_d(run: Flat, config: AVAConfig = AVAConfig()) -> None:  # noqa: B008
-    """Learn rewards of tokens, and a policy, from demonstrations: AVA-d.
-
-    An interrupted run continues when the same command is given again, and ends with the same weights.
-
-    Example: pluralign learn ava-d --data hh/harmless.jsonl.gz --out runs/harmless
-
-    Args:
-        run: data, model, training, folder.
-        config: weights of the terms, and the switches of the ablations.
-    """
-    fit_ava_d(*run.either(), config)
-    tell_learned(run.out, run.json)
-
-
-def learn_discriminator(run: Flat) -> None:
-    """Learn a reward from two sources of completions: the logit of what tells chosen from rejected.
-
-    With pairs of the recipe init-sft it is the reward model of alignment from demonstrations. An interrupted
-    run continues when the same command is given again, and ends with the same weights.
-
-    Example: pluralign learn discriminator --data runs/init-sft.jsonl --out runs/reward
-
-    Args:
-        run: data (see pluralign pair recipe), model, training, folder.
-    """
-    fit_discriminator(*run.prepare())
-    tell_learned(run.out, run.json)
-
-
-def learn_dpo(run: Flat, config: DPOConfig = DPOConfig()) -> None:  # noqa: B008
-    """Learn a policy from preference pairs with no reward model: direct preference optimisation.
-
-    An interrupted run continues when the same command is given again, and ends with the same weights.
-
-    Example: pluralign learn dpo --data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16
-
-    Args:
-        run: data, model (the policy before training, and the reference), training, folder.
-        config: what is special to the method.
-    """
-    fit_dpo(*run.prepare(), config)
-    tell_learned(run.out, run.json)
-
-
-def learn_sft(run: Flat, config: SFTConfig = SFTConfig()) -> None:  # noqa: B008
-    """Learn a policy that writes like demonstrations: supervised fine-tuning.
-
-    Of preference data, the chosen completions are the demonstrations. An interrupted run continues when the
-    same command is given again, and ends with the same weights.
-
-    Example: pluralign learn sft --data answers.jsonl --out runs/sft --training.lora-rank 16
-
-    Args:
-        run: data, model (the policy before training), training, folder.
-        config: what is special to the method.
-    """
-    fit_sft(*run.either(), config)
-    tell_learned(run.out, run.json)
-
-
-def learn_spin(run: Flat, config: SPINConfig = SPINConfig()) -> None:  # noqa: B008
-    """Learn a policy from demonstrations by playing against its own past: self-play fine-tuning (SPIN).
-
-    Each iteration draws completions and prefers the demonstrations to them. What was drawn is in OUT/rounds.
-    An interrupted run continues when the same command is given again, and ends with the same weights.
-
-    Example: pluralign learn spin --data answers.jsonl --out runs/spin --training.lora-rank 16
-
-    Args:
-        run: data, model (the policy that begins: a plain model, see pluralign export), training, folder.
-        config: what is special to the method.
-    """
-    fit_spin(*run.demonstrations(), config)
     tell_learned(run.out, run.json)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pluralign.losses.reward import bradley_terry_loss
+from pluralign.losses.reward import bradley_terry
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def expected_return_loss(
 
     This is Bradley-Terry on the posterior means.
     """
-    return bradley_terry_loss(chosen, rejected)
+    return bradley_terry(chosen, rejected).mean()
 
 
 def literal_expected_return_loss(

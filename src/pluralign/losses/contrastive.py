@@ -60,33 +60,118 @@ def contrastive_preference_loss(
     return loss.mean()
 
 
-def dpo_loss(
+def label_expectation(
+    losses: Float[Tensor, " pairs"],
+    flipped: Float[Tensor, " pairs"],
+    label_weights: Float[Tensor, " pairs"],
+) -> Float[Tensor, ""]:
+    """Expected loss of pairs under labels that may be wrong, mean over pairs.
+
+    E[L] = w L(y+, y-) + (1 - w) L(y-, y+): with w = 1/2, a tie, both directions count alike.
+
+    Args:
+        losses: Loss of each pair as labelled.
+        flipped: Loss of each pair with chosen and rejected exchanged.
+        label_weights: w, the probability that the label is right.
+    """
+    return (label_weights * losses + (1.0 - label_weights) * flipped).mean()
+
+
+def dpo(
     chosen: Float[Tensor, " pairs"],
     rejected: Float[Tensor, " pairs"],
     reference_chosen: Float[Tensor, " pairs"],
     reference_rejected: Float[Tensor, " pairs"],
     *,
     beta: float = 0.1,
-    weights: Float[Tensor, " pairs"] | None = None,
-) -> Float[Tensor, ""]:
-    """Direct preference optimisation, mean over pairs.
+) -> Float[Tensor, " pairs"]:
+    """Direct preference optimisation, one loss per pair.
 
     L = - log sigma(beta [(log pi(y+) - log pi_ref(y+)) - (log pi(y-) - log pi_ref(y-))]) (Rafailov et al.
     2023, eq. 7): contrastive preference learning with a reference on pairs of one step.
 
     Args:
         chosen: log pi of the chosen completion, summed over its tokens, nats.
-        rejected: of the rejected one.
+        rejected: log pi of the rejected completion.
         reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
-        reference_rejected: of the rejected one.
-        beta: temperature.
-        weights: probability that each label is right; all 1 by default.
+        reference_rejected: log pi_ref of the rejected completion.
+        beta: Temperature of the implicit reward.
+
+    Example:
+        >>> import torch
+        >>> import pluralign as pl
+        >>> pl.losses.dpo(*torch.tensor([[-1.0], [-2.0], [-3.0], [-1.0]]), beta=0.5)
+        tensor([0.2014])
     """
-    gains = beta * (chosen - reference_chosen.detach()), beta * (rejected - reference_rejected.detach())
-    return contrastive_preference_loss(*gains, weights, conservative_bias=1.0)
+    gain = beta * (chosen - reference_chosen.detach())
+    loss_of_rejected = beta * (rejected - reference_rejected.detach())
+    return softplus(loss_of_rejected - gain)
 
 
-def modpo_loss(
+def ipo(
+    chosen: Float[Tensor, " pairs"],
+    rejected: Float[Tensor, " pairs"],
+    reference_chosen: Float[Tensor, " pairs"],
+    reference_rejected: Float[Tensor, " pairs"],
+    *,
+    tau: float = 0.1,
+) -> Float[Tensor, " pairs"]:
+    """Identity preference optimisation, one loss per pair.
+
+    L = (h - 1 / (2 tau))^2, h = (log pi(y+) - log pi_ref(y+)) - (log pi(y-) - log pi_ref(y-)) (Azar et al.
+    2024, eq. 17). Unlike DPO's, the gain that a pair asks for is bounded, so that certain labels do not drive
+    the policy away from the reference without end. (TRL's variant averages log-probabilities over tokens.)
+
+    Args:
+        chosen: log pi of the chosen completion, summed over its tokens, nats.
+        rejected: log pi of the rejected completion.
+        reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
+        reference_rejected: log pi_ref of the rejected completion.
+        tau: Strength of the regularisation towards the reference; the target of h is 1 / (2 tau) nats.
+
+    Example:
+        >>> import torch
+        >>> import pluralign as pl
+        >>> pl.losses.ipo(*torch.tensor([[-1.0], [-2.0], [-3.0], [-1.0]]), tau=0.5)
+        tensor([4.])
+    """
+    gain = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
+    return (gain - 1 / (2 * tau)).square()
+
+
+def simpo(
+    chosen: Float[Tensor, " pairs"],
+    rejected: Float[Tensor, " pairs"],
+    reference_chosen: Float[Tensor, " pairs"] | None = None,
+    reference_rejected: Float[Tensor, " pairs"] | None = None,
+    *,
+    beta: float = 2.0,
+    gamma: float = 1.0,
+) -> Float[Tensor, " pairs"]:
+    """Simple preference optimisation, one loss per pair.
+
+    L = - log sigma(beta (log pi(y+) / |y+| - log pi(y-) / |y-|) - gamma) (Meng et al. 2024, eq. 6). It needs
+    no reference.
+
+    Args:
+        chosen: Mean log pi of the chosen completion's tokens, nats per token.
+        rejected: Mean log pi of the rejected completion's tokens.
+        reference_chosen: Not used.
+        reference_rejected: Not used.
+        beta: Scale of the difference of rewards (their 2.0 to 2.5).
+        gamma: Margin by which the chosen completion's reward should exceed the rejected one's (their 0.3 to
+            1.6, as gamma / beta from 0.1 to 0.8).
+
+    Example:
+        >>> import torch
+        >>> import pluralign as pl
+        >>> pl.losses.simpo(torch.tensor([-1.0]), torch.tensor([-1.5]), beta=2.0, gamma=1.0)
+        tensor([0.6931])
+    """
+    return softplus(gamma - beta * (chosen - rejected))
+
+
+def modpo(
     chosen: Float[Tensor, " pairs"],
     rejected: Float[Tensor, " pairs"],
     reference_chosen: Float[Tensor, " pairs"],
@@ -96,29 +181,27 @@ def modpo_loss(
     *,
     weight: float,
     beta: float = 0.1,
-    weights: Float[Tensor, " pairs"] | None = None,
-) -> Float[Tensor, ""]:
-    """Multi-objective direct preference optimisation, mean over pairs.
+) -> Float[Tensor, " pairs"]:
+    """Multi-objective direct preference optimisation, one loss per pair.
 
     L = - log sigma(r+ - r-), r = (beta (log pi - log pi_ref) - w_{-1} . r_margin) / w_0 (Zhou et al. 2024):
     beta (log pi - log pi_ref) is the weighted sum of all rewards, so what the others leave of it explains the
-    preferences. At w = (1, 0) this is `dpo_loss`.
+    preferences. At w = (1, 0) this is `dpo`.
 
     Args:
         chosen: log pi of the chosen completion, summed over its tokens, nats.
-        rejected: of the rejected one.
+        rejected: the same of the rejected completion.
         reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
-        reference_rejected: of the rejected one.
+        reference_rejected: the same of the rejected completion.
         margin_chosen: w_{-1} . r_margin, the other objectives' weighted rewards of the chosen completion, in
             nats of log-odds as the preferences' own reward is; no gradient flows into it.
-        margin_rejected: of the rejected one.
-        weight: w_0 > 0, of the objective that the preferences are about.
-        beta: temperature.
-        weights: probability that each label is right; all 1 by default.
+        margin_rejected: the same of the rejected completion.
+        weight: w_0 > 0, weight of the objective that the preferences are about.
+        beta: Temperature of the implicit reward.
     """
     better = (beta * (chosen - reference_chosen.detach()) - margin_chosen.detach()) / weight
     worse = (beta * (rejected - reference_rejected.detach()) - margin_rejected.detach()) / weight
-    return contrastive_preference_loss(better, worse, weights, conservative_bias=1.0)
+    return softplus(worse - better)
 
 
 def cpl_loss(

@@ -5,57 +5,61 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import softplus
 
-from pluralign.losses.contrastive import contrastive_preference_loss
 
-
-def bradley_terry_loss(
+def bradley_terry(
     chosen: Float[Tensor, " pairs"],
     rejected: Float[Tensor, " pairs"],
-    *,
     margin: Float[Tensor, " pairs"] | float = 0.0,
-    weights: Float[Tensor, " pairs"] | None = None,
-) -> Float[Tensor, ""]:
-    """Negative log-likelihood of preferences under Bradley and Terry (1952), mean over pairs.
+) -> Float[Tensor, " pairs"]:
+    """Negative log-likelihood of preferences under Bradley and Terry (1952), one loss per pair.
 
     L = - log sigma(r+ - r- - m) (margin m: Llama 2, Touvron et al. 2023, eq. 2; m = 0: Ouyang et al. 2022,
-    eq. 1); a label that is right with probability w gives the expectation over it.
+    eq. 1).
 
     Args:
-        chosen: r+.
-        rejected: r-.
-        margin: m, by which chosen must be better.
-        weights: w, 1 hard, 0.5 a tie; all 1 by default.
+        chosen: r+, reward of the chosen completion.
+        rejected: r-, reward of the rejected completion.
+        margin: m, by which the chosen completion should be better, in units of reward.
+
+    Example:
+        >>> import torch
+        >>> import pluralign as pl
+        >>> pl.losses.bradley_terry(torch.tensor([1.0]), torch.tensor([1.0]))
+        tensor([0.6931])
     """
-    return contrastive_preference_loss(chosen - margin, rejected, weights, conservative_bias=1.0)
+    return softplus(rejected - (chosen - margin))
 
 
-def learned_variance_loss(
+def learned_variance(
     chosen: Float[Tensor, " pairs"],
     rejected: Float[Tensor, " pairs"],
     chosen_sigma: Float[Tensor, " pairs"],
     rejected_sigma: Float[Tensor, " pairs"],
-    *,
     margin: Float[Tensor, " pairs"] | float = 0.0,
-    weights: Float[Tensor, " pairs"] | None = None,
-) -> Float[Tensor, ""]:
-    """Bradley-Terry in which each completion says how hard it is to judge, mean over pairs.
+) -> Float[Tensor, " pairs"]:
+    """Bradley-Terry with a learned uncertainty for each completion, one loss per pair.
 
     L = - log sigma((r+ - r- - m) / sqrt((s+^2 + s-^2) / 2)) (Inverse-RLignment eq. 14-15). Where both s
     are equal it is Bradley-Terry on r / s.
 
     Args:
-        chosen: r+.
-        rejected: r-.
-        chosen_sigma: s+, positive.
-        rejected_sigma: s-, positive.
-        margin: see `bradley_terry_loss`.
-        weights: see `bradley_terry_loss`.
+        chosen: r+, mean reward of the chosen completion.
+        rejected: r-, mean reward of the rejected completion.
+        chosen_sigma: s+, standard deviation of the chosen completion's reward, positive.
+        rejected_sigma: s-, standard deviation of the rejected completion's reward, positive.
+        margin: m, by which the chosen completion should be better, in units of reward.
+
+    Example:
+        >>> import torch
+        >>> import pluralign as pl
+        >>> pl.losses.learned_variance(*torch.tensor([[2.0], [0.0], [4.0], [4.0]]))
+        tensor([0.4741])
     """
     scale = ((chosen_sigma.square() + rejected_sigma.square()) / 2).sqrt()
     # The difference before the division: small scales would blow up what rounding takes from either reward.
-    certainty = (chosen - rejected - margin) / scale
-    return bradley_terry_loss(certainty, torch.zeros_like(certainty), weights=weights)
+    return softplus(-(chosen - rejected - margin) / scale)
 
 
 def attention_weights(

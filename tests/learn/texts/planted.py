@@ -1,5 +1,7 @@
 """Pairs with a planted preference (an exclamation mark), and all learners by name."""
 
+from functools import partial
+
 import numpy as np
 
 from pluralign.core import Decision, PreferencePair, Segment, Step
@@ -11,9 +13,19 @@ from pluralign.learn.texts import (
     fit_bt_variance,
     fit_discriminator,
     fit_dpo,
+    fit_policy,
     fit_preference_transformer,
     fit_sft,
 )
+from pluralign.losses import ipo, simpo
+
+
+def by_loss(loss, **reading):
+    """A learner like the others, from a loss."""
+    return lambda data, run: fit_policy(
+        data, model=run.model, out=run.out, training=run.training, seed=run.seed, loss=loss, **reading
+    )
+
 
 LEARNERS = {
     "bradley-terry": fit_bradley_terry,
@@ -23,6 +35,8 @@ LEARNERS = {
     "ava-d": fit_ava_d,
     "discriminator": fit_discriminator,
     "dpo": fit_dpo,
+    "ipo": by_loss(partial(ipo, tau=0.5)),
+    "simpo": by_loss(simpo, per_token=True, reference=False),
     "sft": fit_sft,
     "occupancy-sft": lambda data, run: fit_sft(data, run, SFTConfig(occupancy=True)),
     "contrastive-sft": lambda data, run: fit_sft(data, run, SFTConfig(contrastive=True)),

@@ -2,15 +2,16 @@
 
 from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
-from pluralign.learn.texts.direct import DPOConfig, SFTConfig, fit_dpo, fit_sft
 from pluralign.learn.texts.discriminator import fit_discriminator
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
-from pluralign.learn.texts.preference import (
+from pluralign.learn.texts.policies import DPOConfig, SFTConfig, fit_dpo, fit_policy, fit_sft
+from pluralign.learn.texts.rewards import (
     BradleyTerryConfig,
     PreferenceTransformerConfig,
     fit_bradley_terry,
     fit_bt_variance,
     fit_preference_transformer,
+    fit_reward,
 )
 from pluralign.learn.texts.session import Run
 from pluralign.learn.texts.spin import SPINConfig, fit_spin
@@ -39,7 +40,9 @@ __all__ = [
     "fit_discriminator",
     "fit_dpo",
     "fit_modpo",
+    "fit_policy",
     "fit_preference_transformer",
+    "fit_reward",
     "fit_sft",
     "fit_spin",
     "fit_value",

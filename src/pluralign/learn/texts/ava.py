@@ -16,7 +16,7 @@ from pluralign.core import Demonstration, PreferencePair
 from pluralign.core.checks import require
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.session import Run, Session
-from pluralign.learn.texts.training import Objective
+from pluralign.learn.texts.training import BatchLoss
 from pluralign.losses.bayesian_irl import (
     TokenTerms,
     ava_demonstration_loss,
@@ -76,7 +76,7 @@ class AVAConfig:
         }
 
 
-class AVAObjective(Objective):
+class AVAObjective(BatchLoss):
     """TQR heads with the losses of AVA.
 
     Token sums are divided by the tokens that a step's completions have in the mean over the data, not by
@@ -100,7 +100,7 @@ class AVAObjective(Objective):
         self._negative, self._expected_return = negative, expected_return
 
     def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
-        """See `Objective`."""
+        """See `BatchLoss`."""
         config, forest = self._config, batch.forest
         terms: TokenTerms = self.tqr(model, hidden, forest)
         tokens = self._tokens * len(batch.rows) / batch.share

@@ -46,6 +46,13 @@ class CompletionData:
         """Tokens of all completions."""
         return sum(len(branch) for tree in self.trees for branch in tree.branches)
 
+    @property
+    def lengths(self) -> Int[Tensor, "rows completions"]:
+        """Tokens of each completion, the end-of-text token included."""
+        return torch.tensor(
+            [[len(self.trees[t].branches[b]) for t, b in row] for row in self.places.tolist()]
+        )
+
     def size(self, row: int) -> int:
         """Tokens of one row's trees."""
         return sum(_tokens(self.trees[i]) for i in self.rows[row])

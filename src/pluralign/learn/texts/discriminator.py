@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pluralign.core import PreferencePair
 from pluralign.learn.texts.data import Batch
-from pluralign.learn.texts.preference import PairObjective, seeded_head
+from pluralign.learn.texts.rewards import PairObjective, seeded_head
 from pluralign.learn.texts.session import Run, Session
 from pluralign.losses.adversarial import discriminator_loss
 from pluralign.rewards.heads import HeadShape, Rewards
@@ -31,7 +31,7 @@ def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
     head = seeded_head(session.backbone.hidden_size, HeadShape(), run.seed).to(session.backbone.device)
 
     def loss(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
-        return discriminator_loss(chosen.mean, rejected.mean)
+        return discriminator_loss(chosen.mean, rejected.mean) * batch.share
 
     curve = session.train(PairObjective(head, loss))
     return session.finish_reward_model(head, curve, policy=False)

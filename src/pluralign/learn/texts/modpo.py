@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import Batch, split_rows
-from pluralign.learn.texts.direct import learn_from_reference
+from pluralign.learn.texts.own_losses import over_labels
+from pluralign.learn.texts.policies import learn_from_reference
 from pluralign.learn.texts.session import Run, Session
-from pluralign.learn.texts.training import Objective
+from pluralign.learn.texts.training import BatchLoss
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.vocabulary import branch_log_probs
-from pluralign.losses.contrastive import modpo_loss
+from pluralign.losses.contrastive import modpo
 from pluralign.rewards import CompletionScorer
 
 _BATCH = 64
@@ -69,7 +71,7 @@ class Margin:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
 
-class MODPOObjective(Objective):
+class MODPOObjective(BatchLoss):
     """The MODPO loss against log-probabilities of the model before training.
 
     Args:
@@ -89,14 +91,14 @@ class MODPOObjective(Objective):
         self.register_buffer("known", torch.cat([reference, margins], dim=1), persistent=False)
 
     def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
-        """See `Objective`."""
+        """See `BatchLoss`."""
         found = branch_log_probs(model, hidden, batch.forest)[batch.branches]
         known = self.known[batch.rows.to(self.known.device)]
-        loss = modpo_loss(
-            *found.unbind(dim=1), *known.unbind(dim=1),
-            weight=self._weight, beta=self._config.beta, weights=batch.weights,
-        )  # fmt: skip
-        return loss * batch.share
+        columns = (*found.unbind(dim=1), *known.unbind(dim=1))
+        # Chosen and rejected change places in each of the three pairs of columns.
+        flipped = tuple(columns[i] for i in (1, 0, 3, 2, 5, 4))
+        loss = partial(modpo, weight=self._weight, beta=self._config.beta)
+        return over_labels(lambda: loss(*columns), lambda: loss(*flipped), batch)
 
 
 def fit_modpo(
@@ -107,7 +109,7 @@ def fit_modpo(
     margins: Mapping[str, Margin],
     weights: SteeringWeights,
 ) -> Backbone:
-    """Learn a policy for one weighting of several objectives (`losses.contrastive.modpo_loss`).
+    """Learn a policy for one weighting of several objectives (`losses.contrastive.modpo`).
 
     The margin rewards of the training pairs are computed once, before training; an interrupted run goes on
     where it stopped. An objective of weight zero is not scored, and with all the weight on the pairs' own

@@ -23,7 +23,7 @@ from pluralign.learn.texts.data import (
     encode_demonstrations,
     split_rows,
 )
-from pluralign.learn.texts.training import ForestLoss, Objective, Training, row_rewards
+from pluralign.learn.texts.training import BatchLoss, ForestLoss, Training, row_rewards
 from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
@@ -106,7 +106,7 @@ class Session:
         )  # fmt: skip
 
     def train(
-        self, objective: Objective, data: CompletionData | None = None, part: str = "training"
+        self, objective: BatchLoss, data: CompletionData | None = None, part: str = "training"
     ) -> list[dict[str, float]]:
         """Train trunk and objective; the training curve.
 

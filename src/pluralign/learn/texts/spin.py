@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import CompletionData, encode_completion_pairs, split_rows
-from pluralign.learn.texts.direct import DPOConfig, DPOObjective, reference_log_probs, validation_nll
+from pluralign.learn.texts.policies import PreferenceObjective, reference_log_probs, validation_nll
 from pluralign.learn.texts.policy_samples import draw_samples
 from pluralign.learn.texts.session import Run, Session
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.generation import Sampling
+from pluralign.losses.contrastive import dpo
 from pluralign.pair.recipes import pair_completions
 
 _PROMPTS = 64
@@ -83,7 +85,7 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
         reference = reference_log_probs(
             session, data, run.out / "checkpoints" / f"reference-{number}.safetensors"
         )
-        objective = DPOObjective(DPOConfig(config.beta), reference).to(session.backbone.device)
+        objective = PreferenceObjective(partial(dpo, beta=config.beta), reference).to(session.backbone.device)
         figures["curves"].append(session.train(objective, data, f"iteration-{number}"))
     return session.finish_policy({**figures, **validation_nll(session)})
 

@@ -25,19 +25,19 @@ class Training:
     """How a learner on texts trains.
 
     Args:
-        epochs: passes over the training rows (TRL's reward trainer: 1).
-        batch_size: rows in each step, of all processes together (TRL: 8).
-        learning_rate: of AdamW, falling linearly to 0 (ours, for a whole trunk; an adapter wants about
-            2e-4, heads alone 1e-3).
-        weight_decay: of AdamW (TRL: 0).
-        warmup: share of the steps in which the learning rate rises from 0 (ours).
-        lora_rank: learn a LoRA adapter of this rank instead of the trunk's weights; 0 for none.
-        layers: learn this many of the uppermost layers; what lies below runs once. 0 learns heads alone.
-            None learns everything.
-        max_length: tokens of prompt + completion; the end of a longer prompt is kept (TRL: 1024).
-        token_budget: tokens of one forest: bounds memory, changes no result. (With SmolLM2-135M in float32
-            about 1.8 MB each, beside 2.2 GB for weights, gradients and AdamW.)
-        bf16: mixed precision; None takes it where the machine is fast at it.
+        epochs: Passes over the training rows (TRL's reward trainer: 1).
+        batch_size: Rows in each step, of all processes together (TRL: 8).
+        learning_rate: Peak learning rate of AdamW, which falls linearly to 0 (ours, for a whole trunk; an
+            adapter needs about 2e-4, heads alone 1e-3).
+        weight_decay: Weight decay of AdamW (TRL: 0).
+        warmup: Share of the steps in which the learning rate rises from 0 (ours).
+        lora_rank: Rank of a LoRA adapter that is learned instead of the trunk's weights; 0 for none.
+        layers: Number of the uppermost layers that are learned; the layers below run once per text. 0 learns
+            heads only, None learns everything.
+        max_length: Tokens of prompt + completion; longer prompts are truncated from the left (TRL: 1024).
+        token_budget: Tokens of one forest. It bounds memory and changes no result. (SmolLM2-135M in float32
+            takes about 1.8 MB per token, and 2.2 GB for weights, gradients and AdamW.)
+        bf16: Mixed precision; None uses it where the machine is fast at it.
     """
 
     epochs: float = 1.0
@@ -67,7 +67,7 @@ class Training:
         return fast_dtype() == torch.bfloat16 if self.bf16 is None else self.bf16
 
 
-class Objective(nn.Module):
+class BatchLoss(nn.Module):
     """What a method adds to the trunk: heads, and a loss of a batch.
 
     `forward` gives this batch's part of the step's loss: over the batches of a step these add up.
@@ -95,7 +95,7 @@ class ForestLoss(nn.Module):
     """
 
     def __init__(
-        self, trunk: TunedTrunk, objective: Objective, data: CompletionData, token_budget: int
+        self, trunk: TunedTrunk, objective: BatchLoss, data: CompletionData, token_budget: int
     ) -> None:
         super().__init__()
         self.trunk, self.objective = trunk, objective

@@ -20,7 +20,7 @@ from pluralign.core.digests import digest
 from pluralign.data import ScoredCompletion
 from pluralign.learn.texts.data import Batch, CompletionData, batches
 from pluralign.learn.texts.session import Run, Session
-from pluralign.learn.texts.training import Objective, on_device
+from pluralign.learn.texts.training import BatchLoss, on_device
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss
 from pluralign.rewards.value_head import ValueHead
@@ -65,7 +65,7 @@ class ValueConfig:
         require(self, {"lam": 0}, {"lam": 1})
 
 
-class ValueObjective(Objective):
+class ValueObjective(BatchLoss):
     """A value head whose targets are the lambda-returns of its own values as they are.
 
     Args:
@@ -87,7 +87,7 @@ class ValueObjective(Objective):
         self.register_buffer("rewards", rewards, persistent=False)
 
     def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
-        """See `Objective`."""
+        """See `BatchLoss`."""
         forest = batch.forest
         outputs = self.head(hidden[forest.places])
         rewards = outputs.new_zeros(len(forest.ends))

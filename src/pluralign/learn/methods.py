@@ -1,0 +1,126 @@
+"""The table of methods: every learner, what it reads and writes, and where it comes from.
+
+The command line derives its ``learn`` verbs from this table, the documentation its overview. To add a
+loss for policies or reward models: a pure function in `pluralign.losses`, and a row here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Data = Literal[
+    "pairs", "demonstrations", "pairs or demonstrations", "scored completions", "trajectories", "rewards"
+]
+"""What a method learns from."""
+
+Result = Literal["policy", "reward model", "value model", "option policy", "option reward"]
+"""What a method writes."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Args:
+        name: Name on the command line and in cards.
+        home: Place of the function that learns, ``MODULE:NAME``, or of the loss where the method is one
+            function. It is imported when the method is used, so that the table needs no torch.
+        data: Kind of data that it learns from.
+        result: Kind of model that it writes.
+        help: One line for users.
+        source: Paper and equation.
+        is_loss: Whether ``home`` is a loss of log-probabilities (`learn.texts.policies.PolicyLoss`).
+        per_token: Whether the loss takes means per token instead of sums.
+        reference: Whether the loss reads the model before training.
+        implicit_reward: Whether beta (log pi - log pi_ref) of its policies is a reward.
+        example: Further arguments of the command line's example.
+    """
+
+    name: str
+    home: str
+    data: Data
+    result: Result
+    help: str
+    source: str
+    is_loss: bool = field(default=False, kw_only=True)
+    per_token: bool = field(default=False, kw_only=True)
+    reference: bool = field(default=True, kw_only=True)
+    implicit_reward: bool = field(default=False, kw_only=True)
+    example: str = field(default="", kw_only=True)
+
+    def load(self) -> Callable[..., Any]:
+        """The function at ``home``."""
+        module, _, name = self.home.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+_TEXTS = "pluralign.learn.texts"
+
+METHODS: dict[str, Method] = {
+    row.name: row
+    for row in (
+        Method("bc", "pluralign.learn.options:fit_bc", "trajectories", "option policy",
+               "behaviour cloning over listed options", "Pomerleau 1991"),
+        Method("cpl", "pluralign.learn.options:fit_cpl", "pairs", "option policy",
+               "contrastive preference learning over listed options", "Hejna et al. 2024, eq. 9"),
+        Method("avril", "pluralign.learn.options.avril:fit_avril", "trajectories", "option reward",
+               "a reward posterior over listed options from behaviour", "Chan & van der Schaar 2021, eq. 4"),
+        Method("bradley-terry", f"{_TEXTS}:fit_bradley_terry", "pairs", "reward model",
+               "a reward of the last token", "Bradley and Terry 1952; Ouyang et al. 2022, eq. 1",
+               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+        Method("bt-variance", f"{_TEXTS}:fit_bt_variance", "pairs", "reward model",
+               "Bradley-Terry with a learned uncertainty", "Inverse-RLignment, eq. 14-15",
+               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+        Method("preference-transformer", f"{_TEXTS}:fit_preference_transformer", "pairs", "reward model",
+               "weighted rewards of tokens", "Kim et al. 2023, eq. 5-7",
+               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+        Method("ava-p", f"{_TEXTS}:fit_ava_p", "pairs", "reward model",
+               "a Gaussian reward of every token, and a policy, from preferences", "AVA, eq. 17 and 18",
+               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+        Method("ava-d", f"{_TEXTS}:fit_ava_d", "pairs or demonstrations", "reward model",
+               "a Gaussian reward of every token, and a policy, from demonstrations", "AVA, eq. 13",
+               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+        Method("discriminator", f"{_TEXTS}:fit_discriminator", "pairs", "reward model",
+               "a reward from two sources of completions", "Inverse-RLignment, eq. 11",
+               example="--data runs/init-sft.jsonl --out runs/reward"),
+        Method("ensemble", "pluralign.rewards.ensemble:RewardEnsemble", "rewards", "reward model",
+               "several rewards as one: mean, minimum or lower bound", "Coste et al. 2024"),
+        Method("dpo", f"{_TEXTS}:fit_dpo", "pairs", "policy",
+               "direct preference optimisation", "Rafailov et al. 2023, eq. 7", implicit_reward=True,
+               example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
+        Method("ipo", "pluralign.losses:ipo", "pairs", "policy",
+               "identity preference optimisation: a bounded gain per pair", "Azar et al. 2024, eq. 17",
+               is_loss=True,
+               example="--data hh/helpful.jsonl.gz --out runs/helpful --config.tau 0.05"),
+        Method("simpo", "pluralign.losses:simpo", "pairs", "policy",
+               "simple preference optimisation: per token, without a reference", "Meng et al. 2024, eq. 6",
+               is_loss=True, per_token=True, reference=False,
+               example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
+        Method("modpo", f"{_TEXTS}:fit_modpo", "pairs", "policy",
+               "multi-objective DPO: a policy for one weighting", "Zhou et al. 2024", implicit_reward=True),
+        Method("sft", f"{_TEXTS}:fit_sft", "pairs or demonstrations", "policy",
+               "supervised fine-tuning", "Ouyang et al. 2022",
+               example="--data answers.jsonl --out runs/sft --training.lora-rank 16"),
+        Method("adversarial", f"{_TEXTS}:fit_adversarial", "demonstrations", "policy",
+               "imitation against a discriminator, by a policy gradient", "Inverse-RLignment, eq. 23-25"),
+        Method("spin", f"{_TEXTS}:fit_spin", "demonstrations", "policy",
+               "self-play fine-tuning", "Chen et al. 2024, eq. 4.7", implicit_reward=True,
+               example="--data answers.jsonl --out runs/spin --training.lora-rank 16"),
+        Method("value", f"{_TEXTS}:fit_value", "scored completions", "value model",
+               "the expected reward of every prefix, for value guidance", "Han et al. 2024 (VAS)"),
+    )
+}  # fmt: skip
+"""Every method by its name, in the order of the data: behaviour, rewards, policies, values."""
+
+
+def table() -> str:
+    """The table of methods as Markdown."""
+    lines = ["| method | learns from | writes | what it is | source |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| `{row.name}` | {row.data} | {row.result} | {row.help} | {row.source} |"
+        for row in METHODS.values()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,237 @@
+"""Reward models from preference pairs: Bradley-Terry, with learned variance, Preference Transformer."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pluralign.core import InputError, PreferencePair
+from pluralign.core.checks import require
+from pluralign.learn.texts.data import Batch
+from pluralign.learn.texts.own_losses import describe_loss, folder_or_temporary, over_labels
+from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.training import BatchLoss, Training
+from pluralign.lm.backbone import SMOLLM2
+from pluralign.losses.reward import bradley_terry, learned_variance
+from pluralign.rewards.heads import HeadShape, RewardHead, Rewards
+from pluralign.rewards.reward_model import RewardModel
+
+PairLoss = Callable[[Rewards, Rewards, Batch], Tensor]
+"""Rewards of a batch's chosen and of its rejected completions, to its part of the step's loss."""
+
+RewardLoss = Callable[..., Tensor]
+"""``(chosen, rejected, margin)``, or ``(chosen, rejected, chosen_sigma, rejected_sigma, margin)``, to each
+pair's loss; all of shape (pairs,)."""
+
+REWARD_ARGUMENTS = ("chosen", "rejected", "margin")
+"""What a reward model's loss is called with, in this order."""
+
+GAUSSIAN_ARGUMENTS = ("chosen", "rejected", "chosen_sigma", "rejected_sigma", "margin")
+"""What a loss that names ``chosen_sigma`` is called with, in this order."""
+
+
+@dataclass(frozen=True)
+class BradleyTerryConfig:
+    """How `fit_bradley_terry` and `fit_bt_variance` learn.
+
+    Args:
+        margin: by which chosen must be better, beside each pair's own (Llama 2, eq. 2; with 0 and pairs
+            without margins: plain Bradley-Terry).
+    """
+
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class PreferenceTransformerConfig:
+    """How `fit_preference_transformer` learns.
+
+    Args:
+        attention_width: of the queries and keys that weigh tokens (ours).
+    """
+
+    attention_width: int = 64
+
+    def __post_init__(self) -> None:
+        require(self, {"attention_width": 1})
+
+
+class PairObjective(BatchLoss):
+    """A reward head and a loss of pairs.
+
+    Args:
+        head: the reward head.
+        loss: Loss of the two rewards of each row, times the batch's share of the step.
+    """
+
+    def __init__(self, head: RewardHead, loss: PairLoss) -> None:
+        super().__init__()
+        self.head, self._loss = head, loss
+
+    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
+        """See `BatchLoss`."""
+        rewards = self.head.of_branches(self.head(hidden, batch.forest), batch.forest)
+        chosen, rejected = (
+            Rewards(rewards.mean[batch.branches[:, i]], rewards.sigma[batch.branches[:, i]]) for i in (0, 1)
+        )
+        return self._loss(chosen, rejected, batch)
+
+
+def fit_reward(
+    pairs: Sequence[PreferencePair],
+    *,
+    model: str = SMOLLM2,
+    out: str | Path | None = None,
+    loss: RewardLoss = bradley_terry,
+    head: HeadShape | None = None,
+    training: Training | None = None,
+    seed: int = 0,
+    name: str = "",
+    template: str = "dialogue",
+) -> RewardModel:
+    """Learn a reward model from preference pairs by any loss of rewards.
+
+    The split ``train`` is learned from, ``validation`` is measured on, ``test`` is not touched. An
+    interrupted run with a folder continues when it is called again, and ends with the same weights.
+
+    Args:
+        pairs: One-step pairs of one objective (`load_pairs`).
+        model: Trunk: ``smollm2-135m``, a hub id or a local folder.
+        out: Folder to write; None keeps the model in memory only.
+        loss: Loss of each pair, ``(chosen, rejected, margin) -> loss``, of rewards and of the data's margins
+            (zeros where it has none), all of shape (pairs,). A loss that names ``chosen_sigma`` and
+            ``rejected_sigma`` before ``margin`` gets a Gaussian head. `losses.bradley_terry`,
+            `losses.learned_variance`, or a function of your own. For pairs with a label that may be wrong (a
+            weight below 1) the library also calls it with chosen and rejected exchanged and the margin
+            negated.
+        head: Reward head; by default the last token's reward.
+        training: Optimiser, batch, adapter; see `Training`.
+        seed: Random seed of new weights and of the data's order.
+        name: Name of the model in reports; the objective's by default.
+        template: Template that made texts of the data's messages, "dialogue" or "chat".
+
+    Raises:
+        InputError: No training pair, a loss with another signature or result, or a folder of another run.
+
+    Example:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": "Say", "chosen": f" yes {i}", "rejected": f" no {i}"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> reward = pl.fit_reward(pairs, model="tiny-random", loss=pl.losses.bradley_terry)
+        >>> reward.name
+        'agreement'
+    """
+    gaussian = "chosen_sigma" in inspect.signature(loss).parameters
+    method, settings = describe_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
+    shape = head or HeadShape(gaussian=gaussian)
+    if gaussian and not shape.gaussian:
+        raise InputError("the loss reads standard deviations, which this head does not give", field="head")
+    settings |= {"head": dataclasses.asdict(shape)} if head else {}
+    with folder_or_temporary(out) as folder:
+        run = Run(model, folder, training or Training(), seed, name, template)
+        return _fit(method, pairs, run, settings, shape, _gaussian(loss) if gaussian else _plain(loss))
+
+
+def fit_bradley_terry(
+    pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
+) -> RewardModel:
+    """Learn a reward of the last token (`losses.bradley_terry`); see `fit_reward`.
+
+    Args:
+        pairs: One-step pairs of one objective.
+        run: Model, folder, training, seed.
+        config: Margin; see `BradleyTerryConfig`.
+
+    Raises:
+        InputError: No training pair, or the folder holds another run.
+    """
+    config = config or BradleyTerryConfig()
+    loss = _plain(bradley_terry, config.margin)
+    return _fit("bradley-terry", pairs, run, dataclasses.asdict(config), HeadShape(), loss)
+
+
+def fit_bt_variance(
+    pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
+) -> RewardModel:
+    """Learn a Gaussian reward of the last token (`losses.learned_variance`); see `fit_reward`.
+
+    Args:
+        pairs: One-step pairs of one objective.
+        run: Model, folder, training, seed.
+        config: Margin; see `BradleyTerryConfig`.
+
+    Raises:
+        InputError: No training pair, or the folder holds another run.
+    """
+    config = config or BradleyTerryConfig()
+    loss = _gaussian(learned_variance, config.margin)
+    return _fit("bt-variance", pairs, run, dataclasses.asdict(config), HeadShape(gaussian=True), loss)
+
+
+def fit_preference_transformer(
+    pairs: Sequence[PreferencePair], run: Run, config: PreferenceTransformerConfig | None = None
+) -> RewardModel:
+    """Learn rewards of tokens whose weighted sum explains preferences (Kim et al. 2023, eq. 5-7).
+
+    Args:
+        pairs: One-step pairs of one objective; their margins are not read.
+        run: Model, folder, training, seed.
+        config: Width of the attention; see `PreferenceTransformerConfig`.
+
+    Raises:
+        InputError: No training pair, or the folder holds another run.
+    """
+    config = config or PreferenceTransformerConfig()
+    shape = HeadShape(weighting="bidirectional", reduction="sum", attention_width=config.attention_width)
+    loss = _plain(lambda chosen, rejected, margin: bradley_terry(chosen, rejected))
+    return _fit("preference-transformer", pairs, run, dataclasses.asdict(config), shape, loss)
+
+
+def _plain(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
+    def of_batch(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
+        least = batch.margins + margin
+        return over_labels(
+            lambda: loss(chosen.mean, rejected.mean, least),
+            lambda: loss(rejected.mean, chosen.mean, -least),
+            batch,
+        )
+
+    return of_batch
+
+
+def _gaussian(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
+    def of_batch(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
+        least = batch.margins + margin
+        return over_labels(
+            lambda: loss(chosen.mean, rejected.mean, chosen.sigma, rejected.sigma, least),
+            lambda: loss(rejected.mean, chosen.mean, rejected.sigma, chosen.sigma, -least),
+            batch,
+        )
+
+    return of_batch
+
+
+def _fit(
+    method: str, pairs: Sequence[PreferencePair], run: Run, settings: dict[str, Any], shape: HeadShape,
+    loss: PairLoss,
+) -> RewardModel:  # fmt: skip
+    session = Session(method, run, settings, pairs)
+    head = seeded_head(session.backbone.hidden_size, shape, run.seed).to(session.backbone.device)
+    curve = session.train(PairObjective(head, loss))
+    return session.finish_reward_model(head, curve, policy=False)
+
+
+def seeded_head(dimension: int, shape: HeadShape, seed: int) -> RewardHead:
+    """A reward head with the weights that the seed gives."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RewardHead(dimension, shape)
