@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pluralign.games.choicescript import ChoiceScriptGame, Story, compile_story
+from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, compile_story
 from pluralign.games.game import Game
 
 HEAD = """\
@@ -26,11 +26,11 @@ HEAD = """\
   After.
 """
 
-MakeStory = Callable[..., Story]
+MakeStory = Callable[..., ChoiceScriptStory]
 MakeGame = Callable[..., ChoiceScriptGame]
 
 
-def _story(startup: str, *, head: str = HEAD, **scenes: str) -> Story:
+def _story(startup: str, *, head: str = HEAD, **scenes: str) -> ChoiceScriptStory:
     """With the usual head, the first line of ``startup`` is line 11 of startup.txt."""
     listed = "*scene_list\n  startup\n" + "".join(f"  {name}\n" for name in scenes) if scenes else ""
     sources = {"startup": head + listed + dedent(startup), **{n: dedent(s) for n, s in scenes.items()}}
@@ -101,11 +101,11 @@ def episodes() -> Callable[[Game], Iterator[tuple[tuple[int, ...], list[Mapping[
 
 
 @pytest.fixture(scope="session")
-def product_story() -> Callable[[Sequence[Sequence[tuple[int, int]]]], Story]:
+def product_story() -> Callable[[Sequence[Sequence[tuple[int, int]]]], ChoiceScriptStory]:
     """From (points, violations) of every option to a story of one choice after the other."""
     labels = ("deception", "stealing", "spying", "vandalism")
 
-    def make(choices: Sequence[Sequence[tuple[int, int]]]) -> Story:
+    def make(choices: Sequence[Sequence[tuple[int, int]]]) -> ChoiceScriptStory:
         numbers = itertools.count()
         head, body = ["*title Product"], list[str]()
         for question, options in enumerate(choices):

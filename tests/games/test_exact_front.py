@@ -12,15 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pluralign.core import Decision, InputError, Objective, UniformPolicy, sum_by_name
-from pluralign.games.choicescript import ChoiceScriptGame, Story
-from pluralign.games.exact_front import exact_front, exact_returns, undominated
+from pluralign.core.pareto import undominated
+from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory
+from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.game import Game
 from pluralign.games.harms import HARM_AVOIDANCE, METRICS, POWER_AVOIDANCE, SCORE
 from pluralign.games.state_graph import explore
 
 Episodes = Callable[[Game], Iterator[tuple[tuple[int, ...], list[Mapping[str, float]]]]]
 MakeGame = Callable[..., ChoiceScriptGame]
-Product = Callable[[Sequence[Sequence[tuple[int, int]]]], Story]
+Product = Callable[[Sequence[Sequence[tuple[int, int]]]], ChoiceScriptStory]
 
 HEAD = """\
 *create a 0
@@ -322,7 +323,7 @@ def random_story(questions: list[list[tuple[str, list[str]]]]) -> tuple[str, str
 @given(st.lists(offers, min_size=1, max_size=3))
 @settings(max_examples=60)
 def test_random_stories_against_every_episode(
-    make_story: Callable[..., Story],
+    make_story: Callable[..., ChoiceScriptStory],
     episodes: Episodes,
     questions: list[list[tuple[str, list[str]]]],
 ) -> None:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.codegen import compile_condition, compile_expression
-from pluralign.games.choicescript.expressions import parse, parse_assignment, parse_template
-from pluralign.games.choicescript.operators import fair_add, fair_subtract
-from pluralign.games.choicescript.syntax import ExpressionError, Reference, Variable, variables
-from pluralign.games.choicescript.values import EvaluationError, text
+from pluralign.games.choicescript.compile.codegen import compile_condition, compile_expression
+from pluralign.games.choicescript.language.expressions import parse, parse_assignment, parse_template
+from pluralign.games.choicescript.language.syntax import ExpressionError, Reference, Variable, variables
+from pluralign.games.choicescript.language.values import EvaluationError, text
+from pluralign.games.choicescript.run.operators import fair_add, fair_subtract
 
 SLOTS: dict[str, Any] = {"a": 4, "half": 0.5, "name": "ann", "yes": "true", "no": "false", "digits": "12"}
 

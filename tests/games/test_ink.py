@@ -18,7 +18,7 @@ from pluralign.games.env import make_env
 from pluralign.games.exact_front import exact_front
 from pluralign.games.ink import InkGame, check_ink, load_ink
 from pluralign.games.ink.tags import read_tag
-from pluralign.games.open import open_game, open_story
+from pluralign.games.open import open_story
 from pluralign.games.state_graph import explore
 
 STORIES = Path(__file__).with_name("ink_stories")
@@ -330,7 +330,7 @@ def test_a_side_file_is_found_beside_its_story(tmp_path: Path) -> None:
     row = {"objectives": {"wealth": WEALTH}}
     (tmp_path / "ferry.pluralign.json").write_text(json.dumps(row))
     for name in ("ferry.json", "ferry.pluralign.json"):
-        game = open_game(tmp_path / name)()
+        game = open_story(tmp_path / name).make_game()
         assert game.info.name == "ferry"
         assert game.choose(0)["variable.gold"] == -2.0
     (tmp_path / "ferry.pluralign.json").write_text("[]")

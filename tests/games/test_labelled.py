@@ -25,7 +25,7 @@ from pluralign.games.labelled import (
     read_labels,
     write_labelled_file,
 )
-from pluralign.games.open import characters_of, make_game, most_states, open_game, open_story
+from pluralign.games.open import open_story
 from pluralign.games.side_file import names_story
 from pluralign.games.state_graph import explore
 
@@ -54,7 +54,7 @@ Visit = tuple[Hashable, list[float]]
 
 def visits(story: str, objective: Objective) -> dict[Decision, Visit]:
     """Every decision that play can reach, in one state that shows it."""
-    game = make_game(open_story(story))
+    game = open_story(story).make_game()
     graph = explore(game)
     found: dict[Decision, Visit] = {}
     for state, at in zip(graph.states[1:], graph.decision_of[1:], strict=True):
@@ -97,7 +97,7 @@ def test_labels_by_the_oracle_order_options_as_the_storys_own_counts_do(
     known = visits(story, objective)
     told = [a for decision, (_, rewards) in known.items() for a in compared(decision, rewards, objective)]
     labels = write_labels(tmp_path / "o.jsonl", told, objective)
-    game = make_game(open_story(side_file(story, labels)))
+    game = open_story(side_file(story, labels)).make_game()
     judged = game.info.objective(f"judged_{objective.name}")
     for decision, (state, rewards) in known.items():
         found: list[float] = []
@@ -127,7 +127,7 @@ def test_shares_of_rivals_by_hand(tmp_path: Path) -> None:
 @pytest.fixture
 def toll(tmp_path: Path, side_file: Callable[..., Path]) -> Path:
     """An Ink story's labels: of its first decision's two options the second is better."""
-    game = open_game(INK / "toll.json")()
+    game = open_story(INK / "toll.json").make_game()
     assert game.decision is not None
     labels = write_labels(tmp_path / "score.jsonl", [duel(game.decision, 0, 1, "second")])
     return side_file(str(INK / "toll.json"), labels, title="The Toll, judged")
@@ -135,7 +135,7 @@ def toll(tmp_path: Path, side_file: Callable[..., Path]) -> Path:
 
 def test_a_labelled_game_is_the_game_around_it_and_its_labels(toll: Path) -> None:
     story = open_story(toll)
-    game, plain = make_game(story), open_game(INK / "toll.json")()
+    game, plain = story.make_game(), open_story(INK / "toll.json").make_game()
     assert isinstance(story, LabelledStory)
     assert isinstance(game, LabelledGame)
     assert (game.info.name, game.info.title, game.info.author) == (
@@ -145,7 +145,7 @@ def test_a_labelled_game_is_the_game_around_it_and_its_labels(toll: Path) -> Non
     )
     assert game.info.objectives[:-1] == plain.info.objectives
     assert game.info.objectives[-1].name == "judged_score"
-    assert (most_states(game), characters_of(story)) == (most_states(plain), characters_of(story.story))
+    assert (game.info.max_states, story.characters) == (plain.info.max_states, story.story.characters)
     for actions in ((0, 0), (1, 0)):
         for each in (game, plain):
             each.reset(0)
@@ -165,7 +165,7 @@ def test_a_labelled_game_is_the_game_around_it_and_its_labels(toll: Path) -> Non
 
 
 def test_steps_without_labels_are_counted(toll: Path) -> None:
-    game = make_game(open_story(toll))
+    game = open_story(toll).make_game()
     assert isinstance(game, LabelledGame)
     unjudged = 0
     for seed in range(3):
@@ -179,8 +179,8 @@ def test_steps_without_labels_are_counted(toll: Path) -> None:
 
 
 def test_states_are_walked_and_bounds_are_known(toll: Path) -> None:
-    game = make_game(open_story(toll))
-    front = exact_front(explore(game, max_states=most_states(game)), [game.info.objective("judged_score")])
+    game = open_story(toll).make_game()
+    front = exact_front(explore(game), [game.info.objective("judged_score")])
     assert (front.worst.tolist(), front.best.tolist()) == ([-1.0], [1.0])
     env = make_env(toll, ("judged_score", "harm_avoidance"))
     assert (env.reward_space.low.tolist()[0], env.reward_space.high.tolist()) == (-1.0, [1.0, 0.0])
@@ -231,7 +231,10 @@ def test_side_files_that_are_refused(tmp_path: Path, toll: Path) -> None:
         ({"story": toll.name}, "field 'story': is such a side file itself"),
         ({"story": "nowhere"}, "no story '"),
         ({"story": "salt_ledger", "compatible": 1}, "field 'compatible': must be true or false"),
-        ({"story": "salt_ledger", "compatible": True}, "field 'compatible': goes with a game of MACHIAVELLI"),
+        (
+            {"story": "salt_ledger", "compatible": True},
+            "field 'compatible': is only for games of MACHIAVELLI",
+        ),
         ({"story": "salt_ledger", "labels": ["none.jsonl"]}, "none.jsonl: cannot be read"),
         (
             {"story": "salt_ledger", "labels": ["score.jsonl"]},
@@ -284,7 +287,7 @@ def test_labels_that_are_refused(tmp_path: Path, toll: Path, side_file: Callable
 
 
 def test_games_of_one_story_do_not_share_their_play(toll: Path) -> None:
-    make: Callable[[], Game] = open_game(toll)
+    make: Callable[[], Game] = open_story(toll).make_game
     one, other = make(), make()
     before = other.decision
     one.choose(0)

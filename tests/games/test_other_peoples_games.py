@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, Story, check_story, load_story
+from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, check_story, load_story
 from pluralign.games.exact_front import exact_front
 from pluralign.games.harms import SCORE
 
@@ -142,7 +142,7 @@ def test_growing_values_are_bounded(make_game: MakeGame) -> None:
 
 
 def test_declarations_below_the_head_are_read_as_if_they_stood_in_it(
-    make_story: Callable[..., Story], folder: Callable[..., Path]
+    make_story: Callable[..., ChoiceScriptStory], folder: Callable[..., Path]
 ) -> None:
     startup = (
         "Hello.\n*create b 3\n*achievement late visible 20 Late\n  Before.\n  After.\n${b}\n*choice\n"
@@ -162,7 +162,7 @@ def test_declarations_below_the_head_are_read_as_if_they_stood_in_it(
 
 
 def test_a_declaration_below_the_head_that_cannot_be_read_stops_nothing(
-    make_story: Callable[..., Story],
+    make_story: Callable[..., ChoiceScriptStory],
 ) -> None:
     game = ChoiceScriptGame(make_story("*label x\n*create a 1\n*create c 1+1\n${a}\n*finish\n", head=HEAD))
     assert game.text == "0"

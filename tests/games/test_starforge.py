@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pluralign.games.choicescript import ChoiceScriptGame, Story, check_story, load_story
+from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, check_story, load_story
 
 PREFIX = re.compile(r"\s*(?:\*\w+\s+(?:\([^#]*\)\s+)?)*#\s*(.*)")
 
@@ -24,7 +24,7 @@ def folder(shared_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def story(folder: Path) -> Story:
+def story(folder: Path) -> ChoiceScriptStory:
     """The game."""
     return load_story(folder)
 
@@ -42,7 +42,7 @@ def episodes(game: ChoiceScriptGame, count: int) -> Iterator[int]:
         assert game.text.endswith("available for the next adaptation pass.")
 
 
-def test_the_whole_game_is_sound(folder: Path, story: Story) -> None:
+def test_the_whole_game_is_sound(folder: Path, story: ChoiceScriptStory) -> None:
     assert check_story(folder) == []
     assert (story.info.title, story.info.author, story.info.random) == (
         "Starforge Act 1",
@@ -59,7 +59,7 @@ def written(option_line: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(" ".join(piece.split())) for piece in pieces))
 
 
-def check_option_texts(story: Story, folder: Path, count: int) -> set[tuple[str, int]]:
+def check_option_texts(story: ChoiceScriptStory, folder: Path, count: int) -> set[tuple[str, int]]:
     """Hold every text shown against its line of the source; the lines that were shown."""
     lines = {path.name: path.read_text(encoding="utf-8").split("\n") for path in folder.glob("*.txt")}
     game = ChoiceScriptGame(story)
@@ -73,7 +73,7 @@ def check_option_texts(story: Story, folder: Path, count: int) -> set[tuple[str,
     return seen
 
 
-def test_options_read_as_they_are_written(story: Story, folder: Path) -> None:
+def test_options_read_as_they_are_written(story: ChoiceScriptStory, folder: Path) -> None:
     seen = check_option_texts(story, folder, 50)
     options = sum(len(re.findall(r"^\s*#", p.read_text(), re.MULTILINE)) for p in folder.glob("*.txt"))
     # 50 plays of some 35 choices pass nearly all of the game's.
@@ -81,20 +81,20 @@ def test_options_read_as_they_are_written(story: Story, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_episodes_end(story: Story, folder: Path) -> None:
+def test_a_thousand_episodes_end(story: ChoiceScriptStory, folder: Path) -> None:
     seen = check_option_texts(story, folder, 1000)
     options = sum(len(re.findall(r"^\s*#", p.read_text(), re.MULTILINE)) for p in folder.glob("*.txt"))
     assert len(seen) == options
 
 
-def test_one_seed_is_one_episode(story: Story) -> None:
+def test_one_seed_is_one_episode(story: ChoiceScriptStory) -> None:
     first, second = ChoiceScriptGame(story), ChoiceScriptGame(story)
     for _ in zip(episodes(first, 3), episodes(second, 3), strict=True):
         assert first.decision == second.decision
         assert first.save() == second.save()
 
 
-def test_states_come_back(story: Story) -> None:
+def test_states_come_back(story: ChoiceScriptStory) -> None:
     game, other = ChoiceScriptGame(story), ChoiceScriptGame(story)
     for _ in episodes(game, 2):
         other.restore(game.save())

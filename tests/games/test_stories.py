@@ -11,7 +11,7 @@ from pluralign.games.choicescript import (
     load_story,
     story_statistics,
 )
-from pluralign.games.choicescript.control import Choose
+from pluralign.games.choicescript.run.control import Choose
 from pluralign.games.exact_front import exact_front
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 from pluralign.games.state_graph import StateGraph, explore

@@ -107,14 +107,12 @@ def _open(folder: Path, features: Path | None) -> OptionRewardPosterior:
 
 def _truth(trajectories: list[Trajectory], story: str, objectives: tuple[str, ...]) -> Truth:
     from pluralign.evaluate.rewards.ranks import exact_rewards, observed_rewards, visited
-    from pluralign.games.open import most_states
     from pluralign.games.state_graph import explore
 
     if not story:
         return observed_rewards(trajectories)
     make_game = game_maker(story)
-    game = make_game()
-    graph = explore(game, max_states=most_states(game))
+    graph = explore(make_game())
     return exact_rewards(graph, objectives_of(make_game, objectives), visited(trajectories))
 
 

@@ -62,18 +62,17 @@ def named_entries(entries: Sequence[str], field: str, form: str, *, required: bo
 
 def game_maker(story: str) -> Callable[[], Game]:
     """A function that makes games of a story; the story is read once."""
-    from pluralign.games.open import open_game
+    from pluralign.games.open import open_story
 
-    return open_game(story)
+    return open_story(story).make_game
 
 
 def walk(game: Game) -> StateGraph | None:
     """Every state of a game; None where they cannot be walked, and the person is told why."""
-    from pluralign.games.open import most_states
     from pluralign.games.state_graph import explore
 
     try:
-        graph = explore(game, max_states=most_states(game))
+        graph = explore(game)
         # Asked for here because it fails where play can go on for ever.
         _ = graph.backwards
     except InputError as error:

@@ -13,18 +13,19 @@ from pluralign.cli.common import JsonFile, give_figures, say, walk
 from pluralign.core import Objective, UniformPolicy
 from pluralign.evaluate import evaluate_policy
 from pluralign.games.choicescript import (
+    ChoiceScriptStory,
     Problem,
-    Story,
     check_story,
     list_stories,
     load_story,
     story_statistics,
 )
 from pluralign.games.exact_front import exact_front, exact_returns
+from pluralign.games.game import Story
 from pluralign.games.ink import InkStory, check_ink, is_ink
 from pluralign.games.labelled import LabelledStory, read_labelled_file
 from pluralign.games.machiavelli import GameData, MachiavelliStory, is_machiavelli
-from pluralign.games.open import AnyStory, make_game, open_story
+from pluralign.games.open import open_story
 from pluralign.games.side_file import names_story
 from pluralign.games.state_graph import StateGraph
 
@@ -66,14 +67,14 @@ def show_game(
     info = loaded.info
     chosen = [info.objective(name) for name in objectives]
     say(f"{info.title}\n{textwrap.fill(info.summary, 100)}\n{textwrap.fill(info.player_character, 100)}\n")
-    graph = walk(make_game(loaded))
+    graph = walk(loaded.make_game())
     figures = {"story": info.name, **_tell_size(loaded, graph), "objectives": list(objectives)}
     say(f"objectives: {', '.join(o.name for o in info.objectives)}\n")
     told = _tell_random(loaded, chosen) if graph is None else _tell_front(graph, chosen)
     give_figures({**figures, **told}, json)
 
 
-def _tell_size(story: AnyStory, graph: StateGraph | None) -> dict[str, Any]:
+def _tell_size(story: Story, graph: StateGraph | None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     while isinstance(story, MachiavelliStory | LabelledStory):
         story = story.story
@@ -83,7 +84,7 @@ def _tell_size(story: AnyStory, graph: StateGraph | None) -> dict[str, Any]:
     if graph is None:
         return figures
     figures |= {"states": len(graph.states) - 1, "decisions": len(graph.decisions)}
-    if isinstance(story, Story):
+    if isinstance(story, ChoiceScriptStory):
         facts = story_statistics(story, graph)
         figures = {"choices": facts.choices, "words": facts.words, **figures}
         say(f"{facts.choices} choices, {facts.words} words; {facts.states} reachable states")
@@ -111,9 +112,9 @@ def _tell_front(graph: StateGraph, chosen: Sequence[Objective]) -> dict[str, Any
     }
 
 
-def _tell_random(story: AnyStory, chosen: Sequence[Objective]) -> dict[str, Any]:
+def _tell_random(story: Story, chosen: Sequence[Objective]) -> dict[str, Any]:
     found = evaluate_policy(
-        lambda: make_game(story), UniformPolicy(), episodes=SHOWN_EPISODES, seed=0, objectives=chosen
+        story.make_game, UniformPolicy(), episodes=SHOWN_EPISODES, seed=0, objectives=chosen
     )
     say(f"{'objective':24}{'random':>9}   95 % interval, {SHOWN_EPISODES} episodes")
     for name, mean in found.returns.items():

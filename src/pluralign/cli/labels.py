@@ -19,7 +19,7 @@ from pluralign.games.labelled import (
     same_files,
     write_labelled_file,
 )
-from pluralign.games.open import make_game, open_named, open_story
+from pluralign.games.open import open_named, open_story
 from pluralign.games.side_file import SUFFIX, names_story
 
 
@@ -45,7 +45,7 @@ def plan_side_file(story: str, trajectories: Path, out: Path, objective: Objecti
     header = read_header(trajectories, "trajectories")
     if isinstance(header.get("story"), list):
         raise InputError("holds trajectories of several games: one side file has one", path=trajectories)
-    game = make_game(loaded)
+    game = loaded.make_game()
     game.reset(0)
     opening = None if game.decision is None else game.decision.key
     if (header.get("first_decision") or opening) != opening:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from pluralign.core import Decision, InputError, Objective
-from pluralign.games.game import Game
+from pluralign.games.game import Game, Story
 from pluralign.games.harms import JUDGED, VARIABLE
+from pluralign.games.open import open_story
 
 ENV_ID = "pluralign/Story-v0"
 """The name that `register` gives to `make_env`."""
@@ -155,7 +156,7 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
 
 
 def make_env(
-    story: str | Path,
+    story: str | Path | Story,
     objectives: Sequence[str] = DEFAULT_OBJECTIVES,
     *,
     max_steps: int = 200,
@@ -171,13 +172,11 @@ def make_env(
     Raises:
         InputError: the story cannot be loaded, or see `StoryEnv`.
     """
-    from pluralign.games.open import characters_of, make_game, open_story
-
-    loaded = open_story(story)
-    written = characters_of(loaded)
+    loaded = open_story(story) if isinstance(story, str | Path) else story
+    written = loaded.characters
     characters = {*written, *"".join(written).upper(), *_PRINTED, "?"} - {"\t", "\r"}
     return StoryEnv(
-        make_game(loaded),
+        loaded.make_game(),
         objectives,
         max_steps=max_steps,
         characters="".join(sorted(characters)),

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, Objective, Policy
+from pluralign.core.pareto import undominated
 from pluralign.games.game import Game
-from pluralign.games.state_graph import END, MAX_STATES, StateGraph, explore
+from pluralign.games.state_graph import END, StateGraph, explore
 
 # Sums of rewards that differ by less are one; float addition in another order differs by far less.
 _DECIMALS = 9
@@ -59,7 +60,7 @@ class ExactFront:
 
 
 def exact_front(
-    game: Game | StateGraph, objectives: Sequence[Objective], *, max_states: int = MAX_STATES
+    game: Game | StateGraph, objectives: Sequence[Objective], *, max_states: int | None = None
 ) -> ExactFront:
     """The undominated returns of all deterministic plays of a game.
 
@@ -70,7 +71,7 @@ def exact_front(
     Args:
         game: a game, or its states if they are explored already.
         objectives: one or more.
-        max_states: how many states there may be.
+        max_states: Largest number of states; by default the game's own, ``game.info.max_states``.
 
     Raises:
         InputError: no objective is given, there are too many states, or an episode can go on for ever.
@@ -104,25 +105,6 @@ def exact_front(
     )
 
 
-def undominated(points: Points) -> Points:
-    """The distinct undominated rows of ``points``, shape (points, objectives), by falling first column."""
-    if len(points) == 1:
-        return points
-    if points.shape[1] > 2:
-        import moocore
-
-        kept = points[moocore.is_nondominated(points, maximise=True, keep_weakly=False)]
-        return kept[np.lexsort(-kept.T[::-1])]
-    order = np.lexsort(-points.T[::-1])
-    ordered = points[order]
-    last = ordered[:, -1]
-    if points.shape[1] == 1:
-        return ordered[:1]
-    keep = np.ones(len(ordered), dtype=bool)
-    keep[1:] = last[1:] > np.maximum.accumulate(last)[:-1]
-    return ordered[keep]
-
-
 @dataclass(frozen=True)
 class ExactReturns:
     """What a policy attains on average.
@@ -143,7 +125,7 @@ def exact_returns(
     policy: Policy,
     objectives: Sequence[Objective] = (),
     *,
-    max_states: int = MAX_STATES,
+    max_states: int | None = None,
 ) -> ExactReturns:
     """The exact expectation of a stochastic policy's episode, with no sampling.
 

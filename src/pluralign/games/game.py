@@ -1,4 +1,4 @@
-"""The interface that every text game stands behind."""
+"""The protocols of text games: a `Story` is read once, and makes any number of `Game`s."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pluralign.core import Decision, Objective
+from pluralign.games.harms import find_objective
+
+MAX_STATES = 2_000_000
+"""Default number of states beyond which a game counts as too large to explore."""
 
 
 @dataclass(frozen=True)
 class GameInfo:
-    """What is known of a game before it is played.
+    """What is known about a game before it is played.
 
     Args:
-        name: identifier, as the command line takes it.
-        title: as printed.
-        author: as printed.
-        summary: two or three sentences.
-        player_character: who the player is.
-        max_points: sum of all achievements' points.
-        max_options: the most options that one decision can list.
-        objectives: the built-in ones and those that the game defines.
-        random: whether chance plays a part, so that the seed changes what happens.
-        lagged: whether a step counts what led to it, and not what it led to, as MACHIAVELLI's own code does.
-        labels: a digest of what a rater thinks of its options; empty without labels.
+        name: Identifier, used in file names and records.
+        title: Title to print.
+        author: Author to print.
+        summary: Two or three sentences about the story.
+        player_character: One sentence about the character that the player controls.
+        max_points: Sum of the points of all achievements.
+        max_options: Largest number of options that one decision can list.
+        objectives: The built-in objectives and those that the game defines.
+        random: Whether the game draws random numbers, so that the seed changes what happens.
+        lagged: Whether a step counts what led to it instead of what it led to, as MACHIAVELLI's code does.
+        labels: Digest of a rater's labels of the options; empty without labels.
+        max_states: Number of states beyond which `explore` and `exact_front` refuse the game as too large.
     """
 
     name: str
@@ -38,22 +43,22 @@ class GameInfo:
     random: bool = False
     lagged: bool = False
     labels: str = ""
+    max_states: int = MAX_STATES
 
     def objective(self, name: str) -> Objective:
-        """The objective of this name.
+        """The objective with this name.
 
         Raises:
-            InputError: there is none; the message lists those there are.
+            InputError: No objective has this name; the message lists the known ones.
         """
-        from pluralign.games.harms import find_objective
-
         return find_objective(self.objectives, name)
 
 
 class Game(Protocol):
-    """A text game: shows a decision, takes an option, counts what it did.
+    """A text game that is being played: shows a decision, takes an option and returns what the step counts.
 
-    The same seed and actions give the same episode.
+    The same seed and actions give the same episode. Collectors, evaluators, `exact_front` and `StoryEnv`
+    accept any object with these members.
     """
 
     @property
@@ -67,21 +72,26 @@ class Game(Protocol):
 
     @property
     def decision(self) -> Decision | None:
-        """The decision now open; None when the game has ended."""
+        """The current decision; None when the game has ended."""
         ...
 
     @property
     def text(self) -> str:
-        """What was shown since the last action (the ending's text when the game has ended)."""
+        """Text shown since the last action (the ending's text when the game has ended)."""
         ...
 
     def choose(self, action: int) -> Mapping[str, float]:
-        """Take an option, run to the next decision or the end, and return the non-zero counts
-        of this step by metric name (see `harms.METRICS` and `harms.FURTHER`).
+        """Take an option and run to the next decision or the end.
+
+        Args:
+            action: Index of the option, from 0.
+
+        Returns:
+            The non-zero counts of this step by metric name (see `harms.METRICS` and `harms.FURTHER`).
 
         Raises:
-            IndexError: no such option.
-            InputError: the game's source is at fault; the message names file and line.
+            IndexError: There is no such option.
+            InputError: The game's source has an error; the message names the file and the line.
         """
         ...
 
@@ -91,4 +101,26 @@ class Game(Protocol):
 
     def restore(self, state: Hashable) -> None:
         """Return to a saved state."""
+        ...
+
+
+class Story(Protocol):
+    """A game's source, read and checked once. It does not change; its games share it.
+
+    `open_story` returns one. A game of your own needs a class with these members and, to be opened by path or
+    name, an `Opener` that returns it.
+    """
+
+    @property
+    def info(self) -> GameInfo:
+        """What is known before play."""
+        ...
+
+    @property
+    def characters(self) -> frozenset[str]:
+        """Characters that its games can print; digits and their signs may be left out."""
+        ...
+
+    def make_game(self) -> Game:
+        """A new game of this story, at the start of an episode."""
         ...

@@ -1,55 +1,68 @@
-"""Any story by its name or path: a built-in one, a folder of ChoiceScript scenes, an Ink story, a game of
-MACHIAVELLI."""
+"""Opens stories by name or path: built-in stories, ChoiceScript folders, Ink and MACHIAVELLI."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pluralign.core import InputError
-from pluralign.games import state_graph
-from pluralign.games.choicescript import ChoiceScriptGame, Story, list_stories, load_story
-from pluralign.games.game import Game
-from pluralign.games.ink import InkGame, InkStory, is_ink, load_ink
-from pluralign.games.ink.game import MAX_STATES as INK_STATES
-from pluralign.games.labelled import (
-    LabelledFile,
-    LabelledGame,
-    LabelledStory,
-    label_story,
-    read_labelled_file,
-)
-from pluralign.games.machiavelli import MachiavelliGame, MachiavelliStory, is_machiavelli, load_machiavelli
+from pluralign.games.choicescript import list_stories, load_story
+from pluralign.games.game import Story
+from pluralign.games.ink import is_ink, load_ink
+from pluralign.games.labelled import LabelledFile, label_story, read_labelled_file
+from pluralign.games.machiavelli import is_machiavelli, load_machiavelli
 from pluralign.games.side_file import names_story
 
-AnyStory = Story | InkStory | MachiavelliStory | LabelledStory
+Opener = Callable[[str | Path], Story | None]
+"""Opens one kind of story by name or path; returns None where the argument is not of this kind, and raises an
+`InputError` where it is and cannot be read."""
 
 
-def open_story(path_or_name: str | Path) -> AnyStory:
-    """Read a story.
+def open_machiavelli(path_or_name: str | Path) -> Story | None:
+    """A game of MACHIAVELLI by the path of its source, ``game_data/source/GAME.json``."""
+    return load_machiavelli(path_or_name) if is_machiavelli(path_or_name) else None
+
+
+def open_ink(path_or_name: str | Path) -> Story | None:
+    """An Ink story by the path of its compiled file, or of the side file that names it."""
+    return load_ink(path_or_name) if is_ink(path_or_name) and not Path(path_or_name).is_dir() else None
+
+
+def open_choicescript(path_or_name: str | Path) -> Story | None:
+    """A built-in story by name, or a folder of ChoiceScript scenes by path."""
+    builtin = str(path_or_name) in list_stories()
+    return load_story(path_or_name) if builtin or Path(path_or_name).is_dir() else None
+
+
+OPENERS: tuple[Opener, ...] = (open_machiavelli, open_ink, open_choicescript)
+"""The openers that `open_story` tries, in this order."""
+
+
+def open_story(path_or_name: str | Path, openers: Sequence[Opener] = OPENERS) -> Story:
+    """Read a story; ``open_story(...).make_game`` makes games of it.
 
     Args:
-        path_or_name: the name of a built-in story, a folder of ChoiceScript scenes, an Ink story's compiled
-            file or the side file that says where it is (`load_ink`), or ``source/GAME.json`` in a folder of
-            MACHIAVELLI's; or a side file that names any of these (`read_labelled_file`).
+        path_or_name: Name of a built-in story; or path of a folder of ChoiceScript scenes, of an Ink story's
+            compiled file or its side file, of ``source/GAME.json`` in MACHIAVELLI's ``game_data``, or of a
+            side file that names any of these (`read_labelled_file`).
+        openers: Openers to try in order; the first that returns a story decides. Put your own before or after
+            `OPENERS`.
 
     Raises:
-        InputError: there is no such story, or it cannot be played.
+        InputError: There is no such story, or it cannot be played.
     """
     path = Path(path_or_name)
     if names_story(path):
         file = read_labelled_file(path)
-        story = open_named(file)
-        return label_story(file, story, make_game(story)) if file.labels or file.words else story
-    if is_machiavelli(path):
-        return load_machiavelli(path)
-    if is_ink(path) and not path.is_dir():
-        return load_ink(path)
-    if str(path_or_name) in list_stories() or path.is_dir():
-        return load_story(path_or_name)
+        story = open_named(file, openers)
+        return label_story(file, story) if file.labels or file.words else story
+    for opener in openers:
+        story = opener(path_or_name)
+        if story is not None:
+            return story
     if path.exists():
         raise InputError(
-            "is no story: expected a folder of ChoiceScript scenes or a compiled Ink file", path=path
+            "is not a story: expected a folder of ChoiceScript scenes or a compiled Ink file", path=path
         )
     known = ", ".join(list_stories()) or "none"
     raise InputError(
@@ -58,54 +71,14 @@ def open_story(path_or_name: str | Path) -> AnyStory:
     )
 
 
-def open_named(file: LabelledFile) -> AnyStory:
-    """The story that a side file names, without labels.
+def open_named(file: LabelledFile, openers: Sequence[Opener] = OPENERS) -> Story:
+    """The story that a side file names, without the file's labels.
 
     Raises:
-        InputError: see `open_story`.
+        InputError: See `open_story`.
     """
     if not file.compatible:
-        return open_story(file.story)
+        return open_story(file.story, openers)
     if not is_machiavelli(file.story):
-        raise InputError("goes with a game of MACHIAVELLI", path=file.path, field="compatible")
+        raise InputError("is only for games of MACHIAVELLI", path=file.path, field="compatible")
     return load_machiavelli(file.story, compatible=True)
-
-
-def make_game(story: AnyStory) -> Game:
-    """A fresh game of a story."""
-    match story:
-        case InkStory():
-            return InkGame(story)
-        case MachiavelliStory():
-            return MachiavelliGame(story)
-        case LabelledStory():
-            return LabelledGame(story, make_game(story.story))
-        case Story():
-            return ChoiceScriptGame(story)
-
-
-def open_game(path_or_name: str | Path) -> Callable[[], Game]:
-    """A function that makes games of a story; the story is read once.
-
-    Raises:
-        InputError: see `open_story`.
-    """
-    story = open_story(path_or_name)
-    return lambda: make_game(story)
-
-
-def characters_of(story: AnyStory) -> frozenset[str]:
-    """The characters of what a story prints, numbers aside."""
-    if isinstance(story, LabelledStory):
-        return characters_of(story.story)
-    if isinstance(story, InkStory):
-        return story.characters
-    scenes = story.story.scenes if isinstance(story, MachiavelliStory) else story.scenes
-    return frozenset("".join(scenes.values()))
-
-
-def most_states(game: Game) -> int:
-    """How many states of a game are worth walking."""
-    if isinstance(game, LabelledGame):
-        return most_states(game.game)
-    return INK_STATES if isinstance(game, InkGame) else state_graph.MAX_STATES

@@ -15,9 +15,6 @@ from pluralign.games.game import Game
 END = 0
 """The state that stands for every ending: nothing follows any of them."""
 
-MAX_STATES = 2_000_000
-"""How many states are explored before a game counts as too large."""
-
 
 @dataclass(frozen=True, eq=False)
 class StateGraph:
@@ -91,13 +88,13 @@ class StateGraph:
 
 
 def explore(
-    game: Game, *, max_states: int = MAX_STATES, errors: list[InputError] | None = None
+    game: Game, *, max_states: int | None = None, errors: list[InputError] | None = None
 ) -> StateGraph:
     """Walk every state that play can reach. The game is left in any of them.
 
     Args:
         game: saves and restores its states.
-        max_states: how many there may be.
+        max_states: Largest number of states; by default the game's own, ``game.info.max_states``.
         errors: where given, the errors of play are added to it and count as endings.
 
     Raises:
@@ -108,7 +105,7 @@ def explore(
         raise InputError(
             f"chance plays a part in '{game.info.name}': one seed's states are not all there are"
         )
-    builder = _Builder(max_states)
+    builder = _Builder(game.info.max_states if max_states is None else max_states)
     game.reset()
     if game.decision is not None:
         builder.state(game)

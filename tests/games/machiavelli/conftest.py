@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pluralign.games.choicescript import Story, compile_story
-from pluralign.games.choicescript.parser import Node, parse_scene
+from pluralign.games.choicescript import ChoiceScriptStory, compile_story
+from pluralign.games.choicescript.language.parser import Node, parse_scene
 from pluralign.games.harms import VIOLATIONS
 
 Annotate = Callable[[str], dict[str, Any] | None]
@@ -92,7 +92,7 @@ class TreeMaker:
 def _write_game(
     folder: Path,
     name: str,
-    story: Story,
+    story: ChoiceScriptStory,
     annotate: Annotate | None = None,
 ) -> Path:
     """Write a story into a ``game_data`` folder.
@@ -172,7 +172,9 @@ NO_VOTES = {
 """A scene in which nobody saw anything."""
 
 
-def _by_comment(story: Story) -> tuple[dict[str, str], dict[str, tuple[str, int, dict[str, Any]]]]:
+def _by_comment(
+    story: ChoiceScriptStory,
+) -> tuple[dict[str, str], dict[str, tuple[str, int, dict[str, Any]]]]:
     """A story without its annotations' comments, and these as nodes of one line."""
     scenes: dict[str, str] = {}
     nodes: dict[str, tuple[str, int, dict[str, Any]]] = {}
@@ -205,7 +207,7 @@ def _as_votes(note: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_annotated(folder: Path, name: str, story: Story) -> Path:
+def _write_annotated(folder: Path, name: str, story: ChoiceScriptStory) -> Path:
     """Write a story of ours, its annotations as votes on nodes of one line; gives its source's path."""
     scenes, notes = _by_comment(story)
     path = _write_game(folder, name, compile_story(name, scenes), lambda node: None)

@@ -14,7 +14,7 @@ from pluralign.cli import main
 from pluralign.core import InputError
 from pluralign.games.choicescript import load_story
 from pluralign.games.machiavelli import GameData, MachiavelliStory, is_machiavelli
-from pluralign.games.open import open_game, open_story
+from pluralign.games.open import open_story
 
 WriteGame = Callable[..., Path]
 
@@ -86,7 +86,7 @@ def test_what_is_missing_is_named(
     rows = {row["name"]: row for row in json.loads(figures.read_text())["games"]}
     assert rows["salt_ledger"]["missing"] == [missing]
     if playable:
-        game = open_game(folder / "source/salt_ledger.json")()
+        game = open_story(folder / "source/salt_ledger.json").make_game()
         assert game.decision is not None
         game.choose(0)
 
@@ -202,7 +202,7 @@ def test_the_order_of_scenes_is_the_files_where_the_source_has_none(
     scenes = {"startup": "*title T\nOne.\n*finish", "last": "Three.\n*finish", "next": "Two.\n*finish"}
     path = write_game(tmp_path, "order", compile_story("order", scenes))
     edit(path, lambda row: row.update(scene_list=["next", "last"]))
-    assert open_game(path)().text == "One.\n\nTwo.\n\nThree."
+    assert open_story(path).make_game().text == "One.\n\nTwo.\n\nThree."
 
 
 def test_play_that_stops_is_told(folder: Path) -> None:
@@ -224,9 +224,9 @@ def test_an_option_that_the_original_never_lists(folder: Path) -> None:
         startup.insert(first, ["#Return to the start of this chapter.", startup[first][1]])
         startup.insert(first + 1, ["*finish", startup[first][1] + 2])
 
-    before = open_game(folder / "source/salt_ledger.json")().decision
+    before = open_story(folder / "source/salt_ledger.json").make_game().decision
     edit(folder / "source/salt_ledger.json", add)
-    assert open_game(folder / "source/salt_ledger.json")().decision == before
+    assert open_story(folder / "source/salt_ledger.json").make_game().decision == before
 
 
 def test_what_is_no_such_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +248,7 @@ def test_typed_answers_are_the_originals(write_game: WriteGame, tmp_path: Path) 
         "${codename} ${name} ${n} ${m}\n*finish\n"
     )
     path = write_game(tmp_path, "tally", compile_story("tally", {"startup": startup}))
-    game = open_game(path)()
+    game = open_story(path).make_game()
     assert game.text == "user_input_2 user_input 1 5"
 
 
@@ -301,7 +301,7 @@ def test_only_sources_in_such_a_folder_are_games(folder: Path, tmp_path: Path) -
     lone.mkdir()
     shutil.copy(folder / "source/salt_ledger.json", lone)
     assert is_machiavelli(lone / "salt_ledger.json")
-    assert open_game(lone / "salt_ledger.json")().decision is not None
+    assert open_story(lone / "salt_ledger.json").make_game().decision is not None
     (lone / "ink.json").write_text('{"inkVersion": 21, "root": []}')
     assert not is_machiavelli(lone / "ink.json")
     assert not is_machiavelli(folder / "trees/salt_ledger_game_tree.json")
@@ -325,7 +325,7 @@ def test_achievements_in_capitals_are_won(write_game: WriteGame, tmp_path: Path)
         lambda r: r["small"]["achievements"].update(Dragon_Slayer={"description": "D", "points": 30}),
     )
     edit(tmp_path / "game_metadata.json", lambda r: r["small"]["achievements"].pop("dragon_slayer"))
-    game = open_game(path)()
+    game = open_story(path).make_game()
     assert game.choose(0)["points"] == 30
     report = GameData(tmp_path).check("small")
     assert not any("no such achievement" in problem for problem in report.problems)

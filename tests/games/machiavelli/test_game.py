@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pluralign.core import InputError, sum_by_name
-from pluralign.games.choicescript import ChoiceScriptGame, Story, compile_story, load_story
+from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, compile_story, load_story
 from pluralign.games.harms import METRICS
 from pluralign.games.harms import VIOLATIONS as LABELS
 from pluralign.games.machiavelli import GameData, MachiavelliGame, MachiavelliStory, load_machiavelli
@@ -22,7 +22,7 @@ WriteGame = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def starforge(shared_data: Path) -> Story:
+def starforge(shared_data: Path) -> ChoiceScriptStory:
     """A whole game of somebody else; skips where it is absent."""
     path = shared_data / "interactive_fiction" / "starforge_choicescript"
     if not path.is_dir():
@@ -31,7 +31,9 @@ def starforge(shared_data: Path) -> Story:
 
 
 @pytest.fixture(scope="module")
-def game_data(starforge: Story, write_game: WriteGame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def game_data(
+    starforge: ChoiceScriptStory, write_game: WriteGame, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Starforge as a ``game_data`` folder."""
     folder = tmp_path_factory.mktemp("game_data")
     write_game(folder, "starforge", starforge)
@@ -49,7 +51,7 @@ def at_random(game: Any, seed: int, steps: int = 300) -> Iterator[tuple[int, Map
         yield action, game.choose(action)
 
 
-def test_starforge_reads_the_same_in_either_form(starforge: Story, game_data: Path) -> None:
+def test_starforge_reads_the_same_in_either_form(starforge: ChoiceScriptStory, game_data: Path) -> None:
     plain, game = ChoiceScriptGame(starforge), MachiavelliGame(GameData(game_data).story("starforge"))
     assert (game.info.title, game.info.author) == ("Starforge Act 1", "Cessnya Lin")
     counted: dict[str, float] = {}
@@ -171,7 +173,7 @@ NODES = {
 def stepping(no_votes: dict[str, Any]) -> MachiavelliStory:
     """A story whose nodes are cut by hand."""
     from pluralign.games.machiavelli.files import Metadata, Source, TreeNode
-    from pluralign.games.machiavelli.nodes import mark_lines, nodes_of_lines
+    from pluralign.games.machiavelli.nodes import annotate_lines, nodes_of_lines
 
     scenes = {"startup": STEPS, "other": "Elsewhere.\n*finish"}
     tree = {
@@ -179,8 +181,8 @@ def stepping(no_votes: dict[str, Any]) -> MachiavelliStory:
         for name, lines in NODES.items()
     }
     lengths = {scene: text.count("\n") + 1 for scene, text in scenes.items()}
-    marks, nodes = mark_lines(nodes_of_lines(tree, lengths), {"startup_20": no_votes})
-    story = compile_story("steps", scenes, "steps", marks)
+    line_annotations, nodes = annotate_lines(nodes_of_lines(tree, lengths), {"startup_20": no_votes})
+    story = compile_story("steps", scenes, "steps", line_annotations)
     source = Source(scenes, ("startup", "other"), "Steps", "")
     metadata = Metadata({}, {})
     return MachiavelliStory.make(

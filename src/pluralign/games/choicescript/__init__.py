@@ -1,16 +1,17 @@
 """ChoiceScript stories: load, play and check them."""
 
-from pluralign.games.choicescript.check import StoryStatistics, check_story, story_statistics
-from pluralign.games.choicescript.interpreter import MAX_LINES_PER_STEP, ChoiceScriptGame
-from pluralign.games.choicescript.load import compile_story, list_stories, load_story
+from pluralign.games.choicescript.check.statistics import StoryStatistics, story_statistics
+from pluralign.games.choicescript.check.story import check_story
+from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.load import list_stories, load_story
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import Story
+from pluralign.games.choicescript.run.game import MAX_LINES_PER_STEP, ChoiceScriptGame, ChoiceScriptStory
 
 __all__ = [
     "MAX_LINES_PER_STEP",
     "ChoiceScriptGame",
+    "ChoiceScriptStory",
     "Problem",
-    "Story",
     "StoryStatistics",
     "check_story",
     "compile_story",

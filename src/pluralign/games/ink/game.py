@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
 from pluralign.games.game import GameInfo
 from pluralign.games.ink.engine import LINE_SECONDS, Engine
-from pluralign.games.ink.load import InkStory
 from pluralign.games.ink.tags import Note, read_tag
 
 MAX_STATES = 20_000
@@ -21,6 +22,37 @@ _SEEDS = 1 << 20
 
 # A long session must not hold every text that it ever saw.
 _CACHED = 100_000
+
+
+@dataclass(frozen=True, eq=False)
+class InkStory:
+    """A compiled story. Immutable; games share it.
+
+    Args:
+        info: what is known before play.
+        path: the compiled file.
+        source: its text.
+        notes: what the tags say that stand in it as they are, by tag.
+        achievements: their points, by name.
+        variables: those that objectives are made of.
+        choices: how many choices its source has.
+        words: of its text, its options and its tags.
+        characters: that it can print, numbers aside.
+    """
+
+    info: GameInfo
+    path: Path
+    source: str
+    notes: Mapping[str, Note]
+    achievements: Mapping[str, float]
+    variables: tuple[str, ...]
+    choices: int
+    words: int
+    characters: frozenset[str]
+
+    def make_game(self) -> InkGame:
+        """A new game of this story."""
+        return InkGame(self)
 
 
 class State(NamedTuple):

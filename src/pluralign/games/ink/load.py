@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pluralign.core import InputError
 from pluralign.games.game import GameInfo
 from pluralign.games.harms import BUILTIN_OBJECTIVES, VARIABLE
 from pluralign.games.ink.engine import Engine
+from pluralign.games.ink.game import MAX_STATES, InkStory
 from pluralign.games.ink.side_file import SideFile, check_variables, read_side_file
 from pluralign.games.ink.tags import Note, read_tag, static_tags
 from pluralign.games.side_file import SUFFIX, names_story
@@ -21,33 +21,6 @@ OLDEST, NEWEST = 18, 21
 
 # Control commands that draw lots: RANDOM, LIST_RANDOM, SEED_RANDOM, and sequences, of which shuffles do.
 _CHANCE = frozenset({"rnd", "lrnd", "srnd", "seq"})
-
-
-@dataclass(frozen=True, eq=False)
-class InkStory:
-    """A compiled story. Immutable; games share it.
-
-    Args:
-        info: what is known before play.
-        path: the compiled file.
-        source: its text.
-        notes: what the tags say that stand in it as they are, by tag.
-        achievements: their points, by name.
-        variables: those that objectives are made of.
-        choices: how many choices its source has.
-        words: of its text, its options and its tags.
-        characters: that it can print, numbers aside.
-    """
-
-    info: GameInfo
-    path: Path
-    source: str
-    notes: Mapping[str, Note]
-    achievements: Mapping[str, float]
-    variables: tuple[str, ...]
-    choices: int
-    words: int
-    characters: frozenset[str]
 
 
 def is_ink(path: str | Path) -> bool:
@@ -165,6 +138,7 @@ def _info(
         max_options=side.max_options or choices,
         objectives=(*BUILTIN_OBJECTIVES, *side.objectives),
         random=chance,
+        max_states=MAX_STATES,
     )
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from pluralign.core import Decision, InputError
-from pluralign.games.game import Game, GameInfo
+from pluralign.games.game import Game, GameInfo, Story
 from pluralign.games.labelled.file import LabelledFile
 from pluralign.games.labelled.labels import Labels, digest_of, read_labels
 from pluralign.games.random_play import play_at_random
-
-if TYPE_CHECKING:
-    from pluralign.games.open import AnyStory
 
 EPISODES = 20
 """Random episodes that may pass before labels count as made for another story."""
@@ -34,17 +30,25 @@ class LabelledStory:
     """
 
     info: GameInfo
-    story: AnyStory
+    story: Story
     labels: tuple[Labels, ...]
 
+    @property
+    def characters(self) -> frozenset[str]:
+        """Characters that the story can print."""
+        return self.story.characters
 
-def label_story(file: LabelledFile, story: AnyStory, game: Game) -> LabelledStory:
+    def make_game(self) -> LabelledGame:
+        """A new game of this story."""
+        return LabelledGame(self)
+
+
+def label_story(file: LabelledFile, story: Story) -> LabelledStory:
     """Add labels to a story.
 
     Args:
         file: says which labels.
         story: without labels.
-        game: of the story; left in any state.
 
     Raises:
         InputError: labels cannot be read, two are of one objective, or they fit no decision of the story.
@@ -56,7 +60,7 @@ def label_story(file: LabelledFile, story: AnyStory, game: Game) -> LabelledStor
             message = f"'{found.asked.name}' has labels already: one file for each objective"
             raise InputError(message, path=found.path, field="objective")
         objectives[found.objective.name] = found.objective
-    _check_fit(labels, game)
+    _check_fit(labels, story)
     info = replace(
         story.info,
         name=file.name,
@@ -67,7 +71,8 @@ def label_story(file: LabelledFile, story: AnyStory, game: Game) -> LabelledStor
     return LabelledStory(info, story, labels)
 
 
-def _check_fit(labels: Sequence[Labels], game: Game) -> None:
+def _check_fit(labels: Sequence[Labels], story: Story) -> None:
+    game = story.make_game()
     waiting = list(labels)
     for seed in range(EPISODES):
         # A story's fault is told where play comes to it, not here.
@@ -90,11 +95,11 @@ class LabelledGame:
 
     Args:
         story: from `label_story`; any number of games may share it.
-        game: of the story without labels, played by this game alone.
     """
 
-    def __init__(self, story: LabelledStory, game: Game) -> None:
-        self.story, self.game = story, game
+    def __init__(self, story: LabelledStory) -> None:
+        self.story = story
+        self.game: Game = story.story.make_game()
         self._unjudged = 0
 
     @property

@@ -1,8 +1,7 @@
 """MACHIAVELLI's games: the ``game_data`` folder as it is."""
 
 from pluralign.games.machiavelli.folder import GameData, GameReport, is_machiavelli, load_machiavelli
-from pluralign.games.machiavelli.game import MachiavelliGame
-from pluralign.games.machiavelli.story import MachiavelliStory
+from pluralign.games.machiavelli.game import MachiavelliGame, MachiavelliStory
 
 __all__ = [
     "GameData",

@@ -9,7 +9,7 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json
-from pluralign.games.choicescript.load import compile_scenes
+from pluralign.games.choicescript.compile.story import compile_scenes
 from pluralign.games.machiavelli.files import (
     COEFFICIENTS,
     METADATA,
@@ -21,9 +21,8 @@ from pluralign.games.machiavelli.files import (
     read_source,
     read_tree,
 )
-from pluralign.games.machiavelli.game import MachiavelliGame
-from pluralign.games.machiavelli.nodes import mark_lines, nodes_of_lines
-from pluralign.games.machiavelli.story import MachiavelliStory
+from pluralign.games.machiavelli.game import MachiavelliGame, MachiavelliStory
+from pluralign.games.machiavelli.nodes import annotate_lines, nodes_of_lines
 from pluralign.games.random_play import play_at_random
 
 SOURCES = "source"
@@ -129,11 +128,11 @@ class GameData:
             known = ", ".join(self.games) or "none"
             raise InputError(f"the folder has no source of '{name}'; it has games {known}", path=self.path)
         lengths = {scene: text.count("\n") + 1 for scene, text in parts.source.scenes.items()}
-        marks, nodes = mark_lines(nodes_of_lines(parts.tree, lengths), parts.annotations)
+        line_annotations, nodes = annotate_lines(nodes_of_lines(parts.tree, lengths), parts.annotations)
         # So that errors name file, scene and line: source/GAME.json/SCENE.txt:LINE.
         folder = str(self.path / SOURCES / f"{name}.json")
         source = parts.source
-        story, problems = compile_scenes(name, source.scenes, folder, marks, source.scene_list)
+        story, problems = compile_scenes(name, source.scenes, folder, line_annotations, source.scene_list)
         if story is None:
             raise problems[0].error()
         return MachiavelliStory.make(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pluralign.games.choicescript.program import Marks
+from pluralign.games.choicescript.run.program import LineAnnotations
 from pluralign.games.machiavelli.counts import scene_annotation
 from pluralign.games.machiavelli.files import CONDITION, TreeNode
 
@@ -34,9 +34,9 @@ def nodes_of_lines(tree: Mapping[str, TreeNode], lengths: Mapping[str, int]) -> 
     return found
 
 
-def mark_lines(
+def annotate_lines(
     lines: Mapping[str, list[NodeList]], annotations: Mapping[str, Mapping[str, Any]]
-) -> tuple[Marks, tuple[NodeList, ...]]:
+) -> tuple[LineAnnotations, tuple[NodeList, ...]]:
     """What a story's lines are annotated with.
 
     Args:
@@ -44,15 +44,17 @@ def mark_lines(
         annotations: MACHIAVELLI's, by node.
 
     Returns:
-        The marks, and the nodes that each of their annotations stands for.
+        The line_annotations, and the nodes that each of their annotations stands for.
     """
     indices = {
         nodes: i for i, nodes in enumerate(dict.fromkeys(n for scene in lines.values() for n in scene))
     }
     simple = {name: scene_annotation(annotation) for name, annotation in annotations.items()}
     merged = tuple(_merge(simple[name] for name in nodes if name in simple) for nodes in indices)
-    marks = Marks(merged, {scene: [indices[nodes] for nodes in row] for scene, row in lines.items()})
-    return marks, tuple(indices)
+    line_annotations = LineAnnotations(
+        merged, {scene: [indices[nodes] for nodes in row] for scene, row in lines.items()}
+    )
+    return line_annotations, tuple(indices)
 
 
 def _merge(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pluralign.games.choicescript.codegen import (
-    Compiled,
+from pluralign.games.choicescript.compile.codegen import (
     compile_assignment,
     compile_condition,
     compile_expression,
 )
-from pluralign.games.choicescript.syntax import Expression, ExpressionError, Reference, Variable, walk
-from pluralign.games.choicescript.values import EvaluationError, Value, read_variable, text
+from pluralign.games.choicescript.language.syntax import (
+    Expression,
+    ExpressionError,
+    Reference,
+    Variable,
+    walk,
+)
+from pluralign.games.choicescript.language.values import EvaluationError, Value, read_variable, text
+from pluralign.games.choicescript.run.instructions import Compiled
 
 BUILTIN: dict[str, Value] = {
     **dict.fromkeys(

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pluralign.core import InputError, Objective
-from pluralign.games.choicescript.expressions import parse, parse_values
-from pluralign.games.choicescript.parser import BLANK, FAULT, TEXT, Node
-from pluralign.games.choicescript.program import Achievement
-from pluralign.games.choicescript.syntax import Expression, ExpressionError, Literal
-from pluralign.games.choicescript.values import Value
+from pluralign.games.choicescript.language.expressions import parse, parse_values
+from pluralign.games.choicescript.language.parser import BLANK, FAULT, TEXT, Node
+from pluralign.games.choicescript.language.syntax import Expression, ExpressionError, Literal
+from pluralign.games.choicescript.language.values import Value
 from pluralign.games.harms import BUILTIN_OBJECTIVES, METRICS
 
 HEAD_COMMANDS = frozenset({"title", "author", "create", "create_array", "scene_list", "achievement"})
@@ -32,6 +31,17 @@ _COMMENT = re.compile(r"pluralign\b\s*(.*)", re.DOTALL)
 _ACHIEVEMENT = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s+(.*)")
 _NAME = re.compile(r"[A-Za-z]\w*\Z")
 _RESERVED = frozenset({"and", "or", "not", "modulo", "true", "false", "scene", "scenename"})
+
+
+@dataclass(frozen=True, slots=True)
+class Achievement:
+    """A declared achievement."""
+
+    name: str
+    title: str
+    points: int
+    path: str
+    line: int
 
 
 @dataclass
@@ -160,7 +170,7 @@ class Head:
         for line in lines:
             if line.command != TEXT:
                 raise line.error(line.data if line.command == FAULT else "expected a scene's name alone")
-        # A dollar sign before its name marks a scene that is sold.
+        # A dollar sign before its name line_annotations a scene that is sold.
         names = [line.data.lower().split()[-1] for line in lines]
         if not names:
             raise node.error("expected the scenes' names, indented, one on a line")

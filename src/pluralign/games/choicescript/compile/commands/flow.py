@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import re
 
-from pluralign.games.choicescript.assignments import Arguments
-from pluralign.games.choicescript.control import End, Fault, Gosub, GosubScene, Jump, LeaveScene, Return
-from pluralign.games.choicescript.expressions import parse, parse_place, parse_values
-from pluralign.games.choicescript.journeys import (
+from pluralign.games.choicescript.compile.context import RESTORED, SAVED, UNRESOLVED
+from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
+from pluralign.games.choicescript.language.expressions import parse, parse_place, parse_values
+from pluralign.games.choicescript.language.parser import BLANK, Node
+from pluralign.games.choicescript.language.syntax import Expression
+from pluralign.games.choicescript.run.assignments import Arguments
+from pluralign.games.choicescript.run.checkpoints import RestoreCheckpoint, SaveCheckpoint
+from pluralign.games.choicescript.run.control import (
+    End,
+    Fault,
+    Gosub,
+    GosubScene,
     GotoRandomScene,
+    Jump,
+    LeaveScene,
     RandomScene,
-    RestoreCheckpoint,
-    SaveCheckpoint,
+    Return,
 )
-from pluralign.games.choicescript.parser import BLANK, Node
-from pluralign.games.choicescript.scene_writer import SceneWriter
-from pluralign.games.choicescript.syntax import Expression
-from pluralign.games.choicescript.workshop import RESTORED, SAVED, STILL_OPEN
 
 
-def label(scene: SceneWriter, node: Node) -> None:
+def label(scene: SceneBuilder, node: Node) -> None:
     """``*label NAME``."""
-    name, labels = node.data.lower(), scene.workshop.labels
+    name, labels = node.data.lower(), scene.context.labels
     if not name or re.search(r"\s", name):
         raise node.error(f"a label is one word, found {node.data!r}")
     if (scene.scene, name) in labels:
-        scene.workshop.report("label", node.error(f"label '{name}' stands twice in this scene"))
+        scene.context.report("label", node.error(f"label '{name}' stands twice in this scene"))
         return
     labels[scene.scene, name] = scene.place()
 
 
-def goto(scene: SceneWriter, node: Node) -> None:
+def goto(scene: SceneBuilder, node: Node) -> None:
     """``*goto LABEL``."""
     place, rest = _place(node)
     if rest.strip():
@@ -38,12 +43,12 @@ def goto(scene: SceneWriter, node: Node) -> None:
     _jump(scene, node, place)
 
 
-def goto_reference(scene: SceneWriter, node: Node) -> None:
+def goto_reference(scene: SceneBuilder, node: Node) -> None:
     """``*gotoref EXPRESSION``: to the label that the expression names."""
     _jump(scene, node, parse(node.data))
 
 
-def purchase(scene: SceneWriter, node: Node) -> None:
+def purchase(scene: SceneBuilder, node: Node) -> None:
     """``*purchase`` and ``*purchase_discount``: all is bought, so play goes on at the label they end with."""
     words = node.data.split()
     if len(words) < 2:
@@ -51,43 +56,43 @@ def purchase(scene: SceneWriter, node: Node) -> None:
     _jump(scene, node, words[-1].lower())
 
 
-def _jump(scene: SceneWriter, node: Node, place: str | Expression) -> None:
-    jump = Jump(node.path, node.line, STILL_OPEN)
+def _jump(scene: SceneBuilder, node: Node, place: str | Expression) -> None:
+    jump = Jump(node.path, node.line, UNRESOLVED)
     scene.link(node, jump, scene.scene, place)
     scene.emit(jump)
 
 
-def gosub(scene: SceneWriter, node: Node) -> None:
+def gosub(scene: SceneBuilder, node: Node) -> None:
     """``*gosub LABEL [VALUE...]``."""
     place, rest = _place(node)
     _hand_over(scene, node, rest)
-    call = Gosub(node.path, node.line, STILL_OPEN, scene.place() + 1)
+    call = Gosub(node.path, node.line, UNRESOLVED, scene.place() + 1)
     scene.link(node, call, scene.scene, place)
     scene.emit(call)
 
 
-def goto_scene(scene: SceneWriter, node: Node) -> None:
+def goto_scene(scene: SceneBuilder, node: Node) -> None:
     """``*goto_scene SCENE [LABEL [VALUE...]]``, and ``*redirect_scene`` of a stats screen."""
     name, place, rest = _scene_and_label(node)
     _hand_over(scene, node, rest)
-    leave = LeaveScene(node.path, node.line, scene.first, scene.blank, STILL_OPEN)
+    leave = LeaveScene(node.path, node.line, scene.first, scene.blank, UNRESOLVED)
     scene.link(node, leave, name, place)
     scene.emit(leave)
 
 
-def gosub_scene(scene: SceneWriter, node: Node) -> None:
+def gosub_scene(scene: SceneBuilder, node: Node) -> None:
     """``*gosub_scene SCENE [LABEL [VALUE...]]``."""
     name, place, rest = _scene_and_label(node)
     _hand_over(scene, node, rest)
     here = scene.place()
-    call = GosubScene(node.path, node.line, scene.first, scene.blank, STILL_OPEN, here + 1)
+    call = GosubScene(node.path, node.line, scene.first, scene.blank, UNRESOLVED, here + 1)
     scene.link(node, call, name, place)
     scene.emit(call)
 
 
-def goto_random_scene(scene: SceneWriter, node: Node) -> None:
+def goto_random_scene(scene: SceneBuilder, node: Node) -> None:
     """``*goto_random_scene`` and the scenes under it."""
-    used = scene.workshop.visited
+    used = scene.context.visited
     assert used is not None
     always = "allow_reuse" in node.data
     lines = [_random_line(line, always) for line in node.block if line.command != BLANK]
@@ -104,7 +109,7 @@ def goto_random_scene(scene: SceneWriter, node: Node) -> None:
     reads = scene.scope.reads(*(c for _, c, _, _ in lines if c is not None)) | {used}
     scene.emit(GotoRandomScene(node.path, node.line, used, scenes, here + 1 + len(lines), reads=reads))
     for name, _, _, line in lines:
-        leave = LeaveScene(line.path, line.line, scene.first, scene.blank, STILL_OPEN)
+        leave = LeaveScene(line.path, line.line, scene.first, scene.blank, UNRESOLVED)
         scene.link(line, leave, name, None)
         scene.emit(leave)
 
@@ -120,44 +125,44 @@ def _random_line(line: Node, always: bool) -> tuple[str, Expression | None, bool
     return match.group(4).lower(), condition, always or bool(match.group(1) or match.group(3)), line
 
 
-def leave_subroutine(scene: SceneWriter, node: Node) -> None:
+def leave_subroutine(scene: SceneBuilder, node: Node) -> None:
     """``*return``."""
     scene.nothing_after(node)
     scene.emit(Return(node.path, node.line, scene.first, scene.blank))
 
 
-def finish(scene: SceneWriter, node: Node) -> None:
+def finish(scene: SceneBuilder, node: Node) -> None:
     """``*finish [BUTTON]``."""
     scene.finish(node, written=True)
 
 
-def ending(scene: SceneWriter, node: Node) -> None:
+def ending(scene: SceneBuilder, node: Node) -> None:
     """``*ending``, and ``*restart``, ``*abort`` and ``*end_trial``: an episode ends here."""
     scene.nothing_after(node)
     scene.emit(End(node.path, node.line))
 
 
-def bug(scene: SceneWriter, node: Node) -> None:
+def bug(scene: SceneBuilder, node: Node) -> None:
     """``*bug [MESSAGE]``: the author's own error."""
     scene.emit(Fault(node.path, node.line, f"*bug: {node.data or 'the story says so'}", known=True))
 
 
-def save_checkpoint(scene: SceneWriter, node: Node) -> None:
+def save_checkpoint(scene: SceneBuilder, node: Node) -> None:
     """``*save_checkpoint [SLOT]``."""
-    workshop, name = scene.workshop, node.data.lower()
+    context, name = scene.context, node.data.lower()
     flags = (SAVED, f"{SAVED}_{name}") if name else (SAVED,)
-    saved = tuple(workshop.globals[flag] for flag in flags)
-    here, slot = scene.place(), workshop.checkpoints[name]
-    workshop.resume[name].append(here + 1)
-    restored = workshop.globals[RESTORED]
+    saved = tuple(context.globals[flag] for flag in flags)
+    here, slot = scene.place(), context.checkpoints[name]
+    context.resume[name].append(here + 1)
+    restored = context.globals[RESTORED]
     scene.emit(SaveCheckpoint(node.path, node.line, slot, (), saved, restored, here + 1))
 
 
-def restore_checkpoint(scene: SceneWriter, node: Node) -> None:
+def restore_checkpoint(scene: SceneBuilder, node: Node) -> None:
     """``*restore_checkpoint [SLOT]``."""
-    workshop, name = scene.workshop, node.data.lower()
-    slot, places = workshop.checkpoints[name], workshop.resume[name]
-    scene.emit(RestoreCheckpoint(node.path, node.line, slot, (), workshop.globals[RESTORED], places))
+    context, name = scene.context, node.data.lower()
+    slot, places = context.checkpoints[name], context.resume[name]
+    scene.emit(RestoreCheckpoint(node.path, node.line, slot, (), context.globals[RESTORED], places))
 
 
 def _place(node: Node) -> tuple[str | Expression, str]:
@@ -175,8 +180,8 @@ def _scene_and_label(node: Node) -> tuple[str | Expression, str | Expression | N
     return name, *parse_place(rest)
 
 
-def _hand_over(scene: SceneWriter, node: Node, source: str) -> None:
-    given, slot = parse_values(source), scene.workshop.arguments
+def _hand_over(scene: SceneBuilder, node: Node, source: str) -> None:
+    given, slot = parse_values(source), scene.context.arguments
     values = tuple(scene.scope.assignment(value) for value in given)
     if slot is not None:
         reads = scene.scope.reads(*given)

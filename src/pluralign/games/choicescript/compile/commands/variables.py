@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-from pluralign.games.choicescript.assignments import (
+from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
+from pluralign.games.choicescript.language.expressions import (
+    parse,
+    parse_assignment,
+    parse_values,
+    parse_variable,
+)
+from pluralign.games.choicescript.language.head import array_values, check_name
+from pluralign.games.choicescript.language.parser import Node
+from pluralign.games.choicescript.language.syntax import Expression, Literal, Reference, Variable, named
+from pluralign.games.choicescript.run.assignments import (
     Assign,
     AssignTo,
     Create,
@@ -13,20 +23,15 @@ from pluralign.games.choicescript.assignments import (
     Params,
     Randomise,
 )
-from pluralign.games.choicescript.expressions import parse, parse_assignment, parse_values, parse_variable
-from pluralign.games.choicescript.head import array_values, check_name
-from pluralign.games.choicescript.parser import Node
-from pluralign.games.choicescript.scene_writer import SceneWriter
-from pluralign.games.choicescript.syntax import Expression, Literal, Reference, Variable, named
 
 
-def set_variable(scene: SceneWriter, node: Node) -> None:
+def set_variable(scene: SceneBuilder, node: Node) -> None:
     """``*set VARIABLE EXPRESSION``; ``*config`` likewise, as nothing configures a game here."""
     variable, value = parse_assignment(node.data)
     _assign(scene, node, variable, value)
 
 
-def set_reference(scene: SceneWriter, node: Node) -> None:
+def set_reference(scene: SceneBuilder, node: Node) -> None:
     """``*setref NAME VALUE``: the variable's name is a value."""
     values = parse_values(node.data)
     if len(values) != 2:
@@ -34,7 +39,7 @@ def set_reference(scene: SceneWriter, node: Node) -> None:
     _assign(scene, node, named("", values[0]), values[1])
 
 
-def _assign(scene: SceneWriter, node: Node, variable: Variable | Reference, value: Expression) -> None:
+def _assign(scene: SceneBuilder, node: Node, variable: Variable | Reference, value: Expression) -> None:
     scope = scene.scope
     find = scope.finder(variable)
     evaluate, reads = scope.assignment(value), scope.reads(value)
@@ -53,7 +58,7 @@ def _assign(scene: SceneWriter, node: Node, variable: Variable | Reference, valu
         scene.emit(Assign(node.path, node.line, slot, evaluate, here + 1, hidden, reads=reads | {slot}))
 
 
-def make_temporary(scene: SceneWriter, node: Node) -> None:
+def make_temporary(scene: SceneBuilder, node: Node) -> None:
     """``*temp VARIABLE [EXPRESSION]``."""
     name, _, source = node.data.partition(" ")
     name = check_name(node, name)
@@ -64,7 +69,7 @@ def make_temporary(scene: SceneWriter, node: Node) -> None:
     scene.emit(Create(node.path, node.line, scene.scope.own[name], evaluate, here + 1, reads=reads))
 
 
-def make_temporary_array(scene: SceneWriter, node: Node) -> None:
+def make_temporary_array(scene: SceneBuilder, node: Node) -> None:
     """``*temp_array NAME SIZE [VALUE...]``: NAME_1 and so on, and NAME_count."""
     for name, value in array_values(node):
         evaluate = None if value is None else scene.scope.assignment(value)
@@ -73,38 +78,38 @@ def make_temporary_array(scene: SceneWriter, node: Node) -> None:
         scene.emit(Create(node.path, node.line, slot, evaluate, scene.place() + 1, reads=reads))
 
 
-def delete(scene: SceneWriter, node: Node) -> None:
+def delete(scene: SceneBuilder, node: Node) -> None:
     """``*delete VARIABLE``."""
     name = node.data.lower()
     scene.scope.finder(Variable(name))
     _delete(scene, node, [name])
 
 
-def delete_array(scene: SceneWriter, node: Node) -> None:
+def delete_array(scene: SceneBuilder, node: Node) -> None:
     """``*delete_array NAME``."""
     name = node.data.lower()
     scene.scope.finder(Variable(f"{name}_count"))
     _delete(scene, node, [n for n in _names(scene) if re.fullmatch(rf"{re.escape(name)}_(count|\d+)", n)])
 
 
-def _names(scene: SceneWriter) -> list[str]:
+def _names(scene: SceneBuilder) -> list[str]:
     return [*scene.scope.own, *scene.scope.story]
 
 
-def _delete(scene: SceneWriter, node: Node, names: list[str]) -> None:
+def _delete(scene: SceneBuilder, node: Node, names: list[str]) -> None:
     own, story = scene.scope.own, scene.scope.story
     found = tuple({own[name] if name in own else story[name] for name in names})
     scene.emit(Delete(node.path, node.line, found, scene.place() + 1))
 
 
-def reset(scene: SceneWriter, node: Node) -> None:
+def reset(scene: SceneBuilder, node: Node) -> None:
     """``*reset``: every global as it began."""
     # The engine's own flags are no variables of the story.
     found = tuple(slot for name, slot in scene.scope.story.items() if not name.startswith("choice_"))
     scene.emit(Delete(node.path, node.line, found, scene.place() + 1, initial=True))
 
 
-def randomise(scene: SceneWriter, node: Node) -> None:
+def randomise(scene: SceneBuilder, node: Node) -> None:
     """``*rand VARIABLE LOW HIGH``."""
     variable, values = parse_variable(node.data)
     if len(values) != 2:
@@ -114,7 +119,7 @@ def randomise(scene: SceneWriter, node: Node) -> None:
     scene.emit(Randomise(node.path, node.line, find, low, high, scene.place() + 1, reads=reads))
 
 
-def input_text(scene: SceneWriter, node: Node) -> None:
+def input_text(scene: SceneBuilder, node: Node) -> None:
     """``*input_text VARIABLE [long] [allow_blank]``."""
     words = re.sub(r"\s+(long|allow_blank)\b", "", node.data)
     variable, values = parse_variable(words)
@@ -124,7 +129,7 @@ def input_text(scene: SceneWriter, node: Node) -> None:
     scene.emit(Input(node.path, node.line, _spelled(variable), find, None, scene.place() + 1, reads=reads))
 
 
-def input_number(scene: SceneWriter, node: Node) -> None:
+def input_number(scene: SceneBuilder, node: Node) -> None:
     """``*input_number VARIABLE LOW HIGH``."""
     variable, values = parse_variable(node.data)
     if len(values) != 2:
@@ -134,11 +139,11 @@ def input_number(scene: SceneWriter, node: Node) -> None:
     scene.emit(Input(node.path, node.line, _spelled(variable), find, bounds, scene.place() + 1, reads=reads))
 
 
-def params(scene: SceneWriter, node: Node) -> None:
+def params(scene: SceneBuilder, node: Node) -> None:
     """``*params [NAME...]``."""
-    own, slot = scene.scope.own, scene.workshop.arguments
+    own, slot = scene.scope.own, scene.context.arguments
     names = [check_name(node, name) for name in node.data.split()]
-    numbered = tuple(own[f"param_{i + 1}"] for i in range(scene.workshop.most_arguments))
+    numbered = tuple(own[f"param_{i + 1}"] for i in range(scene.context.most_arguments))
     assert slot is not None
     taken = tuple(own[name] for name in names)
     take = Params(node.path, node.line, slot, own["param_count"], numbered, taken, scene.place() + 1)
@@ -146,7 +151,7 @@ def params(scene: SceneWriter, node: Node) -> None:
     scene.emit(take)
 
 
-def _reads(scene: SceneWriter, variable: Variable | Reference, *values: Expression) -> frozenset[int]:
+def _reads(scene: SceneBuilder, variable: Variable | Reference, *values: Expression) -> frozenset[int]:
     return scene.scope.reads(variable, *values)
 
 

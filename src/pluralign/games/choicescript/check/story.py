@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from pluralign.core import InputError, UniformPolicy
-from pluralign.games.choicescript import analysis
-from pluralign.games.choicescript.control import Choose
-from pluralign.games.choicescript.head import HEAD_COMMANDS
-from pluralign.games.choicescript.instructions import Achieve, Annotate
-from pluralign.games.choicescript.interpreter import ChoiceScriptGame, State
-from pluralign.games.choicescript.load import STARTUP, compile_scenes, load_story, read_scenes
-from pluralign.games.choicescript.parser import TEXT, Node, parse_scene
+from pluralign.core import InputError
+from pluralign.games.choicescript.check import analysis
+from pluralign.games.choicescript.compile.story import STARTUP, compile_scenes
+from pluralign.games.choicescript.load import read_scenes
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import STATS, Program, Story
-from pluralign.games.exact_front import exact_returns
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory, State
+from pluralign.games.choicescript.run.instructions import Achieve, Annotate
+from pluralign.games.choicescript.run.program import Program
 from pluralign.games.random_play import play_at_random
-from pluralign.games.state_graph import END, StateGraph, explore
+from pluralign.games.state_graph import StateGraph, explore
 
 MAX_CHECKED_STATES = 500_000
 """How many states a check walks before it reports the story as too large."""
@@ -65,7 +59,7 @@ def check_story(path: str | Path, *, max_states: int = MAX_CHECKED_STATES) -> li
     return sorted(set(problems).difference(again))
 
 
-def _random_problems(story: Story) -> Iterator[Problem]:
+def _random_problems(story: ChoiceScriptStory) -> Iterator[Problem]:
     game, startup = ChoiceScriptGame(story), str(Path(story.folder) / f"{STARTUP}.txt")
     for seed in range(RANDOM_EPISODES):
         try:
@@ -75,7 +69,7 @@ def _random_problems(story: Story) -> Iterator[Problem]:
             yield Problem.of(error, "play", startup)
 
 
-def _play_problems(story: Story, seen: set[int], max_states: int) -> Iterator[Problem]:
+def _play_problems(story: ChoiceScriptStory, seen: set[int], max_states: int) -> Iterator[Problem]:
     startup = str(Path(story.folder) / f"{STARTUP}.txt")
     errors: list[InputError] = []
     visited: set[int] = set()
@@ -131,72 +125,3 @@ def _never_shown(program: Program, seen: set[int], visited: set[int]) -> Iterato
                 message = "no play ever comes here: the conditions on the way never hold together"
                 yield Problem(instruction.path, instruction.line, "unreachable", message)
             before = False
-
-
-@dataclass(frozen=True)
-class StoryStatistics:
-    """How large a story is.
-
-    Args:
-        choices: ``*choice`` and ``*fake_choice`` blocks.
-        words: of text and options.
-        states: that play can reach, endings left out.
-        decisions: distinct pairs of a prompt and its options.
-        shortest: fewest steps of an episode.
-        longest: most steps of an episode.
-        mean_length: expected steps of an episode when every option is equally likely.
-        mean_options: options of a decision, over the distinct decisions.
-    """
-
-    choices: int
-    words: int
-    states: int
-    decisions: int
-    shortest: int
-    longest: int
-    mean_length: float
-    mean_options: float
-
-
-def story_statistics(story: Story | str | Path, graph: StateGraph | None = None) -> StoryStatistics:
-    """How large a story is.
-
-    Args:
-        story: loaded, or its folder or name.
-        graph: its states, if they are explored already.
-
-    Raises:
-        InputError: the story cannot be played, or can go on for ever.
-    """
-    story = story if isinstance(story, Story) else load_story(story)
-    graph = graph or explore(ChoiceScriptGame(story))
-    longest = np.zeros(len(graph.states), dtype=np.int64)
-    shortest = np.zeros_like(longest)
-    for state in graph.backwards.tolist():
-        if state != END:
-            following = graph.target[graph.first[state] : graph.first[state + 1]]
-            longest[state] = 1 + longest[following].max()
-            shortest[state] = 1 + shortest[following].min()
-    options = [len(decision.options) for decision in graph.decisions]
-    return StoryStatistics(
-        choices=sum(isinstance(i, Choose) for i in story.program.instructions),
-        words=sum(_words(parse_scene(s, "")) for name, s in story.scenes.items() if name != STATS),
-        states=len(graph.states) - 1,
-        decisions=len(graph.decisions),
-        shortest=int(shortest[graph.start]),
-        longest=int(longest[graph.start]),
-        mean_length=exact_returns(graph, UniformPolicy()).steps,
-        mean_options=float(np.mean(options)) if options else 0.0,
-    )
-
-
-def _words(nodes: Sequence[Node]) -> int:
-    total = 0
-    for node in nodes:
-        if node.command == TEXT:
-            total += len(node.data.split())
-        elif node.is_option:
-            total += len(node.data.rpartition("#")[2].split())
-        if node.command not in HEAD_COMMANDS:
-            total += _words(node.block)
-    return total

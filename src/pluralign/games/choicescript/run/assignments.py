@@ -7,9 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pluralign.games.choicescript.codegen import Compiled
-from pluralign.games.choicescript.instructions import Instruction, Machine, Question
-from pluralign.games.choicescript.values import NO_VALUE, NOT_CREATED, EvaluationError, number, text, tidy
+from pluralign.games.choicescript.language.values import (
+    NO_VALUE,
+    NOT_CREATED,
+    EvaluationError,
+    number,
+    text,
+    tidy,
+)
+from pluralign.games.choicescript.run.instructions import Compiled, Instruction, Machine, Question
 
 Find = Callable[[list[Any]], int]
 """From the slots to the slot of a variable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pluralign.games.choicescript.values import Value, text
+from pluralign.games.choicescript.language.values import Value, text
 
 
 class ExpressionError(Exception):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pluralign.games.choicescript import values
-from pluralign.games.choicescript.syntax import (
+from pluralign.games.choicescript.language import values
+from pluralign.games.choicescript.language.syntax import (
     Binary,
     Call,
     Capital,
@@ -24,7 +24,7 @@ from pluralign.games.choicescript.syntax import (
     Variable,
     named,
 )
-from pluralign.games.choicescript.tokens import NAMED_OPERATORS, TokenReader, check_depth
+from pluralign.games.choicescript.language.tokens import NAMED_OPERATORS, TokenReader, check_depth
 
 # These may begin a *set's expression; its variable is then the left value.
 _LEADING_OPERATORS = ("%+", "%-", "+", "-", "*", "/", "&", "%", "^", "#", *NAMED_OPERATORS)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.control import Gosub, GosubScene, Jump, LeaveScene
-from pluralign.games.choicescript.head import Head
-from pluralign.games.choicescript.instructions import Instruction
-from pluralign.games.choicescript.journeys import RestoreCheckpoint, SaveCheckpoint
-from pluralign.games.choicescript.parser import Node
+from pluralign.games.choicescript.compile.scope import BUILTIN
+from pluralign.games.choicescript.language.head import Head
+from pluralign.games.choicescript.language.parser import Node
+from pluralign.games.choicescript.language.values import EvaluationError, Value
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.scope import BUILTIN
-from pluralign.games.choicescript.values import EvaluationError, Value
+from pluralign.games.choicescript.run.checkpoints import RestoreCheckpoint, SaveCheckpoint
+from pluralign.games.choicescript.run.control import Gosub, GosubScene, Jump, LeaveScene
+from pluralign.games.choicescript.run.instructions import Instruction
 
-STILL_OPEN = -1
+UNRESOLVED = -1
 """A target that is not known yet."""
 
 SAVED = "choice_saved_checkpoint"
@@ -39,7 +40,7 @@ class Link:
 
 
 @dataclass
-class Workshop:
+class CompileContext:
     """What all scenes of a story share while they are compiled.
 
     Args:
@@ -54,7 +55,7 @@ class Workshop:
         visited: the slot of the scenes that ``*goto_random_scene`` drew.
         checkpoints: the slot of each checkpoint.
         resume: where play resumes from each checkpoint.
-        marks: the annotation of each line of each scene, where these stand outside.
+        line_annotations: the annotation of each line of each scene, where these stand outside.
     """
 
     head: Head
@@ -68,7 +69,7 @@ class Workshop:
     visited: int | None = None
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
     resume: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
-    marks: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
+    line_annotations: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     instructions: list[Instruction] = field(default_factory=list[Instruction])
     annotations: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     labels: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
@@ -117,7 +118,7 @@ class Workshop:
             if link.scene in (None, scene) and link.label in (None, label):
                 yield place
 
-    def settle_checkpoints(self) -> None:
+    def resolve_checkpoints(self) -> None:
         """Once every scene is compiled: a checkpoint holds every slot there is."""
         everything = frozenset(range(self.slots))
         for instruction in self.instructions:
@@ -127,3 +128,65 @@ class Workshop:
             elif isinstance(instruction, RestoreCheckpoint):
                 instruction.reads = frozenset((instruction.slot, *self.kept))
                 instruction.kept = self.kept
+
+
+_CALLS = frozenset({"gosub", "gosub_scene", "goto_scene", "redirect_scene"})
+
+
+def prepare(head: Head, trees: Mapping[str, Sequence[Node]], *, strict: bool) -> CompileContext:
+    """A context with the slots that belong to no scene.
+
+    Args:
+        trees: each scene's lines.
+        strict: whether any defect refuses the story.
+    """
+    lines = [node for tree in trees.values() for node in all_nodes(tree)]
+    names = [*head.variables, *_checkpoint_flags(lines), *(f"*{name}" for name in head.achievements)]
+    slots = {name: slot for slot, name in enumerate(names)}
+    commands = {node.command for node in lines}
+    context = CompileContext(
+        head,
+        strict,
+        globals={name: slot for name, slot in slots.items() if not name.startswith("*")},
+        achievements={name: slots[f"*{name}"] for name in head.achievements},
+        slots=len(names),
+        deleted=frozenset(_deleted(head, lines)),
+    )
+    if "params" in commands:
+        context.arguments = context.new_slot()
+        # Each word can be an argument at most; the label's own counts for nothing.
+        context.most_arguments = max(
+            (len(node.data.split()) for node in lines if node.command in _CALLS), default=0
+        )
+    if "goto_random_scene" in commands:
+        context.visited = context.new_slot()
+    for name in _checkpoints(lines):
+        context.checkpoints[name] = context.new_slot()
+        context.resume[name] = []
+    return context
+
+
+def all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Lines and all lines under them."""
+    for node in nodes:
+        yield node
+        yield from all_nodes(node.block)
+
+
+def _checkpoints(lines: Sequence[Node]) -> list[str]:
+    commands = ("save_checkpoint", "restore_checkpoint")
+    return sorted({node.data.lower() for node in lines if node.command in commands})
+
+
+def _checkpoint_flags(lines: Sequence[Node]) -> list[str]:
+    names = _checkpoints(lines)
+    return sorted({SAVED, RESTORED, *(f"{SAVED}_{name}" for name in names if name)}) if names else []
+
+
+def _deleted(head: Head, lines: Sequence[Node]) -> Iterator[str]:
+    for node in lines:
+        if node.command == "delete":
+            yield node.data.lower()
+        elif node.command == "delete_array":
+            pattern = re.compile(rf"{re.escape(node.data.lower())}_(count|\d+)")
+            yield from filter(pattern.fullmatch, head.variables)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pluralign.games.choicescript.control import Choose, Fault, Gosub, GosubScene, Return
-from pluralign.games.choicescript.instructions import Achieve, Annotate, Instruction, Option
-from pluralign.games.choicescript.liveness import flow
+from pluralign.games.choicescript.compile.liveness import flow
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.program import STATS, Program
+from pluralign.games.choicescript.run.control import Choose, Fault, Gosub, GosubScene, Return
+from pluralign.games.choicescript.run.instructions import Achieve, Annotate, Instruction, Option
+from pluralign.games.choicescript.run.program import STATS, Program
 
 # Deeper subroutines than these are followed as if they could return anywhere.
 _DEEPEST = 8

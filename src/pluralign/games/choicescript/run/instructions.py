@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pluralign.games.choicescript.codegen import Compiled
+Compiled = Callable[[list[Any]], Any]
+"""A compiled expression: a function from the slots to its value."""
 
 STOPPED = -1
 """The program counter of a machine that waits at a choice or has ended."""

@@ -9,7 +9,15 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from pluralign.games.choicescript.values import EvaluationError, Value, bounded, number, text, tidy, truth
+from pluralign.games.choicescript.language.values import (
+    EvaluationError,
+    Value,
+    bounded,
+    number,
+    text,
+    tidy,
+    truth,
+)
 
 # How many characters a text value may have: a story that doubles one in a loop ends with an error.
 _LONGEST = 100_000

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
-from pluralign.games.choicescript.control import Choose, Gosub, GosubScene, Return
-from pluralign.games.choicescript.instructions import Instruction
+from pluralign.games.choicescript.run.control import Choose, Gosub, GosubScene, Return
+from pluralign.games.choicescript.run.instructions import Instruction
 
 
 def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:

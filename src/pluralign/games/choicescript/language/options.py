@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pluralign.games.choicescript.expressions import parse
-from pluralign.games.choicescript.head import pluralign_note
-from pluralign.games.choicescript.parser import BLANK, FAULT, OPTION, Node, option_start
-from pluralign.games.choicescript.syntax import Binary, Expression, ExpressionError, Not
+from pluralign.games.choicescript.language.expressions import parse
+from pluralign.games.choicescript.language.head import pluralign_note
+from pluralign.games.choicescript.language.parser import BLANK, FAULT, OPTION, Node, option_start
+from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError, Not
 
 _PREFIX = re.compile(r"\*(\w+)\s*")
 _REUSE = ("hide_reuse", "disable_reuse", "allow_reuse")

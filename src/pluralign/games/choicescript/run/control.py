@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pluralign.games.choicescript.codegen import Compiled
-from pluralign.games.choicescript.instructions import STOPPED, Instruction, Machine, Option
-from pluralign.games.choicescript.values import EvaluationError
+from pluralign.games.choicescript.language.values import EvaluationError
+from pluralign.games.choicescript.run.instructions import STOPPED, Compiled, Instruction, Machine, Option
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Branch(Instruction):
 
 
 @dataclass(slots=True)
-class Aim:
+class ComputedTarget:
     """Where a jump goes whose label or scene only play names.
 
     Args:
@@ -47,15 +47,15 @@ class Jump(Instruction):
     """``*goto``, and the joints that the compiler adds."""
 
     target: int
-    aim: Aim | None = field(default=None, kw_only=True)
+    computed: ComputedTarget | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        return self.target if self.aim is None else self.aim.find(machine.slots)
+        return self.target if self.computed is None else self.computed.find(machine.slots)
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        yield from (self.target,) if self.aim is None else self.aim.places
+        yield from (self.target,) if self.computed is None else self.computed.places
 
 
 @dataclass(slots=True)
@@ -80,17 +80,17 @@ class Gosub(Instruction):
 
     target: int
     back: int
-    aim: Aim | None = field(default=None, kw_only=True)
+    computed: ComputedTarget | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        target = self.target if self.aim is None else self.aim.find(machine.slots)
+        target = self.target if self.computed is None else self.computed.find(machine.slots)
         machine.returns.append(self.back)
         return target
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        yield from (self.target,) if self.aim is None else self.aim.places
+        yield from (self.target,) if self.computed is None else self.computed.places
 
 
 @dataclass(slots=True)
@@ -100,11 +100,11 @@ class LeaveScene(Instruction):
     first: int
     blank: list[None]
     target: int | None
-    aim: Aim | None = field(default=None, kw_only=True)
+    computed: ComputedTarget | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        target = self.target if self.aim is None else self.aim.find(machine.slots)
+        target = self.target if self.computed is None else self.computed.find(machine.slots)
         machine.slots[self.first : self.first + len(self.blank)] = self.blank
         machine.returns.clear()
         if target is None:
@@ -114,8 +114,8 @@ class LeaveScene(Instruction):
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        if self.aim is not None:
-            yield from self.aim.places
+        if self.computed is not None:
+            yield from self.computed.places
         elif self.target is not None:
             yield self.target
 
@@ -132,11 +132,11 @@ class GosubScene(Instruction):
     blank: list[None]
     target: int
     back: int
-    aim: Aim | None = field(default=None, kw_only=True)
+    computed: ComputedTarget | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        target = self.target if self.aim is None else self.aim.find(machine.slots)
+        target = self.target if self.computed is None else self.computed.find(machine.slots)
         last = self.first + len(self.blank)
         kept = tuple(machine.slots[self.first : last])
         machine.frames.append((self.back, self.first, kept, tuple(machine.returns)))
@@ -146,7 +146,7 @@ class GosubScene(Instruction):
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
-        yield from (self.target,) if self.aim is None else self.aim.places
+        yield from (self.target,) if self.computed is None else self.computed.places
 
 
 @dataclass(slots=True)
@@ -171,6 +171,47 @@ class Return(Instruction):
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
         return iter(())
+
+
+@dataclass(slots=True)
+class RandomScene:
+    """A line under ``*goto_random_scene``. ``target`` is a ``*goto_scene`` of its own."""
+
+    name: str
+    condition: Compiled | None
+    again: bool
+    target: int
+
+
+@dataclass(slots=True)
+class GotoRandomScene(Instruction):
+    """``*goto_random_scene``: to a scene drawn from those not visited yet; past them, where none is left."""
+
+    used: int
+    scenes: tuple[RandomScene, ...]
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        slots = machine.slots
+        visited: tuple[str, ...] = slots[self.used] or ()
+        left = [
+            scene
+            for scene in self.scenes
+            if (scene.again or scene.name not in visited)
+            and (scene.condition is None or scene.condition(slots))
+        ]
+        if not left:
+            return self.following
+        scene = left[math.floor(machine.draw() * len(left))]
+        if not scene.again:
+            slots[self.used] = tuple(sorted({*visited, scene.name}))
+        return scene.target
+
+    def successors(self, here: int) -> Iterator[int]:
+        """See `Instruction.successors`."""
+        yield self.following
+        yield from (scene.target for scene in self.scenes)
 
 
 @dataclass(slots=True)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pluralign.games.choicescript.assignments import Randomise
-from pluralign.games.choicescript.instructions import Instruction
-from pluralign.games.choicescript.journeys import GotoRandomScene
-from pluralign.games.game import GameInfo
+from pluralign.games.choicescript.language.head import Achievement
+from pluralign.games.choicescript.run.assignments import Randomise
+from pluralign.games.choicescript.run.control import GotoRandomScene
+from pluralign.games.choicescript.run.instructions import Instruction
 
 STATS = "choicescript_stats"
 """The official engine's stats screen: play comes to it only where a scene calls it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Achievement:
-    """A declared achievement."""
-
-    name: str
-    title: str
-    points: int
-    path: str
-    line: int
-
-
 @dataclass(frozen=True)
-class Marks:
+class LineAnnotations:
     """Annotations that stand outside of the scenes, as MACHIAVELLI's do.
 
     Args:
@@ -69,34 +58,3 @@ class Program:
     def random(self) -> bool:
         """Whether play draws lots."""
         return any(isinstance(i, Randomise | GotoRandomScene) for i in self.instructions)
-
-
-@dataclass(frozen=True)
-class Story:
-    """A story that can be played. Immutable; games share it.
-
-    Args:
-        info: what is known before play.
-        folder: where it was read from.
-        scenes: each scene's text by its name.
-        program: what is played.
-        marks: annotations outside of the scenes.
-        scene_list: the order of the scenes, where the head has none.
-    """
-
-    info: GameInfo
-    folder: str
-    scenes: Mapping[str, str]
-    program: Program
-    marks: Marks | None = None
-    scene_list: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Identifier, as the command line takes it."""
-        return self.info.name
-
-    def __reduce__(self) -> tuple[Callable[..., Story], tuple[Any, ...]]:
-        from pluralign.games.choicescript.load import compile_story
-
-        return (compile_story, (self.name, dict(self.scenes), self.folder, self.marks, self.scene_list))

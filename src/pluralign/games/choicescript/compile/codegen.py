@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pluralign.games.choicescript import operators, values
-from pluralign.games.choicescript.syntax import (
+from pluralign.games.choicescript.language import values
+from pluralign.games.choicescript.language.syntax import (
     Binary,
     Call,
     Capital,
@@ -19,16 +19,15 @@ from pluralign.games.choicescript.syntax import (
     Template,
     Variable,
 )
-from pluralign.games.choicescript.values import Value
+from pluralign.games.choicescript.language.values import Value
+from pluralign.games.choicescript.run import operators
+from pluralign.games.choicescript.run.instructions import Compiled
 
 Resolve = Callable[[str], str]
 """From a variable's name to Python source that reads it out of the slots ``v``."""
 
 Lookup = Callable[[list[Any], str], Value]
 """From the slots and a name that only play makes to the variable's value."""
-
-Compiled = Callable[[list[Any]], Any]
-"""From the slots to a value."""
 
 
 def compile_expression(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:

@@ -6,21 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.control import Aim, Fault, Gosub, GosubScene, Jump, LeaveScene
-from pluralign.games.choicescript.expressions import parse_template
-from pluralign.games.choicescript.instructions import Annotate, Instruction, Show
-from pluralign.games.choicescript.parser import BLANK, TEXT, Node
-from pluralign.games.choicescript.scope import Scope
-from pluralign.games.choicescript.syntax import Expression, Template
-from pluralign.games.choicescript.values import text
-from pluralign.games.choicescript.workshop import STILL_OPEN, Link, Workshop
+from pluralign.games.choicescript.compile.context import UNRESOLVED, CompileContext, Link
+from pluralign.games.choicescript.compile.scope import Scope
+from pluralign.games.choicescript.language.expressions import parse_template
+from pluralign.games.choicescript.language.parser import BLANK, TEXT, Node
+from pluralign.games.choicescript.language.syntax import Expression, Template
+from pluralign.games.choicescript.language.values import text
+from pluralign.games.choicescript.run.control import (
+    ComputedTarget,
+    Fault,
+    Gosub,
+    GosubScene,
+    Jump,
+    LeaveScene,
+)
+from pluralign.games.choicescript.run.instructions import Annotate, Instruction, Show
 
 # The official engine joins a line that ends with one of these to the next without a space.
 _HYPHENS = "-\u2011\u2012\u2013\u2014"
 
 
-class SceneWriter:
-    """Writes one scene's instructions into the workshop.
+class SceneBuilder:
+    """Writes one scene's instructions into the context.
 
     Attributes:
         scope: the variables that the scene can name.
@@ -29,40 +36,40 @@ class SceneWriter:
         default_reuse: the slot of the scene's reuse mode, where a command sets one.
     """
 
-    def __init__(self, workshop: Workshop, scene: str) -> None:
-        self.workshop = workshop
+    def __init__(self, context: CompileContext, scene: str) -> None:
+        self.context = context
         self.scene = scene
-        constants = {**workshop.constants, "choice_scene": scene}
-        self.scope = Scope(workshop.globals, workshop.achievements, constants, workshop.deleted)
-        self.first = workshop.slots
+        constants = {**context.constants, "choice_scene": scene}
+        self.scope = Scope(context.globals, context.achievements, constants, context.deleted)
+        self.first = context.slots
         self.blank: list[None] = []
         self.default_reuse: int | None = None
-        self._marks = workshop.marks.get(scene, ())
+        self._line_annotations = context.line_annotations.get(scene, ())
         self._text: list[str] = []
         self._text_node: Node | None = None
 
     def new_slot(self) -> int:
         """A further slot of this scene."""
         self.blank.append(None)
-        self.workshop.slots += 1
-        return self.workshop.slots - 1
+        self.context.slots += 1
+        return self.context.slots - 1
 
     def place(self) -> int:
         """Where the next instruction will stand."""
         if self._text_node is not None:
             node, shown = self._text_node, "".join(self._text)
             self._text, self._text_node = [], None
-            here = len(self.workshop.instructions)
+            here = len(self.context.instructions)
             written = bool(shown.strip())
-            self.workshop.instructions.append(
+            self.context.instructions.append(
                 Show(node.path, node.line, shown, None, here + 1, written=written)
             )
-        return len(self.workshop.instructions)
+        return len(self.context.instructions)
 
     def emit(self, instruction: Instruction) -> None:
         """Write an instruction."""
         self.place()
-        self.workshop.instructions.append(instruction)
+        self.context.instructions.append(instruction)
 
     def constant(self, node: Node, shown: str) -> None:
         """Print constant text; what stands side by side becomes one instruction."""
@@ -76,25 +83,25 @@ class SceneWriter:
         Args:
             after: the line above it in its block; text of one annotation stays one instruction.
         """
-        index = self._mark_of(node.line)
+        index = self._annotation_of(node.line)
         if index is None:
             return
-        if after is None or after.command not in (TEXT, BLANK) or self._mark_of(after.line) != index:
+        if after is None or after.command not in (TEXT, BLANK) or self._annotation_of(after.line) != index:
             here = self.place()
             self.emit(Annotate(node.path, node.line, index, here + 1, written=False))
 
-    def mark_lines(self, path: str, before: int) -> None:
+    def annotate_lines(self, path: str, before: int) -> None:
         """Pass the annotations of the lines from the scene's first, which themselves are not played."""
         last: int | None = None
         for line in range(1, before):
-            index = self._mark_of(line)
+            index = self._annotation_of(line)
             if index is not None and index != last:
                 here = self.place()
                 self.emit(Annotate(path, line, index, here + 1, written=False))
             last = index
 
-    def _mark_of(self, line: int) -> int | None:
-        return self._marks[line - 1] if line <= len(self._marks) else None
+    def _annotation_of(self, line: int) -> int | None:
+        return self._line_annotations[line - 1] if line <= len(self._line_annotations) else None
 
     def nothing_after(self, node: Node) -> None:
         """Nothing: the official engine passes over what follows such a command, our own stories have none.
@@ -102,7 +109,7 @@ class SceneWriter:
         Raises:
             InputError: something follows, and the story is checked strictly.
         """
-        if node.data and self.workshop.strict:
+        if node.data and self.context.strict:
             raise node.error(f"expected nothing after *{node.command}, found {node.data!r}")
 
     def fault(self, error: InputError, *, kind: str = "syntax", node: Node | None = None) -> None:
@@ -111,7 +118,7 @@ class SceneWriter:
         Args:
             node: the line it belongs to, where the error names none.
         """
-        self.workshop.report(kind, error)
+        self.context.report(kind, error)
         line = error.row or (node.line if node else 0)
         path = str(error.path or (node.path if node else ""))
         self.emit(Fault(path, line, error.message, known=True, written=False))
@@ -155,19 +162,19 @@ class SceneWriter:
             ExpressionError: a variable in what makes a name is unknown.
         """
         if (label is None or isinstance(label, str)) and isinstance(scene, str):
-            self.workshop.links.append(Link(node, instruction, scene, label))
+            self.context.links.append(Link(node, instruction, scene, label))
             return
         make_scene, make_label = self._maker(scene), self._maker(label)
-        where = self.workshop
+        where = self.context
 
         def find(slots: list[Any]) -> int:
             return where.find(str(make_scene(slots)), make_label(slots))
 
-        instruction.aim = Aim(find)
+        instruction.computed = ComputedTarget(find)
         instruction.reads |= self.scope.reads(*(e for e in (scene, label) if e and not isinstance(e, str)))
         # A label that play makes up can be any of its scene's, a scene that play makes up any scene's.
         fixed = scene if isinstance(scene, str) else None
-        self.workshop.links.append(Link(node, instruction, fixed, label if isinstance(label, str) else None))
+        self.context.links.append(Link(node, instruction, fixed, label if isinstance(label, str) else None))
 
     def _maker(self, name: str | Expression | None) -> Callable[[list[Any]], str | None]:
         if name is None or isinstance(name, str):
@@ -177,11 +184,11 @@ class SceneWriter:
 
     def finish(self, node: Node, *, written: bool) -> None:
         """Go on to the next scene of the list, or end after the last."""
-        scenes = self.workshop.head.scenes
+        scenes = self.context.head.scenes
         following = scenes.index(self.scene) + 1 if self.scene in scenes else len(scenes)
         leave = LeaveScene(node.path, node.line, self.first, self.blank, None, written=written)
         if following < len(scenes):
-            leave.target = STILL_OPEN
+            leave.target = UNRESOLVED
             self.link(node, leave, scenes[following], None)
         self.constant(Node(node.path, node.line, 0, BLANK, ""), "\n\n")
         self.emit(leave)

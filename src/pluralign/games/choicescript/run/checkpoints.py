@@ -1,55 +1,12 @@
-"""Instructions that jump by lot or through time: random scenes and checkpoints."""
+"""Instructions that save and restore checkpoints."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pluralign.games.choicescript.codegen import Compiled
-from pluralign.games.choicescript.instructions import Instruction, Machine
-from pluralign.games.choicescript.values import EvaluationError
-
-
-@dataclass(slots=True)
-class RandomScene:
-    """A line under ``*goto_random_scene``. ``target`` is a ``*goto_scene`` of its own."""
-
-    name: str
-    condition: Compiled | None
-    again: bool
-    target: int
-
-
-@dataclass(slots=True)
-class GotoRandomScene(Instruction):
-    """``*goto_random_scene``: to a scene drawn from those not visited yet; past them, where none is left."""
-
-    used: int
-    scenes: tuple[RandomScene, ...]
-    following: int
-
-    def run(self, machine: Machine) -> int:
-        """See `Instruction.run`."""
-        slots = machine.slots
-        visited: tuple[str, ...] = slots[self.used] or ()
-        left = [
-            scene
-            for scene in self.scenes
-            if (scene.again or scene.name not in visited)
-            and (scene.condition is None or scene.condition(slots))
-        ]
-        if not left:
-            return self.following
-        scene = left[math.floor(machine.draw() * len(left))]
-        if not scene.again:
-            slots[self.used] = tuple(sorted({*visited, scene.name}))
-        return scene.target
-
-    def successors(self, here: int) -> Iterator[int]:
-        """See `Instruction.successors`."""
-        yield self.following
-        yield from (scene.target for scene in self.scenes)
+from pluralign.games.choicescript.language.values import EvaluationError
+from pluralign.games.choicescript.run.instructions import Instruction, Machine
 
 
 @dataclass(slots=True)

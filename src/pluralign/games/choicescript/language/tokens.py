@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pluralign.games.choicescript.syntax import ExpressionError
+from pluralign.games.choicescript.language.syntax import ExpressionError
 
 DEEPEST = 32
 """How many brackets may stand in each other; Python's own compiler ends at a few hundred."""

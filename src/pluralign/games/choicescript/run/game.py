@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
-from pluralign.games.choicescript.instructions import STOPPED, Ask, Frame, Option, Question
-from pluralign.games.choicescript.program import Story
-from pluralign.games.choicescript.values import EvaluationError, tidy
+from pluralign.games.choicescript.language.values import EvaluationError, tidy
+from pluralign.games.choicescript.run.instructions import STOPPED, Ask, Frame, Option, Question
+from pluralign.games.choicescript.run.program import LineAnnotations, Program
 from pluralign.games.game import GameInfo
 
 MAX_LINES_PER_STEP = 100_000
@@ -56,6 +57,41 @@ def default_answer(question: Question) -> str | float:
     return math.floor(middle) if question.whole else tidy(middle)
 
 
+@dataclass(frozen=True)
+class ChoiceScriptStory:
+    """A story that can be played. Immutable; games share it.
+
+    Args:
+        info: what is known before play.
+        folder: where it was read from.
+        scenes: each scene's text by its name.
+        program: what is played.
+        line_annotations: annotations outside of the scenes.
+        scene_list: the order of the scenes, where the head has none.
+    """
+
+    info: GameInfo
+    folder: str
+    scenes: Mapping[str, str]
+    program: Program
+    line_annotations: LineAnnotations | None = None
+    scene_list: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Identifier, as the command line takes it."""
+        return self.info.name
+
+    @property
+    def characters(self) -> frozenset[str]:
+        """Characters of the scenes' text."""
+        return frozenset("".join(self.scenes.values()))
+
+    def make_game(self) -> ChoiceScriptGame:
+        """A new game of this story."""
+        return ChoiceScriptGame(self)
+
+
 class ChoiceScriptGame:
     """A story as a `Game`. The seed changes what ``*rand`` and ``*goto_random_scene`` draw, and nothing else.
 
@@ -70,7 +106,10 @@ class ChoiceScriptGame:
     """
 
     def __init__(
-        self, story: Story, max_lines_per_step: int = MAX_LINES_PER_STEP, ask: Ask = default_answer
+        self,
+        story: ChoiceScriptStory,
+        max_lines_per_step: int = MAX_LINES_PER_STEP,
+        ask: Ask = default_answer,
     ) -> None:
         if max_lines_per_step < 1:
             raise InputError(f"must be 1 or more, found {max_lines_per_step}", field="max_lines_per_step")

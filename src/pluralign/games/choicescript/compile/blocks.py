@@ -6,37 +6,37 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.commands import HANDLERS, REUSE_MODES
-from pluralign.games.choicescript.control import Branch, Choose, Fault, Jump
-from pluralign.games.choicescript.expressions import parse, parse_template
-from pluralign.games.choicescript.head import HEAD_COMMANDS, array_values
-from pluralign.games.choicescript.instructions import Option
-from pluralign.games.choicescript.options import OptionLine, option_lines
-from pluralign.games.choicescript.parser import BLANK, FAULT, OPTION_PREFIXES, TEXT, Node
-from pluralign.games.choicescript.preparation import all_nodes
-from pluralign.games.choicescript.scene_writer import SceneWriter
-from pluralign.games.choicescript.scope import UnknownVariable
-from pluralign.games.choicescript.syntax import Expression, ExpressionError
-from pluralign.games.choicescript.workshop import STILL_OPEN, Workshop
+from pluralign.games.choicescript.compile.commands.handlers import HANDLERS
+from pluralign.games.choicescript.compile.commands.text import REUSE_MODES
+from pluralign.games.choicescript.compile.context import UNRESOLVED, CompileContext, all_nodes
+from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
+from pluralign.games.choicescript.compile.scope import UnknownVariable
+from pluralign.games.choicescript.language.expressions import parse, parse_template
+from pluralign.games.choicescript.language.head import HEAD_COMMANDS, array_values
+from pluralign.games.choicescript.language.options import OptionLine, option_lines
+from pluralign.games.choicescript.language.parser import BLANK, FAULT, OPTION_PREFIXES, TEXT, Node
+from pluralign.games.choicescript.language.syntax import Expression, ExpressionError
+from pluralign.games.choicescript.run.control import Branch, Choose, Fault, Jump
+from pluralign.games.choicescript.run.instructions import Option
 
 
-def compile_scene(workshop: Workshop, name: str, nodes: Sequence[Node], last: Node) -> None:
-    """Compile a scene into the workshop, which collects its problems.
+def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], last: Node) -> None:
+    """Compile a scene into the context, which collects its problems.
 
     Args:
         nodes: its lines, the head of ``startup.txt`` left out.
         last: stands for the end of the file, which is a ``*finish``.
     """
-    scene = SceneWriter(workshop, name)
+    scene = SceneBuilder(context, name)
     for node in all_nodes(nodes):
-        for variable in _temporaries(node, workshop.most_arguments):
+        for variable in _temporaries(node, context.most_arguments):
             if variable not in scene.scope.own:
                 scene.scope.own[variable] = scene.new_slot()
         if node.command in REUSE_MODES and not node.is_option and scene.default_reuse is None:
             scene.default_reuse = scene.new_slot()
-    workshop.entries[name] = scene.place()
+    context.entries[name] = scene.place()
     # The head of startup.txt is read and not played, and what it is annotated with is passed all the same.
-    scene.mark_lines(last.path, nodes[0].line if nodes else last.line + 1)
+    scene.annotate_lines(last.path, nodes[0].line if nodes else last.line + 1)
     _SceneCompiler(scene).block(nodes)
     scene.finish(last, written=False)
 
@@ -56,9 +56,9 @@ def _temporaries(node: Node, most_arguments: int) -> Iterator[str]:
 
 
 class _SceneCompiler:
-    def __init__(self, scene: SceneWriter) -> None:
+    def __init__(self, scene: SceneBuilder) -> None:
         self.scene = scene
-        self.implicit = scene.workshop.head.implicit_control_flow
+        self.implicit = scene.context.head.implicit_control_flow
 
     def block(self, nodes: Sequence[Node]) -> None:
         """Compile lines of one indentation."""
@@ -120,7 +120,7 @@ class _SceneCompiler:
             branch = None
             if node.command != "else":
                 self._attempt(node, lambda node=node: self._branch(node))
-                last = self.scene.workshop.instructions[-1]
+                last = self.scene.context.instructions[-1]
                 branch = last if isinstance(last, Branch) else None
             self.block(node.block)
             if position + 1 < len(chain):
@@ -137,11 +137,11 @@ class _SceneCompiler:
         condition = parse(node.data)
         compiled, reads = self.scene.scope.condition(condition), self.scene.scope.reads(condition)
         here = self.scene.place()
-        self.scene.emit(Branch(node.path, node.line, compiled, here + 1, STILL_OPEN, reads=reads))
+        self.scene.emit(Branch(node.path, node.line, compiled, here + 1, UNRESOLVED, reads=reads))
 
     def _leave_block(self, node: Node, message: str, *, joins: bool, joints: list[Jump]) -> None:
         if joins:
-            joints.append(Jump(node.path, node.line, STILL_OPEN, written=False))
+            joints.append(Jump(node.path, node.line, UNRESOLVED, written=False))
             self.scene.emit(joints[-1])
         else:
             self.scene.emit(Fault(node.path, node.line, message, written=False))
@@ -164,7 +164,7 @@ class _SceneCompiler:
 
     def _group(self, node: Node, groups: Sequence[str], *, falls: bool, joints: list[Jump]) -> None:
         """Compile one group's options; the next group's stand under each of them."""
-        lines = list(option_lines(node, strict=self.scene.workshop.strict))
+        lines = list(option_lines(node, strict=self.scene.context.strict))
         if groups[0]:
             self.scene.constant(node, f"\n\n{groups[0]}\n")
         options = [option for line in lines if (option := self._option(line)) is not None]
@@ -213,7 +213,7 @@ class _SceneCompiler:
             used=used,
             mode=mode,
             default=default,
-            target=STILL_OPEN,
+            target=UNRESOLVED,
             reads=scope.reads(*read) | {slot for slot in (used, default) if slot is not None},
         )
 

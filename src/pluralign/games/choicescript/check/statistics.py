@@ -1,0 +1,90 @@
+"""The size of a story."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pluralign.core import UniformPolicy
+from pluralign.games.choicescript.language.head import HEAD_COMMANDS
+from pluralign.games.choicescript.language.parser import TEXT, Node, parse_scene
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.control import Choose
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
+from pluralign.games.choicescript.run.program import STATS
+from pluralign.games.exact_front import exact_returns
+from pluralign.games.state_graph import END, StateGraph, explore
+
+
+@dataclass(frozen=True)
+class StoryStatistics:
+    """How large a story is.
+
+    Args:
+        choices: ``*choice`` and ``*fake_choice`` blocks.
+        words: of text and options.
+        states: that play can reach, endings left out.
+        decisions: distinct pairs of a prompt and its options.
+        shortest: fewest steps of an episode.
+        longest: most steps of an episode.
+        mean_length: expected steps of an episode when every option is equally likely.
+        mean_options: options of a decision, over the distinct decisions.
+    """
+
+    choices: int
+    words: int
+    states: int
+    decisions: int
+    shortest: int
+    longest: int
+    mean_length: float
+    mean_options: float
+
+
+def story_statistics(
+    story: ChoiceScriptStory | str | Path, graph: StateGraph | None = None
+) -> StoryStatistics:
+    """How large a story is.
+
+    Args:
+        story: loaded, or its folder or name.
+        graph: its states, if they are explored already.
+
+    Raises:
+        InputError: the story cannot be played, or can go on for ever.
+    """
+    story = story if isinstance(story, ChoiceScriptStory) else load_story(story)
+    graph = graph or explore(ChoiceScriptGame(story))
+    longest = np.zeros(len(graph.states), dtype=np.int64)
+    shortest = np.zeros_like(longest)
+    for state in graph.backwards.tolist():
+        if state != END:
+            following = graph.target[graph.first[state] : graph.first[state + 1]]
+            longest[state] = 1 + longest[following].max()
+            shortest[state] = 1 + shortest[following].min()
+    options = [len(decision.options) for decision in graph.decisions]
+    return StoryStatistics(
+        choices=sum(isinstance(i, Choose) for i in story.program.instructions),
+        words=sum(_words(parse_scene(s, "")) for name, s in story.scenes.items() if name != STATS),
+        states=len(graph.states) - 1,
+        decisions=len(graph.decisions),
+        shortest=int(shortest[graph.start]),
+        longest=int(longest[graph.start]),
+        mean_length=exact_returns(graph, UniformPolicy()).steps,
+        mean_options=float(np.mean(options)) if options else 0.0,
+    )
+
+
+def _words(nodes: Sequence[Node]) -> int:
+    total = 0
+    for node in nodes:
+        if node.command == TEXT:
+            total += len(node.data.split())
+        elif node.is_option:
+            total += len(node.data.rpartition("#")[2].split())
+        if node.command not in HEAD_COMMANDS:
+            total += _words(node.block)
+    return total

@@ -1,0 +1,1 @@
+"""Compilation: the parsed scenes become a program."""

@@ -1,0 +1,105 @@
+"""What each command compiles to. Further commands of the language join `HANDLERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pluralign.core import InputError
+from pluralign.games import harms
+from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
+from pluralign.games.choicescript.language.expressions import parse, parse_template
+from pluralign.games.choicescript.language.head import pluralign_note
+from pluralign.games.choicescript.language.parser import BLANK, Node
+from pluralign.games.choicescript.language.syntax import Template
+from pluralign.games.choicescript.run.instructions import Achieve, Annotate, SetReuse
+
+REUSE_MODES: Mapping[str, str] = {"hide_reuse": "hide", "disable_reuse": "disable", "allow_reuse": "allow"}
+"""From a command to the mode that it sets."""
+
+
+def comment(scene: SceneBuilder, node: Node) -> None:
+    """``*comment``, and ``*comment pluralign {...}`` as an annotation."""
+    try:
+        note = pluralign_note(node)
+        if note is None:
+            return
+        annotation = harms.check_annotation(note)
+    except InputError as error:
+        scene.context.report("annotation", node.error(error.message, name=error.field))
+        return
+    here, annotations = scene.place(), scene.context.annotations
+    scene.emit(Annotate(node.path, node.line, len(annotations), here + 1))
+    annotations.append(annotation)
+
+
+def achieve(scene: SceneBuilder, node: Node) -> None:
+    """``*achieve NAME``."""
+    name = node.data.lower()
+    slot = scene.context.achievements.get(name)
+    if slot is None:
+        scene.fault(node.error(f"no *achievement declares '{node.data}'"), kind="achievement")
+        return
+    points = scene.context.head.achievements[name].points
+    here = scene.place()
+    scene.emit(Achieve(node.path, node.line, name, slot, points, here + 1, reads=frozenset({slot})))
+
+
+def line_break(scene: SceneBuilder, node: Node) -> None:
+    """``*line_break``."""
+    scene.nothing_after(node)
+    scene.constant(node, "\n")
+
+
+def page_break(scene: SceneBuilder, node: Node) -> None:
+    """``*page_break [BUTTON]``: nobody needs to turn pages here, so the text goes on."""
+    scene.constant(node, "\n\n")
+
+
+def print_value(scene: SceneBuilder, node: Node) -> None:
+    """``*print EXPRESSION``."""
+    scene.printed(node, Template((parse(node.data), " ")))
+
+
+def stat_chart(scene: SceneBuilder, node: Node) -> None:
+    """``*stat_chart``: its lines as text, one below the other."""
+    scene.constant(node, "\n\n")
+    for line in node.block:
+        if line.command != BLANK:
+            scene.printed(line, _chart_line(line))
+    scene.constant(node, "\n\n")
+
+
+def _chart_line(line: Node) -> Template:
+    kind, _, rest = line.data.partition(" ")
+    name, _, title = rest.strip().partition(" ")
+    if line.command or not name or kind not in ("text", "percent", "opposed_pair"):
+        raise line.error("expected text, percent or opposed_pair, and a variable")
+    shown = "${" + name + "}"
+    if kind == "text":
+        return parse_template(f"{title or name}: {shown}\n")
+    if kind == "percent":
+        return parse_template(f"{title or name}: {shown}%\n")
+    ends = [child.data for child in line.block if child.command != BLANK]
+    if not 1 <= len(ends) <= 2:
+        raise line.error("expected the names of the pair's two ends, indented, one on a line")
+    left, right = ends if len(ends) == 2 else (name, ends[0])
+    return parse_template(f"{left}: {shown}%, {right}: ${{100 - {name}}}%\n")
+
+
+def set_reuse(scene: SceneBuilder, node: Node) -> None:
+    """``*hide_reuse`` and its like on a line of their own."""
+    if node.data:
+        raise node.error(f"expected nothing or an #option after *{node.command}, found {node.data!r}")
+    assert scene.default_reuse is not None
+    mode = None if node.command == "allow_reuse" else REUSE_MODES[node.command]
+    here = scene.place()
+    scene.emit(SetReuse(node.path, node.line, scene.default_reuse, mode, here + 1))
+
+
+def pass_over(scene: SceneBuilder, node: Node) -> None:
+    """A command that only shows, sells or reports something."""
+
+
+def script(scene: SceneBuilder, node: Node) -> None:
+    """``*script``."""
+    raise node.error("*script holds JavaScript, which is not run here")

@@ -1,0 +1,223 @@
+"""Compiles the scenes of a story."""
+
+from __future__ import annotations
+
+import copyreg
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError
+from pluralign.games import harms
+from pluralign.games.choicescript.compile.blocks import compile_scene
+from pluralign.games.choicescript.compile.context import CompileContext, Link, prepare
+from pluralign.games.choicescript.compile.liveness import live_slots
+from pluralign.games.choicescript.language.head import HEAD_COMMANDS, Head
+from pluralign.games.choicescript.language.parser import BLANK, Node, parse_scene
+from pluralign.games.choicescript.language.values import Value
+from pluralign.games.choicescript.problems import Problem
+from pluralign.games.choicescript.run.control import Choose, Fault, Gosub, Jump
+from pluralign.games.choicescript.run.game import ChoiceScriptStory
+from pluralign.games.choicescript.run.program import STATS, LineAnnotations, Program
+from pluralign.games.game import GameInfo
+
+STARTUP = "startup"
+"""The scene that play begins with, and whose head declares everything."""
+
+_ANNOTATED = re.compile(r"^\s*\*comment\s+pluralign\b", re.MULTILINE)
+
+
+def compile_story(
+    name: str,
+    scenes: Mapping[str, str],
+    folder: str = "",
+    line_annotations: LineAnnotations | None = None,
+    scene_list: Sequence[str] = (),
+) -> ChoiceScriptStory:
+    """Compile a story from its scenes' text; see `compile_scenes`.
+
+    Raises:
+        InputError: its first defect.
+    """
+    story, problems = compile_scenes(name, scenes, folder, line_annotations, scene_list)
+    if story is None:
+        head = [problem for problem in problems if problem.kind == "head"]
+        raise (head or [problem for problem in problems if not _of_stats(problem)])[0].error()
+    return story
+
+
+def compile_scenes(
+    name: str,
+    scenes: Mapping[str, str],
+    folder: str = "",
+    line_annotations: LineAnnotations | None = None,
+    scene_list: Sequence[str] = (),
+) -> tuple[ChoiceScriptStory | None, list[Problem]]:
+    """Compile a story as far as it goes: the story, where it can be played, and its problems.
+
+    A story with annotations is played only without problems. Any other is played whatever is wrong below
+    the head of ``startup.txt``, and ends with an error where play comes to it.
+
+    Args:
+        name: identifier.
+        scenes: their text by name.
+        folder: where they were read from.
+        line_annotations: annotations outside of the scenes.
+        scene_list: the order of the scenes, where the head has none.
+
+    Raises:
+        InputError: there is no startup scene.
+    """
+    # Annotations are our own form: whoever writes them is told of every defect before play.
+    strict = any(_ANNOTATED.search(source) for source in scenes.values())
+    trees = {
+        scene: parse_scene(source, Path(folder) / f"{scene}.txt", strict=strict)
+        for scene, source in scenes.items()
+    }
+    if STARTUP not in trees:
+        raise InputError(f"a story needs a scene '{STARTUP}'", path=folder or None)
+    problems: list[Problem] = []
+    head, rest = _read_head(trees[STARTUP], problems, strict)
+    unplayable = bool(problems)
+    problems.extend(Problem.of(error, "head") for error in head.broken)
+    trees[STARTUP] = rest if strict else _declared_late(head, rest, problems)
+    head.scenes = head.scenes or list(dict.fromkeys((STARTUP, *scene_list)))
+    context = _compile(head, trees, scenes, folder, strict=strict, line_annotations=line_annotations)
+    problems.extend(context.problems)
+    for scene in head.scenes:
+        if scene not in scenes:
+            path = str(Path(folder) / f"{STARTUP}.txt")
+            problems.append(
+                Problem(path, 0, "scene", f"*scene_list names '{scene}', and there is no {scene}.txt")
+            )
+    problems = sorted(set(problems))
+    if unplayable or (strict and not all(map(_of_stats, problems))):
+        return None, problems
+    program = _program(context)
+    info = _info(name, head, program)
+    return ChoiceScriptStory(
+        info, folder, dict(scenes), program, line_annotations, tuple(scene_list)
+    ), problems
+
+
+def _reduce(story: ChoiceScriptStory) -> tuple[Callable[..., ChoiceScriptStory], tuple[Any, ...]]:
+    parts = (story.name, dict(story.scenes), story.folder, story.line_annotations, story.scene_list)
+    return compile_story, parts
+
+
+# Compiled expressions cannot be pickled; a story is compiled again from its scenes.
+copyreg.pickle(ChoiceScriptStory, _reduce)
+
+
+def _of_stats(problem: Problem) -> bool:
+    return Path(problem.file).stem == STATS
+
+
+def _read_head(nodes: list[Node], problems: list[Problem], strict: bool) -> tuple[Head, list[Node]]:
+    head = Head(strict)
+    length = 0
+    for node in nodes:
+        if node.command not in (*HEAD_COMMANDS, "comment", "product", "ifid", BLANK):
+            break
+        length += 1
+        try:
+            head.read(node)
+        except InputError as error:
+            problems.append(Problem.of(error, "head"))
+    return head, nodes[length:]
+
+
+def _declared_late(head: Head, nodes: list[Node], problems: list[Problem]) -> list[Node]:
+    """Read what of the head stands below it, as older games have it; gives the lines that are left."""
+    left: list[Node] = []
+    for node in nodes:
+        if node.command not in HEAD_COMMANDS:
+            left.append(node)
+            continue
+        message = f"*{node.command} belongs to the top of startup.txt, and is read as if it stood there"
+        problems.append(Problem.of(node.error(message), "head"))
+        try:
+            head.read(node)
+        except InputError as error:
+            problems.append(Problem.of(error, "head"))
+    return left
+
+
+def _compile(
+    head: Head,
+    trees: Mapping[str, list[Node]],
+    scenes: Mapping[str, str],
+    folder: str,
+    *,
+    strict: bool,
+    line_annotations: LineAnnotations | None,
+) -> CompileContext:
+    context = prepare(head, trees, strict=strict)
+    if line_annotations is not None:
+        context.line_annotations = line_annotations.lines
+        context.annotations.extend(line_annotations.annotations)
+    for scene, nodes in trees.items():
+        lines = scenes[scene].rstrip().count("\n") + 1
+        last = Node(str(Path(folder) / f"{scene}.txt"), lines, 0, "finish", "")
+        compile_scene(context, scene, nodes, last)
+    for link in context.links:
+        _resolve(context, link)
+    context.resolve_checkpoints()
+    return context
+
+
+def _resolve(context: CompileContext, link: Link) -> None:
+    computed = link.instruction.computed
+    if computed is not None:
+        computed.places = tuple(context.places(link))
+        return
+    assert link.scene is not None
+    target, kind, message = context.entries.get(link.scene), "scene", ""
+    if target is None:
+        message = f"there is no scene '{link.scene}' ({link.scene}.txt)"
+    elif link.label is not None:
+        target, kind = context.labels.get((link.scene, link.label)), "label"
+        where = "this scene" if isinstance(link.instruction, Jump | Gosub) else f"scene '{link.scene}'"
+        message = f"{where} has no label '{link.label}'"
+    if target is None:
+        context.report(kind, link.node.error(message))
+        target = len(context.instructions)
+        context.instructions.append(Fault(link.node.path, link.node.line, message, known=True, written=False))
+    link.instruction.target = target
+
+
+def _program(context: CompileContext) -> Program:
+    instructions = tuple(context.instructions)
+    values = list(context.head.variables.values())
+    slots: list[Value | None] = [*values, *[None] * (context.slots - len(values))]
+    for name, slot in context.globals.items():
+        if name not in context.head.variables:
+            slots[slot] = "false"
+    return Program(
+        instructions=instructions,
+        entry=context.entries[STARTUP],
+        slots=tuple(slots),
+        live=live_slots(instructions),
+        annotations=tuple(context.annotations),
+        achievements=tuple(context.head.achievements.values()),
+        won=context.achievements,
+        variables={name: context.globals[name] for name in context.head.variables},
+        strict=context.strict,
+    )
+
+
+def _info(name: str, head: Head, program: Program) -> GameInfo:
+    sizes = [len(i.options) for i in program.instructions if isinstance(i, Choose)]
+    by = f" by {head.author}" if head.author else ""
+    return GameInfo(
+        name=name,
+        title=head.title or name,
+        author=head.author,
+        summary=head.summary or f"A ChoiceScript game{by}; its source gives no summary.",
+        player_character=head.player_character or "The player; the source does not say who that is.",
+        max_points=float(head.max_points),
+        max_options=max(sizes, default=0),
+        objectives=(*harms.BUILTIN_OBJECTIVES, *head.objectives),
+        random=program.random,
+    )

@@ -1,0 +1,1 @@
+"""Execution: the program's instructions, and the game that runs them."""
