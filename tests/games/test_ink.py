@@ -285,7 +285,7 @@ def test_sources_and_missing_files_are_refused(tmp_path: Path) -> None:
     ):
         open_story(tmp_path / "nowhere")
     (tmp_path / "x.z8").write_text("")
-    with pytest.raises(InputError, match=r"x\.z8: is no story"):
+    with pytest.raises(InputError, match=r"x\.z8: is not a story"):
         open_story(tmp_path / "x.z8")
 
 
