@@ -18,8 +18,8 @@ import numpy as np
 import tyro
 from avril_lib.demonstrators import DEMONSTRATORS, OBJECTIVES, Story
 from avril_lib.tables import correlation, write_results
+from console import say, wrote
 
-from pluralign.cli.common import say, wrote
 from pluralign.core import Trajectory
 from pluralign.evaluate.pictures.rewards import RewardPanel, draw_rewards
 from pluralign.evaluate.rewards.rank_agreement import rank_agreement

@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 import tyro
+from console import say, wrote
 
-from pluralign.cli import main_job
-from pluralign.cli.common import say, wrote
-from pluralign.cli.main_job import JobSettings, MainJob
-from pluralign.cli.reporting import make_report
-from pluralign.cli.stages import StagedRun
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Policy, UniformPolicy
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate import SweepPoint, spearman
 from pluralign.evaluate.report import Kind, Report, write_picture, write_report
+from pluralign.evaluate.report.summary import make_report
 from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.steer import GEOMETRIC
+from pluralign.workflows import main_job
+from pluralign.workflows.main_job import JobSettings, MainJob
+from pluralign.workflows.stages import StagedRun
 
 RESULTS = Path(__file__).parent / "results"
 

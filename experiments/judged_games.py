@@ -18,15 +18,11 @@ from typing import Any
 
 import numpy as np
 import tyro
+from console import say, wrote
 from intercept import SIDE_FILE
 from judged_games_lib.tables import POOLED, table
 
 from pluralign.annotate import ComparisonSettings, Judge, annotate, label_agreement, mean_of_orders
-from pluralign.cli import main_job
-from pluralign.cli.common import game_maker, say, wrote
-from pluralign.cli.labels import say_label_agreement
-from pluralign.cli.main_job import JobSettings, MainJob
-from pluralign.cli.stages import StagedRun
 from pluralign.cli.sweep import sweep_weights
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Policy, UniformPolicy
@@ -36,7 +32,12 @@ from pluralign.evaluate import evaluate_policy, spearman
 from pluralign.evaluate.report import read_report
 from pluralign.games.game import Game
 from pluralign.games.labelled import LabelledFile, LabelledGame, write_labelled_file
+from pluralign.games.open import open_story
 from pluralign.options.open import Models
+from pluralign.workflows import main_job
+from pluralign.workflows.labels import report_label_agreement
+from pluralign.workflows.main_job import JobSettings, MainJob
+from pluralign.workflows.stages import StagedRun
 
 RESULTS = Path(__file__).parent / "results"
 STORIES = ("salt_ledger", "glass_quarter", "high_water", "ninth_watch")
@@ -135,7 +136,7 @@ def hold_against_labels(
     settings: Settings, models: Models, name: str, story: str, names: Sequence[str], count: int
 ) -> dict[str, Any]:
     """The judge's agreement with a game's labels, by objective."""
-    make_game = game_maker(story)
+    make_game = open_story(story).make_game
     trajectories = played(settings, name, make_game, names)
     figures: dict[str, Any] = {}
     for objective in (make_game().info.objective(asked) for asked in names):
@@ -146,7 +147,7 @@ def hold_against_labels(
 
 def pool(settings: Settings) -> dict[str, Any]:
     """The same over the decisions of all four stories."""
-    info = game_maker(STORIES[0])().info
+    info = open_story(STORIES[0]).make_game().info
     return {name: agreement_of(settings, STORIES, info.objective(name)) for name in ASKED}
 
 
@@ -156,7 +157,7 @@ def agreement_of(settings: Settings, games: Sequence[str], objective: Objective)
     steps = [t for game in games for t in read_trajectories(settings.out / "play" / f"{game}.jsonl")]
     found = label_agreement(judged, steps, objective, seed=settings.seed)
     say(f"{', '.join(games)}: {objective.name}")
-    say_label_agreement(found, objective)
+    report_label_agreement(found, objective, say)
     assert found is not None, "these games have labels"
     disagree = sum(len(set(annotation.info["answers"])) > 1 for annotation in judged)
     return {**found.as_json(), "orders disagree": disagree, "judged": len(judged)}
@@ -197,7 +198,7 @@ def starforge(settings: Settings, steps: StagedRun) -> dict[str, Any]:
 
 def label_starforge(settings: Settings, models: Models, folder: Path, file: LabelledFile) -> dict[str, Any]:
     """The judge compares options for both objectives; the side file puts the labels to the story."""
-    make_game = game_maker(str(folder))
+    make_game = open_story(str(folder)).make_game
     trajectories = played(settings, "starforge", make_game, UNLABELLED)
     figures: dict[str, Any] = {}
     for objective in (make_game().info.objective(name) for name in UNLABELLED):

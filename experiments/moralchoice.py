@@ -18,13 +18,13 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from console import say
 from moralchoice_lib.data import AMBIGUITIES, exchange, read_cases
 from moralchoice_lib.fitting import GRID, Settings, learn_all, make_all_pairs
 from moralchoice_lib.measures import evaluate
 from moralchoice_lib.picture import draw
 from moralchoice_lib.tables import as_markdown
 
-from pluralign.cli.common import say
 from pluralign.core import (
     InputError,
 )

@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 import tyro
+from console import say, wrote
 
-from pluralign.cli import main_job
-from pluralign.cli.common import say, wrote
-from pluralign.cli.main_job import JobSettings, MainJob
 from pluralign.core import SteeringWeights, UniformPolicy, simplex_grid
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate import hypervolume_ratio, spearman
@@ -25,6 +23,8 @@ from pluralign.games.choicescript import list_stories
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.state_graph import StateGraph, explore
 from pluralign.steer import ARITHMETIC, GEOMETRIC, HARMONIC, SteeredPolicy
+from pluralign.workflows import main_job
+from pluralign.workflows.main_job import JobSettings, MainJob
 
 RESULTS = Path(__file__).parent / "results"
 POWERS = {"arithmetic": ARITHMETIC, "geometric": GEOMETRIC, "harmonic": HARMONIC}

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from console import say
 
-from pluralign.cli.common import say
 from pluralign.core import Decision, Demonstration, PreferencePair
 from pluralign.core.files import read_json, write_json
 from pluralign.core.splits import seed_for

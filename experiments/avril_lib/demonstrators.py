@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pluralign.cli.collect import train_online
-from pluralign.cli.common import game_maker, objectives_of
 from pluralign.collect import PolicyChooser, collect
+from pluralign.collect.drrn_training import train_drrn
 from pluralign.core import Objective, Step, Trajectory
 from pluralign.core.records import read_trajectories, write_records
+from pluralign.games.open import open_story
 from pluralign.games.state_graph import END, StateGraph, explore
 from pluralign.options.drrn import DRRNPolicy
 from pluralign.options.language_policy import LanguageModelPolicy
@@ -48,7 +48,7 @@ class Story:
 
     @cached_property
     def make_game(self) -> Callable[[], Any]:
-        return game_maker(self.name)
+        return open_story(self.name).make_game
 
     @cached_property
     def graph(self) -> StateGraph:
@@ -56,7 +56,7 @@ class Story:
 
     @cached_property
     def objectives(self) -> list[Objective]:
-        return objectives_of(self.make_game, OBJECTIVES)
+        return [self.make_game().info.objective(name) for name in OBJECTIVES]
 
     def trajectories(self, demonstrator: str) -> list[Trajectory]:
         """What a demonstrator did, played where it is not on the disk yet."""
@@ -74,7 +74,7 @@ def drrn(story: Story, path: Path) -> None:
     """Trained online for the score."""
     folder = story.folder / "drrn"
     if not (folder / "card.json").exists():
-        train_online(story.make_game, story.models, story.seed).save(folder)
+        train_drrn(story.make_game, story.models.store, seed=story.seed, progress=True).save(folder)
     _collect(story, DRRNPolicy.load(folder, story.models.store), path)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from avril_lib.demonstrators import OBJECTIVES
-from pluralign.cli.avril import span
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.evaluate.statistics import Correlation
 
@@ -59,7 +58,7 @@ def _rewards(runs: Sequence[Figures]) -> list[str]:
         for objective in OBJECTIVES:
             mean, policy = run["mean"][objective], run["log_policy"][objective]
             parts = [mean["spearman"], mean["kendall"], mean["within"], policy["spearman"], policy["within"]]
-            cells = " | ".join(span(correlation(part)) for part in parts)
+            cells = " | ".join(str(correlation(part)) for part in parts)
             lines.append(f"| {run['story']} | {run['demonstrator']} | {objective} | {cells} |")
     return lines
 
@@ -77,8 +76,8 @@ def _sigmas(runs: Sequence[Figures]) -> list[str]:
         returns = run["mean_returns"]
         cells = [f"{returns['score']:.1f}", f"{returns['harm_avoidance']:.1f}"]
         cells += [str(run[key]) for key in ("decisions", "options", "taken")]
-        cells += [span(correlation(run[key]["spearman"])) for key in ("sigma_visits", "sigma_visits_taken")]
+        cells += [str(correlation(run[key]["spearman"])) for key in ("sigma_visits", "sigma_visits_taken")]
         cells += [", ".join(f"{sigma:.2f}" for sigma in run["sigmas"]), f"{run['largest_mean']:.2f}"]
-        cells.append(span(correlation(run["score_against_harm"]["within"])))
+        cells.append(str(correlation(run["score_against_harm"]["within"])))
         lines.append(f"| {run['story']} | {run['demonstrator']} | {' | '.join(cells)} |")
     return lines

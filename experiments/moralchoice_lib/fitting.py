@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from console import say
+
 from moralchoice_lib.data import OBJECTIVES, Case, FloatArray, make_trajectories
 from pluralign.annotate import Oracle, make_comparisons
 from pluralign.annotate.annotator import annotate_comparisons
-from pluralign.cli.common import say
 from pluralign.core import (
     Comparison,
     Decision,

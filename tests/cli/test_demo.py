@@ -18,12 +18,15 @@ from functools import partial
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from pluralign.cli import collect, demo, main_job, retraining
+from pluralign.collect import drrn_training
+from pluralign.workflows import demo, main_job, retraining
 from pluralign.options.drrn import DRRNConfig
 from pluralign.learn.options import CPLConfig
 out, story = sys.argv[1:]
 main_job.cpl_config = retraining.cpl_config = lambda: CPLConfig(steps=60, learning_rate=0.01, batch_size=64)
-collect.train_drrn = partial(collect.train_drrn, config=DRRNConfig(steps=400, warm_up=100, environments=4))
+drrn_training.train_drrn = partial(
+    drrn_training.train_drrn, config=DRRNConfig(steps=400, warm_up=100, environments=4)
+)
 settings = main_job.JobSettings(
     story=story, model="tiny-random", episodes=60, comparisons=300, judged=8,
     play=30, weightings=4, retrained=4,

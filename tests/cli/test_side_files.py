@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pluralign.cli.labels import give_side_file, plan_side_file
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 from pluralign.games.labelled import LabelledFile, read_labelled_file, write_labelled_file
 from pluralign.games.open import open_story
+from pluralign.workflows.labels import add_to_side_file, plan_side_file
 
 OPTIONS = ("--comparisons.of", "options")
 
@@ -39,7 +39,7 @@ def test_two_runs_at_once_keep_both_labels(run, story, collected, tmp_path):
     ]
     for plan, out, name in zip(plans, (score, harm), ("score", "harm_avoidance"), strict=True):
         rate(run, collected, name, out)
-        give_side_file(plan)
+        add_to_side_file(plan)
     assert [path.name for path in read_labelled_file(plans[0].path).labels] == ["score.jsonl", "harm.jsonl"]
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pluralign.cli import VERBS
-from pluralign.cli.stages import StagedRun
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
 from pluralign.evaluate.report import read_report
+from pluralign.workflows.stages import StagedRun
 
 MODEL = "tiny-random"
 

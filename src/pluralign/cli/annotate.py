@@ -25,18 +25,18 @@ from pluralign.annotate import (
     mean_of_orders,
 )
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
-from pluralign.cli.labels import (
-    give_side_file,
-    is_lagged,
-    plan_side_file,
-    say_coverage,
-    say_kappas,
-    say_label_agreement,
-)
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.preference import Preference
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.options.open import DEFAULT_MODEL, Models
+from pluralign.workflows.labels import (
+    add_to_side_file,
+    is_lagged,
+    plan_side_file,
+    report_coverage,
+    report_kappas,
+    report_label_agreement,
+)
 
 
 def annotate_trajectories(
@@ -121,15 +121,16 @@ def annotate_trajectories(
         say(f"{report.malformed_replies} malformed replies")
     wrote(out, f"{report.annotations} annotations, {report.preferences.get('tie', 0)} of them ties")
     if options:
-        say_coverage(read_annotations(out), trajectories)
+        report_coverage(read_annotations(out), trajectories, say)
     if side is not None and report.annotations:
-        give_side_file(side)
+        names = ", ".join(add_to_side_file(side))
+        wrote(side.path, f"the story with {names}: --story {side.path}")
     elif side is not None:
         say("no side file: there is no annotation to label anything with")
     figures = report.as_json()
     if options and rater != "oracle" and not lagged:
         found = label_agreement(read_annotations(out), trajectories, wanted, seed=seed)
-        say_label_agreement(found, wanted)
+        report_label_agreement(found, wanted, say)
         figures["agreement_with_labels"] = found and found.as_json()
     give_figures(figures, json)
 
@@ -151,7 +152,7 @@ def agree(
         json: a file for the figures.
     """
     found = agreement(read_annotations(one), read_annotations(other), seed=seed)
-    say_kappas(found)
+    report_kappas(found, say)
     give_figures(asdict(found), json)
 
 

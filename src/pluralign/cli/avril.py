@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pluralign.core import Trajectory
     from pluralign.evaluate.rewards.rank_agreement import RankAgreement
     from pluralign.evaluate.rewards.ranks import RewardRanks, RewardRows, Truth
-    from pluralign.evaluate.statistics import Correlation
     from pluralign.options.option_reward import OptionRewardPosterior
 
 
@@ -132,13 +131,8 @@ def ranks_table(ranks: RewardRanks) -> str:
 
 
 def _row(order: str, against: str, found: RankAgreement) -> str:
-    cells = " | ".join(span(part) for part in (found.spearman, found.kendall, found.within))
+    cells = " | ".join(str(part) for part in (found.spearman, found.kendall, found.within))
     return f"| {order} | {against} | {cells} | {found.within.pairs} |"
-
-
-def span(found: Correlation) -> str:
-    """A correlation with its interval."""
-    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
 def _write_report(out: Path, rows: RewardRows, ranks: RewardRanks, table: str) -> None:
@@ -147,7 +141,7 @@ def _write_report(out: Path, rows: RewardRows, ranks: RewardRanks, table: str) -
     panels = [
         RewardPanel(
             title=name.replace("_", " "),
-            note=f"Spearman {span(ranks.mean[name].spearman)}",
+            note=f"Spearman {ranks.mean[name].spearman}",
             truth=truth,
             mean=rows.mean,
             sigma=rows.sigma,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +9,6 @@ from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_
 from pluralign.collect import Chooser, PolicyChooser, collect
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
-from pluralign.games.game import Game
-from pluralign.options.drrn import DRRNPolicy
 from pluralign.options.open import Models, open_policy
 
 
@@ -67,7 +64,7 @@ def collect_trajectories(
             concurrency=concurrency,
         )
     elif policy == "drrn":
-        chooser = PolicyChooser(train_online(make_game, models, seed))
+        chooser = PolicyChooser(train_drrn(make_game, models.store, seed=seed, progress=True))
     elif mode == "number":
         chooser = NumberChooser(
             Models(policy).language_model, prompt=prompt, re_asks=re_asks, temperature=temperature
@@ -87,14 +84,3 @@ def collect_trajectories(
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
     give_figures(report.as_json(), json)
-
-
-def train_online(make_game: Callable[[], Game], models: Models, seed: int) -> DRRNPolicy:
-    """DRRN, trained online for the score."""
-    return train_drrn(
-        make_game,
-        models.store,
-        seed=seed,
-        reward=make_game().info.objective("score").reward,
-        progress=True,
-    )

@@ -13,7 +13,6 @@ from pluralign.core.files import write_json
 
 if TYPE_CHECKING:
     from pluralign.games.game import Game
-    from pluralign.games.state_graph import StateGraph
 
 JsonFile = Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")]
 """``--json FILE``: where the figures go, too."""
@@ -65,20 +64,6 @@ def game_maker(story: str) -> Callable[[], Game]:
     from pluralign.games.open import open_story
 
     return open_story(story).make_game
-
-
-def walk(game: Game) -> StateGraph | None:
-    """Every state of a game; None where they cannot be walked, and the person is told why."""
-    from pluralign.games.state_graph import explore
-
-    try:
-        graph = explore(game)
-        # Asked for here because it fails where play can go on for ever.
-        _ = graph.backwards
-    except InputError as error:
-        say(f"no exact front: {error}")
-        return None
-    return graph
 
 
 def objectives_of(make_game: Callable[[], Game], names: tuple[str, ...]) -> list[Objective]:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, say, walk
+from pluralign.cli.common import JsonFile, give_figures, say
 from pluralign.core import Objective, UniformPolicy
 from pluralign.evaluate import evaluate_policy
+from pluralign.evaluate.report.summary import walk
 from pluralign.games.choicescript import (
     ChoiceScriptStory,
     Problem,
@@ -67,7 +68,7 @@ def show_game(
     info = loaded.info
     chosen = [info.objective(name) for name in objectives]
     say(f"{info.title}\n{textwrap.fill(info.summary, 100)}\n{textwrap.fill(info.player_character, 100)}\n")
-    graph = walk(loaded.make_game())
+    graph = walk(loaded.make_game(), say)
     figures = {"story": info.name, **_tell_size(loaded, graph), "objectives": list(objectives)}
     say(f"objectives: {', '.join(o.name for o in info.objectives)}\n")
     told = _tell_random(loaded, chosen) if graph is None else _tell_front(graph, chosen)

@@ -9,13 +9,13 @@ import tyro
 
 from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, wrote
 from pluralign.cli.policies import parse_policies
-from pluralign.cli.reporting import make_report
 from pluralign.cli.sweep_texts import TextSettings, sweep_texts
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import InputError, Policy, UniformPolicy, simplex_grid
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate import sweep
 from pluralign.evaluate.report import Kind, write_picture, write_report
+from pluralign.evaluate.report.summary import make_report
 from pluralign.options.open import Models, open_policy
 from pluralign.steer import GEOMETRIC
 

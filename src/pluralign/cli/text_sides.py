@@ -11,11 +11,11 @@ import torch
 from jinja2 import TemplateError
 
 from pluralign.cli.prompts import Prompt, read_prompts
-from pluralign.cli.reporting import mean_name
 from pluralign.cli.sweep_texts import FixedPolicy, GuidedModel, TextSettings
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Messages
+from pluralign.evaluate.report.summary import mean_name
 from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixture_writer
 from pluralign.folders.card import ADAPTER, CARD, read_card
 from pluralign.folders.soups import soup_adapter, soup_backbone

@@ -30,7 +30,7 @@ def train_drrn(
     *,
     config: DRRNConfig | None = None,
     seed: int,
-    reward: Callable[[Mapping[str, float]], float],
+    reward: Callable[[Mapping[str, float]], float] | None = None,
     name: str = "drrn",
     progress: bool = False,
 ) -> DRRNPolicy:
@@ -44,7 +44,7 @@ def train_drrn(
         features: of (prompt, option); each distinct decision is asked for once.
         config: None takes the defaults.
         seed: of exploration, replay and initial weights; not negative.
-        reward: of a step from its counts: `Objective.reward`.
+        reward: Reward of a step from its counts (`Objective.reward`); None is the game's score.
         name: how reports call the policy.
         progress: show a bar on standard error.
 
@@ -59,6 +59,7 @@ def train_drrn(
         raise InputError(f"expected a seed that is not negative, found {seed}", field="seed")
     started = time.monotonic()
     with _one_thread():
+        reward = reward or make_game().info.objective("score").reward
         run = _Run(make_game, features, config or DRRNConfig(), seed, reward)
         total = run.config.steps
         with ProgressBar(total, f"steps of {name}", unit="step", shown=progress) as bar:

@@ -41,6 +41,9 @@ class Correlation:
     high: float
     pairs: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 def standard_error(values: Values) -> float:
     """``s / sqrt(n)``, with the sample's standard deviation s over ``n - 1``.

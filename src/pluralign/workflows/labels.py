@@ -1,4 +1,4 @@
-"""Labels that a rater gave to options: the side file that puts them to their story, and what is told."""
+"""A rater's labels of options: the side file that adds them to their story, and reports of their quality."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pluralign.annotate import Agreement, LabelAgreement
-from pluralign.cli.common import say, wrote
 from pluralign.collect.collector import LAGGED
 from pluralign.core import Annotation, InputError, Objective, Trajectory
 from pluralign.core.records import read_header
@@ -21,26 +20,27 @@ from pluralign.games.labelled import (
 )
 from pluralign.games.open import open_named, open_story
 from pluralign.games.side_file import SUFFIX, names_story
+from pluralign.workflows.stages import Say
 
 
 def plan_side_file(story: str, trajectories: Path, out: Path, objective: Objective) -> LabelledFile:
-    """The side file of a story with the labels that are to be written; nothing is written yet.
+    """Plan the side file of a story with labels that will be written; writes nothing.
 
-    It lies beside the labels and has the story's name. One that is there already gets them, too.
+    The side file is next to the labels and has the story's name. If it exists, the labels are added to it.
 
     Args:
-        story: see `open_story`; of a side file with labels its story and labels are taken over.
-        trajectories: of this story.
-        out: the annotations' file.
-        objective: that they are of.
+        story: Story as for `open_story`; a side file's own story and labels are kept.
+        trajectories: File of trajectories of this story.
+        out: File of annotations that will hold the labels.
+        objective: Objective of the labels.
 
     Raises:
-        InputError: the story cannot be opened, is not that of the trajectories, or the place is taken: by
-            another story's side file, or by other labels of this objective.
+        InputError: The story cannot be opened or is not that of the trajectories, or the side file belongs to
+            another story or has other labels for this objective.
     """
     source = Path(story)
     named = read_labelled_file(source) if names_story(source) else None
-    # Without labels: they may be what is to be made anew.
+    # Without labels, since these may be the ones that will be replaced.
     loaded = open_story(story) if named is None else open_named(named)
     header = read_header(trajectories, "trajectories")
     if isinstance(header.get("story"), list):
@@ -79,23 +79,26 @@ def _joined(planned: LabelledFile, path: Path) -> LabelledFile:
     return replace(found, labels=(*found.labels, *more))
 
 
-def give_side_file(file: LabelledFile) -> None:
-    """Write a side file that was planned, and tell how to go on. What came into it since then stays."""
+def add_to_side_file(file: LabelledFile) -> list[str]:
+    """Write a planned side file; labels that were added to it in the meantime are kept.
+
+    Returns:
+        Names of the objectives that it labels.
+    """
     if file.path.exists():
         file = _joined(file, file.path)
     write_labelled_file(file)
-    names = ", ".join(read_labels(label).objective.name for label in file.labels)
-    wrote(file.path, f"the story with {names}: --story {file.path}")
+    return [read_labels(label).objective.name for label in file.labels]
 
 
 def is_lagged(file: Path, trajectories: Sequence[Trajectory]) -> bool:
-    """Whether steps count what led to them, and not what they led to."""
+    """Whether a step's counts are those of the state before it instead of those that its action led to."""
     header = read_header(file, "trajectories")
     return header.get("counts") == LAGGED or any(t.info.get("counts") == LAGGED for t in trajectories)
 
 
-def say_coverage(annotations: Sequence[Annotation], trajectories: Sequence[Trajectory]) -> None:
-    """Tell how much of what the trajectories meet the labels cover."""
+def report_coverage(annotations: Sequence[Annotation], trajectories: Sequence[Trajectory], say: Say) -> None:
+    """Report how many of the trajectories' decisions and steps have labels."""
     steps = [step for t in trajectories for step in t.steps if len(step.decision.options) > 1]
     labelled = {annotation.comparison.first.steps[0].decision.key for annotation in annotations}
     met = {step.decision.key for step in steps}
@@ -106,8 +109,8 @@ def say_coverage(annotations: Sequence[Annotation], trajectories: Sequence[Traje
     )
 
 
-def say_kappas(found: Agreement) -> None:
-    """Tell how far two raters agree."""
+def report_kappas(found: Agreement, say: Say) -> None:
+    """Report the agreement of two raters."""
     for label, kappa in (("all", found.all), ("without ties", found.without_ties)):
         if kappa is not None:
             say(
@@ -116,16 +119,16 @@ def say_kappas(found: Agreement) -> None:
             )
 
 
-def say_label_agreement(found: LabelAgreement | None, objective: Objective) -> None:
-    """Tell how far a rater agrees with a game's labels."""
+def report_label_agreement(found: LabelAgreement | None, objective: Objective, say: Say) -> None:
+    """Report the agreement of a rater with a game's labels."""
     if found is None:
         say(
-            "nothing to hold these annotations against: the trajectories have no labels for "
+            "nothing to compare these annotations with: the trajectories have no labels for "
             f"'{objective.name}', or took no two options that were compared"
         )
         return
     say("agreement with the labels that the trajectories have:")
-    say_kappas(found.agreement)
+    report_kappas(found.agreement, say)
     if found.right is not None:
         right = found.right
         say(

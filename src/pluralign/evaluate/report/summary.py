@@ -1,35 +1,50 @@
-"""From played episodes and sweeps to the report's figures."""
+"""Summary of played episodes and sweeps on a story: the figures of its report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from pluralign.cli.common import walk
-from pluralign.core import Objective, Trajectory
-from pluralign.evaluate import (
-    SweepPoint,
-    estimate_hypervolume_ratio,
-    harms_table,
-    reference_point,
-    spearman,
-    summarise,
-)
-from pluralign.evaluate.report import Kind, Report, WeightPoint
+from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.pareto import reference_point
+from pluralign.evaluate.harms_table import harms_table
+from pluralign.evaluate.hypervolume import estimate_hypervolume_ratio
+from pluralign.evaluate.play import summarise
+from pluralign.evaluate.report.model import Kind, Report, WeightPoint
+from pluralign.evaluate.statistics import spearman
+from pluralign.evaluate.sweeps.stories import SweepPoint
 from pluralign.games.exact_front import ExactFront, exact_front
 from pluralign.games.game import Game
+from pluralign.games.state_graph import StateGraph, explore
 from pluralign.steer import ARITHMETIC, GEOMETRIC, HARMONIC
 
 MEANS = {ARITHMETIC: "arithmetic mean", GEOMETRIC: "geometric mean", HARMONIC: "harmonic mean"}
 
 
 def mean_name(power: float) -> str:
-    """What the mixture of this power is called."""
+    """Name of the mixture of this power."""
     return MEANS.get(power, f"power mean, p = {power:g}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the software that a report's figures depend on."""
+    return {name: version(name) for name in ("pluralign", "torch", "transformers", "numpy")}
+
+
+def walk(game: Game, say: Callable[[str], None]) -> StateGraph | None:
+    """Every state of a game; None, with the reason reported, where they cannot all be visited."""
+    try:
+        graph = explore(game)
+        # Computed here because it fails where play can go on for ever.
+        _ = graph.backwards
+    except InputError as error:
+        say(f"no exact front: {error}")
+        return None
+    return graph
 
 
 def make_report(
@@ -41,23 +56,26 @@ def make_report(
     sweeps: Mapping[float, Sequence[SweepPoint]],
     seconds: float,
     seed: int,
+    say: Callable[[str], None] = print,
     **more: Any,
 ) -> Report:
-    """Sum up a run.
+    """Summarise a run.
 
     Args:
-        game: whose exact front is drawn, where its states can be walked.
-        objectives: two or more; the sweep goes from the second to the first.
-        played: each policy's episodes, by name; ``random`` is what the others are normalised by.
-        kinds: how each policy came about.
-        sweeps: by power; the first is the main one, the others are drawn beside it.
-        seconds: the run took.
-        seed: the run's.
-        more: further fields of `Report`.
+        game: The game; its exact front is drawn if its states can be explored.
+        objectives: Two or more; the sweep goes from the second to the first.
+        played: Episodes by policy; the metrics of the others are normalised by those of ``random``.
+        kinds: How each policy was made.
+        sweeps: Points by power of the mixture; the first sweep is the main one, the others are drawn next to
+            it.
+        seconds: Duration of the run.
+        seed: Random seed of the run.
+        say: Reports why there is no exact front.
+        more: Further fields of `Report`.
     """
     names = [o.name for o in objectives]
     info = game.info
-    graph = walk(game)
+    graph = walk(game, say)
     front = None if graph is None else exact_front(graph, objectives)
     table = harms_table(played, {info.name: info.max_points})
     returns = {
@@ -83,7 +101,7 @@ def make_report(
         seconds=seconds,
         seed=seed,
         **_against_front(front, names, sweeps),
-        versions={name: version(name) for name in ("pluralign", "torch", "transformers", "numpy")},
+        versions=versions(),
         **more,
     )
     followed = [p.metrics["violations"].mean if report.has_violations else p.returns[names[1]] for p in main]
@@ -94,7 +112,7 @@ def make_report(
 def _against_front(
     front: ExactFront | None, names: Sequence[str], sweeps: Mapping[float, Sequence[SweepPoint]]
 ) -> dict[str, Any]:
-    """The fields of `Report` that hold sweeps against what is attainable."""
+    """Fields of `Report` that compare sweeps with the attainable returns."""
     if front is None:
         unknown: dict[str, Any] = {"exact_front": (), "worst": {}, "best": {}}
         return {**unknown, "hypervolume_ratio": None, "hypervolume_interval": None}

@@ -1,4 +1,4 @@
-"""What a user would do without steering: one agent trained anew for each weighting."""
+"""The alternative to steering: one agent trained for each weighting."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from pluralign.annotate import Oracle
-from pluralign.cli.common import say
-from pluralign.cli.main_job import TIE_RULES, MainJob, annotation_file, cpl_config
 from pluralign.core import Objective, SteeringWeights, simplex_grid
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.evaluate import evaluate_policy
 from pluralign.pair import make_pairs
+from pluralign.workflows.main_job import TIE_RULES, MainJob, annotation_file, cpl_config
 
 
 def blended(job: MainJob, weights: SteeringWeights) -> Objective:
-    """One objective made of both, each in units of its spread over the offline data."""
+    """Blend both objectives into one, each in units of its standard deviation over the offline data."""
     returns = [t.returns() for t in read_trajectories(job.trajectories)]
     coefficients: dict[str, float] = {}
     for objective in job.objectives:
@@ -31,8 +30,8 @@ def blended(job: MainJob, weights: SteeringWeights) -> Objective:
 
 
 def retrain_per_weight(job: MainJob) -> dict[str, Any]:
-    """What a user would do otherwise: a CPL policy trained anew for each weighting, on the oracle's
-    labels for both objectives in one, over the comparisons that the agents learned from."""
+    """Train a CPL policy for each weighting, on the oracle's labels for the blended objective, over the
+    comparisons that the agents learned from."""
     from pluralign.learn.options import fit_cpl
     from pluralign.options.checkpoint import load_card
 
@@ -64,5 +63,5 @@ def retrain_per_weight(job: MainJob) -> dict[str, Any]:
                 "seconds": seconds,
             }
         )
-        say(f"  trained for {', '.join(f'{w:g} {n}' for n, w in weights.items())}: {seconds:.0f} s")
+        job.say(f"  trained for {', '.join(f'{w:g} {n}' for n, w in weights.items())}: {seconds:.0f} s")
     return {"points": points}

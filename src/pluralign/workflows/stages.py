@@ -1,8 +1,8 @@
-"""A run of several stages in one folder that can be stopped and continued.
+"""A run of several stages in one folder that can be interrupted and continued.
 
-Each finished stage leaves ``.stages/NAME.json`` with a digest of its settings and of all that came
-before it, its figures and its seconds. A stage whose digest still fits is not run again; within a
-stage, the stages' own files say where it was.
+Each finished stage writes ``.stages/NAME.json`` with a digest of its settings and of all stages before it,
+its figures and its seconds. A stage with the same digest is not run again. How far an unfinished stage got is
+recorded in the files of the stage.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pluralign.cli.common import say
 from pluralign.core.digests import digest
 from pluralign.core.files import read_json, write_json
+
+Say = Callable[[str], None]
+"""A function that reports progress to the user, one line at a time, such as `print`."""
 
 
 class StagedRun:
     """The stages of one run, in order.
 
     Args:
-        folder: where everything is written.
-        stages: how many there will be, for the progress line.
+        folder: Folder of the run.
+        stages: Number of stages, for the progress line.
+        say: Reports progress.
     """
 
-    def __init__(self, folder: Path, stages: int) -> None:
+    def __init__(self, folder: Path, stages: int, say: Say = print) -> None:
         self.folder = folder
-        self._stages = stages
+        self._stages, self._say = stages, say
         self._count = 0
         self._chain = ""
         self.seconds: dict[str, float] = {}
@@ -36,23 +39,24 @@ class StagedRun:
     def stage(
         self, name: str, title: str, settings: Mapping[str, Any], run: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Run a stage, or take its figures from the last time.
+        """Run a stage, or read its figures if it is finished.
 
         Args:
-            name: file name of the stage's mark.
-            title: what the person reads.
-            settings: all that its outcome depends on, plain JSON values.
-            run: does it; returns figures, plain JSON values.
+            name: Name of the stage's file.
+            title: Title in the progress line.
+            settings: Everything that the result depends on, as plain JSON values.
+            run: The work; returns figures as plain JSON values.
         """
         self._count += 1
         text = json.dumps([self._chain, name, settings], sort_keys=True, default=str)
         self._chain = digest([text.encode()])
         mark = self.folder / ".stages" / f"{name}.json"
         label = f"[{self._count}/{self._stages}] {title}"
-        if mark.exists() and (known := read_json(mark)).get("digest") == self._chain:
-            say(f"{label}: done before ({known['seconds']:.0f} s)")
+        known: dict[str, Any] = read_json(mark) if mark.exists() else {}
+        if known.get("digest") == self._chain:
+            self._say(f"{label}: done before ({known['seconds']:.0f} s)")
         else:
-            say(label)
+            self._say(label)
             begun = time.perf_counter()
             figures = run()
             known = {
@@ -66,5 +70,5 @@ class StagedRun:
 
     @property
     def total(self) -> float:
-        """Seconds of all stages so far, those of earlier runs among them."""
+        """Seconds of all stages so far, including those that earlier runs finished."""
         return sum(self.seconds.values())

@@ -1,7 +1,7 @@
-"""The main job on one story, stop by stop: what `pluralign demo` runs and the experiments repeat.
+"""The main job on one story, stage by stage: what `pluralign demo` runs and the experiments repeat.
 
-Each function is one stop of the data's way. It reads and writes files in the job's folder, continues
-what an interruption left, and returns figures as plain JSON values.
+Each function is one stage. It reads and writes files in the job's folder, continues an interrupted run, and
+returns figures as plain JSON values.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from pluralign.annotate import (
     annotate,
     mean_of_orders,
 )
-from pluralign.cli.common import game_maker, say
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Policy, UniformPolicy, simplex_grid
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
-from pluralign.evaluate import SweepPoint, sweep
+from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
+from pluralign.games.open import open_story
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.pair import Ties, pair
 from pluralign.steer import GEOMETRIC
+from pluralign.workflows.stages import Say
 
 if TYPE_CHECKING:
     from pluralign.games.game import Game
@@ -37,20 +38,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What the main job does, and how much of it.
+    """Settings of the main job.
 
     Args:
-        story: a built-in story's name, or any game's path (docs/other_games.md).
-        seed: of all that is random.
-        model: the language model that plays, judges and gives features.
-        episodes: of the language model, the offline data.
-        temperature: of the language model's play.
-        comparisons: that the oracle rates, for each objective.
-        judged: comparisons that the language model rates, for each objective.
-        play: episodes that each policy is evaluated on.
-        weightings: steps of the sweep: weights 0, 1/n, ..., 1.
-        retrained: steps of the grid that agents are trained anew on; its ends are the agents at hand.
-        objectives: the two that are traded.
+        story: Name of a built-in story, or path of any game (docs/other_games.md).
+        seed: Random seed of all stages.
+        model: Language model that plays, judges and gives features.
+        episodes: Episodes of the language model: the offline data.
+        temperature: Temperature of the language model's play.
+        comparisons: Comparisons by the oracle, for each objective.
+        judged: Comparisons by the language model, for each objective.
+        play: Episodes on which each policy is evaluated.
+        weightings: Steps of the sweep: weights are 0, 1/n, ..., 1.
+        retrained: Steps of the grid on which agents are trained for one weighting each.
+        objectives: The two objectives that are traded off.
     """
 
     story: str = "salt_ledger"
@@ -68,16 +69,18 @@ class JobSettings:
 
 @dataclass
 class MainJob:
-    """A folder, its settings, and what is loaded once.
+    """A job's folder and settings, and what it loads once.
 
     Args:
-        folder: where everything is written.
-        settings: see `JobSettings`.
-        models: the language model and its features.
+        folder: Folder of all files.
+        settings: See `JobSettings`.
+        say: Reports progress.
+        models: The language model and its features.
     """
 
     folder: Path
     settings: JobSettings
+    say: Say = print
     models: Models = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,12 +88,12 @@ class MainJob:
 
     @cached_property
     def make_game(self) -> Callable[[], Game]:
-        """Makes games of the story."""
-        return game_maker(self.settings.story)
+        """A function that makes games of the story."""
+        return open_story(self.settings.story).make_game
 
     @cached_property
     def objectives(self) -> list[Objective]:
-        """The two that are traded."""
+        """The two objectives that are traded off."""
         info = self.make_game().info
         return [info.objective(name) for name in self.settings.objectives]
 
@@ -100,17 +103,17 @@ class MainJob:
         return self.folder / "trajectories.jsonl"
 
     def policy_folder(self, rater: str, objective: str) -> Path:
-        """Where an objective's policy is, by the rater it was learned from."""
+        """Folder of the policy that was learned for an objective from a rater's annotations."""
         return self.folder / "policies" / f"cpl-{rater}-{objective}"
 
     def open(self, rater: str) -> dict[str, Policy]:
-        """The policies learned from a rater, by objective."""
+        """The policies that were learned from a rater's annotations, by objective."""
         names = self.settings.objectives
         return {name: open_trained(self.policy_folder(rater, name), self.models) for name in names}
 
 
 def cpl_config() -> CPLConfig:
-    """CPL as the stories want it; the figures behind each value are in docs/papers.md."""
+    """Settings of CPL on the stories; docs/papers.md has the figures behind each value."""
     from pluralign.learn.options import CPLConfig
 
     return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, bc_share=0.1)
@@ -137,9 +140,9 @@ def collect_offline(job: MainJob) -> dict[str, Any]:
 
 def train_online(job: MainJob) -> dict[str, Any]:
     """DRRN learns the score by playing."""
-    from pluralign.cli.collect import train_online as train_drrn
+    from pluralign.collect.drrn_training import train_drrn
 
-    policy = train_drrn(job.make_game, job.models, job.settings.seed)
+    policy = train_drrn(job.make_game, job.models.store, seed=job.settings.seed, progress=True)
     policy.save(job.folder / "policies" / "drrn")
     job.models.store.flush()
     return {"mean_return_curve": policy.card["figures"]["curve"]}
@@ -160,8 +163,8 @@ def annotate_by_judge(job: MainJob) -> dict[str, Any]:
     """The language model compares single steps; the oracle compares the same ones, for their kappa."""
     settings = job.settings
     oracle = Oracle(read_trajectories(job.trajectories), seed=settings.seed)
-    # A small model names course A whatever stands there: by the stricter rule all would be ties. Each
-    # annotation keeps both orders' answers, so the report tells how many.
+    # A small model prefers the first place whatever is there: by the stricter rule all would be ties. Each
+    # annotation keeps the answers in both orders, so the report can count the contradictions.
     judge = Judge(job.models.language_model, decide=mean_of_orders)
     # It reads one step of each segment: the situation and the two acts.
     short = ComparisonSettings(count=settings.judged, seed=settings.seed, length=1)
@@ -185,17 +188,17 @@ def _annotate(
 
 
 def annotation_file(job: MainJob, rater: str, objective: str) -> Path:
-    """Where a rater's annotations are."""
+    """File of a rater's annotations."""
     return job.folder / "annotations" / f"{rater}-{objective}.jsonl"
 
 
-# The oracle's ties teach indifference, without which an agent's idle preferences would outvote the
-# other's wishes in a mixture; a judge's tie may only mean that it could not tell.
+# The oracle's ties teach indifference; without it, an agent's arbitrary preferences would outvote the other
+# agent in a mixture. A judge's tie may only mean that it could not decide.
 TIE_RULES: dict[str, Ties] = {"oracle": "soft", "judge": "drop"}
 
 
 def pair_all(job: MainJob, rules: Mapping[str, Ties] = TIE_RULES) -> dict[str, Any]:
-    """Annotations into pairs, for each rater and objective."""
+    """Make pairs of the annotations, for each rater and objective."""
     return {
         f"{rater} {name}": dict(
             pair(
@@ -211,12 +214,12 @@ def pair_all(job: MainJob, rules: Mapping[str, Ties] = TIE_RULES) -> dict[str, A
 
 
 def pair_file(job: MainJob, rater: str, objective: str) -> Path:
-    """Where the pairs of a rater's annotations are."""
+    """File of the pairs from a rater's annotations."""
     return job.folder / "pairs" / f"{rater}-{objective}.jsonl"
 
 
 def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict[str, Any]:
-    """Behaviour cloning of the data, and a CPL policy for each rater and objective."""
+    """Learn by behaviour cloning of the data, and a CPL policy for each rater and objective."""
     from pluralign.learn.options import fit_bc, fit_cpl
     from pluralign.options.checkpoint import load_card
 
@@ -235,7 +238,7 @@ def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict
                 seed=seed,
             )
             figures[f"{rater} {name}"] = dict(load_card(folder).figures)
-            say(f"  learned {folder}")
+            job.say(f"  learned {folder}")
     return figures
 
 
@@ -254,7 +257,7 @@ def sweep_weights(job: MainJob, power: float = GEOMETRIC) -> list[SweepPoint]:
 
 
 def play_all(job: MainJob) -> dict[str, Any]:
-    """Every policy of the report plays; its episodes are kept."""
+    """Every policy of the report plays; its episodes are written to a file."""
     from pluralign.options.drrn import DRRNPolicy
     from pluralign.options.language_policy import LanguageModelPolicy
 
@@ -278,18 +281,18 @@ def play_all(job: MainJob) -> dict[str, Any]:
             PolicyChooser(policy),
             out,
             episodes=job.settings.play,
-            # Not the seed of the offline data: else the language model would play the same episodes.
+            # With the seed of the offline data, the language model would play the same episodes.
             seed=job.settings.seed + 1,
             objectives=job.objectives,
             progress=False,
         )
         figures[name] = report.as_json()
         returns = ", ".join(f"{o} {mean:.1f}" for o, mean in report.mean_returns.items())
-        say(f"  {name:32} {returns}")
+        job.say(f"  {name:32} {returns}")
     store.flush()
     return figures
 
 
 def played_file(job: MainJob, policy: str) -> Path:
-    """Where a policy's episodes are."""
+    """File of a policy's episodes."""
     return job.folder / "play" / f"{policy.replace(' ', '-').replace('(', '').replace(')', '')}.jsonl"

@@ -1,0 +1,103 @@
+"""The demo: the main job on one story, from play to the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from pluralign.core import SteeringWeights
+from pluralign.core.records import read_trajectories
+from pluralign.evaluate import Estimate
+from pluralign.evaluate.report import Kind, Report, WeightPoint, write_picture, write_report
+from pluralign.evaluate.report.summary import make_report
+from pluralign.steer import ARITHMETIC, GEOMETRIC
+from pluralign.workflows import main_job
+from pluralign.workflows.main_job import MainJob
+from pluralign.workflows.retraining import retrain_per_weight
+from pluralign.workflows.stages import StagedRun
+
+KINDS: dict[str, Kind] = {
+    "random": "random",
+    "DRRN": "online",
+    "language model": "language_model",
+    "BC": "cloned",
+}
+
+
+def run_job(job: MainJob) -> Report:
+    """Run those stages that are not finished, and write report.json, report.html and picture.svg."""
+    run = StagedRun(job.folder, stages=9, say=job.say)
+    report = report_of(job, run, run_stages(job, run))
+    write_report(report, job.folder)
+    write_picture(report, job.folder / "picture.svg")
+    return report
+
+
+def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
+    """Run the stages in the order of the data; returns the figures of each."""
+    settings = asdict(job.settings)
+    cpl = asdict(main_job.cpl_config())
+    sweeps = {"powers": [GEOMETRIC, ARITHMETIC]}
+
+    def sweep_all() -> dict[str, Any]:
+        for power in (GEOMETRIC, ARITHMETIC):
+            main_job.sweep_weights(job, power)
+        return {}
+
+    stages: list[tuple[str, str, dict[str, Any], Any]] = [
+        ("collect", "the language model plays", settings, lambda: main_job.collect_offline(job)),
+        ("annotate", "the oracle compares", {}, lambda: main_job.annotate_by_oracle(job)),
+        ("judge", "the language model compares", {}, lambda: main_job.annotate_by_judge(job)),
+        ("pair", "annotations become pairs", {}, lambda: main_job.pair_all(job)),
+        ("learn", "one agent for each objective, and BC", cpl, lambda: main_job.learn_all(job)),
+        ("drrn", "DRRN learns online", {}, lambda: main_job.train_online(job)),
+        ("play", "every policy plays", {}, lambda: main_job.play_all(job)),
+        ("sweep", "the weights are turned", sweeps, sweep_all),
+        ("retrain", "one agent trained for each weighting", cpl, lambda: retrain_per_weight(job)),
+    ]
+    return {name: run.stage(name, title, known, do) for name, title, known, do in stages}
+
+
+def report_of(job: MainJob, run: StagedRun, figures: dict[str, Any]) -> Report:
+    """The report of a run that has finished all stages."""
+    names = job.settings.objectives
+    kappas = {name: figures["judge"][f"kappa {name}"]["kappa"] for name in names}
+    data = figures["collect"]
+    ties = {key: counts["ties"] for key, counts in figures["pair"].items()}
+    return make_report(
+        job.make_game(),
+        job.objectives,
+        played={name: read_trajectories(main_job.played_file(job, name)) for name in figures["play"]},
+        kinds={name: KINDS.get(name, "learned") for name in figures["play"]},
+        sweeps={power: main_job.sweep_weights(job, power) for power in (GEOMETRIC, ARITHMETIC)},
+        seconds=run.total,
+        seed=job.settings.seed,
+        rater_kappa=sum(kappas.values()) / len(kappas),
+        rater_kappas=kappas,
+        retrained=tuple(_point(row) for row in figures["retrain"]["points"]),
+        learning_seconds=sum(figures["learn"][f"oracle {name}"]["seconds"] for name in names),
+        data={"episodes": data["episodes"], "steps": data["steps"], "ties": json.dumps(ties)},
+        settings={**asdict(job.settings), **asdict(main_job.cpl_config())},
+        notes=_notes(job, figures["judge"]),
+        say=job.say,
+    )
+
+
+def _notes(job: MainJob, annotated: dict[str, Any]) -> tuple[str, ...]:
+    contradicted = sum(annotated[f"orders disagree {name}"] for name in job.settings.objectives)
+    asked = len(job.settings.objectives) * job.settings.judged
+    return (
+        f"The judge was asked each of {asked} pairs in both orders; on {contradicted} it named the same "
+        "place both times, whatever stood there. Its label is the sign of the mean of both orders' log-odds.",
+    )
+
+
+def _point(row: dict[str, Any]) -> WeightPoint:
+    return WeightPoint(
+        weights=SteeringWeights(row["weights"]),
+        returns=row["returns"],
+        stderr=row["stderr"],
+        metrics={name: Estimate(**value) for name, value in row["metrics"].items()},
+        seconds=row["seconds"],
+    )
