@@ -25,7 +25,7 @@ from pluralign.lm.prompts import (
 )
 from pluralign.lm.tiny import CHAT_TEMPLATE, make_tiny_model, make_tiny_tokenizer
 from pluralign.rewards import ClassifierScorer
-from pluralign.steer.deployment import Deployment
+from pluralign.steer.policies import Policies
 from pluralign.steer.policy_rows import AdapterRows
 
 BOS, EOS = 0, 2
@@ -134,7 +134,7 @@ def test_policies_draw_and_score_samples_after_one_bos(backbone, text, expected,
 
 
 def test_steered_chats_and_judges_read_one_bos(backbone, text, expected, monkeypatch):
-    deployment = Deployment("tiny", AdapterRows(backbone, {"a": None}), ("a",))
+    deployment = Policies("tiny", AdapterRows(backbone, {"a": None}), ("a",))
     assert deployment.chat_ids(CHAT) == deployment.text_ids(text) == expected
     assert render_chat(backbone.tokenizer, "hi") == text
     drawn = []

@@ -13,28 +13,19 @@ import pytest
 import requests
 import torch
 import uvicorn
+from adapters import adapted
 from openai import OpenAI
 
 from pluralign.core import OptionRewards
 from pluralign.games.choicescript import ChoiceScriptGame, load_story
-from pluralign.lm.adapters import add_lora, save_adapter
+from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.serve import Access, Limits, Service, make_app
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.story import StoryPlayer
-from pluralign.steer.deployment import open_deployment
+from pluralign.steer.policies import load_policies
 
 NAMES = ("one", "two", "three")
-
-
-def adapted(seed, rank=4):
-    """A model with an adapter that changes what it says."""
-    torch.manual_seed(seed)
-    model = add_lora(make_tiny_backbone().model, rank)
-    for name, value in model.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(value, std=0.3)
-    return model.eval()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -127,7 +118,7 @@ def serve(folders):
     """Serves with these settings: a context manager."""
 
     def make(limits=None, access=None, **settings):
-        deployment = open_deployment("tiny-random", folders, exact=True)
+        deployment = load_policies("tiny-random", folders, dtype="float32")
         return serving(Service(deployment, limits or Limits(), access or Access(), **settings))
 
     return make
@@ -137,7 +128,7 @@ def serve(folders):
 def server(folders):
     """One for all tests of a file that change nothing of it."""
     with serving(
-        Service(open_deployment("tiny-random", folders, exact=True), Limits(new_tokens=512))
+        Service(load_policies("tiny-random", folders, dtype="float32"), Limits(new_tokens=512))
     ) as found:
         yield found
 

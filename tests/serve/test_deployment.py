@@ -14,7 +14,7 @@ from pluralign.serve import Limits
 from pluralign.serve.api import RequestParser
 from pluralign.serve.fronts import read_front
 from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
-from pluralign.steer.deployment import open_deployment
+from pluralign.steer.policies import load_policies
 
 from .conftest import adapted
 
@@ -42,9 +42,9 @@ def greedy(deployment, **weights):
 def test_trained_adapters_share_one_trunk_and_whole_policies_say_the_same(tmp_path):
     adapters = {name: trained(tmp_path / name, seed) for seed, name in enumerate(("a", "b"))}
     whole = {name: trained(tmp_path / f"w{name}", seed, whole=True) for seed, name in enumerate(("a", "b"))}
-    shared = open_deployment("tiny-random", adapters, exact=True)
-    apart = open_deployment("tiny-random", whole, exact=True)
-    mixed = open_deployment("tiny-random", {"a": adapters["a"], "b": whole["b"]}, exact=True)
+    shared = load_policies("tiny-random", adapters, dtype="float32")
+    apart = load_policies("tiny-random", whole, dtype="float32")
+    mixed = load_policies("tiny-random", {"a": adapters["a"], "b": whole["b"]}, dtype="float32")
     assert (shared.shared, apart.shared, mixed.shared) == (True, False, False)
     assert shared.objectives == ("a", "b")
     texts = [greedy(one, a=0.4, b=0.6) for one in (shared, apart, mixed)]
@@ -55,7 +55,9 @@ def test_trained_adapters_share_one_trunk_and_whole_policies_say_the_same(tmp_pa
 def test_the_model_itself_can_be_a_policy(tmp_path, folders):
     from pathlib import Path
 
-    found = open_deployment("tiny-random", {"plain": Path("tiny-random"), "one": folders["one"]}, exact=True)
+    found = load_policies(
+        "tiny-random", {"plain": Path("tiny-random"), "one": folders["one"]}, dtype="float32"
+    )
     assert found.objectives == ("plain", "one")
     assert found.rows.names == ("one", "plain")
     model = make_tiny_backbone().model
@@ -68,24 +70,24 @@ def test_the_model_itself_can_be_a_policy(tmp_path, folders):
 
 
 def test_the_template_is_the_policies_own(tmp_path, folders):
-    dialogue = open_deployment("tiny-random", {"a": trained(tmp_path / "a", 0)}, exact=True)
-    chat = open_deployment("tiny-random", {"a": trained(tmp_path / "b", 0, template="chat")}, exact=True)
-    plain = open_deployment("tiny-random", folders, exact=True)
+    dialogue = load_policies("tiny-random", {"a": trained(tmp_path / "a", 0)}, dtype="float32")
+    chat = load_policies("tiny-random", {"a": trained(tmp_path / "b", 0, template="chat")}, dtype="float32")
+    plain = load_policies("tiny-random", folders, dtype="float32")
     tokenizer = dialogue.tokenizer
     assert tokenizer.decode(dialogue.chat_ids(CHAT)) == "\n\nHuman: hello\n\nAssistant:"
     assert chat.chat_ids(CHAT) == plain.chat_ids(CHAT)
     assert tokenizer.decode(chat.chat_ids(CHAT)).endswith("<|im_start|>assistant\n")
     given = {"a": tmp_path / "a", "b": tmp_path / "b"}
     with pytest.raises(InputError, match="different templates"):
-        open_deployment("tiny-random", given)
-    assert open_deployment("tiny-random", given, template="chat", exact=True).template == "chat"
+        load_policies("tiny-random", given)
+    assert load_policies("tiny-random", given, template="chat", dtype="float32").template == "chat"
     with pytest.raises(InputError, match="must be one of dialogue, chat, found 'other'"):
-        open_deployment("tiny-random", given, template="other")
+        load_policies("tiny-random", given, template="other")
 
 
 def test_a_dialogues_answer_ends_where_somebody_else_speaks(tmp_path):
     body = {"model": "tiny-random", "messages": CHAT, "stop": "x"}
-    dialogue = open_deployment("tiny-random", {"a": trained(tmp_path / "a", 0)}, exact=True)
+    dialogue = load_policies("tiny-random", {"a": trained(tmp_path / "a", 0)}, dtype="float32")
     (request,) = RequestParser(dialogue, Limits()).parse("chat", body).samples
     assert request.decoding.stop == ("x", "\n\nHuman:")
     chat = dataclasses.replace(dialogue, template="chat")
@@ -99,7 +101,7 @@ def test_a_dialogues_answer_ends_where_somebody_else_speaks(tmp_path):
 def test_what_cannot_be_served(tmp_path, folders):
     def message(**policies):
         with pytest.raises(InputError) as found:
-            open_deployment("tiny-random", policies)
+            load_policies("tiny-random", policies)
         return str(found.value)
 
     assert "expected a policy or more" in message()
@@ -117,7 +119,7 @@ def test_what_cannot_be_served(tmp_path, folders):
     with (damaged / "adapter" / "adapter_model.safetensors").open("ab") as file:
         file.write(b"x")
     assert "damaged" in message(a=damaged, b=folders["one"])
-    found = open_deployment("tiny-random", folders, exact=True)
+    found = load_policies("tiny-random", folders, dtype="float32")
     with pytest.raises(InputError, match="unknown objective 'x'; known: one, three, two"):
         RequestParser(found, Limits(), SteeringWeights(x=1.0))
     with pytest.raises(InputError, match=r"new_tokens.*must be above 0"):

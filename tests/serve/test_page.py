@@ -263,13 +263,13 @@ def test_rewards_and_the_front_are_drawn(serve, rewards, opened):
 
 def test_between_two_mixes_the_ring_lies_between(serve, folders, opened):
     from pluralign.serve import Limits, Service
-    from pluralign.steer.deployment import open_deployment
+    from pluralign.steer.policies import load_policies
 
     from .conftest import serving
 
     two = {name: folders[name] for name in NAMES[:2]}
     with serving(
-        Service(open_deployment("tiny-random", two, exact=True), Limits(), fronts={"chat": FRONT})
+        Service(load_policies("tiny-random", two, dtype="float32"), Limits(), fronts={"chat": FRONT})
     ) as server:
         page = opened(server)
         dial(page, "one").fill("35")

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+from adapters import adapted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm import forest as forest_module
-from pluralign.lm.adapters import add_lora, save_adapter
+from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.steer import policy_rows
 from pluralign.steer.decoder import Decoding, MixtureDecoder, Request, _Running, choose_tokens
@@ -19,16 +20,6 @@ from pluralign.steer.policy_rows import AdapterRows, ModelRows
 
 PROMPTS = ["hello there", "a", "what is it that you want?"]
 NAMES = ("one", "two", "three")
-
-
-def adapted(seed, rank=4):
-    """A model with an adapter that changes what it says."""
-    torch.manual_seed(seed)
-    model = add_lora(make_tiny_backbone().model, rank)
-    for name, value in model.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(value, std=0.3)
-    return model.eval()
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 import torch
+from adapters import adapted
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.lm.adapters import add_lora, save_adapter
+from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.generation import Sampling, draw_completions
 from pluralign.lm.prompts import PromptIds
@@ -32,15 +33,6 @@ def head_of(seed, bins=None):
 
 
 HEADS = dict(zip(NAMES, (head_of(0), head_of(1, Bins(-3.0, 3.0, 11)), head_of(2)), strict=True))
-
-
-def adapted(number):
-    torch.manual_seed(number)
-    model = add_lora(make_tiny_backbone().model, 4)
-    for name, value in model.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(value, std=0.3)
-    return model.eval()
 
 
 @pytest.fixture(scope="module")

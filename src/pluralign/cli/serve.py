@@ -25,7 +25,7 @@ try:
     from pluralign.serve.fronts import read_front
     from pluralign.serve.rewards import AnswerScorers
     from pluralign.serve.story import StoryPlayer
-    from pluralign.steer.deployment import open_deployment
+    from pluralign.steer.policies import load_policies
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("uvicorn", "starlette"):
         raise
@@ -94,7 +94,9 @@ def serve(
     )
     with _listen(host, port) as bound:
         service = Service(
-            open_deployment(model, folders, power=power, exact=exact, template=template),
+            load_policies(
+                model, folders, power=power, dtype="float32" if exact else "auto", template=template
+            ),
             limits,
             access,
             default,

@@ -24,7 +24,7 @@ from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer import GEOMETRIC
 from pluralign.steer.decoder import Decoding
-from pluralign.steer.deployment import Deployment, open_deployment, open_whole
+from pluralign.steer.policies import Policies, load_policies, open_whole
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
 from pluralign.steer.prompting import trade_off_instruction, with_instruction
 from pluralign.steer.value_guided import Guidance, open_value_guided_rows
@@ -59,7 +59,7 @@ class Table:
         self._folders, self._settings, self._described = dict(folders), settings, described
         # A folder's name is compared with the model's, to tell whether a policy is the model itself.
         self._model = str(Path(settings.model))
-        self._opened: tuple[dict[str, Path], Deployment] | None = None
+        self._opened: tuple[dict[str, Path], Policies] | None = None
         self._whole: dict[str, Backbone] = {}
         self.template = settings.template
         first = self._open(self._folders)
@@ -228,18 +228,21 @@ class Table:
         settings = self._settings
         return Decoding(settings.max_new_tokens, settings.temperature, stop=self._stops)
 
-    def _open(self, folders: Mapping[str, Path]) -> Deployment:
+    def _open(self, folders: Mapping[str, Path]) -> Policies:
         if self._opened is None or self._opened[0] != folders:
             # What was open before is let go first: two sets need not fit the memory.
             self._opened = None
             self._whole.clear()
-            deployment = open_deployment(
-                self._model, folders, exact=self._settings.exact, template=self.template
+            deployment = load_policies(
+                self._model,
+                folders,
+                dtype="float32" if self._settings.exact else "auto",
+                template=self.template,
             )
             self._opened = dict(folders), deployment
         return self._opened[1]
 
-    def _fitted(self, deployment: Deployment, texts: Sequence[str]) -> list[list[int]]:
+    def _fitted(self, deployment: Policies, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of prompts; of one longer than the context the end is kept."""
         ids = [prompt_ids(deployment.tokenizer, text) for text in texts]
         return fit_prompts(ids, deployment.context, self._settings.max_new_tokens)[0]

@@ -16,7 +16,7 @@ from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
 from pluralign.steer.decoder import Decoding, Request
-from pluralign.steer.deployment import Deployment
+from pluralign.steer.policies import Policies
 
 Kind = Literal["chat", "completions"]
 
@@ -64,9 +64,7 @@ class RequestParser:
         InputError: The weights name an objective that is not served.
     """
 
-    def __init__(
-        self, deployment: Deployment, limits: Limits, weights: SteeringWeights | None = None
-    ) -> None:
+    def __init__(self, deployment: Policies, limits: Limits, weights: SteeringWeights | None = None) -> None:
         self.deployment, self.limits = deployment, limits
         self.weights = weights or SteeringWeights.uniform(deployment.objectives)
         self.weights.require_known(deployment.objectives)

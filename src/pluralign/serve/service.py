@@ -16,7 +16,7 @@ from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.deployment import Deployment
+from pluralign.steer.policies import Policies
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Service:
         fronts: Results of sweeps for the page, by the tab that shows them: "chat", "story".
     """
 
-    deployment: Deployment
+    deployment: Policies
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
     weights: SteeringWeights | None = None

@@ -13,7 +13,7 @@ from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.steer import GEOMETRIC, SteeredPolicy
-from pluralign.steer.deployment import in_order
+from pluralign.steer.policies import in_order
 
 _MOST_ACTIONS = 500
 

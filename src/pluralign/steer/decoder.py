@@ -6,7 +6,8 @@ weight has no row there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -133,6 +134,7 @@ class MixtureDecoder:
     def __init__(self, rows: PolicyRows, power: float = GEOMETRIC) -> None:
         self.rows, self.power = rows, power
         self._running: dict[int, _Running] = {}
+        self._unread: dict[int, deque[Event]] = {}
         self._count = 0
         self._stops = set(stop_ids(rows.backbone))
         self._limit = context_length(rows.backbone.model)
@@ -181,13 +183,43 @@ class MixtureDecoder:
 
     def generate(self, requests: Sequence[Request]) -> list[str]:
         """Continue requests to their ends, all at once."""
+        texts: dict[int, str] = {}
+        for event in self.events(requests):
+            texts[event.request] = texts.get(event.request, "") + event.text
+        return [texts[number] for number in sorted(texts)]
+
+    def events(self, requests: Sequence[Request]) -> Iterator[Event]:
+        """Continue requests to their ends, event by event.
+
+        Several of these may be read in turn: a step continues the requests of all, and each finds its own
+        events. Requests are admitted at the first event; closed early, those of this call are released.
+
+        Raises:
+            InputError: See `admit`.
+        """
         numbers, events = self.admit(requests)
-        texts = dict.fromkeys(numbers, "")
-        while events:
-            for event in events:
-                texts[event.request] += event.text
-            events = self.step()
-        return [texts[number] for number in numbers]
+        left = set(numbers)
+        self._unread.update({number: deque() for number in numbers})
+        try:
+            self._keep(events)
+            while left:
+                for number in sorted(left):
+                    while self._unread[number]:
+                        event = self._unread[number].popleft()
+                        if event.finish_reason is not None:
+                            left.discard(number)
+                        yield event
+                if left and not any(self._unread[number] for number in left):
+                    self._keep(self.step())
+        finally:
+            self.release(left)
+            for number in numbers:
+                del self._unread[number]
+
+    def _keep(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.request in self._unread:
+                self._unread[event.request].append(event)
 
     def _checked(self, request: Request) -> _Running:
         unknown = sorted(set(request.weights) - set(self.rows.names))
@@ -244,6 +276,26 @@ class MixtureDecoder:
         new = text[one.told : max(one.told, end)]
         one.told += len(new)
         return Event(number, new, len(one.ids), finish)
+
+
+def in_parts(requests: Sequence[Request], tokens: int = 32768) -> Iterator[list[Request]]:
+    """Requests in their order, as many at a time as have prompts within a budget.
+
+    Args:
+        requests: The requests.
+        tokens: Tokens of prompts, counted once per policy, that are read together at most. It bounds memory.
+    """
+    part: list[Request] = []
+    held = 0
+    for request in requests:
+        own = len(request.prompt_ids) * sum(weight > 0 for weight in request.weights.values())
+        if part and held + own > tokens:
+            yield part
+            part, held = [], 0
+        part.append(request)
+        held += own
+    if part:
+        yield part
 
 
 def choose_tokens(

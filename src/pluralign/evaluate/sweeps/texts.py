@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import FloatArray
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.steer.decoder import Decoding, MixtureDecoder, Request, in_parts
 from pluralign.steer.policy_rows import PolicyRows
 
 Weighting = SteeringWeights | None
@@ -166,24 +166,9 @@ def mixture_writer(
 
     def write(draws: Sequence[Draw]) -> list[str]:
         asked = [Request(*request(draw), replace(decoding, seed=draw.seed)) for draw in draws]
-        return [text for part in _parts(asked, tokens) for text in decoder.generate(part)]
+        return [text for part in in_parts(asked, tokens) for text in decoder.generate(part)]
 
     return write
-
-
-def _parts(requests: Sequence[Request], tokens: int) -> Iterator[list[Request]]:
-    """Requests in their order, so many at a time that their policies' prompts fit the budget."""
-    part: list[Request] = []
-    held = 0
-    for request in requests:
-        own = len(request.prompt_ids) * sum(weight > 0 for weight in request.weights.values())
-        if part and held + own > tokens:
-            yield part
-            part, held = [], 0
-        part.append(request)
-        held += own
-    if part:
-        yield part
 
 
 def _write_texts(

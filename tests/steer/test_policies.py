@@ -1,0 +1,129 @@
+"""Policies as a person steers them from Python."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from adapters import adapted
+
+from pluralign.core import InputError
+from pluralign.lm.adapters import save_adapter
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.prompts import prompt_ids
+from pluralign.steer.policies import load_policies
+
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    """Two PEFT adapters of the tiny model."""
+    place = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(("calm", "lively")):
+        save_adapter(adapted(seed), place / name)
+    return {name: place / name for name in ("calm", "lively")}
+
+
+@pytest.fixture
+def mix(adapters):
+    return load_policies("tiny-random", adapters, dtype="float32")
+
+
+def weights(calm):
+    return {"calm": calm, "lively": 1 - calm}
+
+
+def greedy(folder, text, count):
+    """transformers' own greedy continuation by one adapter."""
+    backbone = load_backbone("tiny-random", dtype=torch.float32, adapter=folder)
+    ids = torch.tensor([prompt_ids(backbone.tokenizer, text).ids])
+    written = backbone.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False,
+        pad_token_id=backbone.tokenizer.eos_token_id,
+    )[0, ids.shape[1] :]  # fmt: skip
+    return backbone.tokenizer.decode(written, skip_special_tokens=True)
+
+
+def test_one_hot_weights_give_that_policy_s_own_text(mix, adapters):
+    for calm, name in ((1.0, "calm"), (0.0, "lively")):
+        found = mix.generate("once upon", weights=weights(calm), max_new_tokens=12, temperature=0)
+        assert found == greedy(adapters[name], "once upon", 12)
+
+
+def test_an_answer_depends_on_its_own_prompt_weights_and_seed_only(mix):
+    prompts = ["once upon", "there was", "and then a"]
+    mixes = [weights(0.2), weights(0.5), weights(1.0)]
+    together = mix.generate(prompts, weights=mixes, max_new_tokens=8, seed=3)
+    alone = [
+        mix.generate(prompt, weights=own, max_new_tokens=8, seed=3)
+        for prompt, own in zip(prompts, mixes, strict=True)
+    ]
+    assert together == alone
+    assert mix.generate(prompts, weights=mixes, max_new_tokens=8, seed=4) != together
+
+
+def test_streams_are_generate_s_texts_even_when_read_in_turn(mix):
+    prompts = ["once upon", "there was"]
+    whole = mix.generate(prompts, weights=weights(0.4), max_new_tokens=10, seed=1)
+    streams = [mix.stream(prompt, weights=weights(0.4), max_new_tokens=10, seed=1) for prompt in prompts]
+    pieces = ["", ""]
+    for _ in range(10):
+        for i, stream in enumerate(streams):
+            pieces[i] += next(stream, "")
+    assert pieces == whole
+
+
+def test_a_stream_that_is_left_early_lets_go_of_its_rows(mix):
+    stream = mix.stream("once upon", weights=weights(0.5), max_new_tokens=10, seed=1)
+    next(stream)
+    assert len(mix.rows.order) == 2
+    stream.close()
+    assert len(mix.rows.order) == 0
+    # And others go on as if it had never been there.
+    assert mix.generate("there was", weights=weights(0.5), max_new_tokens=5, temperature=0)
+
+
+def test_a_conversation_goes_through_the_template(mix):
+    text = mix.tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+    said = mix.generate(CHAT, weights=weights(0.5), max_new_tokens=6, temperature=0)
+    assert said == mix.generate(text, weights=weights(0.5), max_new_tokens=6, temperature=0)
+    assert mix.generate([CHAT, CHAT], weights=weights(0.5), max_new_tokens=6, temperature=0) == [said, said]
+
+
+def test_a_function_may_choose_the_weights(mix):
+    chosen = mix.generate(
+        ["calmly", "now"], weights=lambda prompt: weights(float(prompt == "calmly")), max_new_tokens=6,
+        temperature=0,
+    )  # fmt: skip
+    assert chosen == mix.generate(
+        ["calmly", "now"], weights=[weights(1.0), weights(0.0)], max_new_tokens=6, temperature=0
+    )
+
+
+def test_folders_as_a_mapping_or_as_keywords(adapters, mix):
+    other = load_policies("tiny-random", dtype="float32", **adapters)
+    assert other.objectives == mix.objectives == ("calm", "lively")
+    settings = {"weights": weights(0.3), "max_new_tokens": 6, "temperature": 0}
+    assert other.generate("once", **settings) == mix.generate("once", **settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"weights": {"calm": 0.5, "brave": 0.5}}, "unknown objective 'brave'"),
+        ({"weights": {"calm": 0.5}}, "must sum to 1"),
+        ({"weights": [{"calm": 1.0}] * 2}, "expected one mapping, or one for each of 1 prompts, found 2"),
+        ({"weights": {"calm": 1.0}, "temperature": -1}, "temperature"),
+        ({"weights": {"calm": 1.0}, "max_new_tokens": 10**6}, "exceed the context"),
+    ],
+)
+def test_bad_input_is_refused_by_name(mix, given, message):
+    with pytest.raises(InputError, match=message):
+        mix.generate(["once"], **given)
+
+
+def test_no_policy_and_a_name_twice_are_refused(adapters):
+    with pytest.raises(InputError, match="expected a policy or more"):
+        load_policies("tiny-random")
+    with pytest.raises(InputError, match="'calm' is given twice"):
+        load_policies("tiny-random", {"calm": "tiny-random"}, calm="tiny-random")
