@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,11 @@ from torch import Tensor
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Messages
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.generation import Sampling, draw_completions, row_seeds
+from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import decision_tree, encode, prompt_ids, render_chat
-from pluralign.lm.trunk import context_length, forest_hidden_states
+from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import branch_log_probs, log_probs_of
 
 
@@ -144,25 +146,22 @@ class LanguageModel:
     def _next_log_probs(self, rows: Sequence[Sequence[int]], tokens: Tensor) -> Tensor:
         """Log-probability of each token after each row, shape (rows, tokens)."""
         model = self.backbone.model
-        trees = _share_beginnings(rows)
-        forests = plant(trees, self.token_budget)
-        values: list[Tensor] = []
-        for forest in forests:
-            forest = forest.to(self.backbone.device)
-            states = forest_hidden_states(model, forest)[forest.ends]
+
+        def of_ends(hidden: Tensor, forest: Forest) -> Tensor:
+            states = hidden[forest.ends]
             columns = [log_probs_of(model, states, token.expand(len(states))) for token in tokens]
-            values.append(torch.stack(columns, dim=1))
-        return torch.cat(by_tree(trees, forests, values))
+            return torch.stack(columns, dim=1)
+
+        found = map_forests(model, _share_beginnings(rows), of_ends, token_budget=self.token_budget)
+        return torch.cat(found)
 
     @torch.inference_mode()
     def _branch_log_probs(self, trees: list[Tree]) -> list[Tensor]:
         model = self.backbone.model
-        forests = plant(trees, self.token_budget, max_path=context_length(model))
-        values: list[Tensor] = []
-        for forest in forests:
-            forest = forest.to(self.backbone.device)
-            values.append(branch_log_probs(model, forest_hidden_states(model, forest), forest))
-        return by_tree(trees, forests, values)
+        return map_forests(
+            model, trees, partial(branch_log_probs, model),
+            token_budget=self.token_budget, max_path=context_length(model),
+        )  # fmt: skip
 
 
 def _share_beginnings(rows: Sequence[Sequence[int]]) -> list[Tree]:

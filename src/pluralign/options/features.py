@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +17,8 @@ from transformers import PreTrainedModel
 
 from pluralign.core import Decision
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.forest import Forest, Tree, by_tree, plant
+from pluralign.lm.forest import Forest, Tree
+from pluralign.lm.map_forests import forest_states, map_forests
 from pluralign.lm.prompts import RENDERING_VERSION, decision_tree
 from pluralign.lm.trunk import branch_last, branch_mean, context_length, forest_layers
 from pluralign.lm.vocabulary import branch_log_probs
@@ -138,13 +140,14 @@ class FeatureStore:
     def _compute(self, decisions: list[Decision]) -> None:
         backbone = self.backbone
         trees = [decision_tree(backbone.tokenizer, decision) for decision in decisions]
-        forests = plant(trees, self._token_budget, max_path=context_length(backbone.model))
-        self.cut_tokens += sum(forest.cut_tokens for forest in forests)
         parts: dict[int, dict[int, Tensor]] = {}
-        for forest in forests:
-            values = _features_and_likelihoods(backbone, forest.to(backbone.device)).cpu()
+        for forest, values in forest_states(
+            backbone.model, trees, token_budget=self._token_budget, max_path=context_length(backbone.model),
+            states=_features_and_likelihoods,
+        ):  # fmt: skip
+            self.cut_tokens += forest.cut_tokens
             done: list[int] = []
-            for (tree, branch), row in zip(forest.owners.tolist(), values, strict=True):
+            for (tree, branch), row in zip(forest.owners.tolist(), values.cpu(), strict=True):
                 parts.setdefault(tree, {})[branch] = row
                 if len(parts[tree]) == len(trees[tree].branches):
                     done.append(tree)
@@ -166,16 +169,14 @@ class FeatureStore:
             self._shards.add(decision.key, (entry.features, entry.log_likelihoods, entry.lengths))
 
 
-def _features_and_likelihoods(backbone: Backbone, forest: Forest) -> Float[Tensor, "branches columns"]:
-    model = backbone.model
+def _features_and_likelihoods(model: PreTrainedModel, forest: Forest) -> Float[Tensor, "branches columns"]:
     inner, final = forest_layers(model, forest, [feature_layer(model), -1])
     return torch.cat([branch_features(inner, forest), branch_log_probs(model, final, forest)[:, None]], dim=1)
 
 
 def tree_features(model: PreTrainedModel, trees: Sequence[Tree], token_budget: int) -> list[Tensor]:
     """Features of trees with gradients into the trunk (for training adapters); each (branches, d)."""
-    device = next(model.parameters()).device
-    forests = [forest.to(device) for forest in plant(trees, token_budget, max_path=context_length(model))]
-    layer = feature_layer(model)
-    values = [branch_features(forest_layers(model, forest, [layer])[0], forest) for forest in forests]
-    return by_tree(trees, forests, values)
+    return map_forests(
+        model, trees, lambda layers, forest: branch_features(layers[0], forest), token_budget=token_budget,
+        max_path=context_length(model), states=partial(forest_layers, layers=[feature_layer(model)]),
+    )  # fmt: skip

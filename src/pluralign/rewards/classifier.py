@@ -21,9 +21,10 @@ from transformers import (
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages, dialogue
 from pluralign.lm.backbone import no_loading_bars
-from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.forest import Tree
+from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import TEMPLATES, completion_ids, encode, prompt_ids, without_bos
-from pluralign.lm.trunk import branch_last, context_length, forest_hidden_states
+from pluralign.lm.trunk import branch_last, context_length
 from pluralign.rewards.export import CARD_COPY
 
 _BATCH = 16
@@ -83,14 +84,8 @@ class ClassifierScorer:
         trees = [tree for decision in decisions for tree in self._trees(decision)]
         if not trees:
             return torch.zeros(0)
-        found: list[Tensor] = []
-        forests = plant(trees)
-        for planted in forests:
-            forest = planted.to(self.model.device)
-            last = branch_last(forest_hidden_states(self.model, forest), forest)
-            head: Any = self.model.score
-            found.append(self._reward(head(last)))
-        return torch.cat(by_tree(trees, forests, found))
+        head: Any = self.model.score
+        return torch.cat(map_forests(self.model, trees, lambda *of: self._reward(head(branch_last(*of)))))
 
     def _trees(self, decision: Decision) -> list[Tree]:
         """One tree; where something has to be cut, one for each completion."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.completion_trees import CompletionReader
-from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
+from pluralign.lm.forest import Tree
+from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES
-from pluralign.lm.trunk import forest_hidden_states
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.rewards.reward_model import RewardSettings
 
@@ -60,17 +59,11 @@ class LikelihoodRatio:
     def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """See `CompletionScorer`; sigma is 0."""
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
-        trees = [self._without_end(tree) for one in read for tree in one.trees]
-        by_policy = self._log_probs(self.policy, trees)
-        by_reference = self._log_probs(self.reference, trees)
-        ratios = [a - b for a, b in zip(by_policy, by_reference, strict=True)]
-        found: list[OptionRewards] = []
-        start = 0
-        for one in read:
-            values = np.array([float(ratios[start + tree][branch]) for tree, branch in one.places])
-            found.append(OptionRewards(values, np.zeros_like(values)))
-            start += len(one.trees)
-        return found
+        read = [replace(one, trees=tuple(map(self._without_end, one.trees))) for one in read]
+        by_policy = self._log_probs(self.policy, read)
+        by_reference = self._log_probs(self.reference, read)
+        ratios = [np.array(a) - np.array(b) for a, b in zip(by_policy, by_reference, strict=True)]
+        return [OptionRewards(ratio, np.zeros_like(ratio)) for ratio in ratios]
 
     def _without_end(self, tree: Tree) -> Tree:
         eos = self.policy.tokenizer.eos_token_id
@@ -80,11 +73,8 @@ class LikelihoodRatio:
         return Tree(tree.prompt_ids, branches, tree.keep_first)
 
     @torch.inference_mode()
-    def _log_probs(self, backbone: Backbone, trees: list[Tree]) -> list[Float[Tensor, " branches"]]:
-        forests = plant(trees, self.settings.token_budget)
-        values: list[Tensor] = []
-        for planted in forests:
-            forest = planted.to(backbone.device)
-            hidden = forest_hidden_states(backbone.model, forest)
-            values.append(branch_log_probs(backbone.model, hidden, forest).double().cpu())
-        return by_tree(trees, forests, values)
+    def _log_probs(self, backbone: Backbone, read: Sequence[CompletionTrees]) -> list[list[float]]:
+        model, budget = backbone.model, self.settings.token_budget
+        return map_completions(
+            model, read, lambda *of: branch_log_probs(model, *of).double().tolist(), token_budget=budget
+        )

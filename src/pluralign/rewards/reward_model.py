@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages
@@ -18,9 +18,9 @@ from pluralign.folders.card import CARD, HEAD, TRUNK, Card, read_folder, read_te
 from pluralign.folders.tuned import load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
-from pluralign.lm.forest import plant
+from pluralign.lm.forest import Forest
+from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES
-from pluralign.lm.trunk import forest_hidden_states
 from pluralign.rewards.heads import RewardHead, Rewards, make_head
 
 KIND = "reward_model"
@@ -112,7 +112,7 @@ class RewardModel:
         tokens = self.token_rewards(decision)
         return [by_sentence(option, own) for option, own in zip(decision.options, tokens, strict=True)]
 
-    def _spans(self, option: str, values: torch.Tensor) -> list[SpanReward]:
+    def _spans(self, option: str, values: Tensor) -> list[SpanReward]:
         encoded = self.backbone.tokenizer(option, add_special_tokens=False, return_offsets_mapping=True)
         offsets: list[tuple[int, int]] = [*encoded["offset_mapping"], (len(option), len(option))]
         # A BOS that comes first (encoder-decoders) has no text; what the limit cut off has no reward.
@@ -128,25 +128,20 @@ class RewardModel:
         return TEMPLATES[self.settings.template](self.backbone.tokenizer)(messages, opens)
 
     @torch.inference_mode()
-    def _run(self, decisions: Sequence[Decision]) -> list[tuple[OptionRewards, list[torch.Tensor]]]:
+    def _run(self, decisions: Sequence[Decision]) -> list[tuple[OptionRewards, list[Tensor]]]:
         """For each decision its options' rewards, and for each option (tokens, 2): mean and sigma."""
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
-        trees = [tree for one in read for tree in one.trees]
-        starts = np.cumsum([0, *(len(one.trees) for one in read)])
-        branches: dict[tuple[int, int], torch.Tensor] = {}
-        tokens: dict[tuple[int, int], torch.Tensor] = {}
-        for planted in plant(trees, self.settings.token_budget):
-            forest = planted.to(self.backbone.device)
-            rewards = self.head(forest_hidden_states(self.backbone.model, forest), forest)
-            whole = self.head.of_branches(rewards, forest)
-            owners = [(int(tree), int(branch)) for tree, branch in forest.owners.tolist()]
-            branches.update(zip(owners, _columns(whole), strict=True))
-            tokens.update(zip(owners, _columns(rewards).split(forest.lengths.tolist()), strict=True))
-        found: list[tuple[OptionRewards, list[torch.Tensor]]] = []
-        for start, one in zip(starts[:-1], read, strict=True):
-            keys = [(int(start) + tree, branch) for tree, branch in one.places]
-            values = torch.stack([branches[key] for key in keys]).double().cpu().numpy()
-            found.append((OptionRewards(values[:, 0], values[:, 1]), [tokens[key] for key in keys]))
+
+        def rewards(hidden: Tensor, forest: Forest) -> list[tuple[Tensor, Tensor]]:
+            of_tokens = self.head(hidden, forest)
+            whole = _columns(self.head.of_branches(of_tokens, forest))
+            return list(zip(whole, _columns(of_tokens).split(forest.lengths.tolist()), strict=True))
+
+        found: list[tuple[OptionRewards, list[Tensor]]] = []
+        budget = self.settings.token_budget
+        for own in map_completions(self.backbone.model, read, rewards, token_budget=budget):
+            values = torch.stack([whole for whole, _ in own]).double().cpu().numpy()
+            found.append((OptionRewards(values[:, 0], values[:, 1]), [tokens for _, tokens in own]))
         return found
 
 
@@ -167,7 +162,7 @@ def by_sentence(option: str, tokens: Sequence[SpanReward]) -> list[SpanReward]:
 
 
 def save_reward_model(
-    folder: Path, model: RewardModel, tensors: dict[str, torch.Tensor], *, policy: bool, adapter: Any = None
+    folder: Path, model: RewardModel, tensors: dict[str, Tensor], *, policy: bool, adapter: Any = None
 ) -> None:
     """Write a reward model to a folder, whole or not at all (`write_folder`).
 
@@ -254,5 +249,5 @@ def read_settings(folder: Path, content: Mapping[str, Any], token_budget: int) -
     return settings
 
 
-def _columns(rewards: Rewards) -> torch.Tensor:
+def _columns(rewards: Rewards) -> Tensor:
     return torch.stack([rewards.mean, rewards.sigma], dim=1)

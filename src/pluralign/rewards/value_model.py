@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pluralign.core import Decision, InputError
 from pluralign.folders.card import ADAPTER, CARD, HEAD, TRUNK, Card, read_folder, write_folder
 from pluralign.folders.tuned import load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
-from pluralign.lm.forest import plant
-from pluralign.lm.trunk import forest_hidden_states
+from pluralign.lm.forest import Forest
+from pluralign.lm.map_forests import map_completions
 from pluralign.rewards.reward_model import RewardSettings, fill_head, read_settings
 from pluralign.rewards.value_head import ValueHead, make_value_head
 
@@ -70,18 +71,12 @@ class ValueModel:
         The last token is the end of text.
         """
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
-        found: dict[tuple[int, int], npt.NDArray[np.float64]] = {}
-        for planted in plant([tree for one in read for tree in one.trees], self.settings.token_budget):
-            forest = planted.to(self.backbone.device)
-            states = forest_hidden_states(self.backbone.model, forest)[forest.places]
-            values = self.head.values(self.head(states)).double().cpu()
-            for owner, own in zip(forest.owners.tolist(), values.split(forest.lengths.tolist()), strict=True):
-                found[owner[0], owner[1]] = own.numpy()
-        starts = np.cumsum([0, *(len(one.trees) for one in read)])
-        return [
-            [found[int(start) + tree, branch] for tree, branch in one.places]
-            for start, one in zip(starts[:-1], read, strict=True)
-        ]
+
+        def of_tokens(hidden: Tensor, forest: Forest) -> list[npt.NDArray[np.float64]]:
+            values = self.head.values(self.head(hidden[forest.places])).double().cpu()
+            return [own.numpy() for own in values.split(forest.lengths.tolist())]
+
+        return map_completions(self.backbone.model, read, of_tokens, token_budget=self.settings.token_budget)
 
 
 @dataclass(frozen=True, eq=False)

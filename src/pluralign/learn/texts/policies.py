@@ -19,10 +19,10 @@ from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.core.checks import require
 from pluralign.core.files import replace_when_whole
 from pluralign.learn.engine import processes
-from pluralign.learn.texts.data import Batch, CompletionData, batches
+from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.own_losses import describe_loss, folder_or_temporary, over_labels
 from pluralign.learn.texts.session import Run, Session
-from pluralign.learn.texts.training import BatchLoss, Training, on_device
+from pluralign.learn.texts.training import BatchLoss, Training, map_rows
 from pluralign.learn.texts.trunk import TunedTrunk
 from pluralign.lm.backbone import SMOLLM2, Backbone
 from pluralign.lm.vocabulary import branch_log_probs, token_log_probs
@@ -301,19 +301,16 @@ def completion_log_probs(
     return found[batch.branches]
 
 
-@torch.no_grad()
 def row_log_probs(
     trunk: TunedTrunk, data: CompletionData, token_budget: int, bf16: bool
 ) -> Float[Tensor, "rows completions"]:
     """Log-probability of every completion of the data after its prompt, nats."""
-    device = next(trunk.model.parameters()).device
-    found = torch.empty(data.places.shape[:2])
-    for batch in batches(data, range(len(data)), token_budget):
-        batch = on_device(batch, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            values = branch_log_probs(trunk.model, trunk(batch), batch.forest)
-        found[batch.rows] = values[batch.branches].cpu()
-    return found
+
+    def log_probs(hidden: Tensor, batch: Batch) -> Tensor:
+        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=bf16):
+            return branch_log_probs(trunk.model, hidden, batch.forest)[batch.branches]
+
+    return map_rows(trunk, data, log_probs, token_budget=token_budget, bf16=bf16)
 
 
 def reference_log_probs(

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerBase
 from pluralign.core import Demonstration, InputError
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import bos_ids, completion_ids, encode, prompt_ids, without_bos
-from pluralign.lm.trunk import forest_hidden_states
 from pluralign.lm.vocabulary import branch_sum, by_chunks, vocabulary_logits
 
 
@@ -78,14 +78,11 @@ def sample_log_probs(
         logits = vocabulary_logits(model, states) / sampling.temperature
         return logits.log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
 
-    forests = plant(trees, token_budget)
-    values: list[Tensor] = []
-    for planted in forests:
-        forest = planted.to(policy.device)
-        hidden = forest_hidden_states(model, forest)
+    def of_branches(hidden: Tensor, forest: Forest) -> Tensor:
         found = by_chunks(of_tokens, hidden[forest.sources], forest.input_ids[0, forest.places])
-        values.append(branch_sum(found, forest))
-    return torch.cat(by_tree(trees, forests, values)).cpu()
+        return branch_sum(found, forest)
+
+    return torch.cat(map_forests(model, trees, of_branches, token_budget=token_budget)).cpu()
 
 
 def within_limits(

@@ -156,20 +156,41 @@ class _Differentiated(Function):
 
 
 @torch.no_grad()
-def row_rewards(
-    trunk: TunedTrunk, head: RewardHead, data: CompletionData, *, token_budget: int, bf16: bool
-) -> Float[Tensor, "rows completions"]:
-    """Mean reward of every completion of the data, while trunk and head are being learned."""
-    model = trunk.model
-    device = next(model.parameters()).device
-    rewards = torch.empty(data.places.shape[:2])
+def map_rows(
+    trunk: TunedTrunk, data: CompletionData, f: Callable[[Tensor, Batch], Tensor], *, token_budget: int,
+    bf16: bool,
+) -> Tensor:  # fmt: skip
+    """What a function makes of every row, while the trunk is being learned.
+
+    Args:
+        trunk: Trunk as it is now.
+        data: Rows.
+        f: Function from a batch's hidden states and the batch to values of its rows, shape (rows, ...).
+        token_budget: Tokens in one forward pass.
+        bf16: Whether the trunk computes in mixed precision; ``f`` is called outside of it.
+
+    Returns:
+        Float32 on the CPU, shape (rows, ...).
+    """
+    device = next(trunk.model.parameters()).device
+    found: list[Tensor] = []
     for batch in batches(data, range(len(data)), token_budget):
         batch = on_device(batch, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             hidden = trunk(batch)
-        means = head.of_branches(head(hidden, batch.forest), batch.forest).mean
-        rewards[batch.rows] = means[batch.branches].cpu()
-    return rewards
+        found.append(f(hidden, batch).float().cpu())
+    return torch.cat(found)
+
+
+def row_rewards(
+    trunk: TunedTrunk, head: RewardHead, data: CompletionData, *, token_budget: int, bf16: bool
+) -> Float[Tensor, "rows completions"]:
+    """Mean reward of every completion of the data, while trunk and head are being learned."""
+
+    def rewards(hidden: Tensor, batch: Batch) -> Tensor:
+        return head.of_branches(head(hidden, batch.forest), batch.forest).mean[batch.branches]
+
+    return map_rows(trunk, data, rewards, token_budget=token_budget, bf16=bf16)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -22,7 +22,8 @@ from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.texts.data import Batch
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.forest import Forest, Tree, plant
+from pluralign.lm.forest import Forest, Tree
+from pluralign.lm.map_forests import forest_states
 from pluralign.lm.trunk import forest_hidden_states, forest_layers, trunk_of, upper_hidden_states
 
 
@@ -50,19 +51,22 @@ class LowerStates:
         missing = [tree for tree in trees if any(key not in self._known for key in _keys(tree))]
         if not missing:
             return
-        device = self.backbone.device
-        forests = plant(missing, self._budget)
-        with ProgressBar(len(forests), "frozen layers", unit="forest") as bar:
-            for planted in forests:
-                forest = planted.to(device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-                    (states,) = forest_layers(self.backbone.model, forest, [-1 - self.layers])
-                states = states.to("cpu", torch.bfloat16 if self._bf16 else torch.float32)
-                for number, prompt, branches in _parts(planted, states):
+        model, device = self.backbone.model, self.backbone.device
+
+        def lower(_: PreTrainedModel, forest: Forest) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
+                (states,) = forest_layers(model, forest, [-1 - self.layers])
+            return states.to("cpu", torch.bfloat16 if self._bf16 else torch.float32)
+
+        with ProgressBar(len(missing), "frozen layers", unit="prompt") as bar:
+            done: set[int] = set()
+            for forest, states in forest_states(model, missing, token_budget=self._budget, states=lower):
+                for number, prompt, branches in _parts(forest, states):
                     keys = _keys(missing[number])
                     self._known[keys[0]] = prompt
                     self._known.update({keys[1 + branch]: part for branch, part in branches.items()})
-                bar.advance()
+                    bar.advance(number not in done)
+                    done.add(number)
 
     def save(self, path: Path) -> None:
         """Keep what is known, for another process."""

@@ -18,9 +18,9 @@ from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import require
 from pluralign.core.digests import digest
 from pluralign.data import ScoredCompletion
-from pluralign.learn.texts.data import Batch, CompletionData, batches
+from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.session import Run, Session
-from pluralign.learn.texts.training import BatchLoss, on_device
+from pluralign.learn.texts.training import BatchLoss, map_rows
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss
 from pluralign.rewards.value_head import ValueHead
@@ -170,17 +170,14 @@ def _validation(session: Session, head: ValueHead, rewards: Float[Tensor, " rows
     }
 
 
-@torch.no_grad()
 def _ends(session: Session, head: ValueHead, data: CompletionData) -> Float[Tensor, "rows 2"]:
     """The value after the first token of every completion, and after its last."""
-    training, device = session.run.training, session.backbone.device
-    found = torch.empty(len(data), 2)
-    for batch in batches(data, range(len(data)), training.token_budget):
-        batch = on_device(batch, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=training.mixed):
-            hidden = session.trunk(batch)
+
+    def ends(hidden: Tensor, batch: Batch) -> Tensor:
         values, forest = head.values(head(hidden[batch.forest.places])), batch.forest
         lasts = forest.lengths.cumsum(0) - 1
-        ends = torch.stack([values[lasts - forest.lengths + 1], values[lasts]], dim=1)
-        found[batch.rows] = ends[batch.branches[:, 0]].cpu()
-    return found
+        found = torch.stack([values[lasts - forest.lengths + 1], values[lasts]], dim=1)
+        return found[batch.branches[:, 0]]
+
+    training = session.run.training
+    return map_rows(session.trunk, data, ends, token_budget=training.token_budget, bf16=training.mixed)
