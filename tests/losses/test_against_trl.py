@@ -1,5 +1,6 @@
 """TRL's own trainers on a random model, against these losses on what the model says of each text alone."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from pluralign.losses import bradley_terry, dpo
+from pluralign.losses import bradley_terry, dpo, ipo, simpo
 
 # Of many lengths, so that TRL has to pad.
 PROMPTS = ["a b", "c", "d e f a"]
@@ -90,25 +91,68 @@ def _log_prob(model, prompt, completion):
     return steps.gather(1, ids[0, 1:, None])[len(prompt) - 1 :].sum()
 
 
+def _log_probs(model, rows, *, per_token):
+    """log pi of the chosen and of the rejected completions, summed or meaned over their tokens."""
+    return [
+        torch.stack(
+            [
+                _log_prob(model, row["prompt_ids"], row[f"{side}_ids"])
+                / (len(row[f"{side}_ids"]) if per_token else 1)
+                for row in rows
+            ]
+        )
+        for side in ("chosen", "rejected")
+    ]
+
+
+# TRL's IPO divides log-probabilities by the number of tokens; Azar et al.'s eq. 17 is of whole completions.
 # TRL calls transformers by a name that transformers has since changed.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-def test_dpo_is_trl_s(tokenizer, tmp_path):
+@pytest.mark.parametrize(
+    ("loss_type", "loss", "per_token"),
+    [("sigmoid", partial(dpo, beta=0.3), False), ("ipo", partial(ipo, tau=0.3), True)],
+)
+def test_losses_with_a_reference_are_trl_s(tokenizer, tmp_path, loss_type, loss, per_token):
     policy, reference = _model(LlamaForCausalLM, 0), _model(LlamaForCausalLM, 1)
     trainer = DPOTrainer(
         model=policy, ref_model=reference,
         args=DPOConfig(
             output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, per_device_train_batch_size=3,
-            activation_checkpointing=False, disable_dropout=True, beta=0.3,
+            activation_checkpointing=False, disable_dropout=True, beta=0.3, loss_type=loss_type,
         ),
         train_dataset=Dataset.from_dict({"prompt": PROMPTS, "chosen": CHOSEN, "rejected": REJECTED}),
         processing_class=tokenizer,
     )  # fmt: skip
     rows, theirs = _rows_and_loss(trainer, policy)
-    sums = [
-        torch.stack([_log_prob(model, row["prompt_ids"], row[f"{side}_ids"]) for row in rows])
-        for model in (policy, reference)
-        for side in ("chosen", "rejected")
-    ]
-    ours = dpo(sums[0], sums[1], sums[2], sums[3], beta=0.3).mean()
+    columns = [_log_probs(model, rows, per_token=per_token) for model in (policy, reference)]
+    ours = loss(*columns[0], *columns[1]).mean()
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(_gradients(ours, policy), _gradients(theirs, policy))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_simpo_is_trl_s(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    policy = _model(LlamaForCausalLM, 0)
+    trainer = CPOTrainer(
+        model=policy,
+        args=CPOConfig(
+            output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False, per_device_train_batch_size=3,
+            gradient_checkpointing=False, disable_dropout=True, beta=0.3, loss_type="simpo", cpo_alpha=0.0,
+            simpo_gamma=0.7,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS, "chosen": CHOSEN, "rejected": REJECTED}),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    data, theirs = _rows_and_loss(trainer, policy)
+    # Prompt and completion as one text, with the prompt's tokens masked.
+    rows = [
+        {"prompt_ids": row["prompt_input_ids"]}
+        | {f"{s}_ids": row[f"{s}_input_ids"][len(row["prompt_input_ids"]):] for s in ("chosen", "rejected")}
+        for row in data
+    ]  # fmt: skip
+    ours = simpo(*_log_probs(policy, rows, per_token=True), beta=0.3, gamma=0.7).mean()
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(_gradients(ours, policy), _gradients(theirs, policy))

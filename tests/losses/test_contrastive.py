@@ -1,10 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pluralign.core import InputError
 from pluralign.losses.contrastive import (
     contrastive_preference_loss,
     cpl_loss,
@@ -315,3 +317,34 @@ def test_labels_that_may_be_wrong_are_averaged_over(weight):
     losses, flipped = torch.tensor([0.25]), torch.tensor([2.0])
     found = label_expectation(losses, flipped, torch.tensor([weight]))
     assert found.item() == pytest.approx(weight * 0.25 + (1 - weight) * 2.0, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "columns", "field"),
+    [
+        (partial(dpo, beta=0), 4, "beta"),
+        (partial(ipo, tau=-1), 4, "tau"),
+        (partial(simpo, beta=math.nan), 2, "beta"),
+        (partial(modpo, weight=0), 6, "weight"),
+    ],
+)
+def test_settings_that_are_not_positive_are_refused(loss, columns, field):
+    with pytest.raises(InputError, match=f"field '{field}': must be above 0"):
+        loss(*torch.zeros(columns, 1))
+
+
+def test_ipo_with_soft_labels_is_least_at_the_labels_share_of_its_target():
+    # w (h - a)^2 + (1 - w) (-h - a)^2 is least at h = (2 w - 1) a; a = 5.
+    p = torch.tensor([0.8, 0.5], dtype=torch.float64)
+    chosen = ((2 * p - 1) * 5).requires_grad_()
+    rest = list(torch.zeros(3, 2, dtype=torch.float64))
+    loss = label_expectation(ipo(chosen, *rest), ipo(rest[0], chosen, *rest[1:]), p)
+    torch.testing.assert_close(torch.autograd.grad(loss, chosen)[0], torch.zeros(2, dtype=torch.float64))
+
+
+def test_simpo_without_margin_is_dpo_with_a_constant_reference():
+    values = _completions()[:2]
+    constant = torch.full((16,), -3.0, dtype=torch.float64)
+    one, other = simpo(*values, beta=0.3, gamma=0.0), dpo(*values, constant, constant, beta=0.3)
+    torch.testing.assert_close(one, other)
+    torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), values) for loss in (one, other)))

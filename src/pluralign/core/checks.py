@@ -20,3 +20,14 @@ def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, floa
     for name, bound in (highest or {}).items():
         if not getattr(config, name) <= bound:
             raise InputError(f"must be at most {bound:g}, found {getattr(config, name)}", field=name)
+
+
+def require_positive(**numbers: float) -> None:
+    """Check numbers that are given by name.
+
+    Raises:
+        InputError: One of them is 0, negative or not a number.
+    """
+    for name, number in numbers.items():
+        if not number > 0:
+            raise InputError(f"must be above 0, found {number}", field=name)

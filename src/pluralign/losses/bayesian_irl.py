@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pluralign.losses.likelihood import contrastive_sft_loss
 from pluralign.losses.reward import bradley_terry
 
 
@@ -135,8 +136,8 @@ def ava_preference_loss(
 ) -> Float[Tensor, ""]:
     """AVA-p (AVA eq. 17), negated: the sum over tokens, divided by ``tokens``.
 
-    Chosen tokens as in AVA-d; on rejected ones beta times a penalty stands where the likelihood was, and
-    prior and temporal difference hold on both sides.
+    Chosen tokens as in AVA-d; rejected tokens have beta times a penalty in place of the likelihood
+    (`contrastive_sft_loss`). Prior and temporal difference are of both.
 
     Args:
         terms: of all branches.
@@ -149,13 +150,9 @@ def ava_preference_loss(
         kl_weight: of the divergence from the prior.
         tokens: the normaliser.
     """
-    of_chosen = chosen[terms.owner]
-    cost = -torch.where(of_chosen, terms.log_policy, 0.0)
-    if negative is not None:
-        # Chosen tokens go through the penalty as impossible ones: it costs nothing there, gradients included.
-        rejected = torch.where(of_chosen, -1e4, terms.log_policy)
-        cost = cost + torch.where(of_chosen, 0.0, negative(rejected))
-    return (beta * cost.sum() + _reward_terms(terms, gamma, td_weight, kl_weight)) / tokens
+    # The normaliser divides the whole once.
+    likelihood = contrastive_sft_loss(terms.log_policy, chosen[terms.owner], negative, beta=beta, tokens=1.0)
+    return (likelihood + _reward_terms(terms, gamma, td_weight, kl_weight)) / tokens
 
 
 def expected_return_loss(

@@ -1,4 +1,4 @@
-"""Contrastive losses on preference pairs: log pi stands for the advantage, and no reward is learned."""
+"""Contrastive losses on preference pairs: log pi takes the place of a learned reward."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from pluralign.core.checks import require_positive
 
 
 def segment_advantages(
@@ -95,7 +97,7 @@ def dpo(
         rejected: log pi of the rejected completion.
         reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
         reference_rejected: log pi_ref of the rejected completion.
-        beta: Temperature of the implicit reward.
+        beta: Temperature of the implicit reward, above 0.
 
     Example:
         >>> import torch
@@ -103,6 +105,7 @@ def dpo(
         >>> pl.losses.dpo(*torch.tensor([[-1.0], [-2.0], [-3.0], [-1.0]]), beta=0.5)
         tensor([0.2014])
     """
+    require_positive(beta=beta)
     gain = beta * (chosen - reference_chosen.detach())
     loss_of_rejected = beta * (rejected - reference_rejected.detach())
     return softplus(loss_of_rejected - gain)
@@ -127,7 +130,7 @@ def ipo(
         rejected: log pi of the rejected completion.
         reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
         reference_rejected: log pi_ref of the rejected completion.
-        tau: Strength of the regularisation towards the reference; the target of h is 1 / (2 tau) nats.
+        tau: Strength of the regularisation towards the reference, above 0; h has the target 1 / (2 tau) nats.
 
     Example:
         >>> import torch
@@ -135,6 +138,7 @@ def ipo(
         >>> pl.losses.ipo(*torch.tensor([[-1.0], [-2.0], [-3.0], [-1.0]]), tau=0.5)
         tensor([4.])
     """
+    require_positive(tau=tau)
     gain = (chosen - reference_chosen.detach()) - (rejected - reference_rejected.detach())
     return (gain - 1 / (2 * tau)).square()
 
@@ -158,7 +162,7 @@ def simpo(
         rejected: Mean log pi of the rejected completion's tokens.
         reference_chosen: Not used.
         reference_rejected: Not used.
-        beta: Scale of the difference of rewards (their 2.0 to 2.5).
+        beta: Scale of the difference of rewards, above 0 (their 2.0 to 2.5).
         gamma: Margin by which the chosen completion's reward should exceed the rejected one's (their 0.3 to
             1.6, as gamma / beta from 0.1 to 0.8).
 
@@ -168,6 +172,7 @@ def simpo(
         >>> pl.losses.simpo(torch.tensor([-1.0]), torch.tensor([-1.5]), beta=2.0, gamma=1.0)
         tensor([0.6931])
     """
+    require_positive(beta=beta)
     return softplus(gamma - beta * (chosen - rejected))
 
 
@@ -197,8 +202,9 @@ def modpo(
             nats of log-odds as the preferences' own reward is; no gradient flows into it.
         margin_rejected: the same of the rejected completion.
         weight: w_0 > 0, weight of the objective that the preferences are about.
-        beta: Temperature of the implicit reward.
+        beta: Temperature of the implicit reward, above 0.
     """
+    require_positive(weight=weight, beta=beta)
     better = (beta * (chosen - reference_chosen.detach()) - margin_chosen.detach()) / weight
     worse = (beta * (rejected - reference_rejected.detach()) - margin_rejected.detach()) / weight
     return softplus(worse - better)

@@ -85,22 +85,31 @@ def occupancy_weights(lengths: Int[Tensor, " completions"]) -> Float[Tensor, " t
 def contrastive_sft_loss(
     log_probs: Float[Tensor, " tokens"],
     chosen: Bool[Tensor, " tokens"],
-    negative: Callable[[Float[Tensor, " tokens"]], Float[Tensor, " tokens"]],
+    negative: Callable[[Float[Tensor, " tokens"]], Float[Tensor, " tokens"]] | None,
     *,
     beta: float = 1.0,
     tokens: float,
 ) -> Float[Tensor, ""]:
     """Likelihood of chosen tokens and a penalty on rejected ones, divided by ``tokens`` (AVA-p "w/o irl").
 
+    beta (sum over rejected of n(log pi) - sum over chosen of log pi) / tokens, n the penalty.
+
     Args:
-        log_probs: of all tokens, nats.
-        chosen: those of chosen completions.
-        negative: penalty of each rejected token from its log-probability: `unlikelihood`,
-            `clamped_negative` or `literal_negative`.
-        beta: weight of the whole.
-        tokens: the normaliser.
+        log_probs: log pi of all tokens, nats.
+        chosen: True at tokens of chosen completions.
+        negative: Penalty of each rejected token from its log-probability: `unlikelihood`,
+            `clamped_negative` or `literal_negative`; None for no penalty.
+        beta: Weight of the whole.
+        tokens: Normaliser; a constant for all parts of a step makes their losses add up.
     """
-    return beta * (negative(log_probs[~chosen]).sum() - log_probs[chosen].sum()) / tokens
+    cost = -log_probs
+    if negative is None:
+        cost = cost.masked_fill(~chosen, 0.0)
+    else:
+        # The penalty is of rejected tokens alone: at a chosen one its gradient could be infinite, and 0 times
+        # infinity is not a number.
+        cost = cost.masked_scatter(~chosen, negative(log_probs[~chosen]))
+    return beta * cost.sum() / tokens
 
 
 def unlikelihood(log_probs: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

@@ -85,27 +85,6 @@ def rank_probabilities(samples: int) -> FloatArray:
     return found
 
 
-def selection_probabilities(proxy: FloatArray) -> FloatArray:
-    """How probably each sample of one prompt is the best of N by the proxy, for every N.
-
-    Samples with equal proxy rewards share the probability of their ranks, as if ties were broken at random.
-
-    Args:
-        proxy: rewards of the samples, shape (M,).
-
-    Returns:
-        Shape (M, M): row N - 1, column of the sample. Rows sum to one.
-
-    Raises:
-        InputError: no samples, or a reward that is not finite.
-    """
-    checked = _rewards(proxy, "proxy", 1)
-    group, sizes = _ties(checked)
-    by_rank = rank_probabilities(len(checked))
-    shares = np.add.reduceat(by_rank, np.cumsum(sizes) - sizes, axis=1) / sizes
-    return shares[:, group]
-
-
 def expected_best(proxy: FloatArray, values: FloatArray) -> FloatArray:
     """Expected value of the sample that the proxy chooses among N of the M, without bias, for every N.
 
