@@ -99,7 +99,7 @@ def test_bad_arguments(tower, changed):
 
 @pytest.mark.parametrize("given", [{"length": 2}, {"anchor": "any"}])
 def test_what_does_not_go_with_options_is_refused(tower, given):
-    with pytest.raises(InputError, match="does not go with options") as refused:
+    with pytest.raises(InputError, match="does not apply to options") as refused:
         ComparisonSettings(of="options", **given).draw(tower)
     assert refused.value.field in given
 

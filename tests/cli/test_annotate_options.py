@@ -142,8 +142,8 @@ def test_a_game_without_labels_says_so(run, tmp_path, capsys, story):
 def test_what_is_refused(made, side, story, refuses, tmp_path):
     rate = ("annotate", made / "t.jsonl", "--objective", "score", "--rater", "oracle")
     out = ("--out", tmp_path / "x.jsonl")
-    assert "field 'story': goes with --comparisons.of options" in refuses(*rate, *out, "--story", story)
-    assert "field 'length': does not go with options" in refuses(
+    assert "field 'story': requires --comparisons.of options" in refuses(*rate, *out, "--story", story)
+    assert "field 'length': does not apply to options" in refuses(
         *rate, *out, *OPTIONS, "--comparisons.length", 1
     )
     again = (*rate, *OPTIONS, "--story", story, "--out", side.parent / "again.jsonl")

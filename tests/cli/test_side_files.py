@@ -84,7 +84,7 @@ def test_no_side_file_without_annotations_and_it_is_told(run, story, tmp_path, c
     one = tmp_path / "one.jsonl"
     assert run("collect", "--story", story, "--policy", "random", "--episodes", 1, "--out", one) == 0
     rate(run, one, "score", tmp_path / "a.jsonl", "--story", story)
-    assert "no side file: there is no annotation" in capsys.readouterr().out
+    assert "no side file: there are no annotations" in capsys.readouterr().out
 
 
 def test_counts_of_the_state_before_are_no_labels(run, refuses, collected, tmp_path):
@@ -92,7 +92,7 @@ def test_counts_of_the_state_before_are_no_labels(run, refuses, collected, tmp_p
     lagged = tmp_path / "lagged.jsonl"
     lagged.write_text("".join([json.dumps({**json.loads(header), "counts": "lagged"}) + "\n", *rows]))
     given = ("annotate", lagged, "--objective", "score", "--rater", "oracle", *OPTIONS)
-    assert "that is no label of an option" in refuses(*given, "--out", tmp_path / "a.jsonl")
+    assert "so they do not label options" in refuses(*given, "--out", tmp_path / "a.jsonl")
 
 
 def test_a_last_step_that_nobody_knows_is_no_label(run, collected, tmp_path):

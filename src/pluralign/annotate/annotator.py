@@ -1,4 +1,4 @@
-"""Comparisons, a rater, and ``annotations.jsonl``, continued after any interruption."""
+"""Annotation of trajectories: comparisons, rated and written to a file that interrupted runs continue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from pluralign.annotate.rater import Rater
 from pluralign.core import Annotation, Comparison, InputError, Objective, Trajectory
 from pluralign.core.digests import digest
 from pluralign.core.progress import ProgressBar
-from pluralign.core.records import RecordWriter, continues, read_annotations, read_trajectories
+from pluralign.core.records import (
+    RecordWriter,
+    continues,
+    read_annotations,
+    read_header,
+    read_trajectories,
+)
 from pluralign.core.splits import SHARES, split_of
 
 KIND = "annotations"
@@ -22,19 +28,20 @@ KIND = "annotations"
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """Which comparisons `annotate` makes; see `make_comparisons` and `compare_options`.
+    """Comparisons to make; see `make_comparisons` and `compare_options`.
 
     Args:
-        of: ``segments`` of trajectories, or the ``options`` of each decision, one step against another. Those
-            have no length and no anchor, and are in one split with their decision.
-        count: how many; of options as many as whole decisions have, those of most episodes first.
-        seed: of the draw.
-        length: steps in a segment; None runs to the end.
-        anchor: ``same_decision`` or ``any``.
-        within_splits: draw both segments from the same split, so that `pluralign.pair`, given the
-            same split seed and shares, has none to drop.
-        split_seed: of the splits.
-        shares: of train, validation and test.
+        of: Kind of comparison: ``segments`` of trajectories, or the ``options`` of each decision. Options
+            have no length and no anchor, and are in the split of their decision.
+        count: Maximum number of comparisons. Options are compared decision by decision, the decisions of most
+            episodes first.
+        seed: Random seed of the draw.
+        length: Steps in a segment; None extends each segment to the end of its episode.
+        anchor: Where segments start: at the ``same_decision``, or at ``any`` step.
+        within_splits: Whether both segments come from the same split, so that `pluralign.pair` drops no pair
+            if it is given the same split seed and shares.
+        split_seed: Seed of the splits.
+        shares: Shares of train, validation and test.
     """
 
     of: Literal["segments", "options"] = "segments"
@@ -47,15 +54,16 @@ class ComparisonSettings:
     shares: tuple[float, float, float] = SHARES
 
     def draw(self, trajectories: Sequence[Trajectory]) -> list[Comparison]:
-        """The comparisons.
+        """Draw the comparisons.
 
         Raises:
-            InputError: a length or an anchor of options, or see `make_comparisons` and `compare_options`.
+            InputError: Options are given a length or an anchor; also see `make_comparisons` and
+                `compare_options`.
         """
         if self.of == "options":
             for name, default in (("length", None), ("anchor", "same_decision")):
                 if getattr(self, name) != default:
-                    raise InputError("does not go with options, which are single steps", field=name)
+                    raise InputError("does not apply to options, which are single steps", field=name)
             return compare_options(trajectories, count=self.count, seed=self.seed)
         return make_comparisons(
             trajectories,
@@ -67,14 +75,14 @@ class ComparisonSettings:
         )
 
     def header(self) -> dict[str, Any]:
-        """What the comparisons depend on, as JSON has it."""
+        """The settings that the comparisons depend on, as JSON values."""
         if self.of == "options":
             return {"of": self.of, "count": self.count, "seed": self.seed}
-        # Files that were begun before options could be compared have no ``of``.
+        # Files from before options could be compared have no ``of``.
         return {name: value for name, value in asdict(self).items() if name != "of"}
 
     def group(self) -> Group | None:
-        """The ``group`` to give to `make_comparisons`."""
+        """The ``group`` argument of `make_comparisons`."""
         if not self.within_splits:
             return None
         return lambda name: split_of(name, seed=self.split_seed, shares=self.shares)
@@ -82,15 +90,15 @@ class ComparisonSettings:
 
 @dataclass(frozen=True)
 class AnnotationReport:
-    """What a file of annotations holds.
+    """Counts of an annotations file.
 
     Args:
-        comparisons: that were to be rated.
-        annotations: in the file.
-        new_annotations: made by this run.
-        unanswered: comparisons that the rater gave no answer to.
-        preferences: how many first, second and tie.
-        malformed_replies: a judge's replies that could not be read.
+        comparisons: Number of comparisons to rate.
+        annotations: Number of annotations in the file.
+        new_annotations: Number of annotations made by this run.
+        unanswered: Number of comparisons without an answer from the rater.
+        preferences: Number of annotations by preference: first, second, tie.
+        malformed_replies: Number of a judge's replies that could not be parsed.
     """
 
     comparisons: int
@@ -108,32 +116,51 @@ class AnnotationReport:
 def annotate(
     trajectories_path: str | Path,
     out: str | Path,
-    objective: Objective,
+    objective: Objective | str,
     rater: Rater,
     *,
     settings: ComparisonSettings | None = None,
     progress: bool = True,
 ) -> AnnotationReport:
-    """Make comparisons of a file's trajectories and have them rated.
+    """Make comparisons from a file of trajectories and have them rated.
 
     Args:
-        trajectories_path: what `collect` wrote.
-        out: the annotations' file; one that is there already is continued.
-        objective: what to rate by.
-        rater: who rates; an `Oracle` is made of the same trajectories.
-        settings: None takes the defaults.
-        progress: show a bar on standard error.
+        trajectories_path: Trajectories file, as written by `collect`.
+        out: Annotations file; an existing one is continued.
+        objective: Objective to rate by, or its name in the trajectories file.
+        rater: Rater; an `Oracle` must be made from the same trajectories.
+        settings: Comparisons to make; None uses the defaults.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
-        InputError: a file cannot be read or written, was made under other settings, or the rater
-            cannot go on (what was written stays).
+        InputError: A file cannot be read or written, was made under other settings, or the rater fails (the
+            annotations written so far stay).
     """
     settings = settings or ComparisonSettings()
+    if isinstance(objective, str):
+        objective = recorded_objective(trajectories_path, objective)
     comparisons = settings.draw(read_trajectories(trajectories_path))
-    # Not `file_digest`: files that were begun with this digest continue.
+    # Not `file_digest`: existing files with this digest must continue.
     trajectories = digest([Path(trajectories_path).read_bytes()])
     made_of = {"comparisons": settings.header(), "trajectories": trajectories}
     return annotate_comparisons(comparisons, out, objective, rater, made_of=made_of, progress=progress)
+
+
+def recorded_objective(trajectories_path: str | Path, name: str) -> Objective:
+    """Read an objective from the header of a trajectories file.
+
+    Raises:
+        InputError: The file has no objective of this name.
+    """
+    header = read_header(trajectories_path, "trajectories")
+    recorded = {o["name"]: o for o in header.get("objectives", [])}
+    if name not in recorded:
+        raise InputError(
+            f"unknown objective '{name}'; the trajectories have {', '.join(sorted(recorded)) or 'none'}",
+            path=trajectories_path,
+            field="objective",
+        )
+    return Objective(**recorded[name])
 
 
 def annotate_comparisons(
@@ -145,18 +172,18 @@ def annotate_comparisons(
     made_of: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> AnnotationReport:
-    """Have comparisons rated, batch by batch, each batch written before the next is asked.
+    """Have comparisons rated in batches; each batch is written before the next is rated.
 
     Args:
-        comparisons: each once.
-        out: the annotations' file; one that is there already is continued.
-        objective: what to rate by.
-        rater: who rates.
-        made_of: goes into the header; a file with another is not continued.
-        progress: show a bar on standard error.
+        comparisons: Comparisons to rate, without duplicates.
+        out: Annotations file; an existing one is continued.
+        objective: Objective to rate by.
+        rater: Rater.
+        made_of: Provenance of the comparisons, for the header; a file with a different one is not continued.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
-        InputError: see `annotate`.
+        InputError: See `annotate`.
     """
     out = Path(out)
     header = {

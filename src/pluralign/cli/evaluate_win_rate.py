@@ -6,28 +6,25 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pluralign.annotate import Judge, Rater, Rating, ReplyJudge
-from pluralign.cli.annotate import DECISIONS
+from pluralign.annotate import DecideName, Rater, Rating, RewardRater, open_rater
 from pluralign.cli.answers import read_answers
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
-from pluralign.core.messages import Render, dialogue
+from pluralign.core.messages import dialogue
 from pluralign.core.resumable import run_batches
 from pluralign.evaluate.rewards.win_rate import (
     COMPLETIONS_PROMPT,
-    RewardRater,
     WinRate,
     completion_comparisons,
     tally,
 )
 from pluralign.evaluate.statistics import Estimate
-from pluralign.lm.backbone import fast_dtype
-from pluralign.options.open import DEFAULT_MODEL, Models
+from pluralign.lm.backbone import DTypeName
 
 _DESCRIPTIONS = {
     "harmless": (
@@ -44,16 +41,16 @@ def evaluate_win_rate(
     rater: str,
     objective: str = "",
     description: str = "",
-    decide: Literal["agree", "mean"] = "agree",
+    decide: DecideName = "agreement",
     prompt: Path | None = None,
     concurrency: int = 8,
     out: Path | None = None,
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
     """Tell how often completions A win, tie or lose against completions B of the same prompts.
 
-    Raters: judge:MODEL (a local language model), openai:MODEL (an endpoint), reward:REWARD (the greater
+    Raters: judge:MODEL (a local language model), judge:openai:MODEL (an endpoint), reward:REWARD (the greater
     reward wins; whatever `pluralign score` takes). Judges are asked in both orders. With --out, an
     interrupted run continues.
 
@@ -66,18 +63,21 @@ def evaluate_win_rate(
         rater: see above.
         objective: what judges go by: harmless, helpful, or any name with a description.
         description: what more of the objective means, in words that a judge can go by.
-        decide: what the two orders disagree on is a tie (agree), or a local judge's log-odds are averaged
-            over both orders (mean).
+        decide: Rule for a judge's answers in both orders: a tie where they differ (agreement), or the mean of
+            a local judge's log-odds (mean).
         prompt: a file to use in place of the judge's prompt for completions.
         concurrency: requests to an endpoint under way at once.
         out: the JSON-lines file for each prompt's rating.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of local models.
         json: a file for the figures.
     """
     sides = [read_answers(path, one=True) for path in (a, b)]
     others = sides[1].of(sides[0])
     wanted = _objective(rater, objective, description)
-    asked, render = _open_rater(rater, decide, prompt or COMPLETIONS_PROMPT, concurrency, fast)
+    asked = open_rater(
+        rater, prompt=prompt or COMPLETIONS_PROMPT, decide=decide, concurrency=concurrency, dtype=dtype
+    )
+    render = asked.render if isinstance(asked, RewardRater) else dialogue
     pairs = [
         (one.decision(render), other.decision(render))
         for one, other in zip(sides[0].answers.values(), others, strict=True)
@@ -87,7 +87,7 @@ def evaluate_win_rate(
     )
     run = {
         "a": source_digest(a), "b": source_digest(b), "rater": [rater, asked.name, asked.settings],
-        "objective": [wanted.name, wanted.description], "fast": fast,
+        "objective": [wanted.name, wanted.description], "dtype": dtype,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         found = tally(_rated(comparisons, asked, wanted, out or Path(scratch) / "ratings.jsonl", run))
@@ -110,32 +110,6 @@ def _objective(rater: str, name: str, description: str) -> Objective:
     if told is None:
         raise InputError(f"say what '{name}' means, in words that a judge can go by", field="description")
     return Objective(name, told)
-
-
-def _open_rater(
-    text: str, decide: Literal["agree", "mean"], prompt: Path, concurrency: int, fast: bool
-) -> tuple[Rater, Render]:
-    kind, _, rest = text.partition(":")
-    if kind == "judge" and rest.startswith("openai:"):
-        kind, rest = "openai", rest.removeprefix("openai:")
-    match kind:
-        case "reward" if rest:
-            from pluralign.rewards import open_scorer
-
-            scorer = open_scorer(rest, dtype=fast_dtype() if fast else None)
-            return RewardRater(scorer), scorer.render
-        case "openai" if rest:
-            from pluralign.lm.endpoint import Endpoint
-
-            return ReplyJudge(Endpoint(rest, concurrency=concurrency), prompt=prompt), dialogue
-        case "judge":
-            rule = DECISIONS["agreement" if decide == "agree" else "mean"]
-            model = Models(rest or DEFAULT_MODEL, dtype="auto" if fast else "float32").language_model
-            return Judge(model, prompt=prompt, decide=rule), dialogue
-        case _:
-            raise InputError(
-                f"unknown rater '{text}'; known: judge:MODEL, openai:MODEL, reward:REWARD", field="rater"
-            )
 
 
 def _rated(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,6 +52,14 @@ class GameInfo:
             InputError: No objective has this name; the message lists the known ones.
         """
         return find_objective(self.objectives, name)
+
+    def select(self, names: Sequence[str]) -> list[Objective]:
+        """The objectives of these names, in this order.
+
+        Raises:
+            InputError: There is no such objective.
+        """
+        return [self.objective(name) for name in names]
 
 
 class Game(Protocol):

@@ -13,6 +13,15 @@ Messages = Sequence[Mapping[str, str]]
 _OFTEN_REFUSED = ("seed", "temperature", "max_tokens")
 
 
+PREFIX = "openai:"
+"""Beginning of the name of a model at an endpoint: ``openai:MODEL``."""
+
+
+def endpoint_model(name: str) -> str | None:
+    """The model in ``openai:MODEL``; None for the name of a local model."""
+    return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
+
+
 class Endpoint:
     """Writes replies over HTTP, with `LanguageModel.generate`'s signature.
 

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from pluralign.annotate import Judge, Rating, ReplyJudge, mean_of_orders
+from pluralign.annotate import Judge, Rating, ReplyJudge, RewardRater, mean_of_orders
 from pluralign.core import Decision, InputError, Objective, OptionRewards, Segment, Step
 from pluralign.core.preference import Comparison
 from pluralign.evaluate.rewards.win_rate import (
     COMPLETIONS_PROMPT,
-    RewardRater,
     completion_comparisons,
     tally,
     win_rate,

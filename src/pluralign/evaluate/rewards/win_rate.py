@@ -6,11 +6,11 @@ only if it wins both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -20,9 +20,6 @@ from pluralign.annotate import Rater, Rating
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.core.preference import Preference
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, standard_error
-
-if TYPE_CHECKING:
-    from pluralign.rewards import CompletionScorer
 
 COMPLETIONS_PROMPT = Path(pluralign.annotate.__file__).parent / "prompts" / "judge_completions.txt"
 """The judges' prompt for completions: the information of the paper's, in words of our own."""
@@ -73,50 +70,6 @@ def completion_comparisons(
         sides = [Segment(f"{number}-{side}", 0, (Step(decision, i),)) for i, side in enumerate("ab")]
         found.append(Comparison(*sides))
     return found
-
-
-class RewardRater:
-    """A rater by a reward: the greater one is better, equal ones tie.
-
-    Args:
-        scorer: gives the rewards.
-        batch: comparisons at once.
-    """
-
-    def __init__(self, scorer: CompletionScorer, *, batch: int = 32) -> None:
-        self._scorer, self.batch = scorer, batch
-
-    @property
-    def name(self) -> str:
-        """``reward:NAME``."""
-        return f"reward:{self._scorer.name}"
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """See `Rater.settings`."""
-        return {"reads": "reward"}
-
-    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """See `Rater.rate`; ``info`` holds both ``rewards``. The objective is the reward's own.
-
-        Raises:
-            InputError: a segment of several steps, or a reward that is not finite.
-        """
-        decisions: list[Decision] = []
-        for number, comparison in enumerate(comparisons, start=1):
-            for segment in (comparison.first, comparison.second):
-                if len(segment.steps) != 1:
-                    raise InputError("a reward of texts compares segments of one step", row=number)
-                step = segment.steps[0]
-                decisions.append(Decision(step.decision.prompt, (step.decision.options[step.action],)))
-        scored = [float(rewards.mean[0]) for rewards in self._scorer.score(decisions)]
-        ratings: list[Rating | None] = []
-        for number, (a, b) in enumerate(zip(scored[::2], scored[1::2], strict=True), start=1):
-            if not (np.isfinite(a) and np.isfinite(b)):
-                raise InputError(f"the rewards by {self._scorer.name} are not numbers ({a}, {b})", row=number)
-            better: Preference = "tie" if a == b else "first" if a > b else "second"
-            ratings.append(Rating(better, {"rewards": [a, b]}))
-        return ratings
 
 
 def win_rate(comparisons: Sequence[Comparison], rater: Rater, objective: Objective) -> WinRate:

@@ -1,0 +1,78 @@
+"""Raters by name: the oracle, judges, people's sheets, and reward models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pluralign.annotate.human import import_sheet
+from pluralign.annotate.judge import Decide, Judge, ReplyJudge, both_orders_agree, mean_of_orders
+from pluralign.annotate.oracle import Noise, Oracle
+from pluralign.annotate.rater import Rater
+from pluralign.annotate.reward_rater import RewardRater
+from pluralign.core import Comparison, InputError, Trajectory
+from pluralign.lm.endpoint import PREFIX, Endpoint, endpoint_model
+from pluralign.options.open import DEFAULT_MODEL, Models
+
+if TYPE_CHECKING:
+    from pluralign.lm.backbone import DTypeName
+
+DecideName = Literal["agreement", "mean"]
+"""How a judge's answers in both orders become one preference."""
+
+DECISIONS: dict[DecideName, Decide] = {"agreement": both_orders_agree, "mean": mean_of_orders}
+
+
+def open_rater(
+    spec: str,
+    *,
+    trajectories: Sequence[Trajectory] | None = None,
+    comparisons: Sequence[Comparison] | None = None,
+    noise: Noise | None = None,
+    seed: int = 0,
+    prompt: str | Path | None = None,
+    decide: DecideName = "agreement",
+    concurrency: int = 8,
+    dtype: DTypeName = "float32",
+) -> Rater:
+    """Open a rater by name. A rater of your own needs no name: `annotate` takes any `Rater`.
+
+    Args:
+        spec: ``oracle`` (the trajectories' own rewards), ``judge:MODEL`` (a local language model; ``judge:``
+            is the default model), ``judge:openai:MODEL`` (an OpenAI-compatible endpoint), ``human:SHEET``
+            (answers in a CSV or JSONL file) or ``reward:REWARD`` (any reward that `open_scorer` opens).
+        trajectories: Trajectories that the comparisons are made from; only the oracle needs them.
+        comparisons: Comparisons to rate; only a sheet needs them.
+        noise: Noise of the oracle; None never errs.
+        seed: Random seed of the oracle's noise.
+        prompt: Prompt file for judges; None uses the built-in prompt.
+        decide: Rule for a judge's answers in both orders: a tie where they differ (``agreement``), or the
+            mean of a local model's log-odds (``mean``).
+        concurrency: Maximum number of concurrent requests to an endpoint.
+        dtype: Precision of local models.
+
+    Raises:
+        InputError: There is no such rater, or it needs something that is not given.
+    """
+    kind, _, rest = spec.partition(":")
+    match kind, rest:
+        case "oracle", "" if trajectories is not None:
+            return Oracle(trajectories, noise=noise, seed=seed)
+        case "human", sheet if sheet and comparisons is not None:
+            return import_sheet(sheet, comparisons)
+        case "judge", model if model != PREFIX:
+            if (remote := endpoint_model(model)) is not None:
+                return ReplyJudge(Endpoint(remote, concurrency=concurrency), prompt=prompt)
+            language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
+            return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
+        case "reward", reward if reward:
+            from pluralign.lm.backbone import resolve_dtype
+            from pluralign.rewards import open_scorer
+
+            return RewardRater(open_scorer(reward, dtype=resolve_dtype(dtype)))
+        case _:
+            known = ["oracle"] * (trajectories is not None)
+            known += ["judge:MODEL", "judge:openai:MODEL"]
+            known += ["human:SHEET"] * (comparisons is not None) + ["reward:REWARD"]
+            raise InputError(f"unknown rater '{spec}'; known: {', '.join(known)}", field="rater")

@@ -1,0 +1,65 @@
+"""A reward model as a rater: the completion with the greater reward is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pluralign.annotate.rater import Rating
+from pluralign.core import Comparison, Decision, InputError, Objective
+from pluralign.core.preference import Preference
+
+if TYPE_CHECKING:
+    from pluralign.core.messages import Render
+    from pluralign.rewards import CompletionScorer
+
+
+class RewardRater:
+    """Rates completions by their rewards; equal rewards are a tie.
+
+    Args:
+        scorer: Reward model.
+        batch: Number of comparisons rated at once.
+    """
+
+    def __init__(self, scorer: CompletionScorer, *, batch: int = 32) -> None:
+        self._scorer, self.batch = scorer, batch
+
+    @property
+    def name(self) -> str:
+        """``reward:NAME``."""
+        return f"reward:{self._scorer.name}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Rater.settings`."""
+        return {"reads": "reward"}
+
+    @property
+    def render(self) -> Render:
+        """How the reward model renders messages as text."""
+        return self._scorer.render
+
+    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
+        """See `Rater.rate`; ``info`` holds both ``rewards``. The objective is ignored.
+
+        Raises:
+            InputError: A segment has several steps, or a reward is not finite.
+        """
+        decisions: list[Decision] = []
+        for number, comparison in enumerate(comparisons, start=1):
+            for segment in (comparison.first, comparison.second):
+                if len(segment.steps) != 1:
+                    raise InputError("a reward of texts compares segments of one step", row=number)
+                step = segment.steps[0]
+                decisions.append(Decision(step.decision.prompt, (step.decision.options[step.action],)))
+        scored = [float(rewards.mean[0]) for rewards in self._scorer.score(decisions)]
+        ratings: list[Rating | None] = []
+        for number, (a, b) in enumerate(zip(scored[::2], scored[1::2], strict=True), start=1):
+            if not (np.isfinite(a) and np.isfinite(b)):
+                raise InputError(f"the rewards by {self._scorer.name} are not numbers ({a}, {b})", row=number)
+            better: Preference = "tie" if a == b else "first" if a > b else "second"
+            ratings.append(Rating(better, {"rewards": [a, b]}))
+        return ratings

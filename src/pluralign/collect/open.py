@@ -1,0 +1,64 @@
+"""Choosers by name: random play, trained policies, language models, and endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pluralign.collect.chooser import Chooser, PolicyChooser
+from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
+from pluralign.games.game import Game
+from pluralign.lm.endpoint import endpoint_model
+from pluralign.options.open import Models, open_policy
+
+Mode = Literal["likelihood", "number"]
+"""How a local language model chooses: by the options' likelihoods, or by replying with a number."""
+
+
+def open_chooser(
+    name: str,
+    make_game: Callable[[], Game],
+    models: Models | None = None,
+    *,
+    mode: Mode = "likelihood",
+    temperature: float = 1.0,
+    prompt: str | Path | None = None,
+    re_asks: int = 3,
+    concurrency: int = 8,
+    seed: int = 0,
+) -> Chooser:
+    """Open a chooser by name. A chooser of your own needs no name: `collect` takes any `Chooser`, and
+    `PolicyChooser` makes one of any `Policy`.
+
+    Args:
+        name: ``random``, ``drrn`` (trained online in this game first), a trained policy's folder, a language
+            model (``smollm2-135m``, hub id or folder), or ``openai:MODEL`` for an endpoint set by
+            OPENAI_BASE_URL and OPENAI_API_KEY.
+        make_game: Function that makes a new game.
+        models: Language model and folder of features; None uses the default model and keeps features in
+            memory.
+        mode: How a local language model chooses.
+        temperature: Sampling temperature of language models.
+        prompt: Prompt file that asks for a number; None uses the built-in prompt.
+        re_asks: Number of times to ask again after a malformed reply.
+        concurrency: Maximum number of concurrent requests to an endpoint.
+        seed: Random seed of DRRN's training.
+
+    Raises:
+        InputError: There is no such policy, or its model cannot be loaded.
+    """
+    models = models or Models()
+    remote = endpoint_model(name)
+    if remote is not None:
+        return endpoint_chooser(
+            remote, prompt=prompt, re_asks=re_asks, temperature=temperature, concurrency=concurrency
+        )
+    if name == "drrn":
+        from pluralign.collect.drrn_training import train_drrn
+
+        return PolicyChooser(train_drrn(make_game, models.store, seed=seed, progress=True))
+    if mode == "number":
+        writer = models.of(name).language_model
+        return NumberChooser(writer, prompt=prompt, re_asks=re_asks, temperature=temperature)
+    return PolicyChooser(open_policy(name, models, temperature=temperature))

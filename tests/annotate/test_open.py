@@ -1,0 +1,89 @@
+"""Raters by name, and a rater of one's own."""
+
+import json
+
+import pytest
+
+from pluralign.annotate import (
+    ComparisonSettings,
+    HumanRater,
+    Judge,
+    Noise,
+    Oracle,
+    Rating,
+    ReplyJudge,
+    annotate,
+    export_sheet,
+    open_rater,
+)
+from pluralign.core import Decision, InputError, Objective, Step, Trajectory
+from pluralign.core.records import read_annotations, write_records
+
+SCORE = Objective("score", "More points.")
+DECISION = Decision("A door.", ("Open it now.", "Leave."))
+TRAJECTORIES = [
+    Trajectory(f"t{i}", "door", "random", i, (Step(DECISION, i % 2, {"score": float(i % 2)}),), True, False)
+    for i in range(6)
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    header = {"objectives": [{"name": "score", "description": "More points.", "coefficients": {}}]}
+    write_records(tmp_path / "t.jsonl", "trajectories", TRAJECTORIES, header)
+    return tmp_path / "t.jsonl"
+
+
+def test_each_kind_of_rater_is_opened(monkeypatch, tmp_path):
+    noise = Noise(flip=0.2)
+    oracle = open_rater("oracle", trajectories=TRAJECTORIES, noise=noise, seed=3)
+    assert isinstance(oracle, Oracle)
+    assert oracle.settings == Oracle(TRAJECTORIES, noise=noise, seed=3).settings
+    comparisons = ComparisonSettings(count=2).draw(TRAJECTORIES)
+    export_sheet(comparisons, SCORE, tmp_path / "sheet.csv")
+    assert isinstance(open_rater(f"human:{tmp_path / 'sheet.csv'}", comparisons=comparisons), HumanRater)
+    judge = open_rater("judge:tiny-random", decide="mean")
+    assert isinstance(judge, Judge)
+    assert judge.name == "judge:tiny-random"
+    assert (judge.settings["decide"], judge.settings["dtype"]) == ("mean_of_orders", "float32")
+    pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    remote = open_rater("judge:openai:some-model")
+    assert isinstance(remote, ReplyJudge)
+    assert remote.name.endswith("some-model")
+
+
+@pytest.mark.parametrize("spec", ["oracle", "human:sheet.csv", "dice", "judge:openai:", "reward:", "human:"])
+def test_other_names_are_refused(spec):
+    with pytest.raises(InputError, match=f"unknown rater '{spec}'; known: judge:MODEL, judge:openai:MODEL"):
+        open_rater(spec)
+
+
+class LongerIsBetter:
+    """A rater of one's own: four members, no base class, no registration."""
+
+    name = "longer"
+    settings = {}  # noqa: RUF012
+    batch = 4
+
+    def rate(self, comparisons, objective):
+        lengths = [
+            [len(s.steps[0].decision.options[s.steps[0].action]) for s in (c.first, c.second)]
+            for c in comparisons
+        ]
+        return [Rating("first" if a > b else "second" if b > a else "tie") for a, b in lengths]
+
+
+def test_a_rater_of_ones_own_annotates(file, tmp_path):
+    out = tmp_path / "a.jsonl"
+    report = annotate(
+        file, out, "score", LongerIsBetter(), settings=ComparisonSettings(count=9), progress=False
+    )
+    assert report.annotations == 6
+    for annotation in read_annotations(out):
+        chosen = getattr(annotation.comparison, annotation.preference)
+        assert chosen.steps[0].action == 0
+        assert (annotation.rater, annotation.objective) == ("longer", "score")
+    assert json.loads(out.read_text().splitlines()[0])["rater"] == "longer"
+    with pytest.raises(InputError, match="unknown objective 'fame'; the trajectories have score"):
+        annotate(file, out, "fame", LongerIsBetter())
