@@ -68,11 +68,13 @@ class Ours:
         ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
         seeds = [list(range(settings.samples))] * len(prompts)
         drawn = draw_completions(self._backbone, ids, seeds, Sampling(settings.max_new_tokens))
-        scored = self._model.score([Decision(p, tuple(c)) for p, c in zip(prompts, drawn, strict=True)])
+        scored = self._model.score_decisions(
+            [Decision(p, tuple(c)) for p, c in zip(prompts, drawn, strict=True)]
+        )
         return [(p, c, r.mean.tolist()) for p, c, r in zip(prompts, drawn, scored, strict=True)]
 
     def score(self, prompt: str, completions: list[str]) -> list[float]:
-        return self._model.score([Decision(prompt, tuple(completions))])[0].mean.tolist()
+        return self._model.score_decisions([Decision(prompt, tuple(completions))])[0].mean.tolist()
 
 
 class Plain:

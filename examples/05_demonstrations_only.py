@@ -9,7 +9,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.generation import Sampling, draw_completions
 from pluralign.lm.prompts import prompt_ids
 from pluralign.pair import pair_completions
-from pluralign.rewards import RewardEnsemble, measure_scales, open_scorer
+from pluralign.rewards import RewardEnsemble, load_reward, measure_scales
 
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = [a + b for a in "abcdefgh" for b in "klmn"]
@@ -39,15 +39,15 @@ with tempfile.TemporaryDirectory() as folder:
     # kind, so that the reward cannot live on what only the author of the demonstrations does.
     init_sft = pair_completions(draw(policy, 4), draw(load_backbone(MODEL), 4), objective="lively").pairs
     fit_discriminator(init_sft, Run(MODEL, Path(folder, "reward"), Training(epochs=4, learning_rate=3e-3)))
-    learned = open_scorer(str(Path(folder, "reward")))
-    closed_form = open_scorer(f"closed-form:{Path(folder, 'sft')}")
+    learned = load_reward(str(Path(folder, "reward")))
+    closed_form = load_reward(f"closed-form:{Path(folder, 'sft')}")
 
     # Best of 16, by the learned reward, by the likelihood ratio that needs no training, and by both.
     asked = Decision(PROMPTS[0], tuple(dict.fromkeys(row.completion for row in draw(policy, 16)[:16])))
     both = [learned, closed_form]
     ensemble = RewardEnsemble(both, measure_scales(both, [asked]))
     for scorer in (*both, ensemble):
-        rewards = scorer.score([asked])[0].mean
+        rewards = scorer.score_decisions([asked])[0].mean
         print(f"{scorer.name:>18}: best of {len(rewards)}: {asked.options[rewards.argmax()]!r}")
-    good, bad = learned.score([Decision("Say cl:", (" cl!", " xq"))])[0].mean
+    good, bad = learned.score(["Say cl:"] * 2, [" cl!", " xq"])
     print("an answer as demonstrated is worth more:", bool(good > bad))

@@ -43,7 +43,7 @@ from pluralign.learn.texts import (
 )
 from pluralign.lm.language_model import LanguageModel
 from pluralign.pair import pair_completions
-from pluralign.rewards import open_scorer
+from pluralign.rewards import load_reward
 from pluralign.rewards.export import export_folder
 from pluralign.rewards.reward_model import load_reward_model
 from pluralign.rewards.tqr import TQRShape
@@ -202,7 +202,7 @@ def _measure(
     found = shop.scored("best-of", draws, rewards)
     found["closed form"] = shop.scored_by(
         "best-of", draws, "closed-form",
-        lambda: open_scorer(f"closed-form:{policies['SFT']}", dtype=shop.base.dtype),
+        lambda: load_reward(f"closed-form:{policies['SFT']}", dtype=shop.base.dtype),
     )  # fmt: skip
     figures["best_of_golden"] = shop.scored_by("best-of", draws, "golden", scorer).tolist()
     figures["rewards"] = {name: np.asarray(values).tolist() for name, values in found.items()}

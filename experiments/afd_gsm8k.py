@@ -29,7 +29,7 @@ from pluralign.evaluate.rewards.best_of_n import expected_best
 from pluralign.evaluate.statistics import estimate
 from pluralign.learn.texts import fit_discriminator, fit_sft
 from pluralign.pair import pair_completions
-from pluralign.rewards import open_scorer
+from pluralign.rewards import load_reward
 
 _MARKS = re.compile(r"<<[^<>]*>>")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -132,7 +132,7 @@ def _rewards(shop: Workshop, shown: list[Demonstration], sft: Path, draws: Draws
     reward = shop.trained("rm-init-sft", fit_discriminator, pairs, "reward")
     found = shop.scored("best-of", draws, {"Init-SFT": reward})
     found["closed form"] = shop.scored_by(
-        "best-of", draws, "closed-form", lambda: open_scorer(f"closed-form:{sft}", dtype=shop.base.dtype)
+        "best-of", draws, "closed-form", lambda: load_reward(f"closed-form:{sft}", dtype=shop.base.dtype)
     )
     return {name: values for name, values in found.items() if not name.endswith(" sigma")}
 

@@ -49,7 +49,7 @@ from pluralign.learn.texts import (
     fit_modpo,
     fit_value,
 )
-from pluralign.rewards import LikelihoodRatio, open_scorer
+from pluralign.rewards import LikelihoodRatio, Reward, load_reward
 from pluralign.rewards.tqr import TQRShape
 
 BETA = 0.1
@@ -98,20 +98,24 @@ class Settings:
     results: Path = Path(__file__).parent / "results"
 
 
-class Remembered:
+class Remembered(Reward):
     """A scorer that scores each decision once: the MODPO runs read the same pairs."""
 
     def __init__(self, scorer: LikelihoodRatio) -> None:
-        self.name, self.counts = scorer.name, scorer.counts
+        self.name = scorer.name
         self._scorer, self._known = scorer, dict[Decision, OptionRewards]()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self._scorer.counts
 
     def render(self, messages: Messages, opens: bool) -> str:
         return dialogue(messages, opens)
 
-    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         asked = list(decisions)
         new = [decision for decision in dict.fromkeys(asked) if decision not in self._known]
-        self._known |= dict(zip(new, self._scorer.score(new), strict=True))
+        self._known |= dict(zip(new, self._scorer.score_decisions(new), strict=True))
         return [self._known[decision] for decision in asked]
 
 
@@ -211,7 +215,7 @@ class Experiment:
 
     def _implicit(self, folder: Path) -> Remembered:
         if folder not in self._opened:
-            found = open_scorer(f"closed-form:{folder}", dtype=self.shop.base.dtype)
+            found = load_reward(f"closed-form:{folder}", dtype=self.shop.base.dtype)
             assert isinstance(found, LikelihoodRatio)
             # DPO's implicit reward counts the end-of-text token, too.
             whole = LikelihoodRatio(found.policy, found.reference, found.settings, found.name, ends=True)

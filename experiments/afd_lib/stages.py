@@ -144,7 +144,9 @@ class Workshop:
         if not path.exists():
             say(f"{self.folder.name}: scoring {name} by {key}")
             opened = scorer()
-            rows = [opened.score([Decision(p, tuple(c))])[0].mean.tolist() for p, c in draws.items()]
+            rows = [
+                opened.score_decisions([Decision(p, tuple(c))])[0].mean.tolist() for p, c in draws.items()
+            ]
             write_json(path, rows)
         return np.array(read_json(path))
 

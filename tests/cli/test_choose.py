@@ -122,9 +122,9 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
     more = ("--weights", "lively=0.5,calm=0.5", "--out")
     whole, out = tmp_path / "whole" / "chosen.jsonl", tmp_path / "out" / "chosen.jsonl"
     assert run(*options, *more, whole) == 0
-    real, opened, left = pluralign.rewards.open_scorer, [], 4
+    real, opened, left = pluralign.rewards.load_reward, [], 4
 
-    def open_scorer(spec, *, dtype=None):
+    def load_reward(spec, *, dtype=None):
         opened.append(spec)
         scorer = real(spec, dtype=dtype)
         score = scorer.score
@@ -139,7 +139,7 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
         scorer.score = limited
         return scorer
 
-    monkeypatch.setattr(pluralign.rewards, "open_scorer", open_scorer)
+    monkeypatch.setattr(pluralign.rewards, "load_reward", load_reward)
     assert run(*options, *more, out) == 130
     assert not out.exists()
     # Of three batches of each, the second model has two to go.

@@ -24,7 +24,7 @@ class Scorer:
     def render(self, messages, opens):
         return dialogue(messages, opens)
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         if self.calls is not None and len(self.seen) >= self.calls:
             raise KeyboardInterrupt
         known = list(decisions)
@@ -40,13 +40,13 @@ def scorers(monkeypatch):
     opened = []
     limit = {}
 
-    def open_scorer(spec, *, dtype=None):
+    def load_reward(spec, *, dtype=None):
         if spec == "absent":
             raise pluralign.core.InputError("no such folder", path=spec)
         opened.append(Scorer(spec, limit.get("calls")))
         return opened[-1]
 
-    monkeypatch.setattr(pluralign.rewards, "open_scorer", open_scorer)
+    monkeypatch.setattr(pluralign.rewards, "load_reward", load_reward)
     return opened, limit
 
 

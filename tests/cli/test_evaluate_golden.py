@@ -20,14 +20,14 @@ class Counter:
     def render(self, messages, opens):
         return dialogue(messages, opens)
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         counted = [np.array([float(text.count("!")) for text in d.options]) for d in decisions]
         return [OptionRewards(values, np.zeros_like(values)) for values in counted]
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    monkeypatch.setattr(pluralign.rewards, "open_scorer", lambda spec, *, dtype=None: Counter())
+    monkeypatch.setattr(pluralign.rewards, "load_reward", lambda spec, *, dtype=None: Counter())
 
     def write(name, marks, prompts=PROMPTS):
         rows = [

@@ -10,7 +10,7 @@ from pluralign.data import load_preference_pairs
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import load_backbone
-from pluralign.rewards import open_scorer
+from pluralign.rewards import load_reward
 
 WORDS = [a + b for a in "abcd" for b in "efgh"]
 QUICK = (
@@ -66,7 +66,7 @@ def test_it_writes_a_policy_and_tells_what_the_margins_are(run, command, made, t
     assert json.loads(figures.read_text())["figures"]["margins"] == card.figures["margins"]
     assert load_language_policy(tmp_path / "out").name == "lively"
     # A policy for one weighting is a margin for another; the same command finds it finished.
-    assert open_scorer(f"closed-form:{tmp_path / 'out'}").name == "lively closed form"
+    assert load_reward(f"closed-form:{tmp_path / 'out'}").name == "lively closed form"
     assert run(*asked) == 0
     assert capsys.readouterr().out.splitlines()[1:3] == told[1:3]
 

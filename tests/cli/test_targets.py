@@ -128,9 +128,9 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
     monkeypatch.setattr("pluralign.cli.answer_rewards._BATCH", 16)
     more = ("--at-least", "calm=+0.3sd", "--out")
     assert run(*options, *more, tmp_path / "whole") == 0
-    real, opened, left = pluralign.rewards.open_scorer, [], 4
+    real, opened, left = pluralign.rewards.load_reward, [], 4
 
-    def open_scorer(spec, *, dtype=None):
+    def load_reward(spec, *, dtype=None):
         opened.append(spec)
         scorer = real(spec, dtype=dtype)
         score = scorer.score
@@ -147,7 +147,7 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(pluralign.rewards, "open_scorer", open_scorer)
+        patched.setattr(pluralign.rewards, "load_reward", load_reward)
         assert run(*options, *more, out) == 130
         assert not (out / "targets.json").exists()
         # Of three batches of each, the second model has two to go.

@@ -24,7 +24,7 @@ from pluralign.lm.prompts import (
     render_chat,
 )
 from pluralign.lm.tiny import CHAT_TEMPLATE, make_tiny_model, make_tiny_tokenizer
-from pluralign.rewards import ClassifierScorer
+from pluralign.rewards import ClassifierReward
 from pluralign.steer.policies import Policies
 from pluralign.steer.policy_rows import AdapterRows
 
@@ -93,8 +93,8 @@ def test_readers_of_completions_read_one_bos(tokenizer, text, expected):
 
 def test_classifiers_read_one_bos(tokenizer, text, expected):
     model = classifier(tokenizer)
-    scorer = ClassifierScorer(model, tokenizer, "classifier")
-    found = scorer.score([Decision(text, (" yes",))])[0].mean[0]
+    scorer = ClassifierReward(model, tokenizer, "classifier")
+    found = scorer.score_decisions([Decision(text, (" yes",))])[0].mean[0]
     row = torch.tensor([[*expected, *encode(tokenizer, " yes")]])
     with torch.inference_mode():
         assert found == pytest.approx(float(model(row, attention_mask=torch.ones_like(row)).logits), abs=1e-5)
@@ -107,8 +107,8 @@ def test_an_exported_classifier_ends_completions_as_the_reward_model_did(tokeniz
         assert tree.branches == [completion_ids(tokenizer, completion)]
         assert tree.branches[0].count(EOS) == 1
     model = classifier(tokenizer)
-    scorer = ClassifierScorer(model, tokenizer, "exported", closes=True)
-    plain, closed = scorer.score([Decision("p", ("x", "x<|im_end|>\n"))])[0].mean
+    scorer = ClassifierReward(model, tokenizer, "exported", closes=True)
+    plain, closed = scorer.score_decisions([Decision("p", ("x", "x<|im_end|>\n"))])[0].mean
     assert plain == closed
 
 

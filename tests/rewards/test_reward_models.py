@@ -57,11 +57,11 @@ def trained(pairs, tmp_path_factory):
 @pytest.mark.parametrize("budget", [1, 90, 100_000])
 def test_neighbours_order_and_budget_change_no_score(trained, method, budget):
     model = load_reward_model(trained / method, token_budget=budget)
-    together = model.score(DECISIONS)
-    backwards = model.score(DECISIONS[::-1])[::-1]
+    together = model.score_decisions(DECISIONS)
+    backwards = model.score_decisions(DECISIONS[::-1])[::-1]
     for decision, rewards, other in zip(DECISIONS, together, backwards, strict=True):
         for i, option in enumerate(decision.options):
-            alone = model.score([Decision(decision.prompt, (option,))])[0]
+            alone = model.score_decisions([Decision(decision.prompt, (option,))])[0]
             for found in (rewards, other):
                 np.testing.assert_allclose(found.mean[i], alone.mean[0], atol=1e-5)
                 np.testing.assert_allclose(found.sigma[i], alone.sigma[0], atol=1e-5)
@@ -70,7 +70,7 @@ def test_neighbours_order_and_budget_change_no_score(trained, method, budget):
 def test_a_score_is_the_head_on_the_last_token_of_a_plain_sequence(trained):
     model = load_reward_model(trained / "bt")
     tokenizer, network = model.backbone.tokenizer, model.backbone.model
-    for decision, rewards in zip(DECISIONS[:2], model.score(DECISIONS[:2]), strict=True):
+    for decision, rewards in zip(DECISIONS[:2], model.score_decisions(DECISIONS[:2]), strict=True):
         for option, reward in zip(decision.options, rewards.mean, strict=True):
             ids = tokenizer(decision.prompt + option)["input_ids"] + [tokenizer.eos_token_id]
             with torch.no_grad():
@@ -103,20 +103,15 @@ def test_what_is_too_long_is_cut_by_its_own_length_alone_and_counted():
 def test_tokens_and_sentences_add_up(trained):
     model = load_reward_model(trained / "ava")
     decision = Decision("Say:", (" One. Two!\n\nAnd three", " x"))
-    rewards = model.score([decision])[0]
-    for option, mean, tokens, sentences in zip(
-        decision.options,
-        rewards.mean,
-        model.token_rewards(decision),
-        model.sentence_rewards(decision),
-        strict=True,
-    ):
+    rewards = model.score_decisions([decision])[0]
+    for option, mean in zip(decision.options, rewards.mean, strict=True):
+        tokens, sentences = model.tokens("Say:", option), model.sentences("Say:", option)
         assert "".join(token.text for token in tokens) == option
         assert "".join(sentence.text for sentence in sentences) == option
         assert np.mean([token.mean for token in tokens]) == pytest.approx(mean, abs=1e-5)
         assert sum(s.mean for s in sentences) == pytest.approx(sum(t.mean for t in tokens), abs=1e-5)
         assert sum(s.sigma**2 for s in sentences) == pytest.approx(sum(t.sigma**2 for t in tokens), rel=1e-5)
-    assert [s.text for s in model.sentence_rewards(decision)[0]][:2] == [" One.", " Two!"]
+    assert [s.text for s in model.sentences("Say:", decision.options[0])][:2] == [" One.", " Two!"]
 
 
 @pytest.mark.parametrize("tuning", [{}, {"lora_rank": 4}, {"layers": 1}, {"layers": 0}])
@@ -132,7 +127,7 @@ def test_exported_classifiers_give_the_same_scores(pairs, tuning, tmp_path):
     batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
     with torch.no_grad():
         logits = classifier(**batch).logits[:, 0].numpy()
-    expected = np.concatenate([rewards.mean for rewards in model.score(DECISIONS)])
+    expected = np.concatenate([rewards.mean for rewards in model.score_decisions(DECISIONS)])
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
@@ -160,7 +155,7 @@ def test_policies_are_exported_merged(trained, tmp_path):
 def test_an_ava_without_the_models_own_head_is_no_policy(pairs, tmp_path):
     config = AVAConfig(tqr=TQRShape(pretrained_q=False))
     fit_ava_p(pairs, Run("tiny-random", tmp_path, Training(epochs=0.5, bf16=False)), config)
-    assert load_reward_model(tmp_path).score(DECISIONS)
+    assert load_reward_model(tmp_path).score_decisions(DECISIONS)
     with pytest.raises(InputError, match="no policy that writes text"):
         load_language_policy(tmp_path)
 

@@ -21,11 +21,11 @@ from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.losses.adversarial import discriminator_loss
 from pluralign.pair import pair_completions
 from pluralign.rewards import (
-    ClassifierScorer,
+    ClassifierReward,
     LikelihoodRatio,
     RewardEnsemble,
+    load_reward,
     measure_scales,
-    open_scorer,
     save_ensemble,
 )
 from pluralign.rewards.ensemble import Scale, lower_bound, mean_reward, minimum_reward
@@ -74,8 +74,8 @@ def classifier(kind, labels=1):
 @pytest.mark.parametrize("labels", [1, 2])
 def test_a_classifier_gives_what_transformers_gives(kind, labels):
     model, tokenizer = classifier(kind, labels)
-    scorer = ClassifierScorer(model, tokenizer, kind)
-    found = scorer.score(DECISIONS)
+    scorer = ClassifierReward(model, tokenizer, kind)
+    found = scorer.score_decisions(DECISIONS)
     for decision, rewards in zip(DECISIONS, found, strict=True):
         assert rewards.sigma.tolist() == [0.0] * len(decision.options)
         for option, reward in zip(decision.options, rewards.mean, strict=True):
@@ -85,30 +85,30 @@ def test_a_classifier_gives_what_transformers_gives(kind, labels):
             expected = logits[0] if labels == 1 else logits[1] - logits[0]
             assert reward == pytest.approx(float(expected), abs=1e-5)
     assert scorer.counts["completions"] == 4
-    assert scorer.score([]) == []
+    assert scorer.score_decisions([]) == []
 
 
 def test_a_classifiers_long_prompts_lose_their_beginnings():
     model, tokenizer = classifier("gpt2")
     model.config.n_positions = model.config.max_position_embeddings = 40
-    scorer = ClassifierScorer(model, tokenizer, "short")
-    long = scorer.score([Decision("x" * 30 + "Say a:" * 6, (" a", " b" * 10))])[0]
-    kept = scorer.score([Decision(("x" * 30 + "Say a:" * 6)[-38:], (" a",))])[0]
+    scorer = ClassifierReward(model, tokenizer, "short")
+    long = scorer.score_decisions([Decision("x" * 30 + "Say a:" * 6, (" a", " b" * 10))])[0]
+    kept = scorer.score_decisions([Decision(("x" * 30 + "Say a:" * 6)[-38:], (" a",))])[0]
     assert long.mean[0] == pytest.approx(kept.mean[0], abs=1e-5)
     assert scorer.counts["cut_prompts"] == 2
 
 
 def test_classifiers_of_many_classes_or_without_a_head_are_refused(tmp_path):
     with pytest.raises(InputError, match="3 classes"):
-        ClassifierScorer(*classifier("bert", 3), "many")
+        ClassifierReward(*classifier("bert", 3), "many")
     backbone = load_backbone("tiny-random")
     backbone.model.save_pretrained(tmp_path / "lm")
     backbone.tokenizer.save_pretrained(tmp_path / "lm")
     with pytest.raises(InputError, match="no trained head"):
-        open_scorer(str(tmp_path / "lm"))
+        load_reward(str(tmp_path / "lm"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds nothing that was trained"):
-        open_scorer(str(tmp_path / "empty"))
+        load_reward(str(tmp_path / "empty"))
 
 
 def test_what_was_exported_scores_as_before(made, tmp_path):
@@ -116,9 +116,9 @@ def test_what_was_exported_scores_as_before(made, tmp_path):
     assert isinstance(
         AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").config.num_labels, int
     )
-    before = open_scorer(str(made / "rm0")).score(DECISIONS)
+    before = load_reward(str(made / "rm0")).score_decisions(DECISIONS)
     for spec in (str(tmp_path / "plain"), f"classifier:{tmp_path / 'plain'}"):
-        after = open_scorer(spec).score(DECISIONS)
+        after = load_reward(spec).score_decisions(DECISIONS)
         for a, b in zip(before, after, strict=True):
             np.testing.assert_allclose(a.mean, b.mean, atol=1e-4)
 
@@ -139,7 +139,7 @@ def test_the_closed_form_is_the_log_ratio(made, ends):
 
     policy, reference = load_language_policy(made / "sft"), load_backbone("tiny-random", dtype=torch.float32)
     ratio = LikelihoodRatio(policy, reference, RewardSettings(), ends=ends)
-    for decision, rewards in zip(DECISIONS, ratio.score(DECISIONS), strict=True):
+    for decision, rewards in zip(DECISIONS, ratio.score_decisions(DECISIONS), strict=True):
         for option, reward in zip(decision.options, rewards.mean, strict=True):
             expected = log_prob(policy, decision.prompt, option, ends) - log_prob(
                 reference, decision.prompt, option, ends
@@ -148,11 +148,11 @@ def test_the_closed_form_is_the_log_ratio(made, ends):
 
 
 def test_the_closed_form_by_name_prefers_what_sft_learned(made):
-    scorer = open_scorer(f"closed-form:{made / 'sft'}")
+    scorer = load_reward(f"closed-form:{made / 'sft'}")
     known = [Decision(row.prompt, (row.completion, row.completion[:-1] + "?")) for row in demonstrations("!")]
-    assert all(rewards.mean[0] > rewards.mean[1] for rewards in scorer.score(known))
+    assert all(rewards.mean[0] > rewards.mean[1] for rewards in scorer.score_decisions(known))
     with pytest.raises(InputError, match="closed-form"):
-        open_scorer(str(made / "sft"))
+        load_reward(str(made / "sft"))
 
 
 def test_the_closed_form_is_the_optimal_discriminator():
@@ -175,7 +175,7 @@ class Fixed:
     def render(self, messages, opens):
         return self.name[:1] + messages[0]["content"]
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         return [
             OptionRewards(
                 np.array([self._means[o] for o in d.options]), np.array([self._sigmas[o] for o in d.options])
@@ -193,9 +193,9 @@ def test_members_are_brought_to_one_scale_and_combined():
     scales = [Scale(2.0, 2.0), Scale(20.0, 10.0)]
     # Standardised: (-1, 0, 1) and (1, 0, -1).
     for combine, expected in ((mean_reward, [0, 0, 0]), (minimum_reward, [-1, 0, -1])):
-        found = RewardEnsemble([ONE, TWO], scales, combine).score([ALL])[0]
+        found = RewardEnsemble([ONE, TWO], scales, combine).score_decisions([ALL])[0]
         np.testing.assert_allclose(found.mean, expected, atol=1e-12)
-    found = RewardEnsemble([ONE, TWO], scales, lower_bound).score([ALL])[0]
+    found = RewardEnsemble([ONE, TWO], scales, lower_bound).score_decisions([ALL])[0]
     # Disagreement 1 at the ends; in the middle the first member's own sigma, 1, averaged over two: sqrt(1/2).
     np.testing.assert_allclose(found.sigma, [1, np.sqrt(0.5), 1])
     np.testing.assert_allclose(found.mean, [-1, -np.sqrt(0.5), -1])
@@ -215,13 +215,13 @@ def test_scales_are_those_within_prompts():
 
 def test_an_ensemble_comes_back_from_its_folder_wherever_one_stands(made, tmp_path, monkeypatch):
     specs = [str(made / "rm0"), str(made / "rm1"), f"closed-form:{made / 'sft'}"]
-    members = {spec: open_scorer(spec) for spec in specs}
+    members = {spec: load_reward(spec) for spec in specs}
     scales = measure_scales(list(members.values()), DECISIONS)
     save_ensemble(made / "all", members, scales, "minimum", Card("ensemble"))
-    expected = RewardEnsemble(list(members.values()), scales, minimum_reward).score(DECISIONS)
+    expected = RewardEnsemble(list(members.values()), scales, minimum_reward).score_decisions(DECISIONS)
     monkeypatch.chdir(tmp_path)
-    found = open_scorer(str(made / "all"))
-    for a, b in zip(expected, found.score(DECISIONS), strict=True):
+    found = load_reward(str(made / "all"))
+    for a, b in zip(expected, found.score_decisions(DECISIONS), strict=True):
         np.testing.assert_array_equal(a.mean, b.mean)
     assert found.render([{"role": "user", "content": "x"}], True).startswith("\n\nHuman")
     card = json.loads((made / "all" / "card.json").read_text())

@@ -189,7 +189,7 @@ class Length:
     def render(self, messages, opens):
         return "\n".join(message["content"] for message in messages)
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         lengths = [np.array([float(len(o)) for o in d.options]) for d in decisions]
         return [OptionRewards(self._sign * one, 0.5 * np.ones_like(one)) for one in lengths]
 

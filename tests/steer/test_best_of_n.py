@@ -14,7 +14,7 @@ class Fixed:
     def render(self, messages, opens):
         return self._template + messages[0]["content"]
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         self.asked += 1
         return [OptionRewards(np.array(self._means), np.array(self._sigmas)) for _ in decisions]
 
@@ -30,19 +30,19 @@ def test_weights_choose():
     mixes = [SteeringWeights(kind=k, short=1 - k) for k in (1.0, 0.5, 0.0)]
     scales = {"kind": Scale(0, 1), "short": Scale(0, 10)}
     assert [WeightedReward(rewards(), mix, scales).best([ASKED])[0] for mix in mixes] == [2, 0, 0]
-    found = WeightedReward(rewards(), mixes[1], scales).score([ASKED])[0]
+    found = WeightedReward(rewards(), mixes[1], scales).score_decisions([ASKED])[0]
     np.testing.assert_allclose(found.mean, [1.5, 1.5, 1.5])
     np.testing.assert_allclose(found.sigma, [0, 0, 1.5])
 
 
 def test_a_lower_bound_distrusts_guesses():
     sure = WeightedReward(rewards(), SteeringWeights(kind=1.0), lower_bound=1.0)
-    np.testing.assert_allclose(sure.score([ASKED])[0].mean, [0.0, 1.0, -1.0])
+    np.testing.assert_allclose(sure.score_decisions([ASKED])[0].mean, [0.0, 1.0, -1.0])
     assert sure.best([ASKED]) == [1]
 
 
 def test_rewards_that_are_there_already_are_weighed_alike():
-    own = {name: scorer.score([ASKED, ASKED]) for name, scorer in rewards().items()}
+    own = {name: scorer.score_decisions([ASKED, ASKED]) for name, scorer in rewards().items()}
     mix, scales = SteeringWeights(kind=0.25, short=0.75), {"kind": Scale(0, 2), "short": Scale(5, 10)}
     found = weigh(own, mix, scales, lower_bound=2.0)
     assert len(found) == 2
@@ -50,12 +50,12 @@ def test_rewards_that_are_there_already_are_weighed_alike():
     np.testing.assert_allclose(found[1].mean, [2.25, 1.625, 0.25])
     np.testing.assert_allclose(found[1].sigma, [0, 0, 0.375])
     scorer = WeightedReward(rewards(), mix, scales, lower_bound=2.0)
-    np.testing.assert_array_equal(scorer.score([ASKED])[0].mean, found[0].mean)
+    np.testing.assert_array_equal(scorer.score_decisions([ASKED])[0].mean, found[0].mean)
 
 
 def test_zero_weights_cost_nothing():
     both = rewards()
-    WeightedReward(both, SteeringWeights(kind=1.0, short=0.0)).score([ASKED])
+    WeightedReward(both, SteeringWeights(kind=1.0, short=0.0)).score_decisions([ASKED])
     assert (both["kind"].asked, both["short"].asked) == (1, 0)
 
 

@@ -41,7 +41,7 @@ def open_rater(
     Args:
         spec: ``oracle`` (the trajectories' own rewards), ``judge:MODEL`` (a local language model; ``judge:``
             is the default model), ``judge:openai:MODEL`` (an OpenAI-compatible endpoint), ``human:SHEET``
-            (answers in a CSV or JSONL file) or ``reward:REWARD`` (any reward that `open_scorer` opens).
+            (answers in a CSV or JSONL file) or ``reward:REWARD`` (any reward that `load_reward` loads).
         trajectories: Trajectories that the comparisons are made from; only the oracle needs them.
         comparisons: Comparisons to rate; only a sheet needs them.
         noise: Noise of the oracle; None never errs.
@@ -67,10 +67,9 @@ def open_rater(
             language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
             return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
         case "reward", reward if reward:
-            from pluralign.lm.backbone import resolve_dtype
-            from pluralign.rewards import open_scorer
+            from pluralign.rewards import load_reward
 
-            return RewardRater(open_scorer(reward, dtype=resolve_dtype(dtype)))
+            return RewardRater(load_reward(reward, dtype=dtype))
         case _:
             known = ["oracle"] * (trajectories is not None)
             known += ["judge:MODEL", "judge:openai:MODEL"]

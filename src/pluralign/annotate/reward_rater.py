@@ -13,7 +13,7 @@ from pluralign.core.preference import Preference
 
 if TYPE_CHECKING:
     from pluralign.core.messages import Render
-    from pluralign.rewards import CompletionScorer
+    from pluralign.rewards import Reward
 
 
 class RewardRater:
@@ -24,7 +24,7 @@ class RewardRater:
         batch: Number of comparisons rated at once.
     """
 
-    def __init__(self, scorer: CompletionScorer, *, batch: int = 32) -> None:
+    def __init__(self, scorer: Reward, *, batch: int = 32) -> None:
         self._scorer, self.batch = scorer, batch
 
     @property
@@ -55,7 +55,7 @@ class RewardRater:
                     raise InputError("a reward of texts compares segments of one step", row=number)
                 step = segment.steps[0]
                 decisions.append(Decision(step.decision.prompt, (step.decision.options[step.action],)))
-        scored = [float(rewards.mean[0]) for rewards in self._scorer.score(decisions)]
+        scored = [float(rewards.mean[0]) for rewards in self._scorer.score_decisions(decisions)]
         ratings: list[Rating | None] = []
         for number, (a, b) in enumerate(zip(scored[::2], scored[1::2], strict=True), start=1):
             if not (np.isfinite(a) and np.isfinite(b)):

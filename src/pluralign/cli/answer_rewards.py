@@ -17,7 +17,7 @@ from pluralign.core.resumable import OneAtATime, run_batches
 if TYPE_CHECKING:
     import torch
 
-    from pluralign.rewards import CompletionScorer
+    from pluralign.rewards import Reward
 
 _BATCH = 128
 Rewards = dict[tuple[str, str], list[list[float]]]
@@ -36,7 +36,7 @@ def score_sources(
     """Rewards of answers by several scorers, kept in a file; what an earlier run wrote is not done again.
 
     Args:
-        scorers: name -> what `open_scorer` takes. Each is open by itself, while it is needed.
+        scorers: name -> what `load_reward` takes. Each is open by itself, while it is needed.
         sources: name -> answers.
         path: the file of the rewards.
         wanted: (scorer, source), all of one scorer together.
@@ -81,9 +81,9 @@ def _score(
     scorers: Mapping[str, str], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task], path: Path,
     run: Mapping[str, Any], dtype: torch.dtype | None,
 ) -> None:  # fmt: skip
-    from pluralign.rewards import open_scorer
+    from pluralign.rewards import load_reward
 
-    opened = OneAtATime[str, "CompletionScorer"](lambda name: open_scorer(scorers[name], dtype=dtype))
+    opened = OneAtATime[str, "Reward"](lambda name: load_reward(scorers[name], dtype=dtype or "float32"))
 
     def answers(task: _Task) -> int:
         return len(sources[task[1]][task[2]].completions)
@@ -114,13 +114,13 @@ def _ends(tasks: Sequence[_Task], answers: Callable[[_Task], int]) -> list[int]:
     return [*ends, len(tasks)]
 
 
-def _rewards(scorer: CompletionScorer, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:
+def _rewards(scorer: Reward, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:
     decisions = [one.decision(scorer.render) for one in answers]
     # Short samples repeat: each text is scored once.
     distinct = [Decision(d.prompt, tuple(dict.fromkeys(d.options))) for d in decisions]
     found: list[dict[str, list[float]]] = []
     for one, decision, unique, scored in zip(
-        answers, decisions, distinct, scorer.score(distinct), strict=True
+        answers, decisions, distinct, scorer.score_decisions(distinct), strict=True
     ):
         places = {text: i for i, text in enumerate(unique.options)}
         own = [places[text] for text in decision.options]

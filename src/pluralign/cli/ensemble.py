@@ -10,8 +10,7 @@ from pluralign.cli.texts import read_demonstrations
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import source_digest
 from pluralign.folders.card import Card, current_versions
-from pluralign.lm.backbone import fast_dtype
-from pluralign.rewards import measure_scales, open_scorer, save_ensemble
+from pluralign.rewards import load_reward, measure_scales, save_ensemble
 
 
 def learn_ensemble(
@@ -44,7 +43,7 @@ def learn_ensemble(
         raise InputError(
             f"expected two different members or more, found {len(set(members))}", field="members"
         )
-    opened = {spec: open_scorer(spec, dtype=fast_dtype() if fast else None) for spec in members}
+    opened = {spec: load_reward(spec, dtype="auto" if fast else "float32") for spec in members}
     scorers = list(opened.values())
     rows = read_demonstrations(data, "", scorers[0].render)[:limit]
     by_prompt: dict[str, list[str]] = {}

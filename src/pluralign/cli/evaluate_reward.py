@@ -9,8 +9,7 @@ from pluralign.cli.texts import Part, of_part, read_texts
 from pluralign.core.digests import source_digest
 from pluralign.evaluate.rewards.accuracy import reward_accuracy
 from pluralign.folders.card import Card
-from pluralign.lm.backbone import fast_dtype
-from pluralign.rewards import open_scorer
+from pluralign.rewards import load_reward
 from pluralign.rewards.reward_model import RewardModel
 
 
@@ -33,7 +32,7 @@ def evaluate_reward(
         fast: compute in bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
-    loaded = open_scorer(model, dtype=fast_dtype() if fast else None)
+    loaded = load_reward(model, dtype="auto" if fast else "float32")
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
     pairs = read_texts(data, "", loaded.render, card.seed)
     part: Part

@@ -17,7 +17,7 @@ from pluralign.folders.card import CARD, load_card
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo, require_weights
 from pluralign.lm.backbone import fast_dtype
-from pluralign.rewards import LikelihoodRatio, open_scorer
+from pluralign.rewards import LikelihoodRatio, load_reward
 
 
 def learn_modpo(
@@ -59,7 +59,7 @@ def learn_modpo(
 
 
 def _open(spec: str, dtype: torch.dtype | None) -> Margin:
-    scorer = open_scorer(spec, dtype=dtype)
+    scorer = load_reward(spec, dtype=dtype)
     folder = Path(spec.rpartition(":")[2])
     # The card has the figures of its training: it tells two states of a folder apart.
     card_digest = source_digest(folder / CARD).get("file_digest", "")

@@ -14,9 +14,9 @@ from pluralign.core.digests import source_digest
 from pluralign.core.resumable import run_batches
 from pluralign.data.preferences import read_dataset
 from pluralign.data.rows import Completions, FieldError, read_completions
-from pluralign.lm.backbone import fast_dtype
-from pluralign.rewards import CompletionScorer, open_scorer
-from pluralign.rewards.reward_model import RewardModel, by_sentence
+from pluralign.rewards import Reward, load_reward
+from pluralign.rewards.reward_model import RewardModel
+from pluralign.rewards.spans import by_sentence
 
 _BATCH = 128
 
@@ -46,7 +46,7 @@ def score_texts(
         fast: compute in bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
-    loaded = open_scorer(model, dtype=fast_dtype() if fast else None)
+    loaded = load_reward(model, dtype="auto" if fast else "float32")
     if spans != "none" and not isinstance(loaded, RewardModel):
         raise InputError(f"{loaded.name!r} gives rewards of whole completions only", field="spans")
     parts = read_dataset(data)
@@ -70,7 +70,7 @@ Named = dict[str, tuple[str, str]]
 """Completions of a row by name: (prompt, completion)."""
 
 
-def _decisions(row: Mapping[str, Any], model: CompletionScorer, data: str, number: int) -> Named:
+def _decisions(row: Mapping[str, Any], model: Reward, data: str, number: int) -> Named:
     try:
         found = _named(row, model)
     except FieldError as error:
@@ -82,7 +82,7 @@ def _decisions(row: Mapping[str, Any], model: CompletionScorer, data: str, numbe
     return found
 
 
-def _named(row: Mapping[str, Any], model: CompletionScorer) -> Named:
+def _named(row: Mapping[str, Any], model: Reward) -> Named:
     if row.get("chosen") is not None:
         pair = read_completions(row, model.render, two_prompts=True)
         if not isinstance(pair, Completions):
@@ -114,7 +114,7 @@ def _named(row: Mapping[str, Any], model: CompletionScorer) -> Named:
 
 
 def _scored(
-    model: CompletionScorer, items: Sequence[tuple[int, Mapping[str, Any], Named]], spans: str, data: str
+    model: Reward, items: Sequence[tuple[int, Mapping[str, Any], Named]], spans: str, data: str
 ) -> list[dict[str, Any]]:
     numbers, rows, read = zip(*items, strict=True)
     # Rows of one prompt, as samples of it are, share its computation.
@@ -128,7 +128,7 @@ def _scored(
     scored = (
         model.score_tokens(decisions)
         if isinstance(model, RewardModel) and spans != "none"
-        else [(rewards, None) for rewards in model.score(decisions)]
+        else [(rewards, None) for rewards in model.score_decisions(decisions)]
     )
     found: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
     for own, decision, (rewards, tokens) in zip(by_prompt.values(), decisions, scored, strict=True):

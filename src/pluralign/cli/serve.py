@@ -14,7 +14,7 @@ from typing import Any
 from pluralign.cli.common import game_maker, named_entries, say
 from pluralign.core import InputError, SteeringWeights
 from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
-from pluralign.rewards import open_scorer
+from pluralign.rewards import load_reward
 from pluralign.steer import GEOMETRIC
 
 try:
@@ -101,7 +101,7 @@ def serve(
             access,
             default,
             None if audit is None else Audit(audit, texts=audit_texts),
-            AnswerScorers({name: open_scorer(spec) for name, spec in scorers.items()}) if scorers else None,
+            AnswerScorers({name: load_reward(spec) for name, spec in scorers.items()}) if scorers else None,
             _story(story, story_policies, power, features),
             fronts,
         )

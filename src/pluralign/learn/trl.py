@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pluralign.core import Decision, InputError, OptionRewards
-from pluralign.core.messages import Messages
-from pluralign.rewards import CompletionScorer
-from pluralign.rewards.reward_model import RewardModel
+from pluralign.core import InputError
+from pluralign.rewards import Reward
 
 
 class RewardFunction:
@@ -19,13 +17,13 @@ class RewardFunction:
     completion; `tokens` gives those of AVA's eq. 19 to trainers that take them.
 
     Args:
-        model: a reward model, or anything else that scores completions (`models.scoring`).
+        model: a reward model, or anything else that scores completions (`rewards.Reward`).
         lower_bound: how many standard deviations are taken from the mean: where the model gives its
             uncertainty, this keeps the policy from where the model guesses.
         name: how the trainer logs it; by default the model's name.
     """
 
-    def __init__(self, model: CompletionScorer, *, lower_bound: float = 0.0, name: str = "") -> None:
+    def __init__(self, model: Reward, *, lower_bound: float = 0.0, name: str = "") -> None:
         if not lower_bound >= 0:
             raise InputError(f"must be 0 or more, found {lower_bound}", field="lower_bound")
         self.model, self.lower_bound = model, lower_bound
@@ -42,49 +40,16 @@ class RewardFunction:
         Raises:
             InputError: as many completions as prompts were expected.
         """
-        texts = self._texts(prompts, completions)
-        places: dict[str, list[int]] = {}
-        for i, (prompt, _) in enumerate(texts):
-            places.setdefault(prompt, []).append(i)
-        decisions = [Decision(prompt, tuple(texts[i][1] for i in own)) for prompt, own in places.items()]
-        rewards = [0.0] * len(texts)
-        for own, found in zip(places.values(), self.model.score(decisions), strict=True):
-            for i, value in zip(own, self._bounded(found), strict=True):
-                rewards[i] = value
-        return rewards
+        found = self.model.gaussian(prompts, completions)
+        return (found.mean - self.lower_bound * found.sigma).tolist()
 
     def tokens(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[list[float]]:
         """The reward of every token of each completion, the end-of-text token's last (AVA eq. 19).
 
         Raises:
-            InputError: what scores is no reward model, and so has rewards of whole completions alone.
+            InputError: the model gives rewards of whole completions only.
         """
-        if not isinstance(self.model, RewardModel):
-            raise InputError(f"{self.model.name!r} gives rewards of whole completions only")
-        found: list[list[float]] = []
-        for prompt, completion in self._texts(prompts, completions):
-            (spans,) = self.model.token_rewards(Decision(prompt, (completion,)))
-            found.append([span.mean - self.lower_bound * span.sigma for span in spans])
-        return found
-
-    def _bounded(self, rewards: OptionRewards) -> list[float]:
-        return (rewards.mean - self.lower_bound * rewards.sigma).tolist()
-
-    def _texts(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[tuple[str, str]]:
         if len(prompts) != len(completions):
             raise InputError(f"{len(prompts)} prompts came with {len(completions)} completions")
-        return [self._text(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
-
-    def _text(self, prompt: str | Messages, completion: str | Messages) -> tuple[str, str]:
-        if isinstance(prompt, str):
-            answer = completion if isinstance(completion, str) else _content(completion[0])
-            return prompt, answer
-        rendered = self.model.render(prompt, True)
-        answer = (
-            {"role": "assistant", "content": completion} if isinstance(completion, str) else completion[0]
-        )
-        return rendered, self.model.render([*prompt, answer], False).removeprefix(rendered)
-
-
-def _content(message: Mapping[str, str]) -> str:
-    return message["content"]
+        found = [self.model.tokens(*pair) for pair in zip(prompts, completions, strict=True)]
+        return [[span.mean - self.lower_bound * span.sigma for span in spans] for spans in found]

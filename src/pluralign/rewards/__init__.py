@@ -1,6 +1,6 @@
 """Whatever gives completions a reward: reward models, sequence classifiers, likelihood ratios, ensembles."""
 
-from pluralign.rewards.classifier import ClassifierScorer, load_classifier
+from pluralign.rewards.classifier import ClassifierReward, load_classifier
 from pluralign.rewards.ensemble import (
     COMBINATIONS,
     RewardEnsemble,
@@ -9,18 +9,23 @@ from pluralign.rewards.ensemble import (
     save_ensemble,
 )
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
-from pluralign.rewards.open import open_scorer
-from pluralign.rewards.scorer import CompletionScorer
+from pluralign.rewards.open import load_reward
+from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward_model import RewardModel, load_reward_model
+from pluralign.rewards.spans import SpanReward
 
 __all__ = [
     "COMBINATIONS",
-    "ClassifierScorer",
-    "CompletionScorer",
+    "ClassifierReward",
     "LikelihoodRatio",
+    "Reward",
     "RewardEnsemble",
+    "RewardModel",
+    "SpanReward",
     "load_classifier",
     "load_ensemble",
+    "load_reward",
+    "load_reward_model",
     "measure_scales",
-    "open_scorer",
     "save_ensemble",
 ]

@@ -26,11 +26,12 @@ from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import TEMPLATES, completion_ids, encode, prompt_ids, without_bos
 from pluralign.lm.trunk import branch_last, context_length
 from pluralign.rewards.export import CARD_COPY
+from pluralign.rewards.reward import Reward
 
 _BATCH = 16
 
 
-class ClassifierScorer:
+class ClassifierReward(Reward):
     """A sequence classifier as a reward: its logit, or the log-odds of its second class if it has two.
 
     The text is the prompt and the completion as the tokenizer joins a pair; of one that is longer than the
@@ -60,7 +61,7 @@ class ClassifierScorer:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """See `CompletionScorer`."""
+        """See `Reward`."""
         return self._counts
 
     def render(self, messages: Messages, opens: bool) -> str:
@@ -70,8 +71,8 @@ class ClassifierScorer:
         return TEMPLATES["chat"](self.tokenizer)(messages, opens)
 
     @torch.inference_mode()
-    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """See `CompletionScorer`; sigma is 0."""
+    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        """See `Reward`; sigma is 0."""
         known = list(decisions)
         texts = [[(d.prompt, option) for option in d.options] for d in known]
         flat = [pair for own in texts for pair in own]
@@ -130,7 +131,7 @@ class ClassifierScorer:
         return values[:, 0] if values.shape[1] == 1 else values[:, 1] - values[:, 0]
 
 
-def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> ClassifierScorer:
+def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> ClassifierReward:
     """A sequence classifier as a reward.
 
     Args:
@@ -157,4 +158,4 @@ def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> Classif
         tokenizer.pad_token = tokenizer.eos_token
     device = "cuda" if torch.cuda.is_available() else "cpu"
     closes = (Path(source) / CARD_COPY).is_file()
-    return ClassifierScorer(model.to(device), tokenizer, Path(source.rstrip("/")).name, closes=closes)
+    return ClassifierReward(model.to(device), tokenizer, Path(source.rstrip("/")).name, closes=closes)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages
 from pluralign.folders.card import CARD, Card, read_folder, write_folder
-from pluralign.rewards.scorer import CompletionScorer
+from pluralign.rewards.reward import Reward
 
 KIND = "reward_ensemble"
 Array = npt.NDArray[np.float64]
@@ -57,7 +57,7 @@ class Scale:
     deviation: float
 
 
-class RewardEnsemble:
+class RewardEnsemble(Reward):
     """Members' rewards, each brought to mean 0 and deviation 1 on reference completions, combined.
 
     Args:
@@ -71,7 +71,7 @@ class RewardEnsemble:
     """
 
     def __init__(
-        self, members: Sequence[CompletionScorer], scales: Sequence[Scale],
+        self, members: Sequence[Reward], scales: Sequence[Scale],
         combine: Combination = mean_reward, name: str = "ensemble",
     ) -> None:  # fmt: skip
         if len(members) < 2 or len(scales) != len(members):
@@ -94,11 +94,11 @@ class RewardEnsemble:
             raise InputError(f"the members of {self.name!r} read messages by different templates")
         return texts.pop()
 
-    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """See `CompletionScorer`; sigma is the root of the members' mean variance plus the variance of their
+    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        """See `Reward`; sigma is the root of the members' mean variance plus the variance of their
         means (the law of total variance)."""
         known = list(decisions)
-        scored = [member.score(known) for member in self.members]
+        scored = [member.score_decisions(known) for member in self.members]
         found: list[OptionRewards] = []
         for own in zip(*scored, strict=True):
             pairs = list(zip(own, self.scales, strict=True))
@@ -109,7 +109,7 @@ class RewardEnsemble:
         return found
 
 
-def measure_scales(members: Sequence[CompletionScorer], decisions: Sequence[Decision]) -> list[Scale]:
+def measure_scales(members: Sequence[Reward], decisions: Sequence[Decision]) -> list[Scale]:
     """Each member's mean and deviation over completions that it will be used on, or like them.
 
     The deviation is that of completions of one prompt around the prompt's mean, where prompts have several:
@@ -118,7 +118,9 @@ def measure_scales(members: Sequence[CompletionScorer], decisions: Sequence[Deci
     Raises:
         InputError: nothing to measure on, or a member that gives all completions the same reward.
     """
-    return [scale_of([own.mean for own in member.score(decisions)], member.name) for member in members]
+    return [
+        scale_of([own.mean for own in member.score_decisions(decisions)], member.name) for member in members
+    ]
 
 
 def scale_of(rewards: Sequence[Array], name: str) -> Scale:
@@ -139,13 +141,13 @@ def scale_of(rewards: Sequence[Array], name: str) -> Scale:
 
 
 def save_ensemble(
-    folder: Path, members: Mapping[str, CompletionScorer], scales: Sequence[Scale], combine: str, card: Card
+    folder: Path, members: Mapping[str, Reward], scales: Sequence[Scale], combine: str, card: Card
 ) -> None:
     """Write what makes an ensemble: where its members are (relative to the folder), scales, combination.
 
     Args:
         folder: made where it does not exist.
-        members: by what `open_scorer` opens each with.
+        members: by what `load_reward` opens each with.
         scales: of each member.
         combine: a name in `COMBINATIONS`.
         card: its provenance.
@@ -159,12 +161,12 @@ def save_ensemble(
     write_folder(folder, KIND, card, content, {})
 
 
-def load_ensemble(folder: Path, opener: Callable[[str], CompletionScorer]) -> RewardEnsemble:
+def load_ensemble(folder: Path, opener: Callable[[str], Reward]) -> RewardEnsemble:
     """Read an ensemble and open its members.
 
     Args:
         folder: what `save_ensemble` wrote.
-        opener: `open_scorer`.
+        opener: `load_reward`.
 
     Raises:
         InputError: no such folder, or a member is not there any more.

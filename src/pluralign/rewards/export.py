@@ -125,7 +125,7 @@ def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 @torch.no_grad()
 def _check_scores(model: Any, tokenizer: PreTrainedTokenizerBase, reward_model: RewardModel) -> None:
-    for decision, rewards in zip(_PROBES, reward_model.score(_PROBES), strict=True):
+    for decision, rewards in zip(_PROBES, reward_model.score_decisions(_PROBES), strict=True):
         read = reward_model.reader.read(decision.prompt, decision.options)
         (tree,) = read.trees
         rows = [[*tree.prompt_ids, *branch] for branch in tree.branches]

@@ -47,7 +47,7 @@ class HeadShape:
 
 
 @dataclass(frozen=True, eq=False)
-class Rewards:
+class GaussianRewards:
     """Gaussian rewards, of tokens or of branches.
 
     Args:
@@ -97,18 +97,18 @@ class RewardHead(nn.Module):
             )
         return weights * forest.lengths[forest.token_branches] if self.shape.mean_one else weights
 
-    def forward(self, hidden: Float[Tensor, "tokens d"], forest: Forest) -> Rewards:
+    def forward(self, hidden: Float[Tensor, "tokens d"], forest: Forest) -> GaussianRewards:
         """The weighted reward of each branch token, float32."""
         weights = self.weights(hidden, forest)
         with _float32(hidden):
             states = hidden[forest.sources if self.shape.at_source else forest.places].float()
             mean = self.mean(states).squeeze(-1) * weights
             if not self.shape.gaussian:
-                return Rewards(mean, torch.zeros_like(mean))
+                return GaussianRewards(mean, torch.zeros_like(mean))
             log_sigma = self.log_sigma(states).squeeze(-1).clamp(*_LOG_SIGMA)
-            return Rewards(mean, (log_sigma.exp() * weights).clamp(min=_LEAST_SIGMA))
+            return GaussianRewards(mean, (log_sigma.exp() * weights).clamp(min=_LEAST_SIGMA))
 
-    def of_branches(self, tokens: Rewards, forest: Forest) -> Rewards:
+    def of_branches(self, tokens: GaussianRewards, forest: Forest) -> GaussianRewards:
         """Rewards of whole branches from those of their tokens; the tokens' are independent Gaussians."""
         return _REDUCTIONS[self.shape.reduction](tokens, forest)
 
@@ -142,21 +142,25 @@ def _float32(hidden: Tensor) -> torch.autocast:
     return torch.autocast(hidden.device.type, enabled=False)
 
 
-def _last(tokens: Rewards, forest: Forest) -> Rewards:
+def _last(tokens: GaussianRewards, forest: Forest) -> GaussianRewards:
     places = forest.lengths.cumsum(0) - 1
-    return Rewards(tokens.mean[places], tokens.sigma[places])
+    return GaussianRewards(tokens.mean[places], tokens.sigma[places])
 
 
-def _sum(tokens: Rewards, forest: Forest) -> Rewards:
+def _sum(tokens: GaussianRewards, forest: Forest) -> GaussianRewards:
     # The square root's gradient at 0 is infinite: where no deviation is modelled, none is computed.
     variance = branch_sum(tokens.sigma.square(), forest)
     sigma = variance.clamp(min=1e-12).sqrt() if bool(tokens.sigma.any()) else torch.zeros_like(variance)
-    return Rewards(branch_sum(tokens.mean, forest), sigma)
+    return GaussianRewards(branch_sum(tokens.mean, forest), sigma)
 
 
-def _mean(tokens: Rewards, forest: Forest) -> Rewards:
+def _mean(tokens: GaussianRewards, forest: Forest) -> GaussianRewards:
     total = _sum(tokens, forest)
-    return Rewards(total.mean / forest.lengths, total.sigma / forest.lengths)
+    return GaussianRewards(total.mean / forest.lengths, total.sigma / forest.lengths)
 
 
-_REDUCTIONS: dict[str, Callable[[Rewards, Forest], Rewards]] = {"last": _last, "sum": _sum, "mean": _mean}
+_REDUCTIONS: dict[str, Callable[[GaussianRewards, Forest], GaussianRewards]] = {
+    "last": _last,
+    "sum": _sum,
+    "mean": _mean,
+}

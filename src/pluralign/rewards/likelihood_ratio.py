@@ -16,10 +16,11 @@ from pluralign.lm.forest import Tree
 from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.vocabulary import branch_log_probs
+from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardSettings
 
 
-class LikelihoodRatio:
+class LikelihoodRatio(Reward):
     """log pi(y|x) - log pi_ref(y|x), nats: the logit of the optimal discriminator between the two models'
     samples (Inverse-RLignment eq. 9 and 12, with pi_SFT's samples as positives and pi_init's as negatives).
 
@@ -49,15 +50,15 @@ class LikelihoodRatio:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """See `CompletionScorer`."""
+        """See `Reward`."""
         return self.reader.counts
 
     def render(self, messages: Messages, opens: bool) -> str:
-        """See `CompletionScorer`."""
+        """See `Reward`."""
         return TEMPLATES[self.settings.template](self.policy.tokenizer)(messages, opens)
 
-    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """See `CompletionScorer`; sigma is 0."""
+    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        """See `Reward`; sigma is 0."""
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
         read = [replace(one, trees=tuple(map(self._without_end, one.trees))) for one in read]
         by_policy = self._log_probs(self.policy, read)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,27 +19,11 @@ from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES
-from pluralign.rewards.heads import RewardHead, Rewards, make_head
+from pluralign.rewards.heads import GaussianRewards, RewardHead, make_head
+from pluralign.rewards.reward import Reward
+from pluralign.rewards.spans import SpanReward
 
 KIND = "reward_model"
-_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"')\]]*(?=\s)|\n+|\Z)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class SpanReward:
-    """The reward of a stretch of a completion.
-
-    Args:
-        text: the stretch; empty for the end-of-text token.
-        start: its first character in the completion.
-        mean: of the Gaussian.
-        sigma: its standard deviation, 0 where the model gives none.
-    """
-
-    text: str
-    start: int
-    mean: float
-    sigma: float
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ class RewardSettings:
     token_budget: int = 4096
 
 
-class RewardModel:
+class RewardModel(Reward):
     """Scores completions of prompts. The same text gets the same score, whatever it is scored with.
 
     Args:
@@ -89,7 +71,7 @@ class RewardModel:
         """Completions read so far, and what of them was cut."""
         return self.reader.counts
 
-    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """The reward of each option (completion) of each decision, after its prompt as it stands."""
         return [rewards for rewards, _ in self._run(list(decisions))]
 
@@ -103,14 +85,9 @@ class RewardModel:
             for decision, (rewards, tokens) in zip(known, self._run(known), strict=True)
         ]
 
-    def token_rewards(self, decision: Decision) -> list[list[SpanReward]]:
-        """The reward of every token of every option; the end-of-text token comes last."""
-        return self.score_tokens([decision])[0][1]
-
-    def sentence_rewards(self, decision: Decision) -> list[list[SpanReward]]:
-        """The rewards of every sentence of every option; see `by_sentence`."""
-        tokens = self.token_rewards(decision)
-        return [by_sentence(option, own) for option, own in zip(decision.options, tokens, strict=True)]
+    def _token_spans(self, prompt: str, completion: str) -> list[SpanReward]:
+        ((_, (tokens,)),) = self.score_tokens([Decision(prompt, (completion,))])
+        return tokens
 
     def _spans(self, option: str, values: Tensor) -> list[SpanReward]:
         encoded = self.backbone.tokenizer(option, add_special_tokens=False, return_offsets_mapping=True)
@@ -143,22 +120,6 @@ class RewardModel:
             values = torch.stack([whole for whole, _ in own]).double().cpu().numpy()
             found.append((OptionRewards(values[:, 0], values[:, 1]), [tokens for _, tokens in own]))
         return found
-
-
-def by_sentence(option: str, tokens: Sequence[SpanReward]) -> list[SpanReward]:
-    """The sum of the tokens' rewards in every sentence (AVA eq. 19, sentence by sentence).
-
-    A token belongs to the sentence in which it begins, the end of text to the last.
-    """
-    sentences = list(_SENTENCE.finditer(option))
-    starts = [match.start() for match in sentences]
-    owner = [max(0, int(np.searchsorted(starts, t.start, side="right")) - 1) for t in tokens]
-    spans: list[SpanReward] = []
-    for number, match in enumerate(sentences):
-        mine = [token for token, i in zip(tokens, owner, strict=True) if i == number]
-        spread = float(np.sqrt(sum(token.sigma**2 for token in mine)))
-        spans.append(SpanReward(match.group(), match.start(), sum(t.mean for t in mine), spread))
-    return spans
 
 
 def save_reward_model(
@@ -249,5 +210,5 @@ def read_settings(folder: Path, content: Mapping[str, Any], token_budget: int) -
     return settings
 
 
-def _columns(rewards: Rewards) -> Tensor:
+def _columns(rewards: GaussianRewards) -> Tensor:
     return torch.stack([rewards.mean, rewards.sigma], dim=1)

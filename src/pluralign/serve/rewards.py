@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pluralign.core import Decision
-from pluralign.rewards import CompletionScorer
+from pluralign.rewards import Reward
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
 
@@ -35,7 +35,7 @@ class AnswerScorers:
         most_characters: Maximum length of prompt and answer together.
     """
 
-    def __init__(self, scorers: Mapping[str, CompletionScorer], most_characters: int = 50_000) -> None:
+    def __init__(self, scorers: Mapping[str, Reward], most_characters: int = 50_000) -> None:
         self._scorers = dict(scorers)
         self._most = most_characters
         self._turn = asyncio.Semaphore(1)
@@ -74,7 +74,7 @@ class AnswerScorers:
         found: dict[str, dict[str, float | None]] = {}
         for name, scorer in self._scorers.items():
             text = scorer.render([{"role": "user", "content": prompt}], True)
-            (rewards,) = scorer.score([Decision(text, (answer,))])
+            (rewards,) = scorer.score_decisions([Decision(text, (answer,))])
             found[name] = {"reward": _finite(rewards.mean[0]), "sigma": _finite(rewards.sigma[0])}
         return found
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.core.messages import Messages
-from pluralign.rewards import CompletionScorer
+from pluralign.rewards import Reward
 from pluralign.rewards.ensemble import Scale
 
 
-class WeightedReward:
+class WeightedReward(Reward):
     """sum_i w_i (mu_i - k sigma_i) / s_i: rewards of several objectives by a user's weights.
 
     Args:
@@ -31,7 +31,7 @@ class WeightedReward:
     """
 
     def __init__(
-        self, rewards: Mapping[str, CompletionScorer], weights: SteeringWeights,
+        self, rewards: Mapping[str, Reward], weights: SteeringWeights,
         scales: Mapping[str, Scale] | None = None, *, lower_bound: float = 0.0, name: str = "",
     ) -> None:  # fmt: skip
         unknown = sorted(set(weights) - set(rewards))
@@ -46,11 +46,11 @@ class WeightedReward:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """See `CompletionScorer`; of one objective, as all read the same."""
+        """See `Reward`; of one objective, as all read the same."""
         return next(iter(self._used.values())).counts
 
     def render(self, messages: Messages, opens: bool) -> str:
-        """See `CompletionScorer`.
+        """See `Reward`.
 
         Raises:
             InputError: the objectives' models read messages differently.
@@ -60,15 +60,15 @@ class WeightedReward:
             raise InputError(f"the rewards of {self.name} read messages by different templates")
         return texts.pop()
 
-    def score(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """See `CompletionScorer`; sigma is that of independent errors."""
+    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        """See `Reward`; sigma is that of independent errors."""
         known = list(decisions)
-        scored = {key: reward.score(known) for key, reward in self._used.items()}
+        scored = {key: reward.score_decisions(known) for key, reward in self._used.items()}
         return weigh(scored, self._weights, self._scales, lower_bound=self._bound)
 
     def best(self, decisions: Iterable[Decision]) -> list[int]:
         """The number of each decision's best option, the first of equals."""
-        rewards: list[npt.NDArray[np.float64]] = [own.mean for own in self.score(decisions)]
+        rewards: list[npt.NDArray[np.float64]] = [own.mean for own in self.score_decisions(decisions)]
         return [int(np.argmax(mean)) for mean in rewards]
 
 

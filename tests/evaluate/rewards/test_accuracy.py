@@ -13,7 +13,7 @@ class ByTable:
     def __init__(self, rewards):
         self.rewards = rewards
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         found = [np.array([self.rewards[option] for option in d.options]) for d in decisions]
         return [OptionRewards(mean, np.zeros_like(mean)) for mean in found]
 

@@ -21,7 +21,7 @@ class ByLength:
 
     name = "length"
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         found = [np.array([float(len(option)) for option in d.options]) for d in decisions]
         return [OptionRewards(mean, np.zeros_like(mean)) for mean in found]
 
@@ -154,7 +154,7 @@ def test_refusals():
         tally([])
 
     class Broken(ByLength):
-        def score(self, decisions):
+        def score_decisions(self, decisions):
             return [OptionRewards(np.array([np.nan]), np.zeros(1)) for _ in decisions]
 
     with pytest.raises(InputError, match="row 1: the rewards by length are not numbers"):

@@ -46,7 +46,7 @@ def test_learners_take_them(architecture, lora_rank, tmp_path):
     pairs = load_preference_pairs(data, "lively", split="train").pairs
     training = Training(epochs=8, learning_rate=3e-3, lora_rank=lora_rank, bf16=False)
     learned = fit_bradley_terry(pairs, Run(str(folder), tmp_path / "bt", training))
-    scores = learned.score([Decision("Say z:", (" z!", " z."))])[0].mean
+    scores = learned.score_decisions([Decision("Say z:", (" z!", " z."))])[0].mean
     assert scores[0] > scores[1]
     fit_ava_p(pairs, Run(str(folder), tmp_path / "ava", training))
     policy = load_language_policy(tmp_path / "ava")

@@ -39,7 +39,7 @@ class Calm:
     def render(self, messages, opens):
         raise NotImplementedError
 
-    def score(self, decisions):
+    def score_decisions(self, decisions):
         known = list(decisions)
         if self.limit is not None and self.scored + len(known) > self.limit:
             raise KeyboardInterrupt
@@ -174,7 +174,7 @@ def test_a_scale_multiplies_and_standardising_divides_by_the_spread(tmp_path):
 
 def test_completions_of_two_prompts_are_scored_each_after_its_own(tmp_path):
     class OfPrompt(Calm):
-        def score(self, decisions):
+        def score_decisions(self, decisions):
             means = [np.array([float(d.prompt.split()[0])] * len(d.options)) for d in decisions]
             return [OptionRewards(mean, mean) for mean in means]
 

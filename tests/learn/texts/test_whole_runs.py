@@ -41,13 +41,13 @@ def test_a_planted_preference_is_recovered(method, tuning, tmp_path):
     model = LEARNERS[method](pairs(64), Run("tiny-random", tmp_path / "m", settings))
     held_out = pairs(60, seed=1)
     decisions = [_texts(pair) for pair in held_out]
-    scores = model.score([decision for decision, _, _ in decisions])
+    scores = model.score_decisions([decision for decision, _, _ in decisions])
     right = sum(
         rewards.mean[a] > rewards.mean[b] for rewards, (_, a, b) in zip(scores, decisions, strict=True)
     )
     assert binomtest(int(right), 60).pvalue < 0.001
     assert right > 30
-    again = load_reward_model(tmp_path / "m").score([decisions[0][0]])[0]
+    again = load_reward_model(tmp_path / "m").score_decisions([decisions[0][0]])[0]
     assert again.mean.tolist() == scores[0].mean.tolist()
     gaussian = method in ("bt-variance", "ava-p")
     assert bool((scores[0].sigma > 0).all()) is gaussian

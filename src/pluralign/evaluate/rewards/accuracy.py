@@ -12,7 +12,7 @@ from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, rep
 
 from pluralign.core import Decision, InputError, PreferencePair
 from pluralign.evaluate.statistics import CONFIDENCE
-from pluralign.rewards import CompletionScorer
+from pluralign.rewards import Reward
 
 _BATCH = 64
 
@@ -40,7 +40,7 @@ class RewardAccuracy:
     margins: tuple[float, ...]
 
 
-def reward_accuracy(model: CompletionScorer, pairs: Sequence[PreferencePair]) -> RewardAccuracy:
+def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAccuracy:
     """Score both completions of every pair.
 
     Args:
@@ -65,7 +65,7 @@ def reward_accuracy(model: CompletionScorer, pairs: Sequence[PreferencePair]) ->
     return RewardAccuracy(accuracy, float(low), float(high), len(values), ties, seconds, tuple(margins))
 
 
-def _margins(model: CompletionScorer, pairs: Sequence[PreferencePair], first: int) -> list[float]:
+def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int) -> list[float]:
     decisions: list[Decision] = []
     for number, pair in enumerate(pairs, start=first + 1):
         steps = [*pair.chosen.steps, *pair.rejected.steps]
@@ -77,7 +77,7 @@ def _margins(model: CompletionScorer, pairs: Sequence[PreferencePair], first: in
             decisions.append(Decision(a.decision.prompt, texts))
         else:
             decisions += [Decision(s.decision.prompt, (s.decision.options[s.action],)) for s in steps]
-    scores = iter(model.score(decisions))
+    scores = iter(model.score_decisions(decisions))
     margins: list[float] = []
     for number in range(first + 1, first + 1 + len(pairs)):
         rewards = next(scores).mean

@@ -236,7 +236,7 @@ class _Loop:
         return fit_discriminator(pairs, run)
 
     def _logits(self, discriminator: RewardModel, texts: Mapping[str, Sequence[str]]) -> Tensor:
-        found = discriminator.score([Decision(prompt, tuple(own)) for prompt, own in texts.items()])
+        found = discriminator.score_decisions([Decision(prompt, tuple(own)) for prompt, own in texts.items()])
         return self._limited(torch.cat([torch.from_numpy(rewards.mean) for rewards in found]))
 
     def _limited(self, logits: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from pluralign.losses.bayesian_irl import (
     expected_return_loss,
 )
 from pluralign.losses.likelihood import unlikelihood
-from pluralign.rewards.heads import Rewards
+from pluralign.rewards.heads import GaussianRewards
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.tqr import TQR, TQRShape
 
@@ -111,7 +111,7 @@ class AVAObjective(BatchLoss):
         negative = self._negative if config.neg else None
         loss = ava_preference_loss(terms, chosen, negative, tokens=tokens, **config.weights)
         if config.cer:
-            rewards = self.tqr.reward.of_branches(Rewards(terms.mean, terms.sigma), forest).mean
+            rewards = self.tqr.reward.of_branches(GaussianRewards(terms.mean, terms.sigma), forest).mean
             pair = rewards[batch.branches[:, 0]], rewards[batch.branches[:, 1]]
             loss = loss + config.cer_weight * batch.share * self._expected_return(*pair)
         return loss

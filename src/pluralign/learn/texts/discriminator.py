@@ -11,7 +11,7 @@ from pluralign.learn.texts.data import Batch
 from pluralign.learn.texts.rewards import PairObjective, seeded_head
 from pluralign.learn.texts.session import Run, Session
 from pluralign.losses.adversarial import discriminator_loss
-from pluralign.rewards.heads import HeadShape, Rewards
+from pluralign.rewards.heads import GaussianRewards, HeadShape
 from pluralign.rewards.reward_model import RewardModel
 
 
@@ -30,7 +30,7 @@ def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
     session = Session("discriminator", run, {}, pairs)
     head = seeded_head(session.backbone.hidden_size, HeadShape(), run.seed).to(session.backbone.device)
 
-    def loss(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
+    def loss(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
         return discriminator_loss(chosen.mean, rejected.mean) * batch.share
 
     curve = session.train(PairObjective(head, loss))

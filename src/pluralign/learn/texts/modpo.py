@@ -29,7 +29,7 @@ from pluralign.learn.texts.training import BatchLoss
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.losses.contrastive import modpo
-from pluralign.rewards import CompletionScorer
+from pluralign.rewards import Reward
 
 _BATCH = 64
 Rewards = npt.NDArray[np.float64]
@@ -66,7 +66,7 @@ class Margin:
         provenance: where it comes from, for the card; another one is another run.
     """
 
-    scorer: CompletionScorer
+    scorer: Reward
     scale: float = 1.0
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
@@ -189,13 +189,13 @@ def _margin_rewards(name: str, margin: Margin, pairs: Sequence[PreferencePair], 
     return np.array([pair for fields in read_rows(path) for pair in fields.get("rewards", list)])
 
 
-def _score(name: str, scorer: CompletionScorer, pairs: Sequence[PreferencePair], path: Path) -> None:
+def _score(name: str, scorer: Reward, pairs: Sequence[PreferencePair], path: Path) -> None:
     starts = range(0, len(pairs), _BATCH)
 
     def score(batch: Sequence[int]) -> list[dict[str, Any]]:
         (first,) = batch
         some = pairs[first : first + _BATCH]
-        scored = scorer.score([decision for pair in some for decision in _decisions(pair)])
+        scored = scorer.score_decisions([decision for pair in some for decision in _decisions(pair)])
         rewards = np.concatenate([own.mean for own in scored]).reshape(-1, 2)
         for number, pair in enumerate(rewards.tolist(), start=first + 1):
             if not np.isfinite(pair).all():

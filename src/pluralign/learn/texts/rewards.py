@@ -22,10 +22,10 @@ from pluralign.learn.texts.session import Run, Session
 from pluralign.learn.texts.training import BatchLoss, Training
 from pluralign.lm.backbone import SMOLLM2
 from pluralign.losses.reward import bradley_terry, learned_variance
-from pluralign.rewards.heads import HeadShape, RewardHead, Rewards
+from pluralign.rewards.heads import GaussianRewards, HeadShape, RewardHead
 from pluralign.rewards.reward_model import RewardModel
 
-PairLoss = Callable[[Rewards, Rewards, Batch], Tensor]
+PairLoss = Callable[[GaussianRewards, GaussianRewards, Batch], Tensor]
 """Rewards of a batch's chosen and of its rejected completions, to its part of the step's loss."""
 
 RewardLoss = Callable[..., Tensor]
@@ -81,7 +81,8 @@ class PairObjective(BatchLoss):
         """See `BatchLoss`."""
         rewards = self.head.of_branches(self.head(hidden, batch.forest), batch.forest)
         chosen, rejected = (
-            Rewards(rewards.mean[batch.branches[:, i]], rewards.sigma[batch.branches[:, i]]) for i in (0, 1)
+            GaussianRewards(rewards.mean[batch.branches[:, i]], rewards.sigma[batch.branches[:, i]])
+            for i in (0, 1)
         )
         return self._loss(chosen, rejected, batch)
 
@@ -197,7 +198,7 @@ def fit_preference_transformer(
 
 
 def _plain(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
-    def of_batch(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
+    def of_batch(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
         least = batch.margins + margin
         return over_labels(
             lambda: loss(chosen.mean, rejected.mean, least),
@@ -209,7 +210,7 @@ def _plain(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
 
 
 def _gaussian(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
-    def of_batch(chosen: Rewards, rejected: Rewards, batch: Batch) -> Tensor:
+    def of_batch(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
         least = batch.margins + margin
         return over_labels(
             lambda: loss(chosen.mean, rejected.mean, chosen.sigma, rejected.sigma, least),

@@ -1,0 +1,109 @@
+"""The interface of rewards of completions: reward models, classifiers, likelihood ratios, ensembles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import Decision, InputError, OptionRewards
+from pluralign.core.messages import Messages
+from pluralign.rewards.spans import SpanReward, by_sentence
+
+Prompt = str | Messages
+Completion = str | Messages
+"""A text, or messages of which the first is the assistant's."""
+
+
+class Reward(ABC):
+    """A reward of completions. The same text gets the same reward, whatever it is scored with.
+
+    Attributes:
+        name: Name in reports.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def counts(self) -> Mapping[str, int]:
+        """Completions read so far, and what of them was cut."""
+
+    @abstractmethod
+    def render(self, messages: Messages, opens: bool) -> str:
+        """Messages as the text that it reads; ``opens`` begins the assistant's turn."""
+
+    @abstractmethod
+    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
+        """Rewards of each decision's options (completions) after its prompt, each of shape (options,)."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> npt.NDArray[np.float64]:
+        """The mean reward of each completion after its prompt; equal prompts are computed once.
+
+        Args:
+            prompts: Texts, read as they stand; or lists of messages.
+            completions: Texts; or lists of messages that begin with the assistant's. One for each prompt.
+
+        Returns:
+            Shape (completions,), in the reward's own unit; see `gaussian` for its uncertainty.
+
+        Raises:
+            InputError: there are more or fewer completions than prompts.
+        """
+        return self.gaussian(prompts, completions).mean
+
+    def gaussian(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> OptionRewards:
+        """Mean and standard deviation of each completion's reward; see `score`.
+
+        Returns:
+            ``mean`` and ``sigma`` of shape (completions,); ``sigma`` is 0 where the model gives none.
+        """
+        texts = self._texts(prompts, completions)
+        places: dict[str, list[int]] = {}
+        for i, (prompt, _) in enumerate(texts):
+            places.setdefault(prompt, []).append(i)
+        decisions = [Decision(prompt, tuple(texts[i][1] for i in own)) for prompt, own in places.items()]
+        found = OptionRewards(np.zeros(len(texts)), np.zeros(len(texts)))
+        for own, scored in zip(places.values(), self.score_decisions(decisions), strict=True):
+            found.mean[own], found.sigma[own] = scored.mean, scored.sigma
+        return found
+
+    def tokens(self, prompt: Prompt, completion: Completion) -> list[SpanReward]:
+        """The reward of every token of a completion; the end-of-text token comes last (AVA eq. 19).
+
+        Raises:
+            InputError: the reward is one of whole completions only.
+        """
+        ((text, continued),) = self._texts([prompt], [completion])
+        return self._token_spans(text, continued)
+
+    def sentences(self, prompt: Prompt, completion: Completion) -> list[SpanReward]:
+        """The summed rewards of the tokens of every sentence of a completion; see `by_sentence`.
+
+        Raises:
+            InputError: the reward is one of whole completions only.
+        """
+        ((text, continued),) = self._texts([prompt], [completion])
+        return by_sentence(continued, self._token_spans(text, continued))
+
+    def _token_spans(self, prompt: str, completion: str) -> list[SpanReward]:
+        raise InputError(f"{self.name!r} gives rewards of whole completions only", field="spans")
+
+    def _texts(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[tuple[str, str]]:
+        for name, given in (("prompts", prompts), ("completions", completions)):
+            if isinstance(given, str):
+                raise InputError("expected a list of texts or of messages, found one text", field=name)
+        if len(prompts) != len(completions):
+            raise InputError(f"{len(prompts)} prompts came with {len(completions)} completions")
+        return [self._text(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
+
+    def _text(self, prompt: Prompt, completion: Completion) -> tuple[str, str]:
+        if isinstance(prompt, str):
+            return prompt, completion if isinstance(completion, str) else completion[0]["content"]
+        rendered = self.render(prompt, True)
+        answer = (
+            {"role": "assistant", "content": completion} if isinstance(completion, str) else completion[0]
+        )
+        return rendered, self.render([*prompt, answer], False).removeprefix(rendered)

@@ -1,0 +1,44 @@
+"""Rewards of stretches of a completion: its tokens and its sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"')\]]*(?=\s)|\n+|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class SpanReward:
+    """The Gaussian reward of a stretch of a completion.
+
+    Args:
+        text: The stretch; empty for the end-of-text token.
+        start: Its first character in the completion.
+        mean: Mean of the reward.
+        sigma: Standard deviation of the reward, 0 where the model gives none.
+    """
+
+    text: str
+    start: int
+    mean: float
+    sigma: float
+
+
+def by_sentence(completion: str, tokens: Sequence[SpanReward]) -> list[SpanReward]:
+    """The sum of the tokens' rewards in every sentence (AVA eq. 19, sentence by sentence).
+
+    A token belongs to the sentence in which it begins, the end of text to the last.
+    """
+    sentences = list(_SENTENCE.finditer(completion))
+    starts = [match.start() for match in sentences]
+    owner = [max(0, int(np.searchsorted(starts, t.start, side="right")) - 1) for t in tokens]
+    spans: list[SpanReward] = []
+    for number, match in enumerate(sentences):
+        mine = [token for token, i in zip(tokens, owner, strict=True) if i == number]
+        spread = float(np.sqrt(sum(token.sigma**2 for token in mine)))
+        spans.append(SpanReward(match.group(), match.start(), sum(t.mean for t in mine), spread))
+    return spans
