@@ -59,7 +59,7 @@ def learn_modpo(
 
 
 def _open(spec: str, dtype: torch.dtype | None) -> Margin:
-    scorer = load_reward(spec, dtype=dtype)
+    scorer = load_reward(spec, dtype=dtype or "float32")
     folder = Path(spec.rpartition(":")[2])
     # The card has the figures of its training: it tells two states of a folder apart.
     card_digest = source_digest(folder / CARD).get("file_digest", "")
