@@ -26,8 +26,9 @@ from pluralign.core import SteeringWeights
 from pluralign.core.files import write_json
 from pluralign.lm.adapters import add_lora, read_adapter, save_adapter
 from pluralign.lm.backbone import load_backbone
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
-from pluralign.steer.mixing import ARITHMETIC, mix_log_probs
+from pluralign.lm.decoding import Decoding
+from pluralign.steer.decoder import MixtureDecoder, Request
+from pluralign.steer.mixing import ARITHMETIC, mix_rows
 from pluralign.steer.policy_rows import AdapterRows
 
 
@@ -77,7 +78,8 @@ def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: 
 def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: int) -> Times:
     """One pass for each policy and token, each with its own cache; one policy is plain greedy decoding."""
     caches: list[Any] = [None] * len(models)
-    weights = [1 / len(models)] * len(models)
+    owners = torch.arange(len(prompts)).repeat(len(models))
+    weights = torch.full((len(owners),), 1 / len(models))
     ids, started, first = prompts, time.perf_counter(), 0.0
     for step in range(new_tokens):
         logs: list[torch.Tensor] = []
@@ -85,7 +87,9 @@ def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: i
             output = choose()(input_ids=ids, past_key_values=caches[i], use_cache=True, logits_to_keep=1)
             caches[i] = output.past_key_values
             logs.append(output.logits[:, -1])
-        mixed = logs[0] if len(logs) == 1 else mix_log_probs(torch.stack(logs).log_softmax(-1), weights)
+        mixed = logs[0]
+        if len(logs) > 1:
+            mixed = mix_rows(torch.cat(logs).log_softmax(-1), owners, weights, len(prompts))
         ids = mixed.argmax(-1, keepdim=True)
         if step == 0:
             first = time.perf_counter()

@@ -26,7 +26,8 @@ from pluralign.core.files import write_json
 from pluralign.data import load_preference_pairs
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
 from pluralign.lm.completion_trees import CompletionReader
-from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import prompt_ids
 from pluralign.rewards.export import sequence_classifier
 from pluralign.rewards.heads import HeadShape, RewardHead
@@ -67,7 +68,7 @@ class Ours:
         settings, tokenizer = self._settings, self._backbone.tokenizer
         ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
         seeds = [list(range(settings.samples))] * len(prompts)
-        drawn = draw_completions(self._backbone, ids, seeds, Sampling(settings.max_new_tokens))
+        drawn = draw_completions(self._backbone, ids, seeds, Decoding(settings.max_new_tokens))
         scored = self._model.score_decisions(
             [Decision(p, tuple(c)) for p, c in zip(prompts, drawn, strict=True)]
         )

@@ -6,7 +6,8 @@ from pathlib import Path
 from pluralign.core import Decision, Demonstration
 from pluralign.learn.texts import Run, Training, fit_discriminator, fit_sft
 from pluralign.lm.backbone import load_backbone
-from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import prompt_ids
 from pluralign.pair import pair_completions
 from pluralign.rewards import RewardEnsemble, load_reward, measure_scales
@@ -22,7 +23,7 @@ def draw(backbone, samples, temperature=1.0):
     """Completions of every prompt, as rows."""
     ids = [prompt_ids(backbone.tokenizer, prompt) for prompt in PROMPTS]
     seeds = [list(range(samples))] * len(ids)
-    drawn = draw_completions(backbone, ids, seeds, Sampling(4, temperature))
+    drawn = draw_completions(backbone, ids, seeds, Decoding(4, temperature))
     return [
         Demonstration(prompt, text)
         for prompt, texts in zip(PROMPTS, drawn, strict=True)

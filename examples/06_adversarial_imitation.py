@@ -10,7 +10,7 @@ from pluralign.learn.texts import Run, Training, fit_sft
 from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
 from pluralign.learn.texts.policy_samples import draw_samples
 from pluralign.lm.backbone import load_backbone
-from pluralign.lm.generation import Sampling
+from pluralign.lm.decoding import Decoding
 from pluralign.losses.adversarial import AIRL  # try FAIRL, GAIL or alpha_divergence(0.5)
 from pluralign.rewards.export import export_folder
 
@@ -25,7 +25,7 @@ def answers(count, share, split="train"):
 def exclaims(policy):
     """The share of exclamation marks in 200 answers."""
     prompts = [row.prompt for row in answers(200, 0.5, "test")]
-    drawn = draw_samples(policy, prompts, 1, Sampling(2), seed=0, label="example")
+    drawn = draw_samples(policy, prompts, 1, Decoding(2), seed=0, label="example")
     return sum(texts == ["!"] for texts in drawn.values()) / 200
 
 

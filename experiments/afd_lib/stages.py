@@ -21,8 +21,9 @@ from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import Run, Training
 from pluralign.learn.texts.trunk import LowerStates
 from pluralign.lm.backbone import Backbone, load_backbone
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import by_tree, plant
-from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import prompt_ids
 from pluralign.lm.trunk import forest_layers, upper_hidden_states
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
@@ -108,7 +109,7 @@ class Workshop:
         if missing:
             say(f"{self.folder.name}: drawing {name}, {len(missing)} x {samples}")
             backbone = self.base if policy is None else load_language_policy(policy, dtype=self.base.dtype)
-            sampling = Sampling(self.recipe.tokens, temperature)
+            sampling = Decoding(self.recipe.tokens, temperature)
             for start in range(0, len(missing), chunk := max(1, 256 // samples)):
                 own = missing[start : start + chunk]
                 ids = [prompt_ids(backbone.tokenizer, prompt) for prompt in own]

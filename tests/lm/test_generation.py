@@ -6,7 +6,8 @@ from transformers import GenerationConfig
 
 from pluralign.core import InputError
 from pluralign.lm.backbone import make_tiny_backbone
-from pluralign.lm.generation import Sampling, draw_completions, draw_tokens, row_seeds
+from pluralign.lm.decoding import Decoding, draw_tokens
+from pluralign.lm.generation import draw_completions, row_seeds
 from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
 
@@ -23,7 +24,7 @@ def ids(backbone, prompts=PROMPTS):
 
 
 def test_greedy_completions_are_those_of_transformers(backbone):
-    found = draw_completions(backbone, ids(backbone), [[1, 2]] * 3, Sampling(12, 0.0))
+    found = draw_completions(backbone, ids(backbone), [[1, 2]] * 3, Decoding(12, 0.0))
     model = backbone.model
     for (prompt, _), texts in zip(ids(backbone), found, strict=True):
         tokens = torch.tensor([prompt])
@@ -72,9 +73,9 @@ def test_impossible_tokens_are_never_drawn():
 @pytest.mark.parametrize("budget", [20, 60, 16384])
 def test_a_sample_depends_on_prompt_and_seed_alone(backbone, budget):
     seeds = [[1, 2, 3], [4], [5, 6]]
-    together = draw_completions(backbone, ids(backbone), seeds, Sampling(10, 1.0), token_budget=budget)
+    together = draw_completions(backbone, ids(backbone), seeds, Decoding(10, 1.0), token_budget=budget)
     alone = [
-        [draw_completions(backbone, [prompt], [[seed]], Sampling(10, 1.0))[0][0] for seed in own]
+        [draw_completions(backbone, [prompt], [[seed]], Decoding(10, 1.0))[0][0] for seed in own]
         for prompt, own in zip(ids(backbone), seeds, strict=True)
     ]
     assert together == alone
@@ -93,7 +94,7 @@ def test_each_prompt_is_read_once(backbone, monkeypatch):
 
     monkeypatch.setattr(module, "run_layout", counting)
     prompts = ids(backbone)
-    draw_completions(backbone, prompts, [list(range(8))] * 3, Sampling(3, 1.0))
+    draw_completions(backbone, prompts, [list(range(8))] * 3, Decoding(3, 1.0))
     assert rows[0] == sum(len(prompt) for prompt, _ in prompts)
     assert rows[1:] == [24, 24]
 
@@ -104,7 +105,7 @@ def test_nothing_follows_the_end_of_text(backbone, monkeypatch):
     end = backbone.tokenizer.eos_token_id
     script = iter([[97, end], [98, 97], [end, 97]])
     monkeypatch.setattr(module, "draw_tokens", lambda *arguments: torch.tensor(next(script)))
-    found = draw_completions(backbone, ids(backbone)[:1], [[0, 1]], Sampling(3, 1.0))
+    found = draw_completions(backbone, ids(backbone)[:1], [[0, 1]], Decoding(3, 1.0))
     a, b = (backbone.tokenizer.decode([token]) for token in (97, 98))
     assert found == [[a + b, ""]]
 
@@ -120,13 +121,13 @@ def test_the_end_of_a_prompt_too_long_is_kept(backbone):
 
 def test_what_cannot_be_drawn_is_told(backbone):
     with pytest.raises(InputError, match="no token"):
-        draw_completions(backbone, [PromptIds([])], [[1]], Sampling(3))
+        draw_completions(backbone, [PromptIds([])], [[1]], Decoding(3))
     with pytest.raises(InputError, match="max_new_tokens"):
-        draw_completions(backbone, [PromptIds([1, 2])], [[1]], Sampling(context_length(backbone.model)))
+        draw_completions(backbone, [PromptIds([1, 2])], [[1]], Decoding(context_length(backbone.model)))
     with pytest.raises(InputError, match="expected one seed"):
         row_seeds(["a"], [1, 2])
 
 
 def test_gradients_are_not_kept(backbone):
-    draw_completions(backbone, ids(backbone)[:1], [[0]], Sampling(2))
+    draw_completions(backbone, ids(backbone)[:1], [[0]], Decoding(2))
     assert all(parameter.grad is None for parameter in backbone.model.parameters())

@@ -11,7 +11,7 @@ from pluralign.learn.texts import policy_samples
 from pluralign.lm import generation, language_model
 from pluralign.lm.backbone import make_backbone
 from pluralign.lm.completion_trees import CompletionReader
-from pluralign.lm.generation import Sampling
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.language_model import LanguageModel
 from pluralign.lm.prompts import (
     TEMPLATES,
@@ -120,9 +120,9 @@ def test_policies_draw_and_score_samples_after_one_bos(backbone, text, expected,
         return [["yes"] * len(own) for own in seeds]
 
     monkeypatch.setattr(policy_samples, "draw_completions", draw)
-    policy_samples.draw_samples(backbone, [text], 2, Sampling(4), seed=0, label="")
+    policy_samples.draw_samples(backbone, [text], 2, Decoding(4), seed=0, label="")
     assert drawn == [(expected, 1)]
-    (found,) = policy_samples.sample_log_probs(backbone, [(text, ["yes"])], Sampling(8), token_budget=99)
+    (found,) = policy_samples.sample_log_probs(backbone, [(text, ["yes"])], Decoding(8), token_budget=99)
     after = completion_ids(backbone.tokenizer, "yes")
     with torch.inference_mode():
         logs = (

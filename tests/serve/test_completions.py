@@ -6,7 +6,8 @@ import pytest
 
 from pluralign.core import SteeringWeights
 from pluralign.lm.backbone import load_backbone
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.lm.decoding import Decoding
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows
 
 from .conftest import NAMES, adapted, own_text

@@ -10,10 +10,11 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.folders.card import CARD, TRUNK, Card, write_folder
 from pluralign.folders.tuned import describe_backbone
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
+from pluralign.lm.decoding import Decoding
 from pluralign.serve import Limits
 from pluralign.serve.api import RequestParser
 from pluralign.serve.fronts import read_front
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policies import load_policies
 
 from .conftest import adapted

@@ -6,8 +6,9 @@ import threading
 import pytest
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.lm.decoding import Decoding
 from pluralign.serve.engine import DecodingEngine, DecodingFailed, QueueFull
-from pluralign.steer.decoder import Decoding, Event, Request
+from pluralign.steer.decoder import Event, Request
 
 
 class Counting:

@@ -13,9 +13,11 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.lm import forest as forest_module
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
+from pluralign.lm.decoding import Decoding, choose_tokens
 from pluralign.steer import policy_rows
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request, _Running, choose_tokens
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.mixing import mix_log_probs, mix_rows
+from pluralign.steer.partial_text import PartialText
 from pluralign.steer.policy_rows import AdapterRows, ModelRows
 
 PROMPTS = ["hello there", "a", "what is it that you want?"]
@@ -39,8 +41,8 @@ def ids(prompt):
     return make_tiny_backbone().tokenizer(prompt)["input_ids"]
 
 
-def request(prompt, decoding=None, **weights):
-    return Request(ids(prompt), SteeringWeights(weights), decoding or Decoding(10, 0.0))
+def request(prompt, decoding=None, seed=0, **weights):
+    return Request(ids(prompt), SteeringWeights(weights), decoding or Decoding(10, 0.0), seed)
 
 
 def by_the_book(models, prompt, weights, power, tokens):
@@ -50,7 +52,7 @@ def by_the_book(models, prompt, weights, power, tokens):
     for _ in range(tokens):
         with torch.inference_mode():
             logs = [model(torch.tensor([path])).logits[0, -1].log_softmax(-1) for model in models]
-        mixed = mix_log_probs(torch.stack(logs), weights, power)
+        mixed = mix_log_probs(torch.stack(logs).numpy(), weights, power)
         drawn.append(int(mixed.argmax()))
         if drawn[-1] == make_tiny_backbone().tokenizer.eos_token_id:
             break
@@ -107,13 +109,13 @@ def test_zero_weights_have_no_rows(rows):
 
 def test_requests_come_and_go(rows, folders):
     plans = [
-        ({"one": 1.0}, Decoding(12, 1.0, seed=1)),
-        ({"one": 0.3, "two": 0.7}, Decoding(3, 0.7, top_p=0.8, seed=2)),
-        ({"two": 0.2, "three": 0.8}, Decoding(9, 1.3, top_k=5, seed=3)),
+        ({"one": 1.0}, Decoding(12, 1.0)),
+        ({"one": 0.3, "two": 0.7}, Decoding(3, 0.7, top_p=0.8)),
+        ({"two": 0.2, "three": 0.8}, Decoding(9, 1.3, top_k=5)),
         ({"one": 0.2, "two": 0.2, "three": 0.6}, Decoding(7, 0.0)),
-        ({"three": 1.0}, Decoding(6, 1.0, seed=5)),
+        ({"three": 1.0}, Decoding(6, 1.0)),
     ]
-    asked = [Request(ids(PROMPTS[i % 3]), SteeringWeights(w), d) for i, (w, d) in enumerate(plans)]
+    asked = [Request(ids(PROMPTS[i % 3]), SteeringWeights(w), d, i + 1) for i, (w, d) in enumerate(plans)]
     alone = [
         MixtureDecoder(AdapterRows(load_backbone("tiny-random"), folders)).generate([r])[0] for r in asked
     ]
@@ -168,11 +170,11 @@ def test_the_trunk_itself_can_take_part(folders):
 
 
 def test_streamed_text_is_the_whole_text_up_to_a_stop(rows):
-    whole = MixtureDecoder(rows).generate([request(PROMPTS[0], Decoding(30, 1.0, seed=4), one=1.0)])[0]
+    whole = MixtureDecoder(rows).generate([request(PROMPTS[0], Decoding(30, 1.0), seed=4, one=1.0)])[0]
     assert len(whole) > 8
     stop = whole[5:7]
     decoder = MixtureDecoder(rows)
-    _, events = decoder.admit([request(PROMPTS[0], Decoding(30, 1.0, seed=4, stop=(stop, "zzzz")), one=1.0)])
+    _, events = decoder.admit([request(PROMPTS[0], Decoding(30, 1.0, stop=(stop, "zzzz")), seed=4, one=1.0)])
     seen = list(events)
     while events:
         events = decoder.step()
@@ -195,7 +197,7 @@ def test_many_mixtures_at_once_are_each_its_own(weights, power, seed):
     rows = (3 * torch.randn(len(weights) + 1, 9)).log_softmax(-1)
     owners = torch.tensor([1] * len(weights) + [0])
     found = mix_rows(rows, owners, torch.tensor([*shares, 1.0]), 2, power)
-    expected = mix_log_probs(rows[:-1], np.array(shares), power)
+    expected = torch.tensor(mix_log_probs(rows[:-1].numpy(), np.array(shares), power))
     torch.testing.assert_close(found[1], expected, atol=2e-5, rtol=1e-5)
     assert torch.equal(found[0], rows[-1])
 
@@ -205,7 +207,7 @@ def test_extreme_probabilities_are_mixed():
     owners = torch.zeros(2, dtype=torch.long)
     for power, third in ((1.0, -300.7), (0.0, float("-inf")), (-1.0, float("-inf"))):
         found = mix_rows(rows, owners, torch.tensor([0.5, 0.5]), 1, power)[0]
-        expected = mix_log_probs(rows, [0.5, 0.5], power)
+        expected = torch.tensor(mix_log_probs(rows.numpy(), [0.5, 0.5], power))
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         assert (found[2] == third) if third == float("-inf") else abs(found[2] - third) < 0.1
 
@@ -268,10 +270,10 @@ def metaspace_tokenizer():
 @settings(max_examples=150, deadline=None)
 def test_text_decoded_token_by_token_is_that_of_the_whole(tokenizer, ids):
     ids = [i % len(tokenizer) for i in ids]
-    running = _Running(Request([1], SteeringWeights({"one": 1.0})), {0: 1.0}, np.zeros(0))
+    running, seen = PartialText(tokenizer), ""
     for i, token in enumerate(ids, start=1):
-        running.ids.append(token)
-        assert running.decoded(tokenizer) == tokenizer.decode(ids[:i], skip_special_tokens=True)
+        seen += running.add(token, last=i == len(ids))[0]
+        assert running.decoded() == tokenizer.decode(ids[:i], skip_special_tokens=True)
 
 
 def test_a_prompt_that_several_requests_share_is_read_once_by_each_policy(rows, monkeypatch):
@@ -283,10 +285,10 @@ def test_a_prompt_that_several_requests_share_is_read_once_by_each_policy(rows, 
 
     monkeypatch.setattr(policy_rows, "plant", plant)
     asked = [
-        request("hello there", Decoding(8, 1.0, seed=seed), one=share, two=1 - share)
+        request("hello there", Decoding(8, 1.0), seed, one=share, two=1 - share)
         for seed, share in enumerate([0.1, 0.5, 0.9])
     ]
-    asked.append(request("another", Decoding(8, 1.0, seed=9), two=1.0))
+    asked.append(request("another", Decoding(8, 1.0), 9, two=1.0))
     together = MixtureDecoder(rows).generate(asked)
     assert planted == [3]
     assert together == [MixtureDecoder(rows).generate([one])[0] for one in asked]

@@ -10,6 +10,7 @@ from pluralign.core import InputError
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.prompts import prompt_ids
+from pluralign.steer import decoder
 from pluralign.steer.policies import load_policies
 
 CHAT = [{"role": "user", "content": "hello"}]
@@ -127,3 +128,38 @@ def test_no_policy_and_a_name_twice_are_refused(adapters):
         load_policies("tiny-random")
     with pytest.raises(InputError, match="'calm' is given twice"):
         load_policies("tiny-random", {"calm": "tiny-random"}, calm="tiny-random")
+
+
+def test_objectives_that_have_an_option_s_name_go_into_the_mapping(adapters):
+    given = {"power": adapters["calm"], "model": adapters["lively"]}
+    found = load_policies("tiny-random", given, policies="tiny-random", dtype="float32")
+    assert found.objectives == ("power", "model", "policies")
+    with pytest.raises(InputError, match=r"power.*goes into the mapping"):
+        load_policies("tiny-random", power=adapters["calm"])
+    with pytest.raises(InputError, match="dtype"):
+        load_policies("tiny-random", given, dtype=adapters["calm"])
+
+
+def test_a_stop_text_may_be_given_alone(mix):
+    settings = {"weights": weights(0.5), "max_new_tokens": 30, "seed": 2}
+    whole = mix.generate("once", **settings)
+    stop = whole[4:6]
+    assert mix.generate("once", **settings, stop=stop) == whole[: whole.find(stop)]
+    assert "".join(mix.stream("once", **settings, stop=[stop])) == whole[: whole.find(stop)]
+
+
+def test_few_rows_at_a_time_change_no_text(mix, monkeypatch):
+    prompts = ["once upon", "there was", "and then a"]
+    settings = {"weights": weights(0.4), "max_new_tokens": 8}
+    together = mix.generate(prompts, **settings)
+    monkeypatch.setattr(decoder, "_ROWS", 1)
+    assert mix.generate(prompts, **settings) == together
+
+
+def test_a_stream_is_refused_before_its_first_piece(mix):
+    with pytest.raises(InputError, match="unknown objective"):
+        mix.stream("once", weights={"brave": 1.0})
+    with pytest.raises(InputError, match="the prompt has no token"):
+        mix.generate(["once", ""], weights=weights(0.5))
+    with pytest.raises(InputError, match="needs the texts 'role' and 'content'"):
+        mix.generate([{"role": "user"}], weights=weights(0.5))

@@ -9,12 +9,13 @@ from adapters import adapted
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
-from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import PromptIds
 from pluralign.lm.trunk import trunk_of
 from pluralign.losses.value import Bins
 from pluralign.rewards.value_head import ValueHead
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.value_guided import Guidance, ValueGuidedRows, draw_guided_completions
 from pluralign.steer.value_rows import Guide, ValueRows
@@ -119,7 +120,7 @@ def test_guided_logits_are_those_of_candidates_run_alone(kind, request, recorded
     values = request.getfixturevalue(kind)
     decoder = MixtureDecoder(guided(values if isinstance(values, list) else [values]))
     asked = [
-        Request(ids(prompt), SteeringWeights(mix), Decoding(6, 0.0 if i == 1 else 1.0, seed=i))
+        Request(ids(prompt), SteeringWeights(mix), Decoding(6, 0.0 if i == 1 else 1.0), i)
         for i, (prompt, mix) in enumerate(zip(PROMPTS, MIXES, strict=True))
     ]
     numbers, events = decoder.admit(asked)
@@ -127,7 +128,7 @@ def test_guided_logits_are_those_of_candidates_run_alone(kind, request, recorded
     checked = 0
     while events:
         alive = [event.request for event in events]
-        chosen = {n: decoder._running[n].ids[-1] for n in alive if n in decoder._running}
+        chosen = {n: decoder._running[n].text.ids[-1] for n in alive if n in decoder._running}
         for row, number in zip(recorded[-1], alive, strict=True):
             expected = by_the_book(paths[number], MIXES[number])
             assert torch.equal(torch.isfinite(row), torch.isfinite(expected))
@@ -161,7 +162,7 @@ def test_no_strength_is_the_base_model_token_for_token(stacked):
     prompts = [PromptIds(ids(prompt)) for prompt in PROMPTS]
     seeds = [[1, 2], [3], [4, 5, 6]]
     for temperature in (1.0, 0.7, 0.0):
-        sampling = Sampling(12, temperature)
+        sampling = Decoding(12, temperature)
         expected = draw_completions(make_tiny_backbone(), prompts, seeds, sampling)
         mix = SteeringWeights(kind=0.3, brief=0.7)
         assert draw_guided_completions(rows, prompts, seeds, mix, sampling) == expected
@@ -173,10 +174,10 @@ def test_little_strength_draws_what_the_base_draws_from_its_likeliest(stacked):
     rows = guided([stacked], strength=1e-9, candidates=7)
     plain = AdapterRows(load_backbone("tiny-random"), {"base": None})
     for seed in range(3):
-        decoding = Decoding(10, 1.0, seed=seed)
-        one = MixtureDecoder(rows).generate([Request(ids("a"), SteeringWeights(kind=1.0), decoding)])
+        decoding = Decoding(10, 1.0)
+        one = MixtureDecoder(rows).generate([Request(ids("a"), SteeringWeights(kind=1.0), decoding, seed)])
         cut = dataclasses.replace(decoding, top_k=7)
-        other = MixtureDecoder(plain).generate([Request(ids("a"), SteeringWeights(base=1.0), cut)])
+        other = MixtureDecoder(plain).generate([Request(ids("a"), SteeringWeights(base=1.0), cut, seed)])
         assert one == other
 
 
@@ -193,7 +194,7 @@ def test_one_pass_looks_at_all_candidates_and_weight_zero_costs_nothing(stacked)
     calls = passes(stacked)
     decoder = MixtureDecoder(guided([stacked], candidates=11))
     asked = [
-        Request(ids(prompt), SteeringWeights({**dict.fromkeys(NAMES, 0.0), **mix}), Decoding(4, 1.0, seed=i))
+        Request(ids(prompt), SteeringWeights({**dict.fromkeys(NAMES, 0.0), **mix}), Decoding(4, 1.0), i)
         for i, (prompt, mix) in enumerate(
             zip(PROMPTS, [MIXES[0], {"kind": 1.0}, {"plain": 1.0}], strict=True)
         )
@@ -206,8 +207,8 @@ def test_one_pass_looks_at_all_candidates_and_weight_zero_costs_nothing(stacked)
 
 
 def test_completions_depend_on_no_neighbour(stacked, folders):
-    plans = [(PROMPTS[i % 3], MIXES[i % 3], Decoding(4 + 2 * i, 1.0, seed=i)) for i in range(5)]
-    asked = [Request(ids(prompt), SteeringWeights(mix), decoding) for prompt, mix, decoding in plans]
+    plans = [(PROMPTS[i % 3], MIXES[i % 3], Decoding(4 + 2 * i, 1.0)) for i in range(5)]
+    asked = [Request(ids(p), SteeringWeights(mix), plan, i) for i, (p, mix, plan) in enumerate(plans)]
     alone = []
     for one in asked:
         own = ValueRows(
@@ -246,7 +247,7 @@ def test_a_failing_pass_leaves_nothing_begun(stacked, monkeypatch):
 def test_the_trunk_is_shared_with_a_plain_model(stacked):
     shared = ValueGuidedRows(AdapterRows(stacked.backbone, {"base": None}), [stacked], Guidance(2.0))
     mix = SteeringWeights(MIXES[2])
-    asked = [Request(ids(prompt), mix, Decoding(8, 1.0, seed=i)) for i, prompt in enumerate(PROMPTS)]
+    asked = [Request(ids(prompt), mix, Decoding(8, 1.0), i) for i, prompt in enumerate(PROMPTS)]
     found = MixtureDecoder(shared).generate(asked)
     assert found == MixtureDecoder(guided([stacked])).generate(asked)
 

@@ -21,8 +21,9 @@ from pluralign.core.splits import seed_for
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.endpoint import Endpoint
-from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import TEMPLATES, PromptIds, fit_prompts, prompt_ids
 from pluralign.lm.trunk import context_length
 from pluralign.options.open import DEFAULT_MODEL
@@ -98,7 +99,7 @@ def generate_texts(
     """
     if samples < 1:
         raise InputError(f"must be at least 1, found {samples}", field="samples")
-    sampling = Sampling(max_new_tokens, temperature)
+    sampling = Decoding(max_new_tokens, temperature)
     led = read_guides(guides, weights, strength, candidates)
     source = _open(
         model, adapter, exact, sampling, led if led is not None and led.guidance.strength else None
@@ -150,7 +151,7 @@ _TOLD = {
 
 
 def _open(
-    model: str, adapter: Path | None, exact: bool, sampling: Sampling, guides: Guides | None
+    model: str, adapter: Path | None, exact: bool, sampling: Decoding, guides: Guides | None
 ) -> _Source:
     if model.startswith(_ENDPOINT):
         if adapter is not None:
@@ -172,14 +173,14 @@ def _open(
         base = load_backbone(model, dtype=dtype, adapter=adapter)
     if guides is None:
         backbone = load_backbone(base, dtype=dtype) if isinstance(base, str) else base
-        return _local(backbone, template, sampling, partial(draw_completions, backbone, sampling=sampling))
+        return _local(backbone, template, sampling, partial(draw_completions, backbone, decoding=sampling))
     rows = open_value_guided_rows(base, guides.folders, guides.guidance, dtype=dtype)
-    draw = partial(draw_guided_completions, rows, weights=guides.weights, sampling=sampling)
+    draw = partial(draw_guided_completions, rows, weights=guides.weights, decoding=sampling)
     return _local(rows.backbone, template, sampling, draw)
 
 
 def _local(
-    backbone: Backbone, template: str, sampling: Sampling, draw: Callable[..., list[list[str]]]
+    backbone: Backbone, template: str, sampling: Decoding, draw: Callable[..., list[list[str]]]
 ) -> _Source:
     def ids(prompts: Sequence[Prompt]) -> list[PromptIds]:
         return [prompt_ids(backbone.tokenizer, prompt.text) for prompt in prompts]
@@ -192,7 +193,7 @@ def _local(
     )
 
 
-def _endpoint(endpoint: Endpoint, sampling: Sampling) -> _Source:
+def _endpoint(endpoint: Endpoint, sampling: Decoding) -> _Source:
     def draw(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         given = [p.given for p, own in zip(prompts, seeds, strict=True) for _ in own]
         flat = [seed for own in seeds for seed in own]

@@ -20,11 +20,12 @@ from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixtu
 from pluralign.folders.card import ADAPTER, CARD, read_card
 from pluralign.folders.soups import soup_adapter, soup_backbone
 from pluralign.lm.backbone import Backbone, fast_dtype
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer import GEOMETRIC
-from pluralign.steer.decoder import Decoding
-from pluralign.steer.policies import Policies, load_policies, open_whole
+from pluralign.steer.policies import Policies, load_policies
+from pluralign.steer.policy_folders import open_whole
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
 from pluralign.steer.prompting import trade_off_instruction, with_instruction
 from pluralign.steer.value_guided import Guidance, open_value_guided_rows

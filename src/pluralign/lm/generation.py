@@ -1,4 +1,4 @@
-"""Sampling of completions: each prompt is read once, and its samples are drawn beside each other.
+"""Sampling of completions: each prompt is read once, and its samples are drawn next to each other.
 
 Random numbers belong to the sample and not to the batch.
 """
@@ -9,17 +9,16 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.decoding import Decoding, choose_tokens, draw_tokens
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
 from pluralign.lm.prompts import PromptIds, fit_prompts
@@ -28,34 +27,13 @@ from pluralign.lm.trunk import context_length, run_layout
 from pluralign.lm.vocabulary import vocabulary_logits
 
 _log = logging.getLogger(__name__)
-# Where the probability of a token is looked for, first among blocks of the vocabulary, then in one.
-_BLOCK = 256
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn.
-
-    Args:
-        max_new_tokens: completions are cut off there.
-        temperature: of the softmax; 0 takes the most likely token.
-    """
-
-    max_new_tokens: int
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise InputError(f"must be at least 1, found {self.max_new_tokens}", field="max_new_tokens")
-        if not 0.0 <= self.temperature < float("inf"):
-            raise InputError(f"must be 0 or more, found {self.temperature}", field="temperature")
 
 
 def row_seeds(texts: Sequence[str], seed: int | Sequence[int]) -> list[int]:
-    """A seed for each row, from its text, the seed, and how many equal rows stand before it.
+    """A seed for each row, from its text, the seed, and the number of equal rows before it.
 
     Raises:
-        InputError: as many seeds as texts were expected.
+        InputError: The number of seeds is not that of texts.
     """
     seeds = [seed] * len(texts) if isinstance(seed, int) else list(seed)
     if len(seeds) != len(texts):
@@ -73,46 +51,46 @@ def draw_completions(
     backbone: Backbone,
     prompts: Sequence[PromptIds],
     seeds: Sequence[Sequence[int]],
-    sampling: Sampling,
+    decoding: Decoding,
     *,
     token_budget: int = 16384,
 ) -> list[list[str]]:
-    """Continue each prompt several times, each time until its end-of-text token.
+    """Continue each prompt several times, each time until its end-of-text token or a stop text.
 
     A prompt goes through the model once, whatever the number of its samples, which then share its keys and
     values. A completion depends on its prompt and its seed alone (in float32; bfloat16's rounding may tip a
     close call). Of a prompt longer than the context allows, the end is kept.
 
     Args:
-        backbone: the model, decoder-only.
-        prompts: at least one token each.
-        seeds: of each prompt's samples.
-        sampling: how tokens are drawn.
-        token_budget: tokens whose keys and values are held at a time (with SmolLM2-135M 23 kB each in
-            bfloat16).
+        backbone: Model that writes, decoder-only.
+        prompts: Token ids of each prompt, at least one.
+        seeds: Seeds of each prompt's samples.
+        decoding: How tokens are chosen.
+        token_budget: Number of tokens that have their keys and values in memory at a time (with SmolLM2-135M
+            23 kB each in bfloat16).
 
     Returns:
         For each prompt a completion for each of its seeds, without special tokens.
 
     Raises:
-        InputError: a prompt without tokens, an encoder-decoder, or more new tokens than the context holds.
+        InputError: A prompt without tokens, an encoder-decoder, or more new tokens than the context holds.
     """
     if backbone.model.config.is_encoder_decoder:
         raise InputError(
             f"{backbone.name!r} is an encoder-decoder, which pluralign scores with but does not write with"
         )
-    fitted, cut = fit_prompts(prompts, context_length(backbone.model), sampling.max_new_tokens)
+    fitted, cut = fit_prompts(prompts, context_length(backbone.model), decoding.max_new_tokens)
     if cut:
         _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))
     found: list[list[str]] = [[""] * len(own) for own in seeds]
-    lengths = [len(ids) for ids in fitted]
+    lengths, decode = [len(ids) for ids in fitted], backbone.tokenizer.decode
     with packed(backbone.model):
-        for batch in _batches(lengths, seeds, sampling.max_new_tokens, token_budget):
+        for batch in _batches(lengths, seeds, decoding.max_new_tokens, token_budget):
             rows = _draw_batch(
-                backbone, [fitted[i] for i in batch], [seeds[i] for i in batch], sampling, token_budget
+                backbone, [fitted[i] for i in batch], [seeds[i] for i in batch], decoding, token_budget
             )
             for i, own in zip(batch, rows, strict=True):
-                found[i] = [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)) for ids in own]
+                found[i] = [decoding.cut(str(decode(ids, skip_special_tokens=True))) for ids in own]
     return found
 
 
@@ -131,7 +109,7 @@ def _batches(
 
 @torch.inference_mode()
 def _draw_batch(
-    backbone: Backbone, prompts: list[list[int]], seeds: list[Sequence[int]], sampling: Sampling, budget: int
+    backbone: Backbone, prompts: list[list[int]], seeds: list[Sequence[int]], decoding: Decoding, budget: int
 ) -> list[list[list[int]]]:
     """Token ids of every sample of prompts that have equally many."""
     model: Any = backbone.model
@@ -144,35 +122,35 @@ def _draw_batch(
     lengths = [len(ids) for ids in prompts]
     found: list[list[list[int]]] = [[] for _ in prompts]
     # Where not even one prompt's samples fit the budget, they are drawn in parts, from the same keys.
-    part = max(1, budget // (len(prompts) * sampling.max_new_tokens))
+    part = max(1, budget // (len(prompts) * decoding.max_new_tokens))
     for first in range(0, len(seeds[0]), part):
         own = [list(s[first : first + part]) for s in seeds]
         samples = SampleLayout(
-            layout.kept, lengths, range(len(prompts)), len(own[0]), sampling.max_new_tokens
+            layout.kept, lengths, range(len(prompts)), len(own[0]), decoding.max_new_tokens
         )
-        for i, rows in enumerate(_continue(backbone, samples, logits, lengths, own, sampling)):
+        for i, rows in enumerate(_continue(backbone, samples, logits, lengths, own, decoding)):
             found[i] += rows
     return found
 
 
 def _continue(
     backbone: Backbone, layout: SampleLayout, logits: Float[Tensor, "prompts vocabulary"],
-    lengths: list[int], seeds: list[list[int]], sampling: Sampling,
+    lengths: list[int], seeds: list[list[int]], decoding: Decoding,
 ) -> list[list[list[int]]]:  # fmt: skip
     model, device, samples = backbone.model, backbone.device, len(seeds[0])
     # One uniform number for each token of a sample, drawn ahead: no batch-wide generator to share.
-    rows = [np.random.default_rng(seed).random(sampling.max_new_tokens) for own in seeds for seed in own]
+    rows = [np.random.default_rng(seed).random(decoding.max_new_tokens) for own in seeds for seed in own]
     uniforms = torch.tensor(np.stack(rows)).to(device)
     stops = torch.tensor(stop_ids(backbone), device=device)
     positions = torch.tensor(lengths, device=device).repeat_interleave(samples)
     logits = logits.repeat_interleave(samples, dim=0)
     finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
     drawn: list[Tensor] = []
-    for step in range(sampling.max_new_tokens):
-        tokens = draw_tokens(logits, uniforms[:, step], sampling.temperature)
+    for step in range(decoding.max_new_tokens):
+        tokens = _chosen(logits, decoding, uniforms[:, step])
         finished |= torch.isin(tokens, stops)
         drawn.append(torch.where(finished, -1, tokens))
-        if step + 1 == sampling.max_new_tokens or bool(finished.all()):
+        if step + 1 == decoding.max_new_tokens or bool(finished.all()):
             break
         layout.step = step
         output = run_layout(model, layout, (positions + step)[None], input_ids=tokens[None])
@@ -182,39 +160,18 @@ def _continue(
     return [kept[i : i + samples] for i in range(0, len(kept), samples)]
 
 
+def _chosen(
+    logits: Float[Tensor, "rows vocabulary"], decoding: Decoding, uniforms: Float[Tensor, " rows"]
+) -> Int[Tensor, " rows"]:
+    if decoding.top_k or decoding.top_p < 1:
+        return choose_tokens(logits, [decoding] * len(logits), uniforms)
+    return draw_tokens(logits, uniforms, decoding.temperature)
+
+
 def stop_ids(backbone: Backbone) -> list[int]:
-    """Every end-of-text token that the tokenizer or the generation config names."""
+    """Ids of every end-of-text token that the tokenizer or the generation config names."""
     config: Any = getattr(backbone.model, "generation_config", None)
     named: Any = getattr(config, "eos_token_id", None)
     tokenizer: Any = backbone.tokenizer
     ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
     return sorted(i for i in ids if i is not None)
-
-
-def draw_tokens(
-    logits: Float[Tensor, "rows vocabulary"], uniforms: Float[Tensor, " rows"], temperature: float
-) -> Int[Tensor, " rows"]:
-    """Inverse transform sampling: the first token at which the cumulated probability exceeds u.
-
-    Args:
-        logits: of the next token; -inf is never drawn.
-        uniforms: u, from 0 to below 1, float64.
-        temperature: of the softmax; 0 takes the most likely token.
-    """
-    # First the block of the vocabulary is found in which it does, so that sums over all of it are short.
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    scaled = logits if temperature == 1 else logits / temperature
-    masses = (scaled - scaled.max(dim=-1, keepdim=True).values).exp_()
-    if odd := masses.shape[1] % _BLOCK:
-        masses = pad(masses, (0, _BLOCK - odd))
-    masses = masses.view(len(masses), -1, _BLOCK)
-    sums = masses.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-    target = uniforms[:, None] * sums[:, -1:]
-    block = torch.searchsorted(sums, target, right=True).clamp(max=sums.shape[1] - 1)
-    inside = masses.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).squeeze(1).double().cumsum(dim=-1)
-    before = sums.gather(1, block) - inside[:, -1:]
-    # Rounding may put the target past the block's end; its last token of any probability is then meant.
-    target = torch.minimum(target - before, inside[:, -1:] * (1 - 1e-12))
-    place = torch.searchsorted(inside, target, right=True).clamp(max=_BLOCK - 1)
-    return (block * _BLOCK + place).squeeze(1)

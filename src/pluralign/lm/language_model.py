@@ -14,8 +14,9 @@ from torch import Tensor
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Messages
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
-from pluralign.lm.generation import Sampling, draw_completions, row_seeds
+from pluralign.lm.generation import draw_completions, row_seeds
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import decision_tree, encode, prompt_ids, render_chat
 from pluralign.lm.trunk import context_length
@@ -137,7 +138,7 @@ class LanguageModel:
         """
         texts = [render_chat(self.backbone.tokenizer, chat) for chat in chats]
         ids = [prompt_ids(self.backbone.tokenizer, text) for text in texts]
-        sampling = Sampling(max_new_tokens, temperature)
+        sampling = Decoding(max_new_tokens, temperature)
         seeds = [[own] for own in row_seeds(texts, seed)]
         found = draw_completions(self.backbone, ids, seeds, sampling, token_budget=self.token_budget)
         return [completion for (completion,) in found]

@@ -11,11 +11,12 @@ from jinja2 import TemplateError
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.splits import seed_for
+from pluralign.lm.decoding import Decoding
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
-from pluralign.steer.decoder import Decoding, Request
+from pluralign.steer.decoder import Request
 from pluralign.steer.policies import Policies
 
 Kind = Literal["chat", "completions"]
@@ -104,7 +105,7 @@ class RequestParser:
         first = secrets.randbits(63) if seed is None else int(seed) % (2 * SEEDS)
         seeds = [first, *(seed_for(f"answer {i}", first) for i in range(1, len(prompts) * per_prompt))]
         samples = [
-            Request(ids, weights, self._decoding(kind, body, len(ids), seeds[per_prompt * i + j]))
+            Request(ids, weights, self._decoding(kind, body, len(ids)), seeds[per_prompt * i + j])
             for i, ids in enumerate(prompts)
             for j in range(per_prompt)
         ]
@@ -123,7 +124,7 @@ class RequestParser:
         texts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
         return [self.deployment.text_ids(text) for text in texts]
 
-    def _decoding(self, kind: Kind, body: dict[str, Any], length: int, seed: int) -> Decoding:
+    def _decoding(self, kind: Kind, body: dict[str, Any], length: int) -> Decoding:
         """The decoding settings for an answer to a prompt of this many tokens."""
         param = "messages" if kind == "chat" else "prompt"
         if not length:
@@ -143,7 +144,6 @@ class RequestParser:
                 *([stop] if isinstance(stop, str) else stop),
                 *(self.deployment.stops if kind == "chat" else ()),
             ),
-            seed=seed,
         )
 
     def _new_tokens(self, body: dict[str, Any], length: int, param: str) -> int:

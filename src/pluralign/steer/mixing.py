@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
 
 from pluralign.core import InputError
 from pluralign.core.weights import SUM_TOLERANCE
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Int
     from torch import Tensor
 
 Weights = Sequence[float] | npt.NDArray[np.float64]
@@ -23,19 +24,9 @@ ARITHMETIC, GEOMETRIC, HARMONIC = 1.0, 0.0, -1.0
 arithmetic one (docs/papers.md)."""
 
 
-@overload
 def mix_log_probs(
     log_probs: Float[np.ndarray, "policies *batch options"], weights: Weights, power: float = GEOMETRIC
-) -> Float[np.ndarray, "*batch options"]: ...
-
-
-@overload
-def mix_log_probs(
-    log_probs: Float[Tensor, "policies *batch options"], weights: Weights, power: float = GEOMETRIC
-) -> Float[Tensor, "*batch options"]: ...
-
-
-def mix_log_probs(log_probs: Any, weights: Weights, power: float = GEOMETRIC) -> Any:
+) -> Float[np.ndarray, "*batch options"]:
     """The normalised power mean of several policies over the same options.
 
     ``pi(a|s) = M(a) / sum_b M(b)``, ``M(a) = (sum_i w_i pi_i(a|s)^p)^(1/p)``. With ``p = 1`` it is the
@@ -49,16 +40,16 @@ def mix_log_probs(log_probs: Any, weights: Weights, power: float = GEOMETRIC) ->
     (``-inf``) gets zero for ``p <= 0`` and its share of the others' for ``p > 0``.
 
     Args:
-        log_probs: log-probabilities in nats, policies first and options last; between them any number
-            of batch axes. A tensor of half precision is mixed, and returned, in single precision.
-        weights: one for each policy; not negative, summing to one.
+        log_probs: Log-probabilities in nats, policies first and options last; between them any number of
+            batch axes.
+        weights: One for each policy; not negative, summing to one.
         power: p; any number, infinities included.
 
     Returns:
         Log-probabilities of the mixture, without the policies' axis.
 
     Raises:
-        InputError: the weights do not fit, p is not a number, or nothing is left to normalise: every
+        InputError: The weights do not fit, p is not a number, or nothing is left to normalise: every
             option has probability zero, or a log-probability is not a number.
     """
     mixing = _checked(weights, len(log_probs))
@@ -67,18 +58,10 @@ def mix_log_probs(log_probs: Any, weights: Weights, power: float = GEOMETRIC) ->
     used = [int(i) for i in np.flatnonzero(mixing)]
     if len(used) == 1:
         return log_probs[used[0]]
-    if isinstance(log_probs, np.ndarray):
-        rows = cast("npt.NDArray[Any]", log_probs)[used]
-        column = mixing[used].astype(rows.dtype).reshape(-1, *[1] * (rows.ndim - 1))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return _normalised(np, _power_mean(np, rows, column, power))
-    import torch
-
     rows = log_probs[used]
-    if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    column = torch.as_tensor(mixing[used], dtype=rows.dtype, device=rows.device)
-    return _normalised(torch, _power_mean(torch, rows, column.reshape(-1, *[1] * (rows.ndim - 1)), power))
+    column = mixing[used].astype(rows.dtype).reshape(-1, *[1] * (rows.ndim - 1))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _normalised(_power_mean(rows, column, power))
 
 
 def mix_rows(
@@ -88,17 +71,17 @@ def mix_rows(
     mixtures: int,
     power: float = GEOMETRIC,
 ) -> Float[Tensor, "mixtures options"]:
-    """`mix_log_probs` of many mixtures at once, each of its own rows and weights.
+    """`mix_log_probs` of many mixtures at once, each of its own rows and weights; differentiable.
 
     Args:
-        log_probs: log-probabilities in nats, normalised over the options; float32.
-        owners: the mixture that each row belongs to.
-        weights: of each row: positive, summing to one in every mixture.
-        mixtures: how many.
+        log_probs: Log-probabilities in nats, normalised over the options; float32 or float64.
+        owners: Number of the mixture that each row belongs to.
+        weights: Weight of each row: positive, summing to one in every mixture.
+        mixtures: Number of mixtures.
         power: p, finite.
 
     Returns:
-        Log-probabilities of every mixture; one that has a single row is that row.
+        Log-probabilities of every mixture; a mixture of a single row is that row.
 
     Raises:
         InputError: p is not finite.
@@ -144,36 +127,36 @@ def _checked(weights: Weights, policies: int) -> npt.NDArray[np.float64]:
     return mixing
 
 
-def _power_mean(xp: Any, rows: Any, weights: Any, power: float) -> Any:
-    """Log of the power mean over the first axis; ``xp`` is NumPy or torch, which name these alike."""
+def _power_mean(
+    rows: Float[np.ndarray, "policies *batch options"], weights: npt.NDArray[Any], power: float
+) -> Float[np.ndarray, "*batch options"]:
+    """Log of the power mean over the first axis."""
     if power == 0:
         return (weights * rows).sum(0)
     if math.isinf(power):
-        return xp.amax(rows, 0) if power > 0 else xp.amin(rows, 0)
+        return rows.max(0) if power > 0 else rows.min(0)
     zero = rows == -math.inf
-    left_out = xp.where(zero, weights, xp.zeros_like(rows)).sum(0)
-    kept = xp.where(zero, xp.zeros_like(rows), weights)
-    alive = xp.where(zero, xp.zeros_like(rows), rows)
+    left_out = np.where(zero, weights, 0.0).sum(0)
+    kept, alive = np.where(zero, 0.0, weights), np.where(zero, 0.0, rows)
     center = (kept * alive).sum(0)
-    gap = xp.where(zero, xp.zeros_like(rows), rows - center)
+    gap = np.where(zero, 0.0, rows - center)
     # Where p times the gaps is small, log(sum w exp(p d)) / p loses its digits to the division by p;
     # about the weighted mean, log1p(sum w expm1(p d)) keeps them.
-    near = xp.log1p((kept * xp.expm1(xp.clip(power * gap, -1.0, 1.0))).sum(0) - left_out) / power
+    near = np.log1p((kept * np.expm1(np.clip(power * gap, -1.0, 1.0))).sum(0) - left_out) / power
     # A policy that excludes an option must not set the scale by which the others' small shares are summed.
-    top = xp.amax(xp.where(zero, xp.amin(gap, 0), gap), 0) if power > 0 else xp.amin(gap, 0)
-    over = xp.where(zero, xp.zeros_like(rows), gap - top)
-    far = top + xp.log((kept * xp.exp(power * over)).sum(0)) / power
-    mean = center + xp.where(xp.amax(abs(power * gap), 0) < 1.0, near, far)
-    dead = left_out > 0 if power < 0 else zero.all(0)
-    return xp.where(dead, xp.full_like(mean, -math.inf), mean)
+    top = np.where(zero, gap.min(0), gap).max(0) if power > 0 else gap.min(0)
+    over = np.where(zero, 0.0, gap - top)
+    far = top + np.log((kept * np.exp(power * over)).sum(0)) / power
+    mean: npt.NDArray[Any] = center + np.where(np.abs(power * gap).max(0) < 1.0, near, far)
+    return np.where(left_out > 0 if power < 0 else zero.all(0), -math.inf, mean)
 
 
-def _normalised(xp: Any, scores: Any) -> Any:
-    top = xp.amax(scores, -1)
-    if not bool(xp.isfinite(top).all()):
+def _normalised(scores: Float[np.ndarray, "*batch options"]) -> Float[np.ndarray, "*batch options"]:
+    top = scores.max(-1)
+    if not np.isfinite(top).all():
         raise InputError(
             "no option has a probability to mix: the policies share no option (a power above 0 keeps the "
             "options of each), or a log-probability is not a number"
         )
     shifted = scores - top[..., None]
-    return shifted - xp.log(xp.exp(shifted).sum(-1))[..., None]
+    return shifted - np.log(np.exp(shifted).sum(-1))[..., None]

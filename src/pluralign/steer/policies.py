@@ -10,20 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.messages import Messages
 from pluralign.core.splits import seed_for
-from pluralign.folders.card import ADAPTER, CARD, read_card, read_folder
-from pluralign.folders.tuned import POLICY_KINDS, load_language_policy
-from pluralign.lm.backbone import Backbone, DTypeName, load_backbone, make_backbone, resolve_dtype
+from pluralign.lm.backbone import DTypeName, resolve_dtype
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import TEMPLATES, prompt_ids
 from pluralign.lm.trunk import context_length
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request, in_parts
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.policy_rows import AdapterRows, ModelRows, PolicyRows
+from pluralign.steer.policy_folders import open_rows, policy_card, template_of
+from pluralign.steer.policy_rows import AdapterRows, PolicyRows
 
 # Where a plain dialogue's next speaker begins, the answer has ended.
 _DIALOGUE_STOP = "\n\nHuman:"
@@ -66,7 +65,7 @@ class Policies:
         temperature: float = 1.0,
         top_p: float = 1.0,
         top_k: int = 0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         seed: int = 0,
     ) -> Any:
         """Write answers under steering weights.
@@ -84,7 +83,7 @@ class Policies:
             temperature: Temperature of the mixture's softmax; 0 takes the most likely token.
             top_p: Probability mass that is kept (nucleus sampling).
             top_k: Number of tokens that are kept; 0 keeps all.
-            stop: Texts at which an answer ends; they are not part of it.
+            stop: Text, or texts, at which an answer ends; they are not part of it.
             seed: Random seed. The same prompt with the same seed gets the same answer.
 
         Returns:
@@ -105,9 +104,9 @@ class Policies:
         alone = _is_one(prompts)
         asked: list[Prompt] = [prompts] if alone else list(prompts)  # pyright: ignore
         mixes = _weights_of_each(weights, asked)
-        decoding = Decoding(max_new_tokens, temperature, top_p, top_k, tuple(stop), seed)
-        requests = [self.request(*each, decoding) for each in zip(asked, mixes, strict=True)]
-        texts = [text for part in in_parts(requests) for text in self._write(part)]
+        decoding = Decoding(max_new_tokens, temperature, top_p, top_k, _texts(stop))
+        requests = [self.request(*each, decoding, seed) for each in zip(asked, mixes, strict=True)]
+        texts = self._decoder.generate(requests)
         return texts[0] if alone else texts
 
     def stream(
@@ -119,7 +118,7 @@ class Policies:
         temperature: float = 1.0,
         top_p: float = 1.0,
         top_k: int = 0,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         seed: int = 0,
     ) -> Iterator[str]:
         """Write an answer piece by piece; joined, the pieces are what `generate` returns.
@@ -146,32 +145,27 @@ class Policies:
             >>> "".join(pieces) == mix.generate("Hello", weights={"calm": 1.0}, max_new_tokens=4)
             True
         """
-        decoding = Decoding(max_new_tokens, temperature, top_p, top_k, tuple(stop), seed)
-        request = self.request(prompt, _weights_of_each(weights, [prompt])[0], decoding)
+        decoding = Decoding(max_new_tokens, temperature, top_p, top_k, _texts(stop))
+        request = self.request(prompt, _weights_of_each(weights, [prompt])[0], decoding, seed)
         return (event.text for event in self._decoder.events([request]) if event.text)
 
-    def request(self, prompt: Prompt, weights: Mapping[str, float], decoding: Decoding) -> Request:
+    def request(
+        self, prompt: Prompt, weights: Mapping[str, float], decoding: Decoding, seed: int = 0
+    ) -> Request:
         """A request to a `MixtureDecoder`, with a seed of the prompt's own.
 
         Args:
             prompt: A text or a conversation.
             weights: Weights by objective, summing to one.
-            decoding: How tokens are chosen; its seed and the prompt give the request's.
+            decoding: How tokens are chosen.
+            seed: Random seed, from which the prompt gets its own.
         """
         talks = not isinstance(prompt, str)
         ids = self.chat_ids(prompt) if talks else self.text_ids(prompt)
-        own = replace(
-            decoding,
-            seed=seed_for(json.dumps(prompt, sort_keys=True), decoding.seed),
-            stop=(*decoding.stop, *(self.stops if talks else ())),
-        )
-        return Request(ids, SteeringWeights(weights), own)
-
-    def _write(self, requests: Sequence[Request]) -> list[str]:
-        texts: dict[int, str] = {}
-        for event in self._decoder.events(requests):
-            texts[event.request] = texts.get(event.request, "") + event.text
-        return [texts[number] for number in sorted(texts)]
+        if talks:
+            decoding = replace(decoding, stop=(*decoding.stop, *self.stops))
+        own = seed_for(json.dumps(prompt, sort_keys=True), seed)
+        return Request(ids, SteeringWeights(weights), decoding, own)
 
     @cached_property
     def _decoder(self) -> MixtureDecoder:
@@ -198,7 +192,16 @@ class Policies:
         return (_DIALOGUE_STOP,) if self.template == "dialogue" else ()
 
     def chat_ids(self, messages: Messages) -> list[int]:
-        """Token ids of a conversation up to the beginning of the answer."""
+        """Token ids of a conversation up to the beginning of the answer.
+
+        Raises:
+            InputError: A message lacks a role or a content.
+        """
+        for number, message in enumerate(messages, start=1):
+            if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+                raise InputError(
+                    f"a message needs the texts 'role' and 'content', found {message!r:.80}", row=number
+                )
         return self.text_ids(TEMPLATES[self.template](self.tokenizer)(messages, True))
 
     def text_ids(self, text: str) -> list[int]:
@@ -224,7 +227,8 @@ def load_policies(
     Args:
         model: Model that the policies were learned from: ``smollm2-135m``, a hub id or a local folder.
         policies: Folder of each policy by its objective: what `fit_policy` or ``learn`` wrote, a folder with
-            a PEFT adapter, or ``model`` again, which means the model as it is.
+            a PEFT adapter, or ``model`` again, which means the model as it is. An objective that has the
+            name of one of the options below is given here.
         power: Exponent of the power mean: 0 geometric, 1 arithmetic, -1 harmonic.
         dtype: Floating-point type: "float32", "bfloat16", or "auto" for the faster of them on this machine.
         template: Template of conversations, "dialogue" or "chat"; by default the one that the policies were
@@ -241,27 +245,29 @@ def load_policies(
         >>> mix.objectives
         ('helpful', 'harmless')
     """
+    given: Any = power
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise InputError(
+            f"must be a number, found {power!r}; an objective of this name goes into the mapping",
+            field="power",
+        )
     named = {name: Path(folder) for name, folder in {**(policies or {}), **folders}.items()}
     if not named:
         raise InputError("expected a policy or more, found none", field="policies")
     if twice := sorted(set(policies or ()) & set(folders)):
         raise InputError(f"'{twice[0]}' is given twice", field="policies")
-    cards = {name: _card(folder) for name, folder in named.items()}
-    own = template or _template_of(cards)
+    cards = {name: policy_card(folder) for name, folder in named.items()}
+    own = template or template_of(cards)
     if own not in TEMPLATES:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {own!r}", field="template")
-    kind = resolve_dtype(dtype)
-    adapters = {name: _adapter(folder, cards[name], model) for name, folder in named.items()}
-    if all(known for known, _ in adapters.values()):
-        trunk = load_backbone(model, dtype=torch.float32)
-        for name, card in cards.items():
-            _require_trunk(named[name], card, trunk)
-        rows: PolicyRows = AdapterRows(_cast(trunk, kind), {n: folder for n, (_, folder) in adapters.items()})
-    else:
-        rows = ModelRows({name: open_whole(folder, model, kind) for name, folder in named.items()})
+    rows = open_rows(model, named, cards, resolve_dtype(dtype))
     found = Policies(Path(model).name or model, rows, tuple(named), own, power)
     found.chat_ids([{"role": "user", "content": "."}])  # a model without a template is reported now
     return found
+
+
+def _texts(stop: str | Sequence[str]) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
 def _is_one(prompts: Prompt | Sequence[Prompt]) -> bool:
@@ -282,85 +288,6 @@ def _weights_of_each(
             field="weights",
         )
     return list(weights)
-
-
-def _card(folder: Path) -> Mapping[str, Any] | None:
-    """The card of a folder, its files checked; None where the folder has none."""
-    if not (folder / CARD).is_file():
-        return None
-    kind = read_card(folder)["pluralign"]
-    if kind not in POLICY_KINDS:
-        read_card(folder, "language_policy")
-    content = read_folder(folder, kind, "")
-    if not content.get("policy"):
-        raise InputError(
-            f"its method, {content['method']!r}, learns rewards and no policy that writes text", path=folder
-        )
-    return content
-
-
-def _template_of(cards: Mapping[str, Mapping[str, Any] | None]) -> str:
-    found = {name: str(card.get("template", "dialogue")) for name, card in cards.items() if card is not None}
-    if len(set(found.values())) > 1:
-        raise InputError(
-            f"the policies were learned with different templates ({found}); give one with --template",
-            field="policies",
-        )
-    return next(iter(found.values()), "chat")
-
-
-def _adapter(folder: Path, card: Mapping[str, Any] | None, model: str) -> tuple[bool, Path | None]:
-    """Whether a policy is an adapter or the model itself, and the adapter's folder if it is one."""
-    if card is not None:
-        adapted = any(file.startswith(f"{ADAPTER}/") for file in card["files"])
-        return adapted, folder / ADAPTER if adapted else None
-    if str(folder) == model:
-        return True, None
-    if (folder / "adapter_config.json").is_file():
-        return True, folder
-    if not folder.is_dir():
-        raise InputError("no such folder", path=folder)
-    return False, None
-
-
-def _require_trunk(folder: Path, card: Mapping[str, Any] | None, trunk: Backbone) -> None:
-    if card is not None and card["backbone"].get("fingerprint") != trunk.fingerprint:
-        raise InputError(
-            f"was trained on {card['backbone'].get('name')!r}, another model than {trunk.name!r} here",
-            path=folder,
-        )
-
-
-def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
-    """A policy as a whole model, its adapter merged.
-
-    Args:
-        folder: what ``learn`` wrote, a PEFT adapter, or a model.
-        model: that an adapter belongs to.
-        dtype: of the weights.
-
-    Raises:
-        InputError: it cannot be loaded.
-    """
-    if (folder / CARD).is_file():
-        return _merged(load_language_policy(folder, dtype=dtype))
-    if (folder / "adapter_config.json").is_file():
-        return _merged(load_backbone(model, dtype=dtype, adapter=folder))
-    return load_backbone(str(folder), dtype=dtype)
-
-
-def _merged(backbone: Backbone) -> Backbone:
-    model: Any = backbone.model
-    if not hasattr(model, "merge_and_unload"):
-        return backbone
-    return make_backbone(model.merge_and_unload(), backbone.tokenizer, backbone.name)
-
-
-def _cast(backbone: Backbone, dtype: torch.dtype) -> Backbone:
-    if backbone.dtype == dtype:
-        return backbone
-    model: Any = backbone.model
-    return make_backbone(model.to(dtype), backbone.tokenizer, backbone.name)
 
 
 def in_order(weights: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:

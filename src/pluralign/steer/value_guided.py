@@ -22,10 +22,11 @@ from torch import Tensor
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
-from pluralign.lm.generation import Sampling
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.losses.guidance import guided_logits
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows, Entry, PolicyRows, Prediction
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 
@@ -118,7 +119,7 @@ class ValueGuidedRows:
             # Where a pass fails, nothing has begun.
             self.release(set(prompts))
             raise
-        return Prediction(self._guided(logits[owners], ids[owners], values))
+        return Prediction(guided_logits(logits[owners], ids[owners], values, self.guidance.strength))
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> Prediction:
@@ -132,7 +133,9 @@ class ValueGuidedRows:
         chosen = {request: self._candidates[request].index(tokens[request]) for request in requests}
         ids = self._likeliest(requests, logits)
         parts = [part.step(chosen, self._candidates).to(logits) for part in self._values if part.order]
-        return Prediction(self._guided(logits[owners], ids[owners], torch.cat(parts)))
+        return Prediction(
+            guided_logits(logits[owners], ids[owners], torch.cat(parts), self.guidance.strength)
+        )
 
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""
@@ -163,15 +166,6 @@ class ValueGuidedRows:
         listed: npt.NDArray[np.int64] = ids.cpu().numpy()
         self._candidates.update({r: [int(i) for i in row] for r, row in zip(requests, listed, strict=True)})
         return ids
-
-    def _guided(
-        self,
-        logits: Float[Tensor, "rows vocabulary"],
-        ids: Int[Tensor, "rows candidates"],
-        values: Float[Tensor, "rows candidates"],
-    ) -> Float[Tensor, "rows vocabulary"]:
-        guided = logits.gather(1, ids) + self.guidance.strength * (values - values.mean(dim=1, keepdim=True))
-        return torch.full_like(logits, float("-inf")).scatter(1, ids, guided)
 
 
 def open_value_guided_rows(
@@ -204,38 +198,33 @@ def draw_guided_completions(
     prompts: Sequence[PromptIds],
     seeds: Sequence[Sequence[int]],
     weights: SteeringWeights,
-    sampling: Sampling,
-    *,
-    token_budget: int = 16384,
+    decoding: Decoding,
 ) -> list[list[str]]:
     """Continue each prompt several times, guided; see `lm.generation.draw_completions`.
 
     Args:
-        rows: the language model and its guides.
-        prompts: at least one token each.
-        seeds: of each prompt's samples.
-        weights: of the objectives.
-        sampling: how tokens are drawn.
-        token_budget: tokens whose keys and values each model holds at a time.
+        rows: The language model and its guides.
+        prompts: Token ids of each prompt, at least one.
+        seeds: Seeds of each prompt's samples.
+        weights: Weights of the objectives.
+        decoding: How tokens are chosen.
 
     Returns:
         For each prompt a completion for each of its seeds, without special tokens.
 
     Raises:
-        InputError: an unknown objective, or see `draw_completions`.
+        InputError: An unknown objective, or see `draw_completions`.
     """
-    fitted, _ = fit_prompts(prompts, context_length(rows.backbone.model), sampling.max_new_tokens)
-    requests = [
-        Request(ids, weights, Decoding(sampling.max_new_tokens, sampling.temperature, seed=seed))
-        for ids, own in zip(fitted, seeds, strict=True)
-        for seed in own
-    ]
-    decoder = MixtureDecoder(rows)
-    together = max(1, token_budget // (max(map(len, fitted), default=0) + sampling.max_new_tokens))
-    texts: list[str] = []
-    for start in range(0, len(requests), together):
-        texts += decoder.generate(requests[start : start + together])
-    drawn = iter(texts)
+    fitted, _ = fit_prompts(prompts, context_length(rows.backbone.model), decoding.max_new_tokens)
+    drawn = iter(
+        MixtureDecoder(rows).generate(
+            [
+                Request(ids, weights, decoding, seed)
+                for ids, own in zip(fitted, seeds, strict=True)
+                for seed in own
+            ]
+        )
+    )
     return [[next(drawn) for _ in own] for own in seeds]
 
 

@@ -15,7 +15,9 @@ from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, mixture_write
 from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
 from pluralign.evaluate.text_report.words import headline, takeaway
 from pluralign.lm.backbone import load_backbone
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request
+from pluralign.lm.decoding import Decoding
+from pluralign.steer import decoder
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policy_rows import AdapterRows
 
 NAMES = ("helpful", "harmless")
@@ -96,18 +98,18 @@ def test_what_cannot_be_swept_is_refused(tmp_path):
         sweep([side("a", [GRID], made_from={"policy": 2})])
 
 
-def test_a_small_budget_of_tokens_changes_no_text():
+def test_a_small_budget_of_tokens_changes_no_text(monkeypatch):
     backbone = load_backbone("tiny-random")
     tokens = [list(backbone.tokenizer(text)["input_ids"]) for text in ("hello there", "a", "what is it?")]
     rows = AdapterRows(backbone, {"base": None})
     decoding = Decoding(6)
     weights = SteeringWeights(base=1.0)
     expected = [
-        MixtureDecoder(rows).generate([Request(tokens[i], weights, replace(decoding, seed=i))])[0]
-        for i in range(3)
+        MixtureDecoder(rows).generate([Request(tokens[i], weights, decoding, i)])[0] for i in range(3)
     ]
     for budget in (1, 12, 1000):
-        writer = mixture_writer(rows, 0.0, lambda d: (tokens[d.prompt], weights), decoding, tokens=budget)
+        monkeypatch.setattr(decoder, "_PROMPT_TOKENS", budget)
+        writer = mixture_writer(rows, 0.0, lambda d: (tokens[d.prompt], weights), decoding)
         assert writer([Draw(i, None, i) for i in range(3)]) == expected
 
 

@@ -18,12 +18,12 @@ from pluralign.learn.texts import Run, Training, adversarial, fit_sft, reinforce
 from pluralign.learn.texts.adversarial import AdversarialConfig, discriminator_pairs, fit_adversarial
 from pluralign.learn.texts.policy_samples import draw_samples, sample_log_probs, within_limits
 from pluralign.lm.backbone import load_backbone
-from pluralign.lm.generation import Sampling
+from pluralign.lm.decoding import Decoding
 from pluralign.losses.adversarial import AIRL, FAIRL
 from pluralign.rewards.export import export_folder
 from pluralign.rewards.reward_model import load_reward_model
 
-ONE = Sampling(2)
+ONE = Decoding(2)
 SHARE = {"!": 0.8, ".": 0.2}
 SLOW = Training(learning_rate=1e-3, batch_size=32, bf16=False)
 
@@ -216,7 +216,7 @@ def test_demonstrations_are_cut_as_samples_are():
 def test_log_probabilities_are_the_model_s(temperature):
     backbone = load_backbone("tiny-random")
     samples = [("say:", ["ab", "abc", ""]), ("or so:", ["xyz"])]
-    found = sample_log_probs(backbone, samples, Sampling(3, temperature), token_budget=64)
+    found = sample_log_probs(backbone, samples, Decoding(3, temperature), token_budget=64)
     expected = []
     for prompt, text, ends in [("say:", "ab", 1), ("say:", "abc", 0), ("say:", "", 1), ("or so:", "xyz", 0)]:
         start = backbone.tokenizer(prompt)["input_ids"]
@@ -231,7 +231,7 @@ def test_samples_depend_on_their_prompt_and_label_alone():
     backbone = load_backbone("tiny-random")
 
     def draw(prompts, label="a", seed=0):
-        return draw_samples(backbone, prompts, 3, Sampling(4), seed=seed, label=label)
+        return draw_samples(backbone, prompts, 3, Decoding(4), seed=seed, label=label)
 
     assert draw(["one:", "two:"])["two:"] == draw(["two:"])["two:"]
     assert len({json.dumps(draw(["two:"], *own)) for own in [("a", 0), ("b", 0), ("a", 1)]}) == 3

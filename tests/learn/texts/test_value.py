@@ -17,7 +17,8 @@ from pluralign.data import ScoredCompletion
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import HLGauss, Run, Training, ValueConfig, fit_sft, fit_value
-from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import PromptIds, prompt_ids
 from pluralign.rewards.value_model import load_value_model
 from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
@@ -84,7 +85,7 @@ def test_guided_samples_have_more_of_what_was_rewarded(loss, policy, tmp_path):
         fit_value(scored(300, letter), run, ValueConfig(classes=CLASSES[loss]))
     rows = open_value_guided_rows(policy, {letter: tmp_path / letter for letter in "ab"}, Guidance(3.0))
     prompts = [prompt_ids(policy.tokenizer, f"Say {i}:") for i in range(7)]
-    seeds, sampling = [list(range(12 * i, 12 * i + 12)) for i in range(7)], Sampling(6)
+    seeds, sampling = [list(range(12 * i, 12 * i + 12)) for i in range(7)], Decoding(6)
 
     def count(letter, drawn):
         """Samples with it and without."""
@@ -109,11 +110,11 @@ def test_a_policy_that_is_an_adapter_is_guided(tmp_path):
     fit_sft(rows, Run("tiny-random", tmp_path / "policy", training))
     fit_value(scored(40), Run("tiny-random", tmp_path / "value", training))
     prompts, seeds = [PromptIds([70, 71, 72])], [[1, 2, 3]]
-    expected = draw_completions(load_language_policy(tmp_path / "policy"), prompts, seeds, Sampling(6))
+    expected = draw_completions(load_language_policy(tmp_path / "policy"), prompts, seeds, Decoding(6))
     for strength, equal in ((0.0, True), (9.0, False)):
         base = load_language_policy(tmp_path / "policy")
         rows = open_value_guided_rows(base, {"a": tmp_path / "value"}, Guidance(strength))
-        found = draw_guided_completions(rows, prompts, seeds, SteeringWeights(a=1.0), Sampling(6))
+        found = draw_guided_completions(rows, prompts, seeds, SteeringWeights(a=1.0), Decoding(6))
         assert (found == expected) is equal
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import FloatArray
-from pluralign.steer.decoder import Decoding, MixtureDecoder, Request, in_parts
+from pluralign.lm.decoding import Decoding
+from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policy_rows import PolicyRows
 
 Weighting = SteeringWeights | None
@@ -151,7 +152,7 @@ def text_sweep(
 
 def mixture_writer(
     rows: PolicyRows, power: float, request: Callable[[Draw], tuple[Sequence[int], SteeringWeights]],
-    decoding: Decoding, *, tokens: int = 32768,
+    decoding: Decoding,
 ) -> Writer:  # fmt: skip
     """A writer that lets policies go on together, each draw under its own weights.
 
@@ -160,13 +161,11 @@ def mixture_writer(
         power: of the mixture.
         request: from a draw to its prompt's tokens and the policies' weights.
         decoding: how tokens are chosen; each draw has its own seed.
-        tokens: of prompts that are read together, at most: bounds memory.
     """
     decoder = MixtureDecoder(rows, power)
 
     def write(draws: Sequence[Draw]) -> list[str]:
-        asked = [Request(*request(draw), replace(decoding, seed=draw.seed)) for draw in draws]
-        return [text for part in in_parts(asked, tokens) for text in decoder.generate(part)]
+        return decoder.generate([Request(*request(draw), decoding, draw.seed) for draw in draws])
 
     return write
 

@@ -35,7 +35,7 @@ from pluralign.learn.texts.session import Run, Session
 from pluralign.learn.texts.training import Training
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone, load_tokenizer
-from pluralign.lm.generation import Sampling
+from pluralign.lm.decoding import Decoding
 from pluralign.losses.adversarial import AIRL, Divergence, divergence_bound
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
@@ -167,7 +167,7 @@ class _Loop:
     ) -> None:  # fmt: skip
         self._session, self._run = session, session.run
         self._config, self._divergence, self._rows = config, divergence, rows
-        self._sampling = Sampling(config.max_new_tokens, config.temperature)
+        self._sampling = Decoding(config.max_new_tokens, config.temperature)
         held_out = {row.prompt for row in rows if row.split == "validation"}
         ordered = sorted(held_out, key=lambda prompt: seed_for(prompt, self._run.seed))
         self._held_out = ordered[: max(1, config.prompts // 4)]

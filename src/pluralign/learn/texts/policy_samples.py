@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from pluralign.core import Demonstration, InputError
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
-from pluralign.lm.generation import Sampling, draw_completions
+from pluralign.lm.generation import draw_completions
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import bos_ids, completion_ids, encode, prompt_ids, without_bos
 from pluralign.lm.vocabulary import branch_sum, by_chunks, vocabulary_logits
@@ -34,7 +35,7 @@ def round_prompts(rows: Sequence[Demonstration], count: int, number: int, seed: 
 
 
 def draw_samples(
-    policy: Backbone, prompts: Sequence[str], samples: int, sampling: Sampling, *, seed: int, label: str
+    policy: Backbone, prompts: Sequence[str], samples: int, sampling: Decoding, *, seed: int, label: str
 ) -> dict[str, list[str]]:
     """Completions of each prompt, which depend on the policy, the prompt, the seed and the label alone.
 
@@ -53,7 +54,7 @@ def draw_samples(
 
 @torch.no_grad()
 def sample_log_probs(
-    policy: Backbone, samples: Sequence[tuple[str, Sequence[str]]], sampling: Sampling, *, token_budget: int
+    policy: Backbone, samples: Sequence[tuple[str, Sequence[str]]], sampling: Decoding, *, token_budget: int
 ) -> Float[Tensor, " completions"]:
     """Log-probability of sampled completions after their prompts, nats, float32.
 

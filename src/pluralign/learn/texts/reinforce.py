@@ -18,7 +18,7 @@ from pluralign.core import InputError
 from pluralign.learn.texts.training import Training
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone, load_backbone
-from pluralign.lm.generation import Sampling
+from pluralign.lm.decoding import Decoding
 
 Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
 """Of prompts and as many completions."""
@@ -45,7 +45,7 @@ def fresh_policy(model: str, weights: Mapping[str, Tensor], lora_rank: int, seed
 
 def reinforce(
     backbone: Backbone, prompts: Sequence[str], reward: Reward, *,
-    training: Training, samples: int, sampling: Sampling, seed: int, folder: Path,
+    training: Training, samples: int, sampling: Decoding, seed: int, folder: Path,
 ) -> None:  # fmt: skip
     """Raise the mean reward of what a model writes, by one gradient step for each batch of samples.
 

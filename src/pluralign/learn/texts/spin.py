@@ -20,7 +20,7 @@ from pluralign.learn.texts.policy_samples import draw_samples
 from pluralign.learn.texts.session import Run, Session
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
-from pluralign.lm.generation import Sampling
+from pluralign.lm.decoding import Decoding
 from pluralign.losses.contrastive import dpo
 from pluralign.pair.recipes import pair_completions
 
@@ -111,7 +111,7 @@ def _draw(
 
 def _write(session: Session, prompts: Sequence[str], config: SPINConfig, number: int, path: Path) -> None:
     writer = session.writer()
-    sampling = Sampling(config.max_new_tokens, config.temperature)
+    sampling = Decoding(config.max_new_tokens, config.temperature)
     label = f"iteration {number}"
     items = [(prompt, sample) for prompt in prompts for sample in range(config.samples)]
 

@@ -1,0 +1,120 @@
+"""How the next token is chosen from a distribution: temperature, top-k, top-p, and random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pluralign.core import InputError
+
+# Inverse transform sampling looks for a token first among blocks of the vocabulary, then in one block.
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the tokens of a completion are chosen.
+
+    Args:
+        max_new_tokens: Largest number of tokens of a completion.
+        temperature: Temperature of the softmax; 0 takes the most likely token.
+        top_p: Probability mass of the most likely tokens that are kept (nucleus sampling); 1 keeps all.
+        top_k: Number of most likely tokens that are kept; 0 keeps all.
+        stop: Texts that end a completion and are not part of it.
+
+    Raises:
+        InputError: A number is out of its range, or a stop text is empty.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, holds, rule in (
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("top_k", self.top_k >= 0, "0 or more"),
+            ("stop", all(self.stop), "texts that are not empty"),
+        ):
+            if not holds:
+                raise InputError(f"must be {rule}, found {getattr(self, name)!r}", field=name)
+
+    def cut(self, text: str) -> str:
+        """A text up to the first of the stop texts."""
+        ends = [i for stop in self.stop if (i := text.find(stop)) >= 0]
+        return text[: min(ends, default=len(text))]
+
+
+def choose_tokens(
+    log_probs: Float[Tensor, "rows vocabulary"],
+    decodings: Sequence[Decoding],
+    uniforms: Float[Tensor, " rows"],
+) -> Int[Tensor, " rows"]:
+    """The next token of each row, by its own temperature, top-k and top-p.
+
+    Top-k and top-p look at the distribution at that temperature; both keep at least one token.
+
+    Args:
+        log_probs: Log-probabilities in nats, or logits.
+        decodings: Settings of each row.
+        uniforms: A number from 0 to below 1 for each row, float64.
+    """
+    device = log_probs.device
+    temperatures = torch.tensor([d.temperature for d in decodings], device=device)
+    greedy = log_probs.argmax(-1)
+    if bool((temperatures == 0).all()):
+        return greedy
+    scaled = log_probs / temperatures.clamp(min=1e-6)[:, None]
+    for row, decoding in enumerate(decodings):
+        if decoding.temperature and (decoding.top_k or decoding.top_p < 1):
+            scaled[row] = _kept(scaled[row], decoding)
+    return torch.where(temperatures == 0, greedy, draw_tokens(scaled, uniforms, 1.0))
+
+
+def _kept(logits: Float[Tensor, " vocabulary"], decoding: Decoding) -> Float[Tensor, " vocabulary"]:
+    """The logits with what top-k and top-p leave out at -inf."""
+    order = logits.argsort(descending=True, stable=True)
+    keep = order[: decoding.top_k or None]
+    if decoding.top_p < 1:
+        before = logits[keep].softmax(-1).double().cumsum(-1).roll(1)
+        before[0] = 0.0
+        keep = keep[before < decoding.top_p]
+    return torch.full_like(logits, float("-inf")).index_copy(0, keep, logits[keep])
+
+
+def draw_tokens(
+    logits: Float[Tensor, "rows vocabulary"], uniforms: Float[Tensor, " rows"], temperature: float
+) -> Int[Tensor, " rows"]:
+    """Inverse transform sampling: the first token at which the cumulative probability exceeds u.
+
+    Args:
+        logits: Logits of the next token; -inf is never drawn.
+        uniforms: u, from 0 to below 1, float64.
+        temperature: Temperature of the softmax; 0 takes the most likely token.
+    """
+    # First the block of the vocabulary is found in which it does, so that sums over all of it are short.
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    scaled = logits if temperature == 1 else logits / temperature
+    masses = (scaled - scaled.max(dim=-1, keepdim=True).values).exp_()
+    if odd := masses.shape[1] % _BLOCK:
+        masses = pad(masses, (0, _BLOCK - odd))
+    masses = masses.view(len(masses), -1, _BLOCK)
+    sums = masses.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    target = uniforms[:, None] * sums[:, -1:]
+    block = torch.searchsorted(sums, target, right=True).clamp(max=sums.shape[1] - 1)
+    inside = masses.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).squeeze(1).double().cumsum(dim=-1)
+    before = sums.gather(1, block) - inside[:, -1:]
+    # Rounding may put the target past the block's end; its last token of any probability is then meant.
+    target = torch.minimum(target - before, inside[:, -1:] * (1 - 1e-12))
+    place = torch.searchsorted(inside, target, right=True).clamp(max=_BLOCK - 1)
+    return (block * _BLOCK + place).squeeze(1)

@@ -1,0 +1,82 @@
+"""The text of a completion that is still being written, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+_HALF = "\N{REPLACEMENT CHARACTER}"
+
+
+class PartialText:
+    """Turns tokens into text as they come; text that may still change is held back.
+
+    Args:
+        tokenizer: Tokenizer of the model that writes.
+        stops: Texts that end the completion and are not part of it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = ()) -> None:
+        self.ids: list[int] = []
+        """Tokens so far."""
+        self._tokenizer, self._stops = tokenizer, stops
+        self._given = 0
+        # Text of all tokens before `_read`, and where the tokens begin that the next ones are decoded with.
+        self._text, self._context, self._read = "", 0, 0
+
+    def add(self, token: int, last: bool) -> tuple[str, bool]:
+        """Append a token.
+
+        Args:
+            token: Its id.
+            last: Whether no other token follows, so that nothing is held back.
+
+        Returns:
+            The text that is certain by now and was not returned before; and whether a stop text was reached.
+        """
+        self.ids.append(token)
+        text = self.decoded()
+        found = min((i for stop in self._stops if (i := text.find(stop)) >= 0), default=-1)
+        if found >= 0:
+            text = text[:found]
+        end = len(text) if last or found >= 0 else _certain(text, self._stops)
+        new = text[self._given : max(self._given, end)]
+        self._given += len(new)
+        return new, found >= 0
+
+    def decoded(self) -> str:
+        """All text so far, from the last few tokens and what was decoded before."""
+        known, whole = (
+            self._decode(self.ids[self._context : self._read]),
+            self._decode(self.ids[self._context :]),
+        )
+        if not whole.startswith(known):
+            # A tokenizer whose next token changes earlier text: all tokens are decoded each time.
+            self._text, self._context, self._read = "", 0, 0
+            known, whole = "", self._decode(self.ids)
+        text = self._text + whole[len(known) :]
+        # A character that is half written is not text yet.
+        if not text.endswith(_HALF):
+            # A special token shows nothing and is no context: a first word's space may be left out.
+            self._context = self._read if len(text) > len(self._text) else self._context
+            self._text, self._read = text, len(self.ids)
+        return text
+
+    def _decode(self, ids: list[int]) -> str:
+        tokenizer: Any = self._tokenizer
+        return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _certain(text: str, stops: Sequence[str]) -> int:
+    """Length of the text that cannot change: no half-written character, and no beginning of a stop text."""
+    end = len(text)
+    while end and text[end - 1] == _HALF:
+        end -= 1
+    for stop in stops:
+        for length in range(min(len(stop) - 1, end), 0, -1):
+            if text.endswith(stop[:length], 0, end):
+                end -= length
+                break
+    return end

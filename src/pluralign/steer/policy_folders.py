@@ -1,0 +1,127 @@
+"""Folders of policies as rows of one decoder: adapters on one trunk where possible, else whole models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pluralign.core import InputError
+from pluralign.folders.card import ADAPTER, CARD, read_card, read_folder
+from pluralign.folders.tuned import POLICY_KINDS, load_language_policy
+from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.steer.policy_rows import AdapterRows, ModelRows, PolicyRows
+
+
+def open_rows(
+    model: str, policies: Mapping[str, Path], cards: Mapping[str, Mapping[str, Any] | None],
+    dtype: torch.dtype,
+) -> PolicyRows:  # fmt: skip
+    """Load policies so that they can be decoded together.
+
+    Args:
+        model: Hub id, local folder or built-in name of the model that the policies were learned from.
+        policies: Folder of each policy, by objective; ``model`` again is the model as it is.
+        cards: Card of each policy (`policy_card`).
+        dtype: Floating-point type of the weights.
+
+    Raises:
+        InputError: A folder holds no policy, or one of another model.
+    """
+    adapters = {name: _adapter(folder, cards[name], model) for name, folder in policies.items()}
+    if not all(known for known, _ in adapters.values()):
+        return ModelRows({name: open_whole(folder, model, dtype) for name, folder in policies.items()})
+    trunk = load_backbone(model, dtype=torch.float32)
+    for name, card in cards.items():
+        _require_trunk(policies[name], card, trunk)
+    return AdapterRows(_cast(trunk, dtype), {name: folder for name, (_, folder) in adapters.items()})
+
+
+def policy_card(folder: Path) -> Mapping[str, Any] | None:
+    """Card of a policy's folder, its files checked; None where the folder has none.
+
+    Raises:
+        InputError: The folder holds something else than a policy that writes text, or is damaged.
+    """
+    if not (folder / CARD).is_file():
+        return None
+    kind = read_card(folder)["pluralign"]
+    if kind not in POLICY_KINDS:
+        read_card(folder, "language_policy")
+    content = read_folder(folder, kind, "")
+    if not content.get("policy"):
+        raise InputError(
+            f"its method, {content['method']!r}, learns rewards and no policy that writes text", path=folder
+        )
+    return content
+
+
+def template_of(cards: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """Name of the template that the policies were learned with; the model's own where no card names one.
+
+    Raises:
+        InputError: The policies were learned with different templates.
+    """
+    found = {name: str(card.get("template", "dialogue")) for name, card in cards.items() if card is not None}
+    if len(set(found.values())) > 1:
+        raise InputError(
+            f"the policies were learned with different templates ({found}); name one of them",
+            field="template",
+        )
+    return next(iter(found.values()), "chat")
+
+
+def _adapter(folder: Path, card: Mapping[str, Any] | None, model: str) -> tuple[bool, Path | None]:
+    """Whether a policy is an adapter or the model itself, and the adapter's folder if it is one."""
+    if card is not None:
+        adapted = any(file.startswith(f"{ADAPTER}/") for file in card["files"])
+        return adapted, folder / ADAPTER if adapted else None
+    if str(folder) == model:
+        return True, None
+    if (folder / "adapter_config.json").is_file():
+        return True, folder
+    if not folder.is_dir():
+        raise InputError("no such folder", path=folder)
+    return False, None
+
+
+def _require_trunk(folder: Path, card: Mapping[str, Any] | None, trunk: Backbone) -> None:
+    if card is not None and card["backbone"].get("fingerprint") != trunk.fingerprint:
+        raise InputError(
+            f"was trained on {card['backbone'].get('name')!r}, another model than {trunk.name!r} here",
+            path=folder,
+        )
+
+
+def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
+    """Load a policy as a whole model, its adapter merged.
+
+    Args:
+        folder: Folder of a trained policy, of a PEFT adapter, or of a model.
+        model: Model that an adapter belongs to.
+        dtype: Floating-point type of the weights.
+
+    Raises:
+        InputError: The policy cannot be loaded.
+    """
+    if (folder / CARD).is_file():
+        return _merged(load_language_policy(folder, dtype=dtype))
+    if (folder / "adapter_config.json").is_file():
+        return _merged(load_backbone(model, dtype=dtype, adapter=folder))
+    return load_backbone(str(folder), dtype=dtype)
+
+
+def _merged(backbone: Backbone) -> Backbone:
+    model: Any = backbone.model
+    if not hasattr(model, "merge_and_unload"):
+        return backbone
+    return make_backbone(model.merge_and_unload(), backbone.tokenizer, backbone.name)
+
+
+def _cast(backbone: Backbone, dtype: torch.dtype) -> Backbone:
+    if backbone.dtype == dtype:
+        return backbone
+    model: Any = backbone.model
+    return make_backbone(model.to(dtype), backbone.tokenizer, backbone.name)
