@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from pluralign.core import Decision
 from pluralign.core.files import write_json
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding
@@ -134,7 +134,7 @@ def main(settings: Settings) -> None:
     ).eval()
     classifier.load_state_dict(sequence_classifier(RewardModel("reward", exact, head))[0].state_dict())
     ours, plain = Ours(backbone, head, settings), Plain(backbone, classifier, tokenizer, settings)
-    pairs = load_preference_pairs(settings.prompts, "prompts").pairs
+    pairs = load_pairs(settings.prompts, "prompts")
     prompts = list(dict.fromkeys(pair.chosen.steps[0].decision.prompt for pair in pairs))[: settings.count]
     groups = [prompts[i : i + settings.group] for i in range(0, len(prompts), settings.group)]
     turns: list[dict[str, float]] = []

@@ -28,7 +28,7 @@ import tyro
 
 from pluralign.core import PreferencePair
 from pluralign.core.files import write_json
-from pluralign.data import load_preference_pairs, to_trl_rows
+from pluralign.data import load_pairs, to_trl_rows
 
 MAX_LENGTH = 512
 LEARNING_RATE = 1e-5
@@ -161,7 +161,7 @@ def _rows(case: str, settings: Settings) -> list[PreferencePair]:
     tokenizer = load_tokenizer(settings.model)
     kept: list[PreferencePair] = []
     needed = settings.pairs * (settings.steps + 2)
-    for pair in load_preference_pairs(file, case).pairs:
+    for pair in load_pairs(file, case):
         decision = pair.chosen.steps[0].decision
         texts = [decision.prompt + option for option in decision.options]
         if max(len(tokenizer(text)["input_ids"]) for text in texts) < MAX_LENGTH:

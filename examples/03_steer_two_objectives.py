@@ -37,7 +37,7 @@ with tempfile.TemporaryDirectory() as folder:
             if rating is not None
         ]
         agents[objective.name] = fit_cpl(
-            make_pairs(annotations, ties="soft", shares=(1, 0, 0)).pairs,
+            make_pairs(annotations, ties="soft", shares=(1, 0, 0)),
             store=store,
             out=Path(folder, objective.name),
             config=CPLConfig(steps=300, learning_rate=0.01, alpha=0.3),

@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 from pluralign.learn.texts import Run, Training, fit_bradley_terry
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import load_backbone
@@ -24,7 +24,7 @@ with tempfile.TemporaryDirectory() as folder:
     for objective, rows in ROWS.items():
         data = Path(folder, f"{objective}.jsonl")
         Dataset.from_list(rows).to_json(data)
-        pairs = load_preference_pairs(data, objective, split="train").pairs
+        pairs = load_pairs(data, objective, split="train")
         training = Training(epochs=20, learning_rate=3e-3)
         learned = fit_bradley_terry(pairs, Run(MODEL, Path(folder, objective), training))
         rewards.append(RewardFunction(learned))

@@ -118,7 +118,7 @@ def _policies(shop: Workshop, parts: data.Parts) -> dict[str, Path | None]:
     prompts = [row.prompt for row in parts.demonstrations]
     init = as_rows(shop.drawn("train-init", None, prompts, _per_prompt(prompts)), parts.demonstrations)
     first = list({row.prompt: row for row in init}.values())
-    against_init = pair_completions(parts.demonstrations, first, objective="", recipe="init-demo").pairs
+    against_init = pair_completions(parts.demonstrations, first, objective="", recipe="init-demo")
     sft = shop.trained("sft", fit_sft, parts.demonstrations, "policy")
     plain = shop.folder / "sft-plain"
     if not plain.exists():
@@ -151,9 +151,9 @@ def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, P
         data.replace(row, completion=data.cut(row.completion, tokenizer, shop.recipe.tokens))
         for row in demonstrations
     ]
-    init_sft = all_train(pair_completions(tuned, init, objective="", recipe="init-sft").pairs[:PAIRS])
-    init_demo = all_train(pair_completions(cut, init, objective="", recipe="init-demo").pairs[:PAIRS])
-    sft_demo = all_train(pair_completions(cut, tuned, objective="", recipe="sft-demo").pairs[:PAIRS])
+    init_sft = all_train(pair_completions(tuned, init, objective="", recipe="init-sft")[:PAIRS])
+    init_demo = all_train(pair_completions(cut, init, objective="", recipe="init-demo")[:PAIRS])
+    sft_demo = all_train(pair_completions(cut, tuned, objective="", recipe="sft-demo")[:PAIRS])
     short = [data.cut_pair(pair, tokenizer, shop.recipe.tokens) for pair in parts.preferences]
     preferences = all_train([pair for pair in short if pair is not None])
     return {

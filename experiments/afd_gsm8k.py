@@ -24,7 +24,7 @@ from afd_lib.stages import Draws, Recipe, Workshop, all_train, as_rows
 from pluralign.core import Demonstration
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.splits import seed_for
-from pluralign.data.preferences import read_dataset
+from pluralign.data.source import open_table
 from pluralign.evaluate.rewards.best_of_n import expected_best
 from pluralign.evaluate.statistics import estimate
 from pluralign.learn.texts import fit_discriminator, fit_sft
@@ -99,7 +99,7 @@ def main(settings: Settings) -> None:
 
 def read(settings: Settings) -> tuple[list[Demonstration], list[Demonstration]]:
     """Demonstrations and test questions; the calculator marks of the worked answers are taken out."""
-    rows = next(iter(read_dataset(settings.data / "gsm8k" / "train.jsonl.gz").values()))
+    rows = [row for _, _, row in open_table(settings.data / "gsm8k" / "train.jsonl.gz").rows()]
     found = [
         Demonstration(f"Question: {row['question']}\nAnswer:", " " + _MARKS.sub("", row["answer"]), "maths")
         for row in rows
@@ -128,7 +128,7 @@ def _rewards(shop: Workshop, shown: list[Demonstration], sft: Path, draws: Draws
     prompts = [row.prompt for row in shown]
     init = as_rows(shop.drawn("train-init", None, prompts, 1), shown)
     tuned = as_rows(shop.drawn("train-sft", sft, prompts, 1), shown)
-    pairs = all_train(pair_completions(tuned, init, objective="maths", recipe="init-sft").pairs)
+    pairs = all_train(pair_completions(tuned, init, objective="maths", recipe="init-sft"))
     reward = shop.trained("rm-init-sft", fit_discriminator, pairs, "reward")
     found = shop.scored("best-of", draws, {"Init-SFT": reward})
     found["closed form"] = shop.scored_by(

@@ -33,9 +33,7 @@ from pluralign.core import Decision, OptionRewards, PreferencePair, SteeringWeig
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
-from pluralign.data import ScoredCompletion
-from pluralign.data.preferences import one_step_pair
-from pluralign.data.rows import Completions
+from pluralign.data import ScoredCompletion, TextPair, one_step_pair
 from pluralign.folders.card import load_card
 from pluralign.learn.texts import (
     AVAConfig,
@@ -204,7 +202,7 @@ class Experiment:
         """The best of each prompt's samples by a reward against the worst, where they differ."""
         draws, scores = self._draws(rewards)
         rows = [
-            Completions(prompt, texts[int(own.argmax())], texts[int(own.argmin())])
+            TextPair(prompt, texts[int(own.argmax())], texts[int(own.argmin())])
             for (prompt, texts), own in zip(draws.items(), scores[name], strict=True)
         ]
         return [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pluralign.core import Decision, Demonstration, PreferencePair, Segment, Step
 from pluralign.core.splits import seed_for, split_of
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 
 FILES = {
     "harmless": ("harmless",),
@@ -56,7 +56,7 @@ def read(folder: Path, task: str, seed: int, *, test: int, tokenizer: object, to
     pairs = [
         pair
         for name in FILES[task]
-        for pair in load_preference_pairs(folder / "hh_rlhf" / f"{name}.jsonl.gz", task, seed=seed).pairs
+        for pair in load_pairs(folder / "hh_rlhf" / f"{name}.jsonl.gz", task, seed=seed)
         if len(_prompt(pair)) <= LONGEST_PROMPT
     ]
     own = [pair for pair in pairs if pair.rater.startswith(f"{task}.")]
@@ -107,16 +107,13 @@ def cut_pair(pair: PreferencePair, tokenizer: object, tokens: int) -> Preference
 def _demonstrations(pairs: Sequence[PreferencePair]) -> list[Demonstration]:
     found: dict[str, Demonstration] = {}
     for pair in pairs:
-        step = pair.chosen.steps[0]
-        row = Demonstration(
-            step.decision.prompt, step.decision.options[step.action], pair.objective, "chosen"
-        )
+        row = Demonstration(*pair.chosen.text(), pair.objective, "chosen")
         found.setdefault(row.prompt, row)
     return list(found.values())
 
 
 def _prompt(pair: PreferencePair) -> str:
-    return pair.chosen.steps[0].decision.prompt
+    return pair.chosen.text()[0]
 
 
 def _part(prompt: str, seed: int, seen: float, of_preferences: float) -> str:

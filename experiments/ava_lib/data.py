@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pluralign.core import PreferencePair
 from pluralign.core.splits import seed_for
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 
 DATASETS = {
     "harmless": "hh_rlhf/harmless.jsonl.gz",
@@ -24,7 +24,7 @@ FOLDS = (2, 3, 4)
 
 def load(data: Path, name: str, most: int) -> list[PreferencePair]:
     """At most so many pairs of a data set, in a fixed order, those whose prompts differ included."""
-    found = load_preference_pairs(data / DATASETS[name], name, two_prompts=True).pairs
+    found = load_pairs(data / DATASETS[name], name, two_prompts=True)
     return sorted(found, key=lambda pair: seed_for(_text(pair), 11))[:most]
 
 

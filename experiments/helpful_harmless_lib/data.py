@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pluralign.core import PreferencePair
 from pluralign.core.splits import seed_for, split_of
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 
 OBJECTIVES = ("helpful", "harmless")
 FILES = {
@@ -76,7 +76,7 @@ def read(folder: Path, seed: int, sizes: Sizes) -> Parts:
         parts: dict[str, list[PreferencePair]] = {part: [] for part in PARTS.values()}
         for number, name in enumerate(FILES[objective]):
             path = folder / "hh_rlhf" / f"{name}.jsonl.gz"
-            for pair in load_preference_pairs(path, objective, seed=seed).pairs:
+            for pair in load_pairs(path, objective, seed=seed):
                 part = PARTS[split_of(_conversation(pair), seed=seed, shares=SHARES)]
                 wanted = part == "rewards" or number == 0
                 if wanted and _longest(pair) <= (LONGEST if part == "rewards" else SHORT):

@@ -99,7 +99,7 @@ def make_all_pairs(cases: Sequence[Case], settings: Settings) -> dict[str, list[
         out = settings.out / "pairs" / f"{rule}.jsonl"
         found = pair([annotations], out, objective=rule, shares=(1.0, 0.0, 0.0))
         pairs[rule] = read_pairs(out)
-        say(f"  {rule:14} {len(found.pairs):4} pairs, {found.counts['ties']} ties dropped")
+        say(f"  {rule:14} {len(found):4} pairs, {found.counts['ties']} ties dropped")
     return pairs
 
 

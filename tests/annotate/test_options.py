@@ -126,9 +126,9 @@ def test_all_pairs_of_a_decision_are_in_one_split_and_none_is_dropped(tower):
     annotations = [Annotation(c, "score", "oracle", "first") for c in comparisons]
     for seed in range(3):
         made = make_pairs(annotations, seed=seed, shares=(0.5, 0.25, 0.25))
-        assert (len(made.pairs), made.counts["across_splits"]) == (len(comparisons), 0)
+        assert (len(made.rows), made.counts["across_splits"]) == (len(comparisons), 0)
         splits: dict[str, set[str]] = {}
-        for pair in made.pairs:
+        for pair in made.rows:
             splits.setdefault(pair.chosen.steps[0].decision.key, set()).add(pair.split)
         assert all(len(found) == 1 for found in splits.values())
         assert set().union(*splits.values()) == {"train", "validation", "test"}

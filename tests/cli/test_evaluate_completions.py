@@ -217,8 +217,14 @@ def test_best_of_n_refuses(refuses, run, scorers, files, tmp_path):
     assert "the reward by 'golden'" in told
     for rows, message in (
         ([{"prompt": "p"}], "field 'completion': is missing"),
-        ([{"prompt": 3, "completion": "a"}], "field 'prompt': expected a text or messages, found 3"),
-        ([{"prompt": "p", "completion": [{"role": "a"}]}], "field 'completion': expected a text or messages"),
+        (
+            [{"prompt": 3, "completion": "a"}],
+            "field 'prompt': expected a text or a list of messages, found 3",
+        ),
+        (
+            [{"prompt": "p", "completion": [{"role": "a"}]}],
+            "field 'completion': expected messages with a role",
+        ),
         ([{"messages": [{"role": "user", "content": "a"}]}], "field 'messages': expected two messages"),
         ([{"prompt": "p", "chosen": "a"}], "field 'rejected': is missing"),
     ):

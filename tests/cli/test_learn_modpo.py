@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import load_backbone
@@ -85,7 +85,7 @@ def log_prob(backbone, prompt, completion):
 def test_a_policys_margin_is_its_implicit_reward(run, command, made, tmp_path):
     assert run(*command([f"calm=closed-form:{made / 'dpo-calm'}"], "lively=0.5,calm=0.5")) == 0
     before, after = load_backbone("tiny-random"), load_language_policy(made / "dpo-calm")
-    pairs = [p for p in load_preference_pairs(made / "lively.jsonl", "lively").pairs if p.split == "train"]
+    pairs = [p for p in load_pairs(made / "lively.jsonl", "lively") if p.split == "train"]
     expected = [
         [
             (log_prob(after, *text) - log_prob(before, *text)).item()

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from pluralign.core.resumable import RowsInProgress
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 from pluralign.folders.card import TRUNK
 
 MODEL = "tiny-random"
@@ -67,7 +67,7 @@ def test_accuracy_on_unseen_pairs(folders, data, run, tmp_path, capsys):
     model = folders / "bradley-terry"
     assert run("evaluate", "reward", "--model", model, "--data", data, "--json", figures) == 0
     found = json.loads(figures.read_text())
-    counts = load_preference_pairs(data, "lively").counts
+    counts = load_pairs(data, "lively").counts
     assert (found["pairs"], found["split"]) == (counts["pairs_test"], "test")
     assert 0 <= found["low"] <= found["accuracy"] <= found["high"] <= 1
     assert found["seconds"] > 0
@@ -208,7 +208,7 @@ def test_bad_settings_are_told(refuses, run, data, tmp_path):
 def test_a_pairs_file_with_an_impossible_weight_is_told(refuses, run, tmp_path):
     from pluralign.core.records import write_records
 
-    pairs = load_preference_pairs(write(tmp_path / "d.jsonl", ROWS[:3]), "lively", split="train").pairs
+    pairs = load_pairs(write(tmp_path / "d.jsonl", ROWS[:3]), "lively", split="train")
     source = tmp_path / "pairs.jsonl"
     write_records(source, "pairs", pairs)
     quick = ("--model", MODEL, "--training.epochs", "0.5", "--training.bf16", "False")

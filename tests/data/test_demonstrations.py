@@ -99,7 +99,7 @@ def rows(prompt, *texts, split="train"):
 
 def shown(result):
     told = []
-    for pair in result.pairs:
+    for pair in result.rows:
         steps = [pair.chosen.steps[0], pair.rejected.steps[0]]
         assert steps[0].decision == steps[1].decision
         told.append((steps[0].decision.prompt, *(step.decision.options[step.action] for step in steps)))
@@ -118,8 +118,8 @@ def test_samples_are_paired_one_by_one_and_a_demonstration_with_each():
     ]  # fmt: skip
     assert found.counts["unmatched"] == 1
     assert found.counts["surplus"] == 1
-    assert {pair.rater for pair in found.pairs} == {"init-sft"}
-    assert {pair.objective for pair in found.pairs} == {"good"}
+    assert {pair.rater for pair in found.rows} == {"init-sft"}
+    assert {pair.objective for pair in found.rows} == {"good"}
 
 
 def test_equal_texts_are_left_out_and_at_most_so_many_taken():
@@ -135,7 +135,7 @@ def test_position_carries_no_label():
         [row for p in many for row in rows(p, "good")], [row for p in many for row in rows(p, "bad")],
         objective="",
     )  # fmt: skip
-    first = sum(pair.chosen.steps[0].action == 0 for pair in found.pairs)
+    first = sum(pair.chosen.steps[0].action == 0 for pair in found.rows)
     assert 150 < first < 250
 
 
@@ -145,7 +145,7 @@ def test_pairs_take_the_splits_of_what_is_preferred():
         [*rows("p", "b"), *rows("q", "b")],
         objective="",
     )
-    assert [pair.split for pair in found.pairs] == ["test", "validation"]
+    assert [pair.split for pair in found.rows] == ["test", "validation"]
     assert found.counts["pairs_test"] == found.counts["pairs_validation"] == 1
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
 from pluralign.core.splits import SPLITS
-from pluralign.data import load_preference_pairs, to_trl_rows
-from pluralign.data.rows import Completions, read_completions
+from pluralign.data import TextPair, load_pairs, to_trl_rows
+from pluralign.data.rows import read_pair
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -30,7 +30,7 @@ def write(path, rows):
 
 
 def trl(source, split=None, **settings):
-    return to_trl_rows(load_preference_pairs(source, "good", split, **settings).pairs)
+    return to_trl_rows(load_pairs(source, "good", split, **settings))
 
 
 PLAIN = [{"prompt": f"Question {i}?", "chosen": f" Good {i}.", "rejected": f" Bad {i}."} for i in range(20)]
@@ -58,11 +58,11 @@ def test_folders_with_splits(tmp_path):
 
     write(tmp_path / "train.jsonl", PLAIN[:5])
     write(tmp_path / "test.jsonl", PLAIN[5:8])
-    result = load_preference_pairs(tmp_path, "good")
+    result = load_pairs(tmp_path, "good")
     assert [result.counts[f"pairs_{s}"] for s in SPLITS] == [5, 0, 3]
     assert trl(tmp_path, "test") == PLAIN[5:8]
     with pytest.raises(InputError, match="has no split validation; it has train, test"):
-        load_preference_pairs(tmp_path, "good", "validation")
+        load_pairs(tmp_path, "good", "validation")
     saved = datasets.DatasetDict({"train": datasets.Dataset.from_list(PLAIN[:2])})
     saved.save_to_disk(tmp_path / "saved")
     assert trl(tmp_path / "saved") == PLAIN[:2]
@@ -70,32 +70,32 @@ def test_folders_with_splits(tmp_path):
 
 def test_pairs_are_one_decision_with_positions_that_say_nothing(tmp_path):
     rows = [{"prompt": f"Q{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(600)]
-    result = load_preference_pairs(write(tmp_path / "d.jsonl", rows), "good", "test", seed=1)
-    for p in result.pairs:
+    result = load_pairs(write(tmp_path / "d.jsonl", rows), "good", "test", seed=1)
+    for p in result.rows:
         [chosen], [rejected] = p.chosen.steps, p.rejected.steps
         assert chosen.decision is rejected.decision
         assert {chosen.action, rejected.action} == {0, 1}
         assert chosen.decision.options[chosen.action].startswith("good")
         assert (p.split, p.objective, p.rater) == ("test", "good", "d.jsonl")
-    at_first = sum(p.chosen.steps[0].action == 0 for p in result.pairs)
+    at_first = sum(p.chosen.steps[0].action == 0 for p in result.rows)
     # Five standard deviations of a fair coin.
     assert abs(at_first - 300) < 5 * 600**0.5 / 2
-    other = load_preference_pairs(tmp_path / "d.jsonl", "good", "test", seed=2)
-    assert [p.chosen.steps[0].action for p in other.pairs] != [p.chosen.steps[0].action for p in result.pairs]
+    other = load_pairs(tmp_path / "d.jsonl", "good", "test", seed=2)
+    assert [p.chosen.steps[0].action for p in other.rows] != [p.chosen.steps[0].action for p in result.rows]
     # The order hangs on the texts, not on where they stand or which is the better one.
     turned = [{"prompt": r["prompt"], "chosen": r["rejected"], "rejected": r["chosen"]} for r in rows[::-1]]
-    back = load_preference_pairs(write(tmp_path / "e.jsonl", turned), "good", "test", seed=1)
-    assert {p.chosen.steps[0].decision for p in back.pairs} == {
-        p.chosen.steps[0].decision for p in result.pairs
+    back = load_pairs(write(tmp_path / "e.jsonl", turned), "good", "test", seed=1)
+    assert {p.chosen.steps[0].decision for p in back.rows} == {
+        p.chosen.steps[0].decision for p in result.rows
     }
-    assert len({s.trajectory_id for p in result.pairs for s in (p.chosen, p.rejected)}) == 1200
+    assert len({s.trajectory_id for p in result.rows for s in (p.chosen, p.rejected)}) == 1200
 
 
 def test_no_prompt_is_in_two_splits(tmp_path):
     rows = [{"prompt": f"Q{i % 40}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(400)]
-    result = load_preference_pairs(write(tmp_path / "d.jsonl", rows), "good", shares=(0.5, 0.25, 0.25))
+    result = load_pairs(write(tmp_path / "d.jsonl", rows), "good", shares=(0.5, 0.25, 0.25))
     homes = {}
-    for p in result.pairs:
+    for p in result.rows:
         prompt = p.chosen.steps[0].decision.prompt
         assert homes.setdefault(prompt, p.split) == p.split
     assert set(homes.values()) == set(SPLITS)
@@ -118,15 +118,15 @@ def test_no_prompt_is_in_two_splits(tmp_path):
     ],
 )
 def test_common_words_are_the_prompt(chosen, rejected, expected):
-    found = read_completions({"chosen": chosen, "rejected": rejected})
+    found = read_pair({"chosen": chosen, "rejected": rejected})
     assert (found.prompt + found.chosen, found.prompt + found.rejected) == (chosen, rejected)
-    assert found == Completions(*expected)
+    assert found == TextPair(*expected)
 
 
 def test_dialogues_split_at_the_last_turn():
     start = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: Why?\n\nAssistant:"
-    found = read_completions({"chosen": f"{start} So it is.", "rejected": f"{start} So what."})
-    assert found == Completions(start, " So it is.", " So what.")
+    found = read_pair({"chosen": f"{start} So it is.", "rejected": f"{start} So what."})
+    assert found == TextPair(start, " So it is.", " So what.")
 
 
 def test_rows_that_cannot_be_used():
@@ -140,19 +140,19 @@ def test_rows_that_cannot_be_used():
         "empty": (f"{start} a", f"{start} "),
     }
     for reason, (chosen, rejected) in rows.items():
-        assert read_completions({"chosen": chosen, "rejected": rejected}) == reason
-    assert read_completions({"prompt": "p", "chosen": "a", "rejected": " \n"}) == "empty"
-    assert read_completions({"prompt": "p", "chosen": "a", "rejected": "a"}) == "identical"
+        assert read_pair({"chosen": chosen, "rejected": rejected}) == reason
+    assert read_pair({"prompt": "p", "chosen": "a", "rejected": " \n"}) == "empty"
+    assert read_pair({"prompt": "p", "chosen": "a", "rejected": "a"}) == "identical"
 
 
 def test_they_are_counted(tmp_path):
     bad = [{"prompt": "p", "chosen": "a", "rejected": ""}, {"prompt": "p", "chosen": "a", "rejected": "a"}]
-    result = load_preference_pairs(write(tmp_path / "d.jsonl", [*PLAIN, *bad]), "good")
+    result = load_pairs(write(tmp_path / "d.jsonl", [*PLAIN, *bad]), "good")
     assert result.counts["rows"] == 22
     assert (result.counts["empty"], result.counts["identical"], result.counts["prompts_differ"]) == (1, 1, 0)
     assert result.counts["pairs"] == 20 == sum(result.counts[f"pairs_{s}"] for s in SPLITS)
     with pytest.raises(InputError, match=r"e\.jsonl: holds no usable preference pair"):
-        load_preference_pairs(write(tmp_path / "e.jsonl", bad), "good")
+        load_pairs(write(tmp_path / "e.jsonl", bad), "good")
 
 
 # --- conversations ----------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def assistant(text):
     return {"role": "assistant", "content": text}
 
 
-DIALOGUE = Completions("\n\nHuman: Hi\n\nAssistant:", " Good.", " Bad.")
+DIALOGUE = TextPair("\n\nHuman: Hi\n\nAssistant:", " Good.", " Bad.")
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ DIALOGUE = Completions("\n\nHuman: Hi\n\nAssistant:", " Good.", " Bad.")
     ids=["explicit", "implicit", "text beside"],
 )
 def test_conversations(tmp_path, row):
-    assert read_completions(row) == DIALOGUE
+    assert read_pair(row) == DIALOGUE
     [found] = trl(write(tmp_path / "d.jsonl", [row]))
     assert found == {"prompt": DIALOGUE.prompt, "chosen": " Good.", "rejected": " Bad."}
 
 
 def test_conversations_of_several_turns_and_a_system_message():
     start = [{"role": "system", "content": "Be brief."}, user("Hi")]
-    found = read_completions(
+    found = read_pair(
         {
             "chosen": [*start, assistant("A"), user("So?"), assistant("B")],
             "rejected": [*start, assistant("C")],
@@ -205,15 +205,15 @@ def test_a_chat_template_of_the_users():
         return "".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>" * opens
 
     row = {"chosen": [user("Hi"), assistant("Good.")], "rejected": [user("Hi"), assistant("Bad.")]}
-    assert read_completions(row, render) == Completions("<user>Hi<assistant>", "Good.", "Bad.")
+    assert read_pair(row, render) == TextPair("<user>Hi<assistant>", "Good.", "Bad.")
 
 
 def test_conversations_that_cannot_be_used():
     one = [user("Hi"), assistant("a")]
-    assert read_completions({"chosen": one, "rejected": [user("Ho"), assistant("a")]}) == "prompts_differ"
-    assert read_completions({"chosen": one, "rejected": one}) == "identical"
-    assert read_completions({"chosen": one, "rejected": [user("Hi")]}) == "prompts_differ"
-    assert read_completions({"chosen": one, "rejected": [user("Hi"), assistant("")]}) == "empty"
+    assert read_pair({"chosen": one, "rejected": [user("Ho"), assistant("a")]}) == "prompts_differ"
+    assert read_pair({"chosen": one, "rejected": one}) == "identical"
+    assert read_pair({"chosen": one, "rejected": [user("Hi")]}) == "prompts_differ"
+    assert read_pair({"chosen": one, "rejected": [user("Hi"), assistant("")]}) == "empty"
 
 
 # --- what is wrong, and where -------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_conversations_that_cannot_be_used():
 )
 def test_field_errors(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
-        load_preference_pairs(write(tmp_path / "d.jsonl", rows), "good")
+        load_pairs(write(tmp_path / "d.jsonl", rows), "good")
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -246,7 +246,7 @@ def test_a_broken_line_is_named(tmp_path, capfd, suffix):
     file = tmp_path / f"d.jsonl{suffix}"
     file.write_bytes(gzip.compress(data) if suffix else data)
     with pytest.raises(InputError, match=rf"d\.jsonl{suffix}:2: not JSON"):
-        load_preference_pairs(file, "good")
+        load_pairs(file, "good")
     assert capfd.readouterr() == ("", "")
 
 
@@ -254,15 +254,15 @@ def test_cut_off_archives_and_absent_files(tmp_path):
     file = write(tmp_path / "d.jsonl.gz", PLAIN)
     file.write_bytes(file.read_bytes()[:60])
     with pytest.raises(InputError, match=r"d\.jsonl\.gz: cannot be read"):
-        load_preference_pairs(file, "good")
+        load_pairs(file, "good")
     with pytest.raises(InputError, match=r"none\.jsonl: no such file"):
-        load_preference_pairs(tmp_path / "none.jsonl", "good")
+        load_pairs(tmp_path / "none.jsonl", "good")
     (tmp_path / "d.txt").write_text("x")
     with pytest.raises(InputError, match=r"d\.txt: expected one of \.json"):
-        load_preference_pairs(tmp_path / "d.txt", "good")
+        load_pairs(tmp_path / "d.txt", "good")
     (tmp_path / "e.jsonl").write_text("")
     with pytest.raises(InputError, match=r"e\.jsonl"):
-        load_preference_pairs(tmp_path / "e.jsonl", "good")
+        load_pairs(tmp_path / "e.jsonl", "good")
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch):
@@ -273,7 +273,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(InputError, match=r"some/set: cannot be read: no such file.*Couldn't reach the Hub"):
-        load_preference_pairs("some/set", "good")
+        load_pairs("some/set", "good")
 
 
 def test_hub_ids_go_to_datasets_and_their_splits_stay(monkeypatch):
@@ -283,15 +283,15 @@ def test_hub_ids_go_to_datasets_and_their_splits_stay(monkeypatch):
     monkeypatch.setattr(
         datasets, "load_dataset", lambda name, **settings: parts if name == "some/set" else {}
     )
-    result = load_preference_pairs("some/set", "good")
-    assert [p.split for p in result.pairs] == ["train"] * 3 + ["test"] * 2
-    assert result.pairs[0].rater == "some/set"
+    result = load_pairs("some/set", "good")
+    assert [p.split for p in result.rows] == ["train"] * 3 + ["test"] * 2
+    assert result.rows[0].rater == "some/set"
 
 
 def test_only_one_step_pairs_are_rows():
     steps = tuple(Step(Decision(p, ("a", "b")), 0) for p in "xy")
     pair = PreferencePair(Segment("t", 0, steps), Segment("u", 0, steps[:1]), "good")
-    with pytest.raises(InputError, match="2 and 1 steps"):
+    with pytest.raises(InputError, match=r"row 1: .*this segment has 2"):
         to_trl_rows([pair])
 
 
@@ -309,14 +309,14 @@ def test_real_data(name, rows, differ):
     file = REAL / f"{name}.jsonl.gz"
     if not file.exists():
         pytest.skip(f"{file} is not here")
-    result = load_preference_pairs(file, "good")
+    result = load_pairs(file, "good")
     assert result.counts["rows"] == rows
     assert result.counts["prompts_differ"] == differ
     dropped = sum(result.counts[k] for k in ("prompts_differ", "empty", "identical"))
     assert result.counts["pairs"] == rows - dropped > 0.98 * rows
     with gzip.open(file, "rt") as handle:
         originals = {(r["chosen"], r["rejected"]) for r in map(json.loads, handle)}
-    for row in to_trl_rows(result.pairs):
+    for row in to_trl_rows(result.rows):
         assert (row["prompt"] + row["chosen"], row["prompt"] + row["rejected"]) in originals
         if name.startswith("hh"):
             assert row["prompt"].endswith("\n\nAssistant:")

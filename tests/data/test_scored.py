@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pluralign.core import InputError
-from pluralign.data import ScoredCompletion, load_scored_completions
+from pluralign.data import ScoredCompletion, load_scored
 
 
 def write(path, rows):
@@ -23,7 +23,7 @@ def test_both_forms_are_read(tmp_path):
             {"prompt": told, "completion": "yes", "reward": -1.0},
         ],
     )
-    found = load_scored_completions(data, "kind", split="train")
+    found = load_scored(data, "kind", split="train")
     assert found.rows[:2] == (
         ScoredCompletion("a", "b", 1.5, "kind"),
         ScoredCompletion("a", "", 2.0, "kind"),
@@ -35,17 +35,17 @@ def test_both_forms_are_read(tmp_path):
 def test_messages_and_chosen_halves_have_their_own_rewards(tmp_path):
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
     one = write(tmp_path / "m.jsonl", [{"messages": messages, "rewards": {"messages": {"reward": 3.0}}}])
-    assert load_scored_completions(one).rows[0].reward == 3.0
+    assert load_scored(one).rows[0].reward == 3.0
     scores = {"chosen": {"reward": 1.0}, "rejected": {"reward": 0.0}}
     two = write(tmp_path / "p.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c", "rewards": scores}])
-    assert load_scored_completions(two).rows[0] == ScoredCompletion(
-        "a", "b", 1.0, split=load_scored_completions(two).rows[0].split
+    assert load_scored(two).rows[0] == ScoredCompletion(
+        "a", "b", 1.0, "p", split=load_scored(two).rows[0].split
     )
 
 
 def test_a_prompts_samples_share_its_split(tmp_path):
     rows = [{"prompt": f"p{i % 40}", "completion": str(i), "reward": i} for i in range(200)]
-    found = load_scored_completions(write(tmp_path / "d.jsonl", rows)).rows
+    found = load_scored(write(tmp_path / "d.jsonl", rows)).rows
     splits = {}
     for row in found:
         splits.setdefault(row.prompt, set()).add(row.split)
@@ -66,7 +66,7 @@ def test_a_prompts_samples_share_its_split(tmp_path):
 def test_a_row_that_cannot_be_used_is_told(row, told, tmp_path):
     data = write(tmp_path / "d.jsonl", [row])
     with pytest.raises(InputError, match=told) as found:
-        load_scored_completions(data)
+        load_scored(data)
     assert f"{data}:1" in str(found.value)
 
 
@@ -74,4 +74,4 @@ def test_a_reward_that_is_no_number_is_told(tmp_path):
     rows = [{"prompt": "a", "completion": "b", "reward": value} for value in (1.0, float("nan"))]
     data = write(tmp_path / "d.jsonl", rows)
     with pytest.raises(InputError, match=r"d\.jsonl:2, field 'reward'"):
-        load_scored_completions(data)
+        load_scored(data)

@@ -27,7 +27,7 @@ def swapped(first, second, preference, rater="oracle"):
 
 def made(*annotations, **settings):
     result = make_pairs(annotations, **{"shares": ALL_TRAIN, **settings})
-    told = [(p.chosen.trajectory_id, p.rejected.trajectory_id, p.weight) for p in result.pairs]
+    told = [(p.chosen.trajectory_id, p.rejected.trajectory_id, p.weight) for p in result.rows]
     counts = {k: v for k, v in result.counts.items() if v and not k.startswith("pairs")}
     return told, counts
 
@@ -64,7 +64,7 @@ def test_raters_vote():
     told, counts = made(*votes)
     assert told == [("y", "x", pytest.approx(2 / 3))]
     assert counts == {"annotations": 3, "duplicates": 2, "contested": 1}
-    assert make_pairs(votes, shares=ALL_TRAIN).pairs[0].rater == "a+b+c"
+    assert make_pairs(votes, shares=ALL_TRAIN)[0].rater == "a+b+c"
     told, _ = made(annotation("x", "y", "first", "a"), annotation("x", "y", "tie", "b"))
     assert told == [("x", "y", 0.75)]
 
@@ -81,11 +81,11 @@ def test_no_trajectory_is_in_two_splits_and_all_is_counted(seed, ids):
     annotations = [annotation(a, b, "first") for i, a in enumerate(ids) for b in ids[i + 1 :]]
     result = make_pairs(annotations, shares=shares, seed=seed)
     homes = {}
-    for p in result.pairs:
+    for p in result.rows:
         for s in (p.chosen, p.rejected):
             assert homes.setdefault(s.trajectory_id, p.split) == p.split
-    assert result.counts["across_splits"] + len(result.pairs) == len(annotations)
-    assert sum(result.counts[f"pairs_{s}"] for s in SPLITS) == result.counts["pairs"] == len(result.pairs)
+    assert result.counts["across_splits"] + len(result.rows) == len(annotations)
+    assert sum(result.counts[f"pairs_{s}"] for s in SPLITS) == result.counts["pairs"] == len(result.rows)
 
 
 def test_splits_have_their_shares_and_do_not_move():
@@ -109,7 +109,7 @@ def test_bad_shares(shares):
 def test_one_objective():
     with pytest.raises(InputError, match="expected one objective, found harm, score"):
         made(annotation("x", "y", "first"), annotation("x", "y", "first", objective="harm"))
-    assert make_pairs([]).pairs == ()
+    assert make_pairs([]).rows == ()
 
 
 def test_files_are_merged(tmp_path):
@@ -127,12 +127,12 @@ def test_files_are_merged(tmp_path):
     result = pair(
         [tmp_path / "a.jsonl", tmp_path / "b.jsonl"], out, objective="score", ties="soft", shares=ALL_TRAIN
     )
-    assert read_pairs(out) == list(result.pairs)
-    assert len(result.pairs) == 2
+    assert read_pairs(out) == list(result.rows)
+    assert len(result.rows) == 2
     header = read_header(out, "pairs")
     assert header["counts"] == result.counts
     assert result.counts["other_objectives"] == 1
-    summary = pairs_summary(result.pairs)
+    summary = pairs_summary(result.rows)
     assert summary["pairs"] == 2
     assert summary["soft"] == 1
     assert summary["mean_weight"] == 0.75

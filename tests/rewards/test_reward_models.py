@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from pluralign.core import Decision, InputError
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import (
     AVAConfig,
@@ -39,7 +39,7 @@ def pairs(tmp_path_factory):
     data = tmp_path_factory.mktemp("data") / "data.jsonl"
     rows = [f'{{"prompt": "Say {w}:", "chosen": " {w}!", "rejected": " {w}."}}' for w in "abcdefghijklmnop"]
     data.write_text("\n".join(rows))
-    return load_preference_pairs(data, "lively", split="train").pairs
+    return load_pairs(data, "lively", split="train")
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def demonstrations(end):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    pairs = pair_completions(demonstrations("!"), demonstrations("."), objective="lively").pairs
+    pairs = pair_completions(demonstrations("!"), demonstrations("."), objective="lively")
     for seed in (0, 1):
         fit_bradley_terry(pairs, Run("tiny-random", folder / f"rm{seed}", TRAINING, seed))
     longer = Training(epochs=20, learning_rate=3e-3, bf16=False)

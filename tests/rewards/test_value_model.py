@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pluralign.core import Decision, InputError
-from pluralign.data import ScoredCompletion, load_preference_pairs
+from pluralign.data import ScoredCompletion, load_pairs
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import HLGauss, Run, Training, ValueConfig, fit_bradley_terry, fit_value
 from pluralign.lm.backbone import load_backbone
@@ -116,7 +116,7 @@ def test_a_folder_that_is_something_else_is_told(trained, tmp_path):
         load_language_policy(trained / "all")
     data = tmp_path / "data.jsonl"
     data.write_text("\n".join(f'{{"prompt": "{w}", "chosen": "x", "rejected": "y"}}' for w in "abcd"))
-    pairs = load_preference_pairs(data, "lively", split="train").pairs
+    pairs = load_pairs(data, "lively", split="train")
     fit_bradley_terry(pairs, Run("tiny-random", tmp_path / "bt", Training(layers=0, bf16=False)))
     with pytest.raises(InputError, match="a value model is needed"):
         load_value_model(tmp_path / "bt")

@@ -51,10 +51,8 @@ class RewardRater:
         decisions: list[Decision] = []
         for number, comparison in enumerate(comparisons, start=1):
             for segment in (comparison.first, comparison.second):
-                if len(segment.steps) != 1:
-                    raise InputError("a reward of texts compares segments of one step", row=number)
-                step = segment.steps[0]
-                decisions.append(Decision(step.decision.prompt, (step.decision.options[step.action],)))
+                prompt, completion = segment.text(row=number)
+                decisions.append(Decision(prompt, (completion,)))
         scored = [float(rewards.mean[0]) for rewards in self._scorer.score_decisions(decisions)]
         ratings: list[Rating | None] = []
         for number, (a, b) in enumerate(zip(scored[::2], scored[1::2], strict=True), start=1):

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pluralign.cli.answers import Answers
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import digest, source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
+from pluralign.data.answers import Answers
 
 if TYPE_CHECKING:
     import torch

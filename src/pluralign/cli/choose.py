@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from pluralign.cli.answer_rewards import read_sigmas, score_sources
-from pluralign.cli.answers import Answers, read_answers
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
 from pluralign.cli.estimates import say_table
 from pluralign.core import InputError, OptionRewards, SteeringWeights
 from pluralign.core.files import replace_when_whole
+from pluralign.data.answers import Answers, load_answers
 from pluralign.lm.backbone import fast_dtype
 from pluralign.rewards.ensemble import scale_of
 from pluralign.steer.best_of_n import check_lower_bound, weigh
@@ -57,7 +57,7 @@ def choose_completions(
     check_lower_bound(lower_bound)
     # One without weight is not even opened.
     used = {name: spec for name, spec in named.items() if mix.get(name, 0.0) > 0}
-    answers = list(read_answers(completions).answers.values())
+    answers = list(load_answers(completions).answers.values())
     alone = sum(len(one.completions) == 1 for one in answers)
     if alone == len(answers) and not raw:
         raise InputError("holds one completion of each prompt: nothing to compare", path=completions)

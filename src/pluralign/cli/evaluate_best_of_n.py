@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.answers import Source, read_answers
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import InputError
 from pluralign.core.files import write_json
+from pluralign.data.answers import AnswerSet, load_answers
 from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves
 from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate
@@ -60,10 +60,10 @@ def evaluate_best_of_n(
         raise InputError(f"'{_GOLDEN}' is the name of the reward that measures", field="rewards")
     if (base is None) != (demonstrations is None):
         raise InputError("give both or neither of base and demonstrations: rewards are normalised by both")
-    draws = read_answers(completions)
+    draws = load_answers(completions)
     samples = _samples(draws)
     files = {"base": base, "demonstrations": demonstrations, "greedy": greedy}
-    others = {n: read_answers(f, one=n == "greedy").of(draws) for n, f in files.items() if f is not None}
+    others = {n: load_answers(f, one=n == "greedy").of(draws) for n, f in files.items() if f is not None}
     found = score_sources(
         {**named, _GOLDEN: golden},
         {"draws": list(draws.answers.values()), **others},
@@ -110,7 +110,7 @@ def _figures(
     }
 
 
-def _samples(draws: Source) -> int:
+def _samples(draws: AnswerSet) -> int:
     """How many samples every prompt has."""
     prompts = list(draws.answers.values())
     if len(prompts) < 2:

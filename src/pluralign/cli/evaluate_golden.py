@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.answers import read_answers
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import InputError
 from pluralign.core.files import write_json
+from pluralign.data.answers import load_answers
 from pluralign.evaluate.pictures.alignment import NORMALISED, draw_scores
 from pluralign.evaluate.rewards.best_of_n import normalised
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
@@ -52,7 +52,7 @@ def evaluate_golden(
     ends = {"base": base, "demonstrations": demonstrations}
     if taken := sorted(set(named) & set(ends)):
         raise InputError(f"'{taken[0]}' is the name of an end of the scale", field="sources")
-    read = {name: read_answers(path) for name, path in {**named, **ends}.items()}
+    read = {name: load_answers(path) for name, path in {**named, **ends}.items()}
     prompts = read[next(iter(named))]
     answers = {name: source.of(prompts) for name, source in read.items()}
     if len(prompts.answers) < 2:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.answers import Answers, Source, edited, read_answers
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import InputError
 from pluralign.core.files import write_json
+from pluralign.data.answers import Answers, AnswerSet, edited, load_answers
 from pluralign.evaluate.pictures.alignment import HeatPanel, draw_separation
 from pluralign.evaluate.rewards.separation import Separation, separations, style_separation
 from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
@@ -47,7 +47,7 @@ def evaluate_separation(
         json: a file for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
-    read = {name: read_answers(file) for name, file in named_entries(sources, "sources", "NAME=FILE").items()}
+    read = {name: load_answers(file) for name, file in named_entries(sources, "sources", "NAME=FILE").items()}
     if len(read) < 2 and not styles:
         raise InputError(f"expected two or more, or --styles True, found {len(read)}", field="sources")
     restyled = _restyled(read) if styles else {}
@@ -83,7 +83,7 @@ _Restyled = dict[str, tuple[Answers | None, list[int | None]]]
 """By prompt: the answers that an edit changed, and the place of each answer among them."""
 
 
-def _restyled(read: Mapping[str, Source]) -> dict[str, dict[str, _Restyled]]:
+def _restyled(read: Mapping[str, AnswerSet]) -> dict[str, dict[str, _Restyled]]:
     """By edit and source; edits that change answers to fewer than two prompts are left out, and told."""
     found: dict[str, dict[str, _Restyled]] = {}
     for name, edit in STYLE_EDITS.items():

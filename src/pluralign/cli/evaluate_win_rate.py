@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.annotate import DecideName, Rater, Rating, RewardRater, open_rater
-from pluralign.cli.answers import read_answers
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.cli.estimates import as_json, say_table, short
 from pluralign.core import Comparison, InputError, Objective
@@ -17,6 +16,7 @@ from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import dialogue
 from pluralign.core.resumable import run_batches
+from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.win_rate import (
     COMPLETIONS_PROMPT,
     WinRate,
@@ -71,7 +71,7 @@ def evaluate_win_rate(
         dtype: Precision of local models.
         json: a file for the figures.
     """
-    sides = [read_answers(path, one=True) for path in (a, b)]
+    sides = [load_answers(path, one=True) for path in (a, b)]
     others = sides[1].of(sides[0])
     wanted = _objective(rater, objective, description)
     asked = open_rater(

@@ -12,12 +12,12 @@ from typing import Any
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.guides import Guides, read_guides
-from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.core import InputError
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render, dialogue
 from pluralign.core.resumable import run_batches
 from pluralign.core.splits import seed_for
+from pluralign.data import Prompt, load_prompts
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
@@ -104,8 +104,8 @@ def generate_texts(
     source = _open(
         model, adapter, exact, sampling, led if led is not None and led.guidance.strength else None
     )
-    counts, found = read_prompts(prompts, source.render, limit)
-    counts["cut"] = source.cut(found)
+    found = load_prompts(prompts, template=source.render, limit=limit)
+    counts = {**found.counts, "cut": source.cut(found)}
     drawn = {
         "model": model, "adapter": None if adapter is None else str(adapter),
         "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed,

@@ -14,11 +14,12 @@ from transformers.utils import logging as transformers_logging
 
 from pluralign.cli.common import JsonFile
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.texts import holds_preferences, objective_of, read_demonstrations, read_texts
-from pluralign.core import Demonstration, PreferencePair
+from pluralign.cli.texts import read_demonstrations, read_texts
+from pluralign.core import Demonstration, Examples, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render
-from pluralign.data import ScoredRead, load_scored_completions
+from pluralign.data import ScoredCompletion, load_scored
+from pluralign.data.load import holds_preferences
 from pluralign.learn.methods import METHODS, Data, Method
 from pluralign.learn.texts import AVAConfig, Run, Training, fit_ava_p
 from pluralign.learn.texts.own_losses import loss_settings
@@ -72,10 +73,9 @@ class TextRun:
         """Preferences where the data has them (their rejected halves measure), else demonstrations."""
         return self.prepare() if holds_preferences(self.data) else self.demonstrations()
 
-    def scored_completions(self) -> tuple[ScoredRead, Run]:
+    def scored_completions(self) -> tuple[Examples[ScoredCompletion], Run]:
         """The completions with their rewards, and what is asked for."""
-        about, render = self.objective or objective_of(self.data), self._render()
-        return load_scored_completions(self.data, about, seed=self.seed, render=render), self._run()
+        return load_scored(self.data, self.objective, seed=self.seed, template=self._render()), self._run()
 
     def _render(self) -> Render:
         # It warns of every checkpoint's clock, which is of no use here.

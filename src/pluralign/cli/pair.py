@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, wrote
-from pluralign.cli.texts import objective_of, read_demonstrations
+from pluralign.cli.texts import read_demonstrations
 from pluralign.core import InputError
 from pluralign.core.records import write_records
+from pluralign.data.source import objective_of
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.pair import RECIPES, pair, pair_completions
 from pluralign.pair.pairs import KIND as PAIRS
@@ -93,7 +94,15 @@ def pair_by_recipe(
         chosen, rejected, objective=name, recipe=recipe, per_prompt=per_prompt, seed=seed
     )
     sources = [given[worse], given[better]]
-    header = {"objective": name, "recipe": recipe, "seed": seed, "sources": sources, "counts": found.counts}
-    write_records(out, PAIRS, found.pairs, header)
+    header: dict[str, Any] = {
+        "objective": name,
+        "recipe": recipe,
+        "seed": seed,
+        "sources": sources,
+        "counts": found.counts,
+    }
+    if found.template is not None:
+        header["template"] = {"name": found.template.name, "digest": found.template.digest}
+    write_records(out, PAIRS, found, header)
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
     give_figures(found.counts, json)

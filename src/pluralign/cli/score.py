@@ -12,8 +12,9 @@ from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import source_digest
 from pluralign.core.resumable import run_batches
-from pluralign.data.preferences import read_dataset
-from pluralign.data.rows import Completions, FieldError, read_completions
+from pluralign.data.reading import read_row
+from pluralign.data.rows import read_named
+from pluralign.data.source import open_table
 from pluralign.rewards import Reward, load_reward
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.spans import by_sentence
@@ -49,9 +50,12 @@ def score_texts(
     loaded = load_reward(model, dtype="auto" if fast else "float32")
     if spans != "none" and not isinstance(loaded, RewardModel):
         raise InputError(f"{loaded.name!r} gives rewards of whole completions only", field="spans")
-    parts = read_dataset(data)
-    rows = [dict(row) for part in parts.values() for row in part]
-    read = [_decisions(row, loaded, data, number) for number, row in enumerate(rows, start=1)]
+    table = open_table(data)
+    rows = [row for _, _, row in table.rows()]
+    read = [
+        read_row(table, number, lambda row=row: read_named(row, loaded.render))
+        for number, row in enumerate(rows, start=1)
+    ]
     run = {
         "model": {"name": model, **source_digest(str(Path(model.rpartition(":")[2]) / "card.json"))},
         "data": source_digest(data),
@@ -68,49 +72,6 @@ def score_texts(
 
 Named = dict[str, tuple[str, str]]
 """Completions of a row by name: (prompt, completion)."""
-
-
-def _decisions(row: Mapping[str, Any], model: Reward, data: str, number: int) -> Named:
-    try:
-        found = _named(row, model)
-    except FieldError as error:
-        raise InputError(str(error), path=data, row=number, field=error.field) from error
-    for name, (_, completion) in found.items():
-        # A model may have nothing to say: then its completion is the end of text alone.
-        if not completion.strip() and name != "completion":
-            raise InputError("is empty", path=data, row=number, field=name)
-    return found
-
-
-def _named(row: Mapping[str, Any], model: Reward) -> Named:
-    if row.get("chosen") is not None:
-        pair = read_completions(row, model.render, two_prompts=True)
-        if not isinstance(pair, Completions):
-            raise FieldError("rejected", f"cannot be scored: {pair}")
-        other = pair.prompt if pair.rejected_prompt is None else pair.rejected_prompt
-        return {"chosen": (pair.prompt, pair.chosen), "rejected": (other, pair.rejected)}
-    if row.get("messages") is not None:
-        messages = row["messages"]
-        if not isinstance(messages, list) or len(messages) < 2:
-            raise FieldError("messages", "expected two messages or more, the last of them the assistant's")
-        prompt = model.render(messages[:-1], True)
-        return {"messages": (prompt, model.render(messages, False).removeprefix(prompt))}
-    prompt = row.get("prompt")
-    if isinstance(prompt, list) and prompt and all(isinstance(m, dict) and "role" in m for m in prompt):
-        prompt = model.render(prompt, True)
-    if not isinstance(prompt, str):
-        raise FieldError("prompt", f"expected a text or messages, found {prompt!r:.60}")
-    completions: Any = row.get("completions")
-    if completions is None:
-        completions = [row.get("completion")]
-    elif not isinstance(completions, list):
-        raise FieldError("completions", f"expected a list of texts, found {completions!r:.60}")
-    for text in completions:
-        if not isinstance(text, str):
-            raise FieldError("completion", f"expected a text, found {text!r:.60}")
-    if len(completions) == 1:
-        return {"completion": (prompt, completions[0])}
-    return {f"completions.{i}": (prompt, text) for i, text in enumerate(completions)}
 
 
 def _scored(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.answers import Answers
 from pluralign.cli.common import named_entries, say, wrote
 from pluralign.cli.estimates import say_table
-from pluralign.cli.prompts import Prompt
 from pluralign.core import InputError, SteeringWeights
+from pluralign.data import Prompt
+from pluralign.data.answers import Answers
 from pluralign.evaluate.sweeps.fronts import TextFronts, compare_sides
 from pluralign.evaluate.sweeps.texts import Score, file_name, text_sweep
 from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.answers import Source, read_answers
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
 from pluralign.cli.estimates import say_table
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import write_json
+from pluralign.data.answers import AnswerSet, load_answers
 from pluralign.lm.backbone import fast_dtype
 from pluralign.steer.targets import FloatArray, IntArray, Palette, meet_targets
 
@@ -90,7 +90,7 @@ def reach_targets(
     if unknown := sorted(set(given) - set(named)):
         raise InputError(f"'{unknown[0]}' has no reward; there are {', '.join(named)}", field="at_least")
     levels = {name: Level.parse(text, name) for name, text in given.items()}
-    samples = read_answers(completions)
+    samples = load_answers(completions)
     prompts = _prompts(samples)
     found = score_sources(
         named,
@@ -129,7 +129,7 @@ def as_option(weights: SteeringWeights) -> str:
     return ",".join(f"{name}={part / _UNITS:g}" for name, part in parts.items() if part)
 
 
-def _prompts(samples: Source) -> IntArray:
+def _prompts(samples: AnswerSet) -> IntArray:
     """The number of each sample's prompt."""
     sizes = [len(one.completions) for one in samples.answers.values()]
     if max(sizes) < 2:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 
-from pluralign.cli.prompts import Prompt, read_prompts
 from pluralign.cli.sweep_texts import FixedPolicy, GuidedModel, TextSettings
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Messages
+from pluralign.data import Prompt, load_prompts
 from pluralign.evaluate.report.summary import mean_name
 from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixture_writer
 from pluralign.folders.card import ADAPTER, CARD, read_card
@@ -68,9 +68,9 @@ class Table:
         self._stops, self._shared = first.stops, first.shared
         render = TEMPLATES[first.template](first.tokenizer)
         self._render = lambda messages: render(messages, True)
-        counts, self.prompts = read_prompts(prompts, render, settings.limit)
+        self.prompts = load_prompts(prompts, template=render, limit=settings.limit)
         self._plain = self._fitted(first, [prompt.text for prompt in self.prompts])
-        left_out = {name: n for name, n in counts.items() if n and name != "rows"}
+        left_out = {name: n for name, n in self.prompts.counts.items() if n and name != "rows"}
         self.notes = [f"Prompts that were left out: {left_out}."] if left_out else []
 
     @property

@@ -2,9 +2,10 @@
 
 from pluralign.core.demonstration import Demonstration
 from pluralign.core.errors import InputError
+from pluralign.core.examples import Examples
 from pluralign.core.interfaces import Policy, UniformPolicy
 from pluralign.core.objective import Objective
-from pluralign.core.preference import Annotation, Comparison, PairingResult, PreferencePair
+from pluralign.core.preference import Annotation, Comparison, PreferencePair
 from pluralign.core.rewards import OptionRewards
 from pluralign.core.trajectory import Decision, Segment, Step, Trajectory, sum_by_name
 from pluralign.core.weights import SteeringWeights, simplex_grid
@@ -14,10 +15,10 @@ __all__ = [
     "Comparison",
     "Decision",
     "Demonstration",
+    "Examples",
     "InputError",
     "Objective",
     "OptionRewards",
-    "PairingResult",
     "Policy",
     "PreferencePair",
     "Segment",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pluralign.core.errors import InputError
-from pluralign.core.trajectory import Segment
+from pluralign.core.trajectory import Decision, Segment
 
 Preference = Literal["first", "second", "tie"]
 PREFERENCES: tuple[Preference, ...] = ("first", "second", "tie")
@@ -78,15 +78,24 @@ class PreferencePair:
         if not 0.5 <= self.weight <= 1.0:
             raise InputError(f"must be from 0.5 to 1, found {self.weight}", field="weight")
 
+    def texts(self, *, row: int | None = None) -> tuple[tuple[str, str], tuple[str, str]]:
+        """(prompt, completion) of the chosen and of the rejected segment, for pairs of texts.
 
-@dataclass(frozen=True)
-class PairingResult:
-    """Pairs, and what became of everything that went in.
+        Args:
+            row: Number of the pair, for the error.
 
-    Args:
-        pairs: in the order of the first annotation of each.
-        counts: by what they count; see `make_pairs` and `load_preference_pairs`.
-    """
+        Raises:
+            InputError: A segment has several steps (see `Segment.text`).
+        """
+        return self.chosen.text(row=row), self.rejected.text(row=row)
 
-    pairs: tuple[PreferencePair, ...]
-    counts: Mapping[str, int]
+    def decisions(self, *, row: int | None = None) -> list[Decision]:
+        """The completions to score, the chosen one first: one decision if both answer one prompt, else two.
+
+        Raises:
+            InputError: See `texts`.
+        """
+        (prompt, chosen), (other, rejected) = self.texts(row=row)
+        if prompt == other:
+            return [Decision(prompt, (chosen, rejected))]
+        return [Decision(prompt, (chosen,)), Decision(other, (rejected,))]

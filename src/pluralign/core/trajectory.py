@@ -127,6 +127,23 @@ class Segment:
         """``trajectory:start:stop``."""
         return f"{self.trajectory_id}:{self.start}:{self.stop}"
 
+    def text(self, *, row: int | None = None) -> tuple[str, str]:
+        """(prompt, completion) of a segment of one step: its decision's prompt, and the option taken.
+
+        Args:
+            row: Number of the segment, for the error.
+
+        Raises:
+            InputError: The segment has several steps, so that it is not a completion of one prompt.
+        """
+        if len(self.steps) != 1:
+            raise InputError(
+                f"completions have one step, this segment has {len(self.steps)}; learn cpl takes such pairs",
+                row=row,
+            )
+        (step,) = self.steps
+        return step.decision.prompt, step.decision.options[step.action]
+
     def returns(self) -> dict[str, float]:
         """Sum of rewards by objective."""
         return sum_by_name([step.rewards for step in self.steps])

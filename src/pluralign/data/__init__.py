@@ -1,15 +1,26 @@
-"""Data in users' formats: preferences, demonstrations, scored completions; files, folders, hub ids."""
+"""Data in users' formats: preferences, demonstrations, scored completions, prompts and answers; from files,
+folders, hub ids or memory."""
 
-from pluralign.data.demonstrations import DemonstrationsRead, load_demonstrations
-from pluralign.data.preferences import load_preference_pairs, to_trl_rows
-from pluralign.data.scored import ScoredCompletion, ScoredRead, load_scored_completions
+from pluralign.data.load import (
+    Prompt,
+    ScoredCompletion,
+    load_demonstrations,
+    load_pairs,
+    load_prompts,
+    load_scored,
+)
+from pluralign.data.reading import learned_template
+from pluralign.data.text_pairs import TextPair, one_step_pair, to_trl_rows
 
 __all__ = [
-    "DemonstrationsRead",
+    "Prompt",
     "ScoredCompletion",
-    "ScoredRead",
+    "TextPair",
+    "learned_template",
     "load_demonstrations",
-    "load_preference_pairs",
-    "load_scored_completions",
+    "load_pairs",
+    "load_prompts",
+    "load_scored",
+    "one_step_pair",
     "to_trl_rows",
 ]

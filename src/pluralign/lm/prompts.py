@@ -13,25 +13,27 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import Decision, InputError
-from pluralign.core.messages import Messages, Render, dialogue
+from pluralign.core.digests import digest
+from pluralign.core.messages import DIALOGUE, Messages, Template
 from pluralign.lm.forest import Tree
 
 # Goes into the digest of cached features: raise it when `render_decision` or `decision_tree` changes.
 RENDERING_VERSION = 1
 
 
-def _chat_template(tokenizer: PreTrainedTokenizerBase) -> Render:
+def _chat_template(tokenizer: PreTrainedTokenizerBase) -> Template:
     if tokenizer.chat_template is None:
         raise InputError("the tokenizer has no chat template; use the template 'dialogue'", field="template")
-    return lambda messages, opens: str(
-        tokenizer.apply_chat_template(
-            [dict(m) for m in messages], tokenize=False, add_generation_prompt=opens
-        )
-    )
+
+    def render(messages: Messages, opens: bool) -> str:
+        chat = [dict(m) for m in messages]
+        return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opens))
+
+    return Template("chat", digest([str(tokenizer.chat_template).encode()]), render)
 
 
-TEMPLATES: dict[str, Callable[[PreTrainedTokenizerBase], Render]] = {
-    "dialogue": lambda tokenizer: dialogue,
+TEMPLATES: dict[str, Callable[[PreTrainedTokenizerBase], Template]] = {
+    "dialogue": lambda tokenizer: DIALOGUE,
     "chat": _chat_template,
 }
 """Templates that turn messages into text: HH-RLHF's plain dialogue, or the tokenizer's own chat template."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pluralign.core import Annotation, Comparison, InputError, PairingResult, PreferencePair, Segment
+from pluralign.core import Annotation, Comparison, Examples, InputError, PreferencePair, Segment
 from pluralign.core.records import read_annotations, write_records
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
 
@@ -38,7 +38,7 @@ def make_pairs(
     ties: Ties = "drop",
     shares: Sequence[float] = SHARES,
     seed: int = 0,
-) -> PairingResult:
+) -> Examples[PreferencePair]:
     """Turn annotations for one objective into preference pairs.
 
     Each comparison (two segments, whichever is listed first) gives at most one pair. Where
@@ -82,7 +82,7 @@ def make_pairs(
     counts["pairs"] = len(pairs)
     for split in SPLITS:
         counts[f"pairs_{split}"] = sum(p.split == split for p in pairs)
-    return PairingResult(tuple(pairs), dict(counts))
+    return Examples(tuple(pairs), dict(counts))
 
 
 def pair(
@@ -93,7 +93,7 @@ def pair(
     ties: Ties = "drop",
     shares: Sequence[float] = SHARES,
     seed: int = 0,
-) -> PairingResult:
+) -> Examples[PreferencePair]:
     """Merge files of annotations and write ``pairs.jsonl``, whole or not at all.
 
     Args:
@@ -123,8 +123,8 @@ def pair(
         "sources": [str(path) for path in paths],
         "counts": counts,
     }
-    write_records(out, KIND, result.pairs, header)
-    return PairingResult(result.pairs, counts)
+    write_records(out, KIND, result.rows, header)
+    return Examples(result.rows, counts)
 
 
 def pairs_summary(pairs: Sequence[PreferencePair]) -> dict[str, Any]:

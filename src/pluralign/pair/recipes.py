@@ -10,7 +10,7 @@ init-demo   samples of pi_init      demonstrations            high
 sft-demo    samples of pi_SFT       demonstrations            higher
 =========== ======================= ========================= ===================
 
-(The fourth row, preferences, is `load_preference_pairs`.) ``init-demo`` is also what DPO from demonstrations
+(The fourth row, preferences, is `load_pairs`.) ``init-demo`` is also what DPO from demonstrations
 (DPO-AfD) and the first iteration of SPIN learn from.
 """
 
@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pluralign.core import InputError, PairingResult, PreferencePair
+from pluralign.core import Examples, InputError, PreferencePair
 from pluralign.core.demonstration import Demonstration
+from pluralign.core.messages import Template
 from pluralign.core.splits import SPLITS
-from pluralign.data.preferences import one_step_pair
-from pluralign.data.rows import Completions
+from pluralign.data import TextPair, one_step_pair
 
 RECIPES: dict[str, tuple[str, str]] = {
     "init-sft": ("init", "sft"),
@@ -41,7 +41,7 @@ def pair_completions(
     recipe: str = "",
     per_prompt: int | None = None,
     seed: int = 0,
-) -> PairingResult:
+) -> Examples[PreferencePair]:
     """Pair the completions of each prompt, one by one in the order in which they come.
 
     A demonstration that stands alone against several samples (or the other way round) is paired with each
@@ -58,8 +58,9 @@ def pair_completions(
         seed: of the options' order, which carries no label.
 
     Raises:
-        InputError: no prompt in common, or one prompt in two splits.
+        InputError: no prompt in common, one prompt in two splits, or sources of different templates.
     """
+    template = _template(chosen, rejected)
     better, worse = _by_prompt(chosen), _by_prompt(rejected)
     counts: Counter[str] = Counter(
         chosen=len(chosen), rejected=len(rejected), unmatched=0, surplus=0, identical=0
@@ -78,7 +79,7 @@ def pair_completions(
             if good.completion == bad.completion:
                 counts["identical"] += 1
                 continue
-            found = Completions(prompt, good.completion, bad.completion)
+            found = TextPair(prompt, good.completion, bad.completion)
             label = f"{recipe or 'pair'}-{len(pairs) + 1}"
             pairs.append(one_step_pair(found, label, objective, recipe, good.split, seed))
     if not pairs:
@@ -86,7 +87,15 @@ def pair_completions(
     counts["pairs"] = len(pairs)
     for one in SPLITS:
         counts[f"pairs_{one}"] = sum(pair.split == one for pair in pairs)
-    return PairingResult(tuple(pairs), dict(counts))
+    return Examples(tuple(pairs), dict(counts), template)
+
+
+def _template(*sources: Sequence[Demonstration]) -> Template | None:
+    """The template of both sources, where they record one."""
+    known = {source.template for source in sources if isinstance(source, Examples)} - {None}
+    if len(known) > 1:
+        raise InputError("the messages of the two sources were rendered with different templates")
+    return known.pop() if known else None
 
 
 def _by_prompt(rows: Sequence[Demonstration]) -> dict[str, list[Demonstration]]:

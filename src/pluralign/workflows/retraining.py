@@ -47,7 +47,7 @@ def retrain_per_weight(job: MainJob) -> dict[str, Any]:
             for a, rating in zip(annotations, ratings, strict=True)
             if rating is not None
         ]
-        pairs = make_pairs(relabelled, ties=TIE_RULES["oracle"]).pairs
+        pairs = make_pairs(relabelled, ties=TIE_RULES["oracle"])
         folder = job.folder / "policies" / f"cpl-oracle-blend-{weights[first]:.3g}"
         policy = fit_cpl(pairs, store=job.models.store, out=folder, config=cpl_config(), seed=seed)
         result = evaluate_policy(

@@ -54,5 +54,5 @@ def test_refusals():
         reward_accuracy(ByTable({"a": float("nan"), "b": 1.0}), [_pair("a", "b")])
     step = Step(Decision("p", ("a", "b")), 0)
     long = PreferencePair(Segment("x", 0, (step, step)), Segment("y", 0, (step,)), objective="o")
-    with pytest.raises(InputError, match="one step each"):
+    with pytest.raises(InputError, match="this segment has 2"):
         reward_accuracy(ByTable({"a": 1.0, "b": 1.0}), [long])

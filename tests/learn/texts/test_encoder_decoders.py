@@ -5,7 +5,7 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
 from pluralign.core import Decision, InputError
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import Run, Training, fit_ava_p, fit_bradley_terry
 from pluralign.lm.backbone import load_backbone
@@ -43,7 +43,7 @@ def test_learners_take_them(architecture, lora_rank, tmp_path):
     data = tmp_path / "data.jsonl"
     rows = [f'{{"prompt": "Say {w}:", "chosen": " {w}!", "rejected": " {w}."}}' for w in "abcdefghijklmnop"]
     data.write_text("\n".join(rows))
-    pairs = load_preference_pairs(data, "lively", split="train").pairs
+    pairs = load_pairs(data, "lively", split="train")
     training = Training(epochs=8, learning_rate=3e-3, lora_rank=lora_rank, bf16=False)
     learned = fit_bradley_terry(pairs, Run(str(folder), tmp_path / "bt", training))
     scores = learned.score_decisions([Decision("Say z:", (" z!", " z."))])[0].mean

@@ -28,7 +28,7 @@ def test_the_first_iterate_is_dpo_on_what_the_policy_wrote(tmp_path):
     drawn = [json.loads(line) for line in (tmp_path / "spin" / "rounds" / "1.jsonl").read_text().splitlines()]
     samples = [Demonstration(row["prompt"], row["completion"]) for row in drawn if row["completion"].strip()]
     train = [row for row in rows if row.split == "train"]
-    pairs = pair_completions(train, samples, objective="lively", recipe="spin").pairs
+    pairs = pair_completions(train, samples, objective="lively", recipe="spin")
     fit_dpo(pairs, Run("tiny-random", tmp_path / "dpo", TRAINING, seed=3), DPOConfig(beta=0.2))
     one, other = (load_file(tmp_path / name / "trunk.safetensors") for name in ("spin", "dpo"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())

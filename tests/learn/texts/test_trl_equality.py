@@ -11,7 +11,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from pluralign.data import load_preference_pairs
+from pluralign.data import load_pairs
 from pluralign.learn.texts import DPOConfig, Run, Training, fit_bradley_terry, fit_dpo, session
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
@@ -41,7 +41,7 @@ def forest_loss(tmp_path, monkeypatch):
         path = tmp_path / "pairs.jsonl"
         columns = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
         path.write_text("\n".join(map(json.dumps, columns)))
-        pairs = load_preference_pairs(path, "good", split="train").pairs
+        pairs = load_pairs(path, "good", split="train")
         training = Training(bf16=False, token_budget=token_budget)
         with pytest.raises(_Ready) as ready:
             fit(pairs, Run("tiny-random", tmp_path / "run", training), *config)

@@ -68,15 +68,7 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
 def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int) -> list[float]:
     decisions: list[Decision] = []
     for number, pair in enumerate(pairs, start=first + 1):
-        steps = [*pair.chosen.steps, *pair.rejected.steps]
-        if len(steps) != 2:
-            raise InputError("a reward model of texts compares pairs of one step each", row=number)
-        (a, b) = steps
-        if a.decision.prompt == b.decision.prompt:
-            texts = (a.decision.options[a.action], b.decision.options[b.action])
-            decisions.append(Decision(a.decision.prompt, texts))
-        else:
-            decisions += [Decision(s.decision.prompt, (s.decision.options[s.action],)) for s in steps]
+        decisions += pair.decisions(row=number)
     scores = iter(model.score_decisions(decisions))
     margins: list[float] = []
     for number in range(first + 1, first + 1 + len(pairs)):

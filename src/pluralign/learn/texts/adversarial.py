@@ -17,8 +17,7 @@ from pluralign.core import Decision, Demonstration, InputError, PreferencePair
 from pluralign.core.checks import require
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.core.splits import seed_for
-from pluralign.data.preferences import one_step_pair
-from pluralign.data.rows import Completions
+from pluralign.data import TextPair, one_step_pair
 from pluralign.folders.card import CARD
 from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.engine import processes
@@ -150,7 +149,7 @@ def discriminator_pairs(
     """
     return [
         one_step_pair(
-            Completions(row.prompt, row.completion, sample), f"adversarial-{number}-{i}", row.objective,
+            TextPair(row.prompt, row.completion, sample), f"adversarial-{number}-{i}", row.objective,
             "discriminator", row.split, seed,
         )
         for number, row in enumerate(demonstrations, start=1)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pluralign.core import Decision, Demonstration, InputError, PreferencePair, Segment
+from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.core.digests import digest
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
 from pluralign.lm.forest import Forest, Tree, plant
@@ -111,7 +111,7 @@ def encode_demonstrations(
 ) -> CompletionData:
     """Demonstrations as trees; of one-step pairs, the chosen half."""
     texts = [
-        (row.prompt, row.completion) if isinstance(row, Demonstration) else _completion(row.chosen, number)
+        (row.prompt, row.completion) if isinstance(row, Demonstration) else row.chosen.text(row=number)
         for number, row in enumerate(rows, start=1)
     ]
     read = [reader.read(prompt, [text]) for prompt, text in texts]
@@ -151,21 +151,11 @@ def _groups(data: CompletionData, rows: Sequence[int], budget: int) -> list[list
 
 
 def _read_pair(number: int, pair: PreferencePair, reader: CompletionReader) -> CompletionTrees:
-    (prompt, chosen), (other, rejected) = (_completion(s, number) for s in (pair.chosen, pair.rejected))
+    (prompt, chosen), (other, rejected) = pair.texts(row=number)
     if prompt == other:
         return reader.read(prompt, [chosen, rejected])
     first, second = reader.read(prompt, [chosen]), reader.read(other, [rejected])
     return CompletionTrees((*first.trees, *second.trees), ((0, 0), (1, 0)))
-
-
-def _completion(segment: Segment, number: int) -> tuple[str, str]:
-    if len(segment.steps) != 1:
-        raise InputError(
-            f"completions have one step, this segment has {len(segment.steps)}; learn cpl takes such pairs",
-            row=number,
-        )
-    decision: Decision = segment.steps[0].decision
-    return decision.prompt, decision.options[segment.steps[0].action]
 
 
 def _table(

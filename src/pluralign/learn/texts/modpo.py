@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pluralign.core import Decision, InputError, PreferencePair, SteeringWeights
+from pluralign.core import InputError, PreferencePair, SteeringWeights
 from pluralign.core.checks import require
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
@@ -195,7 +195,7 @@ def _score(name: str, scorer: Reward, pairs: Sequence[PreferencePair], path: Pat
     def score(batch: Sequence[int]) -> list[dict[str, Any]]:
         (first,) = batch
         some = pairs[first : first + _BATCH]
-        scored = scorer.score_decisions([decision for pair in some for decision in _decisions(pair)])
+        scored = scorer.score_decisions([decision for pair in some for decision in pair.decisions()])
         rewards = np.concatenate([own.mean for own in scored]).reshape(-1, 2)
         for number, pair in enumerate(rewards.tolist(), start=first + 1):
             if not np.isfinite(pair).all():
@@ -207,13 +207,3 @@ def _score(name: str, scorer: Reward, pairs: Sequence[PreferencePair], path: Pat
         path, {"margin": name}, starts, score, batch=1, label=f"rewards by {name}", unit="pair",
         size=lambda first: min(_BATCH, len(pairs) - first),
     )  # fmt: skip
-
-
-def _decisions(pair: PreferencePair) -> list[Decision]:
-    """One where both completions answer one prompt, else two."""
-    steps = [segment.steps[0] for segment in (pair.chosen, pair.rejected)]
-    prompts = [step.decision.prompt for step in steps]
-    texts = [step.decision.options[step.action] for step in steps]
-    if prompts[0] == prompts[1]:
-        return [Decision(prompts[0], tuple(texts))]
-    return [Decision(prompt, (text,)) for prompt, text in zip(prompts, texts, strict=True)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pluralign.core import Demonstration, InputError, PreferencePair
+from pluralign.data import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, load_language_policy
 from pluralign.learn.engine import Phase, claim_folder, processes, train_phase
@@ -44,7 +45,8 @@ class Run:
         training: how it trains.
         seed: of weights and data order.
         name: how reports call the result; by default the objective's name.
-        template: how the data's messages became text (`lm.prompts.TEMPLATES`).
+        template: Name of the template for messages (`lm.prompts.TEMPLATES`); by default the one that the
+            data's messages were rendered with, or ``dialogue``.
         provenance: of the data (file, digest), for the card.
         lower: hidden states of the frozen part, where several runs share them.
         measure: further figures for the card, of the trunk and the reward head as trained.
@@ -55,7 +57,7 @@ class Run:
     training: Training = dataclasses.field(default_factory=Training)
     seed: int = 0
     name: str = ""
-    template: str = "dialogue"
+    template: str | None = None
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     lower: LowerStates | None = None
     measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
@@ -74,7 +76,8 @@ class Session:
         vocabulary: the loss reads the vocabulary head.
 
     Raises:
-        InputError: no training pair, or the folder holds another run.
+        InputError: no training pair, messages rendered with another template than asked for, or the folder
+            holds another run.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Session:
         self.objective_name = train[0].objective
         # A trunk of its own: training changes its weights.
         self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
+        self.template = learned_template(rows, run.template, self.backbone.tokenizer)
         self.data: CompletionData = (
             encode_demonstrations(train, self._reader())
             if demonstrations
@@ -138,7 +142,7 @@ class Session:
         figures: dict[str, Any] = {"curve": curve, **self._validation_accuracy(head)}
         if self.run.measure is not None:
             figures |= self.run.measure(self.trunk, head)
-        settings = RewardSettings(self.run.training.max_length, self.run.template)
+        settings = RewardSettings(self.run.training.max_length, self.template)
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = RewardModel(self.name, trained, head, settings, self._card(figures))
         out, adapter = self.run.out, self._adapter()
@@ -149,7 +153,7 @@ class Session:
 
     def finish_policy(self, figures: Mapping[str, Any]) -> Backbone:
         """Write the policy's folder; the language model as `load_language_policy` reads it."""
-        content = {"name": self.name, "policy": True, "template": self.run.template}
+        content = {"name": self.name, "policy": True, "template": self.template}
         tensors = self._tensors()
         files = {TRUNK: tensors} if tensors else {}
         with processes().main_process_first():
@@ -162,7 +166,7 @@ class Session:
         self, head: ValueHead, scale: RewardScale, figures: Mapping[str, Any]
     ) -> ValueModel:
         """Write the value model's folder; the model as `load_value_model` reads it."""
-        settings = RewardSettings(self.run.training.max_length, self.run.template)
+        settings = RewardSettings(self.run.training.max_length, self.template)
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = ValueModel(self.name, trained, head, scale, settings, self._card(figures))
         with processes().main_process_first():

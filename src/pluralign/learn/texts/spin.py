@@ -80,7 +80,7 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
         drawn = _draw(session, train, config, number)
         pairs = pair_completions(train, drawn, objective=session.objective_name, recipe="spin")
         data: CompletionData = encode_completion_pairs(
-            pairs.pairs, CompletionReader(session.backbone.tokenizer, run.training.max_length)
+            pairs, CompletionReader(session.backbone.tokenizer, run.training.max_length)
         )
         reference = reference_log_probs(
             session, data, run.out / "checkpoints" / f"reference-{number}.safetensors"

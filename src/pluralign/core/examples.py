@@ -1,0 +1,39 @@
+"""Examples to learn from or to measure on, as loaders and pairing functions return them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar, overload
+
+from pluralign.core.messages import Template
+
+Example = TypeVar("Example", covariant=True)
+
+
+@dataclass(frozen=True)
+class Examples(Sequence[Example]):
+    """A sequence of examples that also reports what was read and what was left out.
+
+    A slice keeps counts and template; a list built from the examples loses them.
+
+    Args:
+        rows: Pairs, demonstrations, scored completions or prompts, in the order of their source.
+        counts: Numbers of rows read, left out (by reason) and kept (in all and by split).
+        template: Template that turned messages into text; None if all rows were texts already, or if the
+            source does not record it. Learners refuse another one than their own.
+    """
+
+    rows: tuple[Example, ...]
+    counts: Mapping[str, int]
+    template: Template | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Examples[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Examples[Example]:
+        return replace(self, rows=self.rows[index]) if isinstance(index, slice) else self.rows[index]

@@ -1,0 +1,278 @@
+"""Loaders: files, folders, hub ids and rows in memory into examples of the kinds that learners take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from pluralign.core import Demonstration, Examples, InputError, PreferencePair
+from pluralign.core.jsonl import read_rows
+from pluralign.core.messages import DIALOGUE, Render, Template
+from pluralign.core.records import read_pairs
+from pluralign.core.splits import SHARES, SPLITS, Split
+from pluralign.data.reading import RecordedTemplate, open_template, read_examples, read_row
+from pluralign.data.rows import form_of, read_completion, read_pair, read_prompt, read_reward
+from pluralign.data.source import Data, Row, Table, objective_of, open_table
+from pluralign.data.text_pairs import TextPair, one_step_pair
+
+
+@dataclass(frozen=True)
+class ScoredCompletion:
+    """A completion of a prompt with its reward.
+
+    Args:
+        prompt: Text that the model reads; ``prompt + completion`` is the whole text.
+        completion: Text of the completion; an empty one is the end of text alone.
+        reward: Reward of the whole completion.
+        objective: Name of the objective that the reward is about.
+        split: train, validation or test; no prompt appears in two splits.
+    """
+
+    prompt: str
+    completion: str
+    reward: float
+    objective: str = ""
+    split: Split = "train"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to complete.
+
+    Args:
+        given: Text or messages, as in the source.
+        text: Text that the model reads.
+    """
+
+    given: Any
+    text: str
+
+
+def load_pairs(
+    data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
+    model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES, rater: str = "",
+    two_prompts: bool = False,
+) -> Examples[PreferencePair]:  # fmt: skip
+    """Read preference pairs: rows with TRL's columns (``chosen``, ``rejected``, ``prompt``), or a file that
+    ``pair`` wrote.
+
+    Each pair is one decision; its two options are the completions, in an order drawn from the seed and the
+    texts, so that position carries no label. Rows that cannot be used are left out and counted:
+    ``prompts_differ``, ``empty`` (a completion without text), ``identical`` (both completions the same).
+    ``counts`` also holds ``rows``, ``pairs`` and the pairs of each split. See `read_pair` for the columns.
+
+    Example:
+        >>> pairs = load_pairs([{"prompt": "Say a:", "chosen": " a", "rejected": " b"}], "obedient", "train")
+        >>> pairs[0].texts()
+        (('Say a:', ' a'), ('Say a:', ' b'))
+        >>> pairs.counts["pairs_train"]
+        1
+
+    Args:
+        data: File (.jsonl, .json, .csv, .parquet; .gz too), folder, hub id, ``datasets.Dataset`` or
+            ``DatasetDict``, or any iterable of rows.
+        objective: Name of the objective that the preferences are about; by default the source's name.
+        split: Split to read, of a source with splits; other rows are taken to be of this split. None reads
+            all splits, and assigns each prompt of a source without splits to one by its hash (`split_of`).
+        template: How messages become text: ``dialogue`` (HH-RLHF's plain form), ``chat`` (the chat template
+            of ``model``), or a function. It travels with the pairs, and learners refuse another one.
+        model: Model whose chat template is meant: hub id, folder or ``smollm2-135m``.
+        seed: Seed for the order of options and for the splits.
+        shares: Shares of train, validation and test, where prompts are assigned.
+        rater: Name of the rater; by default the source's name.
+        two_prompts: Keep pairs whose completions answer different prompts, which reward models can learn
+            from; ``prompts_differ`` then counts those among the pairs.
+
+    Raises:
+        InputError: No such source or split, a broken line, a missing column, a field of another type (with
+            file, row counted from 1, and field), or no usable row.
+    """
+    if (header := _own_header(data)) is not None:
+        return _own_pairs(str(data), objective, split, header)
+    table = open_table(data, split)
+    counts: Counter[str] = Counter(rows=0, prompts_differ=0, empty=0, identical=0)
+    alone, about = len(table.parts) == 1, objective or objective_of(data)
+
+    def make(pair: TextPair, part: Split, number: int) -> PreferencePair:
+        counts["prompts_differ"] += pair.rejected_prompt is not None
+        label = f"{table.name}-{number}" if alone else f"{table.name}-{part}-{number}"
+        return one_step_pair(pair, label, about, rater or table.name, part, seed)
+
+    def prompt(pair: TextPair) -> str:
+        # Texts without a common beginning have no prompt to go by.
+        return pair.prompt or "\0".join(sorted((pair.chosen, pair.rejected)))
+
+    def read(row: Row, render: Render) -> TextPair | str:
+        return read_pair(row, render, two_prompts=two_prompts)
+
+    return read_examples(
+        table, counts, "pairs", "holds no usable preference pair", open_template(template, model), seed,
+        shares, read, make, prompt,
+    )  # fmt: skip
+
+
+def load_demonstrations(
+    data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
+    model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES,
+) -> Examples[Demonstration]:  # fmt: skip
+    """Read completions that are offered as good: ``prompt`` with ``completion`` (texts or messages; also what
+    ``generate`` writes), ``messages`` that end with the assistant's, or preferences, of which the chosen
+    completion is taken.
+
+    ``counts``: ``rows``; ``empty`` (completions without text, left out); ``unusable`` (preferences without a
+    common prompt, left out); ``demonstrations``, and those of each split.
+
+    Example:
+        >>> rows = load_demonstrations([{"prompt": "Say a:", "completion": " a"}], split="train")
+        >>> rows[0].prompt + rows[0].completion
+        'Say a: a'
+
+    Args:
+        data, objective, split, template, model, seed, shares: See `load_pairs`.
+
+    Raises:
+        InputError: See `load_pairs`.
+    """
+    table, about = open_table(data, split), objective or objective_of(data)
+
+    def read(row: Row, render: Render) -> tuple[str, str] | str:
+        found = read_completion(row, render)
+        return "unusable" if found is None else found if found[1].strip() else "empty"
+
+    return read_examples(
+        table, Counter(rows=0, empty=0, unusable=0), "demonstrations", "holds no usable completion",
+        open_template(template, model), seed, shares, read,
+        lambda texts, part, _: Demonstration(*texts, objective=about, source=table.path or "", split=part),
+        lambda texts: texts[0],
+    )  # fmt: skip
+
+
+def load_scored(
+    data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
+    model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES,
+) -> Examples[ScoredCompletion]:  # fmt: skip
+    """Read completions with a reward each: rows of `load_demonstrations` with ``rewards`` as ``score`` adds
+    them, or with a number ``reward``. A completion may be empty.
+
+    ``counts``: ``rows``; ``unusable`` (preferences without a common prompt, left out); ``completions``, and
+    those of each split.
+
+    Example:
+        >>> rows = load_scored([{"prompt": "Say a:", "completion": " a", "reward": 1}], split="train")
+        >>> rows[0].reward
+        1.0
+
+    Args:
+        data, objective, split, template, model, seed, shares: See `load_pairs`.
+
+    Raises:
+        InputError: See `load_pairs`.
+    """
+
+    def read(row: Row, render: Render) -> tuple[str, str, float] | str:
+        found = read_completion(row, render)
+        return "unusable" if found is None else (*found, read_reward(row))
+
+    about = objective or objective_of(data)
+    return read_examples(
+        open_table(data, split), Counter(rows=0, unusable=0), "completions",
+        "holds no completion with a reward", open_template(template, model), seed, shares, read,
+        lambda scored, part, _: ScoredCompletion(*scored, objective=about, split=part),
+        lambda scored: scored[0],
+    )  # fmt: skip
+
+
+def load_prompts(
+    data: Data | Iterable[str], *, template: str | Render = DIALOGUE, model: str | None = None,
+    limit: int | None = None,
+) -> Examples[Prompt]:  # fmt: skip
+    """Read prompts to complete, each once: a column ``prompt`` (texts or messages), ``messages``, or
+    preferences, of which the common prompt is taken.
+
+    ``counts``: ``rows``; ``repeated`` (prompts that occurred before); ``empty`` (without text); ``unusable``
+    (preferences without a common prompt).
+
+    Example:
+        >>> prompts = load_prompts(["Say a:", "Say b:", "Say a:"])
+        >>> [prompt.text for prompt in prompts], prompts.counts["repeated"]
+        (['Say a:', 'Say b:'], 1)
+
+    Args:
+        data: See `load_pairs`; also a .txt file with one prompt a line, or an iterable of texts.
+        template, model: See `load_pairs`.
+        limit: Number of prompts to read at most.
+
+    Raises:
+        InputError: It cannot be read, a row has no prompt (with file, row and field), or none is left.
+    """
+    table, render = _prompt_table(data), RecordedTemplate(open_template(template, model))
+    counts: Counter[str] = Counter(rows=0, repeated=0, empty=0, unusable=0)
+    found: dict[str, Prompt] = {}
+    for _, number, row in table.rows():
+        if limit is not None and len(found) == limit:
+            break
+        counts["rows"] += 1
+        read = read_row(table, number, lambda row=row: read_prompt(row, render))
+        if read is None:
+            counts["unusable"] += 1
+        elif not read[1].strip():
+            counts["empty"] += 1
+        elif read[1] in found:
+            counts["repeated"] += 1
+        else:
+            found[read[1]] = Prompt(*read)
+    if not found:
+        raise table.error(f"holds no prompt: {dict(counts)}")
+    return Examples(tuple(found.values()), dict(counts), render.used)
+
+
+def holds_preferences(data: Data) -> bool:
+    """Whether the first row has a chosen completion, so that a rejected one can be compared with it.
+
+    Raises:
+        InputError: The data cannot be read.
+    """
+    if _own_header(data) is not None:
+        return True
+    return any(form_of(row) == "preference" for _, _, row in islice(open_table(data).rows(), 1))
+
+
+def _prompt_table(data: Data | Iterable[str]) -> Table:
+    path = Path(data) if isinstance(data, str | Path) else None
+    if path is not None and path.suffix == ".txt":
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot be read: {error}", path=path) from error
+        return Table(path.name, str(path), {"train": [{"prompt": line} for line in lines]}, False)
+    if path is not None or isinstance(data, Mapping):
+        return open_table(cast("Data", data))
+    rows = cast("Iterable[str | Row]", data)
+    return open_table([{"prompt": row} if isinstance(row, str) else row for row in rows])
+
+
+def _own_header(data: Data) -> Row | None:
+    """The header of a file that ``pair`` wrote; None for everything else."""
+    if not isinstance(data, str | Path) or not Path(data).is_file() or not str(data).endswith(".jsonl"):
+        return None
+    try:
+        row = next(iter(read_rows(data))).row
+    except (InputError, StopIteration):
+        return None
+    return row if row.get("pluralign") == "pairs" else None
+
+
+def _own_pairs(path: str, objective: str, split: Split | None, header: Row) -> Examples[PreferencePair]:
+    pairs = read_pairs(path)
+    if objective and any(pair.objective != objective for pair in pairs):
+        raise InputError(f"holds pairs of other objectives than {objective!r}", path=path)
+    kept = tuple(pair for pair in pairs if split in (None, pair.split))
+    if not kept and split is not None:
+        raise InputError(f"holds no pair of the split {split}", path=path)
+    counts = {"pairs": len(kept)} | {f"pairs_{one}": sum(p.split == one for p in kept) for one in SPLITS}
+    known = header.get("template")
+    return Examples(kept, counts, Template(known["name"], known["digest"]) if known else None)

@@ -1,0 +1,137 @@
+"""The loop of all loaders, and the template that turns the messages of their rows into text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pluralign.core import Examples, InputError
+from pluralign.core.messages import DIALOGUE, Messages, Render, Template, as_template
+from pluralign.core.splits import SPLITS, Split, check_shares, split_of
+from pluralign.data.rows import FieldError
+from pluralign.data.source import Row, Table
+
+Read = TypeVar("Read")
+Made = TypeVar("Made")
+
+
+def learned_template(rows: object, asked: str | None, tokenizer: Any) -> str:
+    """Name of the template that a learner records: the one that its data's messages were rendered with.
+
+    Args:
+        rows: What the learner learns from.
+        asked: Name that the user asks for; None for the data's.
+        tokenizer: Tokenizer of the model that learns.
+
+    Raises:
+        InputError: The data's messages were rendered with another template, or by a function.
+    """
+    known = rows.template if isinstance(rows, Examples) else None
+    if known is None:
+        return asked or DIALOGUE.name
+    if asked not in (None, known.name):
+        raise InputError(
+            f"the data's messages were rendered with the template {known.name!r}, found {asked!r}",
+            field="template",
+        )
+    from pluralign.lm.prompts import TEMPLATES
+
+    if known.name not in TEMPLATES:
+        raise InputError(
+            f"the data's messages were rendered by a function; load them with one of {', '.join(TEMPLATES)}",
+            field="template",
+        )
+    if known != TEMPLATES[known.name](tokenizer):
+        raise InputError(
+            "the data's messages were rendered with another model's chat template", field="template"
+        )
+    return known.name
+
+
+class RecordedTemplate:
+    """A template that remembers whether it was used."""
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        self.used: Template | None = None
+
+    def __call__(self, messages: Messages, opens: bool) -> str:
+        """See `Render`."""
+        self.used = self._template
+        return self._template(messages, opens)
+
+
+def open_template(template: str | Render, model: str | None) -> Template:
+    """The template that a loader is given by name or as a function.
+
+    Raises:
+        InputError: An unknown name, or a chat template without a model or of a model that has none.
+    """
+    if not isinstance(template, str):
+        return as_template(template)
+    if template == DIALOGUE.name:
+        return DIALOGUE
+    from pluralign.lm.backbone import load_tokenizer
+    from pluralign.lm.prompts import TEMPLATES
+
+    if template not in TEMPLATES:
+        raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {template!r}", field="template")
+    if model is None:
+        raise InputError("the template 'chat' needs the model that has it", field="model")
+    return as_template(TEMPLATES[template](load_tokenizer(model)))
+
+
+def read_examples(
+    table: Table, counts: Counter[str], noun: str, nothing: str, template: Template, seed: int,
+    shares: Sequence[float], read: Callable[[Row, Render], Read | str],
+    make: Callable[[Read, Split, int], Made], prompt: Callable[[Read], str],
+) -> Examples[Made]:  # fmt: skip
+    """Read, count and make examples of a table's rows.
+
+    Args:
+        table: Rows to read.
+        counts: Counts that begin at 0, in the order in which they are reported.
+        noun: What is made, for the counts.
+        nothing: Error message where no row can be used.
+        template: Template for messages.
+        seed: Seed for the splits.
+        shares: Shares of train, validation and test.
+        read: Function from a row to its content, or to the reason why it is left out.
+        make: Function from a content, its split and its row number to an example.
+        prompt: Function from a content to the prompt that decides its split, where the source has none.
+
+    Raises:
+        InputError: A row cannot be read, or none can be used.
+    """
+    check_shares(shares)
+    render = RecordedTemplate(template)
+    made: list[Made] = []
+    splits: Counter[str] = Counter()
+    for given, number, row in table.rows():
+        counts["rows"] += 1
+        found = read_row(table, number, lambda row=row: read(row, render))
+        if isinstance(found, str):
+            counts[found] += 1
+            continue
+        part = given if table.assigned else split_of(prompt(found), seed=seed, shares=shares)
+        made.append(make(found, part, number))
+        splits[part] += 1
+    if not made:
+        raise table.error(f"{nothing}: {dict(counts)}")
+    counts[noun] = len(made)
+    for one in SPLITS:
+        counts[f"{noun}_{one}"] = splits[one]
+    return Examples(tuple(made), dict(counts), render.used)
+
+
+def read_row(table: Table, number: int, read: Callable[[], Read]) -> Read:
+    """Read one row.
+
+    Raises:
+        InputError: The row cannot be read, with its place.
+    """
+    try:
+        return read()
+    except FieldError as error:
+        raise table.error(str(error), row=number, field=error.field) from error

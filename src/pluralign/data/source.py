@@ -1,0 +1,171 @@
+"""Where rows come from: a file, a folder, a hub id, a data set of `datasets`, or rows in memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any, cast
+
+from pluralign.core import InputError
+from pluralign.core.splits import SPLITS, Split
+
+Row = Mapping[str, Any]
+
+Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
+"""A file (.jsonl, .json, .csv, .parquet; .gz too), a folder, a hub id, a ``datasets.Dataset`` or
+``datasets.DatasetDict``, a mapping from splits to rows, or any iterable of rows (mappings by column)."""
+
+_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a data set, by split.
+
+    Args:
+        name: File name or hub id; ``data`` for rows in memory.
+        path: Path or hub id for error messages; None for rows in memory.
+        parts: Rows of each split.
+        assigned: Whether the source, or the user, says which split each row belongs to.
+    """
+
+    name: str
+    path: str | None
+    parts: Mapping[Split, Iterable[Row]]
+    assigned: bool
+
+    def rows(self) -> Iterator[tuple[Split, int, Row]]:
+        """Every row with its split and its number in that split, counted from 1.
+
+        Raises:
+            InputError: A row is not a mapping from columns to values.
+        """
+        for part, rows in self.parts.items():
+            for number, row in enumerate(rows, start=1):
+                if not isinstance(row, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+                    raise self.error(f"expected columns and values, found {row!r:.60}", row=number)
+                yield part, number, row
+
+    def error(self, message: str, *, row: int | None = None, field: str | None = None) -> InputError:
+        """The error to raise about this data."""
+        return InputError(message, path=self.path, row=row, field=field)
+
+
+def open_table(data: Data, split: Split | None = None) -> Table:
+    """Find the rows of a data set.
+
+    Args:
+        data: See `Data`.
+        split: Of a source with splits, read this split alone; rows of a file, or in memory without splits,
+            are taken to be this split. None reads all splits.
+
+    Raises:
+        InputError: No such source or split, or a file that cannot be read (with the broken line).
+    """
+    if isinstance(data, str | Path):
+        name = Path(str(data).rstrip("/")).name if Path(data).exists() else str(data)
+        parts = _read(data, split)
+        return Table(name, str(data), parts, split is not None or len(parts) > 1)
+    if isinstance(data, Mapping):
+        parts = _wanted(cast("Mapping[str, Iterable[Row]]", data), split, None)
+        return Table("data", None, parts, split is not None or len(parts) > 1)
+    if not isinstance(data, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"expected a path, a hub id or rows, found {data!r:.60}", field="data")
+    return Table("data", None, {split or "train": data}, split is not None)
+
+
+def objective_of(data: Data) -> str:
+    """Name of the objective where none is given: the file's or data set's; empty for rows in memory."""
+    return Path(str(data).rstrip("/")).name.split(".")[0] if isinstance(data, str | Path) else ""
+
+
+def _read(source: str | Path, split: Split | None) -> Mapping[Split, Iterable[Row]]:
+    path = Path(source)
+    if path.is_file():
+        suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+        builder = _BUILDERS.get(suffixes[-1] if suffixes else "")
+        if builder is None:
+            kinds = ", ".join(_BUILDERS)
+            raise InputError(f"expected one of {kinds} (or these with .gz)", path=path)
+        named: Split = split or "train"
+        return {named: _load(source, builder, data_files={"train": [str(path)]})["train"]}
+    looks_local = str(source).startswith((".", "/", "~")) or path.suffix.lower() in (*_BUILDERS, ".gz")
+    if looks_local and not path.exists():
+        raise InputError("no such file or folder", path=source)
+    return _wanted(_load(source, str(path) if path.is_dir() else str(source)), split, source)
+
+
+def _wanted(
+    loaded: Mapping[str, Iterable[Row]], split: Split | None, source: str | Path | None
+) -> Mapping[Split, Iterable[Row]]:
+    known: dict[Split, Iterable[Row]] = {name: loaded[name] for name in SPLITS if name in loaded}
+    wanted: dict[Split, Iterable[Row]] = {n: rows for n, rows in known.items() if split in (None, n)}
+    if not wanted:
+        raise InputError(
+            f"has no split {split or 'train, validation or test'}; it has {', '.join(map(str, loaded))}",
+            path=source,
+        )
+    return wanted
+
+
+def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, Iterable[Row]]:
+    import datasets
+
+    if builder == "csv":
+        # Otherwise a completion that reads "None" or "N/A" would count as a missing one.
+        arguments["keep_default_na"] = False
+    logging: Any = datasets.logging
+    hub = getLogger("huggingface_hub")
+    hidden, verbosity, hub_level = datasets.are_progress_bars_disabled(), logging.get_verbosity(), hub.level
+    datasets.disable_progress_bars()
+    # Errors come back as one line from here; the libraries would print them as well.
+    logging.set_verbosity(logging.CRITICAL)
+    hub.setLevel(logging.CRITICAL)
+    load: Any = datasets.load_dataset
+    try:
+        if Path(builder).is_dir() and (Path(builder) / "dataset_dict.json").exists():
+            load = datasets.load_from_disk
+        return dict(load(builder, **arguments).items())
+    except Exception as error:
+        for found in _explain(source):
+            raise found from error
+        reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
+        if not Path(source).exists():
+            reason = f"no such file or folder, and the hub does not provide it: {reason}"
+        raise InputError(f"cannot be read: {reason}", path=source) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        hub.setLevel(hub_level)
+        if not hidden:
+            datasets.enable_progress_bars()
+
+
+def _explain(source: str | Path) -> Iterator[InputError]:
+    """The broken lines of a JSON-lines file, which `datasets` does not name."""
+    path = Path(source)
+    name = path.name.lower().removesuffix(".gz")
+    if not path.is_file() or not name.endswith((".jsonl", ".json")):
+        return
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as handle:
+            if name.endswith(".json") and handle.read(64).lstrip().startswith(b"["):
+                return
+            handle.seek(0)
+            lines = handle.read().split(b"\n")
+    except (OSError, EOFError) as error:
+        yield InputError(f"cannot be read: {error}", path=path)
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            yield InputError(f"not JSON ({error})", path=path, row=number)
+            continue
+        if not isinstance(row, dict):
+            yield InputError(f"expected a JSON object, found {type(row).__name__}", path=path, row=number)
