@@ -36,6 +36,23 @@ def test_help_version_and_unknown_verbs(run, capsys, refuses):
     assert "unknown verb 'serv'" in refuses("serv")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("learn", "dpo", "--data", "x", "--out", "y", "--training.batch-size", 0),
+         "field 'batch_size': must be at least 1, found 0; see pluralign learn dpo --help"),
+        (("agree", "a", "b", "--seed", "one"), "Error parsing --seed: invalid literal for int()"),
+        (("agree", "a", "b", "--sed", 1), "Unrecognized options: --sed"),
+        (("agree", "a"), "Missing from pluralign agree: PATH"),
+        (("agree", "a", "b", "--seed"), "Missing value for argument '--seed'"),
+        (("annotate", "t", "--objective", "o", "--rater", "oracle", "--out", "x", "--decide", "agree"),
+         "invalid choice 'agree' for argument '--decide'. Expected one of ('agreement', 'mean')"),
+    ],
+)  # fmt: skip
+def test_bad_options_are_refused_in_one_line(arguments, expected, refuses):
+    assert expected in refuses(*arguments)
+
+
 def test_games_are_listed_shown_and_checked(run, capsys, tmp_path, story):
     figures = tmp_path / "figures.json"
     assert run("games", "list", "--json", figures) == 0

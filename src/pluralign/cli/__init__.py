@@ -1,11 +1,15 @@
-"""The command line: one verb per stop, in the data's order."""
+"""The command line: one verb for each stage of the pipeline."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from itertools import dropwhile, takewhile
 from typing import Any
 
 from pluralign.core import InputError
@@ -80,11 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _complain(str(error))
         sys.exit(2)
     except BrokenPipeError:
-        # The reader has seen enough; what is left in the buffer has nowhere to go.
+        # The reader has closed the pipe; the rest of the buffer is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
-        _complain("interrupted; what is written stays, and the same command continues")
+        _complain("interrupted; files written so far stay, and the same command continues")
         sys.exit(130)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -114,16 +118,36 @@ def _run(given: list[str]) -> int:
 
 
 def _call(verb: str, rest: list[str]) -> int:
-    import tyro
-
     module, _, name = VERBS[verb][0].partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
     if VERBS[verb][0] == _BY_ROW:
         function = function(verb.removeprefix("learn "))
-    result = tyro.cli(function, args=rest, prog=f"pluralign {verb}", config=(tyro.conf.FlagConversionOff,))
-    # Here a reader that left can still be noticed; at exit nothing could be done about it.
+    result = _parse(function, f"pluralign {verb}", rest)()
+    # A closed pipe can still be handled here; at exit it is too late.
     sys.stdout.flush()
     return result if isinstance(result, int) else 0
+
+
+def _parse(function: Callable[..., Any], program: str, rest: list[str]) -> Callable[[], Any]:
+    """The call that the arguments describe; tyro's framed error messages become one line."""
+    import tyro
+
+    @wraps(function)
+    def bound(*arguments: Any, **named: Any) -> Callable[[], Any]:
+        return partial(function, *arguments, **named)
+
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(bound, args=rest, prog=program, config=(tyro.conf.FlagConversionOff,))
+    except SystemExit as ended:
+        if not ended.code:
+            raise
+        # A title, in plain terminals with a rule below; the message; a rule; hints.
+        lines = [line.strip("│╭╰╮╯ ") for line in errors.getvalue().splitlines()[1:]]
+        body = dropwhile(lambda line: not line.strip("─-"), lines)
+        message = " ".join(takewhile(lambda line: line.strip("─-"), body))
+        raise InputError(f"{message.rstrip('.')}; see {program} --help") from None
 
 
 def _usage(verbs: Sequence[str] = tuple(VERBS)) -> str:
