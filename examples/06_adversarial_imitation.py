@@ -8,9 +8,9 @@ from pluralign.core import Demonstration
 from pluralign.folders.card import load_card
 from pluralign.learn.texts import Run, Training, fit_sft
 from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
-from pluralign.learn.texts.policy_samples import draw_samples
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_samples
 from pluralign.losses.adversarial import AIRL  # try FAIRL, GAIL or alpha_divergence(0.5)
 from pluralign.rewards.export import export_folder
 

@@ -23,8 +23,7 @@ from pluralign.learn.texts.trunk import LowerStates
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import by_tree, plant
-from pluralign.lm.generation import draw_completions
-from pluralign.lm.prompts import prompt_ids
+from pluralign.lm.generation import draw_samples
 from pluralign.lm.trunk import forest_layers, upper_hidden_states
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
@@ -109,14 +108,10 @@ class Workshop:
         if missing:
             say(f"{self.folder.name}: drawing {name}, {len(missing)} x {samples}")
             backbone = self.base if policy is None else load_language_policy(policy, dtype=self.base.dtype)
-            sampling = Decoding(self.recipe.tokens, temperature)
+            decoding = Decoding(self.recipe.tokens, temperature)
             for start in range(0, len(missing), chunk := max(1, 256 // samples)):
                 own = missing[start : start + chunk]
-                ids = [prompt_ids(backbone.tokenizer, prompt) for prompt in own]
-                seeds = [
-                    [seed_for(f"{name} {i} {prompt}", self.seed) for i in range(samples)] for prompt in own
-                ]
-                known |= dict(zip(own, draw_completions(backbone, ids, seeds, sampling), strict=True))
+                known |= draw_samples(backbone, own, samples, decoding, seed=self.seed, label=name)
                 lines = [
                     json.dumps({"prompt": p, "completions": c}, ensure_ascii=False) for p, c in known.items()
                 ]

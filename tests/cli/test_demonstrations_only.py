@@ -15,6 +15,7 @@ from pluralign.lm.trunk import context_length
 sys.path.insert(0, str(Path(__file__).parents[1] / "collect"))
 from collect_fakes import failed, serving
 
+FLOAT = ("--dtype", "float32")
 MODEL = "tiny-random"
 QUICK = (
     "--model",
@@ -45,7 +46,18 @@ def place(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("place")
     data = write(folder / "shown.jsonl", [{"prompt": f"Say {w}:", "completion": f" {w}!"} for w in WORDS])
-    draw = ("generate", "--prompts", data, "--samples", 3, "--max-new-tokens", 5, "--exact", True, "--out")
+    draw = (
+        "generate",
+        "--prompts",
+        data,
+        "--samples",
+        3,
+        "--max-new-tokens",
+        5,
+        "--dtype",
+        "float32",
+        "--out",
+    )
     for arguments in (
         ("learn", "sft", "--data", data, "--out", folder / "sft", *QUICK),
         (*draw, folder / "init.jsonl", "--model", MODEL),
@@ -173,10 +185,25 @@ def test_strange_prompts_are_counted(run, tmp_path, capsys):
     )  # fmt: skip
     figures = tmp_path / "f.json"
     out = tmp_path / "g.jsonl"
-    generate = ("generate", "--model", MODEL, "--prompts", prompts, "--max-new-tokens", 3, "--exact", True)
+    generate = (
+        "generate",
+        "--model",
+        MODEL,
+        "--prompts",
+        prompts,
+        "--max-new-tokens",
+        3,
+        "--dtype",
+        "float32",
+    )
     assert run(*generate, "--out", out, "--json", figures) == 0
     told = capsys.readouterr().out
-    for part in ("2 repeated prompts", "2 empty prompts", "1 rows without one prompt", "1 prompts cut"):
+    for part in (
+        "2 duplicate prompts",
+        "2 empty prompts",
+        "1 rows without a single prompt",
+        "1 prompts truncated",
+    ):
         assert part in told, part
     counts = json.loads(figures.read_text())
     assert counts == {
@@ -191,7 +218,7 @@ def test_strange_prompts_are_counted(run, tmp_path, capsys):
 def test_an_interrupted_draw_goes_on(samples, run, tmp_path, monkeypatch):
     prompts = write(tmp_path / "p.jsonl", [{"prompt": f"Say {w}:"} for w in WORDS[: 600 // samples + 1]])
     generate = (
-        *("generate", "--model", MODEL, "--prompts", prompts, "--samples", samples, "--exact", True),
+        *("generate", "--model", MODEL, "--prompts", prompts, "--samples", samples, *FLOAT),
         *("--max-new-tokens", 2, "--out"),
     )
     assert run(*generate, tmp_path / "whole.jsonl") == 0

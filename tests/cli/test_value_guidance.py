@@ -14,7 +14,7 @@ WORDS = [a + b for a in "abcde" for b in "klmn"]
 EXACT = ("--model", MODEL, "--training.bf16", "False")
 QUICK = (*EXACT, "--training.epochs", "3", "--training.learning-rate", "3e-3")
 LONGER = (*EXACT, "--training.epochs", "12", "--training.learning-rate", "1e-2")
-DRAW = ("--max-new-tokens", 5, "--exact", True)
+DRAW = ("--max-new-tokens", 5, "--dtype", "float32")
 
 
 def write(path, rows):
@@ -109,8 +109,8 @@ def test_guided_samples_are_worth_more(place, run, tmp_path):
 
 
 def test_an_interrupted_run_goes_on(place, run, tmp_path, monkeypatch):
-    from pluralign.cli import generate as module
     from pluralign.core.resumable import RowsInProgress
+    from pluralign.steer import writers as module
 
     monkeypatch.setattr(module, "_BATCH", 10)
     guides = ("--guides", f"lively={place / 'lively'}")

@@ -119,8 +119,8 @@ def test_policies_draw_and_score_samples_after_one_bos(backbone, text, expected,
         drawn.extend(prompts)
         return [["yes"] * len(own) for own in seeds]
 
-    monkeypatch.setattr(policy_samples, "draw_completions", draw)
-    policy_samples.draw_samples(backbone, [text], 2, Decoding(4), seed=0, label="")
+    monkeypatch.setattr(generation, "draw_completions", draw)
+    generation.draw_samples(backbone, [text], 2, Decoding(4), seed=0, label="")
     assert drawn == [(expected, 1)]
     (found,) = policy_samples.sample_log_probs(backbone, [(text, ["yes"])], Decoding(8), token_budget=99)
     after = completion_ids(backbone.tokenizer, "yes")

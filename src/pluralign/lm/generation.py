@@ -17,11 +17,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pluralign.core import InputError
+from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding, choose_tokens, draw_tokens
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
-from pluralign.lm.prompts import PromptIds, fit_prompts
+from pluralign.lm.prompts import PromptIds, fit_prompts, prompt_ids
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
 from pluralign.lm.trunk import context_length, run_layout
 from pluralign.lm.vocabulary import vocabulary_logits
@@ -92,6 +93,29 @@ def draw_completions(
             for i, own in zip(batch, rows, strict=True):
                 found[i] = [decoding.cut(str(decode(ids, skip_special_tokens=True))) for ids in own]
     return found
+
+
+def draw_samples(
+    policy: Backbone, prompts: Sequence[str], samples: int, decoding: Decoding, *, seed: int, label: str
+) -> dict[str, list[str]]:
+    """Completions of each prompt, which depend on the policy, the prompt, the seed and the label alone.
+
+    >>> from pluralign.lm.backbone import load_backbone
+    >>> drawn = draw_samples(load_backbone("tiny-random"), ["Hello"], 2, Decoding(4), seed=0, label="")
+    >>> len(drawn["Hello"])
+    2
+
+    Args:
+        policy: Model that writes.
+        prompts: Texts to continue, each once.
+        samples: Number of completions of each prompt.
+        decoding: How tokens are chosen.
+        seed: Random seed of the run.
+        label: Purpose of the samples: another label gives other samples.
+    """
+    ids = [prompt_ids(policy.tokenizer, prompt) for prompt in prompts]
+    seeds = [[seed_for(f"{label} {i} {prompt}", seed) for i in range(samples)] for prompt in prompts]
+    return dict(zip(prompts, draw_completions(policy, ids, seeds, decoding), strict=True))
 
 
 def _batches(

@@ -16,9 +16,10 @@ from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import Run, Training, adversarial, fit_sft, reinforce
 from pluralign.learn.texts.adversarial import AdversarialConfig, discriminator_pairs, fit_adversarial
-from pluralign.learn.texts.policy_samples import draw_samples, sample_log_probs, within_limits
+from pluralign.learn.texts.policy_samples import sample_log_probs, within_limits
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_samples
 from pluralign.losses.adversarial import AIRL, FAIRL
 from pluralign.rewards.export import export_folder
 from pluralign.rewards.reward_model import load_reward_model

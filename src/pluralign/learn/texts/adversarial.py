@@ -24,7 +24,6 @@ from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import split_rows
 from pluralign.learn.texts.discriminator import fit_discriminator
 from pluralign.learn.texts.policy_samples import (
-    draw_samples,
     round_prompts,
     sample_log_probs,
     within_limits,
@@ -35,6 +34,7 @@ from pluralign.learn.texts.training import Training
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone, load_tokenizer
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_samples
 from pluralign.losses.adversarial import AIRL, Divergence, divergence_bound
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 

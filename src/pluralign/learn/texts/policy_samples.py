@@ -15,7 +15,6 @@ from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
-from pluralign.lm.generation import draw_completions
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import bos_ids, completion_ids, encode, prompt_ids, without_bos
 from pluralign.lm.vocabulary import branch_sum, by_chunks, vocabulary_logits
@@ -32,24 +31,6 @@ def round_prompts(rows: Sequence[Demonstration], count: int, number: int, seed: 
     """
     known = {row.prompt for row in rows if row.split == "train"}
     return sorted(known, key=lambda prompt: seed_for(f"round {number} {prompt}", seed))[:count]
-
-
-def draw_samples(
-    policy: Backbone, prompts: Sequence[str], samples: int, sampling: Decoding, *, seed: int, label: str
-) -> dict[str, list[str]]:
-    """Completions of each prompt, which depend on the policy, the prompt, the seed and the label alone.
-
-    Args:
-        policy: who writes.
-        prompts: texts.
-        samples: completions of each.
-        sampling: how they are drawn.
-        seed: of the run.
-        label: what they are drawn for: other labels, other samples.
-    """
-    ids = [prompt_ids(policy.tokenizer, prompt) for prompt in prompts]
-    seeds = [[seed_for(f"{label} {i} {prompt}", seed) for i in range(samples)] for prompt in prompts]
-    return dict(zip(prompts, draw_completions(policy, ids, seeds, sampling), strict=True))
 
 
 @torch.no_grad()

@@ -16,11 +16,11 @@ from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import CompletionData, encode_completion_pairs, split_rows
 from pluralign.learn.texts.policies import PreferenceObjective, reference_log_probs, validation_nll
-from pluralign.learn.texts.policy_samples import draw_samples
 from pluralign.learn.texts.session import Run, Session
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.generation import draw_samples
 from pluralign.losses.contrastive import dpo
 from pluralign.pair.recipes import pair_completions
 

@@ -1,0 +1,218 @@
+"""Completions of many prompts into a file: by a model, a trained policy, an endpoint, or a guided model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.digests import source_digest
+from pluralign.core.messages import Render, dialogue
+from pluralign.core.resumable import run_batches
+from pluralign.core.splits import seed_for
+from pluralign.folders.card import CARD, read_card
+from pluralign.folders.tuned import load_language_policy
+from pluralign.lm.backbone import Backbone, DTypeName, load_backbone, resolve_dtype
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.generation import draw_completions
+from pluralign.lm.prompts import TEMPLATES, PromptIds, fit_prompts, prompt_ids
+from pluralign.lm.trunk import context_length
+from pluralign.rewards.value_model import KIND
+from pluralign.steer.policies import Prompt
+from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
+
+ENDPOINT = "openai:"
+"""Prefix of a model that an OpenAI-compatible endpoint serves."""
+_BATCH = 256
+"""Completions that are drawn, and written, together."""
+
+
+@dataclass(frozen=True)
+class Guides:
+    """Value models that guide a language model.
+
+    Args:
+        folders: Folder of each objective's value model.
+        weights: Weights of the objectives.
+        guidance: Strength, and number of candidates.
+
+    Raises:
+        InputError: A folder holds no value model, or a weight names an objective without one.
+    """
+
+    folders: Mapping[str, Path]
+    weights: SteeringWeights
+    guidance: Guidance = field(default_factory=Guidance)
+
+    def __post_init__(self) -> None:
+        self.weights.require_known(tuple(self.folders))
+        # A value model with weight zero is not even loaded.
+        used = {name: Path(place) for name, place in self.folders.items() if self.weights.get(name, 0.0) > 0}
+        for folder in used.values():
+            read_card(folder, KIND)
+        object.__setattr__(self, "folders", used)
+
+    def described(self) -> dict[str, Any]:
+        """Columns that say in each row how it was guided."""
+        return {
+            "guides": {name: str(folder) for name, folder in self.folders.items()},
+            "weights": dict(self.weights),
+            "strength": self.guidance.strength,
+            "candidates": self.guidance.candidates,
+        }
+
+    def digests(self) -> dict[str, Any]:
+        """Digests of the folders' cards, which hold the digests of their other files."""
+        return {name: source_digest(folder / CARD) for name, folder in self.folders.items()}
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Something that completes prompts; `open_writer` makes it.
+
+    Args:
+        render: Template from messages to the text that is continued.
+        draw: Function from prompts and the seeds of each prompt's samples to each prompt's completions.
+        cut: Function from prompts to the number of those that are longer than the context.
+    """
+
+    render: Render
+    draw: Callable[[Sequence[Prompt], Sequence[Sequence[int]]], list[list[str]]]
+    cut: Callable[[Sequence[Prompt]], int]
+
+    def text(self, prompt: Prompt) -> str:
+        """A prompt as the text that is continued."""
+        return prompt if isinstance(prompt, str) else self.render(prompt, True)
+
+
+def open_writer(
+    model: str, decoding: Decoding | None = None, *, adapter: Path | None = None,
+    guides: Guides | None = None, dtype: DTypeName = "auto",
+) -> Writer:  # fmt: skip
+    """Load a model that completes prompts.
+
+    Args:
+        model: Hub id, local folder, ``smollm2-135m``, a trained policy's folder, or ``openai:NAME``.
+        decoding: How tokens are chosen.
+        adapter: Folder of a PEFT adapter of the model.
+        guides: Value models that guide the model.
+        dtype: Floating-point type of the weights; ``auto`` is bfloat16 where the machine is fast at it.
+
+    Raises:
+        InputError: The model, adapter or value models cannot be loaded or do not go together.
+    """
+    decoding = decoding or Decoding()
+    if model.startswith(ENDPOINT):
+        if adapter is not None:
+            raise InputError("an endpoint serves its own models; give one by its name there", field="adapter")
+        if guides is not None:
+            raise InputError("an endpoint does not show its tokens' logits to guides", field="guides")
+        return _endpoint(Endpoint(model.removeprefix(ENDPOINT)), decoding)
+    kind, template = resolve_dtype(dtype), "chat"
+    base: str | Backbone = model
+    if (Path(model) / CARD).is_file():
+        if adapter is not None:
+            raise InputError("a trained policy has its own; give a model without one", field="adapter")
+        base = load_language_policy(Path(model), dtype=kind)
+        template = str(read_card(Path(model)).get("template", "dialogue"))
+    elif adapter is not None:
+        base = load_backbone(model, dtype=kind, adapter=adapter)
+    if guides is None or not guides.guidance.strength:
+        backbone = load_backbone(base, dtype=kind) if isinstance(base, str) else base
+        return _local(backbone, template, decoding, partial(draw_completions, backbone, decoding=decoding))
+    rows = open_value_guided_rows(base, guides.folders, guides.guidance, dtype=kind)
+    draw = partial(draw_guided_completions, rows, weights=guides.weights, decoding=decoding)
+    return _local(rows.backbone, template, decoding, draw)
+
+
+def write_completions(
+    writer: Writer, prompts: Sequence[Prompt], out: Path, *, samples: int = 1, seed: int = 0,
+    columns: Mapping[str, Any] | None = None, run: Mapping[str, Any] | None = None, shown: bool = True,
+) -> None:  # fmt: skip
+    """Complete prompts into a JSON-lines file, one completion a row; an interrupted run continues.
+
+    A completion depends on its prompt, its number and the seed alone, not on the other prompts.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> writer = open_writer("tiny-random", Decoding(max_new_tokens=4), dtype="float32")
+    >>> with TemporaryDirectory() as folder:
+    ...     out = Path(folder) / "draws.jsonl"
+    ...     write_completions(writer, ["Hello", "Good morning"], out, samples=2, shown=False)
+    ...     len(out.read_text().splitlines())
+    4
+
+    Args:
+        writer: What completes the prompts.
+        prompts: Texts or messages, each once.
+        out: File to write: ``prompt``, ``completion``, ``sample`` and the columns.
+        samples: Number of completions of each prompt.
+        seed: Random seed.
+        columns: More columns, equal in all rows: how the completions were drawn.
+        run: Settings that the completions depend on; rows of an interrupted run with others are discarded.
+        shown: Whether to show a progress bar on a terminal.
+
+    Raises:
+        InputError: Fewer than one sample, or the file cannot be written.
+    """
+    if samples < 1:
+        raise InputError(f"must be at least 1, found {samples}", field="samples")
+    items = [(number, sample) for number in range(len(prompts)) for sample in range(samples)]
+    texts = [writer.text(prompt) for prompt in prompts]
+
+    def draw(batch: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+        # A prompt is read once for all its samples in the batch.
+        own = [(number, [i for _, i in some]) for number, some in groupby(batch, key=itemgetter(0))]
+        # The prompt's place in the file plays no part: other prompts before it change nothing.
+        seeds = [[seed_for(f"{i} {texts[number]}", seed) for i in numbers] for number, numbers in own]
+        completions = writer.draw([prompts[number] for number, _ in own], seeds)
+        return [
+            {"prompt": prompts[number], "completion": text, "sample": sample, **(columns or {})}
+            for (number, numbers), found in zip(own, completions, strict=True)
+            for sample, text in zip(numbers, found, strict=True)
+        ]
+
+    settings = {"samples": samples, "seed": seed, **(columns or {}), **(run or {})}
+    # Whole prompts where possible, so that each is read once.
+    batch = _BATCH // samples * samples or _BATCH
+    run_batches(out, settings, items, draw, batch=batch, unit="completion", shown=shown)
+
+
+def _local(
+    backbone: Backbone, template: str, decoding: Decoding, draw: Callable[..., list[list[str]]]
+) -> Writer:
+    def render(messages: Sequence[Mapping[str, str]], opens: bool) -> str:
+        return TEMPLATES[template](backbone.tokenizer)(messages, opens)
+
+    def ids(prompts: Sequence[Prompt]) -> list[PromptIds]:
+        texts = [prompt if isinstance(prompt, str) else render(prompt, True) for prompt in prompts]
+        return [prompt_ids(backbone.tokenizer, text) for text in texts]
+
+    context = context_length(backbone.model)
+    return Writer(
+        render,
+        lambda prompts, seeds: draw(prompts=ids(prompts), seeds=seeds),
+        lambda prompts: fit_prompts(ids(prompts), context, decoding.max_new_tokens)[1],
+    )
+
+
+def _endpoint(endpoint: Endpoint, decoding: Decoding) -> Writer:
+    if decoding.top_p < 1 or decoding.top_k or decoding.stop:
+        raise InputError("an endpoint is asked with a temperature alone", field="decoding")
+
+    def draw(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        given = [prompt for prompt, own in zip(prompts, seeds, strict=True) for _ in own]
+        flat = [seed for own in seeds for seed in own]
+        replies = iter(
+            endpoint.complete(
+                given, max_new_tokens=decoding.max_new_tokens, temperature=decoding.temperature, seeds=flat
+            )
+        )
+        return [[next(replies) for _ in own] for own in seeds]
+
+    return Writer(dialogue, draw, lambda prompts: 0)

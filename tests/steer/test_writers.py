@@ -1,0 +1,71 @@
+"""Completions of many prompts, written to a file."""
+
+import doctest
+import json
+
+import pytest
+
+from pluralign.core import InputError
+from pluralign.lm import generation
+from pluralign.lm.decoding import Decoding
+from pluralign.steer import writers
+from pluralign.steer.writers import open_writer, write_completions
+
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return open_writer("tiny-random", Decoding(5, 0.9, top_k=8, stop=("q",)), dtype="float32")
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_completion_depends_on_no_other_prompt_and_the_file_continues(writer, tmp_path, monkeypatch):
+    prompts = ["a", CHAT, "c"]
+    settings = {"samples": 2, "seed": 3, "columns": {"by": "tiny"}, "shown": False}
+    write_completions(writer, prompts, tmp_path / "all.jsonl", **settings)
+    found = rows(tmp_path / "all.jsonl")
+    assert [(row["prompt"], row["sample"], row["by"]) for row in found] == [
+        (prompt, sample, "tiny") for prompt in prompts for sample in (0, 1)
+    ]
+    write_completions(writer, prompts[1:2], tmp_path / "one.jsonl", **settings)
+    assert rows(tmp_path / "one.jsonl") == found[2:4]
+    # A run that ends after its first batch continues with the next one.
+    monkeypatch.setattr(writers, "_BATCH", 2)
+    calls = []
+
+    def draw(prompts, seeds):
+        calls.append(len(prompts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return writer.draw(prompts, seeds)
+
+    broken = writers.Writer(writer.render, draw, writer.cut)
+    with pytest.raises(KeyboardInterrupt):
+        write_completions(broken, prompts, tmp_path / "again.jsonl", **settings)
+    assert not (tmp_path / "again.jsonl").exists()
+    write_completions(broken, prompts, tmp_path / "again.jsonl", **settings)
+    assert calls == [1, 1, 1, 1]
+    assert rows(tmp_path / "again.jsonl") == found
+
+
+def test_stop_texts_end_completions(writer):
+    (texts,) = writer.draw(["a"], [list(range(40))])
+    plain = open_writer("tiny-random", Decoding(5, 0.9, top_k=8), dtype="float32")
+    assert texts == [text.split("q")[0] for text in plain.draw(["a"], [list(range(40))])[0]]
+
+
+def test_what_is_refused(writer, tmp_path):
+    with pytest.raises(InputError, match=r"samples.*must be at least 1, found 0"):
+        write_completions(writer, ["a"], tmp_path / "f.jsonl", samples=0)
+    with pytest.raises(InputError, match="asked with a temperature alone"):
+        open_writer("openai:some-model", Decoding(top_k=3))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("module", [generation, writers])
+def test_the_examples_run(module):
+    assert doctest.testmod(module).failed == 0
