@@ -175,9 +175,10 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     from dataclasses import replace
 
     from pluralign.learn import engine
+    from pluralign.learn.texts.log_probs import reference_log_probs
     from pluralign.learn.texts.own_losses import over_labels
-    from pluralign.learn.texts.policies import PreferenceObjective, reference_log_probs
-    from pluralign.learn.texts.rewards import PairObjective, seeded_head
+    from pluralign.learn.texts.policies import PreferenceLoss
+    from pluralign.learn.texts.rewards import PairRewardLoss, seeded_head
     from pluralign.learn.texts.session import Run, Session
     from pluralign.learn.texts.training import ForestLoss, Training
     from pluralign.losses import bradley_terry, dpo
@@ -192,10 +193,10 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     session = Session(case, run, {}, [replace(p, split="train") for p in pairs], vocabulary=direct)
     if direct:
         known = reference_log_probs(session, session.data, folder / "checkpoints" / "reference.safetensors")
-        objective: Any = PreferenceObjective(dpo, known)
+        objective: Any = PreferenceLoss(dpo, known)
     else:
         head = seeded_head(session.backbone.hidden_size, HeadShape(), 0)
-        objective = PairObjective(
+        objective = PairRewardLoss(
             head,
             lambda c, r, b: over_labels(
                 lambda: bradley_terry(c.mean, r.mean), lambda: bradley_terry(r.mean, c.mean), b

@@ -19,7 +19,7 @@ from toy import Chain, OneHot
 
 from pluralign.core import InputError
 from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
-from pluralign.learn.options.objectives import BehaviourCloning, ContrastivePreference
+from pluralign.learn.options.modules import BehaviourCloning, ContrastivePreference
 
 
 def train(out, method, kill_at=0, seed=0):

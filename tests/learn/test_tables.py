@@ -3,7 +3,7 @@ import torch
 
 from pluralign.core import Decision, PreferencePair, Step, Trajectory
 from pluralign.learn.engine import Schedule
-from pluralign.learn.options.objectives import pair_accuracy
+from pluralign.learn.options.modules import pair_accuracy
 from pluralign.learn.options.scorers import FrozenScorer
 from pluralign.learn.options.tables import DecisionIndex, encode_pairs, encode_trajectories, steps_of_pairs
 

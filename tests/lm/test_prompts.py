@@ -7,7 +7,7 @@ from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from pluralign.core import Decision, Demonstration, InputError
 from pluralign.core.messages import dialogue
-from pluralign.learn.texts import policy_samples
+from pluralign.learn.texts.adversarial import samples as policy_samples
 from pluralign.lm import generation, language_model
 from pluralign.lm.backbone import make_backbone
 from pluralign.lm.completion_trees import CompletionReader

@@ -143,11 +143,8 @@ def _learner(method: Method) -> tuple[Callable[..., Any], Any]:
         return function, get_args(parameters["config"].annotation)[0]
 
     def fit(pairs: Sequence[PreferencePair], run: Run, config: Any) -> Any:
-        values = asdict(config)
-        return learn_policy(
-            method.name, pairs, run, partial(function, **values), values,
-            per_token=method.per_token, reference=method.reference,
-        )  # fmt: skip
+        loss = partial(function, **asdict(config))
+        return learn_policy(pairs, run, loss, per_token=method.per_token, reference=method.reference)
 
     return fit, loss_settings(function)
 

@@ -33,6 +33,7 @@ class Method:
         help: One line for users.
         source: Paper and equation.
         is_loss: Whether ``home`` is a loss of log-probabilities (`learn.texts.policies.PolicyLoss`).
+        loss: Name of the loss in `pluralign.losses` with which `fit_policy` or `fit_reward` is this method.
         per_token: Whether the loss takes means per token instead of sums.
         reference: Whether the loss reads the model before training.
         implicit_reward: Whether beta (log pi - log pi_ref) of its policies is a reward.
@@ -46,6 +47,7 @@ class Method:
     help: str
     source: str
     is_loss: bool = field(default=False, kw_only=True)
+    loss: str = field(default="", kw_only=True)
     per_token: bool = field(default=False, kw_only=True)
     reference: bool = field(default=True, kw_only=True)
     implicit_reward: bool = field(default=False, kw_only=True)
@@ -70,9 +72,11 @@ METHODS: dict[str, Method] = {
                "a reward posterior over listed options from behaviour", "Chan & van der Schaar 2021, eq. 4"),
         Method("bradley-terry", f"{_TEXTS}:fit_bradley_terry", "pairs", "reward model",
                "a reward of the last token", "Bradley and Terry 1952; Ouyang et al. 2022, eq. 1",
+               loss="bradley_terry",
                example="--data hh/harmless.jsonl.gz --out runs/harmless"),
         Method("bt-variance", f"{_TEXTS}:fit_bt_variance", "pairs", "reward model",
                "Bradley-Terry with a learned uncertainty", "Inverse-RLignment, eq. 14-15",
+               loss="learned_variance",
                example="--data hh/harmless.jsonl.gz --out runs/harmless"),
         Method("preference-transformer", f"{_TEXTS}:fit_preference_transformer", "pairs", "reward model",
                "weighted rewards of tokens", "Kim et al. 2023, eq. 5-7",
@@ -89,15 +93,16 @@ METHODS: dict[str, Method] = {
         Method("ensemble", "pluralign.rewards.ensemble:RewardEnsemble", "rewards", "reward model",
                "several rewards as one: mean, minimum or lower bound", "Coste et al. 2024"),
         Method("dpo", f"{_TEXTS}:fit_dpo", "pairs", "policy",
-               "direct preference optimisation", "Rafailov et al. 2023, eq. 7", implicit_reward=True,
+               "direct preference optimisation", "Rafailov et al. 2023, eq. 7",
+               loss="dpo", implicit_reward=True,
                example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
         Method("ipo", "pluralign.losses:ipo", "pairs", "policy",
                "identity preference optimisation: a bounded gain per pair", "Azar et al. 2024, eq. 17",
-               is_loss=True,
+               is_loss=True, loss="ipo",
                example="--data hh/helpful.jsonl.gz --out runs/helpful --config.tau 0.05"),
         Method("simpo", "pluralign.losses:simpo", "pairs", "policy",
                "simple preference optimisation: per token, without a reference", "Meng et al. 2024, eq. 6",
-               is_loss=True, per_token=True, reference=False,
+               is_loss=True, loss="simpo", per_token=True, reference=False,
                example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
         Method("modpo", f"{_TEXTS}:fit_modpo", "pairs", "policy",
                "multi-objective DPO: a policy for one weighting", "Zhou et al. 2024", implicit_reward=True),
@@ -114,6 +119,15 @@ METHODS: dict[str, Method] = {
     )
 }  # fmt: skip
 """Every method by its name, in the order of the data: behaviour, rewards, policies, values."""
+
+
+def method_of(loss: str) -> str:
+    """Name of the method that `fit_policy` or `fit_reward` is with a loss of `pluralign.losses`.
+
+    Args:
+        loss: Name of the loss.
+    """
+    return next((row.name for row in METHODS.values() if row.loss == loss), loss)
 
 
 def table() -> str:

@@ -14,9 +14,15 @@ from scipy.stats import binomtest
 from pluralign.core import Demonstration, InputError
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts import Run, Training, adversarial, fit_sft, reinforce
-from pluralign.learn.texts.adversarial import AdversarialConfig, discriminator_pairs, fit_adversarial
-from pluralign.learn.texts.policy_samples import sample_log_probs, within_limits
+from pluralign.learn.texts import Run, Training, fit_sft
+from pluralign.learn.texts.adversarial import (
+    AdversarialConfig,
+    discriminator_pairs,
+    fit_adversarial,
+    loop,
+    reinforce,
+)
+from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
@@ -108,7 +114,7 @@ def test_interrupted_and_continued_ends_with_the_same_weights(base, tmp_path, mo
             raise KeyboardInterrupt
         return reinforce.reinforce(*arguments, **names)
 
-    monkeypatch.setattr(adversarial, "reinforce", interrupt)
+    monkeypatch.setattr(loop, "reinforce", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit_adversarial(*small(tmp_path / "stopped", base, lora_rank=rank))
     assert not (tmp_path / "stopped" / "card.json").exists()

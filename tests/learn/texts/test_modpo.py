@@ -15,7 +15,7 @@ from pluralign.core import Decision, InputError, OptionRewards, PreferencePair, 
 from pluralign.folders.card import load_card
 from pluralign.learn.texts import DPOConfig, Margin, MODPOConfig, Run, Training, fit_dpo, fit_modpo
 from pluralign.learn.texts.data import encode_completion_pairs
-from pluralign.learn.texts.policies import row_log_probs
+from pluralign.learn.texts.log_probs import row_log_probs
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import ForestLoss
 from pluralign.lm.backbone import load_backbone

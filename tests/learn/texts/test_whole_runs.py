@@ -17,7 +17,7 @@ from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import Run, Training, fit_bradley_terry
 from pluralign.learn.texts.data import batches, encode_completion_pairs
-from pluralign.learn.texts.policies import row_log_probs
+from pluralign.learn.texts.log_probs import row_log_probs
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pluralign.core import Decision, InputError, Trajectory
 from pluralign.core.checks import require
 from pluralign.learn.engine import Phase, claim_folder, train_phase
-from pluralign.learn.options.policies import describe_backbone, make_card
+from pluralign.learn.options.policies import describe_source, make_card
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
 from pluralign.losses.bayesian_irl import avril_loss
 from pluralign.options.features import FeatureSource
@@ -203,7 +203,7 @@ def fit_avril(
     digest = table_digest((table.states, table.actions, table.continues, table.known), index.decisions)
     settings = dataclasses.asdict(config)
     run = {"method": "avril", "config": settings, "data": digest, "seed": seed}
-    claim_folder(out, {**run, "backbone": describe_backbone(store)})
+    claim_folder(out, {**run, "backbone": describe_source(store)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = OptionRewardHead(store.dimension, config.hidden)

@@ -12,8 +12,8 @@ from typing import Any
 from pluralign.core import Trajectory
 from pluralign.core.checks import require
 from pluralign.learn.engine import Phase, claim_folder, train_phase
-from pluralign.learn.options.objectives import BehaviourCloning
-from pluralign.learn.options.policies import Learned, describe_backbone, finish, make_card, make_scorer
+from pluralign.learn.options.modules import BehaviourCloning
+from pluralign.learn.options.policies import Learned, describe_source, finish, make_card, make_scorer
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
@@ -79,7 +79,7 @@ def fit_bc(
     table = encode_trajectories(trajectories, index)
     digest = table_digest((table.states, table.actions), index.decisions)
     settings = dataclasses.asdict(config)
-    backbone = describe_backbone(store)
+    backbone = describe_source(store)
     claim_folder(
         out, {"method": "bc", "config": settings, "data": digest, "seed": seed, "backbone": backbone}
     )

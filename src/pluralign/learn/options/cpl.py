@@ -16,7 +16,7 @@ from torch import Tensor
 from pluralign.core import InputError, PreferencePair, Trajectory
 from pluralign.core.checks import require
 from pluralign.learn.engine import Phase, claim_folder, train_phase
-from pluralign.learn.options.objectives import (
+from pluralign.learn.options.modules import (
     BehaviourCloning,
     Contrast,
     ContrastivePreference,
@@ -24,7 +24,7 @@ from pluralign.learn.options.objectives import (
 )
 from pluralign.learn.options.policies import (
     Learned,
-    describe_backbone,
+    describe_source,
     finish,
     make_card,
     make_scorer,
@@ -151,7 +151,7 @@ def fit_cpl(
         "config": dataclasses.asdict(config),
         "data": data.digest,
         "seed": seed,
-        "backbone": describe_backbone(store),
+        "backbone": describe_source(store),
         "reference": None if anchor is None else table_digest([anchor], []),
     }
     claim_folder(out, run)

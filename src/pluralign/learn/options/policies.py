@@ -56,7 +56,7 @@ def finish(learned: Learned, store: FeatureSource, out: Path) -> OptionPolicy:
     return policy
 
 
-def describe_backbone(store: FeatureSource) -> dict[str, Any]:
+def describe_source(store: FeatureSource) -> dict[str, Any]:
     """The trunk, as a card names it."""
     described: dict[str, Any] = {"fingerprint": store.fingerprint}
     if isinstance(store, FeatureStore):
@@ -88,7 +88,7 @@ def make_card(
         started: ``time.monotonic()`` at the beginning, for the seconds.
     """
     figures = {**figures, "seconds": round(time.monotonic() - started, 2)}
-    return Card(method, objective, seed, config, data, describe_backbone(store), figures, current_versions())
+    return Card(method, objective, seed, config, data, describe_source(store), figures, current_versions())
 
 
 def reference_table(

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from pluralign.core import Demonstration, PreferencePair
 from pluralign.core.checks import require
 from pluralign.learn.texts.data import Batch, CompletionData
-from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.session import Run, Session, folder_optional
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.losses.bayesian_irl import (
     TokenTerms,
@@ -76,7 +76,7 @@ class AVAConfig:
         }
 
 
-class AVAObjective(BatchLoss):
+class AVALoss(BatchLoss):
     """TQR heads with the losses of AVA.
 
     Token sums are divided by the tokens that a step's completions have in the mean over the data, not by
@@ -139,7 +139,7 @@ def fit_ava_p(
         InputError: no training pair, or the folder holds another run.
     """
     config = config or AVAConfig()
-    return _fit("ava-p", pairs, run, config, negative, expected_return)
+    return _fit(pairs, run, "ava-p", config, negative, expected_return)
 
 
 def fit_ava_d(
@@ -156,13 +156,13 @@ def fit_ava_d(
     Raises:
         InputError: no training pair, or the folder holds another run.
     """
-    return _fit("ava-d", rows, run, config or AVAConfig(), unlikelihood, expected_return_loss)
+    return _fit(rows, run, "ava-d", config or AVAConfig(), unlikelihood, expected_return_loss)
 
 
+@folder_optional
 def _fit(
-    method: str, rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: AVAConfig,
-    negative: Negative,
-    expected_return: ExpectedReturn,
+    rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, method: str, config: AVAConfig,
+    negative: Negative, expected_return: ExpectedReturn,
 ) -> RewardModel:  # fmt: skip
     settings: dict[str, Any] = {
         **dataclasses.asdict(config),
@@ -175,6 +175,6 @@ def _fit(
         torch.manual_seed(run.seed)
         vocabulary = int(model.config.get_text_config().vocab_size)
         tqr = TQR(session.backbone.hidden_size, vocabulary, config.tqr).to(session.backbone.device)
-    curve = session.train(AVAObjective(tqr, config, session.data, negative, expected_return))
+    curve = session.train(AVALoss(tqr, config, session.data, negative, expected_return))
     policy = config.tqr.pretrained_q and not config.tqr.literal_policy
     return session.finish_reward_model(tqr.reward, curve, policy=policy)

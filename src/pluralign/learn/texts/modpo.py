@@ -12,28 +12,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from pluralign.core import InputError, PreferencePair, SteeringWeights
 from pluralign.core.checks import require
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
-from pluralign.learn.texts.data import Batch, split_rows
-from pluralign.learn.texts.own_losses import over_labels
-from pluralign.learn.texts.policies import learn_from_reference
-from pluralign.learn.texts.session import Run, Session
-from pluralign.learn.texts.training import BatchLoss
+from pluralign.learn.texts.data import split_rows
+from pluralign.learn.texts.policies import PreferenceLoss, train_policy
+from pluralign.learn.texts.session import Run, Session, folder_optional
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.losses.contrastive import modpo
 from pluralign.rewards import Reward
 
 _BATCH = 64
-Rewards = npt.NDArray[np.float64]
-"""Of the chosen and the rejected completion of each pair, shape (pairs, 2)."""
 
 
 @dataclass(frozen=True)
@@ -71,36 +63,7 @@ class Margin:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
 
-class MODPOObjective(BatchLoss):
-    """The MODPO loss against log-probabilities of the model before training.
-
-    Args:
-        config: see `MODPOConfig`.
-        weight: of the objective that the preferences are about.
-        reference: log pi_ref of every row's completions, nats, shape (rows, 2).
-        margins: the other objectives' weighted rewards of them, shape (rows, 2).
-    """
-
-    def __init__(
-        self, config: MODPOConfig, weight: float, reference: Float[Tensor, "rows 2"],
-        margins: Float[Tensor, "rows 2"],
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self._config, self._weight = config, weight
-        self.known: Tensor
-        self.register_buffer("known", torch.cat([reference, margins], dim=1), persistent=False)
-
-    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
-        """See `BatchLoss`."""
-        found = branch_log_probs(model, hidden, batch.forest)[batch.branches]
-        known = self.known[batch.rows.to(self.known.device)]
-        columns = (*found.unbind(dim=1), *known.unbind(dim=1))
-        # Chosen and rejected change places in each of the three pairs of columns.
-        flipped = tuple(columns[i] for i in (1, 0, 3, 2, 5, 4))
-        loss = partial(modpo, weight=self._weight, beta=self._config.beta)
-        return over_labels(lambda: loss(*columns), lambda: loss(*flipped), batch)
-
-
+@folder_optional
 def fit_modpo(
     pairs: Sequence[PreferencePair],
     run: Run,
@@ -138,12 +101,12 @@ def fit_modpo(
         for name, margin in margins.items()
     }
     settings = {**dataclasses.asdict(config), "weights": dict(weights), "margins": described}
-    session = Session("modpo", run, settings, pairs, vocabulary=True)
+    session = Session("modpo", run, settings, pairs, vocabulary=True, label_weights=True)
     total, figures = np.zeros((len(train), 2)), dict[str, Any]()
     for number, (name, margin) in enumerate(sorted(margins.items()), start=1):
         if not weights[name]:
             continue
-        rewards = _margin_rewards(name, margin, train, run.out / "checkpoints" / f"margin-{number}.jsonl")
+        rewards = _margin_rewards(name, margin, train, session.out / "checkpoints" / f"margin-{number}.jsonl")
         spread = _spread(rewards)
         if config.standardise and not spread:
             raise InputError(f"'{name}' rewards both completions of every pair alike: it has no spread")
@@ -152,9 +115,10 @@ def fit_modpo(
         agreement = float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
         figures[name] = {"agreement": round(agreement, 4), "spread": spread}
     weighted = torch.from_numpy(total).float()
-    return learn_from_reference(
+    loss = partial(modpo, weight=weights[own], beta=config.beta)
+    return train_policy(
         session,
-        lambda reference: MODPOObjective(config, weights[own], reference, weighted),
+        lambda reference: PreferenceLoss(loss, torch.cat([reference, weighted], dim=1)),
         {"margins": figures},
     )
 
@@ -176,13 +140,15 @@ def require_weights(weights: SteeringWeights, own: str, others: Iterable[str]) -
         raise InputError(f"'{own}', which the pairs are about, needs more than 0", field="weights")
 
 
-def _spread(rewards: Rewards) -> float:
+def _spread(rewards: npt.NDArray[np.float64]) -> float:
     """Standard deviation around the pairs' means; for pairs of one prompt, what `measure_scales` measures."""
     return float(np.sqrt(((rewards - rewards.mean(axis=1, keepdims=True)) ** 2).mean()))
 
 
-def _margin_rewards(name: str, margin: Margin, pairs: Sequence[PreferencePair], path: Path) -> Rewards:
-    """Rewards of the pairs' completions; read back where they are there already."""
+def _margin_rewards(
+    name: str, margin: Margin, pairs: Sequence[PreferencePair], path: Path
+) -> npt.NDArray[np.float64]:
+    """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); kept in a file."""
     with processes().main_process_first():
         if processes().is_main_process and not path.exists():
             _score(name, margin.scorer, pairs, path)

@@ -6,16 +6,15 @@ import functools
 import inspect
 import json
 import re
-import tempfile
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import field, make_dataclass
-from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pluralign.core import InputError
+from pluralign.learn.methods import method_of
 from pluralign.learn.texts.data import Batch
 from pluralign.losses.contrastive import label_expectation
 
@@ -28,14 +27,16 @@ def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tupl
         arguments: What it is called with, by position.
 
     Returns:
-        The function's name, with its module where it is not one of pluralign's; and its other parameters'
-        values, defaults included.
+        The method's name of a loss of pluralign's, or else module and name of the function; and the values of
+        its other parameters, defaults included.
 
     Raises:
-        InputError: It cannot be called with these arguments.
+        InputError: It cannot be called with these arguments, or a setting cannot be written to the card.
     """
     function, given = loss, dict[str, Any]()
     while isinstance(function, functools.partial):
+        if function.args:
+            raise InputError("settings of a loss are given by name: partial(loss, tau=0.1)", field="loss")
         given = {**function.keywords, **given}
         function = function.func
     try:
@@ -52,9 +53,9 @@ def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tupl
     }
     name = str(getattr(function, "__name__", type(function).__name__))
     module = str(getattr(function, "__module__", ""))
-    if not module.startswith("pluralign.losses"):
-        name = f"{module}.{name}" if module else name
-    return name, {key: _plain(value) for key, value in {**free, **given}.items()}
+    ours = module.startswith("pluralign.losses")
+    method = method_of(name) if ours else f"{module}.{name}" if module else name
+    return method, {key: _plain(key, value) for key, value in {**free, **given}.items()}
 
 
 def loss_settings(loss: Callable[..., Tensor]) -> type[Any]:
@@ -82,35 +83,66 @@ def over_labels(loss: Callable[[], Tensor], flipped: Callable[[], Tensor], batch
     Args:
         loss: Computes the loss of each pair as labelled, shape (rows,).
         flipped: Computes it with chosen and rejected exchanged; called only where a label may be wrong.
-        batch: The rows, with the probability that each label is right.
+        batch: Rows, with the probability that each label is right.
 
     Raises:
         InputError: The loss is of another shape, so that labels cannot be weighed.
     """
     losses = loss()
     if losses.shape != batch.weights.shape:
-        raise InputError(
-            f"expected a loss for each of {len(batch.weights)} pairs, found the shape {tuple(losses.shape)}; "
-            "return the losses without taking their mean",
-            field="loss",
-        )
+        raise _not_of_pairs(len(batch.weights), losses.shape)
     if bool((batch.weights == 1).all()):
         return losses.mean() * batch.share
     return label_expectation(losses, flipped(), batch.weights) * batch.share
 
 
-@contextmanager
-def folder_or_temporary(out: str | Path | None) -> Generator[Path]:
-    """The folder to write, or one that is removed afterwards where nobody asked for one."""
-    if out is not None:
-        yield Path(out)
-        return
-    with tempfile.TemporaryDirectory(prefix="pluralign-") as folder:
-        yield Path(folder)
+def check_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> None:
+    """Call a loss once with made-up numbers, so that a wrong one is refused before any work.
+
+    Args:
+        loss: Loss of each pair.
+        arguments: Names of what it is called with, by position; the first two are what is learned.
+
+    Raises:
+        InputError: It fails, does not return one finite number for each pair, or does not depend on the first
+            two arguments.
+    """
+    # Three pairs, so that a loss of each pair differs in shape from their mean.
+    values = [torch.tensor([1.0, 2.0, 3.0]) + 0.25 * i for i in range(len(arguments))]
+    learned = [value.requires_grad_() for value in values[:2]]
+    try:
+        found = loss(*values)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"fails when called: {type(error).__name__}: {error}", field="loss") from error
+    if not isinstance(found, Tensor) or found.shape != values[0].shape:
+        raise _not_of_pairs(len(values[0]), getattr(found, "shape", type(found).__name__))
+    gradients = (
+        torch.autograd.grad(found.sum(), learned, allow_unused=True) if found.requires_grad else [None]
+    )
+    if any(gradient is None for gradient in gradients):
+        raise InputError(f"does not depend on {arguments[0]} and {arguments[1]}", field="loss")
+    if not bool(torch.isfinite(found).all()):
+        raise InputError(
+            f"is not finite when called with {values[0].tolist()}: {found.tolist()}", field="loss"
+        )
 
 
-def _plain(value: Any) -> Any:
+def _not_of_pairs(pairs: int, shape: Any) -> InputError:
+    found = tuple(shape) if isinstance(shape, torch.Size) else shape
+    return InputError(
+        f"expected a loss for each of {pairs} pairs, found the shape {found}; do not take their mean",
+        field="loss",
+    )
+
+
+def _plain(name: str, value: Any) -> Any:
+    if callable(value):
+        return str(getattr(value, "__name__", type(value).__name__))
     try:
         return json.loads(json.dumps(value))
-    except TypeError:
-        return repr(value)
+    except TypeError as error:
+        raise InputError(
+            f"the setting {name!r} cannot be written to the card: {value!r:.60}", field="loss"
+        ) from error

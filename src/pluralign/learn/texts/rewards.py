@@ -1,4 +1,4 @@
-"""Reward models from preference pairs: Bradley-Terry, with learned variance, Preference Transformer."""
+"""Reward models from preference pairs: any loss of two rewards, and a discriminator."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from transformers import PreTrainedModel
 from pluralign.core import InputError, PreferencePair
 from pluralign.core.checks import require
 from pluralign.learn.texts.data import Batch
-from pluralign.learn.texts.own_losses import describe_loss, folder_or_temporary, over_labels
-from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_labels
+from pluralign.learn.texts.session import Run, Session, folder_optional, make_run
 from pluralign.learn.texts.training import BatchLoss, Training
-from pluralign.lm.backbone import SMOLLM2
+from pluralign.lm.backbone import SMOLLM2, Backbone
+from pluralign.losses.adversarial import discriminator_loss
 from pluralign.losses.reward import bradley_terry, learned_variance
 from pluralign.rewards.heads import GaussianRewards, HeadShape, RewardHead
 from pluralign.rewards.reward_model import RewardModel
@@ -44,8 +45,8 @@ class BradleyTerryConfig:
     """How `fit_bradley_terry` and `fit_bt_variance` learn.
 
     Args:
-        margin: by which chosen must be better, beside each pair's own (Llama 2, eq. 2; with 0 and pairs
-            without margins: plain Bradley-Terry).
+        margin: Margin by which the chosen reward must be greater, added to each pair's own (Llama 2, eq. 2;
+            with 0 and pairs without margins: plain Bradley-Terry).
     """
 
     margin: float = 0.0
@@ -56,7 +57,7 @@ class PreferenceTransformerConfig:
     """How `fit_preference_transformer` learns.
 
     Args:
-        attention_width: of the queries and keys that weigh tokens (ours).
+        attention_width: Width of the queries and keys that weigh tokens (ours).
     """
 
     attention_width: int = 64
@@ -65,11 +66,11 @@ class PreferenceTransformerConfig:
         require(self, {"attention_width": 1})
 
 
-class PairObjective(BatchLoss):
-    """A reward head and a loss of pairs.
+class PairRewardLoss(BatchLoss):
+    """A reward head, and a loss of the rewards of pairs.
 
     Args:
-        head: the reward head.
+        head: Reward head.
         loss: Loss of the two rewards of each row, times the batch's share of the step.
     """
 
@@ -90,14 +91,14 @@ class PairObjective(BatchLoss):
 def fit_reward(
     pairs: Sequence[PreferencePair],
     *,
-    model: str = SMOLLM2,
+    model: str | Path | Backbone = SMOLLM2,
     out: str | Path | None = None,
     loss: RewardLoss = bradley_terry,
     head: HeadShape | None = None,
     training: Training | None = None,
     seed: int = 0,
     name: str = "",
-    template: str = "dialogue",
+    template: str | None = None,
 ) -> RewardModel:
     """Learn a reward model from preference pairs by any loss of rewards.
 
@@ -106,7 +107,7 @@ def fit_reward(
 
     Args:
         pairs: One-step pairs of one objective (`load_pairs`).
-        model: Trunk: ``smollm2-135m``, a hub id or a local folder.
+        model: Model before training; see `fit_policy`.
         out: Folder to write; None keeps the model in memory only.
         loss: Loss of each pair, ``(chosen, rejected, margin) -> loss``, of rewards and of the data's margins
             (zeros where it has none), all of shape (pairs,). A loss that names ``chosen_sigma`` and
@@ -118,7 +119,7 @@ def fit_reward(
         training: Optimiser, batch, adapter; see `Training`.
         seed: Random seed of new weights and of the data's order.
         name: Name of the model in reports; the objective's by default.
-        template: Template that made texts of the data's messages, "dialogue" or "chat".
+        template: Name of the template that turned the data's messages into text, "dialogue" or "chat".
 
     Raises:
         InputError: No training pair, a loss with another signature or result, or a folder of another run.
@@ -136,10 +137,10 @@ def fit_reward(
     shape = head or HeadShape(gaussian=gaussian)
     if gaussian and not shape.gaussian:
         raise InputError("the loss reads standard deviations, which this head does not give", field="head")
-    settings |= {"head": dataclasses.asdict(shape)} if head else {}
-    with folder_or_temporary(out) as folder:
-        run = Run(model, folder, training or Training(), seed, name, template)
-        return _fit(method, pairs, run, settings, shape, _gaussian(loss) if gaussian else _plain(loss))
+    check_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
+    settings = {"margin": 0.0, **settings} | ({"head": dataclasses.asdict(shape)} if head else {})
+    run = make_run(model, out, training, seed=seed, name=name, template=template)
+    return _fit(pairs, run, method, settings, shape, _gaussian(loss) if gaussian else _plain(loss))
 
 
 def fit_bradley_terry(
@@ -157,7 +158,7 @@ def fit_bradley_terry(
     """
     config = config or BradleyTerryConfig()
     loss = _plain(bradley_terry, config.margin)
-    return _fit("bradley-terry", pairs, run, dataclasses.asdict(config), HeadShape(), loss)
+    return _fit(pairs, run, "bradley-terry", dataclasses.asdict(config), HeadShape(), loss)
 
 
 def fit_bt_variance(
@@ -175,7 +176,7 @@ def fit_bt_variance(
     """
     config = config or BradleyTerryConfig()
     loss = _gaussian(learned_variance, config.margin)
-    return _fit("bt-variance", pairs, run, dataclasses.asdict(config), HeadShape(gaussian=True), loss)
+    return _fit(pairs, run, "bt-variance", dataclasses.asdict(config), HeadShape(gaussian=True), loss)
 
 
 def fit_preference_transformer(
@@ -194,7 +195,26 @@ def fit_preference_transformer(
     config = config or PreferenceTransformerConfig()
     shape = HeadShape(weighting="bidirectional", reduction="sum", attention_width=config.attention_width)
     loss = _plain(lambda chosen, rejected, margin: bradley_terry(chosen, rejected))
-    return _fit("preference-transformer", pairs, run, dataclasses.asdict(config), shape, loss)
+    return _fit(pairs, run, "preference-transformer", dataclasses.asdict(config), shape, loss)
+
+
+def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
+    """Learn the logit of chosen against rejected completions (`losses.adversarial.discriminator_loss`).
+
+    Completions are unpaired: unlike in Bradley-Terry, it does not matter which two form a pair.
+
+    Args:
+        pairs: Pairs of positives (chosen) and negatives (rejected); see `pair.recipes`.
+        run: Model, folder, training, seed.
+
+    Raises:
+        InputError: No training pair, a label that may be wrong, or the folder holds another run.
+    """
+
+    def loss(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
+        return discriminator_loss(chosen.mean, rejected.mean) * batch.share
+
+    return _fit(pairs, run, "discriminator", {}, HeadShape(), loss, label_weights=False)
 
 
 def _plain(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
@@ -221,13 +241,14 @@ def _gaussian(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
     return of_batch
 
 
+@folder_optional
 def _fit(
-    method: str, pairs: Sequence[PreferencePair], run: Run, settings: dict[str, Any], shape: HeadShape,
-    loss: PairLoss,
+    pairs: Sequence[PreferencePair], run: Run, method: str, settings: dict[str, Any], shape: HeadShape,
+    loss: PairLoss, *, label_weights: bool = True,
 ) -> RewardModel:  # fmt: skip
-    session = Session(method, run, settings, pairs)
+    session = Session(method, run, settings, pairs, label_weights=label_weights)
     head = seeded_head(session.backbone.hidden_size, shape, run.seed).to(session.backbone.device)
-    curve = session.train(PairObjective(head, loss))
+    curve = session.train(PairRewardLoss(head, loss))
     return session.finish_reward_model(head, curve, policy=False)
 
 

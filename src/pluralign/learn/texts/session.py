@@ -1,14 +1,20 @@
-"""What every learner on texts does before and after its own loss: data, trunk, training, folder."""
+"""What every learner on texts does before and after its own loss: data, trunk, training, folder.
+
+A learner is a function of rows and a `Run`: it makes a `Session`, trains a `BatchLoss` with `Session.train`,
+and ends with `Session.finish_reward_model`, `finish_policy` or `finish_value_model`.
+"""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,23 +43,23 @@ from pluralign.rewards.value_model import RewardScale, ValueModel, load_value_mo
 
 @dataclass(frozen=True)
 class Run:
-    """What is asked for, beside the data.
+    """Arguments that all learners on texts share.
 
     Args:
-        model: hub id, folder, ``smollm2-135m`` or ``tiny-random``.
-        out: the folder to be written.
-        training: how it trains.
-        seed: of weights and data order.
-        name: how reports call the result; by default the objective's name.
+        model: Model before training: a hub id, a local folder, ``smollm2-135m`` or ``tiny-random``.
+        out: Folder to write; None writes none and keeps what is learned in memory.
+        training: Training options.
+        seed: Random seed of weights and data order.
+        name: Name of the result in reports; by default the objective's name.
         template: Name of the template for messages (`lm.prompts.TEMPLATES`); by default the one that the
             data's messages were rendered with, or ``dialogue``.
-        provenance: of the data (file, digest), for the card.
-        lower: hidden states of the frozen part, where several runs share them.
-        measure: further figures for the card, of the trunk and the reward head as trained.
+        provenance: File and digest of the data, for the card.
+        lower: Hidden states of the frozen part of the trunk, where several runs share them.
+        measure: Function from the trained trunk and reward head to more figures for the card.
     """
 
     model: str
-    out: Path
+    out: Path | None = None
     training: Training = dataclasses.field(default_factory=Training)
     seed: int = 0
     name: str = ""
@@ -63,34 +69,88 @@ class Run:
     measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
 
 
+def make_run(
+    model: str | Path | Backbone, out: str | Path | None, training: Training | None, *, seed: int, name: str,
+    template: str | None,
+) -> Run:  # fmt: skip
+    """A `Run` from the arguments of `fit_policy` and `fit_reward`.
+
+    Raises:
+        InputError: A loaded model that its name does not load again, so that no folder could refer to it.
+    """
+    if isinstance(model, Backbone):
+        try:
+            same = load_backbone(model.name, dtype=model.dtype).fingerprint == model.fingerprint
+        except InputError:
+            same = False
+        if not same:
+            raise InputError(
+                f"a loaded model must be as its name loads it, and {model.name!r} is not; give a hub id or a "
+                "folder (pluralign export writes one of a trained policy)",
+                field="model",
+            )
+        model = model.name
+    folder = None if out is None else Path(out)
+    return Run(str(model), folder, training or Training(), seed, name, template)
+
+
+Rows = TypeVar("Rows")
+P = ParamSpec("P")
+Learned = TypeVar("Learned")
+
+
+def folder_optional(
+    fit: Callable[Concatenate[Rows, Run, P], Learned],
+) -> Callable[Concatenate[Rows, Run, P], Learned]:
+    """Let a learner run without a folder: where ``run.out`` is None, it writes a temporary one, which is
+    removed once the result is loaded from it."""
+
+    @functools.wraps(fit)
+    def learner(rows: Rows, run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Learned:
+        if run.out is not None:
+            return fit(rows, run, *args, **kwargs)
+        with tempfile.TemporaryDirectory(prefix="pluralign-") as folder:
+            return fit(rows, dataclasses.replace(run, out=Path(folder)), *args, **kwargs)
+
+    return learner
+
+
 class Session:
     """One training, from its data to its folder.
 
+    Attributes for learners: ``trunk`` (the model that learns), ``data`` and ``validation`` (rows as trees),
+    ``objective`` (name of the rows' objective), ``backbone`` (model and tokenizer), ``out`` (folder).
+
     Args:
-        method: the learner's name.
-        run: what is asked for.
-        settings: the method's own settings, for the card.
-        rows: all pairs or demonstrations; ``train`` is learned from, ``validation`` measured on, ``test`` not
-            touched.
-        demonstrations: learn from single completions: demonstrations, or the pairs' chosen halves.
-        vocabulary: the loss reads the vocabulary head.
+        method: Name of the learner, for the card.
+        run: Model, folder, training options, seed.
+        settings: Settings of the method, for the card; a run with other settings is another run.
+        rows: All pairs or demonstrations. Those of the split ``train`` are learned from; ``validation`` is
+            measured on, and ``test`` is not read.
+        demonstrations: Whether single completions are learned from: demonstrations, or the chosen halves of
+            pairs.
+        vocabulary: Whether the loss reads the vocabulary head.
+        label_weights: Whether the loss applies the probabilities of labels.
 
     Raises:
-        InputError: no training pair, messages rendered with another template than asked for, or the folder
-            holds another run.
+        InputError: No training row, a label that may be wrong where the loss takes all for right, messages
+            rendered with another template than asked for, or a folder that holds another run.
     """
 
     def __init__(
         self, method: str, run: Run, settings: Mapping[str, Any],
         rows: Sequence[PreferencePair] | Sequence[Demonstration], *,
-        demonstrations: bool = False, vocabulary: bool = False,
+        demonstrations: bool = False, vocabulary: bool = False, label_weights: bool = False,
     ) -> None:  # fmt: skip
         self.started = time.monotonic()
         self.method, self.run, self.settings = method, run, settings
         train, validation = split_rows(rows)
         if not demonstrations and any(isinstance(row, Demonstration) for row in train):
             raise InputError(f"{method} learns from preference pairs; these are demonstrations")
-        self.objective_name = train[0].objective
+        self.objective = train[0].objective
+        if run.out is None:
+            raise InputError("a session needs a folder; see folder_optional", field="out")
+        self.out = run.out
         # A trunk of its own: training changes its weights.
         self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
         self.template = learned_template(rows, run.template, self.backbone.tokenizer)
@@ -99,6 +159,12 @@ class Session:
             if demonstrations
             else encode_completion_pairs(_pairs(train), self._reader())
         )
+        if not label_weights and not bool((self.data.weights == 1).all()):
+            raise InputError(
+                f"{method} cannot use labels that may be wrong, and some pairs have a weight below 1 (ties, "
+                "disagreement); dpo and bradley-terry apply such weights",
+                field="weight",
+            )
         self.validation = self._read_validation(validation)
         self._described = describe_backbone(self.backbone)
         self._claim()
@@ -110,25 +176,28 @@ class Session:
         )  # fmt: skip
 
     def train(
-        self, objective: BatchLoss, data: CompletionData | None = None, part: str = "training"
+        self, module: BatchLoss, data: CompletionData | None = None, part: str = "training"
     ) -> list[dict[str, float]]:
-        """Train trunk and objective; the training curve.
+        """Train the trunk and the method's heads, from the last checkpoint where there is one.
 
         Args:
-            objective: heads and loss.
-            data: the rows; by default the session's.
-            part: where this training's checkpoints are, where a method has several.
+            module: Heads and loss of the method.
+            data: Rows; by default the session's.
+            part: Name of the folder of checkpoints, where a method trains several times.
+
+        Returns:
+            The training curve: ``[{"step", "loss"}]``.
         """
         training, data = self.run.training, data or self.data
         phase = Phase(
-            self.method, self.run.out / "checkpoints" / part, len(data), training.steps(len(data)),
+            self.method, self.out / "checkpoints" / part, len(data), training.steps(len(data)),
             training.batch_size, training.learning_rate, training.weight_decay, self.run.seed,
             training.warmup, training.mixed,
         )  # fmt: skip
-        return train_phase(ForestLoss(self.trunk, objective, data, training.token_budget), phase)
+        return train_phase(ForestLoss(self.trunk, module, data, training.token_budget), phase)
 
     def writer(self) -> Backbone:
-        """A copy of the language model as it is now, to draw completions from."""
+        """A copy of the language model as it is now, for drawing completions."""
         model: Any = copy.deepcopy(self.trunk.model)
         if is_adapted(model):
             model = model.merge_and_unload()
@@ -138,41 +207,41 @@ class Session:
     def finish_reward_model(
         self, head: RewardHead, curve: Sequence[Mapping[str, float]], *, policy: bool
     ) -> RewardModel:
-        """Measure, and write the reward model's folder; the model as `load_reward_model` reads it."""
+        """Measure, write the reward model's folder, and return the model as `load_reward_model` reads it."""
         figures: dict[str, Any] = {"curve": curve, **self._validation_accuracy(head)}
         if self.run.measure is not None:
             figures |= self.run.measure(self.trunk, head)
         settings = RewardSettings(self.run.training.max_length, self.template)
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = RewardModel(self.name, trained, head, settings, self._card(figures))
-        out, adapter = self.run.out, self._adapter()
+        out, adapter = self.out, self._adapter()
         with processes().main_process_first():
             if processes().is_main_process:
                 save_reward_model(out, model, self._tensors(), policy=policy, adapter=adapter)
         return load_reward_model(out)
 
     def finish_policy(self, figures: Mapping[str, Any]) -> Backbone:
-        """Write the policy's folder; the language model as `load_language_policy` reads it."""
+        """Write the policy's folder, and return the language model as `load_language_policy` reads it."""
         content = {"name": self.name, "policy": True, "template": self.template}
         tensors = self._tensors()
         files = {TRUNK: tensors} if tensors else {}
         with processes().main_process_first():
             if processes().is_main_process:
                 card = self._card(figures)
-                write_folder(self.run.out, "language_policy", card, content, files, self._adapter())
-        return load_language_policy(self.run.out)
+                write_folder(self.out, "language_policy", card, content, files, self._adapter())
+        return load_language_policy(self.out)
 
     def finish_value_model(
         self, head: ValueHead, scale: RewardScale, figures: Mapping[str, Any]
     ) -> ValueModel:
-        """Write the value model's folder; the model as `load_value_model` reads it."""
+        """Write the value model's folder, and return the model as `load_value_model` reads it."""
         settings = RewardSettings(self.run.training.max_length, self.template)
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = ValueModel(self.name, trained, head, scale, settings, self._card(figures))
         with processes().main_process_first():
             if processes().is_main_process:
-                save_value_model(self.run.out, model, self._tensors(), self._adapter())
-        return load_value_model(self.run.out)
+                save_value_model(self.out, model, self._tensors(), self._adapter())
+        return load_value_model(self.out)
 
     def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
         """Share of the validation pairs that the head orders as their label does; a tie counts half."""
@@ -188,15 +257,15 @@ class Session:
 
     @property
     def name(self) -> str:
-        """How reports call the result."""
-        return self.run.name or self.objective_name or self.method
+        """Name of the result in reports."""
+        return self.run.name or self.objective or self.method
 
     def _reader(self) -> CompletionReader:
         closes = bool(self.backbone.model.config.is_encoder_decoder)
         return CompletionReader(self.backbone.tokenizer, self.run.training.max_length, closes_prompt=closes)
 
     def _read_validation(self, rows: Sequence[PreferencePair | Demonstration]) -> CompletionData | None:
-        """Both halves of pairs, whatever is learned from: the chosen one ought to be the better one."""
+        """Both halves of pairs, also where chosen ones alone are learned from: they measure the accuracy."""
         if not rows:
             return None
         pairs = _pairs(rows)
@@ -212,7 +281,7 @@ class Session:
             "method": self.method, "training": training, "config": self.settings,
             "data": self.data.digest(), "seed": self.run.seed, "backbone": self._described,
         }  # fmt: skip
-        claim_folder(self.run.out, claimed)
+        claim_folder(self.out, claimed)
 
     def _card(self, figures: Mapping[str, Any]) -> Card:
         counts = {
@@ -226,7 +295,7 @@ class Session:
         config = {"training": dataclasses.asdict(self.run.training), **self.settings}
         seconds = round(time.monotonic() - self.started, 2)
         return Card(
-            self.method, self.objective_name, self.run.seed, config, {**self.run.provenance, **counts},
+            self.method, self.objective, self.run.seed, config, {**self.run.provenance, **counts},
             self._described, {**figures, "seconds": seconds}, current_versions(),
         )  # fmt: skip
 

@@ -15,8 +15,9 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import CompletionData, encode_completion_pairs, split_rows
-from pluralign.learn.texts.policies import PreferenceObjective, reference_log_probs, validation_nll
-from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.log_probs import reference_log_probs, validation_nll
+from pluralign.learn.texts.policies import PreferenceLoss
+from pluralign.learn.texts.session import Run, Session, folder_optional
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding
@@ -52,6 +53,7 @@ class SPINConfig:
         )
 
 
+@folder_optional
 def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConfig | None = None) -> Backbone:
     """Learn a policy from demonstrations by playing against its own past (Chen et al. 2024, eq. 4.7).
 
@@ -78,15 +80,15 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
     figures: dict[str, Any] = {"curves": []}
     for number in range(1, config.iterations + 1):
         drawn = _draw(session, train, config, number)
-        pairs = pair_completions(train, drawn, objective=session.objective_name, recipe="spin")
+        pairs = pair_completions(train, drawn, objective=session.objective, recipe="spin")
         data: CompletionData = encode_completion_pairs(
             pairs, CompletionReader(session.backbone.tokenizer, run.training.max_length)
         )
         reference = reference_log_probs(
-            session, data, run.out / "checkpoints" / f"reference-{number}.safetensors"
+            session, data, session.out / "checkpoints" / f"reference-{number}.safetensors"
         )
-        objective = PreferenceObjective(partial(dpo, beta=config.beta), reference).to(session.backbone.device)
-        figures["curves"].append(session.train(objective, data, f"iteration-{number}"))
+        module = PreferenceLoss(partial(dpo, beta=config.beta), reference).to(session.backbone.device)
+        figures["curves"].append(session.train(module, data, f"iteration-{number}"))
     return session.finish_policy({**figures, **validation_nll(session)})
 
 
@@ -94,7 +96,7 @@ def _draw(
     session: Session, demonstrations: Sequence[Demonstration], config: SPINConfig, number: int
 ) -> list[Demonstration]:
     """What the policy writes now after the demonstrations' prompts; read back where it is there already."""
-    path = session.run.out / "rounds" / f"{number}.jsonl"
+    path = session.out / "rounds" / f"{number}.jsonl"
     prompts = list({row.prompt: row for row in demonstrations})
     with processes().main_process_first():
         if processes().is_main_process and not path.exists():

@@ -19,7 +19,7 @@ from pluralign.core.checks import require
 from pluralign.core.digests import digest
 from pluralign.data import ScoredCompletion
 from pluralign.learn.texts.data import Batch, CompletionData
-from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.session import Run, Session, folder_optional
 from pluralign.learn.texts.training import BatchLoss, map_rows
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss
@@ -65,7 +65,7 @@ class ValueConfig:
         require(self, {"lam": 0}, {"lam": 1})
 
 
-class ValueObjective(BatchLoss):
+class ValueLoss(BatchLoss):
     """A value head whose targets are the lambda-returns of its own values as they are.
 
     Args:
@@ -73,7 +73,7 @@ class ValueObjective(BatchLoss):
         loss: `value_loss`, or `hl_gauss_loss` with its bins.
         rewards: of every row's completion, in units of their scale, shape (rows,).
         lam: see `ValueConfig`.
-        data: the rows, for the mean number of tokens (see `AVAObjective`).
+        data: the rows, for the mean number of tokens (see `AVALoss`).
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class ValueObjective(BatchLoss):
         return self._loss(outputs, targets, tokens=self._tokens * len(batch.rows) / batch.share)
 
 
+@folder_optional
 def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | None = None) -> ValueModel:
     """Learn the value of every beginning of a completion from whole completions and their rewards.
 
@@ -126,7 +127,7 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
     bins = None if config.classes is None else _bins(config.classes, float(rewards.abs().max()))
     head = ValueHead(session.backbone.hidden_size, bins).to(session.backbone.device)
     loss: TokenLoss = value_loss if bins is None else partial(hl_gauss_loss, bins=bins)
-    objective = ValueObjective(head, loss, rewards, config.lam, session.data).to(session.backbone.device)
+    objective = ValueLoss(head, loss, rewards, config.lam, session.data).to(session.backbone.device)
     figures: dict[str, Any] = {"curve": session.train(objective)}
     return session.finish_value_model(head, scale, {**figures, **_validation(session, head, held_out)})
 

@@ -21,15 +21,21 @@ from pluralign.data import TextPair, one_step_pair
 from pluralign.folders.card import CARD
 from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.engine import processes
-from pluralign.learn.texts.data import split_rows
-from pluralign.learn.texts.discriminator import fit_discriminator
-from pluralign.learn.texts.policy_samples import (
+from pluralign.learn.texts.adversarial.reinforce import (
+    Reward,
+    check_batch,
+    fresh_policy,
+    reinforce,
+    require_trl,
+)
+from pluralign.learn.texts.adversarial.samples import (
     round_prompts,
     sample_log_probs,
     within_limits,
 )
-from pluralign.learn.texts.reinforce import Reward, check_batch, fresh_policy, reinforce, require_trl
-from pluralign.learn.texts.session import Run, Session
+from pluralign.learn.texts.data import split_rows
+from pluralign.learn.texts.rewards import fit_discriminator
+from pluralign.learn.texts.session import Run, Session, folder_optional
 from pluralign.learn.texts.training import Training
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone, load_tokenizer
@@ -74,6 +80,7 @@ class AdversarialConfig:
         require(self, {"temperature": 1e-6, "logit_limit": 1e-6})
 
 
+@folder_optional
 def fit_adversarial(
     demonstrations: Sequence[Demonstration],
     run: Run,
@@ -206,7 +213,7 @@ class _Loop:
         return figures
 
     def _folder(self, number: int) -> Path:
-        return self._run.out / "rounds" / str(number)
+        return self._session.out / "rounds" / str(number)
 
     def _training(self, number: int) -> Training:
         """The policy's: at equal rates Adam would walk about the optimum, however small the gradients are."""

@@ -1,0 +1,63 @@
+"""Log-probabilities of rows by the model that is being trained, and by the reference that it began as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pluralign.core.files import replace_when_whole
+from pluralign.learn.engine import processes
+from pluralign.learn.texts.data import Batch, CompletionData
+from pluralign.learn.texts.session import Session
+from pluralign.learn.texts.training import map_rows
+from pluralign.learn.texts.trunk import TunedTrunk
+from pluralign.lm.vocabulary import branch_log_probs
+
+
+def completion_log_probs(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch, *, per_token: bool
+) -> Float[Tensor, "rows completions"]:
+    """Log-probabilities of a batch's completions, nats: sums over their tokens, or means per token."""
+    found = branch_log_probs(model, hidden, batch.forest)
+    if per_token:
+        found = found / batch.forest.lengths
+    return found[batch.branches]
+
+
+def row_log_probs(
+    trunk: TunedTrunk, data: CompletionData, token_budget: int, bf16: bool
+) -> Float[Tensor, "rows completions"]:
+    """Log-probability of every completion of the data after its prompt, nats."""
+
+    def log_probs(hidden: Tensor, batch: Batch) -> Tensor:
+        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=bf16):
+            return branch_log_probs(trunk.model, hidden, batch.forest)[batch.branches]
+
+    return map_rows(trunk, data, log_probs, token_budget=token_budget, bf16=bf16)
+
+
+def reference_log_probs(
+    session: Session, data: CompletionData, path: Path
+) -> Float[Tensor, "rows completions"]:
+    """Log-probabilities by the trunk as it is now; nats; kept in a file, for a run that continues."""
+    training = session.run.training
+    with processes().main_process_first():
+        if not path.exists():
+            values = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
+            with replace_when_whole(path) as temporary:
+                save_file({"log_probs": values}, temporary)
+    return load_file(path)["log_probs"]
+
+
+def validation_nll(session: Session) -> dict[str, float]:
+    """Nats per token of the validation split's demonstrations, with their end-of-text tokens."""
+    data, training = session.validation, session.run.training
+    if data is None:
+        return {}
+    found = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
+    return {"validation_nll": round(float(-found[:, 0].sum() / int(data.lengths[:, 0].sum())), 4)}

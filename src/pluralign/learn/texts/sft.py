@@ -1,0 +1,89 @@
+"""Supervised fine-tuning: a policy that writes like demonstrations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pluralign.core import Demonstration, InputError, PreferencePair
+from pluralign.learn.texts.data import Batch, CompletionData
+from pluralign.learn.texts.log_probs import validation_nll
+from pluralign.learn.texts.session import Run, Session, folder_optional
+from pluralign.learn.texts.training import BatchLoss
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.vocabulary import token_log_probs
+from pluralign.losses.likelihood import contrastive_sft_loss, occupancy_weights, sft_loss, unlikelihood
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """How `fit_sft` learns.
+
+    Args:
+        contrastive: Whether rejected completions are made unlikely, too (AVA-p "w/o irl" and "w/o cer").
+        occupancy: Whether token k of T has the weight (T - k) / T: the forward KL divergence between
+            state-action occupancies instead of whole completions (Inverse-RLignment eq. 29).
+    """
+
+    contrastive: bool = False
+    occupancy: bool = False
+
+    def __post_init__(self) -> None:
+        if self.contrastive and self.occupancy:
+            raise InputError("weighs demonstrations; it does not go with contrastive", field="occupancy")
+
+
+class SFTLoss(BatchLoss):
+    """Likelihood of all completions, or of the chosen ones against the rejected ones.
+
+    Args:
+        data: Rows, for the mean number of tokens (see `AVALoss`).
+        occupancy: See `SFTConfig`.
+    """
+
+    def __init__(self, data: CompletionData, *, occupancy: bool = False) -> None:
+        super().__init__()
+        self._occupancy = occupancy
+        self._tokens = data.completion_tokens / len(data)
+
+    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
+        """See `BatchLoss`."""
+        log_probs = token_log_probs(model, hidden, batch.forest)
+        tokens = self._tokens * len(batch.rows) / batch.share
+        if batch.branches.shape[1] == 1:
+            weights = occupancy_weights(batch.forest.lengths) if self._occupancy else None
+            return sft_loss(log_probs, tokens=tokens, weights=weights)
+        chosen = torch.isin(batch.forest.token_branches, batch.branches[:, 0])
+        return contrastive_sft_loss(log_probs, chosen, unlikelihood, tokens=tokens)
+
+
+@folder_optional
+def fit_sft(
+    rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: SFTConfig | None = None
+) -> Backbone:
+    """Learn a policy that writes like demonstrations (`losses.likelihood.sft_loss`).
+
+    Args:
+        rows: Demonstrations; or pairs, of which the chosen completions are taken ("SFT-Preferred").
+        run: Model, folder, training options, seed.
+        config: See `SFTConfig`.
+
+    Returns:
+        The policy's language model.
+
+    Raises:
+        InputError: No training row, or the folder holds another run.
+    """
+    config = config or SFTConfig()
+    session = Session(
+        "sft", run, dataclasses.asdict(config), rows, demonstrations=not config.contrastive, vocabulary=True
+    )
+    figures: dict[str, Any] = {"curve": session.train(SFTLoss(session.data, occupancy=config.occupancy))}
+    return session.finish_policy({**figures, **validation_nll(session)})
