@@ -44,7 +44,7 @@ def test_drrn_reads_a_trunks_features(backbone, tmp_path):
     game.choose(0)
     [row] = loaded.log_probs([game.decision])
     assert np.exp(row).sum() == pytest.approx(1.0)
-    curve = policy.card["figures"]["curve"]
+    curve = policy.card.figures["curve"]
     assert curve[-1][1] > curve[0][1]
 
 

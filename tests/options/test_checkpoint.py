@@ -8,8 +8,11 @@ import torch
 from pluralign.core import Decision, InputError
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.options.checkpoint import Card, load_card, load_policy, save_policy
+from pluralign.options.drrn import DRRNPolicy
 from pluralign.options.features import DecisionFeatures, FeatureStore
+from pluralign.options.open import Models, open_policy
 from pluralign.options.option_policy import OptionHead, OptionPolicy, option_log_probs, pad_features
+from pluralign.options.q_network import QNetwork
 
 DECISIONS = [Decision("A door.", ("Open", "Leave", "Knock")), Decision("A cave.", ("Enter", "Shout"))]
 
@@ -167,3 +170,18 @@ def test_extreme_features_stay_finite():
     (row,) = OptionPolicy("x", head, _FixedSource([[1e6, 0], [-1e6, 0]])).log_probs(DECISIONS[1:])
     assert row[0] == 0.0
     assert np.isfinite(row).all()
+
+
+def test_a_drrn_policy_opens_by_its_folder(tmp_path):
+    """Whatever plays stories is opened by `open_policy`, and its card has the form of all cards."""
+    models = Models("tiny-random")
+    torch.manual_seed(0)
+    network = QNetwork(models.store.dimension, 4)
+    torch.nn.init.normal_(network.outer.weight)
+    policy = DRRNPolicy(network, models.store, temperature=0.5, card=Card("drrn", seed=3))
+    policy.save(tmp_path / "drrn")
+    decisions = [Decision("Where to?", ("Left.", "Right.", "On and on."))]
+    opened = open_policy(str(tmp_path / "drrn"), models)
+    np.testing.assert_array_equal(opened.log_probs(decisions)[0], policy.log_probs(decisions)[0])
+    card = load_card(tmp_path / "drrn")
+    assert (card.method, card.seed, card.backbone["name"]) == ("drrn", 3, "tiny-random")

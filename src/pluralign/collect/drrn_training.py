@@ -6,6 +6,7 @@ import contextlib
 import copy
 import time
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,9 @@ import torch
 
 from pluralign.core import InputError
 from pluralign.core.progress import ProgressBar
+from pluralign.folders.card import Card, current_versions
 from pluralign.games.game import Game
-from pluralign.options.drrn import DRRNConfig, DRRNPolicy, make_card
+from pluralign.options.drrn import DRRNConfig, DRRNPolicy
 from pluralign.options.features import FeatureSource
 from pluralign.options.q_network import DecisionTable, QNetwork
 
@@ -49,7 +51,7 @@ def train_drrn(
         progress: show a bar on standard error.
 
     Returns:
-        The policy; ``card["figures"]["curve"]`` holds ``[steps, mean return of the episodes that
+        The policy; ``card.figures["curve"]`` holds ``[steps, mean return of the episodes that
         ended since the last entry]``.
 
     Raises:
@@ -80,7 +82,7 @@ def train_drrn(
         features,
         temperature=run.config.temperature,
         name=name,
-        card=make_card(run.config, seed, figures),
+        card=Card("drrn", seed=seed, config=asdict(run.config), figures=figures, versions=current_versions()),
     )
 
 

@@ -21,8 +21,10 @@ from pluralign.lm.adapters import save_adapter
 
 VERSION = 1
 CARD, HEAD, TRUNK, ADAPTER = "card.json", "head.safetensors", "trunk.safetensors", "adapter"
+Q_NETWORK = "q_network.safetensors"
 KINDS = {
     "option_policy": "a policy over listed options",
+    "option_q_values": "Q-values of listed options",
     "option_reward": "a reward posterior over listed options",
     "reward_model": "a reward model",
     "reward_ensemble": "an ensemble of rewards",
@@ -133,6 +135,8 @@ def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
     if not (folder / CARD).is_file():
         raise InputError(f"holds nothing that was trained to its end (no {CARD})", path=folder)
     content = read_json(folder / CARD)
+    if isinstance(content, dict) and "pluralign" not in content and content.get("method") == "drrn":
+        content = _drrn_card_of_0_1(folder, content)
     found = content.get("pluralign") if isinstance(content, dict) else None
     if not isinstance(content, dict) or found not in KINDS:
         raise InputError(f"expected a card of pluralign, found {found!r}", path=folder / CARD)
@@ -188,3 +192,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"holds no tensors: {str(error).splitlines()[0]}", path=path) from error
+
+
+def _drrn_card_of_0_1(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """A card that version 0.1.0 wrote of DRRN, in the form of all others; it had no digests."""
+    features = content.get("features")
+    fingerprint = features.get("fingerprint") if isinstance(features, dict) else None
+    files = [path for path in (folder / Q_NETWORK,) if path.is_file()]
+    return {
+        **dataclasses.asdict(Card("drrn")),
+        **{
+            name: content[name]
+            for name in ("name", "temperature", "seed", "config", "figures")
+            if name in content
+        },
+        "pluralign": "option_q_values",
+        "version": VERSION,
+        "files": {path.name: sha256(path) for path in files},
+        "backbone": {"fingerprint": fingerprint},
+    }

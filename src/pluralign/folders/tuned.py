@@ -71,7 +71,18 @@ def load_language_policy(folder: Path, *, dtype: torch.dtype | None = None) -> B
     Raises:
         InputError: the folder holds no policy, or see `load_tuned_backbone`.
     """
-    folder = Path(folder)
+    return load_tuned_backbone(Path(folder), read_policy_folder(folder), dtype=dtype)
+
+
+def read_policy_folder(folder: Path) -> dict[str, Any]:
+    """The card of a policy that writes text, once every file of its folder has been checked.
+
+    Args:
+        folder: Folder of a language policy, or of an AVA reward model with the model's own Q-values.
+
+    Raises:
+        InputError: the folder holds no policy, or a file is missing or damaged.
+    """
     kind = read_card(folder)["pluralign"]
     if kind not in POLICY_KINDS:
         read_card(folder, "language_policy")
@@ -80,7 +91,7 @@ def load_language_policy(folder: Path, *, dtype: torch.dtype | None = None) -> B
         raise InputError(
             f"its method, {content['method']!r}, learns rewards and no policy that writes text", path=folder
         )
-    return load_tuned_backbone(folder, content, dtype=dtype)
+    return content
 
 
 def _overlay(model: PreTrainedModel, tensors: dict[str, Tensor], path: Path) -> None:

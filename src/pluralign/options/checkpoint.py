@@ -22,7 +22,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.options.features import FeatureSource, FeatureStore
 from pluralign.options.option_policy import OptionHead, OptionPolicy
 
-__all__ = ["KIND", "Card", "feature_source", "load_card", "load_policy", "save_policy"]
+__all__ = ["KIND", "Card", "describe_source", "feature_source", "load_card", "load_policy", "save_policy"]
 
 KIND = "option_policy"
 
@@ -67,6 +67,17 @@ def load_policy(folder: Path, store: FeatureSource | None = None) -> OptionPolic
         reason = str(error).splitlines()[0]
         raise InputError(f"does not hold this policy's head: {reason}", path=folder / HEAD) from error
     return OptionPolicy(str(content["name"]), head, feature_source(folder, content, store))
+
+
+def describe_source(source: FeatureSource) -> dict[str, Any]:
+    """The trunk that features come from, as a card names it."""
+    described: dict[str, Any] = {"fingerprint": source.fingerprint}
+    if isinstance(source, FeatureStore):
+        described |= {
+            "name": source.backbone.name,
+            "dtype": str(source.backbone.dtype).removeprefix("torch."),
+        }
+    return described
 
 
 def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource | None) -> FeatureSource:

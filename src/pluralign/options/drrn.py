@@ -8,23 +8,21 @@ its own text encoders, and differs in that targets come from a slowly following 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from pluralign.core import Decision, InputError
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.folders.card import Q_NETWORK, Card, read_folder, read_tensors, write_folder
+from pluralign.options.checkpoint import describe_source, feature_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.q_network import QNetwork
 
-CARD, WEIGHTS = "card.json", "q_network.safetensors"
+KIND = "option_q_values"
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class DRRNPolicy:
         features: what the network reads.
         temperature: in the same units; lower is greedier.
         name: how reports call it.
-        card: where it comes from: config, seed, training curve, features' fingerprint.
+        card: Provenance: config, seed, training curve, the features' trunk.
     """
 
     def __init__(
@@ -88,11 +86,11 @@ class DRRNPolicy:
         *,
         temperature: float,
         name: str = "drrn",
-        card: Mapping[str, Any] | None = None,
+        card: Card | None = None,
     ) -> None:
         # Double precision keeps a decision's Q free of what else is in the batch.
         self._network, self._features = network.double().eval(), features
-        self.temperature, self._name, self.card = temperature, name, dict(card or {})
+        self.temperature, self._name, self.card = temperature, name, card or Card("drrn")
 
     @property
     def name(self) -> str:
@@ -101,7 +99,7 @@ class DRRNPolicy:
 
     def q_values(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
         """Q of the options, one array of shape (options,) for each decision, in units of the
-        reward's scale (``card["figures"]["reward_scale"]``)."""
+        reward's scale (``card.figures["reward_scale"]``)."""
         if not decisions:
             return []
         found = [f.features for f in self._features.get(decisions)]
@@ -116,52 +114,38 @@ class DRRNPolicy:
         return [s - np.logaddexp.reduce(s) for s in scaled]
 
     def save(self, folder: str | Path) -> None:
-        """Write the network (safetensors) and ``card.json``.
+        """Write the policy to a folder, whole or not at all (`write_folder`).
 
         Raises:
             InputError: the folder cannot be written.
         """
-        folder = Path(folder)
-        with replace_when_whole(folder / WEIGHTS) as temporary:
-            save_file(self._network.state_dict(), temporary)
-        card = {
-            **self.card,
-            "method": "drrn",
-            "name": self._name,
-            "temperature": self.temperature,
-            "features": {"fingerprint": self._features.fingerprint, "dimension": self._features.dimension},
-        }
-        write_json(folder / CARD, card)
+        card = replace(self.card, backbone=describe_source(self._features))
+        content = {"name": self._name, "temperature": self.temperature}
+        write_folder(Path(folder), KIND, card, content, {Q_NETWORK: self._network.state_dict()})
 
     @classmethod
-    def load(cls, folder: str | Path, features: FeatureSource) -> DRRNPolicy:
-        """Read what `save` wrote.
+    def load(cls, folder: str | Path, features: FeatureSource | None = None) -> DRRNPolicy:
+        """Read what `save` wrote, here or in version 0.1.0.
+
+        Args:
+            folder: Folder of the policy.
+            features: What the network reads; None loads the backbone that the card names.
 
         Raises:
-            InputError: files are missing or broken, or the policy was trained on other features.
+            InputError: files are missing or damaged, or the policy was trained on other features.
         """
         folder = Path(folder)
-        card = read_json(folder / CARD)
-        if not isinstance(card, dict) or card.get("method") != "drrn":
-            raise InputError("is not the card of a DRRN policy", path=folder / CARD)
-        fingerprint = card.get("features", {}).get("fingerprint")
-        if fingerprint != features.fingerprint:
-            raise InputError(
-                f"the policy reads features {fingerprint!r}; those given are {features.fingerprint!r}",
-                path=folder / CARD,
-                field="features.fingerprint",
-            )
+        content = read_folder(folder, KIND, Q_NETWORK)
+        source = feature_source(folder, content, features)
         try:
-            weights = load_file(folder / WEIGHTS)
-            network = QNetwork(features.dimension, weights["inner.bias"].shape[0]).double()
+            weights = read_tensors(folder / Q_NETWORK)
+            network = QNetwork(source.dimension, weights["inner.bias"].shape[0]).double()
             network.load_state_dict(weights)
-            temperature, name = float(card["temperature"]), str(card["name"])
-        except (OSError, SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            temperature = float(content["temperature"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"cannot be read: {reason}", path=folder / WEIGHTS) from error
-        return cls(network, features, temperature=temperature, name=name, card=card)
-
-
-def make_card(config: DRRNConfig, seed: int, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told of a trained policy: see `pluralign.options.checkpoint.Card` for the fields."""
-    return {"method": "drrn", "seed": seed, "config": asdict(config), "figures": dict(figures)}
+            raise InputError(
+                f"does not hold this policy's network: {reason}", path=folder / Q_NETWORK
+            ) from error
+        card = Card(**{f.name: content[f.name] for f in fields(Card)})
+        return cls(network, source, temperature=temperature, name=str(content["name"]), card=card)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluralign.core import InputError, Policy, UniformPolicy
+from pluralign.core import Policy, UniformPolicy
 
 if TYPE_CHECKING:
     from pluralign.lm.backbone import DTypeName
@@ -91,9 +91,11 @@ def open_trained(folder: Path, models: Models) -> Policy:
     Raises:
         InputError: The folder holds none.
     """
-    from pluralign.options.checkpoint import load_card, load_policy
+    from pluralign.folders.card import read_card
+    from pluralign.options import checkpoint, drrn
 
-    if not folder.is_dir():
-        raise InputError("no such folder", path=folder)
-    name = str(load_card(folder).backbone.get("name", models.model))
-    return load_policy(folder, models.of(name).store)
+    content = read_card(folder)
+    store = models.of(str(content["backbone"].get("name", models.model))).store
+    if content["pluralign"] == drrn.KIND:
+        return drrn.DRRNPolicy.load(folder, store)
+    return checkpoint.load_policy(folder, store)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from pluralign.core import InputError
-from pluralign.folders.card import ADAPTER, CARD, read_card, read_folder
-from pluralign.folders.tuned import POLICY_KINDS, load_language_policy
+from pluralign.folders.card import ADAPTER, CARD
+from pluralign.folders.tuned import load_language_policy, read_policy_folder
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.steer.policy_rows import AdapterRows, ModelRows, PolicyRows
 
@@ -47,15 +47,7 @@ def policy_card(folder: Path) -> Mapping[str, Any] | None:
     """
     if not (folder / CARD).is_file():
         return None
-    kind = read_card(folder)["pluralign"]
-    if kind not in POLICY_KINDS:
-        read_card(folder, "language_policy")
-    content = read_folder(folder, kind, "")
-    if not content.get("policy"):
-        raise InputError(
-            f"its method, {content['method']!r}, learns rewards and no policy that writes text", path=folder
-        )
-    return content
+    return read_policy_folder(folder)
 
 
 def template_of(cards: Mapping[str, Mapping[str, Any] | None]) -> str:

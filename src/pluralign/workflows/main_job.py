@@ -145,7 +145,7 @@ def train_online(job: MainJob) -> dict[str, Any]:
     policy = train_drrn(job.make_game, job.models.store, seed=job.settings.seed, progress=True)
     policy.save(job.folder / "policies" / "drrn")
     job.models.store.flush()
-    return {"mean_return_curve": policy.card["figures"]["curve"]}
+    return {"mean_return_curve": policy.card.figures["curve"]}
 
 
 def annotate_by_oracle(job: MainJob) -> dict[str, Any]:

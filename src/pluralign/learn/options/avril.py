@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from pluralign.core import Decision, InputError, Trajectory
 from pluralign.core.checks import require
 from pluralign.learn.engine import Phase, claim_folder, train_phase
-from pluralign.learn.options.policies import describe_source, make_card
+from pluralign.learn.options.policies import make_card
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
 from pluralign.losses.bayesian_irl import avril_loss
+from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import option_log_probs, pad_features
 from pluralign.options.option_reward import OptionRewardHead, OptionRewardPosterior, save_option_reward

@@ -24,7 +24,6 @@ from pluralign.learn.options.modules import (
 )
 from pluralign.learn.options.policies import (
     Learned,
-    describe_source,
     finish,
     make_card,
     make_scorer,
@@ -41,6 +40,7 @@ from pluralign.learn.options.tables import (
     steps_of_pairs,
     table_digest,
 )
+from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
 

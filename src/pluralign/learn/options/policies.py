@@ -15,8 +15,8 @@ from torch import Tensor
 from pluralign.core import Decision
 from pluralign.folders.card import Card, current_versions
 from pluralign.learn.options.scorers import AdaptedScorer, AnyScorer, FrozenScorer
-from pluralign.options.checkpoint import load_policy, save_policy
-from pluralign.options.features import FeatureSource, FeatureStore
+from pluralign.options.checkpoint import describe_source, load_policy, save_policy
+from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
 
 
@@ -54,14 +54,6 @@ def finish(learned: Learned, store: FeatureSource, out: Path) -> OptionPolicy:
         return load_policy(out)
     scorer.head.cpu()
     return policy
-
-
-def describe_source(store: FeatureSource) -> dict[str, Any]:
-    """The trunk, as a card names it."""
-    described: dict[str, Any] = {"fingerprint": store.fingerprint}
-    if isinstance(store, FeatureStore):
-        described |= {"name": store.backbone.name, "dtype": str(store.backbone.dtype).removeprefix("torch.")}
-    return described
 
 
 def make_card(
