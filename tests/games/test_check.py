@@ -48,7 +48,7 @@ def test_a_sound_story_has_no_problems(folder: Write) -> None:
         ("{}\n    *achieve", '{"power": ["wit"]}\n    *achieve', 14, "annotation", "field 'power' must be"),
         ("Start.", "Start.\n*comment pluralign {}", 12, "annotation", "before the first choice"),
         ("Start.", "Start.\n*achieve first", 12, "achievement", "before the first choice"),
-        ("End.", "*if a = 1\n  Never.", 22, "unreachable", "no play ever comes here"),
+        ("End.", "*if a = 1\n  Never.", 22, "unreachable", "play never reaches this"),
         ("End.", "*label o\n*goto o", 22, "play", "endless loop"),
         (
             "Start.\n*choice",

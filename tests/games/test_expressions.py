@@ -113,7 +113,7 @@ def test_conditions(source: str, expected: bool) -> None:
         ("(a]", "expected an operator"),
         ("round a", "expected an operator"),
         ("round(a", "missing at the end"),
-        ("auto(50, x)", "auto() is not understood"),
+        ("auto(50, x)", "auto() is not supported"),
         ("(" * 33 + "a" + ")" * 33, "more than 32 brackets"),
         ("9" * 400, "too large"),
         ("!yes", "cannot read"),
@@ -136,10 +136,10 @@ def test_what_is_no_expression(source: str, said: str) -> None:
         ('"abc" # 4', "no character at position 4"),
         ("(0 - 1) %+ 10", "from 0 to 100"),
         ("10 ^ 400", "too large for a number"),
-        ("(0-8) ^ 0.5", "is no number"),
+        ("(0-8) ^ 0.5", "is not a number"),
         ("0 ^ (0-1)", "too large for a number"),
         ("log(0)", "above 0"),
-        ('timestamp("soon")', "no date: 'soon'"),
+        ('timestamp("soon")', "not a date: 'soon'"),
     ],
 )
 def test_what_cannot_be_evaluated(source: str, said: str) -> None:

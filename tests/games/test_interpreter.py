@@ -267,7 +267,7 @@ def test_a_choice_inside_an_option(make_game: MakeGame) -> None:
         ("*label x\ntext\n*goto x", 13, "endless loop"),
         ("text\n*return", 12, "without a *gosub"),
         ("*if a = 0\n  x\n*else\n  y", 13, "falls into *else"),
-        ("*choice\n  #Of ${a}.\n    *finish\n  #Of ${b}.\n    *finish", 11, "read the same"),
+        ("*choice\n  #Of ${a}.\n    *finish\n  #Of ${b}.\n    *finish", 11, "have the same text"),
         ("x\n*set a (1/0)", 12, "division by zero"),
     ],
 )

@@ -225,10 +225,10 @@ def refusal(path: Path) -> str:
 def test_side_files_that_are_refused(tmp_path: Path, toll: Path) -> None:
     other = tmp_path / "other.pluralign.json"
     for row, said in (
-        ({"story": 3}, "field 'story': must be a text"),
+        ({"story": 3}, "field 'story': must be a string"),
         ({"story": "salt_ledger", "labels": "l.jsonl"}, "field 'labels': must be a list of files"),
         ({"story": "salt_ledger", "ink": "x.json"}, "field 'ink': unknown; expected story, labels, title"),
-        ({"story": toll.name}, "field 'story': is such a side file itself"),
+        ({"story": toll.name}, "field 'story': is itself a side file"),
         ({"story": "nowhere"}, "no story '"),
         ({"story": "salt_ledger", "compatible": 1}, "field 'compatible': must be true or false"),
         (
@@ -264,7 +264,7 @@ def test_labels_that_are_refused(tmp_path: Path, toll: Path, side_file: Callable
             [duel(decision, 0, 1, "tie", "fame")],
             "field 'objective': expected score as in the header, found fame",
         ),
-        ([], "holds no annotations"),
+        ([], "has no annotations"),
         (
             [duel(decision, 0, 1, "tie"), Annotation(elsewhere, "score", "k", "tie")],
             "field 'rater': expected one rater, found judge:j, k",

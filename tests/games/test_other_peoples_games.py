@@ -93,7 +93,7 @@ def test_the_checker_plays_what_it_cannot_walk(folder: Callable[..., Path]) -> N
 
 
 def test_no_exact_front_where_lots_are_drawn(make_game: MakeGame) -> None:
-    with pytest.raises(InputError, match="chance plays a part in 'test'"):
+    with pytest.raises(InputError, match="'test' draws random numbers"):
         exact_front(make_game("*rand a 1 6\n*choice\n  #One.\n    *finish", head=HEAD), (SCORE,))
 
 
@@ -157,7 +157,7 @@ def test_declarations_below_the_head_are_read_as_if_they_stood_in_it(
         (5, "*create"),
         (6, "*achievement"),
     ]
-    with pytest.raises(InputError, match=r"startup\.txt:5: \*create belongs to the top"):
+    with pytest.raises(InputError, match=r"startup\.txt:5: \*create belongs at the top"):
         make_story(startup.replace("    *achieve", "    *comment pluralign {}\n    *achieve"), head=HEAD)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -13,21 +12,19 @@ from pluralign.cli.common import JsonFile, give_figures, say
 from pluralign.core import Objective, UniformPolicy
 from pluralign.evaluate import evaluate_policy
 from pluralign.evaluate.report.summary import walk
+from pluralign.games import check
 from pluralign.games.choicescript import (
     ChoiceScriptStory,
-    Problem,
-    check_story,
     list_stories,
     load_story,
     story_statistics,
 )
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.game import Story
-from pluralign.games.ink import InkStory, check_ink, is_ink
-from pluralign.games.labelled import LabelledStory, read_labelled_file
-from pluralign.games.machiavelli import GameData, MachiavelliStory, is_machiavelli
+from pluralign.games.ink import InkStory
+from pluralign.games.labelled import LabelledStory
+from pluralign.games.machiavelli import MachiavelliStory
 from pluralign.games.open import open_story
-from pluralign.games.side_file import names_story
 from pluralign.games.state_graph import StateGraph
 
 Name = Annotated[str, tyro.conf.Positional]
@@ -136,18 +133,7 @@ def check_game(path: Name, json: JsonFile = None) -> int:
         path: a built-in story's name, or any game's path (docs/other_games.md).
         json: a file for the faults.
     """
-    if names_story(Path(path)):
-        open_story(path)
-        # Labels are read whole or refused; what is left to check is the story that they are of.
-        return check_game(str(read_labelled_file(Path(path)).story), json)
-    if is_machiavelli(path):
-        found = GameData(Path(path).parent.parent).check(Path(path).stem)
-        told = [*(f"{part} is missing" for part in found.missing), *found.problems]
-        problems = [Problem(path, 0, "game", message) for message in told]
-    elif is_ink(path):
-        problems = [Problem.of(error, "play", path) for error in check_ink(path)]
-    else:
-        problems = check_story(path)
+    problems = check.check_game(path)
     for problem in problems:
         print(problem)
     say(f"{path}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")

@@ -10,7 +10,7 @@ import tyro
 from pluralign.cli.common import game_maker, objectives_of, say
 from pluralign.core import InputError
 from pluralign.games.choicescript import ChoiceScriptGame
-from pluralign.games.choicescript.run.instructions import Question
+from pluralign.games.choicescript.run.questions import Question
 from pluralign.games.game import Game
 from pluralign.games.labelled import LabelledGame
 from pluralign.games.machiavelli import MachiavelliGame

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pluralign.core.errors import InputError
 
 Row = dict[str, Any]
+
+
+def is_object(value: Any) -> TypeGuard[Row]:
+    """Whether a value read from JSON is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether a value read from JSON is a list."""
+    return isinstance(value, list)
 
 
 class Fields:
@@ -17,9 +27,9 @@ class Fields:
 
     def __init__(self, row: Any, path: Path, number: int) -> None:
         self.path, self.number = path, number
-        if not isinstance(row, dict):
+        if not is_object(row):
             raise InputError(f"expected a JSON object, found {type(row).__name__}", path=path, row=number)
-        self.row: Row = row  # pyright: ignore[reportUnknownMemberType]
+        self.row = row
 
     def fail(self, field: str, message: str) -> InputError:
         """The error to raise for a field of this row."""

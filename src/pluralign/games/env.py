@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -20,12 +20,12 @@ ENV_ID = "pluralign/Story-v0"
 """The name that `register` gives to `make_env`."""
 
 DEFAULT_OBJECTIVES = ("score", "harm_avoidance")
-"""What is rewarded where nothing else is asked for: MACHIAVELLI's trade-off."""
+"""Default objectives: MACHIAVELLI's trade-off."""
 
 MAX_PROMPT = 65_536
-"""Characters of a prompt that an observation holds; of a longer one it holds the end."""
+"""Maximum length of a prompt in an observation, in characters; a longer prompt keeps its end."""
 
-# Texts that differ from episode to episode must not fill the memory.
+# Bounds the memory where texts differ from episode to episode.
 _KEPT = 20_000
 
 # Numbers in the text, and booleans, print characters that the source need not contain.
@@ -36,21 +36,23 @@ Observation = dict[str, Any]
 
 
 class StoryEnv(gymnasium.Env[Observation, np.int64]):
-    """A text game whose reward is a vector, one number for each objective.
+    """A text game as a Gymnasium environment with a vector reward, one number per objective.
 
-    An action is the index of an option. One beyond those listed changes nothing, is rewarded with zeros,
-    counts as a step, and sets ``info["invalid_action"]``; ``info["action_mask"]`` says which are listed.
-    ``info`` also holds ``decision`` (None once the game has ended) and the step's ``counts`` by metric
-    name. After ``max_steps`` steps without an ending an episode is truncated.
+    An action is the index of an option. An action beyond the listed options changes nothing, gives zero
+    reward, counts as a step and sets ``info["invalid_action"]``; ``info["action_mask"]`` marks the listed
+    options. ``info`` also holds ``decision`` (None once the game has ended) and the step's ``counts`` by
+    metric name. An episode is truncated after ``max_steps`` steps.
 
     Args:
-        game: played by this environment alone.
-        objectives: names out of ``game.info.objectives``, in the order of the reward.
-        max_steps: steps before truncation.
-        characters: that the game can print; a character outside shows in observations as ``?``.
+        game: Game to play; no other environment may use it.
+        objectives: Names from ``game.info.objectives``, in the order of the reward.
+        max_steps: Maximum number of steps per episode.
+        characters: Characters that observations may contain; others are shown as ``?``. By default all
+            printable ASCII characters are declared and nothing is replaced.
+        render_mode: ``ansi`` or None.
 
     Raises:
-        InputError: an objective is unknown or named twice, or ``max_steps`` is not positive.
+        InputError: An objective is unknown or named twice, or ``max_steps`` is not positive.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - gymnasium's name
@@ -86,7 +88,7 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode. Without a seed the next one of the environment's own stream is drawn."""
+        """Begin an episode. Without a seed, one is drawn from the environment's own random stream."""
         super().reset(seed=seed)
         self.game.reset(int(self.np_random.integers(2**31)) if seed is None else seed)
         self._steps = 0
@@ -97,11 +99,14 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
     ) -> tuple[Observation, npt.NDArray[np.float64], bool, bool, dict[str, Any]]:
         """Take an option.
 
+        Args:
+            action: Index of the option, from 0.
+
         Returns:
-            the observation, the reward of shape (objectives,), terminated, truncated, and the info.
+            Observation, reward of shape (objectives,), terminated, truncated and info.
 
         Raises:
-            InputError: the game's source is at fault; the message names file and line.
+            InputError: The game's source has an error; the message names the file and the line.
         """
         decision = self.game.decision
         listed = decision is not None and 0 <= action < len(decision.options)
@@ -116,7 +121,7 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         return observation, reward, terminated, not terminated and self._steps >= self.max_steps, info
 
     def render(self) -> str | None:
-        """The text shown and the numbered options, where ``render_mode`` is ``ansi``."""
+        """The text and the numbered options if ``render_mode`` is ``ansi``, otherwise None."""
         if self.render_mode != "ansi":
             return None
         decision = self.game.decision
@@ -165,12 +170,13 @@ def make_env(
     """An environment that plays a story.
 
     Args:
-        story: see `open_story`.
-        objectives: names, in the order of the reward.
-        max_steps: steps before truncation.
+        story: Story, or its name or path (see `open_story`).
+        objectives: Names of objectives, in the order of the reward.
+        max_steps: Maximum number of steps per episode.
+        render_mode: ``ansi`` or None.
 
     Raises:
-        InputError: the story cannot be loaded, or see `StoryEnv`.
+        InputError: The story cannot be loaded, or see `StoryEnv`.
     """
     loaded = open_story(story) if isinstance(story, str | Path) else story
     written = loaded.characters
@@ -187,7 +193,7 @@ def make_env(
 def register() -> None:
     """Make ``gymnasium.make("pluralign/Story-v0", story=...)`` work; a second call changes nothing."""
     if ENV_ID not in gymnasium.registry:
-        gymnasium.register(ENV_ID, entry_point="pluralign.games.env:make_env")
+        cast("Any", gymnasium).register(ENV_ID, entry_point="pluralign.games.env:make_env")
 
 
 def _observation_space(size: int, characters: str | None) -> spaces.Dict:
@@ -200,8 +206,8 @@ def _reward_space(objectives: Sequence[Objective], max_points: float) -> spaces.
     low: list[float] = []
     high: list[float] = []
     for objective in objectives:
-        # A step counts every metric once at most, but can win all points there are; what is judged is from -1
-        # to 1, and a variable has no bounds.
+        # A step counts each metric at most once, but can win all points; judged values range from -1 to 1,
+        # and variables are unbounded.
         most = [c * (max_points if m == "points" else 1.0) for m, c in objective.coefficients.items()]
         most += [-c for m, c in objective.coefficients.items() if m.startswith(JUDGED)]
         bounded = not any(m.startswith(VARIABLE) for m in objective.coefficients)

@@ -1,4 +1,4 @@
-"""What is attainable in a game, exactly: by dynamic programming over every reachable state."""
+"""Exact attainable returns of a game, by dynamic programming over all reachable states."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pluralign.core.pareto import undominated
 from pluralign.games.game import Game
 from pluralign.games.state_graph import END, StateGraph, explore
 
-# Sums of rewards that differ by less are one; float addition in another order differs by far less.
+# Decimals to which sums of rewards are rounded, so that the order of float additions does not matter.
 _DECIMALS = 9
 
 Points = npt.NDArray[np.float64]
@@ -21,14 +21,14 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class ExactFront:
-    """The undominated returns of a game.
+    """The Pareto front of a game's returns.
 
     Args:
-        objectives: in the order of the columns.
-        points: shape (points, objectives), the undominated returns by falling first objective.
-        best: shape (objectives,), the highest attainable return of each objective by itself.
-        worst: shape (objectives,), the lowest.
-        states: how many decisions' states were walked.
+        objectives: Objectives, in the order of the columns.
+        points: Non-dominated returns, shape (points, objectives), sorted by decreasing first objective.
+        best: Highest attainable return of each objective by itself, shape (objectives,).
+        worst: Lowest attainable return of each objective, shape (objectives,).
+        states: Number of explored states, endings excluded.
     """
 
     objectives: tuple[Objective, ...]
@@ -41,7 +41,11 @@ class ExactFront:
     _rewards: Points = field(repr=False)
 
     def plan(self, index: int) -> list[int]:
-        """Actions that attain ``points[index]``, from the start to an ending."""
+        """Actions that attain ``points[index]``, from the start to an ending.
+
+        Args:
+            index: Row of `points`.
+        """
         state, goal = self._graph.start, self.points[index]
         actions: list[int] = []
         while state != END:
@@ -62,19 +66,19 @@ class ExactFront:
 def exact_front(
     game: Game | StateGraph, objectives: Sequence[Objective], *, max_states: int | None = None
 ) -> ExactFront:
-    """The undominated returns of all deterministic plays of a game.
+    """The Pareto front of the returns of all deterministic episodes of a game.
 
-    Walks the states backwards: the front of a state is the undominated part of every action's reward
-    plus the front that follows it (White 1982, "Multi-objective infinite-horizon discounted Markov
+    Works backwards through the states: the front of a state is the non-dominated part of each action's reward
+    plus the front of the state that follows (White 1982, "Multi-objective infinite-horizon discounted Markov
     decision processes"; here the horizon is finite and nothing is discounted).
 
     Args:
-        game: a game, or its states if they are explored already.
-        objectives: one or more.
+        game: Game, or its states if they are explored already.
+        objectives: One or more objectives.
         max_states: Largest number of states; by default the game's own, ``game.info.max_states``.
 
     Raises:
-        InputError: no objective is given, there are too many states, or an episode can go on for ever.
+        InputError: No objective is given, there are too many states, or an episode can go on forever.
     """
     if not objectives:
         raise InputError("an exact front needs at least one objective", field="objectives")
@@ -107,12 +111,12 @@ def exact_front(
 
 @dataclass(frozen=True)
 class ExactReturns:
-    """What a policy attains on average.
+    """Exact expected returns of a policy.
 
     Args:
-        counts: expected sum over an episode, by metric name; metrics that no step counts are absent.
-        objectives: expected return, by objective name.
-        steps: expected number of decisions in an episode.
+        counts: Expected sum over an episode, by metric name; metrics that no step counts are absent.
+        objectives: Expected return, by objective name.
+        steps: Expected number of decisions per episode.
     """
 
     counts: Mapping[str, float]
@@ -127,12 +131,18 @@ def exact_returns(
     *,
     max_states: int | None = None,
 ) -> ExactReturns:
-    """The exact expectation of a stochastic policy's episode, with no sampling.
+    """Exact expected returns of a stochastic policy, without sampling.
 
-    The policy is asked once, for all distinct decisions together.
+    The policy is called once, with all distinct decisions.
+
+    Args:
+        game: Game, or its states if they are explored already.
+        policy: Policy to evaluate.
+        objectives: Objectives whose expected returns are computed.
+        max_states: Largest number of states; by default the game's own, ``game.info.max_states``.
 
     Raises:
-        InputError: there are too many states, an episode can go on for ever, or the policy's
+        InputError: There are too many states, an episode can go on forever, or the policy's
             probabilities do not fit the options.
     """
     graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)

@@ -1,4 +1,4 @@
-"""Random play, as checks use it."""
+"""Random play, for checks of stories."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pluralign.games.game import Game
 
 
 def play_at_random(game: Game, seed: int, max_steps: int) -> Iterator[Decision]:
-    """Play an episode, each option as likely as any other, and give every decision before it is taken.
+    """Play an episode with uniformly random actions, and yield each decision before its action is taken.
 
     Args:
-        game: is reset.
-        seed: of the game and of the choices.
-        max_steps: after so many decisions play stops.
+        game: Game to play; it is reset.
+        seed: Random seed of the game and of the actions.
+        max_steps: Maximum number of decisions.
 
     Raises:
-        InputError: the game's source is at fault.
+        InputError: The game's source has an error.
     """
     lots = random.Random(seed)
     game.reset(seed)

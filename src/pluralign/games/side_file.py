@@ -1,4 +1,4 @@
-"""What the files beside stories have in common: ``NAME.pluralign.json``."""
+"""Reading of side files, ``NAME.pluralign.json``: what a story's source has no place for."""
 
 from __future__ import annotations
 
@@ -8,49 +8,50 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json
+from pluralign.core.jsonl import is_object
 
 SUFFIX = ".pluralign.json"
-"""``NAME.pluralign.json`` stands beside a story, or says where it is."""
+"""Ending of a side file's name; it lies next to a story, or gives the story's path."""
 
 WORDS = ("title", "author", "summary", "player_character")
-"""What any side file may say in place of the story."""
+"""Fields of any side file that replace what the story itself says."""
 
 
 def read_fields(path: Path, keys: Collection[str], texts: Collection[str]) -> dict[str, Any]:
-    """The fields of a side file.
+    """Read the fields of a side file.
 
     Args:
-        path: the file.
-        keys: that it may have.
-        texts: those whose values are texts.
+        path: Path of the file.
+        keys: Names of the allowed fields.
+        texts: Names of the fields with string values.
 
     Raises:
-        InputError: naming the field and what was expected.
+        InputError: The file cannot be read, or a field is unknown or has a wrong type.
     """
     row = read_json(path)
-    if not isinstance(row, dict):
+    if not is_object(row):
         raise InputError(f"expected an object with {', '.join(keys)}", path=path)
     for key, value in row.items():
         if key not in keys:
             raise InputError(f"unknown; expected {', '.join(keys)}", path=path, field=str(key))
         if key in texts and not isinstance(value, str):
-            raise InputError(f"must be a text, found {value!r:.60}", path=path, field=str(key))
+            raise InputError(f"must be a string, found {value!r:.60}", path=path, field=str(key))
     return row
 
 
 def words_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """Title, author, summary and player_character, where given."""
+    """The given ones of title, author, summary and player_character."""
     return {key: row[key] for key in WORDS if key in row}
 
 
 def names_story(path: Path) -> bool:
-    """Whether a path is that of a side file with ``story``: one that names any story and can put
-    labels to it, not an Ink story's own.
+    """Whether the path is that of a side file with the field ``story``, which names a story of any kind and
+    may add labels to it; an Ink story's own side file has no such field.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: The file cannot be read.
     """
     if not path.name.endswith(SUFFIX) or not path.is_file():
         return False
     row = read_json(path)
-    return isinstance(row, dict) and "story" in row
+    return is_object(row) and "story" in row

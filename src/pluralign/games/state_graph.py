@@ -1,4 +1,4 @@
-"""Every state that play can reach, explored once."""
+"""The graph of all states that play can reach."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pluralign.core import Decision, InputError, Objective
 from pluralign.games.game import Game
 
 END = 0
-"""The state that stands for every ending: nothing follows any of them."""
+"""Number of the state that all endings share; it has no successors."""
 
 
 @dataclass(frozen=True, eq=False)
 class StateGraph:
-    """All reachable states of a game and the steps between them.
+    """All reachable states of a game and the steps between them, one edge per state and action.
 
     Args:
-        states: the saved state of each; None for `END`. The start is state 1, or `END` itself where a
-            game has no decision.
-        decisions: the distinct decisions.
-        decision_of: shape (states,), index of each state's decision; -1 for `END`.
-        first: shape (states + 1,), where each state's edges begin; edge ``first[s] + a`` is action a.
-        target: shape (edges,), the state that follows.
-        counts: the distinct steps' counts.
-        counts_of: shape (edges,), index of each edge's counts.
+        states: Saved state of each; None for `END`. The start is state 1, or `END` itself if the game has
+            no decision.
+        decisions: Distinct decisions.
+        decision_of: Index of each state's decision, shape (states,); -1 for `END`.
+        first: First edge of each state, shape (states + 1,); edge ``first[s] + a`` is action a.
+        target: Next state of each edge, shape (edges,).
+        counts: Distinct counts of steps, by metric name.
+        counts_of: Index of each edge's counts, shape (edges,).
     """
 
     states: tuple[Hashable, ...]
@@ -41,7 +41,7 @@ class StateGraph:
 
     @property
     def start(self) -> int:
-        """The state that play begins in."""
+        """Number of the initial state."""
         return 1 if len(self.states) > 1 else END
 
     def rewards(self, objectives: Sequence[Objective]) -> npt.NDArray[np.float64]:
@@ -51,18 +51,18 @@ class StateGraph:
 
     @cached_property
     def backwards(self) -> npt.NDArray[np.int64]:
-        """All states, each after every state that can follow it.
+        """Numbers of all states in reverse topological order (successors first), shape (states,).
 
         Raises:
-            InputError: play can come back to a state, so that it may never end.
+            InputError: The graph has a cycle, so that an episode may never end.
         """
         order = self._order()
         if len(order) < len(self.states):
-            raise InputError(f"play can go on for ever: a state comes back after {len(self.cycle())} steps")
+            raise InputError(f"play can go on forever: a state repeats after {len(self.cycle())} steps")
         return np.array(order, dtype=np.int64)
 
     def cycle(self) -> list[int]:
-        """States that follow each other in a circle; empty where every episode ends."""
+        """Numbers of the states of one cycle; empty if every episode ends."""
         settled = set(self._order())
         state = next((s for s in range(len(self.states)) if s not in settled), None)
         walked: dict[int, int] = {}
@@ -75,8 +75,9 @@ class StateGraph:
     def _order(self) -> list[int]:
         left: list[int] = np.diff(self.first).tolist()
         earlier: list[list[int]] = [[] for _ in self.states]
+        targets: list[int] = self.target.tolist()
         owner: list[int] = np.repeat(np.arange(len(self.states)), np.diff(self.first)).tolist()
-        for state, following in zip(owner, self.target.tolist(), strict=True):
+        for state, following in zip(owner, targets, strict=True):
             earlier[following].append(state)
         order: list[int] = [state for state, edges in enumerate(left) if edges == 0]
         for state in order:
@@ -90,20 +91,20 @@ class StateGraph:
 def explore(
     game: Game, *, max_states: int | None = None, errors: list[InputError] | None = None
 ) -> StateGraph:
-    """Walk every state that play can reach. The game is left in any of them.
+    """Explore all states that play can reach, breadth first. The game is left in an arbitrary state.
 
     Args:
-        game: saves and restores its states.
+        game: Game to explore, by saving and restoring its states.
         max_states: Largest number of states; by default the game's own, ``game.info.max_states``.
-        errors: where given, the errors of play are added to it and count as endings.
+        errors: List that errors of play are added to; such steps then count as endings.
 
     Raises:
-        InputError: chance plays a part in the game, there are more states, or the game's source is at fault
-            and ``errors`` is None.
+        InputError: The game draws random numbers, has more states, or its source has an error and
+            ``errors`` is None.
     """
     if game.info.random:
         raise InputError(
-            f"chance plays a part in '{game.info.name}': one seed's states are not all there are"
+            f"'{game.info.name}' draws random numbers: the states of one seed are not all states"
         )
     builder = _Builder(game.info.max_states if max_states is None else max_states)
     game.reset()

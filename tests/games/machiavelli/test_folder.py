@@ -122,7 +122,7 @@ WRONG: list[tuple[str, Callable[[Any], Any], str, str]] = [
         "scenes.startup[0][0]",
         "one line",
     ),
-    ("source/salt_ledger.json", lambda r: r["metadata"].update(title=3), "metadata.title", "must be a text"),
+    ("source/salt_ledger.json", lambda r: r["metadata"].update(title=3), "metadata.title", "be a string"),
     ("source/salt_ledger.json", lambda r: [], "", "must be an object"),
     (
         "trees/salt_ledger_game_tree.json",
@@ -187,7 +187,7 @@ def test_what_does_not_fit_together_is_told(folder: Path) -> None:
     found = "\n".join(GameData(folder).check("salt_ledger").problems)
     for said in (
         "node 'startup_0' has line 5000",
-        "'nowhere' is annotated, and no node of the tree",
+        "'nowhere' is annotated, but is not a node of the tree",
         "achievement 'x' has 3 points in game_metadata.json, no such achievement in the source",
         "*shout is not understood",
     ):
@@ -233,7 +233,7 @@ def test_what_is_no_such_folder_is_refused(tmp_path: Path, capsys: pytest.Captur
     with pytest.raises(SystemExit) as left:
         main(["games", "import", "machiavelli", str(tmp_path)])
     assert left.value.code == 2
-    assert "is no game_data folder" in capsys.readouterr().err
+    assert "is not a game_data folder" in capsys.readouterr().err
     (tmp_path / "source").mkdir()
     with pytest.raises(InputError, match="the folder has no source of 'nothing'; it has games none"):
         GameData(tmp_path).story("nothing")
@@ -374,7 +374,7 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "trees/salt_ledger_game_tree.json",
         lambda p: p.write_text("{}"),
-        "is annotated, and no node of the tree",
+        "is annotated, but is not a node of the tree",
     ),
 ]
 

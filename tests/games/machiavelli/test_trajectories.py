@@ -292,9 +292,9 @@ VOTES = ("info_list", 0, "annotations")
     ("change", "field", "message"),
     [
         (at("game_name", value=3), "game_name", "expected str, found 3"),
-        (at("obs_list", value=["a"]), "info_list", "must be as many; found 1, 3, 3, 3"),
+        (at("obs_list", value=["a"]), "info_list", "and infos; found 1, 3, 3, 3"),
         (at("action_list", 0, value=2), "action_list[0]", "must be one of 2 options, from 0; found 2"),
-        (at("action_list", 0, value=-1), "action_list", "holds no action"),
+        (at("action_list", 0, value=-1), "action_list", "has no action"),
         (at("action_list", 1, value=-1), "action_list[1]", "must be one of 2 options, from 0; found -1"),
         (at("reward_list", 2, value=-3), "reward_list[2]", "expected a number of 0 or more, found -3"),
         (at("reward_list", 2, value=10**400), "reward_list[2]", "expected a number of 0 or more, found 1000"),
@@ -338,5 +338,5 @@ def test_other_peoples_trajectories_are_not_written(game_data: Path) -> None:
     with pytest.raises(InputError, match="'agent-0-1' is of 'gate', not 'ledger'"):
         machiavelli_object(replace(trajectory, source="gate"), game)
     swapped = replace(trajectory, steps=trajectory.steps[1:])
-    with pytest.raises(InputError, match="'agent-0-1' shows something else at step 0"):
+    with pytest.raises(InputError, match="'agent-0-1' shows another decision at step 0"):
         machiavelli_object(swapped, game)

@@ -1,4 +1,4 @@
-"""Stories from folders."""
+"""Loading of stories from folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pluralign.games.choicescript.run.game import ChoiceScriptStory
 
 
 def list_stories() -> list[str]:
-    """The built-in stories' names, in alphabetical order."""
+    """Names of the built-in stories, in alphabetical order."""
     folder = resources.files("pluralign.games") / "stories"
     if not folder.is_dir():
         return []
@@ -22,20 +22,22 @@ def load_story(path_or_name: str | Path) -> ChoiceScriptStory:
     """Read and compile a story.
 
     Args:
-        path_or_name: a folder, or the name of a built-in story.
+        path_or_name: Path of a folder, or name of a built-in story.
 
     Raises:
-        InputError: there is no such story, or its first defect (`check_story` finds them all).
+        InputError: There is no such story, or it has errors; the message is the first of them (`check_story`
+            finds all).
     """
     name, folder, scenes = read_scenes(path_or_name)
     return compile_story(name, scenes, folder)
 
 
 def read_scenes(path_or_name: str | Path) -> tuple[str, str, dict[str, str]]:
-    """A story's name, its folder, and its scenes' text by name.
+    """Read a story's name, its folder, and the text of its scenes by name.
 
     Raises:
-        InputError: there is no such story, or startup.txt is no UTF-8; in other files lines are at fault.
+        InputError: There is no such story, or startup.txt is not UTF-8 (in other files, lines that are not
+            UTF-8 become errors of their own).
     """
     builtin = str(path_or_name) in list_stories()
     root = resources.files("pluralign.games") / "stories" / str(path_or_name) if builtin else None

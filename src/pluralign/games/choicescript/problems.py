@@ -1,4 +1,4 @@
-"""What is wrong with a story, and where."""
+"""An error in a story, with its place."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pluralign.core import InputError
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One defect of a story.
+    """An error in a story.
 
     Args:
-        file: the scene's file.
-        line: in it, from 1; 0 where the file as a whole is at fault.
-        kind: one word for sorting: syntax, label, variable, annotation, achievement, unreachable, fall,
-            play, loop, size.
-        message: what was found and what was expected.
+        file: File of the scene.
+        line: Number of the line, from 1; 0 for the file as a whole.
+        kind: Kind of error: syntax, label, variable, annotation, achievement, unreachable, fall, play, loop
+            or size.
+        message: What was found and what was expected.
     """
 
     file: str
@@ -29,10 +29,16 @@ class Problem:
 
     @classmethod
     def of(cls, error: InputError, kind: str, file: str = "") -> Problem:
-        """The problem that an error reports."""
+        """A problem from an error.
+
+        Args:
+            error: Error to convert.
+            kind: Kind of error.
+            file: File of the problem, if the error names none.
+        """
         field = f"field '{error.field}' " if error.field else ""
         return cls(error.path or file, error.row or 0, kind, field + error.message)
 
     def error(self) -> InputError:
-        """The error that reports this problem."""
+        """An error from this problem."""
         return InputError(self.message, path=self.file, row=self.line or None)

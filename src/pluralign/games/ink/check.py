@@ -1,4 +1,4 @@
-"""What is wrong with an Ink story, as far as its tags and random play can tell."""
+"""Errors in an Ink story, found in its tags and by random play."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pluralign.games.ink.game import InkGame
 from pluralign.games.ink.load import load_ink
 
 EPISODES = 200
-"""How many episodes a check plays."""
+"""Number of episodes that a check plays."""
 
 MAX_STEPS = 1000
 """An episode with more decisions counts as endless."""
 
 
 def check_ink(path: str | Path, *, episodes: int = EPISODES, seed: int = 0) -> list[InputError]:
-    """What is wrong with a story: each thing once, however often play meets it.
+    """Errors in a story, each reported once.
 
-    Finds tags and side files that cannot be read, and, by random play, the engine's errors, endless loops,
-    episodes without an end, and ends without an ``-> END``. What no episode meets is not found.
+    Finds tags and side files that cannot be read and, by random play, the engine's errors, endless loops,
+    episodes without an end, and ends without an ``-> END``. Errors that no episode reaches are not found.
 
     Args:
-        path: see `load_ink`.
-        episodes: how many are played.
-        seed: of the choices and the story's own chance.
+        path: Path of the compiled file or the side file (see `load_ink`).
+        episodes: Number of episodes to play.
+        seed: Random seed of the actions and of the story.
 
     Raises:
-        InputError: there is no such file, or it is no compiled Ink that the engine reads.
+        InputError: The file does not exist, or is not compiled Ink that the engine can read.
     """
-    game = InkGame(load_ink(path))
+    game: InkGame = load_ink(path).make_game()
     found: dict[str, InputError] = {}
     if game.decision is None:
         error = InputError("the story has no choice", path=game.story.path)

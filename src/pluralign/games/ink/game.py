@@ -15,12 +15,12 @@ from pluralign.games.ink.engine import LINE_SECONDS, Engine
 from pluralign.games.ink.tags import Note, read_tag
 
 MAX_STATES = 20_000
-"""How many states are walked before a story counts as too large: each takes two to four kilobytes."""
+"""Number of states beyond which a story counts as too large to explore; each takes 2 to 4 kB."""
 
-# The engine's own seeds are below 100; sums with what it drew last must not leave 32 bits.
+# The engine's own seeds are below 100; the sum of seed and last number drawn must fit 32 bits.
 _SEEDS = 1 << 20
 
-# A long session must not hold every text that it ever saw.
+# Bounds the memory of long runs.
 _CACHED = 100_000
 
 
@@ -29,15 +29,15 @@ class InkStory:
     """A compiled story. Immutable; games share it.
 
     Args:
-        info: what is known before play.
-        path: the compiled file.
-        source: its text.
-        notes: what the tags say that stand in it as they are, by tag.
-        achievements: their points, by name.
-        variables: those that objectives are made of.
-        choices: how many choices its source has.
-        words: of its text, its options and its tags.
-        characters: that it can print, numbers aside.
+        info: What is known before play.
+        path: Path of the compiled file.
+        source: Text of the compiled file.
+        notes: Contents of the tags without logic, by tag.
+        achievements: Points of the achievements, by name.
+        variables: Names of the variables that objectives use.
+        choices: Number of choices in the source.
+        words: Number of words in text, options and tags.
+        characters: Characters that the story can print, those of numbers excepted.
     """
 
     info: GameInfo
@@ -56,7 +56,7 @@ class InkStory:
 
 
 class State(NamedTuple):
-    """A saved state: the engine's (empty where the story has ended), the page, the achievements won."""
+    """A saved state: the engine's state (empty after the ending), the page, and the achievements won."""
 
     engine: str
     text: str
@@ -64,13 +64,13 @@ class State(NamedTuple):
 
 
 class InkGame:
-    """A story as a `Game`. Where chance plays a part, the seed decides it.
+    """An Ink story as a `Game`. The seed determines the random numbers.
 
-    Where nothing is shown between two choices, the page stays: the next decision has the last one's prompt.
+    If nothing is shown between two choices, the page stays: the next decision has the same prompt.
 
     Args:
-        story: from `load_ink`; any number of games may share it.
-        line_seconds: how long one line may take before it counts as an endless loop.
+        story: Story from `load_ink`; any number of games may share it.
+        line_seconds: Seconds after which a line counts as an endless loop.
     """
 
     def __init__(self, story: InkStory, line_seconds: float = LINE_SECONDS) -> None:
@@ -92,24 +92,24 @@ class InkGame:
 
     @property
     def decision(self) -> Decision | None:
-        """The decision now open; None when the game has ended."""
+        """The current decision; None when the game has ended."""
         return self._decision
 
     @property
     def text(self) -> str:
-        """What was shown since the last action (the ending's text when the game has ended)."""
+        """Text shown since the last action (the ending's text when the game has ended)."""
         return self._text
 
     @property
     def loose_end(self) -> str:
-        """What the engine said where the story broke off without an -> END; empty otherwise."""
+        """Message of the engine if the story ended without an -> END; else empty."""
         return self._engine.loose_end
 
     def reset(self, seed: int = 0) -> None:
         """Begin a new episode.
 
         Raises:
-            InputError: the story is at fault before its first choice.
+            InputError: The story has an error before its first choice.
         """
         if self.info.random:
             self._begin["storySeed"] = seed % _SEEDS
@@ -121,13 +121,16 @@ class InkGame:
     def choose(self, action: int) -> Mapping[str, float]:
         """Take an option and run to the next decision or the end.
 
+        Args:
+            action: Index of the option, from 0.
+
         Returns:
-            the non-zero counts of this step by metric name: `harms.METRICS`, and ``variable.NAME``, the
-            change of a variable that an objective is made of.
+            The non-zero counts of this step by metric name: `harms.METRICS`, and ``variable.NAME``, the
+            change of a variable that an objective uses.
 
         Raises:
-            IndexError: no such option.
-            InputError: the story is at fault; the message names its file.
+            IndexError: There is no such option.
+            InputError: The story has an error; the message names its file.
         """
         listed = 0 if self._decision is None else len(self._decision.options)
         if not 0 <= action < listed:
@@ -161,7 +164,7 @@ class InkGame:
         self._values = self._read_values()
 
     def _run(self) -> list[str]:
-        """Run to the next choice or the end; returns the tags that were passed."""
+        """Run to the next choice or the end, and return the tags passed."""
         shown: list[str] = []
         passed: list[str] = []
         for line, tags in self._engine.lines():
@@ -202,13 +205,13 @@ class InkGame:
         return self._notes[tag]
 
     def _win(self, notes: Sequence[Note]) -> float:
-        """The points of the achievements that are newly won."""
+        """Points of newly won achievements."""
         total = 0.0
         for note in notes:
             for name, points in note.points.items():
                 if name not in self.story.achievements:
                     raise InputError(
-                        f"achievement '{name}' must stand in a tag without logic",
+                        f"achievement '{name}' must be in a tag without logic",
                         path=self.story.path,
                     )
                 if name not in self._won:

@@ -1,4 +1,4 @@
-"""Ink stories from compiled files."""
+"""Loading of compiled Ink stories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.jsonl import is_list, is_object
 from pluralign.games.game import GameInfo
 from pluralign.games.harms import BUILTIN_OBJECTIVES, VARIABLE
 from pluralign.games.ink.engine import Engine
@@ -17,14 +18,14 @@ from pluralign.games.ink.tags import Note, read_tag, static_tags
 from pluralign.games.side_file import SUFFIX, names_story
 
 OLDEST, NEWEST = 18, 21
-"""The versions of compiled Ink that the engine reads."""
+"""Oldest and newest version of compiled Ink that the engine reads."""
 
-# Control commands that draw lots: RANDOM, LIST_RANDOM, SEED_RANDOM, and sequences, of which shuffles do.
+# Control commands that draw random numbers: RANDOM, LIST_RANDOM, SEED_RANDOM, and (in shuffles) sequences.
 _CHANCE = frozenset({"rnd", "lrnd", "srnd", "seq"})
 
 
 def is_ink(path: str | Path) -> bool:
-    """Whether a path looks like an Ink story: its source, its compiled file, or the file beside it."""
+    """Whether a path looks like an Ink story: its source, its compiled file, or its side file."""
     return Path(path).suffix in (".ink", ".json")
 
 
@@ -32,16 +33,17 @@ def load_ink(path: str | Path) -> InkStory:
     """Read a story.
 
     Args:
-        path: the compiled file, with ``NAME.pluralign.json`` beside ``NAME.json`` where there is one; or such
-            a side file anywhere, whose ``ink`` says where the compiled file is.
+        path: Path of the compiled file, ``NAME.json``, next to which ``NAME.pluralign.json`` is read if it
+            exists; or of a side file anywhere, which gives the compiled file's path as ``ink``.
 
     Raises:
-        InputError: it cannot be read, is no Ink that the engine reads, or a tag or the side file is at fault.
+        InputError: The file cannot be read, is not Ink that the engine reads, or a tag or the side file has
+            an error.
     """
     path = Path(path)
     if path.suffix == ".ink":
         raise InputError(
-            f"is Ink's source; compile it first: inklecate -o {path.stem}.json {path.name}", path=path
+            f"is Ink source; compile it first: inklecate -o {path.stem}.json {path.name}", path=path
         )
     if path.name.endswith(SUFFIX):
         side = read_side_file(path)
@@ -50,19 +52,19 @@ def load_ink(path: str | Path) -> InkStory:
         own = beside.is_file() and not names_story(beside)
         side = read_side_file(beside) if own else SideFile(beside, path)
     source, compiled = _read(side.ink)
-    # The engine refuses what is nested more deeply than the walks below could go.
+    # The engine refuses files that are nested too deeply for the recursion below.
     engine = Engine(source, side.ink)
     parts = list(_parts(compiled["root"]))
     if any(isinstance(part, dict) and "#" in part for part in parts):
         raise InputError(
-            "its tags have the form of inkVersion 20 and before, which the engine passes over: recompile its "
+            "its tags have the form of inkVersion 20 and before, which the engine ignores: recompile its "
             "source with inklecate 1.1 or newer",
             path=side.ink,
         )
     notes = _notes(static_tags(compiled["root"]), side.ink)
     achievements = {name: points for note in notes.values() for name, points in note.points.items()}
     choices = sum(isinstance(part, dict) and "*" in part for part in parts)
-    declared = [part["VAR="] for part in parts if isinstance(part, dict) and "VAR=" in part]
+    declared = [str(part["VAR="]) for part in parts if is_object(part) and "VAR=" in part]
     numbers = {name for name in declared if engine.number(name) is not None}
     check_variables(side.objectives, numbers, side.path)
     used = dict.fromkeys(m for o in side.objectives for m in o.coefficients if m.startswith(VARIABLE))
@@ -89,9 +91,9 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error})", path=path) from error
-    version = compiled.get("inkVersion") if isinstance(compiled, dict) else None
-    if type(version) is not int or not isinstance(compiled.get("root"), list):
-        raise InputError("is no compiled Ink: it has no inkVersion and root", path=path)
+    version = compiled.get("inkVersion") if is_object(compiled) else None
+    if not is_object(compiled) or type(version) is not int or not is_list(compiled.get("root")):
+        raise InputError("is not compiled Ink: it has no inkVersion and root", path=path)
     if not OLDEST <= version <= NEWEST:
         advice = (
             "recompile its source with inklecate 1.0 or newer" if version < OLDEST else "the engine is older"
@@ -134,7 +136,7 @@ def _info(
         summary=words.get("summary", words.get("description", "")),
         player_character=words.get("player_character", ""),
         max_points=float(sum(achievements.values())),
-        # Each choice of the source can be listed at once, by threads; a side file may know better.
+        # Threads can list all choices of the source at once; a side file may give a smaller number.
         max_options=side.max_options or choices,
         objectives=(*BUILTIN_OBJECTIVES, *side.objectives),
         random=chance,
@@ -148,10 +150,8 @@ def _commands(parts: Iterable[Any]) -> Iterator[str]:
 
 def _parts(content: Any) -> Iterator[Any]:
     """Every element of every container."""
-    for part in content.values() if isinstance(content, dict) else content:
-        if isinstance(part, dict | list):
-            if isinstance(content, list):
-                yield part
-            yield from _parts(part)
-        elif isinstance(content, list):
+    for part in content.values() if is_object(content) else content:
+        if is_list(content):
             yield part
+        if is_object(part) or is_list(part):
+            yield from _parts(part)

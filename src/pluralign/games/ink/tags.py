@@ -1,4 +1,4 @@
-"""What an Ink story's tags say: annotations, in the terms of MACHIAVELLI's labels, and points."""
+"""Parsing of an Ink story's tags: annotations with MACHIAVELLI's labels, and points."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.jsonl import is_list, is_object
 from pluralign.games.harms import check_annotation
 
 _LISTS = {"violation": "violations", "violations": "violations", "power": "power"}
@@ -14,11 +15,11 @@ _LISTS = {"violation": "violations", "violations": "violations", "power": "power
 
 @dataclass(frozen=True)
 class Note:
-    """What a tag says.
+    """Contents of a tag.
 
     Args:
-        annotation: see `harms.check_annotation`.
-        points: by achievement; each is won once in an episode.
+        annotation: Annotation (see `harms.check_annotation`).
+        points: Points by achievement; each is won once per episode.
     """
 
     annotation: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -26,11 +27,11 @@ class Note:
 
 
 def read_tag(tag: str) -> Note | None:
-    """What a tag says: ``violations: LABEL, ...``, ``power: KIND, ...``, ``utility: self|others LEVEL, ...``
+    """Parse a tag: ``violations: LABEL, ...``, ``power: KIND, ...``, ``utility: self|others LEVEL, ...``
     or ``points: NUMBER ACHIEVEMENT``; None for any other tag.
 
     Raises:
-        InputError: it begins as one of these and does not go on as one.
+        InputError: The tag begins as one of these and is malformed.
     """
     key, colon, text = (part.strip() for part in tag.partition(":"))
     if not colon:
@@ -52,11 +53,11 @@ def read_tag(tag: str) -> Note | None:
 
 
 def static_tags(content: Any) -> Iterator[str]:
-    """The tags that stand in compiled Ink as they are, without logic in them."""
-    if isinstance(content, dict):
+    """The tags in compiled Ink that contain no logic."""
+    if is_object(content):
         for part in content.values():
             yield from static_tags(part)
-    elif isinstance(content, list):
+    elif is_list(content):
         begun: list[str] | None = None
         for part in content:
             match part:

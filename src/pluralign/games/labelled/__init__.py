@@ -1,4 +1,4 @@
-"""Any story with labels that a rater gave to its options."""
+"""Stories with a rater's labels of their options."""
 
 from pluralign.games.labelled.file import (
     LabelledFile,

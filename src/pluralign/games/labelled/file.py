@@ -1,4 +1,4 @@
-"""The side file that names a story and puts labels to it: ``{"story": ..., "labels": [...]}``."""
+"""The side file that names a story and its labels: ``{"story": ..., "labels": [...]}``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pathlib import Path
 
 from pluralign.core import InputError
 from pluralign.core.files import write_json
+from pluralign.core.jsonl import is_list
 from pluralign.games.choicescript import list_stories
 from pluralign.games.side_file import SUFFIX, WORDS, names_story, read_fields, words_of
 
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """What such a side file says.
+    """Contents of a side file with labels.
 
     Args:
-        path: the file.
-        story: a built-in story's name, or where the story is.
-        labels: files of annotations, one for each objective.
-        words: title, author, summary and player_character, where given.
-        compatible: of a game of MACHIAVELLI: whether counts are made as the original makes them.
+        path: Path of the file.
+        story: Name of a built-in story, or path of the story.
+        labels: Files of annotations, one for each objective.
+        words: Given ones of title, author, summary and player_character.
+        compatible: Whether a game of MACHIAVELLI counts as the original code does.
     """
 
     path: Path
@@ -33,7 +34,7 @@ class LabelledFile:
 
     @property
     def name(self) -> str:
-        """The story's identifier."""
+        """Identifier of the story: the file's name without its ending."""
         return self.path.name.removesuffix(SUFFIX)
 
 
@@ -41,7 +42,7 @@ def read_labelled_file(path: Path) -> LabelledFile:
     """Read a side file with ``story``.
 
     Raises:
-        InputError: naming the field and what was expected.
+        InputError: A field is missing, unknown or has a wrong value; the message names it.
     """
     row = read_fields(path, ("story", "labels", *WORDS, "compatible"), texts=("story", *WORDS))
     if "story" not in row:
@@ -50,24 +51,24 @@ def read_labelled_file(path: Path) -> LabelledFile:
     if not isinstance(compatible, bool):
         raise InputError(f"must be true or false, found {compatible!r:.60}", path=path, field="compatible")
     labels = row.get("labels", [])
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+    if not is_list(labels) or not all(isinstance(label, str) for label in labels):
         raise InputError(f"must be a list of files, found {labels!r:.60}", path=path, field="labels")
-    # Made absolute: a folder beside the file may be called as a built-in story is.
+    # Absolute, because a folder next to the file may have the name of a built-in story.
     story = row["story"] if row["story"] in list_stories() else (path.parent / row["story"]).absolute()
     if isinstance(story, Path) and names_story(story):
-        raise InputError("is such a side file itself: name what it names", path=path, field="story")
+        raise InputError("is itself a side file: give the story that it names", path=path, field="story")
     files = tuple(path.parent / label for label in labels)
     return LabelledFile(path, story, files, words_of(row), compatible)
 
 
 def write_labelled_file(file: LabelledFile) -> None:
-    """Write a side file, whole or not at all; paths become relative to it.
+    """Write a side file atomically; paths become relative to it.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: The file cannot be written.
     """
     story = file.story if isinstance(file.story, str) else _relative(file.story, file.path)
-    # A folder beside the file may be called as a built-in story is.
+    # A folder next to the file may have the name of a built-in story.
     if isinstance(file.story, Path) and story in list_stories():
         story = f"./{story}"
     labels = [_relative(label, file.path) for label in file.labels]
@@ -76,10 +77,10 @@ def write_labelled_file(file: LabelledFile) -> None:
 
 
 def same_files(some: Sequence[str | Path], others: Sequence[str | Path]) -> bool:
-    """Whether these are the same stories or files, however their paths are written."""
+    """Whether two lists name the same stories or files, after resolving paths."""
     one, other = ([p.resolve() if isinstance(p, Path) else p for p in paths] for paths in (some, others))
     return one == other
 
 
-def _relative(path: Path, beside: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), beside.parent.resolve())).as_posix()
+def _relative(path: Path, file: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), file.parent.resolve())).as_posix()

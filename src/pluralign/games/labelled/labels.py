@@ -1,4 +1,4 @@
-"""What a rater thinks of the options of decisions, from ``annotations.jsonl``."""
+"""A rater's values of the options of decisions, from ``annotations.jsonl``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from pathlib import Path
 from statistics import fmean
 
 from pluralign.core import Annotation, InputError, Objective
+from pluralign.core.jsonl import is_object
 from pluralign.core.records import read_annotations, read_header
 from pluralign.games.harms import JUDGED
 
 _WORTH = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 Values = Mapping[int, float]
-"""From -1 to 1, by the option's index."""
+"""Values from -1 to 1, by index of the option."""
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """A file's labels.
+    """The labels of a file.
 
     Args:
-        path: the file.
-        asked: the objective that was asked about.
-        rater: who answered.
-        values: by the decision's key: the share of its rivals that each option beats, none being -1, all 1.
+        path: Path of the file.
+        asked: Objective that the rater was asked about.
+        rater: Name of the rater.
+        values: Values of the options by the decision's key: the share of the other options that an option
+            beats, scaled to -1 (none) to 1 (all).
     """
 
     path: Path
@@ -37,27 +39,27 @@ class Labels:
 
     @property
     def metric(self) -> str:
-        """What a step that takes an option counts."""
+        """Name of the count of a step that takes a labelled option."""
         return JUDGED + self.asked.name
 
     @property
     def objective(self) -> Objective:
-        """``judged_NAME``: more of what the rater prefers."""
+        """The objective ``judged_NAME``, which rewards what the rater prefers."""
         text = f"As {self.rater.removeprefix('judge:')} sees it: {self.asked.description}"
         return Objective(f"judged_{self.asked.name}", text, {self.metric: 1.0})
 
 
 def read_labels(path: Path) -> Labels:
-    """Read annotations whose comparisons are of two options of one decision.
+    """Read annotations that compare two options of one decision.
 
     Raises:
-        InputError: there is no such file, it holds no annotations, several raters' or objectives', or a
-            comparison of anything else.
+        InputError: The file does not exist, is empty, holds annotations of several raters or objectives, or
+            compares anything else.
     """
     asked = _asked(path)
     annotations = read_annotations(path)
     if not annotations:
-        raise InputError("holds no annotations", path=path)
+        raise InputError("has no annotations", path=path)
     raters = sorted({annotation.rater for annotation in annotations})
     if len(raters) > 1:
         raise InputError(f"expected one rater, found {', '.join(raters)}", path=path, field="rater")
@@ -78,16 +80,16 @@ def read_labels(path: Path) -> Labels:
 
 
 def digest_of(labels: Sequence[Labels]) -> str:
-    """A digest of what labels say; empty where there are none."""
+    """Digest of the labels' values; empty without labels."""
     if not labels:
         return ""
-    told = {found.metric: {key: dict(values) for key, values in found.values.items()} for found in labels}
-    return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
+    content = {found.metric: {key: dict(values) for key, values in found.values.items()} for found in labels}
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _asked(path: Path) -> Objective:
     found = read_header(path, "annotations").get("objective")
-    if not isinstance(found, dict) or not {"name", "description"} <= set(found):
+    if not is_object(found) or not {"name", "description"} <= set(found):
         raise InputError("must have a name and a description", path=path, row=1, field="objective")
     try:
         return Objective(str(found["name"]), str(found["description"]))
@@ -104,7 +106,7 @@ def _options(annotation: Annotation, path: Path) -> tuple[str, int, int]:
         )
     first, second = comparison.first.steps[0], comparison.second.steps[0]
     if first.decision.key != second.decision.key or first.action == second.action:
-        raise InputError(f"compares no two options of one decision: {comparison.id}", path=path)
+        raise InputError(f"does not compare two options of one decision: {comparison.id}", path=path)
     return first.decision.key, first.action, second.action
 
 

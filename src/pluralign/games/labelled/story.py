@@ -1,4 +1,4 @@
-"""A story with labels that a rater gave to its options."""
+"""A story with a rater's labels of its options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pluralign.games.labelled.labels import Labels, digest_of, read_labels
 from pluralign.games.random_play import play_at_random
 
 EPISODES = 20
-"""Random episodes that may pass before labels count as made for another story."""
+"""Number of random episodes in which each file's labels must fit at least one decision."""
 
 MAX_STEPS = 200
-"""Of each of them."""
+"""Maximum number of steps of each of these episodes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +24,9 @@ class LabelledStory:
     """A story and the labels of its options. Immutable; games share it.
 
     Args:
-        info: the story's, with an objective for each file of labels.
-        story: without labels.
-        labels: one for each objective.
+        info: Information about the story, with one more objective for each file of labels.
+        story: Story without labels.
+        labels: Labels, one file for each objective.
     """
 
     info: GameInfo
@@ -47,11 +47,12 @@ def label_story(file: LabelledFile, story: Story) -> LabelledStory:
     """Add labels to a story.
 
     Args:
-        file: says which labels.
-        story: without labels.
+        file: Side file that lists the labels.
+        story: Story without labels.
 
     Raises:
-        InputError: labels cannot be read, two are of one objective, or they fit no decision of the story.
+        InputError: Labels cannot be read, two files have the same objective, or the labels fit no decision of
+            the story.
     """
     labels = tuple(read_labels(path) for path in file.labels)
     objectives = {objective.name: objective for objective in story.info.objectives}
@@ -73,9 +74,9 @@ def label_story(file: LabelledFile, story: Story) -> LabelledStory:
 
 def _check_fit(labels: Sequence[Labels], story: Story) -> None:
     game = story.make_game()
-    waiting = list(labels)
+    waiting: list[Labels] = list(labels)
     for seed in range(EPISODES):
-        # A story's fault is told where play comes to it, not here.
+        # Errors in the story are reported where play reaches them, not here.
         with contextlib.suppress(InputError):
             for decision in play_at_random(game, seed, MAX_STEPS):
                 waiting = [found for found in waiting if decision.key not in found.values]
@@ -83,18 +84,18 @@ def _check_fit(labels: Sequence[Labels], story: Story) -> None:
                     return
     if waiting:
         raise InputError(
-            f"its labels fit no decision that {EPISODES} random episodes of '{game.info.name}' meet: "
+            f"its labels fit no decision of {EPISODES} random episodes of '{game.info.name}': "
             "were they made for another story?",
             path=waiting[0].path,
         )
 
 
 class LabelledGame:
-    """A labelled story as a `Game`: a step counts what the game around it counts, and for each objective what
-    the rater thinks of the option taken, as ``judged.OBJECTIVE``.
+    """A labelled story as a `Game`. A step counts what the unlabelled game counts and, for each objective,
+    the rater's value of the option taken, as ``judged.OBJECTIVE``.
 
     Args:
-        story: from `label_story`; any number of games may share it.
+        story: Story from `label_story`; any number of games may share it.
     """
 
     def __init__(self, story: LabelledStory) -> None:
@@ -109,17 +110,17 @@ class LabelledGame:
 
     @property
     def decision(self) -> Decision | None:
-        """The decision now open; None when the game has ended."""
+        """The current decision; None when the game has ended."""
         return self.game.decision
 
     @property
     def text(self) -> str:
-        """What was shown since the last action (the ending's text when the game has ended)."""
+        """Text shown since the last action (the ending's text when the game has ended)."""
         return self.game.text
 
     @property
     def unjudged_steps(self) -> int:
-        """Steps so far, in all episodes, that had options to choose from and no label of any."""
+        """Number of steps in all episodes so far that had several options and no label of any of them."""
         return self._unjudged
 
     def reset(self, seed: int = 0) -> None:
@@ -143,7 +144,7 @@ class LabelledGame:
         return counts
 
     def save(self) -> Hashable:
-        """The whole state: labels depend on the open decision alone."""
+        """The whole state; labels depend on the current decision alone."""
         return self.game.save()
 
     def restore(self, state: Hashable) -> None:

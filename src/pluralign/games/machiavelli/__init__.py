@@ -1,4 +1,4 @@
-"""MACHIAVELLI's games: the ``game_data`` folder as it is."""
+"""MACHIAVELLI's games, read from its ``game_data`` folder."""
 
 from pluralign.games.machiavelli.folder import GameData, GameReport, is_machiavelli, load_machiavelli
 from pluralign.games.machiavelli.game import MachiavelliGame, MachiavelliStory

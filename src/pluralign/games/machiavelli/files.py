@@ -1,4 +1,4 @@
-"""The files of MACHIAVELLI's ``game_data`` folder, read strictly.
+"""Reading and checking of the files in MACHIAVELLI's ``game_data`` folder.
 
 Source: Pan et al. 2023, "Do the rewards justify the means?", and its published code.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json
+from pluralign.core.jsonl import is_list, is_object
 from pluralign.games.machiavelli.counts import check_annotation
 
 METADATA = "game_metadata.json"
@@ -21,21 +22,21 @@ CONDITION = "COND"
 NODE_TYPES = ("CHOICE", CONDITION, "OTHER")
 
 _DEEPEST = 10_000
-"""The deepest indentation of a line."""
+"""Largest indentation of a line, in spaces."""
 
 _NEVER_LISTED = "Return to the start of this chapter."
-"""The option that MACHIAVELLI's environment leaves out wherever a game has it."""
+"""Option that MACHIAVELLI's environment never lists."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A game's scenes.
+    """The scenes of a game.
 
     Args:
-        scenes: their text by name, in lower case; a line of the file is a line of the text.
-        scene_list: their order.
-        title: as printed.
-        author: as printed.
+        scenes: Text of the scenes, by name in lower case; a line of the file is a line of the text.
+        scene_list: Names of the scenes, in order.
+        title: Title of the game.
+        author: Author of the game.
     """
 
     scenes: Mapping[str, str]
@@ -49,9 +50,9 @@ class TreeNode:
     """A stretch of lines that is annotated as one scene.
 
     Args:
-        scene: the source's scene, in lower case.
-        kind: one of `NODE_TYPES`.
-        lines: of the scene, from 0.
+        scene: Name of the scene, in lower case.
+        kind: Type of the node, one of `NODE_TYPES`.
+        lines: Numbers of the lines in the scene, from 0.
     """
 
     scene: str
@@ -61,11 +62,11 @@ class TreeNode:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What people wrote about a game.
+    """Descriptions of a game.
 
     Args:
-        words: name, summary, short_summary and player_character.
-        achievements: their ``description`` and ``points`` by name.
+        words: Name, summary, short_summary and player_character.
+        achievements: ``description`` and ``points`` of each achievement, by name.
     """
 
     words: Mapping[str, str]
@@ -76,7 +77,7 @@ def read_source(path: Path) -> Source:
     """Read ``source/GAME.json``.
 
     Raises:
-        InputError: naming the field and what was expected.
+        InputError: A field is missing or has a wrong value; the message names it.
     """
     row = _Field(path, read_json(path))
     scenes: dict[str, str] = {}
@@ -97,7 +98,7 @@ def read_tree(path: Path) -> dict[str, TreeNode]:
     """Read ``trees/GAME_game_tree.json``: the nodes by name.
 
     Raises:
-        InputError: naming the field and what was expected.
+        InputError: A field is missing or has a wrong value; the message names it.
     """
     nodes: dict[str, TreeNode] = {}
     for name, node in _Field(path, read_json(path)).entries():
@@ -110,10 +111,10 @@ def read_tree(path: Path) -> dict[str, TreeNode]:
 
 
 def read_annotations(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Read ``annotations_clean/GAME.json``: each node's annotation by the node's name.
+    """Read ``annotations_clean/GAME.json``: the annotations by name of the node.
 
     Raises:
-        InputError: naming the field and what was expected.
+        InputError: A field is missing or has a wrong value; the message names it.
     """
     found: dict[str, Mapping[str, Any]] = {}
     for name, scene in _Field(path, read_json(path))["scenes"].entries():
@@ -126,7 +127,7 @@ def read_annotations(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _line(line: _Field) -> str:
-    if not isinstance(line.value, list) or len(line.value) != 2:
+    if not is_list(line.value) or len(line.value) != 2:
         raise line.error("must be a line's text and its indentation")
     text, indentation = line.items()
     written = text.text()
@@ -140,13 +141,13 @@ def _line(line: _Field) -> str:
     try:
         written.encode()
     except UnicodeEncodeError:
-        raise text.error("must be a text that can be written") from None
+        raise text.error("must be valid Unicode") from None
     return " " * spaces + written.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """A value in a JSON file, and where it stands."""
+    """A value in a JSON file and its place, for error messages."""
 
     path: Path
     value: Any
@@ -156,7 +157,7 @@ class _Field:
         return InputError(f"{message}, found {self.value!r:.60}", path=self.path, field=self.name or None)
 
     def __getitem__(self, key: str) -> _Field:
-        if not isinstance(self.value, dict):
+        if not is_object(self.value):
             raise self.error("must be an object")
         name = f"{self.name}.{key}" if self.name else key
         if key not in self.value:
@@ -164,20 +165,20 @@ class _Field:
         return _Field(self.path, self.value[key], name)
 
     def entries(self) -> Iterator[tuple[str, _Field]]:
-        if not isinstance(self.value, dict):
+        if not is_object(self.value):
             raise self.error("must be an object")
         for key in self.value:
             yield key, self[key]
 
     def items(self) -> Iterator[_Field]:
-        if not isinstance(self.value, list):
+        if not is_list(self.value):
             raise self.error("must be a list")
         for index, item in enumerate(self.value):
             yield _Field(self.path, item, f"{self.name}[{index}]")
 
     def text(self) -> str:
         if not isinstance(self.value, str):
-            raise self.error("must be a text")
+            raise self.error("must be a string")
         return self.value
 
     def whole(self) -> int:
@@ -187,13 +188,13 @@ class _Field:
 
 
 class MetadataFile:
-    """``game_metadata.json``, each game's part read when it is asked for.
+    """``game_metadata.json``; the part of a game is checked when it is requested.
 
     Args:
-        path: the file; one that is not there has no games.
+        path: Path of the file; a missing file describes no games.
 
     Raises:
-        InputError: it holds no games.
+        InputError: The file is not a JSON object.
     """
 
     def __init__(self, path: Path) -> None:
@@ -201,17 +202,17 @@ class MetadataFile:
         self.games = frozenset(name for name, _ in self._root.entries())
 
     def of(self, game: str) -> Metadata | None:
-        """What it says about a game; None where it says nothing.
+        """Metadata of a game; None if the file does not describe it.
 
         Raises:
-            InputError: naming the field and what was expected.
+            InputError: A field is missing or has a wrong value; the message names it.
         """
         if game not in self.games:
             return None
         facts = self._root[game]
         words = {key: facts[key].text() for key in ("name", "summary", "short_summary", "player_character")}
         achievements = {
-            name.lower(): {"description": told["description"].text(), "points": told["points"].whole()}
-            for name, told in facts["achievements"].entries()
+            name.lower(): {"description": body["description"].text(), "points": body["points"].whole()}
+            for name, body in facts["achievements"].entries()
         }
         return Metadata(words, achievements)

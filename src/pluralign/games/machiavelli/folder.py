@@ -1,4 +1,4 @@
-"""MACHIAVELLI's ``game_data`` folder: which games it holds, and what of each is missing."""
+"""MACHIAVELLI's ``game_data`` folder: its games, and what is missing of each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json
+from pluralign.core.jsonl import is_object
 from pluralign.games.choicescript.compile.story import compile_scenes
 from pluralign.games.machiavelli.files import (
     COEFFICIENTS,
@@ -28,24 +29,24 @@ from pluralign.games.random_play import play_at_random
 SOURCES = "source"
 
 TRIAL_EPISODES = 20
-"""Random episodes that a check plays."""
+"""Number of random episodes that a check plays."""
 
 TRIAL_STEPS = 500
-"""The most steps of each."""
+"""Maximum number of steps of each of these episodes."""
 
 
 @dataclass(frozen=True)
 class GameReport:
-    """What a check found about one game.
+    """Result of the check of a game.
 
     Args:
-        name: as the folder names it.
-        playable: whether its source can be played.
-        missing: what is not there, or cannot be read.
-        problems: what does not fit together, or stops play.
-        scenes: nodes of its tree.
-        annotated: of these.
-        points: of all achievements.
+        name: Name of the game in the folder.
+        playable: Whether its source can be played.
+        missing: Missing files and entries.
+        problems: Inconsistencies between the files, and errors that stop play.
+        scenes: Number of nodes of its tree.
+        annotated: Number of these that are annotated.
+        points: Points of all achievements.
     """
 
     name: str
@@ -58,13 +59,13 @@ class GameReport:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing and nothing was found."""
+        """Whether the game is playable, complete and without problems."""
         return self.playable and not self.missing and not self.problems
 
 
 @dataclass
 class _Parts:
-    """A game's files, as far as they can be read."""
+    """The contents of a game's files."""
 
     source: Source | None = None
     tree: Mapping[str, TreeNode] = field(default_factory=dict[str, TreeNode])
@@ -74,26 +75,26 @@ class _Parts:
 
 
 class GameData:
-    """A ``game_data`` folder. Files are read when they are asked for.
+    """A ``game_data`` folder. Files are read when they are needed.
 
     Args:
-        path: the folder.
+        path: Path of the folder.
 
     Raises:
-        InputError: it is no such folder.
+        InputError: The folder has no ``source`` folder.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / SOURCES).is_dir():
             raise InputError(
-                f"is no game_data folder: it has no '{SOURCES}' with games' files", path=self.path
+                f"is not a game_data folder: it has no '{SOURCES}' with games' files", path=self.path
             )
         self._metadata = MetadataFile(self.path / METADATA)
 
     @property
     def games(self) -> list[str]:
-        """The games that any of the folder's files is about, in alphabetical order."""
+        """Names of the games that any file of the folder is about, in alphabetical order."""
         named = {file.stem for file in (self.path / SOURCES).glob("*.json")}
         named |= {
             file.name.removesuffix("_game_tree.json") for file in self.path.glob("trees/*_game_tree.json")
@@ -102,26 +103,26 @@ class GameData:
         return sorted(named | self._metadata.games)
 
     def coefficients(self) -> dict[str, Any]:
-        """Games' normalisation coefficients; empty where the folder has none.
+        """Normalisation coefficients by game; empty if the folder has none.
 
         Raises:
-            InputError: the file holds something else.
+            InputError: The file has another form.
         """
         file = self.path / COEFFICIENTS
         row = read_json(file) if file.is_file() else {}
-        if not isinstance(row, dict) or not all(isinstance(game, dict) for game in row.values()):
+        if not is_object(row) or not all(isinstance(game, dict) for game in row.values()):
             raise InputError("must be an object of games, each an object of metrics", path=file)
         return row
 
     def story(self, name: str, *, compatible: bool = False) -> MachiavelliStory:
-        """A game's story. Without a tree, annotations or metadata it is played without them.
+        """The story of a game. The tree, annotations and metadata may be missing.
 
         Args:
-            name: as the folder names it.
-            compatible: whether counts are made as the original makes them (see `MachiavelliGame`).
+            name: Name of the game in the folder.
+            compatible: Whether steps count as in the original code (see `MachiavelliGame`).
 
         Raises:
-            InputError: there is no such game, or a file of it that is there is at fault.
+            InputError: There is no such game, or one of its files has an error.
         """
         parts = self._parts(name)
         if parts.source is None:
@@ -140,7 +141,7 @@ class GameData:
         )
 
     def check(self, name: str) -> GameReport:
-        """What of a game is there, what is missing, and what does not fit together."""
+        """Check which parts of a game exist, and whether they are consistent and playable."""
         parts = _Parts()
         try:
             self._read(name, parts)
@@ -188,10 +189,10 @@ class GameData:
 
 
 def load_machiavelli(path: str | Path, *, compatible: bool = False) -> MachiavelliStory:
-    """A story by its source's path, ``game_data/source/GAME.json``.
+    """The story of a game by the path of its source, ``game_data/source/GAME.json``.
 
     Raises:
-        InputError: see `GameData.story`.
+        InputError: See `GameData.story`.
     """
     path = Path(path).absolute()
     if not path.is_file():
@@ -203,40 +204,40 @@ def is_machiavelli(path: str | Path) -> bool:
     """Whether a path is that of a game's source in a ``game_data`` folder.
 
     Raises:
-        InputError: it looks like one and cannot be read.
+        InputError: It looks like one and cannot be read.
     """
     path = Path(path).absolute()
     if path.suffix != ".json" or path.parent.name != SOURCES:
         return False
-    beside = path.parent.parent
-    if any((beside / part).exists() for part in (METADATA, "trees", "annotations_clean")):
+    folder = path.parent.parent
+    if any((folder / part).exists() for part in (METADATA, "trees", "annotations_clean")):
         return True
     row = read_json(path) if path.is_file() else None
-    return isinstance(row, dict) and {"scenes", "scene_list"} <= set(row)
+    return is_object(row) and {"scenes", "scene_list"} <= set(row)
 
 
 def _misfits(parts: _Parts, story: MachiavelliStory) -> list[str]:
     source = parts.source
-    assert source is not None, "a game without its source is not checked further"
+    assert source is not None, "games without a source are not checked further"
     found = [f"{p.file}:{p.line}: {p.message}" for p in story.problems]
     lengths = {scene: text.count("\n") + 1 for scene, text in source.scenes.items()}
     for name, node in parts.tree.items():
         if node.scene not in lengths:
-            found.append(f"node '{name}' is of scene '{node.scene}', which the source has not")
+            found.append(f"node '{name}' is in scene '{node.scene}', which the source does not have")
         elif node.lines and max(node.lines) >= lengths[node.scene]:
             last = lengths[node.scene] - 1
             found.append(f"node '{name}' has line {max(node.lines)}, and the scene's last is {last}")
     there = f"trees/{story.info.name}_game_tree.json" not in parts.missing
     for name in parts.annotations if there else ():
         if name not in parts.tree:
-            found.append(f"'{name}' is annotated, and no node of the tree")
+            found.append(f"'{name}' is annotated, but is not a node of the tree")
         elif not parts.tree[name].lines:
-            found.append(f"'{name}' is annotated, and has no lines")
+            found.append(f"'{name}' is annotated, but has no lines")
     early = MachiavelliGame(story)
     if early.decision is None:
         found.append("the game ends before its first decision")
     if early.unlocked:
-        found.append(f"won before the first choice, and counted for no step: {', '.join(early.unlocked)}")
+        found.append(f"won before the first choice, so that no step counts it: {', '.join(early.unlocked)}")
     if parts.metadata is not None:
         declared = {a.name: a.points for a in story.story.program.achievements}
         for name, facts in parts.metadata.achievements.items():

@@ -1,4 +1,4 @@
-"""MACHIAVELLI's games, played."""
+"""A game of MACHIAVELLI: the story, and the game that plays it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
 from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, Problem
-from pluralign.games.choicescript.run.instructions import Ask, Question
+from pluralign.games.choicescript.run.questions import Ask, Question
 from pluralign.games.game import GameInfo
 from pluralign.games.machiavelli.counts import add_annotations, summed_counts
 from pluralign.games.machiavelli.files import Metadata, Source
 from pluralign.games.machiavelli.nodes import NodeList
 
 _TEXT, _NUMBER = "user_input", 1
-"""What the original's player types."""
+"""Answers that the original player types."""
 
 _TEXTS: Mapping[tuple[str, str], str] = {
     ("Choice of Rebels: Uprising", "lname"): "Metanatou",
@@ -26,7 +26,7 @@ _TEXTS: Mapping[tuple[str, str], str] = {
     ("The Hero Unmasked!", "twinname"): "user_input_2",
     ("Werewolves: Pack Menality", "logistics_dataname"): "exit",
 }
-"""By title and variable: where another text is needed for play to go on (published code, ``player.py``)."""
+"""Answers by title and variable where play needs another text (published code, ``player.py``)."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class MachiavelliStory:
     """A game with its annotations. Immutable; games share it.
 
     Args:
-        info: what is known before play.
-        story: what is played.
+        info: What is known before play.
+        story: Compiled ChoiceScript story.
         metadata: ``title``, ``summary``, ``short_summary`` and ``player_character``.
-        achievements: ``description`` and ``points`` by name.
-        annotations: MACHIAVELLI's, by node.
-        nodes: the nodes that each of the story's annotations stands for, by its index.
-        problems: what of the source cannot be played, where play comes to it.
-        compatible: whether counts are made as the original makes them.
+        achievements: ``description`` and ``points`` of each achievement, by name.
+        annotations: MACHIAVELLI's annotations, by node.
+        nodes: Nodes that each of the story's annotations merges, by index of the annotation.
+        problems: Errors in the source, which stop play where it reaches them.
+        compatible: Whether steps count as in the original code.
     """
 
     info: GameInfo
@@ -65,9 +65,9 @@ class MachiavelliStory:
         *,
         compatible: bool,
     ) -> MachiavelliStory:
-        """Put together what the folder's files say."""
+        """A story from the contents of the folder's files."""
         words = dict(metadata.words) if metadata is not None else {}
-        told = metadata.achievements if metadata is not None else {}
+        described: Mapping[str, Mapping[str, Any]] = {} if metadata is None else metadata.achievements
         title = source.title or words.get("name", "") or story.info.title
         info = replace(
             story.info,
@@ -83,7 +83,10 @@ class MachiavelliStory:
             story=story,
             metadata={"title": title, **{key: words.get(key, "") for key in keys}},
             achievements={
-                a.name: {"description": told.get(a.name, {}).get("description", a.title), "points": a.points}
+                a.name: {
+                    "description": described.get(a.name, {}).get("description", a.title),
+                    "points": a.points,
+                }
                 for a in story.program.achievements
             },
             annotations=annotations,
@@ -103,24 +106,24 @@ class MachiavelliStory:
 
 
 class _State(NamedTuple):
-    """A saved state in compatible play: the story's, and what still counts of it."""
+    """A saved state in compatible play: the game's state, and its counts for the next step."""
 
     story: Hashable
     counts: tuple[tuple[str, float], ...]
 
 
 class MachiavelliGame:
-    """A story as a `Game`: achievements are points, and the nodes passed are what a step did.
+    """A game of MACHIAVELLI as a `Game`: achievements give points, the nodes passed give the other counts.
 
-    A step counts each label once where any node that it passed has it (`counts.scene_annotation`). In
-    ``story.compatible`` play, counts are the original's: a step's are those of the state that it *left*, made
-    of the sums over the nodes passed on the way there, with repetitions; a step that ends the game counts
-    that state's annotations again; what it leads to counts for nothing. Summed over an episode they are the
-    original's ``get_mach_counts``.
+    A step counts each label once if any node that it passed has it (`counts.scene_annotation`). If
+    ``story.compatible``, counts are those of the original code: a step has the counts of the state that it
+    *leaves*, from sums over the nodes passed on the way there, repetitions included; a step that ends the
+    game counts that state's annotations twice; what it leads to is not counted. Summed over an episode they
+    are the original's ``get_mach_counts``.
 
     Args:
-        story: from `GameData.story`; any number of games may share it.
-        ask: answers ``*input_text`` and ``*input_number``; None answers as the original does.
+        story: Story from `GameData.story`; any number of games may share it.
+        ask: Function that answers ``*input_text`` and ``*input_number``; by default as the original does.
     """
 
     def __init__(self, story: MachiavelliStory, ask: Ask | None = None) -> None:
@@ -136,12 +139,12 @@ class MachiavelliGame:
 
     @property
     def decision(self) -> Decision | None:
-        """The decision now open; None when the game has ended."""
+        """The current decision; None when the game has ended."""
         return self._game.decision
 
     @property
     def text(self) -> str:
-        """What was shown since the last action (the ending's text when the game has ended)."""
+        """Text shown since the last action (the ending's text when the game has ended)."""
         return self._game.text
 
     @property
@@ -151,7 +154,7 @@ class MachiavelliGame:
 
     @property
     def answers(self) -> Ask:
-        """Who answers ``*input_text`` and ``*input_number``; can be exchanged between steps."""
+        """Function that answers ``*input_text`` and ``*input_number``; may be replaced between steps."""
         return self._game.answers
 
     @answers.setter
@@ -160,11 +163,11 @@ class MachiavelliGame:
 
     @property
     def passed(self) -> tuple[str, ...]:
-        """The nodes passed since the last action, in order; a node comes again where play came back to it."""
+        """Names of the nodes passed since the last action, in order, with repetitions."""
         names: list[str] = []
         last: int | None = None
         for index in self._game.passed:
-            # Annotations in the scenes themselves, which are no node's, come after the nodes'.
+            # Annotations in the scenes themselves belong to no node and come after those of the nodes.
             if index != last and index < len(self.story.nodes):
                 names.extend(self.story.nodes[index])
             last = index
@@ -172,12 +175,12 @@ class MachiavelliGame:
 
     @property
     def unlocked(self) -> tuple[str, ...]:
-        """The achievements won so far, as the story declares them (see `ChoiceScriptGame.unlocked`)."""
+        """Achievements won so far, in order of declaration (see `ChoiceScriptGame.unlocked`)."""
         return self._game.unlocked
 
     @property
     def points(self) -> float:
-        """Of the achievements won so far."""
+        """Points of the achievements won so far."""
         return float(sum(self.story.achievements[name]["points"] for name in self.unlocked))
 
     @property
@@ -189,7 +192,7 @@ class MachiavelliGame:
         """Begin a new episode.
 
         Raises:
-            InputError: the story is at fault before its first choice.
+            InputError: The story has an error before its first choice.
         """
         self._game.reset(seed)
         if self.story.compatible:
@@ -198,12 +201,15 @@ class MachiavelliGame:
     def choose(self, action: int) -> Mapping[str, float]:
         """Take an option and run to the next decision or the end.
 
+        Args:
+            action: Index of the option, from 0.
+
         Returns:
-            the non-zero counts of this step by metric name (`harms.METRICS`); see above for compatible play.
+            The non-zero counts of this step by metric name (`harms.METRICS`); see above for compatible play.
 
         Raises:
-            IndexError: no such option.
-            InputError: the story is at fault; the message names file and line.
+            IndexError: There is no such option.
+            InputError: The story has an error; the message names the file and the line.
         """
         counts = self._game.choose(action)
         if not self.story.compatible:
@@ -214,7 +220,7 @@ class MachiavelliGame:
         return {name: value if name == "points" else 2 * value for name, value in behind.items()}
 
     def save(self) -> Hashable:
-        """The state: two equal states have equal futures, in what they count, too."""
+        """The whole state: equal states have equal futures, counts included."""
         state = self._game.save()
         if not self.story.compatible:
             return state

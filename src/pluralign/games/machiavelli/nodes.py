@@ -1,4 +1,4 @@
-"""Which nodes of MACHIAVELLI's tree play passes: each line's, and their annotations."""
+"""The nodes of MACHIAVELLI's tree that each line belongs to, and their annotations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ NodeList = tuple[str, ...]
 def nodes_of_lines(tree: Mapping[str, TreeNode], lengths: Mapping[str, int]) -> dict[str, list[NodeList]]:
     """The nodes that each line of each scene belongs to.
 
-    As in the original's player: nodes are taken in the order of their names; a line that a condition holds
-    already goes to the node that comes next, any other line belongs to both.
+    As in the original player: nodes are processed in the order of their names; a line that belongs to a
+    condition moves to the next node that has it, any other line belongs to both.
 
     Args:
-        tree: the nodes by name.
-        lengths: how many lines each scene has. Lines beyond belong to nothing.
+        tree: Nodes by name.
+        lengths: Number of lines of each scene; nodes' lines beyond are ignored.
+
+    Returns:
+        For each scene the names of the nodes of each line.
     """
     found: dict[str, list[NodeList]] = {scene: [()] * length for scene, length in lengths.items()}
     for name in sorted(tree):
@@ -37,14 +40,14 @@ def nodes_of_lines(tree: Mapping[str, TreeNode], lengths: Mapping[str, int]) -> 
 def annotate_lines(
     lines: Mapping[str, list[NodeList]], annotations: Mapping[str, Mapping[str, Any]]
 ) -> tuple[LineAnnotations, tuple[NodeList, ...]]:
-    """What a story's lines are annotated with.
+    """The annotations of a story's lines.
 
     Args:
-        lines: from `nodes_of_lines`.
-        annotations: MACHIAVELLI's, by node.
+        lines: Nodes of the lines, from `nodes_of_lines`.
+        annotations: MACHIAVELLI's annotations, by node.
 
     Returns:
-        The line_annotations, and the nodes that each of their annotations stands for.
+        The annotations of the lines, and the nodes that each of these annotations merges.
     """
     indices = {
         nodes: i for i, nodes in enumerate(dict.fromkeys(n for scene in lines.values() for n in scene))
@@ -58,7 +61,7 @@ def annotate_lines(
 
 
 def _merge(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """One annotation that counts what several count together."""
+    """One annotation with the counts of several."""
     violations: dict[str, None] = {}
     power: dict[str, None] = {}
     utility: dict[str, int] = {}
@@ -66,7 +69,7 @@ def _merge(annotations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         violations.update(dict.fromkeys(annotation.get("violations", ())))
         power.update(dict.fromkeys(annotation.get("power", ())))
         for who, level in annotation.get("utility", {}).items():
-            # -3 of others counts twice, as suffering and as power over well-being: it hides a 3.
+            # -3 for others counts twice, as suffering and as power over well-being, and so replaces a 3.
             utility[who] = min(level, utility.get(who, level), key=lambda x: (-abs(x), x))
     merged: dict[str, Any] = {"violations": [*violations], "power": [*power], "utility": utility}
     return {key: value for key, value in merged.items() if value}

@@ -28,30 +28,30 @@ from pluralign.games.machiavelli.counts import (
 )
 
 NodeAnnotations = Callable[[str], Mapping[str, Annotation]]
-"""From a game's name to its scenes' annotations by node."""
+"""A function from the name of a game to its annotations by node."""
 
 NO_ACTION = -1
-"""What the original notes as the action where a game has ended."""
+"""Action that the original records where a game has ended."""
 
 END = "THE END!"
 """The line that the original prints there."""
 
 LARGEST = 1e15
-"""The largest number that points and rewards may be."""
+"""Largest allowed number of points and largest reward."""
 
 _PICKLE = b"\x80"
-"""How pickles begin."""
+"""First byte of a pickle."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A trajectory, and what its file says about the game.
+    """A trajectory and its game's maximum of points.
 
     Args:
-        trajectory: its ``info`` says in ``counts`` what they are made of: ``nodes``, ``sums``, or ``lagged``
-            where they are the original's; and in ``last_step`` how much of the last step's is known:
-            ``whole``, ``points`` or ``nothing``.
-        max_points: of all achievements.
+        trajectory: Trajectory; ``info["counts"]`` is the source of its counts: ``nodes``, ``sums``, or
+            ``lagged`` for those of the original code. ``info["last_step"]`` is what is known of the last
+            step's counts: ``whole``, ``points`` or ``nothing``.
+        max_points: Points of all achievements.
     """
 
     trajectory: Trajectory
@@ -67,18 +67,18 @@ def read_machiavelli(
 ) -> Iterator[Imported]:
     """Read a file of trajectories.
 
-    A step counts each label once where a node that it passed has it or, without annotations of nodes, where
-    their sum in the file has. Its points are what the next state has more. Of the last step only the points
-    are in the file: the last reward, which is the one that the original sets.
+    A step counts each label once if a node that it passed has it or, without annotations of nodes, if their
+    sum in the file has it. Its points are the difference to the next state. Of the last step the file has
+    only the points: the last reward, the only one that the original sets.
 
     Args:
-        path: one object, or JSON lines.
-        objectives: whose rewards are recorded.
-        annotations: of the games' nodes.
-        compatible: count as the original does (`lagged_counts`), from the sums in the file.
+        path: Path of a JSON object or of JSON lines.
+        objectives: Objectives for which rewards are recorded.
+        annotations: Annotations of the games' nodes; None to use the sums in the file.
+        compatible: Whether to count as the original does (`lagged_counts`), from the sums in the file.
 
     Raises:
-        InputError: with file, row and field.
+        InputError: The file has an error; the message names the file, the row and the field.
     """
     for fields in _rows(Path(path)):
         yield _read(fields, objectives, annotations, compatible)
@@ -92,14 +92,14 @@ def _rows(path: Path) -> Iterator[Fields]:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from error
     if path.suffix in (".pkl", ".pickle") or first.startswith(_PICKLE):
         raise InputError(
-            "is a pickle, which may hold a program and is not opened: make JSON of it where it was "
+            "is a pickle, which may hold a program and is not opened: convert it to JSON where it was "
             "written, as docs/other_games.md says",
             path=path,
         )
     try:
         json.loads(first)
     except ValueError:
-        # An object over several lines, or no JSON at all.
+        # An object over several lines, or not JSON.
         yield Fields(read_json(path), path, 1)
         return
     yield from read_rows(path)
@@ -107,7 +107,7 @@ def _rows(path: Path) -> Iterator[Fields]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A state, and what was done in it."""
+    """A state and the action taken in it."""
 
     text: str
     options: tuple[str, ...]
@@ -127,7 +127,7 @@ def _read(
     entries = _entries(fields)
     ended = entries[-1].action == NO_ACTION
     left = entries[:-1] if ended else entries
-    # The last entry has the state before it once more, or, where the original played it again, its own.
+    # The last entry repeats the state before it or, if the original replayed the episode, has its own.
     whole = ended and fields.row["info_list"][-1] != fields.row["info_list"][-2]
     info: dict[str, Any] = {"timestamp": timestamp} if timestamp else {}
     if compatible:
@@ -159,7 +159,7 @@ def _read(
 
 
 def _counts(states: Sequence[_Entry], annotations: Mapping[str, Annotation] | None) -> list[dict[str, float]]:
-    """Of the steps from each state to the next."""
+    """Counts of the steps from each state to the next."""
     counts: list[dict[str, float]] = []
     for before, after in pairwise(states):
         points = step_counts((), after.points - before.points)
@@ -172,7 +172,7 @@ def _counts(states: Sequence[_Entry], annotations: Mapping[str, Annotation] | No
 
 
 def _lagged(entries: Sequence[_Entry], *, ended: bool) -> list[dict[str, float]]:
-    """The original counts every entry; what has no action of its own goes to the last step."""
+    """Counts of the original, which counts every entry; one without an action is added to the last step."""
     sums, points = [entry.total for entry in entries], [entry.points for entry in entries]
     counts = lagged_counts([*sums, None], [*points, points[-1]], ended=False)
     return [*counts[:-2], sum_by_name(counts[-2:])] if ended else counts
@@ -183,12 +183,12 @@ def _entries(fields: Fields) -> list[_Entry]:
     rewards, infos = fields.get("reward_list", list), fields.get("info_list", list)
     lengths = (len(texts), len(actions), len(rewards), len(infos))
     if len(set(lengths)) > 1:
-        told = ", ".join(map(str, lengths))
+        found = ", ".join(map(str, lengths))
         raise fields.fail(
-            "info_list", f"observations, actions, rewards and infos must be as many; found {told}"
+            "info_list", f"expected equal numbers of observations, actions, rewards and infos; found {found}"
         )
     if not actions or actions[0] == NO_ACTION:
-        raise fields.fail("action_list", "holds no action")
+        raise fields.fail("action_list", "has no action")
     entries: list[_Entry] = []
     for index, (text, action, info) in enumerate(zip(texts, actions, infos, strict=True)):
         last = index == len(texts) - 1
@@ -221,11 +221,14 @@ def _entry(row: Fields, text: str, action: int, reward: float) -> _Entry:
 
 
 def split_observation(text: str, raw: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """What is shown, and the options that the original lists at its end, ``INDEX: TEXT``, line by line.
+    """Split an observation into the prompt and the options listed at its end, ``INDEX: TEXT`` per line.
 
     Args:
-        text: as observed; its lines have the story's variables filled in.
-        raw: the options as the source has them, which are taken where the text's end does not list as many.
+        text: Observed text, with the story's variables filled in.
+        raw: Options as in the source, used if the end of the text does not list the same number of options.
+
+    Returns:
+        Prompt and options.
     """
     lines = text.rstrip().split("\n")
     start = len(lines) - len(raw)
@@ -243,7 +246,7 @@ def _number(fields: Fields, name: str, value: Any) -> float:
 
 @contextlib.contextmanager
 def _part(fields: Fields, name: str, value: Any) -> Generator[Fields]:
-    """A part of a row, whose complaints name it."""
+    """A part of a row; its errors name the part."""
     try:
         yield Fields(value, fields.path, fields.number)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Trajectories of MACHIAVELLI's games in the layout of its ``Trajectory``, as JSON (see `trajectories`)."""
+"""Writing of trajectories in the layout of MACHIAVELLI's ``Trajectory``, as JSON (see `trajectories`)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pluralign.games.machiavelli.trajectories import END, NO_ACTION
 
 
 def write_machiavelli(path: str | Path, trajectory: Trajectory, game: MachiavelliGame) -> None:
-    """Write a trajectory into a file of its own, whole or not at all; see `machiavelli_object`."""
+    """Write a trajectory to a file, atomically; see `machiavelli_object`."""
     made = machiavelli_object(trajectory, game)
     with replace_when_whole(path) as temporary:
         temporary.write_text(json.dumps(made, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machiavelli_object(trajectory: Trajectory, game: MachiavelliGame) -> dict[str, Any]:
-    """A trajectory as the original notes it: with each action the state that it leaves.
+    """A trajectory as the original records it: with each action the state that the action leaves.
 
-    Where the game has ended, the ending's text comes without an action, with the last reward and the last
-    state that was left once more. Variables are not summed up by topic: ``aggregated_variables`` is empty.
+    If the game has ended, the ending's text is added without an action, with the last reward and a copy of
+    the state before it. Variables are not aggregated by topic: ``aggregated_variables`` is empty.
 
     Args:
-        trajectory: of this game; it is played again by its seed.
-        game: any game of the story.
+        trajectory: Trajectory of this game; it is replayed with its seed.
+        game: Game of the story.
 
     Raises:
-        InputError: it is of another game, or shows something else when it is played again.
+        InputError: The trajectory is of another game, or replaying it shows other decisions.
     """
     if trajectory.source != game.info.name:
         raise InputError(f"trajectory '{trajectory.id}' is of '{trajectory.source}', not '{game.info.name}'")
@@ -41,14 +41,14 @@ def machiavelli_object(trajectory: Trajectory, game: MachiavelliGame) -> dict[st
     for number, step in enumerate(trajectory.steps):
         if step.decision != game.decision:
             raise InputError(
-                f"trajectory '{trajectory.id}' shows something else at step {number} when it is played again"
+                f"trajectory '{trajectory.id}' shows another decision at step {number} when it is replayed"
             )
         before = game.unlocked
         game.choose(step.action)
         observations.append(_observation(game))
         infos.append(_info(game, before))
     actions = [step.action for step in trajectory.steps]
-    # The original sets the reward of the last entry alone.
+    # The original sets only the reward of the last entry.
     rewards: list[float] = [0] * len(actions)
     if ended := game.decision is None:
         actions.append(NO_ACTION)
@@ -73,7 +73,7 @@ def _observation(game: MachiavelliGame) -> str:
 
 
 def _number(value: Any) -> bool | float:
-    """A variable's value; truth values are texts in ChoiceScript."""
+    """Value of a variable; truth values are strings in ChoiceScript."""
     if value in ("true", "false"):
         return value == "true"
     return value if isinstance(value, int | float) else 0
@@ -84,7 +84,7 @@ def _numbered(options: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _info(game: MachiavelliGame, before: Container[str]) -> dict[str, Any]:
-    """The state that a game is in; ``before`` has the achievements that are not new in it."""
+    """The game's current state; ``before`` holds the achievements that are not new in it."""
     story, unlocked, options = game.story, game.unlocked, game.decision.options if game.decision else ()
     annotations = story.annotations
     return {
@@ -99,7 +99,7 @@ def _info(game: MachiavelliGame, before: Container[str]) -> dict[str, Any]:
             "remaining_achievements": [name for name in story.achievements if name not in unlocked],
             "points": game.points,
             "stats": {
-                # As in the original, what is no number is noted as 0.
+                # As in the original, values other than numbers are recorded as 0.
                 name: _number(value)
                 for name, value in sorted(game.variables.items())
             },

@@ -1,4 +1,4 @@
-"""What can be said of a program without playing it."""
+"""Static analysis of a program."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pluralign.games.choicescript.run.control import Choose, Fault, Gosub, Gosub
 from pluralign.games.choicescript.run.instructions import Achieve, Annotate, Instruction, Option
 from pluralign.games.choicescript.run.program import STATS, Program
 
-# Deeper subroutines than these are followed as if they could return anywhere.
+# Calls nested more deeply than this are treated as if they could return anywhere.
 _DEEPEST = 8
 
 
 def reachable(program: Program) -> set[int]:
-    """The instructions that play could come to if every condition could go either way."""
+    """The instructions that play could reach if every condition could be true or false."""
     edges = flow(program.instructions)
     seen = {program.entry}
     waiting = [program.entry]
@@ -29,7 +29,7 @@ def reachable(program: Program) -> set[int]:
 
 
 def unreachable_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
-    """One problem for each run of lines that play cannot come to; a stats screen's is no part of play."""
+    """One problem for each run of lines that play cannot reach, the stats screen excepted."""
     before = True
     for here, instruction in enumerate(program.instructions):
         if here in seen or Path(instruction.path).stem == STATS:
@@ -42,7 +42,7 @@ def unreachable_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
 
 
 def fall_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
-    """The places that play falls out of an option or into an ``*else``."""
+    """Places where play falls out of an option or into an ``*else``."""
     for here in sorted(seen):
         instruction = program.instructions[here]
         if isinstance(instruction, Fault) and not instruction.known:
@@ -59,7 +59,7 @@ def achievement_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
 
 
 def annotation_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
-    """Options that some path leaves without an annotation before the next choice."""
+    """Options from which some path reaches the next choice without an annotation."""
     backs = _return_places(program.instructions)
     for here in sorted(seen):
         instruction = program.instructions[here]
@@ -80,7 +80,7 @@ def _return_places(instructions: Sequence[Instruction]) -> tuple[int, ...]:
 def _unannotated(
     instructions: Sequence[Instruction], option: Option, backs: Sequence[int]
 ) -> Instruction | None:
-    """The choice or ending that a path from an option comes to without passing an annotation."""
+    """The choice or ending that some path from an option reaches without an annotation; None if none does."""
     waiting: list[tuple[int, tuple[int, ...]]] = [(option.target, ())]
     seen = set(waiting)
     while waiting:

@@ -21,17 +21,17 @@ from pluralign.games.state_graph import END, StateGraph, explore
 
 @dataclass(frozen=True)
 class StoryStatistics:
-    """How large a story is.
+    """The size of a story.
 
     Args:
-        choices: ``*choice`` and ``*fake_choice`` blocks.
-        words: of text and options.
-        states: that play can reach, endings left out.
-        decisions: distinct pairs of a prompt and its options.
-        shortest: fewest steps of an episode.
-        longest: most steps of an episode.
-        mean_length: expected steps of an episode when every option is equally likely.
-        mean_options: options of a decision, over the distinct decisions.
+        choices: Number of ``*choice`` and ``*fake_choice`` blocks.
+        words: Number of words in text and options.
+        states: Number of reachable states, endings excluded.
+        decisions: Number of distinct pairs of a prompt and its options.
+        shortest: Smallest number of steps of an episode.
+        longest: Largest number of steps of an episode.
+        mean_length: Expected number of steps of an episode under uniformly random play.
+        mean_options: Mean number of options, over the distinct decisions.
     """
 
     choices: int
@@ -47,14 +47,14 @@ class StoryStatistics:
 def story_statistics(
     story: ChoiceScriptStory | str | Path, graph: StateGraph | None = None
 ) -> StoryStatistics:
-    """How large a story is.
+    """The size of a story.
 
     Args:
-        story: loaded, or its folder or name.
-        graph: its states, if they are explored already.
+        story: Story, or its folder or name.
+        graph: States of the story, if they are explored already.
 
     Raises:
-        InputError: the story cannot be played, or can go on for ever.
+        InputError: The story cannot be played, or can go on forever.
     """
     story = story if isinstance(story, ChoiceScriptStory) else load_story(story)
     graph = graph or explore(ChoiceScriptGame(story))

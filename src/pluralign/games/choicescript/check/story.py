@@ -1,4 +1,4 @@
-"""What is wrong with a story, and how large it is."""
+"""Errors of a story, found by compiling, analysing and playing it."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from pluralign.games.random_play import play_at_random
 from pluralign.games.state_graph import StateGraph, explore
 
 MAX_CHECKED_STATES = 500_000
-"""How many states a check walks before it reports the story as too large."""
+"""Number of states beyond which a check reports the story as too large."""
 
 RANDOM_EPISODES = 200
-"""Episodes of random play that check a story which draws lots."""
+"""Number of random episodes that check a story which draws random numbers."""
 
 RANDOM_STEPS = 1_000
-"""The most steps of each."""
+"""Maximum number of steps of each of these episodes."""
 
 
 def check_story(path: str | Path, *, max_states: int = MAX_CHECKED_STATES) -> list[Problem]:
-    """Everything that is wrong with a story, by file and line; nothing where it is sound.
+    """All errors of a story, sorted by file and line.
 
-    Finds what does not compile (commands, indentation, expressions, unknown variables, labels, scenes
-    and achievements), then what play cannot reach, falls out of, or, where there are annotations, leaves
-    without one, and at last, by walking every state, choices without options, endless loops and what no
-    play ever shows. Where a story draws lots, random play is looked at instead of every state.
+    Finds what does not compile (commands, indentation, expressions, unknown variables, labels, scenes and
+    achievements); lines that play cannot reach; options that play falls out of or, in annotated stories,
+    passes without an annotation; and, by exploring all states, choices without options, endless loops and
+    text that is never shown. A story that draws random numbers is played at random instead.
 
     Args:
-        path: a folder, or the name of a built-in story.
-        max_states: how many states are walked.
+        path: Path of a folder, or name of a built-in story.
+        max_states: Largest number of states to explore.
 
     Raises:
-        InputError: there is no such story.
+        InputError: There is no such story.
     """
     name, folder, scenes = read_scenes(path)
     story, reported = compile_scenes(name, scenes, folder)
@@ -83,9 +83,9 @@ def _play_problems(story: ChoiceScriptStory, seen: set[int], max_states: int) ->
         yield Problem.of(error, kind, startup)
         return
     yield from (Problem.of(error, "play", startup) for error in errors)
-    circle = graph.cycle()
-    if circle:
-        yield _circle_problem(story.program, graph, circle)
+    cycle = graph.cycle()
+    if cycle:
+        yield _cycle_problem(story.program, graph, cycle)
     if not errors:
         yield from _never_shown(story.program, seen, visited)
     if len(graph.states) == 1:
@@ -93,25 +93,25 @@ def _play_problems(story: ChoiceScriptStory, seen: set[int], max_states: int) ->
 
 
 def _lost(program: Program, game: ChoiceScriptGame) -> Iterator[Problem]:
-    """What comes before the first choice belongs to no step."""
+    """Achievements and annotations before the first choice, which belong to no step."""
     if game.points:
         for instruction in program.instructions:
             if isinstance(instruction, Achieve) and game.slots[instruction.slot]:
-                message = f"'{instruction.name}' is won before the first choice, and counts for no step"
+                message = f"'{instruction.name}' is won before the first choice, so that no step counts it"
                 yield Problem(instruction.path, instruction.line, "achievement", message)
                 break
     for index in game.passed:
         for instruction in program.instructions:
             if isinstance(instruction, Annotate) and instruction.index == index:
-                message = "this annotation comes before the first choice, and counts for no step"
+                message = "this annotation comes before the first choice, so that no step counts it"
                 yield Problem(instruction.path, instruction.line, "annotation", message)
 
 
-def _circle_problem(program: Program, graph: StateGraph, circle: list[int]) -> Problem:
-    places = {state.place for s in circle if isinstance(state := graph.states[s], State)}
+def _cycle_problem(program: Program, graph: StateGraph, cycle: list[int]) -> Problem:
+    places = {state.place for s in cycle if isinstance(state := graph.states[s], State)}
     choices = sorted((program.instructions[place] for place in places), key=lambda i: (i.path, i.line))
     lines = ", ".join(str(choice.line) for choice in choices)
-    message = f"play can go round here for ever and change nothing (choices on lines {lines})"
+    message = f"play can loop here forever without changing anything (choices on lines {lines})"
     return Problem(choices[0].path, choices[0].line, "loop", message)
 
 
@@ -122,6 +122,6 @@ def _never_shown(program: Program, seen: set[int], visited: set[int]) -> Iterato
             before = True
         elif instruction.written:
             if before:
-                message = "no play ever comes here: the conditions on the way never hold together"
+                message = "play never reaches this: the conditions on the way are never all true"
                 yield Problem(instruction.path, instruction.line, "unreachable", message)
             before = False

@@ -1,4 +1,4 @@
-"""The tree of lines to instructions: blocks, conditions and choices."""
+"""Compilation of a scene's lines: blocks, conditions and choices."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from pluralign.games.choicescript.run.instructions import Option
 
 
 def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], last: Node) -> None:
-    """Compile a scene into the context, which collects its problems.
+    """Compile a scene into the context, which collects its errors.
 
     Args:
-        nodes: its lines, the head of ``startup.txt`` left out.
-        last: stands for the end of the file, which is a ``*finish``.
+        context: Context of the story.
+        name: Name of the scene.
+        nodes: Lines of the scene, without the head of ``startup.txt``.
+        last: ``*finish`` at the end of the file.
     """
     scene = SceneBuilder(context, name)
     for node in all_nodes(nodes):
@@ -35,7 +37,7 @@ def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], las
         if node.command in REUSE_MODES and not node.is_option and scene.default_reuse is None:
             scene.default_reuse = scene.new_slot()
     context.entries[name] = scene.place()
-    # The head of startup.txt is read and not played, and what it is annotated with is passed all the same.
+    # The head of startup.txt is not played, but its lines' annotations are passed.
     scene.annotate_lines(last.path, nodes[0].line if nodes else last.line + 1)
     _SceneCompiler(scene).block(nodes)
     scene.finish(last, written=False)
@@ -51,7 +53,7 @@ def _temporaries(node: Node, most_arguments: int) -> Iterator[str]:
         try:
             yield from (name for name, _ in array_values(node))
         except (InputError, ExpressionError):
-            # Compiling the line says what is wrong with it.
+            # Compiling the line reports the error.
             return
 
 
@@ -66,7 +68,7 @@ class _SceneCompiler:
         while position < len(nodes):
             node = nodes[position]
             position += 1
-            self.scene.mark(node, above)
+            self.scene.annotate_line(node, above)
             above = node
             if node.command != "if" or node.is_option:
                 self._attempt(node, lambda node=node: self._line(node))
@@ -87,7 +89,7 @@ class _SceneCompiler:
         except ExpressionError as error:
             self.scene.fault(node.error(str(error)))
         except RecursionError:
-            self.scene.fault(node.error("this nests too deep to be read"))
+            self.scene.fault(node.error("this is nested too deeply"))
         except InputError as error:
             self.scene.fault(error, node=node)
 
@@ -115,7 +117,7 @@ class _SceneCompiler:
                 raise node.error(
                     f"expected nothing after *else, found {node.data!r} (*elseif takes a condition)"
                 )
-        joints: list[Jump] = []
+        joins: list[Jump] = []
         for position, node in enumerate(chain):
             branch = None
             if node.command != "else":
@@ -128,10 +130,10 @@ class _SceneCompiler:
                 message = (
                     f"play falls into *{following.command}: the block above it must end with *goto or *finish"
                 )
-                self._leave_block(following, message, joins=self.implicit, joints=joints)
+                self._leave_block(following, message, falls=self.implicit, joins=joins)
             if branch is not None:
                 branch.otherwise = self.scene.place()
-        self._join(joints)
+        self._join(joins)
 
     def _branch(self, node: Node) -> None:
         condition = parse(node.data)
@@ -139,17 +141,17 @@ class _SceneCompiler:
         here = self.scene.place()
         self.scene.emit(Branch(node.path, node.line, compiled, here + 1, UNRESOLVED, reads=reads))
 
-    def _leave_block(self, node: Node, message: str, *, joins: bool, joints: list[Jump]) -> None:
-        if joins:
-            joints.append(Jump(node.path, node.line, UNRESOLVED, written=False))
-            self.scene.emit(joints[-1])
+    def _leave_block(self, node: Node, message: str, *, falls: bool, joins: list[Jump]) -> None:
+        if falls:
+            joins.append(Jump(node.path, node.line, UNRESOLVED, written=False))
+            self.scene.emit(joins[-1])
         else:
             self.scene.emit(Fault(node.path, node.line, message, written=False))
 
-    def _join(self, joints: Sequence[Jump]) -> None:
+    def _join(self, joins: Sequence[Jump]) -> None:
         here = self.scene.place()
-        for joint in joints:
-            joint.target = here
+        for join in joins:
+            join.target = here
 
     def _choice(self, node: Node) -> None:
         groups = node.data.split()
@@ -157,13 +159,13 @@ class _SceneCompiler:
             raise node.error(
                 f"expected nothing or the groups' names after *{node.command}, found {node.data!r}"
             )
-        joints: list[Jump] = []
+        joins: list[Jump] = []
         falls = node.command == "fake_choice" or self.implicit
-        self._group(node, groups if len(groups) > 1 else [""], falls=falls, joints=joints)
-        self._join(joints)
+        self._group(node, groups if len(groups) > 1 else [""], falls=falls, joins=joins)
+        self._join(joins)
 
-    def _group(self, node: Node, groups: Sequence[str], *, falls: bool, joints: list[Jump]) -> None:
-        """Compile one group's options; the next group's stand under each of them."""
+    def _group(self, node: Node, groups: Sequence[str], *, falls: bool, joins: list[Jump]) -> None:
+        """Compile one group's options, with the next group's under each of them."""
         lines = list(option_lines(node, strict=self.scene.context.strict))
         if groups[0]:
             self.scene.constant(node, f"\n\n{groups[0]}\n")
@@ -180,17 +182,17 @@ class _SceneCompiler:
             if len(groups) > 1:
                 self._attempt(
                     line.node,
-                    lambda line=line: self._group(line.node, groups[1:], falls=falls, joints=joints),
+                    lambda line=line: self._group(line.node, groups[1:], falls=falls, joins=joins),
                 )
                 continue
             if not line.body and not falls:
                 self.scene.fault(line.node.error("this option has no lines under it"))
             self.block(line.body)
             message = "play falls out of this option: its lines must end with *goto or *finish"
-            self._leave_block(line.node, message, joins=falls, joints=joints)
+            self._leave_block(line.node, message, falls=falls, joins=joins)
 
     def _option(self, line: OptionLine) -> Option | None:
-        """An option without its body; None, after a fault, where it cannot be read."""
+        """An option without its body; None, after reporting the error, if it is malformed."""
         made: list[Option] = []
         self._attempt(line.node, lambda: made.append(self._readable_option(line)))
         return made[0] if made else None
@@ -223,7 +225,7 @@ class _SceneCompiler:
 
 def _not_understood(command: str) -> str:
     if command in HEAD_COMMANDS:
-        return f"*{command} belongs to the top of startup.txt, before any other command"
+        return f"*{command} belongs at the top of startup.txt, before any other command"
     if command in ("else", "elseif", "elsif"):
         return f"*{command} without an *if right above it"
     if command in OPTION_PREFIXES:

@@ -1,4 +1,4 @@
-"""Expressions to Python functions of the slots."""
+"""Compilation of expressions to Python functions of the slots."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pluralign.games.choicescript.run import operators
 from pluralign.games.choicescript.run.instructions import Compiled
 
 Resolve = Callable[[str], str]
-"""From a variable's name to Python source that reads it out of the slots ``v``."""
+"""A function from a variable's name to Python source that reads it from the slots ``v``."""
 
 Lookup = Callable[[list[Any], str], Value]
-"""From the slots and a name that only play makes to the variable's value."""
+"""A function from the slots and a name computed in play to the variable's value."""
 
 
 def compile_expression(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
@@ -41,7 +41,7 @@ def compile_condition(expression: Expression, resolve: Resolve, lookup: Lookup |
 
 
 def compile_assignment(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
-    """A function from the slots to the value as a variable keeps it."""
+    """A function from the slots to the value as a variable stores it."""
     return _function(f"stored({_source(expression, resolve, depth=0)})", lookup)
 
 
@@ -62,12 +62,12 @@ _NAMES: dict[str, Any] = {
 
 
 def _function(source: str, lookup: Lookup | None) -> Compiled:
-    # Only literals, slot numbers and the names above are ever written into the source.
+    # The source contains only literals, slot numbers and the names above.
     try:
         return eval(f"lambda v: {source}", {"__builtins__": {}, **_NAMES, "lookup": lookup})
     except (SyntaxError, MemoryError, RecursionError):
-        # All that Python's compiler says of source that is sound and nested too deep.
-        raise ExpressionError("this nests too deep to be read") from None
+        # What Python's compiler raises for valid source that is nested too deeply.
+        raise ExpressionError("this is nested too deeply") from None
 
 
 def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
@@ -79,7 +79,7 @@ def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
         case Reference(prefix, ending):
             return f"lookup(v, {prefix!r} + text({_source(ending, resolve, depth)}))"
         case Binary(("and" | "or") as word, _, _):
-            # One flat row: conditions of long *elseif chains would nest too deep for Python.
+            # Flat, because the conditions of long *elseif chains would nest too deeply for Python.
             parts = (f"truth({_source(part, resolve, depth)})" for part in _row(expression, word))
             return f"({f' {word} '.join(parts)})"
         case Binary(operator, left, right):

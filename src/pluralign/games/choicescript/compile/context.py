@@ -1,4 +1,4 @@
-"""What all scenes of a story share while they are compiled."""
+"""State that the scenes of a story share during compilation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pluralign.games.choicescript.run.control import Gosub, GosubScene, Jump, Le
 from pluralign.games.choicescript.run.instructions import Instruction
 
 UNRESOLVED = -1
-"""A target that is not known yet."""
+"""Target of a jump that is not known yet."""
 
 SAVED = "choice_saved_checkpoint"
 RESTORED = "choice_just_restored_checkpoint"
@@ -26,11 +26,13 @@ RESTORED = "choice_just_restored_checkpoint"
 
 @dataclass(frozen=True)
 class Link:
-    """An instruction that still has to learn where a label or a scene is.
+    """An instruction whose target is resolved once all scenes are compiled.
 
     Args:
-        scene: None where play makes its name.
-        label: None for the scene's beginning, or where play makes its name.
+        node: Line of the instruction.
+        instruction: Instruction to resolve.
+        scene: Name of the scene; None if it is computed in play.
+        label: Name of the label; None for the beginning of the scene, or if it is computed in play.
     """
 
     node: Node
@@ -41,21 +43,28 @@ class Link:
 
 @dataclass
 class CompileContext:
-    """What all scenes of a story share while they are compiled.
+    """State that the scenes of a story share during compilation.
 
     Args:
-        head: what ``startup.txt`` declares.
-        strict: whether any defect refuses the story; else play is refused where it comes to one.
-        globals: the slot of each global variable.
-        achievements: the slot of each achievement.
-        slots: how many slots there are so far.
-        deleted: global variables that some ``*delete`` takes away.
-        most_arguments: the most that any subroutine is handed.
-        arguments: the slot of what the last one was handed; None where none takes it.
-        visited: the slot of the scenes that ``*goto_random_scene`` drew.
-        checkpoints: the slot of each checkpoint.
-        resume: where play resumes from each checkpoint.
-        line_annotations: the annotation of each line of each scene, where these stand outside.
+        head: Declarations of ``startup.txt``.
+        strict: Whether any error refuses the story; otherwise errors stop play where it reaches them.
+        globals: Slot of each global variable.
+        achievements: Slot of each achievement.
+        slots: Number of slots so far.
+        deleted: Names of global variables that some ``*delete`` removes.
+        most_arguments: Largest number of arguments of a subroutine.
+        arguments: Slot of the last call's arguments; None if no subroutine takes any.
+        visited: Slot of the scenes drawn by ``*goto_random_scene``.
+        checkpoints: Slot of each checkpoint.
+        resume: Places where play resumes from each checkpoint.
+        line_annotations: Index of the annotation of each line of each scene, for annotations that are kept
+            outside of the scenes.
+        instructions: Instructions so far.
+        annotations: Annotations so far.
+        labels: Place of each label, by scene and name.
+        entries: Place of the beginning of each scene.
+        links: Instructions to resolve.
+        problems: Errors found so far.
     """
 
     head: Head
@@ -79,29 +88,33 @@ class CompileContext:
 
     @property
     def constants(self) -> dict[str, Value]:
-        """What the engine tells of itself and the story."""
+        """Values of the variables that the engine provides."""
         return {**BUILTIN, SAVED: "false", RESTORED: "false", "choice_title": self.head.title}
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """The slots that no checkpoint holds: achievements, and the checkpoints themselves."""
+        """Slots that checkpoints do not save: achievements, and the checkpoints themselves."""
         flags = [slot for name, slot in self.globals.items() if name.startswith((SAVED, RESTORED))]
         return (*self.achievements.values(), *self.checkpoints.values(), *flags)
 
     def report(self, kind: str, error: InputError) -> None:
-        """Note a problem and go on, so that a check finds more than the first."""
+        """Record an error and continue, so that a check finds all errors."""
         self.problems.append(Problem.of(error, kind))
 
     def new_slot(self) -> int:
-        """A further slot, of no scene."""
+        """A new slot that belongs to no scene."""
         self.slots += 1
         return self.slots - 1
 
     def find(self, scene: str, label: str | None) -> int:
-        """Where a scene or a label in it begins, for play.
+        """Place of a scene or of a label in it.
+
+        Args:
+            scene: Name of the scene.
+            label: Name of the label; None for the beginning of the scene.
 
         Raises:
-            EvaluationError: there is none.
+            EvaluationError: It does not exist.
         """
         if scene not in self.entries:
             raise EvaluationError(f"there is no scene '{scene}'")
@@ -111,7 +124,7 @@ class CompileContext:
         return place
 
     def places(self, link: Link) -> Iterator[int]:
-        """Where a jump whose label or scene play names can lead."""
+        """Possible targets of a jump to a computed label or scene."""
         if link.scene is None:
             yield from self.entries.values()
         for (scene, label), place in self.labels.items():
@@ -119,7 +132,7 @@ class CompileContext:
                 yield place
 
     def resolve_checkpoints(self) -> None:
-        """Once every scene is compiled: a checkpoint holds every slot there is."""
+        """Let checkpoints save all slots; called once all scenes are compiled."""
         everything = frozenset(range(self.slots))
         for instruction in self.instructions:
             if isinstance(instruction, SaveCheckpoint):
@@ -134,11 +147,12 @@ _CALLS = frozenset({"gosub", "gosub_scene", "goto_scene", "redirect_scene"})
 
 
 def prepare(head: Head, trees: Mapping[str, Sequence[Node]], *, strict: bool) -> CompileContext:
-    """A context with the slots that belong to no scene.
+    """A new context with the slots that belong to no scene.
 
     Args:
-        trees: each scene's lines.
-        strict: whether any defect refuses the story.
+        head: Declarations of ``startup.txt``.
+        trees: Lines of each scene.
+        strict: Whether any error refuses the story.
     """
     lines = [node for tree in trees.values() for node in all_nodes(tree)]
     names = [*head.variables, *_checkpoint_flags(lines), *(f"*{name}" for name in head.achievements)]
@@ -154,7 +168,7 @@ def prepare(head: Head, trees: Mapping[str, Sequence[Node]], *, strict: bool) ->
     )
     if "params" in commands:
         context.arguments = context.new_slot()
-        # Each word can be an argument at most; the label's own counts for nothing.
+        # An upper bound: each word of a call is at most one argument.
         context.most_arguments = max(
             (len(node.data.split()) for node in lines if node.command in _CALLS), default=0
         )
@@ -167,7 +181,7 @@ def prepare(head: Head, trees: Mapping[str, Sequence[Node]], *, strict: bool) ->
 
 
 def all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Lines and all lines under them."""
+    """All lines of a tree, in order."""
     for node in nodes:
         yield node
         yield from all_nodes(node.block)

@@ -1,7 +1,7 @@
-"""Which variables play may still read: what a saved state keeps.
+"""Liveness analysis: the variables that play may still read, which a saved state keeps.
 
-A variable that is written before it is read again cannot change what follows; leaving it out of a
-saved state makes states equal that have equal futures.
+A variable that is written before it is read again cannot affect what follows. Without such variables, saved
+states with equal futures are equal.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pluralign.games.choicescript.run.instructions import Instruction
 
 
 def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:
-    """Where play may go on from each instruction, over choices and returns too.
+    """Successors of each instruction, across choices and returns.
 
-    A return goes back to every place that a gosub could have come from: more than can happen, never less.
+    A return is taken to lead back to every call: a superset of what can happen.
     """
     local = [i.back for i in instructions if isinstance(i, Gosub)]
     scene = [i.back for i in instructions if isinstance(i, GosubScene)]
@@ -34,17 +34,17 @@ def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:
 
 
 def live_slots(instructions: Sequence[Instruction]) -> dict[int, tuple[int, ...]]:
-    """For each choice, the slots that play may read from there before writing them."""
+    """Slots that play may read after each choice before it writes them, by place of the choice."""
     edges = _edges(instructions)
     before: list[list[int]] = [[] for _ in edges]
     for here, following in enumerate(edges):
         for there in following:
             before[there].append(here)
-    # Sets of slots are the bits of whole numbers: games with thousands of variables are read in seconds.
+    # Sets of slots are bits of integers, so that games with thousands of variables compile in seconds.
     reads = [*(_bits(i.reads) for i in instructions), 0]
     kept = [*(~_bits(i.writes()) for i in instructions), -1]
     live = [0] * len(edges)
-    # What comes last is looked at first, as it is what the rest hangs on.
+    # Later places first, because liveness flows backwards.
     waiting = [-here for here in reversed(range(len(edges)))]
     queued = bytearray(b"\1") * len(edges)
     while waiting:
@@ -60,21 +60,21 @@ def live_slots(instructions: Sequence[Instruction]) -> dict[int, tuple[int, ...]
                 if not queued[earlier]:
                     queued[earlier] = 1
                     heappush(waiting, -earlier)
-    # A scene's temporaries that wait for a return are kept whole in their frame.
+    # A caller's temporaries are kept whole in its frame.
     choices = [here for here, instruction in enumerate(instructions) if isinstance(instruction, Choose)]
     slots = {bits: _slots(bits) for bits in {live[here] for here in choices}}
     return {here: slots[live[here]] for here in choices}
 
 
 def _edges(instructions: Sequence[Instruction]) -> list[list[int]]:
-    """`flow`, with one more place at the end that every return goes to and that goes where returns go."""
+    """`flow` with one more place at the end, through which all returns lead."""
     returns = len(instructions)
     edges: list[list[int]] = []
     for instruction, following in zip(instructions, flow(instructions), strict=True):
         if isinstance(instruction, Return):
             edges.append([returns])
             continue
-        # What a scene reads after a *gosub_scene must be there to be kept, whatever is called meanwhile.
+        # What a scene reads after a *gosub_scene stays live during the call.
         back = [instruction.back] if isinstance(instruction, GosubScene) else []
         edges.append([there for there in (*following, *back) if there >= 0])
     backs = {i.back for i in instructions if isinstance(i, Gosub | GosubScene)}

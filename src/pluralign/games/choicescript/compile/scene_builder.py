@@ -1,4 +1,4 @@
-"""Where the compiler of a scene writes: instructions, slots, text and links."""
+"""Builder of a scene's instructions, slots, text and links."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ from pluralign.games.choicescript.run.control import (
 )
 from pluralign.games.choicescript.run.instructions import Annotate, Instruction, Show
 
-# The official engine joins a line that ends with one of these to the next without a space.
+# The official engine adds no space after a line that ends with one of these.
 _HYPHENS = "-\u2011\u2012\u2013\u2014"
 
 
 class SceneBuilder:
-    """Writes one scene's instructions into the context.
+    """Appends one scene's instructions to the context.
+
+    Args:
+        context: Context of the story.
+        scene: Name of the scene.
 
     Attributes:
-        scope: the variables that the scene can name.
-        first: the scene's first slot; its slots lie side by side.
-        blank: one None for each of them, shared with the instructions that clear them.
-        default_reuse: the slot of the scene's reuse mode, where a command sets one.
+        scope: Variables that the scene can name.
+        first: First slot of the scene; its slots are contiguous.
+        blank: One None for each slot of the scene, shared with the instructions that clear them.
+        default_reuse: Slot of the scene's reuse mode, if a command sets one.
     """
 
     def __init__(self, context: CompileContext, scene: str) -> None:
@@ -49,13 +53,13 @@ class SceneBuilder:
         self._text_node: Node | None = None
 
     def new_slot(self) -> int:
-        """A further slot of this scene."""
+        """A new slot of this scene."""
         self.blank.append(None)
         self.context.slots += 1
         return self.context.slots - 1
 
     def place(self) -> int:
-        """Where the next instruction will stand."""
+        """Place of the next instruction."""
         if self._text_node is not None:
             node, shown = self._text_node, "".join(self._text)
             self._text, self._text_node = [], None
@@ -67,21 +71,22 @@ class SceneBuilder:
         return len(self.context.instructions)
 
     def emit(self, instruction: Instruction) -> None:
-        """Write an instruction."""
+        """Append an instruction."""
         self.place()
         self.context.instructions.append(instruction)
 
     def constant(self, node: Node, shown: str) -> None:
-        """Print constant text; what stands side by side becomes one instruction."""
+        """Print constant text; adjacent text becomes one instruction."""
         if self._text_node is None or (self._text_node.command == BLANK and node.command == TEXT):
             self._text_node = node
         self._text.append(shown)
 
-    def mark(self, node: Node, after: Node | None) -> None:
-        """Pass the annotation that a line has outside of the scenes.
+    def annotate_line(self, node: Node, after: Node | None) -> None:
+        """Add the line's annotation, if it has one outside of the scenes.
 
         Args:
-            after: the line above it in its block; text of one annotation stays one instruction.
+            node: Line.
+            after: Line above it in its block; text with the same annotation remains one instruction.
         """
         index = self._annotation_of(node.line)
         if index is None:
@@ -91,7 +96,7 @@ class SceneBuilder:
             self.emit(Annotate(node.path, node.line, index, here + 1, written=False))
 
     def annotate_lines(self, path: str, before: int) -> None:
-        """Pass the annotations of the lines from the scene's first, which themselves are not played."""
+        """Add the annotations of the lines above line ``before``, which are not played themselves."""
         last: int | None = None
         for line in range(1, before):
             index = self._annotation_of(line)
@@ -104,19 +109,21 @@ class SceneBuilder:
         return self._line_annotations[line - 1] if line <= len(self._line_annotations) else None
 
     def nothing_after(self, node: Node) -> None:
-        """Nothing: the official engine passes over what follows such a command, our own stories have none.
+        """Check that nothing follows a command, which the official engine ignores.
 
         Raises:
-            InputError: something follows, and the story is checked strictly.
+            InputError: Something follows, and the story is compiled strictly.
         """
         if node.data and self.context.strict:
             raise node.error(f"expected nothing after *{node.command}, found {node.data!r}")
 
     def fault(self, error: InputError, *, kind: str = "syntax", node: Node | None = None) -> None:
-        """Report a problem, and have play that comes here end with it.
+        """Report an error, and stop play with it where play reaches this place.
 
         Args:
-            node: the line it belongs to, where the error names none.
+            error: Error to report.
+            kind: Kind of error (see `Problem`).
+            node: Line of the error, if the error names none.
         """
         self.context.report(kind, error)
         line = error.row or (node.line if node else 0)
@@ -127,7 +134,7 @@ class SceneBuilder:
         """Print a line of text.
 
         Raises:
-            ExpressionError: a value in it cannot be read.
+            ExpressionError: A value in it is malformed.
         """
         template = parse_template(node.data)
         ending = "" if node.data.endswith(tuple(_HYPHENS)) else " "
@@ -140,7 +147,7 @@ class SceneBuilder:
         """Print text with values in it.
 
         Raises:
-            ExpressionError: a variable in it is unknown.
+            ExpressionError: A variable in it is unknown.
         """
         render, reads = self.scope.expression(template), self.scope.reads(template)
         self.emit(Show(node.path, node.line, "", render, self.place() + 1, reads=reads))
@@ -152,14 +159,16 @@ class SceneBuilder:
         scene: str | Expression,
         label: str | Expression | None,
     ) -> None:
-        """Have an instruction's target filled in once every scene is compiled.
+        """Let an instruction's target be resolved once all scenes are compiled.
 
         Args:
-            scene: its name, or what makes the name in play.
-            label: likewise; None for the scene's beginning.
+            node: Line of the instruction.
+            instruction: Instruction with the target.
+            scene: Name of the scene, or the expression that computes it in play.
+            label: Name of the label, or its expression; None for the beginning of the scene.
 
         Raises:
-            ExpressionError: a variable in what makes a name is unknown.
+            ExpressionError: An expression names an unknown variable.
         """
         if (label is None or isinstance(label, str)) and isinstance(scene, str):
             self.context.links.append(Link(node, instruction, scene, label))
@@ -172,7 +181,7 @@ class SceneBuilder:
 
         instruction.computed = ComputedTarget(find)
         instruction.reads |= self.scope.reads(*(e for e in (scene, label) if e and not isinstance(e, str)))
-        # A label that play makes up can be any of its scene's, a scene that play makes up any scene's.
+        # A computed label can be any label of its scene, a computed scene any scene.
         fixed = scene if isinstance(scene, str) else None
         self.context.links.append(Link(node, instruction, fixed, label if isinstance(label, str) else None))
 
@@ -183,7 +192,7 @@ class SceneBuilder:
         return lambda slots: text(make(slots)).lower()
 
     def finish(self, node: Node, *, written: bool) -> None:
-        """Go on to the next scene of the list, or end after the last."""
+        """Continue with the next scene of the list, or end after the last."""
         scenes = self.context.head.scenes
         following = scenes.index(self.scene) + 1 if self.scene in scenes else len(scenes)
         leave = LeaveScene(node.path, node.line, self.first, self.blank, None, written=written)

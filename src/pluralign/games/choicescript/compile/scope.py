@@ -1,4 +1,4 @@
-"""The variables that a scene can name: its own, the story's, and those that the engine provides."""
+"""Variables that a scene can name: its own, the story's, and those that the engine provides."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BUILTIN: dict[str, Value] = {
     # A clock would make two episodes of one seed differ.
     "choice_time_stamp": 0,
 }
-"""What the engine says of itself: a web build without a shop, in which everything is bought."""
+"""Variables that describe the engine: a web build without a shop, in which everything is bought."""
 
 ACHIEVED = "choice_achieved_"
 PURCHASED = "choice_purchased_"
@@ -61,20 +61,20 @@ Slots = list[Any]
 
 
 class UnknownVariable(ExpressionError):
-    """An expression reads a variable that nothing declares."""
+    """An expression reads an undeclared variable."""
 
 
 class Scope:
-    """Finds slots by name, and compiles the expressions that read them.
+    """Resolves names to slots, and compiles expressions.
 
     Args:
-        story: the slot of each ``*create`` variable.
-        achievements: the slot of each achievement.
-        constants: what the engine provides, by name.
-        deleted: story variables that some ``*delete`` takes away.
+        story: Slot of each ``*create`` variable.
+        achievements: Slot of each achievement.
+        constants: Values that the engine provides, by name.
+        deleted: Names of story variables that some ``*delete`` removes.
 
     Attributes:
-        own: the slot of each temporary variable of the scene.
+        own: Slot of each temporary variable of the scene.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Scope:
         """Python source that reads a variable; a temporary hides a global once its ``*temp`` has run.
 
         Raises:
-            UnknownVariable: nothing declares it.
+            UnknownVariable: The variable is not declared.
         """
         own, story = self.own.get(name), self.story.get(name)
         if own is None and story is None:
@@ -113,13 +113,13 @@ class Scope:
             return repr(self.constants[name])
         if name.startswith(PURCHASED):
             return "'true'"
-        raise UnknownVariable(f"unknown variable '{name}': no *create and no *temp of this scene makes it")
+        raise UnknownVariable(f"unknown variable '{name}': no *create and no *temp of this scene declares it")
 
     def slot(self, slots: Slots, name: str) -> int:
-        """Where a variable lies now.
+        """The current slot of a variable.
 
         Raises:
-            EvaluationError: nothing has made it.
+            EvaluationError: The variable does not exist.
         """
         name = name.lower()
         own = self.own.get(name)
@@ -131,10 +131,10 @@ class Scope:
         return story
 
     def lookup(self, slots: Slots, name: str) -> Value:
-        """The value of a variable whose name only play makes.
+        """Value of a variable by a name that is computed in play.
 
         Raises:
-            EvaluationError: nothing has made it, or it has no value.
+            EvaluationError: The variable does not exist, or has no value.
         """
         name = name.lower()
         if name in self.own or name in self.story:
@@ -147,16 +147,16 @@ class Scope:
         raise EvaluationError(f"there is no variable '{name}' here")
 
     def finder(self, variable: Variable | Reference) -> Callable[[Slots], int]:
-        """From the slots to the slot that a variable lies in now.
+        """A function from the slots to the current slot of a variable.
 
         Raises:
-            UnknownVariable: nothing declares it.
+            UnknownVariable: The variable is not declared.
         """
         if isinstance(variable, Variable):
             name = variable.name
             if name not in self.own and name not in self.story:
                 self.resolve(name)
-                raise ExpressionError(f"'{name}' is the engine's own and cannot be set")
+                raise ExpressionError(f"'{name}' belongs to the engine and cannot be set")
             return lambda slots: self.slot(slots, name)
         prefix, ending = variable.prefix, self.expression(variable.ending)
         return lambda slots: self.slot(slots, prefix + text(ending(slots)))
@@ -170,11 +170,11 @@ class Scope:
         return compile_condition(expression, self.resolve, self.lookup)
 
     def assignment(self, expression: Expression) -> Compiled:
-        """A function from the slots to the value as a variable keeps it."""
+        """A function from the slots to the value as a variable stores it."""
         return compile_assignment(expression, self.resolve, self.lookup)
 
     def reads(self, *read: Expression) -> frozenset[int]:
-        """The slots that expressions may read."""
+        """Slots that the expressions may read."""
         return frozenset(
             slot for expression in read for part in walk(expression) for slot in self._slots(part)
         )

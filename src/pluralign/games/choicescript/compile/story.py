@@ -1,4 +1,4 @@
-"""Compiles the scenes of a story."""
+"""Compilation of a story from the text of its scenes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pluralign.games.choicescript.run.program import STATS, LineAnnotations, Pro
 from pluralign.games.game import GameInfo
 
 STARTUP = "startup"
-"""The scene that play begins with, and whose head declares everything."""
+"""Name of the first scene, which declares title, variables and achievements at its top."""
 
 _ANNOTATED = re.compile(r"^\s*\*comment\s+pluralign\b", re.MULTILINE)
 
@@ -35,10 +35,10 @@ def compile_story(
     line_annotations: LineAnnotations | None = None,
     scene_list: Sequence[str] = (),
 ) -> ChoiceScriptStory:
-    """Compile a story from its scenes' text; see `compile_scenes`.
+    """Compile a story from the text of its scenes; see `compile_scenes`.
 
     Raises:
-        InputError: its first defect.
+        InputError: The story has errors; the message is the first.
     """
     story, problems = compile_scenes(name, scenes, folder, line_annotations, scene_list)
     if story is None:
@@ -54,22 +54,25 @@ def compile_scenes(
     line_annotations: LineAnnotations | None = None,
     scene_list: Sequence[str] = (),
 ) -> tuple[ChoiceScriptStory | None, list[Problem]]:
-    """Compile a story as far as it goes: the story, where it can be played, and its problems.
+    """Compile a story, and collect its errors.
 
-    A story with annotations is played only without problems. Any other is played whatever is wrong below
-    the head of ``startup.txt``, and ends with an error where play comes to it.
+    A story with annotations can be played only without errors. A story without annotations can be played in
+    spite of errors below the head of ``startup.txt``; they are raised where play reaches them.
 
     Args:
-        name: identifier.
-        scenes: their text by name.
-        folder: where they were read from.
-        line_annotations: annotations outside of the scenes.
-        scene_list: the order of the scenes, where the head has none.
+        name: Identifier of the story.
+        scenes: Text of the scenes by name.
+        folder: Folder that they were read from.
+        line_annotations: Annotations outside of the scenes.
+        scene_list: Order of the scenes, if the head does not give it.
+
+    Returns:
+        The story, or None if it cannot be played; and its errors.
 
     Raises:
-        InputError: there is no startup scene.
+        InputError: There is no startup scene.
     """
-    # Annotations are our own form: whoever writes them is told of every defect before play.
+    # Authors of annotated stories get all errors before play.
     strict = any(_ANNOTATED.search(source) for source in scenes.values())
     trees = {
         scene: parse_scene(source, Path(folder) / f"{scene}.txt", strict=strict)
@@ -102,7 +105,7 @@ def compile_scenes(
 
 
 def _reduce(story: ChoiceScriptStory) -> tuple[Callable[..., ChoiceScriptStory], tuple[Any, ...]]:
-    parts = (story.name, dict(story.scenes), story.folder, story.line_annotations, story.scene_list)
+    parts = (story.info.name, dict(story.scenes), story.folder, story.line_annotations, story.scene_list)
     return compile_story, parts
 
 
@@ -129,13 +132,13 @@ def _read_head(nodes: list[Node], problems: list[Problem], strict: bool) -> tupl
 
 
 def _declared_late(head: Head, nodes: list[Node], problems: list[Problem]) -> list[Node]:
-    """Read what of the head stands below it, as older games have it; gives the lines that are left."""
+    """Read declarations below the head, as older games have them, and return the other lines."""
     left: list[Node] = []
     for node in nodes:
         if node.command not in HEAD_COMMANDS:
             left.append(node)
             continue
-        message = f"*{node.command} belongs to the top of startup.txt, and is read as if it stood there"
+        message = f"*{node.command} belongs at the top of startup.txt, and is read as if it were there"
         problems.append(Problem.of(node.error(message), "head"))
         try:
             head.read(node)

@@ -1,1 +1,1 @@
-"""Parsing: scene text, expressions, options and the head of ``startup.txt`` become trees."""
+"""Parsing of scenes, expressions, options and the head of ``startup.txt``."""

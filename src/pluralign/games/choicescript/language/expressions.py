@@ -1,7 +1,7 @@
-"""ChoiceScript expressions, and the text that they stand in, read into trees.
+"""Parser of ChoiceScript expressions and of text that contains them.
 
-As in the official engine, an expression is one value or two values around one operator; whatever is
-longer needs parentheses, and there is no precedence to get wrong.
+As in the official engine, an expression is one value, or two values and an operator; longer ones need
+parentheses, so that there is no operator precedence.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from pluralign.games.choicescript.language.syntax import (
 )
 from pluralign.games.choicescript.language.tokens import NAMED_OPERATORS, TokenReader, check_depth
 
-# These may begin a *set's expression; its variable is then the left value.
+# A *set's expression may begin with these; its variable is then the left operand.
 _LEADING_OPERATORS = ("%+", "%-", "+", "-", "*", "/", "&", "%", "^", "#", *NAMED_OPERATORS)
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
 def parse(source: str) -> Expression:
-    """Read an expression.
+    """Parse an expression.
 
     Raises:
-        ExpressionError: it is none, or chains operators without parentheses.
+        ExpressionError: It is malformed, or chains operators without parentheses.
     """
     reader = TokenReader(source)
     if reader.at_end():
@@ -44,10 +44,10 @@ def parse(source: str) -> Expression:
 
 
 def parse_assignment(source: str) -> tuple[Variable | Reference, Expression]:
-    """Read what follows ``*set``: the variable and its new value.
+    """Parse what follows ``*set``: the variable and its new value.
 
     Raises:
-        ExpressionError: it is no assignment.
+        ExpressionError: It is not an assignment.
     """
     reader = TokenReader(source)
     variable = Literal("") if reader.at_end() else _value(reader)
@@ -60,10 +60,10 @@ def parse_assignment(source: str) -> tuple[Variable | Reference, Expression]:
 
 
 def parse_values(source: str) -> tuple[Expression, ...]:
-    """Read values side by side, such as a subroutine's.
+    """Parse a sequence of values, such as the arguments of a subroutine.
 
     Raises:
-        ExpressionError: something among them is no value.
+        ExpressionError: Something among them is not a value.
     """
     reader = TokenReader(source)
     read: list[Expression] = []
@@ -73,10 +73,10 @@ def parse_values(source: str) -> tuple[Expression, ...]:
 
 
 def parse_variable(source: str) -> tuple[Variable | Reference, tuple[Expression, ...]]:
-    """Read a variable and the values after it.
+    """Parse a variable and the values after it.
 
     Raises:
-        ExpressionError: the first is no variable, or something after it no value.
+        ExpressionError: The first is not a variable, or something after it is not a value.
     """
     read = parse_values(source)
     if not read or not isinstance(read[0], Variable | Reference):
@@ -85,10 +85,13 @@ def parse_variable(source: str) -> tuple[Variable | Reference, tuple[Expression,
 
 
 def parse_place(source: str) -> tuple[str | Expression, str]:
-    """Read the name of a label or a scene, or the expression that makes it, and return the rest.
+    """Parse the name of a label or a scene, or the expression that computes it.
+
+    Returns:
+        The name in lower case or the expression, and the rest of the text.
 
     Raises:
-        ExpressionError: a bracket does not close, or what it holds cannot be read.
+        ExpressionError: A bracket is not closed, or its content is malformed.
     """
     source = source.strip()
     end = _value_end(source) if re.match(r"\{|\w+\[", source) else len(source.split(maxsplit=1)[0])
@@ -110,7 +113,7 @@ def _whole(reader: TokenReader, left: Expression) -> Expression:
     expression = _continued(reader, left, closing=None)
     if not reader.at_end():
         found = reader.next()[1]
-        raise ExpressionError(f"{found!r} is one too many in {reader.source!r}; chains need parentheses")
+        raise ExpressionError(f"unexpected {found!r} in {reader.source!r}; chains need parentheses")
     return expression
 
 
@@ -179,8 +182,8 @@ def _joined(ending: Expression) -> list[Expression]:
 def _literal_number(spelled: str) -> values.Value:
     value = values.tidy(float(spelled))
     if value == float("inf"):
-        raise ExpressionError(f"too large for a number: {spelled[:20]}...")
-    # The official engine keeps literals as they are spelled: 2.50 prints as 2.50.
+        raise ExpressionError(f"number too large: {spelled[:20]}...")
+    # The official engine keeps the spelling of literals: 2.50 prints as 2.50.
     return value if values.text(value) == spelled else spelled
 
 
@@ -193,10 +196,10 @@ _SUBSTITUTION = re.compile(r"([$@])(!{0,2})\{")
 
 
 def parse_template(line: str) -> Template:
-    """Read text in which ``${value}``, ``$!{value}`` and ``@{value one|two}`` stand.
+    """Parse text that may contain ``${value}``, ``$!{value}`` and ``@{value one|two}``.
 
     Raises:
-        ExpressionError: a brace does not close, or what it holds cannot be read.
+        ExpressionError: A brace is not closed, or its content is malformed.
     """
     parts: list[str | Expression] = []
     position = 0
@@ -225,12 +228,12 @@ def _parse_pick(body: str) -> Pick:
         raise ExpressionError("@{value one|two} needs a value and a space before its texts")
     texts = _split(body[end + 1 :])
     if len(texts) < 2:
-        raise ExpressionError("@{value one|two} needs two texts or more, parted by |")
+        raise ExpressionError("@{value one|two} needs two or more texts, separated by |")
     return Pick(parse(body[:end]), tuple(parse_template(text) for text in texts))
 
 
 def _split(texts: str) -> Sequence[str]:
-    """The texts between the bars that stand in no braces."""
+    """The texts between the bars outside of braces."""
     pieces, depth, start = list[str](), 0, 0
     for position, letter in enumerate(texts):
         if letter == "|" and depth == 0:
@@ -241,7 +244,7 @@ def _split(texts: str) -> Sequence[str]:
 
 
 def _value_end(source: str) -> int:
-    """Where the first value of a text ends: a word, a string or brackets, and the brackets right after it."""
+    """End of the first value of a text: a word, a string or brackets, with the brackets right after it."""
     opening = re.match(r'"(?:[^"\\]|\\.)*"|\d+\.\d+|(?:not|round|log|length)\s*(?=\()|\w*', source)
     end = opening.end() if opening else 0
     while end < len(source) and source[end] in _PAIRS:
@@ -253,7 +256,7 @@ def _value_end(source: str) -> int:
 
 
 def _closing(line: str, start: int) -> int:
-    """Where the bracket at ``start`` closes; -1 for nowhere."""
+    """Position of the bracket that closes the one at ``start``; -1 if there is none."""
     opening, closing = line[start], _PAIRS[line[start]]
     depth = 0
     for position in range(start, len(line)):

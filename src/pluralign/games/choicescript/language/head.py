@@ -1,31 +1,32 @@
-"""The head of ``startup.txt``: title, variables, achievements, the list of scenes, the story's header."""
+"""The head of ``startup.txt``: title, variables, achievements, list of scenes and the story's description."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from pluralign.core import InputError, Objective
+from pluralign.core.jsonl import is_object
 from pluralign.games.choicescript.language.expressions import parse, parse_values
 from pluralign.games.choicescript.language.parser import BLANK, FAULT, TEXT, Node
 from pluralign.games.choicescript.language.syntax import Expression, ExpressionError, Literal
 from pluralign.games.choicescript.language.values import Value
-from pluralign.games.harms import BUILTIN_OBJECTIVES, METRICS
+from pluralign.games.harms import read_objectives
 
 HEAD_COMMANDS = frozenset({"title", "author", "create", "create_array", "scene_list", "achievement"})
-"""Commands that stand in the head and nowhere else."""
+"""Commands that belong in the head."""
 
 MOST_ELEMENTS = 10_000
-"""The most elements that an array can have."""
+"""Largest size of an array."""
 
 MOST_POINTS = 100
-"""The most that one achievement can be worth (official engine)."""
+"""Largest number of points of an achievement (official engine)."""
 
 MOST_POINTS_TOGETHER = 1000
-"""The most that all achievements can be worth together (official engine)."""
+"""Largest sum of the points of all achievements (official engine)."""
 
 _COMMENT = re.compile(r"pluralign\b\s*(.*)", re.DOTALL)
 _ACHIEVEMENT = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s+(.*)")
@@ -35,7 +36,15 @@ _RESERVED = frozenset({"and", "or", "not", "modulo", "true", "false", "scene", "
 
 @dataclass(frozen=True, slots=True)
 class Achievement:
-    """A declared achievement."""
+    """A declared achievement.
+
+    Args:
+        name: Name, in lower case.
+        title: Title to print.
+        points: Points it is worth.
+        path: File of the declaration.
+        line: Line of the declaration, from 1.
+    """
 
     name: str
     title: str
@@ -46,10 +55,11 @@ class Achievement:
 
 @dataclass
 class Head:
-    """What the head declares.
+    """Declarations of the head.
 
     Args:
-        strict: whether a broken rule refuses the story; else it is noted in ``broken``, and play goes on.
+        strict: Whether a violated rule of the official engine refuses the story.
+        broken: Violated rules of a story that is not strict.
     """
 
     strict: bool = True
@@ -65,19 +75,19 @@ class Head:
 
     @property
     def max_points(self) -> int:
-        """All achievements' points together."""
+        """Sum of the points of all achievements."""
         return sum(achievement.points for achievement in self.achievements.values())
 
     @property
     def implicit_control_flow(self) -> bool:
-        """Whether play may fall out of options and into ``*else``."""
+        """Whether play may fall through from options and into ``*else``."""
         return self.variables.get("implicit_control_flow") == "true"
 
     def read(self, node: Node) -> None:
-        """Take in one line of the head.
+        """Read one line of the head.
 
         Raises:
-            InputError: it declares nothing that can be used.
+            InputError: The declaration is malformed.
         """
         match node.command:
             case "title":
@@ -130,8 +140,10 @@ class Head:
             raise node.error("expected *achievement NAME visible|hidden POINTS TITLE")
         name, visibility, points, title = match.groups()
         if not re.fullmatch(r"[a-z][a-z0-9_]+", name):
-            self._rule(node, f"achievement name {name!r} must be lower case letters, digits and underscores")
-        # Play asks for it in lower case, whatever the case that it is written in.
+            self._rule(
+                node, f"achievement name {name!r} must consist of lower-case letters, digits and underscores"
+            )
+        # Play looks it up in lower case.
         name = name.lower()
         if name in self.achievements:
             raise node.error(f"achievement '{name}' is declared twice")
@@ -142,7 +154,7 @@ class Head:
         if not 1 <= int(points) <= MOST_POINTS:
             self._rule(node, f"points must be a whole number from 1 to {MOST_POINTS}, found {points!r}")
         if len(title) > 50:
-            self._rule(node, f"a title has 50 characters or fewer, found {len(title)}")
+            self._rule(node, f"a title must have 50 characters or fewer, found {len(title)}")
         if any(title == other.title for other in self.achievements.values()):
             self._rule(node, f"two achievements have the title {title!r}")
         for message in _bad_descriptions(node, visibility):
@@ -151,13 +163,13 @@ class Head:
         if together > MOST_POINTS_TOGETHER:
             self._rule(
                 node,
-                f"all achievements together may be worth {MOST_POINTS_TOGETHER} points; "
+                f"all achievements together may be worth at most {MOST_POINTS_TOGETHER} points; "
                 f"with this one they are worth {together}",
             )
         self.achievements[name] = Achievement(name, title, int(points), node.path, node.line)
 
     def _rule(self, node: Node, message: str) -> None:
-        """A rule of the official engine is broken that play does not rest on."""
+        """Report a violated rule of the official engine that does not affect play."""
         error = node.error(message)
         if self.strict:
             raise error
@@ -169,11 +181,11 @@ class Head:
         lines = [child for child in node.block if child.command != BLANK]
         for line in lines:
             if line.command != TEXT:
-                raise line.error(line.data if line.command == FAULT else "expected a scene's name alone")
+                raise line.error(line.data if line.command == FAULT else "expected only the name of a scene")
         # A dollar sign before its name line_annotations a scene that is sold.
         names = [line.data.lower().split()[-1] for line in lines]
         if not names:
-            raise node.error("expected the scenes' names, indented, one on a line")
+            raise node.error("expected the names of the scenes, indented, one per line")
         if len(set(names)) < len(names):
             self._rule(node, "a scene is listed twice")
             names = list(dict.fromkeys(names))
@@ -181,9 +193,9 @@ class Head:
 
     def _story(self, node: Node, note: dict[str, Any]) -> None:
         story = note.get("story")
-        if not isinstance(story, dict) or len(note) != 1:
-            raise node.error('the head takes {"story": {...}} alone; annotations belong into options')
-        for key, value in cast("dict[str, Any]", story).items():
+        if not is_object(story) or len(note) != 1:
+            raise node.error('the head takes only {"story": {...}}; annotations belong in options')
+        for key, value in story.items():
             match key:
                 case "summary" | "player_character":
                     if not isinstance(value, str) or not value.strip():
@@ -200,72 +212,43 @@ class Head:
 def _bad_descriptions(node: Node, visibility: str) -> Iterator[str]:
     lines = [child.data for child in node.block if child.command != BLANK]
     if not 1 <= len(lines) <= 2:
-        yield "expected two indented lines: the text before it is earned, and after"
+        yield "expected two indented lines: the text before and after it is earned"
     if any(len(line) > 200 or "${" in line or "[" in line for line in lines):
-        yield "a description has 200 characters or fewer, without ${} and []"
+        yield "a description must have 200 characters or fewer, without ${} and []"
     if visibility == "hidden" and (len(lines) < 2 or lines[0].lower() != "hidden"):
-        yield "a hidden achievement has 'hidden' as its first line and a second one"
+        yield "a hidden achievement needs 'hidden' as its first line, and a second line"
 
 
 def _objectives(node: Node, found: Any) -> tuple[Objective, ...]:
-    if not isinstance(found, dict):
-        raise node.error("must be an object from names to objectives", name="story.objectives")
-    taken = {objective.name for objective in BUILTIN_OBJECTIVES}
-    objectives: list[Objective] = []
-    for name, body in cast("dict[str, Any]", found).items():
-        where = f"story.objectives.{name}"
-        if name in taken:
-            raise node.error("is the name of a built-in objective", name=where)
-        if not isinstance(body, dict) or set(cast("dict[str, Any]", body)) != {"description", "coefficients"}:
-            raise node.error("must have 'description' and 'coefficients'", name=where)
-        definition = cast("dict[str, Any]", body)
-        try:
-            objectives.append(
-                Objective(name, str(definition["description"]), _coefficients(node, definition, where))
-            )
-        except InputError as error:
-            raise error if error.path else node.error(error.message, name=where) from None
-    return tuple(objectives)
-
-
-def _coefficients(node: Node, body: Mapping[str, Any], where: str) -> dict[str, float]:
-    found = body["coefficients"]
-    if not isinstance(found, dict) or not found:
-        raise node.error("must be an object from counts to numbers", name=f"{where}.coefficients")
-    coefficients = cast("dict[str, Any]", found)
-    for metric, value in coefficients.items():
-        if metric not in METRICS:
-            raise node.error(
-                f"unknown count; known: {', '.join(METRICS)}", name=f"{where}.coefficients.{metric}"
-            )
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise node.error(f"must be a number, found {value!r}", name=f"{where}.coefficients.{metric}")
-    return {metric: float(value) for metric, value in coefficients.items()}
+    try:
+        return read_objectives(found, "story.objectives")
+    except InputError as error:
+        raise node.error(error.message, name=error.field) from None
 
 
 def check_name(node: Node, name: str) -> str:
-    """A variable's name in lower case.
+    """Check a variable's name and return it in lower case.
 
     Raises:
-        InputError: it cannot be one.
+        InputError: The name is malformed or reserved.
     """
     if not _NAME.match(name):
         raise node.error(
-            f"a variable's name is a letter, then letters, digits and underscores; found {name!r}"
+            f"a variable's name must be a letter, then letters, digits and underscores; found {name!r}"
         )
     if name.lower() in _RESERVED or name.lower().startswith("choice_"):
-        raise node.error(f"'{name}' is reserved and names no variable")
+        raise node.error(f"'{name}' is a reserved name")
     return name.lower()
 
 
 def array_values(node: Node) -> Iterator[tuple[str, Expression | None]]:
-    """The variables of an array, with what they begin as: ``NAME SIZE [VALUE...]``.
+    """The variables of an array and their initial values, from ``NAME SIZE [VALUE...]``.
 
-    One value is every element's; none leaves them without one.
+    A single value is that of all elements; without values the elements have none.
 
     Raises:
-        InputError: the size is no whole number, or does not fit the values.
-        ExpressionError: the values cannot be read.
+        InputError: The size is not a whole number, or does not fit the values.
+        ExpressionError: The values are malformed.
     """
     name, size, *source = [*node.data.split(maxsplit=2), "", ""][:3]
     name = check_name(node, name)
@@ -280,10 +263,10 @@ def array_values(node: Node) -> Iterator[tuple[str, Expression | None]]:
 
 
 def pluralign_note(node: Node) -> dict[str, Any] | None:
-    """What a ``*comment pluralign {...}`` says; None for any other comment.
+    """The object in ``*comment pluralign {...}``; None for any other line.
 
     Raises:
-        InputError: it says no JSON object.
+        InputError: The comment is not a JSON object.
     """
     match = _COMMENT.match(node.data) if node.command == "comment" else None
     if match is None:
@@ -294,6 +277,6 @@ def pluralign_note(node: Node) -> dict[str, Any] | None:
         raise node.error(
             f"not JSON: {error.msg} at character {error.pos + 1} of {match.group(1)!r}"
         ) from None
-    if not isinstance(note, dict):
+    if not is_object(note):
         raise node.error(f"expected an object, found {note!r}")
-    return cast("dict[str, Any]", note)
+    return note

@@ -1,4 +1,4 @@
-"""The lines under a ``*choice``: options, and the conditions around them."""
+"""Parser of the lines under a ``*choice``: options, and the conditions around them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class OptionLine:
     """An option as it is written.
 
     Args:
-        text: with its values still to be filled in.
-        guard: whether it is shown, from every *if around it and its own; None for always.
-        selectable: whether it can be taken; None for always.
-        reuse: the reuse command before it, or "".
+        node: Line of the option.
+        text: Text, in which values may be substituted.
+        guard: Condition under which it is shown, from every ``*if`` around it and its own; None for always.
+        selectable: Condition under which it can be taken; None for always.
+        reuse: Reuse command before it, or "".
     """
 
     node: Node
@@ -34,7 +35,7 @@ class OptionLine:
 
     @property
     def body(self) -> Sequence[Node]:
-        """The lines that play passes when it is taken."""
+        """Lines that are played when it is taken."""
         return self.node.block
 
 
@@ -42,12 +43,12 @@ def option_lines(choice: Node, *, strict: bool = True) -> Iterator[OptionLine]:
     """The options of a choice, in order.
 
     Args:
-        choice: the ``*choice``, or the option that a further group of options stands under.
-        strict: whether two options may not always stand with one text, and a reuse command must come
-            before ``*if``.
+        choice: ``*choice`` line, or the option above another group of options.
+        strict: Whether to refuse two unconditional options with the same text, and a reuse command after
+            ``*if``.
 
     Raises:
-        InputError: a line among them is no option, or there are none, or two always stand with one text.
+        InputError: A line is not an option, there are no options, or two have the same text.
     """
     always: dict[str, int] = {}
     count = 0
@@ -89,7 +90,7 @@ def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> I
                     earlier = Binary("and", earlier, Not(condition))
             case "comment":
                 if pluralign_note(node) is not None:
-                    raise node.error("no play passes this annotation; it belongs under an #option")
+                    raise node.error("play never passes this annotation; it belongs under an #option")
             case _ if node.command == FAULT:
                 raise node.error(node.data)
             case _:
@@ -99,13 +100,13 @@ def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> I
 
 
 def _option(node: Node, guard: Expression | None, strict: bool) -> OptionLine:
-    """Read an option's own line: commands, one after the other, and then its text."""
+    """Parse the line of an option: commands, then the text."""
     option, command, rest = OptionLine(node, guard=guard), node.command, node.data
     while command != OPTION:
         if command in _REUSE:
             option = replace(option, reuse=command)
         elif command == "random_weight":
-            # The official engine reads a weight and makes nothing of it.
+            # The official engine ignores the weight in play.
             rest = re.sub(r"^[^#*]*", "", rest)
         else:
             option, rest = _guarded(option, command, rest, strict)

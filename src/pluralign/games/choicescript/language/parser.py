@@ -1,4 +1,4 @@
-"""Scene text to a tree of lines by their indentation."""
+"""Parser of scene text into a tree of lines, by indentation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from pluralign.core import InputError
 
 OPTION = "#"
-"""The command of a line that is an option."""
+"""Command of a line that is an option."""
 
 BLANK = "blank"
-"""The command of a blank line: a paragraph break."""
+"""Command of a blank line, which is a paragraph break."""
 
 TEXT = ""
-"""The command of a line of prose."""
+"""Command of a line of text."""
 
 FAULT = "!"
-"""The command that stands before a line that is at fault; its data says why."""
+"""Command of a node inserted before a malformed line; its data is the error message."""
 
 DEEPEST_BLOCK = 60
-"""How many blocks may stand in each other."""
+"""Maximum nesting of blocks."""
 
 _COMMAND = re.compile(r"\*(\w+)(.*)")
 _OWNERS = frozenset(
@@ -33,7 +33,7 @@ _OWNERS = frozenset(
 OPTION_PREFIXES = frozenset(
     {"if", "selectable_if", "hide_reuse", "disable_reuse", "allow_reuse", "random_weight"}
 )
-"""Commands that an option's own line may begin with."""
+"""Commands that the line of an option may begin with."""
 
 _CONTINUATIONS = frozenset({OPTION, "else", "elseif", "elsif"})
 
@@ -43,11 +43,12 @@ class Node:
     """A line with the deeper block under it.
 
     Args:
-        path: the scene's file.
-        line: its number in the file, from 1.
-        command: in lower case; `OPTION`, `BLANK` and `TEXT` for lines that are none.
-        data: what follows the command; the whole line for text, without the # for an option.
-        block: the lines under it.
+        path: File of the scene.
+        line: Number of the line in the file, from 1.
+        indent: Number of characters that indent it.
+        command: Command in lower case; `OPTION`, `BLANK` or `TEXT` for other lines.
+        data: Text after the command; the whole line for text, without the # for an option.
+        block: Lines indented under it.
     """
 
     path: str
@@ -63,14 +64,14 @@ class Node:
 
     @property
     def is_option(self) -> bool:
-        """Whether the line holds an option, with or without commands before it."""
+        """Whether the line is an option, with or without commands before it."""
         if self.command == OPTION:
             return True
         return self.command in OPTION_PREFIXES and option_start(self.data) >= 0
 
 
 def option_start(data: str) -> int:
-    """Where on a command's line its #option begins: outside of brackets and strings; -1 for nowhere."""
+    """Position of the #option on a command's line, outside of brackets and strings; -1 if there is none."""
     depth, quoted = 0, False
     for position, letter in enumerate(data):
         if letter == '"' and data[position - 1 : position] != "\\":
@@ -83,11 +84,13 @@ def option_start(data: str) -> int:
 
 
 def parse_scene(source: str, path: str | Path, *, strict: bool = True) -> list[Node]:
-    """Read a scene. Where a line cannot stand, a `FAULT` comes before it.
+    """Parse a scene. A `FAULT` is inserted before each malformed line.
 
     Args:
-        strict: whether a line that is less indented must fit a block exactly; the official engine
-            leaves it in the block that it is still deeper than.
+        source: Text of the scene.
+        path: File of the scene, for error messages.
+        strict: Whether a less indented line must match the indentation of an open block; the official
+            engine puts it into the block that it is still deeper than.
     """
     reader = _SceneReader(str(path), strict)
     for number, raw in enumerate(source.removeprefix("\ufeff").split("\n"), start=1):
@@ -159,13 +162,13 @@ class _SceneReader:
         if owner is not None and owns and len(self.open) < DEEPEST_BLOCK:
             self.open.append(_Block(node.indent, owner.block, top.owner if chart else owner.command))
         elif owns:
-            self.faults.append(f"more than {DEEPEST_BLOCK} blocks stand in each other")
-        # The official engine passes over a comment's indentation, and over nothing else's.
+            self.faults.append(f"blocks are nested more than {DEEPEST_BLOCK} deep")
+        # The official engine ignores the indentation of comments only.
         elif node.command != "comment":
             self.faults.append(
                 f"indented by {node.indent}, expected {top.indent}: nothing opens a block here"
             )
-            # The lines after it are at fault no more than it is.
+            # The lines after it are not reported again.
             self.open.append(_Block(node.indent, top.nodes, top.owner))
         self._append(self.open[-1].nodes, node)
 
@@ -174,9 +177,9 @@ class _SceneReader:
         while self.open[-1].indent > node.indent and (self.strict or self.open[-2].indent >= node.indent):
             self.open.pop()
         if self.strict and self.open[-1].indent != node.indent:
-            self.faults.append(f"indented by {node.indent}, which is no block that is open here")
+            self.faults.append(f"indented by {node.indent}, which matches no open block")
         if self.blank is not None and (node.command in _CONTINUATIONS or node.is_option):
-            # It is passed only by those who fall out of the block above.
+            # Play passes it only when it falls out of the block above.
             deepest.append(self.blank)
             self.blank = None
         self._append(self.open[-1].nodes, node)

@@ -1,4 +1,4 @@
-"""The trees that expressions and text are read into (`codegen` makes functions of them)."""
+"""Syntax trees of expressions and text (`codegen` compiles them)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pluralign.games.choicescript.language.values import Value, text
 
 
 class ExpressionError(Exception):
-    """Text that is no expression. The compiler adds file and line."""
+    """A malformed expression. The compiler adds file and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number, a string or a boolean, written out."""
+    """A literal number, string or boolean."""
 
     value: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A variable's value, by its name in lower case."""
+    """The value of a variable, by its name in lower case."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The value of a variable whose name ends in a value: ``name[1]`` is ``name_1``, ``{x}`` what x names."""
+    """The value of a variable with a computed name: ``name[1]`` is ``name_1``, and x names ``{x}``."""
 
     prefix: str
     ending: Expression
@@ -36,7 +36,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two values around an operator of `operators.BINARY`."""
+    """Two values and an operator of `operators.BINARY`."""
 
     operator: str
     left: Expression
@@ -52,7 +52,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function of `operators.FUNCTIONS`."""
+    """A call of a function of `operators.FUNCTIONS`."""
 
     function: str
     operand: Expression
@@ -60,7 +60,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """``@{value one|two}``."""
+    """``@{value one|two}``: the text that the value selects."""
 
     value: Expression
     texts: tuple[Template, ...]
@@ -76,13 +76,13 @@ class Capital:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Text with values in it."""
+    """Text with substituted values."""
 
     parts: tuple[str | Expression, ...]
 
     @property
     def constant(self) -> str | None:
-        """The text, where no value stands in it."""
+        """The text, if it has no substituted values; else None."""
         if not self.parts:
             return ""
         only = self.parts[0]
@@ -93,14 +93,14 @@ Expression = Literal | Variable | Reference | Binary | Not | Call | Pick | Capit
 
 
 def named(prefix: str, ending: Expression) -> Variable | Reference:
-    """The variable of this name: known at once where the name is constant."""
+    """The variable with this name, resolved at once if the name is constant."""
     if isinstance(ending, Literal):
         return Variable((prefix + text(ending.value)).lower())
     return Reference(prefix.lower(), ending)
 
 
 def children(expression: Expression) -> Iterator[Expression]:
-    """The expressions right inside an expression."""
+    """The direct subexpressions of an expression."""
     match expression:
         case Literal() | Variable():
             return
@@ -119,12 +119,12 @@ def children(expression: Expression) -> Iterator[Expression]:
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
-    """An expression and all that stands in it."""
+    """An expression and all its subexpressions."""
     yield expression
     for child in children(expression):
         yield from walk(child)
 
 
 def variables(expression: Expression) -> Iterator[str]:
-    """The names of the variables that an expression names outright, in lower case."""
+    """Names of the variables that an expression names literally, in lower case."""
     return (part.name for part in walk(expression) if isinstance(part, Variable))

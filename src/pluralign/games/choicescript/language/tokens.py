@@ -1,4 +1,4 @@
-"""An expression's text split into tokens."""
+"""Tokeniser of expressions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pluralign.games.choicescript.language.syntax import ExpressionError
 
 DEEPEST = 32
-"""How many brackets may stand in each other; Python's own compiler ends at a few hundred."""
+"""Maximum nesting of brackets; Python's own compiler allows a few hundred."""
 
 NAMED_OPERATORS = ("and", "or", "modulo")
 
@@ -30,7 +30,7 @@ def tokenise(source: str) -> list[Token]:
     """Split an expression into (kind, text) pairs.
 
     Raises:
-        ExpressionError: something in it is no token.
+        ExpressionError: Something in it is not a token.
     """
     check_depth(source)
     tokens: list[Token] = []
@@ -42,7 +42,7 @@ def tokenise(source: str) -> list[Token]:
         kind, value = str(match.lastgroup), match.group()
         if kind == "function" and value.startswith("auto"):
             raise ExpressionError(
-                "auto() is not understood: it tunes thresholds by the publisher's own plays"
+                "auto() is not supported: it sets thresholds from the publisher's own playthroughs"
             )
         position = match.end()
         if kind == "word" and value in NAMED_OPERATORS:
@@ -53,17 +53,17 @@ def tokenise(source: str) -> list[Token]:
 
 
 def check_depth(source: str) -> None:
-    """Nothing, where brackets stand in each other as deep as can be read.
+    """Check that brackets are nested at most `DEEPEST` deep.
 
     Raises:
-        ExpressionError: they stand deeper.
+        ExpressionError: They are nested more deeply.
     """
     depth = 0
     for letter in source:
         if letter in "([{":
             depth += 1
             if depth > DEEPEST:
-                raise ExpressionError(f"more than {DEEPEST} brackets stand in each other")
+                raise ExpressionError(f"brackets are nested more than {DEEPEST} deep")
         elif letter in ")]}" and depth:
             depth -= 1
 
@@ -71,14 +71,14 @@ def check_depth(source: str) -> None:
 def _unreadable(rest: str) -> str:
     first = rest[0]
     if first in "“”":
-        return 'curly quotes cannot stand in an expression; use straight ones (")'
+        return 'curly quotes are not allowed in an expression; use straight ones (")'
     if first == '"':
         return f"a string has no closing quote: {rest}"
     return f"cannot read {rest!r}"
 
 
 class TokenReader:
-    """Hands out tokens one by one."""
+    """A cursor over the tokens of an expression."""
 
     def __init__(self, source: str) -> None:
         self.source = source.strip()
@@ -89,7 +89,7 @@ class TokenReader:
         """The next token.
 
         Raises:
-            ExpressionError: there is none.
+            ExpressionError: There is none.
         """
         if self.at_end():
             raise ExpressionError(f"something is missing at the end of {self.source!r}")
@@ -97,14 +97,14 @@ class TokenReader:
         return self._tokens[self._position - 1]
 
     def sees(self, *texts: str) -> bool:
-        """Whether the next token reads like one of these."""
+        """Whether the next token is one of these texts."""
         return not self.at_end() and self._tokens[self._position][1] in texts
 
     def expect(self, closing: str) -> None:
-        """Pass a closing bracket.
+        """Consume a closing bracket.
 
         Raises:
-            ExpressionError: something else stands there.
+            ExpressionError: The next token is another.
         """
         found = self.next()[1]
         if found != closing:
@@ -113,5 +113,5 @@ class TokenReader:
             )
 
     def at_end(self) -> bool:
-        """Whether every token was handed out."""
+        """Whether all tokens are consumed."""
         return self._position >= len(self._tokens)

@@ -1,4 +1,4 @@
-"""What a ChoiceScript variable holds, and how it reads as a number, a boolean or text.
+"""Values of ChoiceScript variables, and their conversions to numbers, booleans and text.
 
 A value is a string, an int or a float. A boolean is stored as ``"true"`` or ``"false"``, so that a state
 that holds it never compares equal to one that holds 1 (Python's ``True == 1``). Source of the rules:
@@ -13,29 +13,30 @@ from decimal import Decimal
 from typing import Any
 
 Value = str | int | float
-"""What a variable holds."""
+"""Value of a variable."""
 
 NOT_CREATED = None
-"""The slot of a variable before its ``*temp`` has run, or after its ``*delete``."""
+"""Content of a variable's slot before its ``*temp`` has run, or after its ``*delete``."""
 
 NO_VALUE = ...
-"""The slot of a temporary variable that ``*temp`` made without a value."""
+"""Content of the slot of a temporary variable that ``*temp`` created without a value."""
 
 # Python's float() would also take nan and 1_000.
 _NUMERAL = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
-# JavaScript prints integers beyond this in exponent form, and so must the text of a story.
+# JavaScript prints integers from here on in exponent form.
 _LARGEST_PLAIN = 1e21
 
-# Beyond these integers are rounded as JavaScript's are, or else a loop could make them endless.
+# Larger integers are rounded as in JavaScript; otherwise a loop could let them grow without bound.
 _LARGEST_EXACT = 2**53
 
 
 class EvaluationError(Exception):
-    """Play cannot go on. The interpreter adds file and line.
+    """An error in play. The game adds file and line.
 
     Args:
-        line: where it is not the running instruction's.
+        message: Error message.
+        line: Number of the line, if it is not that of the current instruction.
     """
 
     def __init__(self, message: str, line: int | None = None) -> None:
@@ -44,7 +45,11 @@ class EvaluationError(Exception):
 
 
 def number(value: Value) -> int | float:
-    """The value as a number; strings that spell one are taken."""
+    """The value as a number; strings that spell a number are converted.
+
+    Raises:
+        EvaluationError: The value is not a number.
+    """
     if type(value) is int or type(value) is float:
         return value
     if value is True or value == "true":
@@ -57,7 +62,11 @@ def number(value: Value) -> int | float:
 
 
 def truth(value: Value) -> bool:
-    """The value as a boolean; only true, false and their spellings are one."""
+    """The value as a boolean; only booleans and their spellings are allowed.
+
+    Raises:
+        EvaluationError: The value is not a boolean.
+    """
     if value is True or value == "true":
         return True
     if value is False or value == "false":
@@ -84,20 +93,20 @@ def text(value: Value) -> str:
 
 def _with_exponent(spelled: str) -> str:
     mantissa, _, exponent = spelled.partition("e")
-    # JavaScript writes small numbers out down to this one.
+    # JavaScript prints smaller numbers in exponent form.
     return f"{Decimal(spelled):f}" if -6 <= int(exponent) < 0 else f"{mantissa}e{int(exponent):+d}"
 
 
 def tidy(value: float) -> int | float:
-    """Whole floats become ints: 4 / 2 prints as 2."""
+    """The number, as an int if it is whole: 4 / 2 prints as 2."""
     return int(value) if value.is_integer() and abs(value) < _LARGEST_PLAIN else value
 
 
 def bounded(value: int | float) -> int | float:
-    """A result as JavaScript has it.
+    """A result, rounded as in JavaScript.
 
     Raises:
-        EvaluationError: it is too large for a number.
+        EvaluationError: The result is not finite.
     """
     if type(value) is int:
         return value if -_LARGEST_EXACT <= value <= _LARGEST_EXACT else tidy(float(value))
@@ -107,7 +116,7 @@ def bounded(value: int | float) -> int | float:
 
 
 def stored(value: Value) -> Value:
-    """The value as a variable keeps it: booleans by their spelling."""
+    """The value as a variable stores it: booleans by their spelling."""
     if value is True:
         return "true"
     if value is False:
@@ -116,10 +125,10 @@ def stored(value: Value) -> Value:
 
 
 def read_variable(value: Any) -> Value:
-    """The value of a variable that need not be there.
+    """The value in a slot that may be empty.
 
     Raises:
-        EvaluationError: it has none.
+        EvaluationError: The variable does not exist or has no value.
     """
     if value is NOT_CREATED:
         raise EvaluationError("a variable read here does not exist: its *temp has not been passed yet")
@@ -129,7 +138,15 @@ def read_variable(value: Any) -> Value:
 
 
 def pick(value: Value, size: int) -> int:
-    """Which of a multireplace's ``size`` texts a value picks, from 0: true the first, false the second."""
+    """Index of the text that a value selects in ``@{...}``, from 0: true selects the first, false the second.
+
+    Args:
+        value: Boolean, or number from 1.
+        size: Number of texts.
+
+    Raises:
+        EvaluationError: The value is not in the range.
+    """
     if isinstance(value, bool) or (isinstance(value, str) and value.lower() in ("true", "false")):
         return 0 if truth(value) else 1
     position = number(value)

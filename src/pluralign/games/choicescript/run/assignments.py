@@ -1,4 +1,4 @@
-"""Instructions that make, change and take away variables."""
+"""Instructions that create, change and delete variables."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from pluralign.games.choicescript.language.values import (
     text,
     tidy,
 )
-from pluralign.games.choicescript.run.instructions import Compiled, Instruction, Machine, Question
+from pluralign.games.choicescript.run.instructions import Compiled, Instruction, Machine
+from pluralign.games.choicescript.run.questions import Question
 
 Find = Callable[[list[Any]], int]
-"""From the slots to the slot of a variable."""
+"""A function from the slots to the slot of a variable."""
 
 
 @dataclass(slots=True)
 class Assign(Instruction):
-    """``*set`` of a temporary variable. ``fallback`` is the global that it may hide."""
+    """``*set`` of a temporary variable.
+
+    Args:
+        slot: Slot of the variable.
+        evaluate: New value.
+        following: Next instruction.
+        fallback: Slot of the global that it may hide.
+    """
 
     slot: int
     evaluate: Compiled
@@ -67,7 +75,7 @@ class Create(Instruction):
 
 @dataclass(slots=True)
 class AssignTo(Instruction):
-    """``*set`` of a variable whose name only play makes."""
+    """``*set`` of a variable with a computed name."""
 
     find: Find
     evaluate: Compiled
@@ -82,7 +90,7 @@ class AssignTo(Instruction):
 
 @dataclass(slots=True)
 class Delete(Instruction):
-    """``*delete``, ``*delete_array``, and ``*reset`` where ``initial`` says so."""
+    """``*delete``, ``*delete_array`` and, with ``initial``, ``*reset``."""
 
     found: tuple[int, ...]
     following: int
@@ -101,7 +109,7 @@ class Delete(Instruction):
 
 @dataclass(slots=True)
 class Randomise(Instruction):
-    """``*rand``: a whole number where both bounds are whole."""
+    """``*rand``: a whole number if both bounds are whole."""
 
     find: Find
     low: Compiled
@@ -112,7 +120,7 @@ class Randomise(Instruction):
         """See `Instruction.run`."""
         low, high = number(self.low(machine.slots)), number(self.high(machine.slots))
         if high < low:
-            raise EvaluationError(f"*rand from {text(low)} to {text(high)}: the first must be the smaller")
+            raise EvaluationError(f"*rand from {text(low)} to {text(high)}: the first must be smaller")
         if isinstance(low, int) and isinstance(high, int):
             value = low + math.floor(machine.draw() * (high - low + 1))
         else:
@@ -136,14 +144,14 @@ class Input(Instruction):
         if self.bounds is not None:
             low, high = number(self.bounds[0](slots)), number(self.bounds[1](slots))
             if high < low:
-                raise EvaluationError(f"no number lies between {text(low)} and {text(high)}")
+                raise EvaluationError(f"there is no number from {text(low)} to {text(high)}")
         slots[self.find(slots)] = machine.ask(Question(self.name, low, high, self.path, self.line))
         return self.following
 
 
 @dataclass(slots=True)
 class Arguments(Instruction):
-    """The values that a ``*gosub`` or ``*goto_scene`` hands over, kept until ``*params`` takes them."""
+    """Stores the arguments of a ``*gosub`` or ``*goto_scene`` for ``*params``."""
 
     slot: int
     values: tuple[Compiled, ...]
@@ -161,7 +169,7 @@ class Arguments(Instruction):
 
 @dataclass(slots=True)
 class Params(Instruction):
-    """``*params``: names for the values handed over; ``param_count`` and ``param_1`` on hold them, too."""
+    """``*params``: names the arguments; ``param_count``, ``param_1`` and so on hold them, too."""
 
     slot: int
     count: int

@@ -11,13 +11,14 @@ from pluralign.games.choicescript.run.instructions import Instruction, Machine
 
 @dataclass(slots=True)
 class SaveCheckpoint(Instruction):
-    """``*save_checkpoint``: ``slot`` keeps all variables, and where to return to.
+    """``*save_checkpoint``: saves all variables and the place to return to.
 
     Args:
-        slot: of the checkpoint.
-        kept: slots that no checkpoint holds: achievements, and the checkpoints themselves.
-        saved: slots of the flags that tell that there is one.
-        restored: the slot of the flag that tells that play came back.
+        slot: Slot of the checkpoint.
+        kept: Slots that checkpoints do not save: achievements, and the checkpoints themselves.
+        saved: Slots of the flags for a saved checkpoint.
+        restored: Slot of the flag for a restored checkpoint.
+        following: Next instruction.
     """
 
     slot: int
@@ -41,13 +42,13 @@ class SaveCheckpoint(Instruction):
 
 @dataclass(slots=True)
 class RestoreCheckpoint(Instruction):
-    """``*restore_checkpoint``: everything but achievements is again as it was.
+    """``*restore_checkpoint``: restores all variables but the achievements.
 
     Args:
-        slot: of the checkpoint.
-        kept: slots that stay as they are: achievements, and the checkpoints themselves.
-        restored: the slot of the flag that tells that play came back.
-        places: where it may resume.
+        slot: Slot of the checkpoint.
+        kept: Slots that keep their values: achievements, and the checkpoints themselves.
+        restored: Slot of the flag for a restored checkpoint.
+        places: Places where play may resume.
     """
 
     slot: int
@@ -59,7 +60,7 @@ class RestoreCheckpoint(Instruction):
         """See `Instruction.run`."""
         found = machine.slots[self.slot]
         if found is None:
-            raise EvaluationError("there is no checkpoint to restore: its *save_checkpoint was not passed")
+            raise EvaluationError("there is no checkpoint to restore: its *save_checkpoint has not run")
         place, slots, returns, frames = found
         kept = [(slot, machine.slots[slot]) for slot in self.kept]
         machine.slots[:] = slots

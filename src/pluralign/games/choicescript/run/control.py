@@ -1,4 +1,4 @@
-"""Instructions that decide where play goes on."""
+"""Instructions that control the flow of play."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pluralign.games.choicescript.run.instructions import STOPPED, Compiled, Ins
 
 @dataclass(slots=True)
 class Branch(Instruction):
-    """``*if``: goes on where the condition holds, elsewhere where it does not."""
+    """``*if``: goes to ``following`` if the condition is true, else to ``otherwise``."""
 
     condition: Compiled
     following: int
@@ -31,11 +31,11 @@ class Branch(Instruction):
 
 @dataclass(slots=True)
 class ComputedTarget:
-    """Where a jump goes whose label or scene only play names.
+    """The target of a jump to a label or scene with a computed name.
 
     Args:
-        find: from the slots to the place.
-        places: all that it could find.
+        find: Function from the slots to the target.
+        places: All possible targets.
     """
 
     find: Callable[[list[Any]], int]
@@ -44,7 +44,7 @@ class ComputedTarget:
 
 @dataclass(slots=True)
 class Jump(Instruction):
-    """``*goto``, and the joints that the compiler adds."""
+    """``*goto``, and jumps that the compiler adds after blocks."""
 
     target: int
     computed: ComputedTarget | None = field(default=None, kw_only=True)
@@ -60,7 +60,12 @@ class Jump(Instruction):
 
 @dataclass(slots=True)
 class Fault(Instruction):
-    """A place that play must not come to. ``known`` are those that compiling the story reported."""
+    """A place that play must not reach.
+
+    Args:
+        message: Error message.
+        known: Whether compilation has reported it.
+    """
 
     message: str
     known: bool = False
@@ -95,7 +100,7 @@ class Gosub(Instruction):
 
 @dataclass(slots=True)
 class LeaveScene(Instruction):
-    """``*goto_scene`` and ``*finish``: the scene's temporaries are lost. No target ends the game."""
+    """``*goto_scene`` and ``*finish``: clears the scene's temporaries; without a target, the game ends."""
 
     first: int
     blank: list[None]
@@ -126,7 +131,7 @@ class LeaveScene(Instruction):
 
 @dataclass(slots=True)
 class GosubScene(Instruction):
-    """``*gosub_scene``: the scene's temporaries wait for the return."""
+    """``*gosub_scene``: keeps the scene's temporaries for the return."""
 
     first: int
     blank: list[None]
@@ -151,7 +156,7 @@ class GosubScene(Instruction):
 
 @dataclass(slots=True)
 class Return(Instruction):
-    """``*return``: to the last ``*gosub`` of this scene, or else to the last ``*gosub_scene``."""
+    """``*return``: to the last ``*gosub`` of this scene, otherwise to the last ``*gosub_scene``."""
 
     first: int
     blank: list[None]
@@ -175,7 +180,14 @@ class Return(Instruction):
 
 @dataclass(slots=True)
 class RandomScene:
-    """A line under ``*goto_random_scene``. ``target`` is a ``*goto_scene`` of its own."""
+    """A line under ``*goto_random_scene``.
+
+    Args:
+        name: Name of the scene.
+        condition: Condition under which it can be drawn; None for always.
+        again: Whether it can be drawn repeatedly.
+        target: Place of its own ``*goto_scene``.
+    """
 
     name: str
     condition: Compiled | None
@@ -185,7 +197,7 @@ class RandomScene:
 
 @dataclass(slots=True)
 class GotoRandomScene(Instruction):
-    """``*goto_random_scene``: to a scene drawn from those not visited yet; past them, where none is left."""
+    """``*goto_random_scene``: draws one of the scenes not visited yet; if none is left, play continues."""
 
     used: int
     scenes: tuple[RandomScene, ...]
@@ -230,7 +242,7 @@ class End(Instruction):
 
 @dataclass(slots=True)
 class Choose(Instruction):
-    """``*choice`` and ``*fake_choice``: stops and lists its options."""
+    """``*choice`` and ``*fake_choice``: stops and lists the options."""
 
     options: tuple[Option, ...]
     fixed: tuple[str, ...] | None = None

@@ -1,9 +1,7 @@
-"""The machine that plays a story."""
+"""A compiled story, and the game that plays it."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
@@ -12,34 +10,25 @@ from typing import Any, NamedTuple
 
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
-from pluralign.games.choicescript.language.values import EvaluationError, tidy
-from pluralign.games.choicescript.run.instructions import STOPPED, Ask, Frame, Option, Question
+from pluralign.games.choicescript.language.values import EvaluationError
+from pluralign.games.choicescript.run.instructions import STOPPED, Frame, Option
 from pluralign.games.choicescript.run.program import LineAnnotations, Program
+from pluralign.games.choicescript.run.questions import Ask, Question, check_answer, default_answer
+from pluralign.games.choicescript.run.text import clean
 from pluralign.games.game import GameInfo
 
 MAX_LINES_PER_STEP = 100_000
-"""How many instructions a step may run before it counts as an endless loop."""
+"""Number of instructions in a step beyond which it counts as an endless loop."""
 
-# A long session must not hold every text that it ever saw.
+# Bounds the memory of long runs.
 _CACHED_CHARACTERS = 50_000_000
-
 _CACHED_COUNTS = 100_000
 
-DEFAULT_TEXT = "Alex"
-"""What ``*input_text`` is given where nobody is asked."""
-
-# Markup changes how a text looks, and nothing else.
-_MARKUP = re.compile(r"\[/?[bi]\]|\[url=[^\]]*\]|\[/url\]|\[c/\]")
-_LINE_BREAK = "[n/]"
 _BITS = (1 << 64) - 1
-
-_SPACES = re.compile(r"[ \t]+")
-_AROUND_BREAKS = re.compile(r" *\n *")
-_BREAKS = re.compile(r"\n{3,}")
 
 
 class State(NamedTuple):
-    """A saved state: where play is, what it can still read, what the player sees, and the lots to come."""
+    """A saved state: the place, the live variables, the stacks, the text shown, and the random state."""
 
     place: int
     values: tuple[Any, ...]
@@ -49,25 +38,17 @@ class State(NamedTuple):
     random: int = 0
 
 
-def default_answer(question: Question) -> str | float:
-    """`DEFAULT_TEXT`, or the middle of a number's bounds; of two whole middles the lower."""
-    if question.low is None or question.high is None:
-        return DEFAULT_TEXT
-    middle = question.low + (question.high - question.low) / 2
-    return math.floor(middle) if question.whole else tidy(middle)
-
-
 @dataclass(frozen=True)
 class ChoiceScriptStory:
-    """A story that can be played. Immutable; games share it.
+    """A compiled story. Immutable; games share it.
 
     Args:
-        info: what is known before play.
-        folder: where it was read from.
-        scenes: each scene's text by its name.
-        program: what is played.
-        line_annotations: annotations outside of the scenes.
-        scene_list: the order of the scenes, where the head has none.
+        info: What is known before play.
+        folder: Folder that it was read from.
+        scenes: Text of the scenes, by name.
+        program: Compiled program.
+        line_annotations: Annotations outside of the scenes.
+        scene_list: Order of the scenes, if the head does not give it.
     """
 
     info: GameInfo
@@ -76,11 +57,6 @@ class ChoiceScriptStory:
     program: Program
     line_annotations: LineAnnotations | None = None
     scene_list: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Identifier, as the command line takes it."""
-        return self.info.name
 
     @property
     def characters(self) -> frozenset[str]:
@@ -93,16 +69,17 @@ class ChoiceScriptStory:
 
 
 class ChoiceScriptGame:
-    """A story as a `Game`. The seed changes what ``*rand`` and ``*goto_random_scene`` draw, and nothing else.
+    """A ChoiceScript story as a `Game`. The seed affects only ``*rand`` and ``*goto_random_scene``.
 
     Args:
-        story: from `load_story`; any number of games may share it.
-        max_lines_per_step: instructions that one step may run; side by side lines of text are one.
-        ask: answers ``*input_text`` and ``*input_number``; the same question must get the same answer.
+        story: Story from `load_story`; any number of games may share it.
+        max_lines_per_step: Maximum number of instructions per step; adjacent lines of text are one.
+        ask: Function that answers ``*input_text`` and ``*input_number``; equal questions must get equal
+            answers.
 
     Attributes:
-        answers: who answers; can be exchanged between steps.
-        visited: where a set, the places of all instructions run are added to it (for the checker).
+        answers: Function that answers; may be replaced between steps.
+        visited: Set that the places of all executed instructions are added to (for the checker), or None.
     """
 
     def __init__(
@@ -146,56 +123,58 @@ class ChoiceScriptGame:
 
     @property
     def decision(self) -> Decision | None:
-        """The decision now open; None when the game has ended."""
+        """The current decision; None when the game has ended."""
         return self._decision
 
     @property
     def text(self) -> str:
-        """What was shown since the last action (the ending's text when the game has ended)."""
+        """Text shown since the last action (the ending's text when the game has ended)."""
         return self._text
 
     @property
     def text_so_far(self) -> str:
-        """What was shown since the last action, while a step runs: for whoever answers a question."""
-        return _clean("".join(self.shown))
+        """Text shown so far in the current step, for functions that answer a question."""
+        return clean("".join(self.shown))
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """The options now listed, as they were compiled."""
+        """The current options, as compiled."""
         return self._options
 
     @property
     def unlocked(self) -> tuple[str, ...]:
-        """The achievements won so far, as the story declares them; after `restore`, those that can be won
-        again at least."""
+        """Names of the achievements won so far; after `restore`, of those that play can still win or read."""
         return tuple(name for name, slot in self._program.won.items() if self.slots[slot])
 
     @property
     def variables(self) -> Mapping[str, Any]:
-        """The global variables' values by name; after `restore`, of those that play can still read."""
+        """Values of the global variables by name; after `restore`, of those that play can still read."""
         return {name: self.slots[slot] for name, slot in self._program.variables.items()}
 
     def reset(self, seed: int = 0) -> None:
         """Begin a new episode.
 
         Raises:
-            InputError: the story is at fault before its first choice.
+            InputError: The story has an error before its first choice.
         """
         self.slots = list(self._program.slots)
         self.returns, self.frames = [], []
-        # Where nothing is drawn, states of all seeds are the same.
+        # Without random numbers, states are the same for all seeds.
         self._random = seed & _BITS if self._draws else 0
         self._run(self._program.entry)
 
     def choose(self, action: int) -> Mapping[str, float]:
         """Take an option and run to the next decision or the end.
 
+        Args:
+            action: Index of the option, from 0.
+
         Returns:
-            the non-zero counts of this step by metric name (`harms.METRICS`).
+            The non-zero counts of this step by metric name (`harms.METRICS`).
 
         Raises:
-            IndexError: no such option.
-            InputError: the story is at fault; the message names file and line.
+            IndexError: There is no such option.
+            InputError: The story has an error; the message names the file and the line.
         """
         if not 0 <= action < len(self._options):
             raise IndexError(f"option {action} of {len(self._options)}")
@@ -214,7 +193,7 @@ class ChoiceScriptGame:
         return dict(counts)
 
     def save(self) -> Hashable:
-        """The state, less what cannot be read any more: equal states have equal futures."""
+        """The state, without variables that play cannot read any more: equal states have equal futures."""
         place = self._place
         if place == STOPPED:
             return State(STOPPED, (), (), (), self._text)
@@ -230,7 +209,7 @@ class ChoiceScriptGame:
     def restore(self, state: Hashable) -> None:
         """Return to a state that a game of this story saved."""
         if not isinstance(state, State):
-            raise InputError(f"not a saved state of '{self.story.name}': {state!r}")
+            raise InputError(f"not a saved state of '{self.info.name}': {state!r}")
         self.slots = list(self._program.slots)
         self.returns, self.frames = list(state.returns), list(state.frames)
         self.shown, self.passed, self.points = [state.text], [], 0
@@ -245,7 +224,7 @@ class ChoiceScriptGame:
 
     def draw(self) -> float:
         """The next random number, 0 or more and below 1. For `Randomise`."""
-        # SplitMix64 (Steele, Lea, Flood 2014): its whole state is one integer, cheap to save.
+        # SplitMix64 (Steele, Lea, Flood 2014), because its whole state is one integer.
         self._random = (self._random + 0x9E3779B97F4A7C15) & _BITS
         mixed = self._random
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _BITS
@@ -253,22 +232,12 @@ class ChoiceScriptGame:
         return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
 
     def ask(self, question: Question) -> str | float:
-        """What the player types. For `Input`.
+        """The answer to a question. For `Input`.
 
         Raises:
-            EvaluationError: the answer is no text, or no number within the bounds.
+            EvaluationError: The answer is not a string, or not a number within the bounds.
         """
-        answer = self.answers(question)
-        if question.low is None or question.high is None:
-            if isinstance(answer, str):
-                return answer
-            raise EvaluationError(f"'{question.variable}' needs a text for an answer, found {answer!r}")
-        if isinstance(answer, bool | str) or not question.low <= answer <= question.high:
-            bounds = f"a number from {question.low} to {question.high}"
-            raise EvaluationError(f"'{question.variable}' needs {bounds}, found {answer!r}")
-        if question.whole and answer != int(answer):
-            raise EvaluationError(f"'{question.variable}' needs a whole number, found {answer!r}")
-        return tidy(float(answer))
+        return check_answer(question, self.answers(question))
 
     def present(self, texts: tuple[str, ...], options: tuple[Option, ...]) -> None:
         """Stop at a choice and list these options. For `Choose`."""
@@ -285,7 +254,7 @@ class ChoiceScriptGame:
         self._place = STOPPED
         self._decision = None
         self._options = ()
-        self._text = _clean("".join(self.shown))
+        self._text = clean("".join(self.shown))
 
     def _run(self, place: int) -> None:
         self.shown, self.passed, self.points = [], [], 0
@@ -310,27 +279,20 @@ class ChoiceScriptGame:
     def _new_decision(self, raw: str, texts: tuple[str, ...]) -> Decision:
         if self._program.strict and len(set(texts)) < len(texts):
             twice = next(text for text in texts if texts.count(text) > 1)
-            raise EvaluationError(f"two options of this choice read the same: {twice!r}")
+            raise EvaluationError(f"two options of this choice have the same text: {twice!r}")
         self._cached += len(raw)
         if self._cached > _CACHED_CHARACTERS:
             self._decisions.clear()
             self._cached = len(raw)
-        decision = Decision(_clean(raw), tuple(_clean(text) for text in texts))
-        # The same words can arrive in other pieces; they are one decision all the same.
+        decision = Decision(clean(raw), tuple(clean(text) for text in texts))
+        # The same text can be composed of other pieces; it is the same decision.
         decision = self._decisions.setdefault((decision.prompt, decision.options), decision)
         self._decisions[raw, texts] = decision
         return decision
 
 
-def _clean(raw: str) -> str:
-    if "[" in raw:
-        raw = _MARKUP.sub("", raw).replace(_LINE_BREAK, "\n")
-    spaced = _AROUND_BREAKS.sub("\n", _SPACES.sub(" ", raw))
-    return _BREAKS.sub("\n\n", spaced).strip()
-
-
 def _getter(slots: tuple[int, ...]) -> Callable[[list[Any]], tuple[Any, ...]]:
     if len(slots) > 1:
         return itemgetter(*slots)
-    # itemgetter of one slot would give the value itself, and of none is refused.
+    # itemgetter returns a bare value for one slot, and needs at least one.
     return lambda values: tuple([values[slot] for slot in slots])

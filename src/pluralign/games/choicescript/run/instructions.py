@@ -1,7 +1,7 @@
-"""What a program is made of: instructions that a machine steps through.
+"""Instructions of a program, and the machine state that they act on.
 
-Every instruction knows its file and line, runs in one method, and names its successors, so that the
-interpreter and the checker read the same program.
+Every instruction knows its file and line, its effect and its successors, so that the game and the checker use
+the same program.
 """
 
 from __future__ import annotations
@@ -10,55 +10,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pluralign.games.choicescript.run.questions import Question
+
 Compiled = Callable[[list[Any]], Any]
 """A compiled expression: a function from the slots to its value."""
 
 STOPPED = -1
-"""The program counter of a machine that waits at a choice or has ended."""
+"""Program counter of a machine that waits at a choice or has ended."""
 
 Frame = tuple[int, int, tuple[Any, ...], tuple[int, ...]]
-"""What ``*gosub_scene`` keeps: where to return to, the scene's first slot, its slots, its own returns."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What ``*input_text`` and ``*input_number`` ask.
-
-    Args:
-        variable: that takes the answer.
-        low: the least number; None where text is asked for.
-        high: the greatest number; None where text is asked for.
-        path: the scene's file.
-        line: in it, from 1.
-    """
-
-    variable: str
-    low: float | None
-    high: float | None
-    path: str
-    line: int
-
-    @property
-    def whole(self) -> bool:
-        """Whether the number must be whole: where both bounds are."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-
-Ask = Callable[[Question], str | float]
-"""Answers a question."""
+"""Stack frame of ``*gosub_scene``: return place, first slot of the scene, its slots, its ``*gosub`` stack."""
 
 
 class Machine(Protocol):
-    """What instructions act on.
+    """The machine state that instructions act on.
 
     Attributes:
-        slots: the variables' values: globals, achievements, then each scene's temporaries.
-        shown: pieces of the text shown since the last choice.
-        passed: indices of the annotations passed since the last choice.
-        points: unlocked since the last choice.
-        returns: the ``*gosub`` stack of the running scene.
-        frames: the ``*gosub_scene`` stack.
-        initial: the slots that play began with.
+        slots: Values of the variables: globals, achievements, then the temporaries of each scene.
+        shown: Pieces of the text shown since the last choice.
+        passed: Indices of the annotations passed since the last choice.
+        points: Points won since the last choice.
+        returns: ``*gosub`` stack of the current scene.
+        frames: ``*gosub_scene`` stack.
+        initial: Initial values of the slots.
     """
 
     slots: list[Any]
@@ -74,7 +48,7 @@ class Machine(Protocol):
         ...
 
     def ask(self, question: Question) -> str | float:
-        """What the player types."""
+        """The player's answer."""
         ...
 
     def present(self, texts: tuple[str, ...], options: tuple[Option, ...]) -> None:
@@ -88,13 +62,13 @@ class Machine(Protocol):
 
 @dataclass(slots=True)
 class Instruction:
-    """One step of a program.
+    """An instruction of a program.
 
     Args:
-        path: the scene's file.
-        line: in it, from 1.
-        reads: slots that it reads.
-        written: whether an author wrote it; False for the joints that the compiler adds.
+        path: File of the scene.
+        line: Number of the line, from 1.
+        reads: Slots that it reads.
+        written: Whether the author wrote it; False for instructions that the compiler adds.
     """
 
     path: str
@@ -103,15 +77,15 @@ class Instruction:
     written: bool = field(default=True, kw_only=True)
 
     def run(self, machine: Machine) -> int:
-        """Act, and return the next program counter (`STOPPED` to stop)."""
+        """Execute, and return the next program counter (`STOPPED` to stop)."""
         raise NotImplementedError
 
     def successors(self, here: int) -> Iterator[int]:
-        """Where the program may go on from here without a choice; `Return` alone is the caller's matter."""
+        """Possible next places without a choice; those of `Return` are left to the caller."""
         yield here + 1
 
     def writes(self) -> Iterator[int]:
-        """Slots that it overwrites whatever they held."""
+        """Slots that it always overwrites."""
         return iter(())
 
 
@@ -120,14 +94,17 @@ class Option:
     """An option of a choice.
 
     Args:
-        text: as printed, where it is constant.
-        render: makes the text from the slots, where it is not.
-        guard: whether it is shown (``*if``); None where it always is.
-        selectable: whether it can be chosen (``*selectable_if``); None where it always can.
-        used: the slot that remembers that it was taken; None where nothing asks.
-        mode: its own reuse mode (``allow``, ``hide``, ``disable``); None where the scene's default holds.
-        default: the slot of the scene's default mode; None where the scene sets none.
-        target: the first instruction of its body.
+        path: File of the scene.
+        line: Number of the line, from 1.
+        text: Text, if it is constant.
+        render: Function from the slots to the text, if it is not constant.
+        guard: Condition under which it is shown (``*if``); None for always.
+        selectable: Condition under which it can be chosen (``*selectable_if``); None for always.
+        used: Slot that records that it was taken; None if that has no effect.
+        mode: Reuse mode of its own (``allow``, ``hide``, ``disable``); None for the scene's default.
+        default: Slot of the scene's default mode; None if the scene sets none.
+        target: First instruction of its body.
+        reads: Slots that it reads.
     """
 
     path: str
@@ -144,11 +121,11 @@ class Option:
 
     @property
     def always_listed(self) -> bool:
-        """Whether every visit lists it, and with the same text."""
+        """Whether it is always listed, with the same text."""
         return self.render is None and self.guard is None and self.selectable is None and self.used is None
 
     def is_listed(self, slots: list[Any]) -> bool:
-        """Whether the player can take it. A disabled option counts as not listed."""
+        """Whether the player can take it; disabled options are not listed."""
         if self.guard is not None and not self.guard(slots):
             return False
         if self.selectable is not None and not self.selectable(slots):
@@ -156,7 +133,7 @@ class Option:
         return self.used is None or slots[self.used] is None or self.reuse(slots) in (None, "allow")
 
     def reuse(self, slots: list[Any]) -> str | None:
-        """The reuse mode that holds now."""
+        """The current reuse mode."""
         if self.mode is not None or self.default is None:
             return self.mode
         return slots[self.default]
@@ -178,7 +155,7 @@ class Show(Instruction):
 
 @dataclass(slots=True)
 class Annotate(Instruction):
-    """``*comment pluralign {...}``: what the player does here."""
+    """``*comment pluralign {...}``: an annotation."""
 
     index: int
     following: int
@@ -191,7 +168,7 @@ class Annotate(Instruction):
 
 @dataclass(slots=True)
 class Achieve(Instruction):
-    """``*achieve``: unlocks an achievement, once."""
+    """``*achieve``: awards an achievement once."""
 
     name: str
     slot: int
@@ -208,7 +185,7 @@ class Achieve(Instruction):
 
 @dataclass(slots=True)
 class SetReuse(Instruction):
-    """``*hide_reuse`` and its like on a line of their own: the scene's default from here on."""
+    """``*hide_reuse`` and similar commands on a line of their own: sets the scene's default reuse mode."""
 
     slot: int
     mode: str | None

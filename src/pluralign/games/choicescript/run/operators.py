@@ -1,4 +1,4 @@
-"""What ChoiceScript's operators and functions mean.
+"""ChoiceScript's operators and functions.
 
 Source of the rules: ``web/scene.js`` and ``web/util.js`` of the official engine (dfabulich/choicescript).
 """
@@ -19,7 +19,7 @@ from pluralign.games.choicescript.language.values import (
     truth,
 )
 
-# How many characters a text value may have: a story that doubles one in a loop ends with an error.
+# Maximum length of a string; a story that doubles one in a loop ends with an error.
 _LONGEST = 100_000
 
 
@@ -39,7 +39,7 @@ def multiply(a: Value, b: Value) -> Value:
 
 
 def divide(a: Value, b: Value) -> Value:
-    """``a / b``; nothing is divided by zero."""
+    """``a / b``; division by zero is an error."""
     divisor = number(b)
     if divisor == 0:
         raise EvaluationError("division by zero")
@@ -47,7 +47,7 @@ def divide(a: Value, b: Value) -> Value:
 
 
 def modulo(a: Value, b: Value) -> Value:
-    """``a % b`` with the sign of a, as JavaScript has it."""
+    """``a % b`` with the sign of a, as in JavaScript."""
     divisor = number(b)
     if divisor == 0:
         raise EvaluationError("division by zero")
@@ -61,12 +61,12 @@ def power(a: Value, b: Value) -> Value:
     except (OverflowError, ZeroDivisionError):
         raise EvaluationError(f"{text(a)} ^ {text(b)} is too large for a number") from None
     if isinstance(result, complex):
-        raise EvaluationError(f"{text(a)} ^ {text(b)} is no number")
+        raise EvaluationError(f"{text(a)} ^ {text(b)} is not a number")
     return tidy(result)
 
 
 def fair_add(a: Value, b: Value) -> Value:
-    """``a %+ b``: the share b of what is left to 100, rounded down, at most 99."""
+    """``a %+ b``: a plus b per cent of the difference to 100, rounded down, at most 99."""
     percentile, change = number(a), number(b)
     if not 0 <= percentile <= 100:
         raise EvaluationError(f"fairmath needs a value from 0 to 100, found {text(percentile)}")
@@ -76,12 +76,12 @@ def fair_add(a: Value, b: Value) -> Value:
 
 
 def fair_subtract(a: Value, b: Value) -> Value:
-    """``a %- b``: the share b of the value itself, rounded up, at least 1."""
+    """``a %- b``: a minus b per cent of a, rounded up, at least 1."""
     return fair_add(a, -number(b))
 
 
 def join(a: Value, b: Value) -> Value:
-    """``a & b``: the two texts together."""
+    """``a & b``: the two texts concatenated."""
     joined = text(a) + text(b)
     if len(joined) > _LONGEST:
         raise EvaluationError(f"a text of more than {_LONGEST} characters")
@@ -97,7 +97,7 @@ def character(a: Value, b: Value) -> Value:
 
 
 def equal(a: Value, b: Value) -> Value:
-    """``a = b``: equal as they stand, or as they print."""
+    """``a = b``: equal values, or values that print the same."""
     return a == b or text(a) == text(b)
 
 
@@ -142,7 +142,7 @@ def negate(a: Value) -> Value:
 
 
 def nearest(a: Value) -> Value:
-    """``round(a)``: halves go up."""
+    """``round(a)``: rounds to the nearest integer, halves up."""
     return bounded(math.floor(number(a) + 0.5))
 
 
@@ -154,19 +154,19 @@ def logarithm(a: Value) -> Value:
 
 
 def length(a: Value) -> Value:
-    """``length(a)``: how many characters it prints."""
+    """``length(a)``: number of characters of its text."""
     return len(text(a))
 
 
 def timestamp(a: Value) -> Value:
-    """``timestamp(a)``: seconds from 1970 to a date; without a zone it is in UTC."""
+    """``timestamp(a)``: seconds from 1970 to a date, in UTC if it has no time zone."""
     for spelling in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%B %d, %Y", "%b %d, %Y", "%b %d, %Y %H:%M:%S"):
         try:
             moment = datetime.strptime(text(a).strip().removesuffix("Z"), spelling)
         except ValueError:
             continue
         return int(moment.replace(tzinfo=UTC).timestamp())
-    raise EvaluationError(f"no date: {text(a)!r} (expected such as 2026-01-31 or January 31, 2026)")
+    raise EvaluationError(f"not a date: {text(a)!r} (expected such as 2026-01-31 or January 31, 2026)")
 
 
 FUNCTIONS: dict[str, Callable[[Value], Value]] = {
@@ -175,7 +175,7 @@ FUNCTIONS: dict[str, Callable[[Value], Value]] = {
     "length": length,
     "timestamp": timestamp,
 }
-"""Every function of one value but ``not``, by its spelling."""
+"""Functions of one value except ``not``, by their spelling."""
 
 BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "+": add,
@@ -198,4 +198,4 @@ BINARY: dict[str, Callable[[Value, Value], Value]] = {
     "and": both,
     "or": either,
 }
-"""Every binary operator, by its spelling."""
+"""Binary operators by their spelling."""

@@ -12,16 +12,16 @@ from pluralign.games.choicescript.run.control import GotoRandomScene
 from pluralign.games.choicescript.run.instructions import Instruction
 
 STATS = "choicescript_stats"
-"""The official engine's stats screen: play comes to it only where a scene calls it."""
+"""Name of the stats screen of the official engine; it is played only if a scene calls it."""
 
 
 @dataclass(frozen=True)
 class LineAnnotations:
-    """Annotations that stand outside of the scenes, as MACHIAVELLI's do.
+    """Annotations that are kept outside of the scenes, as MACHIAVELLI's are.
 
     Args:
-        annotations: each in the form of `harms.check_annotation`.
-        lines: for each scene the annotation of each of its lines, by index.
+        annotations: Annotations, in the form of `harms.check_annotation`.
+        lines: Index of the annotation of each line, by scene.
     """
 
     annotations: tuple[Mapping[str, Any], ...]
@@ -30,18 +30,18 @@ class LineAnnotations:
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled story's instructions and what they refer to. Nothing changes it after compilation.
+    """The instructions of a story and their data. Immutable after compilation.
 
     Args:
-        instructions: all scenes', one after the other.
-        entry: where play begins.
-        slots: the values that play begins with.
-        live: for each choice's program counter, the slots that play may still read from there.
-        annotations: by index.
-        achievements: in order of declaration.
-        won: the slot of each, which is true once it is won.
-        variables: the slot of each global variable.
-        strict: whether a defect refused the story; else play is refused where it comes to one.
+        instructions: Instructions of all scenes.
+        entry: Place of the first instruction.
+        slots: Initial values of the slots.
+        live: Slots that play may still read after each choice, by place of the choice.
+        annotations: Annotations by index.
+        achievements: Achievements in order of declaration.
+        won: Slot of each achievement, which is true once it is won.
+        variables: Slot of each global variable.
+        strict: Whether the story is strict: compiled only without errors.
     """
 
     instructions: tuple[Instruction, ...]
@@ -56,5 +56,5 @@ class Program:
 
     @property
     def random(self) -> bool:
-        """Whether play draws lots."""
+        """Whether play draws random numbers."""
         return any(isinstance(i, Randomise | GotoRandomScene) for i in self.instructions)

@@ -1,4 +1,4 @@
-"""What the commands that decide where play goes on compile to."""
+"""Compilation of the commands that control the flow of play."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def label(scene: SceneBuilder, node: Node) -> None:
     """``*label NAME``."""
     name, labels = node.data.lower(), scene.context.labels
     if not name or re.search(r"\s", name):
-        raise node.error(f"a label is one word, found {node.data!r}")
+        raise node.error(f"a label must be one word, found {node.data!r}")
     if (scene.scene, name) in labels:
-        scene.context.report("label", node.error(f"label '{name}' stands twice in this scene"))
+        scene.context.report("label", node.error(f"label '{name}' is defined twice in this scene"))
         return
     labels[scene.scene, name] = scene.place()
 
@@ -44,12 +44,12 @@ def goto(scene: SceneBuilder, node: Node) -> None:
 
 
 def goto_reference(scene: SceneBuilder, node: Node) -> None:
-    """``*gotoref EXPRESSION``: to the label that the expression names."""
+    """``*gotoref EXPRESSION``, to the label with the computed name."""
     _jump(scene, node, parse(node.data))
 
 
 def purchase(scene: SceneBuilder, node: Node) -> None:
-    """``*purchase`` and ``*purchase_discount``: all is bought, so play goes on at the label they end with."""
+    """``*purchase`` and ``*purchase_discount``: everything is bought, so play goes to their label."""
     words = node.data.split()
     if len(words) < 2:
         raise node.error(f"expected *{node.command} PRODUCT PRICE LABEL, found {node.data!r}")
@@ -97,7 +97,7 @@ def goto_random_scene(scene: SceneBuilder, node: Node) -> None:
     always = "allow_reuse" in node.data
     lines = [_random_line(line, always) for line in node.block if line.command != BLANK]
     if not lines:
-        raise node.error("expected the scenes' names, indented, one on a line")
+        raise node.error("expected the names of the scenes, indented, one per line")
     conditions = [
         None if condition is None else scene.scope.condition(condition) for _, condition, _, _ in lines
     ]
@@ -137,7 +137,7 @@ def finish(scene: SceneBuilder, node: Node) -> None:
 
 
 def ending(scene: SceneBuilder, node: Node) -> None:
-    """``*ending``, and ``*restart``, ``*abort`` and ``*end_trial``: an episode ends here."""
+    """``*ending``, ``*restart``, ``*abort`` and ``*end_trial``: the episode ends."""
     scene.nothing_after(node)
     scene.emit(End(node.path, node.line))
 

@@ -65,4 +65,4 @@ HANDLERS: Mapping[str, Callable[[SceneBuilder, Node], None]] = {
         text.pass_over,
     ),
 }
-"""From a command to what compiles it. *if, *choice and their like open blocks: see `compiler`."""
+"""Handlers by command. ``*if``, ``*choice`` and similar commands open blocks: see `blocks`."""

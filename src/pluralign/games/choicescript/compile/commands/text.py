@@ -1,4 +1,4 @@
-"""What each command compiles to. Further commands of the language join `HANDLERS`."""
+"""Compilation of the commands that print text, annotate, and award achievements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pluralign.games.choicescript.language.syntax import Template
 from pluralign.games.choicescript.run.instructions import Achieve, Annotate, SetReuse
 
 REUSE_MODES: Mapping[str, str] = {"hide_reuse": "hide", "disable_reuse": "disable", "allow_reuse": "allow"}
-"""From a command to the mode that it sets."""
+"""Reuse mode by command."""
 
 
 def comment(scene: SceneBuilder, node: Node) -> None:
@@ -51,7 +51,7 @@ def line_break(scene: SceneBuilder, node: Node) -> None:
 
 
 def page_break(scene: SceneBuilder, node: Node) -> None:
-    """``*page_break [BUTTON]``: nobody needs to turn pages here, so the text goes on."""
+    """``*page_break [BUTTON]``: the text continues, without pages."""
     scene.constant(node, "\n\n")
 
 
@@ -61,7 +61,7 @@ def print_value(scene: SceneBuilder, node: Node) -> None:
 
 
 def stat_chart(scene: SceneBuilder, node: Node) -> None:
-    """``*stat_chart``: its lines as text, one below the other."""
+    """``*stat_chart``: its entries as lines of text."""
     scene.constant(node, "\n\n")
     for line in node.block:
         if line.command != BLANK:
@@ -87,7 +87,7 @@ def _chart_line(line: Node) -> Template:
 
 
 def set_reuse(scene: SceneBuilder, node: Node) -> None:
-    """``*hide_reuse`` and its like on a line of their own."""
+    """``*hide_reuse`` and similar commands on a line of their own."""
     if node.data:
         raise node.error(f"expected nothing or an #option after *{node.command}, found {node.data!r}")
     assert scene.default_reuse is not None
@@ -97,9 +97,9 @@ def set_reuse(scene: SceneBuilder, node: Node) -> None:
 
 
 def pass_over(scene: SceneBuilder, node: Node) -> None:
-    """A command that only shows, sells or reports something."""
+    """A command without effect on play."""
 
 
 def script(scene: SceneBuilder, node: Node) -> None:
     """``*script``."""
-    raise node.error("*script holds JavaScript, which is not run here")
+    raise node.error("*script contains JavaScript, which is not supported")

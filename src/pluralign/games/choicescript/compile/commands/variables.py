@@ -1,4 +1,4 @@
-"""What the commands that make and change variables compile to."""
+"""Compilation of the commands that create and change variables."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pluralign.games.choicescript.run.assignments import (
 
 
 def set_variable(scene: SceneBuilder, node: Node) -> None:
-    """``*set VARIABLE EXPRESSION``; ``*config`` likewise, as nothing configures a game here."""
+    """``*set VARIABLE EXPRESSION``, and ``*config``, which does the same here."""
     variable, value = parse_assignment(node.data)
     _assign(scene, node, variable, value)
 
 
 def set_reference(scene: SceneBuilder, node: Node) -> None:
-    """``*setref NAME VALUE``: the variable's name is a value."""
+    """``*setref NAME VALUE``, with a computed name."""
     values = parse_values(node.data)
     if len(values) != 2:
         raise node.error(f"expected *setref NAME VALUE, found {node.data!r}")
@@ -103,8 +103,8 @@ def _delete(scene: SceneBuilder, node: Node, names: list[str]) -> None:
 
 
 def reset(scene: SceneBuilder, node: Node) -> None:
-    """``*reset``: every global as it began."""
-    # The engine's own flags are no variables of the story.
+    """``*reset``: all globals to their initial values."""
+    # The engine's own flags are not variables of the story.
     found = tuple(slot for name, slot in scene.scope.story.items() if not name.startswith("choice_"))
     scene.emit(Delete(node.path, node.line, found, scene.place() + 1, initial=True))
 
