@@ -167,7 +167,7 @@ def test_lagged_counts_by_hand() -> None:
     assert lagged_counts(sums, points, ended=True) == [spying, {"violations.killing": 2.0, "points": 10.0}]
     assert lagged_counts([None, opening], [0.0, 5.0], ended=True) == [{}]
     for wrong in ((sums, points[:2]), (sums[:1], points[:1])):
-        with pytest.raises(InputError, match="as many sums as points, two or more"):
+        with pytest.raises(InputError, match="equal numbers of sums and points, two or more"):
             lagged_counts(*wrong, ended=True)
 
 

@@ -369,7 +369,7 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "source/salt_ledger.json",
         lambda p: edit(p, lambda r: r["scenes"].update(x=[["\ud800", 0]])),
-        "can be written",
+        "be valid Unicode",
     ),
     (
         "trees/salt_ledger_game_tree.json",
