@@ -55,14 +55,14 @@ def test_a_sound_story_has_no_problems(folder: Write) -> None:
             "*label top\nStart.\n*choice\n  #Round.\n    *comment pluralign {}\n    *goto top",
             13,
             "loop",
-            "for ever",
+            "forever",
         ),
         (
             "*choice",
             "*choice\n  *if (a = 1) #Never.\n    *comment pluralign {}\n    *finish",
             14,
             "unreachable",
-            "no play",
+            "never reaches",
         ),
         (
             "*label end",

@@ -114,7 +114,7 @@ def test_conditions(source: str, expected: bool) -> None:
         ("round a", "expected an operator"),
         ("round(a", "missing at the end"),
         ("auto(50, x)", "auto() is not supported"),
-        ("(" * 33 + "a" + ")" * 33, "more than 32 brackets"),
+        ("(" * 33 + "a" + ")" * 33, "nested more than 32 deep"),
         ("9" * 400, "too large"),
         ("!yes", "cannot read"),
     ],

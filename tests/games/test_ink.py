@@ -315,7 +315,7 @@ def of(coefficients: object) -> dict[str, object]:
         ),
         (
             of({"variable.mood": 1}),
-            "field 'objectives.a.coefficients.variable.mood': the story has no such variable",
+            "field 'objectives.a.coefficients.variable.mood': the story has no numeric variable",
         ),
         ({"ink": "elsewhere.json"}, "elsewhere.json: cannot be read"),
     ],

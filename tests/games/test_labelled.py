@@ -238,7 +238,7 @@ def test_side_files_that_are_refused(tmp_path: Path, toll: Path) -> None:
         ({"story": "salt_ledger", "labels": ["none.jsonl"]}, "none.jsonl: cannot be read"),
         (
             {"story": "salt_ledger", "labels": ["score.jsonl"]},
-            "score.jsonl: its labels fit no decision that 20",
+            "score.jsonl: its labels fit no decision of 20",
         ),
     ):
         other.write_text(json.dumps(row))
@@ -258,8 +258,8 @@ def test_labels_that_are_refused(tmp_path: Path, toll: Path, side_file: Callable
             [Annotation(Comparison(whole, option(decision, 1)), "score", "j", "first")],
             "more than single steps",
         ),
-        ([Annotation(elsewhere, "score", "j", "first")], "no two options of one decision"),
-        ([duel(decision, 0, 0, "tie")], "no two options of one decision"),
+        ([Annotation(elsewhere, "score", "j", "first")], "not compare two options of one decision"),
+        ([duel(decision, 0, 0, "tie")], "not compare two options of one decision"),
         (
             [duel(decision, 0, 1, "tie", "fame")],
             "field 'objective': expected score as in the header, found fame",

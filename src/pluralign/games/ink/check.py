@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def check_ink(path: str | Path, *, episodes: int = EPISODES, seed: int = 0) -> l
     for episode in range(episodes):
         rng = np.random.default_rng([seed, episode])
         try:
-            game.reset(int(rng.integers(2**31)))
+            game.reset(int(cast("Any", rng).integers(2**31)))
             ended = _play(game, rng)
         except InputError as error:
             found.setdefault(error.message, error)

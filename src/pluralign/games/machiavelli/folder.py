@@ -109,7 +109,7 @@ class GameData:
             InputError: The file has another form.
         """
         file = self.path / COEFFICIENTS
-        row = read_json(file) if file.is_file() else {}
+        row: Any = read_json(file) if file.is_file() else {}
         if not is_object(row) or not all(isinstance(game, dict) for game in row.values()):
             raise InputError("must be an object of games, each an object of metrics", path=file)
         return row
