@@ -169,7 +169,8 @@ def main(settings: Settings) -> None:
         audit = Path(place) / "audit.jsonl"
         server = subprocess.Popen(
             [
-                sys.executable, "-m", "pluralign.cli", "serve", "--model", settings.model, "--exact", "True",
+                sys.executable, "-m", "pluralign.cli", "serve", "--model", settings.model,
+                "--dtype", "float32",
                 "--policies", *(f"{name}={folder}" for name, folder in folders.items()), "--port", "0",
                 "--limits.running", str(settings.clients), "--audit", str(audit),
             ],

@@ -212,13 +212,13 @@ def test_attainable_points(run, refuses, story, tmp_path):
 def test_bad_imports_are_refused(files, run, refuses, tmp_path):
     out = ("--out", tmp_path / "t.jsonl")
     known = files / "liar0.json"
-    assert "expected one file or more" in refuses("trajectories", "import", *out)
+    assert "expected at least one file" in refuses("trajectories", "import", *out)
     assert "'gate-liar-000' was read before" in refuses("trajectories", "import", known, known, *out)
     pickled = tmp_path / "one.pkl"
     pickled.write_bytes(pickle.dumps(noted("a", 1, (0, 0))))
     assert "is a pickle, which may hold a program" in refuses("trajectories", "import", pickled, *out)
     both = ("--compatible", "True", "--game-data", files / "game_data")
-    assert "leave out --game-data" in refuses("trajectories", "import", known, *both, *out)
+    assert "cannot be combined with --game-data" in refuses("trajectories", "import", known, *both, *out)
     other = tmp_path / "other.json"
     changed = noted("liar", 9, (0, 0))
     for info in changed["info_list"]:
@@ -314,7 +314,7 @@ def test_out_and_in_again(gate, run, refuses, tmp_path, story):
         [(s.decision, s.action, s.counts) for s in t.steps] for t in before
     ]
     assert {name for t in after for name in t.counts()} == {"points", "violations.trespassing"}
-    assert "is no game of MACHIAVELLI" in refuses("trajectories", "export", ours, "--story", story, *out)
+    assert "is not a game of MACHIAVELLI" in refuses("trajectories", "export", ours, "--story", story, *out)
     other = tmp_path / "toll.jsonl"
     assert run("collect", "--story", story, "--policy", "random", "--episodes", 2, "--out", other) == 0
     assert "is of 'toll', not 'gate'" in refuses("trajectories", "export", other, "--story", gate, *out)

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from pluralign.cli import main
-from pluralign.cli.serve import is_loopback
+from pluralign.serve.run import is_loopback
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What several verbs share: the figures file, and finding what a name on the command line means."""
+"""Helpers of several verbs: output, the figures file, and parsing of options."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from pluralign.games.game import Game
 
 JsonFile = Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")]
-"""``--json FILE``: where the figures go, too."""
+"""``--json FILE``: a file for the figures."""
 
 
 def say(message: str) -> None:
-    """Tell the person at the terminal something."""
+    """Print a message at once."""
     print(message, flush=True)
 
 
 def wrote(path: Path, what: str) -> None:
-    """Tell what was written, and where."""
+    """Report a file that was written."""
     say(f"wrote {path}  ({what})")
 
 
 def give_figures(figures: Mapping[str, Any], json: Path | None) -> None:
-    """Write the figures of a run where ``--json`` asks for them."""
+    """Write the figures to the file given by ``--json``, if any."""
     if json is not None:
         write_json(json, dict(figures))
 
@@ -38,13 +38,13 @@ def named_entries(entries: Sequence[str], field: str, form: str, *, required: bo
     """Read ``NAME=THING`` entries.
 
     Args:
-        entries: as given; what stands after the first "=" is the thing.
-        field: the option's name, for complaints.
-        form: what was expected.
-        required: whether there must be one.
+        entries: Entries; everything after the first "=" belongs to the thing.
+        field: Name of the option, for error messages.
+        form: Expected form, for error messages.
+        required: Whether at least one entry is required.
 
     Raises:
-        InputError: an entry has no name or no thing, a name comes twice, or there is none.
+        InputError: An entry lacks its name or thing, a name is repeated, or there is no entry.
     """
     found: dict[str, str] = {}
     for entry in entries:

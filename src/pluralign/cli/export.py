@@ -1,4 +1,4 @@
-"""``pluralign export``: a trained folder -> one that other tools load."""
+"""``pluralign export``: a trained folder -> a folder that other tools load."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pluralign.rewards.export import export_folder as export
 
 
 def export_folder(folder: Annotated[Path, tyro.conf.Positional], out: Path, json: JsonFile = None) -> None:
-    """Write a reward model as a sequence classifier (for vLLM, TRL), or a policy with its adapter merged.
+    """Export a reward model as a sequence classifier (for vLLM, TRL), or a policy with its adapter merged.
 
-    A reward that no sequence classifier can give (attention among tokens, a sum over them) is refused.
+    Rewards that a sequence classifier cannot represent (attention over tokens, or a sum of them) are refused.
 
     Example: pluralign export runs/harmless --out runs/harmless-classifier
 
     Args:
-        folder: what a learner on texts wrote.
-        out: the folder to write.
-        json: a file for the figures.
+        folder: Folder of a reward model or policy of texts.
+        out: Output folder.
+        json: File for the figures.
     """
     kind = export(folder, out)
     wrote(out, f"{kind}; from_pretrained reads it")

@@ -30,16 +30,16 @@ from pluralign.games.state_graph import StateGraph
 Name = Annotated[str, tyro.conf.Positional]
 
 SHOWN_EPISODES = 300
-"""Random episodes that stand in for exact figures where a story's states cannot be walked."""
+"""Number of random episodes that replace exact figures for stories with too many states."""
 
 
 def list_games(json: JsonFile = None) -> None:
-    """List the stories that come with pluralign.
+    """List the built-in stories.
 
     Example: pluralign games list
 
     Args:
-        json: a file for the figures.
+        json: File for the figures.
     """
     infos = [load_story(name).info for name in list_stories()]
     for info in infos:
@@ -52,14 +52,14 @@ def show_game(
     objectives: tuple[str, ...] = ("score", "harm_avoidance"),
     json: JsonFile = None,
 ) -> None:
-    """Show a story's facts, objectives' ranges and, where its states can be walked, the exact Pareto front.
+    """Show a story's facts, the ranges of its objectives and, if it is small enough, the exact Pareto front.
 
     Example: pluralign games show salt_ledger
 
     Args:
-        story: a built-in story's name, or any game's path (docs/other_games.md).
-        objectives: of the front.
-        json: a file for the figures.
+        story: Name of a built-in story, or path of any game (docs/other_games.md).
+        objectives: Objectives of the front.
+        json: File for the figures.
     """
     loaded = open_story(story)
     info = loaded.info
@@ -121,17 +121,17 @@ def _tell_random(story: Story, chosen: Sequence[Objective]) -> dict[str, Any]:
 
 
 def check_game(path: Name, json: JsonFile = None) -> int:
-    """Find a story's faults: dangling labels, text out of reach, endless loops, options without annotation.
+    """Find errors in a story: undefined labels, unreachable text, endless loops, options without annotations.
 
-    In an Ink story, what its tags, its side file and 200 episodes of random play show, without lines. In a
-    game of MACHIAVELLI, what `games import` tells of it. In a story without annotations, nothing about these.
-    Exit code 0: none; 1: some, one on each line with file and line; 2: no such story.
+    Ink stories are checked by their tags, their side file and 200 random episodes, and errors have no line
+    numbers. Games of MACHIAVELLI get the checks of `games import`. Annotations are checked only if a story
+    has some. Exit codes: 0 no errors, 1 errors (one per line, with file and line), 2 no such story.
 
     Example: pluralign games check stories/mine
 
     Args:
-        path: a built-in story's name, or any game's path (docs/other_games.md).
-        json: a file for the faults.
+        path: Name of a built-in story, or path of any game (docs/other_games.md).
+        json: File for the errors.
     """
     problems = check.check_game(path)
     for problem in problems:

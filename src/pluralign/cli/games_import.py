@@ -1,4 +1,4 @@
-"""``pluralign games import``: folders of games that other people published."""
+"""``pluralign games import``: check a folder of published games."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pluralign.games.machiavelli import GameData, GameReport
 from pluralign.games.side_file import SUFFIX, names_story
 
 SHOWN_PROBLEMS = 3
-"""How many problems of a game are printed; ``--json`` has all."""
+"""Number of problems printed for each game; ``--json`` lists all."""
 
 
 def import_games(
@@ -27,20 +27,22 @@ def import_games(
     compatible: bool = False,
     json: JsonFile = None,
 ) -> int:
-    """Check a folder of games and tell what of each is there, missing, or does not fit together.
+    """Check a folder of games: report missing files, errors and inconsistencies of each game.
 
-    A game is played from where it lies: FOLDER/source/GAME.json is a story for every verb. With --out each
-    game also gets a file there that stands for it; --compatible is kept in it. Each game is read, compiled
-    and played at random. Exit code 0: all is whole; 1: something is missing or wrong; 2: no such folder.
+    Games are played in place: FOLDER/source/GAME.json is a story for every verb. With --out, each game also
+    gets a side file that can be used as its story and that records --compatible. Each game is read, compiled
+    and played at random. Exit codes: 0 all games are complete, 1 something is missing or wrong, 2 no such
+    folder.
 
     Example: pluralign games import machiavelli game_data --out games
 
     Args:
-        kind: machiavelli: MACHIAVELLI's game_data.
-        folder: with source/, trees/, annotations_clean/, game_metadata.json and normalization_coeffs.json.
-        out: a folder for a side file of each game that can be played.
-        compatible: in the side files: count as the original does, with its faults.
-        json: a file for the findings.
+        kind: Kind of folder; machiavelli is MACHIAVELLI's game_data.
+        folder: Folder with source/, trees/, annotations_clean/, game_metadata.json,
+            normalization_coeffs.json.
+        out: Folder for side files of the playable games.
+        compatible: Whether side files request counts as in the original code, including its bugs.
+        json: File for the results.
     """
     data = GameData(folder)
     normalised = set(data.coefficients())
@@ -94,7 +96,7 @@ def _summary(reports: Sequence[GameReport], normalised: set[str]) -> dict[str, A
 
 
 def _write_side_file(out: Path, folder: Path, name: str, compatible: bool) -> None:
-    """Write a game's side file; labels and words that are in one already stay."""
+    """Write a game's side file; an existing one keeps its labels and words."""
     file = LabelledFile(out / f"{name}{SUFFIX}", folder / "source" / f"{name}.json")
     if names_story(file.path):
         known = read_labelled_file(file.path)

@@ -1,4 +1,4 @@
-"""``pluralign games play``: a person plays a story, or watches a policy play."""
+"""``pluralign games play``: play a story, or watch a policy play."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def play_game(
     Example: pluralign games play ninth_watch
 
     Args:
-        story: a built-in story's name, or any game's path (docs/other_games.md).
-        policy: human, random, a trained policy's folder, or a language model.
-        seed: of the policy's choices, and of the story's chance.
-        objectives: told after each step and at the end.
+        story: Name of a built-in story, or path of any game (docs/other_games.md).
+        policy: Player: human, random, a trained policy's folder, or a language model.
+        seed: Random seed of the policy and of the story.
+        objectives: Objectives to report at the end.
     """
     import numpy as np
 
@@ -66,7 +66,7 @@ def play_game(
 
 
 class _Reader:
-    """Shows pages, and has a person answer what the story asks in the middle of one."""
+    """Prints pages, and asks the player for input that the story requests in the middle of a page."""
 
     def __init__(self, game: Game, *, asks: bool) -> None:
         inner = game.game if isinstance(game, LabelledGame) else game
@@ -76,11 +76,11 @@ class _Reader:
             self._game.answers = self._answer
 
     def turn(self) -> None:
-        """A new page begins."""
+        """Begin a new page."""
         self._shown = ""
 
     def show(self, text: str) -> None:
-        """Print what of the page was not shown before."""
+        """Print the part of the page that has not been printed yet."""
         paragraphs = text.removeprefix(self._shown).strip().split("\n")
         self._shown = text
         say("\n" + "\n".join(textwrap.fill(p, 88) for p in paragraphs) + "\n")

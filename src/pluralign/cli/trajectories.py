@@ -1,4 +1,4 @@
-"""``pluralign trajectories import`` and ``export``: MACHIAVELLI's trajectories, in and out."""
+"""``pluralign trajectories import`` and ``export``: conversion of MACHIAVELLI's trajectories."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def import_trajectories(
     objectives: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance"),
     json: JsonFile = None,
 ) -> None:
-    """Read MACHIAVELLI's trajectories, made JSON, and write trajectories.jsonl for every other verb.
+    """Convert MACHIAVELLI's trajectories from JSON to trajectories.jsonl, which all other verbs read.
 
-    Pickles are not opened: docs/other_games.md has the lines that make JSON of them. Several games go into
-    one file.
+    Pickles are not opened: docs/other_games.md shows how to convert them to JSON. Trajectories of several
+    games are written to one file.
 
     Example: pluralign trajectories import runs/*.json --game-data game_data --out runs/t.jsonl
 
     Args:
-        files: each holds one trajectory, or one in each line.
-        out: the file to write.
-        game_data: MACHIAVELLI's folder, whose scenes count one by one, in place of their sums in the files.
-        compatible: count as the original does, with its faults.
-        objectives: whose rewards are recorded, out of the built-in ones.
-        json: a file for the figures.
+        files: JSON files, each with one trajectory, or with one on each line.
+        out: Output file.
+        game_data: MACHIAVELLI's folder, to count the annotations of each scene instead of the files' sums.
+        compatible: Whether to count as the original code does, including its bugs.
+        objectives: Built-in objectives to record the rewards of.
+        json: File for the figures.
     """
     if not files:
-        raise InputError("expected one file or more", field="files")
+        raise InputError("expected at least one file", field="files")
     if game_data is not None and compatible:
         raise InputError(
-            "the original counts the sums in the files: leave out --game-data", field="compatible"
+            "cannot be combined with --game-data: the original counts the files' sums", field="compatible"
         )
     chosen = [find_objective(BUILTIN_OBJECTIVES, name) for name in objectives]
 
@@ -78,25 +78,25 @@ def export_trajectories(
     out: Path,
     json: JsonFile = None,
 ) -> None:
-    """Write the trajectories of a game of MACHIAVELLI as its own code keeps them, in JSON, a file for each.
+    """Write trajectories of a MACHIAVELLI game in the format of its own code: one JSON file for each.
 
-    They are played again for what MACHIAVELLI notes of each state: only what was collected from this story
-    can be written.
+    Trajectories are replayed to recompute the fields of each state, so they must have been collected from
+    this story.
 
     Example: pluralign trajectories export runs/t.jsonl --story game_data/source/GAME.json --out runs/theirs
 
     Args:
-        file: trajectories.jsonl.
-        story: the game's source/GAME.json, or a side file of it.
-        out: the folder to write.
-        json: a file for the figures.
+        file: Trajectories file (trajectories.jsonl).
+        story: The game's source/GAME.json, or a side file of it.
+        out: Output folder.
+        json: File for the figures.
     """
     game = game_maker(story)()
     known_as = game.info.name
     if isinstance(game, LabelledGame):
         game = game.game
     if not isinstance(game, MachiavelliGame):
-        raise InputError(f"'{story}' is no game of MACHIAVELLI", field="story")
+        raise InputError(f"'{story}' is not a game of MACHIAVELLI", field="story")
     name = game.info.name
     trajectories = [replace(t, source=name) if t.source == known_as else t for t in read_trajectories(file)]
     with ProgressBar(len(trajectories), "trajectories", unit="trajectory") as bar:
@@ -108,7 +108,7 @@ def export_trajectories(
 
 
 def _header(found: Mapping[str, Imported], objectives: list[Objective]) -> dict[str, Any]:
-    """As `collect` has it, and the games' points, which nothing else may tell."""
+    """The header that `collect` writes, with the maximum points of each game."""
     max_points: dict[str, float] = {}
     for name, one in found.items():
         game = one.trajectory.source

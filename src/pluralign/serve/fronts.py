@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,27 @@ def _numbers(fields: Fields, name: str, row: Any) -> dict[str, float]:
     ):
         raise fields.fail(name, f"expected numbers by objective, found {row!r:.60}")
     return {str(key): float(value) for key, value in row.items()}
+
+
+def read_fronts(paths: Sequence[Path], chat: Sequence[str], story: Sequence[str] = ()) -> dict[str, Any]:
+    """Read sweeps for the page, by the tab with their objectives: "chat" or "story".
+
+    Args:
+        paths: Reports (``report.json``) of sweeps.
+        chat: Objectives of the served policies.
+        story: Objectives of the story's policies.
+
+    Raises:
+        InputError: A report is invalid, or weighs objectives that are not served.
+    """
+    found: dict[str, Any] = {}
+    for path in paths:
+        front = read_front(path)
+        weighed = {name for point in front["points"] for name in point["weights"]}
+        tab = "chat" if weighed <= set(chat) else "story" if weighed <= set(story) else None
+        if tab is None:
+            raise InputError(
+                f"weighs {', '.join(sorted(weighed))}; served are {', '.join((*chat, *story))}", path=path
+            )
+        found[tab] = front
+    return found

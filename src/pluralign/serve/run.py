@@ -1,0 +1,112 @@
+"""Running a server: the socket it listens on, and its end by a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import signal
+import socket
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from pluralign.core import InputError
+from pluralign.serve.app import make_app
+from pluralign.serve.service import Service
+
+TOKEN = "PLURALIGN_TOKEN"
+"""Environment variable with the bearer token."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a socket, so that a port in use is reported before any model is loaded.
+
+    Args:
+        host: Host name or address to listen on.
+        port: Port to listen on; 0 picks a free one.
+
+    Raises:
+        InputError: The address cannot be listened on.
+    """
+    if not 0 <= port < 1 << 16:
+        raise InputError(f"must be from 0 to 65535, found {port}", field="port")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise InputError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
+    return bound
+
+
+def run_server(service: Service, bound: socket.socket) -> None:
+    """Serve on a bound socket until SIGINT or SIGTERM."""
+    config = uvicorn.Config(
+        make_app(service), http="h11", ws="none", loop="asyncio", lifespan="on", log_level="warning",
+        access_log=False, server_header=False, limit_concurrency=service.limits.connections,
+        timeout_graceful_shutdown=10,
+    )  # fmt: skip
+    with _ended_by_signals():
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server that listens on this host is reachable only from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def accepted_hosts(host: str, more: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """The Host headers that a server accepts (`Access.hosts`); None accepts all.
+
+    Args:
+        host: Host that the server listens on.
+        more: Further names to accept.
+    """
+    names = tuple(name.lower() for name in more)
+    if not is_loopback(host):
+        return names or None
+    return tuple(dict.fromkeys((*_LOOPBACK, host.lower(), *names)))
+
+
+def read_token(file: Path | None = None) -> str | None:
+    """Read the bearer token from a file, or else from PLURALIGN_TOKEN; None if there is none.
+
+    A command-line option would be visible to other users of the machine.
+
+    Raises:
+        InputError: The file cannot be read, or the token is empty, not ASCII, or contains spaces.
+    """
+    if file is None:
+        token = os.environ.get(TOKEN)
+    else:
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeError) as error:
+            raise InputError(f"cannot be read: {error}", path=file) from error
+    if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
+        where = TOKEN if file is None else str(file)
+        raise InputError(f"the token in {where} must be ASCII, without spaces and not empty")
+    return token
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Generator[None]:
+    """Treat SIGINT and SIGTERM as a normal end: uvicorn shuts down on them and then raises them again."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
