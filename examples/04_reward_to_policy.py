@@ -7,7 +7,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from pluralign.data import load_pairs
-from pluralign.learn.texts import Run, Training, fit_bradley_terry
+from pluralign.learn.texts import Training, fit_reward
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import load_backbone
 
@@ -22,12 +22,9 @@ ROWS = {
 with tempfile.TemporaryDirectory() as folder:
     rewards = []
     for objective, rows in ROWS.items():
-        data = Path(folder, f"{objective}.jsonl")
-        Dataset.from_list(rows).to_json(data)
-        pairs = load_pairs(data, objective, split="train")
+        pairs = load_pairs(rows, objective, split="train")
         training = Training(epochs=20, learning_rate=3e-3)
-        learned = fit_bradley_terry(pairs, Run(MODEL, Path(folder, objective), training))
-        rewards.append(RewardFunction(learned))
+        rewards.append(RewardFunction(fit_reward(pairs, model=MODEL, training=training)))
         print(
             objective, [round(r, 2) for r in rewards[-1](["Say kkkk:"] * 2, [" kkkk!", " kkkk kkkk kkkk."])]
         )

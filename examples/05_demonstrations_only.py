@@ -39,8 +39,7 @@ with tempfile.TemporaryDirectory() as folder:
     # Init-SFT: the fine-tuned model's samples are preferred to those of the model before. Both are of one
     # kind, so that the reward cannot live on what only the author of the demonstrations does.
     init_sft = pair_completions(draw(policy, 4), draw(load_backbone(MODEL), 4), objective="lively")
-    fit_discriminator(init_sft, Run(MODEL, Path(folder, "reward"), Training(epochs=4, learning_rate=3e-3)))
-    learned = load_reward(str(Path(folder, "reward")))
+    learned = fit_discriminator(init_sft, Run(MODEL, training=Training(epochs=4, learning_rate=3e-3)))
     closed_form = load_reward(f"closed-form:{Path(folder, 'sft')}")
 
     # Best of 16, by the learned reward, by the likelihood ratio that needs no training, and by both.

@@ -31,20 +31,20 @@ def learn_avril(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Learn a posterior over rewards from what was done: AVRIL. Rewards in the file are not read.
+    """Learn a posterior over rewards from behaviour: AVRIL. Rewards in the file are not read.
 
     An interrupted run continues when the same command is given again, and ends with the same weights.
 
     Example: pluralign learn avril --data runs/t.jsonl --out runs/wants
 
     Args:
-        data: trajectories.jsonl.
-        out: the folder to write.
-        model: the frozen trunk: smollm2-135m, a hub id or a local folder.
-        config: how it learns.
-        features: folder where the trunk's features are kept between runs.
-        seed: of weights and data order.
-        json: a file for the figures.
+        data: File of trajectories (trajectories.jsonl).
+        out: Folder to write.
+        model: Frozen trunk: smollm2-135m, a hub id or a local folder.
+        config: Settings of the method.
+        features: Folder that keeps the trunk's features between runs.
+        seed: Random seed of weights and data order.
+        json: File for the figures.
     """
     fit_avril(
         read_trajectories(data),
@@ -67,21 +67,21 @@ def evaluate_story_rewards(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Hold a reward posterior against the story's true rewards: rank correlations with 95 % intervals.
+    """Compare a reward posterior with the story's true rewards: rank correlations with 95 % intervals.
 
     Example: pluralign evaluate story-rewards --model runs/wants --data runs/t.jsonl --story salt_ledger
     --out runs/wants-report
 
     Args:
-        model: the folder that `learn avril` wrote.
-        data: the trajectories.jsonl that it learned from, or another of the same story.
-        story: compare all options of the decisions met, by the story's exact rewards; without it, the
-            options that were taken, by the rewards in the file.
-        objectives: of the story; without a story all that the file holds are compared.
-        out: a folder for a table and a picture.
-        features: folder where a language model's features are kept between runs.
-        seed: of the resampling.
-        json: a file for the figures.
+        model: Folder that `learn avril` wrote.
+        data: File of trajectories that it learned from, or of others of the same story.
+        story: Name of the story, to compare all options of the decisions met by their exact rewards; without
+            it, the options that were taken are compared, by the rewards in the file.
+        objectives: Names of the story's objectives; without a story, all objectives in the file.
+        out: Folder for a table and a picture.
+        features: Folder that keeps a language model's features between runs.
+        seed: Random seed of the resampling.
+        json: File for the figures.
     """
     from pluralign.evaluate.rewards.ranks import compare_rewards, reward_rows
 

@@ -22,20 +22,20 @@ def learn_bc(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Learn to do what was done: behaviour cloning of trajectories.
+    """Learn a policy that acts as in trajectories: behaviour cloning.
 
     An interrupted run continues when the same command is given again, and ends with the same weights.
 
     Example: pluralign learn bc --data runs/t.jsonl --out runs/bc
 
     Args:
-        data: trajectories.jsonl.
-        out: the folder to write.
-        model: the frozen trunk: smollm2-135m, a hub id or a local folder.
-        config: how it learns.
-        features: folder where the trunk's features are kept between runs.
-        seed: of weights and data order.
-        json: a file for the figures.
+        data: File of trajectories (trajectories.jsonl).
+        out: Folder to write.
+        model: Frozen trunk: smollm2-135m, a hub id or a local folder.
+        config: Settings of the method.
+        features: Folder that keeps the trunk's features between runs.
+        seed: Random seed of weights and data order.
+        json: File for the figures.
     """
     fit_bc(
         read_trajectories(data),
@@ -66,15 +66,16 @@ def learn_cpl(
     Example: pluralign learn cpl --data runs/score-pairs.jsonl --out runs/score
 
     Args:
-        data: pairs.jsonl of one objective.
-        out: the folder to write.
-        model: the frozen trunk: smollm2-135m, a hub id or a local folder.
-        config: how it learns.
-        warm_up: trajectories.jsonl for the warm-up by behaviour cloning; by default the pairs' steps.
-        reference: a trained policy's folder, the anchor of CPL-KL; by default the warm-up's policy.
-        features: folder where the trunk's features are kept between runs.
-        seed: of weights and data order.
-        json: a file for the figures.
+        data: File of preference pairs of one objective (pairs.jsonl).
+        out: Folder to write.
+        model: Frozen trunk: smollm2-135m, a hub id or a local folder.
+        config: Settings of the method.
+        warm_up: File of trajectories for the warm-up by behaviour cloning; by default the pairs' steps.
+        reference: Folder of a trained policy, the reference of CPL-KL; by default the policy after the
+            warm-up.
+        features: Folder that keeps the trunk's features between runs.
+        seed: Random seed of weights and data order.
+        json: File for the figures.
     """
     models = Models(model, features)
     anchor = None if reference is None else open_trained(reference, models)
@@ -92,7 +93,7 @@ def learn_cpl(
 
 
 def tell_learned(out: Path, json: Path | None) -> None:
-    """Tell what was written and measured."""
+    """Report what was written and measured."""
     card = load_card(out)
     plain = {name: value for name, value in card.figures.items() if isinstance(value, int | float)}
     wrote(out, ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items()))

@@ -35,12 +35,12 @@ def learn_adversarial(
     Example: pluralign learn adversarial --data hh/harmless.jsonl.gz --model runs/sft-exported --out runs/afd
 
     Args:
-        run: data, model (the policy before training), the policy's training, folder.
-        config: rounds, samples, and the discriminator's training.
-        divergence: of demonstrator and policy, made small: airl is KL(policy || demonstrator) and seeks
-            modes, fairl is KL(demonstrator || policy) and covers all, gail is Jensen-Shannon's, and alpha
-            lies between and beyond.
-        alpha: of the divergence alpha: 0 is fairl, 1 is airl.
+        run: Data, model (the policy before training), the policy's training, folder.
+        config: Rounds, samples, and the discriminator's training.
+        divergence: Divergence between demonstrator and policy that is minimised: airl is KL(policy ||
+            demonstrator) and seeks modes, fairl is KL(demonstrator || policy) and covers all, gail is
+            Jensen-Shannon's, and alpha lies between and beyond.
+        alpha: Parameter of the divergence alpha: 0 is fairl, 1 is airl.
     """
     demonstrations, asked = run.demonstrations()
     fit_adversarial(demonstrations, asked, config, divergence=DIVERGENCES[divergence](alpha))

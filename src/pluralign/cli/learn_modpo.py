@@ -37,12 +37,13 @@ def learn_modpo(
     --weights helpful=0.5,harmless=0.5 --out runs/half --training.lora-rank 16
 
     Args:
-        run: data, model (the policy before training, and the reference), training, folder.
+        run: Data, model (the policy before training, and the reference), training, folder.
         margins: NAME=REWARD for each other objective: a reward model's or an ensemble's folder,
             classifier:NAME, or closed-form:DIR, the likelihood ratio of a trained policy and the model before
             (of one by dpo, modpo or spin times its beta: its implicit reward).
-        weights: NAME=NUMBER,NAME=NUMBER,... of the data's objective and all others, summing to 1.
-        config: what is special to the method.
+        weights: Weights of the data's objective and of all others, NAME=NUMBER,NAME=NUMBER,..., which sum to
+            1.
+        config: Settings of the method.
         fast: compute the margins' rewards in bfloat16 where the machine is fast at it.
     """
     specs = named_entries(margins, "margins", "NAME=REWARD")

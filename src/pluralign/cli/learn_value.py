@@ -31,10 +31,10 @@ def learn_value(
     Example: pluralign learn value --data runs/scored.jsonl --out runs/helpful-value --training.lora-rank 16
 
     Args:
-        run: data (rows of pluralign score, or prompt, completion and reward), model, training, folder.
-        loss: half the squared error, or classification into bins with smoothed targets.
-        lam: of the lambda-returns that are the targets; 1 is the final reward at every token.
-        bins: of hl-gauss.
+        run: Data (rows of pluralign score, or prompt, completion and reward), model, training, folder.
+        loss: Half the squared error, or classification into bins with smoothed targets (hl-gauss).
+        lam: Lambda of the lambda-returns that are the targets; 1 is the final reward at every token.
+        bins: Number of bins of hl-gauss.
     """
     config = ValueConfig(lam, LOSSES[loss](bins))
     found, asked = run.scored_completions()

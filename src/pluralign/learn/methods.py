@@ -131,10 +131,20 @@ def method_of(loss: str) -> str:
 
 
 def table() -> str:
-    """The table of methods as Markdown."""
-    lines = ["| method | learns from | writes | what it is | source |", "| --- | --- | --- | --- | --- |"]
-    lines += [
-        f"| `{row.name}` | {row.data} | {row.result} | {row.help} | {row.source} |"
-        for row in METHODS.values()
+    """The table of methods as Markdown: ``python -m pluralign.learn.methods``."""
+    lines = [
+        "| method | what it is | learns from | writes | source | Python |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
+    for row in METHODS.values():
+        name = row.home.rpartition(":")[2]
+        reading = (", per_token=True" if row.per_token else "") + (
+            "" if row.reference else ", reference=False"
+        )
+        python = f"fit_policy(loss=losses.{row.loss}{reading})" if row.is_loss else name
+        lines.append(f"| `{row.name}` | {row.help} | {row.data} | {row.result} | {row.source} | `{python}` |")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -34,16 +34,16 @@ class AVRILConfig:
     prior's deviation. What remains of the bound is a Huber penalty on delta.
 
     Args:
-        steps: optimizer steps (ours).
-        batch_size: steps of trajectories in each (ours).
-        learning_rate: of AdamW, falling linearly to 0 (ours; code: Adam, 1e-4 throughout).
-        weight_decay: of AdamW (code: none).
-        hidden: width of the two hidden layers of both networks (code: 64).
-        gamma: discount (code: 1).
-        beta: inverse temperature of the demonstrator (code: 1).
-        td_weight: lambda, of the likelihood of temporal differences as rewards (code: 1).
-        kl_weight: of the divergence from the prior (code: 1). Below ``td_weight`` the bound has no maximum:
-            it grows without end as sigma goes to 0 around a temporal difference that never varies.
+        steps: Optimizer steps (ours).
+        batch_size: Steps of trajectories in each optimizer step (ours).
+        learning_rate: Learning rate of AdamW, falling linearly to 0 (ours; code: Adam, 1e-4 throughout).
+        weight_decay: Weight decay of AdamW (code: none).
+        hidden: Width of the two hidden layers of both networks (code: 64).
+        gamma: Discount (code: 1).
+        beta: Inverse temperature of the demonstrator (code: 1).
+        td_weight: Lambda, weight of the likelihood of temporal differences as rewards (code: 1).
+        kl_weight: Weight of the divergence from the prior (code: 1). Below ``td_weight`` the bound has no
+            maximum: it grows without end as sigma goes to 0 around a temporal difference that never varies.
     """
 
     steps: int = 1000
@@ -181,17 +181,17 @@ def fit_avril(
 ) -> OptionRewardPosterior:
     """Learn Q-values and a posterior over rewards from what was done (`losses.bayesian_irl.avril_loss`).
 
-    Interrupted and called again with the same arguments, it goes on where it stopped and ends with the
+    Interrupted and called again with the same arguments, it continues where it stopped and ends with the
     same weights.
 
     Args:
-        trajectories: all their steps are explained; their rewards are not read.
-        store: features of the decisions.
-        out: the posterior's folder.
-        config: see `AVRILConfig`.
-        seed: of weights and data order.
-        name: of the posterior; by default ``avril``.
-        provenance: of the data (file, digest), for the card.
+        trajectories: Trajectories, of which all steps are explained; their rewards are not read.
+        store: Features of the decisions.
+        out: Folder to write.
+        config: See `AVRILConfig`.
+        seed: Random seed of weights and data order.
+        name: Name of the posterior in reports; by default ``avril``.
+        provenance: File and digest of the data, for the card.
 
     Raises:
         InputError: no trajectories, or ``out`` holds another run.

@@ -1,4 +1,4 @@
-"""Behaviour cloning: a policy that does what was done."""
+"""Behaviour cloning: a policy that imitates trajectories."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class BCConfig:
     """How `fit_bc` learns.
 
     Args:
-        steps: optimizer steps (ours: the loss is flat after them on a few hundred decisions).
-        batch_size: steps of trajectories in each (ours).
-        learning_rate: of AdamW, falling linearly to 0 (ours, for a head on frozen features; a LoRA
-            adapter wants about 1e-4).
-        weight_decay: of AdamW (ours).
-        hidden: width of the head's hidden layer; 0 is a linear head (ours).
-        lora_rank: rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
+        steps: Optimizer steps (ours: the loss is flat after them on a few hundred decisions).
+        batch_size: Steps of trajectories in each optimizer step (ours).
+        learning_rate: Learning rate of AdamW, falling linearly to 0 (ours, for a head on frozen features; a
+            LoRA adapter wants about 1e-4).
+        weight_decay: Weight decay of AdamW (ours).
+        hidden: Width of the head's hidden layer; 0 is a linear head (ours).
+        lora_rank: Rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
     """
 
     steps: int = 1000
@@ -58,19 +58,19 @@ def fit_bc(
     name: str = "bc",
     provenance: Mapping[str, Any] | None = None,
 ) -> OptionPolicy:
-    """Learn a policy from what was done, by maximum likelihood (`losses.behaviour_cloning_loss`).
+    """Learn a policy from trajectories, by maximum likelihood (`losses.behaviour_cloning_loss`).
 
-    Interrupted and called again with the same arguments, it goes on where it stopped and ends with the
+    Interrupted and called again with the same arguments, it continues where it stopped and ends with the
     same weights.
 
     Args:
-        trajectories: all their steps are imitated.
-        store: features of the decisions.
-        out: the policy's folder.
-        config: see `BCConfig`.
-        seed: of weights and data order.
-        name: of the policy.
-        provenance: of the data (file, digest), for the card.
+        trajectories: Trajectories, of which all steps are imitated.
+        store: Features of the decisions.
+        out: Folder to write.
+        config: See `BCConfig`.
+        seed: Random seed of weights and data order.
+        name: Name of the policy in reports.
+        provenance: File and digest of the data, for the card.
 
     Raises:
         InputError: no trajectories, or ``out`` holds another run.

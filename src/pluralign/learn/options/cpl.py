@@ -50,20 +50,20 @@ class CPLConfig:
     """How `fit_cpl` learns. "CPL" is Hejna et al. 2024 and its code, jhejna/cpl.
 
     Args:
-        steps: optimizer steps of both phases together (ours).
-        batch_size: pairs in each step, or steps of trajectories in the warm-up (ours).
-        learning_rate: of AdamW, falling linearly to 0 in each phase (ours, for a head on frozen features;
-            a LoRA adapter wants about 1e-4).
-        weight_decay: of AdamW (ours).
-        hidden: width of the head's hidden layer; 0 is a linear head (ours).
-        lora_rank: rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
-        alpha: temperature of the advantage (CPL: 0.1).
-        conservative_bias: lambda on the rejected side (the poster's eq. 1: 1; CPL: 0.5, which measures
+        steps: Optimizer steps of both phases together (ours).
+        batch_size: Pairs in each step, or steps of trajectories in the warm-up (ours).
+        learning_rate: Learning rate of AdamW, falling linearly to 0 in each phase (ours, for a head on frozen
+            features; a LoRA adapter wants about 1e-4).
+        weight_decay: Weight decay of AdamW (ours).
+        hidden: Width of the head's hidden layer; 0 is a linear head (ours).
+        lora_rank: Rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
+        alpha: Temperature of the advantage (CPL: 0.1).
+        conservative_bias: Lambda on the rejected side (the poster's eq. 1: 1; CPL: 0.5, which measures
             worse wherever we tried, docs/papers.md).
-        gamma: discount (CPL's code: 1).
-        bc_share: share of the steps that are behaviour cloning first (CPL: 0.4).
-        bc_weight: of the likelihood of both segments in the second phase (CPL-BC: 1, with lambda 1).
-        kl: measure advantages against a reference policy (CPL-KL): the given one, or the warm-up's.
+        gamma: Discount (CPL's code: 1).
+        bc_share: Share of the steps that are behaviour cloning first (CPL: 0.4).
+        bc_weight: Weight of the likelihood of both segments in the second phase (CPL-BC: 1, with lambda 1).
+        kl: Whether advantages are relative to a reference policy (CPL-KL): the given one, or the warm-up's.
     """
 
     steps: int = 2000
@@ -123,19 +123,19 @@ def fit_cpl(
     """Learn one objective's policy from its preference pairs (`losses.contrastive.cpl_loss`).
 
     Behaviour cloning first, then, with a new optimizer, the contrastive loss. Interrupted and called again
-    with the same arguments, it goes on where it stopped and ends with the same weights.
+    with the same arguments, it continues where it stopped and ends with the same weights.
 
     Args:
-        pairs: of one objective. Those of the split ``train`` are learned from; on ``validation`` the
+        pairs: Pairs of one objective. Those of the split ``train`` are learned from; on ``validation`` the
             accuracy is measured for the card; ``test`` is not touched.
-        store: features of the decisions.
-        out: the policy's folder.
-        config: see `CPLConfig`.
-        trajectories: data of the warm-up; by default all steps of the training pairs, each once.
-        reference: anchor of CPL-KL; by default the policy after the warm-up.
-        seed: of weights and data order.
-        name: of the policy; by default the objective's.
-        provenance: of the data (file, digest), for the card.
+        store: Features of the decisions.
+        out: Folder to write.
+        config: See `CPLConfig`.
+        trajectories: Data of the warm-up; by default all steps of the training pairs, each once.
+        reference: Reference of CPL-KL; by default the policy after the warm-up.
+        seed: Random seed of weights and data order.
+        name: Name of the policy in reports; by default the objective's.
+        provenance: File and digest of the data, for the card.
 
     Raises:
         InputError: no training pairs, several objectives, a reference without ``kl``, or ``out`` holds

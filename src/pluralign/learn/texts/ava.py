@@ -38,16 +38,16 @@ class AVAConfig:
     validation splits (docs/papers.md).
 
     Args:
-        tqr: the heads and their switches.
-        beta: weight of the likelihood (eq. 13, 17).
-        gamma: discount in the TD error.
-        td_weight: lambda, of the TD error's likelihood under the reward (eq. 13).
-        kl_weight: of the KL divergence from the prior N(0, 1); below lambda the bound has no maximum, as
-            sigma shrinks without end.
-        cer_weight: of the contrastive expected return (eq. 18; AVA-p alone).
-        irl: False takes TD error and prior away (AVA-p "w/o irl").
-        neg: False takes the rejected completions' likelihood away (AVA-p "w/o neg").
-        cer: False takes the contrastive expected return away (AVA-p "w/o cer").
+        tqr: Heads and their switches.
+        beta: Weight of the likelihood (eq. 13, 17).
+        gamma: Discount in the TD error.
+        td_weight: Lambda, weight of the TD error's likelihood under the reward (eq. 13).
+        kl_weight: Weight of the KL divergence from the prior N(0, 1); below lambda the bound has no maximum,
+            as sigma shrinks without end.
+        cer_weight: Weight of the contrastive expected return (eq. 18; AVA-p only).
+        irl: Whether the loss has TD error and prior (False: AVA-p "w/o irl").
+        neg: Whether the loss has the rejected completions' likelihood (False: AVA-p "w/o neg").
+        cer: Whether the loss has the contrastive expected return (False: AVA-p "w/o cer").
     """
 
     tqr: TQRShape = field(default_factory=TQRShape)

@@ -33,11 +33,12 @@ class MODPOConfig:
     """How `fit_modpo` learns.
 
     Args:
-        beta: temperature of the implicit reward, which here is the weighted sum of all rewards (Zhou et al.
+        beta: Temperature of the implicit reward, which here is the weighted sum of all rewards (Zhou et al.
             2024: 0.1).
-        standardise: divide each margin reward by its standard deviation within the training pairs: for
-            rewards in units of their own. Off (theirs), because the loss takes the rewards that it adds up
-            for log-odds of a preference, which Bradley-Terry's and DPO's implicit rewards are as they stand.
+        standardise: Whether each margin reward is divided by its standard deviation within the training
+            pairs: for rewards in units of their own. Off (theirs), because the loss takes the rewards that it
+            adds up for log-odds of a preference, which Bradley-Terry's and DPO's implicit rewards are as they
+            stand.
     """
 
     beta: float = 0.1

@@ -33,11 +33,12 @@ class SPINConfig:
     """How `fit_spin` learns.
 
     Args:
-        iterations: of drawing and learning (Chen et al. 2024: up to 4; most is gained in the first two).
-        beta: temperature of the implicit reward (their lambda: 0.1).
-        max_new_tokens: of what the policy writes.
-        temperature: of what it writes.
-        samples: completions of each prompt in each iteration.
+        iterations: Number of iterations of drawing and learning (Chen et al. 2024: up to 4; most is gained in
+            the first two).
+        beta: Temperature of the implicit reward (their lambda: 0.1).
+        max_new_tokens: Largest number of tokens of a sample.
+        temperature: Sampling temperature.
+        samples: Number of samples of each prompt in each iteration.
     """
 
     iterations: int = 2

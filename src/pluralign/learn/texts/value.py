@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import require
 from pluralign.core.digests import digest
-from pluralign.data import ScoredCompletion
+from pluralign.data import ScoredCompletion, learned_template
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.session import Run, Session, folder_optional
 from pluralign.learn.texts.training import BatchLoss, map_rows
@@ -38,8 +38,8 @@ class HLGauss:
     than the farthest training reward, so that no target's Gaussian is cut off near its peak (ours).
 
     Args:
-        bins: how many (Farebrother et al. 2024: 51).
-        smoothing: standard deviation of a target's Gaussian in widths of a bin (the same: 0.75).
+        bins: Number of bins (Farebrother et al. 2024: 51).
+        smoothing: Standard deviation of a target's Gaussian in widths of a bin (the same: 0.75).
     """
 
     bins: int = 51
@@ -54,8 +54,8 @@ class ValueConfig:
     """How `fit_value` learns.
 
     Args:
-        lam: of the lambda-returns that are the targets (Han et al. 2024: 0.95).
-        classes: learn by classification; None learns by squared error, as Han et al. do.
+        lam: Lambda of the lambda-returns that are the targets (Han et al. 2024: 0.95).
+        classes: Settings of learning by classification; None learns by squared error, as Han et al. do.
     """
 
     lam: float = 0.95
@@ -122,7 +122,10 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
     rewards, held_out = _scaled(train, scale), _scaled(validation, scale)
     described = {**dataclasses.asdict(scale), "digest": digest([rewards.numpy().tobytes()])}
     settings = {**dataclasses.asdict(config), "rewards": described}
-    end = str(load_tokenizer(run.model).eos_token)
+    tokenizer = load_tokenizer(run.model)
+    # The rows lose their template on the way to the session.
+    run = dataclasses.replace(run, template=learned_template(rows, run.template, tokenizer))
+    end = str(tokenizer.eos_token)
     session = Session("value", run, settings, [_text(row, end) for row in rows], demonstrations=True)
     bins = None if config.classes is None else _bins(config.classes, float(rewards.abs().max()))
     head = ValueHead(session.backbone.hidden_size, bins).to(session.backbone.device)

@@ -17,7 +17,7 @@ from pluralign.core import Decision, Demonstration, InputError, PreferencePair
 from pluralign.core.checks import require
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.core.splits import seed_for
-from pluralign.data import TextPair, one_step_pair
+from pluralign.data import TextPair, learned_template, one_step_pair
 from pluralign.folders.card import CARD
 from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.engine import processes
@@ -53,17 +53,18 @@ class AdversarialConfig:
     """How `fit_adversarial` learns, beside the policy's own `Training`.
 
     Args:
-        rounds: of discriminator and policy gradient (ours).
-        prompts: training prompts of a round, drawn anew each time (ours).
-        samples: completions of each prompt, for the discriminator and in the policy gradient (ours).
-        max_new_tokens: completions, demonstrations too, are read up to there (Inverse-RLignment: 48 on
-            harmless, 128 on helpful).
-        temperature: at which the policy is sampled, and so at which it imitates.
-        logit_limit: the discriminator's logits are cut off there, on both sides, before they become rewards
-            (ours: where it has seen no sample they are guesses).
-        kl: weight of log pi - log pi_initial, which is taken from the rewards; 0 imitates alone.
-        discriminator: how each round's discriminator is trained, anew from the model (Inverse-RLignment: 2
-            epochs in steps of 8).
+        rounds: Number of rounds of discriminator and policy gradient (ours).
+        prompts: Number of training prompts of a round, drawn again each time (ours).
+        samples: Number of completions of each prompt, for the discriminator and in the policy gradient
+            (ours).
+        max_new_tokens: Largest number of tokens of a completion; longer demonstrations are truncated
+            (Inverse-RLignment: 48 on harmless, 128 on helpful).
+        temperature: Sampling temperature of the policy, and so the one at which it imitates.
+        logit_limit: Largest absolute value of the discriminator's logits as rewards (ours: where it has seen
+            no sample they are guesses).
+        kl: Weight of log pi - log pi_initial, which is subtracted from the rewards; 0 only imitates.
+        discriminator: Training options of each round's discriminator, which begins at the model
+            (Inverse-RLignment: 2 epochs in steps of 8).
     """
 
     rounds: int = 4
@@ -123,9 +124,10 @@ def fit_adversarial(
         raise InputError("policy gradients learn the whole trunk, or an adapter on it", field="layers")
     if processes().num_processes > 1:
         raise InputError("adversarial imitation runs in one process")
-    rows = within_limits(
-        demonstrations, load_tokenizer(run.model), run.training.max_length, config.max_new_tokens
-    )
+    tokenizer = load_tokenizer(run.model)
+    # The rows lose their template on the way to the session.
+    run = dataclasses.replace(run, template=learned_template(demonstrations, run.template, tokenizer))
+    rows = within_limits(demonstrations, tokenizer, run.training.max_length, config.max_new_tokens)
     settings = {"divergence": divergence.name, **dataclasses.asdict(config)}
     # It bounds memory and changes no result.
     settings["discriminator"].pop("token_budget")
