@@ -1,4 +1,4 @@
-"""How far two raters agree beyond chance."""
+"""Agreement of two raters beyond chance."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Kappa:
     """Cohen's kappa with its interval.
 
     Args:
-        kappa: (observed - expected) / (1 - expected); NaN where expected is 1 (both raters always
-            gave the same one answer, which leaves nothing for chance to explain).
-        low, high: the bootstrap interval's ends.
-        observed: share of comparisons with the same answer.
-        expected: the share that two raters with these habits would reach by chance.
-        comparisons: how many both rated.
+        kappa: (observed - expected) / (1 - expected); NaN if expected is 1, as when both raters always give
+            the same single answer.
+        low, high: Ends of the bootstrap interval.
+        observed: Share of comparisons with the same answer.
+        expected: Share of equal answers expected by chance, given how often each rater gives each answer.
+        comparisons: Number of comparisons that both rated.
     """
 
     kappa: float
@@ -38,14 +38,14 @@ class Kappa:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two raters agree.
+    """Agreement of two raters.
 
     Args:
-        all: over first, second and tie.
-        without_ties: over the comparisons that neither called a tie; None where there are none.
+        all: Kappa over first, second and tie.
+        without_ties: Kappa over the comparisons that neither rated a tie; None if there are none.
         table: ``table[i][j]`` comparisons that the one gave answer i and the other j, in the order
             first, second, tie.
-        left_out: comparisons that one rater rated more than once, and not the same.
+        left_out: Number of comparisons that one rater rated more than once, with different answers.
     """
 
     all: Kappa
@@ -81,11 +81,11 @@ def agreement(
     order that ``one`` lists them. The interval is a percentile bootstrap over comparisons.
 
     Args:
-        one: a rater's annotations for one objective.
-        other: another's.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
-        confidence: of the interval.
+        one: Annotations of one rater, for one objective.
+        other: Annotations of the other rater.
+        seed: Random seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+        confidence: Confidence level of the interval.
 
     Raises:
         InputError: more than one objective or rater in either, different objectives, or no common comparison.
@@ -96,8 +96,8 @@ def agreement(
     table = np.zeros((3, 3), dtype=np.int64)
     for key, (listed, preference) in mine.items():
         if key in theirs:
-            their_listed, told = theirs[key]
-            aligned = told if listed == their_listed else _EXCHANGED[told]
+            their_listed, answer = theirs[key]
+            aligned = answer if listed == their_listed else _EXCHANGED[answer]
             table[PREFERENCES.index(preference), PREFERENCES.index(aligned)] += 1  # pyright: ignore[reportArgumentType]
     if not table.sum():
         raise InputError("the two raters have no comparison in common")

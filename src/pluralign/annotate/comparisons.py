@@ -1,4 +1,4 @@
-"""Which segments a rater is asked to compare."""
+"""Comparisons of segments of trajectories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pluralign.core import Comparison, InputError, Segment, Trajectory
 Anchor = Literal["same_decision", "any"]
 Group = Callable[[str], str]
 TRIES = 32
-"""Random draws before the pairs that are left are listed one by one."""
+"""Number of failed draws in a row before the remaining pairs are enumerated."""
 
 
 def make_comparisons(
@@ -37,18 +37,17 @@ def make_comparisons(
     ``any``: both begin anywhere; whole episodes where ``length`` is None.
 
     Args:
-        trajectories: in any order, which changes nothing.
-        count: how many to draw; fewer come back where there are fewer.
-        seed: of the draw, and of which segment is listed first.
-        length: steps in a segment (fewer where the episode ends before); None runs to the end.
-        anchor: see above.
+        trajectories: Trajectories, in any order.
+        count: Number of comparisons to draw; the result has fewer if there are fewer.
+        seed: Random seed of the draw, and of which segment is listed first.
+        length: Steps in a segment (fewer if the episode ends before); None extends it to the episode's end.
+        anchor: Where segments start; see above.
         group: of a trajectory's id; segments of different groups are not compared, and each group has
             as large a share of the comparisons as of the trajectories while it has any left. With the
             split as the group (`pluralign.core.splits.split_of`), no comparison is lost to splitting.
 
     Raises:
-        InputError: an argument is out of range, two trajectories share an id, or there is
-            nothing to compare.
+        InputError: An argument is out of range, two trajectories share an id, or there is nothing to compare.
     """
     if count < 1 or (length is not None and length < 1) or seed < 0:
         raise InputError(
@@ -113,7 +112,7 @@ def _turns(
     """One pair from each decision in random order, and round again until all are used up."""
     while draws:
         left: list[Iterator[tuple[Visit, Visit]]] = []
-        for i in rng.permutation(len(draws)):
+        for i in map(int, rng.permutation(len(draws))):
             pair = next(draws[i], None)
             if pair is not None:
                 left.append(draws[i])
@@ -135,9 +134,9 @@ def _pairs_at(by_action: list[list[Visit]], rng: np.random.Generator) -> Iterato
 
     failures = 0
     while failures < TRIES:
-        x, y = rng.choice(len(by_action), size=2, replace=False)
-        one = by_action[x][rng.integers(len(by_action[x]))]
-        other = by_action[y][rng.integers(len(by_action[y]))]
+        x, y = map(int, rng.choice(len(by_action), size=2, replace=False))
+        one = by_action[x][int(rng.integers(len(by_action[x])))]
+        other = by_action[y][int(rng.integers(len(by_action[y])))]
         pair = new(one, other)
         if pair is None:
             failures += 1
@@ -145,7 +144,7 @@ def _pairs_at(by_action: list[list[Visit]], rng: np.random.Generator) -> Iterato
             failures = 0
             yield pair
     rest = [(one, other) for xs, ys in combinations(by_action, 2) for one in xs for other in ys]
-    for i in rng.permutation(len(rest)):
+    for i in map(int, rng.permutation(len(rest))):
         pair = new(*rest[i])
         if pair is not None:
             yield pair

@@ -1,4 +1,4 @@
-"""People as raters: a sheet to fill in, and back."""
+"""People as raters: a sheet to fill in, and its import."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: 
     """Write a sheet to fill in: ``preference`` is to become first, second or tie.
 
     Args:
-        comparisons: a row each.
-        objective: what people are to judge by.
-        path: ``.csv`` for a spreadsheet, ``.jsonl`` for a program.
+        comparisons: Comparisons, one for each row.
+        objective: Objective to judge by.
+        path: File to write: ``.csv`` for a spreadsheet, ``.jsonl`` for a program.
 
     Raises:
-        InputError: another suffix, or the file cannot be written.
+        InputError: The suffix is neither, or the file cannot be written.
     """
     path = Path(path)
     rows = [dict(zip(COLUMNS, _cells(c, objective), strict=True)) for c in comparisons]
@@ -49,20 +49,19 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
     """Read a sheet that was filled in.
 
     Needs the columns ``comparison`` and ``preference``, in any order, among any others. A
-    preference left empty is no answer; a comparison whose two segments stand the other way
-    round counts as such.
+    preference left empty is no answer; a comparison may list its two segments in either order.
 
     Args:
-        path: ``.csv`` (commas or semicolons) or ``.jsonl``.
-        comparisons: those that were asked.
+        path: Sheet: ``.csv`` (commas or semicolons) or ``.jsonl``.
+        comparisons: Comparisons that the sheet was made from.
 
     Raises:
-        InputError: with file, row and field: an unknown comparison, one that is answered twice, or
-            a preference that is none of first, second, tie.
+        InputError: A comparison is unknown or answered twice, or a preference is none of first, second, tie;
+            the error names file, row and field.
     """
     path = Path(path)
     known = {c.id: (c.id, False) for c in comparisons}
-    # Whoever makes a sheet of their own may list the two segments the other way round.
+    # A sheet made by other means may list the two segments in the other order.
     for c in comparisons:
         known.setdefault(Comparison(c.second, c.first).id, (c.id, True))
     answers: dict[str, Preference] = {}
@@ -87,11 +86,11 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
 
 
 class HumanRater:
-    """Gives the answers of a sheet, and None to comparisons without one.
+    """Returns the answers of a sheet, and None for comparisons without one.
 
     Args:
-        source: the sheet's name.
-        answers: by comparison id.
+        source: Name of the sheet.
+        answers: Preferences by comparison id.
     """
 
     batch = 256

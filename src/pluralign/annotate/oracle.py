@@ -1,4 +1,4 @@
-"""The oracle: knows the returns, and errs as often as it is told to."""
+"""The oracle: a rater that knows the returns and errs with a given probability."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class Noise:
-    """How an oracle errs. Ties are told as ties, whatever the noise.
+    """Noise of an oracle. Ties are always rated as ties.
 
     Args:
-        flip: probability that the label is exchanged, 0 to 0.5.
-        rationality: beta of the Boltzmann (Bradley-Terry) rater, who prefers the first with
-            probability sigmoid(beta (R_first - R_second)); None always prefers the better one.
+        flip: Probability that the label is flipped, 0 to 0.5.
+        rationality: Beta of the Boltzmann (Bradley-Terry) rater, which prefers the first with probability
+            sigmoid(beta (R_first - R_second)); None always prefers the better one.
     """
 
     flip: float = 0.0
@@ -53,11 +53,11 @@ def oracle(
     on what was rated before.
 
     Args:
-        comparison: what to rate.
-        objective: whose return; see `step_reward`.
-        trajectories: by id; segments that were read from a file hold no counts of their own.
-        noise: None never errs.
-        seed: of the noise.
+        comparison: Comparison to rate.
+        objective: Objective of the returns; see `step_reward`.
+        trajectories: Trajectories by id; segments read from a file have no counts of their own.
+        noise: Noise; None never errs.
+        seed: Random seed of the noise.
 
     Returns:
         The rating; ``info`` holds both returns, and ``erred`` where the noise told otherwise.
@@ -112,9 +112,9 @@ class Oracle:
     answer where a trajectory took one of them only.
 
     Args:
-        trajectories: those that the comparisons are made of.
-        noise: None never errs.
-        seed: of the noise.
+        trajectories: Trajectories that the comparisons are made from.
+        noise: Noise; None never errs.
+        seed: Random seed of the noise.
     """
 
     name = "oracle"

@@ -1,4 +1,8 @@
-"""The interface that raters stand behind."""
+"""The interface of raters.
+
+A rater of your own is any object with the four members of `Rater`. It needs no base class and no
+registration: `annotate` takes it as it is.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +16,32 @@ from pluralign.core.preference import Preference
 
 @dataclass(frozen=True)
 class Rating:
-    """A rater's answer to one comparison, and how it came about (goes into `Annotation.info`)."""
+    """A rater's answer to one comparison, with details for `Annotation.info`."""
 
     preference: Preference
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Rater(Protocol):
-    """Anything that says which of two segments serves an objective better."""
+    """Anything that says which of two segments is better by an objective."""
 
     @property
     def name(self) -> str:
-        """Goes into `Annotation.rater`: ``oracle``, ``judge:MODEL``, ``human:FILE``."""
+        """Name of the rater, for `Annotation.rater`: ``oracle``, ``judge:MODEL``, ``human:FILE``."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that its answers depend on beside the comparison and the objective, as JSON values: a
-        file annotated under other settings is not continued."""
+        """Everything else that its answers depend on, as JSON values: a file annotated under other settings
+        is not continued."""
         ...
 
     @property
     def batch(self) -> int:
-        """How many comparisons it wants at once; what is written to the disk at once."""
+        """Number of comparisons to rate, and to write to the file, at once."""
         ...
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """One rating for each comparison, None where it has no answer (yet). Each depends on its
-        comparison and the objective alone."""
+        """Rate comparisons: one rating for each, or None without an answer. Each rating depends only on its
+        comparison and the objective."""
         ...

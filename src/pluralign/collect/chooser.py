@@ -1,4 +1,7 @@
-"""Who acts: choosers take a batch of decisions and return one option for each."""
+"""Choosers: the players that `collect` runs. Each takes a batch of decisions and returns one option for each.
+
+A chooser of your own is any object with the three members of `Chooser`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def uniform(seed: int) -> float:
 
 @dataclass(frozen=True)
 class Choice:
-    """The option taken, and how it came about (goes into `Step.info`)."""
+    """The option taken, with details for `Step.info`."""
 
     action: int
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -33,13 +36,13 @@ class Chooser(Protocol):
 
     @property
     def name(self) -> str:
-        """How trajectories and reports call it."""
+        """Name of the chooser, for trajectories and reports."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that its choices depend on beside the decision and the seed, as JSON values: a
-        file collected under other settings is not continued."""
+        """Everything that its choices depend on except the decision and the seed, as JSON values: a file
+        collected under other settings is not continued."""
         ...
 
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
@@ -49,14 +52,14 @@ class Chooser(Protocol):
 
 
 class PolicyChooser:
-    """Samples from a policy, or takes its likeliest option.
+    """Samples from a policy, or takes its most likely option.
 
     Policies are functions of the decision, so each distinct decision is asked about once and
     its probabilities are kept.
 
     Args:
-        policy: whose probabilities.
-        greedy: take the likeliest option (the first of equals) instead of sampling.
+        policy: Policy.
+        greedy: Whether to take the most likely option (the first of equals) instead of sampling.
     """
 
     def __init__(self, policy: Policy, *, greedy: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Episodes into ``trajectories.jsonl``, one by one, continued after any interruption."""
+"""Collection of episodes in a trajectories file that interrupted runs continue."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ LAGGED = "lagged"
 
 @dataclass(frozen=True)
 class CollectionReport:
-    """What a file of trajectories holds, all runs that wrote it together.
+    """Counts of a trajectories file, over all runs that wrote it.
 
     Args:
-        episodes: in the file.
-        new_episodes: played by this run.
-        steps: decisions taken.
-        terminated: episodes that ended.
-        truncated: episodes that were cut off.
-        malformed_replies: replies that could not be read.
-        re_asks: questions asked again because of them.
-        random_actions: options taken at random after the last malformed reply.
-        mean_returns: by objective.
+        episodes: Number of episodes in the file.
+        new_episodes: Number of episodes played by this run.
+        steps: Number of decisions taken.
+        terminated: Number of episodes that ended.
+        truncated: Number of episodes that were cut off.
+        malformed_replies: Number of replies that could not be parsed.
+        re_asks: Number of times that a model was asked again because of them.
+        random_actions: Number of options taken at random after the last malformed reply.
+        mean_returns: Mean return by objective.
     """
 
     episodes: int
@@ -70,15 +70,15 @@ def collect(
     first run asked for can be added in this way.
 
     Args:
-        make_game: see `play`.
-        chooser: who acts.
-        out: the file.
-        episodes: how many the file is to hold.
-        seed: not negative.
-        objectives: whose rewards are recorded.
-        max_steps: after so many steps an episode is truncated.
-        batch: episodes in play at once; changes the speed alone.
-        progress: show a bar on standard error.
+        make_game: Function that makes a new game; see `play`.
+        chooser: Player.
+        out: Trajectories file.
+        episodes: Number of episodes in the file.
+        seed: Random seed, not negative.
+        objectives: Objectives to record the rewards of.
+        max_steps: Number of steps after which an episode is truncated.
+        batch: Number of episodes played at once; affects only the speed.
+        progress: Whether to show a progress bar on standard error.
 
     Raises:
         InputError: the file was made with another story, chooser or settings, holds something else,
