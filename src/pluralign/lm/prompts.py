@@ -8,7 +8,7 @@ template wrote one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,7 +21,9 @@ from pluralign.lm.forest import Tree
 RENDERING_VERSION = 1
 
 
-def _chat_template(tokenizer: PreTrainedTokenizerBase) -> Template:
+def _chat_template(known: PreTrainedTokenizerBase) -> Template:
+    # transformers' types of templates are incomplete.
+    tokenizer: Any = known
     if tokenizer.chat_template is None:
         raise InputError("the tokenizer has no chat template; use the template 'dialogue'", field="template")
 
@@ -55,7 +57,7 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, chat: Messages | str) -> str
     for message in messages:
         if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
             raise InputError(f"a chat message needs the texts 'role' and 'content', found {message!r:.80}")
-    if tokenizer.chat_template is None:
+    if getattr(tokenizer, "chat_template", None) is None:
         return "\n\n".join(message["content"] for message in messages) + "\n\n"
     return _chat_template(tokenizer)(messages, True)
 
