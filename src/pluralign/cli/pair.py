@@ -33,13 +33,13 @@ def pair_annotations(
     Example: pluralign pair runs/score.jsonl --objective score --out runs/score-pairs.jsonl
 
     Args:
-        files: annotations.jsonl of one or several raters; each rater has one vote on a comparison.
-        objective: which objective's annotations.
-        out: the file to write.
-        ties: drop them, or keep them with weight 0.5.
-        shares: of train, validation and test.
-        seed: of the splits.
-        json: a file for the figures.
+        files: Annotation files of one or several raters; each rater has one vote on a comparison.
+        objective: Name of the objective to pair.
+        out: File to write.
+        ties: Rule for ties: drop them, or keep them with weight 0.5 (soft).
+        shares: Shares of train, validation and test.
+        seed: Random seed of the splits.
+        json: File for the figures.
     """
     counts = pair(files, out, objective=objective, ties=ties, shares=shares, seed=seed).counts
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
@@ -59,7 +59,7 @@ def pair_by_recipe(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Pair completions of two sources, prompt by prompt: reward-model data where nobody stated preferences.
+    """Pair completions of two sources, prompt by prompt: reward-model data without stated preferences.
 
     init-sft prefers the fine-tuned policy's samples to those of the model before (what alignment from
     demonstrations learns its reward from), init-demo and sft-demo prefer demonstrations to either's samples.
@@ -67,17 +67,17 @@ def pair_by_recipe(
     Example: pluralign pair recipe --recipe init-sft --init init.jsonl --sft sft.jsonl --out pairs.jsonl
 
     Args:
-        recipe: which two sources.
-        out: the file to write.
-        init: completions of the model before fine-tuning, as generate writes them.
-        sft: completions of the policy fine-tuned on demonstrations.
-        demonstrations: prompt and completion, messages, or preferences, whose chosen half is taken.
-        objective: what they are about; by default the name of the preferred source.
-        per_prompt: at most so many pairs of each prompt.
-        model: whose chat template makes text of messages.
-        template: how messages become text: HH-RLHF's plain dialogue, or the model's chat template.
-        seed: of the splits and of the options' order.
-        json: a file for the figures.
+        recipe: Names of the two sources: the rejected one, then the preferred one.
+        out: File to write.
+        init: Completions of the model before fine-tuning, as generate writes them.
+        sft: Completions of the policy fine-tuned on demonstrations.
+        demonstrations: Prompts with completions, messages, or preferences (their chosen completions).
+        objective: Name of the objective; by default that of the preferred source.
+        per_prompt: Largest number of pairs for each prompt.
+        model: Model that has the chat template.
+        template: Form of messages as text: HH-RLHF's plain dialogue, or the model's chat template.
+        seed: Random seed of the splits and of the order of options.
+        json: File for the figures.
     """
     from pluralign.lm.backbone import load_tokenizer
     from pluralign.lm.prompts import TEMPLATES

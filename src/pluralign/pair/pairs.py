@@ -57,10 +57,10 @@ def make_pairs(
     ``pairs_train`` and so on.
 
     Args:
-        annotations: of one objective, by one or several raters.
-        ties: ``drop`` or ``soft``.
-        shares: of train, validation and test.
-        seed: of the splits.
+        annotations: Annotations for one objective, by one or several raters.
+        ties: Rule for ties: ``drop`` them, or keep them with weight 0.5 (``soft``).
+        shares: Shares of train, validation and test.
+        seed: Random seed of the splits.
 
     Raises:
         InputError: more than one objective, or shares that cannot be used.
@@ -99,8 +99,8 @@ def pair(
     Args:
         paths: what `annotate` wrote; annotations for other objectives are passed over and counted
             as ``other_objectives``.
-        out: the pairs' file; replaced if it is there.
-        objective: which one.
+        out: File of pairs to write; an existing one is replaced.
+        objective: Name of the objective to pair.
         ties, shares, seed: see `make_pairs`.
 
     Raises:

@@ -50,12 +50,12 @@ def pair_completions(
     ``per_prompt``); ``identical`` (pairs of equal texts, left out); ``pairs``, and those of each split.
 
     Args:
-        chosen: completions of the better source; their splits are the pairs' splits.
-        rejected: completions of the worse source.
-        objective: what the pairs are about.
-        recipe: goes into the pairs as their rater.
-        per_prompt: at most so many pairs of each prompt.
-        seed: of the options' order, which carries no label.
+        chosen: Completions of the better source; their splits are the pairs' splits.
+        rejected: Completions of the worse source.
+        objective: Name of the objective of the pairs.
+        recipe: Name of the recipe, stored as the pairs' rater.
+        per_prompt: Largest number of pairs for each prompt.
+        seed: Random seed for the order of options, which carries no label.
 
     Raises:
         InputError: no prompt in common, one prompt in two splits, or sources of different templates.
