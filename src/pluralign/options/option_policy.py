@@ -13,9 +13,10 @@ from torch.nn.functional import gelu
 
 from pluralign.core import Decision, InputError
 from pluralign.options.features import DecisionFeatures, FeatureSource
+from pluralign.options.standardised import StandardisedHead
 
 
-class OptionHead(nn.Module):
+class OptionHead(StandardisedHead):
     """Standardise -> linear -> GELU -> linear: one score for each option.
 
     The standardisation is part of the head: its buffers are fitted on the training features.
@@ -26,28 +27,13 @@ class OptionHead(nn.Module):
     """
 
     def __init__(self, dimension: int, hidden: int = 64) -> None:
-        super().__init__()
-        self.dimension, self.hidden = dimension, hidden
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(dimension))
-        self.register_buffer("scale", torch.ones(dimension))
+        super().__init__(dimension)
+        self.hidden = hidden
         self.inner = nn.Linear(dimension, hidden) if hidden else nn.Identity()
         self.outer = nn.Linear(hidden or dimension, 1)
         # Zero scores at first: training begins at the uniform policy.
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
-
-    def fit_standardisation(self, features: Float[Tensor, "options d"]) -> None:
-        """Set the buffers to the mean and the standard deviation of these features."""
-        self.mean.copy_(features.mean(dim=0))
-        deviation = features.std(dim=0, correction=0)
-        # A feature that never varied says nothing: scale 1 keeps it finite on new data.
-        self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
-
-    def standardise(self, features: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        """Features of mean 0 and deviation 1 on the training data."""
-        return (features - self.mean) / self.scale
 
     def score(self, standardised: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """Scores of features that went through `standardise` (once, where they are used often)."""

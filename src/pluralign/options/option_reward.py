@@ -17,6 +17,7 @@ from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.folders.card import HEAD, Card, read_folder, read_tensors, write_folder
 from pluralign.options.checkpoint import feature_source
 from pluralign.options.features import FeatureSource
+from pluralign.options.standardised import StandardisedHead
 
 KIND = "option_reward"
 MIN_SIGMA = 0.01
@@ -26,7 +27,7 @@ on the evidence has no maximum at sigma = 0."""
 _AT_PRIOR = math.log(math.expm1(1.0 - MIN_SIGMA))
 
 
-class OptionRewardHead(nn.Module):
+class OptionRewardHead(StandardisedHead):
     """Standardise -> two networks of two ELU layers: Q(s, a), and mu, sigma of the reward of (s, a).
 
     The networks are those of scalable-birl (Chan and van der Schaar 2021), two of 2 x 64 ELU. Theirs
@@ -38,25 +39,10 @@ class OptionRewardHead(nn.Module):
     """
 
     def __init__(self, dimension: int, hidden: int = 64) -> None:
-        super().__init__()
-        self.dimension, self.hidden = dimension, hidden
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(dimension))
-        self.register_buffer("scale", torch.ones(dimension))
+        super().__init__(dimension)
+        self.hidden = hidden
         self.q_network = _network(dimension, hidden, 1)
         self.reward_network = _network(dimension, hidden, 2)
-
-    def fit_standardisation(self, features: Float[Tensor, "options d"]) -> None:
-        """Set the buffers to the mean and the standard deviation of these features."""
-        self.mean.copy_(features.mean(dim=0))
-        deviation = features.std(dim=0, correction=0)
-        # A feature that never varied says nothing: scale 1 keeps it finite on new data.
-        self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
-
-    def standardise(self, features: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        """Features of mean 0 and deviation 1 on the training data."""
-        return (features - self.mean) / self.scale
 
     def q_values(self, standardised: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """Q of features that went through `standardise`, nats (times beta)."""
