@@ -13,7 +13,7 @@ from pluralign.learn.texts.rewards import (
     fit_preference_transformer,
     fit_reward,
 )
-from pluralign.learn.texts.session import Run
+from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import SFTConfig, fit_sft
 from pluralign.learn.texts.spin import SPINConfig, fit_spin
 from pluralign.learn.texts.training import Training

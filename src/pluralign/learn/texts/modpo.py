@@ -20,7 +20,8 @@ from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import split_rows
 from pluralign.learn.texts.policies import PreferenceLoss, train_policy
-from pluralign.learn.texts.session import Run, Session, folder_optional
+from pluralign.learn.texts.run import Run, folder_optional
+from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone
 from pluralign.losses.contrastive import modpo
 from pluralign.rewards import Reward

@@ -19,7 +19,8 @@ from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.log_probs import completion_log_probs, reference_log_probs, row_log_probs
 from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_labels
-from pluralign.learn.texts.session import Run, Session, folder_optional, make_run
+from pluralign.learn.texts.run import Run, folder_optional, make_run
+from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, Training
 from pluralign.lm.backbone import SMOLLM2, Backbone
 from pluralign.losses.contrastive import dpo

@@ -18,7 +18,8 @@ from pluralign.core import InputError, PreferencePair
 from pluralign.core.checks import require
 from pluralign.learn.texts.data import Batch
 from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_labels
-from pluralign.learn.texts.session import Run, Session, folder_optional, make_run
+from pluralign.learn.texts.run import Run, folder_optional, make_run
+from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, Training
 from pluralign.lm.backbone import SMOLLM2, Backbone
 from pluralign.losses.adversarial import discriminator_loss

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.log_probs import validation_nll
-from pluralign.learn.texts.session import Run, Session, folder_optional
+from pluralign.learn.texts.run import Run, folder_optional
+from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.vocabulary import token_log_probs

@@ -17,7 +17,8 @@ from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import CompletionData, encode_completion_pairs, split_rows
 from pluralign.learn.texts.log_probs import reference_log_probs, validation_nll
 from pluralign.learn.texts.policies import PreferenceLoss
-from pluralign.learn.texts.session import Run, Session, folder_optional
+from pluralign.learn.texts.run import Run, folder_optional
+from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding

@@ -19,7 +19,8 @@ from pluralign.core.checks import require
 from pluralign.core.digests import digest
 from pluralign.data import ScoredCompletion, learned_template
 from pluralign.learn.texts.data import Batch, CompletionData
-from pluralign.learn.texts.session import Run, Session, folder_optional
+from pluralign.learn.texts.run import Run, folder_optional
+from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, map_rows
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss

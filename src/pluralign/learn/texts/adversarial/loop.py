@@ -35,7 +35,8 @@ from pluralign.learn.texts.adversarial.samples import (
 )
 from pluralign.learn.texts.data import split_rows
 from pluralign.learn.texts.rewards import fit_discriminator
-from pluralign.learn.texts.session import Run, Session, folder_optional
+from pluralign.learn.texts.run import Run, folder_optional
+from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import Training
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone, load_tokenizer

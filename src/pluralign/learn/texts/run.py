@@ -1,0 +1,91 @@
+"""Arguments that all learners on texts share, and learning without a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from pluralign.core import InputError
+from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
+from pluralign.lm.backbone import Backbone, load_backbone
+from pluralign.rewards.heads import RewardHead
+
+
+@dataclass(frozen=True)
+class Run:
+    """Arguments that all learners on texts share.
+
+    Args:
+        model: Model before training: a hub id, a local folder, ``smollm2-135m`` or ``tiny-random``.
+        out: Folder to write; None writes none and keeps what is learned in memory.
+        training: Training options.
+        seed: Random seed of weights and data order.
+        name: Name of the result in reports; by default the objective's name.
+        template: Name of the template for messages (`lm.prompts.TEMPLATES`); by default the one that the
+            data's messages were rendered with, or ``dialogue``.
+        provenance: File and digest of the data, for the card.
+        lower: Hidden states of the frozen part of the trunk, where several runs share them.
+        measure: Function from the trained trunk and reward head to more figures for the card.
+    """
+
+    model: str
+    out: Path | None = None
+    training: Training = dataclasses.field(default_factory=Training)
+    seed: int = 0
+    name: str = ""
+    template: str | None = None
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    lower: LowerStates | None = None
+    measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
+
+
+def make_run(
+    model: str | Path | Backbone, out: str | Path | None, training: Training | None, *, seed: int, name: str,
+    template: str | None,
+) -> Run:  # fmt: skip
+    """A `Run` from the arguments of `fit_policy` and `fit_reward`.
+
+    Raises:
+        InputError: A loaded model that its name does not load again, so that no folder could refer to it.
+    """
+    if isinstance(model, Backbone):
+        try:
+            same = load_backbone(model.name, dtype=model.dtype).fingerprint == model.fingerprint
+        except InputError:
+            same = False
+        if not same:
+            raise InputError(
+                f"a loaded model must be as its name loads it, and {model.name!r} is not; give a hub id or a "
+                "folder (pluralign export writes one of a trained policy)",
+                field="model",
+            )
+        model = model.name
+    folder = None if out is None else Path(out)
+    return Run(str(model), folder, training or Training(), seed, name, template)
+
+
+Rows = TypeVar("Rows")
+P = ParamSpec("P")
+Learned = TypeVar("Learned")
+
+
+def folder_optional(
+    fit: Callable[Concatenate[Rows, Run, P], Learned],
+) -> Callable[Concatenate[Rows, Run, P], Learned]:
+    """Let a learner run without a folder: where ``run.out`` is None, it writes a temporary one, which is
+    removed once the result is loaded from it."""
+
+    @functools.wraps(fit)
+    def learner(rows: Rows, run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Learned:
+        if run.out is not None:
+            return fit(rows, run, *args, **kwargs)
+        with tempfile.TemporaryDirectory(prefix="pluralign-") as folder:
+            return fit(rows, dataclasses.replace(run, out=Path(folder)), *args, **kwargs)
+
+    return learner
