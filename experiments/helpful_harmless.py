@@ -15,8 +15,7 @@ continues.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -28,12 +27,13 @@ from afd_lib.stages import Draws, Recipe, Workshop
 from helpful_harmless_lib import data
 from helpful_harmless_lib.report import write_report
 
-from pluralign.cli.sweep_texts import TextSettings, sweep_texts
 from pluralign.core import Decision, OptionRewards, PreferencePair, SteeringWeights
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json
 from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
 from pluralign.data import ScoredCompletion, TextPair, one_step_pair
+from pluralign.evaluate.sweeps.prompts import sweep
+from pluralign.evaluate.sweeps.sides import Alternatives, Baseline, FixedPolicy, GuidedModel
 from pluralign.folders.card import load_card
 from pluralign.learn.texts import (
     AVAConfig,
@@ -142,20 +142,22 @@ class Experiment:
             for name, rows in parts.rewards.items()
         }
         policies = {name: self._dpo(name, rows) for name, rows in parts.policies.items()}
-        fixed = {f"DPO on mixed preferences@{_weights(0.5)}": self._dpo("blended", parts.blended)}
-        fixed |= {f"MODPO@{_weights(share)}": self._modpo(share, policies) for share in MODPO_AT}
+        mixed = FixedPolicy("DPO on mixed preferences", _weights(0.5), self._dpo("blended", parts.blended))
+        modpo = [FixedPolicy("MODPO", _weights(share), self._modpo(share, policies)) for share in MODPO_AT]
+        fixed = [mixed, *modpo]
         baselines = ("soups", "prompting")
         sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), baselines, {})}
         values = self._values(rewards) if self.settings.strengths else {}
         ranked = {name: self._dpo(f"ranked-{name}", self._ranked(name, rewards), 2) for name in rewards}
-        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, {}, (0.0,), ("soups",), values)
-        trained = {**{f"DPO, {name}": folder for name, folder in policies.items()}, **fixed}
+        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, [], (0.0,), ("soups",), values)
+        trained = {f"DPO, {name}": folder for name, folder in policies.items()}
+        trained |= {f"{one.label}@{_named(one.weights)}": one.folder for one in fixed}
         if self.settings.ava:
             ava = {
                 name: shop.trained(f"ava-{name}", fit_ava_p, rows, "policy", AVA)
                 for name, rows in parts.policies.items()
             }
-            sweeps["AVA-p"] = self._sweep("ava-p", ava, rewards, {}, (0.0,), ("soups",), {})
+            sweeps["AVA-p"] = self._sweep("ava-p", ava, rewards, [], (0.0,), ("soups",), {})
             trained |= {f"AVA-p, {name}": folder for name, folder in ava.items()}
         trained |= {f"reward, {name}": folder for name, folder in rewards.items()}
         trained |= {f"value, {name}": folder for name, folder in values.items()}
@@ -226,29 +228,29 @@ class Experiment:
 
     def _sweep(
         self, name: str, policies: Mapping[str, Path], rewards: Mapping[str, Path],
-        fixed: Mapping[str, Path], powers: tuple[float, ...], baselines: tuple[Any, ...],
+        fixed: Sequence[FixedPolicy], powers: tuple[float, ...], baselines: tuple[Baseline, ...],
         values: Mapping[str, Path],
     ) -> dict[str, Any]:  # fmt: skip
-        prompts = self.shop.folder / "test.jsonl"
-        with replace_when_whole(prompts) as temporary:
-            rows = [json.dumps({"prompt": text}, ensure_ascii=False) for text in self.parts.test]
-            temporary.write_text("\n".join(rows) + "\n", "utf-8")
-        told = ",".join(f"{n}={folder}" for n, folder in values.items())
-        settings = TextSettings(
-            model=self.settings.model, rewards=tuple(f"{n}={folder}" for n, folder in rewards.items()),
-            baselines=baselines, fixed=tuple(f"{at}={folder}" for at, folder in fixed.items()),
-            guided=tuple(f"{strength:g}@{told}" for strength in self.settings.strengths if values),
-            samples=self.settings.samples, max_new_tokens=self.settings.tokens,
+        strengths = self.settings.strengths if values else ()
+        guided = [GuidedModel(strength, values) for strength in strengths]
+        folder = self.shop.folder / f"sweep-{name}"
+        found = sweep(
+            policies, self.parts.test, rewards, model=self.settings.model, steps=self.settings.steps,
+            powers=powers, alternatives=Alternatives(baselines, fixed, guided),
+            samples=self.settings.samples, max_new_tokens=self.settings.tokens, seed=self.settings.seed,
+            folder=folder,
         )  # fmt: skip
-        return sweep_texts(
-            policies, str(prompts), self.shop.folder / f"sweep-{name}", settings,
-            steps=self.settings.steps, powers=powers, seed=self.settings.seed,
-        )  # fmt: skip
+        found.save(folder)
+        return found.report.to_json()
 
 
-def _weights(share: float) -> str:
+def _weights(share: float) -> SteeringWeights:
     own, other = data.OBJECTIVES
-    return f"{own}={share:g},{other}={1 - share:g}"
+    return SteeringWeights({own: share, other: 1 - share})
+
+
+def _named(weights: SteeringWeights) -> str:
+    return ",".join(f"{name}={weight:g}" for name, weight in weights.items())
 
 
 def _figures(folder: Path) -> dict[str, Any]:

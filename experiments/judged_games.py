@@ -23,13 +23,12 @@ from intercept import SIDE_FILE
 from judged_games_lib.tables import POOLED, table
 
 from pluralign.annotate import ComparisonSettings, Judge, annotate, label_agreement, mean_of_orders
-from pluralign.cli.sweep import sweep_weights
 from pluralign.collect import PolicyChooser, collect
 from pluralign.core import Objective, Policy, UniformPolicy
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.evaluate import evaluate_policy, spearman
-from pluralign.evaluate.report import read_report
+from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.games.game import Game
 from pluralign.games.labelled import LabelledFile, LabelledGame, write_labelled_file
 from pluralign.games.open import open_story
@@ -234,15 +233,17 @@ def learn(job: MainJob) -> dict[str, Any]:
 def sweep(settings: Settings, job: MainJob) -> dict[str, Any]:
     """The weights turned, with the page and the picture; the random agent beside, and what labels cover."""
     out = settings.out / "report"
-    sweep_weights(
-        policies=tuple(f"{name}={job.policy_folder('oracle', name)}" for name in job.settings.objectives),
-        out=out,
-        story=job.settings.story,
+    found = sweep_story(
+        {name: job.policy_folder("oracle", name) for name in job.settings.objectives},
+        job.settings.story,
         episodes=job.settings.play,
         seed=settings.seed + 1,
-        features=settings.out / "features",
+        models=Models(features=settings.out / "features"),
+        folder=out,
+        say=say,
     )
-    report = read_report(out / "report.json")
+    found.save(out)
+    report = found.report
     points = report.sweep
     return {
         "random": returns_of(job, UniformPolicy()),

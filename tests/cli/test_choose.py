@@ -118,7 +118,7 @@ def test_a_lower_bound_changes_the_choice(run, options, tmp_path):
 
 
 def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("pluralign.cli.answer_rewards._BATCH", 16)
+    monkeypatch.setattr("pluralign.evaluate.rewards.scored._BATCH", 16)
     more = ("--weights", "lively=0.5,calm=0.5", "--out")
     whole, out = tmp_path / "whole" / "chosen.jsonl", tmp_path / "out" / "chosen.jsonl"
     assert run(*options, *more, whole) == 0

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from pluralign.cli.sweep_texts import FixedPolicy
 from pluralign.core import InputError, SteeringWeights
+from pluralign.evaluate.sweeps.prompts import sweep
+from pluralign.evaluate.sweeps.sides import Alternatives, FixedPolicy, GuidedModel, read_sides
 from pluralign.evaluate.sweeps.texts import Side
 from pluralign.lm.backbone import no_loading_bars
+from pluralign.rewards import load_reward
 from pluralign.serve.fronts import read_front
 
 MODEL = "tiny-random"
 ENDS = {"lively": ("!", "."), "asking": ("?", ",")}
+
+
+def sides_file(folder, **sides):
+    path = folder / "sides.json"
+    path.write_text(json.dumps(sides))
+    return path
+
+
+def fixed(label, folder, **weights):
+    return {"label": label, "weights": weights, "folder": str(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +66,17 @@ def options(folders):
     return [
         "sweep", "--policies", *(f"{n}={folders / n}" for n in ENDS), "--prompts", folders / "prompts.jsonl",
         "--rewards", *(f"{n}={folders / f'rm-{n}'}" for n in ENDS), "--model", MODEL, "--steps", "2",
-        "--max-new-tokens", "6", "--exact", "True",
+        "--max-new-tokens", "6", "--dtype", "float32",
     ]  # fmt: skip
 
 
 def test_all_sides_are_drawn_scored_and_reported(run, options, folders, tmp_path, capsys):
     out, figures = tmp_path / "out", tmp_path / "figures.json"
     more = (
-        "--samples", "2", "--power", "0", "1", "--json", figures, "--fixed",
-        f"single@lively=1,asking=0={folders / 'lively'}", f"single@lively=0,asking=1={folders / 'asking'}",
-        f"blend@lively=0.5,asking=0.5={folders / 'lively'}",
+        "--samples", "2", "--power", "0", "1", "--json", figures, "--sides", sides_file(tmp_path, fixed=[
+            fixed("single", folders / "lively", lively=1.0), fixed("single", folders / "asking", asking=1.0),
+            fixed("blend", folders / "lively", lively=0.5, asking=0.5),
+        ]),
     )  # fmt: skip
     assert run(*options, "--out", out, *more) == 0
     report = json.loads((out / "report.json").read_text())
@@ -114,8 +128,9 @@ def test_value_models_are_a_side_of_their_own(run, options, folders, tmp_path):
         assert run("score", "--model", folders / f"rm-{name}", "--data", drawn, "--out", scored) == 0
         assert run("learn", "value", "--data", scored, "--out", tmp_path / f"value-{name}", "--model", MODEL,
                    "--training.bf16", "False", "--training.lora-rank", "4") == 0  # fmt: skip
-    values = ",".join(f"{name}={tmp_path / f'value-{name}'}" for name in ENDS)
-    more = ("--baselines", "soups", "--guided", f"3@{values}", f"0@{values}", "--steps", "1")
+    values = {name: str(tmp_path / f"value-{name}") for name in ENDS}
+    guided = [{"strength": strength, "folders": values} for strength in (3, 0)]
+    more = ("--baselines", "soups", "--sides", sides_file(tmp_path, guided=guided), "--steps", "1")
     assert run(*options, "--out", tmp_path / "out", *more) == 0
     texts = {
         name: [json.loads(x) for x in (tmp_path / "out" / "texts" / f"{name}.jsonl").read_text().splitlines()]
@@ -143,7 +158,7 @@ def test_the_server_takes_the_report(run, options, tmp_path):
 
 
 def test_an_interrupted_run_continues_with_the_same_bytes(run, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("pluralign.cli.text_sides._ROWS", 6)
+    monkeypatch.setattr("pluralign.evaluate.sweeps.sides._ROWS", 6)
     whole = tmp_path / "whole"
     assert run(*options, "--out", whole) == 0
     writers = 0
@@ -164,7 +179,7 @@ def test_an_interrupted_run_continues_with_the_same_bytes(run, options, tmp_path
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr("pluralign.cli.text_sides.Side", Failing)
+        patched.setattr("pluralign.evaluate.sweeps.sides.Side", Failing)
         assert run(*options, "--out", out) == 130
     partial = out / "texts" / ".rewarded-soups.jsonl.partial"
     assert partial.exists()
@@ -226,12 +241,13 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     given = [empty if option == folders / "prompts.jsonl" else option for option in options]
     assert "holds no prompt" in refuses(*given, *out)
     assert "expected two prompts or more" in refuses(*options, *out, "--limit", "1")
-    assert "expected LABEL@" in refuses(*options, *out, "--fixed", "lively")
-    assert "unknown objective 'terse'" in refuses(*options, *out, "--fixed", f"a@terse=1={tmp_path}")
-    assert "expected STRENGTH@" in refuses(*options, *out, "--guided", "lively=x")
-    assert "are of lively; the policies are of" in refuses(*options, *out, "--guided", "1@lively=x")
-    values = f"1@lively={folders / 'lively'},asking={folders / 'asking'}"
-    assert "a value model is needed" in refuses(*options, *out, "--guided", values)
+    unknown = sides_file(tmp_path, fixed=[fixed("a", tmp_path, terse=1)])
+    assert "unknown objective 'terse'" in refuses(*options, *out, "--sides", unknown)
+    others = sides_file(tmp_path, guided=[{"strength": 1, "folders": {"lively": "x"}}])
+    assert "are of lively; the policies are of" in refuses(*options, *out, "--sides", others)
+    policies = {name: str(folders / name) for name in ENDS}
+    wrong = sides_file(tmp_path, guided=[{"strength": 1, "folders": policies}])
+    assert "a value model is needed" in refuses(*options, *out, "--sides", wrong)
     assert "unknown objective 'terse'" in refuses(*options, *out, "--describe", "terse=short")
     broken = tmp_path / "broken"
     shutil.copytree(folders / "rm-asking", broken)
@@ -239,15 +255,53 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     given = [f"asking={broken}" if o == f"asking={folders / 'rm-asking'}" else o for o in options]
     assert "holds nothing that was trained to its end" in refuses(*given, "--out", tmp_path / "other")
     assert "no such folder" in refuses(
-        *options, "--out", tmp_path / "third", "--fixed", f"a@lively=1={tmp_path / 'none'}"
+        *options,
+        "--out",
+        tmp_path / "third",
+        "--sides",
+        sides_file(tmp_path, fixed=[fixed("a", tmp_path / "none", lively=1)]),
     )
 
 
-def test_fixed_policies_are_read():
-    found = FixedPolicy.parse("modpo@b=0.25,a=0.75=runs/x", ["a", "b"])
-    assert (found.label, found.weights, str(found.folder)) == (
-        "modpo", SteeringWeights(a=0.75, b=0.25), "runs/x"
+def test_a_file_of_sides_is_read(tmp_path):
+    guided = {"strength": 2, "folders": {"a": "v/a", "b": "v/b"}}
+    path = sides_file(tmp_path, fixed=[fixed("modpo", "runs/x", b=0.25, a=0.75)], guided=[guided])
+    assert read_sides(path) == (
+        [FixedPolicy("modpo", SteeringWeights(a=0.75, b=0.25), Path("runs/x"))],
+        [GuidedModel(2.0, {"a": Path("v/a"), "b": Path("v/b")})],
+    )
+    assert read_sides(sides_file(tmp_path)) == ([], [])
+    for sides, message in (
+        ({"fixed": [fixed("one", "d", a=0.5)]}, "must sum to 1"),
+        ({"fixed": [{"label": "one", "weights": {"a": 1}}]}, "sides.json:1, field 'folder'"),
+        ({"fixed": ["one"]}, "field 'fixed': expected a list of objects"),
+        ({"guided": [guided, {"strength": "2", "folders": {}}]}, "sides.json:2, field 'strength'"),
+        ({"fixd": []}, "field 'fixd': expected the lists"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_sides(sides_file(tmp_path, **sides))
+
+
+def test_a_sweep_in_python_is_the_verbs(run, options, folders, tmp_path):
+    """Without a folder, with texts in memory and open reward models, the figures are those of the verb."""
+    assert run(*options, "--out", tmp_path / "verb", "--baselines", "soups", "--limit", "3") == 0
+    prompts = ["Say xy:", "\n\nHuman: Say z.\n\nAssistant:", "What now?"]
+    found = sweep(
+        {name: folders / name for name in ENDS}, prompts,
+        {name: load_reward(folders / f"rm-{name}") for name in ENDS}, model=MODEL, steps=2,
+        max_new_tokens=6, dtype="float32", alternatives=Alternatives(["soups"]),
     )  # fmt: skip
-    assert list(FixedPolicy.parse("one@a=1=d", ["a", "b"]).weights.items()) == [("a", 1.0), ("b", 0.0)]
-    with pytest.raises(InputError, match="must sum to 1"):
-        FixedPolicy.parse("one@a=0.5=d", ["a", "b"])
+    report = json.loads((tmp_path / "verb" / "report.json").read_text())
+    own = json.loads((found.save(tmp_path / "own") / "report.json").read_text())
+    for part in ("scale", "base", "sides", "sweep"):
+        assert own[part] == report[part]
+    assert found.hypervolume.mean == report["sides"][0]["hypervolume"]["mean"]
+    assert [point.weights for point in found.points] == [
+        SteeringWeights(lively=w, asking=1 - w) for w in (0.0, 0.5, 1.0)
+    ]
+    assert found.front == [found.points[i] for i in report["sides"][0]["front"]]
+    assert found.draw(tmp_path / "front.svg").read_text().startswith("<svg")
+    with pytest.raises(InputError, match="are of lively; the policies"):
+        sweep({name: folders / name for name in ENDS}, prompts, {"lively": folders / "rm-lively"})
+    with pytest.raises(InputError, match="two objectives or more, found 1"):
+        sweep({"lively": folders / "lively"}, prompts, {"lively": folders / "rm-lively"})

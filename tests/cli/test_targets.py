@@ -125,7 +125,7 @@ def test_what_cannot_be_reached_is_told(run, options, tmp_path, capsys):
 
 
 def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("pluralign.cli.answer_rewards._BATCH", 16)
+    monkeypatch.setattr("pluralign.evaluate.rewards.scored._BATCH", 16)
     more = ("--at-least", "calm=+0.3sd", "--out")
     assert run(*options, *more, tmp_path / "whole") == 0
     real, opened, left = pluralign.rewards.load_reward, [], 4

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pluralign.cli.answer_rewards import read_sigmas, score_sources
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
-from pluralign.cli.estimates import say_table
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
 from pluralign.core import InputError, OptionRewards, SteeringWeights
 from pluralign.core.files import replace_when_whole
 from pluralign.data.answers import Answers, load_answers
+from pluralign.evaluate.rewards.scored import read_sigmas, score_sources
 from pluralign.lm.backbone import fast_dtype
 from pluralign.rewards.ensemble import scale_of
 from pluralign.steer.best_of_n import check_lower_bound, weigh

@@ -34,6 +34,15 @@ def give_figures(figures: Mapping[str, Any], json: Path | None) -> None:
         write_json(json, dict(figures))
 
 
+def say_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """Print a table: names of rows aligned left, cells aligned right."""
+    first = max(map(len, rows))
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows.values(), strict=True)]
+    for name, cells in (("", columns), *rows.items()):
+        aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+        say("  ".join([f"  {name:{first}}", *aligned]).rstrip())
+
+
 def named_entries(entries: Sequence[str], field: str, form: str, *, required: bool = True) -> dict[str, str]:
     """Read ``NAME=THING`` entries.
 

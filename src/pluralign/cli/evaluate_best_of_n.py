@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
-from pluralign.cli.estimates import as_json, say_table, short
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
 from pluralign.core import InputError
 from pluralign.core.files import write_json
 from pluralign.data.answers import AnswerSet, load_answers
 from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves
 from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate
 from pluralign.lm.backbone import fast_dtype
 
@@ -98,12 +97,12 @@ def _figures(
     return {
         "n": list(range(1, len(kl_bounds) + 1)),
         "kl_bound": kl_bounds,
-        "golden_of": {name: as_json(estimate(values, seed=seed)) for name, values in measured.items()},
+        "golden_of": {name: estimate(values, seed=seed).to_json() for name, values in measured.items()},
         "curves": {
             name: {
-                "golden": [as_json(one) for one in curve.golden],
-                "normalised": [as_json(one) for one in scales[name]] if scales else None,
-                "win_rate": None if curve.win_rate is None else [as_json(one) for one in curve.win_rate],
+                "golden": [one.to_json() for one in curve.golden],
+                "normalised": [one.to_json() for one in scales[name]] if scales else None,
+                "win_rate": None if curve.win_rate is None else [one.to_json() for one in curve.win_rate],
             }
             for name, curve in curves.items()
         },
@@ -155,5 +154,5 @@ def _draw_and_tell(
     for title, family in ((label, {titles[n]: v for n, v in values.items()}), ("win rate", wins)):
         if family:
             say(f"{title} of the best of N on {prompts} prompts, with standard errors")
-            rows = {name: [short(curve[n - 1]) for n in shown] for name, curve in family.items()}
+            rows = {name: [curve[n - 1].with_error() for n in shown] for name, curve in family.items()}
             say_table([f"N = {n}" for n in shown], rows)

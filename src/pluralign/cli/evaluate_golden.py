@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
-from pluralign.cli.estimates import as_json, say_table, short
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
 from pluralign.core import InputError
 from pluralign.core.files import write_json
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.pictures.alignment import NORMALISED, draw_scores
 from pluralign.evaluate.rewards.best_of_n import normalised
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
 from pluralign.lm.backbone import fast_dtype
 
@@ -80,9 +79,9 @@ def evaluate_golden(
     _tell(plain, scaled, gaps, first, len(prompts.answers))
     figures = {
         "prompts": len(prompts.answers), "golden": golden, "seed": seed,
-        "rewards": {name: as_json(value) for name, value in plain.items()},
-        "normalised": {name: as_json(value) for name, value in scaled.items()} or None,
-        f"above_{first}": {name: as_json(value) for name, value in gaps.items()},
+        "rewards": {name: value.to_json() for name, value in plain.items()},
+        "normalised": {name: value.to_json() for name, value in scaled.items()} or None,
+        f"above_{first}": {name: value.to_json() for name, value in gaps.items()},
     }  # fmt: skip
     write_json(out / "report.json", figures)
     wrote(out / "report.json", f"{len(named)} policies; scores.svg beside it")
@@ -100,6 +99,7 @@ def _tell(
     }
     say(f"golden reward on {prompts} prompts, with standard errors")
     rows = {
-        name: [short(column[name]) if name in column else "" for column in columns.values()] for name in plain
+        name: [column[name].with_error() if name in column else "" for column in columns.values()]
+        for name in plain
     }
     say_table(list(columns), rows)

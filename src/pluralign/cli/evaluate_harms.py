@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say
-from pluralign.cli.estimates import as_json, say_table
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table
 from pluralign.core import InputError
 from pluralign.core.records import read_header, read_trajectories
 from pluralign.evaluate import TABLE_METRICS, Estimate, HarmsTable, by_episodes, equally, harms_table
@@ -121,12 +120,8 @@ def _say(table: HarmsTable, normalised: str) -> None:
         (normalised, table.normalised),
     ):
         say(title)
-        say_table(names, {m: [_interval(rows[name][m]) for name in names] for m in TABLE_METRICS})
-
-
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+        say_table(names, {m: [rows[name][m].with_interval() for name in names] for m in TABLE_METRICS})
 
 
 def _plain(rows: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, float | None]]]:
-    return {name: {metric: as_json(value) for metric, value in own.items()} for name, own in rows.items()}
+    return {name: {metric: value.to_json() for metric, value in own.items()} for name, own in rows.items()}

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
-from pluralign.cli.estimates import as_json, say_table, short
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
 from pluralign.core import InputError
 from pluralign.core.files import write_json
 from pluralign.data.answers import Answers, AnswerSet, edited, load_answers
 from pluralign.evaluate.pictures.alignment import HeatPanel, draw_separation
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.rewards.separation import Separation, separations, style_separation
 from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
 from pluralign.lm.backbone import fast_dtype
@@ -72,7 +71,7 @@ def evaluate_separation(
             table[name] += _of_style(edit, by_prompt, changed, after, seed)
     _tell_separation(table, out, len(read) * (len(read) - 1) // 2)
     figures = {"rewards": named, "sources": {n: s.path for n, s in read.items()}, "seed": seed} | {
-        "separation": {n: [{**asdict(s), "auc": as_json(s.auc)} for s in own] for n, own in table.items()}
+        "separation": {n: [{**asdict(s), "auc": s.auc.to_json()} for s in own] for n, own in table.items()}
     }
     write_json(out / "report.json", figures)
     wrote(out / "report.json", "separation.svg beside it")
@@ -127,7 +126,7 @@ def _tell_separation(table: Mapping[str, Sequence[Separation]], out: Path, pairs
             continue
         say(f"{title}: probability that the second has the greater reward, with standard errors")
         columns = zip(*(own[part] for own in table.values()), strict=True)
-        told = [[short(one.auc) for one in column] for column in columns]
+        told = [[one.auc.with_error() for one in column] for column in columns]
         say_table(list(table), dict(zip(names, told, strict=True)))
         auc = np.array([[one.auc.mean for one in own[part]] for own in table.values()])
         panels.append(HeatPanel(title, names, auc))

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.annotate import DecideName, Rater, Rating, RewardRater, open_rater
-from pluralign.cli.common import JsonFile, give_figures, say, wrote
-from pluralign.cli.estimates import as_json, say_table, short
+from pluralign.cli.common import JsonFile, give_figures, say, say_table, wrote
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
@@ -95,7 +94,7 @@ def evaluate_win_rate(
     if out is not None:
         wrote(out, f"{found.prompts} ratings")
     values = {field.name: getattr(found, field.name) for field in fields(found)}
-    figures = {name: as_json(v) if isinstance(v, Estimate) else v for name, v in values.items()}
+    figures = {name: v.to_json() if isinstance(v, Estimate) else v for name, v in values.items()}
     give_figures({"a": a, "b": b, "rater": asked.name, "objective": wanted.name, **figures}, json)
 
 
@@ -133,7 +132,10 @@ def _rated(
 
 def _tell_wins(found: WinRate, rater: str) -> None:
     say(f"A against B on {found.prompts} prompts by {rater}, with standard errors")
-    say_table(["win", "tie", "lose"], {"A": [short(found.win), short(found.tie), short(found.lose)]})
+    say_table(
+        ["win", "tie", "lose"],
+        {"A": [found.win.with_error(), found.tie.with_error(), found.lose.with_error()]},
+    )
     gap = found.difference
     say(f"win - lose: {gap.mean:+.3f} (95 %: {gap.low:+.3f} to {gap.high:+.3f})")
     if found.unanswered:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pluralign.cli.answer_rewards import score_sources
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, wrote
-from pluralign.cli.estimates import say_table
+from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import write_json
 from pluralign.data.answers import AnswerSet, load_answers
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.lm.backbone import fast_dtype
 from pluralign.steer.targets import FloatArray, IntArray, Palette, meet_targets
 

@@ -165,10 +165,19 @@ def hypervolume_ratio(
     Raises:
         InputError: The exact front dominates no volume above the reference point.
     """
+    return volume(points, reference) / exact_volume(exact, reference, volume)
+
+
+def exact_volume(exact: npt.ArrayLike, reference: npt.ArrayLike, volume: Volume) -> float:
+    """Volume of the exact front, by which those of sweeps are divided.
+
+    Raises:
+        InputError: It dominates no volume above the reference point.
+    """
     whole = volume(exact, reference)
     if whole <= 0.0:
         raise InputError("the exact front dominates no volume above the reference point")
-    return volume(points, reference) / whole
+    return whole
 
 
 def rescale(points: npt.ArrayLike, worst: npt.ArrayLike, best: npt.ArrayLike) -> FloatArray:

@@ -8,37 +8,37 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
-from pluralign.core.pareto import Volume, checked_points, hypervolume, hypervolume_ratio
+from pluralign.core.pareto import Volume, checked_points, exact_volume, hypervolume
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, FloatArray, of_resamples, resampling_weights
 
 
-def estimate_hypervolume_ratio(
+def estimate_hypervolume(
     episode_returns: Sequence[FloatArray],
-    exact: npt.ArrayLike,
     reference: npt.ArrayLike,
     *,
+    unit: float = 1.0,
     confidence: float = CONFIDENCE,
     resamples: int = 1000,
     seed: int = 0,
     volume: Volume = hypervolume,
 ) -> Estimate:
-    """Hypervolume ratio of a sweep's mean returns, with an interval from resampled episodes.
+    """Hypervolume of a sweep's mean returns, with an interval from resampled episodes.
 
     Weightings with equal numbers of episodes were played with the same seeds, so the same episodes are drawn
     for all of them. The front of noisy means lies above the front of the true means, the more so the fewer
-    the episodes; resampling adds this bias a second time, so the interval can lie above the ratio itself.
+    the episodes; resampling adds this bias a second time, so the interval can lie above the value itself.
 
     Args:
         episode_returns: Returns of each weighting's episodes, shape (episodes, objectives) each.
-        exact: The exact front, shape (points, objectives).
         reference: Reference point, shape (objectives,).
+        unit: Volume by which all volumes are divided.
         confidence: Confidence level of the interval.
         resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
         volume: `hypervolume` or `mixed_hypervolume`.
 
     Raises:
-        InputError: The shapes do not fit, or the exact front dominates no volume.
+        InputError: No weighting, or the shapes do not fit.
     """
     groups = [checked_points(group) for group in episode_returns]
     if not groups:
@@ -51,7 +51,36 @@ def estimate_hypervolume_ratio(
         draws = [resampling_weights(len(group), resamples, rng) for group in groups]
     means = np.stack([draw @ group for draw, group in zip(draws, groups, strict=True)], axis=1)
     found = np.stack([group.mean(0) for group in groups])
-    ratio = hypervolume_ratio(found, exact, reference, volume=volume)
-    whole = volume(exact, reference)
-    resampled = np.array([volume(points, reference) / whole for points in means])
-    return of_resamples(ratio, resampled, confidence)
+    resampled = np.array([volume(points, reference) / unit for points in means])
+    return of_resamples(volume(found, reference) / unit, resampled, confidence)
+
+
+def estimate_hypervolume_ratio(
+    episode_returns: Sequence[FloatArray],
+    exact: npt.ArrayLike,
+    reference: npt.ArrayLike,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = 1000,
+    seed: int = 0,
+    volume: Volume = hypervolume,
+) -> Estimate:
+    """Hypervolume ratio of a sweep's mean returns (`hypervolume_ratio`), with an interval from resampled
+    episodes.
+
+    Args:
+        episode_returns: Returns of each weighting's episodes, shape (episodes, objectives) each.
+        exact: The exact front, shape (points, objectives).
+        reference: Reference point, shape (objectives,).
+        confidence: Confidence level of the interval.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
+        volume: `hypervolume` or `mixed_hypervolume`.
+
+    Raises:
+        InputError: See `estimate_hypervolume`; or the exact front dominates no volume.
+    """
+    return estimate_hypervolume(
+        episode_returns, reference, unit=exact_volume(exact, reference, volume), confidence=confidence,
+        resamples=resamples, seed=seed, volume=volume,
+    )  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -30,6 +31,18 @@ class Estimate:
     stderr: float
     low: float
     high: float
+
+    def to_json(self) -> dict[str, float | None]:
+        """As a JSON object; null for infinite values, which JSON cannot express."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+    def with_error(self, digits: int = 3) -> str:
+        """Mean and standard error as text."""
+        return f"{self.mean:.{digits}f} ± {self.stderr:.{digits}f}"
+
+    def with_interval(self, digits: int = 2) -> str:
+        """Mean and interval as text."""
+        return f"{self.mean:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
 @dataclass(frozen=True)

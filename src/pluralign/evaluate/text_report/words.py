@@ -43,8 +43,7 @@ def compared(side: SideFront) -> int:
 
 def interval(value: Estimate, digits: int = 2) -> str:
     """A value with its 95 % interval."""
-    mean, low, high = (f"{part:.{digits}f}".replace("-", "−") for part in (value.mean, value.low, value.high))
-    return f"{mean} ({low} to {high})"
+    return value.with_interval(digits).replace("-", "−")
 
 
 def scale_words(fronts: TextFronts) -> str:

@@ -1,52 +1,57 @@
-"""Rewards of answers by several scorers, kept in a file: a run that is killed continues."""
+"""Rewards of answers by several reward models, kept in a file that an interrupted run continues."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import digest, source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
+from pluralign.rewards import Reward, load_reward
+from pluralign.rewards.reward_model import RewardModel
 
 if TYPE_CHECKING:
     import torch
 
-    from pluralign.rewards import Reward
-
 _BATCH = 128
-Rewards = dict[tuple[str, str], list[list[float]]]
-"""By scorer and source: for each prompt, the rewards of its answers, or their standard deviations."""
+AnswerRewards = dict[tuple[str, str], list[list[float]]]
+"""By scorer and source: the rewards of each prompt's answers, or their standard deviations."""
+Scorer = str | Path | Reward
+"""A reward model that is open, or what `load_reward` takes."""
 _Task = tuple[str, str, int]
 
 
 def score_sources(
-    scorers: Mapping[str, str],
+    scorers: Mapping[str, Scorer],
     sources: Mapping[str, Sequence[Answers]],
     path: Path,
     *,
     wanted: Sequence[tuple[str, str]],
     dtype: torch.dtype | None = None,
-) -> Rewards:
-    """Rewards of answers by several scorers, kept in a file; what an earlier run wrote is not done again.
+) -> AnswerRewards:
+    """Score answers with several reward models; rewards that the file has already are not computed again.
 
     Args:
-        scorers: name -> what `load_reward` takes. Each is open by itself, while it is needed.
-        sources: name -> answers.
-        path: the file of the rewards.
-        wanted: (scorer, source), all of one scorer together.
-        dtype: of the scorers' models.
+        scorers: Reward models by name. One that is given as a name or a folder is open only while it is
+            needed.
+        sources: Answers by the name of their source.
+        path: JSON-lines file of the rewards.
+        wanted: Pairs of scorer and source, those of one scorer next to each other.
+        dtype: Precision of reward models that are opened here; None is float32.
 
     Raises:
-        InputError: a scorer cannot be opened, or gives a reward that is not finite.
+        InputError: A reward model cannot be opened, or gives a reward that is not finite.
     """
     run = {
-        "scorers": {name: [spec, *_card_of(spec)] for name, spec in scorers.items()},
+        "scorers": {name: _identity(scorer) for name, scorer in scorers.items()},
         "sources": {name: _digest(own) for name, own in sources.items()},
         "wanted": wanted,
         "dtype": str(dtype),
@@ -54,7 +59,7 @@ def score_sources(
     tasks = [(scorer, source, i) for scorer, source in wanted for i in range(len(sources[source]))]
     if not _is_of(path, run, len(tasks)):
         _score(scorers, sources, tasks, path, run, dtype)
-    found: Rewards = {pair: [] for pair in wanted}
+    found: AnswerRewards = {pair: [] for pair in wanted}
     rows = iter(read_rows(path))
     next(rows)
     for (scorer, source, _), fields in zip(tasks, rows, strict=True):
@@ -62,15 +67,15 @@ def score_sources(
     return found
 
 
-def read_sigmas(path: Path) -> Rewards:
-    """The standard deviations of the rewards that `score_sources` keeps in a file: 0 where a model has none.
+def read_sigmas(path: Path) -> AnswerRewards:
+    """Standard deviations of the rewards in a file of `score_sources`; 0 where a model gives none.
 
     Raises:
-        InputError: the file is from a version that kept none.
+        InputError: The file is from a version that wrote none.
     """
     rows = iter(read_rows(path))
     next(rows)
-    found: Rewards = {}
+    found: AnswerRewards = {}
     for fields in rows:
         own = [float(sigma) for sigma in fields.get("sigmas", list)]
         found.setdefault((fields.get("scorer", str), fields.get("source", str)), []).append(own)
@@ -78,12 +83,10 @@ def read_sigmas(path: Path) -> Rewards:
 
 
 def _score(
-    scorers: Mapping[str, str], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task], path: Path,
-    run: Mapping[str, Any], dtype: torch.dtype | None,
+    scorers: Mapping[str, Scorer], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task],
+    path: Path, run: Mapping[str, Any], dtype: torch.dtype | None,
 ) -> None:  # fmt: skip
-    from pluralign.rewards import load_reward
-
-    opened = OneAtATime[str, "Reward"](lambda name: load_reward(scorers[name], dtype=dtype or "float32"))
+    opened = OneAtATime[str, Reward](lambda name: _opened(scorers[name], dtype))
 
     def answers(task: _Task) -> int:
         return len(sources[task[1]][task[2]].completions)
@@ -128,8 +131,10 @@ def _rewards(scorer: Reward, answers: Sequence[Answers], name: str) -> list[dict
         for what, values in rewards.items():
             for value in values:
                 if not math.isfinite(value):
-                    told = f"the {what.removesuffix('s')} by '{name}' of an answer to its prompt is {value}"
-                    raise InputError(told, path=one.path, row=one.row)
+                    message = (
+                        f"the {what.removesuffix('s')} by '{name}' of an answer to its prompt is {value}"
+                    )
+                    raise InputError(message, path=one.path or None, row=one.row)
         found.append(rewards)
     return found
 
@@ -138,10 +143,19 @@ def _digest(answers: Sequence[Answers]) -> str:
     return digest([json.dumps([(one.prompt, one.completions) for one in answers]).encode()])
 
 
-def _card_of(spec: str) -> list[dict[str, str]]:
-    """What tells two states of a trained folder apart: its card has the figures of its training."""
-    card = Path(spec.rpartition(":")[2]) / "card.json"
-    return [source_digest(card)] if card.is_file() else []
+def _opened(scorer: Scorer, dtype: torch.dtype | None) -> Reward:
+    return load_reward(scorer, dtype=dtype or "float32") if isinstance(scorer, str | Path) else scorer
+
+
+def _identity(scorer: Scorer) -> list[Any]:
+    """What changes with a reward model: its name and its card, which has the figures of its training."""
+    if isinstance(scorer, RewardModel):
+        return [scorer.name, digest([json.dumps(asdict(scorer.card), default=str).encode()])]
+    if not isinstance(scorer, str | Path):
+        # Nothing identifies its weights, so its rewards are computed in every run.
+        return [scorer.name, uuid4().hex]
+    card = Path(str(scorer).rpartition(":")[2]) / "card.json"
+    return [str(scorer), *([source_digest(card)] if card.is_file() else [])]
 
 
 def _is_of(path: Path, run: Mapping[str, Any], rows: int) -> bool:

@@ -1,0 +1,202 @@
+"""Sweeps over prompts: policies steered by a grid of weights, scored, and compared with alternatives."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError
+from pluralign.data import Prompt
+from pluralign.data.answers import Answers
+from pluralign.data.source import Data
+from pluralign.evaluate.report.summary import versions
+from pluralign.evaluate.rewards.scored import Scorer, score_sources
+from pluralign.evaluate.statistics import Estimate
+from pluralign.evaluate.sweeps.fronts import SideFront, compare_sides
+from pluralign.evaluate.sweeps.sides import Alternatives, SideBuilder, Writing
+from pluralign.evaluate.sweeps.texts import Score, TextPoint, file_name, text_sweep
+from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
+from pluralign.folders.card import read_card
+from pluralign.lm.backbone import DTypeName, resolve_dtype
+from pluralign.options.open import DEFAULT_MODEL
+from pluralign.rewards.value_model import KIND as VALUES
+from pluralign.steer import GEOMETRIC
+
+
+@dataclass(frozen=True, eq=False)
+class TextSweep:
+    """Result of a sweep over prompts.
+
+    Args:
+        report: Everything that was measured.
+    """
+
+    report: TextReport
+
+    @property
+    def sides(self) -> tuple[SideFront, ...]:
+        """The steered policies and the alternatives, each with its points, front and hypervolume."""
+        return self.report.fronts.sides
+
+    @property
+    def points(self) -> tuple[TextPoint, ...]:
+        """Texts and rewards of the steered policies under each weighting."""
+        return self.sides[0].points
+
+    @property
+    def front(self) -> list[TextPoint]:
+        """The points of the steered policies that no other of them dominates."""
+        return [self.points[number] for number in self.sides[0].front]
+
+    @property
+    def hypervolume(self) -> Estimate:
+        """Hypervolume of the steered policies in units of the base model's rewards, with a 95 % interval over
+        prompts (`compare_sides`)."""
+        return self.sides[0].hypervolume
+
+    def save(self, folder: str | Path) -> Path:
+        """Write report.json, report.html and picture.svg; returns the folder.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        write_text_report(self.report, Path(folder))
+        self.draw(Path(folder) / "picture.svg")
+        return Path(folder)
+
+    def draw(self, path: str | Path) -> Path:
+        """Draw the first two objectives as an SVG file; returns its path.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        return write_text_picture(self.report, Path(path))
+
+
+def sweep(
+    policies: Mapping[str, str | Path],
+    prompts: Data | Sequence[str],
+    rewards: Mapping[str, Scorer],
+    *,
+    model: str = DEFAULT_MODEL,
+    steps: int = 10,
+    powers: Sequence[float] = (GEOMETRIC,),
+    alternatives: Alternatives = Alternatives(),  # noqa: B008 - frozen
+    samples: int = 1,
+    max_new_tokens: int = 64,
+    temperature: float = 1.0,
+    limit: int | None = None,
+    template: str | None = None,
+    dtype: DTypeName = "auto",
+    seed: int = 0,
+    folder: str | Path | None = None,
+) -> TextSweep:
+    """Steer policies by every weighting of a grid, score their texts, and compare fronts and hypervolumes.
+
+    Rewards are scaled so that the base model's mean is 0 and the standard deviation of its rewards over
+    prompts is 1. A weighting's samples have the same seeds as every other's.
+
+    Args:
+        policies: Folder of each objective's policy.
+        prompts: Two or more texts, or what `load_prompts` takes.
+        rewards: Reward model of each objective: open, a folder, or what `load_reward` takes.
+        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder.
+        steps: Steps of the grid: weights are multiples of 1/steps.
+        powers: Powers of the mixture: 0 geometric, 1 arithmetic, -1 harmonic. Each is a side; the first
+            is compared with all others.
+        alternatives: Other sides to compare with.
+        samples: Texts for each prompt under each weighting.
+        max_new_tokens: Largest number of tokens of a text.
+        temperature: Temperature of sampling; 0 takes the most likely token.
+        limit: Largest number of prompts.
+        template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
+            own.
+        dtype: Precision of all models.
+        seed: Random seed of the texts and of the bootstrap.
+        folder: Folder for texts and rewards, from which an interrupted sweep continues; None keeps them in
+            memory.
+
+    Raises:
+        InputError: Rewards of other objectives than the policies', fewer than two policies or prompts, or a
+            folder with another sweep's texts.
+    """
+    folders = {name: Path(place) for name, place in policies.items()}
+    _check(folders, rewards, powers, alternatives)
+    writing = Writing(model, max_new_tokens, temperature, template, dtype)
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        builder = SideBuilder(folders, prompts, writing, alternatives.descriptions, limit)
+        texts = [prompt.text for prompt in builder.prompts]
+        source = str(prompts) if isinstance(prompts, str | Path) else ""
+        # Files of rewards name float32 None.
+        precision = None if dtype == "float32" else resolve_dtype(dtype)
+        points = text_sweep(
+            texts, builder.sides(steps, powers, alternatives),
+            _scorer(rewards, source, builder.prompts, Path(place) / "rewards", precision),
+            samples=samples, seed=seed, folder=Path(place),
+        )  # fmt: skip
+    settings: dict[str, Any] = {
+        **asdict(writing), "template": builder.template, "samples": samples, "limit": limit,
+        "policies": {name: str(own) for name, own in folders.items()},
+        "rewards": {n: str(own) if isinstance(own, str | Path) else own.name for n, own in rewards.items()},
+        "prompts": source, "steps": steps, "powers": list(powers), "seed": seed,
+        "baselines": list(alternatives.baselines),
+        "fixed": [
+            {"label": one.label, "weights": dict(one.weights), "folder": str(one.folder)}
+            for one in alternatives.fixed
+        ],
+        "guided": [
+            {"strength": one.strength, "folders": {n: str(own) for n, own in one.folders.items()}}
+            for one in alternatives.guided
+        ],
+        "descriptions": dict(alternatives.descriptions), "instruction": builder.example,
+    }  # fmt: skip
+    fronts = compare_sides(points, list(folders), seed=seed)
+    return TextSweep(TextReport(fronts, texts, settings, versions(), builder.notes))
+
+
+def _check(
+    policies: Mapping[str, Path], rewards: Mapping[str, Scorer], powers: Sequence[float],
+    alternatives: Alternatives,
+) -> None:  # fmt: skip
+    names = list(policies)
+    if len(names) < 2:
+        raise InputError(f"expected policies of two objectives or more, found {len(names)}", field="policies")
+    if set(rewards) != set(names):
+        raise InputError(
+            f"are of {', '.join(sorted(rewards))}; the policies are of {', '.join(sorted(names))}",
+            field="rewards",
+        )
+    if not powers:
+        raise InputError("expected a power or more, found none", field="power")
+    if unknown := sorted(set(alternatives.descriptions) - set(names)):
+        raise InputError(f"unknown objective {unknown[0]!r}", field="describe")
+    for one in alternatives.fixed:
+        one.weights.require_known(names)
+    for one in alternatives.guided:
+        if set(one.folders) != set(names):
+            raise InputError(
+                f"are of {', '.join(sorted(one.folders))}; the policies are of {', '.join(sorted(names))}",
+                field="guided",
+            )
+        for folder in one.folders.values():
+            read_card(folder, VALUES)
+
+
+def _scorer(
+    rewards: Mapping[str, Scorer], source: str, prompts: Sequence[Prompt], folder: Path, dtype: Any
+) -> Score:
+    def score(side: str, texts: Sequence[Sequence[str]]) -> dict[str, list[list[float]]]:
+        answers = [
+            Answers(prompt.given, tuple(own), source, number)
+            for number, (prompt, own) in enumerate(zip(prompts, texts, strict=True), start=1)
+        ]
+        path = folder / f"{file_name(side)}.jsonl"
+        wanted = [(name, side) for name in rewards]
+        found = score_sources(rewards, {side: answers}, path, wanted=wanted, dtype=dtype)
+        return {name: found[name, side] for name in rewards}
+
+    return score

@@ -1,0 +1,371 @@
+"""The sides of a sweep over prompts: mixtures of policies and the alternatives they are compared with."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from jinja2 import TemplateError
+
+from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.core.digests import source_digest
+from pluralign.core.files import read_json
+from pluralign.core.jsonl import Fields
+from pluralign.core.messages import Messages
+from pluralign.data import Prompt, load_prompts
+from pluralign.data.source import Data
+from pluralign.evaluate.report.summary import mean_name
+from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixture_writer
+from pluralign.folders.card import ADAPTER, CARD
+from pluralign.folders.soups import soup_adapter, soup_backbone
+from pluralign.lm.backbone import Backbone, DTypeName, resolve_dtype
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
+from pluralign.options.open import DEFAULT_MODEL
+from pluralign.steer import GEOMETRIC
+from pluralign.steer.policies import Policies, load_policies
+from pluralign.steer.policy_folders import open_whole
+from pluralign.steer.policy_rows import AdapterRows, PolicyRows
+from pluralign.steer.prompting import trade_off_instruction, with_instruction
+from pluralign.steer.value_guided import Guidance, open_value_guided_rows
+
+_ROWS = 96
+"""Rows (one for each policy of a request) that are decoded together."""
+_CANDIDATES = 1024
+"""Candidates for next tokens that value models read together."""
+_SOUPS = 16
+"""Soups of adapters that are in memory together."""
+_ALONE = "policy"
+
+Ids = Callable[[Draw], Sequence[int]]
+Baseline = Literal["soups", "prompting"]
+
+
+@dataclass(frozen=True)
+class FixedPolicy:
+    """A policy that was learned for one weighting.
+
+    Args:
+        label: Name of its side; policies with the same label are points of one side.
+        weights: Weights that it was learned for; objectives that are not named have weight 0.
+        folder: Folder of the policy.
+    """
+
+    label: str
+    weights: SteeringWeights
+    folder: Path
+
+
+@dataclass(frozen=True)
+class GuidedModel:
+    """The base model, guided by one value model for each objective.
+
+    Args:
+        strength: Strength of the guidance (`steer.value_guided.Guidance`).
+        folders: Folder of each objective's value model.
+    """
+
+    strength: float
+    folders: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """What steered policies are compared with, besides the base model.
+
+    Args:
+        baselines: ``soups`` averages the policies' weights (Rame et al. 2023); ``prompting`` asks the base
+            model for the trade-off in words.
+        fixed: Policies that were learned for one weighting each.
+        guided: Value models that guide the base model.
+        descriptions: Meaning of objectives, for prompting; by default their names.
+    """
+
+    baselines: Sequence[Baseline] = ("soups", "prompting")
+    fixed: Sequence[FixedPolicy] = ()
+    guided: Sequence[GuidedModel] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written.
+
+    Args:
+        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder.
+        max_new_tokens: Largest number of tokens of a text.
+        temperature: Temperature of sampling; 0 takes the most likely token.
+        template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
+            own.
+        dtype: Precision of the models.
+    """
+
+    model: str = DEFAULT_MODEL
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+    template: str | None = None
+    dtype: DTypeName = "auto"
+
+
+def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel]]:
+    """Read a JSON file of sides: ``fixed`` policies, each with ``label``, ``weights`` and ``folder``, and
+    ``guided`` models, each with ``strength`` and ``folders``. Either list may be absent.
+
+    Raises:
+        InputError: With the file, the number of the entry in its list, and the field.
+    """
+    row: Any = read_json(path)
+    if not isinstance(row, dict):
+        raise InputError("expected an object with the lists 'fixed' and 'guided'", path=path)
+    content = cast("dict[str, Any]", row)
+    if unknown := sorted(set(content) - {"fixed", "guided"}):
+        raise InputError("expected the lists 'fixed' and 'guided' alone", path=path, field=unknown[0])
+    fixed = [_fixed_policy(entry) for entry in _entries(content, "fixed", Path(path))]
+    guided = [_guided_model(entry) for entry in _entries(content, "guided", Path(path))]
+    return fixed, guided
+
+
+def _entries(row: Mapping[str, Any], name: str, path: Path) -> list[Fields]:
+    given: Any = row.get(name, [])
+    found = cast("list[Any]", given if isinstance(given, list) else [given])
+    if not all(isinstance(one, dict) for one in found):
+        raise InputError(f"expected a list of objects, found {given!r:.60}", path=path, field=name)
+    return [Fields(one, path, number) for number, one in enumerate(found, start=1)]
+
+
+def _fixed_policy(entry: Fields) -> FixedPolicy:
+    weights = SteeringWeights(entry.numbers("weights"))
+    return FixedPolicy(entry.get("label", str), weights, Path(entry.get("folder", str)))
+
+
+def _guided_model(entry: Fields) -> GuidedModel:
+    folders = {str(name): Path(str(folder)) for name, folder in entry.get("folders", dict).items()}
+    return GuidedModel(float(entry.get("strength", (int, float))), folders)
+
+
+class SideBuilder:
+    """Builds the sides of a sweep: holds the prompts, and the policies, of which one set is open at a time.
+
+    Args:
+        folders: Folder of each objective's policy.
+        prompts: Source of the prompts (`load_prompts`).
+        writing: How texts are written.
+        descriptions: Meaning of objectives, for prompting.
+        limit: Largest number of prompts.
+
+    Raises:
+        InputError: A folder holds no policy, or one of another model, or there is no prompt.
+    """
+
+    def __init__(
+        self, folders: Mapping[str, Path], prompts: Data | Sequence[str], writing: Writing,
+        descriptions: Mapping[str, str], limit: int | None = None,
+    ) -> None:  # fmt: skip
+        self._folders, self._writing, self._described = dict(folders), writing, descriptions
+        # Compared with each folder's name, since a policy may be the model itself.
+        self._model = str(Path(writing.model))
+        self._opened: tuple[dict[str, Path], Policies] | None = None
+        self._whole: dict[str, Backbone] = {}
+        self.template = writing.template
+        first = self._open(self._folders)
+        self.template = first.template
+        self._stops, self._shared = first.stops, first.shared
+        self._render = TEMPLATES[first.template](first.tokenizer)
+        self.prompts = load_prompts(prompts, template=self._render, limit=limit)
+        self._plain = self._fitted(first, [prompt.text for prompt in self.prompts])
+        left_out = {name: n for name, n in self.prompts.counts.items() if n and name != "rows"}
+        self.notes = [f"Prompts that were left out: {left_out}."] if left_out else []
+
+    @property
+    def example(self) -> str:
+        """The instruction of prompting at equal weights."""
+        return trade_off_instruction(
+            SteeringWeights.uniform(list(self._folders)), list(self._folders), self._described
+        )
+
+    def sides(self, steps: int, powers: Sequence[float], alternatives: Alternatives) -> list[Side]:
+        """The mixtures, one side for each power; the alternatives; the base model.
+
+        Raises:
+            InputError: A fixed policy or value models of other objectives, or one weighting twice.
+        """
+        grid = simplex_grid(list(self._folders), steps)
+        found = [self._steered(grid, power) for power in powers]
+        if "soups" in alternatives.baselines:
+            found.append(self._soups(grid))
+        if "prompting" in alternatives.baselines:
+            found.append(self._prompting(grid))
+        found += [self._guided(grid, one) for one in alternatives.guided]
+        for label in dict.fromkeys(one.label for one in alternatives.fixed):
+            found.append(self._fixed(label, [one for one in alternatives.fixed if one.label == label]))
+        return [*found, self._base()]
+
+    def _steered(self, grid: Sequence[SteeringWeights], power: float) -> Side:
+        def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
+            assert draw.weights is not None
+            return self._plain[draw.prompt], draw.weights
+
+        return Side(
+            f"steered ({mean_name(power)})", [grid],
+            lambda group: mixture_writer(self._open(self._folders).rows, power, request, self._decoding),
+            self._made_from(self._folders, power=power), max(1, _ROWS // len(self._folders)),
+        )  # fmt: skip
+
+    def _guided(self, grid: Sequence[SteeringWeights], led: GuidedModel) -> Side:
+        guidance = Guidance(led.strength)
+        folders = {name: led.folders[name] for name in self._folders}
+
+        def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
+            assert draw.weights is not None
+            return self._plain[draw.prompt], draw.weights
+
+        def opened(group: Sequence[Weighting]) -> Writer:
+            self._opened = None
+            dtype = resolve_dtype(self._writing.dtype)
+            rows = open_value_guided_rows(self._model, folders, guidance, dtype=dtype)
+            return mixture_writer(rows, GEOMETRIC, request, self._decoding)
+
+        # Each row reads this many candidates for its next token.
+        batch = max(1, _CANDIDATES // (guidance.candidates * len(folders)))
+        made_from = self._made_from(folders, strength=led.strength)
+        return Side(f"value guided ({led.strength:g})", [grid], opened, made_from, batch)
+
+    def _soups(self, grid: Sequence[SteeringWeights]) -> Side:
+        size = _SOUPS if self._shared else 1
+        groups = [grid[i : i + size] for i in range(0, len(grid), size)]
+        made_from = self._made_from(self._folders)
+        return Side("rewarded soups", groups, self._open_soups, made_from, _ROWS)
+
+    def _open_soups(self, group: Sequence[Weighting]) -> Writer:
+        names = {weights: str(number) for number, weights in enumerate(group)}
+        if self._shared:
+            rows = self._adapter_soups(names)
+        else:
+            (weights,) = group
+            assert weights is not None
+            self._opened = None
+            dtype = resolve_dtype(self._writing.dtype)
+            for name, folder in self._folders.items():
+                if name not in self._whole:
+                    self._whole[name] = open_whole(folder, self._model, dtype)
+            rows = AdapterRows(soup_backbone(self._whole, weights), {names[weights]: None})
+        return self._alone(rows, lambda draw: self._plain[draw.prompt], lambda draw: names[draw.weights])
+
+    def _adapter_soups(self, names: Mapping[Weighting, str]) -> PolicyRows:
+        with tempfile.TemporaryDirectory() as place:
+            soups: dict[str, Path] = {}
+            adapters = {name: self._adapter(folder) for name, folder in self._folders.items()}
+            for weights, name in names.items():
+                assert weights is not None
+                soups[name] = Path(place) / name
+                if any(weights[n] > 0 and adapter is not None for n, adapter in adapters.items()):
+                    soup_adapter(adapters, weights, soups[name])
+                else:
+                    soups[name] = Path(self._model)
+            return self._open(soups).rows
+
+    def _adapter(self, folder: Path) -> Path | None:
+        if str(folder) == self._model:
+            return None
+        return folder / ADAPTER if (folder / CARD).is_file() else folder
+
+    def _prompting(self, grid: Sequence[SteeringWeights]) -> Side:
+        asked: dict[SteeringWeights, list[list[int]]] = {}
+
+        def opened(group: Sequence[Weighting]) -> Writer:
+            deployment = self._open({_ALONE: Path(self._model)})
+            for weights in grid:
+                words = trade_off_instruction(weights, list(self._folders), self._described)
+                asked[weights] = self._fitted(deployment, [self._instructed(p, words) for p in self.prompts])
+            return self._alone(deployment.rows, ids)
+
+        def ids(draw: Draw) -> Sequence[int]:
+            assert draw.weights is not None
+            return asked[draw.weights][draw.prompt]
+
+        return Side("prompting", [grid], opened, self._made_from({}, instruction=self.example), _ROWS)
+
+    def _instructed(self, prompt: Prompt, words: str) -> str:
+        given = with_instruction(prompt.given, words)
+        if isinstance(given, str):
+            return given
+        try:
+            return self._render(given, True)
+        except TemplateError:
+            # Some templates have no system message: the instruction is put into the first message.
+            first, *rest = given[1:]
+            merged: Messages = [{**first, "content": f"{words}\n\n{first['content']}"}, *rest]
+            return self._render(merged, True)
+
+    def _fixed(self, label: str, policies: Sequence[FixedPolicy]) -> Side:
+        names = list(self._folders)
+        folders = {
+            SteeringWeights({n: one.weights.get(n, 0.0) for n in names}): one.folder for one in policies
+        }
+        if len(folders) < len(policies):
+            raise InputError(f"'{label}' has the same weights twice", field="fixed")
+
+        def opened(group: Sequence[Weighting]) -> Writer:
+            (weights,) = group
+            assert weights is not None
+            return self._alone(
+                self._open({_ALONE: folders[weights]}).rows, lambda draw: self._plain[draw.prompt]
+            )
+
+        made_from = self._made_from({str(dict(weights)): folder for weights, folder in folders.items()})
+        return Side(label, [[weights] for weights in folders], opened, made_from, _ROWS)
+
+    def _base(self) -> Side:
+        def opened(group: Sequence[Weighting]) -> Writer:
+            rows = self._open({_ALONE: Path(self._model)}).rows
+            return self._alone(rows, lambda draw: self._plain[draw.prompt])
+
+        return Side("base", [[None]], opened, self._made_from({}), _ROWS)
+
+    def _alone(self, rows: PolicyRows, ids: Ids, name: Callable[[Draw], str] = lambda draw: _ALONE) -> Writer:
+        """A writer that writes each text with one policy."""
+
+        def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
+            return ids(draw), SteeringWeights({name(draw): 1.0})
+
+        return mixture_writer(rows, GEOMETRIC, request, self._decoding)
+
+    @property
+    def _decoding(self) -> Decoding:
+        return Decoding(self._writing.max_new_tokens, self._writing.temperature, stop=self._stops)
+
+    def _open(self, folders: Mapping[str, Path]) -> Policies:
+        if self._opened is None or self._opened[0] != folders:
+            # The old set is closed first, since memory may not hold two.
+            self._opened = None
+            self._whole.clear()
+            deployment = load_policies(
+                self._model, folders, dtype=self._writing.dtype, template=self.template
+            )
+            self._opened = dict(folders), deployment
+        return self._opened[1]
+
+    def _fitted(self, deployment: Policies, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of prompts; of one longer than the context the end is kept."""
+        ids = [prompt_ids(deployment.tokenizer, text) for text in texts]
+        return fit_prompts(ids, deployment.context, self._writing.max_new_tokens)[0]
+
+    def _made_from(self, folders: Mapping[str, Path], **more: Any) -> dict[str, Any]:
+        writing, policies = self._writing, {name: _identity(folder) for name, folder in folders.items()}
+        # Version 0.1.0 wrote the precision as "exact"; texts that it began are continued.
+        return {
+            "model": writing.model, "policies": policies,
+            "max_new_tokens": writing.max_new_tokens, "temperature": writing.temperature,
+            "template": self.template, "exact": writing.dtype == "float32", **more,
+        }  # fmt: skip
+
+
+def _identity(folder: Path) -> dict[str, str]:
+    """Digest that changes with a folder's content: of its card, or of its adapter."""
+    for name in (CARD, "adapter_model.safetensors"):
+        if (folder / name).is_file():
+            return source_digest(folder / name)
+    return {"file": str(folder)}

@@ -1,0 +1,142 @@
+"""Sweeps on a story: policies steered by a grid of weights play, next to each policy alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pluralign.collect import PolicyChooser, collect
+from pluralign.core import InputError, Policy, UniformPolicy, simplex_grid
+from pluralign.core.pareto import non_dominated, reference_point
+from pluralign.core.records import read_trajectories
+from pluralign.evaluate.hypervolume import estimate_hypervolume
+from pluralign.evaluate.report import Kind, Report, write_picture, write_report
+from pluralign.evaluate.report.summary import make_report
+from pluralign.evaluate.statistics import Estimate
+from pluralign.evaluate.sweeps.fronts import reference_below
+from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
+from pluralign.games.open import open_story
+from pluralign.options.open import Models, open_policy
+from pluralign.steer import GEOMETRIC
+
+
+@dataclass(frozen=True, eq=False)
+class StorySweep:
+    """Result of a sweep on a story.
+
+    Args:
+        report: Everything that was measured.
+        points: Returns and harms of the steered policy under each weighting.
+    """
+
+    report: Report
+    points: tuple[SweepPoint, ...]
+
+    @property
+    def front(self) -> list[SweepPoint]:
+        """The points whose mean returns no other point dominates."""
+        kept = non_dominated([[point.returns[name] for name in self._names] for point in self.points])
+        return [point for point, on in zip(self.points, kept.tolist(), strict=True) if on]
+
+    @property
+    def hypervolume(self) -> Estimate:
+        """Hypervolume of the mean returns, in the product of the objectives' units, with a 95 % interval over
+        episodes. The reference point is the worst attainable return of each objective if the game's states
+        could be explored, else it lies 10 % of the range below the worst mean return (`reference_below`)."""
+        worst = [self.report.worst[name] for name in self._names] if self.report.worst else None
+        means = np.array([[point.returns[name] for name in self._names] for point in self.points])
+        reference = reference_below(means) if worst is None else reference_point(worst)
+        return estimate_hypervolume([point.returns_array(self._names) for point in self.points], reference)
+
+    @property
+    def hypervolume_ratio(self) -> float | None:
+        """Hypervolume divided by that of the exact front; None where the front is not known."""
+        return self.report.hypervolume_ratio
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return self.report.objectives
+
+    def save(self, folder: str | Path) -> Path:
+        """Write report.json, report.html and picture.svg; returns the folder.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        write_report(self.report, folder)
+        self.draw(Path(folder) / "picture.svg")
+        return Path(folder)
+
+    def draw(self, path: str | Path) -> Path:
+        """Draw the sweep over the first two objectives as an SVG file; returns its path.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        return write_picture(self.report, path)
+
+
+def sweep_story(
+    policies: Mapping[str, str | Path | Policy],
+    story: str | Path,
+    *,
+    steps: int = 10,
+    power: float = GEOMETRIC,
+    episodes: int = 300,
+    seed: int = 0,
+    models: Models | None = None,
+    folder: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> StorySweep:
+    """Steer policies by every weighting of a grid on a story, and compare them with each policy alone.
+
+    Args:
+        policies: Policy of each objective, or its folder; two or more.
+        story: Name of a built-in story, or path of any game.
+        steps: Steps of the grid: weights are multiples of 1/steps.
+        power: Power of the mixture: 0 geometric, 1 arithmetic, -1 harmonic.
+        episodes: Episodes for each weighting and each policy.
+        seed: Random seed of the episodes.
+        models: Language model and features of policies that are given as folders.
+        folder: Folder for points and episodes, from which an interrupted sweep continues; None keeps none.
+        say: Reports why there is no exact front.
+
+    Raises:
+        InputError: Fewer than two policies, an unknown objective, or a folder of another sweep.
+    """
+    if len(policies) < 2:
+        raise InputError(
+            f"expected policies of two objectives or more, found {len(policies)}", field="policies"
+        )
+    make_game = open_story(story).make_game
+    info = make_game().info
+    objectives = [info.objective(name) for name in policies]
+    models = models or Models()
+    opened = {
+        name: open_policy(str(own), models) if isinstance(own, str | Path) else own
+        for name, own in policies.items()
+    }
+    players: dict[str, Policy] = {"random": UniformPolicy(), **opened}
+    kinds: dict[str, Kind] = {name: "random" if name == "random" else "learned" for name in players}
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        points = sweep(
+            make_game, opened, simplex_grid(list(policies), steps), power=power, episodes=episodes, seed=seed,
+            objectives=objectives, path=Path(place) / "sweep.jsonl",
+        )  # fmt: skip
+        files = {name: Path(place) / "play" / f"{name}.jsonl" for name in players}
+        for name, player in players.items():
+            collect(
+                make_game, PolicyChooser(player), files[name], episodes=episodes, seed=seed,
+                objectives=objectives, progress=False,
+            )  # fmt: skip
+        played = {name: read_trajectories(file) for name, file in files.items()}
+    report = make_report(
+        make_game(), objectives, played=played, kinds=kinds, sweeps={power: points}, seconds=0.0, seed=seed,
+        settings={"steps": steps, "power": power, "episodes": episodes}, say=say,
+    )  # fmt: skip
+    return StorySweep(report, tuple(points))
