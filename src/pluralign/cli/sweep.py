@@ -30,7 +30,7 @@ class TextSettings:
             in words.
         sides: JSON file of further sides: {"fixed": [{"label", "weights", "folder"}, ...]} are policies that
             were learned for one weighting each, {"guided": [{"strength", "folders"}, ...]} value models that
-            guide the base model (docs/texts.md).
+            guide the base model (docs/serving.md).
         describe: NAME=TEXT, the meaning of an objective, for prompting.
         samples: Completions for each prompt under each weighting.
         max_new_tokens: Largest number of tokens of a completion.
