@@ -21,7 +21,7 @@ rewards["calm"] = pl.fit_reward(calm, model=MODEL, loss=pl.losses.learned_varian
 # (b) Scores of completions, and of their sentences and tokens.
 scores = rewards["lively"].score(["Say ae:", "Say ae:"], [" ae!", " ae."])
 print("scores", scores.round(2))
-print("tokens", [(span.text, round(span.mean, 2)) for span in rewards["lively"].tokens("Say ae:", " ae! ae.")])
+print("tokens", [(s.text, round(s.mean, 2)) for s in rewards["lively"].tokens("Say ae:", " ae! ae.")])
 print("sentences", [(s.text, round(s.mean, 2)) for s in rewards["lively"].sentences("Say ae:", " ae! ae.")])
 
 # (c) Two policies, an answer under given weights, and a stream of one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib
 import inspect
 import re
 import subprocess
@@ -39,7 +40,7 @@ def test_type_checkers_see_the_names_that_are_loaded_on_demand():
     }
     assert set(seen) == set(NAMES)
     for name, module in seen.items():
-        home = sys.modules[getattr(pl, name).__module__] if False else __import__(module, fromlist=["x"])
+        home = importlib.import_module(module)
         original = next(
             alias.name
             for node in block.body
@@ -51,7 +52,9 @@ def test_type_checkers_see_the_names_that_are_loaded_on_demand():
 
 
 def test_the_import_is_fast_and_needs_no_torch():
-    code = "import sys, pluralign; dir(pluralign); print('torch' in sys.modules, 'transformers' in sys.modules)"
+    code = (
+        "import sys, pluralign; dir(pluralign); print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
@@ -60,12 +63,13 @@ def test_the_import_is_fast_and_needs_no_torch():
 def test_every_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
     thing = getattr(pl, name)
     if not (inspect.isclass(thing) or inspect.isfunction(thing) or isinstance(thing, ModuleType)):
-        assert re.search(rf"^{name}\b", (ROOT / "docs/api.md").read_text(), re.MULTILINE) or True
+        assert name == "METHODS"  # a table: its docstring is the comment under it
         return
     monkeypatch.chdir(tmp_path)
     finder = doctest.DocTestFinder(recurse=not isinstance(thing, ModuleType))
     module = thing if isinstance(thing, ModuleType) else sys.modules[thing.__module__]
-    found = [test for test in finder.find(thing, name, module=module, globs={"pl": pl}) if test.examples]
+    names = {**vars(module), "pl": pl}
+    found = [test for test in finder.find(thing, name, module=module, globs=names) if test.examples]
     if isinstance(thing, ModuleType):
         found += [
             test

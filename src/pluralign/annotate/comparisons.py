@@ -48,6 +48,13 @@ def make_comparisons(
 
     Raises:
         InputError: An argument is out of range, two trajectories share an id, or there is nothing to compare.
+
+    Example:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> played = list(pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=20, seed=0, objectives=[]))
+        >>> len(pl.make_comparisons(played, count=5, seed=0))
+        5
     """
     if count < 1 or (length is not None and length < 1) or seed < 0:
         raise InputError(

@@ -115,6 +115,16 @@ class Oracle:
         trajectories: Trajectories that the comparisons are made from.
         noise: Noise; None never errs.
         seed: Random seed of the noise.
+
+    Example:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> score = game.info.objective("score")
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=[score]))
+        >>> compared = pl.make_comparisons(played, count=5, seed=0)
+        >>> len(pl.Oracle(played).rate(compared, score))
+        5
     """
 
     name = "oracle"

@@ -26,7 +26,15 @@ def roll_out(
     greedy: bool = False,
     batch: int = 64,
 ) -> Iterator[Trajectory]:
-    """Play episodes with a policy; see `play`, which this calls with a `PolicyChooser`."""
+    """Play episodes with a policy; see `play`, which this calls with a `PolicyChooser`.
+
+    Example:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> played = list(pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=3, seed=0, objectives=[]))
+        >>> len(played)
+        3
+    """
     chooser = PolicyChooser(policy, greedy=greedy)
     return play(
         make_game,

@@ -18,6 +18,11 @@ class Demonstration:
         objective: what it is good for.
         source: where it comes from.
         split: train, validation or test; no prompt appears in two splits.
+
+    Example:
+        >>> import pluralign as pl
+        >>> pl.Demonstration("Say:", " yes", objective="agreement").completion
+        ' yes'
     """
 
     prompt: str

@@ -12,7 +12,14 @@ from pluralign.core.trajectory import Decision
 
 
 class Policy(Protocol):
-    """Anything that chooses among listed options."""
+    """Anything that chooses among listed options.
+
+    Example:
+        >>> import pluralign as pl
+        >>> policy: pl.Policy = pl.UniformPolicy()
+        >>> policy.name
+        'random'
+    """
 
     @property
     def name(self) -> str:
@@ -26,7 +33,13 @@ class Policy(Protocol):
 
 
 class UniformPolicy:
-    """Chooses every option with the same probability: the random agent."""
+    """Chooses every option with the same probability: the random agent.
+
+    Example:
+        >>> import pluralign as pl
+        >>> pl.UniformPolicy().log_probs([pl.Decision("Say:", ("a", "b"))])[0].round(3).tolist()
+        [-0.693, -0.693]
+    """
 
     name = "random"
 

@@ -76,6 +76,11 @@ def pareto_front(points: npt.ArrayLike) -> FloatArray:
 
     Raises:
         InputError: The points are not a finite array of shape (points, objectives).
+
+    Example:
+        >>> import pluralign as pl
+        >>> pl.pareto_front([[0.0, 2.0], [1.0, 1.0], [0.0, 1.0]]).tolist()
+        [[0.0, 2.0], [1.0, 1.0]]
     """
     return undominated(checked_points(points))[::-1].copy()
 
@@ -102,6 +107,11 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
 
     Raises:
         InputError: The shapes do not fit.
+
+    Example:
+        >>> import pluralign as pl
+        >>> pl.hypervolume([[0.0, 2.0], [1.0, 1.0]], [0.0, 0.0])
+        1.0
     """
     array = checked_points(points)
     corner = np.asarray(reference, dtype=np.float64)

@@ -37,6 +37,14 @@ class Annotation:
         rater: who said so: ``oracle``, ``judge:MODEL``, ``human:FILE``.
         preference: which is better on this objective, or a tie.
         info: how it came about: both orders' answers, noise, seed, time.
+
+    Example:
+        >>> import pluralign as pl
+        >>> said = pl.Decision("Say:", ("a", "b"))
+        >>> segments = [pl.Segment(name, 0, (pl.Step(said, i),)) for i, name in enumerate("xy")]
+        >>> from pluralign.core import Comparison
+        >>> pl.Annotation(Comparison(*segments), "brevity", "human:me", "first").preference
+        'first'
     """
 
     comparison: Comparison
@@ -62,6 +70,12 @@ class PreferencePair:
         split: train, validation or test; no trajectory appears in two splits.
         margin: by how much chosen is better, where a rater said so (TRL's column ``margin``); in units of
             reward.
+
+    Example:
+        >>> import pluralign as pl
+        >>> (pair,) = pl.load_pairs([{"prompt": "Say:", "chosen": " yes", "rejected": " no"}], "agreement")
+        >>> pair.texts()
+        (('Say:', ' yes'), ('Say:', ' no'))
     """
 
     chosen: Segment

@@ -17,6 +17,11 @@ class Decision:
 
     Everything that a policy may know is in the prompt; two decisions with the same prompt and
     the same options are the same decision.
+
+    Example:
+        >>> import pluralign as pl
+        >>> pl.Decision("The door is locked.", ("Knock.", "Leave.")).options
+        ('Knock.', 'Leave.')
     """
 
     prompt: str
@@ -46,6 +51,12 @@ class Step:
             violations.*, power.*, utility.*. Objectives and harms tables are computed from these.
         outcome: the text that followed the action, up to the next decision.
         info: provenance of the action: malformed replies, behaviour log-probability, ...
+
+    Example:
+        >>> import pluralign as pl
+        >>> step = pl.Step(pl.Decision("The door is locked.", ("Knock.", "Leave.")), 1, {"score": 2.0})
+        >>> step.decision.options[step.action]
+        'Leave.'
     """
 
     decision: Decision
@@ -74,6 +85,13 @@ class Trajectory:
         steps: in order.
         terminated: the story ended.
         truncated: it was cut off; never both.
+
+    Example:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> (played,) = pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=1, seed=0, objectives=[])
+        >>> len(played.steps) > 0
+        True
     """
 
     id: str
@@ -111,7 +129,14 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Segment:
-    """A contiguous slice of a trajectory: ``steps`` from index ``start`` of ``trajectory_id``."""
+    """A contiguous slice of a trajectory: ``steps`` from index ``start`` of ``trajectory_id``.
+
+    Example:
+        >>> import pluralign as pl
+        >>> said = pl.Decision("Say:", (" yes", " no"))
+        >>> pl.Segment("one", 0, (pl.Step(said, 0),)).text()
+        ('Say:', ' yes')
+    """
 
     trajectory_id: str
     start: int

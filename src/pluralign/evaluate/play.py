@@ -71,6 +71,15 @@ def evaluate_policy(
 
     Raises:
         InputError: fewer than two episodes, no objectives, or a game at fault.
+
+    Example:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> score = game.info.objective("score")
+        >>> random = pl.UniformPolicy()
+        >>> found = pl.evaluate_policy(game.make_game, random, episodes=5, seed=0, objectives=[score])
+        >>> found.returns["score"].mean > 0
+        True
     """
     if episodes < 2:
         raise InputError(f"must be two or more, found {episodes}", field="episodes")

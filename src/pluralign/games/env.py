@@ -177,6 +177,14 @@ def make_env(
 
     Raises:
         InputError: The story cannot be loaded, or see `StoryEnv`.
+
+    Example:
+        >>> import pluralign as pl
+        >>> env = pl.make_env("salt_ledger")
+        >>> observation, info = env.reset(seed=0)
+        >>> reward = env.step(0)[1]
+        >>> len(reward)
+        2
     """
     loaded = open_story(story) if isinstance(story, str | Path) else story
     written = loaded.characters

@@ -79,6 +79,16 @@ def exact_front(
 
     Raises:
         InputError: No objective is given, there are too many states, or an episode can go on forever.
+
+    Example:
+        >>> import pluralign as pl
+        >>> from pluralign.games.state_graph import explore
+        >>> story = pl.open_story("salt_ledger")
+        >>> graph = explore(story.make_game())
+        >>> objectives = [story.info.objective(name) for name in ("score", "harm_avoidance")]
+        >>> front = pl.exact_front(graph, objectives)
+        >>> front.points.shape[1]
+        2
     """
     if not objectives:
         raise InputError("an exact front needs at least one objective", field="objectives")

@@ -50,6 +50,11 @@ def open_story(path_or_name: str | Path, openers: Sequence[Opener] = OPENERS) ->
 
     Raises:
         InputError: There is no such story, or it cannot be played.
+
+    Example:
+        >>> import pluralign as pl
+        >>> pl.open_story("salt_ledger").info.title
+        'The Salt Ledger'
     """
     path = Path(path_or_name)
     if names_story(path):

@@ -131,7 +131,13 @@ def method_of(loss: str) -> str:
 
 
 def table() -> str:
-    """The table of methods as Markdown: ``python -m pluralign.learn.methods``."""
+    """The table of methods as Markdown: ``python -m pluralign.learn.methods``.
+
+    Example:
+        >>> import pluralign as pl
+        >>> print(pl.method_table().splitlines()[0])
+        | method | what it is | learns from | writes | source | Python |
+    """
     lines = [
         "| method | what it is | learns from | writes | source | Python |",
         "| --- | --- | --- | --- | --- | --- |",

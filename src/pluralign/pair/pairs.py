@@ -64,6 +64,19 @@ def make_pairs(
 
     Raises:
         InputError: more than one objective, or shares that cannot be used.
+
+    Example:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> score = game.info.objective("score")
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=[score]))
+        >>> compared = pl.make_comparisons(played, count=50, seed=0)
+        >>> rated = zip(compared, pl.Oracle(played).rate(compared, score))
+        >>> said = [pl.Annotation(pair, "score", "oracle", rating.preference) for pair, rating in rated]
+        >>> pairs = pl.make_pairs(said, ties="soft")
+        >>> len(pairs) == pairs.counts["pairs"]
+        True
     """
     check_shares(shares)
     objectives = sorted({a.objective for a in annotations})

@@ -31,6 +31,13 @@ def load_reward(spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32")
 
     Raises:
         InputError: there is nothing of that kind, or what a folder holds is damaged.
+
+    Example:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> _ = pl.fit_reward(pl.load_pairs(rows, "agreement"), model="tiny-random", out="reward")
+        >>> pl.load_reward("reward").score(["Say", "Say"], [" yes", " no"]).shape
+        (2,)
     """
     dtype = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype)
     spec = str(spec)

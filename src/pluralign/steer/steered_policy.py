@@ -47,6 +47,13 @@ class SteeredPolicy:
 
     Raises:
         InputError: no policies, a weight on an objective that has none, or a power that is no number.
+
+    Example:
+        >>> import pluralign as pl
+        >>> agents = {"score": pl.UniformPolicy(), "kindness": pl.UniformPolicy()}
+        >>> steered = pl.SteeredPolicy(agents, pl.SteeringWeights(score=0.3, kindness=0.7))
+        >>> steered.log_probs([pl.Decision("Say:", ("a", "b"))])[0].round(3).tolist()
+        [-0.693, -0.693]
     """
 
     def __init__(

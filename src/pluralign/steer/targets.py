@@ -85,6 +85,14 @@ def meet_targets(
     Raises:
         InputError: an unknown objective, no target, no samples, different numbers of them, or what is not a
             number.
+
+    Example:
+        >>> import numpy as np
+        >>> import pluralign as pl
+        >>> rewards = {"brief": np.array([0.0, 1.0, 0.0, 1.0]), "kind": np.array([1.0, 0.0, 1.0, 0.0])}
+        >>> found = pl.meet_targets(rewards, {"kind": 0.6}, np.array([0, 0, 1, 1]))
+        >>> found.reachable, round(found.expected["kind"], 3)
+        (True, 0.6)
     """
     table, wanted = _checked(rewards, targets)
     numbers = np.zeros(len(table), dtype=np.int64) if prompts is None else np.asarray(prompts, dtype=np.int64)

@@ -118,7 +118,7 @@ def fit_policy(
 
     Example:
         >>> import pluralign as pl
-        >>> rows = [{"prompt": "Say", "chosen": f" yes {i}", "rejected": f" no {i}"} for i in range(8)]
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
         >>> pairs = pl.load_pairs(rows, objective="agreement")
         >>> policy = pl.fit_policy(pairs, model="tiny-random", loss=pl.losses.ipo)
         >>> policy.name

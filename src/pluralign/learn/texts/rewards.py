@@ -127,7 +127,7 @@ def fit_reward(
 
     Example:
         >>> import pluralign as pl
-        >>> rows = [{"prompt": "Say", "chosen": f" yes {i}", "rejected": f" no {i}"} for i in range(8)]
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
         >>> pairs = pl.load_pairs(rows, objective="agreement")
         >>> reward = pl.fit_reward(pairs, model="tiny-random", loss=pl.losses.bradley_terry)
         >>> reward.name

@@ -38,6 +38,11 @@ class Training:
         token_budget: Tokens of one forest. It bounds memory and changes no result. (SmolLM2-135M in float32
             takes about 1.8 MB per token, and 2.2 GB for weights, gradients and AdamW.)
         bf16: Mixed precision; None uses it where the machine is fast at it.
+
+    Example:
+        >>> import pluralign as pl
+        >>> pl.Training(epochs=2, batch_size=4).steps(100)
+        50
     """
 
     epochs: float = 1.0
