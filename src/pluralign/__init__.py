@@ -90,8 +90,8 @@ _HOMES = {
     "simplex_grid": "pluralign.core:simplex_grid",
     "sweep": "pluralign.evaluate.sweeps:sweep",
 }
-"""Home of each public name, ``MODULE:NAME`` or a module. It is imported when the name is first used (PEP 562):
-``import pluralign`` takes a fraction of a second and needs no torch."""
+"""Home of each public name, ``MODULE:NAME`` or a module, imported when the name is first used (PEP 562): the
+import of pluralign takes a fraction of a second and needs no torch."""
 
 __all__ = [
     "METHODS",

@@ -140,6 +140,24 @@ def fit_cpl(
     Raises:
         InputError: no training pairs, several objectives, a reference without ``kl``, or ``out`` holds
             another run.
+
+    Example:
+        >>> import pluralign as pl
+        >>> from pluralign.lm.backbone import load_backbone
+        >>> from pluralign.options.features import FeatureStore
+        >>> game = pl.open_story("salt_ledger")
+        >>> score = game.info.objective("score")
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=[score]))
+        >>> store = FeatureStore(load_backbone("tiny-random"))
+        >>> compared = pl.make_comparisons(played, count=50, seed=0)
+        >>> rated = zip(compared, pl.Oracle(played).rate(compared, score))
+        >>> said = [pl.Annotation(pair, "score", "oracle", rating.preference) for pair, rating in rated]
+        >>> pairs = pl.make_pairs(said, ties="soft")
+        >>> agent = pl.fit_cpl(pairs, store=store, out="agent", config=CPLConfig(steps=5))
+        >>> first = played[0].steps[0].decision
+        >>> len(agent.log_probs([first])[0]) == len(first.options)
+        True
     """
     started, config = time.monotonic(), config or CPLConfig()
     if reference is not None and not config.kl:
