@@ -1,6 +1,5 @@
 """Five tasks of a notebook, each a few lines: rewards, scores, steering, a sweep, a loss of one's own."""
 
-import tempfile
 from functools import partial
 
 import pluralign as pl
@@ -10,7 +9,7 @@ TRAINING = pl.Training(epochs=8, learning_rate=3e-3, lora_rank=8)
 WORDS = [f"{a}{b}" for a in "abcd" for b in "efgh"]
 ROWS = [{"prompt": f"Say {w}:", "chosen": f" {w}!", "rejected": f" {w}."} for w in WORDS]
 TURNED = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in ROWS]
-FOLDER = tempfile.mkdtemp()
+FOLDER = "runs/notebook"
 
 # (a) A reward model from a data set: rows, a file, a folder, a hub id or a datasets.Dataset; with any loss.
 lively = pl.load_pairs(ROWS, objective="lively")
@@ -34,8 +33,8 @@ for piece in mix.stream("Say ae:", weights={"lively": 0.7, "calm": 0.3}, max_new
 
 # (d) A sweep over the weights: the front, its hypervolume, a picture.
 found = pl.sweep(mix, [row["prompt"] for row in ROWS[:8]], rewards=rewards, steps=4, max_new_tokens=6)
-print("\nfront", found.front)
-print("hypervolume", found.hypervolume)
+print("\nfront", [dict(point.weights) for point in found.front])
+print("hypervolume", found.hypervolume.mean, "interval", found.hypervolume.low, found.hypervolume.high)
 found.save(f"{FOLDER}/sweep")
 
 

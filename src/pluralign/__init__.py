@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pluralign.core.pareto import hypervolume, pareto_front
     from pluralign.data import load_demonstrations, load_pairs, load_prompts, load_scored
     from pluralign.evaluate import evaluate_policy
-    from pluralign.evaluate.sweeps import sweep
+    from pluralign.evaluate.sweeps.prompts import sweep
     from pluralign.games.env import make_env
     from pluralign.games.exact_front import exact_front
     from pluralign.games.open import open_story
@@ -88,7 +88,7 @@ _HOMES = {
     "pareto_front": "pluralign.core.pareto:pareto_front",
     "roll_out": "pluralign.collect:roll_out",
     "simplex_grid": "pluralign.core:simplex_grid",
-    "sweep": "pluralign.evaluate.sweeps:sweep",
+    "sweep": "pluralign.evaluate.sweeps.prompts:sweep",
 }
 """Home of each public name, ``MODULE:NAME`` or a module, imported when the name is first used (PEP 562): the
 import of pluralign takes a fraction of a second and needs no torch."""

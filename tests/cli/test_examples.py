@@ -10,16 +10,17 @@ from pathlib import Path
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def output(name: str) -> str:
+def output(name: str, folder: Path | None = None) -> str:
     ended = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, check=False, timeout=300
-    )
+        [sys.executable, str(EXAMPLES / name)],
+        capture_output=True, text=True, check=False, timeout=300, cwd=folder,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
 
 def test_all_examples_are_tested():
-    tested = re.findall(r'output\("(\d\w+\.py)"\)', Path(__file__).read_text())
+    tested = re.findall(r'output\("(\w+\.py)"', Path(__file__).read_text())
     assert sorted(tested) == sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
@@ -70,3 +71,19 @@ def test_a_policy_comes_closer_to_what_was_shown():
     assert accuracies[0] > max(accuracies[-2:])
     before, after = map(float, re.search(r"before ([\d.]+) after ([\d.]+)", told).groups())
     assert abs(after - 0.8) < 0.5 * abs(before - 0.8)
+
+
+def test_five_tasks_of_a_notebook_with_pluralign_alone(tmp_path):
+    source = (EXAMPLES / "notebook.py").read_text()
+    imported = re.findall(r"^(?:import|from) (\S+)", source, re.MULTILINE)
+    assert sorted(imported) == ["functools", "pluralign"]
+    tasks = re.split(r"^# \(\w\) ", source, flags=re.MULTILINE)[1:]
+    assert len(tasks) == 5
+    for task in tasks:
+        assert len([line for line in task.splitlines()[1:] if line.strip()]) <= 8, task
+    told = output("notebook.py", tmp_path)
+    better, worse = map(float, re.findall(r"scores \[ ?(-?[\d.]+) +(-?[\d.]+)\]", told)[0])
+    assert better > worse
+    assert "front [{" in told
+    assert "own loss: lively" in told
+    assert (tmp_path / "runs/notebook/sweep/report.html").exists()

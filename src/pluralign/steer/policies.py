@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,9 @@ class Policies:
         objectives: Names of the objectives, in the order that is shown.
         template: Template of conversations (`lm.prompts.TEMPLATES`).
         power: Exponent of the power mean: 0 geometric, 1 arithmetic, -1 harmonic (`mixing.mix_log_probs`).
+        model: Model that the policies were learned from, as `load_policies` was given it.
+        folders: Folder of each policy by its objective.
+        dtype: Floating-point type of the weights, by name.
     """
 
     name: str
@@ -55,6 +58,9 @@ class Policies:
     objectives: tuple[str, ...]
     template: str = "chat"
     power: float = GEOMETRIC
+    model: str = ""
+    folders: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    dtype: DTypeName = "auto"
 
     def generate(
         self,
@@ -261,7 +267,7 @@ def load_policies(
     if own not in TEMPLATES:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {own!r}", field="template")
     rows = open_rows(model, named, cards, resolve_dtype(dtype))
-    found = Policies(Path(model).name or model, rows, tuple(named), own, power)
+    found = Policies(Path(model).name or model, rows, tuple(named), own, power, model, named, dtype)
     found.chat_ids([{"role": "user", "content": "."}])  # a model without a template is reported now
     return found
 

@@ -25,6 +25,7 @@ from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer import GEOMETRIC
+from pluralign.steer.policies import Policies
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,20 +79,20 @@ class TextSweep:
 
 
 def sweep(
-    policies: Mapping[str, str | Path],
+    policies: Policies | Mapping[str, str | Path],
     prompts: Data | Sequence[str],
     rewards: Mapping[str, Scorer],
     *,
-    model: str = DEFAULT_MODEL,
+    model: str | None = None,
     steps: int = 10,
-    powers: Sequence[float] = (GEOMETRIC,),
+    powers: Sequence[float] | None = None,
     alternatives: Alternatives = Alternatives(),  # noqa: B008 - frozen
     samples: int = 1,
     max_new_tokens: int = 64,
     temperature: float = 1.0,
     limit: int | None = None,
     template: str | None = None,
-    dtype: DTypeName = "auto",
+    dtype: DTypeName | None = None,
     seed: int = 0,
     folder: str | Path | None = None,
 ) -> TextSweep:
@@ -101,13 +102,14 @@ def sweep(
     prompts is 1. A weighting's samples have the same seeds as every other's.
 
     Args:
-        policies: Folder of each objective's policy.
+        policies: What `load_policies` returned, or the folder of each objective's policy.
         prompts: Two or more texts, or what `load_prompts` takes.
         rewards: Reward model of each objective: open, a folder, or what `load_reward` takes.
-        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder.
+        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder. By
+            default that of loaded policies, or else smollm2-135m.
         steps: Steps of the grid: weights are multiples of 1/steps.
         powers: Powers of the mixture: 0 geometric, 1 arithmetic, -1 harmonic. Each is a side; the first
-            is compared with all others.
+            is compared with all others. By default that of loaded policies, or else geometric.
         alternatives: Other sides to compare with.
         samples: Texts for each prompt under each weighting.
         max_new_tokens: Largest number of tokens of a text.
@@ -115,7 +117,7 @@ def sweep(
         limit: Largest number of prompts.
         template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
             own.
-        dtype: Precision of all models.
+        dtype: Precision of all models; by default that of loaded policies, or else the faster one.
         seed: Random seed of the texts and of the bootstrap.
         folder: Folder for texts and rewards, from which an interrupted sweep continues; None keeps them in
             memory.
@@ -123,8 +125,29 @@ def sweep(
     Raises:
         InputError: Rewards of other objectives than the policies', fewer than two policies or prompts, or a
             folder with another sweep's texts.
+
+    Example:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> turned = [{**row, "chosen": " no", "rejected": " yes"} for row in rows]
+        >>> rewards = {
+        ...     name: pl.fit_reward(pl.load_pairs(own, name), model="tiny-random")
+        ...     for name, own in {"yes": rows, "no": turned}.items()
+        ... }
+        >>> mix = pl.load_policies("tiny-random", yes="tiny-random", no="tiny-random")
+        >>> prompts = ["Say a:", "Say b:"]
+        >>> found = pl.sweep(mix, prompts, rewards=rewards, steps=1, max_new_tokens=2)
+        >>> len(found.points)
+        2
+        >>> found.save("sweep").joinpath("report.html").exists()
+        True
     """
-    folders = {name: Path(place) for name, place in policies.items()}
+    loaded = policies if isinstance(policies, Policies) else None
+    folders = {name: Path(place) for name, place in (loaded.folders if loaded else policies).items()}
+    model = model or (loaded.model if loaded else DEFAULT_MODEL)
+    powers = powers if powers is not None else (loaded.power if loaded else GEOMETRIC,)
+    dtype = dtype or (loaded.dtype if loaded else "auto")
+    template = template or (loaded.template if loaded else None)
     _check(folders, rewards, powers, alternatives)
     writing = Writing(model, max_new_tokens, temperature, template, dtype)
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
