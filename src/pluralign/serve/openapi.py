@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
-from pluralign import __version__
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.rewards import SCHEMA as REWARDS
 from pluralign.serve.service import Service
@@ -80,7 +80,7 @@ def document(service: Service) -> dict[str, Any]:
     schemes = {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "pluralign", "version": __version__},
+        "info": {"title": "pluralign", "version": version("pluralign")},
         "paths": paths,
         **({"components": schemes} if service.access.token is not None else {}),
         **({"security": [{"bearer": []}]} if service.access.token is not None else {}),
