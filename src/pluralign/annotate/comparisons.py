@@ -49,7 +49,7 @@ def make_comparisons(
     Raises:
         InputError: An argument is out of range, two trajectories share an id, or there is nothing to compare.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> game = pl.open_story("salt_ledger")
         >>> played = list(pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=20, seed=0, objectives=[]))

@@ -116,7 +116,7 @@ class Oracle:
         noise: Noise; None never errs.
         seed: Random seed of the noise.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> game = pl.open_story("salt_ledger")
         >>> score = game.info.objective("score")

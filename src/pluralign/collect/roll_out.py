@@ -28,7 +28,7 @@ def roll_out(
 ) -> Iterator[Trajectory]:
     """Play episodes with a policy; see `play`, which this calls with a `PolicyChooser`.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> game = pl.open_story("salt_ledger")
         >>> played = list(pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=3, seed=0, objectives=[]))

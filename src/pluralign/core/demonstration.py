@@ -19,7 +19,7 @@ class Demonstration:
         source: where it comes from.
         split: train, validation or test; no prompt appears in two splits.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> pl.Demonstration("Say:", " yes", objective="agreement").completion
         ' yes'

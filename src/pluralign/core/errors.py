@@ -11,7 +11,7 @@ class InputError(ValueError):
     The command line prints the message as one line and exits with code 2; a traceback is
     never shown for it. Everything that reads a user's file raises this and nothing else.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> str(pl.InputError("expected a number", path="data.jsonl", row=3, field="reward"))
         "data.jsonl:3, field 'reward': expected a number"

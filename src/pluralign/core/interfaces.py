@@ -14,7 +14,7 @@ from pluralign.core.trajectory import Decision
 class Policy(Protocol):
     """Anything that chooses among listed options.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> policy: pl.Policy = pl.UniformPolicy()
         >>> policy.name
@@ -35,7 +35,7 @@ class Policy(Protocol):
 class UniformPolicy:
     """Chooses every option with the same probability: the random agent.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> pl.UniformPolicy().log_probs([pl.Decision("Say:", ("a", "b"))])[0].round(3).tolist()
         [-0.693, -0.693]

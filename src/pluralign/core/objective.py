@@ -29,7 +29,7 @@ class Objective:
     Raises:
         InputError: the name or the description cannot be used.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> honesty = pl.Objective("honesty", "The character does not lie.", {"deception": -1.0})
         >>> honesty.reward({"deception": 2.0})

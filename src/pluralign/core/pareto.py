@@ -77,7 +77,7 @@ def pareto_front(points: npt.ArrayLike) -> FloatArray:
     Raises:
         InputError: The points are not a finite array of shape (points, objectives).
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> pl.pareto_front([[0.0, 2.0], [1.0, 1.0], [0.0, 1.0]]).tolist()
         [[0.0, 2.0], [1.0, 1.0]]
@@ -108,7 +108,7 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     Raises:
         InputError: The shapes do not fit.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> pl.hypervolume([[0.0, 2.0], [1.0, 1.0]], [0.0, 0.0])
         1.0

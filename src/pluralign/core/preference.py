@@ -38,7 +38,7 @@ class Annotation:
         preference: which is better on this objective, or a tie.
         info: how it came about: both orders' answers, noise, seed, time.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> said = pl.Decision("Say:", ("a", "b"))
         >>> segments = [pl.Segment(name, 0, (pl.Step(said, i),)) for i, name in enumerate("xy")]
@@ -71,7 +71,7 @@ class PreferencePair:
         margin: by how much chosen is better, where a rater said so (TRL's column ``margin``); in units of
             reward.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> (pair,) = pl.load_pairs([{"prompt": "Say:", "chosen": " yes", "rejected": " no"}], "agreement")
         >>> pair.texts()

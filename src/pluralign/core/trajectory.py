@@ -18,7 +18,7 @@ class Decision:
     Everything that a policy may know is in the prompt; two decisions with the same prompt and
     the same options are the same decision.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> pl.Decision("The door is locked.", ("Knock.", "Leave.")).options
         ('Knock.', 'Leave.')
@@ -52,7 +52,7 @@ class Step:
         outcome: the text that followed the action, up to the next decision.
         info: provenance of the action: malformed replies, behaviour log-probability, ...
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> step = pl.Step(pl.Decision("The door is locked.", ("Knock.", "Leave.")), 1, {"score": 2.0})
         >>> step.decision.options[step.action]
@@ -86,7 +86,7 @@ class Trajectory:
         terminated: the story ended.
         truncated: it was cut off; never both.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> game = pl.open_story("salt_ledger")
         >>> (played,) = pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=1, seed=0, objectives=[])
@@ -131,7 +131,7 @@ class Trajectory:
 class Segment:
     """A contiguous slice of a trajectory: ``steps`` from index ``start`` of ``trajectory_id``.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> said = pl.Decision("Say:", (" yes", " no"))
         >>> pl.Segment("one", 0, (pl.Step(said, 0),)).text()

@@ -110,7 +110,7 @@ def simplex_grid(names: Sequence[str], steps: int) -> list[SteeringWeights]:
     """Every weighting in multiples of ``1/steps``: ``C(steps + n - 1, n - 1)`` of them, with the
     first objective's weight rising from 0 to 1 when there are two.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> [dict(weights) for weights in pl.simplex_grid(["a", "b"], 2)]
         [{'a': 0.0, 'b': 1.0}, {'a': 0.5, 'b': 0.5}, {'a': 1.0, 'b': 0.0}]

@@ -72,7 +72,7 @@ def load_answers(data: Data, *, one: bool = False) -> AnswerSet:
 
     Rows are those of `load_demonstrations`. Empty completions are kept.
 
-    Example:
+    Examples:
         >>> drawn = load_answers([{"prompt": "Say a:", "completion": text} for text in (" a", " b")])
         >>> drawn.answers["Say a:"].completions
         (' a', ' b')

@@ -65,7 +65,7 @@ def load_pairs(
     ``prompts_differ``, ``empty`` (a completion without text), ``identical`` (both completions the same).
     ``counts`` also holds ``rows``, ``pairs`` and the pairs of each split. See `read_pair` for the columns.
 
-    Example:
+    Examples:
         >>> pairs = load_pairs([{"prompt": "Say a:", "chosen": " a", "rejected": " b"}], "obedient", "train")
         >>> pairs[0].texts()
         (('Say a:', ' a'), ('Say a:', ' b'))
@@ -126,13 +126,19 @@ def load_demonstrations(
     ``counts``: ``rows``; ``empty`` (completions without text, left out); ``unusable`` (preferences without a
     common prompt, left out); ``demonstrations``, and those of each split.
 
-    Example:
+    Examples:
         >>> rows = load_demonstrations([{"prompt": "Say a:", "completion": " a"}], split="train")
         >>> rows[0].prompt + rows[0].completion
         'Say a: a'
 
     Args:
-        data, objective, split, template, model, seed, shares: See `load_pairs`.
+        data: See `load_pairs`.
+        objective: See `load_pairs`.
+        split: See `load_pairs`.
+        template: See `load_pairs`.
+        model: See `load_pairs`.
+        seed: See `load_pairs`.
+        shares: See `load_pairs`.
 
     Raises:
         InputError: See `load_pairs`.
@@ -161,13 +167,19 @@ def load_scored(
     ``counts``: ``rows``; ``unusable`` (preferences without a common prompt, left out); ``completions``, and
     those of each split.
 
-    Example:
+    Examples:
         >>> rows = load_scored([{"prompt": "Say a:", "completion": " a", "reward": 1}], split="train")
         >>> rows[0].reward
         1.0
 
     Args:
-        data, objective, split, template, model, seed, shares: See `load_pairs`.
+        data: See `load_pairs`.
+        objective: See `load_pairs`.
+        split: See `load_pairs`.
+        template: See `load_pairs`.
+        model: See `load_pairs`.
+        seed: See `load_pairs`.
+        shares: See `load_pairs`.
 
     Raises:
         InputError: See `load_pairs`.
@@ -196,14 +208,15 @@ def load_prompts(
     ``counts``: ``rows``; ``repeated`` (prompts that occurred before); ``empty`` (without text); ``unusable``
     (preferences without a common prompt).
 
-    Example:
+    Examples:
         >>> prompts = load_prompts(["Say a:", "Say b:", "Say a:"])
         >>> [prompt.text for prompt in prompts], prompts.counts["repeated"]
         (['Say a:', 'Say b:'], 1)
 
     Args:
         data: See `load_pairs`; also a .txt file with one prompt a line, or an iterable of texts.
-        template, model: See `load_pairs`.
+        template: See `load_pairs`.
+        model: See `load_pairs`.
         limit: Number of prompts to read at most.
 
     Raises:

@@ -72,7 +72,7 @@ def evaluate_policy(
     Raises:
         InputError: fewer than two episodes, no objectives, or a game at fault.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> game = pl.open_story("salt_ledger")
         >>> score = game.info.objective("score")

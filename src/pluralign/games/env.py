@@ -178,7 +178,7 @@ def make_env(
     Raises:
         InputError: The story cannot be loaded, or see `StoryEnv`.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> env = pl.make_env("salt_ledger")
         >>> observation, info = env.reset(seed=0)

@@ -80,7 +80,7 @@ def exact_front(
     Raises:
         InputError: No objective is given, there are too many states, or an episode can go on forever.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> from pluralign.games.state_graph import explore
         >>> story = pl.open_story("salt_ledger")

@@ -51,7 +51,7 @@ def open_story(path_or_name: str | Path, openers: Sequence[Opener] = OPENERS) ->
     Raises:
         InputError: There is no such story, or it cannot be played.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> pl.open_story("salt_ledger").info.title
         'The Salt Ledger'

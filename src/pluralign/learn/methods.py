@@ -133,7 +133,7 @@ def method_of(loss: str) -> str:
 def table() -> str:
     """The table of methods as Markdown: ``python -m pluralign.learn.methods``.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> print(pl.method_table().splitlines()[0])
         | method | what it is | learns from | writes | source | Python |

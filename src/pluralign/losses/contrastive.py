@@ -99,7 +99,7 @@ def dpo(
         reference_rejected: log pi_ref of the rejected completion.
         beta: Temperature of the implicit reward, above 0.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import pluralign as pl
         >>> pl.losses.dpo(*torch.tensor([[-1.0], [-2.0], [-3.0], [-1.0]]), beta=0.5)
@@ -132,7 +132,7 @@ def ipo(
         reference_rejected: log pi_ref of the rejected completion.
         tau: Strength of the regularisation towards the reference, above 0; h has the target 1 / (2 tau) nats.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import pluralign as pl
         >>> pl.losses.ipo(*torch.tensor([[-1.0], [-2.0], [-3.0], [-1.0]]), tau=0.5)
@@ -166,7 +166,7 @@ def simpo(
         gamma: Margin by which the chosen completion's reward should exceed the rejected one's (their 0.3 to
             1.6, as gamma / beta from 0.1 to 0.8).
 
-    Example:
+    Examples:
         >>> import torch
         >>> import pluralign as pl
         >>> pl.losses.simpo(torch.tensor([-1.0]), torch.tensor([-1.5]), beta=2.0, gamma=1.0)

@@ -23,7 +23,7 @@ def bradley_terry(
         rejected: r-, reward of the rejected completion.
         margin: m, by which the chosen completion should be better, in units of reward.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import pluralign as pl
         >>> pl.losses.bradley_terry(torch.tensor([1.0]), torch.tensor([1.0]))
@@ -51,7 +51,7 @@ def learned_variance(
         rejected_sigma: s-, standard deviation of the rejected completion's reward, positive.
         margin: m, by which the chosen completion should be better, in units of reward.
 
-    Example:
+    Examples:
         >>> import torch
         >>> import pluralign as pl
         >>> pl.losses.learned_variance(*torch.tensor([[2.0], [0.0], [4.0], [4.0]]))

@@ -65,7 +65,7 @@ def make_pairs(
     Raises:
         InputError: more than one objective, or shares that cannot be used.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> game = pl.open_story("salt_ledger")
         >>> score = game.info.objective("score")

@@ -32,7 +32,7 @@ def load_reward(spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32")
     Raises:
         InputError: there is nothing of that kind, or what a folder holds is damaged.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
         >>> _ = pl.fit_reward(pl.load_pairs(rows, "agreement"), model="tiny-random", out="reward")

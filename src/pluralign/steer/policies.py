@@ -99,7 +99,7 @@ class Policies:
             InputError: Weights of an unknown objective or that do not sum to one, an empty prompt, or one
                 that leaves no room for the answer in the model's context.
 
-        Example:
+        Examples:
             >>> import pluralign as pl
             >>> mix = pl.load_policies("tiny-random", {"helpful": "tiny-random", "harmless": "tiny-random"})
             >>> weights = {"helpful": 0.7, "harmless": 0.3}
@@ -144,7 +144,7 @@ class Policies:
         Raises:
             InputError: See `generate`.
 
-        Example:
+        Examples:
             >>> import pluralign as pl
             >>> mix = pl.load_policies("tiny-random", calm="tiny-random")
             >>> pieces = mix.stream("Hello", weights={"calm": 1.0}, max_new_tokens=4)
@@ -245,7 +245,7 @@ def load_policies(
         InputError: No policy, a folder that holds none or one of another model, or policies with different
             templates.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> mix = pl.load_policies("tiny-random", helpful="tiny-random", harmless="tiny-random")
         >>> mix.objectives

@@ -48,7 +48,7 @@ class SteeredPolicy:
     Raises:
         InputError: no policies, a weight on an objective that has none, or a power that is no number.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> agents = {"score": pl.UniformPolicy(), "kindness": pl.UniformPolicy()}
         >>> steered = pl.SteeredPolicy(agents, pl.SteeringWeights(score=0.3, kindness=0.7))

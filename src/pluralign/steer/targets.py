@@ -86,7 +86,7 @@ def meet_targets(
         InputError: an unknown objective, no target, no samples, different numbers of them, or what is not a
             number.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import pluralign as pl
         >>> rewards = {"brief": np.array([0.0, 1.0, 0.0, 1.0]), "kind": np.array([1.0, 0.0, 1.0, 0.0])}

@@ -126,7 +126,7 @@ def sweep(
         InputError: Rewards of other objectives than the policies', fewer than two policies or prompts, or a
             folder with another sweep's texts.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
         >>> turned = [{**row, "chosen": " no", "rejected": " yes"} for row in rows]

@@ -75,7 +75,7 @@ def fit_bc(
     Raises:
         InputError: no trajectories, or ``out`` holds another run.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> from pluralign.lm.backbone import load_backbone
         >>> from pluralign.options.features import FeatureStore

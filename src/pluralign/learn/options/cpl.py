@@ -141,7 +141,7 @@ def fit_cpl(
         InputError: no training pairs, several objectives, a reference without ``kl``, or ``out`` holds
             another run.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> from pluralign.lm.backbone import load_backbone
         >>> from pluralign.options.features import FeatureStore

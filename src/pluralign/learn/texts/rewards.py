@@ -125,7 +125,7 @@ def fit_reward(
     Raises:
         InputError: No training pair, a loss with another signature or result, or a folder of another run.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
         >>> pairs = pl.load_pairs(rows, objective="agreement")

@@ -39,7 +39,7 @@ class Training:
             takes about 1.8 MB per token, and 2.2 GB for weights, gradients and AdamW.)
         bf16: Mixed precision; None uses it where the machine is fast at it.
 
-    Example:
+    Examples:
         >>> import pluralign as pl
         >>> pl.Training(epochs=2, batch_size=4).steps(100)
         50
