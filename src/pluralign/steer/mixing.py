@@ -142,12 +142,15 @@ def _power_mean(
     gap = np.where(zero, 0.0, rows - center)
     # Where p times the gaps is small, log(sum w exp(p d)) / p loses its digits to the division by p;
     # about the weighted mean, log1p(sum w expm1(p d)) keeps them.
-    near = np.log1p((kept * np.expm1(np.clip(power * gap, -1.0, 1.0))).sum(0) - left_out) / power
+    near: npt.NDArray[Any] = (
+        np.log1p((kept * np.expm1(np.clip(power * gap, -1.0, 1.0))).sum(0) - left_out) / power
+    )
     # A policy that excludes an option must not set the scale by which the others' small shares are summed.
     top = np.where(zero, gap.min(0), gap).max(0) if power > 0 else gap.min(0)
     over = np.where(zero, 0.0, gap - top)
-    far = top + np.log((kept * np.exp(power * over)).sum(0)) / power
-    mean: npt.NDArray[Any] = center + np.where(np.abs(power * gap).max(0) < 1.0, near, far)
+    far: npt.NDArray[Any] = top + np.log((kept * np.exp(power * over)).sum(0)) / power
+    close: npt.NDArray[Any] = np.abs(power * gap).max(0) < 1.0
+    mean: npt.NDArray[Any] = center + np.where(close, near, far)
     return np.where(left_out > 0 if power < 0 else zero.all(0), -math.inf, mean)
 
 

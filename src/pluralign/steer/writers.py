@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +166,7 @@ def write_completions(
 
     def draw(batch: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         # A prompt is read once for all its samples in the batch.
-        own = [(number, [i for _, i in some]) for number, some in groupby(batch, key=itemgetter(0))]
+        own = [(number, [i for _, i in some]) for number, some in groupby(batch, key=lambda item: item[0])]
         # The prompt's place in the file plays no part: other prompts before it change nothing.
         seeds = [[seed_for(f"{i} {texts[number]}", seed) for i in numbers] for number, numbers in own]
         completions = writer.draw([prompts[number] for number, _ in own], seeds)

@@ -143,7 +143,8 @@ def sweep(
         True
     """
     loaded = policies if isinstance(policies, Policies) else None
-    folders = {name: Path(place) for name, place in (loaded.folders if loaded else policies).items()}
+    places = policies.folders if isinstance(policies, Policies) else policies
+    folders = {name: Path(place) for name, place in places.items()}
     model = model or (loaded.model if loaded else DEFAULT_MODEL)
     powers = powers if powers is not None else (loaded.power if loaded else GEOMETRIC,)
     dtype = dtype or (loaded.dtype if loaded else "auto")
