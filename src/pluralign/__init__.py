@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pluralign import losses
     from pluralign.annotate import Oracle, make_comparisons
-    from pluralign.collect import roll_out
+    from pluralign.collect.roll_out import roll_out
     from pluralign.core import (
         Annotation,
         Decision,
@@ -86,7 +86,7 @@ _HOMES = {
     "method_table": "pluralign.learn.methods:table",
     "open_story": "pluralign.games.open:open_story",
     "pareto_front": "pluralign.core.pareto:pareto_front",
-    "roll_out": "pluralign.collect:roll_out",
+    "roll_out": "pluralign.collect.roll_out:roll_out",
     "simplex_grid": "pluralign.core:simplex_grid",
     "sweep": "pluralign.evaluate.sweeps.prompts:sweep",
 }
