@@ -11,7 +11,6 @@ run continues.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,9 +22,10 @@ from afd_lib.report import write_report
 from afd_lib.stages import Draws, Recipe, Workshop, all_train, as_rows
 
 from pluralign.annotate import Judge
-from pluralign.cli.evaluate_separation import evaluate_separation
 from pluralign.core import Objective
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import write_json
+from pluralign.data.answers import load_answers
+from pluralign.evaluate.rewards.source_separation import separate_sources
 from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
 from pluralign.evaluate.rewards.win_rate import COMPLETIONS_PROMPT, completion_comparisons, win_rate
 from pluralign.learn.texts import (
@@ -229,23 +229,18 @@ def _measure(
 
 def _styles(shop: Workshop, sources: dict[str, Draws], rewards: dict[str, Path]) -> dict[str, object]:
     """How far each reward tells answers from the same answers in another style."""
-    files: dict[str, Path] = {}
-    for name, answers in sources.items():
-        files[name] = shop.folder / "styles" / f"{name}.jsonl"
-        rows = [{"prompt": p, "completion": text} for p, texts in answers.items() for text in texts]
-        with replace_when_whole(files[name]) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    out = shop.folder / "styles" / "separation"
-    evaluate_separation(
-        rewards=tuple(f"{name}={folder}" for name, folder in rewards.items()),
-        sources=tuple(f"{name}={file}" for name, file in files.items()),
-        out=out,
-        styles=True,
-        fast=True,
-    )
-    rows = read_json(out / "report.json")["separation"]
+    rows = {
+        name: [{"prompt": p, "completion": text} for p, texts in answers.items() for text in texts]
+        for name, answers in sources.items()
+    }
+    read = {name: load_answers(own) for name, own in rows.items()}
+    folder = shop.folder / "styles" / "separation"
+    found = separate_sources(rewards, read, folder, styles=True, dtype="auto").to_json()
     edited = set(STYLE_EDITS)
-    return {name: {r["second"]: r["auc"] for r in own if r["second"] in edited} for name, own in rows.items()}
+    return {
+        name: {row["second"]: row["auc"] for row in own if row["second"] in edited}
+        for name, own in found.items()
+    }
 
 
 def _judged(

@@ -127,7 +127,7 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
     def load_reward(spec, *, dtype=None):
         opened.append(spec)
         scorer = real(spec, dtype=dtype)
-        score = scorer.score
+        score = scorer.score_decisions
 
         def limited(decisions):
             nonlocal left
@@ -136,10 +136,10 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
             left -= 1
             return score(decisions)
 
-        scorer.score = limited
+        scorer.score_decisions = limited
         return scorer
 
-    monkeypatch.setattr(pluralign.rewards, "load_reward", load_reward)
+    monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
     assert run(*options, *more, out) == 130
     assert not out.exists()
     # Of three batches of each, the second model has two to go.

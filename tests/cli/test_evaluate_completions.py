@@ -46,7 +46,8 @@ def scorers(monkeypatch):
         opened.append(Scorer(spec, limit.get("calls")))
         return opened[-1]
 
-    monkeypatch.setattr(pluralign.rewards, "load_reward", load_reward)
+    monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
+    monkeypatch.setattr("pluralign.rewards.load_reward", load_reward)
     return opened, limit
 
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-import pluralign.rewards
 from pluralign.core import OptionRewards
 from pluralign.core.messages import dialogue
 
@@ -27,7 +26,9 @@ class Counter:
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    monkeypatch.setattr(pluralign.rewards, "load_reward", lambda spec, *, dtype=None: Counter())
+    monkeypatch.setattr(
+        "pluralign.evaluate.rewards.scored.load_reward", lambda spec, *, dtype=None: Counter()
+    )
 
     def write(name, marks, prompts=PROMPTS):
         rows = [

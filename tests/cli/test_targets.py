@@ -133,7 +133,7 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
     def load_reward(spec, *, dtype=None):
         opened.append(spec)
         scorer = real(spec, dtype=dtype)
-        score = scorer.score
+        score = scorer.score_decisions
 
         def limited(decisions):
             nonlocal left
@@ -142,12 +142,12 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
             left -= 1
             return score(decisions)
 
-        scorer.score = limited
+        scorer.score_decisions = limited
         return scorer
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(pluralign.rewards, "load_reward", load_reward)
+        patched.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
         assert run(*options, *more, out) == 130
         assert not (out / "targets.json").exists()
         # Of three batches of each, the second model has two to go.

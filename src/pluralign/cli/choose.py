@@ -13,7 +13,7 @@ from pluralign.core import InputError, OptionRewards, SteeringWeights
 from pluralign.core.files import replace_when_whole
 from pluralign.data.answers import Answers, load_answers
 from pluralign.evaluate.rewards.scored import read_sigmas, score_sources
-from pluralign.lm.backbone import fast_dtype
+from pluralign.lm.backbone import DTypeName
 from pluralign.rewards.ensemble import scale_of
 from pluralign.steer.best_of_n import check_lower_bound, weigh
 
@@ -27,7 +27,7 @@ def choose_completions(
     out: Path,
     lower_bound: float = 0.0,
     raw: bool = False,
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
     """Choose of each prompt's completions the one that a mix of rewards likes best: weighted best-of-N.
@@ -47,7 +47,7 @@ def choose_completions(
             all completions' rewards are kept beside it.
         lower_bound: so many standard deviations are taken off each reward where its model gives them.
         raw: take the rewards in their own units.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
@@ -60,7 +60,7 @@ def choose_completions(
     alone = sum(len(one.completions) == 1 for one in answers)
     if alone == len(answers) and not raw:
         raise InputError("holds one completion of each prompt: nothing to compare", path=completions)
-    scored = _score(used, answers, out, fast)
+    scored = _score(used, answers, out, dtype)
     scales = {} if raw else {name: scale_of([r.mean for r in own], name) for name, own in scored.items()}
     weighted = weigh(scored, mix, scales, lower_bound=lower_bound)
     best = [int(np.argmax(one.mean)) for one in weighted]
@@ -83,12 +83,11 @@ def choose_completions(
 
 
 def _score(
-    rewards: Mapping[str, str], answers: Sequence[Answers], out: Path, fast: bool
+    rewards: Mapping[str, str], answers: Sequence[Answers], out: Path, dtype: DTypeName
 ) -> dict[str, list[OptionRewards]]:
     """Each objective's rewards of each prompt's completions, kept beside the file to write."""
     kept = out.with_name(f"{out.stem}.rewards.jsonl")
     wanted = [(name, _DRAWS) for name in rewards]
-    dtype = fast_dtype() if fast else None
     means = score_sources(rewards, {_DRAWS: answers}, kept, wanted=wanted, dtype=dtype)
     sigmas = read_sigmas(kept)
     return {

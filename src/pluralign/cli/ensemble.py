@@ -10,6 +10,7 @@ from pluralign.cli.texts import read_demonstrations
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import source_digest
 from pluralign.folders.card import Card, current_versions
+from pluralign.lm.backbone import DTypeName
 from pluralign.rewards import load_reward, measure_scales, save_ensemble
 
 
@@ -19,7 +20,7 @@ def learn_ensemble(
     out: Path,
     combine: Literal["mean", "minimum", "lower-bound"] = "mean",
     limit: int = 1000,
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
     """Make one reward of several: each is brought to mean 0 and deviation 1, then they are combined.
@@ -36,14 +37,14 @@ def learn_ensemble(
         out: the folder to write; its members stay where they are.
         combine: mean, minimum, or lower-bound.
         limit: measure on the first so many completions.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
     if len(set(members)) < 2:
         raise InputError(
             f"expected two different members or more, found {len(set(members))}", field="members"
         )
-    opened = {spec: load_reward(spec, dtype="auto" if fast else "float32") for spec in members}
+    opened = {spec: load_reward(spec, dtype=dtype) for spec in members}
     scorers = list(opened.values())
     rows = read_demonstrations(data, "", scorers[0].render)[:limit]
     by_prompt: dict[str, list[str]] = {}

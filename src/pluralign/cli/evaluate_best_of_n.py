@@ -16,7 +16,7 @@ from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves
 from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
 from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate
-from pluralign.lm.backbone import fast_dtype
+from pluralign.lm.backbone import DTypeName
 
 _GOLDEN = "golden"
 
@@ -29,7 +29,7 @@ def evaluate_best_of_n(
     base: str | None = None,
     demonstrations: str | None = None,
     greedy: str | None = None,
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
@@ -50,7 +50,7 @@ def evaluate_best_of_n(
         base: the base model's answers to the same prompts, whose mean golden reward becomes 0.
         demonstrations: those to the same prompts, whose mean golden reward becomes 1.
         greedy: one deterministic answer to each prompt (`--temperature 0`), which samples are to beat.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
         seed: of the bootstrap.
         json: a file for the figures.
     """
@@ -68,7 +68,7 @@ def evaluate_best_of_n(
         {"draws": list(draws.answers.values()), **others},
         out / "rewards.jsonl",
         wanted=[(name, "draws") for name in named] + [(_GOLDEN, name) for name in ("draws", *others)],
-        dtype=fast_dtype() if fast else None,
+        dtype=dtype,
     )
     measured: dict[str, FloatArray] = {
         name: np.array([float(np.mean(own)) for own in found[_GOLDEN, name]]) for name in others

@@ -15,7 +15,7 @@ from pluralign.evaluate.pictures.alignment import NORMALISED, draw_scores
 from pluralign.evaluate.rewards.best_of_n import normalised
 from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
-from pluralign.lm.backbone import fast_dtype
+from pluralign.lm.backbone import DTypeName
 
 
 def evaluate_golden(
@@ -24,7 +24,7 @@ def evaluate_golden(
     base: str,
     demonstrations: str,
     out: Path,
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
@@ -43,7 +43,7 @@ def evaluate_golden(
         base: the base model's answers to the same prompts.
         demonstrations: those to the same prompts.
         out: the folder for report.json, scores.svg and rewards.jsonl.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
         seed: of the bootstrap.
         json: a file for the figures.
     """
@@ -58,7 +58,7 @@ def evaluate_golden(
         raise InputError("holds one prompt; intervals need two or more", path=prompts.path)
     found = score_sources(
         {"golden": golden}, answers, out / "rewards.jsonl",
-        wanted=[("golden", name) for name in answers], dtype=fast_dtype() if fast else None,
+        wanted=[("golden", name) for name in answers], dtype=dtype,
     )  # fmt: skip
     means: dict[str, FloatArray] = {
         name: np.array([float(np.mean(own)) for own in found["golden", name]]) for name in answers

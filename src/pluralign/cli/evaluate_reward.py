@@ -9,6 +9,7 @@ from pluralign.cli.texts import Part, of_part, read_texts
 from pluralign.core.digests import source_digest
 from pluralign.evaluate.rewards.accuracy import reward_accuracy
 from pluralign.folders.card import Card
+from pluralign.lm.backbone import DTypeName
 from pluralign.rewards import load_reward
 from pluralign.rewards.reward_model import RewardModel
 
@@ -17,7 +18,7 @@ def evaluate_reward(
     model: str,
     data: str,
     split: Literal["train", "validation", "test", "all", "unseen"] = "unseen",
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
     """Tell how often a reward model gives the chosen completion the greater reward, with a 95 % interval.
@@ -29,10 +30,10 @@ def evaluate_reward(
         data: pairs.jsonl, or a file, folder or hub id with TRL's columns.
         split: which pairs; "unseen" is the test split of the data that the model was trained on, and all
             pairs of other data.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
-    loaded = load_reward(model, dtype="auto" if fast else "float32")
+    loaded = load_reward(model, dtype=dtype)
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
     pairs = read_texts(data, "", loaded.render, card.seed)
     part: Part

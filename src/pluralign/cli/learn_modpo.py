@@ -16,7 +16,7 @@ from pluralign.core.digests import source_digest
 from pluralign.folders.card import CARD, load_card
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo, require_weights
-from pluralign.lm.backbone import fast_dtype
+from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.rewards import LikelihoodRatio, load_reward
 
 
@@ -25,7 +25,7 @@ def learn_modpo(
     margins: tuple[str, ...],
     weights: str,
     config: MODPOConfig = MODPOConfig(),  # noqa: B008
-    fast: bool = False,
+    dtype: DTypeName = "float32",
 ) -> None:
     """Learn a policy for one weighting of several objectives: multi-objective DPO.
 
@@ -44,14 +44,14 @@ def learn_modpo(
         weights: Weights of the data's objective and of all others, NAME=NUMBER,NAME=NUMBER,..., which sum to
             1.
         config: Settings of the method.
-        fast: compute the margins' rewards in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
     """
     specs = named_entries(margins, "margins", "NAME=REWARD")
     weighting = SteeringWeights.parse(weights)
     pairs, asked = run.prepare()
     for pair in pairs[:1]:
         require_weights(weighting, pair.objective, specs)
-    opened = {name: _open(spec, fast_dtype() if fast else None) for name, spec in specs.items()}
+    opened = {name: _open(spec, resolve_dtype(dtype)) for name, spec in specs.items()}
     fit_modpo(pairs, asked, config, margins=opened, weights=weighting)
     found: Mapping[str, Mapping[str, float]] = load_card(run.out).figures["margins"]
     for name, figures in found.items():
@@ -59,12 +59,12 @@ def learn_modpo(
     tell_learned(run.out, run.json)
 
 
-def _open(spec: str, dtype: torch.dtype | None) -> Margin:
-    scorer = load_reward(spec, dtype=dtype or "float32")
+def _open(spec: str, dtype: torch.dtype) -> Margin:
+    scorer = load_reward(spec, dtype=dtype)
     folder = Path(spec.rpartition(":")[2])
     # The card has the figures of its training: it tells two states of a folder apart.
     card_digest = source_digest(folder / CARD).get("file_digest", "")
-    provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(dtype or torch.float32)}
+    provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(dtype)}
     if not isinstance(scorer, LikelihoodRatio):
         return Margin(scorer, provenance=provenance)
     card = load_card(folder)

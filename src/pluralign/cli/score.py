@@ -15,6 +15,7 @@ from pluralign.core.resumable import run_batches
 from pluralign.data.reading import read_row
 from pluralign.data.rows import read_named
 from pluralign.data.source import open_table
+from pluralign.lm.backbone import DTypeName
 from pluralign.rewards import Reward, load_reward
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.spans import by_sentence
@@ -27,7 +28,7 @@ def score_texts(
     data: str,
     out: Path,
     spans: Literal["none", "sentences", "tokens"] = "none",
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
     """Give every completion its reward: each row of the data comes back with "rewards" added.
@@ -44,10 +45,10 @@ def score_texts(
         data: a file, folder or hub id.
         out: the JSON-lines file to write.
         spans: the rewards of every sentence or token, too.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
-    loaded = load_reward(model, dtype="auto" if fast else "float32")
+    loaded = load_reward(model, dtype=dtype)
     if spans != "none" and not isinstance(loaded, RewardModel):
         raise InputError(f"{loaded.name!r} gives rewards of whole completions only", field="spans")
     table = open_table(data)
@@ -60,7 +61,8 @@ def score_texts(
         "model": {"name": model, **source_digest(str(Path(model.rpartition(":")[2]) / "card.json"))},
         "data": source_digest(data),
         "spans": spans,
-        "fast": fast,
+        # Files that 0.1.0 began say whether it was fast.
+        "fast": {"float32": False, "auto": True}.get(dtype, dtype),
     }
     items = list(zip(range(1, len(rows) + 1), rows, read, strict=True))
     run_batches(out, run, items, lambda some: _scored(loaded, some, spans, data), batch=_BATCH, unit="row")

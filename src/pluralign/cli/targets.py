@@ -14,7 +14,7 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import write_json
 from pluralign.data.answers import AnswerSet, load_answers
 from pluralign.evaluate.rewards.scored import score_sources
-from pluralign.lm.backbone import fast_dtype
+from pluralign.lm.backbone import DTypeName
 from pluralign.steer.targets import FloatArray, IntArray, Palette, meet_targets
 
 _SD = "sd"
@@ -58,7 +58,7 @@ def reach_targets(
     rewards: tuple[str, ...],
     at_least: tuple[str, ...],
     out: Path,
-    fast: bool = False,
+    dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> int:
     """Find the steering weights that bring mean rewards to targets, "harmless at least at this level".
@@ -81,7 +81,7 @@ def reach_targets(
             the reward's own unit; +0.5sd or -0.5sd is the samples' mean and so many of their standard
             deviations.
         out: the folder for targets.json and rewards.jsonl.
-        fast: compute in bfloat16 where the machine is fast at it.
+        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
         json: a file for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
@@ -96,7 +96,7 @@ def reach_targets(
         {"samples": list(samples.answers.values())},
         out / "rewards.jsonl",
         wanted=[(name, "samples") for name in named],
-        dtype=fast_dtype() if fast else None,
+        dtype=dtype,
     )
     columns: dict[str, FloatArray] = {name: np.concatenate(found[name, "samples"]) for name in named}
     targets = {name: level.on(columns[name]) for name, level in levels.items()}

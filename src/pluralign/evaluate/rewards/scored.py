@@ -15,6 +15,7 @@ from pluralign.core.digests import digest, source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
+from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.rewards import Reward, load_reward
 from pluralign.rewards.reward_model import RewardModel
 
@@ -35,7 +36,7 @@ def score_sources(
     path: Path,
     *,
     wanted: Sequence[tuple[str, str]],
-    dtype: torch.dtype | None = None,
+    dtype: DTypeName = "float32",
 ) -> AnswerRewards:
     """Score answers with several reward models; rewards that the file has already are not computed again.
 
@@ -45,20 +46,22 @@ def score_sources(
         sources: Answers by the name of their source.
         path: JSON-lines file of the rewards.
         wanted: Pairs of scorer and source, those of one scorer next to each other.
-        dtype: Precision of reward models that are opened here; None is float32.
+        dtype: Precision of reward models that are opened here.
 
     Raises:
         InputError: A reward model cannot be opened, or gives a reward that is not finite.
     """
+    # Files of rewards call float32 None.
+    precision = None if dtype == "float32" else resolve_dtype(dtype)
     run = {
         "scorers": {name: _identity(scorer) for name, scorer in scorers.items()},
         "sources": {name: _digest(own) for name, own in sources.items()},
         "wanted": wanted,
-        "dtype": str(dtype),
+        "dtype": str(precision),
     }
     tasks = [(scorer, source, i) for scorer, source in wanted for i in range(len(sources[source]))]
     if not _is_of(path, run, len(tasks)):
-        _score(scorers, sources, tasks, path, run, dtype)
+        _score(scorers, sources, tasks, path, run, precision)
     found: AnswerRewards = {pair: [] for pair in wanted}
     rows = iter(read_rows(path))
     next(rows)

@@ -21,7 +21,7 @@ from pluralign.evaluate.sweeps.sides import Alternatives, SideBuilder, Writing
 from pluralign.evaluate.sweeps.texts import Score, TextPoint, file_name, text_sweep
 from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
 from pluralign.folders.card import read_card
-from pluralign.lm.backbone import DTypeName, resolve_dtype
+from pluralign.lm.backbone import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer import GEOMETRIC
@@ -155,11 +155,9 @@ def sweep(
         builder = SideBuilder(folders, prompts, writing, alternatives.descriptions, limit)
         texts = [prompt.text for prompt in builder.prompts]
         source = str(prompts) if isinstance(prompts, str | Path) else ""
-        # Files of rewards name float32 None.
-        precision = None if dtype == "float32" else resolve_dtype(dtype)
         points = text_sweep(
             texts, builder.sides(steps, powers, alternatives),
-            _scorer(rewards, source, builder.prompts, Path(place) / "rewards", precision),
+            _scorer(rewards, source, builder.prompts, Path(place) / "rewards", dtype),
             samples=samples, seed=seed, folder=Path(place),
         )  # fmt: skip
     settings: dict[str, Any] = {
@@ -211,7 +209,7 @@ def _check(
 
 
 def _scorer(
-    rewards: Mapping[str, Scorer], source: str, prompts: Sequence[Prompt], folder: Path, dtype: Any
+    rewards: Mapping[str, Scorer], source: str, prompts: Sequence[Prompt], folder: Path, dtype: DTypeName
 ) -> Score:
     def score(side: str, texts: Sequence[Sequence[str]]) -> dict[str, list[list[float]]]:
         answers = [

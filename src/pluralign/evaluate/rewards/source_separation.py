@@ -1,0 +1,148 @@
+"""Separation of sources of answers, and of texts from the same texts in another style, by several rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pluralign.core import InputError
+from pluralign.core.files import write_json
+from pluralign.data.answers import Answers, AnswerSet, edited
+from pluralign.evaluate.pictures.alignment import HeatPanel, draw_separation
+from pluralign.evaluate.rewards.scored import Scorer, score_sources
+from pluralign.evaluate.rewards.separation import Separation, separations, style_separation
+from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
+from pluralign.lm.backbone import DTypeName
+
+PAIRS, STYLES = "sources", "the same text in another style"
+
+_Restyled = dict[str, tuple[Answers | None, list[int | None]]]
+"""By prompt: the answers that an edit changed, and the place of each answer among them."""
+
+
+@dataclass(frozen=True)
+class SourceSeparation:
+    """How well rewards separate sources, and styles.
+
+    Args:
+        table: Separations by the name of the reward: first the pairs of sources, then the style edits.
+        pairs: Number of pairs of sources in each row of the table.
+        unused_edits: Number of prompts with a changed answer, of edits that changed too few to measure.
+    """
+
+    table: Mapping[str, Sequence[Separation]]
+    pairs: int
+    unused_edits: Mapping[str, int]
+
+    @property
+    def columns(self) -> dict[str, dict[str, list[Separation]]]:
+        """By kind (pairs of sources, style edits) and column: the separations by each reward."""
+        some = next(iter(self.table.values()))
+        names = [f"{one.first} < {one.second}" for one in some[: self.pairs]]
+        names += [one.second for one in some[self.pairs :]]
+        own = {name: [row[i] for row in self.table.values()] for i, name in enumerate(names)}
+        kinds = {PAIRS: names[: self.pairs], STYLES: names[self.pairs :]}
+        return {kind: {name: own[name] for name in listed} for kind, listed in kinds.items() if listed}
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """The table as plain data; infinite ends of intervals are null."""
+        return {
+            name: [{**asdict(one), "auc": one.auc.to_json()} for one in row]
+            for name, row in self.table.items()
+        }
+
+    def save(self, folder: Path, figures: Mapping[str, Any]) -> Path:
+        """Write report.json, with more figures before the table, and separation.svg.
+
+        Returns:
+            Path of report.json.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        panels = [
+            HeatPanel(
+                kind, list(own), np.array([[one.auc.mean for one in column] for column in own.values()]).T
+            )
+            for kind, own in self.columns.items()
+        ]
+        draw_separation(list(self.table), panels, folder / "separation.svg")
+        write_json(folder / "report.json", {**figures, "separation": self.to_json()})
+        return folder / "report.json"
+
+
+def separate_sources(
+    rewards: Mapping[str, Scorer], sources: Mapping[str, AnswerSet], folder: Path, *, styles: bool = False,
+    dtype: DTypeName = "float32", seed: int = 0,
+) -> SourceSeparation:  # fmt: skip
+    """Measure how well rewards separate sources of answers to the same prompts, and texts from restyled ones.
+
+    Args:
+        rewards: Rewards by name: open ones, or what `load_reward` takes.
+        sources: Answers of each source (`load_answers`).
+        folder: Folder for rewards.jsonl, from which an interrupted run continues.
+        styles: Compare the answers with themselves in another style (lower case, curly quotes, ...), too.
+        dtype: Floating-point type of rewards that are opened here.
+        seed: Random seed of the bootstrap.
+
+    Raises:
+        InputError: Fewer than two sources and no styles, or a reward that cannot be opened.
+    """
+    if len(sources) < 2 and not styles:
+        raise InputError(f"expected two or more, or styles, found {len(sources)}", field="sources")
+    restyled, unused = _restyled(sources) if styles else ({}, {})
+    scored = {name: list(source.answers.values()) for name, source in sources.items()}
+    for edit, changed in restyled.items():
+        for name, own in changed.items():
+            scored[f"{name}: {edit}"] = [one for one, _ in own.values() if one]
+    wanted = [(name, source) for name in rewards for source in scored]
+    found = score_sources(rewards, scored, folder / "rewards.jsonl", wanted=wanted, dtype=dtype)
+    table: dict[str, list[Separation]] = {}
+    for name in rewards:
+        by_prompt = {
+            source: dict(zip(own.answers, found[name, source], strict=True))
+            for source, own in sources.items()
+        }
+        table[name] = separations(by_prompt, seed=seed) if len(sources) > 1 else []
+        for edit, changed in restyled.items():
+            after = {source: found[name, f"{source}: {edit}"] for source in changed}
+            table[name].append(_of_style(edit, by_prompt, changed, after, seed))
+    return SourceSeparation(table, len(sources) * (len(sources) - 1) // 2, unused)
+
+
+def _restyled(
+    sources: Mapping[str, AnswerSet],
+) -> tuple[dict[str, dict[str, _Restyled]], dict[str, int]]:
+    """By edit and source the changed answers; and the edits that change answers to fewer than two prompts."""
+    found: dict[str, dict[str, _Restyled]] = {}
+    unused: dict[str, int] = {}
+    for name, edit in STYLE_EDITS.items():
+        changed = {
+            source: {key: edited(one, edit) for key, one in own.answers.items()}
+            for source, own in sources.items()
+        }
+        prompts = {key for own in changed.values() for key, (one, _) in own.items() if one}
+        if len(prompts) > 1:
+            found[name] = changed
+        else:
+            unused[name] = len(prompts)
+    return found, unused
+
+
+def _of_style(
+    edit: str, by_prompt: Mapping[str, Mapping[str, Sequence[float]]], changed: Mapping[str, _Restyled],
+    after: Mapping[str, Sequence[Sequence[float]]], seed: int,
+) -> Separation:  # fmt: skip
+    before: dict[str, list[float]] = {}
+    restyled: dict[str, list[float | None]] = {}
+    for source, own in changed.items():
+        rewards = iter(after[source])
+        for key, (one, places) in own.items():
+            mine = next(rewards) if one else ()
+            before.setdefault(key, []).extend(by_prompt[source][key])
+            restyled.setdefault(key, []).extend(None if place is None else mine[place] for place in places)
+    return style_separation(before, restyled, name=edit, seed=seed)
