@@ -264,4 +264,4 @@ def test_bad_rows_to_score_or_complete_are_told(folders, refuses, tmp_path):
     assert "e.jsonl:2, field 'prompt'" in refuses(
         *generate, write(tmp_path / "e.jsonl", [{"prompt": "x"}, {"prompt": 3}])
     )
-    assert "samples" in refuses(*generate, tmp_path / "d.jsonl", "--samples", "0")
+    assert "samples" in refuses(*generate, write(tmp_path / "f.jsonl", [{"prompt": "x"}]), "--samples", "0")

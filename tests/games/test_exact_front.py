@@ -219,7 +219,7 @@ def test_dead_variables_do_not_multiply_states(make_game: MakeGame) -> None:
 def test_endless_play_is_refused(make_game: MakeGame) -> None:
     game = make_game("*label top\n*choice\n  #x\n    *goto top\n  #y\n    *finish")
     for walk in (lambda: exact_front(game, (SCORE,)), lambda: exact_returns(game, UniformPolicy())):
-        with pytest.raises(InputError, match="for ever"):
+        with pytest.raises(InputError, match="forever"):
             walk()
 
 

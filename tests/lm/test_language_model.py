@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pluralign.core import Decision, InputError
-from pluralign.lm import language_model
+from pluralign.lm import map_forests
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.language_model import LanguageModel
 from pluralign.lm.prompts import encode, render_chat, render_decision
@@ -60,13 +60,14 @@ def test_questions_about_one_situation_are_read_together(model, monkeypatch):
     asked = [f"{situation}{n}" for n in ("Sign or not?", "Not or sign?", "Wait?")]
     chats = [asked[0], asked[1], "Something else altogether.", asked[2], asked[0], asked[0]]
     read: list[int] = []
-    whole = language_model.forest_hidden_states
+    real = map_forests.plant
 
-    def counted(trunk, forest):
-        read.append(forest.input_ids.shape[1])
-        return whole(trunk, forest)
+    def counted(*trees, **settings):
+        for forest in real(*trees, **settings):
+            read.append(forest.input_ids.shape[1])
+            yield forest
 
-    monkeypatch.setattr(language_model, "forest_hidden_states", counted)
+    monkeypatch.setattr(map_forests, "plant", counted)
     found = model.answer_log_probs(chats, ["A", "B"])
     assert sum(read) < 3.5 * len(situation)
     for row, chat in zip(found, chats, strict=True):

@@ -39,13 +39,17 @@ class RequestRecord:
     def row(self) -> dict[str, Any]:
         """The fields of the audit line."""
         request = None if self.answer is None else self.answer.request
-        decoding = None if request is None else request.samples[0].decoding
+        first = None if request is None else request.samples[0]
+        decoding = None
+        if first is not None:
+            own = first.decoding
+            decoding = {**vars(own), "stop": list(own.stop), "seed": first.seed}
         return {
             "id": self.id,
             "api": self.kind,
             "status": self.status,
             "steering_weights": None if self.answer is None else dict(self.answer.weights),
-            "decoding": None if decoding is None else {**vars(decoding), "stop": list(decoding.stop)},
+            "decoding": decoding,
             "samples": 0 if request is None else len(request.samples),
             "stream": request is not None and request.stream,
             "prompt_tokens": 0 if request is None else request.prompt_tokens,
