@@ -114,7 +114,7 @@ def forest_attention(
     layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "rows tokens heads width"], None]:
-    """See transformers' AttentionInterface; ``layout`` is what `models.trunk` hands to the layers."""
+    """See transformers' AttentionInterface; ``layout`` is what `lm.trunk` hands to the layers."""
     if layout is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs

@@ -126,7 +126,7 @@ def plant(trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | No
     Args:
         trees: the trees.
         token_budget: tokens of one forest (a single longer path gets a forest of its own).
-        max_path: the model's context, tokens; see `models.trunk.context_length`.
+        max_path: the model's context, tokens; see `lm.trunk.context_length`.
 
     Returns:
         Forests; `by_tree` brings what was computed for their branches back in the trees' order.

@@ -20,7 +20,7 @@ class WeightedReward(Reward):
     Args:
         rewards: of each objective.
         weights: of the objectives; one of weight zero is not asked.
-        scales: s_i of each objective (`models.scoring.measure_scales`): rewards of different models have
+        scales: s_i of each objective (`rewards.ensemble.measure_scales`): rewards of different models have
             different units. All 1 by default.
         lower_bound: k, standard deviations that are taken from each mean where the model gives them: what a
             model only guesses then counts for less.
