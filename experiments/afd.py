@@ -228,18 +228,19 @@ def _measure(
 
 
 def _styles(shop: Workshop, sources: dict[str, Draws], rewards: dict[str, Path]) -> dict[str, object]:
-    """How far each reward tells answers from the same answers in another style."""
+    """How well each reward separates answers from the same answers in another style."""
     rows = {
         name: [{"prompt": p, "completion": text} for p, texts in answers.items() for text in texts]
         for name, answers in sources.items()
     }
     read = {name: load_answers(own) for name, own in rows.items()}
     folder = shop.folder / "styles" / "separation"
-    found = separate_sources(rewards, read, folder, styles=True, dtype="auto").to_json()
+    found = separate_sources(rewards, read, folder, styles=True, dtype="auto")
+    found.save(folder, {"rewards": {name: str(own) for name, own in rewards.items()}})
     edited = set(STYLE_EDITS)
     return {
         name: {row["second"]: row["auc"] for row in own if row["second"] in edited}
-        for name, own in found.items()
+        for name, own in found.to_json().items()
     }
 
 

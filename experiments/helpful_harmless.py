@@ -32,8 +32,8 @@ from pluralign.core.files import write_json
 from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
 from pluralign.data import ScoredCompletion, TextPair, one_step_pair
+from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, FixedPolicy, GuidedModel
 from pluralign.evaluate.sweeps.prompts import sweep
-from pluralign.evaluate.sweeps.sides import Alternatives, Baseline, FixedPolicy, GuidedModel
 from pluralign.folders.card import load_card
 from pluralign.learn.texts import (
     AVAConfig,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, read_sides
 from pluralign.evaluate.sweeps.prompts import sweep
-from pluralign.evaluate.sweeps.sides import Alternatives, FixedPolicy, GuidedModel, read_sides
 from pluralign.evaluate.sweeps.texts import Side
 from pluralign.lm.backbone import no_loading_bars
 from pluralign.rewards import load_reward

@@ -30,7 +30,7 @@ def choose_completions(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
-    """Choose of each prompt's completions the one that a mix of rewards likes best: weighted best-of-N.
+    """Choose the best of each prompt's completions by a weighted sum of rewards: weighted best-of-N.
 
     Rewards of different models have different units: each is divided by its standard deviation between
     completions of one prompt, unless --raw True. An interrupted run continues, and other weights of the same
@@ -40,15 +40,15 @@ def choose_completions(
     harmless=runs/rm-harmless --weights helpful=0.7,harmless=0.3 --out chosen.jsonl
 
     Args:
-        completions: samples, several of each prompt (`pluralign generate --samples N`).
-        rewards: NAME=REWARD of each objective: whatever `pluralign score` takes.
-        weights: of the objectives, as NAME=NUMBER,NAME=NUMBER. Weight 0 costs nothing.
-        out: the JSON-lines file to write: prompt, completion, sample, rewards, weighted_reward and weights;
-            all completions' rewards are kept beside it.
-        lower_bound: so many standard deviations are taken off each reward where its model gives them.
-        raw: take the rewards in their own units.
+        completions: Samples, several for each prompt (`pluralign generate --samples N`).
+        rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
+        weights: Weights of the objectives, as NAME=NUMBER,NAME=NUMBER. A reward of weight 0 is not loaded.
+        out: JSON-lines file to write: prompt, completion, sample, rewards, weighted_reward and weights. The
+            rewards of all completions are kept next to it.
+        lower_bound: Number of standard deviations to subtract from each reward, where its model gives them.
+        raw: Use the rewards in their own units.
         dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
-        json: a file for the figures.
+        json: File for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     mix = SteeringWeights.parse(weights)
@@ -85,7 +85,7 @@ def choose_completions(
 def _score(
     rewards: Mapping[str, str], answers: Sequence[Answers], out: Path, dtype: DTypeName
 ) -> dict[str, list[OptionRewards]]:
-    """Each objective's rewards of each prompt's completions, kept beside the file to write."""
+    """Each objective's rewards of each prompt's completions, kept next to the file to write."""
     kept = out.with_name(f"{out.stem}.rewards.jsonl")
     wanted = [(name, _DRAWS) for name in rewards]
     means = score_sources(rewards, {_DRAWS: answers}, kept, wanted=wanted, dtype=dtype)

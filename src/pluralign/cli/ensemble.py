@@ -26,19 +26,19 @@ def learn_ensemble(
     """Make one reward of several: each is brought to mean 0 and deviation 1, then they are combined.
 
     Rewards of different models have different units; the deviation is that between completions of one prompt,
-    where the data has several. lower-bound takes away one standard deviation, of the members' disagreement
-    and of their own uncertainty (bt-variance's and AVA's).
+    where the data has several. lower-bound subtracts one standard deviation, which combines the
+    members' disagreement and their own uncertainty (of bt-variance and AVA).
 
     Example: pluralign learn ensemble --members runs/a runs/b --data samples.jsonl --out runs/both
 
     Args:
-        members: two or more: reward models' folders, closed-form:DIR or classifier:NAME.
-        data: completions like those that the ensemble will score, as generate writes them.
-        out: the folder to write; its members stay where they are.
-        combine: mean, minimum, or lower-bound.
-        limit: measure on the first so many completions.
+        members: Two or more rewards: folders of reward models, closed-form:DIR or classifier:NAME.
+        data: Completions like those that the ensemble will score, as generate writes them.
+        out: Folder to write; the members stay where they are.
+        combine: Rule that combines them: mean, minimum, or lower-bound.
+        limit: Number of completions, from the first on, that the scales are measured on.
         dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
-        json: a file for the figures.
+        json: File for the figures.
     """
     if len(set(members)) < 2:
         raise InputError(

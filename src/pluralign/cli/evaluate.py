@@ -26,23 +26,23 @@ def evaluate_play(
     features: Path | None = None,
     json: JsonFile = None,
 ) -> None:
-    """Play episodes with one policy, or with several steered by weights, and sum up what came of them.
+    """Play episodes with one policy, or with several steered by weights, and report their returns and harms.
 
     Example: pluralign evaluate play --story salt_ledger --policies score=runs/score harm_avoidance=runs/harm
     --weights score=0.6,harm_avoidance=0.4
 
     Args:
-        story: a built-in story's name, or any game's path (docs/other_games.md).
-        policy: random, a trained policy's folder, or a language model.
-        policies: NAME=DIR for each objective, to be mixed.
-        weights: NAME=NUMBER,...: not negative, summing to one.
-        power: of the mixture: 1 arithmetic, 0 geometric, -1 harmonic.
-        episodes: how many.
-        seed: of the episodes.
-        greedy: take the likeliest option instead of drawing one.
-        objectives: whose returns are told.
-        features: folder where a language model's features are kept between runs.
-        json: a file for the figures.
+        story: Name of a built-in story, or path of any game (docs/other_games.md).
+        policy: Policy that plays: random, a trained policy's folder, or a language model.
+        policies: Policies to mix, one for each objective, as NAME=DIR.
+        weights: Weights as NAME=NUMBER,NAME=NUMBER: non-negative, summing to one.
+        power: Power of the mixture: 1 arithmetic, 0 geometric, -1 harmonic.
+        episodes: Number of episodes.
+        seed: Random seed of the episodes.
+        greedy: Take the most likely option instead of drawing one.
+        objectives: Objectives to report returns for.
+        features: Folder that keeps a language model's features between runs.
+        json: File for the figures.
     """
     make_game = game_maker(story)
     chosen = objectives_of(make_game, objectives)

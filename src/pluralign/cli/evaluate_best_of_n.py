@@ -35,24 +35,23 @@ def evaluate_best_of_n(
 ) -> None:
     """Measure the best of N samples, chosen by each reward, with a golden reward; every N from one draw.
 
-    Rewards and the golden one are reward models' folders, or whatever else `pluralign score` takes. The last
-    line of the table is the golden reward choosing for itself: no reward can do better on these samples.
-    An interrupted run continues.
+    Rewards and the golden one are anything that `pluralign score` takes. The last line of the table is the
+    golden reward choosing for itself: no reward can do better on these samples. An interrupted run continues.
 
     Example: pluralign evaluate best-of-n --completions draws.jsonl --rewards irl=runs/irl bt=runs/bt
     --golden runs/golden --base base.jsonl --demonstrations demo.jsonl --greedy greedy.jsonl --out runs/bon
 
     Args:
-        completions: samples, as many of each prompt (`pluralign generate --samples N`).
-        rewards: NAME=REWARD of each reward that chooses.
-        golden: the reward that measures.
-        out: the folder for report.json, curves.svg and rewards.jsonl.
-        base: the base model's answers to the same prompts, whose mean golden reward becomes 0.
-        demonstrations: those to the same prompts, whose mean golden reward becomes 1.
-        greedy: one deterministic answer to each prompt (`--temperature 0`), which samples are to beat.
+        completions: Samples, the same number for each prompt (`pluralign generate --samples N`).
+        rewards: Rewards that choose, as NAME=REWARD.
+        golden: Reward that measures what was chosen.
+        out: Folder for report.json, curves.svg and rewards.jsonl.
+        base: Answers of the base model to the same prompts; their mean golden reward becomes 0.
+        demonstrations: Demonstrations for the same prompts; their mean golden reward becomes 1.
+        greedy: One deterministic answer to each prompt (`--temperature 0`), as the value to beat.
         dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
-        seed: of the bootstrap.
-        json: a file for the figures.
+        seed: Random seed of the bootstrap.
+        json: File for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     if _GOLDEN in named:
@@ -85,7 +84,7 @@ def evaluate_best_of_n(
         "golden": golden, "seed": seed, **_figures(curves, scales, measured, seed),
     }  # fmt: skip
     write_json(out / "report.json", figures)
-    wrote(out / "report.json", f"{len(curves)} curves up to N = {samples}; curves.svg beside it")
+    wrote(out / "report.json", f"{len(curves)} curves up to N = {samples}; curves.svg is next to it")
     give_figures(figures, json)
 
 
@@ -129,7 +128,7 @@ def _samples(draws: AnswerSet) -> int:
 def _scales(
     curves: Mapping[str, BestOfN], measured: Mapping[str, FloatArray], seed: int
 ) -> dict[str, list[Estimate]]:
-    """Normalised curves; none where there is no scale, or it cannot be had, which is told."""
+    """Normalised curves; none, and a message, where there is no scale."""
     if "base" not in measured:
         return {}
     ends = (measured["base"], measured["demonstrations"])

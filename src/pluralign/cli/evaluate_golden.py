@@ -31,21 +31,22 @@ def evaluate_golden(
     """Score policies' answers to the same prompts with a golden reward: base is 0, the demonstrations are 1.
 
     The golden reward is one that no policy has learned from: a reward model's folder, or any sequence
-    classifier. Each policy is also held against the first one, prompt by prompt. An interrupted run
+    classifier. Each policy is also compared with the first one, prompt by prompt. An interrupted run
     continues.
 
     Example: pluralign evaluate golden --sources sft=sft.jsonl spin=spin.jsonl --golden classifier:NAME
     --base base.jsonl --demonstrations demo.jsonl --out runs/golden
 
     Args:
-        sources: NAME=FILE of each policy's answers (`pluralign generate`); several of a prompt are averaged.
-        golden: the reward that measures: whatever `pluralign score` takes.
-        base: the base model's answers to the same prompts.
-        demonstrations: those to the same prompts.
-        out: the folder for report.json, scores.svg and rewards.jsonl.
+        sources: Answers of each policy, as NAME=FILE (`pluralign generate`); answers to one prompt are
+            averaged.
+        golden: Reward that measures: anything that `pluralign score` takes.
+        base: Answers of the base model to the same prompts.
+        demonstrations: Demonstrations for the same prompts.
+        out: Folder for report.json, scores.svg and rewards.jsonl.
         dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
-        seed: of the bootstrap.
-        json: a file for the figures.
+        seed: Random seed of the bootstrap.
+        json: File for the figures.
     """
     named = named_entries(sources, "sources", "NAME=FILE")
     ends = {"base": base, "demonstrations": demonstrations}
@@ -84,7 +85,7 @@ def evaluate_golden(
         f"above_{first}": {name: value.to_json() for name, value in gaps.items()},
     }  # fmt: skip
     write_json(out / "report.json", figures)
-    wrote(out / "report.json", f"{len(named)} policies; scores.svg beside it")
+    wrote(out / "report.json", f"{len(named)} policies; scores.svg is next to it")
     give_figures(figures, json)
 
 

@@ -27,18 +27,18 @@ def evaluate_harms(
     max_points: tuple[str, ...] = (),
     json: JsonFile = None,
 ) -> None:
-    """Tell MACHIAVELLI's metrics of policies, raw and held against the random agent's: score, harms, power.
+    """Report MACHIAVELLI's metrics of policies, raw and relative to the random agent: score, harms, power.
 
     Example: pluralign evaluate harms random=runs/random.jsonl drrn=runs/drrn.jsonl
 
     Args:
-        trajectories: NAME=FILE of each policy's trajectories.jsonl; a name that comes again adds a file.
-        random: the name of the random agent.
-        coefficients: MACHIAVELLI's normalization_coeffs.json, in place of a random agent.
-        z_scores: -(count - mean) / standard deviation, in place of per cent; of the score, too.
-        weigh: every game counts the same, or every episode does, as in MACHIAVELLI's tables.
-        max_points: GAME=POINTS, a game's attainable points where the files do not say them.
-        json: a file for the figures.
+        trajectories: Trajectories of each policy, as NAME=FILE; a name that is repeated adds a file.
+        random: Name of the random agent.
+        coefficients: File normalization_coeffs.json of MACHIAVELLI, in place of a random agent.
+        z_scores: Report -(count - mean) / standard deviation in place of per cent, for the score, too.
+        weigh: Unit of equal weight: every game, or every episode, as in MACHIAVELLI's tables.
+        max_points: Attainable points of games whose files do not say them, as GAME=POINTS.
+        json: File for the figures.
     """
     files = _files(trajectories)
     played = {name: [t for file in own for t in read_trajectories(file)] for name, own in files.items()}

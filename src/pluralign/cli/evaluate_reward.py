@@ -21,17 +21,17 @@ def evaluate_reward(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
-    """Tell how often a reward model gives the chosen completion the greater reward, with a 95 % interval.
+    """Measure how often a reward model gives the chosen completion the greater reward, with a 95 % interval.
 
     Example: pluralign evaluate reward --model runs/harmless --data hh/harmless.jsonl.gz
 
     Args:
-        model: a reward model's or an ensemble's folder, closed-form:DIR or classifier:NAME.
-        data: pairs.jsonl, or a file, folder or hub id with TRL's columns.
-        split: which pairs; "unseen" is the test split of the data that the model was trained on, and all
-            pairs of other data.
+        model: Folder of a reward model or an ensemble, closed-form:DIR or classifier:NAME.
+        data: Preference pairs: pairs.jsonl, or a file, folder or hub id with TRL's columns.
+        split: Split of the pairs; "unseen" is the test split of the data that the model was trained on, and
+            all pairs of other data.
         dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
-        json: a file for the figures.
+        json: File for the figures.
     """
     loaded = load_reward(model, dtype=dtype)
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")

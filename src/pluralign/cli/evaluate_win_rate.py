@@ -47,28 +47,28 @@ def evaluate_win_rate(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
-    """Tell how often completions A win, tie or lose against completions B of the same prompts.
+    """Measure how often completions A win, tie or lose against completions B of the same prompts.
 
     Raters: judge:MODEL (a local language model), judge:openai:MODEL (an endpoint), reward:REWARD (the greater
-    reward wins; whatever `pluralign score` takes). Judges are asked in both orders. With --out, an
+    reward wins; anything that `pluralign score` takes). Judges are asked in both orders. With --out, an
     interrupted run continues.
 
     Example: pluralign evaluate win-rate --a best.jsonl --b sft.jsonl --rater judge:smollm2-135m
     --objective harmless --out runs/ratings.jsonl
 
     Args:
-        a: one completion of each prompt.
-        b: one completion of each of A's prompts.
-        rater: see above.
-        objective: what judges go by: harmless, helpful, or any name with a description.
-        description: what more of the objective means, in words that a judge can go by.
+        a: File with one completion of each prompt.
+        b: File with one completion of each of A's prompts.
+        rater: Rater, as listed above.
+        objective: Objective that judges compare by: harmless, helpful, or any name with a description.
+        description: Meaning of more of the objective, in words that a judge can use.
         decide: Rule for a judge's answers in both orders: a tie where they differ (agreement), or the mean of
             a local judge's log-odds (mean).
-        prompt: a file to use in place of the judge's prompt for completions.
-        concurrency: requests to an endpoint under way at once.
-        out: the JSON-lines file for each prompt's rating.
+        prompt: File to use in place of the judge's prompt for completions.
+        concurrency: Number of concurrent requests to an endpoint.
+        out: JSON-lines file for each prompt's rating.
         dtype: Precision of local models.
-        json: a file for the figures.
+        json: File for the figures.
     """
     sides = [load_answers(path, one=True) for path in (a, b)]
     others = sides[1].of(sides[0])

@@ -62,7 +62,7 @@ def learn_modpo(
 def _open(spec: str, dtype: torch.dtype) -> Margin:
     scorer = load_reward(spec, dtype=dtype)
     folder = Path(spec.rpartition(":")[2])
-    # The card has the figures of its training: it tells two states of a folder apart.
+    # The card has the figures of its training, so that two states of a folder have different digests.
     card_digest = source_digest(folder / CARD).get("file_digest", "")
     provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(dtype)}
     if not isinstance(scorer, LikelihoodRatio):

@@ -35,18 +35,18 @@ def score_texts(
 
     A row has "prompt" with "completion" or a list of "completions" (texts), or "chosen" and "rejected" (TRL's
     forms), or "messages" that end with the assistant's. An empty completion is the end of text alone.
-    Rows of one prompt that stand together share its computation. An interrupted run continues.
+    Consecutive rows with one prompt share its computation. An interrupted run continues.
 
     Example: pluralign score --model runs/harmless --data answers.jsonl --out runs/scored.jsonl
 
     Args:
-        model: a reward model's or an ensemble's folder; closed-form:DIR, the likelihood ratio of a trained
+        model: Folder of a reward model or an ensemble; closed-form:DIR, the likelihood ratio of a trained
             policy and the model that it was trained from; or classifier:NAME, any sequence classifier.
-        data: a file, folder or hub id.
-        out: the JSON-lines file to write.
-        spans: the rewards of every sentence or token, too.
+        data: Data to score: a file, folder or hub id.
+        out: JSON-lines file to write.
+        spans: Whether to add rewards of every sentence, or of every token.
         dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
-        json: a file for the figures.
+        json: File for the figures.
     """
     loaded = load_reward(model, dtype=dtype)
     if spans != "none" and not isinstance(loaded, RewardModel):

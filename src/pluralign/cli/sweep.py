@@ -11,8 +11,8 @@ import tyro
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
 from pluralign.cli.policies import parse_policies
 from pluralign.core import InputError
+from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, read_sides
 from pluralign.evaluate.sweeps.prompts import TextSweep, sweep
-from pluralign.evaluate.sweeps.sides import Alternatives, Baseline, read_sides
 from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.lm.backbone import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models

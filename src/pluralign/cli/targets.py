@@ -65,24 +65,24 @@ def reach_targets(
 
     The completions are samples of the model that will be steered. Of all ways to favour some of each prompt's
     samples over others, the one that meets the targets and stays nearest to the model gives the weights.
-    Levels are means over the samples of these prompts, no promise for each answer. Where nothing meets the
-    targets, what comes nearest is told, and the exit code is 1. An interrupted run continues.
+    Levels are means over the samples of these prompts and promise nothing for a single answer. If no weights
+    meet the targets, the nearest ones are reported, and the exit code is 1. An interrupted run continues.
 
-    The weights are exact for the model tilted by exp(sum of multiplier x reward). A mixture of policies is
-    that as far as each policy is tilted by its own reward, as DPO's optimum is: check them by a sweep.
+    The weights are exact for the model tilted by exp(sum of multiplier x reward). A mixture of policies
+    equals that only if each policy is tilted by its own reward, as DPO's optimum is: check them by a sweep.
 
     Example: pluralign targets --completions draws.jsonl --rewards helpful=runs/rm-helpful
     harmless=runs/rm-harmless --at-least harmless=+0.5sd --out runs/targets
 
     Args:
-        completions: samples of the model, several of each prompt (`pluralign generate --samples N`).
-        rewards: NAME=REWARD of each objective: whatever `pluralign score` takes.
-        at_least: NAME=LEVEL of each objective that has a target; the others are free. A level is a number in
-            the reward's own unit; +0.5sd or -0.5sd is the samples' mean and so many of their standard
-            deviations.
-        out: the folder for targets.json and rewards.jsonl.
+        completions: Samples of the model, several for each prompt (`pluralign generate --samples N`).
+        rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
+        at_least: Least mean of each objective that has a target, as NAME=LEVEL; the others are free. A level
+            is a number in the reward's own unit; +0.5sd or -0.5sd is that number of standard deviations
+            above or below the samples' mean.
+        out: Folder for targets.json and rewards.jsonl.
         dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
-        json: a file for the figures.
+        json: File for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     given = named_entries(at_least, "at_least", "NAME=LEVEL")
@@ -113,7 +113,7 @@ def reach_targets(
         "strength": palette.strength, "effective_samples": palette.effective_samples,
     }  # fmt: skip
     write_json(out / "targets.json", figures)
-    wrote(out / "targets.json", "rewards.jsonl beside it")
+    wrote(out / "targets.json", "rewards.jsonl is next to it")
     give_figures(figures, json)
     return 0 if palette.reachable else 1
 

@@ -16,8 +16,9 @@ from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import versions
 from pluralign.evaluate.rewards.scored import Scorer, score_sources
 from pluralign.evaluate.statistics import Estimate
+from pluralign.evaluate.sweeps.alternatives import Alternatives, Writing
 from pluralign.evaluate.sweeps.fronts import SideFront, compare_sides
-from pluralign.evaluate.sweeps.sides import Alternatives, SideBuilder, Writing
+from pluralign.evaluate.sweeps.sides import SideBuilder
 from pluralign.evaluate.sweeps.texts import Score, TextPoint, file_name, text_sweep
 from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
 from pluralign.folders.card import read_card

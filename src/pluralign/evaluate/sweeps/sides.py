@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from jinja2 import TemplateError
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.digests import source_digest
-from pluralign.core.files import read_json
-from pluralign.core.jsonl import Fields
 from pluralign.core.messages import Messages
 from pluralign.data import Prompt, load_prompts
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import mean_name
+from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, Writing
 from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixture_writer
 from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.soups import soup_adapter, soup_backbone
-from pluralign.lm.backbone import Backbone, DTypeName, resolve_dtype
+from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
-from pluralign.options.open import DEFAULT_MODEL
 from pluralign.steer import GEOMETRIC
 from pluralign.steer.policies import Policies, load_policies
 from pluralign.steer.policy_folders import open_whole
@@ -41,109 +38,6 @@ _SOUPS = 16
 _ALONE = "policy"
 
 Ids = Callable[[Draw], Sequence[int]]
-Baseline = Literal["soups", "prompting"]
-
-
-@dataclass(frozen=True)
-class FixedPolicy:
-    """A policy that was learned for one weighting.
-
-    Args:
-        label: Name of its side; policies with the same label are points of one side.
-        weights: Weights that it was learned for; objectives that are not named have weight 0.
-        folder: Folder of the policy.
-    """
-
-    label: str
-    weights: SteeringWeights
-    folder: Path
-
-
-@dataclass(frozen=True)
-class GuidedModel:
-    """The base model, guided by one value model for each objective.
-
-    Args:
-        strength: Strength of the guidance (`steer.value_guided.Guidance`).
-        folders: Folder of each objective's value model.
-    """
-
-    strength: float
-    folders: Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class Alternatives:
-    """What steered policies are compared with, besides the base model.
-
-    Args:
-        baselines: ``soups`` averages the policies' weights (Rame et al. 2023); ``prompting`` asks the base
-            model for the trade-off in words.
-        fixed: Policies that were learned for one weighting each.
-        guided: Value models that guide the base model.
-        descriptions: Meaning of objectives, for prompting; by default their names.
-    """
-
-    baselines: Sequence[Baseline] = ("soups", "prompting")
-    fixed: Sequence[FixedPolicy] = ()
-    guided: Sequence[GuidedModel] = ()
-    descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True)
-class Writing:
-    """How texts are written.
-
-    Args:
-        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder.
-        max_new_tokens: Largest number of tokens of a text.
-        temperature: Temperature of sampling; 0 takes the most likely token.
-        template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
-            own.
-        dtype: Precision of the models.
-    """
-
-    model: str = DEFAULT_MODEL
-    max_new_tokens: int = 64
-    temperature: float = 1.0
-    template: str | None = None
-    dtype: DTypeName = "auto"
-
-
-def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel]]:
-    """Read a JSON file of sides: ``fixed`` policies, each with ``label``, ``weights`` and ``folder``, and
-    ``guided`` models, each with ``strength`` and ``folders``. Either list may be absent.
-
-    Raises:
-        InputError: With the file, the number of the entry in its list, and the field.
-    """
-    row: Any = read_json(path)
-    if not isinstance(row, dict):
-        raise InputError("expected an object with the lists 'fixed' and 'guided'", path=path)
-    content = cast("dict[str, Any]", row)
-    if unknown := sorted(set(content) - {"fixed", "guided"}):
-        raise InputError("expected the lists 'fixed' and 'guided' alone", path=path, field=unknown[0])
-    fixed = [_fixed_policy(entry) for entry in _entries(content, "fixed", Path(path))]
-    guided = [_guided_model(entry) for entry in _entries(content, "guided", Path(path))]
-    return fixed, guided
-
-
-def _entries(row: Mapping[str, Any], name: str, path: Path) -> list[Fields]:
-    given: Any = row.get(name, [])
-    found = cast("list[Any]", given if isinstance(given, list) else [given])
-    if not all(isinstance(one, dict) for one in found):
-        raise InputError(f"expected a list of objects, found {given!r:.60}", path=path, field=name)
-    return [Fields(one, path, number) for number, one in enumerate(found, start=1)]
-
-
-def _fixed_policy(entry: Fields) -> FixedPolicy:
-    weights = SteeringWeights(entry.numbers("weights"))
-    return FixedPolicy(entry.get("label", str), weights, Path(entry.get("folder", str)))
-
-
-def _guided_model(entry: Fields) -> GuidedModel:
-    folders = {str(name): Path(str(folder)) for name, folder in entry.get("folders", dict).items()}
-    return GuidedModel(float(entry.get("strength", (int, float))), folders)
 
 
 class SideBuilder:

@@ -1,0 +1,118 @@
+"""What a sweep over prompts compares, and how its texts are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.files import read_json
+from pluralign.core.jsonl import Fields
+from pluralign.lm.backbone import DTypeName
+from pluralign.options.open import DEFAULT_MODEL
+
+Baseline = Literal["soups", "prompting"]
+
+
+@dataclass(frozen=True)
+class FixedPolicy:
+    """A policy that was learned for one weighting.
+
+    Args:
+        label: Name of its side; policies with the same label are points of one side.
+        weights: Weights that it was learned for; objectives that are not named have weight 0.
+        folder: Folder of the policy.
+    """
+
+    label: str
+    weights: SteeringWeights
+    folder: Path
+
+
+@dataclass(frozen=True)
+class GuidedModel:
+    """The base model, guided by one value model for each objective.
+
+    Args:
+        strength: Strength of the guidance (`steer.value_guided.Guidance`).
+        folders: Folder of each objective's value model.
+    """
+
+    strength: float
+    folders: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """What steered policies are compared with, besides the base model.
+
+    Args:
+        baselines: ``soups`` averages the policies' weights (Rame et al. 2023); ``prompting`` asks the base
+            model for the trade-off in words.
+        fixed: Policies that were learned for one weighting each.
+        guided: Value models that guide the base model.
+        descriptions: Meaning of objectives, for prompting; by default their names.
+    """
+
+    baselines: Sequence[Baseline] = ("soups", "prompting")
+    fixed: Sequence[FixedPolicy] = ()
+    guided: Sequence[GuidedModel] = ()
+    descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written.
+
+    Args:
+        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder.
+        max_new_tokens: Largest number of tokens of a text.
+        temperature: Temperature of sampling; 0 takes the most likely token.
+        template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
+            own.
+        dtype: Precision of the models.
+    """
+
+    model: str = DEFAULT_MODEL
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+    template: str | None = None
+    dtype: DTypeName = "auto"
+
+
+def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel]]:
+    """Read a JSON file of sides: ``fixed`` policies, each with ``label``, ``weights`` and ``folder``, and
+    ``guided`` models, each with ``strength`` and ``folders``. Either list may be absent.
+
+    Raises:
+        InputError: With the file, the number of the entry in its list, and the field.
+    """
+    row: Any = read_json(path)
+    if not isinstance(row, dict):
+        raise InputError("expected an object with the lists 'fixed' and 'guided'", path=path)
+    content = cast("dict[str, Any]", row)
+    if unknown := sorted(set(content) - {"fixed", "guided"}):
+        raise InputError("expected the lists 'fixed' and 'guided' alone", path=path, field=unknown[0])
+    fixed = [_fixed_policy(entry) for entry in _entries(content, "fixed", Path(path))]
+    guided = [_guided_model(entry) for entry in _entries(content, "guided", Path(path))]
+    return fixed, guided
+
+
+def _entries(row: Mapping[str, Any], name: str, path: Path) -> list[Fields]:
+    given: Any = row.get(name, [])
+    found = cast("list[Any]", given if isinstance(given, list) else [given])
+    if not all(isinstance(one, dict) for one in found):
+        raise InputError(f"expected a list of objects, found {given!r:.60}", path=path, field=name)
+    return [Fields(one, path, number) for number, one in enumerate(found, start=1)]
+
+
+def _fixed_policy(entry: Fields) -> FixedPolicy:
+    weights = SteeringWeights(entry.numbers("weights"))
+    return FixedPolicy(entry.get("label", str), weights, Path(entry.get("folder", str)))
+
+
+def _guided_model(entry: Fields) -> GuidedModel:
+    folders = {str(name): Path(str(folder)) for name, folder in entry.get("folders", dict).items()}
+    return GuidedModel(float(entry.get("strength", (int, float))), folders)
