@@ -171,7 +171,7 @@ def test_the_bootstrap_is_paired_and_seeded():
     assert soups.lead.low > 0
     assert "That is more than soups." in takeaway(first)
     assert "That is less than soups." in takeaway(compare_sides(noisy(-0.2), NAMES))
-    assert "That is not told apart from soups." in takeaway(compare_sides(noisy(0.0), NAMES))
+    assert "That is not distinguishable from soups." in takeaway(compare_sides(noisy(0.0), NAMES))
 
 
 def test_scale_and_reference_point():

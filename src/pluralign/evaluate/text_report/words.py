@@ -27,7 +27,7 @@ def takeaway(fronts: TextFronts) -> str:
     """How the first side stands beside each of the others, by the intervals of their differences."""
     main, others = fronts.sides[0], fronts.sides[1:]
     told = [f"{main.label.capitalize()}: hypervolume {interval(main.hypervolume)} above the reference point."]
-    for words, sign in (("more than", 1), ("less than", -1), ("not told apart from", 0)):
+    for words, sign in (("more than", 1), ("less than", -1), ("not distinguishable from", 0)):
         found = [side.label for side in others if compared(side) == sign]
         if found:
             told.append(f"That is {words} {_listed(found)}.")
@@ -35,7 +35,7 @@ def takeaway(fronts: TextFronts) -> str:
 
 
 def compared(side: SideFront) -> int:
-    """1 if the first side measurably covers more than this one, -1 if less, 0 if they are not told apart."""
+    """1 if the first side measurably covers more than this one, -1 if less, 0 if neither."""
     if side.lead is None:
         return 0
     return int(side.lead.low > 0) - int(side.lead.high < 0)
