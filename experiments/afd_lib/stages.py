@@ -24,7 +24,7 @@ from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import by_tree, plant
 from pluralign.lm.generation import draw_samples
-from pluralign.lm.trunk import forest_layers, upper_hidden_states
+from pluralign.lm.layers import CutTrunk
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
 Draws = dict[str, list[str]]
@@ -152,15 +152,17 @@ def shared_scores(
     base: Backbone, models: Mapping[str, RewardModel], draws: Draws, layers: int
 ) -> dict[str, np.ndarray]:
     """Rewards by models of which only the uppermost layers differ: the rest of the trunk runs once."""
+    cut = CutTrunk(base.model, layers)
+    cuts = {name: CutTrunk(model.backbone.model, layers) for name, model in models.items()}
     found: dict[str, list[list[float]]] = {name: [] for model in models for name in (model, f"{model} sigma")}
     for prompt, completions in draws.items():
         reader = next(iter(models.values())).reader
         read = reader.read(prompt, completions)
         trees = list(read.trees)
         (forest,) = plant(trees, read.tokens)
-        (lower,) = forest_layers(base.model, forest, [-1 - layers])
+        lower = cut.lower_states(forest)
         for name, model in models.items():
-            hidden = upper_hidden_states(model.backbone.model, forest, lower, layers)
+            hidden = cuts[name].hidden_states(forest, lower)
             rewards = model.head.of_branches(model.head(hidden, forest), forest)
             for key, values in ((name, rewards.mean), (f"{name} sigma", rewards.sigma)):
                 by = by_tree(trees, [forest], [values.double()])

@@ -16,9 +16,7 @@ from pluralign.lm.trunk import (
     branch_last,
     branch_mean,
     forest_hidden_states,
-    forest_layers,
     trunk_of,
-    upper_hidden_states,
 )
 from pluralign.lm.vocabulary import branch_log_probs, token_log_probs
 
@@ -167,30 +165,6 @@ def test_what_shares_the_batch_changes_nothing():
         for order in (trees, trees[::-1]):
             together = _in_a_forest(model, order, 500)[order.index(trees[4])]
             torch.testing.assert_close(together, alone, **TOLERANCE)
-
-
-def test_layers_are_those_of_the_model():
-    model = make_tiny_model(1)
-    tree = Tree([5, 6, 7], [[8, 9]])
-    (forest,) = plant([tree])
-    with torch.no_grad():
-        hidden = trunk_of(model)(torch.tensor([[5, 6, 7, 8, 9]]), output_hidden_states=True).hidden_states
-        layers = forest_layers(model, forest, [0, 1, -1])
-        torch.testing.assert_close(layers[2], forest_hidden_states(model, forest))
-    for layer, i in zip(layers, (0, 1, 2), strict=True):
-        torch.testing.assert_close(layer, hidden[i][0], **TOLERANCE)
-
-
-def test_the_trunk_cut_in_two_is_the_trunk():
-    model = make_tiny_model(1)
-    (forest,) = plant(_trees())
-    with torch.no_grad():
-        whole = forest_hidden_states(model, forest)
-        for layers in (0, 1, 2):
-            (lower,) = forest_layers(model, forest, [-1 - layers])
-            torch.testing.assert_close(upper_hidden_states(model, forest, lower, layers), whole, **TOLERANCE)
-        with pytest.raises(InputError, match="cannot be cut"):
-            upper_hidden_states(make_tiny_model(1, "gpt2"), forest, lower, 1)
 
 
 def test_each_prompt_is_laid_out_once():

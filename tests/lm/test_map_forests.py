@@ -7,9 +7,9 @@ import torch
 
 from pluralign.lm.completion_trees import CompletionTrees
 from pluralign.lm.forest import Tree
+from pluralign.lm.layers import forest_layers
 from pluralign.lm.map_forests import forest_states, map_completions, map_forests
 from pluralign.lm.tiny import make_tiny_model
-from pluralign.lm.trunk import forest_layers
 from pluralign.lm.vocabulary import branch_log_probs
 
 TREES = [Tree([1, 2, 3], [[4, 5], [6]]), Tree([7], [[8, 9, 10]]), Tree([1, 2], [[3], [4], [5, 6]])]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
@@ -50,71 +49,19 @@ def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor
     """
     if model.config.is_encoder_decoder:
         return encoder_decoder_hidden_states(model, forest)
-    return _run(model, forest, False).last_hidden_state[0]
-
-
-def forest_layers(
-    model: PreTrainedModel, forest: Forest, layers: Sequence[int]
-) -> list[Float[Tensor, "tokens d"]]:
-    """Hidden states of every token after each of these layers, in one pass.
-
-    Args:
-        model: as in `forest_hidden_states`.
-        forest: on the model's device.
-        layers: 0 is the embedding; the last layer (or -1) is given after the final norm.
-    """
-    hidden = _run(model, forest, True).hidden_states
-    return [hidden[layer][0] for layer in layers]
-
-
-def upper_hidden_states(
-    model: PreTrainedModel, forest: Forest, lower: Float[Tensor, "tokens d"], layers: int
-) -> Float[Tensor, "tokens d"]:
-    """What the uppermost layers make of hidden states: the trunk cut in two, so that what lies below need be
-    computed only once where it does not learn.
-
-    Args:
-        model: one whose positions enter in the layers (rotary), not with the embeddings.
-        forest: on the model's device.
-        lower: ``forest_layers(model, forest, [-1 - layers])``.
-        layers: how many run, from the top; 0 gives ``lower`` back.
-
-    Raises:
-        InputError: the model's positions enter with the embeddings.
-    """
-    if not layers:
-        return lower
-    trunk = trunk_of(model)
-    whole = getattr(trunk, "layers", None)
-    if not isinstance(whole, nn.ModuleList) or not hasattr(trunk, "rotary_emb"):
-        raise InputError(f"models of type {model.config.model_type!r} cannot be cut between layers")
-    trunk.layers = whole[-layers:]
-    try:
-        return _run(model, forest, False, inputs_embeds=lower[None]).last_hidden_state[0]
-    finally:
-        trunk.layers = whole
-
-
-def _run(model: PreTrainedModel, forest: Forest, output_hidden_states: bool, **inputs: Tensor) -> Any:
-    if model.config.is_encoder_decoder:
-        raise InputError("layers of encoder-decoder models cannot be read one by one")
-    return run_layout(
-        model, ForestLayout(forest), forest.position_ids, output_hidden_states,
-        **(inputs or {"input_ids": forest.input_ids}),
-    )  # fmt: skip
+    output = run_layout(model, ForestLayout(forest), forest.position_ids, input_ids=forest.input_ids)
+    return output.last_hidden_state[0]
 
 
 def run_layout(
-    model: PreTrainedModel, layout: Layout, position_ids: Int[Tensor, "1 tokens"],
-    output_hidden_states: bool = False, **inputs: Tensor,
-) -> Any:  # fmt: skip
+    model: PreTrainedModel, layout: Layout, position_ids: Int[Tensor, "1 tokens"], **inputs: Tensor
+) -> Any:
     """One row of tokens through a decoder-only trunk, attending as the layout says.
 
     Args:
         model: see `forest_hidden_states`.
         layout: how the tokens attend.
         position_ids: of the tokens.
-        output_hidden_states: return every layer's.
         inputs: ``input_ids`` or ``inputs_embeds``.
 
     Raises:
@@ -128,7 +75,6 @@ def run_layout(
         attention_mask=torch.zeros((1, 1, 1, 1), device=position_ids.device),
         position_ids=position_ids,
         use_cache=False,
-        output_hidden_states=output_hidden_states,
         layout=layout,
     )
     if layout.calls == known:

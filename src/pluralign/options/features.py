@@ -18,9 +18,10 @@ from transformers import PreTrainedModel
 from pluralign.core import Decision
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Forest, Tree
+from pluralign.lm.layers import forest_layers
 from pluralign.lm.map_forests import forest_states, map_forests
 from pluralign.lm.prompts import RENDERING_VERSION, decision_tree
-from pluralign.lm.trunk import branch_last, branch_mean, context_length, forest_layers
+from pluralign.lm.trunk import branch_last, branch_mean, context_length
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.options.feature_shards import FeatureShards
 

@@ -8,7 +8,7 @@ from pluralign.learn.texts.trunk import LowerStates
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import plant
-from pluralign.lm.trunk import forest_layers
+from pluralign.lm.layers import forest_layers
 
 
 def test_states_are_the_forests_own_and_come_back_from_a_file(tmp_path, monkeypatch):
@@ -20,10 +20,10 @@ def test_states_are_the_forests_own_and_come_back_from_a_file(tmp_path, monkeypa
     read = LowerStates(backbone, 1)
     read.read(tmp_path / "states.safetensors")
 
-    def recomputed(*arguments):
+    def recomputed(*arguments, **settings):
         raise AssertionError("nothing should be computed again")
 
-    monkeypatch.setattr("pluralign.learn.texts.trunk.forest_layers", recomputed)
+    monkeypatch.setattr("pluralign.learn.texts.trunk.forest_states", recomputed)
     for some in (trees[:1], trees[3:7], trees[::-1]):
         (forest,) = plant(some, 10_000)
         with torch.no_grad():

@@ -23,24 +23,28 @@ from pluralign.learn.texts.data import Batch
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Forest, Tree
+from pluralign.lm.layers import CutTrunk
 from pluralign.lm.map_forests import forest_states
-from pluralign.lm.trunk import forest_hidden_states, forest_layers, trunk_of, upper_hidden_states
+from pluralign.lm.trunk import forest_hidden_states
 
 
 class LowerStates:
     """What a frozen lower part of a trunk makes of trees: computed once for each, kept in memory.
 
     Args:
-        backbone: whose trunk.
-        layers: uppermost layers that are left out.
-        bf16: compute and keep them in bfloat16.
-        token_budget: tokens in one forward pass.
+        backbone: Model that is cut.
+        layers: Number of uppermost layers that are left out.
+        bf16: Whether the states are computed and kept in bfloat16.
+        token_budget: Tokens in one forward pass.
+
+    Raises:
+        InputError: The trunk cannot be cut there; see `CutTrunk`.
     """
 
     def __init__(
         self, backbone: Backbone, layers: int, *, bf16: bool = False, token_budget: int = 4096
     ) -> None:
-        self.backbone, self.layers = backbone, layers
+        self.backbone, self.cut = backbone, CutTrunk(backbone.model, layers)
         self._bf16, self._budget = bf16, token_budget
         # A branch's states depend on its prompt and itself alone: trees that share some share their states.
         self._known: dict[str, Tensor] = {}
@@ -55,7 +59,7 @@ class LowerStates:
 
         def lower(_: PreTrainedModel, forest: Forest) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-                (states,) = forest_layers(model, forest, [-1 - self.layers])
+                states = self.cut.lower_states(forest)
             return states.to("cpu", torch.bfloat16 if self._bf16 else torch.float32)
 
         with ProgressBar(len(missing), "frozen layers", unit="prompt") as bar:
@@ -103,7 +107,8 @@ class TunedTrunk(nn.Module):
         seed: of the adapter's weights.
 
     Raises:
-        InputError: an adapter beside ``layers``, or more layers than there are.
+        InputError: an adapter together with ``layers``, a trunk that cannot be cut there, or states of
+            another model or cut.
     """
 
     def __init__(
@@ -114,17 +119,17 @@ class TunedTrunk(nn.Module):
         if lora_rank and layers is not None:
             raise InputError("an adapter learns on the whole trunk: give lora_rank or layers", field="layers")
         model: Any = backbone.model
-        if layers is not None and model.config.is_encoder_decoder:
-            raise InputError("encoder-decoder models learn whole or through an adapter", field="layers")
-        self.layers = layers
         self._lower: LowerStates | None = None
+        self._cut: CutTrunk | None = None
         if lora_rank:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 model = add_lora(backbone.model, rank=lora_rank)
         elif layers is not None:
-            _freeze_below(model, layers)
             self._lower = lower or LowerStates(backbone, layers, bf16=bf16)
+            self._cut = _own_cut(backbone, layers, self._lower)
+            model.requires_grad_(False)
+            self._cut.upper.requires_grad_(True)
             self._lower.compute(trees)
         elif not vocabulary and _has_own_head(model):
             # A weight that no loss reads would have no gradient, which distributed training does not take.
@@ -147,11 +152,10 @@ class TunedTrunk(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "tokens d"]:
         """Hidden states of the batch's forest."""
-        if self._lower is None:
+        if self._lower is None or self._cut is None:
             return forest_hidden_states(self.model, batch.forest)
         lower = self._lower.of(batch.trees)
-        states = lower.to(next(self.model.parameters()).dtype)
-        return upper_hidden_states(self.model, batch.forest, states, self.layers or 0)
+        return self._cut.hidden_states(batch.forest, lower.to(next(self.model.parameters()).dtype))
 
 
 def _has_own_head(model: Any) -> bool:
@@ -159,17 +163,15 @@ def _has_own_head(model: Any) -> bool:
     return model.get_output_embeddings().weight is not model.get_input_embeddings().weight
 
 
-def _freeze_below(model: Any, layers: int) -> None:
-    model.requires_grad_(False)
-    trunk = trunk_of(model)
-    count = int(model.config.get_text_config().num_hidden_layers)
-    if not 0 <= layers <= count:
-        raise InputError(f"must be from 0 to the trunk's {count}, found {layers}", field="layers")
-    if layers:
-        if not hasattr(trunk, "layers"):
-            raise InputError(f"models of type {model.config.model_type!r} cannot be cut between layers")
-        trunk.layers[-layers:].requires_grad_(True)
-        trunk.norm.requires_grad_(True)
+def _own_cut(backbone: Backbone, layers: int, lower: LowerStates) -> CutTrunk:
+    """The cut of the model that learns, whose lower part may have run in another copy of the model."""
+    if lower.cut.layers != layers:
+        raise InputError(f"the states given are those below {lower.cut.layers} layers", field="layers")
+    if lower.backbone.fingerprint != backbone.fingerprint:
+        raise InputError(
+            f"the states given are those of another model, {lower.backbone.name!r}", field="lower"
+        )
+    return lower.cut if lower.backbone is backbone else CutTrunk(backbone.model, layers)
 
 
 def _parts(forest: Forest, states: Tensor) -> list[tuple[int, Tensor, dict[int, Tensor]]]:
