@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say, wrote
 from pluralign.cli.learn import tell_learned
 from pluralign.core.digests import source_digest
-from pluralign.core.files import replace_when_whole
+from pluralign.core.files import write_text
 from pluralign.core.records import read_trajectories
 from pluralign.learn.options.avril import AVRILConfig, fit_avril
 from pluralign.options.open import DEFAULT_MODEL, Models
@@ -153,6 +153,5 @@ def _write_report(out: Path, rows: RewardRows, ranks: RewardRanks, table: str) -
     draw_rewards([panels], out / "rewards.svg")
     text: dict[str, Any] = {"title": "# Posterior rewards against true ones", "table": table}
     text["picture"] = "![posterior mean with sigma against the true reward](rewards.svg)"
-    with replace_when_whole(out / "rewards.md") as temporary:
-        temporary.write_text("\n\n".join(text.values()) + "\n", encoding="utf-8")
+    write_text(out / "rewards.md", "\n\n".join(text.values()) + "\n")
     wrote(out, "rewards.md, rewards.svg")

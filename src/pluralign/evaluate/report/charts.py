@@ -33,15 +33,8 @@ def _draw_panel(axes: Any, report: Report, names: Sequence[str], metric: str, na
     for place, name, value in zip(places, names, values, strict=True):
         colour = stand_in(KIND_COLOURS[report.kinds[name]])
         axes.barh(place, value.mean, height=0.66, color=colour, linewidth=0)
-        axes.errorbar(
-            value.mean,
-            place,
-            xerr=value.stderr,
-            fmt="none",
-            ecolor=stand_in("ink"),
-            elinewidth=1.0,
-            capsize=2,
-        )
+        ink = stand_in("ink")
+        axes.errorbar(value.mean, place, xerr=value.stderr, fmt="none", ecolor=ink, elinewidth=1.0, capsize=2)
         axes.text(
             value.mean + value.stderr + 0.025 * reach,
             place,
@@ -107,12 +100,5 @@ def _draw_line(
 
 def _draw_ring(axes: Any, point: WeightPoint, value: float, first: str) -> None:
     weight = point.weights.get(first, 0.0)
-    axes.plot(
-        weight,
-        value,
-        "o",
-        markersize=8.5,
-        markerfacecolor="none",
-        markeredgecolor=blend_stand_in(weight),
-        markeredgewidth=1.5,
-    )
+    look = {"markerfacecolor": "none", "markeredgecolor": blend_stand_in(weight), "markeredgewidth": 1.5}
+    axes.plot(weight, value, "o", markersize=8.5, **look)

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pluralign.evaluate.report.labels import Box, Label, place_labels
+from pluralign.evaluate.report.labels import Box, place_labels
 from pluralign.evaluate.report.model import Report, WeightPoint
 from pluralign.evaluate.report.style import KIND_COLOURS, KIND_MARKERS, blend_stand_in, stand_in
 
 FloatArray = npt.NDArray[np.float64]
 NORMAL_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class LabelText:
+    """A label that is to be placed.
+
+    Attributes:
+        text: Text; more than one line if it has line breaks.
+        place: Point that it names, in the axes' units.
+        colour: Name of a colour of the style sheet.
+    """
+
+    text: str
+    place: tuple[float, float]
+    colour: str
 
 
 def plain(name: str) -> str:
@@ -52,26 +68,20 @@ def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
         mean = report.policy_returns[name]
         _draw_error(axes, mean[x].mean, mean[y].mean, mean[x].stderr, mean[y].stderr, colour)
         marker = KIND_MARKERS[report.kinds[name]]
+        edge = stand_in("paper")
         axes.plot(
-            mean[x].mean,
-            mean[y].mean,
-            marker,
-            color=colour,
-            markersize=8,
-            markeredgecolor=stand_in("paper"),
-            zorder=7,
+            mean[x].mean, mean[y].mean, marker, color=colour, markersize=8, markeredgecolor=edge, zorder=7
         )
     _set_limits(axes, report, x, y, narrow)
-    texts = {
-        wrapped(name, narrow): (
-            (report.policy_returns[name][x].mean, report.policy_returns[name][y].mean),
-            KIND_COLOURS[report.kinds[name]],
-        )
-        for name in others
-    }
-    ends = {"w = 0": (report.sweep[0], "second"), "w = 1": (report.sweep[-1], "first")}
-    marked = {text: ((p.returns[x], p.returns[y]), colour) for text, (p, colour) in ends.items()}
-    _draw_labels(figure, axes, {**marked, **texts}, report, [*stairs, path])
+    ends = (("w = 0", report.sweep[0], "second"), ("w = 1", report.sweep[-1], "first"))
+    texts = [LabelText(text, (p.returns[x], p.returns[y]), colour) for text, p, colour in ends]
+    for name in others:
+        mean = report.policy_returns[name]
+        place = (mean[x].mean, mean[y].mean)
+        texts.append(LabelText(wrapped(name, narrow), place, KIND_COLOURS[report.kinds[name]]))
+    figure.draw_without_rendering()
+    marks = _marks(report, x, y, axes.transData.transform)
+    draw_labels(figure, axes, texts, marks, [*stairs, path], linespacing=1.05)
 
 
 def _draw_front(axes: Any, report: Report, x: str, y: str) -> FloatArray:
@@ -105,16 +115,8 @@ def _draw_point(axes: Any, point: WeightPoint, x: str, y: str, *, hollow: bool) 
 
 
 def _draw_error(axes: Any, x: float, y: float, error_x: float, error_y: float, colour: str) -> None:
-    axes.errorbar(
-        x,
-        y,
-        xerr=NORMAL_95 * error_x,
-        yerr=NORMAL_95 * error_y,
-        fmt="none",
-        ecolor=colour,
-        elinewidth=1.0,
-        zorder=4,
-    )
+    reach = {"xerr": NORMAL_95 * error_x, "yerr": NORMAL_95 * error_y}
+    axes.errorbar(x, y, **reach, fmt="none", ecolor=colour, elinewidth=1.0, zorder=4)
 
 
 def _set_limits(axes: Any, report: Report, x: str, y: str, narrow: bool) -> None:
@@ -133,39 +135,6 @@ def _set_limits(axes: Any, report: Report, x: str, y: str, narrow: bool) -> None
     left = 0.2 if narrow else 0.09
     axes.set_xlim(low[0] - left * span[0], high[0] + 0.07 * span[0])
     axes.set_ylim(low[1] - 0.1 * span[1], high[1] + 0.1 * span[1])
-
-
-def _draw_labels(
-    figure: Any,
-    axes: Any,
-    texts: Mapping[str, tuple[tuple[float, float], str]],
-    report: Report,
-    lines: Sequence[FloatArray],
-) -> None:
-    x, y = report.objectives[:2]
-    figure.draw_without_rendering()
-    drawn = {
-        text: axes.text(0, 0, text, color=stand_in(colour), zorder=9, linespacing=1.05)
-        for text, (_, colour) in texts.items()
-    }
-    sizes = [
-        (box.width + 4, box.height + 3)
-        for box in (t.get_window_extent(figure.canvas.get_renderer()) for t in drawn.values())
-    ]
-    to_pixels = axes.transData.transform
-    anchors = [tuple(map(float, to_pixels(anchor))) for anchor, _ in texts.values()]
-    marks = _marks(report, x, y, to_pixels)
-    labels = place_labels(
-        [(a[0], a[1]) for a in anchors],
-        sizes,
-        _frame(axes),
-        marks,
-        np.concatenate([_along(to_pixels(line)) for line in lines]),
-    )
-    # The layout is done; moving texts inside the axes must not set it going again.
-    figure.set_layout_engine("none")
-    for (text, artist), label in zip(drawn.items(), labels, strict=True):
-        _put(axes, artist, label, stand_in(texts[text][1]))
 
 
 def _marks(report: Report, x: str, y: str, to_pixels: Any) -> list[Box]:
@@ -189,20 +158,42 @@ def _marks(report: Report, x: str, y: str, to_pixels: Any) -> list[Box]:
     return marks
 
 
-def _put(axes: Any, artist: Any, label: Label, colour: str) -> None:
-    box = label.box
+def draw_labels(
+    figure: Any, axes: Any, texts: Sequence[LabelText], marks: Sequence[Box], lines: Sequence[FloatArray],
+    *, linespacing: float = 1.2,
+) -> None:  # fmt: skip
+    """Put a label near each point, off the marks and, where possible, off the lines.
+
+    Args:
+        figure: Figure, laid out already.
+        axes: Axes of the points.
+        texts: Labels.
+        marks: Boxes in pixels that no label should cover.
+        lines: Corners of lines, each of shape (corners, 2), in the axes' units.
+        linespacing: Height of a line in units of the font's.
+    """
+    drawn = [
+        axes.text(0, 0, t.text, color=stand_in(t.colour), zorder=9, linespacing=linespacing) for t in texts
+    ]
+    boxes = [artist.get_window_extent(figure.canvas.get_renderer()) for artist in drawn]
+    frame, to_pixels = axes.get_window_extent(), axes.transData.transform
+    labels = place_labels(
+        [(float(x), float(y)) for x, y in to_pixels(np.array([t.place for t in texts]))],
+        [(box.width + 4, box.height + 3) for box in boxes],
+        Box(frame.x0 + 3, frame.y0 + 3, frame.x1 - 3, frame.y1 - 3),
+        marks,
+        np.concatenate([np.zeros((0, 2)), *(_along(to_pixels(line)) for line in lines)]),
+    )
+    # The layout is done; moving texts inside the axes must not set it going again.
+    figure.set_layout_engine("none")
     from_pixels = axes.transData.inverted().transform
-    artist.set_position(from_pixels(((box.left + box.right) / 2, (box.bottom + box.top) / 2)))
-    artist.set_ha("center")
-    artist.set_va("center")
-    if len(label.leader):
-        ends = from_pixels(label.leader[[0, -1]])
-        axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=0.7, zorder=3)
-
-
-def _frame(axes: Any) -> Box:
-    box = axes.get_window_extent()
-    return Box(box.x0 + 3, box.y0 + 3, box.x1 - 3, box.y1 - 3)
+    for artist, label, text in zip(drawn, labels, texts, strict=True):
+        box = label.box
+        artist.set(ha="center", va="center")
+        artist.set_position(from_pixels(((box.left + box.right) / 2, (box.bottom + box.top) / 2)))
+        if len(label.leader):
+            ends = from_pixels(label.leader[[0, -1]])
+            axes.plot(ends[:, 0], ends[:, 1], color=stand_in(text.colour), linewidth=0.7, zorder=3)
 
 
 def _along(corners: FloatArray) -> FloatArray:

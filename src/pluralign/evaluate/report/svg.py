@@ -9,13 +9,18 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pluralign.evaluate.report.style import COLOURS, stand_in, with_scheme_colours
+from markupsafe import Markup
+
+from pluralign.evaluate.report.render import render
+from pluralign.evaluate.report.style import stand_in, with_scheme_colours
 
 Draw = Callable[[Any, bool], None]
 """Draws on a matplotlib figure, for a narrow screen or not."""
 
 
-def draw(name: str, alt: str, make: Draw, *, broad: tuple[float, float], narrow: tuple[float, float]) -> str:
+def draw(
+    name: str, alt: str, make: Draw, *, broad: tuple[float, float], narrow: tuple[float, float]
+) -> Markup:
     """Two drawings of one figure, for broad and for narrow screens; the style sheet shows one.
 
     Args:
@@ -25,16 +30,14 @@ def draw(name: str, alt: str, make: Draw, *, broad: tuple[float, float], narrow:
         broad: width and height in inches of 72 units.
         narrow: the same on a telephone.
     """
-    return "".join(
-        _draw(f"{name}-{style}", alt, make, size, style)
-        for size, style in ((broad, "broad"), (narrow, "narrow"))
-    )
+    sizes = {"broad": broad, "narrow": narrow}
+    return Markup("".join(_draw(f"{name}-{s}", alt, make, size, s) for s, size in sizes.items()))
 
 
 def draw_alone(name: str, alt: str, make: Draw, size: tuple[float, float]) -> str:
     """One drawing as a file of its own, which brings its colours, light and dark, along."""
     svg = _draw(name, alt, make, size, "broad")
-    style = f"<style>{COLOURS}svg{{background:var(--paper)}}</style>"
+    style = f"<style>\n{render('colours.css')}\nsvg{{background:var(--paper)}}</style>"
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1)
 
 

@@ -33,6 +33,11 @@ def pair(mean: float, stderr: float) -> tuple[str, str]:
     return f"{mean:.{decimals}f}".replace("-", "−"), f"{stderr:.{decimals}f}"
 
 
+def interval(value: Estimate, digits: int = 2) -> str:
+    """A value with its 95 % interval."""
+    return value.with_interval(digits).replace("-", "−")
+
+
 def percent(share: float) -> str:
     """A share in whole per cent."""
     return f"{100 * share:.0f}\u00a0%".replace("-", "−")

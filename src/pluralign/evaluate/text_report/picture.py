@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from pluralign.evaluate.report.labels import Box, Label, place_labels
-from pluralign.evaluate.report.picture import NORMAL_95, plain
+from pluralign.evaluate.report.labels import Box
+from pluralign.evaluate.report.picture import NORMAL_95, LabelText, draw_labels, plain
 from pluralign.evaluate.report.style import stand_in
 from pluralign.evaluate.statistics import FloatArray
 from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
@@ -42,13 +40,12 @@ def draw_sides(fronts: TextFronts, figure: Any, narrow: bool, *, legend: bool = 
     for set_label, name in zip((axes.set_xlabel, axes.set_ylabel), fronts.objectives, strict=False):
         set_label(f"{plain(name)}, mean reward" + ("" if narrow else " (base = 0, its deviation = 1)"))
     places: list[FloatArray] = [np.zeros((1, 2))]
-    texts: list[tuple[str, FloatArray, str]] = [("base", np.zeros(2), "muted")]
+    texts = [LabelText("base", (0.0, 0.0), "muted")]
     lines: list[FloatArray] = []
     for number, side in enumerate(fronts.sides):
         means = _draw_side(axes, side, number)
         places.append(means)
-        joined = joins(side)
-        if joined:
+        if joins(side):
             lines.append(means)
         texts += _texts(fronts, side, look(number)[0], narrow)
     axes.plot(0, 0, "X", color=stand_in("muted"), markersize=8, markeredgecolor=stand_in("paper"), zorder=7)
@@ -57,7 +54,9 @@ def draw_sides(fronts: TextFronts, figure: Any, narrow: bool, *, legend: bool = 
         figure.legend(loc="outside lower center", ncols=3, frameon=False, title=told)
     points = np.concatenate(places)
     _set_limits(axes, fronts, points)
-    _draw_labels(figure, axes, texts, points, lines)
+    figure.draw_without_rendering()
+    marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in axes.transData.transform(points).tolist()]
+    draw_labels(figure, axes, texts, marks, lines)
 
 
 def joins(side: SideFront) -> bool:
@@ -83,20 +82,19 @@ def _draw_side(axes: Any, side: SideFront, number: int) -> FloatArray:
     return means
 
 
-def _texts(
-    fronts: TextFronts, side: SideFront, colour: str, narrow: bool
-) -> list[tuple[str, FloatArray, str]]:
+def _texts(fronts: TextFronts, side: SideFront, colour: str, narrow: bool) -> list[LabelText]:
     """The weights along the first side's line and at the ends of the others'; names at single points."""
     count = len(side.points)
     first = side is fronts.sides[0]
     kept = list(range(count)) if count <= 4 else []
     if joins(side):
         kept = [0, count // 2, count - 1] if first and not narrow else [0, count - 1]
-    found: list[tuple[str, FloatArray, str]] = []
+    found: list[LabelText] = []
     for i in dict.fromkeys(kept):
         told = told_weights(side.points[i].weights, fronts.objectives)
         name = f"w = {told}" if first or joins(side) else f"{side.label}, {told}"
-        found.append((name, side.means[i, :2], colour))
+        x, y = map(float, side.means[i, :2])
+        found.append(LabelText(name, (x, y), colour))
     return found
 
 
@@ -109,46 +107,3 @@ def _set_limits(axes: Any, fronts: TextFronts, points: FloatArray) -> None:
     room = 0.06 * np.where(high > low, high - low, 1.0)
     axes.set_xlim(low[0] - room[0], high[0] + room[0])
     axes.set_ylim(low[1] - room[1], high[1] + room[1])
-
-
-def _draw_labels(
-    figure: Any, axes: Any, texts: Sequence[tuple[str, FloatArray, str]], points: FloatArray,
-    lines: Sequence[FloatArray],
-) -> None:  # fmt: skip
-    figure.draw_without_rendering()
-    drawn = [axes.text(0, 0, text, color=stand_in(colour), zorder=9) for text, _, colour in texts]
-    boxes = [artist.get_window_extent(figure.canvas.get_renderer()) for artist in drawn]
-    to_pixels = axes.transData.transform
-    marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in to_pixels(points).tolist()]
-    frame = axes.get_window_extent()
-    labels = place_labels(
-        [(float(x), float(y)) for x, y in to_pixels(np.stack([place for _, place, _ in texts]))],
-        [(box.width + 4, box.height + 3) for box in boxes],
-        Box(frame.x0 + 3, frame.y0 + 3, frame.x1 - 3, frame.y1 - 3),
-        marks,
-        np.concatenate([_along(to_pixels(line)) for line in lines]) if lines else np.zeros((0, 2)),
-    )
-    # The layout is done; moving texts inside the axes must not set it going again.
-    figure.set_layout_engine("none")
-    from_pixels = axes.transData.inverted().transform
-    for artist, label, (_, _, colour) in zip(drawn, labels, texts, strict=True):
-        _put(axes, artist, label, colour, from_pixels)
-
-
-def _put(axes: Any, artist: Any, label: Label, colour: str, from_pixels: Any) -> None:
-    box = label.box
-    artist.set_position(from_pixels(((box.left + box.right) / 2, (box.bottom + box.top) / 2)))
-    artist.set_ha("center")
-    artist.set_va("center")
-    if len(label.leader):
-        ends = from_pixels(label.leader[[0, -1]])
-        axes.plot(ends[:, 0], ends[:, 1], color=stand_in(colour), linewidth=0.7, zorder=3)
-
-
-def _along(corners: FloatArray) -> FloatArray:
-    """Points every few pixels along a line."""
-    pieces = [
-        start + np.linspace(0.0, 1.0, max(2, int(np.hypot(*(end - start)) / 4)))[:, None] * (end - start)
-        for start, end in pairwise(corners)
-    ]
-    return np.concatenate(pieces)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pluralign.evaluate.report.picture import plain
-from pluralign.evaluate.report.words import number
-from pluralign.evaluate.statistics import Estimate
+from pluralign.evaluate.report.words import interval, number
 from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
 
 
@@ -39,11 +38,6 @@ def compared(side: SideFront) -> int:
     if side.lead is None:
         return 0
     return int(side.lead.low > 0) - int(side.lead.high < 0)
-
-
-def interval(value: Estimate, digits: int = 2) -> str:
-    """A value with its 95 % interval."""
-    return value.with_interval(digits).replace("-", "−")
 
 
 def scale_words(fronts: TextFronts) -> str:
