@@ -1,4 +1,4 @@
-"""The table of methods: every row leads to its function, its settings and its kind of folder."""
+"""The method_table of methods: every row leads to its function, its settings and its kind of folder."""
 
 import inspect
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from pluralign import losses
 from pluralign.folders.card import KINDS
-from pluralign.learn.methods import METHODS, method_of, table
+from pluralign.learn.methods import METHODS, method_of, method_table
 
 KIND = {
     "policy": "language_policy", "reward model": "reward_model", "value model": "value_model",
@@ -38,10 +38,10 @@ def test_losses_know_their_methods():
 
 
 def test_the_table_needs_no_torch_and_has_every_method():
-    code = "import sys; from pluralign.learn.methods import table; print(table()); "
+    code = "import sys; from pluralign.learn.methods import method_table; print(method_table()); "
     code += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == table()
-    assert all(f"| `{name}` |" in table() for name in METHODS)
-    assert "fit_policy(loss=losses.simpo, per_token=True, reference=False)" in table()
+    assert done.stdout.strip() == method_table()
+    assert all(f"| `{name}` |" in method_table() for name in METHODS)
+    assert "fit_policy(loss=losses.simpo, per_token=True, reference=False)" in method_table()

@@ -130,7 +130,7 @@ def method_of(loss: str) -> str:
     return next((row.name for row in METHODS.values() if row.loss == loss), loss)
 
 
-def table() -> str:
+def method_table() -> str:
     """The table of methods as Markdown: ``python -m pluralign.learn.methods``.
 
     Examples:
@@ -153,4 +153,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    print(method_table())
