@@ -19,7 +19,7 @@ class Scorer:
     """Counts a letter; "nan" gives none; after ``calls`` calls it is interrupted."""
 
     def __init__(self, spec, calls=None):
-        self.name, self.calls, self.seen = spec, calls, []
+        self.name, self.calls, self.seen, self.counts = spec, calls, [], {}
 
     def render(self, messages, opens):
         return dialogue(messages, opens)

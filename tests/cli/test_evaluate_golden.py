@@ -14,7 +14,7 @@ PROMPTS = [f"Say {letter}:" for letter in "abcdef"]
 class Counter:
     """The golden reward: exclamation marks."""
 
-    name = "marks"
+    name, counts = "marks", {}
 
     def render(self, messages, opens):
         return dialogue(messages, opens)

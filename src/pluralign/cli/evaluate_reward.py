@@ -10,6 +10,7 @@ from pluralign.core.digests import source_digest
 from pluralign.evaluate.rewards.accuracy import reward_accuracy
 from pluralign.folders.card import Card
 from pluralign.lm.backbone import DTypeName
+from pluralign.lm.completion_trees import describe_cuts
 from pluralign.rewards import load_reward
 from pluralign.rewards.reward_model import RewardModel
 
@@ -47,12 +48,14 @@ def evaluate_reward(
     found = reward_accuracy(loaded, chosen)
     where = "all pairs" if part == "all" else f"the {part} split"
     ties = f", {found.ties} ties" if found.ties else ""
+    cuts = describe_cuts(loaded.counts)
     say(
         f"{loaded.name} ({card.method}) on {where} of {data}: accuracy {100 * found.accuracy:.1f} % "
         f"({100 * found.low:.1f} to {100 * found.high:.1f}), {found.pairs} pairs{ties}, {found.seconds:.1f} s"
+        + (f"; {cuts}" if cuts else "")
     )
     figures = {
         "accuracy": found.accuracy, "low": found.low, "high": found.high, "pairs": found.pairs,
-        "seconds": found.seconds, "ties": found.ties, "split": part,
+        "seconds": found.seconds, "ties": found.ties, "split": part, **loaded.counts,
     }  # fmt: skip
     give_figures(figures, json)

@@ -9,6 +9,7 @@ from pluralign.core.digests import source_digest
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.folders.card import load_card
 from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.lm.completion_trees import describe_cuts
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.options.option_policy import OptionPolicy
 
@@ -96,5 +97,7 @@ def tell_learned(out: Path, json: Path | None) -> None:
     """Report what was written and measured."""
     card = load_card(out)
     plain = {name: value for name, value in card.figures.items() if isinstance(value, int | float)}
-    wrote(out, ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items()))
+    said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items())
+    cuts = describe_cuts(card.data)
+    wrote(out, f"{said}; {cuts}" if cuts else said)
     give_figures({"data": dict(card.data), "figures": dict(card.figures)}, json)

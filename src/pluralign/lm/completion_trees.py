@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -29,6 +29,11 @@ class CompletionTrees:
     def tokens(self) -> int:
         """Tokens of all trees."""
         return sum(len(tree.prompt_ids) + sum(map(len, tree.branches)) for tree in self.trees)
+
+    @property
+    def paths(self) -> list[tuple[int, ...]]:
+        """Token ids of each completion after its prompt."""
+        return [(*self.trees[t].prompt_ids, *self.trees[t].branches[b]) for t, b in self.places]
 
 
 class CompletionReader:
@@ -57,24 +62,28 @@ class CompletionReader:
             raise InputError("the tokenizer has no end-of-text token, which every completion ends with")
         self._prefix = bos_ids(tokenizer)
         self._suffix = [self._eos] if closes_prompt else []
-        self._max_length = max_length
+        self.max_length = max_length
         if max_length < len(self._prefix) + len(self._suffix) + 2:
             raise InputError(
                 f"leaves no room for a prompt and a completion: {max_length}", field="max_length"
             )
         self.counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
-        """Completions read; those whose prompt, or which themselves, were cut; the tokens cut."""
+        """Completions read; cut prompts, each once for each of its completions; cut completions; tokens cut.
+        Where there are any, ``identical_completions``: equal to another of their prompt, but not in text."""
 
     def read(self, prompt: str, completions: Sequence[str]) -> CompletionTrees:
         """Trees of one prompt with its completions; an empty one is the end-of-text token alone."""
         whole = prompt_ids(self._tokenizer, prompt)
         branches = [self._branch(completion) for completion in completions]
         self.counts["completions"] += len(branches)
-        rooms = [self._max_length - len(self._suffix) - len(branch) for branch in branches]
+        rooms = [self.max_length - len(self._suffix) - len(branch) for branch in branches]
         kept = [whole.truncated(room) for room in rooms]
         for one in kept:
             self.counts["cut_prompts"] += len(one.ids) < len(whole.ids)
             self.counts["cut_tokens"] += len(whole.ids) - len(one.ids)
+        read = {(len(one.ids), tuple(branch)) for one, branch in zip(kept, branches, strict=True)}
+        if identical := len(set(completions)) - len(read):
+            self.counts["identical_completions"] += identical
         if all(one == whole for one in kept):
             places = tuple((0, i) for i in range(len(branches)))
             return CompletionTrees((Tree([*whole.ids, *self._suffix], branches, whole.keep),), places)
@@ -88,8 +97,32 @@ class CompletionReader:
         if self._suffix:
             ids = [*self._prefix, *ids]
         # One token of the prompt stays, for the completion's first token to follow.
-        room = self._max_length - len(self._prefix) - len(self._suffix) - 1
+        room = self.max_length - len(self._prefix) - len(self._suffix) - 1
         if len(ids) > room:
             self.counts["cut_completions"] += 1
             self.counts["cut_tokens"] += len(ids) - room
         return ids[:room]
+
+
+def describe_cuts(counts: Mapping[str, int]) -> str:
+    """What truncation did, for people; empty where nothing was cut.
+
+    >>> describe_cuts({"cut_prompts": 2, "cut_completions": 0, "cut_tokens": 31, "identical_pairs": 1})
+    '2 prompts cut, 31 tokens in all; 1 pair left out because its completions are identical when read'
+
+    Args:
+        counts: Counts of a `CompletionReader`, and ``identical_pairs``.
+    """
+    found = {name: int(counts.get(name, 0)) for name in ("cut_prompts", "cut_completions", "cut_tokens")}
+    cut = [_number(found[f"cut_{noun}s"], noun) for noun in ("prompt", "completion") if found[f"cut_{noun}s"]]
+    parts = [f"{' and '.join(cut)} cut, {_number(found['cut_tokens'], 'token')} in all"] if cut else []
+    if pairs := counts.get("identical_pairs", 0):
+        owner = "its" if pairs == 1 else "their"
+        parts.append(f"{_number(pairs, 'pair')} left out because {owner} completions are identical when read")
+    elif same := counts.get("identical_completions", 0):
+        parts.append(f"{_number(same, 'completion')} identical to another of the same prompt when read")
+    return "; ".join(parts)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

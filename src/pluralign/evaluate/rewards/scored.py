@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -16,12 +17,14 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
 from pluralign.lm.backbone import DTypeName, resolve_dtype
+from pluralign.lm.completion_trees import describe_cuts
 from pluralign.rewards import Reward, load_reward
 from pluralign.rewards.reward_model import RewardModel
 
 if TYPE_CHECKING:
     import torch
 
+_log = logging.getLogger(__name__)
 _BATCH = 128
 AnswerRewards = dict[tuple[str, str], list[list[float]]]
 """By scorer and source: the rewards of each prompt's answers, or their standard deviations."""
@@ -90,6 +93,7 @@ def _score(
     path: Path, run: Mapping[str, Any], dtype: torch.dtype | None,
 ) -> None:  # fmt: skip
     opened = OneAtATime[str, Reward](lambda name: _opened(scorers[name], dtype))
+    counts: dict[str, Mapping[str, int]] = {}
 
     def answers(task: _Task) -> int:
         return len(sources[task[1]][task[2]].completions)
@@ -97,6 +101,7 @@ def _score(
     def scored(batch: Sequence[_Task]) -> list[dict[str, Any]]:
         name, source, _ = batch[0]
         found = _rewards(opened(name), [sources[source][i] for _, _, i in batch], name)
+        counts[name] = opened(name).counts
         return [
             {"scorer": name, "source": source, "prompt": i + 1, **one}
             for (_, _, i), one in zip(batch, found, strict=True)
@@ -106,6 +111,9 @@ def _score(
         path, run, tasks, scored, batch=_ends(tasks, answers), header={"run": run}, unit="answer",
         size=answers,
     )  # fmt: skip
+    for name, own in counts.items():
+        if cuts := describe_cuts(own):
+            _log.warning("rewards by %s: %s", name, cuts)
 
 
 def _ends(tasks: Sequence[_Task], answers: Callable[[_Task], int]) -> list[int]:

@@ -18,6 +18,10 @@ from pluralign.lm.forest import Forest, Tree, plant
 Row = TypeVar("Row", bound=PreferencePair | Demonstration)
 
 
+class IdenticalPairs(InputError):
+    """All pairs have completions that are identical when read, so that nothing is left."""
+
+
 @dataclass(frozen=True, eq=False)
 class CompletionData:
     """Rows of completions: pairs have two (chosen, rejected), demonstrations one.
@@ -29,6 +33,7 @@ class CompletionData:
         weights: probability that a pair's label is right; ones for demonstrations, shape (rows,).
         margins: by how much the chosen completion is better; zeros for demonstrations, shape (rows,).
         counts: what was read, left out and cut.
+        kept: number of each row among those that were given.
     """
 
     trees: list[Tree]
@@ -37,6 +42,7 @@ class CompletionData:
     weights: Float[Tensor, " rows"]
     margins: Float[Tensor, " rows"]
     counts: dict[str, int]
+    kept: list[int]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,18 +98,36 @@ class Batch:
     share: float
 
 
-def encode_completion_pairs(pairs: Sequence[PreferencePair], reader: CompletionReader) -> CompletionData:
+def encode_completion_pairs(
+    pairs: Sequence[PreferencePair], reader: CompletionReader, *, identical: bool = False
+) -> CompletionData:
     """One-step pairs as trees: one tree where chosen and rejected answer one prompt, else two.
 
+    Pairs whose completions are identical when read, because what differs was cut, are left out and counted
+    (``identical_pairs``).
+
+    Args:
+        pairs: One-step pairs of one objective.
+        reader: Reader of the model's texts.
+        identical: Keep identical pairs, for losses of unpaired completions.
+
     Raises:
+        IdenticalPairs: all are.
         InputError: there are none, they are of several objectives, or have several steps.
     """
     objectives = sorted({pair.objective for pair in pairs})
     if len(objectives) > 1:
         raise InputError(f"pairs of one objective are expected, found {', '.join(objectives)}")
     read = [_read_pair(number, pair, reader) for number, pair in enumerate(pairs, start=1)]
-    labels = [(pair.weight, pair.margin) for pair in pairs]
-    return _table(read, labels, reader, {"pairs": len(pairs)})
+    kept = [number for number, one in enumerate(read) if identical or len(set(one.paths)) == 2]
+    if read and not kept:
+        raise IdenticalPairs(
+            f"in all {len(read)} pairs the completions are identical within {reader.max_length} tokens",
+            field="max_length",
+        )
+    labels = [(pairs[number].weight, pairs[number].margin) for number in kept]
+    counts = {"pairs": len(kept), "identical_pairs": len(read) - len(kept)}
+    return _table([read[number] for number in kept], labels, reader, counts, kept)
 
 
 def encode_demonstrations(
@@ -115,7 +139,8 @@ def encode_demonstrations(
         for number, row in enumerate(rows, start=1)
     ]
     read = [reader.read(prompt, [text]) for prompt, text in texts]
-    return _table(read, [(1.0, 0.0)] * len(read), reader, {"demonstrations": len(read)})
+    counts, kept = {"demonstrations": len(read)}, list(range(len(read)))
+    return _table(read, [(1.0, 0.0)] * len(read), reader, counts, kept)
 
 
 def batches(data: CompletionData, rows: Sequence[int], token_budget: int) -> Iterator[Batch]:
@@ -163,6 +188,7 @@ def _table(
     labels: Sequence[tuple[float, float]],
     reader: CompletionReader,
     counts: dict[str, Any],
+    kept: list[int],
 ) -> CompletionData:
     if not read:
         raise InputError("there is nothing to learn from")
@@ -177,7 +203,7 @@ def _table(
     columns = torch.tensor(labels, dtype=torch.float32)
     return CompletionData(
         trees, rows, torch.tensor(places), columns[:, 0].contiguous(), columns[:, 1].contiguous(),
-        {**counts, **reader.counts},
+        {**counts, **reader.counts}, kept,
     )  # fmt: skip
 
 

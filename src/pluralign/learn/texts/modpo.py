@@ -104,6 +104,7 @@ def fit_modpo(
     }
     settings = {**dataclasses.asdict(config), "weights": dict(weights), "margins": described}
     session = Session("modpo", run, settings, pairs, vocabulary=True, label_weights=True)
+    train = [train[number] for number in session.data.kept]
     total, figures = np.zeros((len(train), 2)), dict[str, Any]()
     for number, (name, margin) in enumerate(sorted(margins.items()), start=1):
         if not weights[name]:

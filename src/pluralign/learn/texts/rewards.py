@@ -215,7 +215,7 @@ def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
     def loss(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
         return discriminator_loss(chosen.mean, rejected.mean) * batch.share
 
-    return _fit(pairs, run, "discriminator", {}, HeadShape(), loss, label_weights=False)
+    return _fit(pairs, run, "discriminator", {}, HeadShape(), loss, label_weights=False, identical=True)
 
 
 def _plain(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
@@ -245,9 +245,9 @@ def _gaussian(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
 @folder_optional
 def _fit(
     pairs: Sequence[PreferencePair], run: Run, method: str, settings: dict[str, Any], shape: HeadShape,
-    loss: PairLoss, *, label_weights: bool = True,
+    loss: PairLoss, *, label_weights: bool = True, identical: bool = False,
 ) -> RewardModel:  # fmt: skip
-    session = Session(method, run, settings, pairs, label_weights=label_weights)
+    session = Session(method, run, settings, pairs, label_weights=label_weights, identical=identical)
     head = seeded_head(session.backbone.hidden_size, shape, run.seed).to(session.backbone.device)
     curve = session.train(PairRewardLoss(head, loss))
     return session.finish_reward_model(head, curve, policy=False)

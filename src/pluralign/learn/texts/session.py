@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from pluralign.folders.tuned import describe_backbone, load_language_policy
 from pluralign.learn.engine import Phase, claim_folder, processes, train_phase
 from pluralign.learn.texts.data import (
     CompletionData,
+    IdenticalPairs,
     encode_completion_pairs,
     encode_demonstrations,
     split_rows,
@@ -31,11 +33,13 @@ from pluralign.learn.texts.training import BatchLoss, ForestLoss, row_rewards
 from pluralign.learn.texts.trunk import TunedTrunk
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
-from pluralign.lm.completion_trees import CompletionReader
+from pluralign.lm.completion_trees import CompletionReader, describe_cuts
 from pluralign.rewards.heads import RewardHead
 from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model, save_reward_model
 from pluralign.rewards.value_head import ValueHead
 from pluralign.rewards.value_model import RewardScale, ValueModel, load_value_model, save_value_model
+
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -54,6 +58,7 @@ class Session:
             pairs.
         vocabulary: Whether the loss reads the vocabulary head.
         label_weights: Whether the loss applies the probabilities of labels.
+        identical: Whether pairs with identical completions are learned from; else they are left out.
 
     Raises:
         InputError: No training row, a label that may be wrong where the loss takes all for right, messages
@@ -64,6 +69,7 @@ class Session:
         self, method: str, run: Run, settings: Mapping[str, Any],
         rows: Sequence[PreferencePair] | Sequence[Demonstration], *,
         demonstrations: bool = False, vocabulary: bool = False, label_weights: bool = False,
+        identical: bool = False,
     ) -> None:  # fmt: skip
         self.started = time.monotonic()
         self.method, self.run, self.settings = method, run, settings
@@ -80,7 +86,7 @@ class Session:
         self.data: CompletionData = (
             encode_demonstrations(train, self._reader())
             if demonstrations
-            else encode_completion_pairs(_pairs(train), self._reader())
+            else encode_completion_pairs(_pairs(train), self._reader(), identical=identical)
         )
         if not label_weights and not bool((self.data.weights == 1).all()):
             raise InputError(
@@ -88,6 +94,8 @@ class Session:
                 "disagreement); dpo and bradley-terry apply such weights",
                 field="weight",
             )
+        if cuts := describe_cuts(self.data.counts):
+            _log.warning("max_length %d: %s", run.training.max_length, cuts)
         self.validation = self._read_validation(validation)
         self._described = describe_backbone(self.backbone)
         self._claim()
@@ -192,9 +200,13 @@ class Session:
         if not rows:
             return None
         pairs = _pairs(rows)
-        if pairs:
+        if not pairs:
+            return encode_demonstrations(rows, self._reader())
+        try:
             return encode_completion_pairs(pairs, self._reader())
-        return encode_demonstrations(rows, self._reader())
+        except IdenticalPairs as error:
+            _log.warning("validation: %s", error)
+            return None
 
     def _claim(self) -> None:
         training = dataclasses.asdict(self.run.training)
@@ -215,6 +227,8 @@ class Session:
         if self.validation is not None:
             kind = "validation_pairs" if self.validation.places.shape[1] > 1 else "validation_demonstrations"
             counts[kind] = len(self.validation)
+            if identical := self.validation.counts.get("identical_pairs"):
+                counts["validation_identical_pairs"] = identical
         config = {"training": dataclasses.asdict(self.run.training), **self.settings}
         seconds = round(time.monotonic() - self.started, 2)
         return Card(
