@@ -223,7 +223,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
 
 
 def _parameters(session: Any) -> int:
-    from pluralign.lm.trunk import trunk_of
+    from pluralign.lm.passes import trunk_of
 
     trunk = trunk_of(session.trunk.model)
     return sum(p.numel() for name, p in trunk.named_parameters() if "embed" not in name)

@@ -64,13 +64,6 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path):
         load_backbone("tiny-random", adapter=tmp_path)
 
 
-def test_recurrent_models_are_refused():
-    tiny = make_tiny_backbone()
-    tiny.model.config.layer_types = ["linear_attention", "full_attention"]
-    with pytest.raises(InputError, match="recurrent"):
-        module.make_backbone(tiny.model, tiny.tokenizer, "x")
-
-
 def test_chats_are_rendered_in_the_models_template():
     tokenizer = make_tiny_backbone().tokenizer
     text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"

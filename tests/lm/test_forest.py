@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import flex_attention
 
 from pluralign.core import InputError
-from pluralign.lm.attention import ForestLayout, by_blocks, forest_attention
+from pluralign.lm.attention import ForestLayout, forest_attention
 from pluralign.lm.forest import Tree, by_tree, plant
+from pluralign.lm.passes import trunk_of
+from pluralign.lm.pattern import Pattern
 from pluralign.lm.tiny import make_tiny_model
 from pluralign.lm.trunk import (
     branch_last,
     branch_mean,
     forest_hidden_states,
-    trunk_of,
 )
 from pluralign.lm.vocabulary import branch_log_probs, token_log_probs
 
@@ -115,19 +116,21 @@ def test_without_a_prompt_nothing_predicts_the_first_token():
     torch.testing.assert_close(found[:4], torch.tensor([0, logits[0, 6], logits[1, 7], 0]), **TOLERANCE)
 
 
+@pytest.mark.parametrize("pattern", [Pattern(), Pattern(window=9), Pattern(chunk=7)])
 @pytest.mark.parametrize("budget", [60, 100_000])
-def test_flex_attention_sees_what_the_blocks_see(budget):
+def test_flex_attention_sees_what_the_blocks_see(budget, pattern):
     generator = torch.Generator().manual_seed(0)
     many = Tree([1, 2], [[3] * 40] * 20)
     for forest in plant([*_trees(4), many, Tree([], [[5, 6], [7]])], budget):
         tokens = forest.input_ids.shape[1]
         q, k, v = torch.randn(3, 1, 4, tokens, 16, generator=generator).unbind()
         k, v = k[:, :2], v[:, :2]
-        blocks = by_blocks(q, k, v, forest, None)
+        layout = ForestLayout(forest)
+        blocks = layout.by_blocks(q, k, v, None, pattern)
         with torch.no_grad(), warnings.catch_warnings():
             # Not compiled, it is slow and says so.
             warnings.simplefilter("ignore")
-            flex = flex_attention(q, k, v, block_mask=ForestLayout(forest).block_mask, enable_gqa=True)
+            flex = flex_attention(q, k, v, block_mask=layout.block_mask(pattern), enable_gqa=True)
         torch.testing.assert_close(flex, blocks, **TOLERANCE)
 
 
@@ -139,8 +142,10 @@ def test_flex_attention_on_the_gpu(dtype):
         q = torch.randn(1, 4, forest.input_ids.shape[1], 64, generator=generator)
         forest, query = forest.to("cuda"), q.to("cuda", dtype).requires_grad_()
         key = query[:, :2]
-        expected = by_blocks(query, key, key, forest, None)
-        found, _ = forest_attention(None, query, key, key, None, layout=ForestLayout(forest))
+        layout = ForestLayout(forest)
+        expected = layout.by_blocks(query, key, key, None, Pattern(window=9))
+        mark = torch.full((1, 1, 1, 1), 9)
+        found, _ = forest_attention(None, query, key, key, mark, layout=layout)
         tolerance = 1e-3 if dtype == torch.float32 else 3e-2
         torch.testing.assert_close(found.transpose(1, 2), expected, atol=tolerance, rtol=tolerance)
         gradients = [
@@ -150,12 +155,17 @@ def test_flex_attention_on_the_gpu(dtype):
         torch.testing.assert_close(*gradients, atol=10 * tolerance, rtol=tolerance)
 
 
-def test_a_model_that_does_not_hand_the_forest_on_is_refused(monkeypatch):
+def test_a_model_that_does_not_hand_the_forest_on_goes_the_plain_way(monkeypatch):
     model = make_tiny_model(1)
-    (forest,) = plant([Tree([1], [[2]])])
+    model.config.rope_parameters = {**model.config.rope_parameters, "rope_theta": 5000.0}
     monkeypatch.setattr(trunk_of(model), "layers", torch.nn.ModuleList())
-    with pytest.raises(InputError, match="do not hand a forest"):
-        forest_hidden_states(model, forest)
+    tree = Tree([1, 2], [[3], [4, 5]])
+    (forest,) = plant([tree])
+    with torch.no_grad():
+        states = forest_hidden_states(model, forest)
+        for branch, found in zip(tree.branches, states[forest.places].split([1, 2]), strict=True):
+            expected = trunk_of(model)(torch.tensor([[1, 2, *branch]])).last_hidden_state[0, 2:]
+            torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 def test_what_shares_the_batch_changes_nothing():

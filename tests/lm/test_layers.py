@@ -8,8 +8,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from pluralign.core import InputError
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.layers import CutTrunk, forest_layers, trunk_layers
+from pluralign.lm.passes import trunk_of
 from pluralign.lm.tiny import make_tiny_model
-from pluralign.lm.trunk import forest_hidden_states, trunk_of
+from pluralign.lm.trunk import forest_hidden_states
 
 SIZES = {
     "vocab_size": 300, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,

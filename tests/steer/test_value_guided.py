@@ -11,8 +11,8 @@ from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions
+from pluralign.lm.passes import trunk_of
 from pluralign.lm.prompts import PromptIds
-from pluralign.lm.trunk import trunk_of
 from pluralign.losses.value import Bins
 from pluralign.rewards.value_head import ValueHead
 from pluralign.steer.decoder import MixtureDecoder, Request

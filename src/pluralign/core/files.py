@@ -12,6 +12,11 @@ from typing import Any
 from pluralign.core.errors import InputError
 
 
+def cache_folder() -> Path:
+    """``$PLURALIGN_CACHE``, by default ``~/.cache/pluralign``."""
+    return Path(os.environ.get("PLURALIGN_CACHE") or Path.home() / ".cache" / "pluralign")
+
+
 @contextlib.contextmanager
 def replace_when_whole(path: str | Path) -> Generator[Path]:
     """Give a temporary name beside ``path`` to write to; rename it to ``path`` on success and

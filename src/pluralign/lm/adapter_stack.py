@@ -32,7 +32,8 @@ class Route:
 
     Args:
         adapters: numbers of the adapters, each once, rising.
-        counts: consecutive tokens of each, in the row's order; tokens after them go through none.
+        counts: consecutive tokens of each, in the row's order; tokens after them go through none. Without
+            counts all tokens go through the only adapter, in whatever shape.
     """
 
     adapters: tuple[int, ...]
@@ -53,6 +54,11 @@ class Route:
             gathered, scattered = torch.tensor(places), torch.tensor(back)
         object.__setattr__(self, "gathered", gathered)
         object.__setattr__(self, "scattered", scattered)
+
+    @classmethod
+    def of_all(cls, adapter: int) -> Route:
+        """All tokens through one adapter."""
+        return cls((adapter,), ())
 
     @property
     def sliced(self) -> bool:
@@ -135,6 +141,9 @@ class _StackedLinear(nn.Module):
         route = self._stack[0].route
         if route is None or not route.adapters:
             return result
+        if not route.counts:
+            (only,) = route.adapters
+            return result + (x @ self.down[only]) @ self.up[only]
         total, tokens = sum(route.counts), x[0]
         if route.sliced:
             start = 0

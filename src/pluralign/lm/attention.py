@@ -1,7 +1,8 @@
 """Attention by layout: inside a forest, each token sees its own tree's prompt and its own branch.
 
-Registered with transformers as the attention `NAME`. Without a layout among the arguments (generation with a
-cache, for instance) it is plain scaled-dot-product attention.
+Registered with transformers as the attention `NAME`, with masks that say which pattern each layer has
+(`lm.pattern`): causal, sliding window, chunks. Distances are counted along a token's path. Without a layout
+among the arguments (generation with a cache, for instance) it is ordinary attention.
 """
 
 from __future__ import annotations
@@ -10,16 +11,15 @@ from functools import cache
 from typing import Any, Protocol, no_type_check
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from pluralign.core import InputError
 from pluralign.lm.forest import PROMPT, Forest
+from pluralign.lm.pattern import Pattern, mark, read_pattern, within
 
 NAME = "token_forest"
 # FlexAttention's kernels need at least this width of a head.
@@ -52,11 +52,20 @@ class Layout(Protocol):
         module: Any,
         query: Float[Tensor, "rows heads tokens width"],
         key: Float[Tensor, "rows groups keys width"],
-        value: Float[Tensor, "rows groups keys width"],
+        value: Float[Tensor, "rows groups keys value_width"],
         scaling: float | None,
-        dropout: float,
-    ) -> Float[Tensor, "rows heads tokens width"]:
-        """What one layer's tokens see."""
+        pattern: Pattern,
+    ) -> Float[Tensor, "rows heads tokens value_width"]:
+        """What one layer's tokens see.
+
+        Args:
+            module: The layer's attention.
+            query: Queries of the row's tokens.
+            key: Their keys.
+            value: Their values.
+            scaling: Factor of the scores; None is width^-1/2.
+            pattern: Which tokens of its path a token sees.
+        """
         ...
 
 
@@ -70,24 +79,50 @@ class ForestLayout:
     def __init__(self, forest: Forest) -> None:
         self.forest = forest
         self.calls = 0
-        self._block_mask: BlockMask | None = None
+        self._block_masks: dict[tuple[int | None, int | None], BlockMask] = {}
+        self._masks: dict[tuple[int | None, int | None], list[Tensor | None]] = {}
+        self._longest: int | None = None
 
     def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pattern: Pattern
     ) -> Tensor:
         """See `Layout`: each token sees its tree's prompt and its own branch."""
-        if query.is_cuda and query.shape[-1] >= _FLEX_HEAD and not dropout:
+        if query.is_cuda and min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD and pattern.plain:
             return _compiled_flex()(
-                query, key, value, block_mask=self.block_mask, scale=scaling, enable_gqa=True
+                query, key, value, block_mask=self.block_mask(pattern), scale=scaling, enable_gqa=True
             )
-        return by_blocks(query, key, value, self.forest, scaling, dropout)
+        return self.by_blocks(query, key, value, scaling, pattern)
 
-    @property
-    def block_mask(self) -> BlockMask:
+    def by_blocks(
+        self,
+        query: Float[Tensor, "rows heads tokens width"],
+        key: Float[Tensor, "rows groups tokens width"],
+        value: Float[Tensor, "rows groups tokens value_width"],
+        scaling: float | None,
+        pattern: Pattern,
+    ) -> Float[Tensor, "rows heads tokens value_width"]:
+        """Attention block after block: no score between trees is ever computed."""
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1:
+            key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+        sizes = [block.size for block in self.forest.blocks]
+        # Splitting and not slicing: the gradient of a slice is a tensor of the whole row's size.
+        queries, keys, values = query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2)
+        parts: list[Tensor] = []
+        for i, (block, seen) in enumerate(zip(self.forest.blocks, self._masks_of(pattern), strict=True)):
+            k, v = keys[i], values[i]
+            if block.prompt >= 0:
+                k, v = torch.cat([keys[block.prompt], k], 2), torch.cat([values[block.prompt], v], 2)
+            parts.append(pattern.attend(queries[i], k, v, seen, scaling))
+        return torch.cat(parts, dim=2)
+
+    def block_mask(self, pattern: Pattern) -> BlockMask:
         """The forest as FlexAttention takes it."""
-        if self._block_mask is None:
+        known = (pattern.window, pattern.chunk) if self._reaches(pattern) else (None, None)
+        if known not in self._block_masks:
             forest = self.forest
-            tokens = forest.input_ids.shape[1]
+            tokens, positions = forest.input_ids.shape[1], forest.position_ids[0]
+            window, chunk = known
 
             # torch reads the signature of a mask, which a checked function hides.
             @no_type_check
@@ -95,62 +130,75 @@ class ForestLayout:
                 same_tree = forest.tree_ids[query] == forest.tree_ids[key]
                 of_branch = forest.branch_ids[key]
                 on_path = (of_branch == PROMPT) | (of_branch == forest.branch_ids[query])
-                return same_tree & on_path & (key <= query)
+                near = within(positions[query], positions[key], window, chunk)
+                return same_tree & on_path & (key <= query) & near
 
-            self._block_mask = create_block_mask(
+            self._block_masks[known] = create_block_mask(
                 seen, None, None, tokens, tokens, device=str(forest.input_ids.device)
             )
-        return self._block_mask
+        return self._block_masks[known]
+
+    def _masks_of(self, pattern: Pattern) -> list[Bool[Tensor, "size keys"] | None]:
+        """What each block's tokens see of its keys; None is causal."""
+        if not self._reaches(pattern):
+            return [block.mask for block in self.forest.blocks]
+        known = (pattern.window, pattern.chunk)
+        if known not in self._masks:
+            self._masks[known] = [
+                self._narrowed(number, pattern) for number in range(len(self.forest.blocks))
+            ]
+        return self._masks[known]
+
+    def _reaches(self, pattern: Pattern) -> bool:
+        """Whether some path is longer than the pattern's tokens see."""
+        if pattern.reach is None:
+            return False
+        if self._longest is None:
+            self._longest = int(self.forest.position_ids.max()) + 1
+        return self._longest > pattern.reach
+
+    def _narrowed(self, number: int, pattern: Pattern) -> Tensor | None:
+        block = self.forest.blocks[number]
+        parts = self.forest.position_ids[0].split([block.size for block in self.forest.blocks])
+        queries = parts[number]
+        keys = torch.cat([parts[block.prompt], queries]) if block.prompt >= 0 else queries
+        if block.mask is None and len(keys) <= (pattern.reach or 0):
+            return None
+        seen = pattern.sees(queries[:, None], keys[None])
+        return seen if block.mask is None else seen & block.mask
 
 
 def forest_attention(
     module: Any,
     query: Float[Tensor, "rows heads tokens width"],
     key: Float[Tensor, "rows groups keys width"],
-    value: Float[Tensor, "rows groups keys width"],
+    value: Float[Tensor, "rows groups keys value_width"],
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     layout: Layout | None = None,
+    softcap: float | None = None,
+    s_aux: Float[Tensor, " heads"] | None = None,
     **kwargs: Any,
-) -> tuple[Float[Tensor, "rows tokens heads width"], None]:
-    """See transformers' AttentionInterface; ``layout`` is what `lm.trunk` hands to the layers."""
-    if layout is None:
+) -> tuple[Float[Tensor, "rows tokens heads value_width"], None]:
+    """See transformers' AttentionInterface; ``layout`` is what `lm.passes` hands to the layers."""
+    if layout is not None:
+        layout.calls += 1
+        attended = layout.attend(
+            module, query, key, value, scaling, read_pattern(attention_mask, softcap, s_aux)
+        )
+        return attended.transpose(1, 2).contiguous(), None
+    pattern = Pattern(softcap=softcap, sinks=s_aux)
+    if pattern.plain:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )  # pyright: ignore[reportReturnType]
-    layout.calls += 1
-    attended = layout.attend(module, query, key, value, scaling, dropout)
-    return attended.transpose(1, 2).contiguous(), None
-
-
-def by_blocks(
-    query: Float[Tensor, "rows heads tokens width"],
-    key: Float[Tensor, "rows groups keys width"],
-    value: Float[Tensor, "rows groups keys width"],
-    forest: Forest,
-    scaling: float | None,
-    dropout: float = 0.0,
-) -> Float[Tensor, "rows heads tokens width"]:
-    """Block after block: no score between trees is ever computed."""
     groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    sizes = [block.size for block in forest.blocks]
-    # Splitting and not slicing: the gradient of a slice is a tensor of the whole row's size.
-    queries, keys, values = query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2)
-    parts: list[Tensor] = []
-    for i, block in enumerate(forest.blocks):
-        k, v = keys[i], values[i]
-        if block.prompt >= 0:
-            k, v = torch.cat([keys[block.prompt], k], 2), torch.cat([values[block.prompt], v], 2)
-        parts.append(
-            F.scaled_dot_product_attention(
-                queries[i], k, v,
-                attn_mask=block.mask, is_causal=block.mask is None, dropout_p=dropout, scale=scaling,
-            )
-        )  # fmt: skip
-    return torch.cat(parts, dim=2)
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    if attention_mask is None and query.shape[2] == 1:
+        attention_mask = torch.ones(1, key.shape[2], dtype=torch.bool, device=key.device)
+    attended = pattern.attend(query, key, value, attention_mask, scaling, dropout)
+    return attended.transpose(1, 2).contiguous(), None
 
 
 @cache
@@ -160,4 +208,4 @@ def _compiled_flex() -> Any:
 
 
 AttentionInterface.register(NAME, forest_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, mark)

@@ -32,6 +32,7 @@ from transformers.utils import logging as transformers_logging
 
 from pluralign.core import InputError
 from pluralign.core.digests import digest
+from pluralign.core.files import cache_folder
 from pluralign.lm.adapters import read_adapter
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
@@ -123,21 +124,15 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def make_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> Backbone:
-    """Name a model that is already in memory by what it holds, and put it in eval mode.
-
-    Raises:
-        InputError: it is recurrent, so that the branches of a prompt cannot share one pass.
-    """
+    """Name a model that is already in memory by what it holds, and put it in eval mode."""
     model = model.eval()
-    config = model.config.get_text_config()
-    if any("linear" in kind or "recurrent" in kind for kind in getattr(config, "layer_types", None) or ()):
-        raise InputError(f"model {name!r} has recurrent layers; pluralign needs attention in every layer")
     if model.config.is_encoder_decoder:
         check_encoder_decoder(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     dtype = next(model.parameters()).dtype
-    return Backbone(model, tokenizer, name, _fingerprint(model, tokenizer), config.hidden_size, dtype)
+    width = model.config.get_text_config().hidden_size
+    return Backbone(model, tokenizer, name, _fingerprint(model, tokenizer), width, dtype)
 
 
 def make_tiny_backbone(seed: int = 0, architecture: Any = "llama") -> Backbone:
@@ -170,11 +165,6 @@ def resolve_dtype(name: DTypeName) -> torch.dtype:
             return torch.bfloat16
         case _:
             raise InputError(f"must be auto, float32 or bfloat16, found {name!r}", field="dtype")
-
-
-def cache_folder() -> Path:
-    """``$PLURALIGN_CACHE``, by default ``~/.cache/pluralign``."""
-    return Path(os.environ.get("PLURALIGN_CACHE") or Path.home() / ".cache" / "pluralign")
 
 
 def _read_named(model: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from pluralign.lm.pattern import Pattern
 from pluralign.lm.sample_attention import KeysAndValues
 
 # Room is made for so many more tokens at a time.
@@ -91,30 +92,37 @@ class CandidateLayout:
         module: Any,
         query: Float[Tensor, "1 heads tokens width"],
         key: Float[Tensor, "1 groups tokens width"],
-        value: Float[Tensor, "1 groups tokens width"],
+        value: Float[Tensor, "1 groups tokens value_width"],
         scaling: float | None,
-        dropout: float,
-    ) -> Float[Tensor, "1 heads tokens width"]:
-        """See `models.attention.Layout`."""
+        pattern: Pattern,
+    ) -> Float[Tensor, "1 heads tokens value_width"]:
+        """See `lm.attention.Layout`."""
         self.calls += 1
         assert self._seen is not None, "a step begins with begin()"
         rows, longest = self._seen.shape
         groups, width, count = key.shape[1], key.shape[3], self.candidates
-        own_keys, own_values = (
-            one[0].view(groups, rows, count, width).transpose(0, 1) for one in (key, value)
-        )
+        own_keys, own_values = (one[0].view(groups, rows, count, -1).transpose(0, 1) for one in (key, value))
         self._latest[module.layer_idx] = own_keys, own_values
         keys, values = (store[:, :, :longest] for store in self._store[module.layer_idx])
         queries = query[0].view(groups, -1, rows, count, width).permute(2, 0, 1, 3, 4)
         queries = queries * (width**-0.5 if scaling is None else scaling)
         of_row = queries.reshape(rows, groups, -1, width) @ keys.transpose(-1, -2)
-        of_row = of_row.masked_fill(~self._seen[:, None, None], float("-inf"))
         of_self = (queries * own_keys[:, :, None]).sum(-1, keepdim=True)
         scores = torch.cat([of_row.view(*queries.shape[:-1], longest), of_self], dim=-1)
-        weights = scores.float().softmax(dim=-1).to(values.dtype)
-        seen = (weights[..., :-1].reshape(rows, groups, -1, longest) @ values).view(queries.shape)
-        seen = seen + weights[..., -1:] * own_values[:, :, None]
-        return seen.permute(1, 2, 0, 3, 4).reshape(1, -1, rows * count, width)
+        weights = pattern.weights(scores, self._seen_by(pattern)[:, None, None, None], heads=2)
+        weights = weights.to(values.dtype)
+        seen = weights[..., :-1].reshape(rows, groups, -1, longest) @ values
+        seen = seen.view(*queries.shape[:-1], -1) + weights[..., -1:] * own_values[:, :, None]
+        return seen.permute(1, 2, 0, 3, 4).reshape(1, query.shape[1], rows * count, -1)
+
+    def _seen_by(self, pattern: Pattern) -> Bool[Tensor, "rows keys"]:
+        """Which of its row's keys, and after them itself, a candidate sees."""
+        assert self._seen is not None, "a step begins with begin()"
+        seen = self._seen
+        if pattern.reach is not None:
+            places = torch.tensor(self.lengths, device=seen.device)[:, None]
+            seen = seen & pattern.sees(places, torch.arange(seen.shape[1], device=seen.device)[None])
+        return torch.cat([seen, seen.new_ones(len(seen), 1)], dim=1)
 
 
 def _cut(

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import InputError
 from pluralign.lm.forest import Tree
+from pluralign.lm.positions import LengthFactors
 from pluralign.lm.prompts import bos_ids, completion_ids, prompt_ids
+from pluralign.lm.support import support_of
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,18 @@ class CompletionReader:
         max_length: tokens of prompt + completion.
         closes_prompt: prompts end with the end-of-text token and completions begin with the BOS (where the
             tokenizer has one), as encoder-decoders are trained.
+        factors: How the model's position factors depend on the length of a path: completions share their
+            prompt where their paths have the same factors.
 
     Raises:
         InputError: the tokenizer has no end-of-text token, or the limit leaves no room.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, max_length: int, *, closes_prompt: bool = False
-    ) -> None:
-        self._tokenizer = tokenizer
+        self, tokenizer: PreTrainedTokenizerBase, max_length: int, *, closes_prompt: bool = False,
+        factors: LengthFactors | None = None,
+    ) -> None:  # fmt: skip
+        self._tokenizer, self._factors = tokenizer, factors
         self._eos: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
         if not isinstance(tokenizer.eos_token_id, int):
             raise InputError("the tokenizer has no end-of-text token, which every completion ends with")
@@ -71,6 +76,15 @@ class CompletionReader:
         """Completions read; cut prompts, each once for each of its completions; cut completions; tokens cut.
         Where there are any, ``identical_completions``: equal to another of their prompt, but not in text."""
 
+    @classmethod
+    def for_model(
+        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> CompletionReader:
+        """The reader that a model needs."""
+        if model.config.is_encoder_decoder:
+            return cls(tokenizer, max_length, closes_prompt=True)
+        return cls(tokenizer, max_length, factors=support_of(model).factors)
+
     def read(self, prompt: str, completions: Sequence[str]) -> CompletionTrees:
         """Trees of one prompt with its completions; an empty one is the end-of-text token alone."""
         whole = prompt_ids(self._tokenizer, prompt)
@@ -84,7 +98,9 @@ class CompletionReader:
         read = {(len(one.ids), tuple(branch)) for one, branch in zip(kept, branches, strict=True)}
         if identical := len(set(completions)) - len(read):
             self.counts["identical_completions"] += identical
-        if all(one == whole for one in kept):
+        paths = [len(whole.ids) + len(branch) for branch in branches]
+        alike = self._factors is None or all(self._factors.same(paths[0], path) for path in paths)
+        if alike and all(one == whole for one in kept):
             places = tuple((0, i) for i in range(len(branches)))
             return CompletionTrees((Tree([*whole.ids, *self._suffix], branches, whole.keep),), places)
         trees = tuple(

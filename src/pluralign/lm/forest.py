@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from pluralign.core import InputError
+from pluralign.lm.positions import LengthFactors
 
 _log = logging.getLogger(__name__)
 PROMPT = -1
@@ -116,7 +117,10 @@ class _Piece:
         return len(self.prompt) + sum(len(ids) for _, ids in self.branches)
 
 
-def plant(trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | None = None) -> list[Forest]:
+def plant(
+    trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | None = None,
+    factors: LengthFactors | None = None,
+) -> list[Forest]:  # fmt: skip
     """Lay trees out in forests of at most ``token_budget`` tokens.
 
     A tree over the budget is split between its branches and its prompt computed once for each part. Where
@@ -127,6 +131,8 @@ def plant(trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | No
         trees: the trees.
         token_budget: tokens of one forest (a single longer path gets a forest of its own).
         max_path: the model's context, tokens; see `lm.trunk.context_length`.
+        factors: How the model's position factors depend on the length of a path: branches share their prompt
+            where their paths have the same factors.
 
     Returns:
         Forests; `by_tree` brings what was computed for their branches back in the trees' order.
@@ -134,7 +140,9 @@ def plant(trees: Sequence[Tree], token_budget: int = 4096, *, max_path: int | No
     Raises:
         InputError: no branch, a branch without tokens, or a branch that fills the context.
     """
-    pieces = [piece for i, tree in enumerate(trees) for piece in _pieces(i, tree, token_budget, max_path)]
+    pieces = [
+        piece for i, tree in enumerate(trees) for piece in _pieces(i, tree, token_budget, max_path, factors)
+    ]
     cut = {piece.tree: piece.cut for piece in pieces if piece.cut}
     if cut:
         _log.warning(
@@ -177,7 +185,9 @@ def by_tree(trees: Sequence[Tree], forests: Sequence[Forest], values: Sequence[T
     return list(torch.cat(list(values))[order].split([len(tree.branches) for tree in trees]))
 
 
-def _pieces(number: int, tree: Tree, budget: int, max_path: int | None) -> list[_Piece]:
+def _pieces(
+    number: int, tree: Tree, budget: int, max_path: int | None, factors: LengthFactors | None
+) -> list[_Piece]:
     if not tree.branches or not all(len(b) for b in tree.branches):
         raise InputError(f"prompt {number} needs a branch or more, of a token or more each")
     prompt, cut = list(tree.prompt_ids), 0
@@ -193,7 +203,11 @@ def _pieces(number: int, tree: Tree, budget: int, max_path: int | None) -> list[
         prompt = prompt[: tree.keep_first] + prompt[len(prompt) - room :]
     pieces = [_Piece(number, prompt, [], cut)]
     for i, branch in enumerate(tree.branches):
-        if pieces[-1].branches and pieces[-1].size + len(branch) > budget:
+        apart = factors is not None and not all(
+            factors.same(len(prompt) + len(branch), len(prompt) + len(known))
+            for _, known in pieces[-1].branches
+        )
+        if pieces[-1].branches and (apart or pieces[-1].size + len(branch) > budget):
             pieces.append(_Piece(number, prompt, [], cut))
         pieces[-1].branches.append((i, branch))
     return pieces

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,12 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding, choose_tokens, draw_tokens
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
+from pluralign.lm.passes import run_layout
+from pluralign.lm.plain import Continuation
 from pluralign.lm.prompts import PromptIds, fit_prompts, prompt_ids
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
-from pluralign.lm.trunk import context_length, run_layout
+from pluralign.lm.support import support_of
+from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 
 _log = logging.getLogger(__name__)
@@ -85,9 +88,12 @@ def draw_completions(
         _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))
     found: list[list[str]] = [[""] * len(own) for own in seeds]
     lengths, decode = [len(ids) for ids in fitted], backbone.tokenizer.decode
+    support = support_of(backbone.model)
+    together = [support.decodes(length + decoding.max_new_tokens) for length in lengths]
     with packed(backbone.model):
-        for batch in _batches(lengths, seeds, decoding.max_new_tokens, token_budget):
-            rows = _draw_batch(
+        for batch in _batches(lengths, seeds, decoding.max_new_tokens, token_budget, together):
+            draw = _draw_batch if together[batch[0]] else _draw_plain
+            rows = draw(
                 backbone, [fitted[i] for i in batch], [seeds[i] for i in batch], decoding, token_budget
             )
             for i, own in zip(batch, rows, strict=True):
@@ -119,10 +125,22 @@ def draw_samples(
 
 
 def _batches(
-    lengths: Sequence[int], seeds: Sequence[Sequence[int]], new_tokens: int, budget: int
-) -> Iterator[list[int]]:
-    """Prompts with equal numbers of samples and similar lengths, as many as the budget holds."""
-    order = sorted((i for i in range(len(lengths)) if seeds[i]), key=lambda i: (len(seeds[i]), -lengths[i]))
+    lengths: Sequence[int], seeds: Sequence[Sequence[int]], new_tokens: int, budget: int,
+    together: Sequence[bool],
+) -> Iterator[list[int]]:  # fmt: skip
+    """Prompts with equal numbers of samples and similar lengths, as many as the budget holds.
+
+    Those that cannot be read ``together`` come first, in batches of equal lengths.
+    """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for i in range(len(lengths)):
+        if seeds[i] and not together[i]:
+            alike.setdefault((lengths[i], len(seeds[i])), []).append(i)
+    for (length, samples), batch in alike.items():
+        count = max(1, budget // (samples * (length + new_tokens)))
+        yield from (batch[first : first + count] for first in range(0, len(batch), count))
+    order = [i for i in range(len(lengths)) if seeds[i] and together[i]]
+    order.sort(key=lambda i: (len(seeds[i]), -lengths[i]))
     while order:
         samples, longest = len(seeds[order[0]]), lengths[order[0]]
         count = max(1, budget // (longest + samples * new_tokens))
@@ -152,21 +170,60 @@ def _draw_batch(
         samples = SampleLayout(
             layout.kept, lengths, range(len(prompts)), len(own[0]), decoding.max_new_tokens
         )
-        for i, rows in enumerate(_continue(backbone, samples, logits, lengths, own, decoding)):
+        positions = torch.tensor(lengths, device=backbone.device).repeat_interleave(len(own[0]))
+
+        def after(
+            tokens: Tensor, step: int, samples: SampleLayout = samples, positions: Tensor = positions
+        ) -> Tensor:
+            samples.step = step
+            output = run_layout(model, samples, (positions + step)[None], input_ids=tokens[None])
+            return output.last_hidden_state[0]
+
+        for i, rows in enumerate(_continue(backbone, after, logits, own, decoding)):
             found[i] += rows
     return found
 
 
+@torch.inference_mode()
+def _draw_plain(
+    backbone: Backbone, prompts: list[list[int]], seeds: list[Sequence[int]], decoding: Decoding, budget: int
+) -> list[list[list[int]]]:
+    """Token ids of every sample of prompts of equal length, each sample a sequence of its own."""
+    model = backbone.model
+    part = max(1, budget // (len(prompts) * (len(prompts[0]) + decoding.max_new_tokens)))
+    found: list[list[list[int]]] = [[] for _ in prompts]
+    for first in range(0, len(seeds[0]), part):
+        own = [list(s[first : first + part]) for s in seeds]
+        rows = support_of(model).continuation(model, prompts)
+        logits = vocabulary_logits(model, rows.states)
+        rows.select([i for i in range(len(prompts)) for _ in own[0]])
+
+        def after(tokens: Tensor, step: int, rows: Continuation = rows) -> Tensor:
+            return rows.step(tokens.tolist())
+
+        for i, drawn in enumerate(_continue(backbone, after, logits, own, decoding)):
+            found[i] += drawn
+    return found
+
+
 def _continue(
-    backbone: Backbone, layout: SampleLayout, logits: Float[Tensor, "prompts vocabulary"],
-    lengths: list[int], seeds: list[list[int]], decoding: Decoding,
+    backbone: Backbone, after: Callable[[Tensor, int], Tensor], logits: Float[Tensor, "prompts vocabulary"],
+    seeds: list[list[int]], decoding: Decoding,
 ) -> list[list[list[int]]]:  # fmt: skip
-    model, device, samples = backbone.model, backbone.device, len(seeds[0])
+    """Token ids of every sample of prompts that have equally many.
+
+    Args:
+        backbone: Model that writes.
+        after: Function from every sample's token and its number to the hidden states after it.
+        logits: Logits of each prompt's next token.
+        seeds: Seeds of each prompt's samples.
+        decoding: How tokens are chosen.
+    """
+    device, samples = backbone.device, len(seeds[0])
     # One uniform number for each token of a sample, drawn ahead: no batch-wide generator to share.
     rows = [np.random.default_rng(seed).random(decoding.max_new_tokens) for own in seeds for seed in own]
     uniforms = torch.tensor(np.stack(rows)).to(device)
     stops = torch.tensor(stop_ids(backbone), device=device)
-    positions = torch.tensor(lengths, device=device).repeat_interleave(samples)
     logits = logits.repeat_interleave(samples, dim=0)
     finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
     drawn: list[Tensor] = []
@@ -176,9 +233,7 @@ def _continue(
         drawn.append(torch.where(finished, -1, tokens))
         if step + 1 == decoding.max_new_tokens or bool(finished.all()):
             break
-        layout.step = step
-        output = run_layout(model, layout, (positions + step)[None], input_ids=tokens[None])
-        logits = vocabulary_logits(model, output.last_hidden_state[0])
+        logits = vocabulary_logits(backbone.model, after(tokens, step))
     ids = torch.stack(drawn, dim=1).cpu().tolist()
     kept = [[token for token in row if token >= 0] for row in ids]
     return [kept[i : i + samples] for i in range(0, len(kept), samples)]

@@ -17,7 +17,10 @@ from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.lm.forest import Forest, Tree, plant
-from pluralign.lm.trunk import forest_hidden_states, trunk_of
+from pluralign.lm.passes import trunk_of
+from pluralign.lm.plain import plain_states
+from pluralign.lm.support import support_of
+from pluralign.lm.trunk import forest_hidden_states, shares_forest
 
 # Prompt and branches of the forest that a cut is tried on.
 _TRIED = (12, (5, 7))
@@ -57,6 +60,9 @@ def forest_layers(
     """
     if model.config.is_encoder_decoder:
         raise InputError("layers of encoder-decoder models cannot be read one by one")
+    if not shares_forest(model, forest):
+        support = support_of(model)
+        return plain_states(model, forest, layers, padding=support.padding, factors=support.factors)
     modules = trunk_layers(model)
     numbers = [layer % (len(modules) + 1) for layer in layers]
     missing = {number for number in numbers if number < len(modules)}
@@ -138,6 +144,8 @@ class CutTrunk:
         """
         if not self.layers:
             return lower
+        if not shares_forest(self.model, forest):
+            raise self._refusal("its paths are separate sequences")
 
         def inject(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if args:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from pluralign.lm.completion_trees import CompletionTrees
 from pluralign.lm.forest import Forest, Tree, by_tree, plant
+from pluralign.lm.support import support_of
 from pluralign.lm.trunk import forest_hidden_states
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ def forest_states(
     Raises:
         InputError: see `plant` and ``states``.
     """
-    for planted in plant(trees, token_budget, max_path=max_path):
+    factors = None if model.config.is_encoder_decoder else support_of(model).factors
+    for planted in plant(trees, token_budget, max_path=max_path, factors=factors):
         forest = planted.to(model.device)
         yield forest, states(model, forest)
 

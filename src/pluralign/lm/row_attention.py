@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pluralign.lm.pattern import Pattern
 from pluralign.lm.sample_attention import KeysAndValues
 
 # Room is made for so many more tokens at a time.
@@ -93,11 +94,11 @@ class RowLayout:
         module: Any,
         query: Float[Tensor, "1 heads rows width"],
         key: Float[Tensor, "1 groups rows width"],
-        value: Float[Tensor, "1 groups rows width"],
+        value: Float[Tensor, "1 groups rows value_width"],
         scaling: float | None,
-        dropout: float,
-    ) -> Float[Tensor, "1 heads rows width"]:
-        """See `models.attention.Layout`: each token sees the earlier ones of its row, and itself."""
+        pattern: Pattern,
+    ) -> Float[Tensor, "1 heads rows value_width"]:
+        """See `lm.attention.Layout`: each token sees the earlier ones of its row, and itself."""
         self.calls += 1
         assert self._seen is not None, "a step begins with begin()"
         assert self._places is not None
@@ -114,11 +115,14 @@ class RowLayout:
         if moved:
             queries = queries.new_zeros(slots, *queries.shape[1:]).index_copy(0, self._order, queries)
         scores = queries @ keys[:, :, :longest].transpose(-1, -2)
-        scores = scores.masked_fill(~self._seen[:, None, None], float("-inf"))
-        seen = scores.float().softmax(dim=-1).to(values.dtype) @ values[:, :, :longest]
+        own = self._seen
+        if pattern.reach is not None:
+            own = pattern.sees(self._places[:, None], torch.arange(longest, device=own.device)[None])
+        weights = pattern.weights(scores, own[:, None, None], heads=2).to(values.dtype)
+        seen = weights @ values[:, :, :longest]
         if moved:
             seen = seen[self._order]
-        return seen.permute(1, 2, 0, 3).reshape(1, -1, rows, width)
+        return seen.permute(1, 2, 0, 3).reshape(1, query.shape[1], rows, -1)
 
     def _with_room(self, layer: int, like: KeysAndValues, slots: int, room: int) -> KeysAndValues:
         """The layer's keys and values, with so many slots and so many places in each."""

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pluralign.lm.attention import ForestLayout
 from pluralign.lm.forest import Forest
+from pluralign.lm.pattern import Pattern
 
 KeysAndValues = tuple[Tensor, Tensor]
 
@@ -28,11 +29,11 @@ class PromptLayout(ForestLayout):
         """Keys and values of each layer, each of shape (groups, tokens, width)."""
 
     def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, dropout: float
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pattern: Pattern
     ) -> Tensor:
         """See `Layout`."""
         self.kept[module.layer_idx] = (key[0], value[0])
-        return super().attend(module, query, key, value, scaling, dropout)
+        return super().attend(module, query, key, value, scaling, pattern)
 
 
 class SampleLayout:
@@ -64,8 +65,8 @@ class SampleLayout:
             for layer, (keys, values) in kept.items()
         }
         device = next(iter(kept.values()))[0].device
-        real = torch.arange(width)[None] < torch.tensor([lengths[i] for i in chosen])[:, None]
-        self._hidden: Bool[Tensor, "prompts 1 1 width"] = ~real[:, None, None].to(device)
+        self._lengths: Int[Tensor, " prompts"] = torch.tensor([lengths[i] for i in chosen], device=device)
+        self._width = width
         self._room = max_new_tokens
         self._own: dict[int, KeysAndValues] = {}
 
@@ -74,10 +75,10 @@ class SampleLayout:
         module: Any,
         query: Float[Tensor, "1 heads tokens width"],
         key: Float[Tensor, "1 groups tokens width"],
-        value: Float[Tensor, "1 groups tokens width"],
+        value: Float[Tensor, "1 groups tokens value_width"],
         scaling: float | None,
-        dropout: float,
-    ) -> Float[Tensor, "1 heads tokens width"]:
+        pattern: Pattern,
+    ) -> Float[Tensor, "1 heads tokens value_width"]:
         """See `Layout`."""
         self.calls += 1
         prompt_keys, prompt_values = self._prompts[module.layer_idx]
@@ -87,21 +88,32 @@ class SampleLayout:
         queries = query[0].view(groups, -1, prompts, samples, width).permute(2, 0, 3, 1, 4)
         queries = queries * (width**-0.5 if scaling is None else scaling)
         shared = queries.reshape(prompts, groups, -1, width) @ prompt_keys.transpose(-1, -2)
-        shared = shared.masked_fill(self._hidden, float("-inf")).view(*queries.shape[:-1], length)
+        shared = shared.view(*queries.shape[:-1], length)
         scores = torch.cat([shared, queries @ own_keys.transpose(-1, -2)], dim=-1)
-        weights = scores.float().softmax(dim=-1).to(prompt_values.dtype)
-        of_prompt, of_own = weights.split([length, self.step + 1], dim=-1)
-        seen = (of_prompt.reshape(prompts, groups, -1, length) @ prompt_values).view(queries.shape)
-        seen = seen + of_own @ own_values
-        return seen.permute(1, 3, 0, 2, 4).reshape(1, heads, prompts * samples, width)
+        weights = pattern.weights(scores, self._seen(pattern)[:, None, None, None], heads=3)
+        of_prompt, of_own = weights.to(prompt_values.dtype).split([length, self.step + 1], dim=-1)
+        seen = of_prompt.reshape(prompts, groups, -1, length) @ prompt_values
+        seen = seen.view(*queries.shape[:-1], -1) + of_own @ own_values
+        return seen.permute(1, 3, 0, 2, 4).reshape(1, heads, prompts * samples, -1)
+
+    def _seen(self, pattern: Pattern) -> Bool[Tensor, "prompts keys"]:
+        """Which keys of its prompt and of its own a prompt's samples see at this step."""
+        device, lengths = self._lengths.device, self._lengths[:, None]
+        places = torch.arange(self._width, device=device)[None]
+        own = lengths + torch.arange(self.step + 1, device=device)[None]
+        seen = pattern.sees(lengths + self.step, torch.cat([places.expand(len(lengths), -1), own], dim=1))
+        return seen & torch.cat([places < lengths, torch.ones_like(own, dtype=torch.bool)], dim=1)
 
     def _remember(self, layer: int, key: Tensor, value: Tensor) -> KeysAndValues:
-        """The new token's keys beside its sample's earlier ones: (prompts, groups, samples, step + 1, d)."""
+        """The new token's keys after its sample's earlier ones: (prompts, groups, samples, step + 1, d)."""
         prompts, groups = self._prompts[layer][0].shape[:2]
         own = self._own.get(layer)
         if own is None:
-            shape = (prompts, groups, self._samples, self._room, key.shape[-1])
-            own = self._own[layer] = (key.new_empty(shape), value.new_empty(shape))
+            shape = (prompts, groups, self._samples, self._room)
+            own = self._own[layer] = (
+                key.new_empty(*shape, key.shape[-1]),
+                value.new_empty(*shape, value.shape[-1]),
+            )
         for store, new in zip(own, (key, value), strict=True):
             store[..., self.step, :] = new[0].view(groups, prompts, self._samples, -1).transpose(0, 1)
         return own[0][..., : self.step + 1, :], own[1][..., : self.step + 1, :]

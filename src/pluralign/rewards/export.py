@@ -17,7 +17,7 @@ from pluralign.folders.card import read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import no_loading_bars
-from pluralign.lm.trunk import trunk_of
+from pluralign.lm.passes import trunk_of
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
 TOLERANCE = 1e-4

@@ -45,8 +45,7 @@ class LikelihoodRatio(Reward):
         self.policy, self.reference, self.name = policy, reference, name
         self.settings = settings or RewardSettings()
         self._ends = ends
-        closes = bool(policy.model.config.is_encoder_decoder)
-        self.reader = CompletionReader(policy.tokenizer, self.settings.max_length, closes_prompt=closes)
+        self.reader = CompletionReader.for_model(policy.model, policy.tokenizer, self.settings.max_length)
 
     @property
     def counts(self) -> Mapping[str, int]:

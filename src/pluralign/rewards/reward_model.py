@@ -63,8 +63,7 @@ class RewardModel(Reward):
         self.name, self.backbone, self.head = name, backbone, head.to(backbone.device).eval()
         self.settings = settings or RewardSettings()
         self.card = card or Card("")
-        closes = bool(backbone.model.config.is_encoder_decoder)
-        self.reader = CompletionReader(backbone.tokenizer, self.settings.max_length, closes_prompt=closes)
+        self.reader = CompletionReader.for_model(backbone.model, backbone.tokenizer, self.settings.max_length)
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -61,8 +61,7 @@ class ValueModel:
         self.name, self.backbone, self.scale = name, backbone, scale
         self.head = head.to(backbone.device).eval()
         self.settings, self.card = settings or RewardSettings(), card or Card("")
-        closes = bool(backbone.model.config.is_encoder_decoder)
-        self.reader = CompletionReader(backbone.tokenizer, self.settings.max_length, closes_prompt=closes)
+        self.reader = CompletionReader.for_model(backbone.model, backbone.tokenizer, self.settings.max_length)
 
     @torch.inference_mode()
     def values(self, decisions: Iterable[Decision]) -> list[list[npt.NDArray[np.float64]]]:

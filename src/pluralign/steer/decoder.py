@@ -21,7 +21,8 @@ from pluralign.lm.generation import stop_ids
 from pluralign.lm.trunk import context_length
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.partial_text import PartialText
-from pluralign.steer.policy_rows import PolicyRows, Prediction
+from pluralign.steer.policy_rows import PolicyRows
+from pluralign.steer.prediction import Prediction
 
 FinishReason = Literal["stop", "length"]
 # Rows that `generate` continues together, and tokens of their prompts: they bound its memory.

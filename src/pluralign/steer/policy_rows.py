@@ -2,60 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.lm.adapter_stack import AdapterStack, Route
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Tree, plant
+from pluralign.lm.passes import run_layout
 from pluralign.lm.row_attention import RowLayout
 from pluralign.lm.sample_attention import PromptLayout
-from pluralign.lm.trunk import run_layout
-from pluralign.lm.vocabulary import has_linear_head, vocabulary_logits
-from pluralign.steer.mixing import GEOMETRIC, mix_rows
-
-Entry = tuple[int, int]
-"""A request's number and a policy's."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What may follow each row; its logits are not computed before they are asked for.
-
-    Args:
-        states: what the head reads.
-        head: from states to logits.
-        linear: the logits of a weighted mean of states are that mean of their logits.
-    """
-
-    states: Float[Tensor, "rows d"]
-    head: Callable[[Float[Tensor, "rows d"]], Float[Tensor, "rows vocabulary"]] = lambda states: states
-    linear: bool = True
-
-    def logits(self) -> Float[Tensor, "rows vocabulary"]:
-        """Of every row, float32."""
-        return self.head(self.states).float()
-
-    def mixed(
-        self, owners: Int[Tensor, " rows"], weights: Float[Tensor, " rows"], mixtures: int, power: float
-    ) -> Float[Tensor, "mixtures vocabulary"]:
-        """Log-probabilities of mixtures of the rows (`mixing.mix_rows`).
-
-        A geometric mixture is the softmax of the mean logits. Where the head is linear these are those of
-        the mean state: it reads one state for each mixture, not one for each of its policies.
-        """
-        if power == GEOMETRIC and self.linear:
-            shares = weights[:, None] * self.states.float()
-            means = shares.new_zeros(mixtures, shares.shape[1]).index_add(0, owners, shares)
-            return self.head(means.to(self.states.dtype)).float().log_softmax(-1)
-        return mix_rows(self.logits().log_softmax(-1), owners, weights, mixtures, power)
+from pluralign.lm.support import support_of
+from pluralign.lm.vocabulary import vocabulary_logits
+from pluralign.steer.plain_rows import PlainRows
+from pluralign.steer.prediction import Entry, Prediction, head_prediction, joined
 
 
 class PolicyRows(Protocol):
@@ -106,13 +72,33 @@ class AdapterRows:
         self.names = (*folders, *(name for name in adapters if name not in folders))
         self._stack = AdapterStack(backbone, folders)
         self.backbone = self._stack.backbone
+        self._support = support_of(self.backbone.model)
         self._rows = RowLayout()
-        self.order: list[Entry] = []
+        self._together: list[Entry] = []
         self._adapters = len(folders)
+        self._plain = PlainRows(self._stack, self._adapters)
+        # Ids of the rows that may outgrow the layout (see `step`).
+        self._ids: dict[Entry, list[int]] = {}
+
+    @property
+    def order(self) -> list[Entry]:
+        """See `PolicyRows`."""
+        return [*self._together, *self._plain.order]
 
     @torch.inference_mode()
     def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
+        plain = [i for i, (_, _, ids) in enumerate(entries) if not self._support.decodes(len(ids))]
+        if not plain:
+            return self._admit(entries)
+        together = [i for i in range(len(entries)) if i not in set(plain)]
+        parts = [self._admit([entries[i] for i in together])] if together else []
+        parts.append(self._plain.admit([entries[i] for i in plain]))
+        found = joined(parts)
+        back = torch.tensor([*together, *plain]).argsort().to(found.states.device)
+        return replace(found, states=found.states[back])
+
+    def _admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         # What several requests ask of one policy (samples of a prompt, weightings) is read once.
         texts = sorted({(policy, tuple(ids)) for _, policy, ids in entries})
         place = {text: i for i, text in enumerate(texts)}
@@ -130,17 +116,39 @@ class AdapterRows:
             ).last_hidden_state[0]
         found = self._prediction(hidden[forest.ends], policies)
         self._rows.append(layout.kept, lengths, asked)
-        self.order += [entry[:2] for entry in entries]
-        self._arrange(sorted(range(len(self.order)), key=lambda row: self.order[row][1]))
+        self._together += [entry[:2] for entry in entries]
+        if self._support.factors is not None:
+            self._ids.update({(request, policy): list(ids) for request, policy, ids in entries})
+        self._arrange(sorted(range(len(self._together)), key=lambda row: self._together[row][1]))
         return replace(found, states=found.states[torch.tensor(asked, device=found.states.device)])
 
     @torch.inference_mode()
     def step(self, tokens: Mapping[int, int]) -> Prediction:
         """See `PolicyRows`."""
+        late = self._outgrown(tokens)
+        parts = [self._step(tokens)] if self._together else []
+        if self._plain.order:
+            parts.append(self._plain.step(tokens))
+        if late:
+            parts.append(self._plain.admit(late))
+        return joined(parts)
+
+    def _outgrown(self, tokens: Mapping[int, int]) -> list[tuple[int, int, list[int]]]:
+        """Take out the rows whose position factors, and so all their keys, change with the next token."""
+        for (request, _), ids in self._ids.items():
+            ids.append(tokens[request])
+        late = [entry for entry, ids in self._ids.items() if not self._support.decodes(len(ids))]
+        if late:
+            self._arrange([row for row, entry in enumerate(self._together) if entry not in late])
+        # In the order in which they stand among the plain rows.
+        found = [(*entry, self._ids.pop(entry)) for entry in late]
+        return sorted(found, key=lambda one: (one[1], len(one[2])))
+
+    def _step(self, tokens: Mapping[int, int]) -> Prediction:
         device = self.backbone.device
-        ids = torch.tensor([[tokens[request] for request, _ in self.order]], device=device)
+        ids = torch.tensor([[tokens[request] for request, _ in self._together]], device=device)
         positions = self._rows.begin(device)
-        policies = [policy for _, policy in self.order]
+        policies = [policy for _, policy in self._together]
         with self._stack.routed(self._route(policies, [1] * len(policies))):
             hidden: Any = run_layout(self.backbone.model, self._rows, positions, input_ids=ids)
         self._rows.end()
@@ -148,7 +156,9 @@ class AdapterRows:
 
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""
-        self._arrange([row for row, (request, _) in enumerate(self.order) if request not in requests])
+        self._arrange([row for row, (request, _) in enumerate(self._together) if request not in requests])
+        self._plain.release(requests)
+        self._ids = {entry: ids for entry, ids in self._ids.items() if entry[0] not in requests}
 
     def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> Prediction:
         """Of rows in the policies' order."""
@@ -157,11 +167,11 @@ class AdapterRows:
             # The logits depend on the policy, and not on the state alone.
             with self._stack.routed(self._route(policies, [1] * len(policies))):
                 return Prediction(vocabulary_logits(model, states))
-        return Prediction(states, lambda own: vocabulary_logits(model, own), has_linear_head(model))
+        return head_prediction(model, states)
 
     def _arrange(self, rows: list[int]) -> None:
         self._rows.select(rows)
-        self.order = [self.order[row] for row in rows]
+        self._together = [self._together[row] for row in rows]
 
     def _route(self, policies: Sequence[int], counts: Sequence[int]) -> Route:
         """Of rows in the policies' order, with so many tokens each."""

@@ -27,7 +27,8 @@ from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
 from pluralign.losses.guidance import guided_logits
 from pluralign.steer.decoder import MixtureDecoder, Request
-from pluralign.steer.policy_rows import AdapterRows, Entry, PolicyRows, Prediction
+from pluralign.steer.policy_rows import AdapterRows, PolicyRows
+from pluralign.steer.prediction import Entry, Prediction
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 
 

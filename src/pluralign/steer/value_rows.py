@@ -16,11 +16,13 @@ from pluralign.lm.adapter_stack import AdapterStack, Route
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.lm.candidate_attention import CandidateLayout
 from pluralign.lm.forest import Tree, plant
+from pluralign.lm.passes import run_layout
 from pluralign.lm.sample_attention import PromptLayout
-from pluralign.lm.trunk import run_layout
+from pluralign.lm.support import support_of
 from pluralign.rewards.value_head import ValueHead
 from pluralign.rewards.value_model import ValueFolder, load_value_model, read_value_folder
-from pluralign.steer.policy_rows import Entry
+from pluralign.steer.plain_candidates import PlainCandidates
+from pluralign.steer.prediction import Entry
 
 Candidates = Mapping[int, Sequence[int]]
 """Of each request: token ids, equally many."""
@@ -66,6 +68,10 @@ class ValueRows:
                 )
         self._adapters = len(folders)
         self._layout: CandidateLayout | None = None
+        support = support_of(self.backbone.model)
+        # Where position factors change with the length, all keys of a row may change at any token.
+        plain = support.decoding is not None or support.factors is not None
+        self._plain = PlainCandidates(self._stack, self._adapters) if plain else None
         self.order: list[Entry] = []
         """The rows: (request, number of the value model)."""
 
@@ -76,6 +82,21 @@ class ValueRows:
         """Read prompts (request, value model, token ids) as new rows; the values after each candidate."""
         by_model = sorted(range(len(entries)), key=lambda i: entries[i][1])
         chosen = [entries[i] for i in by_model]
+        models, count = [model for _, model, _ in chosen], len(candidates[chosen[0][0]])
+        if self._plain is not None:
+            values = self._read(self._plain.admit(chosen, candidates), models, count)
+        else:
+            values = self._admit(chosen, candidates)
+        self.order += [entry[:2] for entry in chosen]
+        self._arrange(sorted(range(len(self.order)), key=lambda row: self.order[row][1]))
+        back = torch.empty(len(entries), dtype=torch.long)
+        back[torch.tensor(by_model)] = torch.arange(len(entries))
+        return values[back.to(values.device)]
+
+    def _admit(
+        self, chosen: Sequence[tuple[int, int, Sequence[int]]], candidates: Candidates
+    ) -> Float[Tensor, "rows candidates"]:
+        """Values of new rows, which stand in the models' order."""
         # A prompt with its candidates is a tree with branches of one token.
         trees = [Tree(list(ids), [[c] for c in candidates[request]]) for request, _, ids in chosen]
         count = len(trees[0].branches)
@@ -93,19 +114,17 @@ class ValueRows:
             self._layout = fresh
         else:
             self._layout.join(fresh)
-        self.order += [entry[:2] for entry in chosen]
-        self._arrange(sorted(range(len(self.order)), key=lambda row: self.order[row][1]))
-        back = torch.empty(len(entries), dtype=torch.long)
-        back[torch.tensor(by_model)] = torch.arange(len(entries))
-        return values[back.to(values.device)]
+        return values
 
     @torch.inference_mode()
     def step(self, chosen: Mapping[int, int], candidates: Candidates) -> Float[Tensor, "rows candidates"]:
         """Keep each request's chosen candidate, by its number; the values after the next ones, in `order`."""
+        models, count = [model for _, model in self.order], len(candidates[self.order[0][0]])
+        if self._plain is not None:
+            return self._read(self._plain.step(self.order, chosen, candidates), models, count)
         assert self._layout is not None, "there are rows"
         self._layout.keep([chosen[request] for request, _ in self.order])
         ids = torch.tensor([candidates[request] for request, _ in self.order], device=self.backbone.device)
-        count, models = ids.shape[1], [model for _, model in self.order]
         positions = self._layout.begin(self.backbone.device)
         with self._stack.routed(self._route(models, [count] * len(models))):
             hidden: Any = run_layout(self.backbone.model, self._layout, positions, input_ids=ids.view(1, -1))
@@ -114,6 +133,8 @@ class ValueRows:
     @torch.inference_mode()
     def release(self, requests: set[int]) -> None:
         """Let go of these requests' rows."""
+        if self._plain is not None:
+            self._plain.release(requests)
         self._arrange([row for row, (request, _) in enumerate(self.order) if request not in requests])
 
     def _arrange(self, rows: list[int]) -> None:

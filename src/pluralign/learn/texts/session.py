@@ -192,8 +192,9 @@ class Session:
         return self.run.name or self.objective or self.method
 
     def _reader(self) -> CompletionReader:
-        closes = bool(self.backbone.model.config.is_encoder_decoder)
-        return CompletionReader(self.backbone.tokenizer, self.run.training.max_length, closes_prompt=closes)
+        return CompletionReader.for_model(
+            self.backbone.model, self.backbone.tokenizer, self.run.training.max_length
+        )
 
     def _read_validation(self, rows: Sequence[PreferencePair | Demonstration]) -> CompletionData | None:
         """Both halves of pairs, also where chosen ones alone are learned from: they measure the accuracy."""

@@ -84,7 +84,10 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
         drawn = _draw(session, train, config, number)
         pairs = pair_completions(train, drawn, objective=session.objective, recipe="spin")
         data: CompletionData = encode_completion_pairs(
-            pairs, CompletionReader(session.backbone.tokenizer, run.training.max_length)
+            pairs,
+            CompletionReader.for_model(
+                session.backbone.model, session.backbone.tokenizer, run.training.max_length
+            ),
         )
         reference = reference_log_probs(
             session, data, session.out / "checkpoints" / f"reference-{number}.safetensors"

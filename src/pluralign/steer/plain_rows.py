@@ -1,0 +1,102 @@
+"""Policies on a trunk whose rows cannot be decoded together: each row goes through the model's own cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pluralign.lm.adapter_stack import AdapterStack, Route
+from pluralign.lm.plain import Continuation
+from pluralign.lm.support import support_of
+from pluralign.lm.vocabulary import vocabulary_logits
+from pluralign.steer.prediction import Entry, Prediction, head_prediction
+
+
+@dataclass
+class _Group:
+    """Rows of one policy that have equally many tokens."""
+
+    policy: int
+    requests: list[int]
+    rows: Continuation
+
+
+class PlainRows:
+    """Rows of policies that are adapters of one trunk, or the trunk itself; slower than `AdapterRows`.
+
+    Rows of one policy that are admitted together, with prompts of equal length, share their passes.
+
+    Args:
+        stack: Trunk with its adapters.
+        adapters: Number of adapters; a policy with a higher number is the trunk itself.
+    """
+
+    def __init__(self, stack: AdapterStack, adapters: int) -> None:
+        self._stack, self._adapters = stack, adapters
+        self._model = stack.backbone.model
+        self._support = support_of(self._model)
+        self._groups: list[_Group] = []
+
+    @property
+    def order(self) -> list[Entry]:
+        """See `PolicyRows`."""
+        return [(request, group.policy) for group in self._groups for request in group.requests]
+
+    @torch.inference_mode()
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+        """See `PolicyRows`."""
+        alike: dict[tuple[int, int], list[int]] = {}
+        for i, (_, policy, ids) in enumerate(entries):
+            alike.setdefault((policy, len(ids)), []).append(i)
+        found: list[tuple[int, Tensor]] = []
+        groups: list[_Group] = []
+        for (policy, _), own in alike.items():
+            # Rows with one prompt are read once.
+            texts = sorted({tuple(entries[i][2]) for i in own})
+            with self._stack.routed(self._route(policy)):
+                rows = self._support.continuation(self._model, texts)
+                rows.select([texts.index(tuple(entries[i][2])) for i in own])
+            groups.append(_Group(policy, [entries[i][0] for i in own], rows))
+            found += zip(own, rows.states, strict=True)
+        # Where a pass fails, nothing has begun.
+        self._groups += groups
+        return self._prediction(
+            torch.stack([states for _, states in sorted(found, key=lambda one: one[0])]),
+            [policy for _, policy, _ in entries],
+        )
+
+    @torch.inference_mode()
+    def step(self, tokens: Mapping[int, int]) -> Prediction:
+        """See `PolicyRows`."""
+        states: list[Tensor] = []
+        for group in self._groups:
+            with self._stack.routed(self._route(group.policy)):
+                states.append(group.rows.step([tokens[request] for request in group.requests]))
+        return self._prediction(torch.cat(states), [policy for _, policy in self.order])
+
+    @torch.inference_mode()
+    def release(self, requests: set[int]) -> None:
+        """See `PolicyRows`."""
+        for group in self._groups:
+            left = [i for i, request in enumerate(group.requests) if request not in requests]
+            if left and len(left) < len(group.requests):
+                group.rows.select(left)
+            group.requests = [group.requests[i] for i in left]
+        self._groups = [group for group in self._groups if group.requests]
+
+    def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> Prediction:
+        if not self._stack.adapts_head:
+            return head_prediction(self._model, states)
+        # The logits depend on the policy, and not on the state alone.
+        logits: list[Tensor] = []
+        for row, policy in enumerate(policies):
+            with self._stack.routed(self._route(policy)):
+                logits.append(vocabulary_logits(self._model, states[row : row + 1]))
+        return Prediction(torch.cat(logits))
+
+    def _route(self, policy: int) -> Route | None:
+        return Route.of_all(policy) if policy < self._adapters else None
