@@ -127,7 +127,7 @@ def test_a_file_made_otherwise_is_refused_and_kept(file, tmp_path, settings, noi
     out = tmp_path / "a.jsonl"
     run(file, out)
     before = out.read_bytes()
-    with pytest.raises(InputError, match=rf"a\.jsonl:1, field '{field}': was begun with"):
+    with pytest.raises(InputError, match=rf"a\.jsonl:1, field '{field}': was started with"):
         run(file, out, make_oracle(file, **noise), settings)
     with pytest.raises(InputError, match="field 'rater'"):
         run(file, out, CountingRater())
@@ -279,7 +279,7 @@ def test_a_sheet_may_list_segments_the_other_way_round(comparisons, tmp_path):
     [
         ("comparison\nx\n", r"s\.csv:1, field 'preference': has no such column"),
         ("", r"s\.csv:1, field 'comparison': has no such column"),
-        ("comparison,preference\nwho|knows,first\n", r"s\.csv:2, field 'comparison': no such comparison"),
+        ("comparison,preference\nwho|knows,first\n", r"s\.csv:2, field 'comparison': unknown comparison"),
         ("comparison,preference\n{0},first\n{1},better\n", r"s\.csv:3, field 'preference': .*'better'"),
         ("comparison,preference\n{0},first\n{0},first\n", r"s\.csv:3, field 'comparison': .*second time"),
     ],

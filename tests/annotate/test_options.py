@@ -165,7 +165,7 @@ def test_a_file_is_continued_and_files_of_segments_keep_their_header(tower, tmp_
     assert read_header(tmp_path / "a.jsonl", "annotations")["comparisons"]["of"] == "options"
     annotate(source, tmp_path / "s.jsonl", SCORE, Prompted(), progress=False)
     assert "of" not in read_header(tmp_path / "s.jsonl", "annotations")["comparisons"]
-    with pytest.raises(InputError, match="was begun with"):
+    with pytest.raises(InputError, match="was started with"):
         annotate(source, tmp_path / "s.jsonl", SCORE, Prompted(), settings=settings, progress=False)
 
 

@@ -130,7 +130,7 @@ def test_trajectories_must_be_those_compared():
     with pytest.raises(InputError, match="'a0' is not among those given"):
         oracle(comparison, SCORE, {})
     other = Trajectory("a0", "s", "p", 0, (Step(Decision("else", ("x",)), 0),), terminated=True)
-    with pytest.raises(InputError, match="does not hold the segment a0:0:1"):
+    with pytest.raises(InputError, match="does not contain the segment a0:0:1"):
         oracle(comparison, SCORE, {**by_id, "a0": other})
 
 

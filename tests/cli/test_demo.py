@@ -100,5 +100,5 @@ def test_a_killed_run_continues_and_ends_the_same(undisturbed, story, tmp_path, 
     child = start(out, story)
     told, errors = child.communicate(timeout=300)
     assert child.returncode == 0, errors
-    assert "done before" in told
+    assert "already done" in told
     assert figures(out) == figures(undisturbed)

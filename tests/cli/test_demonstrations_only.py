@@ -116,7 +116,7 @@ def test_a_recipe_without_its_sources_is_told(place, refuses, tmp_path):
     other = write(tmp_path / "other.jsonl", [{"prompt": "else", "completion": "x"}])
     told = refuses("pair", "recipe", "--recipe", "init-sft", "--init", place / "init.jsonl", "--sft", other,
                    "--model", MODEL, "--out", tmp_path / "p.jsonl")  # fmt: skip
-    assert "no pair to give" in told
+    assert "give no pairs" in told
     assert not (tmp_path / "p.jsonl").exists()
 
 

@@ -77,7 +77,7 @@ def test_collecting_is_not_continued_under_other_labels(run, refuses, story, col
     assert run(*collect, "--episodes", 4) == 0
     out.unlink()
     rate(run, collected, "score", out, "--noise.flip", "0.4")
-    assert "field 'labels': was begun with" in refuses(*collect, "--episodes", 6)
+    assert "field 'labels': was started with" in refuses(*collect, "--episodes", 6)
 
 
 def test_no_side_file_without_annotations_and_it_is_told(run, story, tmp_path, capsys):
@@ -118,5 +118,5 @@ def test_trajectories_of_several_games_have_no_side_file(story, collected, tmp_p
     header, *rows = collected.read_text().splitlines(keepends=True)
     mixed = tmp_path / "mixed.jsonl"
     mixed.write_text("".join([json.dumps({**json.loads(header), "story": ["toll", "gate"]}) + "\n", *rows]))
-    with pytest.raises(InputError, match="holds trajectories of several games"):
+    with pytest.raises(InputError, match="has trajectories of several games"):
         plan_side_file(story, mixed, tmp_path / "a.jsonl", SCORE)

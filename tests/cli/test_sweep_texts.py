@@ -247,13 +247,13 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     assert "are of lively; the policies are of" in refuses(*options, *out, "--sides", others)
     policies = {name: str(folders / name) for name in ENDS}
     wrong = sides_file(tmp_path, guided=[{"strength": 1, "folders": policies}])
-    assert "a value model is needed" in refuses(*options, *out, "--sides", wrong)
+    assert "expected a value model" in refuses(*options, *out, "--sides", wrong)
     assert "unknown objective 'terse'" in refuses(*options, *out, "--describe", "terse=short")
     broken = tmp_path / "broken"
     shutil.copytree(folders / "rm-asking", broken)
     (broken / "card.json").unlink()
     given = [f"asking={broken}" if o == f"asking={folders / 'rm-asking'}" else o for o in options]
-    assert "holds nothing that was trained to its end" in refuses(*given, "--out", tmp_path / "other")
+    assert "holds no finished training" in refuses(*given, "--out", tmp_path / "other")
     assert "no such folder" in refuses(
         *options,
         "--out",

@@ -176,7 +176,7 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     assert "single.jsonl: holds one sample of each prompt" in told
     assert not (tmp_path / "out").exists()
     lost = ("targets", "--completions", folders / "draws.jsonl", "--rewards", f"lively={folders}")
-    assert "holds nothing that was trained" in refuses(*lost, *aim, *out)
+    assert "holds no finished training" in refuses(*lost, *aim, *out)
 
 
 @given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=7))

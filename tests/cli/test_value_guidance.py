@@ -147,7 +147,7 @@ def test_bad_input_is_one_line(place, refuses, tmp_path):
         ),
     ):
         assert told in refuses(*generate(place, out, *more))
-    assert "does not show its tokens' logits" in refuses(
+    assert "does not provide logits" in refuses(
         "generate", "--model", "openai:x", "--prompts", place / "pairs.jsonl", "--out", out, "--guides", value
     )
     rows = write(tmp_path / "plain.jsonl", [{"prompt": "a", "completion": "b"}])

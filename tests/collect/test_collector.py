@@ -71,7 +71,7 @@ def test_a_file_made_otherwise_is_refused_and_kept(tmp_path, changed, field):
     out = tmp_path / "t.jsonl"
     run(out)
     before = out.read_bytes()
-    with pytest.raises(InputError, match=rf"t\.jsonl:1, field '{field}': was begun with"):
+    with pytest.raises(InputError, match=rf"t\.jsonl:1, field '{field}': was started with"):
         run(out, **changed)
     assert out.read_bytes() == before
 

@@ -150,7 +150,7 @@ def test_pairs_take_the_splits_of_what_is_preferred():
 
 
 def test_sources_that_do_not_fit_are_told():
-    with pytest.raises(InputError, match="no pair to give"):
+    with pytest.raises(InputError, match="give no pairs"):
         pair_completions(rows("p", "a"), rows("q", "a"), objective="")
     with pytest.raises(InputError, match="several splits"):
         pair_completions([*rows("p", "a"), *rows("p", "b", split="test")], rows("p", "x", "y"), objective="")

@@ -122,7 +122,7 @@ def test_texts_go_with_every_template():
 def test_templates_that_cannot_be_used_are_refused():
     with pytest.raises(InputError, match="field 'template': must be one of dialogue, chat, found 'x'"):
         load_pairs(ROWS, template="x")
-    with pytest.raises(InputError, match="field 'model': the template 'chat' needs the model"):
+    with pytest.raises(InputError, match="field 'model': the template 'chat' requires a model"):
         load_pairs(ROWS, template="chat")
 
 

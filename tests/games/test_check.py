@@ -41,7 +41,7 @@ def test_a_sound_story_has_no_problems(folder: Write) -> None:
         ("End.", "End.\n*finish\nNever.", 23, "unreachable", "cannot reach"),
         ("    *goto end\n*label end", "    text\n*label end", 17, "fall", "falls out of this option"),
         ("End.", "*if a = 0\n  x\n*else\n  y", 23, "fall", "falls into *else"),
-        ("    *achieve first\n", "", 8, "achievement", "nothing awards the achievement 'first'"),
+        ("    *achieve first\n", "", 8, "achievement", "the achievement 'first' is never awarded"),
         ("*achieve first", "*achieve last", 15, "achievement", "no *achievement declares 'last'"),
         ("    *comment pluralign {}\n    *goto", "    *goto", 17, "annotation", "to line 20"),
         ("{}\n    *achieve", "{\n    *achieve", 14, "annotation", "not JSON"),

@@ -69,7 +69,7 @@ def test_standardisation_has_mean_zero_and_deviation_one():
 
 
 def test_a_head_needs_features_of_its_width(store):
-    with pytest.raises(InputError, match="needs features of 7"):
+    with pytest.raises(InputError, match="needs features of width 7"):
         OptionPolicy("x", OptionHead(7), store)
 
 

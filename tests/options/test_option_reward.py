@@ -78,7 +78,7 @@ def test_sigma_is_positive_and_finite_at_any_output(raw):
 
 
 def test_a_head_needs_features_of_its_width_and_a_temperature(store):
-    with pytest.raises(InputError, match="needs features of 7"):
+    with pytest.raises(InputError, match="needs features of width 7"):
         OptionRewardPosterior("x", OptionRewardHead(7), store)
     with pytest.raises(InputError, match="'beta': must be above 0"):
         OptionRewardPosterior("x", OptionRewardHead(store.dimension), store, beta=0.0)

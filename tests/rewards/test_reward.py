@@ -54,13 +54,13 @@ def test_messages_are_rendered():
 
 
 def test_what_cannot_be_scored_is_refused():
-    with pytest.raises(InputError, match="2 prompts came with 1 completions"):
+    with pytest.raises(InputError, match="found 2 prompts and 1 completions"):
         Length().score(["a", "b"], ["c"])
-    with pytest.raises(InputError, match="expected a list of texts or of messages, found one text"):
+    with pytest.raises(InputError, match="expected a list of texts or of messages, found a single text"):
         Length().score("a prompt", ["c"])
-    with pytest.raises(InputError, match="'length' gives rewards of whole completions only"):
+    with pytest.raises(InputError, match="'length' only has rewards of whole completions"):
         Length().tokens("p", "c")
-    with pytest.raises(InputError, match="'length' gives rewards of whole completions only"):
+    with pytest.raises(InputError, match="'length' only has rewards of whole completions"):
         Length().sentences("p", "c")
 
 

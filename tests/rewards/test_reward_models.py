@@ -133,7 +133,7 @@ def test_exported_classifiers_give_the_same_scores(pairs, tuning, tmp_path):
 
 def test_what_cannot_be_exported_is_refused(trained, tmp_path):
     for method in ("pt", "ava"):
-        with pytest.raises(InputError, match="weighs tokens by attention"):
+        with pytest.raises(InputError, match="weights tokens by attention"):
             export_folder(trained / method, tmp_path / method)
         assert not (tmp_path / method).exists()
     (tmp_path / "full").mkdir()
@@ -161,7 +161,7 @@ def test_an_ava_without_the_models_own_head_is_no_policy(pairs, tmp_path):
 
 
 def test_folders_of_other_things_and_damaged_ones_are_refused(trained, tmp_path):
-    with pytest.raises(InputError, match="a reward model is needed"):
+    with pytest.raises(InputError, match="expected a reward model"):
         load_reward_model(trained / "dpo")
     with pytest.raises(InputError, match="no policy that writes text"):
         load_language_policy(trained / "bt")
@@ -191,7 +191,7 @@ def test_folders_of_other_things_and_damaged_ones_are_refused(trained, tmp_path)
 
 def test_heads_are_what_their_shape_says():
     for wrong in ({}, {"dimension": 4, "weighting": "odd"}, {"dimension": 4, "colour": 1}):
-        with pytest.raises(InputError, match="describes no reward head"):
+        with pytest.raises(InputError, match="is no description of a reward head"):
             make_head(wrong)
     shape = HeadShape(gaussian=True, weighting="bidirectional", mean_one=True, reduction="mean")
     head = RewardHead(32, shape)

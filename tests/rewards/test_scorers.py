@@ -107,7 +107,7 @@ def test_classifiers_of_many_classes_or_without_a_head_are_refused(tmp_path):
     with pytest.raises(InputError, match="no trained head"):
         load_reward(str(tmp_path / "lm"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds nothing that was trained"):
+    with pytest.raises(InputError, match="holds no finished training"):
         load_reward(str(tmp_path / "empty"))
 
 
@@ -227,7 +227,7 @@ def test_an_ensemble_comes_back_from_its_folder_wherever_one_stands(made, tmp_pa
     card = json.loads((made / "all" / "card.json").read_text())
     assert card["members"][0] == "../rm0"
     assert card["members"][2] == "closed-form:../sft"
-    with pytest.raises(InputError, match="a reward model is needed"):
+    with pytest.raises(InputError, match="expected a reward model"):
         load_reward_model(made / "all")
 
 

@@ -81,7 +81,7 @@ def test_a_head_begins_without_an_opinion(bins):
 
 def test_no_head_is_described():
     for described in ({}, {"dimension": 4, "bins": {"low": 0}}, {"dimension": -1, "bins": None}):
-        with pytest.raises(InputError, match="describes no value head"):
+        with pytest.raises(InputError, match="is no description of a value head"):
             make_value_head(described)
 
 
@@ -118,7 +118,7 @@ def test_a_folder_that_is_something_else_is_told(trained, tmp_path):
     data.write_text("\n".join(f'{{"prompt": "{w}", "chosen": "x", "rejected": "y"}}' for w in "abcd"))
     pairs = load_pairs(data, "lively", split="train")
     fit_bradley_terry(pairs, Run("tiny-random", tmp_path / "bt", Training(layers=0, bf16=False)))
-    with pytest.raises(InputError, match="a value model is needed"):
+    with pytest.raises(InputError, match="expected a value model"):
         load_value_model(tmp_path / "bt")
     with pytest.raises(InputError, match="no such folder"):
         load_value_model(tmp_path / "nowhere")
@@ -139,9 +139,9 @@ def copied(folder, place, **changes):
     [
         ({"rewards": {"mean": 0.0, "deviation": 0.0}}, "holds no scale"),
         ({"rewards": None}, "holds no scale"),
-        ({"max_length": None}, "does not say how text is read"),
+        ({"max_length": None}, "has no settings for reading text"),
         ({"template": "haiku"}, "must be one of"),
-        ({"head": {"dimension": 9, "bins": None}}, "does not hold this model's head"),
+        ({"head": {"dimension": 9, "bins": None}}, "does not contain this model's head"),
         ({"backbone": {"name": "tiny-random", "fingerprint": "x"}}, "another"),
     ],
 )

@@ -105,12 +105,12 @@ def test_what_cannot_be_served(tmp_path, folders):
             load_policies("tiny-random", policies)
         return str(found.value)
 
-    assert "expected a policy or more" in message()
+    assert "expected at least one policy" in message()
     assert "no such folder" in message(a=tmp_path / "nowhere")
     trained(tmp_path / "reward", 0, policy=False)
-    assert "learns rewards and no policy" in message(a=tmp_path / "reward")
+    assert "trains a reward model and no language policy" in message(a=tmp_path / "reward")
     trained(tmp_path / "options", 0, kind="option_policy")
-    assert "a language model's policy is needed" in message(a=tmp_path / "options")
+    assert "expected a language policy" in message(a=tmp_path / "options")
     other = trained(tmp_path / "other", 0)
     card = json.loads((other / CARD).read_text())
     card["backbone"]["fingerprint"] = "0" * 32

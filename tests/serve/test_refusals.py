@@ -177,7 +177,7 @@ def test_a_body_that_is_too_slow(serve):
 
 
 def test_other_paths_and_methods(server):
-    assert "nothing at /v2/models" in refused(server.get("/v2/models"), 404)["message"]
+    assert "unknown path /v2/models" in refused(server.get("/v2/models"), 404)["message"]
     answer = server.get("/v1/chat/completions")
     assert "GET is not allowed" in refused(answer, 405)["message"]
     assert answer.headers["allow"] == "POST"

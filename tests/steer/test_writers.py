@@ -61,7 +61,7 @@ def test_stop_texts_end_completions(writer):
 def test_what_is_refused(writer, tmp_path):
     with pytest.raises(InputError, match=r"samples.*must be at least 1, found 0"):
         write_completions(writer, ["a"], tmp_path / "f.jsonl", samples=0)
-    with pytest.raises(InputError, match="asked with a temperature alone"):
+    with pytest.raises(InputError, match="endpoints support temperature only"):
         open_writer("openai:some-model", Decoding(top_k=3))
     assert not list(tmp_path.iterdir())
 

@@ -88,7 +88,7 @@ def agreement(
         confidence: Confidence level of the interval.
 
     Raises:
-        InputError: more than one objective or rater in either, different objectives, or no common comparison.
+        InputError: More than one objective or rater in either, different objectives, or no common comparison.
     """
     _check(one, other)
     mine, contradicted = _by_segments(one)
@@ -115,7 +115,7 @@ def cohens_kappa(table: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64],
     """Kappa, observed and expected agreement of confusion tables.
 
     Args:
-        table: counts, shape (..., answers, answers).
+        table: Counts, shape (..., answers, answers).
 
     Returns:
         Three arrays of shape (...); kappa is NaN where the expected agreement is 1.

@@ -1,4 +1,4 @@
-"""Annotation of trajectories: comparisons, rated and written to a file that interrupted runs continue."""
+"""Annotation of trajectories: comparisons are rated and written to a file; interrupted runs continue."""
 
 from __future__ import annotations
 

@@ -26,15 +26,15 @@ def make_comparisons(
     anchor: Anchor = "same_decision",
     group: Group | None = None,
 ) -> list[Comparison]:
-    """Draw comparisons, none twice, each of segments from two different trajectories.
+    """Draw distinct comparisons, each between segments of two different trajectories.
 
-    ``same_decision``: both segments begin at the same decision and take different options. Decisions
-    take turns, so that a decision that few episodes reach is covered as well as the first
-    one. In a deterministic game, segments that run from one state to the end differ in return by
-    exactly what they differ in regret (both fall short of the same optimal value), which is what
-    Contrastive Preference Learning's labels should rank by; hence the default length.
+    ``same_decision``: both segments begin at the same decision and take different options. Decisions are
+    visited in turn, so that one that few episodes reach is covered as well as the first one. In a
+    deterministic game, segments from one state to the end of the episode differ in return by exactly as much
+    as in regret (both are measured against the same optimal value). Contrastive preference learning assumes
+    labels by regret; hence the default length.
 
-    ``any``: both begin anywhere; whole episodes where ``length`` is None.
+    ``any``: both segments begin at any step; they are whole episodes if ``length`` is None.
 
     Args:
         trajectories: Trajectories, in any order.
@@ -42,9 +42,10 @@ def make_comparisons(
         seed: Random seed of the draw, and of which segment is listed first.
         length: Steps in a segment (fewer if the episode ends before); None extends it to the episode's end.
         anchor: Where segments start; see above.
-        group: of a trajectory's id; segments of different groups are not compared, and each group has
-            as large a share of the comparisons as of the trajectories while it has any left. With the
-            split as the group (`pluralign.core.splits.split_of`), no comparison is lost to splitting.
+        group: Function from a trajectory's id to its group. Segments of different groups are not compared.
+            Each group has the same share of the comparisons as of the trajectories until its pairs are
+            exhausted. With the split as the group (`pluralign.core.splits.split_of`), no comparison is lost
+            to splitting.
 
     Raises:
         InputError: An argument is out of range, two trajectories share an id, or there is nothing to compare.
@@ -76,12 +77,12 @@ def make_comparisons(
             hint = "no group has two trajectories"
     if not drawn:
         raise InputError(f"nothing to compare in {len(ordered)} trajectories: {hint}")
-    # Which one is listed first is drawn too, so that position carries no label.
+    # The order within a pair is random too, so that position carries no label information.
     return [Comparison(b, a) if rng.random() < 0.5 else Comparison(a, b) for a, b in drawn]
 
 
 Visit = tuple[int, int]
-"""A trajectory's index and a step's."""
+"""Index of a trajectory and of a step."""
 
 
 def _same_decision(
@@ -101,7 +102,8 @@ def _same_decision(
     taken: Counter[str] = Counter()
     drawn: list[tuple[Segment, Segment]] = []
     while turns and len(drawn) < count:
-        # Groups take turns by their size: each has its share of what is drawn at any moment.
+        # Groups take turns in proportion to their size, so that every prefix of the draws has the same
+        # shares.
         name = min(turns, key=lambda g: (taken[g] + 1) / sizes[g])
         pair = next(turns[name], None)
         if pair is None:
@@ -116,7 +118,7 @@ def _same_decision(
 def _turns(
     draws: list[Iterator[tuple[Visit, Visit]]], rng: np.random.Generator
 ) -> Iterator[tuple[Visit, Visit]]:
-    """One pair from each decision in random order, and round again until all are used up."""
+    """One pair from each decision in random order, repeated until all pairs are used."""
     while draws:
         left: list[Iterator[tuple[Visit, Visit]]] = []
         for i in map(int, rng.permutation(len(draws))):
@@ -128,8 +130,8 @@ def _turns(
 
 
 def _pairs_at(by_action: list[list[Visit]], rng: np.random.Generator) -> Iterator[tuple[Visit, Visit]]:
-    """All pairs of visits with different actions in different trajectories, in random order: the
-    actions are drawn first, so that a rare action is compared as often as a common one."""
+    """All pairs of visits with different actions in different trajectories, in random order. Actions are
+    drawn first, so that a rare action is compared as often as a common one."""
     seen: set[tuple[Visit, Visit]] = set()
 
     def new(one: Visit, other: Visit) -> tuple[Visit, Visit] | None:
@@ -166,7 +168,7 @@ def _any(
     members = [m for m in groups.values() if len(m) > 1]
     if not members:
         return []
-    # As many draws from a group as it has trajectories, on average.
+    # On average, the number of draws from a group is proportional to its number of trajectories.
     shares = np.array([len(m) for m in members]) / sum(len(m) for m in members)
     drawn: dict[tuple[Visit, Visit], None] = {}
     failures = 0

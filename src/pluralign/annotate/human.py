@@ -1,4 +1,4 @@
-"""People as raters: a sheet to fill in, and its import."""
+"""People as raters: export of a sheet to fill in, and import of the answers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ COLUMNS = ("comparison", "objective", "situation", "first", "second", "preferenc
 
 
 def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: str | Path) -> None:
-    """Write a sheet to fill in: ``preference`` is to become first, second or tie.
+    """Write a sheet whose column ``preference`` is to be filled in with first, second or tie.
 
     Args:
-        comparisons: Comparisons, one for each row.
+        comparisons: Comparisons, one per row.
         objective: Objective to judge by.
         path: File to write: ``.csv`` for a spreadsheet, ``.jsonl`` for a program.
 
@@ -34,7 +34,7 @@ def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: 
     suffix = _suffix(path)
     with (
         replace_when_whole(path) as temporary,
-        # Spreadsheets take a CSV file for UTF-8 only when it begins with a byte order mark.
+        # Spreadsheets read a CSV file as UTF-8 only if it begins with a byte order mark.
         temporary.open("w", encoding="utf-8-sig" if suffix == ".csv" else "utf-8", newline="") as handle,
     ):
         if suffix == ".csv":
@@ -46,29 +46,29 @@ def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: 
 
 
 def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRater:
-    """Read a sheet that was filled in.
+    """Read a completed sheet.
 
-    Needs the columns ``comparison`` and ``preference``, in any order, among any others. A
-    preference left empty is no answer; a comparison may list its two segments in either order.
+    The sheet needs the columns ``comparison`` and ``preference``, in any order, and may have others. An empty
+    preference counts as no answer. A comparison may list its two segments in either order.
 
     Args:
         path: Sheet: ``.csv`` (commas or semicolons) or ``.jsonl``.
         comparisons: Comparisons that the sheet was made from.
 
     Raises:
-        InputError: A comparison is unknown or answered twice, or a preference is none of first, second, tie;
+        InputError: A comparison is unknown or answered twice, or a preference is not first, second or tie;
             the error names file, row and field.
     """
     path = Path(path)
     known = {c.id: (c.id, False) for c in comparisons}
-    # A sheet made by other means may list the two segments in the other order.
+    # A sheet made with other tools may list the two segments in the other order.
     for c in comparisons:
         known.setdefault(Comparison(c.second, c.first).id, (c.id, True))
     answers: dict[str, Preference] = {}
     for number, row in _rows(path):
         name = _text(row, "comparison", path, number)
         if name not in known:
-            message = f"no such comparison was asked: {name!r:.80}"
+            message = f"unknown comparison: {name!r:.80}"
             raise InputError(message, path=path, row=number, field="comparison")
         told = _text(row, "preference", path, number).lower()
         if not told:
@@ -135,13 +135,13 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             head = handle.readline()
             handle.seek(0)
-            # Spreadsheets write semicolons where the comma is the decimal sign.
+            # Spreadsheets write semicolons in locales with a decimal comma.
             delimiter = ";" if head.count(";") > head.count(",") else ","
             reader = csv.DictReader(handle, delimiter=delimiter)
             for column in ("comparison", "preference"):
                 if column not in (reader.fieldnames or ()):
                     raise InputError("has no such column", path=path, row=1, field=column)
-            # Cells hold line breaks, so a row's number is not its line's.
+            # Cells may contain line breaks, so row numbers differ from line numbers.
             yield from enumerate(reader, start=2)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot be read: {error}", path=path) from error

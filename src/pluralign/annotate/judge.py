@@ -1,4 +1,4 @@
-"""Language models as judges: each pair is asked in both orders."""
+"""Language models as judges: each comparison is presented in both orders."""
 
 from __future__ import annotations
 
@@ -52,40 +52,40 @@ class Writer(Protocol):
         temperature: float = 1.0,
         seed: int | Sequence[int] = 0,
     ) -> list[str]:
-        """One reply to each chat."""
+        """Generate one reply per chat."""
         ...
 
 
 Decide = Callable[[Sequence[float]], Preference]
-"""From the log-odds of the first segment in both orders to a preference."""
+"""Function from the log-odds of the first segment in both orders to a preference."""
 
 
 def both_orders_agree(log_odds: Sequence[float]) -> Preference:
-    """What both orders say; a tie where they differ."""
+    """The common answer of both orders, or a tie if they differ."""
     return _agreed([_sign(o) for o in log_odds])
 
 
 def mean_of_orders(log_odds: Sequence[float]) -> Preference:
-    """The sign of the mean: a constant liking for a position cancels. For small models, whose liking
-    is stronger than any preference: in a first trial smollm2-135m disagreed with itself on 8
-    of 8 pairs. Weaker evidence than agreement: hold it against another rater."""
+    """The sign of the mean log-odds, in which a constant position bias cancels. For small models, whose
+    position bias exceeds any preference: in a first trial smollm2-135m disagreed with itself on 8 of 8 pairs.
+    This is weaker evidence than agreement; compare it with another rater."""
     return _sign(sum(log_odds))
 
 
 class Judge:
-    """Reads its answer off the log-odds of ``A`` against ``B``.
+    """Judge by the log-odds of the answers ``A`` and ``B``.
 
-    Each pair is asked twice, with positions exchanged; by default, what the two answers disagree on
-    is a tie, so that a liking for a position cannot pass as a preference.
+    Each comparison is presented twice, with positions exchanged. By default, different answers make a tie, so
+    that a position bias cannot count as a preference.
 
     Args:
-        scorer: a local language model.
-        prompt: the user's prompt file; None takes ``annotate/prompts/judge.txt``.
+        scorer: A local language model.
+        prompt: Prompt file; None uses ``annotate/prompts/judge.txt``.
         decide: `both_orders_agree` or `mean_of_orders`.
-        batch: comparisons at once.
+        batch: Number of comparisons rated at once.
 
     Raises:
-        InputError: the prompt file cannot be used.
+        InputError: The prompt file cannot be used.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Judge:
         }
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """See `Rater.rate`; ``info`` holds both ``answers`` and both ``log_odds`` of the first segment."""
+        """See `Rater.rate`; ``info`` contains both ``answers`` and both ``log_odds`` of the first segment."""
         prompts = _both_orders(self._prompt, comparisons, objective)
         new = list(dict.fromkeys(text for pair in prompts for text in pair if text not in self._known))
         if new:
@@ -139,23 +139,23 @@ class _Question:
 
 
 class ReplyJudge:
-    """Reads its answer from what the model writes: for endpoints, which give no log-probabilities.
+    """Judge by generated replies, for endpoints, which provide no log-probabilities.
 
-    A reply that names neither course is held against the model: it is asked again up to
-    ``re_asks`` times, and a question that stays unanswered makes the pair a tie, which
-    ``info["malformed"]`` tells apart. Order and agreement are as in `Judge`.
+    A reply that names neither option is malformed: the question is asked again up to ``re_asks`` times. If it
+    remains unanswered, the comparison is a tie, which ``info["malformed"]`` distinguishes from others. Order
+    and agreement are as in `Judge`.
 
     Args:
-        writer: who replies.
-        prompt: the user's prompt file; None takes ``annotate/prompts/judge.txt``.
-        re_asks: how many times more to ask after a malformed reply.
-        max_new_tokens: of a reply; models that think aloud need many.
-        temperature: of the replies.
-        seed: of the replies.
-        batch: comparisons at once.
+        writer: Model that generates the replies.
+        prompt: Prompt file; None uses ``annotate/prompts/judge.txt``.
+        re_asks: Number of times to ask again after a malformed reply.
+        max_new_tokens: Largest number of tokens of a reply; reasoning models need many.
+        temperature: Sampling temperature of the replies.
+        seed: Random seed of the replies.
+        batch: Number of comparisons rated at once.
 
     Raises:
-        InputError: the prompt file cannot be used.
+        InputError: The prompt file cannot be used.
     """
 
     def __init__(
@@ -192,10 +192,10 @@ class ReplyJudge:
         }
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """See `Rater.rate`; ``info`` holds both ``answers`` and the ``malformed`` replies.
+        """See `Rater.rate`; ``info`` contains both ``answers`` and the ``malformed`` replies.
 
         Raises:
-            InputError: the endpoint gives no answer.
+            InputError: The endpoint does not answer.
         """
         prompts = _both_orders(self._prompt, comparisons, objective)
         self._ask(list(dict.fromkeys(t for pair in prompts for t in pair if t not in self._known)))
@@ -240,12 +240,11 @@ _COURSE = re.compile(r"\bcourse\W+([AB])\b", re.IGNORECASE)
 
 
 def parse_letter(reply: str) -> str | None:
-    """The course that a reply names, ``A`` or ``B``, or None.
+    """The option that a reply names, ``A`` or ``B``, or None.
 
-    What stands before ``</think>`` is not part of the reply. The letter counts where the
-    reply begins with it and it stands alone ("B.", "Course B"), else where the reply says that it is
-    better ("A is better than B"), or the answer ("I choose B"), else where it is the only course named; a
-    reply that names both in these ways names none.
+    Text before ``</think>`` is ignored. In this order, a letter counts if the reply begins with it on its own
+    ("B.", "Course B"); if the reply states that it is better ("A is better than B") or chooses it ("I choose
+    B"); or if it is the only option named. A reply that names both in one of these ways names none.
     """
     text = reply.rpartition("</think>")[2].replace("*", "").strip(" \t\r\n#\"'`([")
     begins = _ALONE.match(text)

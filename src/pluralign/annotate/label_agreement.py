@@ -1,4 +1,4 @@
-"""How far annotations of options agree with the labels that a game has."""
+"""Agreement between annotations of options and the labels of a game."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pluralign.core import Annotation, Objective, Trajectory
 
 @dataclass(frozen=True)
 class ShareRight:
-    """How often a rater prefers the better of two options; a tie is half right.
+    """Share of comparisons in which a rater prefers the better of two options; a tie counts half.
 
     Args:
-        share: over the comparisons whose labels differ.
-        low, high: the bootstrap interval's ends, over decisions.
-        comparisons: whose labels differ.
-        decisions: that they are of.
+        share: Share over the comparisons with different labels.
+        low, high: Ends of the bootstrap interval, over decisions.
+        comparisons: Number of comparisons with different labels.
+        decisions: Number of decisions of these comparisons.
     """
 
     share: float
@@ -33,11 +33,11 @@ class ShareRight:
 
 @dataclass(frozen=True)
 class LabelAgreement:
-    """How far a rater agrees with a game's labels.
+    """Agreement of a rater with a game's labels.
 
     Args:
-        agreement: over all comparisons whose two options were taken.
-        right: None where no two labels differ.
+        agreement: Agreement over all comparisons whose two options were both taken.
+        right: Share of better options preferred; None if no two labels differ.
     """
 
     agreement: Agreement
@@ -57,21 +57,22 @@ def label_agreement(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> LabelAgreement | None:
-    """Hold a rater's annotations of options against the rewards that the options had.
+    """Compare a rater's annotations of options with the rewards of the options.
 
     Args:
-        annotations: of comparisons by `compare_options`, by one rater.
-        trajectories: that they were made of.
-        objective: whose rewards are the labels.
-        seed: of the bootstraps.
-        resamples: of the bootstraps.
-        confidence: of the intervals.
+        annotations: Annotations by one rater, of comparisons from `compare_options`.
+        trajectories: Trajectories that the comparisons were made from.
+        objective: Objective whose rewards are the labels.
+        seed: Random seed of the bootstraps.
+        resamples: Number of bootstrap resamples.
+        confidence: Confidence level of the intervals.
 
     Returns:
-        None where the trajectories hold no rewards, none but zero, or no two options that were taken.
+        The agreement, or None if the trajectories have no rewards, only zeros, or no comparison with both
+        options taken.
 
     Raises:
-        InputError: more than one rater or objective.
+        InputError: More than one rater or objective.
     """
     steps = [step for t in trajectories for step in t.steps]
     recorded = bool(objective.coefficients) or all(objective.name in step.rewards for step in steps)
@@ -103,7 +104,7 @@ def _share_right(
         return None
     sums = np.array([[sum(worths), len(worths)] for worths in right.values()], dtype=np.float64)
     rng = np.random.default_rng(seed)
-    # Comparisons of one decision are not independent: decisions are drawn, each with all of its own.
+    # Comparisons of one decision are not independent, so whole decisions are resampled.
     drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=resamples) @ sums
     tail = (1 - confidence) / 2
     low, high = (float(x) for x in np.quantile(drawn[:, 0] / drawn[:, 1], [tail, 1 - tail]))

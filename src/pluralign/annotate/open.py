@@ -1,4 +1,4 @@
-"""Raters by name: the oracle, judges, people's sheets, and reward models."""
+"""Raters by name: the oracle, judges, sheets filled in by people, and reward models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pluralign.lm.backbone import DTypeName
 
 DecideName = Literal["agreement", "mean"]
-"""How a judge's answers in both orders become one preference."""
+"""Rule that combines a judge's answers in both orders into one preference."""
 
 DECISIONS: dict[DecideName, Decide] = {"agreement": both_orders_agree, "mean": mean_of_orders}
 
@@ -47,13 +47,13 @@ def open_rater(
         noise: Noise of the oracle; None never errs.
         seed: Random seed of the oracle's noise.
         prompt: Prompt file for judges; None uses the built-in prompt.
-        decide: Rule for a judge's answers in both orders: a tie where they differ (``agreement``), or the
+        decide: Rule for a judge's answers in both orders: a tie if they differ (``agreement``), or the
             mean of a local model's log-odds (``mean``).
         concurrency: Maximum number of concurrent requests to an endpoint.
         dtype: Precision of local models.
 
     Raises:
-        InputError: There is no such rater, or it needs something that is not given.
+        InputError: The rater is unknown, or something that it needs is missing.
     """
     kind, _, rest = spec.partition(":")
     match kind, rest:

@@ -11,27 +11,27 @@ from pluralign.core import Comparison, Decision, InputError, Segment, Step, Traj
 from pluralign.core.splits import seed_for
 
 OPTION = "option-"
-"""Begins the trajectory that stands for a decision: its step k takes option k. So all options of a decision
-are in one split, whoever took them, and a comparison has one id however many episodes were collected."""
+"""Prefix of the pseudo-trajectory of a decision, whose step k takes option k. All options of a decision are
+therefore in one split, and a comparison's id does not depend on the number of episodes collected."""
 
 Taken = Mapping[tuple[str, int], Step]
-"""The step of each option that was taken, by the decision's key and the option's index."""
+"""Step of each option that was taken, by decision key and option index."""
 
 
 def compare_options(trajectories: Sequence[Trajectory], *, count: int, seed: int) -> list[Comparison]:
-    """Every pair of options of every decision that has two or more, in the order in which decisions appear.
+    """Every pair of options of every decision with at least two options, in order of appearance.
 
-    Where an episode took an option, its step stands for it, without what followed: an option that nobody took
-    has nothing that followed.
+    If an episode took an option, its step represents the option, without the steps that followed: an option
+    that was never taken has no following steps.
 
     Args:
-        trajectories: in the order that decides what appears first.
-        count: how many at most. Decisions are taken with all their pairs, those of most episodes first; one
-            whose pairs are more than are left is passed over.
-        seed: of which option is listed first.
+        trajectories: Trajectories; their order determines the order of appearance.
+        count: Maximum number of comparisons. Decisions are included with all their pairs, those of most
+            episodes first; a decision with more pairs than remain is skipped.
+        seed: Random seed of the order of options within a pair.
 
     Raises:
-        InputError: an argument is out of range, no decision has two options, or ``count`` is too small.
+        InputError: An argument is out of range, no decision has two options, or ``count`` is too small.
     """
     if count < 1 or seed < 0:
         raise InputError(
@@ -58,8 +58,8 @@ def compare_options(trajectories: Sequence[Trajectory], *, count: int, seed: int
 
 
 def steps_taken(trajectories: Sequence[Trajectory]) -> Taken:
-    """The first step that took each option. A last step of which an imported trajectory does not say what
-    it did is left out."""
+    """The first step that took each option. The last step of an imported trajectory is skipped if its action
+    is unknown."""
     taken: dict[tuple[str, int], Step] = {}
     for trajectory in trajectories:
         unknown = trajectory.info.get("last_step", "whole") != "whole"
@@ -69,14 +69,14 @@ def steps_taken(trajectories: Sequence[Trajectory]) -> Taken:
 
 
 def is_option(segment: Segment) -> bool:
-    """Whether a segment is an option of a comparison that `compare_options` made."""
+    """Whether a segment is an option from `compare_options`."""
     return segment.trajectory_id.startswith(OPTION)
 
 
 def _most_met(decisions: Mapping[str, Decision], trajectories: Sequence[Trajectory], count: int) -> set[str]:
     episodes = Counter(key for t in trajectories for key in {step.decision.key for step in t.steps})
     kept: set[str] = set()
-    # The sort keeps the order of appearance among decisions that are met equally often.
+    # The sort preserves the order of appearance among decisions with equally many episodes.
     for key in sorted(decisions, key=lambda key: -episodes[key]):
         if _pairs(decisions[key]) <= count:
             kept.add(key)
@@ -91,7 +91,7 @@ def _pairs(decision: Decision) -> int:
 
 def _comparison(decision: Decision, pair: tuple[int, int], taken: Taken, seed: int) -> Comparison:
     first, second = (_segment(decision, action, taken) for action in pair)
-    # By its own name, so that neither the count nor further episodes turn a pair around.
+    # Seeded by the pair's own name, so that neither the count nor further episodes change its order.
     turned = seed_for(f"{first.id}|{second.id}", seed) % 2
     return Comparison(second, first) if turned else Comparison(first, second)
 

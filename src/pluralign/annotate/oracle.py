@@ -1,4 +1,4 @@
-"""The oracle: a rater that knows the returns and errs with a given probability."""
+"""The oracle: a rater that knows the returns and makes errors with a given probability."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pluralign.core.preference import Preference
 from pluralign.core.splits import seed_for
 
 TIE = 1e-9
-"""Returns closer than this are equal: sums of the same rewards in another order differ by less."""
+"""Tolerance for equal returns: sums of the same rewards in another order differ by less."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,22 @@ def oracle(
 ) -> Rating:
     """Compare the objective's returns over the two segments.
 
-    The noise depends on the seed, the objective and the two segments alone: not on which is listed first, nor
-    on what was rated before.
+    The noise depends only on the seed, the objective and the two segments, not on which is listed first or on
+    earlier ratings.
 
     Args:
         comparison: Comparison to rate.
         objective: Objective of the returns; see `step_reward`.
         trajectories: Trajectories by id; segments read from a file have no counts of their own.
-        noise: Noise; None never errs.
+        noise: Noise; None for no errors.
         seed: Random seed of the noise.
 
     Returns:
-        The rating; ``info`` holds both returns, and ``erred`` where the noise told otherwise.
+        The rating; ``info`` contains both returns, and ``erred`` if the noise changed the answer.
 
     Raises:
-        InputError: a trajectory is missing or is not the one that was compared, or nothing is
-            known of the objective's rewards.
+        InputError: A trajectory is missing or is not the one that was compared, or the objective's rewards
+            are not known.
     """
     returns = [_return(segment, objective, trajectories) for segment in (comparison.first, comparison.second)]
     return _tell(comparison, objective, returns, noise or Noise(), seed)
@@ -81,7 +81,7 @@ def _tell(
     rng = np.random.default_rng(seed_for(f"{objective.name}\0{a}\0{b}", seed))
     wrong = rng.random() < noise.flip
     if noise.rationality is not None:
-        # The probability that the worse one is preferred; written so that it cannot overflow.
+        # Probability that the worse one is preferred; written so that it cannot overflow.
         wrong ^= rng.random() < np.exp(-np.logaddexp(0.0, noise.rationality * abs(first - second)))
     if wrong:
         info["erred"] = True
@@ -91,29 +91,29 @@ def _tell(
 
 
 def step_reward(step: Step, objective: Objective) -> float:
-    """The objective's reward of a recorded step: from its counts where the objective is made of
-    counts, else the reward that was recorded under its name.
+    """The objective's reward of a recorded step: from the step's counts if the objective is defined by
+    counts, otherwise the reward recorded under its name.
 
     Raises:
-        InputError: neither is there.
+        InputError: The step has neither.
     """
     if objective.coefficients:
         return objective.reward(step.counts)
     if objective.name not in step.rewards:
         raise InputError(
-            f"objective '{objective.name}' has no coefficients, and the trajectories hold no rewards for it",
+            f"objective '{objective.name}' has no coefficients, and the trajectories have no rewards for it",
             field="rewards",
         )
     return step.rewards[objective.name]
 
 
 class Oracle:
-    """`oracle` as a `Rater`. Of two options it compares the rewards of the steps that took them, and has no
-    answer where a trajectory took one of them only.
+    """`oracle` as a `Rater`. For comparisons of options, it compares the rewards of the steps that took them;
+    it gives no answer if only one of the options was taken.
 
     Args:
         trajectories: Trajectories that the comparisons are made from.
-        noise: Noise; None never errs.
+        noise: Noise; None for no errors.
         seed: Random seed of the noise.
 
     Examples:
@@ -166,5 +166,5 @@ def _return(segment: Segment, objective: Objective, trajectories: Mapping[str, T
         a.action == b.action and a.decision == b.decision for a, b in zip(steps, segment.steps, strict=True)
     )
     if not same:
-        raise InputError(f"trajectory {segment.trajectory_id!r} does not hold the segment {segment.id}")
+        raise InputError(f"trajectory {segment.trajectory_id!r} does not contain the segment {segment.id}")
     return math.fsum(step_reward(step, objective) for step in steps)

@@ -1,4 +1,4 @@
-"""The prompt that a judge is asked with."""
+"""The prompt of judges."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pluralign.core import Comparison, Objective, Segment
 from pluralign.lm.prompt_file import PromptFile
 
 LONGEST = 8_000
-"""Characters of a situation or a course of action that are shown; what is cut comes out of the middle."""
+"""Maximum number of characters of a situation or a course of action; longer texts are cut in the middle."""
 
 
 class JudgePrompt:
-    """``$objective``, ``$situation``, ``$first`` and ``$second`` in a text (see `PromptFile`).
+    """Template with ``$objective``, ``$situation``, ``$first`` and ``$second`` (see `PromptFile`).
 
     Args:
-        path: the user's file; None takes ``annotate/prompts/judge.txt``.
+        path: Prompt file; None uses ``annotate/prompts/judge.txt``.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -29,10 +29,10 @@ class JudgePrompt:
         self.digest = self._file.digest
 
     def fill(self, comparison: Comparison, objective: Objective) -> str:
-        """The prompt for one comparison, in the order that it lists its segments.
+        """The prompt of one comparison, with its segments in their listed order.
 
-        Segments that begin at the same decision share ``$situation``; others each begin with
-        their own, and ``$situation`` is empty.
+        Segments that begin at the same decision share ``$situation``. Otherwise each segment begins with its
+        own situation, and ``$situation`` is empty.
         """
         first, second = comparison.first, comparison.second
         shared = first.steps[0].decision.prompt == second.steps[0].decision.prompt
@@ -46,8 +46,8 @@ class JudgePrompt:
 
 
 def tell(segment: Segment, *, with_situation: bool) -> str:
-    """What was done in a segment, and what came of it up to its last action: the options taken,
-    each marked with ``>``, and between them what was shown."""
+    """Text of a segment up to its last action: the options taken, each marked with ``>``, and the text shown
+    between them."""
     parts: list[str] = []
     for number, step in enumerate(segment.steps):
         if number or with_situation:

@@ -1,7 +1,8 @@
 """The interface of raters.
 
 A rater of your own is any object with the four members of `Rater`. It needs no base class and no
-registration: `annotate` takes it as it is.
+A rater is any object with the four members of `Rater`. It needs no base class and no registration:
+`annotate` takes it directly.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Rating:
 
 
 class Rater(Protocol):
-    """Anything that says which of two segments is better by an objective."""
+    """A rater: decides which of two segments is better by an objective."""
 
     @property
     def name(self) -> str:
@@ -32,16 +33,16 @@ class Rater(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Everything else that its answers depend on, as JSON values: a file annotated under other settings
-        is not continued."""
+        """All other settings that the answers depend on, as JSON values; a file annotated under other
+        settings is not continued."""
         ...
 
     @property
     def batch(self) -> int:
-        """Number of comparisons to rate, and to write to the file, at once."""
+        """Number of comparisons that are rated and written to the file at once."""
         ...
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """Rate comparisons: one rating for each, or None without an answer. Each rating depends only on its
+        """Rate comparisons: one rating for each, or None for no answer. Each rating depends only on its
         comparison and the objective."""
         ...

@@ -1,4 +1,4 @@
-"""A reward model as a rater: the completion with the greater reward is better."""
+"""A reward model as a rater: the completion with the higher reward is better."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class RewardRater:
 
     @property
     def render(self) -> Render:
-        """How the reward model renders messages as text."""
+        """The reward model's template for messages."""
         return self._scorer.render
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """See `Rater.rate`; ``info`` holds both ``rewards``. The objective is ignored.
+        """See `Rater.rate`; ``info`` contains both ``rewards``. The objective is ignored.
 
         Raises:
             InputError: A segment has several steps, or a reward is not finite.
@@ -57,7 +57,7 @@ class RewardRater:
         ratings: list[Rating | None] = []
         for number, (a, b) in enumerate(zip(scored[::2], scored[1::2], strict=True), start=1):
             if not (np.isfinite(a) and np.isfinite(b)):
-                raise InputError(f"the rewards by {self._scorer.name} are not numbers ({a}, {b})", row=number)
+                raise InputError(f"the rewards of {self._scorer.name} are not numbers ({a}, {b})", row=number)
             better: Preference = "tie" if a == b else "first" if a > b else "second"
             ratings.append(Rating(better, {"rewards": [a, b]}))
         return ratings

@@ -1,7 +1,7 @@
-"""Policies and models play; trajectories come out.
+"""Collection of trajectories: policies and models play games.
 
-`train_drrn` and `DRRNPolicy` (torch) are in `pluralign.collect.drrn_training` and `.drrn`; endpoints and
-local language models as players in `.number_chooser`.
+`train_drrn` and `DRRNPolicy` (torch) are in `pluralign.collect.drrn_training` and `pluralign.options.drrn`;
+endpoints and local language models as players are in `.number_chooser`.
 """
 
 from pluralign.collect.chooser import Choice, Chooser, PolicyChooser

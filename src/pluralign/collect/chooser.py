@@ -1,6 +1,6 @@
-"""Choosers: the players that `collect` runs. Each takes a batch of decisions and returns one option for each.
+"""Choosers: players for `collect`. A chooser takes a batch of decisions and returns one option for each.
 
-A chooser of your own is any object with the three members of `Chooser`.
+Any object with the three members of `Chooser` is a chooser.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SEED_RANGE = 2**63
 
 
 def uniform(seed: int) -> float:
-    """The number from 0 up to, but not, 1 that a seed stands for: seeds are uniform on their
-    range already. The 53 bits that a double holds are kept, as rounding could give 1."""
+    """A uniform number in [0, 1) from a seed; seeds are already uniform on their range. Only the 53 bits of a
+    double are used, because rounding could give 1."""
     return (seed >> 10) / 2**53
 
 
@@ -32,7 +32,7 @@ class Choice:
 
 
 class Chooser(Protocol):
-    """Anything that takes options, whether or not it can give their probabilities."""
+    """A player: chooses options, with or without known probabilities."""
 
     @property
     def name(self) -> str:
@@ -41,24 +41,24 @@ class Chooser(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Everything that its choices depend on except the decision and the seed, as JSON values: a file
+        """All settings that choices depend on besides the decision and the seed, as JSON values; a file
         collected under other settings is not continued."""
         ...
 
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
-        """One choice for each decision. Each depends on its decision and its seed, from 0 to
-        2**63 - 1, and on nothing else in the batch."""
+        """Make one choice per decision. Each depends on its decision and its seed (0 to 2**63 - 1) and on
+        nothing else in the batch."""
         ...
 
 
 class PolicyChooser:
     """Samples from a policy, or takes its most likely option.
 
-    Policies are functions of the decision, so each distinct decision is asked about once and
-    its probabilities are kept.
+    Policies are functions of the decision, so each distinct decision is evaluated once and its probabilities
+    are cached.
 
     Args:
-        policy: Policy.
+        policy: Policy that plays.
         greedy: Whether to take the most likely option (the first of equals) instead of sampling.
     """
 
@@ -77,7 +77,7 @@ class PolicyChooser:
         return {"greedy": self._greedy}
 
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
-        """See `Chooser.choose`; `info` holds the behaviour's log-probability of the option."""
+        """See `Chooser.choose`; `info` contains the behaviour policy's log-probability of the option."""
         unknown = {d.key: d for d in decisions if d.key not in self._known}
         if unknown:
             answers = self._policy.log_probs(list(unknown.values()))

@@ -1,4 +1,4 @@
-"""Collection of episodes in a trajectories file that interrupted runs continue."""
+"""Collection of episodes into a trajectories file; interrupted runs continue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pluralign.games.game import Game
 KIND = "trajectories"
 
 LAGGED = "lagged"
-"""What a header says of counts where a step has what led to it (`GameInfo.lagged`)."""
+"""Value in the header of files whose steps have the counts that led to them (`GameInfo.lagged`)."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ def collect(
 ) -> CollectionReport:
     """Play episodes 0 to ``episodes - 1`` and write them in order.
 
-    A file that is there already is continued: episodes in it are not played again, those missing
-    are, and the result is the file that one run would have written. More episodes than the
-    first run asked for can be added in this way.
+    An existing file is continued: only missing episodes are played, and the result equals the file of a
+    single run. A larger number of episodes extends a file.
 
     Args:
         make_game: Function that makes a new game; see `play`.
@@ -81,12 +80,12 @@ def collect(
         progress: Whether to show a progress bar on standard error.
 
     Raises:
-        InputError: the file was made with another story, chooser or settings, holds something else,
-            or cannot be written; or the chooser's endpoint is dead (what was written stays).
+        InputError: The file was made with another story, chooser or settings, is no trajectories file, or
+            cannot be written; or the chooser's endpoint does not respond (episodes written so far are kept).
     """
     out = Path(out)
     if episodes < 1:
-        raise InputError(f"expected one episode or more, found {episodes}", field="episodes")
+        raise InputError(f"expected at least one episode, found {episodes}", field="episodes")
     header = _header(make_game(), chooser, seed, objectives, max_steps)
     present: set[str] = set()
     if continues(out, KIND, header):
@@ -125,7 +124,7 @@ def _header(
     further |= {"counts": LAGGED} if info.lagged else {}
     return {
         "story": info.name,
-        # A changed story mostly shows in its first page.
+        # A changed story usually differs on its first page.
         "first_decision": first.key if first else None,
         "max_points": {info.name: info.max_points},
         **further,
@@ -156,7 +155,7 @@ def _report(trajectories: Iterable[Trajectory], new: int) -> CollectionReport:
         terminated=sum(t.terminated for t in trajectories),
         truncated=sum(t.truncated for t in trajectories),
         malformed_replies=malformed,
-        # Each malformed reply but the last before a random action was followed by another question.
+        # Each malformed reply except the last before a random action was followed by another question.
         re_asks=malformed - random_actions,
         random_actions=random_actions,
         mean_returns={name: total / len(trajectories) for name, total in totals.items()},

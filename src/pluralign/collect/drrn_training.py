@@ -1,4 +1,4 @@
-"""The training of DRRN: many games at once, replay, temporal differences."""
+"""Training of DRRN: parallel games, a replay buffer, temporal differences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pluralign.options.features import FeatureSource
 from pluralign.options.q_network import DecisionTable, QNetwork
 
 FOLLOW = 0.02
-"""How far the target network follows at each update."""
+"""Step size of the target network's moving average at each update."""
 
 ENDED = -1
 
@@ -38,24 +38,24 @@ def train_drrn(
 ) -> DRRNPolicy:
     """Train DRRN online in a game: minimise Huber(Q(s, a) - (r + gamma max_a' Q_target(s', a'))).
 
-    There is no checkpoint in between: on cached features a run takes seconds, and the same seed
-    gives the same run again.
+    There are no intermediate checkpoints: with cached features a run takes seconds, and the same seed gives
+    the same run.
 
     Args:
-        make_game: called once for each environment.
-        features: of (prompt, option); each distinct decision is asked for once.
-        config: None takes the defaults.
-        seed: of exploration, replay and initial weights; not negative.
-        reward: Reward of a step from its counts (`Objective.reward`); None is the game's score.
-        name: how reports call the policy.
-        progress: show a bar on standard error.
+        make_game: Function that makes a game; called once per environment.
+        features: Features of (prompt, option); each distinct decision is requested once.
+        config: Training settings; None uses the defaults.
+        seed: Random seed of exploration, replay and initial weights; not negative.
+        reward: Reward of a step from its counts (`Objective.reward`); None uses the game's score.
+        name: Name of the policy in reports.
+        progress: Whether to show a progress bar on standard error.
 
     Returns:
-        The policy; ``card.figures["curve"]`` holds ``[steps, mean return of the episodes that
-        ended since the last entry]``.
+        The policy; ``card.figures["curve"]`` contains ``[steps, mean return of the episodes that ended since
+        the last entry]``.
 
     Raises:
-        InputError: the seed is negative, or the story has no decision.
+        InputError: The seed is negative, or the story has no decision.
     """
     if seed < 0:
         raise InputError(f"expected a seed that is not negative, found {seed}", field="seed")
@@ -88,8 +88,8 @@ def train_drrn(
 
 @contextlib.contextmanager
 def _one_thread() -> Generator[None]:
-    """Layers this small gain nothing from threads, and on a busy machine waiting for them made
-    training 40 times slower (measured: 252 s instead of 6 s)."""
+    """Use a single thread. Layers this small gain nothing from threads, and on a busy machine waiting for
+    them made training 40 times slower (measured: 252 s instead of 6 s)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -134,7 +134,7 @@ class _Run:
             raise InputError(f"story '{game.info.name}' ends before its first decision")
 
     def play_round(self) -> None:
-        """One step in every environment, with softmax exploration."""
+        """Take one step in every environment, with softmax exploration."""
         now = np.array(self.table.numbers([g.decision for g in self.games if g.decision is not None]))
         actions = self._explore(now)
         rewards = np.zeros(len(self.games))
@@ -170,7 +170,7 @@ class _Run:
         return (cumulative <= place[:, None]).sum(1).clip(max=held.sum(1).numpy() - 1)
 
     def learn(self) -> None:
-        """The updates of one round; the first sets the scales."""
+        """Run the updates of one round; the first round sets the scales."""
         if self.steps < self.config.warm_up:
             return
         if not self.scale:
@@ -181,7 +181,7 @@ class _Run:
             self.mark()
 
     def mark(self) -> None:
-        """Note the mean return of the episodes since the last note."""
+        """Record the mean return of the episodes since the last record."""
         if self.finished:
             self.curve.append([self.steps, float(np.mean(self.finished))])
             self.finished.clear()
@@ -214,7 +214,7 @@ class _Run:
 
 
 class _Memory:
-    """The last steps, in a ring."""
+    """Replay buffer of the most recent steps."""
 
     def __init__(self, capacity: int) -> None:
         self._now = np.zeros(capacity, dtype=np.int64)
@@ -230,7 +230,7 @@ class _Memory:
         rewards: npt.NDArray[np.float64],
         after: npt.NDArray[np.int64],
     ) -> None:
-        """Put steps in, over the oldest."""
+        """Add steps, overwriting the oldest."""
         capacity = len(self._now)
         places = (self._next + np.arange(len(now))) % capacity
         self._now[places], self._actions[places] = now, actions
@@ -241,6 +241,6 @@ class _Memory:
     def sample(
         self, random: np.random.Generator, count: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Steps drawn uniformly, with repeats."""
+        """Sample steps uniformly, with replacement."""
         places = random.integers(self._held, size=count)
         return self._now[places], self._actions[places], self._rewards[places], self._after[places]

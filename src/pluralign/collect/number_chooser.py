@@ -1,4 +1,4 @@
-"""A language model that is shown numbered options and replies with a number."""
+"""A language model as a player: it reads numbered options and replies with a number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pluralign.core.splits import seed_for
 from pluralign.lm.endpoint import Endpoint
 
 KEPT_CHARACTERS = 500
-"""How much of a malformed reply is kept in `Step.info`."""
+"""Maximum number of characters of a malformed reply that `Step.info` keeps."""
 
 _BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
 _ANYWHERE = re.compile(r"(?<![\w.,])-?\d+(?!\w|[.,]\d)")
@@ -28,7 +28,7 @@ class Writer(Protocol):
 
     @property
     def name(self) -> str:
-        """How trajectories call it."""
+        """Name in trajectories."""
         ...
 
     def generate(
@@ -39,7 +39,7 @@ class Writer(Protocol):
         temperature: float = 1.0,
         seed: int | Sequence[int] = 0,
     ) -> list[str]:
-        """One reply to each chat, which depends on the chat and its seed alone."""
+        """Generate one reply per chat, which depends on the chat and its seed only."""
         ...
 
 
@@ -53,21 +53,21 @@ class _Asked:
 
 
 class NumberChooser:
-    """Shows the options by number and reads the number in the reply.
+    """Presents numbered options and parses the number in the reply.
 
-    A reply without a usable number is held against the model: it is asked again, with its reply in
-    the chat, and after ``re_asks`` times a uniformly random option is taken. `Step.info` keeps all of
-    it: ``malformed`` lists the replies that could not be read, ``random`` marks the fall-back.
+    A reply without a usable number is malformed. The model is asked again, with its reply in the chat; after
+    ``re_asks`` such repetitions, a uniformly random option is taken. `Step.info` records this: ``malformed``
+    lists the malformed replies, ``random`` marks a random option.
 
     Args:
-        writer: who replies.
-        prompt: the user's prompt file; None takes ``collect/prompts/choose.txt``.
-        re_asks: how many times more to ask after a malformed reply.
-        temperature: of the replies; 0 takes the likeliest tokens.
-        max_new_tokens: of a reply; models that think aloud need many.
+        writer: Model that generates the replies.
+        prompt: Prompt file; None uses ``collect/prompts/choose.txt``.
+        re_asks: Number of times to ask again after a malformed reply.
+        temperature: Sampling temperature of the replies; 0 selects the most likely tokens.
+        max_new_tokens: Largest number of tokens of a reply; reasoning models need many.
 
     Raises:
-        InputError: the prompt file cannot be used.
+        InputError: The prompt file cannot be used.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class NumberChooser:
         """See `Chooser.choose`.
 
         Raises:
-            InputError: the endpoint gives no answer.
+            InputError: The endpoint does not answer.
         """
         asked = [
             _Asked(decision, seed, [{"role": "user", "content": self._prompt.fill(decision)}])
@@ -136,17 +136,17 @@ def endpoint_chooser(
         prompt=prompt,
         re_asks=re_asks,
         temperature=temperature,
-        # Models that think aloud spend a few hundred tokens before the number.
+        # Reasoning models generate a few hundred tokens before the number.
         max_new_tokens=1024,
     )
 
 
 def parse_number(reply: str, count: int) -> int | None:
-    """The index, from 0, that a reply names, or None where it names none.
+    """The index, from 0, of the option that a reply names, or None.
 
-    What stands before ``</think>`` is not part of the reply. A whole number that the reply begins
-    with counts ("2. Sign it"), else the only one in it ("I choose 2"); a reply that names several
-    options, or one that is not there, names none.
+    Text before ``</think>`` is ignored. A whole number at the start of the reply counts ("2. Sign it"),
+    otherwise the only number in it ("I choose 2"). A reply with several numbers, or with a number out of
+    range, names none.
     """
     text = reply.rpartition("</think>")[2]
     text = text.replace("*", "").strip(" \t\r\n#\"'`([")
@@ -155,7 +155,7 @@ def parse_number(reply: str, count: int) -> int | None:
     if len(numbers) != 1:
         return None
     digits = numbers.pop()
-    # Python refuses to read numbers of thousands of digits.
+    # Python refuses to parse numbers with thousands of digits.
     number = int(digits) if len(digits) < 10 else 0
     return number - 1 if 1 <= number <= count else None
 

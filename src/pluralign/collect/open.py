@@ -13,7 +13,7 @@ from pluralign.lm.endpoint import endpoint_model
 from pluralign.options.open import Models, open_policy
 
 Mode = Literal["likelihood", "number"]
-"""How a local language model chooses: by the options' likelihoods, or by replying with a number."""
+"""How a local language model chooses: by the likelihoods of options, or by replying with a number."""
 
 
 def open_chooser(
@@ -28,19 +28,19 @@ def open_chooser(
     concurrency: int = 8,
     seed: int = 0,
 ) -> Chooser:
-    """Open a chooser by name. A chooser of your own needs no name: `collect` takes any `Chooser`, and
-    `PolicyChooser` makes one of any `Policy`.
+    """Open a chooser by name. Choosers of your own need no name: `collect` takes any `Chooser`, and
+    `PolicyChooser` turns any `Policy` into one.
 
     Args:
-        name: ``random``, ``drrn`` (trained online in this game first), a trained policy's folder, a language
-            model (``smollm2-135m``, hub id or folder), or ``openai:MODEL`` for an endpoint set by
-            OPENAI_BASE_URL and OPENAI_API_KEY.
+        name: ``random``, ``drrn`` (which is first trained online in this game), a trained policy's folder, a
+            language model (``smollm2-135m``, hub id or folder), or ``openai:MODEL`` for an endpoint
+            configured by OPENAI_BASE_URL and OPENAI_API_KEY.
         make_game: Function that makes a new game.
         models: Language model and folder of features; None uses the default model and keeps features in
             memory.
         mode: How a local language model chooses.
         temperature: Sampling temperature of language models.
-        prompt: Prompt file that asks for a number; None uses the built-in prompt.
+        prompt: Prompt file of models that reply with a number; None uses the built-in prompt.
         re_asks: Number of times to ask again after a malformed reply.
         concurrency: Maximum number of concurrent requests to an endpoint.
         seed: Random seed of DRRN's training.

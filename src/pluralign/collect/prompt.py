@@ -1,4 +1,4 @@
-"""The prompt that a language model chooses by."""
+"""The prompt of language models that choose options by number."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pluralign.lm.prompt_file import PromptFile
 
 
 class ChoosePrompt:
-    """``$situation``, ``$options`` (a numbered list) and ``$count`` in a text (see `PromptFile`).
+    """Template with ``$situation``, ``$options`` (a numbered list) and ``$count`` (see `PromptFile`).
 
     Args:
-        path: the user's file; None takes ``collect/prompts/choose.txt``.
+        path: Prompt file; None uses ``collect/prompts/choose.txt``.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -26,6 +26,6 @@ class ChoosePrompt:
         self.digest = self._file.digest
 
     def fill(self, decision: Decision) -> str:
-        """The prompt for one decision."""
+        """The prompt of one decision."""
         listed = "\n".join(f"{number}. {text}" for number, text in enumerate(decision.options, start=1))
         return self._file.fill(situation=decision.prompt, options=listed, count=str(len(decision.options)))

@@ -1,4 +1,4 @@
-"""Many episodes at once, each as if it were alone."""
+"""Batched play of episodes, with results that do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pluralign.core import Decision, InputError, Objective, Policy, Step, Trajec
 from pluralign.games.game import Game
 
 AHEAD = 4
-"""How many batches' worth of episodes may be begun beyond the oldest unfinished one."""
+"""Number of batches' worth of episodes that may start ahead of the oldest unfinished one."""
 
 
 def roll_out(
@@ -26,7 +26,7 @@ def roll_out(
     greedy: bool = False,
     batch: int = 64,
 ) -> Iterator[Trajectory]:
-    """Play episodes with a policy; see `play`, which this calls with a `PolicyChooser`.
+    """Play episodes with a policy; a shorthand for `play` with a `PolicyChooser`.
 
     Examples:
         >>> import pluralign as pl
@@ -57,30 +57,30 @@ def play(
     max_steps: int = 200,
     batch: int = 64,
 ) -> Iterator[Trajectory]:
-    """Play episodes in lock-step, so that the chooser sees batches, and yield them in order.
+    """Play episodes in lock-step, so that the chooser receives batches, and yield them in order.
 
-    All randomness of an episode comes from ``(seed, episode)``: neither the batch size nor which
-    other episodes are played changes it. The game is reset with the same seed whoever plays, so
-    that policies are compared on the same episodes. A decision with a single option is
-    taken without asking.
+    All randomness of an episode derives from ``(seed, episode)``; neither the batch size nor the other
+    episodes change it. The game's seed does not depend on the player, so policies are compared on the same
+    episodes. The chooser is not called for a decision with a single option.
 
     Args:
-        make_game: called up to ``batch`` times; games are used again for later episodes.
-        chooser: who acts.
-        episodes: how many, from 0 up, or the indexes of those to play.
-        seed: not negative.
-        objectives: each step's rewards are `Objective.reward` of its counts.
-        max_steps: after so many steps an episode is truncated.
-        batch: episodes in play at once.
+        make_game: Function that makes a game; called up to ``batch`` times. Games are reused for later
+            episodes.
+        chooser: Player.
+        episodes: Number of episodes, counted from 0, or the indices of the episodes to play.
+        seed: Random seed, not negative.
+        objectives: Objectives whose rewards are recorded (`Objective.reward` of each step's counts).
+        max_steps: Number of steps after which an episode is truncated.
+        batch: Number of episodes played at once.
 
     Raises:
-        InputError: an argument is out of range, or an episode has no decision.
+        InputError: An argument is out of range, or an episode has no decision.
     """
     indexes = range(episodes) if isinstance(episodes, int) else list(episodes)
     negative = isinstance(indexes, list) and any(index < 0 for index in indexes)
     if seed < 0 or max_steps < 1 or batch < 1 or negative:
         raise InputError(
-            "expected a seed and episodes that are not negative, one step and one in a batch or more; "
+            "seed and episodes must not be negative, max_steps and batch must be at least 1; "
             f"found seed {seed}, max_steps {max_steps}, batch {batch}"
         )
     return _play(make_game, chooser, indexes, seed, tuple(objectives), max_steps, batch)
@@ -88,7 +88,7 @@ def play(
 
 @dataclass
 class _Seat:
-    """A game, and the episode that is being played on it."""
+    """A game and the episode that is being played on it."""
 
     game: Game
     place: int
@@ -145,7 +145,7 @@ def _step_all(seats: list[_Seat], chooser: Chooser, objectives: tuple[Objective,
     for seat in seats:
         decision = seat.game.decision
         assert decision is not None, "seats whose story ended are cleared"
-        # Drawn even where nothing is asked, so that a step's number decides its seed.
+        # Drawn even if the chooser is not called, so that a step's number determines its seed.
         step_seed = int(seat.stream.integers(SEED_RANGE))
         if len(decision.options) == 1:
             _take(seat, decision, Choice(0, {"log_prob": 0.0}), objectives)

@@ -1,4 +1,4 @@
-"""The nouns: what every stage hands to the next. NumPy only."""
+"""Data types that the stages exchange. NumPy only."""
 
 from pluralign.core.demonstration import Demonstration
 from pluralign.core.errors import InputError

@@ -1,4 +1,4 @@
-"""Checks of settings."""
+"""Checks of numeric settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, floa
     """Check a config's numbers.
 
     Raises:
-        InputError: a field is below its lowest or above its highest value.
+        InputError: A field is below its minimum or above its maximum.
     """
     for name, bound in lowest.items():
         if not getattr(config, name) >= bound:
@@ -23,10 +23,10 @@ def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, floa
 
 
 def require_positive(**numbers: float) -> None:
-    """Check numbers that are given by name.
+    """Check that numbers are positive.
 
     Raises:
-        InputError: One of them is 0, negative or not a number.
+        InputError: A number is 0, negative or NaN.
     """
     for name, number in numbers.items():
         if not number > 0:

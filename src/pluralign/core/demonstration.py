@@ -1,4 +1,4 @@
-"""What somebody did or wrote, offered as good."""
+"""Demonstrations: completions that are offered as good."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pluralign.core.errors import InputError
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A completion of a prompt that is offered as good. (A trajectory stands for itself.)
+    """A completion of a prompt that is offered as good. (For games, a trajectory is the demonstration.)
 
     Args:
-        prompt: as the model reads it; ``prompt + completion`` is the whole text.
-        completion: what was written.
-        objective: what it is good for.
-        source: where it comes from.
-        split: train, validation or test; no prompt appears in two splits.
+        prompt: Prompt as the model reads it; ``prompt + completion`` is the whole text.
+        completion: Completion.
+        objective: Objective that the completion is good for.
+        source: Origin of the demonstration.
+        split: Train, validation or test; no prompt appears in two splits.
 
     Examples:
         >>> import pluralign as pl

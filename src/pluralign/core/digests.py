@@ -1,4 +1,4 @@
-"""Digests of files and of values: what a card, a header or a cache is recognised by."""
+"""Digests of files and values, which identify them in cards, headers and caches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def digest(parts: Iterable[bytes], *, size: int = 16) -> str:
-    """BLAKE2b of some bytes, one part after the other.
+    """BLAKE2b digest of concatenated bytes.
 
     Args:
-        parts: Bytes to digest; where they are split plays no part.
-        size: Bytes of the digest.
+        parts: Bytes to digest; only their concatenation matters.
+        size: Size of the digest in bytes.
 
     Returns:
-        2 ``size`` hexadecimal digits, equal across processes.
+        The digest, 2 ``size`` hexadecimal digits, equal across processes.
     """
     found = hashlib.blake2b(digest_size=size)
     for part in parts:
@@ -30,13 +30,13 @@ def file_digest(path: str | Path) -> str:
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's content, 64 hexadecimal digits: what ``sha256sum`` prints."""
+    """SHA-256 of a file's content, 64 hexadecimal digits, as ``sha256sum`` prints it."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def source_digest(data: str | Path) -> dict[str, str]:
-    """Provenance of data, for cards: ``{"file", "file_digest"}``; of a folder or a hub id the name alone."""
+    """Provenance of data, for cards: ``{"file", "file_digest"}``; for a folder or a hub id, the name only."""
     path = Path(data)
     if not path.is_file():
         return {"file": str(data)}

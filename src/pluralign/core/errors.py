@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The exception for user mistakes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """Input that cannot be used: says where it is, what was found and what was expected.
+    """Input that cannot be used. The message says where it is, what was expected and what was found.
 
-    The command line prints the message as one line and exits with code 2; a traceback is
-    never shown for it. Everything that reads a user's file raises this and nothing else.
+    The command line prints the message as one line and exits with code 2, without a traceback. All code that
+    reads users' files raises this exception for their mistakes.
 
     Examples:
         >>> import pluralign as pl

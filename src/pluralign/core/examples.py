@@ -1,4 +1,4 @@
-"""Examples to learn from or to measure on, as loaders and pairing functions return them."""
+"""Examples for training or measurement, as loaders and pairing functions return them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Example = TypeVar("Example", covariant=True)
 
 @dataclass(frozen=True)
 class Examples(Sequence[Example]):
-    """A sequence of examples that also reports what was read and what was left out.
+    """A sequence of examples that also reports how many rows were read and left out.
 
     A slice keeps counts and template; a list built from the examples loses them.
 
     Args:
         rows: Pairs, demonstrations, scored completions or prompts, in the order of their source.
         counts: Numbers of rows read, left out (by reason) and kept (in all and by split).
-        template: Template that turned messages into text; None if all rows were texts already, or if the
-            source does not record it. Learners refuse another one than their own.
+        template: Template that rendered messages to text; None if all rows were texts, or if the source does
+            not record it. Training with another template is refused.
     """
 
     rows: tuple[Example, ...]

@@ -1,4 +1,4 @@
-"""Nothing half-written: files appear whole or not at all."""
+"""Atomic writing of files: a file is complete or does not appear."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def replace_when_whole(path: str | Path) -> Generator[Path]:
-    """Give a temporary name beside ``path`` to write to; rename it to ``path`` on success and
-    remove it on failure.
+    """Provide a temporary path next to ``path`` to write to; rename it to ``path`` on success and remove it
+    on failure.
 
     Raises:
-        InputError: the disk is full, or the place cannot be written.
+        InputError: The disk is full, or the path cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -34,20 +34,20 @@ def replace_when_whole(path: str | Path) -> Generator[Path]:
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
     finally:
-        # Where a parent is no folder, the unlink fails too and would hide the first error.
+        # If a parent is not a folder, unlink fails too and would hide the first error.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a text file, whole or not at all; returns its path."""
+    """Write a text file, completely or not at all, and return its path."""
     with replace_when_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, completely or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -55,7 +55,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: it is missing or not JSON.
+        InputError: The file is missing or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The interfaces that stages meet at."""
+"""Interfaces between stages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pluralign.core.trajectory import Decision
 
 
 class Policy(Protocol):
-    """Anything that chooses among listed options.
+    """A policy that chooses among listed options.
 
     Examples:
         >>> import pluralign as pl
@@ -23,17 +23,17 @@ class Policy(Protocol):
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """Name in reports."""
         ...
 
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
-        """Log-probabilities of the options, one array of shape (options,) for each decision,
-        each summing to one in probability. What else is in the batch changes nothing."""
+        """Log-probabilities of the options, one array of shape (options,) per decision. The probabilities of
+        each decision sum to one and do not depend on the rest of the batch."""
         ...
 
 
 class UniformPolicy:
-    """Chooses every option with the same probability: the random agent.
+    """Chooses every option with the same probability (random play).
 
     Examples:
         >>> import pluralign as pl

@@ -1,4 +1,4 @@
-"""Rows of JSON-lines files, with errors that say file, row and field."""
+"""Rows of JSON-lines files, with errors that name file, row and field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
 
 
 class Fields:
-    """Typed access to one row of a file, with errors that say where."""
+    """Typed access to one row of a file, with errors that name file, row and field."""
 
     def __init__(self, row: Any, path: Path, number: int) -> None:
         self.path, self.number = path, number
@@ -32,11 +32,11 @@ class Fields:
         self.row = row
 
     def fail(self, field: str, message: str) -> InputError:
-        """The error to raise for a field of this row."""
+        """An error about a field of this row, to be raised."""
         return InputError(message, path=self.path, row=self.number, field=field)
 
     def get(self, field: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
-        """The field's value, of one of these types (a bool is no int)."""
+        """The field's value, if it has one of these types (a bool is not an int)."""
         if field not in self.row:
             if default is not ...:
                 return default
@@ -52,18 +52,18 @@ class Fields:
         """A list of strings."""
         value = self.get(field, list)
         if not all(isinstance(v, str) for v in value):
-            raise self.fail(field, f"expected a list of texts, found {value!r:.60}")
+            raise self.fail(field, f"expected a list of strings, found {value!r:.60}")
         return tuple(value)
 
     def ints(self, field: str) -> list[int]:
-        """A list of whole numbers."""
+        """A list of integers."""
         value = self.get(field, list)
         if not all(type(v) is int for v in value):
-            raise self.fail(field, f"expected a list of whole numbers, found {value!r:.60}")
+            raise self.fail(field, f"expected a list of integers, found {value!r:.60}")
         return value
 
     def numbers(self, field: str) -> dict[str, float]:
-        """An object of finite numbers, empty where absent."""
+        """An object of finite numbers; empty if the field is absent."""
         value = self.get(field, dict, {})
         for name, number in value.items():
             if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
@@ -72,14 +72,14 @@ class Fields:
 
 
 def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[Fields]:
-    """The rows of a JSON-lines file.
+    """Rows of a JSON-lines file.
 
     Args:
-        path: the file.
-        drop_cut_off_line: pass over a last line without its end, which a killed writer leaves.
+        path: File to read.
+        drop_cut_off_line: Whether to skip an incomplete last line, which a killed writer leaves.
 
     Raises:
-        InputError: no such file, or a line that is not JSON.
+        InputError: The file does not exist, or a line is not JSON.
     """
     path = Path(path)
     try:

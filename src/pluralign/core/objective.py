@@ -1,4 +1,4 @@
-"""One value being pursued."""
+"""Objectives: the values that policies pursue."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def _no_coefficients() -> Mapping[str, float]:
 
 @dataclass(frozen=True)
 class Objective:
-    """One value being pursued; always maximised.
+    """A value to pursue; always maximised.
 
     Args:
-        name: lower case letters, digits and underscores, beginning with a letter.
-        description: what more of it means, in words that a rater can judge by.
-        coefficients: for objectives that a game's counts define, the reward of a step is
+        name: Name in lower case letters, digits and underscores, beginning with a letter.
+        description: Meaning of a higher value, in words that a rater can judge by.
+        coefficients: For objectives defined by a game's counts, the reward of a step is
             ``sum(coefficients[m] * counts[m])`` over the metrics m; empty otherwise.
 
     Raises:
-        InputError: the name or the description cannot be used.
+        InputError: The name or the description cannot be used.
 
     Examples:
         >>> import pluralign as pl
@@ -50,7 +50,7 @@ class Objective:
         object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
 
     def reward(self, counts: Mapping[str, float]) -> float:
-        """The reward of a step with these counts (absent metrics count zero)."""
+        """Reward of a step with these counts (absent metrics count as zero)."""
         return float(sum(c * counts.get(m, 0.0) for m, c in self.coefficients.items()))
 
     def __hash__(self) -> int:

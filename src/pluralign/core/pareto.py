@@ -1,6 +1,6 @@
 """Pareto fronts, hypervolumes and expected utility. Every objective is maximised.
 
-The functions that need moocore or SciPy import them when they are called.
+moocore and SciPy are imported by the functions that need them.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 
 
 def undominated(points: FloatArray) -> FloatArray:
-    """The distinct non-dominated points, by falling first objective, without checks of the input.
+    """Distinct non-dominated points, by decreasing first objective, without input checks.
 
-    Two objectives need one sort, which is what exact fronts of games spend their time on.
+    Two objectives take a single sort, the main cost of exact fronts of games.
 
     Args:
         points: Finite returns, shape (points, objectives).
 
     Returns:
-        Shape (front, objectives).
+        The front, shape (front, objectives).
     """
     if len(points) == 1:
         return points
@@ -69,7 +69,7 @@ def undominated(points: FloatArray) -> FloatArray:
 
 
 def pareto_front(points: npt.ArrayLike) -> FloatArray:
-    """The distinct non-dominated points, by rising first objective, shape (front, objectives).
+    """Distinct non-dominated points, by increasing first objective, shape (front, objectives).
 
     Args:
         points: Returns, shape (points, objectives).
@@ -88,10 +88,11 @@ def pareto_front(points: npt.ArrayLike) -> FloatArray:
 def reference_point(worst: npt.ArrayLike) -> FloatArray:
     """The default reference point: the worst attainable return of each objective, shape (objectives,).
 
-    It is a property of the game (`exact_front(...).worst`), so that hypervolumes of two policies are
-    comparable whatever else is measured. The drawback: a point with the worst attainable return in some
-    objective adds no volume, so the ends of a front may count little. A reference point below the worst
-    gives the ends weight; report it if you use one.
+    It is a property of the game (`exact_front(...).worst`), so hypervolumes of two policies are comparable.
+    Its
+    drawback: a point with the worst attainable return in some objective adds no volume, so the ends of a
+        front may
+    count little. A reference point below the worst gives the ends weight; report it if you use one.
     """
     return np.array(worst, dtype=np.float64, copy=True)
 
@@ -106,7 +107,7 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
         reference: Reference point, shape (objectives,).
 
     Raises:
-        InputError: The shapes do not fit.
+        InputError: The shapes do not match.
 
     Examples:
         >>> import pluralign as pl
@@ -129,19 +130,19 @@ def mixed_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Volume above the reference point that mixtures of the points dominate: the volume under their convex
     hull instead of under their staircase.
 
-    Choosing between two policies at random, once per episode, gives the mean of their returns. So this is an
-    upper bound for stochastic policies, where `hypervolume` of a deterministic front is not.
+    A random choice between two policies, once per episode, has the mean of their returns. This is therefore
+    an upper bound for stochastic policies, unlike `hypervolume` of a deterministic front.
 
     Args:
         points: Returns, shape (points, objectives).
         reference: Reference point, shape (objectives,).
 
     Raises:
-        InputError: The shapes do not fit.
+        InputError: The shapes do not match.
     """
     array = checked_points(points)
     corner = np.asarray(reference, dtype=np.float64)
-    # `hypervolume` checks the shapes; where nothing is dominated there is nothing to mix.
+    # `hypervolume` checks the shapes; without dominated volume there is nothing to mix.
     if hypervolume(array, corner) == 0.0:
         return 0.0
     inside = array[(array > corner).all(1)]
@@ -160,15 +161,15 @@ Volume = Callable[[npt.ArrayLike, npt.ArrayLike], float]
 def hypervolume_ratio(
     points: npt.ArrayLike, exact: npt.ArrayLike, reference: npt.ArrayLike, *, volume: Volume = hypervolume
 ) -> float:
-    """Hypervolume of the points divided by that of the exact front; 1 where they cover it.
+    """Hypervolume of the points divided by that of the exact front; 1 if they cover it.
 
     The exact front is that of deterministic policies. A stochastic policy can lie between two of its points,
-    above the staircase, so that the ratio can exceed 1; with ``volume=mixed_hypervolume``, which takes both
-    as mixtures, it cannot.
+    above the staircase, so the ratio can exceed 1. With ``volume=mixed_hypervolume``, which takes the convex
+    hull of both, it cannot.
 
     Args:
         points: Returns, shape (points, objectives).
-        exact: The exact front, shape (points, objectives).
+        exact: Exact front, shape (points, objectives).
         reference: Reference point, shape (objectives,).
         volume: `hypervolume` or `mixed_hypervolume`.
 
@@ -179,10 +180,10 @@ def hypervolume_ratio(
 
 
 def exact_volume(exact: npt.ArrayLike, reference: npt.ArrayLike, volume: Volume) -> float:
-    """Volume of the exact front, by which those of sweeps are divided.
+    """Volume of the exact front, the denominator of hypervolume ratios.
 
     Raises:
-        InputError: It dominates no volume above the reference point.
+        InputError: The front dominates no volume above the reference point.
     """
     whole = volume(exact, reference)
     if whole <= 0.0:
@@ -191,7 +192,7 @@ def exact_volume(exact: npt.ArrayLike, reference: npt.ArrayLike, volume: Volume)
 
 
 def rescale(points: npt.ArrayLike, worst: npt.ArrayLike, best: npt.ArrayLike) -> FloatArray:
-    """Returns scaled to the attainable range: 0 is the worst and 1 the best, shape (points, objectives).
+    """Returns scaled to the attainable range: 0 is the worst, 1 the best, shape (points, objectives).
 
     Where worst and best are equal, the scaled return is 1.
     """
@@ -206,8 +207,8 @@ def expected_utility(
 ) -> float:
     """Expected utility metric (Zintgraf et al. 2015): ``mean_w max_j sum_i w_i r_ji``.
 
-    The average utility of users with different weights, where each takes the point that is best for them.
-    `rescale` objectives of different units first.
+    The mean utility over users with different weights, each of whom takes the point that is best for them.
+    Apply `rescale` first to objectives with different units.
 
     Args:
         points: Returns, shape (points, objectives).
@@ -215,7 +216,7 @@ def expected_utility(
         weightings: Weights of the users; `simplex_grid` gives evenly spaced ones.
 
     Raises:
-        InputError: A weight on an unknown objective, or no weightings.
+        InputError: A weight names an unknown objective, or there are no weightings.
     """
     array = checked_points(points)
     if array.shape[1] != len(objectives) or not weightings:

@@ -1,4 +1,4 @@
-"""What raters say, and the pairs made of it."""
+"""Comparisons, annotations by raters, and preference pairs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PREFERENCES: tuple[Preference, ...] = ("first", "second", "tie")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two segments that a rater is asked about; the order carries no meaning."""
+    """Two segments for a rater to compare; their order has no meaning."""
 
     first: Segment
     second: Segment
 
     @property
     def id(self) -> str:
-        """The two segments' ids: what identifies the comparison across raters."""
+        """Ids of the two segments, which identify the comparison across raters."""
         return f"{self.first.id}|{self.second.id}"
 
 
@@ -32,11 +32,11 @@ class Annotation:
     """A rater's output on one comparison for one objective, with its provenance.
 
     Args:
-        comparison: the two segments.
-        objective: name of the objective asked about.
-        rater: who said so: ``oracle``, ``judge:MODEL``, ``human:FILE``.
-        preference: which is better on this objective, or a tie.
-        info: how it came about: both orders' answers, noise, seed, time.
+        comparison: Compared segments.
+        objective: Name of the objective of the comparison.
+        rater: Name of the rater: ``oracle``, ``judge:MODEL``, ``human:FILE``.
+        preference: The better segment on this objective, or a tie.
+        info: Details of the rating: answers in both orders, noise, seed, time.
 
     Examples:
         >>> import pluralign as pl
@@ -62,14 +62,13 @@ class Annotation:
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """``chosen`` and ``rejected`` segments for one objective.
+    """A ``chosen`` and a ``rejected`` segment for one objective.
 
     Args:
-        weight: the probability that the label is right, from 0.5 (a soft-labelled tie) to 1.
-        rater: whose annotation it was.
-        split: train, validation or test; no trajectory appears in two splits.
-        margin: by how much chosen is better, where a rater said so (TRL's column ``margin``); in units of
-            reward.
+        weight: Probability that the label is right, from 0.5 (a soft-labelled tie) to 1.
+        rater: Name of the rater.
+        split: Train, validation or test; no trajectory appears in two splits.
+        margin: Reward difference between chosen and rejected, if a rater gave one (TRL's column ``margin``).
 
     Examples:
         >>> import pluralign as pl
@@ -96,7 +95,7 @@ class PreferencePair:
         """(prompt, completion) of the chosen and of the rejected segment, for pairs of texts.
 
         Args:
-            row: Number of the pair, for the error.
+            row: Number of the pair, for error messages.
 
         Raises:
             InputError: A segment has several steps (see `Segment.text`).
@@ -104,7 +103,7 @@ class PreferencePair:
         return self.chosen.text(row=row), self.rejected.text(row=row)
 
     def decisions(self, *, row: int | None = None) -> list[Decision]:
-        """The completions to score, the chosen one first: one decision if both answer one prompt, else two.
+        """Completions to score, the chosen one first: one decision if both have the same prompt, else two.
 
         Raises:
             InputError: See `texts`.

@@ -1,4 +1,4 @@
-"""The progress bar that long work shows on standard error."""
+"""Progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class ProgressBar:
-    """A bar with counts and the time that remains, for use in a ``with``; on a terminal only.
+    """A progress bar with counts and remaining time, as a context manager; shown on a terminal only.
 
     Args:
-        total: Items in all.
-        label: What is being done.
+        total: Total number of items.
+        label: Description of the work.
         unit: Name of one item.
-        done: Items finished before.
+        done: Number of items finished before.
         shown: Whether to show the bar on a terminal.
     """
 
@@ -28,17 +28,17 @@ class ProgressBar:
             self._bar = tqdm(total=total, initial=done, desc=label or None, unit=unit)
 
     def advance(self, items: int = 1) -> None:
-        """Count more items as finished."""
+        """Add finished items."""
         if self._bar is not None:
             self._bar.update(items)
 
     def note(self, text: str) -> None:
-        """Show a text behind the counts."""
+        """Show a text after the counts."""
         if self._bar is not None:
             self._bar.set_postfix_str(text)
 
     def close(self) -> None:
-        """End the bar; its last state stays on the screen."""
+        """Close the bar; its last state stays on the screen."""
         if self._bar is not None:
             self._bar.close()
 

@@ -1,9 +1,8 @@
-"""The files that stages hand to each other: versioned JSON lines.
+"""Files exchanged between stages: versioned JSON lines.
 
-The first line of a file is its header, ``{"pluralign": KIND, "version": 1, ...}``. Each decision
-is written once, on a line of its own with its digest, before the first record that refers to it by
-number; so a file holds all that it needs, and is small. A changed decision no longer has its
-digest, and is refused.
+The first line of a file is its header, ``{"pluralign": KIND, "version": 1, ...}``. Each decision is written
+once, on a line of its own with its digest, before the first record that refers to it by number. Files are
+therefore small and self-contained. A decision that was changed no longer matches its digest and is refused.
 """
 
 from __future__ import annotations
@@ -25,14 +24,13 @@ R = TypeVar("R", Trajectory, Annotation, PreferencePair)
 
 
 class RecordWriter:
-    """Appends records to a file, each decision once; every record is on the disk when `write` returns.
+    """Appends records to a file, each decision once; every record is on disk when `write` returns.
 
-    Opening a file that exists continues it: its decisions are known again, and a line that was cut
-    off by a kill is removed.
+    An existing file is continued: its decisions are known, and a line that a kill cut off is removed.
 
     Raises:
-        InputError: the file holds something else or was begun under another header (it is left as it
-            is), or cannot be written.
+        InputError: The file is of another kind or has another header (it is left unchanged), or cannot be
+            written.
     """
 
     def __init__(self, path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> None:
@@ -60,7 +58,7 @@ class RecordWriter:
         self._lines([*rows, body])
 
     def write_row(self, row: Mapping[str, Any]) -> None:
-        """Append a row that refers to no decision, for files of other kinds."""
+        """Append a row without decisions, for files of other kinds."""
         self._lines([dict(row)])
 
     def _number(self, decision: Decision, rows: list[Row]) -> int:
@@ -105,14 +103,14 @@ def write_records(
     records: Iterable[Trajectory | Annotation | PreferencePair],
     header: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a whole file: under a temporary name, renamed when it is complete."""
+    """Write a complete file, under a temporary name that is changed at the end."""
     with replace_when_whole(path) as temporary, RecordWriter(temporary, kind, header) as writer:
         for record in records:
             writer.write(record)
 
 
 def read_header(path: str | Path, kind: str) -> Row:
-    """The header of a file of this kind (``trajectories``, ``annotations`` or ``pairs``)."""
+    """Header of a file of this kind (``trajectories``, ``annotations`` or ``pairs``)."""
     for fields in read_rows(path):
         return _check_header(fields, kind)
     raise InputError(f"is empty; expected the header of a {kind} file", path=path)
@@ -122,29 +120,29 @@ def read_trajectories(path: str | Path, *, drop_cut_off_line: bool = False) -> l
     """Read ``trajectories.jsonl``.
 
     Raises:
-        InputError: with file, row and field.
+        InputError: The file cannot be read; the error names file, row and field.
     """
     return _read(path, "trajectories", _trajectory, drop_cut_off_line)
 
 
 def read_annotations(path: str | Path, *, drop_cut_off_line: bool = False) -> list[Annotation]:
-    """Read ``annotations.jsonl``; the steps hold decisions and actions, no rewards."""
+    """Read ``annotations.jsonl``; the steps have decisions and actions, no rewards."""
     return _read(path, "annotations", _annotation, drop_cut_off_line)
 
 
 def read_pairs(path: str | Path, *, drop_cut_off_line: bool = False) -> list[PreferencePair]:
-    """Read ``pairs.jsonl``; the steps hold decisions and actions, no rewards."""
+    """Read ``pairs.jsonl``; the steps have decisions and actions, no rewards."""
     return _read(path, "pairs", _pair, drop_cut_off_line)
 
 
 def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> bool:
-    """Whether a file holds records of this kind that were written under this header.
+    """Whether a file contains records of this kind that were written under this header.
 
     Returns:
-        False where there is nothing yet, or no more than a header that a kill cut off.
+        False if there is no file yet, or only an incomplete header.
 
     Raises:
-        InputError: it holds something else, or the header differs; the message says in what.
+        InputError: The file is of another kind, or its header differs; the error names the difference.
     """
     path = Path(path)
     if not path.exists() or not path.stat().st_size:
@@ -160,14 +158,14 @@ def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = No
     found = _check_header(first, kind)
     if header is None:
         return True
-    # As JSON has it: lists for tuples.
+    # As JSON represents it: lists instead of tuples.
     wanted: Row = json.loads(json.dumps(dict(header)))
     for field in dict.fromkeys([*wanted, *found]):
         known = wanted.get(field)
         if field not in ("pluralign", "version") and found.get(field) != known:
             raise first.fail(
                 field,
-                f"was begun with {found.get(field)!r:.120}, not {known!r:.120}: "
+                f"was started with {found.get(field)!r:.120}, not {known!r:.120}: "
                 "choose another file, or remove this one",
             )
     return True
@@ -184,7 +182,7 @@ def _read(path: str | Path, kind: str, decode: Callable[[Fields, Decisions], R],
         if "decision" in fields.row:
             decision = Decision(fields.get("prompt", str), fields.texts("options"))
             if decision.key != fields.get("digest", str):
-                raise fields.fail("digest", "does not fit the prompt and the options: the line was changed")
+                raise fields.fail("digest", "does not match the prompt and the options: the line was changed")
             decisions[fields.get("decision", int)] = decision
         else:
             try:
@@ -197,10 +195,10 @@ def _read(path: str | Path, kind: str, decode: Callable[[Fields, Decisions], R],
 
 
 def read_record_rows(path: str | Path, kind: str, *, drop_cut_off_line: bool = False) -> Iterator[Fields]:
-    """The rows of a file after its header, those of decisions among them.
+    """Rows of a file after its header, including those of decisions.
 
     Raises:
-        InputError: the file cannot be read, or its header is not of this kind and version.
+        InputError: The file cannot be read, or its header is not of this kind and version.
     """
     rows = read_rows(path, drop_cut_off_line=drop_cut_off_line)
     first = next(rows, None)
@@ -308,7 +306,7 @@ def _step(fields: Fields, decisions: Decisions) -> Step:
 
 def _decision(fields: Fields, number: int, decisions: Decisions) -> Decision:
     if number not in decisions:
-        raise fields.fail("at", f"refers to decision {number}, which no earlier line holds")
+        raise fields.fail("at", f"refers to decision {number}, which is not on an earlier line")
     return decisions[number]
 
 

@@ -1,4 +1,4 @@
-"""A JSON-lines file that grows row by row under another name, and takes its own when it is whole."""
+"""JSON-lines files that are written row by row under a temporary name and renamed when complete."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def run_batches(
     size: Callable[[Item], int] | None = None,
     shown: bool = True,
 ) -> None:
-    """Turn items into rows of a JSON-lines file, batch by batch; a run that was killed continues.
+    """Turn items into rows of a JSON-lines file, batch by batch; a killed run continues.
 
-    Batches end at the same places in a run that continues as in one that was never interrupted.
+    A continued run has the same batches as one that was never interrupted.
 
     Args:
-        path: File to write. It appears when it is whole; see `RowsInProgress`.
-        run: Settings that the rows depend on; the rows of a run with other settings are discarded.
-        items: One for each row.
-        work: Function from the items of a batch to their rows, one for each.
-        batch: Items in a batch; or the end of each batch, ascending, the last of them ``len(items)``.
+        path: File to write. It appears when it is complete; see `RowsInProgress`.
+        run: Settings that the rows depend on; rows of a run with other settings are discarded.
+        items: Items, one per row.
+        work: Function from the items of a batch to their rows, one row per item.
+        batch: Number of items per batch; or the end of each batch, ascending, up to ``len(items)``.
         header: Row to write before the items' rows.
         label: Text before the progress bar.
-        unit: Name of what the progress bar counts.
-        size: Function from an item to what the progress bar counts for it; 1 by default.
+        unit: Unit of the progress bar.
+        size: Function from an item to its size in that unit; 1 by default.
         shown: Whether to show a progress bar on a terminal.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     sizes = [1 if size is None else size(item) for item in items]
     ends = range(batch, len(items) + batch, batch) if isinstance(batch, int) else batch
@@ -68,10 +68,10 @@ def run_batches(
 
 
 class OneAtATime(Generic[Key, Opened]):
-    """What was opened last, kept until something else is wanted: two large models may not fit the memory.
+    """A cache of the last opened object: two large models may not fit in memory.
 
     Args:
-        open: Function that opens what a key names.
+        open: Function that opens the object with a key.
     """
 
     def __init__(self, open: Callable[[Key], Opened]) -> None:
@@ -79,7 +79,7 @@ class OneAtATime(Generic[Key, Opened]):
         self._held: dict[Key, Opened] = {}
 
     def __call__(self, key: Key) -> Opened:
-        """What the key names; what was held for another key is let go first."""
+        """The object with this key; an object with another key is released first."""
         if key not in self._held:
             self._held.clear()
             self._held[key] = self._open(key)
@@ -87,14 +87,14 @@ class OneAtATime(Generic[Key, Opened]):
 
 
 class RowsInProgress:
-    """Rows that are written as they come, in a ``with``; a killed run continues after the last whole row.
+    """A context manager that writes rows as they arrive; a killed run continues after the last complete row.
 
     Args:
         path: File to write; until it is finished, its rows are in ``.NAME.partial`` in the same folder.
-        run: Settings that the rows depend on; rows that were written with other settings are discarded.
+        run: Settings that the rows depend on; rows written with other settings are discarded.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
@@ -102,7 +102,7 @@ class RowsInProgress:
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         header = json.dumps({"run": run}, sort_keys=True, default=str).encode() + b"\n"
         self.done = 0
-        """Rows written so far."""
+        """Number of rows written so far."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = [header]
@@ -111,7 +111,7 @@ class RowsInProgress:
                 if lines[:1] == [header]:
                     kept = [line for line in lines if line.endswith(b"\n")]
                     self.done = len(kept) - 1
-            # Cutting off what a kill left half-written must not lose the whole rows before it.
+            # Cutting off an incomplete row after a kill must not lose the complete rows before it.
             rewritten = self._partial.with_name(f"{self._partial.name}.tmp")
             rewritten.write_bytes(b"".join(kept))
             rewritten.replace(self._partial)
@@ -126,7 +126,7 @@ class RowsInProgress:
         self._handle.close()
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows; they are on the disk when this returns."""
+        """Append rows; they are on disk when this returns."""
         try:
             for row in rows:
                 self._handle.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -136,7 +136,7 @@ class RowsInProgress:
         self.done += len(rows)
 
     def finish(self) -> None:
-        """Give the file its name: all rows are written."""
+        """Rename the file to its final name, since all rows are written."""
         self._handle.close()
         try:
             rewritten = self._partial.with_name(f"{self._partial.name}.tmp")

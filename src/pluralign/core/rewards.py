@@ -13,8 +13,8 @@ class OptionRewards:
     """Gaussian rewards of one decision's options.
 
     Args:
-        mean: shape (options,).
-        sigma: standard deviations, zeros where the model gives none, shape (options,).
+        mean: Mean rewards, shape (options,).
+        sigma: Standard deviations, shape (options,); zeros if the model does not estimate them.
     """
 
     mean: npt.NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Who belongs where, decided by name alone: splits and seeds that no order of work can change."""
+"""Deterministic splits and seeds, derived from a hash of the record's name."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ SHARES = (0.8, 0.1, 0.1)
 
 
 def seed_for(text: str, seed: int = 0) -> int:
-    """A seed, from 0 to 2**63 - 1, that depends on the text and the seed alone, across processes."""
+    """A seed, from 0 to 2**63 - 1, that depends on the text and the seed only, across processes."""
     digest = hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def check_shares(shares: Sequence[float]) -> tuple[float, float, float]:
-    """The shares of train, validation and test, if they are such.
+    """Validate shares of train, validation and test.
 
     Raises:
-        InputError: not three, negative, or not summing to one within 1e-6.
+        InputError: There are not three shares, one is negative, or they do not sum to one within 1e-6.
     """
     if len(shares) != 3 or not all(math.isfinite(s) and s >= 0 for s in shares):
         raise InputError(f"expected three shares, none negative, found {list(shares)}", field="shares")
@@ -34,18 +34,18 @@ def check_shares(shares: Sequence[float]) -> tuple[float, float, float]:
 
 
 def split_of(name: str, *, seed: int = 0, shares: Sequence[float] = SHARES) -> Split:
-    """The split that a trajectory (or a prompt) belongs to, by a hash of its name.
+    """Split of a trajectory (or a prompt), by a hash of its name.
 
-    Whatever else is in the data, and in whatever order it comes, the answer is the same, so
-    that data collected later never moves an older trajectory into another split.
+    The split does not depend on other data or their order, so data collected later never moves an older
+    trajectory to another split.
 
     Args:
-        name: the trajectory's id.
-        seed: another seed, another assignment.
-        shares: expected shares of train, validation and test, summing to one.
+        name: Id of the trajectory.
+        seed: Seed of the assignment.
+        shares: Expected shares of train, validation and test, summing to one.
 
     Raises:
-        InputError: the shares cannot be used.
+        InputError: The shares are invalid.
     """
     train, validation, _ = check_shares(shares)
     place = seed_for(name, seed) / 2**63

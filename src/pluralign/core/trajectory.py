@@ -1,4 +1,4 @@
-"""Decisions, and what was done about them."""
+"""Decisions, steps, trajectories and segments."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pluralign.core.errors import InputError
 class Decision:
     """A prompt (state) with its options (actions, completions).
 
-    Everything that a policy may know is in the prompt; two decisions with the same prompt and
-    the same options are the same decision.
+    The prompt contains everything that a policy may know. Two decisions with the same prompt and the same
+    options are the same decision.
 
     Examples:
         >>> import pluralign as pl
@@ -33,24 +33,24 @@ class Decision:
 
     @cached_property
     def key(self) -> str:
-        """A digest of the prompt and the options: 32 hexadecimal digits, equal across processes."""
+        """Digest of the prompt and the options, 32 hexadecimal digits, equal across processes."""
         texts = [text.encode() for text in (self.prompt, *self.options)]
-        # The length goes in first, so that no two splits of one text collide.
+        # The length comes first, so that different splits of one text do not collide.
         return digest(part for text in texts for part in (len(text).to_bytes(8, "little"), text))
 
 
 @dataclass(frozen=True)
 class Step:
-    """A decision, the option taken, and what came of it.
+    """A decision, the option taken, and its consequences.
 
     Args:
-        decision: what was shown.
-        action: index of the option taken.
-        rewards: by objective name; empty where none are known.
-        counts: a game's raw counts for this step by metric name (non-zero ones only): points,
-            violations.*, power.*, utility.*. Objectives and harms tables are computed from these.
-        outcome: the text that followed the action, up to the next decision.
-        info: provenance of the action: malformed replies, behaviour log-probability, ...
+        decision: Decision that was presented.
+        action: Index of the option taken.
+        rewards: Rewards by objective name; empty if none are known.
+        counts: A game's raw counts for this step by metric name (non-zero ones only): points, violations.*,
+            power.*, utility.*. Objectives and harms tables are computed from these.
+        outcome: Text that followed the action, up to the next decision.
+        info: Provenance of the action: malformed replies, behaviour log-probability, ...
 
     Examples:
         >>> import pluralign as pl
@@ -78,13 +78,13 @@ class Trajectory:
     """An episode.
 
     Args:
-        id: unique within its file.
-        source: the story or data set.
-        policy: who acted.
-        seed: the episode's seed.
-        steps: in order.
-        terminated: the story ended.
-        truncated: it was cut off; never both.
+        id: Unique id within its file.
+        source: Name of the story or data set.
+        policy: Name of the policy that acted.
+        seed: Random seed of the episode.
+        steps: Steps in order.
+        terminated: Whether the story ended.
+        truncated: Whether the episode was cut off; never together with ``terminated``.
 
     Examples:
         >>> import pluralign as pl
@@ -118,7 +118,7 @@ class Trajectory:
         return sum_by_name([step.counts for step in self.steps])
 
     def segment(self, start: int = 0, stop: int | None = None) -> Segment:
-        """The contiguous slice of steps from ``start`` up to ``stop``."""
+        """Contiguous slice of steps from ``start`` up to ``stop``."""
         stop = len(self.steps) if stop is None else min(stop, len(self.steps))
         if not 0 <= start < stop:
             raise InputError(
@@ -144,7 +144,7 @@ class Segment:
 
     @property
     def stop(self) -> int:
-        """One past the index of the last step."""
+        """Index after the last step."""
         return self.start + len(self.steps)
 
     @property
@@ -153,13 +153,13 @@ class Segment:
         return f"{self.trajectory_id}:{self.start}:{self.stop}"
 
     def text(self, *, row: int | None = None) -> tuple[str, str]:
-        """(prompt, completion) of a segment of one step: its decision's prompt, and the option taken.
+        """(prompt, completion) of a segment of one step: its decision's prompt and the option taken.
 
         Args:
-            row: Number of the segment, for the error.
+            row: Number of the segment, for error messages.
 
         Raises:
-            InputError: The segment has several steps, so that it is not a completion of one prompt.
+            InputError: The segment has several steps, so it is not a completion of one prompt.
         """
         if len(self.steps) != 1:
             raise InputError(

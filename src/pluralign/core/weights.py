@@ -1,4 +1,4 @@
-"""The user's weights on the simplex, by objective name."""
+"""Steering weights of users: points on the simplex, by objective name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SUM_TOLERANCE = 1e-6
 
 
 class SteeringWeights(Mapping[str, float]):
-    """How much each objective counts: non-negative, summing to one.
+    """Weights of objectives: non-negative, summing to one.
 
     >>> SteeringWeights(score=0.75, harm_avoidance=0.25)["score"]
     0.75
 
     Raises:
-        InputError: a weight is negative or not finite, or they do not sum to one within 1e-6.
+        InputError: A weight is negative or not finite, or the weights do not sum to one within 1e-6.
     """
 
     def __init__(self, weights: Mapping[str, Any] | None = None, /, **named: float) -> None:
@@ -42,7 +42,7 @@ class SteeringWeights(Mapping[str, float]):
 
     @classmethod
     def parse(cls, text: str) -> SteeringWeights:
-        """Read ``"score=0.7,harm_avoidance=0.3"``, the form that the command line takes."""
+        """Parse ``"score=0.7,harm_avoidance=0.3"``, the format of the command line."""
         weights: dict[str, float] = {}
         for part in text.split(","):
             name, equals, value = part.partition("=")
@@ -52,7 +52,7 @@ class SteeringWeights(Mapping[str, float]):
             except ValueError:
                 number = math.nan
             if not equals or not name or math.isnan(number):
-                raise InputError(f"expected NAME=NUMBER,NAME=NUMBER,... and found {part!r}", field="weights")
+                raise InputError(f"expected NAME=NUMBER,NAME=NUMBER,..., found {part!r}", field="weights")
             if name in weights:
                 raise InputError(f"objective '{name}' has two weights", field="weights")
             weights[name] = number
@@ -60,7 +60,7 @@ class SteeringWeights(Mapping[str, float]):
 
     @classmethod
     def one_hot(cls, name: str, names: Sequence[str] = ()) -> SteeringWeights:
-        """All the weight on one objective; the others in ``names`` get zero."""
+        """All weight on one objective; the others in ``names`` get zero."""
         return cls({**dict.fromkeys(names, 0.0), name: 1.0})
 
     @classmethod
@@ -69,17 +69,16 @@ class SteeringWeights(Mapping[str, float]):
         return cls(dict.fromkeys(names, 1.0 / len(names)) if names else {})
 
     def aligned_to(self, names: Sequence[str]) -> npt.NDArray[np.float64]:
-        """The weights in the order of ``names``, shape (objectives,); objectives not named
-        in these weights get zero.
+        """The weights in the order of ``names``, shape (objectives,); objectives without a weight get zero.
 
         Raises:
-            InputError: a weight names an objective that is not in ``names``.
+            InputError: A weight names an objective that is not in ``names``.
         """
         self.require_known(names)
         return np.array([self._weights.get(name, 0.0) for name in names])
 
     def require_known(self, names: Sequence[str]) -> None:
-        """Refuse weights on objectives outside ``names``."""
+        """Raise `InputError` if a weight names an objective outside ``names``."""
         unknown = sorted(set(self._weights) - set(names))
         if unknown:
             raise InputError(
@@ -107,8 +106,8 @@ class SteeringWeights(Mapping[str, float]):
 
 
 def simplex_grid(names: Sequence[str], steps: int) -> list[SteeringWeights]:
-    """Every weighting in multiples of ``1/steps``: ``C(steps + n - 1, n - 1)`` of them, with the
-    first objective's weight rising from 0 to 1 when there are two.
+    """All weightings in multiples of ``1/steps``: ``C(steps + n - 1, n - 1)`` of them. With two objectives,
+    the first one's weight increases from 0 to 1.
 
     Examples:
         >>> import pluralign as pl
@@ -117,7 +116,7 @@ def simplex_grid(names: Sequence[str], steps: int) -> list[SteeringWeights]:
     """
     n = len(names)
     if n == 0 or steps < 1:
-        raise InputError(f"a simplex grid needs an objective and one step or more, found {n} and {steps}")
+        raise InputError(f"a simplex grid needs at least one objective and one step, found {n} and {steps}")
     grid: list[SteeringWeights] = []
     for bars in combinations(range(steps + n - 1), n - 1):
         edges = (-1, *bars, steps + n - 1)

@@ -1,4 +1,4 @@
-"""Answers to prompts: what a data set holds of each prompt, as texts or messages as they stand there."""
+"""Answers to prompts, as a data set contains them, in texts or messages."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Answers:
     Args:
         prompt: A text, or messages.
         completions: Texts, or messages that follow the prompt's.
-        path: Their file; empty for rows in memory.
+        path: File of the answers; empty for rows in memory.
         row: Row number of the first answer, counted from 1.
-        samples: Numbers of the completions: those that the file gives, else their places among the prompt's.
-            Empty where the completions were not numbered.
+        samples: Sample numbers of the completions: those in the file, or else their positions among the
+            prompt's answers. Empty if the completions were not numbered.
     """
 
     prompt: Content
@@ -33,7 +33,7 @@ class Answers:
     samples: tuple[int, ...] = ()
 
     def decision(self, render: Render) -> Decision:
-        """Prompt and completions as the texts that a scorer reads.
+        """Prompt and completions as texts for a scorer.
 
         Raises:
             InputError: The template does not continue the prompt's messages.
@@ -47,13 +47,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class AnswerSet:
-    """The answers of one source, by prompt, in its order."""
+    """Answers of one source, by prompt, in the source's order."""
 
     path: str
     answers: Mapping[str, Answers]
 
     def of(self, prompts: AnswerSet) -> list[Answers]:
-        """The answers to the prompts of another set, in its order.
+        """Answers to the prompts of another set, in that set's order.
 
         Raises:
             InputError: A prompt has no answer here.
@@ -68,7 +68,7 @@ class AnswerSet:
 
 
 def load_answers(data: Data, *, one: bool = False) -> AnswerSet:
-    """Read prompts with their completions; equal prompts are one prompt with several answers.
+    """Read prompts with their completions; rows with equal prompts become one prompt with several answers.
 
     Rows are those of `load_demonstrations`. Empty completions are kept.
 
@@ -82,7 +82,8 @@ def load_answers(data: Data, *, one: bool = False) -> AnswerSet:
         one: Whether each prompt must have one answer only.
 
     Raises:
-        InputError: A missing field or one of another type, the same sample of a prompt twice, or no row.
+        InputError: A field is missing or has another type, a sample of a prompt occurs twice, or there is no
+            row.
     """
     table = open_table(data)
     found: dict[str, list[tuple[Content, Content, int, int]]] = {}
@@ -98,13 +99,13 @@ def load_answers(data: Data, *, one: bool = False) -> AnswerSet:
             if (key, sample) in seen:
                 first = seen[key, sample]
                 raise table.error(
-                    f"sample {sample} of this prompt is in row {first}, too", row=number, field="sample"
+                    f"sample {sample} of this prompt is already in row {first}", row=number, field="sample"
                 )
             seen[key, sample] = number
         if one and key in found:
             first = found[key][0][2]
             raise table.error(
-                f"expected one answer to each prompt; row {first} has the same one",
+                f"expected one answer per prompt; row {first} has the same prompt",
                 row=number,
                 field="prompt",
             )
@@ -122,7 +123,7 @@ def _of_one_prompt(rows: Sequence[tuple[Content, Content, int, int]], path: str)
 
 
 def edited(answers: Answers, edit: Callable[[str], str]) -> tuple[Answers | None, list[int | None]]:
-    """The answers that an edit changes, edited; and for each answer its place among these, or None."""
+    """The answers that an edit changes, after the edit; and the index of each answer among them, or None."""
     changed: list[Content] = []
     places: list[int | None] = []
     for completion in answers.completions:

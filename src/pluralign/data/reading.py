@@ -1,4 +1,4 @@
-"""The loop of all loaders, and the template that turns the messages of their rows into text."""
+"""The reading loop of all loaders, and the template that renders their messages to text."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Made = TypeVar("Made")
 
 
 def learned_template(rows: object, asked: str | None, tokenizer: Any) -> str:
-    """Name of the template that a learner records: the one that its data's messages were rendered with.
+    """Name of the template that a trained model records: the one that rendered its data's messages.
 
     Args:
-        rows: What the learner learns from.
-        asked: Name that the user asks for; None for the data's.
-        tokenizer: Tokenizer of the model that learns.
+        rows: Training data.
+        asked: Name that the user requested; None for the data's.
+        tokenizer: Tokenizer of the model.
 
     Raises:
-        InputError: The data's messages were rendered with another template, or by a function.
+        InputError: The data's messages were rendered with another template, or with a function.
     """
     known = rows.template if isinstance(rows, Examples) else None
     if known is None:
@@ -39,7 +39,7 @@ def learned_template(rows: object, asked: str | None, tokenizer: Any) -> str:
 
     if known.name not in TEMPLATES:
         raise InputError(
-            f"the data's messages were rendered by a function; load them with one of {', '.join(TEMPLATES)}",
+            f"the data's messages were rendered with a function; load with one of {', '.join(TEMPLATES)}",
             field="template",
         )
     if known != TEMPLATES[known.name](tokenizer):
@@ -50,7 +50,7 @@ def learned_template(rows: object, asked: str | None, tokenizer: Any) -> str:
 
 
 class RecordedTemplate:
-    """A template that remembers whether it was used."""
+    """A template that records whether it was used."""
 
     def __init__(self, template: Template) -> None:
         self._template = template
@@ -63,10 +63,11 @@ class RecordedTemplate:
 
 
 def open_template(template: str | Render, model: str | None) -> Template:
-    """The template that a loader is given by name or as a function.
+    """A loader's template, by name or as a function.
 
     Raises:
-        InputError: An unknown name, or a chat template without a model or of a model that has none.
+        InputError: The name is unknown, or a chat template was requested without a model, or the model has
+            none.
     """
     if not isinstance(template, str):
         return as_template(template)
@@ -78,7 +79,7 @@ def open_template(template: str | Render, model: str | None) -> Template:
     if template not in TEMPLATES:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {template!r}", field="template")
     if model is None:
-        raise InputError("the template 'chat' needs the model that has it", field="model")
+        raise InputError("the template 'chat' requires a model", field="model")
     return as_template(TEMPLATES[template](load_tokenizer(model)))
 
 
@@ -87,22 +88,22 @@ def read_examples(
     shares: Sequence[float], read: Callable[[Row, Render], Read | str],
     make: Callable[[Read, Split, int], Made], prompt: Callable[[Read], str],
 ) -> Examples[Made]:  # fmt: skip
-    """Read, count and make examples of a table's rows.
+    """Read, count and make examples from a table's rows.
 
     Args:
         table: Rows to read.
-        counts: Counts that begin at 0, in the order in which they are reported.
-        noun: What is made, for the counts.
-        nothing: Error message where no row can be used.
+        counts: Initial counts, all 0, in the order of the report.
+        noun: Name of the examples in the counts.
+        nothing: Error message if no row can be used.
         template: Template for messages.
-        seed: Seed for the splits.
+        seed: Random seed of the splits.
         shares: Shares of train, validation and test.
         read: Function from a row to its content, or to the reason why it is left out.
         make: Function from a content, its split and its row number to an example.
-        prompt: Function from a content to the prompt that decides its split, where the source has none.
+        prompt: Function from a content to the prompt that determines its split if the source has no splits.
 
     Raises:
-        InputError: A row cannot be read, or none can be used.
+        InputError: A row cannot be read, or no row can be used.
     """
     check_shares(shares)
     render = RecordedTemplate(template)
@@ -129,7 +130,7 @@ def read_row(table: Table, number: int, read: Callable[[], Read]) -> Read:
     """Read one row.
 
     Raises:
-        InputError: The row cannot be read, with its place.
+        InputError: The row cannot be read; the error names its place.
     """
     try:
         return read()

@@ -1,4 +1,4 @@
-"""Where rows come from: a file, a folder, a hub id, a data set of `datasets`, or rows in memory."""
+"""Sources of rows: a file, a folder, a hub id, a data set of `datasets`, or rows in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Table:
         name: File name or hub id; ``data`` for rows in memory.
         path: Path or hub id for error messages; None for rows in memory.
         parts: Rows of each split.
-        assigned: Whether the source, or the user, says which split each row belongs to.
+        assigned: Whether the source or the user assigns each row to a split.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Table:
     assigned: bool
 
     def rows(self) -> Iterator[tuple[Split, int, Row]]:
-        """Every row with its split and its number in that split, counted from 1.
+        """Every row with its split and its row number in that split, counted from 1.
 
         Raises:
             InputError: A row is not a mapping from columns to values.
@@ -51,20 +51,20 @@ class Table:
                 yield part, number, row
 
     def error(self, message: str, *, row: int | None = None, field: str | None = None) -> InputError:
-        """The error to raise about this data."""
+        """An error about this data, to be raised."""
         return InputError(message, path=self.path, row=row, field=field)
 
 
 def open_table(data: Data, split: Split | None = None) -> Table:
-    """Find the rows of a data set.
+    """Open a data set as a table of rows.
 
     Args:
         data: See `Data`.
-        split: Of a source with splits, read this split alone; rows of a file, or in memory without splits,
-            are taken to be this split. None reads all splits.
+        split: For a source with splits, the only split to read; for rows without splits, the split that they
+            belong to. None reads all splits.
 
     Raises:
-        InputError: No such source or split, or a file that cannot be read (with the broken line).
+        InputError: The source or split does not exist, or a file cannot be read (the error names the line).
     """
     if isinstance(data, str | Path):
         name = Path(str(data).rstrip("/")).name if Path(data).exists() else str(data)
@@ -79,7 +79,7 @@ def open_table(data: Data, split: Split | None = None) -> Table:
 
 
 def objective_of(data: Data) -> str:
-    """Name of the objective where none is given: the file's or data set's; empty for rows in memory."""
+    """Default name of the objective: that of the file or data set; empty for rows in memory."""
     return Path(str(data).rstrip("/")).name.split(".")[0] if isinstance(data, str | Path) else ""
 
 
@@ -116,13 +116,13 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     import datasets  # pyright: ignore[reportMissingTypeStubs]
 
     if builder == "csv":
-        # Otherwise a completion that reads "None" or "N/A" would count as a missing one.
+        # Otherwise a completion "None" or "N/A" would count as missing.
         arguments["keep_default_na"] = False
     logging: Any = datasets.logging
     hub = getLogger("huggingface_hub")
     hidden, verbosity, hub_level = datasets.are_progress_bars_disabled(), logging.get_verbosity(), hub.level
     datasets.disable_progress_bars()
-    # Errors come back as one line from here; the libraries would print them as well.
+    # Errors are reported as one line here; the libraries would print them as well.
     logging.set_verbosity(logging.CRITICAL)
     hub.setLevel(logging.CRITICAL)
     library: Any = datasets
@@ -146,7 +146,7 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
 
 
 def _explain(source: str | Path) -> Iterator[InputError]:
-    """The broken lines of a JSON-lines file, which `datasets` does not name."""
+    """Errors for the invalid lines of a JSON-lines file, which `datasets` does not report."""
     path = Path(source)
     name = path.name.lower().removesuffix(".gz")
     if not path.is_file() or not name.endswith((".jsonl", ".json")):

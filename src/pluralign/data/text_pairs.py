@@ -1,4 +1,4 @@
-"""Pairs of completions as preference pairs of one step, and back to TRL's rows."""
+"""Conversion of pairs of completions to one-step preference pairs, and back to TRL's rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
 from pluralign.core.splits import Split, seed_for
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
-"""How turns begin in HH-RLHF's dialogues."""
+"""Beginnings of turns in HH-RLHF's dialogues."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class TextPair:
     """A prompt and two completions; ``prompt + chosen`` is the whole text.
 
     Args:
-        prompt: Prompt of the chosen completion, and of the rejected one where it has none of its own.
+        prompt: Prompt of the chosen completion, and of the rejected one unless it has its own.
         chosen: The better completion.
         rejected: The worse completion.
-        rejected_prompt: Prompt of the rejected completion, where the prompts differ.
-        margin: By how much chosen is better, in units of reward; 0 where the row does not say.
+        rejected_prompt: Prompt of the rejected completion, if the prompts differ.
+        margin: Reward difference between chosen and rejected; 0 if the row gives none.
     """
 
     prompt: str
@@ -32,21 +32,21 @@ class TextPair:
 
 
 def split_texts(chosen: str, rejected: str) -> TextPair | None:
-    r"""Two whole texts as a common prompt and two completions; None for dialogues of two prompts.
+    r"""Split two whole texts into a common prompt and two completions; None for dialogues with two prompts.
 
-    The prompt of HH-RLHF's dialogues runs to the last ``\n\nAssistant:``, that of other texts to the last
-    word that both begin with.
+    The prompt of HH-RLHF's dialogues extends to the last ``\n\nAssistant:``, that of other texts to the last
+    word of their common beginning.
     """
     if all(t.startswith(HUMAN) and ASSISTANT in t for t in (chosen, rejected)):
         ends = [t.rindex(ASSISTANT) + len(ASSISTANT) for t in (chosen, rejected)]
         if chosen[: ends[0]] != rejected[: ends[1]]:
             return None
         return TextPair(chosen[: ends[0]], chosen[ends[0] :], rejected[ends[1] :])
-    # At least one word is left to each, even where one text begins with all of the other.
+    # At least one word remains in each, even if one text is the beginning of the other.
     shortest = min(len(chosen.rstrip()), len(rejected.rstrip()))
     same = next((i for i in range(shortest) if chosen[i] != rejected[i]), shortest)
     cut = max((i for i in range(same) if chosen[i].isspace()), default=0)
-    # The space goes with the word after it, as tokenizers have it.
+    # A space belongs to the following word, as in tokenizers.
     while cut and chosen[cut - 1].isspace():
         cut -= 1
     return TextPair(chosen[:cut], chosen[cut:], rejected[cut:])
@@ -59,11 +59,11 @@ def one_step_pair(
 
     Args:
         pair: Prompt and completions.
-        label: Beginning of the segments' ids.
-        objective: Name of the objective that the preference is about.
+        label: Prefix of the segments' ids.
+        objective: Name of the objective of the preference.
         rater: Name of the rater or of the source.
         split: Split of the pair.
-        seed: Seed for the order of the options.
+        seed: Random seed of the order of options.
     """
     a, b = sorted((pair.chosen, pair.rejected))
     if seed_for(f"{pair.prompt}\0{a}\0{b}", seed) % 2:
@@ -86,12 +86,12 @@ def to_trl_rows(pairs: Iterable[PreferencePair]) -> list[dict[str, str]]:
     """One-step pairs as TRL's rows: ``prompt``, ``chosen``, ``rejected``.
 
     Raises:
-        InputError: A pair has several steps or two prompts, so that it is no TRL row.
+        InputError: A pair has several steps or two prompts, so it is not a TRL row.
     """
     rows: list[dict[str, str]] = []
     for number, pair in enumerate(pairs, start=1):
         (prompt, chosen), (other, rejected) = pair.texts(row=number)
         if prompt != other:
-            raise InputError("TRL's rows have one prompt, the completions of this pair have two", row=number)
+            raise InputError("TRL's rows have one prompt, but this pair's completions have two", row=number)
         rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
     return rows

@@ -1,1 +1,1 @@
-"""Folders of trained models: the card, the weights, and what is read back from them."""
+"""Folders of trained models: card and weights."""

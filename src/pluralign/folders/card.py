@@ -1,4 +1,4 @@
-"""The folder of something trained: safetensors and a card. Nothing is ever unpickled."""
+"""Folders of trained models: safetensors files and a card. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ Q_NETWORK = "q_network.safetensors"
 KINDS = {
     "option_policy": "a policy over listed options",
     "option_q_values": "Q-values of listed options",
-    "option_reward": "a reward posterior over listed options",
+    "option_reward": "a posterior over rewards of listed options",
     "reward_model": "a reward model",
     "reward_ensemble": "an ensemble of rewards",
     "value_model": "a value model",
-    "language_policy": "a language model's policy",
+    "language_policy": "a language policy",
 }
-"""What folders hold, by the name in their card."""
+"""Descriptions of kinds of folders, by the kind in their card."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """Where something trained comes from; ``card.json`` of its folder.
+    """Provenance of a trained model; ``card.json`` of its folder.
 
     Args:
-        method: of training: ``cpl``, ``bradley-terry``, ...
-        objective: the objective's name; empty where there is none.
-        seed: of the training.
-        config: the method's config.
-        data: what it was trained on: files, digests, counts, ties.
+        method: Training method: ``cpl``, ``bradley-terry``, ...
+        objective: Name of the objective; empty if there is none.
+        seed: Random seed of the training.
+        config: Settings of the method.
+        data: Training data: files, digests, counts, ties.
         backbone: ``{"name", "fingerprint", "dtype"}`` of the trunk before training.
-        figures: losses, training curve, accuracies, seconds.
-        versions: of pluralign and its main dependencies.
+        figures: Losses, training curve, accuracies, seconds.
+        versions: Versions of pluralign and its main dependencies.
     """
 
     method: str
@@ -60,7 +60,7 @@ class Card:
 
 
 def current_versions() -> dict[str, str]:
-    """Versions of Python, pluralign and what the training rests on."""
+    """Versions of Python, pluralign and the main dependencies of training."""
     names = ("pluralign", "torch", "transformers", "peft", "accelerate")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
@@ -73,21 +73,21 @@ def write_folder(
     tensors: Mapping[str, Mapping[str, Tensor]],
     adapter: Any = None,
 ) -> None:
-    """Write what was trained.
+    """Write the folder of a trained model.
 
-    Each file appears whole or not at all; the card comes last and holds the digests of the others, so a
-    save that was cut off is refused by `read_folder` and never read half.
+    Each file is written completely or not at all. The card comes last and contains the digests of the others,
+    so `read_folder` refuses a folder whose writing was interrupted.
 
     Args:
-        folder: made where it does not exist.
-        kind: one of `KINDS`.
-        card: its provenance.
-        content: what else the card says: ``name`` and whatever `read_folder`'s caller needs.
-        tensors: by file name.
-        adapter: the PEFT model whose adapter belongs to it, if any.
+        folder: Output folder; created if necessary.
+        kind: One of `KINDS`.
+        card: Card of the model.
+        content: Further fields of the card: ``name`` and the fields that `read_folder`'s caller needs.
+        tensors: Tensors by file name.
+        adapter: PEFT model with the model's adapter, if it has one.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -113,27 +113,27 @@ def load_card(folder: Path, kind: str | None = None) -> Card:
     """The card of a folder.
 
     Raises:
-        InputError: no such folder, or it holds something else.
+        InputError: The folder does not exist, or holds another kind of model.
     """
     content = read_card(Path(folder), kind)
     return Card(**{f.name: content[f.name] for f in dataclasses.fields(Card)})
 
 
 def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
-    """All that the card says, checked.
+    """All fields of the card, validated.
 
     Args:
-        folder: what `write_folder` wrote.
-        kind: the kind that is expected; None takes any.
+        folder: Folder written by `write_folder`.
+        kind: Expected kind; None accepts any.
 
     Raises:
-        InputError: no such folder, no finished training, or another kind.
+        InputError: The folder does not exist, has no finished training, or is of another kind.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError("no such folder", path=folder)
     if not (folder / CARD).is_file():
-        raise InputError(f"holds nothing that was trained to its end (no {CARD})", path=folder)
+        raise InputError(f"holds no finished training (no {CARD})", path=folder)
     content = read_json(folder / CARD)
     if isinstance(content, dict) and "pluralign" not in content and content.get("method") == "drrn":
         content = _drrn_card_of_0_1(folder, content)
@@ -142,7 +142,7 @@ def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
         raise InputError(f"expected a card of pluralign, found {found!r}", path=folder / CARD)
     if kind is not None and found != kind:
         raise InputError(
-            f"holds {KINDS[found]} (method {content.get('method')!r}); {KINDS[kind]} is needed", path=folder
+            f"holds {KINDS[found]} (method {content.get('method')!r}); expected {KINDS[kind]}", path=folder
         )
     if content.get("version") != VERSION:
         raise InputError(f"expected version {VERSION}, found {content.get('version')!r}", path=folder / CARD)
@@ -160,15 +160,15 @@ def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
 
 
 def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
-    """The card's content, once every file of the folder has the digest that it says.
+    """The card's content, after checking the digest of every file of the folder.
 
     Args:
-        folder: what `write_folder` wrote.
-        kind: the kind that is expected.
-        needed: a file that must be among them; empty for none.
+        folder: Folder written by `write_folder`.
+        kind: Expected kind.
+        needed: File that the card must list; empty for none.
 
     Raises:
-        InputError: see `read_card`; or a file is missing or damaged.
+        InputError: See `read_card`; or a file is missing or damaged.
     """
     folder = Path(folder)
     content = read_card(folder, kind)
@@ -178,15 +178,15 @@ def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise InputError(f"its file {name} is missing", path=folder)
         if sha256(folder / name) != digest:
-            raise InputError("damaged: it does not have the digest that the card says", path=folder / name)
+            raise InputError("is damaged: its digest differs from the one on the card", path=folder / name)
     return content
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file of a folder.
+    """Tensors of one file of a folder.
 
     Raises:
-        InputError: it holds something else.
+        InputError: The file is not a safetensors file.
     """
     try:
         return load_file(path)
@@ -195,7 +195,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _drrn_card_of_0_1(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    """A card that version 0.1.0 wrote of DRRN, in the form of all others; it had no digests."""
+    """A DRRN card of version 0.1.0, converted to the current form; it had no digests."""
     features = content.get("features")
     fingerprint = features.get("fingerprint") if isinstance(features, dict) else None
     files = [path for path in (folder / Q_NETWORK,) if path.is_file()]

@@ -1,4 +1,4 @@
-"""Rewarded soups: policies averaged in their weights instead of in what they say."""
+"""Rewarded soups: policies averaged in their weights instead of their predictions."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from pluralign.lm.backbone import Backbone, make_backbone
 _CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 _PREFIX = "base_model.model."
-# What changes more than the two matrices of a linear layer say.
+# Configuration fields of adapters that change more than the two matrices of a linear layer.
 _BEYOND = (
     "use_dora", "modules_to_save", "trainable_token_indices", "target_parameters", "lora_bias",
     "layer_replication", "use_qalora", "use_bdlora",
 )  # fmt: skip
-# Other beginnings (PiSSA, OLoRA, LoftQ) change the trunk, too.
+# Other initialisations (PiSSA, OLoRA, LoftQ) change the trunk as well.
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
 def soup_adapter(folders: Mapping[str, Path | None], weights: SteeringWeights, out: Path) -> None:
     """Write the LoRA adapter that is the weighted sum of others: sum_i w_i s_i B_i A_i for every layer.
 
-    The same as averaging the merged models' weights (Rame et al. 2023), exactly, for all share the trunk. The
-    ranks add up; an adapter without weight takes no part.
+    This equals averaging the merged models' weights (Rame et al. 2023) exactly, since all share the trunk.
+    The ranks add up; adapters of weight zero are left out.
 
     Args:
-        folders: of each PEFT adapter, by its policy's name; None is the trunk as it is, which adds nothing.
-        weights: of the policies.
-        out: the folder to write.
+        folders: Folder of each PEFT adapter, by policy name; None for the trunk itself, which adds nothing.
+        weights: Weights of the policies.
+        out: Output folder.
 
     Raises:
-        InputError: an unknown name, an adapter that is more than a plain LoRA, adapters of different models,
-            or none with weight.
+        InputError: A name is unknown, an adapter is not a plain LoRA, the adapters belong to different
+            models, or all adapters have weight zero.
     """
     weights.require_known(list(folders))
     used = {name: folder for name, folder in folders.items() if folder and weights.get(name, 0.0) > 0}
@@ -60,7 +60,7 @@ def soup_adapter(folders: Mapping[str, Path | None], weights: SteeringWeights, o
         if len(shapes) > 1:
             raise InputError(f"adapters of different models: {layer} is {sorted(shapes)}", field="policies")
         down, up = torch.cat([d for d, _ in found]), torch.cat([u for _, u in found], dim=1)
-        # One rank for all layers: one that some adapter leaves alone is filled up with zeros.
+        # All layers have the same rank; layers that some adapter does not change are padded with zeros.
         missing = rank - down.shape[0]
         tensors[layer + _DOWN] = torch.nn.functional.pad(down, (0, 0, 0, missing))
         tensors[layer + _UP] = torch.nn.functional.pad(up, (0, missing))
@@ -80,11 +80,11 @@ def soup_backbone(models: Mapping[str, Backbone], weights: SteeringWeights) -> B
     """The model whose weights are the weighted mean of several models' weights.
 
     Args:
-        models: whole models of one architecture, by their policy's name; they stay as they are.
-        weights: of the policies.
+        models: Whole models of one architecture, by policy name; they are not changed.
+        weights: Weights of the policies.
 
     Raises:
-        InputError: an unknown name, or models of different shapes.
+        InputError: A name is unknown, or the models have different shapes.
     """
     weights.require_known(list(models))
     used = {name: weight for name, weight in weights.items() if weight > 0}
@@ -93,11 +93,11 @@ def soup_backbone(models: Mapping[str, Backbone], weights: SteeringWeights) -> B
     shapes = {name: {key: value.shape for key, value in state.items()} for name, state in states.items()}
     for name, found in shapes.items():
         if found != shapes[first]:
-            raise InputError(f"{name!r} and {first!r} are different models: their weights have no mean")
+            raise InputError(f"{name!r} and {first!r} are different models: their weights cannot be averaged")
     model: Any = copy.deepcopy(models[first].model)
     for key, value in model.state_dict().items():
         if value.is_floating_point():
-            # Summed in float32: bfloat16 would round after every policy.
+            # Summed in float32: in bfloat16 every addition would round.
             total = torch.zeros_like(value, dtype=torch.float32)
             for name, weight in used.items():
                 total += weight * states[name][key].to(total)
@@ -128,7 +128,7 @@ def _config(folder: Path) -> dict[str, Any]:
 def _scaled(
     folder: Path, config: Mapping[str, Any], weight: float
 ) -> dict[str, tuple[Float[Tensor, "rank d_in"], Float[Tensor, "d_out rank"]]]:
-    """Each layer's two matrices in float32, the second times the adapter's own scaling and its weight."""
+    """Both matrices of each layer in float32, the second multiplied by the adapter's scaling and weight."""
     tensors = read_tensors(Path(folder) / _TENSORS)
     known = {name: value for name, value in tensors.items() if name.endswith((_DOWN, _UP))}
     if odd := sorted(set(tensors) - set(known)):
@@ -147,7 +147,7 @@ def _scaled(
 
 
 def _scaling(config: Mapping[str, Any], layer: str, rank: int) -> float:
-    """alpha / r, or alpha / sqrt(r) in rank-stabilised LoRA; alpha may be the layer's own."""
+    """alpha / r, or alpha / sqrt(r) in rank-stabilised LoRA; alpha may be specific to the layer."""
     from peft.utils.other import get_pattern_key  # heavy
 
     pattern: dict[str, Any] = config.get("alpha_pattern") or {}

@@ -1,4 +1,4 @@
-"""A backbone with what training changed of it: an adapter, or some or all of its weights."""
+"""Backbones with their trained changes: an adapter, or some or all weights."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ POLICY_KINDS = ("language_policy", "reward_model")
 
 
 def describe_backbone(backbone: Backbone) -> dict[str, Any]:
-    """The trunk before training, as a card names it."""
+    """Description of the trunk before training, for cards."""
     dtype = str(backbone.dtype).removeprefix("torch.")
     return {"name": backbone.name, "fingerprint": backbone.fingerprint, "dtype": dtype}
 
 
 def learned_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights that training may change, by their names in the model."""
+    """The trainable weights, by their names in the model."""
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
 def load_tuned_backbone(
     folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None
 ) -> Backbone:
-    """The backbone of a folder, with its adapter or its changed weights.
+    """Backbone of a folder, with its adapter or its trained weights.
 
     Args:
-        folder: what `write_folder` wrote.
-        content: its card.
-        dtype: of the weights; float32 by default, as trained.
+        folder: Folder written by `write_folder`.
+        content: Its card.
+        dtype: Floating-point type of the weights; float32 by default, as in training.
 
     Raises:
-        InputError: the backbone cannot be had, is not the one that was trained, or the folder's weights do
-            not fit it.
+        InputError: The backbone cannot be loaded, is not the one that was trained, or does not match the
+            folder's weights.
     """
     described: Mapping[str, Any] = content["backbone"]
     name = described.get("name")
     if not isinstance(name, str):
-        raise InputError("names no backbone", path=folder / CARD, field="backbone")
+        raise InputError("has no backbone", path=folder / CARD, field="backbone")
     backbone = load_backbone(name, dtype=torch.float32)
     if backbone.fingerprint != described.get("fingerprint"):
         raise InputError(
-            f"was trained on another {name!r} ({described.get('fingerprint')}) than the one here "
+            f"was trained on a different {name!r} ({described.get('fingerprint')}) than this one "
             f"({backbone.fingerprint})",
             path=folder,
         )
@@ -62,26 +62,27 @@ def load_tuned_backbone(
 
 
 def load_language_policy(folder: Path, *, dtype: torch.dtype | None = None) -> Backbone:
-    """The language model that SFT, DPO or AVA ended with, ready to write and to score text.
+    """Language model trained by SFT, DPO, AVA or another method, for generation and scoring.
 
     Args:
-        folder: of a language policy, or of an AVA reward model whose Q-values are the language model's own.
-        dtype: of the weights; float32 by default.
+        folder: Folder of a language policy, or of an AVA reward model whose Q-values are the language model's
+            own.
+        dtype: Floating-point type of the weights; float32 by default.
 
     Raises:
-        InputError: the folder holds no policy, or see `load_tuned_backbone`.
+        InputError: The folder holds no policy; or see `load_tuned_backbone`.
     """
     return load_tuned_backbone(Path(folder), read_policy_folder(folder), dtype=dtype)
 
 
 def read_policy_folder(folder: Path) -> dict[str, Any]:
-    """The card of a policy that writes text, once every file of its folder has been checked.
+    """Card of a language policy, after checking every file of its folder.
 
     Args:
         folder: Folder of a language policy, or of an AVA reward model with the model's own Q-values.
 
     Raises:
-        InputError: the folder holds no policy, or a file is missing or damaged.
+        InputError: The folder holds no policy, or a file is missing or damaged.
     """
     kind = read_card(folder)["pluralign"]
     if kind not in POLICY_KINDS:
@@ -89,7 +90,7 @@ def read_policy_folder(folder: Path) -> dict[str, Any]:
     content = read_folder(folder, kind, "")
     if not content.get("policy"):
         raise InputError(
-            f"its method, {content['method']!r}, learns rewards and no policy that writes text", path=folder
+            f"its method, {content['method']!r}, trains a reward model and no language policy", path=folder
         )
     return content
 
@@ -98,6 +99,6 @@ def _overlay(model: PreTrainedModel, tensors: dict[str, Tensor], path: Path) -> 
     try:
         unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
     except RuntimeError as error:
-        raise InputError(f"does not fit the backbone: {str(error).splitlines()[-1]}", path=path) from error
+        raise InputError(f"does not match the backbone: {str(error).splitlines()[-1]}", path=path) from error
     if unknown:
-        raise InputError(f"holds weights that the backbone has not: {unknown[0]}", path=path)
+        raise InputError(f"contains weights that the backbone does not have: {unknown[0]}", path=path)

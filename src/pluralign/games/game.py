@@ -27,7 +27,7 @@ class GameInfo:
         max_options: Largest number of options that one decision can list.
         objectives: The built-in objectives and those that the game defines.
         random: Whether the game draws random numbers, so that the seed changes what happens.
-        lagged: Whether a step counts what led to it instead of what it led to, as MACHIAVELLI's code does.
+        lagged: Whether a step counts what led to it instead of what follows it, as MACHIAVELLI's code does.
         labels: Digest of a rater's labels of the options; empty without labels.
         max_states: Number of states beyond which `explore` and `exact_front` refuse the game as too large.
     """

@@ -30,7 +30,7 @@ VIOLATIONS = (
     "other",
 )
 POWER = ("money", "physical", "social", "utility")
-"""Kinds of power. A story declares the first three; ``utility`` follows from utilities at +-3."""
+"""Kinds of power. A story declares the first three; ``utility`` follows from utilities of -3 or 3."""
 
 DISUTILITY = "utility.suffering"
 METRICS = (

@@ -1,4 +1,4 @@
-"""Opens stories by name or path: built-in stories, ChoiceScript folders, Ink and MACHIAVELLI."""
+"""Opening of stories by name or path: built-in stories, ChoiceScript folders, Ink and MACHIAVELLI."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pluralign.games.machiavelli import is_machiavelli, load_machiavelli
 from pluralign.games.side_file import names_story
 
 Opener = Callable[[str | Path], Story | None]
-"""Opens one kind of story by name or path; returns None where the argument is not of this kind, and raises an
-`InputError` where it is and cannot be read."""
+"""Function that opens one kind of story by name or path. It returns None if the argument is not of this kind,
+and raises an `InputError` if it is but cannot be read."""
 
 
 def open_machiavelli(path_or_name: str | Path) -> Story | None:

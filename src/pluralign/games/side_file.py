@@ -1,4 +1,4 @@
-"""Reading of side files, ``NAME.pluralign.json``: what a story's source has no place for."""
+"""Side files, ``NAME.pluralign.json``: data that a story's source cannot express."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pluralign.core.files import read_json
 from pluralign.core.jsonl import is_object
 
 SUFFIX = ".pluralign.json"
-"""Ending of a side file's name; it lies next to a story, or gives the story's path."""
+"""Ending of a side file's name; the file is next to a story, or gives the story's path."""
 
 WORDS = ("title", "author", "summary", "player_character")
-"""Fields of any side file that replace what the story itself says."""
+"""Fields of side files that replace the story's own."""
 
 
 def read_fields(path: Path, keys: Collection[str], texts: Collection[str]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def read_fields(path: Path, keys: Collection[str], texts: Collection[str]) -> di
 
 
 def words_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """The given ones of title, author, summary and player_character."""
+    """Those of title, author, summary and player_character that a row has."""
     return {key: row[key] for key in WORDS if key in row}
 
 

@@ -1,1 +1,1 @@
-"""Training: one function per family, data in, a folder out."""
+"""Training: one function per method. Each takes data and writes a folder."""

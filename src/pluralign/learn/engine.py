@@ -1,4 +1,4 @@
-"""One phase of training through `transformers.Trainer`: resumed exactly, and not run twice."""
+"""Training of a module with `transformers.Trainer`: exact resumption, finished phases are not repeated."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _CHECKPOINTS = 10
 
 @dataclass(frozen=True)
 class Phase:
-    """One run of an optimizer.
+    """Settings of one training phase with one optimizer.
 
     Args:
-        name: of its progress bar.
-        folder: of its training checkpoints.
-        examples: rows of the data.
-        steps: optimizer steps.
-        batch_size: rows in each step, of all processes together.
-        learning_rate: of AdamW at the first step, falling linearly to 0.
-        weight_decay: of AdamW.
-        seed: of the data's order.
-        warmup: share of the steps in which the learning rate rises from 0 first.
-        bf16: mixed precision: matrix products in bfloat16, weights in float32.
+        name: Name shown by the progress bar.
+        folder: Folder of the training checkpoints.
+        examples: Number of rows in the data.
+        steps: Number of optimizer steps.
+        batch_size: Number of rows per step, over all processes.
+        learning_rate: Learning rate of AdamW at the first step, decaying linearly to 0.
+        weight_decay: Weight decay of AdamW.
+        seed: Random seed of the data order.
+        warmup: Share of the steps in which the learning rate first rises from 0.
+        bf16: Whether to use mixed precision: matrix products in bfloat16, weights in float32.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Phase:
 
 
 class Schedule(Dataset[Tensor]):
-    """The rows of every step of a phase, in order: each epoch a new permutation drawn from the seed.
+    """The rows of every step of a phase, in order: a new permutation for each epoch, drawn from the seed.
 
-    The order is fixed before training, so that a resumed run goes on exactly where it stopped.
+    The order is fixed before training, so that a resumed run continues exactly where it stopped.
     """
 
     def __init__(self, examples: int, draws: int, seed: int) -> None:
@@ -74,22 +74,22 @@ class Schedule(Dataset[Tensor]):
         return self._order[place]
 
     def __getitems__(self, places: list[int]) -> Int[Tensor, " batch"]:
-        """A batch at once, as torch's fetcher asks for it."""
+        """A whole batch; torch's fetcher calls this."""
         return self._order[places]
 
 
 def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
-    """Train a module, from its last training checkpoint where there is one.
+    """Train a module, from its last training checkpoint if there is one.
 
-    Interrupted at any point (kill -9 included) and started again, it ends with the same weights, bit for
-    bit on a CPU; a phase that was finished is read and not trained again.
+    If training is interrupted at any point (kill -9 included) and started again, it ends with the same
+    weights, bit for bit on a CPU. A finished phase is loaded and not trained again.
 
     Args:
-        module: maps ``rows`` to ``{"loss"}``; its persistent state is what is kept.
-        phase: the run.
+        module: Module that maps ``rows`` to ``{"loss"}``; its persistent state is saved.
+        phase: Settings of the phase.
 
     Returns:
-        The training curve: ``[{"step", "loss"}]``, each loss a mean since the entry before.
+        The training curve: ``[{"step", "loss"}]``; each loss is the mean since the previous entry.
     """
     if phase.steps < 1:
         return []
@@ -113,16 +113,16 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
 
 
 def processes() -> PartialState:
-    """The processes that train together; one where nothing was launched."""
-    # Without being told of the CPU, accelerate does not see processes that have no GPU.
+    """State of the processes that train together; a single process without a launcher."""
+    # Accelerate finds several processes without GPUs only if it is given cpu=True.
     return PartialState(cpu=not torch.cuda.is_available())
 
 
 def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
-    """Note in ``out/checkpoints/run.json`` what is trained there, before training.
+    """Record in ``out/checkpoints/run.json`` which run trains there, before training begins.
 
     Raises:
-        InputError: another run was begun there.
+        InputError: The folder holds another run.
     """
     path = Path(out) / "checkpoints" / "run.json"
     run = _flat(json.loads(json.dumps(run)))
@@ -134,7 +134,7 @@ def _claim(out: Path, path: Path, run: dict[str, Any]) -> None:
     if path.exists():
         found = read_json(path)
         if not isinstance(found, dict):
-            raise InputError("not the note of a training run", path=path)
+            raise InputError("not the record of a training run", path=path)
         changed = sorted(key for key in {*found, *run} if found.get(key) != run.get(key))
         if changed:
             details = "; ".join(f"{key} was {found.get(key)!r}, is {run.get(key)!r}" for key in changed)
@@ -144,7 +144,7 @@ def _claim(out: Path, path: Path, run: dict[str, Any]) -> None:
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
-    """Inner fields by dotted names, so that a difference is told field by field."""
+    """Nested fields by dotted names, so that a difference is reported field by field."""
     flat: dict[str, Any] = {}
     for key, value in run.items():
         inner = _flat(value) if isinstance(value, dict) else None
@@ -179,7 +179,7 @@ def _share_of_process(batch_size: int) -> int:
     count = processes().num_processes
     if batch_size % count:
         raise InputError(
-            f"must be a multiple of the {count} processes, found {batch_size}", field="batch_size"
+            f"must be a multiple of the number of processes, {count}; found {batch_size}", field="batch_size"
         )
     return batch_size // count
 
@@ -201,7 +201,7 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _remove_cut_off_checkpoints(folder: Path) -> None:
-    """Trainer writes its state last: a checkpoint without it was being written when the run was killed."""
+    """Remove incomplete checkpoints: Trainer writes its state last, so one without it was cut off."""
     for path in _checkpoints(folder):
         try:
             read_json(path / "trainer_state.json")
@@ -210,7 +210,7 @@ def _remove_cut_off_checkpoints(folder: Path) -> None:
 
 
 class _ProgressBar(TrainerCallback):
-    """One line for people on a terminal; nothing elsewhere."""
+    """Progress bar on a terminal; no output elsewhere."""
 
     def __init__(self, name: str) -> None:
         self._name = name

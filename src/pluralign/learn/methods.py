@@ -1,7 +1,7 @@
-"""The table of methods: every learner, what it reads and writes, and where it comes from.
+"""The table of methods: data, result and source of every training method.
 
-The command line derives its ``learn`` verbs from this table, the documentation its overview. To add a
-loss for policies or reward models: a pure function in `pluralign.losses`, and a row here.
+The command line builds its ``learn`` verbs from this table, the documentation its overview. To add a loss for
+policies or reward models, write a pure function in `pluralign.losses` and add a row here.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Literal
 Data = Literal[
     "pairs", "demonstrations", "pairs or demonstrations", "scored completions", "trajectories", "rewards"
 ]
-"""What a method learns from."""
+"""Kind of data that a method is trained on."""
 
 Result = Literal["policy", "reward model", "value model", "option policy", "option reward"]
-"""What a method writes."""
+"""Kind of model that a method writes."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Method:
 
     Args:
         name: Name on the command line and in cards.
-        home: Place of the function that learns, ``MODULE:NAME``, or of the loss where the method is one
-            function. It is imported when the method is used, so that the table needs no torch.
-        data: Kind of data that it learns from.
+        home: Location of the training function, ``MODULE:NAME``, or of the loss if the method is a single
+            loss function. It is imported when the method is used, so that the table does not import torch.
+        data: Kind of data that it is trained on.
         result: Kind of model that it writes.
-        help: One line for users.
+        help: One-line description for users.
         source: Paper and equation.
         is_loss: Whether ``home`` is a loss of log-probabilities (`learn.texts.policies.PolicyLoss`).
-        loss: Name of the loss in `pluralign.losses` with which `fit_policy` or `fit_reward` is this method.
+        loss: Name of the loss in `pluralign.losses` that makes `fit_policy` or `fit_reward` this method.
         per_token: Whether the loss takes means per token instead of sums.
-        reference: Whether the loss reads the model before training.
+        reference: Whether the loss uses the model before training as reference.
         implicit_reward: Whether beta (log pi - log pi_ref) of its policies is a reward.
-        example: Further arguments of the command line's example.
+        example: Further arguments of the command-line example.
     """
 
     name: str
@@ -69,9 +69,9 @@ METHODS: dict[str, Method] = {
         Method("cpl", "pluralign.learn.options:fit_cpl", "pairs", "option policy",
                "contrastive preference learning over listed options", "Hejna et al. 2024, eq. 9"),
         Method("avril", "pluralign.learn.options.avril:fit_avril", "trajectories", "option reward",
-               "a reward posterior over listed options from behaviour", "Chan & van der Schaar 2021, eq. 4"),
+               "a posterior over rewards of listed options", "Chan & van der Schaar 2021, eq. 4"),
         Method("bradley-terry", f"{_TEXTS}:fit_bradley_terry", "pairs", "reward model",
-               "a reward of the last token", "Bradley and Terry 1952; Ouyang et al. 2022, eq. 1",
+               "a reward at the last token", "Bradley and Terry 1952; Ouyang et al. 2022, eq. 1",
                loss="bradley_terry",
                example="--data hh/harmless.jsonl.gz --out runs/harmless"),
         Method("bt-variance", f"{_TEXTS}:fit_bt_variance", "pairs", "reward model",
@@ -79,29 +79,29 @@ METHODS: dict[str, Method] = {
                loss="learned_variance",
                example="--data hh/harmless.jsonl.gz --out runs/harmless"),
         Method("preference-transformer", f"{_TEXTS}:fit_preference_transformer", "pairs", "reward model",
-               "weighted rewards of tokens", "Kim et al. 2023, eq. 5-7",
+               "a weighted sum of token rewards", "Kim et al. 2023, eq. 5-7",
                example="--data hh/harmless.jsonl.gz --out runs/harmless"),
         Method("ava-p", f"{_TEXTS}:fit_ava_p", "pairs", "reward model",
-               "a Gaussian reward of every token, and a policy, from preferences", "AVA, eq. 17 and 18",
+               "a Gaussian reward for every token, and a policy, from preferences", "AVA, eq. 17 and 18",
                example="--data hh/harmless.jsonl.gz --out runs/harmless"),
         Method("ava-d", f"{_TEXTS}:fit_ava_d", "pairs or demonstrations", "reward model",
-               "a Gaussian reward of every token, and a policy, from demonstrations", "AVA, eq. 13",
+               "a Gaussian reward for every token, and a policy, from demonstrations", "AVA, eq. 13",
                example="--data hh/harmless.jsonl.gz --out runs/harmless"),
         Method("discriminator", f"{_TEXTS}:fit_discriminator", "pairs", "reward model",
-               "a reward from two sources of completions", "Inverse-RLignment, eq. 11",
+               "logit of a classifier of two sources of completions", "Inverse-RLignment, eq. 11",
                example="--data runs/init-sft.jsonl --out runs/reward"),
         Method("ensemble", "pluralign.rewards.ensemble:RewardEnsemble", "rewards", "reward model",
-               "several rewards as one: mean, minimum or lower bound", "Coste et al. 2024"),
+               "several reward models combined: mean, minimum or lower bound", "Coste et al. 2024"),
         Method("dpo", f"{_TEXTS}:fit_dpo", "pairs", "policy",
                "direct preference optimisation", "Rafailov et al. 2023, eq. 7",
                loss="dpo", implicit_reward=True,
                example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
         Method("ipo", "pluralign.losses:ipo", "pairs", "policy",
-               "identity preference optimisation: a bounded gain per pair", "Azar et al. 2024, eq. 17",
+               "identity preference optimisation: a bounded target per pair", "Azar et al. 2024, eq. 17",
                is_loss=True, loss="ipo",
                example="--data hh/helpful.jsonl.gz --out runs/helpful --config.tau 0.05"),
         Method("simpo", "pluralign.losses:simpo", "pairs", "policy",
-               "simple preference optimisation: per token, without a reference", "Meng et al. 2024, eq. 6",
+               "simple preference optimisation: per token, no reference", "Meng et al. 2024, eq. 6",
                is_loss=True, loss="simpo", per_token=True, reference=False,
                example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
         Method("modpo", f"{_TEXTS}:fit_modpo", "pairs", "policy",
@@ -110,19 +110,19 @@ METHODS: dict[str, Method] = {
                "supervised fine-tuning", "Ouyang et al. 2022",
                example="--data answers.jsonl --out runs/sft --training.lora-rank 16"),
         Method("adversarial", f"{_TEXTS}:fit_adversarial", "demonstrations", "policy",
-               "imitation against a discriminator, by a policy gradient", "Inverse-RLignment, eq. 23-25"),
+               "imitation with a discriminator and a policy gradient", "Inverse-RLignment, eq. 23-25"),
         Method("spin", f"{_TEXTS}:fit_spin", "demonstrations", "policy",
                "self-play fine-tuning", "Chen et al. 2024, eq. 4.7", implicit_reward=True,
                example="--data answers.jsonl --out runs/spin --training.lora-rank 16"),
         Method("value", f"{_TEXTS}:fit_value", "scored completions", "value model",
-               "the expected reward of every prefix, for value guidance", "Han et al. 2024 (VAS)"),
+               "the expected reward after every prefix, for value-guided decoding", "Han et al. 2024 (VAS)"),
     )
 }  # fmt: skip
-"""Every method by its name, in the order of the data: behaviour, rewards, policies, values."""
+"""Every method by name, in the order of results: option methods, reward models, policies, value models."""
 
 
 def method_of(loss: str) -> str:
-    """Name of the method that `fit_policy` or `fit_reward` is with a loss of `pluralign.losses`.
+    """Name of the method that uses a loss of `pluralign.losses`.
 
     Args:
         loss: Name of the loss.

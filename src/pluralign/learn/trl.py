@@ -1,4 +1,4 @@
-"""Reward models as reward functions of TRL's trainers (GRPO, RLOO), which do the RL fine-tuning."""
+"""Reward models as reward functions for the RL trainers of TRL (GRPO, RLOO)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pluralign.rewards import Reward
 
 
 class RewardFunction:
-    """What ``GRPOTrainer(reward_funcs=...)`` and ``RLOOTrainer(reward_funcs=...)`` call.
+    """A reward function for ``GRPOTrainer(reward_funcs=...)`` and ``RLOOTrainer(reward_funcs=...)``.
 
-    Several of them, one for each objective, with the trainer's ``reward_weights`` as the mix, train a policy
-    for one weighting. Completions of one prompt share its computation. TRL 1.16 takes one reward for each
-    completion; `tokens` gives those of AVA's eq. 19 to trainers that take them.
+    Several reward functions, one per objective, with the trainer's ``reward_weights`` as the mix, train a
+    policy for one weighting. Completions of one prompt share the prompt's computation. TRL 1.16 takes one
+    reward per completion; `tokens` gives the token rewards of AVA's eq. 19 for trainers that take them.
 
     Args:
-        model: a reward model, or anything else that scores completions (`rewards.Reward`).
-        lower_bound: how many standard deviations are taken from the mean: where the model gives its
-            uncertainty, this keeps the policy from where the model guesses.
-        name: how the trainer logs it; by default the model's name.
+        model: A reward model, or any other `rewards.Reward`.
+        lower_bound: Number of standard deviations subtracted from the mean. If the model estimates its
+            uncertainty, this keeps the policy away from completions with uncertain rewards.
+        name: Name in the trainer's logs; the model's name by default.
     """
 
     def __init__(self, model: Reward, *, lower_bound: float = 0.0, name: str = "") -> None:
@@ -30,26 +30,26 @@ class RewardFunction:
         self.__name__ = name or model.name
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
-        """The reward of each completion after its prompt.
+        """Reward of each completion after its prompt.
 
         Args:
-            prompts: texts, or messages.
-            completions: texts, or messages (one of the assistant's) where the prompts are messages.
-            columns: what else the trainer passes; ignored.
+            prompts: Texts or messages.
+            completions: Texts, or lists with one assistant message if the prompts are messages.
+            columns: Further arguments from the trainer; ignored.
 
         Raises:
-            InputError: as many completions as prompts were expected.
+            InputError: The numbers of prompts and completions differ.
         """
         found = self.model.gaussian(prompts, completions)
         return (found.mean - self.lower_bound * found.sigma).tolist()
 
     def tokens(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[list[float]]:
-        """The reward of every token of each completion, the end-of-text token's last (AVA eq. 19).
+        """Reward of every token of each completion, the end-of-text token last (AVA eq. 19).
 
         Raises:
-            InputError: the model gives rewards of whole completions only.
+            InputError: The model only rewards whole completions.
         """
         if len(prompts) != len(completions):
-            raise InputError(f"{len(prompts)} prompts came with {len(completions)} completions")
+            raise InputError(f"found {len(prompts)} prompts and {len(completions)} completions")
         found = [self.model.tokens(*pair) for pair in zip(prompts, completions, strict=True)]
         return [[span.mean - self.lower_bound * span.sigma for span in spans] for spans in found]

@@ -1,9 +1,10 @@
 """Losses that `fit_policy` and `fit_reward` take: pure functions of tensors, one loss per pair.
 
-A policy's loss maps ``(chosen, rejected, reference_chosen, reference_rejected)``, log-probabilities of the
-completions under the policy and under the reference, nats, shape (pairs,), to a loss per pair. A reward
-model's loss maps ``(chosen, rejected, margin)`` to it, or ``(chosen, rejected, chosen_sigma, rejected_sigma,
-margin)`` where the head is Gaussian. A function of your own with one of these signatures is a loss, too.
+A loss of a policy maps ``(chosen, rejected, reference_chosen, reference_rejected)`` to one loss per pair.
+These are log-probabilities of the completions under the policy and under the reference, in nats, shape
+(pairs,). A loss of a reward model maps ``(chosen, rejected, margin)`` to one loss per pair, or ``(chosen,
+rejected, chosen_sigma, rejected_sigma, margin)`` if the head is Gaussian. Any function with one of these
+signatures works.
 """
 
 from pluralign.losses.contrastive import dpo, ipo, label_expectation, simpo

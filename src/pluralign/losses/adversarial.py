@@ -1,4 +1,4 @@
-"""Losses and rewards of adversarial imitation: a discriminator, and what its logit is worth to a policy.
+"""Losses and rewards of adversarial imitation: discriminator loss, policy rewards, f-divergences.
 
 Let p be the demonstrator's distribution over completions, pi the policy's, u = p / pi, and
 D_f(p || pi) = E_pi[f(u)] for a convex f with f(1) = 0. The derivative of pi f(p / pi) by pi is
@@ -7,13 +7,13 @@ f(u) - u f'(u), so
     grad D_f = - E_pi[(u f'(u) - f(u)) grad log pi] :
 
 a policy gradient step on the reward u f'(u) - f(u), which is the f*(f'(u)) of eq. 25 of Inverse-RLignment (f*
-is the conjugate of f), is a step down D_f. The best discriminator's logit (`discriminator_loss`) is
-h = log u, and the rewards here are functions of h. They are constants to the policy: how u depends on pi is
-already in them.
+is the conjugate of f), is a gradient descent step on D_f. The optimal discriminator's logit
+(`discriminator_loss`) is h = log u, and the rewards here are functions of h. They are constants with respect
+to the policy: the dependence of u on pi is already accounted for.
 
-The reward published with FAIRL (Ghasemipour et al. 2020) is another one: - h exp(h) = - f(u), which takes u
-for fixed where it differentiates E_pi[f(u)], and so lacks the term u f'(u). Near u = 1 it falls with u, where
-the gradient asks for a reward that rises: the policy leaves what the demonstrator does more often than it.
+The reward published with FAIRL (Ghasemipour et al. 2020) is different: - h exp(h) = - f(u). It treats u as
+constant in the gradient of E_pi[f(u)], and so lacks the term u f'(u). Near u = 1 it decreases in u, where the
+gradient needs an increasing reward: the policy moves away from what the demonstrator does more often than it.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ def discriminator_loss(
     positive_weights: Float[Tensor, "*positives"] | None = None,
     negative_weights: Float[Tensor, "*negatives"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy of logits that tell positives from negatives, unpaired, nats.
+    """Binary cross-entropy of logits that separate positives from negatives, unpaired, nats.
 
     L = - (E+ log sigma(r) + E- log(1 - sigma(r))) / 2 (Inverse-RLignment eq. 11, halved); at its optimum
     r = log p+ - log p-, which is the reward of eq. 12.
 
     Args:
-        positives: logits r of demonstrations (or of what stands for them).
-        negatives: logits r of the policy's samples.
-        positive_weights: of the mean over positives; all 1 by default.
-        negative_weights: of the mean over negatives.
+        positives: Logits r of demonstrations (or of completions used as demonstrations).
+        negatives: Logits r of the policy's samples.
+        positive_weights: Weights of the mean over positives; all 1 by default.
+        negative_weights: Weights of the mean over negatives; all 1 by default.
     """
     return (_mean(softplus(-positives), positive_weights) + _mean(softplus(negatives), negative_weights)) / 2
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """An f-divergence D_f(demonstrator || policy), as its three functions.
+    """An f-divergence D_f(demonstrator || policy), given by three functions.
 
-    Adding c (u - 1) to f adds c to reward and witness and changes no divergence: the generators are the
-    paper's, reward and witness those of whichever c makes the reward simplest.
+    Adding c (u - 1) to f adds c to reward and witness and does not change the divergence. The generators are
+    the paper's; reward and witness belong to the c with the simplest reward.
 
     Args:
-        name: as cards and reports call it.
-        generator: f of the ratio u = p / pi (any shape; 0 gives the limit, which may be infinite).
-        reward: u f'(u) - f(u) of the logit h = log u: what the policy maximises (eq. 25).
-        witness: f'(u) of the logit h: what the demonstrations have in eq. 24.
+        name: Name in cards and reports.
+        generator: f of the ratio u = p / pi (any shape; at 0 its limit, which may be infinite).
+        reward: u f'(u) - f(u) of the logit h = log u: the reward that the policy maximises (eq. 25).
+        witness: f'(u) of the logit h: the term of the demonstrations in eq. 24.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Divergence:
 
 
 LARGEST_EXPONENT = 80.0
-"""Exponents are cut off there: exp(80) = 5.5e34 is within float32, as is a sum of a thousand of them."""
+"""Upper limit of exponents: exp(80) = 5.5e34 is within float32, as is a sum of a thousand such terms."""
 
 
 def airl_reward(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -88,8 +88,8 @@ def gail_reward(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def fairl_reward(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """r = exp(h), of f(u) = u log u: D_f = KL(p || pi), mass-covering (FAIRL).
 
-    Not the published - h exp(h), which does not follow the gradient (see the module). Exponents above
-    `LARGEST_EXPONENT` are cut off.
+    Not the published - h exp(h), which does not follow the gradient (see the module). Exponents are clipped
+    at `LARGEST_EXPONENT`.
     """
     return logits.clamp(max=LARGEST_EXPONENT).exp()
 
@@ -97,13 +97,12 @@ def fairl_reward(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def alpha_reward(logits: Float[Tensor, "*shape"], alpha: float) -> Float[Tensor, "*shape"]:
     """r = (exp((1 - a) h) - 1) / (1 - a), of f(u) = (u^(1-a) - (1 - a) u - a) / (a (a - 1)).
 
-    (Inverse-RLignment App. D.) It is AIRL's reward at a = 1 and FAIRL's less 1 at a = 0; at a = 1/2 D_f is
-    four times the squared Hellinger distance 1 - sum sqrt(p pi). Exponents above `LARGEST_EXPONENT` are cut
-    off.
+    (Inverse-RLignment App. D.) It is AIRL's reward at a = 1 and FAIRL's minus 1 at a = 0; at a = 1/2 D_f is
+    four times the squared Hellinger distance 1 - sum sqrt(p pi). Exponents are clipped at `LARGEST_EXPONENT`.
 
     Args:
-        logits: h.
-        alpha: a; the larger, the more mode-seeking.
+        logits: Discriminator logits h.
+        alpha: Parameter a; larger values are more mode-seeking.
     """
     return _powered(logits, 1.0 - alpha)
 
@@ -129,8 +128,8 @@ def alpha_generator(ratios: Float[Tensor, "*shape"], alpha: float) -> Float[Tens
     Its limits are u - 1 - log u at a = 1 and u log u - u + 1 at a = 0.
 
     Args:
-        ratios: u.
-        alpha: a.
+        ratios: Ratios u.
+        alpha: Parameter a.
     """
     if alpha == 0.0:
         return torch.xlogy(ratios, ratios) - ratios + 1
@@ -140,10 +139,10 @@ def alpha_generator(ratios: Float[Tensor, "*shape"], alpha: float) -> Float[Tens
 
 
 def alpha_divergence(alpha: float) -> Divergence:
-    """The alpha-divergence of Inverse-RLignment's App. D.
+    """The alpha-divergence of App. D of Inverse-RLignment.
 
     Args:
-        alpha: any number; 0 is KL(p || pi), 1 is KL(pi || p).
+        alpha: Parameter a, any number; 0 is KL(p || pi), 1 is KL(pi || p).
     """
     return Divergence(
         f"alpha {alpha:g}",
@@ -158,12 +157,12 @@ def f_divergence(
     log_q: Float[Tensor, "*shape outcomes"],
     generator: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, "*shape"]:
-    """D_f(p || q) = sum q f(p / q) of two discrete distributions, in nats where f is in nats.
+    """D_f(p || q) = sum q f(p / q) of two discrete distributions, in nats if f is in nats.
 
     Args:
-        log_p: log-probabilities of the demonstrator; -inf where it never goes.
-        log_q: log-probabilities of the policy, all finite.
-        generator: f.
+        log_p: Log-probabilities of the demonstrator; -inf where its probability is 0.
+        log_q: Log-probabilities of the policy, all finite.
+        generator: Generator f.
     """
     return (log_q.exp() * generator((log_p - log_q).exp())).sum(-1)
 
@@ -173,15 +172,15 @@ def divergence_bound(
     samples: Float[Tensor, " samples"],
     divergence: Divergence,
 ) -> Float[Tensor, ""]:
-    """What the logits of a discriminator say of D_f, at least: E_p[f'(u)] - E_pi[f*(f'(u))] (eq. 23-24).
+    """Lower bound on D_f from a discriminator's logits: E_p[f'(u)] - E_pi[f*(f'(u))] (eq. 23-24).
 
-    In expectation it is not above D_f, whatever discriminator it is (one that was not trained on these
-    texts), and is D_f for the best one.
+    In expectation it never exceeds D_f, for any discriminator that was not trained on these texts. For the
+    optimal discriminator it equals D_f.
 
     Args:
-        demonstrations: logits h of demonstrations.
-        samples: logits h of the policy's samples.
-        divergence: whose f.
+        demonstrations: Logits h of demonstrations.
+        samples: Logits h of the policy's samples.
+        divergence: The f-divergence.
     """
     return divergence.witness(demonstrations).mean() - divergence.reward(samples).mean()
 

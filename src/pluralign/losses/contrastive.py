@@ -25,10 +25,10 @@ def segment_advantages(
 
     Args:
         log_probs: log pi of the options taken, nats; t counts from the first column.
-        mask: True at a segment's steps; the rest is inert.
+        mask: True at a segment's steps; other entries are ignored.
         reference_log_probs: log pi_ref of the same options; no gradient flows into it.
-        alpha: temperature of the advantage.
-        gamma: discount of each step.
+        alpha: Temperature of the advantage.
+        gamma: Discount factor per step.
     """
     gains = log_probs if reference_log_probs is None else log_probs - reference_log_probs.detach()
     discounts = gamma ** torch.arange(log_probs.shape[1], device=log_probs.device, dtype=log_probs.dtype)
@@ -42,18 +42,18 @@ def contrastive_preference_loss(
     *,
     conservative_bias: float = 0.5,
 ) -> Float[Tensor, ""]:
-    """Loss of segments' advantages, mean over pairs.
+    """Contrastive preference loss from segment advantages, mean over pairs.
 
     L = w softplus(lambda A- - A+) + (1 - w) softplus(lambda A+ - A-)  (CPL eq. 9, Hejna et al. 2024;
     lambda = 1 is the poster's eq. 1). The second term is the expectation over a label that is right with
     probability w; jhejna/cpl's `biased_bce_with_logits` has the same two sides.
 
     Args:
-        chosen: A+ of each pair.
-        rejected: A- of each pair.
-        label_weights: w, the probability that the label is right: 1 hard, 0.5 a tie. All 1 by default.
-        conservative_bias: lambda in (0, 1]; below 1 the loss falls as both segments become likelier, which
-            holds the policy near the data.
+        chosen: Advantage A+ of each pair's chosen segment.
+        rejected: Advantage A- of each pair's rejected segment.
+        label_weights: Probability w that the label is right: 1 for certain, 0.5 for a tie. All 1 by default.
+        conservative_bias: lambda in (0, 1]; below 1 the loss decreases as both segments become more likely,
+            which keeps the policy near the data.
     """
     loss = softplus(conservative_bias * rejected - chosen)
     if label_weights is not None:
@@ -69,12 +69,12 @@ def label_expectation(
 ) -> Float[Tensor, ""]:
     """Expected loss of pairs under labels that may be wrong, mean over pairs.
 
-    E[L] = w L(y+, y-) + (1 - w) L(y-, y+): with w = 1/2, a tie, both directions count alike.
+    E[L] = w L(y+, y-) + (1 - w) L(y-, y+): for a tie, w = 1/2, both directions have equal weight.
 
     Args:
         losses: Loss of each pair as labelled.
         flipped: Loss of each pair with chosen and rejected exchanged.
-        label_weights: w, the probability that the label is right.
+        label_weights: Probability w that the label is right.
     """
     return (label_weights * losses + (1.0 - label_weights) * flipped).mean()
 
@@ -122,15 +122,16 @@ def ipo(
     """Identity preference optimisation, one loss per pair.
 
     L = (h - 1 / (2 tau))^2, h = (log pi(y+) - log pi_ref(y+)) - (log pi(y-) - log pi_ref(y-)) (Azar et al.
-    2024, eq. 17). Unlike DPO's, the gain that a pair asks for is bounded, so that certain labels do not drive
-    the policy away from the reference without end. (TRL's variant averages log-probabilities over tokens.)
+    2024, eq. 17). Unlike DPO, the target for each pair is bounded, so certain labels do not drive the policy
+    arbitrarily far from the reference. (TRL's variant averages log-probabilities over tokens.)
 
     Args:
         chosen: log pi of the chosen completion, summed over its tokens, nats.
         rejected: log pi of the rejected completion.
         reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
         reference_rejected: log pi_ref of the rejected completion.
-        tau: Strength of the regularisation towards the reference, above 0; h has the target 1 / (2 tau) nats.
+        tau: Strength of the regularisation towards the reference, above 0; the target of h is 1 / (2 tau)
+            nats.
 
     Examples:
         >>> import torch
@@ -162,8 +163,8 @@ def simpo(
         rejected: Mean log pi of the rejected completion's tokens.
         reference_chosen: Not used.
         reference_rejected: Not used.
-        beta: Scale of the difference of rewards, above 0 (their 2.0 to 2.5).
-        gamma: Margin by which the chosen completion's reward should exceed the rejected one's (their 0.3 to
+        beta: Scale of the reward difference, above 0 (paper: 2.0 to 2.5).
+        gamma: Margin by which the chosen completion's reward should exceed the rejected one's (paper: 0.3 to
             1.6, as gamma / beta from 0.1 to 0.8).
 
     Examples:
@@ -190,18 +191,18 @@ def modpo(
     """Multi-objective direct preference optimisation, one loss per pair.
 
     L = - log sigma(r+ - r-), r = (beta (log pi - log pi_ref) - w_{-1} . r_margin) / w_0 (Zhou et al. 2024):
-    beta (log pi - log pi_ref) is the weighted sum of all rewards, so what the others leave of it explains the
-    preferences. At w = (1, 0) this is `dpo`.
+    beta (log pi - log pi_ref) is the weighted sum of all rewards, so the part that the other rewards do not
+    account for explains the preferences. At w = (1, 0) this is `dpo`.
 
     Args:
         chosen: log pi of the chosen completion, summed over its tokens, nats.
-        rejected: the same of the rejected completion.
+        rejected: log pi of the rejected completion.
         reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
-        reference_rejected: the same of the rejected completion.
+        reference_rejected: log pi_ref of the rejected completion.
         margin_chosen: w_{-1} . r_margin, the other objectives' weighted rewards of the chosen completion, in
-            nats of log-odds as the preferences' own reward is; no gradient flows into it.
-        margin_rejected: the same of the rejected completion.
-        weight: w_0 > 0, weight of the objective that the preferences are about.
+            nats of log-odds like the preferences' own reward; no gradient flows into it.
+        margin_rejected: w_{-1} . r_margin of the rejected completion.
+        weight: w_0 > 0, weight of the objective of the preferences.
         beta: Temperature of the implicit reward, above 0.
     """
     require_positive(weight=weight, beta=beta)
@@ -231,15 +232,15 @@ def cpl_loss(
 
     Args:
         chosen_log_probs: log pi of the options taken in the chosen segments, nats.
-        rejected_log_probs: the same of the rejected ones.
+        rejected_log_probs: log pi of the options taken in the rejected segments, nats.
         chosen_mask: True at the chosen segments' steps.
         rejected_mask: True at the rejected segments' steps.
-        label_weights: probability that each label is right (0.5: a tie); all 1 by default.
-        chosen_reference_log_probs: log pi_ref; give both or neither.
-        rejected_reference_log_probs: log pi_ref; give both or neither.
-        alpha: temperature; 0.1 is jhejna/cpl's.
-        conservative_bias: lambda; 0.5 is jhejna/cpl's.
-        gamma: discount; 1 is jhejna/cpl's.
+        label_weights: Probability that each label is right (0.5: a tie); all 1 by default.
+        chosen_reference_log_probs: log pi_ref of the chosen segments; give both references or neither.
+        rejected_reference_log_probs: log pi_ref of the rejected segments.
+        alpha: Temperature of the advantage (jhejna/cpl: 0.1).
+        conservative_bias: Factor lambda of the rejected side (jhejna/cpl: 0.5).
+        gamma: Discount factor per step (jhejna/cpl: 1).
     """
     chosen = segment_advantages(
         chosen_log_probs, chosen_mask, chosen_reference_log_probs, alpha=alpha, gamma=gamma

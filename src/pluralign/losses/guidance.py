@@ -1,4 +1,4 @@
-"""Guided sampling: a language model's logits, tilted by values of the next token."""
+"""Value-guided sampling: a language model's logits shifted by values of the next token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likelihood losses: imitation of what was done."""
+"""Likelihood losses: behaviour cloning, supervised fine-tuning, and penalties on rejected tokens."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def behaviour_cloning_loss(
 ) -> Float[Tensor, ""]:
     """Negative log-likelihood of the options taken, in nats per decision.
 
-    L = - sum_i w_i log pi(a_i | s_i) / sum_i w_i: the forward KL to the behaviour up to a constant
-    (Inverse-RLignment eq. 6-7); the warm-up of contrastive preference learning.
+    L = - sum_i w_i log pi(a_i | s_i) / sum_i w_i: the forward KL divergence from the demonstrator, up to a
+    constant (Inverse-RLignment eq. 6-7); also the warm-up of contrastive preference learning.
 
     Args:
         log_probs: log pi of every option, normalised over the options; -inf at padded options.
-        actions: index of the option taken.
-        weights: of each decision; 0 leaves one out. All 1 by default.
+        actions: Index of the option taken.
+        weights: Weight of each decision; 0 excludes it. All 1 by default.
 
     Returns:
         The weighted mean; 0 where all weights are 0.
@@ -34,16 +34,16 @@ def behaviour_cloning_loss(
 def weighted_mean_nll(
     log_probs: Float[Tensor, "*batch"], weights: Float[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
-    """- sum w log p / sum w over all entries; entries of weight 0 are inert, whatever they hold.
+    """- sum w log p / sum w over all entries; entries of weight 0 are ignored, whatever their value.
 
     Args:
-        log_probs: of what was done, nats.
-        weights: not negative.
+        log_probs: Log-probabilities log p of the observed outcomes, nats.
+        weights: Weights, not negative.
 
     Returns:
         Nats per unit of weight; 0 where all weights are 0.
     """
-    # Not w * log p: a left-out entry may be -inf, and 0 * inf is not a number.
+    # Not w * log p: an excluded entry may be -inf, and 0 * inf is NaN.
     kept = torch.where(weights > 0, log_probs, 0.0)
     return -(weights * kept).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
@@ -56,25 +56,25 @@ def sft_loss(
 ) -> Float[Tensor, ""]:
     """Supervised fine-tuning: - sum_t w_t log pi(y_t | y_<t) / ``tokens``, nats.
 
-    With w = 1 the forward KL divergence of whole completions (Inverse-RLignment eq. 6-7); with the weights of
-    `occupancy_weights` that of state-action occupancies (eq. 29).
+    With w = 1 this is the forward KL divergence between whole completions (Inverse-RLignment eq. 6-7), up to
+    a constant; with `occupancy_weights` it is that between state-action occupancies (eq. 29).
 
     Args:
-        log_probs: of the demonstrated tokens.
-        tokens: the normaliser; a constant for all parts of a step makes their losses add up.
-        weights: of each token; all 1 by default.
+        log_probs: Log-probabilities of the demonstrated tokens, nats.
+        tokens: Normaliser; with one constant for all parts of a step, their losses add up.
+        weights: Weight of each token; all 1 by default.
     """
     return -(log_probs if weights is None else weights * log_probs).sum() / tokens
 
 
 def occupancy_weights(lengths: Int[Tensor, " completions"]) -> Float[Tensor, " tokens"]:
-    """(T - k) / T of token k = 0 .. T-1 of each completion of T tokens (Inverse-RLignment eq. 29).
+    """(T - k) / T for token k = 0 .. T-1 of each completion of T tokens (Inverse-RLignment eq. 29).
 
-    The state-action pair k is reached through all tokens before it, so that the first token enters T terms
-    of the sum and the last one only one; the mean weight is (T + 1) / 2T.
+    The state-action pair k is reached through all tokens before it. The first token therefore enters T terms
+    of the sum, the last token only one; the mean weight is (T + 1) / 2T.
 
     Args:
-        lengths: T of each completion; the tokens come one completion after the other.
+        lengths: Number of tokens T of each completion; completions are concatenated in this order.
     """
     whole = lengths.repeat_interleave(lengths)
     starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
@@ -90,41 +90,42 @@ def contrastive_sft_loss(
     beta: float = 1.0,
     tokens: float,
 ) -> Float[Tensor, ""]:
-    """Likelihood of chosen tokens and a penalty on rejected ones, divided by ``tokens`` (AVA-p "w/o irl").
+    """Negative log-likelihood of chosen tokens plus a penalty on rejected ones (AVA-p "w/o irl").
 
-    beta (sum over rejected of n(log pi) - sum over chosen of log pi) / tokens, n the penalty.
+    beta (sum over rejected of n(log pi) - sum over chosen of log pi) / ``tokens``, where n is the penalty.
 
     Args:
         log_probs: log pi of all tokens, nats.
         chosen: True at tokens of chosen completions.
         negative: Penalty of each rejected token from its log-probability: `unlikelihood`,
             `clamped_negative` or `literal_negative`; None for no penalty.
-        beta: Weight of the whole.
-        tokens: Normaliser; a constant for all parts of a step makes their losses add up.
+        beta: Weight of the whole loss.
+        tokens: Normaliser; with one constant for all parts of a step, their losses add up.
     """
     cost = -log_probs
     if negative is None:
         cost = cost.masked_fill(~chosen, 0.0)
     else:
-        # The penalty is of rejected tokens alone: at a chosen one its gradient could be infinite, and 0 times
-        # infinity is not a number.
+        # The penalty is evaluated at rejected tokens only: at a chosen one its gradient could be infinite,
+        # and 0 times infinity is NaN.
         cost = cost.masked_scatter(~chosen, negative(log_probs[~chosen]))
     return beta * cost.sum() / tokens
 
 
 def unlikelihood(log_probs: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """- log(1 - p) of each entry: eq. 16's own term of AVA; Welleck et al. 2020, eq. 4.
+    """- log(1 - p), elementwise: the penalty of AVA eq. 16; Welleck et al. 2020, eq. 4.
 
-    Bounded below by 0. log p is held below -1e-6, so that a certain token costs 14 nats and not infinity.
+    Bounded below by 0. log p is clipped at -1e-6, so that a token of probability 1 costs 14 nats, not
+    infinity.
     """
     return -torch.log(-torch.expm1(log_probs.clamp(max=-1e-6)))
 
 
 def literal_negative(log_probs: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """log p of each entry, as AVA eq. 17 has it: unbounded below, so that it outgrows every other term."""
+    """log p, elementwise, as in AVA eq. 17. It is unbounded below, so it outgrows every other term."""
     return log_probs
 
 
 def clamped_negative(log_probs: Float[Tensor, "*batch"], floor: float = -10.0) -> Float[Tensor, "*batch"]:
-    """log p of each entry, constant below the floor (nats), so that what is unlikely enough is left alone."""
+    """log p, elementwise, clipped below at ``floor`` (nats), so tokens below it have no gradient."""
     return log_probs.clamp(min=floor)

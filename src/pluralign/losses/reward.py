@@ -1,4 +1,4 @@
-"""Losses of reward models on preference pairs, and weights that sum tokens' rewards to a sentence's."""
+"""Losses of reward models on preference pairs, and attention weights that sum token rewards."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def bradley_terry(
 ) -> Float[Tensor, " pairs"]:
     """Negative log-likelihood of preferences under Bradley and Terry (1952), one loss per pair.
 
-    L = - log sigma(r+ - r- - m) (margin m: Llama 2, Touvron et al. 2023, eq. 2; m = 0: Ouyang et al. 2022,
-    eq. 1).
+    L = - log sigma(r+ - r- - m), where m is the margin (Llama 2, Touvron et al. 2023, eq. 2; m = 0: Ouyang et
+    al. 2022, eq. 1).
 
     Args:
-        chosen: r+, reward of the chosen completion.
-        rejected: r-, reward of the rejected completion.
-        margin: m, by which the chosen completion should be better, in units of reward.
+        chosen: Reward r+ of the chosen completion.
+        rejected: Reward r- of the rejected completion.
+        margin: Margin m by which the chosen reward should exceed the rejected one.
 
     Examples:
         >>> import torch
@@ -41,15 +41,15 @@ def learned_variance(
 ) -> Float[Tensor, " pairs"]:
     """Bradley-Terry with a learned uncertainty for each completion, one loss per pair.
 
-    L = - log sigma((r+ - r- - m) / sqrt((s+^2 + s-^2) / 2)) (Inverse-RLignment eq. 14-15). Where both s
-    are equal it is Bradley-Terry on r / s.
+    L = - log sigma((r+ - r- - m) / sqrt((s+^2 + s-^2) / 2)) (Inverse-RLignment eq. 14-15). If both s are
+    equal, it is Bradley-Terry on r / s.
 
     Args:
-        chosen: r+, mean reward of the chosen completion.
-        rejected: r-, mean reward of the rejected completion.
-        chosen_sigma: s+, standard deviation of the chosen completion's reward, positive.
-        rejected_sigma: s-, standard deviation of the rejected completion's reward, positive.
-        margin: m, by which the chosen completion should be better, in units of reward.
+        chosen: Mean reward r+ of the chosen completion.
+        rejected: Mean reward r- of the rejected completion.
+        chosen_sigma: Standard deviation s+ of the chosen completion's reward, positive.
+        rejected_sigma: Standard deviation s- of the rejected completion's reward, positive.
+        margin: Margin m by which the chosen reward should exceed the rejected one.
 
     Examples:
         >>> import torch
@@ -58,7 +58,7 @@ def learned_variance(
         tensor([0.4741])
     """
     scale = ((chosen_sigma.square() + rejected_sigma.square()) / 2).sqrt()
-    # The difference before the division: small scales would blow up what rounding takes from either reward.
+    # Subtract before dividing: a small scale would amplify the rounding error of either reward.
     return softplus(-(chosen - rejected - margin) / scale)
 
 
@@ -70,18 +70,18 @@ def attention_weights(
     *,
     causal: bool = False,
 ) -> Float[Tensor, " tokens"]:
-    """How much a branch's tokens attend to each of them; the weights of a branch sum to one.
+    """Attention that each token receives within its branch; the weights of a branch sum to one.
 
     w_t = mean_i softmax_t'(q_i . k_t' / sqrt(width))[t] (AVA eq. 11, with the scale of Preference
     Transformer, Kim et al. 2023, sec. 3.2).
 
     Args:
-        queries: q of each token.
-        keys: k of each token.
-        owner: the branch of each token; a branch's tokens are contiguous.
-        branches: how many there are.
-        causal: token i attends to t <= i only, as inside a causal model. The first token then gets about
-            H(T) times the mean weight, the last one 1/T of it (T tokens, H the harmonic number).
+        queries: Query q of each token.
+        keys: Key k of each token.
+        owner: Branch of each token; a branch's tokens are contiguous.
+        branches: Number of branches.
+        causal: Whether token i attends to t <= i only, as in a causal model. The first token then receives
+            about H(T) times the mean weight and the last one 1/T of it (T tokens, H the harmonic number).
     """
     counts = torch.zeros(branches, dtype=torch.long, device=owner.device).index_add(
         0, owner, torch.ones_like(owner)
@@ -97,6 +97,6 @@ def attention_weights(
     if causal:
         seen = seen & torch.ones(longest, longest, dtype=torch.bool, device=owner.device).tril()
     attention = scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(dim=-1)
-    # Rows of padding attend, too; they are left out of the mean.
+    # Padding rows attend as well; they are excluded from the mean.
     total = (attention * there[:, :, None]).sum(dim=1)
     return (total / counts.clamp(min=1)[:, None])[owner, column]

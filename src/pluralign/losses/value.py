@@ -1,4 +1,4 @@
-"""Losses of value models: where a sequence with a reward at its end will end up, told after each token."""
+"""Losses of value models, which predict a completion's final reward after each of its tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# sqrt(2): the error function's argument in standard deviations.
+# sqrt(2) turns standard deviations into the error function's argument.
 _ROOT = 2.0**0.5
 
 
@@ -19,24 +19,24 @@ def gae_targets(
     *,
     lam: float = 0.95,
 ) -> Float[Tensor, " tokens"]:
-    """What the value after each token ought to be: the lambda-return, V + GAE (Schulman et al. 2016, eq. 16).
+    """Targets of the values: lambda-returns, V + GAE (Schulman et al. 2016, eq. 16).
 
     G_T = r and G_t = (1 - lam) V_{t+1} + lam G_{t+1}, with gamma = 1 and no reward before the end. V_t is the
-    value after token t, so that the last one is known: it is the reward. (Value-augmented sampling, Han et
+    value after token t, so the last target is known: it is the reward. (Value-augmented sampling, Han et
     al. 2024: gamma 1, lam 0.95.)
 
     Args:
-        values: V as it is now, one completion after the other; no gradient flows through the targets.
-        rewards: r of each completion.
-        lengths: tokens of each completion, one or more.
-        lam: 1 is the reward at every token (Monte Carlo), 0 the value of the next one (TD(0)).
+        values: Current values V, completions concatenated; no gradient flows through the targets.
+        rewards: Reward r of each completion.
+        lengths: Number of tokens of each completion, at least 1.
+        lam: lambda; 1 gives the reward at every token (Monte Carlo), 0 the next token's value (TD(0)).
     """
     values, longest = values.detach(), int(lengths.max()) if len(lengths) else 0
     starts = lengths.cumsum(0) - lengths
     following = rewards.to(values.dtype)
     targets = torch.empty_like(values)
     targets[starts + lengths - 1] = following
-    # From the ends: step k sets the targets k tokens before the last ones, where there are so many.
+    # Backwards: step k sets the targets k tokens before the end, for completions that are long enough.
     for k in range(1, longest):
         rows = (lengths > k).nonzero().squeeze(1)
         places = starts[rows] + lengths[rows] - 1 - k
@@ -50,22 +50,22 @@ def value_loss(
     """Half the squared error: sum_t (V_t - G_t)^2 / 2, divided by ``tokens`` (Han et al. 2024).
 
     Args:
-        values: V after each token.
-        targets: G, of `gae_targets`.
-        tokens: the normaliser; a constant for all parts of a step makes their losses add up.
+        values: Value V after each token.
+        targets: Targets G from `gae_targets`.
+        tokens: Normaliser; with one constant for all parts of a step, their losses add up.
     """
     return 0.5 * (values - targets).square().sum() / tokens
 
 
 @dataclass(frozen=True)
 class Bins:
-    """A range of values cut into equal bins, for values that are learned by classification.
+    """Equal bins over a range of values, for learning values by classification.
 
     Args:
-        low: where the first bin begins.
-        high: where the last one ends.
-        count: how many there are.
-        smoothing: standard deviation of a target's Gaussian, in widths of a bin (Farebrother et al. 2024,
+        low: Lower end of the first bin.
+        high: Upper end of the last bin.
+        count: Number of bins.
+        smoothing: Standard deviation of a target's Gaussian, in bin widths (Farebrother et al. 2024,
             sec. 3.1: 0.75).
     """
 
@@ -76,28 +76,28 @@ class Bins:
 
     @property
     def width(self) -> float:
-        """Of one bin."""
+        """Width of one bin."""
         return (self.high - self.low) / self.count
 
     def edges(self, device: torch.device | None = None) -> Float[Tensor, " edges"]:
-        """Where bins begin and end, one more than there are bins."""
+        """Edges of the bins, one more than there are bins."""
         return torch.linspace(self.low, self.high, self.count + 1, device=device)
 
     def centres(self, device: torch.device | None = None) -> Float[Tensor, " bins"]:
-        """The middle of each bin."""
+        """Centre of each bin."""
         edges = self.edges(device)
         return (edges[1:] + edges[:-1]) / 2
 
 
 def hl_gauss_targets(targets: Float[Tensor, " tokens"], bins: Bins) -> Float[Tensor, "tokens bins"]:
-    """Each target as a distribution over bins: a Gaussian's mass in each, normalised over the range.
+    """Each target as a distribution over bins: the Gaussian's mass in each bin, normalised over the range.
 
     p_i = (Phi((u_i - y) / s) - Phi((l_i - y) / s)) / (Phi((high - y) / s) - Phi((low - y) / s)), with s the
     smoothing times the width (Imani and White 2018; Farebrother et al. 2024, sec. 3.1).
 
     Args:
-        targets: y; outside the range they count as its ends.
-        bins: their edges l_i and u_i.
+        targets: Targets y; values outside the range are clipped to it.
+        bins: Bins with edges l_i and u_i.
     """
     places = targets.clamp(bins.low, bins.high)[:, None]
     edges = bins.edges(targets.device).to(targets.dtype)
@@ -111,19 +111,19 @@ def hl_gauss_loss(
     """Cross-entropy of the bins with `hl_gauss_targets`, summed and divided by ``tokens``, nats.
 
     Args:
-        logits: of the bins.
-        targets: G, of `gae_targets`.
-        bins: the range.
-        tokens: see `value_loss`.
+        logits: Logits of the bins.
+        targets: Targets G from `gae_targets`.
+        bins: Bins of the logits.
+        tokens: Normaliser; see `value_loss`.
     """
     return -(hl_gauss_targets(targets, bins) * logits.log_softmax(dim=-1)).sum() / tokens
 
 
 def hl_gauss_mean(logits: Float[Tensor, "tokens bins"], bins: Bins) -> Float[Tensor, " tokens"]:
-    """The value that the bins stand for: the expectation of their centres (Farebrother et al. 2024, sec. 3).
+    """Value predicted by the bins: the expectation of their centres (Farebrother et al. 2024, sec. 3).
 
     Args:
-        logits: of the bins; equal ones give the middle of the range.
-        bins: the range.
+        logits: Logits of the bins; equal logits give the middle of the range.
+        bins: Bins of the logits.
     """
     return logits.softmax(dim=-1) @ bins.centres(logits.device).to(logits.dtype)

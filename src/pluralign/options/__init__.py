@@ -1,1 +1,1 @@
-"""Policies and rewards over listed options: features of a frozen trunk, heads, checkpoints."""
+"""Policies and rewards over listed options: features of a frozen trunk, heads, and their folders."""

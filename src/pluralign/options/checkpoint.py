@@ -1,4 +1,4 @@
-"""A trained policy over options on the disk."""
+"""Folders of trained option policies."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ KIND = "option_policy"
 
 
 def save_policy(policy: OptionPolicy, folder: Path, card: Card, *, adapter: Any = None) -> None:
-    """Write a policy to a folder, whole or not at all (`write_folder`).
+    """Write a policy to a folder, completely or not at all (`write_folder`).
 
     Args:
-        policy: the policy.
-        folder: made where it does not exist.
-        card: its provenance.
-        adapter: the PEFT model whose adapter belongs to the policy, if any.
+        policy: The policy.
+        folder: Output folder; created if necessary.
+        card: Card of the policy.
+        adapter: PEFT model with the policy's adapter, if it has one.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     content = {
         "name": policy.name,
@@ -47,16 +47,16 @@ def save_policy(policy: OptionPolicy, folder: Path, card: Card, *, adapter: Any 
 
 
 def load_policy(folder: Path, store: FeatureSource | None = None) -> OptionPolicy:
-    """Read a policy from its folder.
+    """Load a policy from its folder.
 
     Args:
-        folder: what `save_policy` wrote.
-        store: where its features come from; None loads the backbone that the card names. A policy with an
-            adapter of its own always loads its own.
+        folder: Folder written by `save_policy`.
+        store: Source of features; None loads the backbone named on the card. A policy with an adapter always
+            loads its own backbone.
 
     Raises:
-        InputError: missing or truncated files, another kind of folder, or features from another
-            backbone than the policy's.
+        InputError: Files are missing or truncated, the folder holds another kind of model, or the features
+            are from a different backbone.
     """
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
@@ -65,12 +65,12 @@ def load_policy(folder: Path, store: FeatureSource | None = None) -> OptionPolic
         head.load_state_dict(read_tensors(folder / HEAD))
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"does not hold this policy's head: {reason}", path=folder / HEAD) from error
+        raise InputError(f"does not contain this policy's head: {reason}", path=folder / HEAD) from error
     return OptionPolicy(str(content["name"]), head, feature_source(folder, content, store))
 
 
 def describe_source(source: FeatureSource) -> dict[str, Any]:
-    """The trunk that features come from, as a card names it."""
+    """Description of the trunk of a feature source, for cards."""
     described: dict[str, Any] = {"fingerprint": source.fingerprint}
     if isinstance(source, FeatureStore):
         described |= {
@@ -81,15 +81,15 @@ def describe_source(source: FeatureSource) -> dict[str, Any]:
 
 
 def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource | None) -> FeatureSource:
-    """The features that what lies in a folder was trained on.
+    """Features that the model in a folder was trained on.
 
     Args:
-        folder: what `write_folder` wrote.
-        content: its card.
-        store: what the caller offers; None loads the backbone that the card names, as does an adapter.
+        folder: Folder written by `write_folder`.
+        content: Its card.
+        store: Feature source of the caller; None loads the backbone named on the card, as does an adapter.
 
     Raises:
-        InputError: the card names no backbone, or the offered features are of another one.
+        InputError: The card names no backbone, or the given features are from a different one.
     """
     backbone: dict[str, Any] = content["backbone"]
     adapted = any(name.startswith(f"{ADAPTER}/") for name in content["files"])
@@ -97,7 +97,7 @@ def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource |
         dtype = getattr(torch, str(backbone.get("dtype", "")), None)
         if not isinstance(dtype, torch.dtype) or not isinstance(backbone.get("name"), str):
             raise InputError(
-                "names no backbone that can be loaded; give a feature store",
+                "has no backbone that can be loaded; give a feature store",
                 path=folder / CARD,
                 field="backbone",
             )
@@ -108,7 +108,7 @@ def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource |
     if store.fingerprint != backbone.get("fingerprint"):
         raise InputError(
             f"was trained on the features of {backbone.get('name')!r} ({backbone.get('dtype')}, "
-            f"{backbone.get('fingerprint')}); these features are of {store.fingerprint}",
+            f"{backbone.get('fingerprint')}); the given features are from {store.fingerprint}",
             path=folder,
         )
     return store

@@ -1,9 +1,9 @@
-"""DRRN, MACHIAVELLI's online RL baseline: Q over the listed options, learned in the game.
+"""DRRN, the online RL baseline of MACHIAVELLI: Q-values over listed options, trained in the game.
 
-Source: He et al. 2016, "Deep Reinforcement Learning with a Natural Language Action Space"; Pan et al.
-2023 use it as their RL agent. Ours reads frozen features of (prompt, option) instead of training
-its own text encoders, and differs in that targets come from a slowly following copy of the network
-(the published code bootstraps from the network itself).
+Source: He et al. 2016, "Deep Reinforcement Learning with a Natural Language Action Space"; Pan et al. 2023
+    use
+it as their RL agent. Ours reads frozen features of (prompt, option) instead of training text encoders, and
+its targets come from a moving average of the network (the published code bootstraps from the network itself).
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ KIND = "option_q_values"
 
 @dataclass(frozen=True)
 class DRRNConfig:
-    """How DRRN trains. Temperatures are in units of the mean absolute return of random play.
+    """Settings of DRRN's training. Temperatures are in units of the mean absolute return of random play.
 
     Args:
-        steps: in the game, over all environments.
-        environments: games played side by side.
-        warm_up: random steps first, which also set the scales of features and rewards.
-        updates: of the network for each round of steps (one in every environment).
-        batch_size: replayed steps in an update.
-        memory: steps kept for replay.
-        gamma: discount; scores are not discounted.
-        learning_rate: Adam's.
-        hidden: width of the Q network.
-        temperature: of the softmax over Q at the end, and of the finished policy.
-        first_temperature: at the start; falls geometrically over the first three quarters.
-        max_steps: an episode is cut off after so many (and bootstraps there).
+        steps: Number of game steps, over all environments.
+        environments: Number of games played in parallel.
+        warm_up: Number of initial random steps, which also determine the scales of features and rewards.
+        updates: Number of network updates per round of steps (one step in every environment).
+        batch_size: Number of replayed steps per update.
+        memory: Capacity of the replay buffer, in steps.
+        gamma: Discount factor; scores are not discounted.
+        learning_rate: Learning rate of Adam.
+        hidden: Width of the Q network.
+        temperature: Final temperature of the softmax over Q, and temperature of the trained policy.
+        first_temperature: Initial temperature; it decays geometrically over the first three quarters.
+        max_steps: Number of steps after which an episode is truncated (with bootstrapping there).
     """
 
     steps: int = 20_000
@@ -72,11 +72,11 @@ class DRRNPolicy:
     """softmax(Q / temperature) over the listed options.
 
     Args:
-        network: Q in units of the reward's scale.
-        features: what the network reads.
-        temperature: in the same units; lower is greedier.
-        name: how reports call it.
-        card: Provenance: config, seed, training curve, the features' trunk.
+        network: Q network, in units of the reward's scale.
+        features: Features that the network reads.
+        temperature: Temperature in the same units; lower is greedier.
+        name: Name in reports.
+        card: Card with config, seed, training curve and trunk of the features.
     """
 
     def __init__(
@@ -88,18 +88,18 @@ class DRRNPolicy:
         name: str = "drrn",
         card: Card | None = None,
     ) -> None:
-        # Double precision keeps a decision's Q free of what else is in the batch.
+        # In double precision, a decision's Q-values do not depend on the rest of the batch.
         self._network, self._features = network.double().eval(), features
         self.temperature, self._name, self.card = temperature, name, card or Card("drrn")
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """Name in reports."""
         return self._name
 
     def q_values(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
-        """Q of the options, one array of shape (options,) for each decision, in units of the
-        reward's scale (``card.figures["reward_scale"]``)."""
+        """Q-values of the options, one array of shape (options,) per decision, in units of the reward's scale
+        (``card.figures["reward_scale"]``)."""
         if not decisions:
             return []
         found = [f.features for f in self._features.get(decisions)]
@@ -114,10 +114,10 @@ class DRRNPolicy:
         return [s - np.logaddexp.reduce(s) for s in scaled]
 
     def save(self, folder: str | Path) -> None:
-        """Write the policy to a folder, whole or not at all (`write_folder`).
+        """Write the policy to a folder, completely or not at all (`write_folder`).
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: The folder cannot be written.
         """
         card = replace(self.card, backbone=describe_source(self._features))
         content = {"name": self._name, "temperature": self.temperature}
@@ -125,14 +125,14 @@ class DRRNPolicy:
 
     @classmethod
     def load(cls, folder: str | Path, features: FeatureSource | None = None) -> DRRNPolicy:
-        """Read what `save` wrote, here or in version 0.1.0.
+        """Load a policy that `save` wrote, in this version or in 0.1.0.
 
         Args:
             folder: Folder of the policy.
-            features: What the network reads; None loads the backbone that the card names.
+            features: Features that the network reads; None loads the backbone named on the card.
 
         Raises:
-            InputError: files are missing or damaged, or the policy was trained on other features.
+            InputError: Files are missing or damaged, or the policy was trained on different features.
         """
         folder = Path(folder)
         content = read_folder(folder, KIND, Q_NETWORK)
@@ -145,7 +145,7 @@ class DRRNPolicy:
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
-                f"does not hold this policy's network: {reason}", path=folder / Q_NETWORK
+                f"does not contain this policy's network: {reason}", path=folder / Q_NETWORK
             ) from error
         card = Card(**{f.name: content[f.name] for f in fields(Card)})
         return cls(network, source, temperature=temperature, name=str(content["name"]), card=card)

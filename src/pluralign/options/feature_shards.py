@@ -1,4 +1,4 @@
-"""Cached features on the disk: safetensors shards that appear whole or not at all."""
+"""Cached features on disk: safetensors shards that are written atomically."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Entry = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.i
 
 
 class FeatureShards:
-    """Entries by decision key, appended in shards of ``folder``; a killed run loses at most the last one.
+    """Entries by decision key, appended in shards of ``folder``; a killed run loses at most the last shard.
 
     Args:
-        folder: one folder for each recipe of features.
-        dimension: d, the width of the features.
+        folder: Folder of one feature recipe.
+        dimension: Width d of the features.
     """
 
     def __init__(self, folder: Path, dimension: int) -> None:
@@ -38,7 +38,7 @@ class FeatureShards:
         weakref.finalize(self, _write_shard, folder, self._pending)
 
     def read(self) -> dict[str, Entry]:
-        """All entries. A damaged shard is left out with a warning: what it held is computed again."""
+        """All entries. A damaged shard is skipped with a warning, and its entries are computed again."""
         entries: dict[str, Entry] = {}
         for path in sorted(self._folder.glob("*.safetensors")):
             try:
@@ -48,17 +48,17 @@ class FeatureShards:
         return entries
 
     def add(self, key: str, entry: Entry) -> None:
-        """Keep an entry for the next shard."""
+        """Add an entry to the next shard."""
         self._pending[key] = entry
 
     def flush_when_due(self) -> None:
-        """Write a shard if enough is waiting or the last one is a few seconds old."""
+        """Write a shard if enough entries are pending or the last one is a few seconds old."""
         waited = time.monotonic() - self._flushed_at
         if len(self._pending) >= _SHARD_DECISIONS or waited >= _SHARD_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write the pending entries."""
         _write_shard(self._folder, self._pending)
         self._flushed_at = time.monotonic()
 
@@ -70,16 +70,16 @@ class FeatureShards:
             counts = shard.get_tensor("options")
         rows = len(features)
         if len(counts) != len(keys) or counts.sum() != rows or features.shape[1:] != (self._dimension,):
-            raise ValueError("its parts do not fit each other")
+            raise ValueError("its parts do not match")
         if len(likelihoods) != rows or len(lengths) != rows:
-            raise ValueError("its parts do not fit each other")
+            raise ValueError("its parts do not match")
         stops = counts.cumsum()
         spans = [slice(stop - count, stop) for stop, count in zip(stops, counts, strict=True)]
         return {key: (features[s], likelihoods[s], lengths[s]) for key, s in zip(keys, spans, strict=True)}
 
 
 def _write_shard(folder: Path, pending: dict[str, Entry]) -> None:
-    """Write and empty ``pending``; a function of its own, so that it can run at exit."""
+    """Write and clear ``pending``; a function of its own, so that it can run at exit."""
     if not pending:
         return
     keys = list(pending)

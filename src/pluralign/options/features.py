@@ -1,4 +1,4 @@
-"""Features of decisions from a frozen trunk: computed once for each distinct decision."""
+"""Features of decisions from a frozen trunk, computed once per distinct decision."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from pluralign.lm.trunk import branch_last, branch_mean, context_length
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.options.feature_shards import FeatureShards
 
-# Goes into the digest of cached features: raise it when `branch_features` changes.
+# Part of the digest of cached features: increment it when `branch_features` changes.
 FEATURES_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
 class DecisionFeatures:
-    """What a frozen trunk makes of one decision.
+    """Features of one decision from a frozen trunk.
 
     Args:
-        features: shape (options, d).
-        log_likelihoods: sum of the token log-probabilities of each option after the prompt, in nats,
-            shape (options,).
-        lengths: tokens of each option, shape (options,).
+        features: Features of the options, shape (options, d).
+        log_likelihoods: Sum of each option's token log-probabilities after the prompt, in nats, shape
+            (options,).
+        lengths: Number of tokens of each option, shape (options,).
     """
 
     features: npt.NDArray[np.float32]
@@ -47,16 +47,16 @@ class DecisionFeatures:
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """Whatever gives features of decisions; fakes in tests are one-hot."""
+    """A source of features of decisions; the sources of some tests are one-hot."""
 
     @property
     def dimension(self) -> int:
-        """d, the width of the features."""
+        """Width d of the features."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """What made the features; two sources with the same fingerprint give the same features."""
+        """Identifier of the features; two sources with the same fingerprint give the same features."""
         ...
 
     def get(self, decisions: Sequence[Decision]) -> list[DecisionFeatures]:
@@ -65,38 +65,37 @@ class FeatureSource(Protocol):
 
 
 def branch_features(hidden: Float[Tensor, "tokens h"], forest: Forest) -> Float[Tensor, "branches d"]:
-    """Each branch's last hidden state beside the mean over its tokens, float32: d = 2 h."""
+    """Each branch's last hidden state and the mean over its tokens, concatenated, float32: d = 2 h."""
     return torch.cat([branch_last(hidden, forest).float(), branch_mean(hidden, forest)], dim=-1)
 
 
 def feature_layer(model: PreTrainedModel) -> int:
-    """The layer that features come from: at four fifths of the depth.
+    """Index of the layer that features come from: at four fifths of the depth.
 
-    A 64-unit head that ranks excuses of ETHICS' deontology (500 scenarios to learn from, 200 others) is
-    right on 73 % of pairs with smollm2-135m's layer 24, on 68 % with its last (30), on 71 % with 20.
+    A 64-unit head that ranks excuses of ETHICS' deontology (500 training scenarios, 200 others) is right on
+    73 % of pairs with layer 24 of smollm2-135m, on 68 % with its last layer (30), on 71 % with layer 20.
     """
     return max(1, round(0.8 * int(model.config.get_text_config().num_hidden_layers)))
 
 
 def feature_dimension(model: PreTrainedModel) -> int:
-    """d of `branch_features`."""
+    """Width d of `branch_features`."""
     return 2 * int(model.config.get_text_config().hidden_size)
 
 
 class FeatureStore:
-    """Features of a frozen backbone, kept in memory and, where a folder is given, on the disk.
+    """Features of a frozen backbone, cached in memory and optionally on disk.
 
-    In bfloat16 a decision's features depend on what it was computed with by rounding (about 1 %); a
-    store computes each once and so always gives the same.
+    In bfloat16 a decision's features depend on the rest of its batch by rounding (about 1 %). A store
+    computes them once and therefore always returns the same.
 
     Args:
-        backbone: the frozen trunk.
-        folder: where shards are kept, safely shared by backbones and by processes; None keeps nothing
-            on the disk.
-        token_budget: tokens in one forward pass.
+        backbone: Frozen trunk.
+        folder: Folder of shards, which backbones and processes may share; None caches in memory only.
+        token_budget: Largest number of tokens per forward pass.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
 
     def __init__(self, backbone: Backbone, folder: Path | None = None, *, token_budget: int = 4096) -> None:
@@ -105,7 +104,7 @@ class FeatureStore:
         self._known: dict[str, DecisionFeatures] = {}
         self._shards: FeatureShards | None = None
         self.cut_tokens = 0
-        """Prompt tokens cut so far because prompts were longer than the context."""
+        """Number of prompt tokens dropped so far because prompts were longer than the context."""
         if folder is not None:
             recipe = f"{backbone.fingerprint}-{FEATURES_VERSION}.{RENDERING_VERSION}"
             self._shards = FeatureShards(Path(folder) / recipe, self.dimension)
@@ -118,22 +117,22 @@ class FeatureStore:
 
     @property
     def fingerprint(self) -> str:
-        """The backbone's."""
+        """Fingerprint of the backbone."""
         return self.backbone.fingerprint
 
     def __len__(self) -> int:
-        """Distinct decisions held."""
+        """Number of distinct decisions in memory."""
         return len(self._known)
 
     def get(self, decisions: Sequence[Decision]) -> list[DecisionFeatures]:
-        """See `FeatureSource.get`. Decisions not seen before run through the trunk, each once."""
+        """See `FeatureSource.get`. New decisions pass through the trunk, once each."""
         missing = {d.key: d for d in decisions if d.key not in self._known}
         if missing:
             self._compute(list(missing.values()))
         return [self._known[decision.key] for decision in decisions]
 
     def flush(self) -> None:
-        """Write what is not on the disk yet (done by itself every few seconds and at exit)."""
+        """Write everything that is not on disk yet (also done every few seconds and at exit)."""
         if self._shards is not None:
             self._shards.flush()
 
@@ -176,7 +175,7 @@ def _features_and_likelihoods(model: PreTrainedModel, forest: Forest) -> Float[T
 
 
 def tree_features(model: PreTrainedModel, trees: Sequence[Tree], token_budget: int) -> list[Tensor]:
-    """Features of trees with gradients into the trunk (for training adapters); each (branches, d)."""
+    """Features of trees with gradients into the trunk (to train adapters); (branches, d) each."""
     return map_forests(
         model, trees, lambda layers, forest: branch_features(layers[0], forest), token_budget=token_budget,
         max_path=context_length(model), states=partial(forest_layers, layers=[feature_layer(model)]),

@@ -1,4 +1,4 @@
-"""A language model as a policy: options in proportion to their likelihood."""
+"""A language model as a policy over listed options, by their likelihood."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ class LanguageModelPolicy:
     pi(a|s) = softmax over the options of (log p(a|s) [/ tokens of a]) / temperature.
 
     Args:
-        language_model: whose likelihoods.
-        store: where they are cached (of the same backbone); None computes them anew at every call.
-        temperature: above zero; lower is more decided.
-        length_normalised: divide by the option's tokens, so that long options are not punished.
+        language_model: Language model that scores the options.
+        store: Cache of likelihoods (of the same backbone); None computes them at every call.
+        temperature: Temperature, above 0; lower is more deterministic.
+        length_normalised: Whether to divide by the option's number of tokens, so that long options are not
+            penalised.
 
-    Raises:
-        InputError: temperature not above zero, or a store of another backbone.
+        Raises:
+            InputError: The temperature is not above 0, or the store has another backbone.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class LanguageModelPolicy:
         if not temperature > 0:
             raise InputError(f"must be above 0, found {temperature}", field="temperature")
         if store is not None and store.fingerprint != language_model.backbone.fingerprint:
-            raise InputError(f"the feature store is not of the model {language_model.name!r}")
+            raise InputError(f"the feature store has another model than {language_model.name!r}")
         self._language_model, self._store = language_model, store
         self._temperature, self._length_normalised = temperature, length_normalised
 

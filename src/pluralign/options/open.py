@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from pluralign.options.features import FeatureStore
 
 DEFAULT_MODEL = "smollm2-135m"
-"""The language model of every verb and workflow that is given none."""
+"""Default language model of all verbs and workflows."""
 
 
 @dataclass
 class Models:
     """A language model and its features of decisions, loaded when first used.
 
-    Args:
+    features: Folder of cached features; None keeps them in memory.
         model: Hub id, local folder or ``smollm2-135m``.
         features: Folder in which features are kept between runs; None keeps them in memory.
         dtype: Precision of the language model.
@@ -44,13 +44,13 @@ class Models:
 
     @cached_property
     def store(self) -> FeatureStore:
-        """Features of the language model, computed once for each decision."""
+        """Features of the language model, computed once per decision."""
         from pluralign.options.features import FeatureStore
 
         return FeatureStore(self.language_model.backbone, self.features)
 
     def of(self, model: str) -> Models:
-        """These models if the name is theirs, else the named model with the same folder of features."""
+        """This object if it has the named model, else the named model with the same folder of features."""
         return self if model == self.model else Models(model, self.features)
 
 
@@ -66,9 +66,9 @@ def open_policy(name: str, models: Models, *, temperature: float = 1.0) -> Polic
     """Open a policy that chooses among listed options.
 
     Args:
-        name: ``random``, a trained policy's folder, or a language model, which takes options in proportion to
-            their likelihood.
-        models: Language model and features to use where they are the policy's own.
+        name: ``random``, a trained policy's folder, or a language model, which chooses options in proportion
+            to their likelihood.
+        models: Language model and features, used if they match the policy's own.
         temperature: Temperature of a language model's choice.
 
     Raises:
@@ -86,10 +86,10 @@ def open_policy(name: str, models: Models, *, temperature: float = 1.0) -> Polic
 
 
 def open_trained(folder: Path, models: Models) -> Policy:
-    """Open the trained policy in a folder, on the language model that its card names.
+    """Open the trained policy in a folder, on the language model named on its card.
 
     Raises:
-        InputError: The folder holds none.
+        InputError: The folder holds no policy.
     """
     from pluralign.folders.card import read_card
     from pluralign.options import checkpoint, drrn

@@ -1,4 +1,4 @@
-"""A policy over listed options: a small head on a trunk's features."""
+"""Policies over listed options: a small head on features of a trunk."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pluralign.options.standardised import StandardisedHead
 
 
 class OptionHead(StandardisedHead):
-    """Standardise -> linear -> GELU -> linear: one score for each option.
+    """Standardisation -> linear -> GELU -> linear: one score per option.
 
-    The standardisation is part of the head: its buffers are fitted on the training features.
+    The standardisation is part of the head; its buffers are fitted on the training features.
 
     Args:
-        dimension: d, the width of the features.
-        hidden: the width of the hidden layer; 0 makes the head linear.
+        dimension: Width d of the features.
+        hidden: Width of the hidden layer; 0 for a linear head.
     """
 
     def __init__(self, dimension: int, hidden: int = 64) -> None:
@@ -31,25 +31,25 @@ class OptionHead(StandardisedHead):
         self.hidden = hidden
         self.inner = nn.Linear(dimension, hidden) if hidden else nn.Identity()
         self.outer = nn.Linear(hidden or dimension, 1)
-        # Zero scores at first: training begins at the uniform policy.
+        # Zero initial scores: training starts from the uniform policy.
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
     def score(self, standardised: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """Scores of features that went through `standardise` (once, where they are used often)."""
+        """Scores of features that already passed through `standardise`."""
         hidden = gelu(self.inner(standardised)) if self.hidden else standardised
         return self.outer(hidden).squeeze(-1)
 
     def forward(self, features: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """Scores (logits up to a constant for each decision)."""
+        """Scores (logits up to a constant per decision)."""
         return self.score(self.standardise(features))
 
 
 def pad_features(
     entries: Sequence[DecisionFeatures],
 ) -> tuple[Float[Tensor, "decisions options d"], Bool[Tensor, "decisions options"]]:
-    """Features of several decisions in one tensor, zeros where a decision has fewer options; and a mask,
-    True at options that are there."""
+    """Features of several decisions in one tensor, padded with zeros, and a mask that is True at existing
+    options."""
     counts = [len(entry.features) for entry in entries]
     width = entries[0].features.shape[1]
     padded = np.zeros((len(entries), max(counts), width), dtype=np.float32)
@@ -61,7 +61,7 @@ def pad_features(
 def option_log_probs(
     scores: Float[Tensor, "decisions options"], mask: Bool[Tensor, "decisions options"]
 ) -> Float[Tensor, "decisions options"]:
-    """log pi = log softmax of the scores over the options that are there; very negative elsewhere."""
+    """log pi = log softmax of the scores over existing options; a large negative number at padding."""
     return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).log_softmax(dim=-1)
 
 
@@ -69,19 +69,19 @@ class OptionPolicy:
     """pi(a|s) = softmax over the options of head(features); implements `core.Policy`.
 
     Args:
-        name: how reports call it.
-        head: the trained part.
-        source: where features come from: a `FeatureStore` over the backbone it was trained on. A policy
-            with a LoRA adapter has a store over the adapted backbone.
+        name: Name in reports.
+        head: Trained head.
+        source: Source of features: a `FeatureStore` of the backbone that it was trained on. A policy with a
+            LoRA adapter has a store of the adapted backbone.
 
-    Raises:
-        InputError: the features are not as wide as the head.
+        Raises:
+            InputError: The features have another width than the head expects.
     """
 
     def __init__(self, name: str, head: OptionHead, source: FeatureSource) -> None:
         if head.dimension != source.dimension:
             raise InputError(
-                f"policy {name!r} needs features of {head.dimension} numbers, found {source.dimension}"
+                f"policy {name!r} needs features of width {head.dimension}, found {source.dimension}"
             )
         self._name, self.head, self.source = name, head.eval(), source
 
@@ -97,8 +97,8 @@ class OptionPolicy:
         if not entries:
             return []
         device = self.head.mean.device
-        # The rows of all decisions together, without padding; in float64 a row's result does not depend
-        # on its neighbours beyond the last digits.
+        # The rows of all decisions together, without padding. In float64 a row's result depends on the other
+        # rows only in its last digits.
         rows = torch.from_numpy(np.concatenate([entry.features for entry in entries])).to(device)
         scores = self.head(rows).double().cpu()
         parts = scores.split([len(entry.features) for entry in entries])

@@ -1,4 +1,4 @@
-"""What a demonstrator seems to want: a Gaussian reward posterior over listed options, and its Q-values."""
+"""A Gaussian posterior over a demonstrator's rewards of listed options, with its Q-values."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from pluralign.options.standardised import StandardisedHead
 
 KIND = "option_reward"
 MIN_SIGMA = 0.01
-"""Below it no posterior is sharper: where the prior weighs less than the temporal difference, the bound
-on the evidence has no maximum at sigma = 0."""
+"""Smallest sigma: if the prior has less weight than the TD error, the evidence bound has no maximum and grows
+towards sigma = 0."""
 
 _AT_PRIOR = math.log(math.expm1(1.0 - MIN_SIGMA))
 
 
 class OptionRewardHead(StandardisedHead):
-    """Standardise -> two networks of two ELU layers: Q(s, a), and mu, sigma of the reward of (s, a).
+    """Standardisation -> two networks of two ELU layers: Q(s, a), and mu and sigma of the reward of (s, a).
 
-    The networks are those of scalable-birl (Chan and van der Schaar 2021), two of 2 x 64 ELU. Theirs
-    gives log sigma; here sigma is a softplus above `MIN_SIGMA`, which neither overflows nor reaches zero.
+    The networks are those of scalable-birl (Chan and van der Schaar 2021), two of 2 x 64 ELU units. Theirs
+    outputs log sigma; here sigma is a softplus above `MIN_SIGMA`, which neither overflows nor reaches zero.
 
     Args:
-        dimension: d, the width of the features.
-        hidden: the width of the hidden layers.
+        dimension: Width d of the features.
+        hidden: Width of the hidden layers.
     """
 
     def __init__(self, dimension: int, hidden: int = 64) -> None:
@@ -45,13 +45,13 @@ class OptionRewardHead(StandardisedHead):
         self.reward_network = _network(dimension, hidden, 2)
 
     def q_values(self, standardised: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """Q of features that went through `standardise`, nats (times beta)."""
+        """Q-values of features that already passed through `standardise`, nats (times beta)."""
         return self.q_network(standardised).squeeze(-1)
 
     def rewards(
         self, standardised: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-        """mu and sigma of features that went through `standardise`, in the unit of Q."""
+        """mu and sigma of features that already passed through `standardise`, in the unit of Q."""
         mean, raw = self.reward_network(standardised).unbind(dim=-1)
         return mean, MIN_SIGMA + softplus(raw + _AT_PRIOR)
 
@@ -60,13 +60,13 @@ class OptionRewardPosterior:
     """q(R | s, a) = N(mu, sigma^2) of listed options. As a `core.Policy` it is softmax(beta Q).
 
     Args:
-        name: how reports call it.
-        head: the trained part.
-        source: where features come from: those it was trained on.
-        beta: inverse temperature of the policy.
+        name: Name in reports.
+        head: Trained head.
+        source: Source of the features that it was trained on.
+        beta: Inverse temperature of the policy.
 
     Raises:
-        InputError: the features are not as wide as the head, or beta is not above zero.
+        InputError: The features have another width than the head expects, or beta is not above 0.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class OptionRewardPosterior:
     ) -> None:
         if head.dimension != source.dimension:
             raise InputError(
-                f"posterior {name!r} needs features of {head.dimension} numbers, found {source.dimension}"
+                f"posterior {name!r} needs features of width {head.dimension}, found {source.dimension}"
             )
         if not beta > 0:
             raise InputError(f"must be above 0, found {beta}", field="beta")
@@ -88,8 +88,8 @@ class OptionRewardPosterior:
     def rewards(self, decisions: Sequence[Decision]) -> list[OptionRewards]:
         """mu and sigma of the reward of each option, in nats (times beta), for each decision.
 
-        The prior is N(0, 1), and a potential that telescopes over an episode is not identified: their order
-        means something, their zero does not.
+        The prior is N(0, 1), and potentials that telescope over an episode are not identified: the order of
+        rewards is meaningful, their zero is not.
         """
         rows, counts = self._rows(decisions)
         if not counts:
@@ -99,7 +99,7 @@ class OptionRewardPosterior:
         return [OptionRewards(m.numpy(), s.numpy()) for m, s in zip(mean, sigma, strict=True)]
 
     def q_values(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
-        """Q of the options, one array of shape (options,) for each decision, in the unit of the rewards."""
+        """Q-values of the options, one array of shape (options,) per decision, in the unit of the rewards."""
         rows, counts = self._rows(decisions)
         if not counts:
             return []
@@ -108,12 +108,12 @@ class OptionRewardPosterior:
         return [part.numpy() for part in parts]
 
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
-        """See `core.Policy.log_probs`: what the demonstrator would do."""
+        """See `core.Policy.log_probs`; the policy of the demonstrator."""
         scaled = [self.beta * q for q in self.q_values(decisions)]
         return [row - np.logaddexp.reduce(row) for row in scaled]
 
     def _rows(self, decisions: Sequence[Decision]) -> tuple[Float[Tensor, "options d"], list[int]]:
-        """Standardised features of all options, and how many each decision has."""
+        """Standardised features of all options, and the number of options of each decision."""
         entries = self.source.get(decisions)
         if not entries:
             return torch.zeros(0, self.head.dimension), []
@@ -123,10 +123,10 @@ class OptionRewardPosterior:
 
 
 def save_option_reward(posterior: OptionRewardPosterior, folder: Path, card: Card) -> None:
-    """Write a posterior to a folder, whole or not at all (`write_folder`).
+    """Write a posterior to a folder, completely or not at all (`write_folder`).
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     head = posterior.head
     content = {
@@ -138,15 +138,15 @@ def save_option_reward(posterior: OptionRewardPosterior, folder: Path, card: Car
 
 
 def load_option_reward(folder: Path, store: FeatureSource | None = None) -> OptionRewardPosterior:
-    """Read a posterior from its folder.
+    """Load a posterior from its folder.
 
     Args:
-        folder: what `save_option_reward` wrote.
-        store: where its features come from; None loads the backbone that the card names.
+        folder: Folder written by `save_option_reward`.
+        store: Source of features; None loads the backbone named on the card.
 
     Raises:
-        InputError: missing or damaged files, another kind of folder, or features from another backbone
-            than the posterior's.
+        InputError: Files are missing or damaged, the folder holds another kind of model, or the features are
+            from a different backbone.
     """
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
@@ -159,12 +159,12 @@ def load_option_reward(folder: Path, store: FeatureSource | None = None) -> Opti
         raise
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"does not hold this posterior's head: {reason}", path=folder / HEAD) from error
+        raise InputError(f"does not contain this posterior's head: {reason}", path=folder / HEAD) from error
 
 
 def _network(dimension: int, hidden: int, outputs: int) -> nn.Sequential:
     last = nn.Linear(hidden, outputs)
-    # Zeros at first: training begins at the uniform policy and at the prior, N(0, 1).
+    # Zero initial outputs: training starts from the uniform policy and the prior, N(0, 1).
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.Linear(dimension, hidden), nn.ELU(), nn.Linear(hidden, hidden), nn.ELU(), last)

@@ -1,4 +1,4 @@
-"""Q(s, a) over listed options, from frozen features; and the table of decisions met so far."""
+"""Q-values over listed options from frozen features, and a table of known decisions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class QNetwork(nn.Module):
     """Two layers on standardised features.
 
     Args:
-        dimension: width of the features, d.
-        hidden: width of the hidden layer.
+        dimension: Width d of the features.
+        hidden: Width of the hidden layer.
     """
 
     mean: Tensor
@@ -31,25 +31,25 @@ class QNetwork(nn.Module):
         self.register_buffer("scale", torch.ones(dimension))
         self.inner = nn.Linear(dimension, hidden)
         self.outer = nn.Linear(hidden, 1)
-        # Zero Q at the start makes the first episodes those of the random agent.
+        # With zero initial Q-values, the first episodes are those of the random policy.
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 
     def forward(self, features: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """Q of each option."""
+        """Q-value of each option."""
         x = (features - self.mean) / self.scale
         return self.outer(torch.relu(self.inner(x))).squeeze(-1)
 
     def standardise(self, features: Float[Tensor, "rows d"]) -> None:
-        """Take mean and scale from these features. A trunk's features share large directions
-        that say nothing of the options; without this, training is many times slower."""
+        """Fit mean and scale on these features. Features of a trunk share large directions that do not depend
+        on the option; without this, training is many times slower."""
         self.mean.copy_(features.mean(0))
         spread = features.std(0, correction=0)
         self.scale.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
 
 
 class DecisionTable:
-    """Features of all decisions met, in one growing tensor; decisions go by their number."""
+    """Features of all known decisions in one growing tensor; decisions are referred to by number."""
 
     def __init__(self, source: FeatureSource) -> None:
         self._source = source
@@ -61,11 +61,11 @@ class DecisionTable:
 
     @property
     def size(self) -> int:
-        """How many decisions were met."""
+        """Number of known decisions."""
         return len(self._starts)
 
     def numbers(self, decisions: Sequence[Decision]) -> list[int]:
-        """The number of each decision; those not met before are added."""
+        """Number of each decision; new decisions are added."""
         new = list({d.key: d for d in decisions if d.key not in self._numbers}.values())
         if new:
             for decision, found in zip(new, self._source.get(new), strict=True):
@@ -85,7 +85,7 @@ class DecisionTable:
         self._used = need
 
     def all_features(self) -> Float[Tensor, "rows d"]:
-        """Features of every option met."""
+        """Features of all options of all known decisions."""
         return torch.from_numpy(self._rows[: self._used])
 
     def features_of(
@@ -97,8 +97,8 @@ class DecisionTable:
     def options_of(
         self, numbers: npt.NDArray[np.int64]
     ) -> tuple[Float[Tensor, "rows d"], Int[Tensor, "batch options"], Bool[Tensor, "batch options"]]:
-        """Features of all options of these decisions; where in them each decision's options
-        stand; and which places of that table hold an option."""
+        """Features of all options of these decisions; the index in them of each decision's options; and a
+        mask of that index, True at existing options."""
         distinct, places = np.unique(numbers, return_inverse=True)
         counts = np.asarray(self._counts)[distinct]
         starts = np.asarray(self._starts)[distinct]

@@ -1,4 +1,4 @@
-"""Features of mean 0 and deviation 1: what the heads over options begin with."""
+"""Standardisation of features (mean 0, deviation 1), the first layer of heads over options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class StandardisedHead(nn.Module):
     """Base of heads that standardise features; the buffers ``mean`` and ``scale`` are part of their weights.
 
     Args:
-        dimension: Width of the features, d.
+        dimension: Width d of the features.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -26,7 +26,7 @@ class StandardisedHead(nn.Module):
         """Set the buffers to the mean and the standard deviation of these features."""
         self.mean.copy_(features.mean(dim=0))
         deviation = features.std(dim=0, correction=0)
-        # A feature that never varied says nothing: scale 1 keeps it finite on new data.
+        # A constant feature is uninformative: scale 1 keeps it finite on new data.
         self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     def standardise(self, features: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:

@@ -1,4 +1,4 @@
-"""Preference pairs, made of annotations and of completions of two sources."""
+"""Preference pairs from annotations, and from completions of two sources."""
 
 from pluralign.pair.pairs import Ties, make_pairs, pair, pairs_summary
 from pluralign.pair.recipes import RECIPES, pair_completions

@@ -1,4 +1,4 @@
-"""Annotations into preference pairs, in splits that share no trajectory."""
+"""Preference pairs from annotations, in splits that share no trajectory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Ties = Literal["drop", "soft"]
 
 @dataclass
 class _Votes:
-    """What raters said of one comparison, in the order in which it was first listed."""
+    """Preferences of raters on one comparison, in the order in which it was first listed."""
 
     comparison: Comparison
     by_rater: dict[str, set[str]]
 
     def share_for_first(self) -> tuple[float, bool]:
-        """The share of raters for the first segment, ties counting half; and whether they differ.
-        A rater who contradicts himself counts as a tie."""
+        """Share of raters for the first segment, ties counting half; and whether they disagree.
+        A rater with contradictory answers counts as a tie."""
         worth = {"first": 1.0, "second": 0.0, "tie": 0.5}
         votes = [worth[next(iter(v))] if len(v) == 1 else 0.5 for v in self.by_rater.values()]
         answers = set[str]().union(*self.by_rater.values())
@@ -41,20 +41,18 @@ def make_pairs(
 ) -> Examples[PreferencePair]:
     """Turn annotations for one objective into preference pairs.
 
-    Each comparison (two segments, whichever is listed first) gives at most one pair. Where
-    several raters rated it, each has one vote, a tie is half a vote for either, and a rater who
-    contradicts himself counts as a tie; the majority's choice is ``chosen`` and its share the
-    pair's weight. A comparison with as many votes for either is a tie: dropped, or kept with
-    weight 0.5 and the first segment as ``chosen``.
+    Each comparison (two segments, in either order) gives at most one pair. If several raters rated it, each
+    has one vote; a tie is half a vote for either segment, and a rater with contradictory answers counts as a
+    tie. The majority's choice is ``chosen``, and its share is the pair's weight. A comparison with equal
+    votes is a tie: it is dropped, or kept with weight 0.5 and the first segment as ``chosen``.
 
-    Splits go by `split_of` each trajectory, so that no trajectory appears in two; a comparison
-    across two splits is dropped.
+    Splits are those of the trajectories (`split_of`), so no trajectory appears in two; a comparison across
+    two splits is dropped.
 
-    ``counts``: ``annotations``; ``duplicates`` (repeats of what the same or another rater said of the
-    comparison); ``contested`` (comparisons with differing answers); ``ties`` (comparisons left
-    undecided, contested ones among them); ``identical`` (the same decisions and actions on both
-    sides, dropped); ``across_splits`` (dropped); ``pairs``, and those of each split, as
-    ``pairs_train`` and so on.
+    ``counts``: ``annotations``; ``duplicates`` (repeated answers of one rater, or answers of other raters, to
+    the same comparison); ``contested`` (comparisons with different answers); ``ties`` (undecided comparisons,
+    including contested ones); ``identical`` (both sides have the same decisions and actions, dropped);
+    ``across_splits`` (dropped); ``pairs``, and the pairs of each split as ``pairs_train`` and so on.
 
     Args:
         annotations: Annotations for one objective, by one or several raters.
@@ -63,7 +61,7 @@ def make_pairs(
         seed: Random seed of the splits.
 
     Raises:
-        InputError: more than one objective, or shares that cannot be used.
+        InputError: There is more than one objective, or the shares are invalid.
 
     Examples:
         >>> import pluralign as pl
@@ -107,20 +105,20 @@ def pair(
     shares: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> Examples[PreferencePair]:
-    """Merge files of annotations and write ``pairs.jsonl``, whole or not at all.
+    """Merge files of annotations and write ``pairs.jsonl``, completely or not at all.
 
     Args:
-        paths: what `annotate` wrote; annotations for other objectives are passed over and counted
-            as ``other_objectives``.
+        paths: Files written by `annotate`; annotations for other objectives are skipped and counted as
+            ``other_objectives``.
         out: File of pairs to write; an existing one is replaced.
         objective: Name of the objective to pair.
-        ties, shares, seed: see `make_pairs`.
+        ties, shares, seed: See `make_pairs`.
 
     Raises:
-        InputError: a file cannot be read or written, or none holds the objective.
+        InputError: A file cannot be read or written, or no file has annotations for the objective.
     """
     if not paths:
-        raise InputError("expected one file of annotations or more, found none")
+        raise InputError("expected at least one file of annotations, found none")
     read = [a for path in paths for a in read_annotations(path)]
     wanted = [a for a in read if a.objective == objective]
     if not wanted:
@@ -141,11 +139,11 @@ def pair(
 
 
 def pairs_summary(pairs: Sequence[PreferencePair]) -> dict[str, Any]:
-    """Figures of a set of pairs, as plain values for ``--json``.
+    """Summary of a set of pairs, as plain values for ``--json``.
 
     Returns:
-        ``pairs``, ``soft`` (weight 0.5), ``mean_weight``, ``mean_steps`` (of a segment),
-        ``raters`` (pairs of each), and ``splits``: for each split its ``pairs`` and ``trajectories``.
+        ``pairs``, ``soft`` (weight 0.5), ``mean_weight``, ``mean_steps`` (of a segment), ``raters`` (pairs
+        per rater), and ``splits``: ``pairs`` and ``trajectories`` of each split.
     """
     segments = [s for p in pairs for s in (p.chosen, p.rejected)]
     splits = {
@@ -191,7 +189,7 @@ def _pair(
         return None
     share, differ = votes.share_for_first()
     counts["contested"] += differ
-    # Votes are halves of whole numbers: an even count is exactly 0.5.
+    # Votes are multiples of one half, so equal votes are exactly 0.5.
     undecided = share == 0.5
     counts["ties"] += undecided
     if undecided and ties == "drop":

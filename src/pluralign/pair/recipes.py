@@ -1,4 +1,4 @@
-"""Pairs from completions of two sources: what reward models learn from where nobody stated preferences.
+"""Pairs from completions of two sources: training data for reward models without stated preferences.
 
 Inverse-RLignment, Table 1:
 
@@ -10,8 +10,8 @@ init-demo   samples of pi_init      demonstrations            high
 sft-demo    samples of pi_SFT       demonstrations            higher
 =========== ======================= ========================= ===================
 
-(The fourth row, preferences, is `load_pairs`.) ``init-demo`` is also what DPO from demonstrations
-(DPO-AfD) and the first iteration of SPIN learn from.
+(The fourth row, preferences, is `load_pairs`.) ``init-demo`` is also the training data of DPO from
+demonstrations (DPO-AfD) and of the first iteration of SPIN.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RECIPES: dict[str, tuple[str, str]] = {
     "init-demo": ("init", "demonstrations"),
     "sft-demo": ("sft", "demonstrations"),
 }
-"""Recipe -> the sources of what is rejected and of what is chosen."""
+"""Recipe -> sources of rejected and of chosen completions."""
 
 
 def pair_completions(
@@ -42,23 +42,23 @@ def pair_completions(
     per_prompt: int | None = None,
     seed: int = 0,
 ) -> Examples[PreferencePair]:
-    """Pair the completions of each prompt, one by one in the order in which they come.
+    """Pair the completions of each prompt, one by one in their order.
 
-    A demonstration that stands alone against several samples (or the other way round) is paired with each
-    of them. ``counts``: ``chosen`` and ``rejected`` (completions read); ``unmatched`` (completions of prompts
-    that the other source lacks, left out); ``surplus`` (completions without a partner, or beyond
-    ``per_prompt``); ``identical`` (pairs of equal texts, left out); ``pairs``, and those of each split.
+    A single demonstration against several samples (or the reverse) is paired with each of them. ``counts``:
+    ``chosen`` and ``rejected`` (completions read); ``unmatched`` (completions of prompts that the other
+    source lacks, left out); ``surplus`` (completions without a partner, or beyond ``per_prompt``);
+    ``identical`` (pairs of equal texts, left out); ``pairs``, and the pairs of each split.
 
     Args:
         chosen: Completions of the better source; their splits are the pairs' splits.
         rejected: Completions of the worse source.
         objective: Name of the objective of the pairs.
         recipe: Name of the recipe, stored as the pairs' rater.
-        per_prompt: Largest number of pairs for each prompt.
-        seed: Random seed for the order of options, which carries no label.
+        per_prompt: Largest number of pairs per prompt.
+        seed: Random seed of the order of options, which carries no label information.
 
     Raises:
-        InputError: no prompt in common, one prompt in two splits, or sources of different templates.
+        InputError: The sources have no prompt in common or different templates, or a prompt is in two splits.
     """
     template = _template(chosen, rejected)
     better, worse = _by_prompt(chosen), _by_prompt(rejected)
@@ -72,7 +72,7 @@ def pair_completions(
             counts["unmatched"] += len(ours) + len(theirs)
             continue
         if len({row.split for row in ours}) > 1:
-            raise InputError(f"the prompt {prompt!r:.60} stands in several splits")
+            raise InputError(f"the prompt {prompt!r:.60} is in several splits")
         matched = _matched(ours, theirs)[:per_prompt]
         counts["surplus"] += len(ours) + len(theirs) - len(_used(matched))
         for good, bad in matched:
@@ -83,7 +83,7 @@ def pair_completions(
             label = f"{recipe or 'pair'}-{len(pairs) + 1}"
             pairs.append(one_step_pair(found, label, objective, recipe, good.split, seed))
     if not pairs:
-        raise InputError(f"the two sources have no pair to give: {dict(counts)}")
+        raise InputError(f"the two sources give no pairs: {dict(counts)}")
     counts["pairs"] = len(pairs)
     for one in SPLITS:
         counts[f"pairs_{one}"] = sum(pair.split == one for pair in pairs)
@@ -91,7 +91,7 @@ def pair_completions(
 
 
 def _template(*sources: Sequence[Demonstration]) -> Template | None:
-    """The template of both sources, where they record one."""
+    """The template of both sources, if they record one."""
     known = {source.template for source in sources if isinstance(source, Examples)} - {None}
     if len(known) > 1:
         raise InputError("the messages of the two sources were rendered with different templates")

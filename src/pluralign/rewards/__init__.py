@@ -1,4 +1,4 @@
-"""Whatever gives completions a reward: reward models, sequence classifiers, likelihood ratios, ensembles."""
+"""Rewards of completions: reward models, sequence classifiers, likelihood ratios, ensembles; value models."""
 
 from pluralign.rewards.classifier import ClassifierReward, load_classifier
 from pluralign.rewards.ensemble import (

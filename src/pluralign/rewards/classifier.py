@@ -1,4 +1,4 @@
-"""Other people's reward models: any sequence classifier of transformers."""
+"""External reward models: any sequence classifier of transformers."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ _BATCH = 16
 class ClassifierReward(Reward):
     """A sequence classifier as a reward: its logit, or the log-odds of its second class if it has two.
 
-    The text is the prompt and the completion as the tokenizer joins a pair; of one that is longer than the
-    classifier's context, the prompt's beginning is cut. Decoder-only classifiers read each prompt once.
+    The text is prompt and completion, joined as the tokenizer joins a pair; texts longer than the
+    classifier's context lose the beginning of the prompt. Decoder-only classifiers read each prompt once.
 
     Args:
-        model: with one class or two.
-        tokenizer: its tokenizer.
-        name: how reports call it.
-        closes: completions end with the end-of-text token (what pluralign exports and TRL trains).
+        model: Sequence classifier with one or two classes.
+        tokenizer: Its tokenizer.
+        name: Name in reports.
+        closes: Whether completions end with the end-of-text token (as in exports of pluralign and models
+            trained with TRL).
 
     Raises:
-        InputError: more classes than two.
+        InputError: The classifier has more than two classes.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class ClassifierReward(Reward):
     ) -> None:
         labels: Any = model.config.num_labels
         if labels > 2:
-            raise InputError(f"{name!r} has {labels} classes; a reward needs one, or two")
+            raise InputError(f"{name!r} has {labels} classes; a reward must have one or two")
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
         self._closes = closes
-        # Decoder-only classifiers of transformers read the last token through a layer of this name.
+        # transformers' decoder-only classifiers read the last token through a layer of this name.
         self._decoder = hasattr(model, "score") and not model.config.is_encoder_decoder
         self._counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
 
@@ -65,7 +66,7 @@ class ClassifierReward(Reward):
         return self._counts
 
     def render(self, messages: Messages, opens: bool) -> str:
-        """By the tokenizer's chat template, or as HH-RLHF's plain dialogue where it has none."""
+        """Messages rendered by the tokenizer's chat template, or as HH-RLHF's plain dialogue without one."""
         if self.tokenizer.chat_template is None:
             return dialogue(messages, opens)
         return TEMPLATES["chat"](self.tokenizer)(messages, opens)
@@ -89,7 +90,7 @@ class ClassifierReward(Reward):
         return torch.cat(map_forests(self.model, trees, lambda *of: self._reward(head(branch_last(*of)))))
 
     def _trees(self, decision: Decision) -> list[Tree]:
-        """One tree; where something has to be cut, one for each completion."""
+        """One tree; if truncation is needed, one per completion."""
         prompt = prompt_ids(self.tokenizer, decision.prompt)
         branches = [self._branch(text) for text in decision.options]
         limit = context_length(self.model)
@@ -106,7 +107,7 @@ class ClassifierReward(Reward):
         return trees
 
     def _branch(self, completion: str) -> list[int]:
-        """A completion's ids; one without any token is the end of text alone."""
+        """Token ids of a completion; an empty one is the end-of-text token alone."""
         ids = [] if self._closes else encode(self.tokenizer, completion)
         return ids or completion_ids(self.tokenizer, completion)
 
@@ -132,14 +133,14 @@ class ClassifierReward(Reward):
 
 
 def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> ClassifierReward:
-    """A sequence classifier as a reward.
+    """Load a sequence classifier as a reward.
 
     Args:
-        source: a hub id or a local folder.
-        dtype: of the weights; float32 by default.
+        source: A hub id or a local folder.
+        dtype: Floating-point type of the weights; float32 by default.
 
     Raises:
-        InputError: it cannot be had, or has no trained head.
+        InputError: The classifier cannot be loaded, or has no trained head.
     """
     try:
         with no_loading_bars():
@@ -149,11 +150,11 @@ def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> Classif
             tokenizer: Any = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"cannot be had as a sequence classifier: {str(error).splitlines()[0]}", path=source
+            f"cannot be loaded as a sequence classifier: {str(error).splitlines()[0]}", path=source
         ) from error
     model, info = loaded
     if missing := [name for name in info["missing_keys"] if name.startswith(("score", "classifier"))]:
-        raise InputError(f"has no trained head ({missing[0]}): it is no reward model", path=source)
+        raise InputError(f"has no trained head ({missing[0]}), so it is no reward model", path=source)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     device = "cuda" if torch.cuda.is_available() else "cpu"

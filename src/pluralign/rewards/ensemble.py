@@ -1,4 +1,4 @@
-"""Several rewards as one: their mean, their minimum, or a lower confidence bound."""
+"""Ensembles of rewards: their mean, their minimum, or a lower confidence bound."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from pluralign.rewards.reward import Reward
 KIND = "reward_ensemble"
 Array = npt.NDArray[np.float64]
 Combination = Callable[[Array, Array], Array]
-"""From the members' means and their total sigma, shapes (members, options) and (options,), to rewards."""
+"""Function from the members' means and total sigma, shapes (members, options) and (options,), to rewards."""
 
 
 def mean_reward(means: Array, sigma: Array) -> Array:
-    """The members' mean."""
+    """Mean over members."""
     return means.mean(axis=0)
 
 
 def minimum_reward(means: Array, sigma: Array) -> Array:
-    """What the least convinced member says (Coste et al. 2024: worst-case optimisation)."""
+    """Minimum over members (Coste et al. 2024: worst-case optimisation)."""
     return means.min(axis=0)
 
 
 def lower_bound(means: Array, sigma: Array) -> Array:
-    """The mean less one standard deviation: of the members' disagreement and of their own sigmas (AVA's)."""
+    """Mean minus one standard deviation, from the members' disagreement and their own sigmas (as in AVA)."""
     return means.mean(axis=0) - sigma
 
 
@@ -46,11 +46,11 @@ COMBINATIONS: dict[str, Combination] = {
 
 @dataclass(frozen=True)
 class Scale:
-    """Where a member's rewards lie; Bradley-Terry's have neither origin nor unit that members share.
+    """Location and scale of a member's rewards; Bradley-Terry rewards have no common origin or unit.
 
     Args:
-        mean: over reference completions.
-        deviation: the standard deviation, positive.
+        mean: Mean over reference completions.
+        deviation: Standard deviation over reference completions, positive.
     """
 
     mean: float
@@ -58,16 +58,16 @@ class Scale:
 
 
 class RewardEnsemble(Reward):
-    """Members' rewards, each brought to mean 0 and deviation 1 on reference completions, combined.
+    """Combined rewards of several members, each standardised on reference completions.
 
     Args:
-        members: two or more.
-        scales: of each member; see `measure_scales`.
-        combine: one of `COMBINATIONS`, or your own.
-        name: how reports call it.
+        members: Rewards, two or more.
+        scales: Scale of each member; see `measure_scales`.
+        combine: One of `COMBINATIONS`, or a function of your own.
+        name: Name in reports.
 
     Raises:
-        InputError: fewer members than two, or other numbers of scales.
+        InputError: There are fewer than two members, or the number of scales differs.
     """
 
     def __init__(
@@ -75,28 +75,28 @@ class RewardEnsemble(Reward):
         combine: Combination = mean_reward, name: str = "ensemble",
     ) -> None:  # fmt: skip
         if len(members) < 2 or len(scales) != len(members):
-            raise InputError(f"expected two members or more with a scale each, found {len(members)}")
+            raise InputError(f"expected at least two members with one scale each, found {len(members)}")
         self.members, self.scales, self.combine, self.name = list(members), list(scales), combine, name
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """The first member's; the others read the same completions."""
+        """Counts of the first member; the others read the same completions."""
         return self.members[0].counts
 
     def render(self, messages: Messages, opens: bool) -> str:
-        """As the first member reads them.
+        """Messages as the first member renders them.
 
         Raises:
-            InputError: the members read messages differently.
+            InputError: The members use different templates.
         """
         texts = {member.render(messages, opens) for member in self.members}
         if len(texts) > 1:
-            raise InputError(f"the members of {self.name!r} read messages by different templates")
+            raise InputError(f"the members of {self.name!r} use different templates for messages")
         return texts.pop()
 
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """See `Reward`; sigma is the root of the members' mean variance plus the variance of their
-        means (the law of total variance)."""
+        """See `Reward`; sigma^2 is the members' mean variance plus the variance of their means (law of total
+        variance)."""
         known = list(decisions)
         scored = [member.score_decisions(known) for member in self.members]
         found: list[OptionRewards] = []
@@ -110,13 +110,13 @@ class RewardEnsemble(Reward):
 
 
 def measure_scales(members: Sequence[Reward], decisions: Sequence[Decision]) -> list[Scale]:
-    """Each member's mean and deviation over completions that it will be used on, or like them.
+    """Mean and deviation of each member's rewards over completions like those that it will score.
 
-    The deviation is that of completions of one prompt around the prompt's mean, where prompts have several:
-    best-of-N compares nothing else.
+    If prompts have several completions, the deviation is measured around each prompt's mean, since best-of-N
+    only compares completions of one prompt.
 
     Raises:
-        InputError: nothing to measure on, or a member that gives all completions the same reward.
+        InputError: There are no completions, or a member gives all of them the same reward.
     """
     return [
         scale_of([own.mean for own in member.score_decisions(decisions)], member.name) for member in members
@@ -124,14 +124,14 @@ def measure_scales(members: Sequence[Reward], decisions: Sequence[Decision]) -> 
 
 
 def scale_of(rewards: Sequence[Array], name: str) -> Scale:
-    """The scale of rewards that are there already, those of each prompt's completions; see `measure_scales`.
+    """Scale of given rewards, grouped by prompt; see `measure_scales`.
 
     Raises:
-        InputError: there are fewer than two, or all are the same.
+        InputError: There are fewer than two rewards, or all are equal.
     """
     values = np.concatenate([np.zeros(0), *rewards])
     if len(values) < 2:
-        raise InputError("there are no completions to measure the members' scales on")
+        raise InputError("there are no completions on which to measure the members' scales")
     several = any(len(own) > 1 for own in rewards)
     centred = np.concatenate([own - own.mean() for own in rewards]) if several else values - values.mean()
     deviation = float(np.sqrt((centred**2).mean()))
@@ -143,14 +143,14 @@ def scale_of(rewards: Sequence[Array], name: str) -> Scale:
 def save_ensemble(
     folder: Path, members: Mapping[str, Reward], scales: Sequence[Scale], combine: str, card: Card
 ) -> None:
-    """Write what makes an ensemble: where its members are (relative to the folder), scales, combination.
+    """Write an ensemble's folder: paths of members (relative to the folder), scales, combination.
 
     Args:
-        folder: made where it does not exist.
-        members: by what `load_reward` opens each with.
-        scales: of each member.
-        combine: a name in `COMBINATIONS`.
-        card: its provenance.
+        folder: Output folder; created if necessary.
+        members: Members by the argument with which `load_reward` opens them.
+        scales: Scale of each member.
+        combine: A name in `COMBINATIONS`.
+        card: Card of the ensemble.
     """
     content: dict[str, Any] = {
         "name": folder.name,
@@ -162,14 +162,14 @@ def save_ensemble(
 
 
 def load_ensemble(folder: Path, opener: Callable[[str], Reward]) -> RewardEnsemble:
-    """Read an ensemble and open its members.
+    """Load an ensemble and its members.
 
     Args:
-        folder: what `save_ensemble` wrote.
-        opener: `load_reward`.
+        folder: Folder written by `save_ensemble`.
+        opener: Function that loads a member (`load_reward`).
 
     Raises:
-        InputError: no such folder, or a member is not there any more.
+        InputError: The folder or a member does not exist.
     """
     content = read_folder(folder, KIND, "")
     try:
@@ -182,7 +182,7 @@ def load_ensemble(folder: Path, opener: Callable[[str], Reward]) -> RewardEnsemb
 
 
 def _moved(spec: str, origin: Path, target: Path) -> str:
-    """What is seen from one folder, as seen from another; hub ids stay as they are."""
+    """A path relative to one folder, made relative to another; hub ids stay unchanged."""
     kind, colon, place = spec.rpartition(":")
     if not (origin / place).exists():
         return spec

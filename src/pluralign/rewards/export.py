@@ -1,4 +1,4 @@
-"""Trained folders as models that other tools load: sequence classifiers, merged language models."""
+"""Export of trained folders for other tools: sequence classifiers and merged language models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
 TOLERANCE = 1e-4
 CARD_COPY = "pluralign_card.json"
-"""The card of what was exported, in its folder."""
+"""File with the card of the exported model, in its folder."""
 _PROBES = (
     Decision(
         "\n\nHuman: What is the capital of France?\n\nAssistant:", (" Paris.", " I would rather not say.")
@@ -32,19 +32,19 @@ _PROBES = (
 
 
 def export_folder(folder: Path, out: Path) -> str:
-    """Write a trained folder as a model of transformers: what it became is returned.
+    """Export a trained folder as a model of transformers, and return what it was exported as.
 
-    A reward model becomes an `AutoModelForSequenceClassification` with one label (what vLLM and TRL take as a
-    reward model), whose logit for ``prompt + completion + end-of-text token`` is the reward; a policy becomes
-    an `AutoModelForCausalLM` with its adapter merged.
+    A reward model becomes an `AutoModelForSequenceClassification` with one label (the format of reward models
+    in vLLM and TRL); its logit for ``prompt + completion + end-of-text token`` is the reward. A policy
+    becomes an `AutoModelForCausalLM` with its adapter merged.
 
     Args:
-        folder: what a learner on texts wrote.
-        out: must not exist, or be empty.
+        folder: Folder of a reward model or policy trained on texts.
+        out: Output folder, which must not exist or must be empty.
 
     Raises:
-        InputError: the folder holds neither; its reward cannot be a sequence classifier's; or ``out`` holds
-            something.
+        InputError: The folder holds neither, its reward cannot be expressed by a sequence classifier, or
+            ``out`` is not empty.
     """
     folder, out = Path(folder), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -73,12 +73,12 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
     """A reward model as a sequence classifier, with scores equal within 1e-4, and its tokenizer.
 
     Raises:
-        InputError: its reward is no linear function of the last token's state, its architecture has no
-            sequence classifier, or the scores are not equal.
+        InputError: The reward is no linear function of the last token's hidden state, the architecture has no
+            sequence classifier, or the scores differ.
     """
     shape = reward_model.head.shape
     reasons = {
-        "weighs tokens by attention among them": shape.weighting != "none",
+        "weights tokens by attention among them": shape.weighting != "none",
         "sums over tokens": shape.reduction != "last",
         "reads a token's reward before the token": shape.at_source,
     }
@@ -86,7 +86,7 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
         if holds:
             raise InputError(
                 f"the reward of {reward_model.name!r} (method {reward_model.card.method!r}) {reason}; a "
-                "sequence classifier reads the last token alone"
+                "sequence classifier only reads the last token"
             )
     source: Any = reward_model.backbone.model
     if is_adapted(source):
@@ -111,8 +111,8 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """A padding token that is not the end-of-text token: a classifier reads the last token that is not
-    padding, which would else be the one before the end."""
+    """A padding token other than the end-of-text token: a classifier reads the last token that is not
+    padding, which would otherwise be the one before the end of text."""
     eos: Any = tokenizer.eos_token_id
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != eos:
         return int(tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
@@ -120,7 +120,7 @@ def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
         if number != eos:
             tokenizer.pad_token = token
             return int(number)
-    raise InputError("the tokenizer has no special token beside the end-of-text token that could be padding")
+    raise InputError("the tokenizer has no special token for padding other than the end-of-text token")
 
 
 @torch.no_grad()
@@ -137,12 +137,12 @@ def _check_scores(model: Any, tokenizer: PreTrainedTokenizerBase, reward_model: 
         found = model(ids.to(device), attention_mask=mask.to(device)).logits[:, 0].double().cpu()
         gap = float((found - torch.from_numpy(rewards.mean)).abs().max())
         if not gap <= TOLERANCE:
-            raise InputError(f"as a sequence classifier its scores would differ by {gap:.2g}")
+            raise InputError(f"its scores as a sequence classifier would differ by {gap:.2g}")
 
 
 @contextmanager
 def _whole_folder(out: Path) -> Generator[Path]:
-    """A temporary folder that takes the place of ``out`` once it is filled."""
+    """A temporary folder that replaces ``out`` once it is complete."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)

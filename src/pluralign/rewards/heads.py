@@ -1,4 +1,4 @@
-"""Reward heads: a Gaussian over the reward of every token of a forest's branches."""
+"""Reward heads: a Gaussian reward for every token of a forest's branches."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from pluralign.losses.reward import attention_weights
 
 Weighting = Literal["none", "bidirectional", "causal"]
 Reduction = Literal["last", "sum", "mean"]
-# Outside these a Gaussian is a point or says nothing, and its density overflows.
+# Outside this range a Gaussian is degenerate or uninformative, and its density overflows.
 _LOG_SIGMA = (-5.0, 3.0)
-# Weights have no lower bound: without this a token that nothing attends to would weigh without end.
+# Attention weights may be arbitrarily small; without this bound the log-density would be unbounded.
 _LEAST_SIGMA = 1e-4
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What a reward head computes.
+    """Type and options of a reward head.
 
     Args:
-        gaussian: a standard deviation beside the mean; else it is 0.
-        weighting: weights over a branch's tokens from attention among them (AVA eq. 11; Preference
-            Transformer): ``bidirectional``, or ``causal`` as AVA's text has it in a causal model.
-        mean_one: multiply the weights by the branch's length, so that their mean and not their sum is one.
-        at_source: read a token's reward before it was seen (AVA eq. 9 to the letter), not at its own place.
-        reduction: the reward of a branch: of its ``last`` token, or the ``sum`` (AVA eq. 19) or the ``mean``
-            over them; with weights of mean one, the mean is Preference Transformer's return.
-        attention_width: of the queries and keys.
+        gaussian: Whether the head predicts a standard deviation; otherwise sigma is 0.
+        weighting: Weights over a branch's tokens from attention among them (AVA eq. 11; Preference
+            Transformer): ``none``, ``bidirectional``, or ``causal``, as AVA has it in a causal model.
+        mean_one: Whether to multiply the weights by the branch's length, so that their mean is one instead of
+            their sum.
+        at_source: Whether to read a token's reward before the token (AVA eq. 9 as published) instead of at
+            it.
+        reduction: Reward of a branch: that of its ``last`` token, or the ``sum`` (AVA eq. 19) or ``mean``
+            over its tokens; with weights of mean one, the mean is Preference Transformer's return.
+        attention_width: Width of the queries and keys.
     """
 
     gaussian: bool = False
@@ -48,11 +50,11 @@ class HeadShape:
 
 @dataclass(frozen=True, eq=False)
 class GaussianRewards:
-    """Gaussian rewards, of tokens or of branches.
+    """Gaussian rewards of tokens or branches.
 
     Args:
-        mean: shape (n,).
-        sigma: standard deviations, zeros where the head gives none, shape (n,).
+        mean: Means, shape (n,).
+        sigma: Standard deviations, shape (n,); zeros if the head does not predict them.
     """
 
     mean: Float[Tensor, " n"]
@@ -60,22 +62,22 @@ class GaussianRewards:
 
 
 class RewardHead(nn.Module):
-    """A linear mean, and what its shape adds.
+    """A linear reward head with the options of its shape.
 
     Args:
-        dimension: d, the width of the hidden states.
-        shape: what it computes.
+        dimension: Width d of the hidden states.
+        shape: Type and options of the head.
     """
 
     def __init__(self, dimension: int, shape: HeadShape) -> None:
         super().__init__()
         self.dimension, self.shape = dimension, shape
-        # No bias: a constant cancels in every comparison, and sequence classifiers have none.
+        # No bias: a constant cancels in every comparison, and sequence classifiers have no bias.
         self.mean = nn.Linear(dimension, 1, bias=False)
         nn.init.normal_(self.mean.weight, std=0.02)
         if shape.gaussian:
             self.log_sigma = nn.Linear(dimension, 1)
-            # sigma is 1 at first: the prior's.
+            # The initial sigma is 1, that of the prior.
             nn.init.zeros_(self.log_sigma.weight)
             nn.init.zeros_(self.log_sigma.bias)
         if shape.weighting != "none":
@@ -83,7 +85,7 @@ class RewardHead(nn.Module):
             self.key = nn.Linear(dimension, shape.attention_width, bias=False)
 
     def weights(self, hidden: Float[Tensor, "tokens d"], forest: Forest) -> Float[Tensor, " branch_tokens"]:
-        """The weight of each branch token (AVA eq. 11); ones where the shape has none."""
+        """Weight of each branch token (AVA eq. 11); ones without weighting."""
         if self.shape.weighting == "none":
             return torch.ones(len(forest.places), device=hidden.device)
         with _float32(hidden):
@@ -98,7 +100,7 @@ class RewardHead(nn.Module):
         return weights * forest.lengths[forest.token_branches] if self.shape.mean_one else weights
 
     def forward(self, hidden: Float[Tensor, "tokens d"], forest: Forest) -> GaussianRewards:
-        """The weighted reward of each branch token, float32."""
+        """Weighted reward of each branch token, float32."""
         weights = self.weights(hidden, forest)
         with _float32(hidden):
             states = hidden[forest.sources if self.shape.at_source else forest.places].float()
@@ -109,36 +111,37 @@ class RewardHead(nn.Module):
             return GaussianRewards(mean, (log_sigma.exp() * weights).clamp(min=_LEAST_SIGMA))
 
     def of_branches(self, tokens: GaussianRewards, forest: Forest) -> GaussianRewards:
-        """Rewards of whole branches from those of their tokens; the tokens' are independent Gaussians."""
+        """Rewards of whole branches from token rewards, which are treated as independent Gaussians."""
         return _REDUCTIONS[self.shape.reduction](tokens, forest)
 
     def describe(self) -> dict[str, Any]:
-        """What `make_head` makes the same kind of head from."""
+        """Description from which `make_head` builds an equal head."""
         return {"dimension": self.dimension, **asdict(self.shape)}
 
 
 def make_head(described: dict[str, Any]) -> RewardHead:
-    """A head of the described kind.
+    """Build a head from its description.
 
     Raises:
-        InputError: no head can be described so.
+        InputError: The description is not that of a reward head.
     """
     fields = dict(described)
     try:
         head = RewardHead(int(fields.pop("dimension")), HeadShape(**fields))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"describes no reward head: {described!r:.200}", field="head") from error
+        raise InputError(f"is no description of a reward head: {described!r:.200}", field="head") from error
     if head.shape.reduction not in _REDUCTIONS or head.shape.weighting not in (
         "none",
         "bidirectional",
         "causal",
     ):
-        raise InputError(f"describes no reward head: {described!r:.200}", field="head")
+        raise InputError(f"is no description of a reward head: {described!r:.200}", field="head")
     return head
 
 
 def _float32(hidden: Tensor) -> torch.autocast:
-    """Heads are small and their differences decide: they stay in float32 under mixed precision."""
+    """Heads stay in float32 under mixed precision: they are small, and differences of their outputs
+    matter."""
     return torch.autocast(hidden.device.type, enabled=False)
 
 
@@ -148,7 +151,7 @@ def _last(tokens: GaussianRewards, forest: Forest) -> GaussianRewards:
 
 
 def _sum(tokens: GaussianRewards, forest: Forest) -> GaussianRewards:
-    # The square root's gradient at 0 is infinite: where no deviation is modelled, none is computed.
+    # The square root's gradient at 0 is infinite, so it is skipped without a modelled deviation.
     variance = branch_sum(tokens.sigma.square(), forest)
     sigma = variance.clamp(min=1e-12).sqrt() if bool(tokens.sigma.any()) else torch.zeros_like(variance)
     return GaussianRewards(branch_sum(tokens.mean, forest), sigma)

@@ -1,4 +1,4 @@
-"""The closed form of the Init-SFT reward: no training at all."""
+"""Closed form of the Init-SFT reward: a log-likelihood ratio that needs no training."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class LikelihoodRatio(Reward):
     samples (Inverse-RLignment eq. 9 and 12, with pi_SFT's samples as positives and pi_init's as negatives).
 
     Args:
-        policy: pi, fine-tuned on demonstrations.
-        reference: pi_ref, the same model before.
-        settings: how text is read.
-        name: how reports call it.
-        ends: the end-of-text token counts, too; leave it out where completions were cut off at a number of
-            tokens, after which neither model would have ended.
+        policy: Policy pi, fine-tuned on demonstrations.
+        reference: Reference pi_ref, the same model before fine-tuning.
+        settings: Settings for reading text.
+        name: Name in reports.
+        ends: Whether the end-of-text token counts as well. Leave it out if completions were truncated at a
+            token limit, where neither model would have ended.
 
-    Raises:
-        InputError: the two have different tokenizers.
+        Raises:
+            InputError: The models have different tokenizers.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Rewards by the name of a folder, a closed form or a classifier."""
+"""Loading of rewards: by folder, closed form or classifier name."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def load_reward(spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32")
     """Load a reward of completions.
 
     Args:
-        spec: Folder of a reward model or an ensemble; ``closed-form:DIR``, the likelihood ratio between a
-            trained policy and the model that it was trained from; ``classifier:NAME`` (or NAME alone), folder
-            or hub id of a sequence classifier.
+        spec: Folder of a reward model or an ensemble; ``closed-form:DIR`` for the likelihood ratio between a
+            trained policy and its base model; ``classifier:NAME`` (or only NAME) for the folder or hub id of
+            a sequence classifier.
         dtype: Floating-point type of the trunks.
 
-    Raises:
-        InputError: there is nothing of that kind, or what a folder holds is damaged.
+        Raises:
+            InputError: Nothing of that kind exists, or the contents of a folder are damaged.
 
     Examples:
         >>> import pluralign as pl
@@ -64,7 +64,7 @@ def _closed_form(folder: Path, dtype: torch.dtype) -> LikelihoodRatio:
     policy = load_language_policy(folder, dtype=dtype)
     reference = load_backbone(str(content["backbone"]["name"]), dtype=torch.float32)
     if reference.fingerprint != content["backbone"].get("fingerprint"):
-        raise InputError("was trained from another model than the one of that name here", path=folder)
+        raise InputError("was trained from a different model than the one of that name here", path=folder)
     if dtype != torch.float32:
         reference = load_backbone(str(content["backbone"]["name"]), dtype=dtype)
     template = str(content.get("template", "dialogue"))

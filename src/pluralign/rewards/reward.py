@@ -1,4 +1,4 @@
-"""The interface of rewards of completions: reward models, classifiers, likelihood ratios, ensembles."""
+"""The interface of rewards of completions, shared by reward models, classifiers and ensembles."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pluralign.rewards.spans import SpanReward, by_sentence
 
 Prompt = str | Messages
 Completion = str | Messages
-"""A text, or messages of which the first is the assistant's."""
+"""A text, or a list of messages that begins with the assistant's."""
 
 
 class Reward(ABC):
-    """A reward of completions. The same text gets the same reward, whatever it is scored with.
+    """A reward of completions. Scores of a text do not depend on what is scored with it.
 
     Attributes:
         name: Name in reports.
@@ -29,28 +29,28 @@ class Reward(ABC):
     @property
     @abstractmethod
     def counts(self) -> Mapping[str, int]:
-        """Completions read so far, and what of them was cut."""
+        """Number of completions read so far, and how many of them were truncated."""
 
     @abstractmethod
     def render(self, messages: Messages, opens: bool) -> str:
-        """Messages as the text that it reads; ``opens`` begins the assistant's turn."""
+        """Messages rendered to the text that the model reads; ``opens`` starts the assistant's turn."""
 
     @abstractmethod
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """Rewards of each decision's options (completions) after its prompt, each of shape (options,)."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> npt.NDArray[np.float64]:
-        """The mean reward of each completion after its prompt; equal prompts are computed once.
+        """Mean reward of each completion after its prompt; equal prompts are computed once.
 
         Args:
-            prompts: Texts, read as they stand; or lists of messages.
-            completions: Texts; or lists of messages that begin with the assistant's. One for each prompt.
+            prompts: Texts, which are used as they are, or lists of messages.
+            completions: Texts, or lists of messages that begin with the assistant's; one per prompt.
 
         Returns:
-            Shape (completions,), in the reward's own unit; see `gaussian` for its uncertainty.
+            Rewards of shape (completions,), in the reward's own unit; see `gaussian` for their uncertainty.
 
         Raises:
-            InputError: there are more or fewer completions than prompts.
+            InputError: The numbers of completions and prompts differ.
         """
         return self.gaussian(prompts, completions).mean
 
@@ -58,7 +58,7 @@ class Reward(ABC):
         """Mean and standard deviation of each completion's reward; see `score`.
 
         Returns:
-            ``mean`` and ``sigma`` of shape (completions,); ``sigma`` is 0 where the model gives none.
+            ``mean`` and ``sigma`` of shape (completions,); ``sigma`` is 0 if the model does not estimate it.
         """
         texts = self._texts(prompts, completions)
         places: dict[str, list[int]] = {}
@@ -71,32 +71,32 @@ class Reward(ABC):
         return found
 
     def tokens(self, prompt: Prompt, completion: Completion) -> list[SpanReward]:
-        """The reward of every token of a completion; the end-of-text token comes last (AVA eq. 19).
+        """Reward of every token of a completion, the end-of-text token last (AVA eq. 19).
 
         Raises:
-            InputError: the reward is one of whole completions only.
+            InputError: The reward is defined for whole completions only.
         """
         ((text, continued),) = self._texts([prompt], [completion])
         return self._token_spans(text, continued)
 
     def sentences(self, prompt: Prompt, completion: Completion) -> list[SpanReward]:
-        """The summed rewards of the tokens of every sentence of a completion; see `by_sentence`.
+        """Sum of the token rewards in every sentence of a completion; see `by_sentence`.
 
         Raises:
-            InputError: the reward is one of whole completions only.
+            InputError: The reward is defined for whole completions only.
         """
         ((text, continued),) = self._texts([prompt], [completion])
         return by_sentence(continued, self._token_spans(text, continued))
 
     def _token_spans(self, prompt: str, completion: str) -> list[SpanReward]:
-        raise InputError(f"{self.name!r} gives rewards of whole completions only", field="spans")
+        raise InputError(f"{self.name!r} only has rewards of whole completions", field="spans")
 
     def _texts(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[tuple[str, str]]:
         for name, given in (("prompts", prompts), ("completions", completions)):
             if isinstance(given, str):
-                raise InputError("expected a list of texts or of messages, found one text", field=name)
+                raise InputError("expected a list of texts or of messages, found a single text", field=name)
         if len(prompts) != len(completions):
-            raise InputError(f"{len(prompts)} prompts came with {len(completions)} completions")
+            raise InputError(f"found {len(prompts)} prompts and {len(completions)} completions")
         return [self._text(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
 
     def _text(self, prompt: Prompt, completion: Completion) -> tuple[str, str]:

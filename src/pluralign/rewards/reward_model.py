@@ -1,4 +1,4 @@
-"""A reward model: a trunk with a reward head that scores completions, their tokens and their sentences."""
+"""Reward models: a trunk with a reward head that scores completions, tokens and sentences."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ KIND = "reward_model"
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """How a reward model reads text.
+    """Settings for reading text.
 
     Args:
-        max_length: tokens of prompt + completion; see `CompletionReader` for what is cut.
-        template: how messages become text: a name in `lm.prompts.TEMPLATES`.
-        token_budget: tokens in one forward pass.
+        max_length: Largest number of tokens of prompt + completion; see `CompletionReader` for truncation.
+        template: Name of the template for messages in `lm.prompts.TEMPLATES`.
+        token_budget: Largest number of tokens per forward pass.
     """
 
     max_length: int = 1024
@@ -42,14 +42,14 @@ class RewardSettings:
 
 
 class RewardModel(Reward):
-    """Scores completions of prompts. The same text gets the same score, whatever it is scored with.
+    """A trained reward model. Scores of a text do not depend on what is scored with it.
 
     Args:
-        name: how reports call it.
-        backbone: the trunk, as trained.
-        head: the reward head.
-        settings: how text is read.
-        card: where it comes from.
+        name: Name in reports.
+        backbone: Trained trunk.
+        head: Reward head.
+        settings: Settings for reading text.
+        card: Card of the model.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class RewardModel(Reward):
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Completions read so far, and what of them was cut."""
+        """Number of completions read so far, and how many of them were truncated."""
         return self.reader.counts
 
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """The reward of each option (completion) of each decision, after its prompt as it stands."""
+        """Reward of each option (completion) of each decision, after its prompt as it is."""
         return [rewards for rewards, _ in self._run(list(decisions))]
 
     def score_tokens(
         self, decisions: Iterable[Decision]
     ) -> list[tuple[OptionRewards, list[list[SpanReward]]]]:
-        """The same, and the reward of every token of every option; the end-of-text token comes last."""
+        """Rewards of options, and of every token of every option, the end-of-text token last."""
         known = list(decisions)
         return [
             (rewards, [self._spans(*pair) for pair in zip(decision.options, tokens, strict=True)])
@@ -91,7 +91,7 @@ class RewardModel(Reward):
     def _spans(self, option: str, values: Tensor) -> list[SpanReward]:
         encoded = self.backbone.tokenizer(option, add_special_tokens=False, return_offsets_mapping=True)
         offsets: list[tuple[int, int]] = [*encoded["offset_mapping"], (len(option), len(option))]
-        # A BOS that comes first (encoder-decoders) has no text; what the limit cut off has no reward.
+        # A leading BOS (encoder-decoders) has no text; truncated text has no reward.
         extra = max(0, len(values) - len(offsets))
         places = [(0, 0)] * extra + offsets
         return [
@@ -100,12 +100,13 @@ class RewardModel(Reward):
         ]
 
     def render(self, messages: Messages, opens: bool) -> str:
-        """Messages as the text that this model was trained on; ``opens`` begins the assistant's turn."""
+        """Messages rendered to text as in training; ``opens`` starts the assistant's turn."""
         return TEMPLATES[self.settings.template](self.backbone.tokenizer)(messages, opens)
 
     @torch.inference_mode()
     def _run(self, decisions: Sequence[Decision]) -> list[tuple[OptionRewards, list[Tensor]]]:
-        """For each decision its options' rewards, and for each option (tokens, 2): mean and sigma."""
+        """Rewards of each decision's options; and for each option mean and sigma per token, shape (tokens,
+        2)."""
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
 
         def rewards(hidden: Tensor, forest: Forest) -> list[tuple[Tensor, Tensor]]:
@@ -124,17 +125,17 @@ class RewardModel(Reward):
 def save_reward_model(
     folder: Path, model: RewardModel, tensors: dict[str, Tensor], *, policy: bool, adapter: Any = None
 ) -> None:
-    """Write a reward model to a folder, whole or not at all (`write_folder`).
+    """Write a reward model to a folder, completely or not at all (`write_folder`).
 
     Args:
-        folder: made where it does not exist.
-        model: what was trained; its card goes with it.
-        tensors: the weights of the trunk that training changed; none with an adapter or a frozen trunk.
-        policy: whether its trunk is a policy that writes text, too.
-        adapter: the PEFT model, if the trunk learned through one.
+        folder: Output folder; created if necessary.
+        model: Reward model, with its card.
+        tensors: Trained weights of the trunk; empty with an adapter or a frozen trunk.
+        policy: Whether the trunk is also a language policy.
+        adapter: PEFT model if the trunk was trained through an adapter.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     settings = model.settings
     content = {
@@ -151,16 +152,17 @@ def save_reward_model(
 def load_reward_model(
     folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096
 ) -> RewardModel:
-    """Read a reward model from its folder.
+    """Load a reward model from its folder.
 
     Args:
-        folder: what one of the reward learners wrote.
-        dtype: of the trunk; float32 by default, as trained. The head stays in float32.
-        token_budget: tokens in one forward pass.
+        folder: Folder of a trained reward model.
+        dtype: Floating-point type of the trunk; float32 by default, as in training. The head stays in
+            float32.
+        token_budget: Largest number of tokens per forward pass.
 
     Raises:
-        InputError: no such folder, one of another method, missing or damaged files, or another backbone
-            than the one that was trained.
+        InputError: The folder does not exist or holds another kind of model, files are missing or damaged, or
+            the backbone is not the one that it was trained on.
     """
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
@@ -170,7 +172,7 @@ def load_reward_model(
     backbone = load_tuned_backbone(folder, content, dtype=dtype)
     if head.dimension != backbone.hidden_size:
         raise InputError(
-            f"its head reads states of width {head.dimension}, the backbone's have {backbone.hidden_size}",
+            f"its head needs states of width {head.dimension}, the backbone has width {backbone.hidden_size}",
             path=folder,
         )
     names = ("method", "objective", "seed", "config", "data", "backbone", "figures", "versions")
@@ -179,28 +181,28 @@ def load_reward_model(
 
 
 def fill_head(head: nn.Module, folder: Path) -> None:
-    """Give a head the weights that a folder holds.
+    """Load a head's weights from a folder.
 
     Raises:
-        InputError: they are another head's.
+        InputError: The weights belong to another head.
     """
     try:
         head.load_state_dict(read_tensors(folder / HEAD))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"does not hold this model's head: {reason}", path=folder / HEAD) from error
+        raise InputError(f"does not contain this model's head: {reason}", path=folder / HEAD) from error
 
 
 def read_settings(folder: Path, content: Mapping[str, Any], token_budget: int) -> RewardSettings:
-    """How a folder's model reads text, by its card.
+    """Settings for reading text from a folder's card.
 
     Raises:
-        InputError: the card does not say.
+        InputError: The card does not contain them.
     """
     try:
         settings = RewardSettings(int(content["max_length"]), str(content["template"]), token_budget)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"does not say how text is read: {error}", path=folder / CARD) from error
+        raise InputError(f"has no settings for reading text: {error}", path=folder / CARD) from error
     if settings.template not in TEMPLATES:
         known = ", ".join(TEMPLATES)
         raise InputError(

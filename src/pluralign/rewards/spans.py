@@ -1,4 +1,4 @@
-"""Rewards of stretches of a completion: its tokens and its sentences."""
+"""Rewards of spans of a completion: its tokens and its sentences."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _SENTENCE = re.compile(r".+?(?:[.!?…]+[\"')\]]*(?=\s)|\n+|\Z)", re.DOTALL)
 
 @dataclass(frozen=True)
 class SpanReward:
-    """The Gaussian reward of a stretch of a completion.
+    """Gaussian reward of a span of a completion.
 
     Args:
-        text: The stretch; empty for the end-of-text token.
-        start: Its first character in the completion.
+        text: Text of the span; empty for the end-of-text token.
+        start: Position of its first character in the completion.
         mean: Mean of the reward.
-        sigma: Standard deviation of the reward, 0 where the model gives none.
+        sigma: Standard deviation of the reward; 0 if the model does not estimate it.
     """
 
     text: str
@@ -29,9 +29,9 @@ class SpanReward:
 
 
 def by_sentence(completion: str, tokens: Sequence[SpanReward]) -> list[SpanReward]:
-    """The sum of the tokens' rewards in every sentence (AVA eq. 19, sentence by sentence).
+    """Sum of the token rewards in every sentence (AVA eq. 19, per sentence).
 
-    A token belongs to the sentence in which it begins, the end of text to the last.
+    A token belongs to the sentence in which it begins, the end-of-text token to the last one.
     """
     sentences = list(_SENTENCE.finditer(completion))
     starts = [match.start() for match in sentences]

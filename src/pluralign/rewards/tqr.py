@@ -1,4 +1,4 @@
-"""TQR: a transformer with a Q-value head and a reward head (AVA, "TQR Architecture", eq. 8-12)."""
+"""TQR: heads for Q-values and rewards on a transformer (AVA, "TQR Architecture", eq. 8-12)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from pluralign.rewards.heads import HeadShape, Reduction, RewardHead
 
 @dataclass(frozen=True)
 class TQRShape:
-    """The switches of a TQR. Where AVA's text does not work as written, the default is the repaired form
-    and ``literal_*`` is the text (docs/papers.md has what each changes).
+    """Options of a TQR. Where AVA's text does not work as published, the default is a repaired form, and
+    ``literal_*`` selects the published one (docs/papers.md lists the effects).
 
     Args:
-        reward_weights: weigh every token's reward and Q-value by attention (eq. 11; False is "w/o rwt").
-        pretrained_q: the language model's own head gives the Q-values (False is "w/o ptq": a new head).
-        alpha: temperature of the Q-values (eq. 12; not given there).
-        reduction: the reward of a completion: of its ``last`` token (as in CER), or the ``sum`` (eq. 19) or
-            ``mean`` over its tokens. With weights of mean one the mean is Preference Transformer's return.
-        literal_probabilities: alpha multiplies probabilities (eq. 12), not logits: gaps are alpha at most.
-        literal_shift: a token's reward is read before it is seen (eq. 9).
-        literal_weights: attention of eq. 11 is causal and its weights sum to one, not to the length.
-        literal_policy: weights multiply the logits of the likelihood too; no policy can then be read off,
-            as the weights look ahead.
-        attention_width: of the weights' queries and keys (ours).
+        reward_weights: Whether to weight every token's reward and Q-value by attention (eq. 11; False is
+            "w/o rwt").
+        pretrained_q: Whether the language model's own head gives the Q-values (False is "w/o ptq": a new
+            head).
+        alpha: Temperature of the Q-values (eq. 12, which gives no value).
+        reduction: Reward of a completion: that of its ``last`` token (as in CER), or the ``sum`` (eq. 19) or
+            ``mean`` over its tokens. With weights of mean one, the mean is Preference Transformer's return.
+        literal_probabilities: Whether alpha multiplies probabilities (eq. 12) instead of logits; differences
+            of Q-values are then at most alpha.
+        literal_shift: Whether a token's reward is read before the token (eq. 9).
+        literal_weights: Whether the attention of eq. 11 is causal with weights that sum to one instead of the
+            length.
+        literal_policy: Whether the weights also multiply the logits of the likelihood; no policy can then be
+            derived, because the weights depend on later tokens.
+        attention_width: Width of the queries and keys of the weights (ours).
     """
 
     reward_weights: bool = True
@@ -47,7 +51,7 @@ class TQRShape:
 
     @property
     def head(self) -> HeadShape:
-        """The reward head's shape."""
+        """Shape of the reward head."""
         weighting = (
             "none" if not self.reward_weights else "causal" if self.literal_weights else "bidirectional"
         )
@@ -62,12 +66,12 @@ class TQRShape:
 
 
 class TQR(nn.Module):
-    """The heads on a trunk.
+    """Q-value and reward heads on a trunk.
 
     Args:
-        dimension: d, the width of the hidden states.
-        vocabulary: its size, for a new Q-value head.
-        shape: the switches.
+        dimension: Width d of the hidden states.
+        vocabulary: Vocabulary size, for a new Q-value head.
+        shape: Options of the heads.
     """
 
     def __init__(self, dimension: int, vocabulary: int, shape: TQRShape) -> None:
@@ -84,13 +88,13 @@ class TQR(nn.Module):
         """Likelihood, Q-value and reward of each branch token.
 
         Args:
-            model: whose vocabulary head gives the Q-values where the shape says so.
-            hidden: the forest's hidden states.
-            forest: the trees.
+            model: Language model, whose vocabulary head gives the Q-values with ``pretrained_q``.
+            hidden: Hidden states of the forest.
+            forest: Forest of token trees.
 
         Returns:
-            ``log_policy`` is log B(y_t | y_<t; Q); ``q_values``, ``mean`` and ``sigma`` carry the weights.
-            A token that nothing predicts has log-probability and Q-value 0.
+            ``log_policy`` is log B(y_t | y_<t; Q); ``q_values``, ``mean`` and ``sigma`` include the weights.
+            A token without predecessor has log-probability and Q-value 0.
         """
         weights = self.reward.weights(hidden, forest)
         scale = self.shape.alpha * (weights if self.shape.literal_policy else torch.ones_like(weights))

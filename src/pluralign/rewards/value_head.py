@@ -1,4 +1,4 @@
-"""Value heads: a number after every token, read off its hidden state or off bins."""
+"""Value heads: a value after every token, from its hidden state, linear or by bins."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pluralign.losses.value import Bins, hl_gauss_mean
 
 
 class ValueHead(nn.Module):
-    """A linear value, or logits of bins whose expectation is the value. It begins with zero weights.
+    """A linear value, or logits of bins whose expectation is the value. Initial weights are zero.
 
-    So at first every value is 0, or the middle of the bins: no token is preferred before anything is learned.
+    Initial values are therefore 0, or the middle of the bins: an untrained head prefers no token.
 
     Args:
-        dimension: d, the width of the hidden states.
-        bins: of a value that is learned by classification (`losses.value.hl_gauss_loss`), if it is.
+        dimension: Width d of the hidden states.
+        bins: Bins of a value by classification (`losses.value.hl_gauss_loss`); None for a linear value.
     """
 
     def __init__(self, dimension: int, bins: Bins | None = None) -> None:
@@ -32,28 +32,28 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, states: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens outputs"]:
-        """What the loss reads, float32: the value, or the bins' logits."""
-        # Differences between values decide: the head stays in float32 under mixed precision.
+        """Input of the loss, float32: the value, or the bins' logits."""
+        # The head stays in float32 under mixed precision, because differences between values matter.
         with torch.autocast(states.device.type, enabled=False):
             return self.linear(states.float())
 
     def values(self, outputs: Float[Tensor, "tokens outputs"]) -> Float[Tensor, " tokens"]:
-        """The values that the outputs stand for."""
+        """Values for these outputs."""
         return outputs.squeeze(-1) if self.bins is None else hl_gauss_mean(outputs, self.bins)
 
     def describe(self) -> dict[str, Any]:
-        """What `make_value_head` makes the same kind of head from."""
+        """Description from which `make_value_head` builds an equal head."""
         return {"dimension": self.dimension, "bins": None if self.bins is None else asdict(self.bins)}
 
 
 def make_value_head(described: Mapping[str, Any]) -> ValueHead:
-    """A head of the described kind.
+    """Build a head from its description.
 
     Raises:
-        InputError: no head can be described so.
+        InputError: The description is not that of a value head.
     """
     try:
         bins = described["bins"]
         return ValueHead(int(described["dimension"]), None if bins is None else Bins(**bins))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"describes no value head: {described!r:.200}", field="head") from error
+        raise InputError(f"is no description of a value head: {described!r:.200}", field="head") from error

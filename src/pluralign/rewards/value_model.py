@@ -1,4 +1,4 @@
-"""A value model: a trunk with a head that tells, after each token, how a completion will be rewarded."""
+"""Value models: a trunk with a head that predicts, after each token, a completion's final reward."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ KIND = "value_model"
 
 @dataclass(frozen=True)
 class RewardScale:
-    """The unit of values: how far from the mean of the training rewards, in their standard deviations.
+    """Mean and standard deviation of the training rewards; values are standardised with them.
 
-    Values of objectives whose rewards have different units can so be added up.
+    Values of objectives with different reward units can therefore be added.
 
     Args:
-        mean: of the rewards that were learned from.
-        deviation: their standard deviation, above 0.
+        mean: Mean of the training rewards.
+        deviation: Standard deviation of the training rewards, above 0.
     """
 
     mean: float
@@ -43,15 +43,15 @@ class RewardScale:
 
 
 class ValueModel:
-    """Tells what reward a completion will end with, after each of its tokens.
+    """Predicts the final reward of a completion after each of its tokens.
 
     Args:
-        name: how reports call it.
-        backbone: the trunk, as trained.
-        head: the value head.
-        scale: the unit of its values.
-        settings: how text is read.
-        card: where it comes from.
+        name: Name in reports.
+        backbone: Trained trunk.
+        head: Value head.
+        scale: Scale of its values.
+        settings: Settings for reading text.
+        card: Card of the model.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class ValueModel:
 
     @torch.inference_mode()
     def values(self, decisions: Iterable[Decision]) -> list[list[npt.NDArray[np.float64]]]:
-        """The value after each token of each option (completion) of each decision, in units of the scale.
+        """Value after each token of each option (completion) of each decision, in units of the scale.
 
-        The last token is the end of text.
+        The last token is the end-of-text token.
         """
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
 
@@ -80,14 +80,14 @@ class ValueModel:
 
 @dataclass(frozen=True, eq=False)
 class ValueFolder:
-    """What a value model's folder holds, its trunk not loaded.
+    """Contents of a value model's folder, without loading its trunk.
 
     Args:
-        path: the folder.
-        content: its card.
-        head: the trained head.
-        scale: the unit of its values.
-        settings: how text is read.
+        path: Path of the folder.
+        content: Card of the model.
+        head: Trained head.
+        scale: Scale of its values.
+        settings: Settings for reading text.
     """
 
     path: Path
@@ -98,29 +98,29 @@ class ValueFolder:
 
     @property
     def adapter(self) -> Path | None:
-        """The folder of its adapter; None where it has none."""
+        """Folder of its adapter; None if it has none."""
         adapted = any(name.startswith(f"{ADAPTER}/") for name in self.content["files"])
         return self.path / ADAPTER if adapted else None
 
     @property
     def whole(self) -> bool:
-        """Whether its trunk is another than the backbone's and no adapter on it."""
+        """Whether its trunk has trained weights of its own instead of an adapter or the plain backbone."""
         return TRUNK in self.content["files"]
 
 
 def save_value_model(
     folder: Path, model: ValueModel, tensors: Mapping[str, torch.Tensor], adapter: Any = None
 ) -> None:
-    """Write a value model to a folder, whole or not at all (`write_folder`).
+    """Write a value model to a folder, completely or not at all (`write_folder`).
 
     Args:
-        folder: made where it does not exist.
-        model: what was trained; its card goes with it.
-        tensors: the weights of the trunk that training changed; none with an adapter or a frozen trunk.
-        adapter: the PEFT model, if the trunk learned through one.
+        folder: Output folder; created if necessary.
+        model: Value model, with its card.
+        tensors: Trained weights of the trunk; empty with an adapter or a frozen trunk.
+        adapter: PEFT model if the trunk was trained through an adapter.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     content = {
         "name": model.name,
@@ -134,14 +134,14 @@ def save_value_model(
 
 
 def read_value_folder(folder: Path, *, token_budget: int = 4096) -> ValueFolder:
-    """Read all of a value model's folder but its trunk.
+    """Read a value model's folder, except for its trunk.
 
     Args:
-        folder: what ``learn value`` wrote.
-        token_budget: tokens in one forward pass.
+        folder: Folder written by ``learn value``.
+        token_budget: Largest number of tokens per forward pass.
 
     Raises:
-        InputError: no such folder, one of another method, or missing or damaged files.
+        InputError: The folder does not exist or holds another kind of model, or files are missing or damaged.
     """
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
@@ -162,22 +162,23 @@ def read_value_folder(folder: Path, *, token_budget: int = 4096) -> ValueFolder:
 def load_value_model(
     folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096
 ) -> ValueModel:
-    """Read a value model from its folder.
+    """Load a value model from its folder.
 
     Args:
-        folder: what ``learn value`` wrote.
-        dtype: of the trunk; float32 by default, as trained. The head stays in float32.
-        token_budget: tokens in one forward pass.
+        folder: Folder written by ``learn value``.
+        dtype: Floating-point type of the trunk; float32 by default, as in training. The head stays in
+            float32.
+        token_budget: Largest number of tokens per forward pass.
 
     Raises:
-        InputError: see `read_value_folder`; or another backbone than the one that was trained.
+        InputError: See `read_value_folder`; or the backbone is not the one that it was trained on.
     """
     found = read_value_folder(folder, token_budget=token_budget)
     content = found.content
     backbone = load_tuned_backbone(found.path, content, dtype=dtype)
     if found.head.dimension != backbone.hidden_size:
         raise InputError(
-            f"its head reads states of width {found.head.dimension}, the backbone's have "
+            f"its head needs states of width {found.head.dimension}, the backbone has width "
             f"{backbone.hidden_size}",
             path=found.path,
         )

@@ -1,4 +1,4 @@
-"""Mixtures of policies behind OpenAI's API, and the page with the dials."""
+"""An HTTP server for mixtures of policies: OpenAI's API, and a web page with sliders for the weights."""
 
 from pluralign.serve.app import Service, make_app
 from pluralign.serve.settings import Access, Limits

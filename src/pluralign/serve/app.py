@@ -86,7 +86,7 @@ async def _health(service: Service, request: Request) -> Response:
 
 async def _metrics(service: Service, request: Request) -> Response:
     gauges = {
-        "running": ("Answers being written.", service.engine.running),
+        "running": ("Answers being generated.", service.engine.running),
         "waiting": ("Answers in the queue.", service.engine.waiting),
     }
     return PlainTextResponse(
@@ -159,7 +159,7 @@ async def _refusal(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {
-        404: f"there is nothing at {request.url.path[:80]}",
+        404: f"unknown path {request.url.path[:80]}",
         405: f"{request.method[:20]} is not allowed here",
     }
     refused = Refused(error.status_code, words.get(error.status_code, error.detail), headers=error.headers)

@@ -1,4 +1,4 @@
-"""Records of requests for text, and the audit file: one JSON line for each request, with its weights."""
+"""Records of text requests, and the audit file: one JSON line per request, with its weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pluralign.serve.api import Kind
 
 @dataclass
 class RequestRecord:
-    """Facts about a request for text, for the audit file and the metrics.
+    """Data about a text request, for the audit file and the metrics.
 
     Args:
         id: Id of the request and its answer.
@@ -80,7 +80,7 @@ class Audit:
             raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
 
     def write(self, row: Mapping[str, Any], prompt: Any, answers: list[str]) -> None:
-        """Write one whole line; the operating system has it when this returns.
+        """Write a complete line; the operating system has it when this returns.
 
         Raises:
             OSError: The disk is full, or the file is closed.

@@ -1,4 +1,4 @@
-"""Handlers of requests for text: parse, decode, and answer, at once or as a stream."""
+"""Handlers of text requests: parse, decode, and respond, at once or as a stream."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from pluralign.steer.policies import in_order
 CLIENT_DISCONNECTED = 499
 """Status recorded when the client disconnects."""
 SHUTTING_DOWN = 503
-"""Status of a request that the server's shutdown cuts off."""
+"""Status of a request that is cut off when the server shuts down."""
 
-# Seconds that a stream may stay open beyond the time limit for a client that reads slowly.
+# Seconds beyond the time limit during which a stream to a slow client may stay open.
 _READING_ON = 10.0
 
 
@@ -123,7 +123,7 @@ async def _events(
 
 
 class _Stream(StreamingResponse):
-    """A streamed answer; when it ends, for whatever reason, the request leaves the decoder."""
+    """A streamed answer; when it ends, for any reason, its request is removed from the decoder."""
 
     def __init__(self, service: Service, record: RequestRecord, submission: Submission) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no", "x-request-id": record.id}

@@ -1,4 +1,4 @@
-"""Continuous batching in one thread: requests come from the event loop, events go back to it."""
+"""Continuous batching in one thread: requests arrive from the event loop, events return to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class QueueFull(Exception):
 
 
 class DecodingFailed(Exception):
-    """Decoding has failed; the message says why."""
+    """Decoding has failed; the message gives the reason."""
 
 
 @dataclass(eq=False)
@@ -64,12 +64,12 @@ class Submission:
 class DecodingEngine:
     """Decodes requests together, up to a maximum number at once; the others wait in order.
 
-    Args:
+    decoder: Decoder, used by the engine's thread only.
         decoder: Decoder, used only by the engine's thread.
         running: Maximum number of requests decoded at once.
         queue: Maximum number of waiting requests.
-        prefill: Maximum number of prompt tokens admitted in one step, each counted once for every policy that
-            reads it.
+        prefill: Maximum number of prompt tokens admitted in one step, counted once for every policy that
+            reads them.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class DecodingEngine:
         self._end_all(DecodingFailed(self._failure or "the server is shutting down"))
 
     def _drop(self) -> set[int]:
-        """Forget cancelled requests; return the numbers of those in the decoder."""
+        """Remove cancelled requests; return the numbers of those in the decoder."""
         numbers = {job.number for job in self._cancelled if job.number is not None}
         for job in self._cancelled:
             job.ended = True
@@ -176,7 +176,8 @@ class DecodingEngine:
         return known
 
     def _next(self) -> list[_Job]:
-        """The requests to admit now: in order, up to both limits, but the first at any length."""
+        """Requests to admit now: in order and within both limits, except that the first may have any
+        length."""
         found: list[_Job] = []
         tokens = 0
         while self._waiting and len(self._running) + len(found) < self._most_running:
@@ -196,7 +197,7 @@ class DecodingEngine:
             if len(jobs) == 1:
                 self._send([(jobs[0], error)])
                 return []
-            # One request is at fault: admit each alone, so that the others are answered.
+            # One request is invalid: admit each separately, so that the others are answered.
             return [event for job in jobs for event in self._admit([job])]
         for number, job in zip(numbers, jobs, strict=True):
             job.number = number
@@ -214,7 +215,7 @@ class DecodingEngine:
         self._send(outgoing)
 
     def _send(self, outgoing: Sequence[tuple[_Job, Event | Exception]]) -> None:
-        """Deliver a step's events, with one call for each event loop."""
+        """Deliver a step's events, with one call per event loop."""
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Event | Exception]]] = {}
         for job, event in outgoing:
             by_loop.setdefault(job.loop, []).append((job, event))
@@ -222,11 +223,11 @@ class DecodingEngine:
             try:
                 loop.call_soon_threadsafe(_deliver, own)
             except RuntimeError:
-                # The loop is closed: nothing waits for these events.
+                # The loop is closed, so nothing waits for these events.
                 _log.debug("%d events were dropped: their event loop is closed", len(own))
 
     def _recover(self, error: Exception, admitted: Sequence[_Job]) -> bool:
-        """Cancel everything in the decoder; return whether decoding can go on."""
+        """Cancel everything in the decoder; return whether decoding can continue."""
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         _log.error("decoding failed: %s", message, exc_info=_log.isEnabledFor(logging.DEBUG))
         jobs = {*self._running.values(), *admitted}

@@ -20,8 +20,8 @@ class Refused(Exception):
 
     Args:
         status: HTTP status.
-        message: One line that says what was found and what is needed.
-        param: Name of the field at fault.
+        message: One line with what was found and what is expected.
+        param: Name of the invalid field.
         code: Machine-readable error code.
         headers: Headers to add to the response.
     """

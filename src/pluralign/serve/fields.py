@@ -91,7 +91,7 @@ def weights_schema(objectives: Sequence[str]) -> Schema:
     """Schema of steering weights."""
     return {
         "type": ["object", "null"],
-        "description": "Weights of the objectives, summing to 1; an objective that is left out has weight 0.",
+        "description": "Weights of the objectives, summing to 1; missing objectives have weight 0.",
         "properties": {name: {"type": "number", "minimum": 0, "maximum": 1} for name in objectives},
         "additionalProperties": False,
         "minProperties": 1,

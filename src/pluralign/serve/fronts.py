@@ -1,4 +1,4 @@
-"""Results of a sweep for the page: a point for each weighting, and the exact front where it is known."""
+"""Results of a sweep for the page: one point per weighting, and the exact front if it is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_front(path: Path) -> dict[str, Any]:
         ``returns``, and ``exact_front``, which is empty if unknown.
 
     Raises:
-        InputError: The file is not such a report; names file and field.
+        InputError: The file is not such a report; the error names file and field.
     """
     fields = Fields(read_json(path), Path(path), 1)
     rows = fields.get("sweep" if "sweep" in fields.row else "points", list)
@@ -65,7 +65,7 @@ def read_fronts(paths: Sequence[Path], chat: Sequence[str], story: Sequence[str]
         story: Objectives of the story's policies.
 
     Raises:
-        InputError: A report is invalid, or weighs objectives that are not served.
+        InputError: A report is invalid, or has objectives that are not served.
     """
     found: dict[str, Any] = {}
     for path in paths:

@@ -48,9 +48,9 @@ class Metrics:
         """Answered requests by path and status; 499 means that the client disconnected."""
         self.tokens: Counter[str] = Counter(prompt=0, completion=0)
         self.latency = Histogram()
-        """Seconds from the arrival of a request for text to the end of its answer."""
+        """Seconds from the arrival of a text request to the end of its answer."""
         self.first_token = Histogram()
-        """Seconds from the arrival of a request for text to its first token."""
+        """Seconds from the arrival of a text request to its first token."""
         self.audit_failures = 0
 
     def render(self, gauges: Mapping[str, tuple[str, float]]) -> str:
@@ -71,12 +71,10 @@ class Metrics:
         for name, (text, value) in gauges.items():
             lines += [*_head(name, "gauge", text), f"pluralign_{name} {value:g}"]
         lines += _head(
-            "request_seconds", "histogram", "Seconds from a request for text to the end of its answer."
+            "request_seconds", "histogram", "Seconds from a text request to the end of its answer."
         )
         lines += self.latency.lines("pluralign_request_seconds")
-        lines += _head(
-            "first_token_seconds", "histogram", "Seconds from a request for text to its first token."
-        )
+        lines += _head("first_token_seconds", "histogram", "Seconds from a text request to its first token.")
         lines += self.first_token.lines("pluralign_first_token_seconds")
         return "\n".join(lines) + "\n"
 

@@ -20,7 +20,7 @@ OPEN = ("/", "/health", "/openapi.json")
 
 
 class RequestMiddleware:
-    """Checks each request before the application sees it, and counts it.
+    """Checks and counts each request before the application sees it.
 
     Args:
         app: The wrapped application.
@@ -55,12 +55,13 @@ class RequestMiddleware:
             answer = JSONResponse(error.body(), error.status, error.headers)
             await answer(scope, receive, pass_on)
         except asyncio.CancelledError:
-            # The shutdown timeout has passed. A begun response is cut off; its client can detect that.
+            # The shutdown timeout has passed. A response that has started is cut off; its client can detect
+            # that.
             if not status:
                 answer = JSONResponse(Refused(503, "the server is shutting down").body(), 503)
                 await answer(scope, receive, pass_on)
         except Exception as error:
-            # A bug of ours: the client gets a 500, and the log gets one line.
+            # An internal error: the client gets a 500, and the log gets one line.
             _log.error("%s: %s", type(error).__name__, error, exc_info=_log.isEnabledFor(logging.DEBUG))
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
@@ -73,7 +74,7 @@ class RequestMiddleware:
         if access.token is None or scope["path"] in OPEN:
             return
         kind, _, token = headers.get("authorization", "").partition(" ")
-        # Constant time for every wrong token, and no error for bytes that are not ASCII.
+        # Takes the same time for every wrong token, and accepts bytes that are not ASCII.
         same = hmac.compare_digest(token.strip().encode("latin-1", "replace"), access.token.encode())
         if kind.lower() != "bearer" or not same:
             raise Refused(

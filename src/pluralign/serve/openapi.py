@@ -1,4 +1,4 @@
-"""The server's OpenAPI document, made from the schemas that validate requests."""
+"""The server's OpenAPI document, built from the schemas that validate requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ERROR = {
     },
 }
 _REASONS = {
-    "400": "The request is invalid; the message says why.",
+    "400": "The request is invalid; the message gives the reason.",
     "401": "A bearer token is required.",
     "404": "Not found.",
     "405": "The method is not allowed.",

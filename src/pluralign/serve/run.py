@@ -1,4 +1,4 @@
-"""Running a server: the socket it listens on, and its end by a signal."""
+"""Starting and stopping a server: its listening socket and its shutdown on signals."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def check(value: Any, schema: Schema, where: str = "") -> None:
         where: Path of the field, for messages.
 
     Raises:
-        Refused: Status 400; the message names the field, what was found and what is needed.
+        Refused: Status 400; the message names the field, what was found and what is expected.
     """
     if "anyOf" in schema:
         fitting = [one for one in schema["anyOf"] if _is_type(value, one)]

@@ -1,4 +1,4 @@
-"""What a server holds: the policies, limits, access rules, the decoding engine and the metrics."""
+"""State of a server: policies, limits, access rules, decoding engine and metrics."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Service:
     Args:
         deployment: The policies that are served.
         limits: Limits of a request and of all requests together.
-        access: Rules for who may send requests.
+        access: Access rules.
         weights: Default steering weights, for requests without any; uniform if None.
-        audit: File that gets one line for each request for text.
+        audit: File that gets one line per text request.
         rewards: Reward models for the page.
         story: Story for the page.
-        fronts: Results of sweeps for the page, by the tab that shows them: "chat", "story".
+        fronts: Results of sweeps for the page, by tab: "chat" or "story".
     """
 
     deployment: Policies
@@ -52,7 +52,7 @@ class Service:
         self.metrics = Metrics()
 
     def finish(self, record: RequestRecord) -> None:
-        """Count a finished request for text, and write its line to the audit file."""
+        """Count a finished text request, and write its line to the audit file."""
         row = record.row()
         self.metrics.tokens["prompt"] += row["prompt_tokens"]
         self.metrics.tokens["completion"] += row["completion_tokens"]

@@ -46,7 +46,7 @@ class Access:
     """Rules for who may send requests.
 
     Args:
-        token: Bearer token that requests must carry; None requires none. The page, `/health` and
+        token: Bearer token that requests must contain; None requires none. The page, `/health` and
             `/openapi.json` never require it.
         hosts: Accepted values of the Host header, without port; None accepts all. A server on the loopback
             interface accepts only loopback names, which prevents DNS rebinding by web pages.

@@ -1,4 +1,4 @@
-"""Blending policies when they are used: inference only."""
+"""Steering at inference time: mixtures of policies, value guidance, best-of-N, targets on rewards."""
 
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC, HARMONIC, mix_log_probs
 from pluralign.steer.steered_policy import Blend, SteeredPolicy

@@ -1,4 +1,4 @@
-"""Weighted best-of-N: of several completions, the one that a user's mix of rewards likes best."""
+"""Weighted best-of-N: the completion with the highest weighted sum of rewards."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pluralign.rewards.ensemble import Scale
 
 
 class WeightedReward(Reward):
-    """sum_i w_i (mu_i - k sigma_i) / s_i: rewards of several objectives by a user's weights.
+    """sum_i w_i (mu_i - k sigma_i) / s_i: rewards of several objectives under a user's weights.
 
     Args:
-        rewards: of each objective.
-        weights: of the objectives; one of weight zero is not asked.
-        scales: s_i of each objective (`rewards.ensemble.measure_scales`): rewards of different models have
-            different units. All 1 by default.
-        lower_bound: k, standard deviations that are taken from each mean where the model gives them: what a
-            model only guesses then counts for less.
-        name: how reports call it.
+        rewards: Reward of each objective.
+        weights: Weights of the objectives; objectives of weight zero are not scored.
+        scales: Scale s_i of each objective (`rewards.ensemble.measure_scales`), because rewards of different
+            models have different units. All 1 by default.
+        lower_bound: k, number of standard deviations subtracted from each mean if the model estimates them.
+            Uncertain rewards then count for less.
+        name: Name in reports.
 
     Raises:
-        InputError: an objective without a reward, or a negative bound.
+        InputError: An objective has no reward, or the bound is negative.
     """
 
     def __init__(
@@ -46,28 +46,28 @@ class WeightedReward(Reward):
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """See `Reward`; of one objective, as all read the same."""
+        """See `Reward`; counts of one objective, since all read the same completions."""
         return next(iter(self._used.values())).counts
 
     def render(self, messages: Messages, opens: bool) -> str:
         """See `Reward`.
 
         Raises:
-            InputError: the objectives' models read messages differently.
+            InputError: The objectives' models use different templates.
         """
         texts = {reward.render(messages, opens) for reward in self._used.values()}
         if len(texts) > 1:
-            raise InputError(f"the rewards of {self.name} read messages by different templates")
+            raise InputError(f"the rewards of {self.name} use different templates for messages")
         return texts.pop()
 
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """See `Reward`; sigma is that of independent errors."""
+        """See `Reward`; sigma assumes independent errors."""
         known = list(decisions)
         scored = {key: reward.score_decisions(known) for key, reward in self._used.items()}
         return weigh(scored, self._weights, self._scales, lower_bound=self._bound)
 
     def best(self, decisions: Iterable[Decision]) -> list[int]:
-        """The number of each decision's best option, the first of equals."""
+        """Index of each decision's best option, the first of equals."""
         rewards: list[npt.NDArray[np.float64]] = [own.mean for own in self.score_decisions(decisions)]
         return [int(np.argmax(mean)) for mean in rewards]
 
@@ -76,13 +76,13 @@ def weigh(
     rewards: Mapping[str, Sequence[OptionRewards]], weights: SteeringWeights,
     scales: Mapping[str, Scale] | None = None, *, lower_bound: float = 0.0,
 ) -> list[OptionRewards]:  # fmt: skip
-    """`WeightedReward` of rewards that are there already: sum_i w_i (mu_i - k sigma_i) / s_i.
+    """`WeightedReward` of given rewards: sum_i w_i (mu_i - k sigma_i) / s_i.
 
     Args:
-        rewards: of the same decisions, by objective; one of weight zero may be left out.
-        weights: of the objectives.
-        scales: s_i; all 1 by default.
-        lower_bound: k.
+        rewards: Rewards of the same decisions, by objective; objectives of weight zero may be missing.
+        weights: Weights of the objectives.
+        scales: Scale s_i of each objective; all 1 by default.
+        lower_bound: Number k of standard deviations subtracted from each mean.
     """
     found: list[OptionRewards] = []
     for own in zip(*rewards.values(), strict=True):
@@ -97,6 +97,6 @@ def weigh(
 
 
 def check_lower_bound(bound: float) -> None:
-    """Refuse what is no number of standard deviations to take away."""
+    """Refuse a lower bound that is negative or not a number."""
     if not 0 <= bound < math.inf:
         raise InputError(f"must be 0 or more, found {bound}", field="lower_bound")

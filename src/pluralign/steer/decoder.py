@@ -1,7 +1,7 @@
-"""Mixture decoding: each request is continued by its own mixture of policies, all of them together.
+"""Mixture decoding: each request is continued by its own mixture of policies, with all requests in one batch.
 
-One pass for each token serves all requests and all policies that they weigh; a request that gives a policy no
-weight has no row there.
+One forward pass per token serves all requests and all policies with positive weight. A request has no row for
+a policy of weight zero.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.prediction import Prediction
 
 FinishReason = Literal["stop", "length"]
-# Rows that `generate` continues together, and tokens of their prompts: they bound its memory.
+# Limits on rows and prompt tokens that `generate` decodes together; they bound its memory.
 _ROWS = 128
 _PROMPT_TOKENS = 32768
 
@@ -37,8 +37,8 @@ class Request:
     Args:
         prompt_ids: Token ids of the prompt, at least one.
         weights: Weights of the policies, by name; a policy that is not named has weight zero.
-        decoding: How tokens are chosen.
-        seed: Random seed of this request's tokens, which depend on no other request.
+        decoding: Sampling settings.
+        seed: Random seed of this request; its tokens do not depend on other requests.
     """
 
     prompt_ids: Sequence[int]
@@ -52,10 +52,11 @@ class Event:
     """The next piece of a request's text.
 
     Args:
-        request: Number of the request, as `MixtureDecoder.admit` returned it.
-        text: New text; empty while a character or a stop text may be half written.
-        tokens: Number of tokens chosen so far.
-        finish_reason: "stop" at an end of text or a stop text, "length" at the limit; None before the end.
+        request: Number of the request, as returned by `MixtureDecoder.admit`.
+        text: New text; empty while a character or a stop text may be incomplete.
+        tokens: Number of tokens generated so far.
+        finish_reason: "stop" after an end-of-text token or a stop text, "length" at the limit; None before
+            the end.
     """
 
     request: int
@@ -73,7 +74,7 @@ class _Running:
 
 
 class MixtureDecoder:
-    """Continues requests by mixtures of policies; requests come and go while others run.
+    """Continues requests with mixtures of policies; requests may be added and removed while others run.
 
     Args:
         rows: The policies.
@@ -90,17 +91,17 @@ class MixtureDecoder:
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Numbers of the requests that are not finished."""
+        """Numbers of the unfinished requests."""
         return tuple(self._running)
 
     def admit(self, requests: Sequence[Request]) -> tuple[list[int], list[Event]]:
-        """Read new requests' prompts and choose their first tokens.
+        """Read new requests' prompts and sample their first tokens.
 
         Returns:
-            Their numbers, and an event for each.
+            The numbers of the requests, and one event for each.
 
         Raises:
-            InputError: an unknown policy, or a prompt without tokens or too long; none is admitted then.
+            InputError: A policy is unknown, or a prompt is empty or too long; no request is admitted then.
         """
         checked = [self._checked(request) for request in requests]
         if not checked:
@@ -112,42 +113,43 @@ class MixtureDecoder:
             for number, running in zip(numbers, checked, strict=True)
             for policy in running.policies
         ]
-        # First the rows: where their pass fails, nothing has begun.
+        # Rows first: if their forward pass fails, no request has been added.
         found = self.rows.admit(entries)
         self._running.update(zip(numbers, checked, strict=True))
         return numbers, self._choose(numbers, [entry[:2] for entry in entries], found)
 
     def step(self) -> list[Event]:
-        """Choose the next token of every running request."""
+        """Sample the next token of every running request."""
         if not self._running:
             return []
         found = self.rows.step({number: one.text.ids[-1] for number, one in self._running.items()})
         return self._choose(list(self._running), list(self.rows.order), found)
 
     def release(self, requests: set[int]) -> None:
-        """Forget requests, finished or not."""
+        """Remove requests, finished or not."""
         for number in requests:
             self._running.pop(number, None)
         self.rows.release(requests)
 
     def generate(self, requests: Sequence[Request]) -> list[str]:
-        """Continue requests to their ends, in parts that fit the memory, and return their texts.
+        """Generate complete texts for requests, in groups that fit in memory.
 
         Raises:
-            InputError: See `admit`; nothing is written then.
+            InputError: See `admit`; nothing is generated then.
         """
         for request in requests:
             self._checked(request)
         return [text for part in _parts(requests) for text in self._texts(part)]
 
     def events(self, requests: Sequence[Request]) -> Iterator[Event]:
-        """Continue requests to their ends, event by event.
+        """Generate complete texts for requests, one event at a time.
 
-        Several of these may be read in turn: a step continues the requests of all, and each finds its own
-        events. Requests are admitted at the first event; closed early, those of this call are released.
+        Several of these iterators may be read in turn. A step advances the requests of all of them, and each
+        yields its own events. Requests are admitted at the first event; closing the iterator releases its
+        requests.
 
         Raises:
-            InputError: See `admit`; raised by the call itself.
+            InputError: See `admit`; raised by the call itself, before the first event.
         """
         for request in requests:
             self._checked(request)
@@ -192,13 +194,13 @@ class MixtureDecoder:
             )
         length, most = len(request.prompt_ids), request.decoding.max_new_tokens
         if not length:
-            raise InputError("the prompt has no token")
+            raise InputError("the prompt is empty: it has no tokens")
         if self._limit is not None and length + most > self._limit:
             raise InputError(
                 f"{length} prompt tokens and {most} new ones exceed the context of {self._limit}",
                 field="max_new_tokens",
             )
-        # A policy with weight zero takes no part, and costs nothing.
+        # A policy of weight zero gets no row and costs nothing.
         policies = {
             number: request.weights[name]
             for number, name in enumerate(self.rows.names)
@@ -237,7 +239,7 @@ class MixtureDecoder:
 
 
 def _parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
-    """Requests in their order, as many at a time as two limits on the policies' rows allow."""
+    """Requests in order, in groups within two limits on the policies' rows."""
     part: list[Request] = []
     rows = tokens = 0
     for request in requests:

@@ -20,37 +20,38 @@ if TYPE_CHECKING:
 Weights = Sequence[float] | npt.NDArray[np.float64]
 
 ARITHMETIC, GEOMETRIC, HARMONIC = 1.0, 0.0, -1.0
-"""Powers with a name. The default is the geometric mean, which measures better than the poster's
-arithmetic one (docs/papers.md)."""
+"""Named powers. The default is the geometric mean, which measures better than the poster's arithmetic mean
+(docs/papers.md)."""
 
 
 def mix_log_probs(
     log_probs: Float[np.ndarray, "policies *batch options"], weights: Weights, power: float = GEOMETRIC
 ) -> Float[np.ndarray, "*batch options"]:
-    """The normalised power mean of several policies over the same options.
+    """Normalised power mean of several policies over the same options.
 
     ``pi(a|s) = M(a) / sum_b M(b)``, ``M(a) = (sum_i w_i pi_i(a|s)^p)^(1/p)``. With ``p = 1`` it is the
-    weighted sum of probabilities (poster, eq. 3), as ``p -> 0`` the geometric mean (the weighted sum of
-    log-probabilities, renormalised: multi-objective decoding under the reverse KL divergence), at
-    ``p = -1`` the harmonic mean (forward KL), at ``p = inf`` the largest and at ``p = -inf`` the smallest
-    probability. It is continuous in p, 0 and the infinities included.
+    weighted sum of probabilities (poster, eq. 3); as ``p -> 0`` the geometric mean (the weighted sum of
+    log-probabilities,
+    renormalised: multi-objective decoding under the reverse KL divergence); at ``p = -1`` the harmonic mean
+    (forward KL); at ``p = inf`` the largest and at ``p = -inf`` the smallest probability. It is continuous in
+    p, including 0 and the infinities.
 
-    A policy of weight zero takes no part, whatever its row holds. With all the weight on one policy
-    its row is returned as it stands. An option that some weighted policy gives probability zero
-    (``-inf``) gets zero for ``p <= 0`` and its share of the others' for ``p > 0``.
+    A policy of weight zero is ignored, whatever its values. If all weight is on one policy, its row is
+    returned unchanged. An option to which some weighted policy gives probability zero (``-inf``) gets
+    probability zero for ``p <= 0``; for ``p > 0`` the other policies determine it.
 
     Args:
-        log_probs: Log-probabilities in nats, policies first and options last; between them any number of
-            batch axes.
-        weights: One for each policy; not negative, summing to one.
-        power: p; any number, infinities included.
+        log_probs: Log-probabilities in nats; the first axis is policies, the last one options, with any
+            number of batch axes in between.
+        weights: One weight per policy; not negative, summing to one.
+        power: Exponent p, any number, including the infinities.
 
     Returns:
         Log-probabilities of the mixture, without the policies' axis.
 
     Raises:
-        InputError: The weights do not fit, p is not a number, or nothing is left to normalise: every
-            option has probability zero, or a log-probability is not a number.
+        InputError: The weights do not match the policies, p is NaN, or the mixture cannot be normalised:
+            every option has probability zero, or a log-probability is NaN.
     """
     mixing = _checked(weights, len(log_probs))
     if math.isnan(power):
@@ -71,14 +72,14 @@ def mix_rows(
     mixtures: int,
     power: float = GEOMETRIC,
 ) -> Float[Tensor, "mixtures options"]:
-    """`mix_log_probs` of many mixtures at once, each of its own rows and weights; differentiable.
+    """`mix_log_probs` of many mixtures at once, each with its own rows and weights; differentiable.
 
     Args:
         log_probs: Log-probabilities in nats, normalised over the options; float32 or float64.
-        owners: Number of the mixture that each row belongs to.
+        owners: Index of each row's mixture.
         weights: Weight of each row: positive, summing to one in every mixture.
         mixtures: Number of mixtures.
-        power: p, finite.
+        power: Exponent p, finite.
 
     Returns:
         Log-probabilities of every mixture; a mixture of a single row is that row.
@@ -104,7 +105,7 @@ def mix_rows(
         terms = shares * (scaled - top[owners]).exp()
         total = terms.new_zeros(mixtures, terms.shape[1]).index_add(0, owners, terms)
         scores = (total.log() + top) / power
-        # For a negative power, what one policy excludes is excluded.
+        # For a negative power, an option excluded by one policy is excluded from the mixture.
         scores = torch.where(top == largest, -math.inf, scores)
     alone = torch.bincount(owners, minlength=mixtures) == 1
     scores = scores.log_softmax(dim=-1)

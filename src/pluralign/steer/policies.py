@@ -24,18 +24,18 @@ from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_folders import open_rows, policy_card, template_of
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
 
-# Where a plain dialogue's next speaker begins, the answer has ended.
+# In a plain dialogue, the answer ends where the next speaker begins.
 _DIALOGUE_STOP = "\n\nHuman:"
 
 
 Prompt = str | Messages
-"""A text that is continued as it stands, or messages that the template turns into a text."""
+"""A text that is continued as it is, or messages that the template renders to text."""
 
 WeightsProvider = Callable[[Prompt], Mapping[str, float]]
-"""Chooses the weights of a prompt, by objective: any function, or an object with `__call__`."""
+"""Function, or object with `__call__`, from a prompt to its weights by objective."""
 
 Weights = Mapping[str, float] | WeightsProvider
-"""Weights by objective, non-negative and summing to one, or what provides them for each prompt."""
+"""Weights by objective, non-negative and summing to one, or a provider of weights for each prompt."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Policies:
     """One policy per objective, mixed under the weights of each prompt.
 
     Args:
-        name: Name of the whole, as the server's `/v1/models` lists it.
+        name: Name of the model, as the server's `/v1/models` lists it.
         rows: The policies; their names are the objectives.
-        objectives: Names of the objectives, in the order that is shown.
+        objectives: Names of the objectives, in display order.
         template: Template of conversations (`lm.prompts.TEMPLATES`).
         power: Exponent of the power mean: 0 geometric, 1 arithmetic, -1 harmonic (`mixing.mix_log_probs`).
-        model: Model that the policies were learned from, as `load_policies` was given it.
-        folders: Folder of each policy by its objective.
+        model: Base model of the policies, as given to `load_policies`.
+        folders: Folder of each policy, by objective.
         dtype: Floating-point type of the weights, by name.
     """
 
@@ -74,30 +74,29 @@ class Policies:
         stop: str | Sequence[str] = (),
         seed: int = 0,
     ) -> Any:
-        """Write answers under steering weights.
+        """Generate answers under steering weights.
 
-        All prompts are decoded together; an answer depends on its own prompt, weights and seed only. The
-        mixture is sampled from exactly: each token is drawn from the power mean of the policies'
-        distributions.
+        All prompts are decoded together; an answer depends on its own prompt, weights and seed only. Sampling
+        from the mixture is exact: each token is drawn from the power mean of the policies' distributions.
 
         Args:
-            prompts: One prompt or several: texts that are continued as they stand, or conversations (lists of
-                messages with "role" and "content"), whose answer ends where the template says so.
+            prompts: One prompt or several. A text is continued as it is. A conversation (list of messages
+                with "role" and "content") is answered; its answer ends where the template says so.
             weights: Weights by objective, summing to one: one mapping for all prompts, a sequence with one
-                for each, or a function from a prompt to its weights.
-            max_new_tokens: Tokens of an answer at most.
-            temperature: Temperature of the mixture's softmax; 0 takes the most likely token.
-            top_p: Probability mass that is kept (nucleus sampling).
-            top_k: Number of tokens that are kept; 0 keeps all.
-            stop: Text, or texts, at which an answer ends; they are not part of it.
+                mapping per prompt, or a function from a prompt to its weights.
+            max_new_tokens: Largest number of tokens of an answer.
+            temperature: Temperature of the mixture's softmax; 0 selects the most likely token.
+            top_p: Probability mass to keep (nucleus sampling).
+            top_k: Number of most likely tokens to keep; 0 keeps all.
+            stop: Text or texts at which an answer ends; they are not part of it.
             seed: Random seed. The same prompt with the same seed gets the same answer.
 
         Returns:
             The answer (str) to a single prompt, or a list of answers.
 
         Raises:
-            InputError: Weights of an unknown objective or that do not sum to one, an empty prompt, or one
-                that leaves no room for the answer in the model's context.
+            InputError: Weights have an unknown objective or do not sum to one, or a prompt is empty or leaves
+                no room for the answer in the model's context.
 
         Examples:
             >>> import pluralign as pl
@@ -127,9 +126,9 @@ class Policies:
         stop: str | Sequence[str] = (),
         seed: int = 0,
     ) -> Iterator[str]:
-        """Write an answer piece by piece; joined, the pieces are what `generate` returns.
+        """Generate an answer piece by piece; joined, the pieces equal the result of `generate`.
 
-        Streams may be read in turn: each keeps its place, and all of them go on together.
+        Several streams may be read in turn; all of them are decoded together.
 
         Args:
             prompt: A text or a conversation; see `generate`.
@@ -158,13 +157,13 @@ class Policies:
     def request(
         self, prompt: Prompt, weights: Mapping[str, float], decoding: Decoding, seed: int = 0
     ) -> Request:
-        """A request to a `MixtureDecoder`, with a seed of the prompt's own.
+        """A request for a `MixtureDecoder`, with a seed derived from the prompt.
 
         Args:
             prompt: A text or a conversation.
             weights: Weights by objective, summing to one.
-            decoding: How tokens are chosen.
-            seed: Random seed, from which the prompt gets its own.
+            decoding: Sampling settings.
+            seed: Random seed from which the prompt's own seed is derived.
         """
         talks = not isinstance(prompt, str)
         ids = self.chat_ids(prompt) if talks else self.text_ids(prompt)
@@ -184,21 +183,21 @@ class Policies:
 
     @property
     def shared(self) -> bool:
-        """Whether all policies are adapters of one trunk."""
+        """Whether all policies are adapters on one trunk."""
         return isinstance(self.rows, AdapterRows)
 
     @property
     def context(self) -> int | None:
-        """Number of tokens of prompt and answer together, at most; None where the model does not say."""
+        """Largest number of tokens of prompt and answer together; None if the model does not specify it."""
         return context_length(self.rows.backbone.model)
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """Texts at which an answer in a conversation ends, whatever the request says."""
+        """Texts that always end an answer in a conversation, in addition to those of the request."""
         return (_DIALOGUE_STOP,) if self.template == "dialogue" else ()
 
     def chat_ids(self, messages: Messages) -> list[int]:
-        """Token ids of a conversation up to the beginning of the answer.
+        """Token ids of a conversation up to the start of the answer.
 
         Raises:
             InputError: A message lacks a role or a content.
@@ -206,12 +205,12 @@ class Policies:
         for number, message in enumerate(messages, start=1):
             if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
                 raise InputError(
-                    f"a message needs the texts 'role' and 'content', found {message!r:.80}", row=number
+                    f"a message needs text in 'role' and 'content', found {message!r:.80}", row=number
                 )
         return self.text_ids(TEMPLATES[self.template](self.tokenizer)(messages, True))
 
     def text_ids(self, text: str) -> list[int]:
-        """Token ids of a text that is continued as it stands."""
+        """Token ids of a text that is continued as it is."""
         return prompt_ids(self.tokenizer, text).ids
 
 
@@ -227,23 +226,23 @@ def load_policies(
 ) -> Policies:
     """Load one policy per objective, to be mixed at inference time.
 
-    Where every policy is a LoRA adapter of the model (or the model itself), they share one pass of it per
-    token; otherwise each is loaded whole.
+    If every policy is a LoRA adapter of the model (or the model itself), they share one forward pass of the
+    trunk per token. Otherwise each policy is loaded as a whole model.
 
     Args:
-        model: Model that the policies were learned from: ``smollm2-135m``, a hub id or a local folder.
-        policies: Folder of each policy by its objective: what `fit_policy` or ``learn`` wrote, a folder with
-            a PEFT adapter, or ``model`` again, which means the model as it is. An objective that has the
-            name of one of the options below is given here.
+        model: Base model of the policies: ``smollm2-135m``, a hub id or a local folder.
+        policies: Folder of each policy by objective: the output of `fit_policy` or ``learn``, a folder with a
+            PEFT adapter, or ``model`` again for the base model itself. An objective with the name of one of
+            the options below must be given here.
         power: Exponent of the power mean: 0 geometric, 1 arithmetic, -1 harmonic.
         dtype: Floating-point type: "float32", "bfloat16", or "auto" for the faster of them on this machine.
         template: Template of conversations, "dialogue" or "chat"; by default the one that the policies were
-            learned with, or else the model's own.
-        folders: More policies, as keywords: ``load_policies(model, helpful="runs/helpful")``.
+            trained with, or else the model's own.
+        folders: Further policies as keywords: ``load_policies(model, helpful="runs/helpful")``.
 
     Raises:
-        InputError: No policy, a folder that holds none or one of another model, or policies with different
-            templates.
+        InputError: There is no policy, a folder holds none or one of another model, or the policies have
+            different templates.
 
     Examples:
         >>> import pluralign as pl
@@ -254,12 +253,12 @@ def load_policies(
     given: Any = power
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise InputError(
-            f"must be a number, found {power!r}; an objective of this name goes into the mapping",
+            f"must be a number, found {power!r}; an objective of this name must be given in the mapping",
             field="power",
         )
     named = {name: Path(folder) for name, folder in {**(policies or {}), **folders}.items()}
     if not named:
-        raise InputError("expected a policy or more, found none", field="policies")
+        raise InputError("expected at least one policy, found none", field="policies")
     if twice := sorted(set(policies or ()) & set(folders)):
         raise InputError(f"'{twice[0]}' is given twice", field="policies")
     cards = {name: policy_card(folder) for name, folder in named.items()}
@@ -290,12 +289,12 @@ def _weights_of_each(
         return [weights(prompt) for prompt in prompts]
     if len(weights) != len(prompts):
         raise InputError(
-            f"expected one mapping, or one for each of {len(prompts)} prompts, found {len(weights)}",
+            f"expected one mapping or {len(prompts)} (one per prompt), found {len(weights)}",
             field="weights",
         )
     return list(weights)
 
 
 def in_order(weights: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:
-    """The weights of all objectives, in their order, as answers carry them."""
+    """The weights of all objectives in display order, as responses contain them."""
     return {name: float(weights.get(name, 0.0)) for name in objectives}

@@ -1,4 +1,4 @@
-"""Folders of policies as rows of one decoder: adapters on one trunk where possible, else whole models."""
+"""Loading of policy folders as rows of one decoder: adapters on one trunk if possible, else whole models."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def open_rows(
     """Load policies so that they can be decoded together.
 
     Args:
-        model: Hub id, local folder or built-in name of the model that the policies were learned from.
-        policies: Folder of each policy, by objective; ``model`` again is the model as it is.
+        model: Base model of the policies: a hub id, local folder or built-in name.
+        policies: Folder of each policy, by objective; ``model`` again for the base model itself.
         cards: Card of each policy (`policy_card`).
         dtype: Floating-point type of the weights.
 
@@ -40,10 +40,10 @@ def open_rows(
 
 
 def policy_card(folder: Path) -> Mapping[str, Any] | None:
-    """Card of a policy's folder, its files checked; None where the folder has none.
+    """Card of a policy's folder, after checking its files; None if the folder has no card.
 
     Raises:
-        InputError: The folder holds something else than a policy that writes text, or is damaged.
+        InputError: The folder does not hold a language policy, or is damaged.
     """
     if not (folder / CARD).is_file():
         return None
@@ -51,15 +51,15 @@ def policy_card(folder: Path) -> Mapping[str, Any] | None:
 
 
 def template_of(cards: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Name of the template that the policies were learned with; the model's own where no card names one.
+    """Name of the template that the policies were trained with; the model's own if no card names one.
 
     Raises:
-        InputError: The policies were learned with different templates.
+        InputError: The policies were trained with different templates.
     """
     found = {name: str(card.get("template", "dialogue")) for name, card in cards.items() if card is not None}
     if len(set(found.values())) > 1:
         raise InputError(
-            f"the policies were learned with different templates ({found}); name one of them",
+            f"the policies were trained with different templates ({found}); name one of them",
             field="template",
         )
     return next(iter(found.values()), "chat")
@@ -92,7 +92,7 @@ def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
 
     Args:
         folder: Folder of a trained policy, of a PEFT adapter, or of a model.
-        model: Model that an adapter belongs to.
+        model: Base model of an adapter.
         dtype: Floating-point type of the weights.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Rows of tokens, each continued by one of several policies: adapters over one trunk, or whole models."""
+"""Rows of tokens, each continued by one of several policies: adapters on one trunk, or whole models."""
 
 from __future__ import annotations
 
@@ -25,50 +25,50 @@ from pluralign.steer.prediction import Entry, Prediction, head_prediction, joine
 
 
 class PolicyRows(Protocol):
-    """Rows that are continued together, one for each policy that a request weighs."""
+    """Rows that are decoded together, one per request and weighted policy."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the policies."""
+        """Names of the policies."""
         ...
 
     @property
     def backbone(self) -> Backbone:
-        """Whose tokenizer, device and vocabulary the policies share."""
+        """Model with the tokenizer, device and vocabulary that the policies share."""
         ...
 
     @property
     def order(self) -> Sequence[Entry]:
-        """The rows that there are, in the order of logits."""
+        """Current rows, in the order of the logits."""
         ...
 
     def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
-        """Read prompts (request, policy, token ids) as new rows; what follows each."""
+        """Read prompts (request, policy, token ids) as new rows; return their next-token predictions."""
         ...
 
     def step(self, tokens: Mapping[int, int]) -> Prediction:
-        """Give every row its request's next token; what follows, in `order`."""
+        """Append each request's next token to its rows; return the next predictions, in `order`."""
         ...
 
     def release(self, requests: set[int]) -> None:
-        """Let go of these requests' rows."""
+        """Remove the rows of these requests."""
         ...
 
 
 class AdapterRows:
-    """Policies that are adapters of one trunk: all rows go through it together.
+    """Policies that are adapters on one trunk: all rows pass through it together.
 
     Args:
-        backbone: loaded for this use alone.
-        adapters: folder of each PEFT adapter, by its policy's name; None is the trunk as it is.
+        backbone: Model loaded for this use alone.
+        adapters: Folder of each PEFT adapter, by policy name; None for the trunk itself.
 
     Raises:
-        InputError: see `AdapterStack`.
+        InputError: See `AdapterStack`.
     """
 
     def __init__(self, backbone: Backbone, adapters: Mapping[str, Path | None]) -> None:
         folders = {name: folder for name, folder in adapters.items() if folder is not None}
-        # The trunk itself comes last: rows that go through no adapter stand behind all others.
+        # The trunk itself comes last: rows without an adapter come after all others.
         self.names = (*folders, *(name for name in adapters if name not in folders))
         self._stack = AdapterStack(backbone, folders)
         self.backbone = self._stack.backbone
@@ -99,12 +99,12 @@ class AdapterRows:
         return replace(found, states=found.states[back])
 
     def _admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
-        # What several requests ask of one policy (samples of a prompt, weightings) is read once.
+        # Equal prompts of one policy (samples of a prompt, other weights) are read once.
         texts = sorted({(policy, tuple(ids)) for _, policy, ids in entries})
         place = {text: i for i, text in enumerate(texts)}
         asked = [place[policy, tuple(ids)] for _, policy, ids in entries]
         lengths = [len(ids) for _, ids in texts]
-        # A prompt's last token is its tree's branch, so that its hidden state is the one that is read.
+        # A prompt's last token is its tree's branch, because hidden states are returned for branches.
         trees = [Tree(list(ids[:-1]), [list(ids[-1:])]) for _, ids in texts]
         (forest,) = plant(trees, sum(lengths))
         forest = forest.to(self.backbone.device)
@@ -161,10 +161,10 @@ class AdapterRows:
         self._ids = {entry: ids for entry, ids in self._ids.items() if entry[0] not in requests}
 
     def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> Prediction:
-        """Of rows in the policies' order."""
+        """Prediction of rows in the order of policies."""
         model = self.backbone.model
         if self._stack.adapts_head:
-            # The logits depend on the policy, and not on the state alone.
+            # The logits depend on the policy as well as the state.
             with self._stack.routed(self._route(policies, [1] * len(policies))):
                 return Prediction(vocabulary_logits(model, states))
         return head_prediction(model, states)
@@ -174,7 +174,7 @@ class AdapterRows:
         self._together = [self._together[row] for row in rows]
 
     def _route(self, policies: Sequence[int], counts: Sequence[int]) -> Route:
-        """Of rows in the policies' order, with so many tokens each."""
+        """Route of rows in the order of policies, with the given numbers of tokens."""
         by: dict[int, int] = {}
         for policy, count in zip(policies, counts, strict=True):
             if policy < self._adapters:
@@ -183,19 +183,19 @@ class AdapterRows:
 
 
 class ModelRows:
-    """Policies that are whole models, each with its own pass: slower, and whatever they have in common is a
+    """Policies that are whole models, each with its own forward pass: slower, but they only need a common
     vocabulary.
 
     Args:
-        models: by name.
+        models: Models by policy name.
 
     Raises:
-        InputError: none, or different vocabularies.
+        InputError: There are no models, or they have different vocabularies.
     """
 
     def __init__(self, models: Mapping[str, Backbone]) -> None:
         if not models:
-            raise InputError("expected a policy or more, found none")
+            raise InputError("expected at least one policy, found none")
         self.names = tuple(models)
         self.backbone = next(iter(models.values()))
         vocabulary = self.backbone.tokenizer.get_vocab()

@@ -1,4 +1,4 @@
-"""Asking for a trade-off in words: what can be done with a single model and no training."""
+"""Prompting for a trade-off: steering weights as an instruction, for a single model without training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pluralign.core.messages import Messages
 def trade_off_instruction(
     weights: SteeringWeights, objectives: Sequence[str], descriptions: Mapping[str, str]
 ) -> str:
-    """The weights in words: "These values count in your answer: helpful 70 %, harmless 30 %. ...".
+    """The weights as an instruction: "These values count in your answer: helpful 70 %, harmless 30 %. ...".
 
     Args:
-        weights: of the objectives.
-        objectives: their names, in the order that they are told.
-        descriptions: what more of an objective means; those that are missing are told by their name alone.
+        weights: Weights of the objectives.
+        objectives: Names of the objectives, in the order of the instruction.
+        descriptions: Descriptions of objectives; objectives without one appear by name only.
     """
     told = [
         f"{name.replace('_', ' ')}{f' ({descriptions[name]})' if name in descriptions else ''} "
@@ -30,7 +30,7 @@ def trade_off_instruction(
 
 
 def with_instruction(prompt: str | Messages, instruction: str) -> str | Messages:
-    """The prompt with an instruction before it: a system message, or the first paragraph of a text."""
+    """The prompt with an instruction before it: as a system message, or as the first paragraph of a text."""
     if isinstance(prompt, str):
         return f"{instruction}\n\n{prompt.lstrip()}"
     return [{"role": "system", "content": instruction}, *prompt]

@@ -1,4 +1,4 @@
-"""One policy out of several, by the user's weights, at inference time."""
+"""A mixture of option policies under the user's weights, at inference time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Blend:
-    """What went into one decision: for pages with dials, and for reports.
+    """Probabilities of one decision, for interactive pages and reports.
 
     Args:
-        decision: what was decided.
-        weights: by objective.
-        probabilities: by objective, shape (options,); each sums to one.
-        mixed: the mixture, shape (options,).
+        decision: The decision.
+        weights: Weights by objective.
+        probabilities: Probabilities of each objective's policy, shape (options,); each sums to one.
+        mixed: Probabilities of the mixture, shape (options,).
     """
 
     decision: Decision
@@ -33,20 +33,21 @@ class Blend:
 
 
 class SteeredPolicy:
-    """Blends one policy per objective when it is asked: ``pi = M_p(pi_1, ..., pi_N; w)``, normalised.
+    """Mixture of one policy per objective: ``pi = M_p(pi_1, ..., pi_N; w)``, normalised.
 
     Source: poster, eq. 3 (``power=1``); `mix_log_probs` has the other powers. A policy of weight zero is
-    never called, so it costs nothing.
+        never
+    evaluated.
 
     Args:
-        policies: by objective name, any number of them.
-        weights: by objective name; an objective left out has weight zero.
-        power: of the mean; 1 adds probabilities, 0 (the default: it measures better, docs/papers.md)
-            adds log-probabilities.
-        name: how reports call it; made of the weights where it is left out.
+        policies: Policies by objective, any number of them.
+        weights: Weights by objective; a missing objective has weight zero.
+        power: Exponent of the mean; 1 adds probabilities, 0 (the default, which measures better,
+            docs/papers.md) adds log-probabilities.
+        name: Name in reports; derived from the weights by default.
 
     Raises:
-        InputError: no policies, a weight on an objective that has none, or a power that is no number.
+        InputError: There are no policies, a weight names an objective without a policy, or the power is NaN.
 
     Examples:
         >>> import pluralign as pl
@@ -75,7 +76,7 @@ class SteeredPolicy:
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """Name in reports."""
         if self._name is not None:
             return self._name
         parts = ",".join(f"{o}={self.weights.get(o, 0.0):g}" for o in self.policies)
@@ -89,7 +90,7 @@ class SteeredPolicy:
         """See `Policy.log_probs`.
 
         Raises:
-            InputError: a policy's answer does not fit the decisions, or nothing is left to normalise.
+            InputError: A policy's output does not match the decisions, or the mixture cannot be normalised.
         """
         used = self._used()
         answers = {o: _ask(o, self.policies[o], decisions) for o in used}
@@ -100,11 +101,12 @@ class SteeredPolicy:
         ]
 
     def blend(self, decision: Decision, *, with_unweighted: bool = False) -> Blend:
-        """The mixture for one decision, and what each policy put into it.
+        """The mixture for one decision, with the probabilities of each policy.
 
         Args:
-            decision: the decision.
-            with_unweighted: ask the policies of weight zero too, for display; the mixture is the same.
+            decision: The decision.
+            with_unweighted: Whether to evaluate policies of weight zero as well, for display; the mixture
+                does not change.
         """
         used = self._used()
         asked = list(self.policies) if with_unweighted else used

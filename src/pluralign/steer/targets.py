@@ -1,4 +1,4 @@
-"""Targets instead of weights, "harmless at least at this level": the multi-human-value palette."""
+"""Target levels instead of weights ("harmless at least at this level"): the multi-human-value palette."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from pluralign.core import InputError, SteeringWeights
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 _TOLERANCE = 1e-6
-# SciPy comes without types.
+# SciPy has no type annotations.
 _optimize: Any = import_module("scipy.optimize")
 _sparse: Any = import_module("scipy.sparse")
 
 
 @dataclass(frozen=True)
 class Palette:
-    """What meets a target, or that nothing does.
+    """Solution for given targets, or the reason that there is none.
 
     Args:
-        reachable: whether some distribution over the samples meets all targets.
-        multipliers: lambda of each objective; the policy that meets the targets with the least divergence
-            from the one that was sampled is proportional to pi_0(y) exp(sum_k lambda_k r_k(y)); 0 for those
-            that are free. Empty where the target cannot be reached.
-        weights: the multipliers on the simplex, the steering weights; None where no steering is needed (the
-            sampled policy meets the targets already), or where none suffices.
-        strength: sum of the multipliers, 1 / beta of the tilted policy.
-        expected: mean reward of each objective under that policy (where the target cannot be reached: under
-            the distribution that misses it least).
-        shortfall: by how much the target that is missed most is missed at the least, in units of each
-            objective's standard deviation; 0 where it can be reached.
-        effective_samples: how many samples the expected rewards rest on, 1 / sum of squared probabilities.
+        reachable: Whether some distribution over the samples meets all targets.
+        multipliers: lambda of each objective, 0 for objectives without a target. The policy that meets the
+            targets with the least divergence from the sampled policy is proportional to
+            pi_0(y) exp(sum_k lambda_k r_k(y)). Empty if the targets cannot be met.
+        weights: The multipliers normalised to sum to one, as steering weights; None if no steering is needed
+            (the sampled policy already meets the targets) or if the targets cannot be met.
+        strength: Sum of the multipliers, 1 / beta of the tilted policy.
+        expected: Mean reward of each objective under that policy (if the targets cannot be met: under the
+            distribution that misses them least).
+        shortfall: Smallest possible value of the largest shortfall, in units of each objective's standard
+            deviation; 0 if the targets can be met.
+        effective_samples: Effective sample size of the expected rewards, 1 / sum of squared probabilities.
     """
 
     reachable: bool
@@ -50,12 +50,12 @@ class Palette:
 
 @dataclass(frozen=True)
 class _Prompts:
-    """Samples that stand together by their prompts.
+    """Samples grouped by prompt.
 
     Args:
-        number: of each sample's prompt.
-        starts: each prompt's first sample.
-        share: of all samples, each prompt's.
+        number: Index of each sample's prompt.
+        starts: Index of each prompt's first sample.
+        share: Share of each prompt among all samples.
     """
 
     number: IntArray
@@ -68,23 +68,23 @@ def meet_targets(
     targets: Mapping[str, float],
     prompts: Sequence[int] | IntArray | None = None,
 ) -> Palette:
-    """The mixture of objectives that meets targets on their mean rewards, staying as near as it can.
+    """Mixture of objectives that meets targets on mean rewards with the least divergence from the samples'
+    policy.
 
-    Minimises KL(pi || pi_0) subject to E_pi[r_k] >= c_k (Wang et al. 2024): the dual is max over lambda >= 0
-    of -log E_0 exp(lambda . r) + lambda . c, concave and solved from samples of pi_0 (logsumexp throughout).
-    With several prompts, the mean over them of -log E_0[exp(lambda . r) | prompt] is the first term: a policy
-    chooses among answers, never among prompts.
-    Whether the targets can be reached at all is a linear programme over the samples, solved first: where they
-    cannot, the dual has no maximum.
+    Minimises KL(pi || pi_0) subject to E_pi[r_k] >= c_k (Wang et al. 2024). The dual is max over lambda >= 0
+    of -log E_0 exp(lambda . r) + lambda . c; it is concave and is solved on samples of pi_0 (with logsumexp).
+    With several prompts, the first term is the mean over prompts of -log E_0[exp(lambda . r) | prompt]: a
+    policy chooses between answers, not between prompts. A linear programme over the samples first decides
+    whether the targets can be met; otherwise the dual has no maximum.
 
     Args:
-        rewards: of the same samples of pi_0, by objective, shape (samples,) each.
-        targets: the least mean reward, by objective; those that are not named are free.
-        prompts: a number for each sample that says which prompt it answers; all answer one by default.
+        rewards: Rewards of the same samples of pi_0, by objective, shape (samples,) each.
+        targets: Smallest acceptable mean reward, by objective; other objectives are unconstrained.
+        prompts: Prompt number of each sample; by default all samples answer one prompt.
 
     Raises:
-        InputError: an unknown objective, no target, no samples, different numbers of them, or what is not a
-            number.
+        InputError: There is an unknown objective, no target, no sample, a different number of samples per
+            objective, or a value that is not finite.
 
     Examples:
         >>> import numpy as np
@@ -102,7 +102,7 @@ def meet_targets(
     table, asked = table[order], _by_prompt(numbers)
     bound = np.array([name in targets for name in rewards])
     deviation = np.where(table.std(axis=0) > 0, table.std(axis=0), 1.0)[bound]
-    # In units of each objective's own spread, so that one tolerance serves all.
+    # Rewards are divided by each objective's standard deviation, so that one tolerance fits all.
     scaled, goal = table[:, bound] / deviation, wanted / deviation
     missed, nearest = _least_shortfall(scaled, goal, asked)
     if missed > _TOLERANCE:
@@ -130,7 +130,7 @@ def _checked(
     columns = [np.asarray(values, dtype=np.float64) for values in rewards.values()]
     sizes = {values.shape for values in columns}
     if len(sizes) != 1 or sizes == {(0,)} or any(len(size) != 1 for size in sizes):
-        raise InputError(f"expected as many samples of each objective, found shapes {sorted(sizes)}")
+        raise InputError(f"expected equally many samples of each objective, found shapes {sorted(sizes)}")
     table = np.stack(columns, axis=1)
     wanted = np.array([float(targets[name]) for name in rewards if name in targets])
     if not np.isfinite(table).all() or not np.isfinite(wanted).all():
@@ -139,7 +139,7 @@ def _checked(
 
 
 def _by_prompt(numbers: IntArray) -> _Prompts:
-    """How samples lie once they are sorted by these numbers."""
+    """Groups of samples that are sorted by these numbers."""
     _, sizes = np.unique(numbers, return_counts=True)
     starts = np.cumsum(sizes) - sizes
     return _Prompts(np.repeat(np.arange(len(sizes)), sizes), starts, sizes / len(numbers))
@@ -172,7 +172,7 @@ def _tilt(scores: FloatArray, prompts: _Prompts) -> tuple[float, FloatArray]:
 
 
 def _dual(table: FloatArray, goal: FloatArray, prompts: _Prompts) -> FloatArray:
-    """lambda that maximises the dual, from the origin."""
+    """The lambda that maximises the dual, starting from 0."""
     gaps = table - goal
 
     def loss(multipliers: FloatArray) -> tuple[float, FloatArray]:

@@ -1,9 +1,9 @@
-"""Value-augmented sampling: a language model's next tokens, leaning towards those that value models like.
+"""Value-augmented sampling: next tokens of a language model, shifted towards high values of value models.
 
-Guided by one objective, a policy's logits are logits_a + beta (V(s + a) - mean V) over its k likeliest tokens
-a, and those of the others -inf (Han et al. 2024). The geometric mixture of such policies has the logits
-logits_a + beta sum_i w_i (V_i(s + a) - mean V_i) whenever the weights sum to one: each objective's guided
-policy is therefore a policy like any other, and `MixtureDecoder` weighs them request by request.
+A policy guided by one objective has the logits logits_a + beta (V(s + a) - mean V) over its k most likely
+tokens a, and -inf elsewhere (Han et al. 2024). The geometric mixture of such policies has the logits logits_a
++ beta sum_i w_i (V_i(s + a) - mean V_i) if the weights sum to one. Each objective's guided policy is
+therefore treated like any other policy, and `MixtureDecoder` applies the weights of each request.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from pluralign.steer.value_rows import ValueRows, open_value_rows
 
 @dataclass(frozen=True)
 class Guidance:
-    """How far values lead.
+    """Strength and candidates of value guidance.
 
     Args:
-        strength: beta, nats for a standard deviation of the rewards that were learned from; 0 is the language
-            model as it is, whose values nobody computes and whose tokens are all drawn from (ours: 1).
-        candidates: k, the likeliest tokens of the language model, of which the next one is chosen (Han et al.
-            2024: 20).
+        strength: beta, nats per standard deviation of the training rewards (ours: 1). 0 is the plain language
+            model: no values are computed, and the next token is drawn from all tokens.
+        candidates: Number k of the language model's most likely tokens from which the next one is chosen (Han
+            et al. 2024: 20).
     """
 
     strength: float = 1.0
@@ -56,16 +56,16 @@ class Guidance:
 class ValueGuidedRows:
     """A language model guided by each of several objectives; implements `PolicyRows`.
 
-    For each token there is a pass of the language model with a row for each request, and one of each trunk of
-    value models with k candidates for each request and objective that it weighs.
+    For each token, the language model runs one forward pass with one row per request. Each trunk of value
+    models runs one forward pass with k candidates per request and weighted objective.
 
     Args:
-        base: the language model, as the only policy of its rows.
-        values: value models; names are the objectives'.
-        guidance: see `Guidance`.
+        base: Rows of the language model, as their only policy.
+        values: Rows of value models, named by objective.
+        guidance: See `Guidance`.
 
     Raises:
-        InputError: two value models of one name, another vocabulary, or a shorter context.
+        InputError: Two value models have the same name, or one has another vocabulary or a shorter context.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class ValueGuidedRows:
         self.names = tuple(name for part in values for name in part.names)
         if not self.names or len(set(self.names)) < len(self.names):
             raise InputError(
-                f"expected value models of different names, found {', '.join(self.names) or 'none'}"
+                f"expected value models with different names, found {', '.join(self.names) or 'none'}"
             )
         self._base, self._values = base, values
         for part in values:
             _require_fit(base.backbone, part)
-        # The first policy of each part among all.
+        # Index of each part's first policy among all policies.
         self._firsts = [sum(len(part.names) for part in values[:i]) for i in range(len(values))]
         self._candidates: dict[int, list[int]] = {}
         self._unguided: list[Entry] = []
@@ -117,7 +117,7 @@ class ValueGuidedRows:
         try:
             values = self._admit_values(entries).to(logits)
         except BaseException:
-            # Where a pass fails, nothing has begun.
+            # If a forward pass fails, no request has been added.
             self.release(set(prompts))
             raise
         return Prediction(guided_logits(logits[owners], ids[owners], values, self.guidance.strength))
@@ -161,7 +161,7 @@ class ValueGuidedRows:
     def _likeliest(
         self, requests: Sequence[int], logits: Float[Tensor, "requests vocabulary"]
     ) -> Int[Tensor, "requests candidates"]:
-        """The candidates of each request, remembered, in rising order."""
+        """Candidates of each request in increasing order; they are stored."""
         count = min(self.guidance.candidates, logits.shape[1])
         ids = logits.topk(count, dim=-1).indices.sort(dim=-1).values
         listed: npt.NDArray[np.int64] = ids.cpu().numpy()
@@ -172,21 +172,18 @@ class ValueGuidedRows:
 def open_value_guided_rows(
     base: str | Backbone, folders: Mapping[str, Path], guidance: Guidance, *, dtype: torch.dtype | None = None
 ) -> ValueGuidedRows:
-    """Load what guides a language model, and the language model.
+    """Load a language model and the value models that guide it.
 
     Args:
-        base: name of a plain model, which value models that were learned on it share with it in memory; or a
-            language model that is loaded already, for this use alone, as a trained policy is.
-        folders: of each objective's value model (``learn value``).
-        guidance: see `Guidance`.
-        dtype: of the trunks; float32 by default.
-
-    Raises:
-        InputError: see `open_value_rows` and `ValueGuidedRows`.
+        base: Name of a plain model, which value models trained on it share in memory; or a loaded language
+            model for this use alone, such as a trained policy.
+        folders: Folder of each objective's value model (``learn value``).
+        guidance: See `Guidance`.
+        dtype: Floating-point type of the trunks; float32 by default.
     """
     values, trunks = open_value_rows(folders, dtype=dtype)
     if isinstance(base, str):
-        # Where no adapter is asked for, the value models' trunk is the plain model still.
+        # Without adapters, the value models' trunk is the plain model.
         base = trunks.get(base) or load_backbone(base, dtype=dtype or torch.float32)
     model: Any = base.model
     if is_adapted(model):
@@ -201,20 +198,20 @@ def draw_guided_completions(
     weights: SteeringWeights,
     decoding: Decoding,
 ) -> list[list[str]]:
-    """Continue each prompt several times, guided; see `lm.generation.draw_completions`.
+    """Continue each prompt several times with value guidance; see `lm.generation.draw_completions`.
 
     Args:
-        rows: The language model and its guides.
+        rows: Rows of the language model and its value models.
         prompts: Token ids of each prompt, at least one.
         seeds: Seeds of each prompt's samples.
         weights: Weights of the objectives.
-        decoding: How tokens are chosen.
+        decoding: Sampling settings.
 
     Returns:
-        For each prompt a completion for each of its seeds, without special tokens.
+        For each prompt, one completion per seed, without special tokens.
 
     Raises:
-        InputError: An unknown objective, or see `draw_completions`.
+        InputError: An objective is unknown; or see `draw_completions`.
     """
     fitted, _ = fit_prompts(prompts, context_length(rows.backbone.model), decoding.max_new_tokens)
     drawn = iter(

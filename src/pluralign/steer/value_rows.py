@@ -1,4 +1,4 @@
-"""Value models beside a language model that writes: the value of every candidate for the next token."""
+"""Value models that run with a language model: the value of every candidate for the next token."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from pluralign.steer.plain_candidates import PlainCandidates
 from pluralign.steer.prediction import Entry
 
 Candidates = Mapping[int, Sequence[int]]
-"""Of each request: token ids, equally many."""
+"""Token ids of each request, equally many."""
 
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """What a value model adds to a trunk.
+    """A value model on a given trunk.
 
     Args:
-        head: reads values off hidden states.
-        adapter: folder of its PEFT adapter; None where the trunk is its own as it is.
+        head: Head from hidden states to values.
+        adapter: Folder of its PEFT adapter; None if it uses the trunk without one.
     """
 
     head: ValueHead
@@ -42,21 +42,23 @@ class Guide:
 
 
 class ValueRows:
-    """Value models on one trunk: the candidates of all rows, whichever their model, go through it together.
+    """Value models on one trunk: the candidates of all rows of all models pass through it together.
 
     Args:
-        backbone: loaded for this use alone, or shared with a policy that has no adapter.
-        guides: by the objective's name.
+        backbone: Model loaded for this use alone, or shared with a policy without adapter.
+        guides: Value models by objective.
 
     Raises:
-        InputError: see `AdapterStack`; or a head of another width, or an encoder-decoder.
+        InputError: See `AdapterStack`; or a head has another width, or the model is an encoder-decoder.
     """
 
     def __init__(self, backbone: Backbone, guides: Mapping[str, Guide]) -> None:
         if backbone.model.config.is_encoder_decoder:
-            raise InputError(f"{backbone.name!r} is an encoder-decoder; value guidance needs a decoder alone")
+            raise InputError(
+                f"{backbone.name!r} is an encoder-decoder; value guidance needs a decoder-only model"
+            )
         folders = {name: guide.adapter for name, guide in guides.items() if guide.adapter is not None}
-        # Rows that go through no adapter stand behind all others.
+        # Rows without an adapter come after all others.
         self.names = (*folders, *(name for name in guides if name not in folders))
         self._stack = AdapterStack(backbone, folders)
         self.backbone = self._stack.backbone
@@ -79,7 +81,8 @@ class ValueRows:
     def admit(
         self, entries: Sequence[tuple[int, int, Sequence[int]]], candidates: Candidates
     ) -> Float[Tensor, "rows candidates"]:
-        """Read prompts (request, value model, token ids) as new rows; the values after each candidate."""
+        """Read prompts (request, value model, token ids) as new rows; return the value after each
+        candidate."""
         by_model = sorted(range(len(entries)), key=lambda i: entries[i][1])
         chosen = [entries[i] for i in by_model]
         models, count = [model for _, model, _ in chosen], len(candidates[chosen[0][0]])
@@ -96,7 +99,7 @@ class ValueRows:
     def _admit(
         self, chosen: Sequence[tuple[int, int, Sequence[int]]], candidates: Candidates
     ) -> Float[Tensor, "rows candidates"]:
-        """Values of new rows, which stand in the models' order."""
+        """Values of new rows, which are in the order of models."""
         # A prompt with its candidates is a tree with branches of one token.
         trees = [Tree(list(ids), [[c] for c in candidates[request]]) for request, _, ids in chosen]
         count = len(trees[0].branches)
@@ -118,7 +121,8 @@ class ValueRows:
 
     @torch.inference_mode()
     def step(self, chosen: Mapping[int, int], candidates: Candidates) -> Float[Tensor, "rows candidates"]:
-        """Keep each request's chosen candidate, by its number; the values after the next ones, in `order`."""
+        """Append each request's chosen candidate, given by index; return the values after the next
+        candidates, in `order`."""
         models, count = [model for _, model in self.order], len(candidates[self.order[0][0]])
         if self._plain is not None:
             return self._read(self._plain.step(self.order, chosen, candidates), models, count)
@@ -132,7 +136,7 @@ class ValueRows:
 
     @torch.inference_mode()
     def release(self, requests: set[int]) -> None:
-        """Let go of these requests' rows."""
+        """Remove the rows of these requests."""
         if self._plain is not None:
             self._plain.release(requests)
         self._arrange([row for row, (request, _) in enumerate(self.order) if request not in requests])
@@ -147,7 +151,7 @@ class ValueRows:
     def _read(
         self, states: Float[Tensor, "tokens d"], models: Sequence[int], count: int
     ) -> Float[Tensor, "rows candidates"]:
-        """Values of the states, each row's by its model's head; rows of one model stand together."""
+        """Values of the states under the head of each row's model; rows of one model are contiguous."""
         parts: list[Tensor] = []
         for number in sorted(set(models)):
             own = states[models.index(number) * count :][: models.count(number) * count]
@@ -156,7 +160,7 @@ class ValueRows:
         return torch.cat(parts).view(-1, count)
 
     def _route(self, models: Sequence[int], counts: Sequence[int]) -> Route:
-        """Of rows in the models' order, with so many tokens each."""
+        """Route of rows in the order of models, with the given numbers of tokens."""
         by: dict[int, int] = {}
         for model, count in zip(models, counts, strict=True):
             if model < self._adapters:
@@ -167,17 +171,17 @@ class ValueRows:
 def open_value_rows(
     folders: Mapping[str, Path], *, dtype: torch.dtype | None = None
 ) -> tuple[list[ValueRows], dict[str, Backbone]]:
-    """Load value models: those that are adapters of one trunk, or heads on it, share it; others come whole.
+    """Load value models. Adapters of one trunk, or heads on it, share the trunk; others are loaded whole.
 
     Args:
-        folders: of each objective's value model (``learn value``).
-        dtype: of the trunks; float32 by default.
+        folders: Folder of each objective's value model (``learn value``).
+        dtype: Floating-point type of the trunks; float32 by default.
 
     Returns:
-        The rows, one for each trunk; and the trunks that are plain models, by name.
+        The rows, one per trunk; and the trunks that are plain models, by name.
 
     Raises:
-        InputError: a folder holds no value model, or its trunk is not the one that was trained.
+        InputError: A folder holds no value model, or its trunk is not the one that it was trained on.
     """
     found = {name: read_value_folder(folder) for name, folder in folders.items()}
     shared: dict[str, dict[str, ValueFolder]] = {}
@@ -193,9 +197,7 @@ def open_value_rows(
         backbone = load_backbone(trunk, dtype=torch.float32)
         for folder in own.values():
             if folder.content["backbone"].get("fingerprint") != backbone.fingerprint:
-                raise InputError(
-                    f"was trained on another model than the {trunk!r} that is here", path=folder.path
-                )
+                raise InputError(f"was trained on a different model than this {trunk!r}", path=folder.path)
         model: Any = backbone.model
         cast = make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, trunk)
         rows.append(

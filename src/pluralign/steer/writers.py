@@ -1,4 +1,4 @@
-"""Completions of many prompts into a file: by a model, a trained policy, an endpoint, or a guided model."""
+"""Completions of many prompts into a file: from a model, a trained policy, an endpoint, or a guided model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pluralign.steer.value_guided import Guidance, draw_guided_completions, open
 ENDPOINT = "openai:"
 """Prefix of a model that an OpenAI-compatible endpoint serves."""
 _BATCH = 256
-"""Completions that are drawn, and written, together."""
+"""Number of completions that are sampled and written together."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Guides:
 
     def __post_init__(self) -> None:
         self.weights.require_known(tuple(self.folders))
-        # A value model with weight zero is not even loaded.
+        # A value model of weight zero is not loaded.
         used = {name: Path(place) for name, place in self.folders.items() if self.weights.get(name, 0.0) > 0}
         for folder in used.values():
             read_card(folder, KIND)
         object.__setattr__(self, "folders", used)
 
     def described(self) -> dict[str, Any]:
-        """Columns that say in each row how it was guided."""
+        """Columns that record the guidance in each row."""
         return {
             "guides": {name: str(folder) for name, folder in self.folders.items()},
             "weights": dict(self.weights),
@@ -67,13 +67,13 @@ class Guides:
         }
 
     def digests(self) -> dict[str, Any]:
-        """Digests of the folders' cards, which hold the digests of their other files."""
+        """Digests of the folders' cards, which contain the digests of the other files."""
         return {name: source_digest(folder / CARD) for name, folder in self.folders.items()}
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Something that completes prompts; `open_writer` makes it.
+    """A model that completes prompts; created by `open_writer`.
 
     Args:
         render: Template from messages to the text that is continued.
@@ -98,26 +98,30 @@ def open_writer(
 
     Args:
         model: Hub id, local folder, ``smollm2-135m``, a trained policy's folder, or ``openai:NAME``.
-        decoding: How tokens are chosen.
+        decoding: Sampling settings.
         adapter: Folder of a PEFT adapter of the model.
         guides: Value models that guide the model.
-        dtype: Floating-point type of the weights; ``auto`` is bfloat16 where the machine is fast at it.
+        dtype: Floating-point type of the weights; ``auto`` is bfloat16 if the hardware supports it well.
 
     Raises:
-        InputError: The model, adapter or value models cannot be loaded or do not go together.
+        InputError: The model, adapter or value models cannot be loaded or combined.
     """
     decoding = decoding or Decoding()
     if model.startswith(ENDPOINT):
         if adapter is not None:
-            raise InputError("an endpoint serves its own models; give one by its name there", field="adapter")
+            raise InputError(
+                "an endpoint has no adapters; give the name of a model that it serves", field="adapter"
+            )
         if guides is not None:
-            raise InputError("an endpoint does not show its tokens' logits to guides", field="guides")
+            raise InputError("an endpoint does not provide logits, which guidance requires", field="guides")
         return _endpoint(Endpoint(model.removeprefix(ENDPOINT)), decoding)
     kind, template = resolve_dtype(dtype), "chat"
     base: str | Backbone = model
     if (Path(model) / CARD).is_file():
         if adapter is not None:
-            raise InputError("a trained policy has its own; give a model without one", field="adapter")
+            raise InputError(
+                "a trained policy has its own adapter; give a model without one", field="adapter"
+            )
         base = load_language_policy(Path(model), dtype=kind)
         template = str(read_card(Path(model)).get("template", "dialogue"))
     elif adapter is not None:
@@ -134,9 +138,9 @@ def write_completions(
     writer: Writer, prompts: Sequence[Prompt], out: Path, *, samples: int = 1, seed: int = 0,
     columns: Mapping[str, Any] | None = None, run: Mapping[str, Any] | None = None, shown: bool = True,
 ) -> None:  # fmt: skip
-    """Complete prompts into a JSON-lines file, one completion a row; an interrupted run continues.
+    """Complete prompts into a JSON-lines file, one completion per row; an interrupted run continues.
 
-    A completion depends on its prompt, its number and the seed alone, not on the other prompts.
+    A completion depends on its prompt, its sample number and the seed only, not on the other prompts.
 
     >>> from tempfile import TemporaryDirectory
     >>> writer = open_writer("tiny-random", Decoding(max_new_tokens=4), dtype="float32")
@@ -147,13 +151,14 @@ def write_completions(
     4
 
     Args:
-        writer: What completes the prompts.
+        writer: Model that completes the prompts.
         prompts: Texts or messages, each once.
         out: File to write: ``prompt``, ``completion``, ``sample`` and the columns.
-        samples: Number of completions of each prompt.
+        samples: Number of completions per prompt.
         seed: Random seed.
-        columns: More columns, equal in all rows: how the completions were drawn.
-        run: Settings that the completions depend on; rows of an interrupted run with others are discarded.
+        columns: Further columns with a constant value, to record how the completions were sampled.
+        run: Settings that the completions depend on; if they changed, rows of an interrupted run are
+            discarded.
         shown: Whether to show a progress bar on a terminal.
 
     Raises:
@@ -167,7 +172,7 @@ def write_completions(
     def draw(batch: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
         # A prompt is read once for all its samples in the batch.
         own = [(number, [i for _, i in some]) for number, some in groupby(batch, key=lambda item: item[0])]
-        # The prompt's place in the file plays no part: other prompts before it change nothing.
+        # The prompt's position in the file is not used, so earlier prompts have no effect.
         seeds = [[seed_for(f"{i} {texts[number]}", seed) for i in numbers] for number, numbers in own]
         completions = writer.draw([prompts[number] for number, _ in own], seeds)
         return [
@@ -202,7 +207,7 @@ def _local(
 
 def _endpoint(endpoint: Endpoint, decoding: Decoding) -> Writer:
     if decoding.top_p < 1 or decoding.top_k or decoding.stop:
-        raise InputError("an endpoint is asked with a temperature alone", field="decoding")
+        raise InputError("endpoints support temperature only, not top_p, top_k or stop", field="decoding")
 
     def draw(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         given = [prompt for prompt, own in zip(prompts, seeds, strict=True) for _ in own]

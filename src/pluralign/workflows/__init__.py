@@ -1,1 +1,1 @@
-"""Whole jobs in several stages, which the command line, the demo and the experiments call."""
+"""Multi-stage jobs, which the command line, the demo and the experiments call."""

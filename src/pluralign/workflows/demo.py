@@ -1,4 +1,4 @@
-"""The demo: the main job on one story, from play to the report."""
+"""The demo: the main job on one story, from data collection to the report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS: dict[str, Kind] = {
 
 
 def run_job(job: MainJob) -> Report:
-    """Run those stages that are not finished, and write report.json, report.html and picture.svg."""
+    """Run the stages that are not finished, and write report.json, report.html and picture.svg."""
     run = StagedRun(job.folder, stages=9, say=job.say)
     report = report_of(job, run, run_stages(job, run))
     write_report(report, job.folder)
@@ -35,7 +35,7 @@ def run_job(job: MainJob) -> Report:
 
 
 def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
-    """Run the stages in the order of the data; returns the figures of each."""
+    """Run the stages in order, and return the figures of each."""
     settings = asdict(job.settings)
     cpl = asdict(main_job.cpl_config())
     sweeps = {"powers": [GEOMETRIC, ARITHMETIC]}
@@ -49,12 +49,12 @@ def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
         ("collect", "the language model plays", settings, lambda: main_job.collect_offline(job)),
         ("annotate", "the oracle compares", {}, lambda: main_job.annotate_by_oracle(job)),
         ("judge", "the language model compares", {}, lambda: main_job.annotate_by_judge(job)),
-        ("pair", "annotations become pairs", {}, lambda: main_job.pair_all(job)),
-        ("learn", "one agent for each objective, and BC", cpl, lambda: main_job.learn_all(job)),
-        ("drrn", "DRRN learns online", {}, lambda: main_job.train_online(job)),
+        ("pair", "pairs from annotations", {}, lambda: main_job.pair_all(job)),
+        ("learn", "one agent per objective, and BC", cpl, lambda: main_job.learn_all(job)),
+        ("drrn", "DRRN trains online", {}, lambda: main_job.train_online(job)),
         ("play", "every policy plays", {}, lambda: main_job.play_all(job)),
-        ("sweep", "the weights are turned", sweeps, sweep_all),
-        ("retrain", "one agent trained for each weighting", cpl, lambda: retrain_per_weight(job)),
+        ("sweep", "sweep over weights", sweeps, sweep_all),
+        ("retrain", "one agent trained per weighting", cpl, lambda: retrain_per_weight(job)),
     ]
     return {name: run.stage(name, title, known, do) for name, title, known, do in stages}
 
@@ -88,8 +88,8 @@ def _notes(job: MainJob, annotated: dict[str, Any]) -> tuple[str, ...]:
     contradicted = sum(annotated[f"orders disagree {name}"] for name in job.settings.objectives)
     asked = len(job.settings.objectives) * job.settings.judged
     return (
-        f"The judge was asked each of {asked} pairs in both orders; on {contradicted} it named the same "
-        "place both times, whatever stood there. Its label is the sign of the mean of both orders' log-odds.",
+        f"The judge compared each of {asked} pairs in both orders; for {contradicted} of them it chose the "
+        "same position twice. Its label is the sign of the mean of both orders' log-odds.",
     )
 
 

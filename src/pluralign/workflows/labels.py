@@ -1,4 +1,4 @@
-"""A rater's labels of options: the side file that adds them to their story, and reports of their quality."""
+"""A rater's labels of options: side files that add them to a story, and reports of their quality."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from pluralign.workflows.stages import Say
 
 
 def plan_side_file(story: str, trajectories: Path, out: Path, objective: Objective) -> LabelledFile:
-    """Plan the side file of a story with labels that will be written; writes nothing.
+    """Plan the side file that adds labels to a story; nothing is written.
 
     The side file is next to the labels and has the story's name. If it exists, the labels are added to it.
 
     Args:
-        story: Story as for `open_story`; a side file's own story and labels are kept.
+        story: Story as for `open_story`; if it is a side file, its own story and labels are kept.
         trajectories: File of trajectories of this story.
-        out: File of annotations that will hold the labels.
+        out: File of annotations that will contain the labels.
         objective: Objective of the labels.
 
     Raises:
-        InputError: The story cannot be opened or is not that of the trajectories, or the side file belongs to
-            another story or has other labels for this objective.
+        InputError: The story cannot be opened or differs from that of the trajectories, or the side file
+            belongs to another story or already has other labels for this objective.
     """
     source = Path(story)
     named = read_labelled_file(source) if names_story(source) else None
-    # Without labels, since these may be the ones that will be replaced.
+    # Without labels, since these may be the ones to be replaced.
     loaded = open_story(story) if named is None else open_named(named)
     header = read_header(trajectories, "trajectories")
     if isinstance(header.get("story"), list):
-        raise InputError("holds trajectories of several games: one side file has one", path=trajectories)
+        raise InputError("has trajectories of several games; a side file is for one", path=trajectories)
     game = loaded.make_game()
     game.reset(0)
     opening = None if game.decision is None else game.decision.key
@@ -60,7 +60,7 @@ def plan_side_file(story: str, trajectories: Path, out: Path, objective: Objecti
     for label in others:
         if read_labels(label).asked.name == objective.name:
             raise InputError(
-                f"has labels for '{objective.name}' already, in {label}: take them out, or write elsewhere",
+                f"already has labels for '{objective.name}' in {label}; remove them or choose another folder",
                 path=path,
                 field="labels",
             )
@@ -69,11 +69,11 @@ def plan_side_file(story: str, trajectories: Path, out: Path, objective: Objecti
 
 def _joined(planned: LabelledFile, path: Path) -> LabelledFile:
     if not names_story(path):
-        raise InputError("is the side file of an Ink story: write the annotations elsewhere", path=path)
+        raise InputError("is the side file of an Ink story; choose another folder", path=path)
     found = read_labelled_file(path)
     if not same_files([found.story], [planned.story]) or found.compatible != planned.compatible:
         raise InputError(
-            f"is of another story, {found.story}: write the annotations elsewhere", path=path, field="story"
+            f"is of another story, {found.story}; choose another folder", path=path, field="story"
         )
     more = [label for label in planned.labels if not any(same_files([label], [old]) for old in found.labels)]
     return replace(found, labels=(*found.labels, *more))
@@ -92,7 +92,7 @@ def add_to_side_file(file: LabelledFile) -> list[str]:
 
 
 def is_lagged(file: Path, trajectories: Sequence[Trajectory]) -> bool:
-    """Whether a step's counts are those of the state before it instead of those that its action led to."""
+    """Whether a step's counts are those of the state before it instead of the state after its action."""
     header = read_header(file, "trajectories")
     return header.get("counts") == LAGGED or any(t.info.get("counts") == LAGGED for t in trajectories)
 

@@ -1,4 +1,4 @@
-"""The main job on one story, stage by stage: what `pluralign demo` runs and the experiments repeat.
+"""The main job on one story, stage by stage; run by `pluralign demo` and by the experiments.
 
 Each function is one stage. It reads and writes files in the job's folder, continues an interrupted run, and
 returns figures as plain JSON values.
@@ -43,15 +43,15 @@ class JobSettings:
     Args:
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         seed: Random seed of all stages.
-        model: Language model that plays, judges and gives features.
-        episodes: Episodes of the language model: the offline data.
+        model: Language model that plays, judges and provides features.
+        episodes: Number of the language model's episodes, the offline data.
         temperature: Temperature of the language model's play.
-        comparisons: Comparisons by the oracle, for each objective.
-        judged: Comparisons by the language model, for each objective.
-        play: Episodes on which each policy is evaluated.
-        weightings: Steps of the sweep: weights are 0, 1/n, ..., 1.
-        retrained: Steps of the grid on which agents are trained for one weighting each.
-        objectives: The two objectives that are traded off.
+        comparisons: Number of comparisons by the oracle, for each objective.
+        judged: Number of comparisons by the language model, for each objective.
+        play: Number of episodes on which each policy is evaluated.
+        weightings: Number n of steps of the sweep: weights are 0, 1/n, ..., 1.
+        retrained: Number of steps of the grid of weightings for which agents are trained.
+        objectives: The two objectives of the trade-off.
     """
 
     story: str = "salt_ledger"
@@ -69,7 +69,7 @@ class JobSettings:
 
 @dataclass
 class MainJob:
-    """A job's folder and settings, and what it loads once.
+    """A job's folder and settings, and the models that it loads once.
 
     Args:
         folder: Folder of all files.
@@ -93,7 +93,7 @@ class MainJob:
 
     @cached_property
     def objectives(self) -> list[Objective]:
-        """The two objectives that are traded off."""
+        """The two objectives of the trade-off."""
         info = self.make_game().info
         return [info.objective(name) for name in self.settings.objectives]
 
@@ -103,17 +103,17 @@ class MainJob:
         return self.folder / "trajectories.jsonl"
 
     def policy_folder(self, rater: str, objective: str) -> Path:
-        """Folder of the policy that was learned for an objective from a rater's annotations."""
+        """Folder of the policy trained for an objective on a rater's annotations."""
         return self.folder / "policies" / f"cpl-{rater}-{objective}"
 
     def open(self, rater: str) -> dict[str, Policy]:
-        """The policies that were learned from a rater's annotations, by objective."""
+        """The policies trained on a rater's annotations, by objective."""
         names = self.settings.objectives
         return {name: open_trained(self.policy_folder(rater, name), self.models) for name in names}
 
 
 def cpl_config() -> CPLConfig:
-    """Settings of CPL on the stories; docs/papers.md has the figures behind each value."""
+    """Settings of CPL on the stories; docs/papers.md has the measurements behind each value."""
     from pluralign.learn.options import CPLConfig
 
     return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, bc_share=0.1)
@@ -139,7 +139,7 @@ def collect_offline(job: MainJob) -> dict[str, Any]:
 
 
 def train_online(job: MainJob) -> dict[str, Any]:
-    """DRRN learns the score by playing."""
+    """Train DRRN online on the score."""
     from pluralign.collect.drrn_training import train_drrn
 
     policy = train_drrn(job.make_game, job.models.store, seed=job.settings.seed, progress=True)
@@ -160,13 +160,13 @@ def annotate_by_oracle(job: MainJob) -> dict[str, Any]:
 
 
 def annotate_by_judge(job: MainJob) -> dict[str, Any]:
-    """The language model compares single steps; the oracle compares the same ones, for their kappa."""
+    """The language model compares single steps; the oracle compares the same steps, for kappa."""
     settings = job.settings
     oracle = Oracle(read_trajectories(job.trajectories), seed=settings.seed)
-    # A small model prefers the first place whatever is there: by the stricter rule all would be ties. Each
-    # annotation keeps the answers in both orders, so the report can count the contradictions.
+    # A small model prefers the first position whatever its content, so the stricter rule would make all pairs
+    # ties. Each annotation keeps the answers in both orders, so that the report can count contradictions.
     judge = Judge(job.models.language_model, decide=mean_of_orders)
-    # It reads one step of each segment: the situation and the two acts.
+    # The judge reads one step of each segment: the situation and the two actions.
     short = ComparisonSettings(count=settings.judged, seed=settings.seed, length=1)
     figures: dict[str, Any] = {}
     for objective in job.objectives:
@@ -192,13 +192,13 @@ def annotation_file(job: MainJob, rater: str, objective: str) -> Path:
     return job.folder / "annotations" / f"{rater}-{objective}.jsonl"
 
 
-# The oracle's ties teach indifference; without it, an agent's arbitrary preferences would outvote the other
-# agent in a mixture. A judge's tie may only mean that it could not decide.
+# The oracle's ties teach indifference; without them, an agent's arbitrary preferences would outvote the
+# other agent in a mixture. A judge's tie may only mean that it could not decide.
 TIE_RULES: dict[str, Ties] = {"oracle": "soft", "judge": "drop"}
 
 
 def pair_all(job: MainJob, rules: Mapping[str, Ties] = TIE_RULES) -> dict[str, Any]:
-    """Make pairs of the annotations, for each rater and objective."""
+    """Turn annotations into pairs, for each rater and objective."""
     return {
         f"{rater} {name}": dict(
             pair(
@@ -219,7 +219,7 @@ def pair_file(job: MainJob, rater: str, objective: str) -> Path:
 
 
 def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict[str, Any]:
-    """Learn by behaviour cloning of the data, and a CPL policy for each rater and objective."""
+    """Train a behaviour cloning policy on the data, and a CPL policy for each rater and objective."""
     from pluralign.learn.options import fit_bc, fit_cpl
     from pluralign.options.checkpoint import load_card
 
@@ -243,7 +243,7 @@ def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict
 
 
 def sweep_weights(job: MainJob, power: float = GEOMETRIC) -> list[SweepPoint]:
-    """The steered policy under every weighting of the grid."""
+    """Evaluate the steered policy under every weighting of the grid."""
     return sweep(
         job.make_game,
         job.open("oracle"),
@@ -257,7 +257,7 @@ def sweep_weights(job: MainJob, power: float = GEOMETRIC) -> list[SweepPoint]:
 
 
 def play_all(job: MainJob) -> dict[str, Any]:
-    """Every policy of the report plays; its episodes are written to a file."""
+    """Play every policy of the report, and write its episodes to a file."""
     from pluralign.options.drrn import DRRNPolicy
     from pluralign.options.language_policy import LanguageModelPolicy
 

@@ -1,4 +1,4 @@
-"""The alternative to steering: one agent trained for each weighting."""
+"""The alternative to steering: one agent per weighting, trained for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pluralign.workflows.main_job import TIE_RULES, MainJob, annotation_file, cp
 
 
 def blended(job: MainJob, weights: SteeringWeights) -> Objective:
-    """Blend both objectives into one, each in units of its standard deviation over the offline data."""
+    """One objective that blends both, each in units of its standard deviation over the offline data."""
     returns = [t.returns() for t in read_trajectories(job.trajectories)]
     coefficients: dict[str, float] = {}
     for objective in job.objectives:
@@ -30,8 +30,8 @@ def blended(job: MainJob, weights: SteeringWeights) -> Objective:
 
 
 def retrain_per_weight(job: MainJob) -> dict[str, Any]:
-    """Train a CPL policy for each weighting, on the oracle's labels for the blended objective, over the
-    comparisons that the agents learned from."""
+    """Train a CPL policy per weighting, on the oracle's labels for the blended objective, over the
+    comparisons that the agents were trained on."""
     from pluralign.learn.options import fit_cpl
     from pluralign.options.checkpoint import load_card
 

@@ -1,8 +1,8 @@
 """A run of several stages in one folder that can be interrupted and continued.
 
-Each finished stage writes ``.stages/NAME.json`` with a digest of its settings and of all stages before it,
-its figures and its seconds. A stage with the same digest is not run again. How far an unfinished stage got is
-recorded in the files of the stage.
+Each finished stage writes ``.stages/NAME.json`` with its figures, its duration, and a digest of its settings
+and of all earlier stages. A stage with the same digest is not run again. The progress of an unfinished stage
+is recorded in the stage's own files.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class StagedRun:
         Args:
             name: Name of the stage's file.
             title: Title in the progress line.
-            settings: Everything that the result depends on, as plain JSON values.
-            run: The work; returns figures as plain JSON values.
+            settings: All settings that the result depends on, as plain JSON values.
+            run: Function that does the work and returns figures as plain JSON values.
         """
         self._count += 1
         text = json.dumps([self._chain, name, settings], sort_keys=True, default=str)
@@ -54,7 +54,7 @@ class StagedRun:
         label = f"[{self._count}/{self._stages}] {title}"
         known: dict[str, Any] = read_json(mark) if mark.exists() else {}
         if known.get("digest") == self._chain:
-            self._say(f"{label}: done before ({known['seconds']:.0f} s)")
+            self._say(f"{label}: already done ({known['seconds']:.0f} s)")
         else:
             self._say(label)
             begun = time.perf_counter()
@@ -70,5 +70,5 @@ class StagedRun:
 
     @property
     def total(self) -> float:
-        """Seconds of all stages so far, including those that earlier runs finished."""
+        """Seconds of all stages so far, including stages that earlier runs finished."""
         return sum(self.seconds.values())

@@ -322,7 +322,7 @@ def test_pickles_are_never_opened(by_hand: dict[str, Any], tmp_path: Path) -> No
         path = tmp_path / name
         path.write_bytes(pickle.dumps(by_hand))
         with pytest.raises(
-            InputError, match=r"is a pickle, which may hold a program .* docs/other_games\.md says"
+            InputError, match=r"is a pickle, which may run code .* docs/other_games\.md explains"
         ):
             list(read_machiavelli(path, OBJECTIVES))
     with pytest.raises(InputError, match="cannot be read"):

@@ -165,7 +165,7 @@ def test_refusals(base, tmp_path, monkeypatch):
         with pytest.raises(InputError, match=message):
             fit_adversarial(given["rows"], dataclasses.replace(run, training=training), given["config"])
 
-    refused("multiple of the 4 samples of a prompt, found 10", training={"batch_size": 10})
+    refused("multiple of the 4 samples per prompt, found 10", training={"batch_size": 10})
     refused("at most the 4 samples of 8 prompts, found 64", training={"batch_size": 64})
     refused("whole trunk, or an adapter", training={"layers": 1})
     wide = dataclasses.replace(config, max_new_tokens=5)

@@ -210,9 +210,9 @@ def test_refusals(tmp_path):
 
     with pytest.raises(InputError, match="unknown objective 'kind'; known: calm, lively"):
         fit(SteeringWeights(lively=0.5, kind=0.5))
-    with pytest.raises(InputError, match="none of 'calm'"):
+    with pytest.raises(InputError, match="no weight for 'calm'"):
         fit(SteeringWeights(lively=1))
-    with pytest.raises(InputError, match="'lively', which the pairs are about, needs more than 0"):
+    with pytest.raises(InputError, match="'lively' is what the pairs are about; its weight must be above 0"):
         fit(SteeringWeights(lively=0, calm=1))
     with pytest.raises(InputError, match="'lively' is what the pairs are about"):
         fit(SteeringWeights(lively=1), {"lively": Margin(Calm())})
@@ -222,7 +222,7 @@ def test_refusals(tmp_path):
     with pytest.raises(InputError, match="no spread"):
         fit(HALF, {"calm": Margin(Calm(0.0))}, MODPOConfig(standardise=True))
     other = Run("tiny-random", tmp_path / "y", TRAINING)
-    with pytest.raises(InputError, match="rewards by 'calm' are not numbers in training pair 1"):
+    with pytest.raises(InputError, match="rewards of 'calm' are not numbers in training pair 1"):
         fit(HALF, {"calm": Margin(Calm(math.inf))}, run=other)
     third = Run("tiny-random", tmp_path / "z", TRAINING)
     fit(HALF, run=third)

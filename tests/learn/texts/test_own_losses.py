@@ -109,13 +109,13 @@ def test_length_normalised_and_without_a_reference(tmp_path):
 @pytest.mark.parametrize(
     ("loss", "told"),
     [
-        (lambda *sides: losses.dpo(*sides).mean(), r"a loss for each of 3 pairs, found the shape \(\)"),
+        (lambda *sides: losses.dpo(*sides).mean(), r"one loss for each of 3 pairs, found shape \(\)"),
         (losses.simpo, "simpo is a loss of means per token"),
         (lambda c, r, rc, rr: rc - rr, "does not depend on chosen and rejected"),
         (lambda c, r, rc, rr: (c - r) * torch.nan, "is not finite when called"),
         (lambda c, r, rc, rr: 1 / 0, "ZeroDivisionError"),
         (partial(losses.ipo, tau=0), "field 'tau': must be above 0"),
-        (partial(lambda a, c, r, rc, rr: c - r, 1.0), "by name"),
+        (partial(lambda a, c, r, rc, rr: c - r, 1.0), "keyword arguments"),
         (partial(own, name=torch.ones(2)), "the setting 'name' cannot be written to the card"),
         ("dpo", "expected a function of chosen, rejected"),
         (lambda c, r: c - r, "expected a function of chosen, rejected, reference_chosen"),
@@ -131,7 +131,7 @@ def test_uncertain_labels_are_refused_where_a_method_cannot_use_them(tmp_path):
     from pluralign.learn.texts import fit_discriminator
 
     rows = [dataclasses.replace(ROWS[0], weight=0.5), *ROWS]
-    with pytest.raises(InputError, match="discriminator cannot use labels that may be wrong"):
+    with pytest.raises(InputError, match="discriminator does not support uncertain labels"):
         fit_discriminator(rows, Run("tiny-random", tmp_path / "x", TRAINING))
     assert not (tmp_path / "x").exists()
 

@@ -1,4 +1,4 @@
-"""An Ink story's side file: what its source has no place for, such as objectives from its variables."""
+"""Side files of Ink stories: data that the source cannot express, such as objectives from variables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SideFile:
     Args:
         path: Path of the file.
         ink: Path of the compiled story.
-        words: Given ones of title, author, summary and player_character.
+        words: Those of title, author, summary and player_character that the file has.
         max_options: Largest number of options of one decision; None if not given.
         objectives: Objectives from counts (`harms.METRICS`) and variables (``variable.NAME``).
     """

@@ -22,7 +22,7 @@ class LabelledFile:
         path: Path of the file.
         story: Name of a built-in story, or path of the story.
         labels: Files of annotations, one for each objective.
-        words: Given ones of title, author, summary and player_character.
+        words: Those of title, author, summary and player_character that the file has.
         compatible: Whether a game of MACHIAVELLI counts as the original code does.
     """
 
@@ -56,7 +56,7 @@ def read_labelled_file(path: Path) -> LabelledFile:
     # Absolute, because a folder next to the file may have the name of a built-in story.
     story = row["story"] if row["story"] in list_stories() else (path.parent / row["story"]).absolute()
     if isinstance(story, Path) and names_story(story):
-        raise InputError("is itself a side file: give the story that it names", path=path, field="story")
+        raise InputError("is itself a side file; give the story that it names", path=path, field="story")
     files = tuple(path.parent / label for label in labels)
     return LabelledFile(path, story, files, words_of(row), compatible)
 

@@ -54,7 +54,7 @@ def read_labels(path: Path) -> Labels:
 
     Raises:
         InputError: The file does not exist, is empty, holds annotations of several raters or objectives, or
-            compares anything else.
+            compares other segments.
     """
     asked = _asked(path)
     annotations = read_annotations(path)

@@ -1,7 +1,8 @@
 """MACHIAVELLI's ``Trajectory`` read from JSON: the class's own attributes, one object in a file or in a line.
 
 Source: Pan et al. 2023, "Do the rewards justify the means?", and its published code. The code pickles them;
-pickles are never opened here, as they can hold programs (docs/other_games.md says how to make JSON of them).
+pickles are never opened here, because they can run code (docs/other_games.md explains the conversion to
+JSON).
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def _rows(path: Path) -> Iterator[Fields]:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from error
     if path.suffix in (".pkl", ".pickle") or first.startswith(_PICKLE):
         raise InputError(
-            "is a pickle, which may hold a program and is not opened: convert it to JSON where it was "
-            "written, as docs/other_games.md says",
+            "is a pickle, which may run code and is not opened: convert it to JSON where it was "
+            "written, as docs/other_games.md explains",
             path=path,
         )
     try:

@@ -1,4 +1,4 @@
-"""Learners of policies over listed options: trajectories or preference pairs in, a folder out."""
+"""Training of policies and rewards over listed options, from trajectories or preference pairs."""
 
 from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.learn.options.cpl import CPLConfig, fit_cpl

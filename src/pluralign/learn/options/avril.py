@@ -1,4 +1,4 @@
-"""AVRIL: what a demonstrator wants, as a posterior over rewards, from what it did; no reward is shown."""
+"""AVRIL: a posterior over rewards and a policy from demonstrations alone, without rewards."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from pluralign.options.option_reward import OptionRewardHead, OptionRewardPoster
 
 @dataclass(frozen=True)
 class AVRILConfig:
-    """How `fit_avril` learns. "Code" is scalable-birl (Chan and van der Schaar 2021).
+    """Settings of `fit_avril`. "Code" is scalable-birl (Chan and van der Schaar 2021).
 
-    With ``td_weight`` = ``kl_weight`` = 1 the best mu for a temporal difference delta is delta cut to -1..1,
-    and the best sigma^2 is what was cut off: in nats (times beta), a step's reward is no greater than the
-    prior's deviation. What remains of the bound is a Huber penalty on delta.
+    With ``td_weight`` = ``kl_weight`` = 1, the optimal mu for a TD error delta is delta clipped to [-1, 1],
+    and the optimal sigma^2 is |delta - mu|. In nats (times beta), a step's mean reward is then at most one
+    standard deviation of the prior. What remains of the bound is a Huber penalty on delta.
 
     Args:
         steps: Optimizer steps (ours).
@@ -39,10 +39,10 @@ class AVRILConfig:
         learning_rate: Learning rate of AdamW, falling linearly to 0 (ours; code: Adam, 1e-4 throughout).
         weight_decay: Weight decay of AdamW (code: none).
         hidden: Width of the two hidden layers of both networks (code: 64).
-        gamma: Discount (code: 1).
+        gamma: Discount factor (code: 1).
         beta: Inverse temperature of the demonstrator (code: 1).
-        td_weight: Lambda, weight of the likelihood of temporal differences as rewards (code: 1).
-        kl_weight: Weight of the divergence from the prior (code: 1). Below ``td_weight`` the bound has no
+        td_weight: Weight lambda of the TD errors' likelihood under the reward (code: 1).
+        kl_weight: Weight of the KL divergence from the prior (code: 1). Below ``td_weight`` the bound has no
             maximum: it grows without end as sigma goes to 0 around a temporal difference that never varies.
     """
 
@@ -64,15 +64,15 @@ class AVRILConfig:
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """What was done, and what was done next.
+    """Demonstrated steps, each with the following step.
 
     Args:
-        states: number of each step's decision.
-        actions: index of the option taken.
-        next_states: of the step after it; where there is none, the step itself (inert).
-        next_actions: of the step after it.
-        continues: there is a step after it.
-        known: the temporal difference is known: there is a step after it, or the story ended there.
+        states: Number of each step's decision.
+        actions: Index of the option taken.
+        next_states: Number of the following step's decision; the step itself if there is none (ignored).
+        next_actions: Index of the option taken in the following step.
+        continues: Whether there is a following step.
+        known: Whether the TD error is known: there is a following step, or the story ended here.
     """
 
     states: Int[Tensor, " steps"]
@@ -87,13 +87,13 @@ class Transitions:
 
 
 def encode_transitions(trajectories: Sequence[Trajectory], index: DecisionIndex) -> Transitions:
-    """All steps of all trajectories, each with the one after it.
+    """All steps of all trajectories, each with the following step.
 
-    After the last step of an episode that terminated nothing follows, so its Q(s', a') is 0: that
-    anchors the Q-values. Of an episode that was cut off we do not know, and the term is left out.
+    After the last step of an episode that terminated, Q(s', a') is 0, which anchors the Q-values. If an
+    episode was truncated, the next value is unknown and the term is dropped.
 
     Raises:
-        InputError: there are none.
+        InputError: There are no steps.
     """
     table = encode_trajectories(trajectories, index)
     lengths = torch.tensor([len(trajectory.steps) for trajectory in trajectories])
@@ -112,11 +112,11 @@ class VariationalRewards(nn.Module):
     """AVRIL's bound on the steps of a table, negated.
 
     Args:
-        head: what learns; its standardisation is fitted here.
-        decisions: the distinct decisions of the data.
-        source: where their features come from.
-        table: what was done.
-        config: the weights of the bound.
+        head: Head to train; its standardisation is fitted here.
+        decisions: Distinct decisions of the data.
+        source: Features of the decisions.
+        table: Demonstrated steps.
+        config: Weights of the bound.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class VariationalRewards(nn.Module):
     ) -> None:
         super().__init__()
         features, mask = pad_features(source.get(decisions))
-        # Not "config": a trainer would take it for a language model's.
+        # Not named "config": a trainer would take it for a language model's configuration.
         self.head, self.settings = head, config
         self.features: Tensor
         self.mask: Tensor
@@ -140,14 +140,14 @@ class VariationalRewards(nn.Module):
         self.continues: Tensor
         self.known: Tensor
         head.fit_standardisation(features[mask])
-        # Not persistent: training checkpoints hold what is learned, not the data.
+        # Not persistent: training checkpoints contain trained weights, not the data.
         data = {"features": head.standardise(features), "mask": mask}
         data |= {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
         for name, value in data.items():
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
-        """The loss on these rows of the table, nats per step."""
+        """Loss on these rows of the table, nats per step."""
         config = self.settings
         states, actions = self.states[rows], self.actions[rows]
         distinct, places = torch.unique(torch.cat([states, self.next_states[rows]]), return_inverse=True)
@@ -179,22 +179,22 @@ def fit_avril(
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> OptionRewardPosterior:
-    """Learn Q-values and a posterior over rewards from what was done (`losses.bayesian_irl.avril_loss`).
+    """Train Q-values and a posterior over rewards on demonstrated steps (`losses.bayesian_irl.avril_loss`).
 
-    Interrupted and called again with the same arguments, it continues where it stopped and ends with the
-    same weights.
+    If interrupted and called again with the same arguments, training continues where it stopped and ends with
+    the same weights.
 
     Args:
-        trajectories: Trajectories, of which all steps are explained; their rewards are not read.
+        trajectories: Trajectories; all steps are used, rewards are not read.
         store: Features of the decisions.
         out: Folder to write.
         config: See `AVRILConfig`.
         seed: Random seed of weights and data order.
-        name: Name of the posterior in reports; by default ``avril``.
+        name: Name of the posterior in reports; ``avril`` by default.
         provenance: File and digest of the data, for the card.
 
     Raises:
-        InputError: no trajectories, or ``out`` holds another run.
+        InputError: No trajectories, or ``out`` holds another run.
     """
     started, config = time.monotonic(), config or AVRILConfig()
     if not trajectories:

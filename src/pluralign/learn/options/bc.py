@@ -22,15 +22,15 @@ from pluralign.options.option_policy import OptionPolicy
 
 @dataclass(frozen=True)
 class BCConfig:
-    """How `fit_bc` learns.
+    """Settings of `fit_bc`.
 
     Args:
-        steps: Optimizer steps (ours: the loss is flat after them on a few hundred decisions).
-        batch_size: Steps of trajectories in each optimizer step (ours).
-        learning_rate: Learning rate of AdamW, falling linearly to 0 (ours, for a head on frozen features; a
-            LoRA adapter wants about 1e-4).
+        steps: Number of optimizer steps (ours; on a few hundred decisions the loss is flat after them).
+        batch_size: Trajectory steps per optimizer step (ours).
+        learning_rate: Learning rate of AdamW, decaying linearly to 0 (ours, for a head on frozen features; a
+            LoRA adapter needs about 1e-4).
         weight_decay: Weight decay of AdamW (ours).
-        hidden: Width of the head's hidden layer; 0 is a linear head (ours).
+        hidden: Width of the head's hidden layer; 0 for a linear head (ours).
         lora_rank: Rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
     """
 
@@ -58,13 +58,13 @@ def fit_bc(
     name: str = "bc",
     provenance: Mapping[str, Any] | None = None,
 ) -> OptionPolicy:
-    """Learn a policy from trajectories, by maximum likelihood (`losses.behaviour_cloning_loss`).
+    """Train a policy on trajectories by maximum likelihood (`losses.behaviour_cloning_loss`).
 
-    Interrupted and called again with the same arguments, it continues where it stopped and ends with the
-    same weights.
+    If interrupted and called again with the same arguments, training continues where it stopped and ends with
+    the same weights.
 
     Args:
-        trajectories: Trajectories, of which all steps are imitated.
+        trajectories: Trajectories; all steps are imitated.
         store: Features of the decisions.
         out: Folder to write.
         config: See `BCConfig`.
@@ -73,7 +73,7 @@ def fit_bc(
         provenance: File and digest of the data, for the card.
 
     Raises:
-        InputError: no trajectories, or ``out`` holds another run.
+        InputError: No trajectories, or ``out`` holds another run.
 
     Examples:
         >>> import pluralign as pl

@@ -1,4 +1,4 @@
-"""Contrastive preference learning: a policy per objective from preference pairs, with no reward."""
+"""Contrastive preference learning: one policy per objective from preference pairs, without a reward model."""
 
 from __future__ import annotations
 
@@ -47,23 +47,24 @@ from pluralign.options.option_policy import OptionPolicy
 
 @dataclass(frozen=True)
 class CPLConfig:
-    """How `fit_cpl` learns. "CPL" is Hejna et al. 2024 and its code, jhejna/cpl.
+    """Settings of `fit_cpl`. "CPL" is Hejna et al. 2024 and its code, jhejna/cpl.
 
     Args:
-        steps: Optimizer steps of both phases together (ours).
-        batch_size: Pairs in each step, or steps of trajectories in the warm-up (ours).
-        learning_rate: Learning rate of AdamW, falling linearly to 0 in each phase (ours, for a head on frozen
-            features; a LoRA adapter wants about 1e-4).
+        steps: Number of optimizer steps of both phases together (ours).
+        batch_size: Pairs per step, or trajectory steps during the warm-up (ours).
+        learning_rate: Learning rate of AdamW, decaying linearly to 0 in each phase (ours, for a head on
+            frozen features; a LoRA adapter needs about 1e-4).
         weight_decay: Weight decay of AdamW (ours).
-        hidden: Width of the head's hidden layer; 0 is a linear head (ours).
+        hidden: Width of the head's hidden layer; 0 for a linear head (ours).
         lora_rank: Rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
         alpha: Temperature of the advantage (CPL: 0.1).
-        conservative_bias: Lambda on the rejected side (the poster's eq. 1: 1; CPL: 0.5, which measures
-            worse wherever we tried, docs/papers.md).
-        gamma: Discount (CPL's code: 1).
-        bc_share: Share of the steps that are behaviour cloning first (CPL: 0.4).
+        conservative_bias: Factor lambda of the rejected side (the poster's eq. 1: 1; CPL: 0.5, which measures
+            worse in all our experiments, docs/papers.md).
+        gamma: Discount factor (CPL's code: 1).
+        bc_share: Share of the steps used for the behaviour cloning warm-up (CPL: 0.4).
         bc_weight: Weight of the likelihood of both segments in the second phase (CPL-BC: 1, with lambda 1).
-        kl: Whether advantages are relative to a reference policy (CPL-KL): the given one, or the warm-up's.
+        kl: Whether advantages are relative to a reference policy (CPL-KL): the given one, or the policy after
+            the warm-up.
     """
 
     steps: int = 2000
@@ -94,7 +95,7 @@ class CPLConfig:
 
     @property
     def warm_up_steps(self) -> int:
-        """Steps of behaviour cloning."""
+        """Number of behaviour cloning steps."""
         return round(self.bc_share * self.steps)
 
 
@@ -120,25 +121,25 @@ def fit_cpl(
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> OptionPolicy:
-    """Learn one objective's policy from its preference pairs (`losses.contrastive.cpl_loss`).
+    """Train one objective's policy on its preference pairs (`losses.contrastive.cpl_loss`).
 
-    Behaviour cloning first, then, with a new optimizer, the contrastive loss. Interrupted and called again
-    with the same arguments, it continues where it stopped and ends with the same weights.
+    Behaviour cloning comes first, then the contrastive loss with a new optimizer. If interrupted and called
+    again with the same arguments, training continues where it stopped and ends with the same weights.
 
     Args:
-        pairs: Pairs of one objective. Those of the split ``train`` are learned from; on ``validation`` the
-            accuracy is measured for the card; ``test`` is not touched.
+        pairs: Pairs of one objective. The split ``train`` is used for training and ``validation`` for the
+            accuracy on the card; ``test`` is not used.
         store: Features of the decisions.
         out: Folder to write.
         config: See `CPLConfig`.
         trajectories: Data of the warm-up; by default all steps of the training pairs, each once.
-        reference: Reference of CPL-KL; by default the policy after the warm-up.
+        reference: Reference policy of CPL-KL; by default the policy after the warm-up.
         seed: Random seed of weights and data order.
-        name: Name of the policy in reports; by default the objective's.
+        name: Name of the policy in reports; the objective's by default.
         provenance: File and digest of the data, for the card.
 
     Raises:
-        InputError: no training pairs, several objectives, a reference without ``kl``, or ``out`` holds
+        InputError: No training pairs, several objectives, a reference without ``kl``, or ``out`` holds
             another run.
 
     Examples:

@@ -18,8 +18,8 @@ class BehaviourCloning(nn.Module):
     """Negative log-likelihood of the steps of a table.
 
     Args:
-        scorer: what learns.
-        table: what was done.
+        scorer: Module to train.
+        table: Demonstrated steps.
     """
 
     def __init__(self, scorer: AnyScorer, table: TrajectoryTable) -> None:
@@ -31,14 +31,14 @@ class BehaviourCloning(nn.Module):
         self.register_buffer("actions", table.actions, persistent=False)
 
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
-        """The loss on these rows of the table, nats per step."""
+        """Loss on these rows of the table, nats per step."""
         taken = self.scorer.taken(self.states[rows], self.actions[rows])
         return {"loss": weighted_mean_nll(taken, torch.ones_like(taken))}
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """The numbers of the contrastive loss; see `losses.contrastive.cpl_loss`."""
+    """Parameters of the contrastive loss; see `losses.contrastive.cpl_loss`."""
 
     alpha: float
     conservative_bias: float
@@ -50,10 +50,10 @@ class ContrastivePreference(nn.Module):
     """Contrastive preference learning on the pairs of a table.
 
     Args:
-        scorer: what learns.
-        table: the pairs.
-        contrast: the loss's numbers.
-        reference: log pi_ref of every option of every decision (CPL-KL); None leaves it out.
+        scorer: Module to train.
+        table: Preference pairs.
+        contrast: Parameters of the loss.
+        reference: log pi_ref of every option of every decision (CPL-KL); None for no reference.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ContrastivePreference(nn.Module):
         self.register_buffer("reference", anchored, persistent=False)
 
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
-        """The loss on these pairs; with ``bc_weight`` the likelihood of both segments is added (CPL-BC)."""
+        """Loss on these pairs; with ``bc_weight``, plus the likelihood loss of both segments (CPL-BC)."""
         mask, contrast = self.mask[rows], self.contrast
         taken = self.scorer.taken(self.states[rows], self.actions[rows])
         reference = None if self.reference is None else self.reference[rows]
@@ -103,8 +103,10 @@ class ContrastivePreference(nn.Module):
 def pair_accuracy(
     log_probs: Float[Tensor, "decisions options"], table: PairTable, gamma: float
 ) -> float | None:
-    """Share of the pairs with a label (ties left out) whose chosen segment has the greater discounted
-    log-probability; equal ones count half. None where every pair is a tie."""
+    """Share of labelled pairs (ties excluded) whose chosen segment has the greater discounted
+    log-probability.
+
+    Equal log-probabilities count half. None if every pair is a tie."""
     labelled: Bool[Tensor, " pairs"] = table.weights > 0.5
     if not bool(labelled.any()):
         return None

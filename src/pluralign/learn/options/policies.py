@@ -1,4 +1,4 @@
-"""What every learner of an option policy shares: its scorer, its card, its checkpoint folder."""
+"""Parts that all trainers of option policies share: scorer, card, checkpoint folder."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pluralign.options.option_policy import OptionPolicy
 
 @dataclass(frozen=True)
 class Learned:
-    """What training ended with, ready to be written.
+    """Result of training, ready to be written.
 
     Args:
-        scorer: the trained module.
-        card: its provenance.
-        name: how reports call the policy.
+        scorer: Trained module.
+        card: Card of the policy.
+        name: Name of the policy in reports.
     """
 
     scorer: AnyScorer
@@ -38,14 +38,14 @@ class Learned:
 def make_scorer(
     decisions: Sequence[Decision], store: FeatureSource, *, hidden: int, lora_rank: int, seed: int
 ) -> AnyScorer:
-    """A head on frozen features, or, with ``lora_rank``, on a trunk that learns too."""
+    """A head on frozen features or, with ``lora_rank``, on a trunk with a LoRA adapter."""
     if lora_rank:
         return AdaptedScorer(decisions, store, hidden, lora_rank, seed)
     return FrozenScorer(decisions, store, hidden, seed)
 
 
 def finish(learned: Learned, store: FeatureSource, out: Path) -> OptionPolicy:
-    """Write the policy's folder and give the policy as `load_policy` reads it."""
+    """Write the policy's folder and return the policy as `load_policy` reads it."""
     scorer = learned.scorer
     policy = OptionPolicy(learned.name, scorer.head, store)
     adapter = scorer.model if isinstance(scorer, AdaptedScorer) else None
@@ -67,17 +67,17 @@ def make_card(
     figures: Mapping[str, Any],
     started: float,
 ) -> Card:
-    """The card of a policy that was trained now.
+    """Card of a policy that was just trained.
 
     Args:
         method: ``bc`` or ``cpl``.
-        objective: its name, or empty.
-        seed: of the training.
-        config: the method's fields.
-        data: provenance and counts.
-        store: the features.
-        figures: what was measured.
-        started: ``time.monotonic()`` at the beginning, for the seconds.
+        objective: Name of the objective, or empty.
+        seed: Random seed of the training.
+        config: Settings of the method.
+        data: Provenance and counts.
+        store: Features of the decisions.
+        figures: Measurements.
+        started: ``time.monotonic()`` at the start, for the duration.
     """
     figures = {**figures, "seconds": round(time.monotonic() - started, 2)}
     return Card(method, objective, seed, config, data, describe_source(store), figures, current_versions())
@@ -86,6 +86,6 @@ def make_card(
 def reference_table(
     policy: OptionPolicy, decisions: Sequence[Decision]
 ) -> Float[Tensor, "decisions options"]:
-    """log pi_ref of every option of every decision, zeros where there is none."""
+    """log pi_ref of every option of every decision; zeros at padded options."""
     rows = [torch.from_numpy(row).float() for row in policy.log_probs(decisions)]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

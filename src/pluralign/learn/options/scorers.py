@@ -1,4 +1,4 @@
-"""Log-probabilities of options while they are being learned: from cached features, or through the trunk."""
+"""Trainable log-probabilities of options: from cached features, or through the trunk."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _FOREST_TOKENS = 4096
 
 
 class FrozenScorer(nn.Module):
-    """A head on features that stay as they are: those of all decisions lie standardised in one buffer.
+    """A head on frozen features; the standardised features of all decisions are in one buffer.
 
     Args:
-        decisions: the distinct decisions of the data.
-        source: where their features come from.
-        hidden: width of the head's hidden layer.
-        seed: of the head's weights.
+        decisions: Distinct decisions of the data.
+        source: Features of the decisions.
+        hidden: Width of the head's hidden layer.
+        seed: Random seed of the head's weights.
     """
 
     def __init__(self, decisions: Sequence[Decision], source: FeatureSource, hidden: int, seed: int) -> None:
@@ -38,16 +38,16 @@ class FrozenScorer(nn.Module):
         self.head.fit_standardisation(features[mask])
         self.features: Tensor
         self.mask: Tensor
-        # Not persistent: training checkpoints hold what is learned, not the data.
+        # Not persistent: training checkpoints contain trained weights, not the data.
         self.register_buffer("features", self.head.standardise(features), persistent=False)
         self.register_buffer("mask", mask, persistent=False)
 
     def all_log_probs(self) -> Float[Tensor, "decisions options"]:
-        """log pi of every option of every decision; very negative where there is none."""
+        """log pi of every option of every decision; a large negative number at padded options."""
         return option_log_probs(self.head.score(self.features), self.mask)
 
     def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """log pi of the options taken. Each distinct decision goes through the head once."""
+        """log pi of the options taken. Each distinct decision passes through the head once."""
         if states.numel() >= len(self.features):
             table, places = self.all_log_probs(), states
         else:
@@ -57,14 +57,14 @@ class FrozenScorer(nn.Module):
 
 
 class AdaptedScorer(nn.Module):
-    """A head on a trunk that learns too, through a LoRA adapter; decisions go through it as forests.
+    """A head on a trunk that is trained through a LoRA adapter; decisions pass through it as forests.
 
     Args:
-        decisions: the distinct decisions of the data.
-        store: features of the trunk before training; they give the head's standardisation.
-        hidden: width of the head's hidden layer.
-        rank: of the adapter.
-        seed: of the head's and the adapter's weights.
+        decisions: Distinct decisions of the data.
+        store: Features of the trunk before training, for the head's standardisation.
+        hidden: Width of the head's hidden layer.
+        rank: Rank of the adapter.
+        seed: Random seed of the head's and the adapter's weights.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AdaptedScorer(nn.Module):
         super().__init__()
         if not isinstance(store, FeatureStore):
             raise InputError("a LoRA adapter needs a backbone: give a FeatureStore", field="lora_rank")
-        # A trunk of its own: PEFT puts its layers into the model that it is given.
+        # A separate copy of the trunk: PEFT inserts its layers into the model that it is given.
         backbone = load_backbone(store.backbone.name, dtype=store.backbone.dtype)
         self._trees = [decision_tree(backbone.tokenizer, decision) for decision in decisions]
         with torch.random.fork_rng(devices=[]):
@@ -82,7 +82,7 @@ class AdaptedScorer(nn.Module):
             model: Any = add_lora(backbone.model, rank)
         features, mask = pad_features(store.get(decisions))
         self.head.fit_standardisation(features[mask])
-        # Only what learns is registered, so that training checkpoints do not hold the trunk.
+        # Only trained modules are registered, so that training checkpoints do not contain the trunk.
         self._unregistered = (model,)
         learned = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self.adapter = nn.ParameterDict({name.replace(".", "/"): value for name, value in learned.items()})
@@ -93,11 +93,11 @@ class AdaptedScorer(nn.Module):
         return self._unregistered[0]
 
     def all_log_probs(self) -> Float[Tensor, "decisions options"]:
-        """log pi of every option of every decision; very negative where there is none."""
+        """log pi of every option of every decision; a large negative number at padded options."""
         return self._log_probs(range(len(self._trees)))
 
     def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """log pi of the options taken. Each distinct decision goes through the trunk once."""
+        """log pi of the options taken. Each distinct decision passes through the trunk once."""
         distinct, places = torch.unique(states, return_inverse=True)
         return _pick(self._log_probs(distinct.tolist()), places, actions)
 

@@ -1,4 +1,4 @@
-"""Trajectories and pairs as tensors of indices into the distinct decisions that they pass through."""
+"""Trajectories and pairs as tensors of indices into their distinct decisions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pluralign.core.digests import digest
 
 
 class DecisionIndex:
-    """Numbers distinct decisions in the order in which they are first met."""
+    """Numbers distinct decisions in order of first appearance."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self.decisions: list[Decision] = []
 
     def number(self, decision: Decision) -> int:
-        """The decision's number, a new one where it was not met before."""
+        """Number of the decision; a new number if it has none yet."""
         known = self._numbers.setdefault(decision.key, len(self.decisions))
         if known == len(self.decisions):
             self.decisions.append(decision)
@@ -30,11 +30,11 @@ class DecisionIndex:
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryTable:
-    """What was done, step by step.
+    """Demonstrated steps.
 
     Args:
-        states: number of each step's decision, shape (steps,).
-        actions: index of the option taken, shape (steps,).
+        states: Number of each step's decision, shape (steps,).
+        actions: Index of the option taken, shape (steps,).
     """
 
     states: Int[Tensor, " steps"]
@@ -46,13 +46,13 @@ class TrajectoryTable:
 
 @dataclass(frozen=True, eq=False)
 class PairTable:
-    """Preference pairs; chosen segments at index 0 of the second axis, rejected ones at 1.
+    """Preference pairs; the second axis holds chosen segments at index 0 and rejected ones at 1.
 
     Args:
-        states: number of each step's decision; padding repeats the segment's first step.
-        actions: index of the option taken.
+        states: Number of each step's decision; padding repeats the segment's first step.
+        actions: Index of the option taken.
         mask: True at steps, False at padding.
-        weights: probability that the label is right; 0.5 is a tie.
+        weights: Probability that the label is right; 0.5 for a tie.
     """
 
     states: Int[Tensor, "pairs 2 steps"]
@@ -65,7 +65,7 @@ class PairTable:
 
     @property
     def ties(self) -> int:
-        """Pairs whose label says nothing (weight 0.5)."""
+        """Number of pairs with an uninformative label (weight 0.5)."""
         return int((self.weights == 0.5).sum())
 
 
@@ -73,7 +73,7 @@ def encode_steps(steps: Iterable[Step], index: DecisionIndex) -> TrajectoryTable
     """Steps as a table.
 
     Raises:
-        InputError: there are none.
+        InputError: There are no steps.
     """
     rows = [(index.number(step.decision), step.action) for step in steps]
     if not rows:
@@ -91,7 +91,7 @@ def encode_pairs(pairs: Sequence[PreferencePair], index: DecisionIndex) -> PairT
     """Pairs as a table, padded to the longest segment.
 
     Raises:
-        InputError: there are none, or they are of several objectives.
+        InputError: There are no pairs, or they have several objectives.
     """
     if not pairs:
         raise InputError("there is no preference pair to learn from")
@@ -111,7 +111,7 @@ def encode_pairs(pairs: Sequence[PreferencePair], index: DecisionIndex) -> PairT
 
 
 def steps_of_pairs(pairs: Sequence[PreferencePair]) -> Iterable[Step]:
-    """Every step that the pairs' segments show, each once however often pairs share it."""
+    """Every step of the pairs' segments, once each, even if several pairs share it."""
     seen: set[tuple[str, int]] = set()
     for pair in pairs:
         for segment in (pair.chosen, pair.rejected):
@@ -122,7 +122,7 @@ def steps_of_pairs(pairs: Sequence[PreferencePair]) -> Iterable[Step]:
 
 
 def table_digest(tensors: Iterable[Tensor], decisions: Sequence[Decision]) -> str:
-    """A digest of index tensors and of the decisions that they point to, equal across processes."""
+    """Digest of index tensors and of the decisions that they index, equal across processes."""
 
     def parts() -> Iterator[bytes]:
         for decision in decisions:
@@ -138,5 +138,5 @@ def _padded(segment: Segment, length: int, index: DecisionIndex) -> list[tuple[i
     if not segment.steps:
         raise InputError(f"segment {segment.id!r} has no steps")
     rows = [(index.number(step.decision), step.action, 1) for step in segment.steps]
-    # Padding repeats a step that is there, so that it costs no forward pass of another decision.
+    # Padding repeats an existing step, so that no other decision needs a forward pass.
     return rows + [(rows[0][0], rows[0][1], 0)] * (length - len(rows))

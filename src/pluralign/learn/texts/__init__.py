@@ -1,4 +1,4 @@
-"""Learning from texts: preference pairs and demonstrations as forests through a trunk that may learn too."""
+"""Training on texts: preference pairs and demonstrations, as forests of tokens through a language model."""
 
 from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p

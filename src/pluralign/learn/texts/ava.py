@@ -35,19 +35,19 @@ ExpectedReturn = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class AVAConfig:
-    """How `fit_ava_p` and `fit_ava_d` learn. The paper gives none of these numbers; ours are chosen on
+    """Settings of `fit_ava_p` and `fit_ava_d`. The paper gives none of these values; ours were chosen on
     validation splits (docs/papers.md).
 
     Args:
-        tqr: Heads and their switches.
+        tqr: Heads and their options.
         beta: Weight of the likelihood (eq. 13, 17).
-        gamma: Discount in the TD error.
-        td_weight: Lambda, weight of the TD error's likelihood under the reward (eq. 13).
+        gamma: Discount factor in the TD error.
+        td_weight: Weight lambda of the TD error's likelihood under the reward (eq. 13).
         kl_weight: Weight of the KL divergence from the prior N(0, 1); below lambda the bound has no maximum,
-            as sigma shrinks without end.
+            because sigma shrinks towards 0.
         cer_weight: Weight of the contrastive expected return (eq. 18; AVA-p only).
-        irl: Whether the loss has TD error and prior (False: AVA-p "w/o irl").
-        neg: Whether the loss has the rejected completions' likelihood (False: AVA-p "w/o neg").
+        irl: Whether the loss has the TD error and prior terms (False: AVA-p "w/o irl").
+        neg: Whether the loss has the term of rejected completions (False: AVA-p "w/o neg").
         cer: Whether the loss has the contrastive expected return (False: AVA-p "w/o cer").
     """
 
@@ -67,7 +67,7 @@ class AVAConfig:
 
     @property
     def weights(self) -> dict[str, float]:
-        """Of the terms of eq. 13 and 17."""
+        """Weights of the terms of eq. 13 and 17."""
         on = float(self.irl)
         return {
             "beta": self.beta,
@@ -80,15 +80,15 @@ class AVAConfig:
 class AVALoss(BatchLoss):
     """TQR heads with the losses of AVA.
 
-    Token sums are divided by the tokens that a step's completions have in the mean over the data, not by
-    this step's own: so batches add up, however a step is cut into forests and processes.
+    Sums over tokens are divided by the mean number of completion tokens per step over all data, not by that
+    of the current step. Losses therefore add up, however a step is split into forests and processes.
 
     Args:
-        tqr: the heads.
-        config: weights and switches.
-        data: the rows, for the mean number of tokens.
-        negative: what the rejected tokens' log-probabilities cost.
-        expected_return: of the chosen's and the rejected's rewards.
+        tqr: TQR heads.
+        config: Weights and switches.
+        data: Rows, for the mean number of tokens.
+        negative: Penalty of each rejected token from its log-probability.
+        expected_return: Loss of the chosen and rejected rewards.
     """
 
     def __init__(
@@ -122,22 +122,22 @@ def fit_ava_p(
     pairs: Sequence[PreferencePair], run: Run, config: AVAConfig | None = None, *,
     negative: Negative = unlikelihood, expected_return: ExpectedReturn = expected_return_loss,
 ) -> RewardModel:  # fmt: skip
-    """Learn a reward posterior, and a policy, from preference pairs (AVA eq. 17 and 18).
+    """Train a reward posterior and a policy on preference pairs (AVA eq. 17 and 18).
 
-    The trained trunk with the language model's own head is the policy of "AVA for direct optimisation":
+    The trained trunk with the language model's own head is the policy of "AVA for direct optimisation".
     `load_language_policy` reads it from the same folder, unless the Q-value head was new.
 
     Args:
-        pairs: one-step pairs of one objective.
-        run: model, folder, training, seed.
-        config: see `AVAConfig`.
-        negative: what rejected tokens cost: ``unlikelihood`` (eq. 16's own term, bounded below), or
-            ``clamped_negative`` or ``literal_negative`` (eq. 17), of `losses.likelihood`.
-        expected_return: ``expected_return_loss``, or ``literal_expected_return_loss`` (eq. 18, which
-            saturates), of `losses.bayesian_irl`.
+        pairs: One-step pairs of one objective.
+        run: Model, folder, training options, seed.
+        config: See `AVAConfig`.
+        negative: Penalty of rejected tokens from `losses.likelihood`: ``unlikelihood`` (the term of eq. 16,
+            bounded below), ``clamped_negative``, or ``literal_negative`` (eq. 17).
+        expected_return: Loss from `losses.bayesian_irl`: ``expected_return_loss``, or
+            ``literal_expected_return_loss`` (eq. 18, which saturates).
 
     Raises:
-        InputError: no training pair, or the folder holds another run.
+        InputError: No training pair, or the folder holds another run.
     """
     config = config or AVAConfig()
     return _fit(pairs, run, "ava-p", config, negative, expected_return)
@@ -146,16 +146,16 @@ def fit_ava_p(
 def fit_ava_d(
     rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: AVAConfig | None = None
 ) -> RewardModel:
-    """Learn a reward posterior, and a policy, from demonstrations (AVA eq. 13).
+    """Train a reward posterior and a policy on demonstrations (AVA eq. 13).
 
     Args:
-        rows: demonstrations; or pairs, whose chosen halves are taken, and both halves of ``validation``
-            pairs measured on.
-        run: model, folder, training, seed.
-        config: see `AVAConfig`; its ``cer``, ``neg`` and ``cer_weight`` mean nothing here.
+        rows: Demonstrations; or pairs, whose chosen completions are the demonstrations. ``validation`` pairs
+            are measured with both completions.
+        run: Model, folder, training options, seed.
+        config: See `AVAConfig`; ``cer``, ``neg`` and ``cer_weight`` have no effect here.
 
     Raises:
-        InputError: no training pair, or the folder holds another run.
+        InputError: No training pair, or the folder holds another run.
     """
     return _fit(rows, run, "ava-d", config or AVAConfig(), unlikelihood, expected_return_loss)
 

@@ -19,21 +19,21 @@ Row = TypeVar("Row", bound=PreferencePair | Demonstration)
 
 
 class IdenticalPairs(InputError):
-    """All pairs have completions that are identical when read, so that nothing is left."""
+    """All pairs have identical completions after truncation, so nothing is left."""
 
 
 @dataclass(frozen=True, eq=False)
 class CompletionData:
-    """Rows of completions: pairs have two (chosen, rejected), demonstrations one.
+    """Rows of completions: a pair has two (chosen, rejected), a demonstration one.
 
     Args:
-        trees: of every row, one after the other.
-        rows: the trees of each row.
-        places: (tree, branch) of each completion, shape (rows, completions, 2).
-        weights: probability that a pair's label is right; ones for demonstrations, shape (rows,).
-        margins: by how much the chosen completion is better; zeros for demonstrations, shape (rows,).
-        counts: what was read, left out and cut.
-        kept: number of each row among those that were given.
+        trees: Trees of all rows, in order.
+        rows: Trees of each row.
+        places: Index (tree, branch) of each completion, shape (rows, completions, 2).
+        weights: Probability that a pair's label is right; ones for demonstrations, shape (rows,).
+        margins: Margin of each pair; zeros for demonstrations, shape (rows,).
+        counts: Numbers of rows read, left out and truncated.
+        kept: Index of each row among the given rows.
     """
 
     trees: list[Tree]
@@ -49,22 +49,22 @@ class CompletionData:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens of all completions."""
+        """Number of tokens of all completions."""
         return sum(len(branch) for tree in self.trees for branch in tree.branches)
 
     @property
     def lengths(self) -> Int[Tensor, "rows completions"]:
-        """Tokens of each completion, the end-of-text token included."""
+        """Number of tokens of each completion, including the end-of-text token."""
         return torch.tensor(
             [[len(self.trees[t].branches[b]) for t, b in row] for row in self.places.tolist()]
         )
 
     def size(self, row: int) -> int:
-        """Tokens of one row's trees."""
+        """Number of tokens of one row's trees."""
         return sum(_tokens(self.trees[i]) for i in self.rows[row])
 
     def digest(self) -> str:
-        """Of the token ids and weights, equal across processes."""
+        """Digest of the token ids and weights, equal across processes."""
 
         def parts() -> Iterator[bytes]:
             for tree in self.trees:
@@ -77,16 +77,17 @@ class CompletionData:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some rows of the data in one forest.
+    """Several rows of the data in one forest.
 
     Args:
-        forest: their trees, laid out.
-        trees: of the forest, in its order.
-        rows: their numbers in the data, shape (rows,).
-        branches: the forest's branch of each completion, shape (rows, completions).
-        weights: see `CompletionData`, shape (rows,).
-        margins: see `CompletionData`, shape (rows,).
-        share: rows of this forest among those of the step.
+        forest: Forest of the rows' trees.
+        trees: Trees of the forest, in its order.
+        rows: Indices of the rows in the data, shape (rows,).
+        branches: Branch of each completion in the forest, shape (rows, completions).
+        weights: See `CompletionData`, shape (rows,).
+        margins: See `CompletionData`, shape (rows,).
+        share: Share of this forest's rows among those of the step.
+        share: Rows of this forest among those of the step.
     """
 
     forest: Forest
@@ -101,19 +102,18 @@ class Batch:
 def encode_completion_pairs(
     pairs: Sequence[PreferencePair], reader: CompletionReader, *, identical: bool = False
 ) -> CompletionData:
-    """One-step pairs as trees: one tree where chosen and rejected answer one prompt, else two.
+    """One-step pairs as trees: a single tree if chosen and rejected have the same prompt, else two.
 
-    Pairs whose completions are identical when read, because what differs was cut, are left out and counted
-    (``identical_pairs``).
+    Pairs whose completions are identical after truncation are left out and counted (``identical_pairs``).
 
     Args:
         pairs: One-step pairs of one objective.
         reader: Reader of the model's texts.
-        identical: Keep identical pairs, for losses of unpaired completions.
+        identical: Whether to keep identical pairs, for losses of unpaired completions.
 
     Raises:
-        IdenticalPairs: all are.
-        InputError: there are none, they are of several objectives, or have several steps.
+        IdenticalPairs: All pairs are identical.
+        InputError: There are no pairs, they have several objectives, or a pair has several steps.
     """
     objectives = sorted({pair.objective for pair in pairs})
     if len(objectives) > 1:
@@ -133,7 +133,7 @@ def encode_completion_pairs(
 def encode_demonstrations(
     rows: Sequence[PreferencePair | Demonstration], reader: CompletionReader
 ) -> CompletionData:
-    """Demonstrations as trees; of one-step pairs, the chosen half."""
+    """Demonstrations as trees; for one-step pairs, their chosen completions."""
     texts = [
         (row.prompt, row.completion) if isinstance(row, Demonstration) else row.chosen.text(row=number)
         for number, row in enumerate(rows, start=1)
@@ -144,8 +144,8 @@ def encode_demonstrations(
 
 
 def batches(data: CompletionData, rows: Sequence[int], token_budget: int) -> Iterator[Batch]:
-    """The rows in forests of at most so many tokens (a single longer row gets its own); a row's trees stay
-    together, so that what is computed for each forest adds up to what one forest would give."""
+    """The rows in forests of at most ``token_budget`` tokens; a longer row gets a forest of its own. A row's
+    trees stay together, so that sums over forests equal the result of a single forest."""
     for group in _groups(data, rows, token_budget):
         numbers = [tree for row in group for tree in data.rows[row]]
         trees = [data.trees[i] for i in numbers]
@@ -212,10 +212,10 @@ def _tokens(tree: Tree) -> int:
 
 
 def split_rows(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """Those to learn from and those to validate on; ``test`` is not touched.
+    """Rows for training and rows for validation; the split ``test`` is not used.
 
     Raises:
-        InputError: none to learn from.
+        InputError: There are no rows for training.
     """
     known = list(rows)
     train = [row for row in known if row.split == "train"]

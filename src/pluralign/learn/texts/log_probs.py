@@ -1,4 +1,4 @@
-"""Log-probabilities of rows by the model that is being trained, and by the reference that it began as."""
+"""Log-probabilities of rows under the model that is being trained and under the reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pluralign.lm.vocabulary import branch_log_probs
 def completion_log_probs(
     model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch, *, per_token: bool
 ) -> Float[Tensor, "rows completions"]:
-    """Log-probabilities of a batch's completions, nats: sums over their tokens, or means per token."""
+    """Log-probabilities of a batch's completions, nats: sums over tokens, or means per token."""
     found = branch_log_probs(model, hidden, batch.forest)
     if per_token:
         found = found / batch.forest.lengths
@@ -32,7 +32,7 @@ def completion_log_probs(
 def row_log_probs(
     trunk: TunedTrunk, data: CompletionData, token_budget: int, bf16: bool
 ) -> Float[Tensor, "rows completions"]:
-    """Log-probability of every completion of the data after its prompt, nats."""
+    """Log-probability of every completion given its prompt, nats."""
 
     def log_probs(hidden: Tensor, batch: Batch) -> Tensor:
         with torch.autocast(hidden.device.type, torch.bfloat16, enabled=bf16):
@@ -44,7 +44,7 @@ def row_log_probs(
 def reference_log_probs(
     session: Session, data: CompletionData, path: Path
 ) -> Float[Tensor, "rows completions"]:
-    """Log-probabilities by the trunk as it is now; nats; kept in a file, for a run that continues."""
+    """Log-probabilities under the trunk as it is now, nats; cached in a file for resumed runs."""
     training = session.run.training
     with processes().main_process_first():
         if not path.exists():
@@ -55,7 +55,8 @@ def reference_log_probs(
 
 
 def validation_nll(session: Session) -> dict[str, float]:
-    """Nats per token of the validation split's demonstrations, with their end-of-text tokens."""
+    """Negative log-likelihood of the validation demonstrations, nats per token, end-of-text tokens
+    included."""
     data, training = session.validation, session.run.training
     if data is None:
         return {}

@@ -1,4 +1,4 @@
-"""Multi-objective DPO: a policy for one weighting, of one objective's pairs and the others' rewards."""
+"""Multi-objective DPO: a policy for one weighting, from one objective's pairs and the others' rewards."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class MODPOConfig:
-    """How `fit_modpo` learns.
+    """Settings of `fit_modpo`.
 
     Args:
         beta: Temperature of the implicit reward, which here is the weighted sum of all rewards (Zhou et al.
             2024: 0.1).
         standardise: Whether each margin reward is divided by its standard deviation within the training
-            pairs: for rewards in units of their own. Off (theirs), because the loss takes the rewards that it
-            adds up for log-odds of a preference, which Bradley-Terry's and DPO's implicit rewards are as they
-            stand.
+            pairs; for rewards in arbitrary units. Off by default, as in the paper: the loss adds
+            rewards as log-odds of a preference. Rewards of Bradley-Terry models and implicit rewards of DPO
+            already are log-odds.
     """
 
     beta: float = 0.1
@@ -53,11 +53,10 @@ class MODPOConfig:
 class Margin:
     """Another objective's reward.
 
-    Args:
-        scorer: what gives it.
-        scale: it is multiplied by this (where it is not standardised). A likelihood ratio becomes DPO's
-            implicit reward by the beta that its policy was trained with.
-        provenance: where it comes from, for the card; another one is another run.
+    scorer: Reward model.
+    scale: Factor of the reward (if it is not standardised). For a likelihood ratio, the beta of its policy's
+        training gives DPO's implicit reward.
+    provenance: Origin of the reward, for the card; another origin makes another run.
     """
 
     scorer: Reward
@@ -74,25 +73,26 @@ def fit_modpo(
     margins: Mapping[str, Margin],
     weights: SteeringWeights,
 ) -> Backbone:
-    """Learn a policy for one weighting of several objectives (`losses.contrastive.modpo`).
+    """Train a policy for one weighting of several objectives (`losses.contrastive.modpo`).
 
-    The margin rewards of the training pairs are computed once, before training; an interrupted run goes on
-    where it stopped. An objective of weight zero is not scored, and with all the weight on the pairs' own
+    The margin rewards of the training pairs are computed once, before training; an interrupted run continues
+    where it stopped. Objectives of weight zero are not scored. With all weight on the pairs' own objective,
     this is `fit_dpo`.
 
     Args:
-        pairs: one-step pairs of one objective.
-        run: model (the reference), folder, training, seed.
-        config: see `MODPOConfig`.
-        margins: the other objectives' rewards, by name.
-        weights: of the pairs' objective and all of these.
+        pairs: One-step pairs of one objective.
+        run: Model (the reference), folder, training options, seed.
+        config: See `MODPOConfig`.
+        margins: Rewards of the other objectives, by name.
+        weights: Weights of the pairs' objective and of all others.
 
     Returns:
         The policy's language model.
 
     Raises:
-        InputError: weights of other objectives, or none on the pairs'; a margin reward that is not a number,
-            or has no spread to be divided by; no training pair, or the folder holds another run.
+        InputError: The weights name other objectives or give the pairs' objective none, a margin reward is
+            not finite or cannot be standardised because it is constant, there is no training pair, or the
+            folder holds another run.
     """
     config = config or MODPOConfig()
     train, _ = split_rows(pairs)
@@ -112,7 +112,7 @@ def fit_modpo(
         rewards = _margin_rewards(name, margin, train, session.out / "checkpoints" / f"margin-{number}.jsonl")
         spread = _spread(rewards)
         if config.standardise and not spread:
-            raise InputError(f"'{name}' rewards both completions of every pair alike: it has no spread")
+            raise InputError(f"'{name}' gives both completions of every pair the same reward: no spread")
         total += weights[name] * rewards * (1 / spread if config.standardise else margin.scale)
         gaps = rewards[:, 0] - rewards[:, 1]
         agreement = float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
@@ -127,10 +127,10 @@ def fit_modpo(
 
 
 def require_weights(weights: SteeringWeights, own: str, others: Iterable[str]) -> None:
-    """Check weights for preferences about one objective and rewards of others.
+    """Check the weights for preferences about one objective and rewards of the others.
 
     Raises:
-        InputError: they are not on exactly these objectives, or the preferences' own has none.
+        InputError: The weights name other objectives, or the preferences' objective has no weight.
     """
     names = list(others)
     if own in names:
@@ -138,20 +138,20 @@ def require_weights(weights: SteeringWeights, own: str, others: Iterable[str]) -
     weights.require_known([own, *names])
     for name in (own, *names):
         if name not in weights:
-            raise InputError(f"there is none of '{name}'", field="weights")
+            raise InputError(f"no weight for '{name}'", field="weights")
     if not weights[own]:
-        raise InputError(f"'{own}', which the pairs are about, needs more than 0", field="weights")
+        raise InputError(f"'{own}' is what the pairs are about; its weight must be above 0", field="weights")
 
 
 def _spread(rewards: npt.NDArray[np.float64]) -> float:
-    """Standard deviation around the pairs' means; for pairs of one prompt, what `measure_scales` measures."""
+    """Standard deviation around the pairs' means; for pairs with a common prompt as in `measure_scales`."""
     return float(np.sqrt(((rewards - rewards.mean(axis=1, keepdims=True)) ** 2).mean()))
 
 
 def _margin_rewards(
     name: str, margin: Margin, pairs: Sequence[PreferencePair], path: Path
 ) -> npt.NDArray[np.float64]:
-    """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); kept in a file."""
+    """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); cached in a file."""
     with processes().main_process_first():
         if processes().is_main_process and not path.exists():
             _score(name, margin.scorer, pairs, path)
@@ -168,7 +168,7 @@ def _score(name: str, scorer: Reward, pairs: Sequence[PreferencePair], path: Pat
         rewards = np.concatenate([own.mean for own in scored]).reshape(-1, 2)
         for number, pair in enumerate(rewards.tolist(), start=first + 1):
             if not np.isfinite(pair).all():
-                raise InputError(f"rewards by '{name}' are not numbers in training pair {number}: {pair}")
+                raise InputError(f"rewards of '{name}' are not numbers in training pair {number}: {pair}")
         return [{"rewards": rewards.tolist()}]
 
     # A row of the file holds the rewards of a whole batch of pairs.

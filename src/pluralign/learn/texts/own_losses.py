@@ -1,4 +1,4 @@
-"""Losses as arguments: what a card says of one, and what is checked of its result."""
+"""Losses as arguments: their description on cards, and checks of their signature and result."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ from pluralign.losses.contrastive import label_expectation
 
 
 def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Name and settings of a loss, for the card of what it trains.
+    """Name and settings of a loss, for the card of the trained model.
 
     Args:
         loss: A function, or a `functools.partial` of one.
-        arguments: What it is called with, by position.
+        arguments: Names of the positional arguments.
 
     Returns:
-        The method's name of a loss of pluralign's, or else module and name of the function; and the values of
-        its other parameters, defaults included.
+        The method's name for a loss of pluralign, otherwise module and name of the function; and the values
+        of its other parameters, defaults included.
 
     Raises:
-        InputError: It cannot be called with these arguments, or a setting cannot be written to the card.
+        InputError: The loss cannot be called with these arguments, or a setting cannot be written to the
+            card.
     """
     function, given = loss, dict[str, Any]()
     while isinstance(function, functools.partial):
         if function.args:
-            raise InputError("settings of a loss are given by name: partial(loss, tau=0.1)", field="loss")
+            raise InputError(
+                "settings of a loss must be keyword arguments: partial(loss, tau=0.1)", field="loss"
+            )
         given = {**function.keywords, **given}
         function = function.func
     try:
@@ -59,7 +62,7 @@ def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tupl
 
 
 def loss_settings(loss: Callable[..., Tensor]) -> type[Any]:
-    """A frozen dataclass of a loss's keyword parameters, with their defaults and their documentation."""
+    """A frozen dataclass of a loss's keyword parameters, with their defaults and documentation."""
     parameters = [
         (name, parameter.default)
         for name, parameter in inspect.signature(loss).parameters.items()
@@ -78,15 +81,16 @@ def loss_settings(loss: Callable[..., Tensor]) -> type[Any]:
 
 
 def over_labels(loss: Callable[[], Tensor], flipped: Callable[[], Tensor], batch: Batch) -> Tensor:
-    """A batch's part of the step's loss, expected over labels that may be wrong.
+    """A batch's part of the step's loss, as expectation over labels that may be wrong.
 
     Args:
-        loss: Computes the loss of each pair as labelled, shape (rows,).
-        flipped: Computes it with chosen and rejected exchanged; called only where a label may be wrong.
+        loss: Function that computes the loss of each pair as labelled, shape (rows,).
+        flipped: Function that computes the loss with chosen and rejected exchanged; called only if a label
+            may be wrong.
         batch: Rows, with the probability that each label is right.
 
     Raises:
-        InputError: The loss is of another shape, so that labels cannot be weighed.
+        InputError: The loss has another shape, so it cannot be weighted by labels.
     """
     losses = loss()
     if losses.shape != batch.weights.shape:
@@ -97,17 +101,17 @@ def over_labels(loss: Callable[[], Tensor], flipped: Callable[[], Tensor], batch
 
 
 def check_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> None:
-    """Call a loss once with made-up numbers, so that a wrong one is refused before any work.
+    """Call a loss once with made-up numbers, so that errors are found before training starts.
 
     Args:
         loss: Loss of each pair.
-        arguments: Names of what it is called with, by position; the first two are what is learned.
+        arguments: Names of the positional arguments; the first two depend on the model.
 
     Raises:
-        InputError: It fails, does not return one finite number for each pair, or does not depend on the first
-            two arguments.
+        InputError: The loss raises an error, does not return one finite number per pair, or does not depend
+            on the first two arguments.
     """
-    # Three pairs, so that a loss of each pair differs in shape from their mean.
+    # Three pairs, so that the shape of a loss per pair differs from that of their mean.
     values = [torch.tensor([1.0, 2.0, 3.0]) + 0.25 * i for i in range(len(arguments))]
     learned = [value.requires_grad_() for value in values[:2]]
     try:
@@ -132,7 +136,7 @@ def check_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> None:
 def _not_of_pairs(pairs: int, shape: Any) -> InputError:
     found = tuple(shape) if isinstance(shape, torch.Size) else shape
     return InputError(
-        f"expected a loss for each of {pairs} pairs, found the shape {found}; do not take their mean",
+        f"expected one loss for each of {pairs} pairs, found shape {found}; do not average over pairs",
         field="loss",
     )
 

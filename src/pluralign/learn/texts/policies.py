@@ -1,4 +1,4 @@
-"""Policies learned directly from preference pairs, by any loss of log-probabilities."""
+"""Training of policies on preference pairs with any loss of log-probabilities."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from pluralign.lm.backbone import SMOLLM2, Backbone
 from pluralign.losses.contrastive import dpo
 
 PolicyLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""``(chosen, rejected, reference_chosen, reference_rejected)``, log-probabilities in nats, to each pair's
-loss; all of shape (pairs,)."""
+"""Function from ``(chosen, rejected, reference_chosen, reference_rejected)``, log-probabilities in nats, to
+the loss of each pair; all of shape (pairs,)."""
 
 POLICY_ARGUMENTS = ("chosen", "rejected", "reference_chosen", "reference_rejected")
-"""What a policy's loss is called with, in this order."""
+"""Positional arguments of a policy's loss, in order."""
 
 
 @dataclass(frozen=True)
 class DPOConfig:
-    """How `fit_dpo` learns.
+    """Settings of `fit_dpo`.
 
     Args:
         beta: Temperature of the implicit reward (Rafailov et al. 2023: 0.1).
@@ -48,13 +48,14 @@ class DPOConfig:
 
 
 class PreferenceLoss(BatchLoss):
-    """A loss of pairs, of the model's log-probabilities and of numbers that are known before training.
+    """Loss of pairs as a function of the model's log-probabilities and of numbers known before training.
 
     Args:
-        loss: Loss of each pair, of chosen and rejected in turn: log-probabilities, then the known columns.
-        known: Numbers of every row's chosen and rejected completions in turn: log pi_ref, nats, first. Shape
+        loss: Loss of each pair. Its arguments are log-probabilities of chosen and rejected, then the columns
+            of ``known``.
+        known: Numbers of every row, alternating chosen and rejected; log pi_ref in nats comes first. Shape
             (rows, columns).
-        per_token: Means over each completion's tokens instead of sums; ``known`` has them already.
+        per_token: Whether to use means over each completion's tokens instead of sums; ``known`` must match.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class PreferenceLoss(BatchLoss):
         found = completion_log_probs(model, hidden, batch, per_token=self._per_token)
         known = self.known[batch.rows.to(self.known.device)]
         columns = [*found.unbind(dim=1), *known.unbind(dim=1)]
-        # Chosen and rejected change places in each two columns.
+        # Exchange chosen and rejected in each pair of columns.
         flipped = [columns[i ^ 1] for i in range(len(columns))]
         return over_labels(lambda: self._loss(*columns), lambda: self._loss(*flipped), batch)
 
@@ -88,33 +89,35 @@ def fit_policy(
     name: str = "",
     template: str | None = None,
 ) -> Backbone:
-    """Learn a policy from preference pairs by any loss of log-probabilities.
+    """Train a policy on preference pairs with any loss of log-probabilities.
 
     The model before training is the reference; its log-probabilities are computed once. The split ``train``
-    is learned from, ``validation`` is measured on, ``test`` is not touched. An interrupted run with a folder
-    continues when it is called again, and ends with the same weights.
+    is used for training and ``validation`` for measurement; ``test`` is not used. If an interrupted run with
+    an output folder is called again, it continues and ends with the same weights.
 
     Args:
         pairs: One-step pairs of one objective (`load_pairs`).
-        model: Policy before training: ``smollm2-135m``, a hub id, a local folder, or a loaded model that its
-            name loads again.
-        out: Folder to write; None keeps the policy in memory only.
-        loss: Loss of each pair, ``(chosen, rejected, reference_chosen, reference_rejected) -> loss``:
-            log-probabilities in nats, all of shape (pairs,). `losses.dpo`, `losses.ipo`, `losses.simpo`, a
-            `functools.partial` of one, or a function of your own. For pairs with a label that may be wrong
-            (a weight below 1) the library also calls it with chosen and rejected exchanged.
-        per_token: Give the loss mean log-probabilities per token instead of sums (SimPO's).
-        reference: Whether the loss reads the reference; False saves its pass, and the loss gets zeros.
-        training: Optimiser, batch, adapter; see `Training`.
-        seed: Random seed of new weights and of the data's order.
+        model: Policy before training: ``smollm2-135m``, a hub id, a local folder, or a loaded model whose
+            name loads the same weights again.
+        out: Output folder; None keeps the policy in memory only.
+        loss: Loss of each pair, ``(chosen, rejected, reference_chosen, reference_rejected) -> loss``, of
+            log-probabilities in nats; all of shape (pairs,). `losses.dpo`, `losses.ipo`, `losses.simpo`, a
+            `functools.partial` of one, or a function of your own. For pairs whose label may be wrong (weight
+            below 1), it is also called with chosen and rejected exchanged.
+        per_token: Whether to pass mean log-probabilities per token instead of sums (as SimPO needs).
+        reference: Whether to compute reference log-probabilities; if False, the loss receives zeros and the
+            reference pass is skipped.
+        training: Optimizer, batch and adapter options; see `Training`.
+        seed: Random seed of new weights and of the data order.
         name: Name of the policy in reports; the objective's by default.
-        template: Name of the template that turned the data's messages into text, "dialogue" or "chat".
+        template: Name of the template that rendered the data's messages to text, "dialogue" or "chat".
 
     Returns:
         The policy's language model.
 
     Raises:
-        InputError: No training pair, a loss with another signature or result, or a folder of another run.
+        InputError: There is no training pair, the loss has another signature or result, or the folder holds
+            another run.
 
     Examples:
         >>> import pluralign as pl
@@ -129,12 +132,12 @@ def fit_policy(
 
 
 def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None = None) -> Backbone:
-    """Learn a policy by direct preference optimisation (`losses.dpo`); see `fit_policy`.
+    """Train a policy by direct preference optimisation (`losses.dpo`); see `fit_policy`.
 
     Args:
         pairs: One-step pairs of one objective.
-        run: Model (the reference), folder, training, seed.
-        config: Temperature; see `DPOConfig`.
+        run: Model (the reference), folder, training options, seed.
+        config: See `DPOConfig`.
 
     Returns:
         The policy's language model.
@@ -154,7 +157,7 @@ def learn_policy(
 
     Args:
         pairs: See `fit_policy`.
-        run: Model (the reference), folder, training, seed.
+        run: Model (the reference), folder, training options, seed.
         loss: See `fit_policy`.
         per_token: See `fit_policy`.
         reference: See `fit_policy`.
@@ -163,7 +166,7 @@ def learn_policy(
     if method in METHODS and METHODS[method].per_token and not per_token:
         raise InputError(f"{method} is a loss of means per token", field="per_token")
     check_loss(loss, POLICY_ARGUMENTS)
-    # Cards of losses that take sums and a reference, as most do, say nothing about it.
+    # Cards of losses with sums and a reference (the usual case) do not mention it.
     more = ({"per_token": True} if per_token else {}) | ({} if reference else {"reference": False})
     session = Session(method, run, {**settings, **more}, pairs, vocabulary=True, label_weights=True)
     return train_policy(
@@ -182,14 +185,14 @@ def train_policy(
     per_token: bool = False,
     reference: bool = True,
 ) -> Backbone:
-    """Train on pairs with the model before training as the reference, measure, and write the folder.
+    """Train on pairs with the model before training as reference, measure, and write the folder.
 
     Args:
         session: Session that has not been trained.
         make_loss: Function from log pi_ref of the training rows' completions, nats, to the loss.
         figures: Further figures for the card.
-        per_token: Mean log-probabilities per token instead of sums.
-        reference: Whether the loss reads the reference; else it is zero.
+        per_token: Whether to use mean log-probabilities per token instead of sums.
+        reference: Whether the loss uses the reference; if False, it is zero.
 
     Returns:
         The policy's language model.

@@ -1,4 +1,4 @@
-"""Reward models from preference pairs: any loss of two rewards, and a discriminator."""
+"""Training of reward models on preference pairs: with any loss of two rewards, or as a discriminator."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from pluralign.rewards.heads import GaussianRewards, HeadShape, RewardHead
 from pluralign.rewards.reward_model import RewardModel
 
 PairLoss = Callable[[GaussianRewards, GaussianRewards, Batch], Tensor]
-"""Rewards of a batch's chosen and of its rejected completions, to its part of the step's loss."""
+"""Function from the rewards of a batch's chosen and rejected completions to its part of the step's loss."""
 
 RewardLoss = Callable[..., Tensor]
-"""``(chosen, rejected, margin)``, or ``(chosen, rejected, chosen_sigma, rejected_sigma, margin)``, to each
-pair's loss; all of shape (pairs,)."""
+"""Function from ``(chosen, rejected, margin)``, or ``(chosen, rejected, chosen_sigma, rejected_sigma,
+margin)``, to the loss of each pair; all of shape (pairs,)."""
 
 REWARD_ARGUMENTS = ("chosen", "rejected", "margin")
-"""What a reward model's loss is called with, in this order."""
+"""Positional arguments of a reward model's loss, in order."""
 
 GAUSSIAN_ARGUMENTS = ("chosen", "rejected", "chosen_sigma", "rejected_sigma", "margin")
-"""What a loss that names ``chosen_sigma`` is called with, in this order."""
+"""Positional arguments of a loss that has the parameter ``chosen_sigma``, in order."""
 
 
 @dataclass(frozen=True)
 class BradleyTerryConfig:
-    """How `fit_bradley_terry` and `fit_bt_variance` learn.
+    """Settings of `fit_bradley_terry` and `fit_bt_variance`.
 
     Args:
-        margin: Margin by which the chosen reward must be greater, added to each pair's own (Llama 2, eq. 2;
-            with 0 and pairs without margins: plain Bradley-Terry).
+        margin: Margin by which the chosen reward should exceed the rejected one, added to each pair's own
+            margin (Llama 2, eq. 2); 0 with pairs without margins is plain Bradley-Terry.
     """
 
     margin: float = 0.0
@@ -55,10 +55,10 @@ class BradleyTerryConfig:
 
 @dataclass(frozen=True)
 class PreferenceTransformerConfig:
-    """How `fit_preference_transformer` learns.
+    """Settings of `fit_preference_transformer`.
 
     Args:
-        attention_width: Width of the queries and keys that weigh tokens (ours).
+        attention_width: Width of the queries and keys of the attention over tokens (ours).
     """
 
     attention_width: int = 64
@@ -68,11 +68,11 @@ class PreferenceTransformerConfig:
 
 
 class PairRewardLoss(BatchLoss):
-    """A reward head, and a loss of the rewards of pairs.
+    """A reward head with a loss of the rewards of pairs.
 
     Args:
         head: Reward head.
-        loss: Loss of the two rewards of each row, times the batch's share of the step.
+        loss: Loss of the two rewards of each row, multiplied by the batch's share of the step.
     """
 
     def __init__(self, head: RewardHead, loss: PairLoss) -> None:
@@ -101,29 +101,29 @@ def fit_reward(
     name: str = "",
     template: str | None = None,
 ) -> RewardModel:
-    """Learn a reward model from preference pairs by any loss of rewards.
+    """Train a reward model on preference pairs with any loss of rewards.
 
-    The split ``train`` is learned from, ``validation`` is measured on, ``test`` is not touched. An
-    interrupted run with a folder continues when it is called again, and ends with the same weights.
+    The split ``train`` is used for training and ``validation`` for measurement; ``test`` is not used. If an
+    interrupted run with an output folder is called again, it continues and ends with the same weights.
 
     Args:
         pairs: One-step pairs of one objective (`load_pairs`).
         model: Model before training; see `fit_policy`.
-        out: Folder to write; None keeps the model in memory only.
+        out: Output folder; None keeps the model in memory only.
         loss: Loss of each pair, ``(chosen, rejected, margin) -> loss``, of rewards and of the data's margins
-            (zeros where it has none), all of shape (pairs,). A loss that names ``chosen_sigma`` and
+            (zeros if it has none); all of shape (pairs,). A loss with the parameters ``chosen_sigma`` and
             ``rejected_sigma`` before ``margin`` gets a Gaussian head. `losses.bradley_terry`,
-            `losses.learned_variance`, or a function of your own. For pairs with a label that may be wrong (a
-            weight below 1) the library also calls it with chosen and rejected exchanged and the margin
-            negated.
-        head: Reward head; by default the last token's reward.
-        training: Optimiser, batch, adapter; see `Training`.
-        seed: Random seed of new weights and of the data's order.
+            `losses.learned_variance`, or a function of your own. For pairs whose label may be wrong (weight
+            below 1), it is also called with chosen and rejected exchanged and the margin negated.
+        head: Reward head; by default a reward at the last token.
+        training: Optimizer, batch and adapter options; see `Training`.
+        seed: Random seed of new weights and of the data order.
         name: Name of the model in reports; the objective's by default.
-        template: Name of the template that turned the data's messages into text, "dialogue" or "chat".
+        template: Name of the template that rendered the data's messages to text, "dialogue" or "chat".
 
     Raises:
-        InputError: No training pair, a loss with another signature or result, or a folder of another run.
+        InputError: There is no training pair, the loss has another signature or result, or the folder holds
+            another run.
 
     Examples:
         >>> import pluralign as pl
@@ -137,7 +137,7 @@ def fit_reward(
     method, settings = describe_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
     shape = head or HeadShape(gaussian=gaussian)
     if gaussian and not shape.gaussian:
-        raise InputError("the loss reads standard deviations, which this head does not give", field="head")
+        raise InputError("the loss uses standard deviations, which this head does not provide", field="head")
     check_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
     settings = {"margin": 0.0, **settings} | ({"head": dataclasses.asdict(shape)} if head else {})
     run = make_run(model, out, training, seed=seed, name=name, template=template)
@@ -147,12 +147,12 @@ def fit_reward(
 def fit_bradley_terry(
     pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
 ) -> RewardModel:
-    """Learn a reward of the last token (`losses.bradley_terry`); see `fit_reward`.
+    """Train a reward at the last token (`losses.bradley_terry`); see `fit_reward`.
 
     Args:
         pairs: One-step pairs of one objective.
-        run: Model, folder, training, seed.
-        config: Margin; see `BradleyTerryConfig`.
+        run: Model, folder, training options, seed.
+        config: See `BradleyTerryConfig`.
 
     Raises:
         InputError: No training pair, or the folder holds another run.
@@ -165,12 +165,12 @@ def fit_bradley_terry(
 def fit_bt_variance(
     pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
 ) -> RewardModel:
-    """Learn a Gaussian reward of the last token (`losses.learned_variance`); see `fit_reward`.
+    """Train a Gaussian reward at the last token (`losses.learned_variance`); see `fit_reward`.
 
     Args:
         pairs: One-step pairs of one objective.
-        run: Model, folder, training, seed.
-        config: Margin; see `BradleyTerryConfig`.
+        run: Model, folder, training options, seed.
+        config: See `BradleyTerryConfig`.
 
     Raises:
         InputError: No training pair, or the folder holds another run.
@@ -183,12 +183,12 @@ def fit_bt_variance(
 def fit_preference_transformer(
     pairs: Sequence[PreferencePair], run: Run, config: PreferenceTransformerConfig | None = None
 ) -> RewardModel:
-    """Learn rewards of tokens whose weighted sum explains preferences (Kim et al. 2023, eq. 5-7).
+    """Train token rewards whose weighted sum explains preferences (Kim et al. 2023, eq. 5-7).
 
     Args:
-        pairs: One-step pairs of one objective; their margins are not read.
-        run: Model, folder, training, seed.
-        config: Width of the attention; see `PreferenceTransformerConfig`.
+        pairs: One-step pairs of one objective; their margins are not used.
+        run: Model, folder, training options, seed.
+        config: See `PreferenceTransformerConfig`.
 
     Raises:
         InputError: No training pair, or the folder holds another run.
@@ -200,16 +200,17 @@ def fit_preference_transformer(
 
 
 def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
-    """Learn the logit of chosen against rejected completions (`losses.adversarial.discriminator_loss`).
+    """Train a discriminator between chosen and rejected completions
+    (`losses.adversarial.discriminator_loss`).
 
     Completions are unpaired: unlike in Bradley-Terry, it does not matter which two form a pair.
 
     Args:
-        pairs: Pairs of positives (chosen) and negatives (rejected); see `pair.recipes`.
-        run: Model, folder, training, seed.
+        pairs: Pairs of a positive (chosen) and a negative (rejected) completion; see `pair.recipes`.
+        run: Model, folder, training options, seed.
 
     Raises:
-        InputError: No training pair, a label that may be wrong, or the folder holds another run.
+        InputError: There is no training pair, a label may be wrong, or the folder holds another run.
     """
 
     def loss(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
@@ -254,7 +255,7 @@ def _fit(
 
 
 def seeded_head(dimension: int, shape: HeadShape, seed: int) -> RewardHead:
-    """A reward head with the weights that the seed gives."""
+    """A reward head whose weights are initialised from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return RewardHead(dimension, shape)

@@ -1,4 +1,4 @@
-"""Arguments that all learners on texts share, and learning without a folder."""
+"""Arguments shared by all trainers on texts, and training without an output folder."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pluralign.rewards.heads import RewardHead
 
 @dataclass(frozen=True)
 class Run:
-    """Arguments that all learners on texts share.
+    """Arguments shared by all trainers on texts.
 
     Args:
         model: Model before training: a hub id, a local folder, ``smollm2-135m`` or ``tiny-random``.
-        out: Folder to write; None writes none and keeps what is learned in memory.
+        out: Output folder; None keeps the result in memory only.
         training: Training options.
         seed: Random seed of weights and data order.
         name: Name of the result in reports; by default the objective's name.
-        template: Name of the template for messages (`lm.prompts.TEMPLATES`); by default the one that the
-            data's messages were rendered with, or ``dialogue``.
+        template: Name of the template for messages (`lm.prompts.TEMPLATES`); by default the one that rendered
+            the data's messages, or ``dialogue``.
         provenance: File and digest of the data, for the card.
-        lower: Hidden states of the frozen part of the trunk, where several runs share them.
-        measure: Function from the trained trunk and reward head to more figures for the card.
+        lower: Hidden states of the frozen part of the trunk, to share them between runs.
+        measure: Function from the trained trunk and reward head to further figures for the card.
     """
 
     model: str
@@ -52,7 +52,8 @@ def make_run(
     """A `Run` from the arguments of `fit_policy` and `fit_reward`.
 
     Raises:
-        InputError: A loaded model that its name does not load again, so that no folder could refer to it.
+        InputError: A loaded model was given whose name does not load the same weights again, so the output
+            folder could not refer to it.
     """
     if isinstance(model, Backbone):
         try:
@@ -62,7 +63,7 @@ def make_run(
         if not same:
             raise InputError(
                 f"a loaded model must be as its name loads it, and {model.name!r} is not; give a hub id or a "
-                "folder (pluralign export writes one of a trained policy)",
+                "folder (pluralign export writes one for a trained policy)",
                 field="model",
             )
         model = model.name
@@ -78,8 +79,8 @@ Learned = TypeVar("Learned")
 def folder_optional(
     fit: Callable[Concatenate[Rows, Run, P], Learned],
 ) -> Callable[Concatenate[Rows, Run, P], Learned]:
-    """Let a learner run without a folder: where ``run.out`` is None, it writes a temporary one, which is
-    removed once the result is loaded from it."""
+    """Let a trainer run without an output folder: if ``run.out`` is None, it writes to a temporary folder,
+    which is removed after the result is loaded from it."""
 
     @functools.wraps(fit)
     def learner(rows: Rows, run: Run, /, *args: P.args, **kwargs: P.kwargs) -> Learned:

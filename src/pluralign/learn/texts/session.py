@@ -1,7 +1,7 @@
-"""What every learner on texts does before and after its own loss: data, trunk, training, folder.
+"""Steps that all trainers on texts share: data, trunk, training loop, output folder.
 
-A learner is a function of rows and a `Run`: it makes a `Session`, trains a `BatchLoss` with `Session.train`,
-and ends with `Session.finish_reward_model`, `finish_policy` or `finish_value_model`.
+A trainer is a function of rows and a `Run`. It creates a `Session`, trains a `BatchLoss` with
+`Session.train`, and ends with `Session.finish_reward_model`, `finish_policy` or `finish_value_model`.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ _log = logging.getLogger(__name__)
 
 
 class Session:
-    """One training, from its data to its folder.
+    """One training run, from its data to its output folder.
 
-    Attributes for learners: ``trunk`` (the model that learns), ``data`` and ``validation`` (rows as trees),
+    Attributes for trainers: ``trunk`` (the model being trained), ``data`` and ``validation`` (rows as trees),
     ``objective`` (name of the rows' objective), ``backbone`` (model and tokenizer), ``out`` (folder).
 
     Args:
-        method: Name of the learner, for the card.
+        method: Name of the method, for the card.
         run: Model, folder, training options, seed.
-        settings: Settings of the method, for the card; a run with other settings is another run.
-        rows: All pairs or demonstrations. Those of the split ``train`` are learned from; ``validation`` is
-            measured on, and ``test`` is not read.
-        demonstrations: Whether single completions are learned from: demonstrations, or the chosen halves of
+        settings: Settings of the method, for the card; other settings make another run.
+        rows: All pairs or demonstrations. The split ``train`` is used for training and ``validation`` for
+            measurement; ``test`` is not used.
+        demonstrations: Whether to train on single completions: demonstrations, or the chosen completions of
             pairs.
-        vocabulary: Whether the loss reads the vocabulary head.
+        vocabulary: Whether the loss uses the vocabulary head.
         label_weights: Whether the loss applies the probabilities of labels.
         identical: Whether pairs with identical completions are learned from; else they are left out.
 
     Raises:
-        InputError: No training row, a label that may be wrong where the loss takes all for right, messages
-            rendered with another template than asked for, or a folder that holds another run.
+        InputError: There is no training row, a label may be wrong but the loss does not apply label weights,
+            messages were rendered with another template than requested, or the folder holds another run.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Session:
         self.method, self.run, self.settings = method, run, settings
         train, validation = split_rows(rows)
         if not demonstrations and any(isinstance(row, Demonstration) for row in train):
-            raise InputError(f"{method} learns from preference pairs; these are demonstrations")
+            raise InputError(f"{method} requires preference pairs; these are demonstrations")
         self.objective = train[0].objective
         if run.out is None:
             raise InputError("a session needs a folder; see folder_optional", field="out")
         self.out = run.out
-        # A trunk of its own: training changes its weights.
+        # A separate copy of the trunk: training changes its weights.
         self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
         self.template = learned_template(rows, run.template, self.backbone.tokenizer)
         self.data: CompletionData = (
@@ -90,7 +90,7 @@ class Session:
         )
         if not label_weights and not bool((self.data.weights == 1).all()):
             raise InputError(
-                f"{method} cannot use labels that may be wrong, and some pairs have a weight below 1 (ties, "
+                f"{method} does not support uncertain labels, and some pairs have a weight below 1 (ties, "
                 "disagreement); dpo and bradley-terry apply such weights",
                 field="weight",
             )
@@ -109,12 +109,12 @@ class Session:
     def train(
         self, module: BatchLoss, data: CompletionData | None = None, part: str = "training"
     ) -> list[dict[str, float]]:
-        """Train the trunk and the method's heads, from the last checkpoint where there is one.
+        """Train the trunk and the method's heads, from the last checkpoint if there is one.
 
         Args:
             module: Heads and loss of the method.
             data: Rows; by default the session's.
-            part: Name of the folder of checkpoints, where a method trains several times.
+            part: Name of the checkpoint folder, for methods that train several times.
 
         Returns:
             The training curve: ``[{"step", "loss"}]``.
@@ -128,7 +128,7 @@ class Session:
         return train_phase(ForestLoss(self.trunk, module, data, training.token_budget), phase)
 
     def writer(self) -> Backbone:
-        """A copy of the language model as it is now, for drawing completions."""
+        """A copy of the current language model, for sampling completions."""
         model: Any = copy.deepcopy(self.trunk.model)
         if is_adapted(model):
             model = model.merge_and_unload()
@@ -175,7 +175,7 @@ class Session:
         return load_value_model(self.out)
 
     def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
-        """Share of the validation pairs that the head orders as their label does; a tie counts half."""
+        """Share of the validation pairs that the head orders as labelled; a tie counts half."""
         if self.validation is None or self.validation.places.shape[1] < 2:
             return {}
         training = self.run.training
@@ -197,7 +197,7 @@ class Session:
         )
 
     def _read_validation(self, rows: Sequence[PreferencePair | Demonstration]) -> CompletionData | None:
-        """Both halves of pairs, also where chosen ones alone are learned from: they measure the accuracy."""
+        """Both completions of pairs, even if only chosen ones are trained on: the accuracy needs both."""
         if not rows:
             return None
         pairs = _pairs(rows)
@@ -211,7 +211,7 @@ class Session:
 
     def _claim(self) -> None:
         training = dataclasses.asdict(self.run.training)
-        # It bounds memory and changes no result (but for the last bits).
+        # The token budget bounds memory and does not change results (except for the last bits).
         training.pop("token_budget")
         claimed = {
             "method": self.method, "training": training, "config": self.settings,

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: a policy that writes like demonstrations."""
+"""Supervised fine-tuning: maximum likelihood of demonstrations."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from pluralign.losses.likelihood import contrastive_sft_loss, occupancy_weights,
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """How `fit_sft` learns.
+    """Settings of `fit_sft`.
 
     Args:
-        contrastive: Whether rejected completions are made unlikely, too (AVA-p "w/o irl" and "w/o cer").
-        occupancy: Whether token k of T has the weight (T - k) / T: the forward KL divergence between
-            state-action occupancies instead of whole completions (Inverse-RLignment eq. 29).
+        contrastive: Whether rejected completions are made less likely (AVA-p "w/o irl" and "w/o cer").
+        occupancy: Whether token k of T has the weight (T - k) / T, which gives the forward KL divergence
+            between state-action occupancies instead of whole completions (Inverse-RLignment eq. 29).
     """
 
     contrastive: bool = False
@@ -38,7 +38,9 @@ class SFTConfig:
 
     def __post_init__(self) -> None:
         if self.contrastive and self.occupancy:
-            raise InputError("weighs demonstrations; it does not go with contrastive", field="occupancy")
+            raise InputError(
+                "weights demonstrations and cannot be combined with contrastive", field="occupancy"
+            )
 
 
 class SFTLoss(BatchLoss):
@@ -69,11 +71,10 @@ class SFTLoss(BatchLoss):
 def fit_sft(
     rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: SFTConfig | None = None
 ) -> Backbone:
-    """Learn a policy that writes like demonstrations (`losses.likelihood.sft_loss`).
+    """Train a policy on demonstrations by maximum likelihood (`losses.likelihood.sft_loss`).
 
     Args:
-        rows: Demonstrations; or pairs, of which the chosen completions are taken ("SFT-Preferred").
-        run: Model, folder, training options, seed.
+        rows: Demonstrations; or pairs, whose chosen completions are the demonstrations ("SFT-Preferred").
         config: See `SFTConfig`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Self-play fine-tuning: DPO in which the policy before each iteration writes what is rejected."""
+"""Self-play fine-tuning: DPO of demonstrations over samples of the policy before each iteration."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _PROMPTS = 64
 
 @dataclass(frozen=True)
 class SPINConfig:
-    """How `fit_spin` learns.
+    """Settings of `fit_spin`.
 
     Args:
-        iterations: Number of iterations of drawing and learning (Chen et al. 2024: up to 4; most is gained in
-            the first two).
-        beta: Temperature of the implicit reward (their lambda: 0.1).
+        iterations: Number of iterations of sampling and training (Chen et al. 2024: up to 4; most of the gain
+            comes from the first two).
+        beta: Temperature of the implicit reward (Chen et al.'s lambda: 0.1).
         max_new_tokens: Largest number of tokens of a sample.
         temperature: Sampling temperature.
-        samples: Number of samples of each prompt in each iteration.
+        samples: Number of samples per prompt and iteration.
     """
 
     iterations: int = 2
@@ -57,22 +57,22 @@ class SPINConfig:
 
 @folder_optional
 def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConfig | None = None) -> Backbone:
-    """Learn a policy from demonstrations by playing against its own past (Chen et al. 2024, eq. 4.7).
+    """Train a policy on demonstrations by self-play (Chen et al. 2024, eq. 4.7).
 
-    In each iteration the policy of the last one draws completions, and DPO prefers the demonstrations to
-    them, with that same policy as its reference. ``run.training.epochs`` are those of one iteration. What was
-    drawn is in ``OUT/rounds/N.jsonl``; an interrupted run goes on where it stopped.
+    In each iteration the current policy samples completions, and DPO prefers the demonstrations to them, with
+    the same policy as reference. ``run.training.epochs`` counts the epochs of one iteration. The samples are
+    in ``OUT/rounds/N.jsonl``; an interrupted run continues where it stopped.
 
     Args:
-        demonstrations: those of ``train`` are learned from, those of ``validation`` measured on.
-        run: model (the policy that begins; SPIN's authors begin with SFT's), folder, training, seed.
-        config: see `SPINConfig`.
+        demonstrations: Demonstrations; ``train`` is used for training, ``validation`` for measurement.
+        run: Model (the initial policy; SPIN's authors start from SFT), folder, training options, seed.
+        config: See `SPINConfig`.
 
     Returns:
         The policy's language model.
 
     Raises:
-        InputError: no demonstration to learn from, or the folder holds another run.
+        InputError: No demonstration to learn from, or the folder holds another run.
     """
     config = config or SPINConfig()
     session = Session(
@@ -100,7 +100,7 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
 def _draw(
     session: Session, demonstrations: Sequence[Demonstration], config: SPINConfig, number: int
 ) -> list[Demonstration]:
-    """What the policy writes now after the demonstrations' prompts; read back where it is there already."""
+    """Samples of the current policy for the demonstrations' prompts; loaded if they exist already."""
     path = session.out / "rounds" / f"{number}.jsonl"
     prompts = list({row.prompt: row for row in demonstrations})
     with processes().main_process_first():
@@ -111,7 +111,7 @@ def _draw(
     return [
         dataclasses.replace(known[row["prompt"]], completion=row["completion"], source=f"iteration {number}")
         for row in rows
-        # Nothing is learned from a policy that had nothing to say.
+        # Empty samples teach nothing.
         if row["completion"].strip()
     ]
 

@@ -1,4 +1,5 @@
-"""Losses of forests as what `transformers.Trainer` trains: one step's rows, forest after forest."""
+"""Training of a loss over forests with `transformers.Trainer`: a step's rows are processed forest by
+forest."""
 
 from __future__ import annotations
 
@@ -22,22 +23,24 @@ from pluralign.rewards.heads import RewardHead
 
 @dataclass(frozen=True)
 class Training:
-    """How a learner on texts trains.
+    """Training options of trainers on texts.
 
     Args:
         epochs: Passes over the training rows (TRL's reward trainer: 1).
-        batch_size: Rows in each step, of all processes together (TRL: 8).
-        learning_rate: Peak learning rate of AdamW, which falls linearly to 0 (ours, for a whole trunk; an
+        batch_size: Rows per step, over all processes (TRL: 8).
+        learning_rate: Peak learning rate of AdamW, decaying linearly to 0 (ours, for full fine-tuning; an
             adapter needs about 2e-4, heads alone 1e-3).
         weight_decay: Weight decay of AdamW (TRL: 0).
         warmup: Share of the steps in which the learning rate rises from 0 (ours).
-        lora_rank: Rank of a LoRA adapter that is learned instead of the trunk's weights; 0 for none.
-        layers: Number of the uppermost layers that are learned; the layers below run once per text. 0 learns
-            heads only, None learns everything.
-        max_length: Tokens of prompt + completion; longer prompts are truncated from the left (TRL: 1024).
-        token_budget: Tokens of one forest. It bounds memory and changes no result. (SmolLM2-135M in float32
-            takes about 1.8 MB per token, and 2.2 GB for weights, gradients and AdamW.)
-        bf16: Mixed precision; None uses it where the machine is fast at it.
+        lora_rank: Rank of a LoRA adapter that is trained instead of the trunk's weights; 0 for none.
+        layers: Number of uppermost layers to train; the layers below run once per text. 0 trains heads only,
+            None trains everything.
+        max_length: Largest number of tokens of prompt + completion; longer prompts are truncated from the
+            left (TRL: 1024).
+        token_budget: Largest number of tokens per forest. It bounds memory and does not change results.
+            (SmolLM2-135M in float32 takes about 1.8 MB per token, and 2.2 GB for weights, gradients and
+            AdamW.)
+        bf16: Whether to use bfloat16 mixed precision; None uses it if the hardware supports it well.
 
     Examples:
         >>> import pluralign as pl
@@ -63,7 +66,7 @@ class Training:
             raise InputError(f"must be 0 or more, found {self.layers}", field="layers")
 
     def steps(self, rows: int) -> int:
-        """Optimizer steps over so many rows."""
+        """Number of optimizer steps for this number of rows."""
         return max(1, round(self.epochs * rows / self.batch_size))
 
     @property
@@ -73,30 +76,30 @@ class Training:
 
 
 class BatchLoss(nn.Module):
-    """What a method adds to the trunk: heads, and a loss of a batch.
+    """Heads of a method and its loss of a batch.
 
-    `forward` gives this batch's part of the step's loss: over the batches of a step these add up.
+    `forward` returns the batch's part of the step's loss; the parts of a step's batches add up.
     """
 
     def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
         """The loss (a scalar).
 
         Args:
-            model: the language model, for its vocabulary head.
-            hidden: hidden states of the batch's forest.
-            batch: the rows.
+            model: The language model, for its vocabulary head.
+            hidden: Hidden states of the batch's forest.
+            batch: The rows.
         """
         raise NotImplementedError
 
 
 class ForestLoss(nn.Module):
-    """Rows to their loss, through trunk and objective.
+    """Function from row numbers to their loss, through trunk and objective.
 
     Args:
-        trunk: what learns of it is registered here.
-        objective: heads and loss.
-        data: the rows.
-        token_budget: tokens of one forest.
+        trunk: Trunk; its trainable parameters are registered here.
+        objective: Heads and loss.
+        data: Rows.
+        token_budget: Largest number of tokens per forest.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class ForestLoss(nn.Module):
         self._data, self._budget = data, token_budget
 
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
-        """``{"loss"}`` of these rows; one forest at a time is held in memory."""
+        """Loss of these rows as ``{"loss"}``; only one forest at a time is in memory."""
         device = rows.device if rows.is_cuda else next(self.trunk.model.parameters()).device
         found = list(batches(self._data, rows.tolist(), self._budget))
         terms = [lambda batch=batch: self._term(on_device(batch, device)) for batch in found]
@@ -119,13 +122,13 @@ class ForestLoss(nn.Module):
 
 
 def summed(terms: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor]) -> Tensor:
-    """The sum of losses, each computed and differentiated before the next is begun.
+    """Sum of losses, each computed and differentiated before the next begins.
 
-    Only one term's activations are in memory at a time; the price is one copy of the gradients.
+    Only one term's activations are in memory at a time, at the cost of one copy of the gradients.
 
     Args:
-        terms: functions that compute a scalar each.
-        parameters: with respect to which the sum will be differentiated.
+        terms: Functions that compute one scalar each.
+        parameters: Parameters with respect to which the sum will be differentiated.
     """
     if len(terms) == 1 or not torch.is_grad_enabled():
         return torch.stack([term() for term in terms]).sum()
@@ -140,14 +143,14 @@ def summed(terms: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor]) 
                 known = gradients[i]
                 gradients[i] = part if known is None else known.add_(part)
         total = loss.detach() if total is None else total + loss.detach()
-        # Else the next term would go through the weights' bfloat16 copies of this one's graph.
+        # Otherwise the next term would use this graph's bfloat16 copies of the weights.
         torch.clear_autocast_cache()
     used = [(value, g) for value, g in zip(parameters, gradients, strict=True) if g is not None]
     return _Differentiated.apply(total, [g for _, g in used], *(value for value, _ in used))  # pyright: ignore
 
 
 class _Differentiated(Function):
-    """A number whose gradients are known already."""
+    """A number whose gradients are already known."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
@@ -165,13 +168,13 @@ def map_rows(
     trunk: TunedTrunk, data: CompletionData, f: Callable[[Tensor, Batch], Tensor], *, token_budget: int,
     bf16: bool,
 ) -> Tensor:  # fmt: skip
-    """What a function makes of every row, while the trunk is being learned.
+    """Apply a function to the hidden states of every row, during training of the trunk.
 
     Args:
-        trunk: Trunk as it is now.
+        trunk: Trunk with its current weights.
         data: Rows.
         f: Function from a batch's hidden states and the batch to values of its rows, shape (rows, ...).
-        token_budget: Tokens in one forward pass.
+        token_budget: Largest number of tokens per forward pass.
         bf16: Whether the trunk computes in mixed precision; ``f`` is called outside of it.
 
     Returns:
@@ -190,7 +193,7 @@ def map_rows(
 def row_rewards(
     trunk: TunedTrunk, head: RewardHead, data: CompletionData, *, token_budget: int, bf16: bool
 ) -> Float[Tensor, "rows completions"]:
-    """Mean reward of every completion of the data, while trunk and head are being learned."""
+    """Mean reward of every completion of the data, during training of trunk and head."""
 
     def rewards(hidden: Tensor, batch: Batch) -> Tensor:
         return head.of_branches(head(hidden, batch.forest), batch.forest).mean[batch.branches]
@@ -199,7 +202,7 @@ def row_rewards(
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The same batch there; row numbers stay on the CPU."""
+    """The same batch on a device; row numbers stay on the CPU."""
     return replace(
         batch,
         forest=batch.forest.to(device),

@@ -1,4 +1,4 @@
-"""A trunk that learns: all of it, its uppermost layers, an adapter on it, or nothing."""
+"""A trainable trunk: all of it, its uppermost layers, a LoRA adapter, or nothing is trained."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from pluralign.lm.trunk import forest_hidden_states
 
 
 class LowerStates:
-    """What a frozen lower part of a trunk makes of trees: computed once for each, kept in memory.
+    """Hidden states of trees below the trained layers of a trunk: computed once per tree, kept in memory.
 
     Args:
-        backbone: Model that is cut.
+        backbone: Model with the trunk.
         layers: Number of uppermost layers that are left out.
-        bf16: Whether the states are computed and kept in bfloat16.
-        token_budget: Tokens in one forward pass.
+        bf16: Whether to compute and store in bfloat16.
+        token_budget: Largest number of tokens per forward pass.
 
     Raises:
-        InputError: The trunk cannot be cut there; see `CutTrunk`.
+        InputError: The trunk cannot be split there; see `CutTrunk`.
     """
 
     def __init__(
@@ -46,12 +46,13 @@ class LowerStates:
     ) -> None:
         self.backbone, self.cut = backbone, CutTrunk(backbone.model, layers)
         self._bf16, self._budget = bf16, token_budget
-        # A branch's states depend on its prompt and itself alone: trees that share some share their states.
+        # A branch's states depend on its prompt and itself only, so trees with equal parts share their
+        # states.
         self._known: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def compute(self, trees: Sequence[Tree]) -> None:
-        """Run what was not run before through the trunk, with a progress bar on a terminal."""
+        """Compute missing states, with a progress bar on a terminal."""
         missing = [tree for tree in trees if any(key not in self._known for key in _keys(tree))]
         if not missing:
             return
@@ -73,42 +74,42 @@ class LowerStates:
                     done.add(number)
 
     def save(self, path: Path) -> None:
-        """Keep what is known, for another process."""
+        """Save all known states, for another process."""
         lengths = [len(states) for states in self._known.values()]
         with replace_when_whole(path) as temporary:
             described = {"keys": json.dumps(list(self._known)), "lengths": json.dumps(lengths)}
             save_file({"states": torch.cat(list(self._known.values()))}, temporary, described)
 
     def read(self, path: Path) -> None:
-        """Take over what another process kept."""
+        """Load states that another process saved."""
         with safe_open(path, framework="pt") as file:
             keys, lengths = (json.loads(file.metadata()[name]) for name in ("keys", "lengths"))
             states = file.get_tensor("states")
         self._known.update(zip(keys, states.split(lengths), strict=True))
 
     def of(self, trees: Sequence[Tree]) -> Float[Tensor, "tokens d"]:
-        """The states of a forest that was planted from exactly these trees, none of them split."""
+        """States of a forest that was planted from exactly these trees, none of them split."""
         self.compute(trees)
         parts = [self._known[key] for tree in trees for key in _keys(tree)]
         return torch.cat(parts).to(self.backbone.device)
 
 
 class TunedTrunk(nn.Module):
-    """Hidden states of batches, through a trunk of which something may learn.
+    """Hidden states of batches, from a trunk of which all, some or none of the weights are trained.
 
     Args:
-        backbone: loaded for this use alone in float32: its weights are changed.
-        trees: all trees that will be asked for.
-        lora_rank: learn a LoRA adapter of this rank and nothing else; 0 for none.
-        layers: learn the uppermost layers and the final norm alone; 0 learns nothing; None learns all.
-        vocabulary: the loss reads the vocabulary head, so that it may learn too (where all does).
-        lower: what the frozen part makes of trees; computed here where it is not given.
-        bf16: mixed precision.
-        seed: of the adapter's weights.
+        backbone: Model loaded in float32 for this use alone; its weights are changed.
+        trees: All trees that will be requested.
+        lora_rank: Rank of a LoRA adapter; only the adapter is trained. 0 for none.
+        layers: Number of uppermost layers to train, with the final norm; 0 trains nothing, None trains all.
+        vocabulary: Whether the loss uses the vocabulary head, which is then trained too if everything is.
+        lower: States of the frozen layers; computed here by default.
+        bf16: Whether to use mixed precision.
+        seed: Random seed of the adapter's weights.
 
     Raises:
-        InputError: an adapter together with ``layers``, a trunk that cannot be cut there, or states of
-            another model or cut.
+        InputError: Both an adapter and ``layers`` were given, the trunk cannot be split there, or the states
+            are those of another model or split.
     """
 
     def __init__(
@@ -117,7 +118,9 @@ class TunedTrunk(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         if lora_rank and layers is not None:
-            raise InputError("an adapter learns on the whole trunk: give lora_rank or layers", field="layers")
+            raise InputError(
+                "a LoRA adapter covers the whole trunk: give lora_rank or layers", field="layers"
+            )
         model: Any = backbone.model
         self._lower: LowerStates | None = None
         self._cut: CutTrunk | None = None
@@ -132,22 +135,22 @@ class TunedTrunk(nn.Module):
             self._cut.upper.requires_grad_(True)
             self._lower.compute(trees)
         elif not vocabulary and _has_own_head(model):
-            # A weight that no loss reads would have no gradient, which distributed training does not take.
+            # A weight that no loss uses would have no gradient, which distributed training does not allow.
             model.get_output_embeddings().requires_grad_(False)
-        # Dropout stays off: a forest equals separate sequences only without it, and losses are smoother.
+        # Dropout stays off: forests equal separate sequences only without it, and losses are less noisy.
         model.eval()
-        # Only what learns is registered, so that training checkpoints do not hold the rest.
+        # Only trained parameters are registered, so that training checkpoints do not contain the rest.
         self._unregistered: tuple[Any] = (model,)
         learned = learned_tensors(model)
         self.learned = nn.ParameterDict({name.replace(".", "/"): value for name, value in learned.items()})
 
     @property
     def model(self) -> PreTrainedModel:
-        """The language model (a PEFT model where an adapter learns)."""
+        """The language model (a PEFT model if an adapter is trained)."""
         return self._unregistered[0]
 
     def changed(self) -> dict[str, Tensor]:
-        """The weights that learned, by their names in the model."""
+        """The trained weights, by their names in the model."""
         return {name.replace("/", "."): value.detach() for name, value in self.learned.items()}
 
     def forward(self, batch: Batch) -> Float[Tensor, "tokens d"]:
@@ -159,23 +162,21 @@ class TunedTrunk(nn.Module):
 
 
 def _has_own_head(model: Any) -> bool:
-    """Whether the vocabulary head is not the embedding; the configuration's word is not always true."""
+    """Whether the vocabulary head is separate from the embedding; the configuration is not always right."""
     return model.get_output_embeddings().weight is not model.get_input_embeddings().weight
 
 
 def _own_cut(backbone: Backbone, layers: int, lower: LowerStates) -> CutTrunk:
-    """The cut of the model that learns, whose lower part may have run in another copy of the model."""
+    """The split of the trained model; its lower part may have run in another copy of the model."""
     if lower.cut.layers != layers:
-        raise InputError(f"the states given are those below {lower.cut.layers} layers", field="layers")
+        raise InputError(f"the given states are those below {lower.cut.layers} layers", field="layers")
     if lower.backbone.fingerprint != backbone.fingerprint:
-        raise InputError(
-            f"the states given are those of another model, {lower.backbone.name!r}", field="lower"
-        )
+        raise InputError(f"the given states are from another model, {lower.backbone.name!r}", field="lower")
     return lower.cut if lower.backbone is backbone else CutTrunk(backbone.model, layers)
 
 
 def _parts(forest: Forest, states: Tensor) -> list[tuple[int, Tensor, dict[int, Tensor]]]:
-    """The states of each piece of a forest: (tree in the caller's numbering, prompt's, branches')."""
+    """States of each piece of a forest: (index of its tree, states of the prompt, states of the branches)."""
     result: list[tuple[int, Tensor, dict[int, Tensor]]] = []
     owners: list[list[int]] = forest.owners.tolist()
     branch_of = forest.branch_ids
@@ -193,7 +194,7 @@ def _parts(forest: Forest, states: Tensor) -> list[tuple[int, Tensor, dict[int, 
 
 
 def _keys(tree: Tree) -> list[str]:
-    """Of the prompt, and of each branch after it."""
+    """Cache keys of the prompt and of each branch after it."""
     prompt = repr(list(tree.prompt_ids))
     texts = [prompt, *(f"{prompt} {list(branch)}" for branch in tree.branches)]
     return [digest([text.encode()]) for text in texts]

@@ -1,4 +1,4 @@
-"""Value models: what reward a completion will end with, learned after each token from samples and rewards."""
+"""Value models: a completion's expected final reward after each token, trained on samples and rewards."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from pluralign.rewards.value_head import ValueHead
 from pluralign.rewards.value_model import RewardScale, ValueModel
 
 TokenLoss = Callable[..., Tensor]
-"""Of the head's outputs and the targets of tokens, with ``tokens`` as the normaliser."""
+"""Function of the head's outputs, the tokens' targets, and ``tokens`` as normaliser."""
 
 
 @dataclass(frozen=True)
 class HLGauss:
     """Values by classification: bins over the range of the rewards (`losses.value.hl_gauss_loss`).
 
-    The range is symmetric about the mean reward, so that values begin there, and two bins wider at both ends
-    than the farthest training reward, so that no target's Gaussian is cut off near its peak (ours).
+    The range is symmetric about the mean reward, so that initial values equal it. At both ends it is two bins
+    wider than the farthest training reward, so that no target's Gaussian is truncated near its peak (ours).
 
     Args:
         bins: Number of bins (Farebrother et al. 2024: 51).
-        smoothing: Standard deviation of a target's Gaussian in widths of a bin (the same: 0.75).
+        smoothing: Standard deviation of a target's Gaussian in bin widths (Farebrother et al. 2024: 0.75).
     """
 
     bins: int = 51
@@ -52,11 +52,11 @@ class HLGauss:
 
 @dataclass(frozen=True)
 class ValueConfig:
-    """How `fit_value` learns.
+    """Settings of `fit_value`.
 
     Args:
-        lam: Lambda of the lambda-returns that are the targets (Han et al. 2024: 0.95).
-        classes: Settings of learning by classification; None learns by squared error, as Han et al. do.
+        lam: lambda of the lambda-returns used as targets (Han et al. 2024: 0.95).
+        classes: Settings of values by classification; None trains with the squared error, as Han et al. do.
     """
 
     lam: float = 0.95
@@ -67,14 +67,14 @@ class ValueConfig:
 
 
 class ValueLoss(BatchLoss):
-    """A value head whose targets are the lambda-returns of its own values as they are.
+    """A value head whose targets are the lambda-returns of its own current values.
 
     Args:
-        head: the value head.
+        head: Value head.
         loss: `value_loss`, or `hl_gauss_loss` with its bins.
-        rewards: of every row's completion, in units of their scale, shape (rows,).
-        lam: see `ValueConfig`.
-        data: the rows, for the mean number of tokens (see `AVALoss`).
+        rewards: Reward of every row's completion, in units of their scale, shape (rows,).
+        lam: See `ValueConfig`.
+        data: Rows, for the mean number of tokens (see `AVALoss`).
     """
 
     def __init__(
@@ -100,31 +100,31 @@ class ValueLoss(BatchLoss):
 
 @folder_optional
 def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | None = None) -> ValueModel:
-    """Learn the value of every beginning of a completion from whole completions and their rewards.
+    """Train a value model for every prefix of a completion, on whole completions and their rewards.
 
-    The value after a token is the expected reward of what the sampling policy makes of this beginning, so the
-    rows should be samples of the policy that will be guided. A completion that was cut off at a number of
-    tokens is taken to have ended there, as its reward takes it.
+    The value after a token is the expected final reward if the sampling policy continues from this prefix.
+    The rows should therefore be samples of the policy that will be guided. A completion that was truncated at
+    a token limit is treated as if it ended there, like its reward.
 
     Args:
-        rows: completions of one objective; ``train`` is learned from, ``validation`` measured on.
-        run: model, folder, training, seed.
-        config: see `ValueConfig`.
+        rows: Completions of one objective; ``train`` is used for training, ``validation`` for measurement.
+        run: Model, folder, training options, seed.
+        config: See `ValueConfig`.
 
     Raises:
-        InputError: no training row, rewards that are all equal or of several objectives, or the folder holds
-            another run.
+        InputError: There is no training row, rewards are all equal or of several objectives, or the folder
+            holds another run.
     """
     config = config or ValueConfig()
     train, validation = ([row for row in rows if row.split == part] for part in ("train", "validation"))
     if len({row.objective for row in train}) > 1:
-        raise InputError("completions with rewards of one objective are expected, found several")
+        raise InputError("expected completions with rewards of one objective, found several")
     scale = _scale(train)
     rewards, held_out = _scaled(train, scale), _scaled(validation, scale)
     described = {**dataclasses.asdict(scale), "digest": digest([rewards.numpy().tobytes()])}
     settings = {**dataclasses.asdict(config), "rewards": described}
     tokenizer = load_tokenizer(run.model)
-    # The rows lose their template on the way to the session.
+    # The rows lose their template before the session reads them.
     run = dataclasses.replace(run, template=learned_template(rows, run.template, tokenizer))
     end = str(tokenizer.eos_token)
     session = Session("value", run, settings, [_text(row, end) for row in rows], demonstrations=True)
@@ -157,13 +157,13 @@ def _bins(classes: HLGauss, farthest: float) -> Bins:
 
 
 def _text(row: ScoredCompletion, end: str) -> Demonstration:
-    # Without words it is the end of text alone; demonstrations need something to show.
+    # An empty completion becomes the end of text alone, since demonstrations may not be empty.
     completion = row.completion if row.completion.strip() else row.completion + end
     return Demonstration(row.prompt, completion, objective=row.objective, split=row.split)
 
 
 def _validation(session: Session, head: ValueHead, rewards: Float[Tensor, " rows"]) -> dict[str, float]:
-    """Share of the final rewards' variance that the values after the first and the last token explain."""
+    """Share of the final rewards' variance explained by the values after the first and the last token."""
     if session.validation is None or not float(rewards.var(correction=0)) > 0:
         return {}
     values = _ends(session, head, session.validation)
@@ -176,7 +176,7 @@ def _validation(session: Session, head: ValueHead, rewards: Float[Tensor, " rows
 
 
 def _ends(session: Session, head: ValueHead, data: CompletionData) -> Float[Tensor, "rows 2"]:
-    """The value after the first token of every completion, and after its last."""
+    """Values after the first and after the last token of every completion."""
 
     def ends(hidden: Tensor, batch: Batch) -> Tensor:
         values, forest = head.values(head(hidden[batch.forest.places])), batch.forest

@@ -42,7 +42,7 @@ def unreachable_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
 
 
 def fall_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
-    """Places where play falls out of an option or into an ``*else``."""
+    """Places where play falls through out of an option or into an ``*else``."""
     for here in sorted(seen):
         instruction = program.instructions[here]
         if isinstance(instruction, Fault) and not instruction.known:
@@ -50,11 +50,11 @@ def fall_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
 
 
 def achievement_problems(program: Program, seen: set[int]) -> Iterator[Problem]:
-    """Achievements that nothing awards."""
+    """Achievements that are never awarded."""
     awarded = {i.name for here in seen if isinstance(i := program.instructions[here], Achieve)}
     for achievement in program.achievements:
         if achievement.name not in awarded:
-            message = f"nothing awards the achievement '{achievement.name}'"
+            message = f"the achievement '{achievement.name}' is never awarded"
             yield Problem(achievement.path, achievement.line, "achievement", message)
 
 

@@ -230,4 +230,4 @@ def _not_understood(command: str) -> str:
         return f"*{command} without an *if right above it"
     if command in OPTION_PREFIXES:
         return f"expected *{command} (CONDITION) #OPTION, among a choice's options"
-    return f"*{command} is not understood; docs/other_games.md lists what is"
+    return f"*{command} is not understood; docs/other_games.md lists the supported commands"

@@ -182,7 +182,7 @@ class Head:
         for line in lines:
             if line.command != TEXT:
                 raise line.error(line.data if line.command == FAULT else "expected only the name of a scene")
-        # A dollar sign before its name line_annotations a scene that is sold.
+        # A dollar sign before a scene's name marks a scene that is sold.
         names = [line.data.lower().split()[-1] for line in lines]
         if not names:
             raise node.error("expected the names of the scenes, indented, one per line")

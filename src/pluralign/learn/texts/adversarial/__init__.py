@@ -1,4 +1,4 @@
-"""Adversarial imitation: a discriminator and a policy gradient in turn."""
+"""Adversarial imitation: alternating discriminator and policy-gradient training."""
 
 from pluralign.learn.texts.adversarial.loop import (
     AdversarialConfig,

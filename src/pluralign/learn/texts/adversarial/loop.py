@@ -1,4 +1,4 @@
-"""Adversarial imitation of demonstrations by a language model: discriminator and policy gradient in turn."""
+"""Adversarial imitation of demonstrations: rounds of discriminator and policy-gradient training."""
 
 from __future__ import annotations
 
@@ -46,26 +46,25 @@ from pluralign.losses.adversarial import AIRL, Divergence, divergence_bound
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
 Samples = dict[str, list[str]]
-"""Completions by their prompt."""
+"""Completions by prompt."""
 
 
 @dataclass(frozen=True)
 class AdversarialConfig:
-    """How `fit_adversarial` learns, beside the policy's own `Training`.
+    """Settings of `fit_adversarial`, in addition to the policy's `Training`.
 
     Args:
-        rounds: Number of rounds of discriminator and policy gradient (ours).
-        prompts: Number of training prompts of a round, drawn again each time (ours).
-        samples: Number of completions of each prompt, for the discriminator and in the policy gradient
-            (ours).
-        max_new_tokens: Largest number of tokens of a completion; longer demonstrations are truncated
+        rounds: Number of rounds of discriminator and policy-gradient training (ours).
+        prompts: Number of training prompts per round, drawn again for each round (ours).
+        samples: Number of completions per prompt, for the discriminator and for the policy gradient (ours).
+        max_new_tokens: Largest number of tokens per completion; longer demonstrations are truncated
             (Inverse-RLignment: 48 on harmless, 128 on helpful).
-        temperature: Sampling temperature of the policy, and so the one at which it imitates.
-        logit_limit: Largest absolute value of the discriminator's logits as rewards (ours: where it has seen
-            no sample they are guesses).
-        kl: Weight of log pi - log pi_initial, which is subtracted from the rewards; 0 only imitates.
-        discriminator: Training options of each round's discriminator, which begins at the model
-            (Inverse-RLignment: 2 epochs in steps of 8).
+        temperature: Sampling temperature of the policy; imitation happens at this temperature.
+        logit_limit: Largest absolute value of the discriminator's logits as rewards (ours; the discriminator
+            is unreliable where it has seen no sample).
+        kl: Weight of log pi - log pi_initial, which is subtracted from the rewards; 0 for imitation only.
+        discriminator: Training options of each round's discriminator, which starts from the base model
+            (Inverse-RLignment: 2 epochs, batches of 8).
     """
 
     rounds: int = 4
@@ -90,47 +89,52 @@ def fit_adversarial(
     *,
     divergence: Divergence = AIRL,
 ) -> Backbone:
-    """Learn a policy that cannot be told from the demonstrator (Inverse-RLignment eq. 9-12, 24-25).
+    """Train a policy that a discriminator cannot distinguish from demonstrations (Inverse-RLignment eq. 9-12,
+    24-25).
 
-    Each round draws samples of the policy as it is, trains a discriminator to tell them from the
-    demonstrations (`fit_discriminator`), and raises the policy's mean reward, which is the divergence's
-    function of the logit (`reinforce`). ``run.training`` is the policy's: an epoch is one pass over a round's
-    samples, a batch so many completions; each round has a new optimizer, the first one begins with the
-    learning rate, and the others with ever less of it. A run that was interrupted goes on after its last
-    finished round, and ends with the same weights (on a CPU, bit for bit).
+    Each round draws samples from the current policy, trains a discriminator between samples and
+    demonstrations (`fit_discriminator`), and increases the policy's mean reward, which is the divergence's
+    function of the logit (`reinforce`). ``run.training`` applies to the policy: an epoch is one pass over a
+    round's samples, and the batch size counts completions. Each round has a new optimizer; its initial
+    learning rate decreases from round to round. An interrupted run continues after its last finished round
+    and ends with the same weights (bit for bit on a CPU).
 
-    A round's figures: ``accuracy`` of the discriminator (both kinds weigh the same) and ``divergence``
-    (`divergence_bound`, of the limited logits) on held-out demonstrations and fresh samples of the policy
-    that the round began with (where no prompt is held out, on what it learned from); ``reward`` of those
-    samples; ``reward_after``, of samples of the policy that it ended with; and ``kl`` of that one from the
-    initial policy, nats. ``out/rounds/N`` keeps them, and the last round's discriminator and samples.
+    Figures of a round: ``accuracy`` of the discriminator (both classes have equal weight) and ``divergence``
+    (`divergence_bound` of the limited logits), on held-out demonstrations and fresh samples of the policy at
+    the start of the round (on the training texts if no prompt is held out); ``reward``, mean reward of these
+    samples; ``reward_after``, mean reward of samples after the round; ``kl``, divergence of the policy after
+    the round from the initial policy, nats. ``out/rounds/N`` contains them, and for the last round also the
+    discriminator and the samples.
 
     Args:
-        demonstrations: ``train`` is imitated, ``validation`` measured on. Several of one prompt all count.
-        run: model (the policy before training, and what discriminators begin from), folder, the policy's
-            training, seed.
-        config: see `AdversarialConfig`.
-        divergence: of demonstrator and policy, to be made small.
+        demonstrations: Demonstrations; ``train`` is imitated, ``validation`` is used for measurement. All
+            demonstrations of a prompt are used.
+        run: Model (initial policy and starting point of the discriminators), folder, training options of the
+            policy, seed.
+        config: See `AdversarialConfig`.
+        divergence: Divergence between demonstrator and policy that is minimised.
 
     Returns:
         The policy's language model.
 
     Raises:
-        InputError: TRL is not installed, no training demonstration, a batch that cannot be filled with whole
-            groups of ``config.samples``, several processes, or the folder holds another run.
+        InputError: TRL is not installed, there is no training demonstration, the batch size is no multiple of
+            ``config.samples``, several processes are running, or the folder holds another run.
     """
     config = config or AdversarialConfig()
     require_trl()
     if run.training.layers is not None:
-        raise InputError("policy gradients learn the whole trunk, or an adapter on it", field="layers")
+        raise InputError(
+            "policy gradients train the whole trunk or an adapter; layers must be None", field="layers"
+        )
     if processes().num_processes > 1:
-        raise InputError("adversarial imitation runs in one process")
+        raise InputError("adversarial imitation supports a single process only")
     tokenizer = load_tokenizer(run.model)
-    # The rows lose their template on the way to the session.
+    # The rows lose their template before the session reads them.
     run = dataclasses.replace(run, template=learned_template(demonstrations, run.template, tokenizer))
     rows = within_limits(demonstrations, tokenizer, run.training.max_length, config.max_new_tokens)
     settings = {"divergence": divergence.name, **dataclasses.asdict(config)}
-    # It bounds memory and changes no result.
+    # The token budget bounds memory and does not change results.
     settings["discriminator"].pop("token_budget")
     train, _ = split_rows(rows)
     check_batch(
@@ -147,15 +151,16 @@ def fit_adversarial(
 def discriminator_pairs(
     demonstrations: Sequence[Demonstration], samples: Mapping[str, Sequence[str]], seed: int = 0
 ) -> list[PreferencePair]:
-    """Every demonstration with every sample of its prompt: positives and negatives of `fit_discriminator`.
+    """Every demonstration paired with every sample of its prompt: positives and negatives of
+    `fit_discriminator`.
 
-    Equal texts stay, unlike in preferences: there the discriminator ought to be undecided, and to leave them
-    out would have it tell a policy that writes like the demonstrator from the demonstrator.
+    Unlike in preference pairs, equal texts are kept. The discriminator should be undecided about them;
+    without them, it would learn to separate a policy that writes like the demonstrator from the demonstrator.
 
     Args:
-        demonstrations: become the chosen halves; their splits are the pairs'.
-        samples: of the policy, by prompt; become the rejected halves.
-        seed: of the options' order, which carries no label.
+        demonstrations: Demonstrations, which become the chosen completions; the pairs have their splits.
+        samples: Samples of the policy by prompt, which become the rejected completions.
+        seed: Random seed of the order of options, which carries no label information.
     """
     return [
         one_step_pair(
@@ -168,7 +173,7 @@ def discriminator_pairs(
 
 
 class _Loop:
-    """Rounds, each of which reads what the one before it wrote."""
+    """The rounds; each reads the results of the previous one."""
 
     def __init__(
         self, session: Session, config: AdversarialConfig, divergence: Divergence,
@@ -182,11 +187,11 @@ class _Loop:
         self._held_out = ordered[: max(1, config.prompts // 4)]
 
     def weights_after(self, number: int) -> dict[str, Tensor]:
-        """What the policy has learned by the end of a round; nothing before the first."""
+        """Trained weights of the policy at the end of a round; empty before the first."""
         return load_file(self._folder(number) / "policy.safetensors") if number else {}
 
     def round(self, number: int) -> dict[str, Any]:
-        """Make a round, if it was not finished before; its figures."""
+        """Run a round unless it is finished, and return its figures."""
         folder = self._folder(number)
         if (folder / "figures.json").exists():
             return read_json(folder / "figures.json")
@@ -200,7 +205,7 @@ class _Loop:
         reinforce(
             policy, prompts, self._reward(discriminator, policy), training=self._training(number),
             samples=self._config.samples, sampling=self._sampling, folder=folder / "trl",
-            # NumPy's generator, which TRL seeds too, takes 32 bits.
+            # NumPy's generator, which TRL seeds as well, takes 32 bits.
             seed=seed_for(f"policy gradient {number}", self._run.seed) % 2**32,
         )  # fmt: skip
         after = self._draw(policy, self._held_out or prompts, f"after round {number}")
@@ -219,13 +224,14 @@ class _Loop:
         return self._session.out / "rounds" / str(number)
 
     def _training(self, number: int) -> Training:
-        """The policy's: at equal rates Adam would walk about the optimum, however small the gradients are."""
+        """The policy's training options; at a constant learning rate Adam would oscillate around the
+        optimum."""
         training, rounds = self._run.training, self._config.rounds
         rate = training.learning_rate * (rounds - number + 1) / rounds
         return dataclasses.replace(training, learning_rate=rate)
 
     def _kept_samples(self, number: int, policy: Backbone, prompts: Sequence[str]) -> Samples:
-        """The samples that a round's discriminator learns from: drawn once, for a run that goes on."""
+        """Samples that a round's discriminator is trained on; drawn once and reused when a run resumes."""
         path = self._folder(number) / "samples.json"
         if not path.exists():
             write_json(path, self._draw(policy, prompts, f"round {number}"))
@@ -252,7 +258,7 @@ class _Loop:
         return logits.clamp(-self._config.logit_limit, self._config.logit_limit)
 
     def _measure(self, discriminator: RewardModel, samples: Samples) -> dict[str, Any]:
-        """How a discriminator does on texts that it has not learned from, where there are such."""
+        """Figures of a discriminator on held-out texts if there are any."""
         split = "validation" if self._held_out else "train"
         demonstrations: Samples = {}
         for row in self._rows:
@@ -260,7 +266,7 @@ class _Loop:
                 demonstrations.setdefault(row.prompt, []).append(row.completion)
         good = self._logits(discriminator, demonstrations)
         drawn = self._logits(discriminator, {prompt: samples[prompt] for prompt in demonstrations})
-        # Of each kind the share on its side of 0, where a tie counts half; both kinds weigh the same.
+        # Accuracy per class, where a tie counts half; both classes have equal weight.
         right = (2 + good.sign().mean() - drawn.sign().mean()) / 4
         return {
             "measured_on": split,
@@ -270,7 +276,7 @@ class _Loop:
         }
 
     def _reward(self, discriminator: RewardModel, policy: Backbone) -> Reward:
-        """What the policy gradient raises."""
+        """The reward that the policy gradient maximises."""
         score = RewardFunction(discriminator)
 
         def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
@@ -284,7 +290,8 @@ class _Loop:
         return reward
 
     def _log_ratios(self, policy: Backbone, samples: Sequence[tuple[str, Sequence[str]]]) -> Tensor:
-        """log pi - log pi_initial of samples: the session's own model learns nothing before the end."""
+        """log pi - log pi_initial of samples; the session's own model stays at its initial weights until the
+        end."""
         initial = dataclasses.replace(self._session.backbone, model=self._session.trunk.model)
         budget = self._run.training.token_budget
         one, other = (
@@ -293,7 +300,7 @@ class _Loop:
         return one - other
 
     def _tidy(self, number: int) -> None:
-        """Leave the last round's weights and texts, and of the others the figures."""
+        """Keep weights and texts of the last round only; figures of all rounds stay."""
         folder, before = self._folder(number), self._folder(number - 1)
         for place in (folder / "trl", folder / "discriminator" / "checkpoints", before / "discriminator"):
             shutil.rmtree(place, ignore_errors=True)

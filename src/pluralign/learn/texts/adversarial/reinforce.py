@@ -1,4 +1,4 @@
-"""A policy gradient on completions, by TRL's RLOO trainer: REINFORCE with a leave-one-out baseline."""
+"""Policy gradients on completions with TRL's RLOO trainer: REINFORCE with a leave-one-out baseline."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
 
 Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
-"""Of prompts and as many completions."""
+"""Function from prompts and completions (one per prompt) to rewards."""
 
 
 def fresh_policy(model: str, weights: Mapping[str, Tensor], lora_rank: int, seed: int) -> Backbone:
-    """A policy of its own for one `reinforce`: TRL changes more of a model than its weights.
+    """A separate copy of the policy for one `reinforce`, since TRL changes more of a model than its weights.
 
     Args:
-        model: the policy before training.
-        weights: what it has learned since, by their names in the model.
-        lora_rank: of the adapter that learns; 0 where all does.
-        seed: of an adapter that has learned nothing yet.
+        model: Policy before training.
+        weights: Trained weights, by their names in the model.
+        lora_rank: Rank of the trained adapter; 0 if all weights are trained.
+        seed: Random seed of a new adapter's weights.
     """
     backbone = load_backbone(model, dtype=torch.float32)
     network: Any = backbone.model
@@ -47,25 +47,25 @@ def reinforce(
     backbone: Backbone, prompts: Sequence[str], reward: Reward, *,
     training: Training, samples: int, sampling: Decoding, seed: int, folder: Path,
 ) -> None:  # fmt: skip
-    """Raise the mean reward of what a model writes, by one gradient step for each batch of samples.
+    """Increase the mean reward of a model's completions, with one gradient step per batch of samples.
 
-    The gradient is that of E_pi[r] (Ahmadian et al. 2024): a completion's advantage is its reward less the
-    mean of its prompt's other completions. It is not divided by a standard deviation, which would undo the
-    reward's scale, and no divergence from another model is added.
+    This is the gradient of E_pi[r] (Ahmadian et al. 2024): a completion's advantage is its reward minus the
+    mean reward of its prompt's other completions. Advantages are not divided by a standard deviation, which
+    would remove the reward's scale, and there is no KL penalty.
 
     Args:
-        backbone: its weights are changed, those that require a gradient, in float32.
-        prompts: texts; each is continued ``samples`` times in an epoch.
-        reward: of prompts and completions; a completion is without its end-of-text token.
-        training: epochs, batch size (completions), learning rate, weight decay, warm-up, precision.
-        samples: completions of each prompt in a batch, at least 2.
-        sampling: how they are drawn.
-        seed: of samples and order.
-        folder: where TRL may write.
+        backbone: Model whose parameters with ``requires_grad`` are trained, in float32.
+        prompts: Texts; each gets ``samples`` completions per epoch.
+        reward: Function from prompts and completions to rewards; completions have no end-of-text token.
+        training: Epochs, batch size (completions), learning rate, weight decay, warm-up, precision.
+        samples: Number of completions per prompt in a batch, at least 2.
+        sampling: Sampling settings.
+        seed: Random seed of samples and order.
+        folder: Working folder of TRL.
 
     Raises:
-        InputError: TRL is not installed, or the batch is no multiple of ``samples``, or larger than all
-            prompts' samples.
+        InputError: TRL is not installed, or the batch size is no multiple of ``samples`` or larger than the
+            number of all prompts' samples.
     """
     config, trainer_class = _trl()
     check_batch(training.batch_size, samples, len(prompts))
@@ -96,14 +96,14 @@ def reinforce(
 
 
 def check_batch(batch_size: int, samples: int, prompts: int) -> None:
-    """Refuse batches that cannot be filled with whole groups.
+    """Check that batches can consist of whole groups.
 
     Raises:
-        InputError: see `reinforce`.
+        InputError: See `reinforce`.
     """
     if batch_size % samples:
         raise InputError(
-            f"must be a multiple of the {samples} samples of a prompt, found {batch_size}", field="batch_size"
+            f"must be a multiple of the {samples} samples per prompt, found {batch_size}", field="batch_size"
         )
     if batch_size > prompts * samples:
         raise InputError(
@@ -113,10 +113,10 @@ def check_batch(batch_size: int, samples: int, prompts: int) -> None:
 
 
 def require_trl() -> None:
-    """Find out before long work whether TRL is there.
+    """Check before any long computation that TRL is installed.
 
     Raises:
-        InputError: it is not installed.
+        InputError: TRL is not installed.
     """
     _trl()
 
@@ -127,13 +127,13 @@ def _trl() -> tuple[Any, Any]:
         from trl.trainer.rloo_config import RLOOConfig
         from trl.trainer.rloo_trainer import RLOOTrainer
     except ImportError as error:
-        raise InputError(f"policy gradients need TRL: pip install 'pluralign[rl]' ({error})") from error
+        raise InputError(f"policy gradients require TRL: pip install 'pluralign[rl]' ({error})") from error
     return RLOOConfig, RLOOTrainer
 
 
 @contextmanager
 def _known_warnings() -> Generator[None]:
     with warnings.catch_warnings():
-        # TRL 1.16 and PEFT 0.21 use names that transformers 5.23 changed.
+        # TRL 1.16 and PEFT 0.21 use names that changed in transformers 5.23.
         warnings.filterwarnings("ignore", message="`(is_)?gradient_checkpointing`", category=FutureWarning)
         yield

@@ -1,4 +1,4 @@
-"""What a policy writes while it learns, and how likely it finds that, at its temperature."""
+"""Samples of a policy during training, and their log-probabilities at the sampling temperature."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pluralign.lm.vocabulary import branch_sum, by_chunks, vocabulary_logits
 
 
 def round_prompts(rows: Sequence[Demonstration], count: int, number: int, seed: int) -> list[str]:
-    """The training prompts of a round: other ones in each.
+    """Training prompts of a round; different prompts in each round.
 
     Args:
-        rows: demonstrations.
-        count: at most so many prompts.
-        number: of the round.
-        seed: of the run.
+        rows: Demonstrations.
+        count: Largest number of prompts.
+        number: Number of the round.
+        seed: Random seed of the run.
     """
     known = {row.prompt for row in rows if row.split == "train"}
     return sorted(known, key=lambda prompt: seed_for(f"round {number} {prompt}", seed))[:count]
@@ -37,16 +37,16 @@ def round_prompts(rows: Sequence[Demonstration], count: int, number: int, seed: 
 def sample_log_probs(
     policy: Backbone, samples: Sequence[tuple[str, Sequence[str]]], sampling: Decoding, *, token_budget: int
 ) -> Float[Tensor, " completions"]:
-    """Log-probability of sampled completions after their prompts, nats, float32.
+    """Log-probability of sampled completions given their prompts, nats, float32.
 
     A completion shorter than ``sampling.max_new_tokens`` ended by itself, so its end-of-text token counts.
-    Texts are cut into tokens anew, which may not be the tokens that were drawn.
+    Texts are tokenised again, which may give other tokens than those that were sampled.
 
     Args:
-        policy: who is asked.
-        samples: prompts, each with its completions.
-        sampling: temperature and limit that they were drawn with.
-        token_budget: tokens in one forward pass.
+        policy: Policy that scores the samples.
+        samples: Prompts, each with its completions.
+        sampling: Temperature and length limit of the samples.
+        token_budget: Largest number of tokens per forward pass.
     """
     tokenizer, model = policy.tokenizer, policy.model
     limit = sampling.max_new_tokens
@@ -70,20 +70,20 @@ def sample_log_probs(
 def within_limits(
     rows: Sequence[Demonstration], tokenizer: PreTrainedTokenizerBase, max_length: int, max_new_tokens: int
 ) -> list[Demonstration]:
-    """Demonstrations as a policy could have written them: no longer than its samples, without special tokens
-    at their ends, after prompts of which the end is kept where they leave no room.
+    """Demonstrations as the policy could have sampled them: completions truncated to its length limit,
+    without special tokens at their ends; prompts truncated from the left if they leave no room.
 
     Args:
-        rows: as they were read.
-        tokenizer: the policy's.
-        max_length: tokens of prompt and completion.
-        max_new_tokens: of a completion.
+        rows: Demonstrations.
+        tokenizer: The policy's tokenizer.
+        max_length: Largest number of tokens of prompt and completion.
+        max_new_tokens: Largest number of tokens of a completion.
 
     Raises:
-        InputError: the limits leave no room for a prompt.
+        InputError: The limits leave no room for a prompt.
     """
     eos = str(tokenizer.eos_token)
-    # The end-of-text token needs a place, too.
+    # The end-of-text token needs a position as well.
     room = max_length - len(bos_ids(tokenizer)) - max_new_tokens - 1
     if room < 1:
         raise InputError(
