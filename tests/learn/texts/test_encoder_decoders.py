@@ -52,5 +52,5 @@ def test_learners_take_them(architecture, lora_rank, tmp_path):
     policy = load_language_policy(tmp_path / "ava")
     assert policy.model.config.is_encoder_decoder
     assert load_backbone(str(folder)).model.config.is_encoder_decoder
-    with pytest.raises(InputError, match="are trained whole or through an adapter"):
+    with pytest.raises(InputError, match="learn whole or through an adapter"):
         fit_bradley_terry(pairs, Run(str(folder), tmp_path / "cut", Training(layers=1)))
