@@ -1,4 +1,4 @@
-"""The method_table of methods: every row leads to its function, its settings and its kind of folder."""
+"""The table of methods: every row leads to its function, its settings and its kind of folder."""
 
 import inspect
 import subprocess
