@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pluralign.games.choicescript import list_stories
+from pluralign.games.choicescript.load import list_stories
 from pluralign.games.env import StoryEnv, make_env
 from pluralign.games.exact_front import exact_front
 from pluralign.games.game import Game

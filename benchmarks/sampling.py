@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from pluralign.core import Decision
 from pluralign.core.files import write_json
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding

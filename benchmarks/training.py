@@ -28,7 +28,8 @@ import tyro
 
 from pluralign.core import PreferencePair
 from pluralign.core.files import write_json
-from pluralign.data import load_pairs, to_trl_rows
+from pluralign.data.load import load_pairs
+from pluralign.data.text_pairs import to_trl_rows
 
 MAX_LENGTH = 512
 LEARNING_RATE = 1e-5

@@ -3,7 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from pluralign.games.choicescript import ChoiceScriptGame, check_story, load_story
+from pluralign.games.choicescript.check.story import check_story
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.exact_front import exact_front
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 

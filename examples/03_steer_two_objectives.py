@@ -4,16 +4,18 @@ import tempfile
 from pathlib import Path
 
 from pluralign import Annotation, SteeringWeights, UniformPolicy
-from pluralign.annotate import Oracle, make_comparisons
-from pluralign.collect import roll_out
-from pluralign.evaluate import evaluate_policy
-from pluralign.games.choicescript import ChoiceScriptGame, load_story
+from pluralign.annotate.comparisons import make_comparisons
+from pluralign.annotate.oracle import Oracle
+from pluralign.collect.roll_out import roll_out
+from pluralign.evaluate.play import evaluate_policy
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-from pluralign.learn.options import CPLConfig, fit_cpl
+from pluralign.learn.options.cpl import CPLConfig, fit_cpl
 from pluralign.lm.backbone import load_backbone
 from pluralign.options.features import FeatureStore
-from pluralign.pair import make_pairs
-from pluralign.steer import SteeredPolicy
+from pluralign.pair.pairs import make_pairs
+from pluralign.steer.steered_policy import SteeredPolicy
 
 story = load_story("salt_ledger")
 objectives = [SCORE, HARM_AVOIDANCE]

@@ -6,8 +6,9 @@ from pathlib import Path
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from pluralign.data import load_pairs
-from pluralign.learn.texts import Training, fit_reward
+from pluralign.data.load import load_pairs
+from pluralign.learn.texts.rewards import fit_reward
+from pluralign.learn.texts.training import Training
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import load_backbone
 

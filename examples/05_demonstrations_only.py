@@ -4,13 +4,17 @@ import tempfile
 from pathlib import Path
 
 from pluralign.core import Decision, Demonstration
-from pluralign.learn.texts import Run, Training, fit_discriminator, fit_sft
+from pluralign.learn.texts.rewards import fit_discriminator
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.sft import fit_sft
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import prompt_ids
-from pluralign.pair import pair_completions
-from pluralign.rewards import RewardEnsemble, load_reward, measure_scales
+from pluralign.pair.recipes import pair_completions
+from pluralign.rewards.ensemble import RewardEnsemble, measure_scales
+from pluralign.rewards.open import load_reward
 
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = [a + b for a in "abcdefgh" for b in "klmn"]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pluralign.core import Demonstration
 from pluralign.folders.card import load_card
-from pluralign.learn.texts import Run, Training, fit_sft
-from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
+from pluralign.learn.texts.adversarial.loop import AdversarialConfig, fit_adversarial
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.sft import fit_sft
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples

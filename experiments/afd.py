@@ -21,30 +21,22 @@ from afd_lib import data
 from afd_lib.report import write_report
 from afd_lib.stages import Draws, Recipe, Workshop, all_train, as_rows
 
-from pluralign.annotate import Judge
+from pluralign.annotate.judge import Judge
 from pluralign.core import Objective
 from pluralign.core.files import write_json
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.source_separation import separate_sources
 from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
 from pluralign.evaluate.rewards.win_rate import COMPLETIONS_PROMPT, completion_comparisons, win_rate
-from pluralign.learn.texts import (
-    AVAConfig,
-    DPOConfig,
-    SPINConfig,
-    fit_ava_d,
-    fit_ava_p,
-    fit_bradley_terry,
-    fit_discriminator,
-    fit_dpo,
-    fit_preference_transformer,
-    fit_sft,
-    fit_spin,
-)
+from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.rewards import fit_bradley_terry, fit_discriminator, fit_preference_transformer
+from pluralign.learn.texts.sft import fit_sft
+from pluralign.learn.texts.spin import SPINConfig, fit_spin
 from pluralign.lm.language_model import LanguageModel
-from pluralign.pair import pair_completions
-from pluralign.rewards import load_reward
+from pluralign.pair.recipes import pair_completions
 from pluralign.rewards.export import export_folder
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward_model import load_reward_model
 from pluralign.rewards.tqr import TQRShape
 

@@ -27,9 +27,10 @@ from pluralign.core.splits import seed_for
 from pluralign.data.source import open_table
 from pluralign.evaluate.rewards.best_of_n import expected_best
 from pluralign.evaluate.statistics import estimate
-from pluralign.learn.texts import fit_discriminator, fit_sft
-from pluralign.pair import pair_completions
-from pluralign.rewards import load_reward
+from pluralign.learn.texts.rewards import fit_discriminator
+from pluralign.learn.texts.sft import fit_sft
+from pluralign.pair.recipes import pair_completions
+from pluralign.rewards.open import load_reward
 
 _MARKS = re.compile(r"<<[^<>]*>>")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")

@@ -25,7 +25,7 @@ from pluralign.evaluate.pictures.rewards import RewardPanel, draw_rewards
 from pluralign.evaluate.rewards.rank_agreement import rank_agreement
 from pluralign.evaluate.rewards.ranks import RewardRows, compare_rewards, exact_rewards, reward_rows, visited
 from pluralign.folders.card import load_card
-from pluralign.games.choicescript import list_stories
+from pluralign.games.choicescript.load import list_stories
 from pluralign.learn.options.avril import AVRILConfig, fit_avril
 from pluralign.options.open import Models
 

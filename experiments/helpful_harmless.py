@@ -31,23 +31,19 @@ from pluralign.core import Decision, OptionRewards, PreferencePair, SteeringWeig
 from pluralign.core.files import write_json
 from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
-from pluralign.data import ScoredCompletion, TextPair, one_step_pair
+from pluralign.data.load import ScoredCompletion
+from pluralign.data.text_pairs import TextPair, one_step_pair
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, FixedPolicy, GuidedModel
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.folders.card import load_card
-from pluralign.learn.texts import (
-    AVAConfig,
-    DPOConfig,
-    Margin,
-    MODPOConfig,
-    ValueConfig,
-    fit_ava_p,
-    fit_bradley_terry,
-    fit_dpo,
-    fit_modpo,
-    fit_value,
-)
-from pluralign.rewards import LikelihoodRatio, Reward, load_reward
+from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
+from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.value import ValueConfig, fit_value
+from pluralign.rewards.likelihood_ratio import LikelihoodRatio
+from pluralign.rewards.open import load_reward
+from pluralign.rewards.reward import Reward
 from pluralign.rewards.tqr import TQRShape
 
 BETA = 0.1

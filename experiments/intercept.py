@@ -17,15 +17,18 @@ import numpy as np
 import tyro
 from console import say, wrote
 
-from pluralign.collect import PolicyChooser, collect
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.core import Policy, UniformPolicy
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.records import read_trajectories
-from pluralign.evaluate import SweepPoint, spearman
-from pluralign.evaluate.report import Kind, Report, write_picture, write_report
+from pluralign.evaluate.report.model import Kind, Report
+from pluralign.evaluate.report.page import write_picture, write_report
 from pluralign.evaluate.report.summary import make_report
+from pluralign.evaluate.statistics import spearman
+from pluralign.evaluate.sweeps.stories import SweepPoint
 from pluralign.options.language_policy import LanguageModelPolicy
-from pluralign.steer import GEOMETRIC
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings, MainJob
 from pluralign.workflows.stages import StagedRun

@@ -22,15 +22,20 @@ from console import say, wrote
 from intercept import SIDE_FILE
 from judged_games_lib.tables import POOLED, table
 
-from pluralign.annotate import ComparisonSettings, Judge, annotate, label_agreement, mean_of_orders
-from pluralign.collect import PolicyChooser, collect
+from pluralign.annotate.annotator import ComparisonSettings, annotate
+from pluralign.annotate.judge import Judge, mean_of_orders
+from pluralign.annotate.label_agreement import label_agreement
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.core import Objective, Policy, UniformPolicy
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.records import read_annotations, read_trajectories
-from pluralign.evaluate import evaluate_policy, spearman
+from pluralign.evaluate.play import evaluate_policy
+from pluralign.evaluate.statistics import spearman
 from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.games.game import Game
-from pluralign.games.labelled import LabelledFile, LabelledGame, write_labelled_file
+from pluralign.games.labelled.file import LabelledFile, write_labelled_file
+from pluralign.games.labelled.story import LabelledGame
 from pluralign.games.open import open_story
 from pluralign.options.open import Models
 from pluralign.workflows import main_job

@@ -18,11 +18,13 @@ from console import say, wrote
 
 from pluralign.core import SteeringWeights, UniformPolicy, simplex_grid
 from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.evaluate import hypervolume_ratio, spearman
-from pluralign.games.choicescript import list_stories
+from pluralign.core.pareto import hypervolume_ratio
+from pluralign.evaluate.statistics import spearman
+from pluralign.games.choicescript.load import list_stories
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.state_graph import StateGraph, explore
-from pluralign.steer import ARITHMETIC, GEOMETRIC, HARMONIC, SteeredPolicy
+from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC, HARMONIC
+from pluralign.steer.steered_policy import SteeredPolicy
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings, MainJob
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pluralign.core import Decision, Demonstration, PreferencePair, Segment, Step
 from pluralign.core.splits import seed_for, split_of
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 
 FILES = {
     "harmless": ("harmless",),

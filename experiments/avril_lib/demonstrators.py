@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pluralign.collect import PolicyChooser, collect
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.core import Objective, Step, Trajectory
 from pluralign.core.records import read_trajectories, write_records

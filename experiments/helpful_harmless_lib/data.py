@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pluralign.core import PreferencePair
 from pluralign.core.splits import seed_for, split_of
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 
 OBJECTIVES = ("helpful", "harmless")
 FILES = {

@@ -11,8 +11,9 @@ from pathlib import Path
 from console import say
 
 from moralchoice_lib.data import OBJECTIVES, Case, FloatArray, make_trajectories
-from pluralign.annotate import Oracle, make_comparisons
 from pluralign.annotate.annotator import annotate_comparisons
+from pluralign.annotate.comparisons import make_comparisons
+from pluralign.annotate.oracle import Oracle
 from pluralign.core import (
     Comparison,
     Decision,
@@ -24,13 +25,14 @@ from pluralign.core import (
 from pluralign.core.digests import digest
 from pluralign.core.records import read_pairs, write_records
 from pluralign.core.splits import seed_for
-from pluralign.learn.options import CPLConfig, fit_cpl
+from pluralign.learn.options.cpl import CPLConfig, fit_cpl
 from pluralign.options.checkpoint import load_card, load_policy
 from pluralign.options.features import FeatureSource
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.options.option_policy import OptionPolicy
-from pluralign.pair import pair
-from pluralign.steer import GEOMETRIC, SteeredPolicy
+from pluralign.pair.pairs import pair
+from pluralign.steer.mixing import GEOMETRIC
+from pluralign.steer.steered_policy import SteeredPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
 

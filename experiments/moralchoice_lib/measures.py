@@ -27,10 +27,11 @@ from pluralign.core import (
     UniformPolicy,
     simplex_grid,
 )
-from pluralign.evaluate import estimate
+from pluralign.evaluate.statistics import estimate
 from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.options.open import Models
-from pluralign.steer import ARITHMETIC, GEOMETRIC, SteeredPolicy
+from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC
+from pluralign.steer.steered_policy import SteeredPolicy
 
 
 def rightness(log_probs: Sequence[FloatArray], cases: Sequence[Case], rule: str) -> FloatArray:

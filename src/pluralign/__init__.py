@@ -21,7 +21,7 @@ _HOMES = {
 }
 """Home of each public name, as the stub lists them. A module is imported when a name of it is first used (PEP
 562): the import of pluralign takes a fraction of a second and needs no torch."""
-__all__ = sorted([*_HOMES, "__version__"])
+__all__ = sorted([*_HOMES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from pluralign.annotate import agreement
-from pluralign.annotate.agreement import cohens_kappa
+from pluralign.annotate.agreement import agreement, cohens_kappa
 from pluralign.core import Annotation, Comparison, Decision, InputError, Segment, Step
 
 FLIP = {"first": "second", "second": "first", "tie": "tie"}

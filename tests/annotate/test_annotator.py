@@ -9,20 +9,15 @@ from pathlib import Path
 import pytest
 from collect_fakes import SCORE, CannedWriter, TowerGame, failed, said, serving
 
-from pluralign.annotate import (
-    ComparisonSettings,
-    Noise,
-    Oracle,
-    Rating,
-    ReplyJudge,
-    agreement,
-    annotate,
-    annotate_comparisons,
-    export_sheet,
-    import_sheet,
-    make_comparisons,
-)
-from pluralign.collect import PolicyChooser, collect
+from pluralign.annotate.agreement import agreement
+from pluralign.annotate.annotator import ComparisonSettings, annotate, annotate_comparisons
+from pluralign.annotate.comparisons import make_comparisons
+from pluralign.annotate.human import export_sheet, import_sheet
+from pluralign.annotate.judge import ReplyJudge
+from pluralign.annotate.oracle import Noise, Oracle
+from pluralign.annotate.rater import Rating
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.core import Comparison, InputError, UniformPolicy
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.core.splits import split_of
@@ -180,7 +175,8 @@ SLOW = """
 import sys, time
 sys.path.insert(0, sys.argv[3])
 from collect_fakes import SCORE
-from pluralign.annotate import ComparisonSettings, Rating, annotate
+from pluralign.annotate.annotator import ComparisonSettings, annotate
+from pluralign.annotate.rater import Rating
 
 class Slow:
     name, settings, batch = "counting", {}, 4

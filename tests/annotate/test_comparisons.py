@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 from collect_fakes import SCORE, HashPolicy, TowerGame
 
-from pluralign.annotate import make_comparisons
-from pluralign.collect import roll_out
+from pluralign.annotate.comparisons import make_comparisons
+from pluralign.collect.roll_out import roll_out
 from pluralign.core import Decision, InputError, Step, Trajectory, UniformPolicy
 from pluralign.core.splits import SPLITS, split_of
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from collect_fakes import CannedWriter, failed, said, serving
 
-from pluralign.annotate import Judge, ReplyJudge
-from pluralign.annotate.judge import mean_of_orders, parse_letter
+from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders, parse_letter
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.lm.endpoint import Endpoint

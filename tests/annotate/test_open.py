@@ -4,18 +4,12 @@ import json
 
 import pytest
 
-from pluralign.annotate import (
-    ComparisonSettings,
-    HumanRater,
-    Judge,
-    Noise,
-    Oracle,
-    Rating,
-    ReplyJudge,
-    annotate,
-    export_sheet,
-    open_rater,
-)
+from pluralign.annotate.annotator import ComparisonSettings, annotate
+from pluralign.annotate.human import HumanRater, export_sheet
+from pluralign.annotate.judge import Judge, ReplyJudge
+from pluralign.annotate.open import open_rater
+from pluralign.annotate.oracle import Noise, Oracle
+from pluralign.annotate.rater import Rating
 from pluralign.core import Decision, InputError, Objective, Step, Trajectory
 from pluralign.core.records import read_annotations, write_records
 

@@ -3,20 +3,16 @@ from collections import Counter
 import pytest
 from collect_fakes import HONESTY, SCORE, TowerGame
 
-from pluralign.annotate import (
-    ComparisonSettings,
-    Noise,
-    Oracle,
-    Rating,
-    agreement,
-    annotate,
-    compare_options,
-    label_agreement,
-)
-from pluralign.collect import roll_out
+from pluralign.annotate.agreement import agreement
+from pluralign.annotate.annotator import ComparisonSettings, annotate
+from pluralign.annotate.label_agreement import label_agreement
+from pluralign.annotate.options import compare_options
+from pluralign.annotate.oracle import Noise, Oracle
+from pluralign.annotate.rater import Rating
+from pluralign.collect.roll_out import roll_out
 from pluralign.core import Annotation, Decision, InputError, Objective, Step, Trajectory, UniformPolicy
 from pluralign.core.records import read_annotations, read_header, write_records
-from pluralign.pair import make_pairs
+from pluralign.pair.pairs import make_pairs
 
 DECISIONS = {name: Decision(name, options) for name, options in {
     "two": ("a", "b"), "three": ("a", "b", "c"), "four": ("a", "b", "c", "d"), "one": ("a",)

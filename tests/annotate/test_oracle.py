@@ -3,8 +3,9 @@ import math
 import pytest
 from collect_fakes import HONESTY, SCORE, TowerGame
 
-from pluralign.annotate import Noise, Oracle, make_comparisons, oracle
-from pluralign.collect import roll_out
+from pluralign.annotate.comparisons import make_comparisons
+from pluralign.annotate.oracle import Noise, Oracle, oracle
+from pluralign.collect.roll_out import roll_out
 from pluralign.core import (
     Comparison,
     Decision,

@@ -1,6 +1,6 @@
 """The judge against the models layer as it is: a tiny language model with random weights."""
 
-from pluralign.annotate import Judge, ReplyJudge
+from pluralign.annotate.judge import Judge, ReplyJudge
 from pluralign.core import Comparison, Decision, Objective, Segment, Step
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.language_model import LanguageModel

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
-from pluralign.evaluate.report import read_report
+from pluralign.evaluate.report.model import read_report
 
 MODEL = "tiny-random"
 NAMES = ("score", "harm_avoidance")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-import pluralign.rewards
+import pluralign.evaluate.rewards.scored
 
 ENDS = {"lively": ("!", "."), "calm": (".", "!")}
 TEXTS = ["!", ".", "!!", "..", " a!", " b.", " c!.", " d.!"]
@@ -122,7 +122,7 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
     more = ("--weights", "lively=0.5,calm=0.5", "--out")
     whole, out = tmp_path / "whole" / "chosen.jsonl", tmp_path / "out" / "chosen.jsonl"
     assert run(*options, *more, whole) == 0
-    real, opened, left = pluralign.rewards.load_reward, [], 4
+    real, opened, left = pluralign.evaluate.rewards.scored.load_reward, [], 4
 
     def load_reward(spec, *, dtype=None):
         opened.append(spec)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pluralign.evaluate.report import read_report
+from pluralign.evaluate.report.model import read_report
 
 CHILD = """
 import sys
@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 from pluralign.collect import drrn_training
 from pluralign.workflows import demo, main_job, retraining
 from pluralign.options.drrn import DRRNConfig
-from pluralign.learn.options import CPLConfig
+from pluralign.learn.options.cpl import CPLConfig
 out, story = sys.argv[1:]
 main_job.cpl_config = retraining.cpl_config = lambda: CPLConfig(steps=60, learning_rate=0.01, batch_size=64)
 drrn_training.train_drrn = partial(

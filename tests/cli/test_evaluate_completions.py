@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-import pluralign.rewards
+import pluralign.evaluate.rewards.scored
 from pluralign.core import OptionRewards
 from pluralign.core.messages import dialogue
 from pluralign.evaluate.rewards.best_of_n import best_of_n, normalised
@@ -46,8 +46,8 @@ def scorers(monkeypatch):
         opened.append(Scorer(spec, limit.get("calls")))
         return opened[-1]
 
+    monkeypatch.setattr("pluralign.rewards.open.load_reward", load_reward)
     monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
-    monkeypatch.setattr("pluralign.rewards.load_reward", load_reward)
     return opened, limit
 
 

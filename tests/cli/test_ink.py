@@ -12,7 +12,7 @@ import pytest
 
 from pluralign.cli.common import game_maker
 from pluralign.core.records import read_trajectories
-from pluralign.evaluate.report import read_report
+from pluralign.evaluate.report.model import read_report
 from pluralign.options.open import Models, open_policy
 from pluralign.serve.story import StoryPlayer
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import load_backbone
-from pluralign.rewards import load_reward
+from pluralign.rewards.open import load_reward
 
 WORDS = [a + b for a in "abcd" for b in "efgh"]
 QUICK = (

@@ -11,7 +11,7 @@ import pytest
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-from pluralign.games.labelled import LabelledFile, read_labelled_file, write_labelled_file
+from pluralign.games.labelled.file import LabelledFile, read_labelled_file, write_labelled_file
 from pluralign.games.open import open_story
 from pluralign.workflows.labels import add_to_side_file, plan_side_file
 

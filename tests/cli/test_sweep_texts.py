@@ -13,7 +13,7 @@ from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, Gu
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.evaluate.sweeps.texts import Side
 from pluralign.lm.backbone import no_loading_bars
-from pluralign.rewards import load_reward
+from pluralign.rewards.open import load_reward
 from pluralign.serve.fronts import read_front
 
 MODEL = "tiny-random"

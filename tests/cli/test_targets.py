@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pluralign.rewards
+import pluralign.evaluate.rewards.scored
 from pluralign.cli.targets import as_option
 from pluralign.core import SteeringWeights
 
@@ -128,7 +128,7 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
     monkeypatch.setattr("pluralign.evaluate.rewards.scored._BATCH", 16)
     more = ("--at-least", "calm=+0.3sd", "--out")
     assert run(*options, *more, tmp_path / "whole") == 0
-    real, opened, left = pluralign.rewards.load_reward, [], 4
+    real, opened, left = pluralign.evaluate.rewards.scored.load_reward, [], 4
 
     def load_reward(spec, *, dtype=None):
         opened.append(spec)

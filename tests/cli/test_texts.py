@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from pluralign.core.resumable import RowsInProgress
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 from pluralign.folders.card import TRUNK
 
 MODEL = "tiny-random"

@@ -14,7 +14,7 @@ import pytest
 from pluralign.cli import VERBS
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
-from pluralign.evaluate.report import read_report
+from pluralign.evaluate.report.model import read_report
 from pluralign.workflows.stages import StagedRun
 
 MODEL = "tiny-random"

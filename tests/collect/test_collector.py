@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from collect_fakes import HONESTY, SCORE, CannedWriter, HashPolicy, TowerGame, failed, said, serving
 
-from pluralign.collect import PolicyChooser, collect, roll_out
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
+from pluralign.collect.roll_out import roll_out
 from pluralign.core import InputError, UniformPolicy
 from pluralign.core.records import read_header, read_trajectories
 
@@ -131,7 +133,8 @@ SLOW = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from collect_fakes import SCORE, HONESTY, HashPolicy, TowerGame
-from pluralign.collect import PolicyChooser, collect
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 
 class SlowGame(TowerGame):
     def choose(self, action):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from collect_fakes import HONESTY, SCORE, OneHotFeatures, TowerGame
 
-from pluralign.collect import roll_out
 from pluralign.collect.drrn_training import train_drrn
+from pluralign.collect.roll_out import roll_out
 from pluralign.core import Decision, InputError, UniformPolicy
 from pluralign.options.drrn import DRRNConfig, DRRNPolicy
 

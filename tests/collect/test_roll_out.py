@@ -8,7 +8,8 @@ from collect_fakes import HONESTY, SCORE, HashPolicy, TowerGame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pluralign.collect import PolicyChooser, play, roll_out
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.roll_out import play, roll_out
 from pluralign.core import Decision, InputError, Trajectory, UniformPolicy
 
 ALL = {"seed": 7, "objectives": [SCORE, HONESTY]}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from collect_fakes import SCORE, TowerGame
 
-from pluralign.collect import play
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.number_chooser import NumberChooser
-from pluralign.games.choicescript import ChoiceScriptGame, list_stories, load_story
+from pluralign.collect.roll_out import play
+from pluralign.games.choicescript.load import list_stories, load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.harms import BUILTIN_OBJECTIVES
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.language_model import LanguageModel
@@ -50,7 +51,7 @@ def test_drrn_reads_a_trunks_features(backbone, tmp_path):
 
 @pytest.mark.parametrize("name", list_stories())
 def test_stories_play(name):
-    from pluralign.collect import roll_out
+    from pluralign.collect.roll_out import roll_out
     from pluralign.core import UniformPolicy
 
     story = load_story(name)

@@ -5,8 +5,8 @@ import pytest
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.messages import dialogue
-from pluralign.data import load_demonstrations
-from pluralign.pair import pair_completions
+from pluralign.data.load import load_demonstrations
+from pluralign.pair.recipes import pair_completions
 
 
 def write(path, rows):

@@ -6,8 +6,9 @@ import pytest
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
 from pluralign.core.splits import SPLITS
-from pluralign.data import TextPair, load_pairs, to_trl_rows
+from pluralign.data.load import load_pairs
 from pluralign.data.rows import read_pair
+from pluralign.data.text_pairs import TextPair, to_trl_rows
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data"
 

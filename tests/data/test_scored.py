@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pluralign.core import InputError
-from pluralign.data import ScoredCompletion, load_scored
+from pluralign.data.load import ScoredCompletion, load_scored
 
 
 def write(path, rows):

@@ -7,17 +7,12 @@ import pytest
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.records import write_records
-from pluralign.data import (
-    learned_template,
-    load_demonstrations,
-    load_pairs,
-    load_prompts,
-    load_scored,
-)
 from pluralign.data.answers import load_answers
+from pluralign.data.load import load_demonstrations, load_pairs, load_prompts, load_scored
+from pluralign.data.reading import learned_template
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.tiny import make_tiny_tokenizer
-from pluralign.pair import pair_completions
+from pluralign.pair.recipes import pair_completions
 
 ROWS = [{"prompt": f"Q{i}", "chosen": f" good {i}", "rejected": f" bad {i}"} for i in range(30)]
 ASK = [{"role": "user", "content": "Hi"}]

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from pluralign.core import simplex_grid
-from pluralign.evaluate import HEADLINES, Correlation, Estimate
-from pluralign.evaluate.report import Kind, Report, WeightPoint
+from pluralign.evaluate.harms_table import HEADLINES
+from pluralign.evaluate.report.model import Kind, Report, WeightPoint
+from pluralign.evaluate.statistics import Correlation, Estimate
 
 OBJECTIVES = ("score", "harm_avoidance")
 

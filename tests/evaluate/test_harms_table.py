@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from pluralign.core import Decision, InputError, Step, Trajectory
-from pluralign.evaluate import TABLE_METRICS, by_episodes, harms_table
-from pluralign.evaluate.harms_table import as_z_scores, read_coefficients
+from pluralign.evaluate.harms_table import (
+    TABLE_METRICS,
+    as_z_scores,
+    by_episodes,
+    harms_table,
+    read_coefficients,
+)
 from pluralign.games.harms import METRICS, VIOLATIONS
 
 DECISION = Decision("?", ("yes", "no"))

@@ -5,7 +5,7 @@ import pytest
 
 from pluralign.core import InputError
 from pluralign.core.pareto import hypervolume
-from pluralign.evaluate import estimate_hypervolume_ratio
+from pluralign.evaluate.hypervolume import estimate_hypervolume_ratio
 
 
 def test_ratio_of_a_sweep_and_its_interval() -> None:

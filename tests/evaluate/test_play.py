@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from pluralign.core import Decision, InputError, SteeringWeights, UniformPolicy, simplex_grid
-from pluralign.evaluate import evaluate_policy, paired_difference, read_sweep, sweep
+from pluralign.evaluate.play import evaluate_policy
+from pluralign.evaluate.statistics import paired_difference
+from pluralign.evaluate.sweeps.stories import read_sweep, sweep
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 
 _spec = util.spec_from_file_location("evaluate_test_games", Path(__file__).with_name("_games.py"))

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluralign.core import InputError
-from pluralign.evaluate import Estimate
-from pluralign.evaluate.report import Report, WeightPoint, read_report, write_report
 from pluralign.evaluate.report.labels import Box, place_labels
-from pluralign.evaluate.report.page import make_page
+from pluralign.evaluate.report.model import Report, WeightPoint, read_report
+from pluralign.evaluate.report.page import make_page, write_report
 from pluralign.evaluate.report.words import compare, duration, headline, number, pair, takeaway, trend
+from pluralign.evaluate.statistics import Estimate
 
 _spec = util.spec_from_file_location("evaluate_test_reports", Path(__file__).with_name("_reports.py"))
 assert _spec is not None
@@ -377,7 +377,8 @@ def test_importing_evaluation_imports_no_drawing() -> None:
     import sys
 
     code = (
-        "import sys, pluralign.evaluate, pluralign.evaluate.report, pluralign.steer;"
+        "import sys, pluralign.evaluate.sweeps.stories, pluralign.evaluate.hypervolume;"
+        "import pluralign.evaluate.report.page, pluralign.steer.steered_policy;"
         "print([m for m in ('matplotlib', 'scipy.stats', 'moocore', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

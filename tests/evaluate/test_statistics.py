@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pluralign.core import InputError
-from pluralign.evaluate import (
+from pluralign.evaluate.statistics import (
     Estimate,
     bias_corrected,
     estimate,
     estimate_columns,
     paired_difference,
     percentile,
+    resampling_weights,
     spearman,
     standard_error,
 )
-from pluralign.evaluate.statistics import resampling_weights
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 

@@ -19,18 +19,18 @@ from pluralign.core.records import (
     read_pairs,
     read_trajectories,
 )
-from pluralign.evaluate import read_sweep
-from pluralign.evaluate.report import read_report
+from pluralign.evaluate.report.model import read_report
+from pluralign.evaluate.sweeps.stories import read_sweep
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.games.open import open_story
-from pluralign.learn.options import BCConfig, fit_bc
+from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.language_model import LanguageModel
 from pluralign.options.features import FeatureStore
 from pluralign.options.open import Models, open_policy
 from pluralign.options.option_reward import load_option_reward
-from pluralign.rewards import load_reward
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.value_model import load_value_model
 
 OLD = Path(__file__).parent / "v0_1"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, compile_story
+from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.game import Game
 
 HEAD = """\

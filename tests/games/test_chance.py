@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, compile_story
+from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 MakeGame = Callable[..., ChoiceScriptGame]
 FOREIGN = '*title A game\n*author Somebody\n*create a 0\n*create b 50\n*create flag false\n*create s "ann"\n'

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import check_story, load_story, story_statistics
+from pluralign.games.choicescript.check.statistics import story_statistics
+from pluralign.games.choicescript.check.story import check_story
+from pluralign.games.choicescript.load import load_story
 
 Write = Callable[..., Path]
 

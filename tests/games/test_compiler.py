@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, check_story
+from pluralign.games.choicescript.check.story import check_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 
 @pytest.mark.parametrize(

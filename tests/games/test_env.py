@@ -19,7 +19,8 @@ from mo_gymnasium.wrappers import LinearReward, MONormalizeReward, MORecordEpiso
 from mo_gymnasium.wrappers.vector import MOSyncVectorEnv
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, list_stories
+from pluralign.games.choicescript.load import list_stories
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.env import ENV_ID, MAX_PROMPT, StoryEnv, make_env, register
 
 STORY = """\

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pluralign.core import Decision, InputError, Objective, UniformPolicy, sum_by_name
 from pluralign.core.pareto import undominated
-from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.game import Game
 from pluralign.games.harms import HARM_AVOIDANCE, METRICS, POWER_AVOIDANCE, SCORE

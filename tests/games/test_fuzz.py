@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, compile_story
+from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 SCRAPS = """
 a b t t_1 arr x one startup second true 0 3 2.5 "s" " ( ) [ ] { } + - * / %+ ^ = < >= and or not( round( # &

@@ -16,7 +16,9 @@ import pytest
 from pluralign.core import InputError
 from pluralign.games.env import make_env
 from pluralign.games.exact_front import exact_front
-from pluralign.games.ink import InkGame, check_ink, load_ink
+from pluralign.games.ink.check import check_ink
+from pluralign.games.ink.game import InkGame
+from pluralign.games.ink.load import load_ink
 from pluralign.games.ink.tags import read_tag
 from pluralign.games.open import open_story
 from pluralign.games.state_graph import explore

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from pluralign.core import Decision, InputError
-from pluralign.games.choicescript import ChoiceScriptGame
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 MakeGame = Callable[..., ChoiceScriptGame]
 

@@ -12,19 +12,14 @@ import pytest
 
 from pluralign.core import Annotation, Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.core.records import write_records
-from pluralign.games.choicescript import list_stories
+from pluralign.games.choicescript.load import list_stories
 from pluralign.games.env import make_env
 from pluralign.games.exact_front import exact_front
 from pluralign.games.game import Game
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-from pluralign.games.labelled import (
-    LabelledFile,
-    LabelledGame,
-    LabelledStory,
-    read_labelled_file,
-    read_labels,
-    write_labelled_file,
-)
+from pluralign.games.labelled.file import LabelledFile, read_labelled_file, write_labelled_file
+from pluralign.games.labelled.labels import read_labels
+from pluralign.games.labelled.story import LabelledGame, LabelledStory
 from pluralign.games.open import open_story
 from pluralign.games.side_file import names_story
 from pluralign.games.state_graph import explore

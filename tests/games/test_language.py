@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pluralign.core import Decision, InputError
-from pluralign.games.choicescript import ChoiceScriptGame
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 MakeGame = Callable[..., ChoiceScriptGame]
 FOREIGN = '*title A game\n*author Somebody\n*create a 0\n*create b 50\n*create flag false\n*create s "ann"\n'

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, check_story, load_story
+from pluralign.games.choicescript.check.story import check_story
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.exact_front import exact_front
 from pluralign.games.harms import SCORE
 

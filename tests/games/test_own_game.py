@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pluralign.collect import PolicyChooser, collect
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.core import InputError, UniformPolicy
 from pluralign.core.records import read_trajectories
 from pluralign.games.harms import SCORE

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame, compile_story
+from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 
 @dataclass(frozen=True)

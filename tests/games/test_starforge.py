@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, check_story, load_story
+from pluralign.games.choicescript.check.story import check_story
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 
 PREFIX = re.compile(r"\s*(?:\*\w+\s+(?:\([^#]*\)\s+)?)*#\s*(.*)")
 

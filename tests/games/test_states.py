@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 import pytest
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 MakeGame = Callable[..., ChoiceScriptGame]
 

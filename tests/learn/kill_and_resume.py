@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from toy import Chain, OneHot
 
 from pluralign.core import InputError
-from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.learn.options.bc import BCConfig, fit_bc
+from pluralign.learn.options.cpl import CPLConfig, fit_cpl
 from pluralign.learn.options.modules import BehaviourCloning, ContrastivePreference
 
 

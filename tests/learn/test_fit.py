@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pluralign.core import InputError, PreferencePair
-from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.learn.options.bc import BCConfig, fit_bc
+from pluralign.learn.options.cpl import CPLConfig, fit_cpl
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.options.checkpoint import load_card, load_policy
 from pluralign.options.features import FeatureStore

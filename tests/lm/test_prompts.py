@@ -24,7 +24,7 @@ from pluralign.lm.prompts import (
     render_chat,
 )
 from pluralign.lm.tiny import CHAT_TEMPLATE, make_tiny_model, make_tiny_tokenizer
-from pluralign.rewards import ClassifierReward
+from pluralign.rewards.classifier import ClassifierReward
 from pluralign.steer.policies import Policies
 from pluralign.steer.policy_rows import AdapterRows
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pluralign.core import Annotation, Comparison, Decision, InputError, Segment, Step
 from pluralign.core.records import read_header, read_pairs, write_records
 from pluralign.core.splits import SPLITS, seed_for, split_of
-from pluralign.pair import make_pairs, pair, pairs_summary
+from pluralign.pair.pairs import make_pairs, pair, pairs_summary
 
 ALL_TRAIN = (1.0, 0.0, 0.0)
 DECISION = Decision("p", ("a", "b", "c"))

@@ -6,9 +6,11 @@ import pytest
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import dialogue
 from pluralign.lm.backbone import load_backbone
-from pluralign.rewards import LikelihoodRatio, RewardModel, load_reward
 from pluralign.rewards.heads import HeadShape, RewardHead
+from pluralign.rewards.likelihood_ratio import LikelihoodRatio
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward_model import RewardModel
 
 
 class Length(Reward):

@@ -9,17 +9,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from pluralign.core import Decision, InputError
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts import (
-    AVAConfig,
-    Run,
-    Training,
-    fit_ava_p,
-    fit_bradley_terry,
-    fit_dpo,
-    fit_preference_transformer,
-)
+from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
+from pluralign.learn.texts.policies import fit_dpo
+from pluralign.learn.texts.rewards import fit_bradley_terry, fit_preference_transformer
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import Training
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.rewards.export import export_folder

@@ -15,21 +15,27 @@ from transformers import (
 
 from pluralign.core import Decision, Demonstration, InputError, OptionRewards
 from pluralign.folders.card import Card
-from pluralign.learn.texts import Run, Training, fit_bradley_terry, fit_sft
+from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.sft import fit_sft
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.losses.adversarial import discriminator_loss
-from pluralign.pair import pair_completions
-from pluralign.rewards import (
-    ClassifierReward,
-    LikelihoodRatio,
+from pluralign.pair.recipes import pair_completions
+from pluralign.rewards.classifier import ClassifierReward
+from pluralign.rewards.ensemble import (
     RewardEnsemble,
-    load_reward,
+    Scale,
+    lower_bound,
+    mean_reward,
     measure_scales,
+    minimum_reward,
     save_ensemble,
 )
-from pluralign.rewards.ensemble import Scale, lower_bound, mean_reward, minimum_reward
 from pluralign.rewards.export import export_folder
+from pluralign.rewards.likelihood_ratio import LikelihoodRatio
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward_model import RewardSettings, load_reward_model
 
 DECISIONS = [

@@ -8,9 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pluralign.core import Decision, InputError
-from pluralign.data import ScoredCompletion, load_pairs
+from pluralign.data.load import ScoredCompletion, load_pairs
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts import HLGauss, Run, Training, ValueConfig, fit_bradley_terry, fit_value
+from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 from pluralign.lm.backbone import load_backbone
 from pluralign.losses.value import Bins
 from pluralign.rewards.reward_model import load_reward_model

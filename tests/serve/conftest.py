@@ -17,11 +17,13 @@ from adapters import adapted
 from openai import OpenAI
 
 from pluralign.core import OptionRewards
-from pluralign.games.choicescript import ChoiceScriptGame, load_story
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import make_tiny_backbone
-from pluralign.serve import Access, Limits, Service, make_app
+from pluralign.serve.app import Service, make_app
 from pluralign.serve.rewards import AnswerScorers
+from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
 from pluralign.steer.policies import load_policies
 

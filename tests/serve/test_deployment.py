@@ -11,9 +11,9 @@ from pluralign.folders.card import CARD, TRUNK, Card, write_folder
 from pluralign.folders.tuned import describe_backbone
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.decoding import Decoding
-from pluralign.serve import Limits
 from pluralign.serve.api import RequestParser
 from pluralign.serve.fronts import read_front
+from pluralign.serve.settings import Limits
 from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policies import load_policies
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
-from pluralign.serve import Limits
+from pluralign.serve.settings import Limits
 
 
 def test_the_document_names_every_path_that_is_served(server):

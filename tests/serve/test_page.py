@@ -8,8 +8,9 @@ from importlib.resources import files
 
 import pytest
 
-from pluralign.games.choicescript import ChoiceScriptGame, load_story
-from pluralign.serve import Access
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
+from pluralign.serve.settings import Access
 from pluralign.serve.story import StoryPlayer
 
 from .conftest import NAMES, TwoOptions, own_text
@@ -262,7 +263,8 @@ def test_rewards_and_the_front_are_drawn(serve, rewards, opened):
 
 
 def test_between_two_mixes_the_ring_lies_between(serve, folders, opened):
-    from pluralign.serve import Limits, Service
+    from pluralign.serve.app import Service
+    from pluralign.serve.settings import Limits
     from pluralign.steer.policies import load_policies
 
     from .conftest import serving

@@ -6,7 +6,7 @@ import socket
 import pytest
 from openai import BadRequestError, NotFoundError
 
-from pluralign.serve import Limits
+from pluralign.serve.settings import Limits
 
 WRONG = {
     "no messages": ({"messages": None}, "'messages' must be an array of 1 or more"),

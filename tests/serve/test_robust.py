@@ -8,8 +8,8 @@ import pytest
 import requests
 from openai import APIError, AuthenticationError, OpenAI, RateLimitError
 
-from pluralign.serve import Access, Limits
 from pluralign.serve.audit import Audit
+from pluralign.serve.settings import Access, Limits
 
 from .test_refusals import refused
 

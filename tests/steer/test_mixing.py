@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pluralign.core import InputError
-from pluralign.steer import ARITHMETIC, mix_log_probs
-from pluralign.steer.mixing import mix_rows
+from pluralign.steer.mixing import ARITHMETIC, mix_log_probs, mix_rows
 
 POWERS = [-math.inf, -50.0, -1.0, -1e-3, 0.0, 1e-3, 0.5, 1.0, 2.0, 50.0, math.inf]
 # Two policies over two options, for values worked out by hand.

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluralign.core import Decision, InputError, Policy, SteeringWeights, UniformPolicy
-from pluralign.steer import ARITHMETIC, SteeredPolicy, mix_log_probs
+from pluralign.steer.mixing import ARITHMETIC, mix_log_probs
+from pluralign.steer.steered_policy import SteeredPolicy
 
 DECISIONS = [Decision("a fork", ("left", "right")), Decision("a door", ("open", "knock", "leave"))]
 

@@ -67,7 +67,7 @@ def open_rater(
             language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
             return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
         case "reward", reward if reward:
-            from pluralign.rewards import load_reward
+            from pluralign.rewards.open import load_reward
 
             return RewardRater(load_reward(reward, dtype=dtype))
         case _:

@@ -13,7 +13,7 @@ from pluralign.core.preference import Preference
 
 if TYPE_CHECKING:
     from pluralign.core.messages import Render
-    from pluralign.rewards import Reward
+    from pluralign.rewards.reward import Reward
 
 
 class RewardRater:

@@ -8,17 +8,12 @@ from typing import Annotated
 
 import tyro
 
-from pluralign.annotate import (
-    ComparisonSettings,
-    DecideName,
-    Noise,
-    agreement,
-    annotate,
-    export_sheet,
-    label_agreement,
-    open_rater,
-    recorded_objective,
-)
+from pluralign.annotate.agreement import agreement
+from pluralign.annotate.annotator import ComparisonSettings, annotate, recorded_objective
+from pluralign.annotate.human import export_sheet
+from pluralign.annotate.label_agreement import label_agreement
+from pluralign.annotate.open import DecideName, open_rater
+from pluralign.annotate.oracle import Noise
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_trajectories

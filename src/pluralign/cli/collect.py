@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
-from pluralign.collect import collect
+from pluralign.collect.collector import collect
 from pluralign.collect.open import Mode, open_chooser
 from pluralign.games.open import open_story
 from pluralign.options.open import Models

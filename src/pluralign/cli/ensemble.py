@@ -11,7 +11,8 @@ from pluralign.core import Decision, InputError
 from pluralign.core.digests import source_digest
 from pluralign.folders.card import Card, current_versions
 from pluralign.lm.backbone import DTypeName
-from pluralign.rewards import load_reward, measure_scales, save_ensemble
+from pluralign.rewards.ensemble import measure_scales, save_ensemble
+from pluralign.rewards.open import load_reward
 
 
 def learn_ensemble(

@@ -8,9 +8,10 @@ from pathlib import Path
 from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say
 from pluralign.cli.policies import parse_policies
 from pluralign.core import InputError, Policy, SteeringWeights
-from pluralign.evaluate import HEADLINES, evaluate_policy
+from pluralign.evaluate.harms_table import HEADLINES
+from pluralign.evaluate.play import evaluate_policy
 from pluralign.options.open import Models, open_policy
-from pluralign.steer import SteeredPolicy
+from pluralign.steer.steered_policy import SteeredPolicy
 
 
 def evaluate_play(

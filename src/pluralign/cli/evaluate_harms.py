@@ -12,8 +12,18 @@ import tyro
 from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table
 from pluralign.core import InputError
 from pluralign.core.records import read_header, read_trajectories
-from pluralign.evaluate import TABLE_METRICS, Estimate, HarmsTable, by_episodes, equally, harms_table
-from pluralign.evaluate.harms_table import GameWeights, as_z_scores, in_per_cent, read_coefficients
+from pluralign.evaluate.harms_table import (
+    TABLE_METRICS,
+    GameWeights,
+    HarmsTable,
+    as_z_scores,
+    by_episodes,
+    equally,
+    harms_table,
+    in_per_cent,
+    read_coefficients,
+)
+from pluralign.evaluate.statistics import Estimate
 
 _WEIGHTS: Mapping[str, GameWeights] = {"games": equally, "episodes": by_episodes}
 

@@ -11,7 +11,7 @@ from pluralign.evaluate.rewards.accuracy import reward_accuracy
 from pluralign.folders.card import Card
 from pluralign.lm.backbone import DTypeName
 from pluralign.lm.completion_trees import describe_cuts
-from pluralign.rewards import load_reward
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward_model import RewardModel
 
 

@@ -8,7 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pluralign.annotate import DecideName, Rater, Rating, RewardRater, open_rater
+from pluralign.annotate.open import DecideName, open_rater
+from pluralign.annotate.rater import Rater, Rating
+from pluralign.annotate.reward_rater import RewardRater
 from pluralign.cli.common import JsonFile, give_figures, say, say_table, wrote
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.digests import source_digest

@@ -10,20 +10,17 @@ import tyro
 
 from pluralign.cli.common import JsonFile, give_figures, say
 from pluralign.core import Objective, UniformPolicy
-from pluralign.evaluate import evaluate_policy
+from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.report.summary import walk
 from pluralign.games import check
-from pluralign.games.choicescript import (
-    ChoiceScriptStory,
-    list_stories,
-    load_story,
-    story_statistics,
-)
+from pluralign.games.choicescript.check.statistics import story_statistics
+from pluralign.games.choicescript.load import list_stories, load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.game import Story
-from pluralign.games.ink import InkStory
-from pluralign.games.labelled import LabelledStory
-from pluralign.games.machiavelli import MachiavelliStory
+from pluralign.games.ink.game import InkStory
+from pluralign.games.labelled.story import LabelledStory
+from pluralign.games.machiavelli.game import MachiavelliStory
 from pluralign.games.open import open_story
 from pluralign.games.state_graph import StateGraph
 

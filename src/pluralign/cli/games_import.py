@@ -12,8 +12,8 @@ import tyro
 from pluralign.cli.common import JsonFile, give_figures, say, wrote
 from pluralign.core import InputError
 from pluralign.core.progress import ProgressBar
-from pluralign.games.labelled import LabelledFile, read_labelled_file, same_files, write_labelled_file
-from pluralign.games.machiavelli import GameData, GameReport
+from pluralign.games.labelled.file import LabelledFile, read_labelled_file, same_files, write_labelled_file
+from pluralign.games.machiavelli.folder import GameData, GameReport
 from pluralign.games.side_file import SUFFIX, names_story
 
 SHOWN_PROBLEMS = 3

@@ -9,11 +9,11 @@ import tyro
 
 from pluralign.cli.common import game_maker, objectives_of, say
 from pluralign.core import InputError
-from pluralign.games.choicescript import ChoiceScriptGame
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.choicescript.run.questions import Question
 from pluralign.games.game import Game
-from pluralign.games.labelled import LabelledGame
-from pluralign.games.machiavelli import MachiavelliGame
+from pluralign.games.labelled.story import LabelledGame
+from pluralign.games.machiavelli.game import MachiavelliGame
 from pluralign.options.open import Models, open_policy
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.cli.guides import read_guides
 from pluralign.core.digests import source_digest
-from pluralign.data import load_prompts
+from pluralign.data.load import load_prompts
 from pluralign.lm.backbone import DTypeName
 from pluralign.lm.decoding import Decoding
 from pluralign.options.open import DEFAULT_MODEL

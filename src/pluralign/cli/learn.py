@@ -8,7 +8,8 @@ from pluralign.cli.common import JsonFile, give_figures, wrote
 from pluralign.core.digests import source_digest
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.folders.card import load_card
-from pluralign.learn.options import BCConfig, CPLConfig, fit_bc, fit_cpl
+from pluralign.learn.options.bc import BCConfig, fit_bc
+from pluralign.learn.options.cpl import CPLConfig, fit_cpl
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.options.option_policy import OptionPolicy

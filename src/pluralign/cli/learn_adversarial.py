@@ -9,7 +9,7 @@ from pluralign.cli.common import say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.folders.card import load_card
-from pluralign.learn.texts.adversarial import AdversarialConfig, fit_adversarial
+from pluralign.learn.texts.adversarial.loop import AdversarialConfig, fit_adversarial
 from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, Divergence, alpha_divergence
 
 DIVERGENCES: dict[str, Callable[[float], Divergence]] = {

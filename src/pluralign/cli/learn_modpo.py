@@ -17,7 +17,8 @@ from pluralign.folders.card import CARD, load_card
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo, require_weights
 from pluralign.lm.backbone import DTypeName, resolve_dtype
-from pluralign.rewards import LikelihoodRatio, load_reward
+from pluralign.rewards.likelihood_ratio import LikelihoodRatio
+from pluralign.rewards.open import load_reward
 
 
 def learn_modpo(

@@ -18,12 +18,13 @@ from pluralign.cli.texts import read_demonstrations, read_texts
 from pluralign.core import Demonstration, Examples, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render
-from pluralign.data import ScoredCompletion, load_scored
-from pluralign.data.load import holds_preferences
+from pluralign.data.load import ScoredCompletion, holds_preferences, load_scored
 from pluralign.learn.methods import METHODS, Data, Method
-from pluralign.learn.texts import AVAConfig, Run, Training, fit_ava_p
+from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
 from pluralign.learn.texts.own_losses import loss_settings
 from pluralign.learn.texts.policies import learn_policy
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss

@@ -9,7 +9,7 @@ from pluralign.cli.common import say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.core.splits import SPLITS
-from pluralign.learn.texts import HLGauss, ValueConfig, fit_value
+from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 
 LOSSES: dict[str, Callable[[int], HLGauss | None]] = {"squared": lambda bins: None, "hl-gauss": HLGauss}
 

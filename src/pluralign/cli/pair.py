@@ -13,8 +13,9 @@ from pluralign.core import InputError
 from pluralign.core.records import write_records
 from pluralign.data.source import objective_of
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.pair import RECIPES, pair, pair_completions
 from pluralign.pair.pairs import KIND as PAIRS
+from pluralign.pair.pairs import pair
+from pluralign.pair.recipes import RECIPES, pair_completions
 
 
 def pair_annotations(

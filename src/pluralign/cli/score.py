@@ -16,7 +16,8 @@ from pluralign.data.reading import read_row
 from pluralign.data.rows import read_named
 from pluralign.data.source import open_table
 from pluralign.lm.backbone import DTypeName
-from pluralign.rewards import Reward, load_reward
+from pluralign.rewards.open import load_reward
+from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.spans import by_sentence
 

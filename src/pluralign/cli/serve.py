@@ -9,15 +9,16 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.games.open import open_story
 from pluralign.lm.backbone import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
-from pluralign.rewards import load_reward
-from pluralign.steer import GEOMETRIC
+from pluralign.rewards.open import load_reward
+from pluralign.steer.mixing import GEOMETRIC
 
 try:
-    from pluralign.serve import Access, Limits, Service
+    from pluralign.serve.app import Service
     from pluralign.serve.audit import Audit
     from pluralign.serve.fronts import read_fronts
     from pluralign.serve.rewards import AnswerScorers
     from pluralign.serve.run import accepted_hosts, is_loopback, listen, read_token, run_server
+    from pluralign.serve.settings import Access, Limits
     from pluralign.serve.story import StoryPlayer
     from pluralign.steer.policies import load_policies
 except ModuleNotFoundError as error:

@@ -16,7 +16,7 @@ from pluralign.evaluate.sweeps.prompts import TextSweep, sweep
 from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.lm.backbone import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models
-from pluralign.steer import GEOMETRIC
+from pluralign.steer.mixing import GEOMETRIC
 
 
 @dataclass(frozen=True)

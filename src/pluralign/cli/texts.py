@@ -9,7 +9,7 @@ from pluralign.cli.common import say
 from pluralign.core import Demonstration, Examples, InputError, PreferencePair
 from pluralign.core.messages import Render
 from pluralign.core.splits import SPLITS
-from pluralign.data import load_demonstrations, load_pairs
+from pluralign.data.load import load_demonstrations, load_pairs
 
 Part = Literal["train", "validation", "test", "all"]
 

@@ -16,10 +16,10 @@ from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.games.harms import BUILTIN_OBJECTIVES, find_objective
-from pluralign.games.labelled import LabelledGame
-from pluralign.games.machiavelli import MachiavelliGame
+from pluralign.games.labelled.story import LabelledGame
 from pluralign.games.machiavelli.counts import Annotation
 from pluralign.games.machiavelli.files import read_annotations
+from pluralign.games.machiavelli.game import MachiavelliGame
 from pluralign.games.machiavelli.trajectories import Imported, read_machiavelli
 from pluralign.games.machiavelli.trajectory_writer import write_machiavelli
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.games.choicescript import Problem, check_story
-from pluralign.games.ink import check_ink, is_ink
-from pluralign.games.labelled import read_labelled_file
-from pluralign.games.machiavelli import GameData, is_machiavelli
+from pluralign.games.choicescript.check.story import check_story
+from pluralign.games.choicescript.problems import Problem
+from pluralign.games.ink.check import check_ink
+from pluralign.games.ink.load import is_ink
+from pluralign.games.labelled.file import read_labelled_file
+from pluralign.games.machiavelli.folder import GameData, is_machiavelli
 from pluralign.games.open import open_story
 from pluralign.games.side_file import names_story
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pluralign.core import InputError
-from pluralign.games.choicescript import list_stories, load_story
+from pluralign.games.choicescript.load import list_stories, load_story
 from pluralign.games.game import Story
-from pluralign.games.ink import is_ink, load_ink
-from pluralign.games.labelled import LabelledFile, label_story, read_labelled_file
-from pluralign.games.machiavelli import is_machiavelli, load_machiavelli
+from pluralign.games.ink.load import is_ink, load_ink
+from pluralign.games.labelled.file import LabelledFile, read_labelled_file
+from pluralign.games.labelled.story import label_story
+from pluralign.games.machiavelli.folder import is_machiavelli, load_machiavelli
 from pluralign.games.side_file import names_story
 
 Opener = Callable[[str | Path], Story | None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.rewards import Reward
+from pluralign.rewards.reward import Reward
 
 
 class RewardFunction:

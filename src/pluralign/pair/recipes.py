@@ -23,7 +23,7 @@ from pluralign.core import Examples, InputError, PreferencePair
 from pluralign.core.demonstration import Demonstration
 from pluralign.core.messages import Template
 from pluralign.core.splits import SPLITS
-from pluralign.data import TextPair, one_step_pair
+from pluralign.data.text_pairs import TextPair, one_step_pair
 
 RECIPES: dict[str, tuple[str, str]] = {
     "init-sft": ("init", "sft"),

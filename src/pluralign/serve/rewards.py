@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pluralign.core import Decision
-from pluralign.rewards import Reward
+from pluralign.rewards.reward import Reward
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
 

@@ -12,8 +12,9 @@ from pluralign.serve.api import read_weights
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.schema import Schema, check
-from pluralign.steer import GEOMETRIC, SteeredPolicy
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import in_order
+from pluralign.steer.steered_policy import SteeredPolicy
 
 _MOST_ACTIONS = 500
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.core.messages import Messages
-from pluralign.rewards import Reward
 from pluralign.rewards.ensemble import Scale
+from pluralign.rewards.reward import Reward
 
 
 class WeightedReward(Reward):

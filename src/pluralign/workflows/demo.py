@@ -8,10 +8,11 @@ from typing import Any
 
 from pluralign.core import SteeringWeights
 from pluralign.core.records import read_trajectories
-from pluralign.evaluate import Estimate
-from pluralign.evaluate.report import Kind, Report, WeightPoint, write_picture, write_report
+from pluralign.evaluate.report.model import Kind, Report, WeightPoint
+from pluralign.evaluate.report.page import write_picture, write_report
 from pluralign.evaluate.report.summary import make_report
-from pluralign.steer import ARITHMETIC, GEOMETRIC
+from pluralign.evaluate.statistics import Estimate
+from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import MainJob
 from pluralign.workflows.retraining import retrain_per_weight

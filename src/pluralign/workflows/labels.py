@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pluralign.annotate import Agreement, LabelAgreement
+from pluralign.annotate.agreement import Agreement
+from pluralign.annotate.label_agreement import LabelAgreement
 from pluralign.collect.collector import LAGGED
 from pluralign.core import Annotation, InputError, Objective, Trajectory
 from pluralign.core.records import read_header
-from pluralign.games.choicescript import list_stories
-from pluralign.games.labelled import (
-    LabelledFile,
-    read_labelled_file,
-    read_labels,
-    same_files,
-    write_labelled_file,
-)
+from pluralign.games.choicescript.load import list_stories
+from pluralign.games.labelled.file import LabelledFile, read_labelled_file, same_files, write_labelled_file
+from pluralign.games.labelled.labels import read_labels
 from pluralign.games.open import open_named, open_story
 from pluralign.games.side_file import SUFFIX, names_story
 from pluralign.workflows.stages import Say

@@ -12,28 +12,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pluralign.annotate import (
-    ComparisonSettings,
-    Judge,
-    Oracle,
-    Rater,
-    agreement,
-    annotate,
-    mean_of_orders,
-)
-from pluralign.collect import PolicyChooser, collect
+from pluralign.annotate.agreement import agreement
+from pluralign.annotate.annotator import ComparisonSettings, annotate
+from pluralign.annotate.judge import Judge, mean_of_orders
+from pluralign.annotate.oracle import Oracle
+from pluralign.annotate.rater import Rater
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.core import Objective, Policy, UniformPolicy, simplex_grid
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
 from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
 from pluralign.games.open import open_story
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
-from pluralign.pair import Ties, pair
-from pluralign.steer import GEOMETRIC
+from pluralign.pair.pairs import Ties, pair
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.workflows.stages import Say
 
 if TYPE_CHECKING:
     from pluralign.games.game import Game
-    from pluralign.learn.options import CPLConfig
+    from pluralign.learn.options.cpl import CPLConfig
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class MainJob:
 
 def cpl_config() -> CPLConfig:
     """Settings of CPL on the stories; docs/papers.md has the measurements behind each value."""
-    from pluralign.learn.options import CPLConfig
+    from pluralign.learn.options.cpl import CPLConfig
 
     return CPLConfig(steps=1000, learning_rate=3e-3, alpha=0.3, bc_share=0.1)
 
@@ -220,7 +217,8 @@ def pair_file(job: MainJob, rater: str, objective: str) -> Path:
 
 def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict[str, Any]:
     """Train a behaviour cloning policy on the data, and a CPL policy for each rater and objective."""
-    from pluralign.learn.options import fit_bc, fit_cpl
+    from pluralign.learn.options.bc import fit_bc
+    from pluralign.learn.options.cpl import fit_cpl
     from pluralign.options.checkpoint import load_card
 
     seed, store = job.settings.seed, job.models.store

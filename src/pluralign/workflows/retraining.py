@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pluralign.annotate import Oracle
+from pluralign.annotate.oracle import Oracle
 from pluralign.core import Objective, SteeringWeights, simplex_grid
 from pluralign.core.records import read_annotations, read_trajectories
-from pluralign.evaluate import evaluate_policy
-from pluralign.pair import make_pairs
+from pluralign.evaluate.play import evaluate_policy
+from pluralign.pair.pairs import make_pairs
 from pluralign.workflows.main_job import TIE_RULES, MainJob, annotation_file, cpl_config
 
 
@@ -32,7 +32,7 @@ def blended(job: MainJob, weights: SteeringWeights) -> Objective:
 def retrain_per_weight(job: MainJob) -> dict[str, Any]:
     """Train a CPL policy per weighting, on the oracle's labels for the blended objective, over the
     comparisons that the agents were trained on."""
-    from pluralign.learn.options import fit_cpl
+    from pluralign.learn.options.cpl import fit_cpl
     from pluralign.options.checkpoint import load_card
 
     seed, first = job.settings.seed, job.settings.objectives[0]

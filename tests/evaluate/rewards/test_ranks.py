@@ -13,7 +13,8 @@ from pluralign.evaluate.rewards.ranks import (
     reward_rows,
     visited,
 )
-from pluralign.games.choicescript import ChoiceScriptGame, load_story
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 from pluralign.games.state_graph import explore
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from pluralign.annotate import Judge, Rating, ReplyJudge, RewardRater, mean_of_orders
+from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders
+from pluralign.annotate.rater import Rating
+from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Decision, InputError, Objective, OptionRewards, Segment, Step
 from pluralign.core.preference import Comparison
 from pluralign.evaluate.rewards.win_rate import (

@@ -12,7 +12,8 @@ import pytest
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.evaluate.sweeps.fronts import compare_sides, reference_below
 from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, mixture_writer, text_sweep
-from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
+from pluralign.evaluate.text_report.model import TextReport
+from pluralign.evaluate.text_report.page import write_text_picture, write_text_report
 from pluralign.evaluate.text_report.words import headline, takeaway
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pluralign.games.choicescript import ChoiceScriptStory, compile_story
+from pluralign.games.choicescript.compile.story import compile_story
 from pluralign.games.choicescript.language.parser import Node, parse_scene
+from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.harms import VIOLATIONS
 
 Annotate = Callable[[str], dict[str, Any] | None]

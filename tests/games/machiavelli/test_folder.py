@@ -12,8 +12,9 @@ import pytest
 
 from pluralign.cli import main
 from pluralign.core import InputError
-from pluralign.games.choicescript import load_story
-from pluralign.games.machiavelli import GameData, MachiavelliStory, is_machiavelli
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.machiavelli.folder import GameData, is_machiavelli
+from pluralign.games.machiavelli.game import MachiavelliStory
 from pluralign.games.open import open_story
 
 WriteGame = Callable[..., Path]
@@ -29,7 +30,7 @@ def folder(write_game: WriteGame, tmp_path: Path) -> Path:
         scenes = {
             scene: text.replace("*comment pluralign", "*comment") for scene, text in story.scenes.items()
         }
-        from pluralign.games.choicescript import compile_story
+        from pluralign.games.choicescript.compile.story import compile_story
 
         write_game(root, name, compile_story(name, scenes))
     coefficients = {"game.score": {"mean": 1.0, "stddev": 1.0, "n_samples": 10}}
@@ -197,7 +198,7 @@ def test_what_does_not_fit_together_is_told(folder: Path) -> None:
 def test_the_order_of_scenes_is_the_files_where_the_source_has_none(
     write_game: WriteGame, tmp_path: Path
 ) -> None:
-    from pluralign.games.choicescript import compile_story
+    from pluralign.games.choicescript.compile.story import compile_story
 
     scenes = {"startup": "*title T\nOne.\n*finish", "last": "Three.\n*finish", "next": "Two.\n*finish"}
     path = write_game(tmp_path, "order", compile_story("order", scenes))
@@ -240,7 +241,7 @@ def test_what_is_no_such_folder_is_refused(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_typed_answers_are_the_originals(write_game: WriteGame, tmp_path: Path) -> None:
-    from pluralign.games.choicescript import compile_story
+    from pluralign.games.choicescript.compile.story import compile_story
 
     startup = (
         '*title Tally Ho\n*create codename ""\n*create name ""\n*create n 0\n*create m 0\n'
@@ -313,7 +314,7 @@ CHOICE = "*choice\n  #Slay.\n    *achieve Dragon_Slayer\n    *finish\n  #Flee.\n
 
 def small(write_game: WriteGame, root: Path, startup: str) -> Path:
     """A game of one scene."""
-    from pluralign.games.choicescript import compile_story
+    from pluralign.games.choicescript.compile.story import compile_story
 
     return write_game(root, "small", compile_story("small", {"startup": startup}))
 

@@ -13,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pluralign.core import InputError, sum_by_name
-from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, compile_story, load_story
+from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.load import load_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.harms import METRICS
 from pluralign.games.harms import VIOLATIONS as LABELS
-from pluralign.games.machiavelli import GameData, MachiavelliGame, MachiavelliStory, load_machiavelli
+from pluralign.games.machiavelli.folder import GameData, load_machiavelli
+from pluralign.games.machiavelli.game import MachiavelliGame, MachiavelliStory
 
 WriteGame = Callable[..., Path]
 

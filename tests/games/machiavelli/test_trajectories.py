@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from pluralign.core import InputError, Step, Trajectory
-from pluralign.games.choicescript import compile_story, load_story
+from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.load import load_story
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-from pluralign.games.machiavelli import MachiavelliGame, load_machiavelli
 from pluralign.games.machiavelli.files import read_annotations
+from pluralign.games.machiavelli.folder import load_machiavelli
+from pluralign.games.machiavelli.game import MachiavelliGame
 from pluralign.games.machiavelli.trajectories import read_machiavelli, split_observation
 from pluralign.games.machiavelli.trajectory_writer import machiavelli_object, write_machiavelli
 

@@ -14,8 +14,8 @@ import pytest
 from pluralign.cli import main
 from pluralign.cli.common import game_maker
 from pluralign.core.records import read_trajectories
-from pluralign.evaluate.report import read_report
-from pluralign.games.choicescript import load_story
+from pluralign.evaluate.report.model import read_report
+from pluralign.games.choicescript.load import load_story
 from pluralign.games.env import make_env
 from pluralign.options.open import Models, open_policy
 from pluralign.serve.story import StoryPlayer

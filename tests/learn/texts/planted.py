@@ -5,18 +5,15 @@ from functools import partial
 import numpy as np
 
 from pluralign.core import Decision, PreferencePair, Segment, Step
-from pluralign.learn.texts import (
-    SFTConfig,
-    fit_ava_d,
-    fit_ava_p,
+from pluralign.learn.texts.ava import fit_ava_d, fit_ava_p
+from pluralign.learn.texts.policies import fit_dpo, fit_policy
+from pluralign.learn.texts.rewards import (
     fit_bradley_terry,
     fit_bt_variance,
     fit_discriminator,
-    fit_dpo,
-    fit_policy,
     fit_preference_transformer,
-    fit_sft,
 )
+from pluralign.learn.texts.sft import SFTConfig, fit_sft
 from pluralign.losses import ipo, simpo
 
 

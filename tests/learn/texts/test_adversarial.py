@@ -14,15 +14,12 @@ from scipy.stats import binomtest
 from pluralign.core import Demonstration, InputError
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts import Run, Training, fit_sft
-from pluralign.learn.texts.adversarial import (
-    AdversarialConfig,
-    discriminator_pairs,
-    fit_adversarial,
-    loop,
-    reinforce,
-)
+from pluralign.learn.texts.adversarial import loop, reinforce
+from pluralign.learn.texts.adversarial.loop import AdversarialConfig, discriminator_pairs, fit_adversarial
 from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.sft import fit_sft
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples

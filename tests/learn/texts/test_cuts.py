@@ -8,11 +8,14 @@ import pytest
 
 from pluralign.cli import main
 from pluralign.core import InputError, OptionRewards, SteeringWeights
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 from pluralign.folders.card import load_card
-from pluralign.learn.texts import Run, Training, fit_discriminator, fit_policy, fit_reward
 from pluralign.learn.texts.modpo import Margin, fit_modpo
-from pluralign.rewards import Reward
+from pluralign.learn.texts.policies import fit_policy
+from pluralign.learn.texts.rewards import fit_discriminator, fit_reward
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import Training
+from pluralign.rewards.reward import Reward
 
 SAME = "word " * 72
 LONG = [{"prompt": f"Say {i}:", "chosen": f" {SAME}good", "rejected": f" {SAME}bad"} for i in range(24)]

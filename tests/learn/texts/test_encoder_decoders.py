@@ -5,9 +5,12 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
 from pluralign.core import Decision, InputError
-from pluralign.data import load_pairs
+from pluralign.data.load import load_pairs
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts import Run, Training, fit_ava_p, fit_bradley_terry
+from pluralign.learn.texts.ava import fit_ava_p
+from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.tiny import make_tiny_tokenizer
 

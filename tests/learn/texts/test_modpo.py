@@ -13,15 +13,17 @@ from scipy.stats import binomtest
 
 from pluralign.core import Decision, InputError, OptionRewards, PreferencePair, Segment, SteeringWeights, Step
 from pluralign.folders.card import load_card
-from pluralign.learn.texts import DPOConfig, Margin, MODPOConfig, Run, Training, fit_dpo, fit_modpo
 from pluralign.learn.texts.data import encode_completion_pairs
 from pluralign.learn.texts.log_probs import row_log_probs
+from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
-from pluralign.learn.texts.training import ForestLoss
+from pluralign.learn.texts.training import ForestLoss, Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.trunk import forest_hidden_states
-from pluralign.rewards import measure_scales
+from pluralign.rewards.ensemble import measure_scales
 
 TRAINING = Training(epochs=2, learning_rate=3e-3, bf16=False)
 HALF = SteeringWeights(lively=0.5, calm=0.5)

@@ -12,8 +12,11 @@ from torch.nn.functional import softplus
 from pluralign import losses
 from pluralign.core import InputError
 from pluralign.folders.card import load_card
-from pluralign.learn.texts import DPOConfig, Run, Training, fit_bradley_terry, fit_dpo, fit_policy, fit_reward
 from pluralign.learn.texts.own_losses import describe_loss, loss_settings
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo, fit_policy
+from pluralign.learn.texts.rewards import fit_bradley_terry, fit_reward
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_backbone
 
 TRAINING = Training(epochs=1, learning_rate=3e-3, bf16=False)
@@ -128,7 +131,7 @@ def test_wrong_losses_are_refused_before_any_work(loss, told, tmp_path):
 
 
 def test_uncertain_labels_are_refused_where_a_method_cannot_use_them(tmp_path):
-    from pluralign.learn.texts import fit_discriminator
+    from pluralign.learn.texts.rewards import fit_discriminator
 
     rows = [dataclasses.replace(ROWS[0], weight=0.5), *ROWS]
     with pytest.raises(InputError, match="discriminator does not support uncertain labels"):

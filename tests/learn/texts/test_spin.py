@@ -7,8 +7,11 @@ from safetensors.torch import load_file
 
 from pluralign.core import Demonstration
 from pluralign.folders.card import load_card
-from pluralign.learn.texts import DPOConfig, Run, SPINConfig, Training, fit_dpo, fit_spin
-from pluralign.pair import pair_completions
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.spin import SPINConfig, fit_spin
+from pluralign.learn.texts.training import Training
+from pluralign.pair.recipes import pair_completions
 
 WORDS = [a + b for a in "abcdef" for b in "ghijkl"]
 TRAINING = Training(epochs=6, learning_rate=3e-3, bf16=False)

@@ -11,8 +11,12 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
-from pluralign.data import load_pairs
-from pluralign.learn.texts import DPOConfig, Run, Training, fit_bradley_terry, fit_dpo, session
+from pluralign.data.load import load_pairs
+from pluralign.learn.texts import session
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import Training
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
 # Of many lengths, so that TRL has to pad; the last one's completions begin alike.

@@ -13,10 +13,13 @@ from safetensors.torch import load_file
 from scipy.stats import fisher_exact, spearmanr
 
 from pluralign.core import Decision, Demonstration, InputError, SteeringWeights
-from pluralign.data import ScoredCompletion
+from pluralign.data.load import ScoredCompletion
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts import HLGauss, Run, Training, ValueConfig, fit_sft, fit_value
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.sft import fit_sft
+from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import PromptIds, prompt_ids

@@ -15,10 +15,12 @@ from scipy.stats import binomtest
 from pluralign.core import InputError
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts import Run, Training, fit_bradley_terry
 from pluralign.learn.texts.data import batches, encode_completion_pairs
 from pluralign.learn.texts.log_probs import row_log_probs
+from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
+from pluralign.learn.texts.training import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.rewards.reward_model import load_reward_model

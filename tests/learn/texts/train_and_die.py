@@ -13,8 +13,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from planted import LEARNERS, pairs
 
-from pluralign.learn.texts import Run, Training
-from pluralign.learn.texts.training import ForestLoss
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import ForestLoss, Training
 
 
 def main(method, out, kill_at=0, **training):

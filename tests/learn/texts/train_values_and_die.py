@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from pluralign.data import ScoredCompletion
-from pluralign.learn.texts import HLGauss, Run, Training, ValueConfig, fit_value
-from pluralign.learn.texts.training import ForestLoss
+from pluralign.data.load import ScoredCompletion
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training import ForestLoss, Training
+from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 
 
 def main(out, kill_at):

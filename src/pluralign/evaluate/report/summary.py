@@ -20,7 +20,7 @@ from pluralign.evaluate.sweeps.stories import SweepPoint
 from pluralign.games.exact_front import ExactFront, exact_front
 from pluralign.games.game import Game
 from pluralign.games.state_graph import StateGraph, explore
-from pluralign.steer import ARITHMETIC, GEOMETRIC, HARMONIC
+from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC, HARMONIC
 
 MEANS = {ARITHMETIC: "arithmetic mean", GEOMETRIC: "geometric mean", HARMONIC: "harmonic mean"}
 

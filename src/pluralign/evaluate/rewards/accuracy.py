@@ -12,7 +12,7 @@ from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, rep
 
 from pluralign.core import Decision, InputError, PreferencePair
 from pluralign.evaluate.statistics import CONFIDENCE
-from pluralign.rewards import Reward
+from pluralign.rewards.reward import Reward
 
 _BATCH = 64
 

@@ -18,7 +18,8 @@ from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
 from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
-from pluralign.rewards import Reward, load_reward
+from pluralign.rewards.open import load_reward
+from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardModel
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 import pluralign.annotate
-from pluralign.annotate import Rater, Rating
+from pluralign.annotate.rater import Rater, Rating
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.core.preference import Preference
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, standard_error

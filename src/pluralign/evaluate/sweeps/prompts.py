@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.data import Prompt
 from pluralign.data.answers import Answers
+from pluralign.data.load import Prompt
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import versions
 from pluralign.evaluate.rewards.scored import Scorer, score_sources
@@ -20,12 +20,13 @@ from pluralign.evaluate.sweeps.alternatives import Alternatives, Writing
 from pluralign.evaluate.sweeps.fronts import SideFront, compare_sides
 from pluralign.evaluate.sweeps.sides import SideBuilder
 from pluralign.evaluate.sweeps.texts import Score, TextPoint, file_name, text_sweep
-from pluralign.evaluate.text_report import TextReport, write_text_picture, write_text_report
+from pluralign.evaluate.text_report.model import TextReport
+from pluralign.evaluate.text_report.page import write_text_picture, write_text_report
 from pluralign.folders.card import read_card
 from pluralign.lm.backbone import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.value_model import KIND as VALUES
-from pluralign.steer import GEOMETRIC
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies
 
 

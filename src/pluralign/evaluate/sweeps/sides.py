@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Messages
-from pluralign.data import Prompt, load_prompts
+from pluralign.data.load import Prompt, load_prompts
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import mean_name
 from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, Writing
@@ -22,7 +22,7 @@ from pluralign.folders.soups import soup_adapter, soup_backbone
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
-from pluralign.steer import GEOMETRIC
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies, load_policies
 from pluralign.steer.policy_folders import open_whole
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows

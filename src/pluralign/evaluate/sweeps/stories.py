@@ -18,7 +18,8 @@ from pluralign.core.records import RecordWriter, continues, read_record_rows
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.game import Game
-from pluralign.steer import GEOMETRIC, SteeredPolicy
+from pluralign.steer.mixing import GEOMETRIC
+from pluralign.steer.steered_policy import SteeredPolicy
 
 KIND = "sweep"
 

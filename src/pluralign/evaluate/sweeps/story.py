@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from pluralign.collect import PolicyChooser, collect
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.core import InputError, Policy, UniformPolicy, simplex_grid
 from pluralign.core.pareto import non_dominated, reference_point
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.hypervolume import estimate_hypervolume
-from pluralign.evaluate.report import Kind, Report, write_picture, write_report
+from pluralign.evaluate.report.model import Kind, Report
+from pluralign.evaluate.report.page import write_picture, write_report
 from pluralign.evaluate.report.summary import make_report
 from pluralign.evaluate.statistics import Estimate
 from pluralign.evaluate.sweeps.fronts import reference_below
 from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policy
-from pluralign.steer import GEOMETRIC
+from pluralign.steer.mixing import GEOMETRIC
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pluralign.core import InputError
 from pluralign.core.files import write_json
 from pluralign.core.jsonl import is_list
-from pluralign.games.choicescript import list_stories
+from pluralign.games.choicescript.load import list_stories
 from pluralign.games.side_file import SUFFIX, WORDS, names_story, read_fields, words_of
 
 

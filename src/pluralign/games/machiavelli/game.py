@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
-from pluralign.games.choicescript import ChoiceScriptGame, ChoiceScriptStory, Problem
+from pluralign.games.choicescript.problems import Problem
+from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.choicescript.run.questions import Ask, Question
 from pluralign.games.game import GameInfo
 from pluralign.games.machiavelli.counts import add_annotations, summed_counts

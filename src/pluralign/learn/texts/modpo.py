@@ -24,7 +24,7 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone
 from pluralign.losses.contrastive import modpo
-from pluralign.rewards import Reward
+from pluralign.rewards.reward import Reward
 
 _BATCH = 64
 

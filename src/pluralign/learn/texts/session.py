@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pluralign.core import Demonstration, InputError, PreferencePair
-from pluralign.data import learned_template
+from pluralign.data.reading import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, load_language_policy
 from pluralign.learn.engine import Phase, claim_folder, processes, train_phase

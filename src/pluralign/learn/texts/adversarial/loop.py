@@ -17,7 +17,8 @@ from pluralign.core import Decision, Demonstration, InputError, PreferencePair
 from pluralign.core.checks import require
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.core.splits import seed_for
-from pluralign.data import TextPair, learned_template, one_step_pair
+from pluralign.data.reading import learned_template
+from pluralign.data.text_pairs import TextPair, one_step_pair
 from pluralign.folders.card import CARD
 from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.engine import processes
