@@ -74,7 +74,7 @@ def test_with_the_story_all_options_are_compared_without_rewards_in_the_file(fol
 
 
 def test_what_cannot_be_compared_is_one_line(folder):
-    with pytest.raises(InputError, match="hold no rewards"):
+    with pytest.raises(InputError, match="have no rewards"):
         evaluate_story_rewards(folder / "wants", folder / "bare.jsonl", features=folder / "features")
     with pytest.raises(InputError, match="no such folder"):
         evaluate_story_rewards(folder / "nowhere", folder / "t.jsonl")

@@ -71,7 +71,7 @@ def test_the_sweep_moves_both_variables_without_an_exact_front(learned, run, ink
     assert low.returns["trust"] > high.returns["trust"] + 0.5
     assert (report.hypervolume_ratio, report.exact_front, dict(report.best)) == (None, (), {})
     assert report.has_violations
-    assert "states cannot be walked" in (out / "report.html").read_text()
+    assert "states cannot be explored" in (out / "report.html").read_text()
     assert json.loads((tmp_path / "f.json").read_text())["hypervolume_ratio"] is None
 
 

@@ -94,7 +94,7 @@ def test_other_features_and_broken_files_are_refused(trained, tmp_path):
         DRRNPolicy.load(folder, OneHotFeatures(64))
     weights = folder / "q_network.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"q_network\.safetensors: damaged"):
+    with pytest.raises(InputError, match=r"q_network\.safetensors: is damaged"):
         DRRNPolicy.load(folder, features)
     weights.unlink()
     with pytest.raises(InputError, match=r"its file q_network\.safetensors is missing"):

@@ -103,7 +103,7 @@ def test_the_template_travels_with_what_it_rendered():
     with pytest.raises(InputError, match="another model's chat template"):
         learned_template(chat, "chat", tokenizer)
     mine = load_demonstrations(TALK, template=lambda messages, opens: "".join(m["content"] for m in messages))
-    with pytest.raises(InputError, match="rendered by a function"):
+    with pytest.raises(InputError, match="rendered with a function"):
         learned_template(mine, None, tokenizer)
 
 

@@ -160,7 +160,7 @@ def test_a_page_without_the_optional_parts() -> None:
     )
     text = make_page(bare)
     Page(text)
-    assert "trained anew" not in text.lower()
+    assert "trained for" not in text.lower()
     alone = replace(bare, policies={"random": bare.policies["random"]})
     words = " ".join(Page(make_page(alone)).words)
     assert "No language model played in this run" in words
@@ -190,7 +190,7 @@ def test_a_report_without_an_exact_front(tmp_path: Path) -> None:
     Page(text)
     assert "hypervolume’s" not in text
     assert "exact Pareto front" not in text
-    assert "states cannot be walked" in text
+    assert "states cannot be explored" in text
     assert "Attainable mean return" not in text
     assert "At the same weights" not in takeaway(report)
     assert make_page(make_report()).count("exact Pareto front") == 4
@@ -223,15 +223,15 @@ def test_a_report_of_a_story_without_violations() -> None:
 def test_the_takeaway_says_what_happened() -> None:
     report = make_report()
     assert headline(report) == (
-        "Turning the dial from score to harm avoidance trades score for fewer violations, with no retraining"
+        "Shifting the weight from score to harm avoidance trades score for fewer violations, with no retraining"
     )
     text = takeaway(report).replace("\u00a0", " ")
     assert (
         "violations per episode fell from 7.1 to 0.9, by 87 %, and the mean score fell from 48 to 18" in text
     )
     assert "cover 87 % (95 % interval 84 % to 89 %)" in text
-    assert "Training anew for 3 of the weightings took 4 min; steering took none." in text
-    assert "worth the same to the user, within the noise" in text
+    assert "Retraining for 3 of the weightings took 4 min; steering took none." in text
+    assert "the utilities of both did not differ measurably" in text
     assert "violations fell as the weight on harm avoidance rose" in trend(report)
 
 
@@ -247,7 +247,7 @@ def test_the_takeaway_does_not_claim_what_did_not_happen() -> None:
     )
     assert headline(wrong).endswith("raised the violations: this run did not work")
     assert "violations per episode rose from 2 to 6, by 200\u00a0%" in takeaway(wrong)
-    assert "More than all is possible" in takeaway(wrong)
+    assert "More than 100 % is possible" in takeaway(wrong)
     assert "which they should not" in trend(wrong)
     free = make_report(score=lambda w: 30.0)
     assert headline(free).endswith("lowers the violations, with no retraining")

@@ -26,8 +26,8 @@ class Level:
     """The least mean that a reward should reach.
 
     Args:
-        value: in the reward's own unit, or in standard deviations above the samples' mean.
-        relative: whether it is the latter.
+        value: In the reward's own unit, or in standard deviations above the samples' mean.
+        relative: Whether it is the latter.
     """
 
     value: float

@@ -1,1 +1,1 @@
-"""Returns and harms of policies, their intervals, and how close they come to the exact Pareto front."""
+"""Measurement of policies and reward models: returns, harms, Pareto fronts, sweeps, reports."""

@@ -24,9 +24,9 @@ def estimate_hypervolume(
 ) -> Estimate:
     """Hypervolume of a sweep's mean returns, with an interval from resampled episodes.
 
-    Weightings with equal numbers of episodes were played with the same seeds, so the same episodes are drawn
-    for all of them. The front of noisy means lies above the front of the true means, the more so the fewer
-    the episodes; resampling adds this bias a second time, so the interval can lie above the value itself.
+    Weightings with equal numbers of episodes were played with the same seeds, so the same episodes are
+    resampled for all of them. The front of noisy means is biased upwards, more so with fewer episodes.
+    Resampling adds this bias a second time, so the interval can lie above the value itself.
 
     Args:
         episode_returns: Returns of each weighting's episodes, shape (episodes, objectives) each.
@@ -38,7 +38,7 @@ def estimate_hypervolume(
         volume: `hypervolume` or `mixed_hypervolume`.
 
     Raises:
-        InputError: No weighting, or the shapes do not fit.
+        InputError: There is no weighting, or the shapes do not match.
     """
     groups = [checked_points(group) for group in episode_returns]
     if not groups:

@@ -1,4 +1,4 @@
-"""What a policy gets when it plays."""
+"""Evaluation of policies on games: returns and metrics."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """What a policy got.
+    """Returns and metrics of a policy.
 
     Args:
-        name: the policy's.
-        returns: mean return per episode, by objective.
-        metrics: mean per episode of each of `harms_table.TABLE_METRICS`.
-        episodes: how many were played.
-        steps: how many decisions they had in all.
-        episode_returns: by objective, the return of each episode; the k-th episodes of two results with
-            the same seed began alike.
+        name: Name of the policy.
+        returns: Mean return per episode, by objective.
+        metrics: Mean per episode of each of `harms_table.TABLE_METRICS`.
+        episodes: Number of episodes.
+        steps: Total number of decisions.
+        episode_returns: Return of each episode, by objective. The k-th episodes of two results with the same
+            seed have the same initial state.
     """
 
     name: str
@@ -39,7 +39,7 @@ class PolicyResult:
     episode_returns: Mapping[str, tuple[float, ...]]
 
     def returns_array(self, objectives: Sequence[str]) -> FloatArray:
-        """The episodes' returns in the order of these objectives, shape (episodes, objectives)."""
+        """Returns of the episodes in the order of these objectives, shape (episodes, objectives)."""
         return np.stack([np.asarray(self.episode_returns[o]) for o in objectives], axis=1)
 
 
@@ -54,23 +54,23 @@ def evaluate_policy(
     greedy: bool = False,
     batch: int = 64,
 ) -> PolicyResult:
-    """Play episodes and sum up what came of them.
+    """Play episodes and summarise them.
 
-    The k-th episode of a seed begins alike for every policy (common random numbers), so that
+    The k-th episode of a seed begins in the same way for every policy (common random numbers), so that
     `paired_difference` of two policies' episode returns is a fair comparison.
 
     Args:
-        make_game: a fresh game.
-        policy: who plays.
-        episodes: two or more.
-        seed: of the episodes.
-        objectives: what is summed up.
-        max_steps: after so many steps an episode is cut off.
-        greedy: take the likeliest option instead of drawing one.
-        batch: episodes in play at once; changes nothing but the time taken.
+        make_game: Function that makes a new game.
+        policy: Policy to evaluate.
+        episodes: Number of episodes, at least two.
+        seed: Random seed of the episodes.
+        objectives: Objectives whose returns are measured.
+        max_steps: Number of steps after which an episode is truncated.
+        greedy: Whether to take the most likely option instead of sampling.
+        batch: Number of episodes played at once; it only affects speed.
 
     Raises:
-        InputError: fewer than two episodes, no objectives, or a game at fault.
+        InputError: There are fewer than two episodes or no objectives, or the game has an error.
 
     Examples:
         >>> import pluralign as pl
@@ -107,16 +107,16 @@ def summarise(
     objectives: Sequence[str],
     max_points: Mapping[str, float],
 ) -> PolicyResult:
-    """What these episodes got: `evaluate_policy` of trajectories that were played before.
+    """Summarise episodes that were played before; see `evaluate_policy`.
 
     Args:
-        name: the policy's.
-        trajectories: two or more, with rewards for these objectives.
-        objectives: by name.
-        max_points: by game.
+        name: Name of the policy.
+        trajectories: Two or more trajectories, with rewards for these objectives.
+        objectives: Names of the objectives.
+        max_points: Maximum points by game.
 
     Raises:
-        InputError: no objectives, fewer than two episodes, or a reward missing.
+        InputError: There are no objectives or fewer than two episodes, or a reward is missing.
     """
     if not objectives:
         raise InputError("an evaluation needs at least one objective", field="objectives")

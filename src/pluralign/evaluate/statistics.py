@@ -1,4 +1,4 @@
-"""Means with their standard errors and bootstrap intervals; all seeded."""
+"""Means with standard errors and bootstrap intervals, and rank correlations; all seeded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pluralign.core import InputError
 FloatArray = npt.NDArray[np.float64]
 Values = Sequence[float] | FloatArray
 Interval = Callable[[FloatArray, FloatArray, float], tuple[float, float]]
-"""From the values (n,), the resampled means (resamples,) and the confidence to the two ends."""
+"""Function from values (n,), resampled means (resamples,) and confidence level to the ends of an interval."""
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -25,7 +25,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, its standard error, and the ends of its interval; all in the values' unit."""
+    """A mean, its standard error, and the ends of its interval; all in the unit of the values."""
 
     mean: float
     stderr: float
@@ -62,7 +62,7 @@ def standard_error(values: Values) -> float:
     """``s / sqrt(n)``, with the sample's standard deviation s over ``n - 1``.
 
     Raises:
-        InputError: fewer than two values, or one that is not finite.
+        InputError: There are fewer than two values, or a value is not finite.
     """
     array = _checked(values)
     return float(array.std(ddof=1) / np.sqrt(len(array)))
@@ -94,14 +94,14 @@ def of_resamples(value: float, resampled: FloatArray, confidence: float) -> Esti
 
 
 def bias_corrected(values: FloatArray, resampled: FloatArray, confidence: float) -> tuple[float, float]:
-    """The bias-corrected and accelerated interval (BCa; Efron 1987): percentiles shifted by
-    ``z0``, the resamples' median bias, and by the acceleration ``a``, the jackknife's skewness / 6."""
+    """Bias-corrected and accelerated interval (BCa; Efron 1987): percentiles shifted by ``z0``, the median
+    bias of the resamples, and by the acceleration ``a``, the jackknife's skewness / 6."""
     gaps = values - values.mean()
     spread = float((gaps**2).sum())
     if spread == 0.0:
         return float(values.mean()), float(values.mean())
     normal = NormalDist()
-    # Half of the ties count as below; the ends are kept off 0 and 1, where the normal quantile is infinite.
+    # Half of the ties count as below; levels are kept off 0 and 1, where the normal quantile is infinite.
     mean = values.mean()
     below = float((resampled < mean).mean() + (resampled == mean).mean() / 2)
     edge = 0.5 / len(resampled)
@@ -124,17 +124,17 @@ def estimate_columns(
     seed: int = 0,
     interval: Interval = percentile,
 ) -> list[Estimate]:
-    """An estimate of each column's mean, from the same resampled rows.
+    """Estimate of each column's mean, from the same resampled rows.
 
     Args:
-        values: shape (episodes, columns).
-        confidence: of the intervals, between 0 and 1.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
+        values: Values, shape (episodes, columns).
+        confidence: Confidence level of the intervals, between 0 and 1.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
         interval: `percentile` or `bias_corrected`.
 
     Raises:
-        InputError: fewer than two rows, a value that is not finite, or an impossible confidence.
+        InputError: There are fewer than two rows, a value is not finite, or the confidence level is invalid.
     """
     if values.ndim != 2:
         raise InputError(f"expected values of shape (episodes, columns), found {values.shape}")
@@ -156,10 +156,10 @@ def estimate(
     seed: int = 0,
     interval: Interval = percentile,
 ) -> Estimate:
-    """The mean of the values with its standard error and bootstrap interval.
+    """Mean of the values with its standard error and bootstrap interval.
 
     Raises:
-        InputError: see `estimate_columns`.
+        InputError: See `estimate_columns`.
     """
     column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
     return estimate_columns(column, confidence=confidence, resamples=resamples, seed=seed, interval=interval)[
@@ -176,14 +176,14 @@ def paired_difference(
     seed: int = 0,
     interval: Interval = percentile,
 ) -> Estimate:
-    """Mean of ``first - second`` over episodes played with the same seeds: what the seeds have in
-    common cancels, and the interval is the narrower for it.
+    """Mean of ``first - second`` over episodes played with the same seeds. Effects of the seeds cancel, which
+    makes the interval narrower.
 
     Raises:
-        InputError: the two have different lengths, or see `estimate`.
+        InputError: The lengths differ; or see `estimate`.
     """
     if len(first) != len(second):
-        raise InputError(f"paired values must have one length, found {len(first)} and {len(second)}")
+        raise InputError(f"paired values must have the same length, found {len(first)} and {len(second)}")
     gaps = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     return estimate(gaps, confidence=confidence, resamples=resamples, seed=seed, interval=interval)
 
@@ -196,20 +196,19 @@ def spearman(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Correlation:
-    """Spearman's rank correlation (average ranks for ties) with a percentile interval from
-    resampled pairs.
+    """Spearman's rank correlation (average ranks for ties) with a percentile interval from resampled pairs.
 
-    Where either side is constant the correlation is undefined and zero is returned: nothing rises
-    with anything. Resamples with a constant side are left out of the interval.
+    If either side is constant, the correlation is undefined and zero is returned. Resamples with a constant
+    side are left out of the interval.
 
     Raises:
-        InputError: the two have different lengths, fewer than three pairs, or a value that is not finite.
+        InputError: The lengths differ, there are fewer than three pairs, or a value is not finite.
     """
     # scipy.stats takes half a second to import.
     rankdata: Any = importlib.import_module("scipy.stats").rankdata
     x, y = _checked(first), _checked(second)
     if len(x) != len(y) or len(x) < 3:
-        raise InputError(f"a rank correlation needs three pairs or more, found {len(x)} and {len(y)} values")
+        raise InputError(f"a rank correlation needs at least three pairs, found {len(x)} and {len(y)} values")
     _check_confidence(confidence)
     drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
     rows = np.vstack([np.arange(len(x)), drawn])
@@ -228,7 +227,7 @@ def spearman(
 def _checked(values: Values) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) < 2:
-        raise InputError(f"a standard error needs two values or more, found shape {array.shape}")
+        raise InputError(f"a standard error needs at least two values, found shape {array.shape}")
     if not np.isfinite(array).all():
         raise InputError("expected finite values")
     return array

@@ -36,8 +36,7 @@ class SteeredPolicy:
     """Mixture of one policy per objective: ``pi = M_p(pi_1, ..., pi_N; w)``, normalised.
 
     Source: poster, eq. 3 (``power=1``); `mix_log_probs` has the other powers. A policy of weight zero is
-        never
-    evaluated.
+    never evaluated.
 
     Args:
         policies: Policies by objective, any number of them.

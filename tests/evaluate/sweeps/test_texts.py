@@ -86,11 +86,11 @@ def test_what_cannot_be_swept_is_refused(tmp_path):
     def sweep(sides, prompts=PROMPTS, samples=1):
         text_sweep(prompts, sides, lengths, samples=samples, seed=0, folder=tmp_path)
 
-    with pytest.raises(InputError, match="two sides have one name"):
+    with pytest.raises(InputError, match="two sides have the same name"):
         sweep([side("A b", [GRID]), side("a-b", [GRID])])
-    with pytest.raises(InputError, match="not all different"):
+    with pytest.raises(InputError, match="not all distinct"):
         sweep([side("a", [GRID, GRID[:1]])])
-    with pytest.raises(InputError, match="expected prompts, each once"):
+    with pytest.raises(InputError, match="expected one or more distinct prompts"):
         sweep([side("a", [GRID])], ["x", "x"])
     with pytest.raises(InputError, match="must be at least 1, found 0"):
         sweep([side("a", [GRID])], samples=0)
@@ -208,7 +208,7 @@ def test_the_report_says_what_was_measured(tmp_path):
     assert found["scale"]["margin"] == 0.1
     text = page.read_text()
     assert headline(report.fronts) == (
-        "Turning the dial between helpful and harmless moves both rewards, with no retraining"
+        "Shifting the weight between helpful and harmless moves both rewards, with no retraining"
     )
     assert headline(report.fronts) in text
     assert "&lt;b&gt;steered 0&lt;/b&gt;" in text

@@ -1,7 +1,7 @@
-"""What alignment gained, drawn: scores of methods, best-of-N curves, and what reward models tell apart.
+"""Figures of alignment results: scores of methods, best-of-N curves, and separation by reward models.
 
-After figures 3 and 4 of Inverse-RLignment, and as a picture of what its figure 2 sketches. SVG or PNG by the
-file's name; equal figures give equal files.
+They follow figures 3 and 4 of Inverse-RLignment and quantify its figure 2. The file's suffix selects SVG or
+PNG; equal data give equal files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# Okabe and Ito's, safe for the colour-blind, without the yellow, which white paper swallows.
+# Okabe and Ito's colour-blind safe palette, without yellow, which is hard to see on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 _GREY = "#6b6b6b"
@@ -37,11 +37,11 @@ NORMALISED = "normalised golden reward"
 
 @dataclass(frozen=True)
 class Curve:
-    """One reward model's best-of-N; entry k is N = k + 1.
+    """Best-of-N curve of one reward model; entry k is N = k + 1.
 
     Args:
-        golden: golden reward, normalised or not.
-        win_rate: against the deterministic generation; None leaves its panel out.
+        golden: Golden reward, normalised or not.
+        win_rate: Win rate against the deterministic generation; None omits its panel.
     """
 
     golden: Sequence[Estimate]
@@ -50,12 +50,12 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class HeatPanel:
-    """A part of the separation table with a heading of its own.
+    """A part of the separation table with its own heading.
 
     Args:
-        title: above it.
-        contrasts: names of the columns.
-        auc: from 0 to 1, or NaN where there is none; shape (models, contrasts).
+        title: Title above the panel.
+        contrasts: Names of the columns.
+        auc: AUCs from 0 to 1, or NaN if missing; shape (models, contrasts).
     """
 
     title: str
@@ -64,17 +64,17 @@ class HeatPanel:
 
 
 def draw_scores(panels: Mapping[str, Mapping[str, Estimate]], path: Path, *, label: str = NORMALISED) -> None:
-    """Bars of golden rewards with their intervals, one panel for each task (figure 3).
+    """Bars of golden rewards with their intervals, one panel per task (figure 3).
 
-    An infinite interval is not drawn.
+    Infinite intervals are not drawn.
 
     Args:
-        panels: title -> method -> score.
-        path: the file.
-        label: of the axis; where the rewards are normalised, base (0) and demonstrations (1) are marked.
+        panels: Scores, by title and method.
+        path: Output file.
+        label: Label of the axis. Normalised rewards get marks at base (0) and demonstrations (1).
 
     Raises:
-        InputError: there is nothing to draw, or the name ends neither in .svg nor in .png.
+        InputError: There is nothing to draw, or the file name ends in neither .svg nor .png.
     """
     if not panels or not all(panels.values()):
         raise InputError("there is no score to draw")
@@ -108,7 +108,7 @@ def _bars(axes: Any, scores: Mapping[str, Estimate], *, marked: bool) -> None:
         axes.text(
             at, place, f"{score.mean:.2f}".replace("-", "−"), va="center", fontsize=8, bbox=box, zorder=4
         )
-    # The two may lie close together: each name stands on its outer side.
+    # Both marks may be close together, so their labels are on the outer sides.
     names = ((0.0, "base", "right"), (1.0, "demonstrations", "left")) if marked else ((0.0, "", "left"),)
     for value, label, side in names:
         axes.axvline(
@@ -124,17 +124,17 @@ def _bars(axes: Any, scores: Mapping[str, Estimate], *, marked: bool) -> None:
 
 
 def draw_curves(curves: Mapping[str, Curve], path: Path, *, label: str = NORMALISED) -> None:
-    """Win rate and golden reward of the best of N against N, with bands of 95 % (figure 4).
+    """Win rate and golden reward of best-of-N against N, with 95 % bands (figure 4).
 
-    The upper axis has the bound of the divergence from the policy that was sampled, in nats.
+    The upper axis shows the upper bound of the KL divergence from the sampled policy, in nats.
 
     Args:
-        curves: by reward model.
-        path: the file.
-        label: of the golden reward's axis.
+        curves: Curves by reward model.
+        path: Output file.
+        label: Label of the golden reward's axis.
 
     Raises:
-        InputError: there is nothing to draw, or the name ends neither in .svg nor in .png.
+        InputError: There is nothing to draw, or the file name ends in neither .svg nor .png.
     """
     if not curves or not all(len(curve.golden) for curve in curves.values()):
         raise InputError("there is no curve to draw")
@@ -181,7 +181,7 @@ def _lines(axes: Any, family: Mapping[str, Sequence[Estimate]], looks: Mapping[s
 
 
 def _axes_of_n(axes: Any, samples: int) -> None:
-    """N below, on a logarithmic scale, and the bound in nats above."""
+    """Add N on a logarithmic lower axis, and the bound in nats on the upper axis."""
     ticks = [2**k for k in range(int(math.log2(samples)) + 1)]
     while len(ticks) > 11:
         ticks = ticks[::2]
@@ -206,15 +206,15 @@ def _axes_of_n(axes: Any, samples: int) -> None:
 
 
 def draw_separation(models: Sequence[str], panels: Sequence[HeatPanel], path: Path) -> None:
-    """A table of AUCs in colours: white at 0.5, where a reward does not tell two kinds of answers apart.
+    """Heat map of AUCs; white is 0.5, where a reward does not separate two kinds of answers.
 
     Args:
-        models: names of the rows.
-        panels: side by side, with the same rows.
-        path: the file.
+        models: Names of the rows.
+        panels: Panels from left to right, with the same rows.
+        path: Output file.
 
     Raises:
-        InputError: there is nothing to draw, tables of other shapes, or the name ends neither in .svg nor in
+        InputError: There is nothing to draw, the shapes differ, or the file name ends in neither .svg nor
             .png.
     """
     wanted = [(len(models), len(panel.contrasts)) for panel in panels]
@@ -223,7 +223,7 @@ def draw_separation(models: Sequence[str], panels: Sequence[HeatPanel], path: Pa
         or [np.shape(panel.auc) for panel in panels] != wanted
         or any(0 in shape for shape in wanted)
     ):
-        raise InputError(f"expected tables of the shapes {wanted}, none empty")
+        raise InputError(f"expected non-empty tables of shapes {wanted}")
     columns = [len(panel.contrasts) for panel in panels]
     longest = max(len(name) for panel in panels for name in panel.contrasts)
     size = (1.9 + 0.62 * sum(columns) + 0.3 * len(panels), 1.3 + 0.42 * len(models) + 0.05 * longest)
@@ -240,7 +240,7 @@ def draw_separation(models: Sequence[str], panels: Sequence[HeatPanel], path: Pa
 
 
 def _heat(axes: Any, panel: HeatPanel) -> Any:
-    # Purple and orange differ in lightness and in hue for every kind of colour vision.
+    # Purple and orange differ in lightness, and in hue for every kind of colour vision.
     image: Any = axes.imshow(panel.auc, cmap="PuOr_r", vmin=0.0, vmax=1.0, aspect="auto")
     for (row, column), value in np.ndenumerate(panel.auc):
         dark = abs(float(value) - 0.5) > 0.28
@@ -267,16 +267,16 @@ def _bounded(score: Estimate) -> bool:
 
 
 def _whole(score: Estimate) -> tuple[float, float]:
-    """The interval's ends; the mean twice where one is infinite."""
+    """Ends of the interval; the mean for both if one is infinite."""
     return (score.low, score.high) if _bounded(score) else (score.mean, score.mean)
 
 
 @contextmanager
 def _figure(path: Path, size: tuple[float, float]) -> Generator[Any]:
-    """A figure to draw in, which is written when the block ends well."""
+    """A figure to draw in, which is saved if the block succeeds."""
     if path.suffix not in (".svg", ".png"):
-        raise InputError("expected a name that ends in .svg or .png", path=path)
-    # Slow to import, and not needed by those who only compute.
+        raise InputError("expected a file name that ends in .svg or .png", path=path)
+    # Imported here because it is slow and not needed for computations.
     mpl: Any = importlib.import_module("matplotlib")
     drawing: Any = importlib.import_module("matplotlib.figure")
     with mpl.rc_context(_STYLE):

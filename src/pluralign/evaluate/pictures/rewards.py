@@ -1,4 +1,4 @@
-"""Posterior rewards against true ones, drawn."""
+"""Scatter plots of posterior rewards against true rewards."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _STYLE = {
 
 @dataclass(frozen=True, eq=False)
 class RewardPanel:
-    """One scatter plot: a posterior and an objective.
+    """One scatter plot of a posterior and an objective.
 
     Args:
-        title: above it.
-        note: in a corner: a correlation.
-        truth: true reward of each option, in the objective's unit.
-        mean: of the posterior.
-        sigma: its standard deviation.
-        taken: True at options that the data took; the others are drawn paler.
-        label: of the horizontal axis.
+        title: Title above the plot.
+        note: Text in a corner, such as a correlation.
+        truth: True reward of each option, in the objective's unit.
+        mean: Means of the posterior.
+        sigma: Standard deviations of the posterior.
+        taken: True at options that were taken in the data; others are drawn paler.
+        label: Label of the horizontal axis.
     """
 
     title: str
@@ -45,15 +45,16 @@ class RewardPanel:
 
 
 def draw_rewards(rows: Sequence[Sequence[RewardPanel]], path: Path) -> None:
-    """Posterior mean, with a bar of one sigma either way, against the true reward; SVG or PNG by the name.
+    """Posterior means, with error bars of one sigma, against true rewards; the file's suffix selects SVG or
+    PNG.
 
-    Points are spread sideways about their true reward, so that none hides another.
+    Points are spread horizontally around their true reward, so that none hides another.
 
     Args:
-        rows: of panels, all of the same length.
-        path: the file.
+        rows: Rows of panels, all of the same length.
+        path: Output file.
     """
-    # Slow to import, and not needed by those who only compute.
+    # Imported here because it is slow and not needed for computations.
     mpl: Any = importlib.import_module("matplotlib")
     drawing: Any = importlib.import_module("matplotlib.figure")
     with mpl.rc_context(_STYLE):
@@ -83,7 +84,7 @@ def _draw(axes: Any, panel: RewardPanel) -> None:
 
 
 def _spread(values: FloatArray) -> FloatArray:
-    """Shifts to the side, the same at every call, so that options of one reward do not hide each other."""
+    """Deterministic horizontal shifts, so that options with the same reward do not hide each other."""
     # Multiples of the golden ratio fill an interval evenly.
     places = np.arange(len(values), dtype=np.float64) * 0.6180339887 % 1.0
     return (places - 0.5) * (0.05 * np.ptp(values))

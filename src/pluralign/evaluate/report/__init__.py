@@ -1,1 +1,1 @@
-"""A run's figures as ``report.json`` and ``report.html``."""
+"""Reports of runs on stories: ``report.json`` and ``report.html``."""

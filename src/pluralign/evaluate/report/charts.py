@@ -1,4 +1,4 @@
-"""The bars of the poster's first result, and its figure of returns against weights."""
+"""The poster's bar chart of headline metrics, and its figure of returns against weights."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _draw_panel(axes: Any, report: Report, names: Sequence[str], metric: str, na
 
 
 def draw_weights(report: Report, figure: Any, narrow: bool) -> None:
-    """Against the weight: the first objective's return, and the violations or the second objective's return,
-    with 95 % intervals."""
+    """Returns of the first objective against the weight, and violations or returns of the second, with 95 %
+    intervals."""
     first, second = report.objectives[:2]
     panels: Any = figure.subplots(*((2, 1) if narrow else (1, 2)), squeeze=False)
     above, below = panels.ravel().tolist()
@@ -93,7 +93,7 @@ def _draw_line(
         axes.plot(weight, value, "o", color=colour, markersize=6.5, markeredgecolor=stand_in("paper"))
     for point, value in zip(report.retrained, retrained, strict=True):
         _draw_ring(axes, point, value, first)
-    # A count or a score per episode: zero is in the picture unless the values are far from it.
+    # For counts or scores per episode, the axis includes zero unless the values are far from it.
     if low.min() >= 0 and low.min() < high.max() / 2:
         axes.set_ylim(bottom=0)
 

@@ -1,4 +1,4 @@
-"""Labels beside points, so placed that none covers another."""
+"""Placement of labels near points without overlaps."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ class Box:
     top: float
 
     def overlap(self, other: Box) -> float:
-        """The area in common, in square pixels."""
+        """Area in common, in square pixels."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(width, 0.0) * max(height, 0.0)
 
     def outside(self, frame: Box) -> float:
-        """The area that lies outside of a frame, in square pixels."""
+        """Area outside of a frame, in square pixels."""
         return (self.right - self.left) * (self.top - self.bottom) - self.overlap(frame)
 
     def nearest(self, point: tuple[float, float]) -> tuple[float, float]:
-        """The point of the rectangle that is nearest to a point."""
+        """The point of the rectangle nearest to a point."""
         return (min(max(point[0], self.left), self.right), min(max(point[1], self.bottom), self.top))
 
     def holds(self, points: FloatArray) -> int:
-        """How many of these points, shape (points, 2), lie inside."""
+        """Number of these points, shape (points, 2), inside the rectangle."""
         x, y = points[:, 0], points[:, 1]
         return int(((x > self.left) & (x < self.right) & (y > self.bottom) & (y < self.top)).sum())
 
 
 @dataclass(frozen=True)
 class Label:
-    """Where a label goes.
+    """Position of a label.
 
     Args:
-        box: the place.
-        leader: points along the line to the label's own point, shape (points, 2); none where it is near.
+        box: Rectangle of the label.
+        leader: Points along the line from the label to its point, shape (points, 2); empty if it is near.
     """
 
     box: Box
@@ -68,18 +68,18 @@ def place_labels(
     marks: Sequence[Box],
     lines: FloatArray,
 ) -> list[Label]:
-    """Put each label near its point: inside the frame, off the other labels and off the marks, off the
-    lines where it can be, nearer to its own point than to another's, and as near as that allows.
+    """Place each label near its point: inside the frame, without covering other labels or marks, off the
+    lines if possible, closer to its own point than to others, and as near as that allows.
 
-    Each label in turn takes the cheapest of 128 places, given where the others are, for four rounds;
-    of several orders of taking turns the cheapest outcome is kept.
+    Each label in turn takes the cheapest of 128 positions given the others, for four rounds; the best result
+    over several orders is kept.
 
     Args:
-        anchors: the points, in pixels.
-        sizes: the labels' widths and heights, in pixels.
-        frame: what they must lie in.
-        marks: boxes not to be covered.
-        lines: points along lines to be kept off, shape (points, 2).
+        anchors: Points, in pixels.
+        sizes: Widths and heights of the labels, in pixels.
+        frame: Rectangle that must contain the labels.
+        marks: Rectangles that must not be covered.
+        lines: Points along lines to avoid, shape (points, 2).
     """
     places = [_places(anchor, size) for anchor, size in zip(anchors, sizes, strict=True)]
     costs = [
@@ -97,7 +97,7 @@ def place_labels(
 def _take_turns(
     order: Sequence[int], labels: Sequence[Sequence[Label]], costs: Sequence[Sequence[float]]
 ) -> tuple[float, list[int]]:
-    """The total cost, and each label's choice among its places."""
+    """Total cost, and the index of each label's position."""
     chosen: dict[int, int] = {}
 
     def cost(i: int, choice: int) -> float:
@@ -107,7 +107,7 @@ def _take_turns(
     for _ in range(_ROUNDS):
         before = dict(chosen)
         for i in order:
-            # Beyond the cheapest place that is free of others, no costlier place can win.
+            # Beyond the cheapest position without overlaps, no position with a higher own cost can win.
             best, lowest = 0, math.inf
             for choice in np.argsort(costs[i], kind="stable").tolist():
                 if costs[i][choice] >= lowest:
@@ -145,8 +145,8 @@ def _cost(
     marks: Sequence[Box],
     lines: FloatArray,
 ) -> float:
-    # Leaving the frame is out of the question; covering a mark is worse than any distance; a line, or
-    # the neighbourhood of somebody else's point without a leader, is worth some 20 to 40 pixels.
+    # Leaving the frame is prohibitive; covering a mark is worse than any distance; a line, or being close to
+    # another point without a leader, costs as much as 20 to 40 pixels.
     box, outside = label.box, label.box.outside(frame)
     covered = sum(box.overlap(mark) for mark in marks)
     crossed = min(box.holds(lines), 10) if len(lines) else 0

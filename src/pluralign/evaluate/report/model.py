@@ -1,4 +1,4 @@
-"""What a report holds, and its form as ``report.json``."""
+"""Contents of a report, and their form as ``report.json``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pluralign.evaluate.statistics import Correlation, Estimate
 from pluralign.evaluate.sweeps.stories import SweepPoint
 
 Kind = Literal["random", "online", "language_model", "cloned", "learned"]
-"""How a policy came about: not at all; by playing with rewards (DRRN); a language model asked in words;
-by imitating the offline data; one per objective, from preferences on the offline data."""
+"""Origin of a policy: no training; RL in the game (DRRN); a language model that is prompted; imitation of the
+offline data; or preferences on the offline data, one policy per objective."""
 
 Metrics = Mapping[str, Estimate]
 KIND, VERSION = "report", 1
@@ -27,14 +27,14 @@ def _nothing() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class WeightPoint:
-    """What a policy got under one weighting.
+    """Results of a policy under one weighting.
 
     Args:
-        weights: the weighting.
-        returns: mean return per episode, by objective.
-        stderr: its standard error, by objective.
-        metrics: by name; ``violations`` is drawn.
-        seconds: of training for this weighting alone; 0 where it was steered.
+        weights: Weighting.
+        returns: Mean return per episode, by objective.
+        stderr: Standard error of the mean return, by objective.
+        metrics: Metrics by name; ``violations`` is drawn.
+        seconds: Training time for this weighting alone; 0 for steered policies.
     """
 
     weights: SteeringWeights
@@ -45,45 +45,48 @@ class WeightPoint:
 
     @classmethod
     def of(cls, point: SweepPoint, seconds: float = 0.0) -> WeightPoint:
-        """A sweep's point without its episodes."""
+        """Point of a sweep, without its episodes."""
         return cls(point.weights, point.returns, point.stderr, point.metrics, seconds)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that ``report.json`` and ``report.html`` show.
+    """Contents of ``report.json`` and ``report.html``.
 
     Args:
-        story: the game's name.
-        title: the game's title.
-        objectives: by name; the first two are the picture's axes, and the sweep goes from the second
-            (weight 0 on the first) to the first.
-        policies: by name, in the order shown: the raw metrics per episode (`harms_table`).
-        normalised: by name: the same in per cent of the random agent's.
-        kinds: by name: how each policy came about.
-        policy_returns: by name, then objective: mean returns.
-        sweep: the steered policy under each weighting, the first objective's weight rising.
-        exact_front: the undominated attainable returns, by objective; empty where they are not known.
-        worst: the lowest attainable return, by objective: the hypervolume's reference point; empty as well.
-        best: the highest; empty as well.
-        hypervolume_ratio: the sweep's hypervolume over the exact front's; None without a front.
-        hypervolume_interval: its 95 % interval; None without a front.
-        seconds: the whole run took; 0 where nobody measured.
-        seed: the run's.
-        mixture: what mixed the policies in ``sweep``, in words.
-        other_sweeps: the same weightings under other mixtures, by the mixture's name.
-        other_ratios: their hypervolumes over the exact front's.
-        learning_seconds: that the policies which are steered took to learn, together.
-        rater_kappa: agreement of the judge with the story's own counts, from -1 to 1; None without one.
-        rater_kappas: the agreement by objective.
-        retrained: policies trained anew for one weighting each.
-        optimum_share: by objective: of its own policy's mean return between worst and best, 0 to 1.
-        spearman: of the violations with the second objective's weight over the sweep; of the second
-            objective's mean returns in a story where nobody commits any.
-        data: statistics of the offline data.
-        settings: of the run.
-        versions: of the software.
-        notes: what a reader should know of this run, one sentence each.
+        story: Name of the game.
+        title: Title of the game.
+        objectives: Names of objectives. The first two are the axes of the figure, and the sweep goes from the
+            second (weight 0 on the first) to the first.
+        policies: Raw metrics per episode (`harms_table`), by policy in display order.
+        normalised: Metrics in per cent of the random agent's, by policy.
+        kinds: Origin of each policy, by policy.
+        policy_returns: Mean returns, by policy and objective.
+        sweep: Results of the steered policy under each weighting, by increasing weight of the first
+            objective.
+        exact_front: Non-dominated attainable returns, by objective; empty if not known.
+        worst: Lowest attainable return by objective, the hypervolume's reference point; empty if not known.
+        best: Highest attainable return by objective; empty if not known.
+        hypervolume_ratio: Hypervolume of the sweep divided by that of the exact front; None without a front.
+        hypervolume_interval: 95 % interval of the ratio; None without a front.
+        seconds: Duration of the whole run; 0 if not measured.
+        seed: Random seed of the run.
+        mixture: Name of the mixture in ``sweep``.
+        other_sweeps: Results of the same weightings with other mixtures, by name of the mixture.
+        other_ratios: Hypervolume ratios of the other mixtures.
+        learning_seconds: Training time of the steered policies together.
+        rater_kappa: Agreement (kappa) of the judge with the story's own counts, from -1 to 1; None without a
+            judge.
+        rater_kappas: Kappa by objective.
+        retrained: Results of policies that were trained for one weighting each.
+        optimum_share: Mean return of each objective's own policy, scaled between worst (0) and best (1), by
+            objective.
+        spearman: Rank correlation over the sweep of the second objective's weight with violations; or, in
+            a story without violations, with the second objective's mean return.
+        data: Statistics of the offline data.
+        settings: Settings of the run.
+        versions: Versions of the software.
+        notes: Further remarks on the run, one sentence each.
     """
 
     story: str
@@ -136,13 +139,13 @@ class Report:
 
     @property
     def has_violations(self) -> bool:
-        """Whether anybody committed any, so that they are worth telling of."""
+        """Whether any policy committed violations, so that they are worth reporting."""
         points = (*self.sweep, *self.retrained)
         rows = [*self.policies.values(), *(point.metrics for point in points)]
         return any(row["violations"].mean > 0 for row in rows)
 
     def of_kind(self, *kinds: Kind) -> list[str]:
-        """The policies of these kinds, in the order shown."""
+        """Policies of these kinds, in display order."""
         return [name for name in self.policies if self.kinds[name] in kinds]
 
     def to_json(self) -> dict[str, Any]:
@@ -162,7 +165,7 @@ def read_report(path: str | Path) -> Report:
     """Read ``report.json``.
 
     Raises:
-        InputError: with file and field.
+        InputError: The file cannot be read; the error names file and field.
     """
     fields = Fields(read_json(path), Path(path), 1)
     if fields.row.get("pluralign") != KIND or fields.row.get("version") != VERSION:

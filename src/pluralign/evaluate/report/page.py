@@ -1,4 +1,5 @@
-"""The page: one file, no requests, light and dark, broad and narrow."""
+"""The report's HTML page: a single file without requests, for light and dark schemes and all screen
+widths."""
 
 from __future__ import annotations
 
@@ -28,12 +29,12 @@ from pluralign.evaluate.report.words import (
 
 
 def write_report(report: Report, folder: str | Path) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` into a folder, each whole or not at all.
+    """Write ``report.json`` and ``report.html`` into a folder, each completely or not at all.
 
-    The page is one file: drawings inside, no requests.
+    The page is a single file with embedded figures.
 
     Returns:
-        The two files' paths.
+        Paths of both files.
 
     Raises:
         InputError: The folder cannot be written.
@@ -42,10 +43,10 @@ def write_report(report: Report, folder: str | Path) -> tuple[Path, Path]:
 
 
 def write_picture(report: Report, path: str | Path) -> Path:
-    """Write the sweep's picture as an SVG file, whole or not at all.
+    """Write the figure of the sweep as an SVG file, completely or not at all.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The file cannot be written.
     """
     words, make = _picture_words(report), partial(draw_picture, report)
     return write_text(path, draw_alone("picture", words, make, (8.6, 5.4)))
@@ -93,7 +94,7 @@ def _picture_words(report: Report) -> str:
     front = "the exact Pareto front and " if report.exact_front else ""
     return (
         f"Mean {first} against mean {second} per episode. As w goes from 0 to 1 the steered policy moves in "
-        f"{' and '.join(spans)}, beside {front}the other policies; table below."
+        f"{' and '.join(spans)}, next to {front}the other policies; table below."
     )
 
 
@@ -116,7 +117,7 @@ def _by_weight(report: Report) -> Markup:
 
 
 def _bars(report: Report, name: str, names: Sequence[str]) -> Markup | None:
-    """Bars of the headline metrics; None where nobody commits violations."""
+    """Bars of the headline metrics; None if no policy commits violations."""
     if not names or not report.has_violations:
         return None
     listed = "; ".join(

@@ -1,4 +1,5 @@
-"""The picture: what the dial reaches, beside the best there is and what others get."""
+"""The figure of a sweep: steered policies in the plane of two objectives, with the exact front and
+baselines."""
 
 from __future__ import annotations
 
@@ -21,11 +22,11 @@ NORMAL_95 = 1.959964
 
 @dataclass(frozen=True)
 class LabelText:
-    """A label that is to be placed.
+    """A label to be placed.
 
     Attributes:
-        text: Text; more than one line if it has line breaks.
-        place: Point that it names, in the axes' units.
+        text: Text; several lines if it has line breaks.
+        place: Point that it labels, in the axes' units.
         colour: Name of a colour of the style sheet.
     """
 
@@ -40,13 +41,13 @@ def plain(name: str) -> str:
 
 
 def wrapped(name: str, narrow: bool) -> str:
-    """A policy's name as a label; in lines on a narrow screen."""
+    """A policy's name as a label; broken into lines on a narrow screen."""
     return textwrap.fill(name, 16, break_long_words=False) if narrow else name
 
 
 def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
-    """The plane of the first two objectives' mean returns: the exact front if known, the sweep coloured by
-    weight with 95 % intervals, agents trained anew as hollow marks, the other policies labelled."""
+    """Draw the plane of the first two objectives' mean returns: the exact front if known, the sweep coloured
+    by weight with 95 % intervals, retrained agents as hollow marks, and the other policies with labels."""
     x, y = report.objectives[:2]
     axes: Any = figure.add_subplot()
     axes.grid(True)
@@ -85,7 +86,7 @@ def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
 
 
 def _draw_front(axes: Any, report: Report, x: str, y: str) -> FloatArray:
-    """The stairs and what lies below; returns their corners."""
+    """Draw the staircase and the area below; return its corners."""
     points = np.array(sorted((p[x], p[y]) for p in report.exact_front))
     low_x, low_y = report.worst[x], report.worst[y]
     corners = [(low_x, points[0, 1])]
@@ -120,7 +121,7 @@ def _draw_error(axes: Any, x: float, y: float, error_x: float, error_y: float, c
 
 
 def _set_limits(axes: Any, report: Report, x: str, y: str, narrow: bool) -> None:
-    """Room for what is drawn, and for its labels; the stairs run on out of sight."""
+    """Set limits with room for points and labels; the staircase extends beyond them."""
     rows: list[Mapping[str, float]] = [*report.exact_front]
     others = [p for points in report.other_sweeps.values() for p in points]
     rows += [p.returns for p in (*report.sweep, *report.retrained, *others)]
@@ -138,7 +139,7 @@ def _set_limits(axes: Any, report: Report, x: str, y: str, narrow: bool) -> None
 
 
 def _marks(report: Report, x: str, y: str, to_pixels: Any) -> list[Box]:
-    """The boxes of all markers and of their error bars, in pixels."""
+    """Bounding boxes of all markers and their error bars, in pixels."""
     places = [
         (p.returns[x], p.returns[y], p.stderr[x], p.stderr[y]) for p in (*report.sweep, *report.retrained)
     ]
@@ -162,15 +163,15 @@ def draw_labels(
     figure: Any, axes: Any, texts: Sequence[LabelText], marks: Sequence[Box], lines: Sequence[FloatArray],
     *, linespacing: float = 1.2,
 ) -> None:  # fmt: skip
-    """Put a label near each point, off the marks and, where possible, off the lines.
+    """Place a label near each point, off the marks and, if possible, off the lines.
 
     Args:
-        figure: Figure, laid out already.
+        figure: Figure whose layout is complete.
         axes: Axes of the points.
         texts: Labels.
-        marks: Boxes in pixels that no label should cover.
+        marks: Boxes in pixels that labels must not cover.
         lines: Corners of lines, each of shape (corners, 2), in the axes' units.
-        linespacing: Height of a line in units of the font's.
+        linespacing: Line height, in units of the font size.
     """
     drawn = [
         axes.text(0, 0, t.text, color=stand_in(t.colour), zorder=9, linespacing=linespacing) for t in texts
@@ -184,7 +185,7 @@ def draw_labels(
         marks,
         np.concatenate([np.zeros((0, 2)), *(_along(to_pixels(line)) for line in lines)]),
     )
-    # The layout is done; moving texts inside the axes must not set it going again.
+    # The layout is complete; moving texts inside the axes must not trigger it again.
     figure.set_layout_engine("none")
     from_pixels = axes.transData.inverted().transform
     for artist, label, text in zip(drawn, labels, texts, strict=True):

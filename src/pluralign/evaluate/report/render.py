@@ -1,4 +1,4 @@
-"""HTML pages from the templates of ``evaluate/templates``, and the files of a report."""
+"""Rendering of HTML pages from the templates in ``evaluate/templates``, and writing of a report's files."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pluralign.evaluate.report.words import duration, interval, number, pair, pe
 
 
 def render(template: str, **content: Any) -> str:
-    """A template filled in; texts are escaped, and drawings (`markupsafe.Markup`) are not.
+    """Render a template; texts are escaped, figures (`markupsafe.Markup`) are not.
 
     Args:
         template: File name in ``evaluate/templates``.
-        content: What the template names.
+        content: Variables of the template.
     """
     return _environment().get_template(template).render(**content)
 
 
 def save_report(folder: str | Path, figures: Mapping[str, Any], page: str) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` into a folder, each whole or not at all.
+    """Write ``report.json`` and ``report.html`` into a folder, each completely or not at all.
 
     Returns:
-        The two files' paths.
+        Paths of both files.
 
     Raises:
         InputError: The folder cannot be written.
@@ -53,7 +53,7 @@ def _environment() -> Environment:
 
 
 def plain_value(value: object) -> str:
-    """A setting or a figure in words: numbers short, parts of mappings and lists after each other."""
+    """A setting or a figure as text: numbers in short form, mappings and lists as their items."""
     if isinstance(value, float):
         return number(value)
     if isinstance(value, Mapping):

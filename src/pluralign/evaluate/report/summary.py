@@ -26,7 +26,7 @@ MEANS = {ARITHMETIC: "arithmetic mean", GEOMETRIC: "geometric mean", HARMONIC: "
 
 
 def mean_name(power: float) -> str:
-    """Name of the mixture of this power."""
+    """Name of the mixture with this power."""
     return MEANS.get(power, f"power mean, p = {power:g}")
 
 
@@ -36,10 +36,10 @@ def versions() -> dict[str, str]:
 
 
 def walk(game: Game, say: Callable[[str], None]) -> StateGraph | None:
-    """Every state of a game; None, with the reason reported, where they cannot all be visited."""
+    """All states of a game; None, after reporting the reason, if they cannot be explored."""
     try:
         graph = explore(game)
-        # Computed here because it fails where play can go on for ever.
+        # Computed here because it fails if play can go on forever.
         _ = graph.backwards
     except InputError as error:
         say(f"no exact front: {error}")
@@ -62,15 +62,15 @@ def make_report(
     """Summarise a run.
 
     Args:
-        game: The game; its exact front is drawn if its states can be explored.
-        objectives: Two or more; the sweep goes from the second to the first.
-        played: Episodes by policy; the metrics of the others are normalised by those of ``random``.
-        kinds: How each policy was made.
+        game: Game; its exact front is included if its states can be explored.
+        objectives: Two or more objectives; the sweep goes from the second to the first.
+        played: Episodes by policy; metrics are normalised by those of ``random``.
+        kinds: Origin of each policy.
         sweeps: Points by power of the mixture; the first sweep is the main one, the others are drawn next to
             it.
         seconds: Duration of the run.
         seed: Random seed of the run.
-        say: Reports why there is no exact front.
+        say: Function that reports why there is no exact front.
         more: Further fields of `Report`.
     """
     names = [o.name for o in objectives]

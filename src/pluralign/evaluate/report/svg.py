@@ -1,4 +1,4 @@
-"""matplotlib's drawings as SVG inside a page: its fonts, its colours, no ids in common."""
+"""Embedding of matplotlib figures in a page as SVG, with the page's fonts and colours and unique ids."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from pluralign.evaluate.report.render import render
 from pluralign.evaluate.report.style import stand_in, with_scheme_colours
 
 Draw = Callable[[Any, bool], None]
-"""Draws on a matplotlib figure, for a narrow screen or not."""
+"""Function that draws on a matplotlib figure; its flag is True for narrow screens."""
 
 
 def draw(
     name: str, alt: str, make: Draw, *, broad: tuple[float, float], narrow: tuple[float, float]
 ) -> Markup:
-    """Two drawings of one figure, for broad and for narrow screens; the style sheet shows one.
+    """Two drawings of one figure, for wide and for narrow screens; the style sheet shows one.
 
     Args:
-        name: letters; makes the ids unique in the page.
-        alt: what the figure shows, in words.
-        make: draws it.
-        broad: width and height in inches of 72 units.
-        narrow: the same on a telephone.
+        name: Name in letters; makes ids unique in the page.
+        alt: Description of the figure, as alternative text.
+        make: Function that draws the figure.
+        broad: Width and height for wide screens, in inches of 72 units.
+        narrow: Width and height for narrow screens.
     """
     sizes = {"broad": broad, "narrow": narrow}
     return Markup("".join(_draw(f"{name}-{s}", alt, make, size, s) for s, size in sizes.items()))
 
 
 def draw_alone(name: str, alt: str, make: Draw, size: tuple[float, float]) -> str:
-    """One drawing as a file of its own, which brings its colours, light and dark, along."""
+    """A figure as a separate file, with its own light and dark colours."""
     svg = _draw(name, alt, make, size, "broad")
     style = f"<style>\n{render('colours.css')}\nsvg{{background:var(--paper)}}</style>"
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}", 1)
 
 
 def _draw(name: str, alt: str, make: Draw, size: tuple[float, float], style: str) -> str:
-    # Half a second to import, and its types are unknown to strict checking.
+    # Importing it takes half a second, and its types are unknown to strict checking.
     matplotlib: Any = importlib.import_module("matplotlib")
     make_figure: Any = importlib.import_module("matplotlib.figure").Figure
     make_canvas: Any = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg
@@ -78,7 +78,7 @@ def _draw(name: str, alt: str, make: Draw, size: tuple[float, float], style: str
 def _inline(svg: str, name: str, alt: str, style: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Its style sheet would reach the whole page.
+    # Its style sheet would apply to the whole page.
     svg = re.sub(r"<!--.*?-->|<style.*?</style>", "", svg, flags=re.DOTALL)
     view = re.search(r'viewBox="[^"]*"', svg)
     assert view is not None, "matplotlib writes a viewBox"

@@ -1,4 +1,4 @@
-"""What the figures say, in sentences whose wording follows the numbers."""
+"""Sentences about the figures of a report; their wording depends on the numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pluralign.evaluate.statistics import Estimate
 
 
 def number(value: float) -> str:
-    """Three digits, no exponent, a true minus."""
+    """Three significant digits, without exponent, with a minus sign."""
     if value == 0:
         return "0"
     decimals = max(0, min(3, 2 - math.floor(math.log10(abs(value)))))
@@ -53,8 +53,9 @@ def duration(seconds: float) -> str:
 
 
 def differ(first: Estimate, second: Estimate) -> int:
-    """1 if the first mean is measurably above the second, -1 if below, 0 if their difference is within
-    1.96 of its standard errors (as if independent: with common seeds this is on the safe side)."""
+    """1 if the first mean is measurably above the second, -1 if below, 0 if they differ by less than 1.96
+    standard errors of the difference (computed as if independent, which is conservative with common
+    seeds)."""
     gap = first.mean - second.mean
     if abs(gap) <= NORMAL_95 * math.hypot(first.stderr, second.stderr):
         return 0
@@ -76,7 +77,7 @@ def headline(report: Report) -> str:
     """The report in one line."""
     score = _change(report, report.objectives[0])
     first, second = (plain(o) for o in report.objectives[:2])
-    turning = f"Turning the dial from {first} to {second}"
+    turning = f"Shifting the weight from {first} to {second}"
     if not report.has_violations:
         return f"{turning} {_exchange(score, _change(report, report.objectives[1]), first, second)}"
     violations = _change(report, None)
@@ -100,13 +101,13 @@ def _exchange(first_change: int, second_change: int, first: str, second: str) ->
 
 
 def _change(report: Report, objective: str | None) -> int:
-    """The sign of what happens from all weight on the first objective to all on the second."""
+    """Sign of the change from all weight on the first objective to all weight on the second."""
     ends = [value_at(point, objective) for point in (report.sweep[-1], report.sweep[0])]
     return differ(ends[1], ends[0])
 
 
 def value_at(point: WeightPoint, objective: str | None) -> Estimate:
-    """The mean return of an objective under one weighting; of None, the violations."""
+    """Mean return of an objective under one weighting; for None, the violations."""
     if objective is None:
         return point.metrics["violations"]
     mean, error = point.returns[objective], point.stderr[objective]
@@ -114,8 +115,8 @@ def value_at(point: WeightPoint, objective: str | None) -> Estimate:
 
 
 def followed(report: Report) -> tuple[str, str | None]:
-    """What is held against the second objective's weight, in words and as `value_at` takes it: the
-    violations, or in a story where nobody commits any that objective's mean."""
+    """The quantity that is compared with the second objective's weight, as text and as the argument of
+    `value_at`: violations or, in a story without violations, the second objective's mean return."""
     second = report.objectives[1]
     return ("violations", None) if report.has_violations else (f"the mean {plain(second)}", second)
 
@@ -139,7 +140,7 @@ def _trade(report: Report) -> str:
 
 
 def trend(report: Report) -> str:
-    """How steadily the violations, or the second objective's mean, follow that objective's weight."""
+    """How consistently violations, or the second objective's mean return, follow its weight."""
     found = report.spearman
     if found is None:
         return ""
@@ -160,16 +161,16 @@ def trend(report: Report) -> str:
 
 def _coverage(report: Report) -> str:
     if report.hypervolume_ratio is None or report.hypervolume_interval is None:
-        return "How much of what is attainable they cover is not known: the story’s states cannot be walked."
+        return "Their share of the attainable volume is not known: the story’s states cannot be explored."
     low, high = report.hypervolume_interval
     text = (
         f"The weightings together cover {percent(report.hypervolume_ratio)} (95\u00a0% interval "
         f"{percent(low)} to {percent(high)}) of the volume under the exact Pareto front of this story."
     )
     for name, ratio in report.other_ratios.items():
-        text += f" Mixed by the {name} they cover {percent(ratio)}."
+        text += f" With the {name} they cover {percent(ratio)}."
     if report.hypervolume_ratio > 1:
-        text += " More than all is possible: the front is that of single plays, and a policy mixes them."
+        text += " More than 100 % is possible: the front is for deterministic policies, not mixtures."
     return text
 
 
@@ -179,13 +180,14 @@ def _retraining(report: Report) -> str:
     seconds = sum(p.seconds for p in report.retrained)
     once = f" beyond the {duration(report.learning_seconds)} of learning each objective once"
     return (
-        f"Training anew for {len(report.retrained)} of the weightings took {duration(seconds)}; steering "
+        f"Retraining for {len(report.retrained)} of the weightings took {duration(seconds)}; steering "
         f"took none{once if report.learning_seconds else ''}. {_against_retraining(report)}"
     ).strip()
 
 
 def _against_retraining(report: Report) -> str:
-    """Steered against retrained at equal weights, in utility of attainable ranges."""
+    """Steered against retrained policies at equal weights, by their utility in units of the attainable
+    range."""
     if not report.best:
         return ""
     names = report.objectives
@@ -205,13 +207,13 @@ def _against_retraining(report: Report) -> str:
         gaps.append(steered - retrained)
         errors = np.array([[p.stderr[o] for o in names] for p in (same[0], anew)])
         scaled = weights * np.where(span > 0, errors / np.where(span > 0, span, 1.0), 0.0)
-        # Two objectives' errors add up at worst in full: the safe side.
+        # The two objectives' errors may add up fully in the worst case, so the sum is conservative.
         variances.append(float((scaled.sum(1) ** 2).sum()))
     if not gaps:
         return ""
     mean, error = float(np.mean(gaps)), math.sqrt(sum(variances)) / len(gaps)
     if abs(mean) <= NORMAL_95 * error:
-        return "At the same weights the two were worth the same to the user, within the noise."
+        return "At the same weights, the utilities of both did not differ measurably."
     better = "more" if mean > 0 else "less"
     return (
         f"At the same weights the steered policy was worth {percent(abs(mean))} of the attainable range "
@@ -220,8 +222,8 @@ def _against_retraining(report: Report) -> str:
 
 
 def compare(report: Report, names: Sequence[str], against: str) -> str:
-    """A sentence for each policy: where it differs measurably from another in the headline metrics, or in a
-    story where nobody commits violations in mean returns."""
+    """One sentence per policy: where it differs measurably from another policy in the headline metrics or, in
+    a story without violations, in mean returns."""
     sentences: list[str] = []
     for name in names:
         measured, other = _measures(report, name), _measures(report, against)

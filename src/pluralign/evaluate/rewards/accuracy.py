@@ -1,4 +1,4 @@
-"""How often a reward model agrees with preferences."""
+"""Accuracy of reward models on preference pairs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class RewardAccuracy:
-    """Share of pairs whose chosen completion has the greater reward.
+    """Share of pairs whose chosen completion has the higher reward.
 
     Args:
-        accuracy: between 0 and 1; a pair with equal rewards counts half.
-        low: lower end of the 95 % interval (Wilson's, which holds near 0 and 1).
-        high: its upper end.
-        pairs: how many.
-        ties: pairs with equal rewards.
-        seconds: of the scoring.
-        margins: reward of chosen minus that of rejected, of each pair.
+        accuracy: Accuracy, between 0 and 1; a pair with equal rewards counts half.
+        low: Lower end of the 95 % interval (Wilson's, which is valid near 0 and 1).
+        high: Upper end of the interval.
+        pairs: Number of pairs.
+        ties: Number of pairs with equal rewards.
+        seconds: Duration of the scoring.
+        margins: Reward difference between chosen and rejected, for each pair.
     """
 
     accuracy: float
@@ -44,14 +44,14 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
     """Score both completions of every pair.
 
     Args:
-        model: a reward model, or anything else that scores completions.
-        pairs: one-step pairs.
+        model: A reward model or any other `Reward`.
+        pairs: One-step pairs.
 
     Raises:
-        InputError: no pairs, a pair of several steps, or a reward that is not a number.
+        InputError: There are no pairs, a pair has several steps, or a reward is not finite.
     """
     if not pairs:
-        raise InputError("there is no pair to measure on")
+        raise InputError("there are no pairs to measure on")
     started = time.monotonic()
     margins: list[float] = []
     for start in range(0, len(pairs), _BATCH):

@@ -1,4 +1,4 @@
-"""The best of N samples, for every N at once, from one draw of M samples of each prompt.
+"""Best-of-N for every N at once, from M samples per prompt.
 
 Source: Inverse-RLignment, sections 4.2 and 4.3 (figures 3 and 4, best-of-N by a learned reward, measured by a
 golden one).
@@ -30,14 +30,14 @@ IntArray = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class BestOfN:
-    """What choosing the best of N by one reward gives; entry k of each sequence is N = k + 1.
+    """Results of best-of-N by one reward; entry k of each sequence is N = k + 1.
 
     Args:
-        golden: expected golden reward, in that reward's unit.
-        kl_bound: upper bound, in nats, of the divergence from the policy that was sampled (`kl_bound`).
-        win_rate: share of prompts, from 0 to 1, on which the best of N has a greater golden reward than the
+        golden: Expected golden reward, in that reward's unit.
+        kl_bound: Upper bound of the KL divergence from the sampled policy, in nats (`kl_bound`).
+        win_rate: Share of prompts, from 0 to 1, on which the best of N has a higher golden reward than the
             baseline, ties counting half; None without a baseline.
-        golden_by_prompt: expected golden reward of each prompt, shape (prompts, samples).
+        golden_by_prompt: Expected golden reward of each prompt, shape (prompts, samples).
     """
 
     golden: tuple[Estimate, ...]
@@ -47,13 +47,13 @@ class BestOfN:
 
 
 def kl_bound(n: int) -> float:
-    """``log N - (N - 1) / N`` nats: how far choosing the best of N moves the policy at most.
+    """``log N - (N - 1) / N`` nats: upper bound of KL(best of N || policy).
 
-    It is an upper bound of KL(best of N || policy), not the divergence itself: equal to it where no two
-    samples have one reward, as with continuous ones, and above it where samples repeat or tie (the formula:
-    Stiennon et al. 2020; that it is a bound: Beirami et al. 2024).
+    The divergence equals it if no two samples have the same reward, as with continuous rewards, and is
+    smaller if samples repeat or tie (formula: Stiennon et al. 2020; proof of the bound: Beirami et al. 2024).
 
     Raises:
+        InputError: N is below 1.
         InputError: N is below 1.
     """
     if n < 1:
@@ -62,19 +62,19 @@ def kl_bound(n: int) -> float:
 
 
 def rank_probabilities(samples: int) -> FloatArray:
-    """With N of M samples drawn without replacement, how probably the one of rank i is the best of them.
+    """Probability that the sample of rank i is the best of N that are drawn from M without replacement.
 
-    ``C(M-1-i, N-1) / C(M, N)``: sample i is drawn, and the N - 1 others are all ranked after it. Computed as
-    products of ratios of neighbours, all from 0 to 1, so that no binomial is ever formed.
+    ``C(M-1-i, N-1) / C(M, N)``: sample i is drawn, and the N - 1 others all have lower ranks. Computed as
+    products of ratios between 0 and 1, without forming binomial coefficients.
 
     Args:
-        samples: M.
+        samples: Number M of samples.
 
     Returns:
-        Shape (M, M): row N - 1, column i (0 is the best). Rows sum to one.
+        Probabilities, shape (M, M): row N - 1, column i (0 is the best). Rows sum to one.
 
     Raises:
-        InputError: there is no sample.
+        InputError: There is no sample.
     """
     if samples < 1:
         raise InputError(f"must be at least 1, found {samples}", field="samples")
@@ -86,26 +86,26 @@ def rank_probabilities(samples: int) -> FloatArray:
 
 
 def expected_best(proxy: FloatArray, values: FloatArray) -> FloatArray:
-    """Expected value of the sample that the proxy chooses among N of the M, without bias, for every N.
+    """Unbiased estimate of the expected value of the sample that the proxy selects from N, for every N.
 
-    The mean over all subsets of N of the M samples: a U-statistic, unbiased for N fresh samples.
+    It is the mean over all subsets of N of the M samples: a U-statistic, unbiased for N new samples.
 
     Args:
-        proxy: rewards that choose, shape (prompts, M).
-        values: what the chosen sample is worth, shape (prompts, M).
+        proxy: Rewards that select, shape (prompts, M).
+        values: Values of the samples, shape (prompts, M).
 
     Returns:
-        Shape (prompts, M); column N - 1.
+        Expected values, shape (prompts, M); column N - 1 is for N.
 
     Raises:
-        InputError: other or different shapes, or a value that is not finite.
+        InputError: The shapes are wrong or differ, or a value is not finite.
     """
     chosen_by, worth = _rewards(proxy, "proxy", 2), _rewards(values, "golden", 2)
     if chosen_by.shape != worth.shape:
         raise InputError(
             f"expected one golden reward for each proxy reward, found {worth.shape} for {chosen_by.shape}"
         )
-    # In order of the proxy, each sample's value replaced by the mean of those that tie with it.
+    # In the proxy's order, with each sample's value replaced by the mean over samples with the same reward.
     ranked = np.empty_like(worth)
     for row, (by, own) in enumerate(zip(chosen_by, worth, strict=True)):
         group, sizes = _ties(by)
@@ -122,18 +122,19 @@ def best_of_n(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> BestOfN:
-    """The curve of best-of-N by a proxy reward, with bootstrap intervals over prompts.
+    """Best-of-N curve of a proxy reward, with bootstrap intervals over prompts.
 
     Args:
-        proxy: rewards that choose, shape (prompts, M).
-        golden: rewards that measure, of the same samples, shape (prompts, M).
-        baseline: golden reward of one deterministic generation of each prompt, shape (prompts,).
-        confidence: of the intervals.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
+        proxy: Rewards that select, shape (prompts, M).
+        golden: Golden rewards of the same samples, shape (prompts, M).
+        baseline: Golden reward of one deterministic generation per prompt, shape (prompts,).
+        confidence: Confidence level of the intervals.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
 
     Raises:
-        InputError: fewer than two prompts, other or different shapes, or a reward that is not finite.
+        InputError: There are fewer than two prompts, the shapes are wrong or differ, or a reward is not
+            finite.
     """
     summarise: Callable[[FloatArray], list[Estimate]] = partial(
         estimate_columns, confidence=confidence, resamples=resamples, seed=seed
@@ -162,42 +163,42 @@ def normalised(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Estimate]:
-    """Golden rewards on the scale where the base model's mean is 0 and the demonstrations' mean is 1.
+    """Golden rewards on a scale where the base model's mean is 0 and the demonstrations' mean is 1.
 
     ``(mean(values) - mean(base)) / (mean(demonstrations) - mean(base))``, the paper's scale (section 4.1).
-    Both ends of the scale are measured, too, on the same prompts: row p of all three is prompt p. The
-    interval resamples prompts for numerator and denominator together, so what is hard for all cancels. A
-    resample in which the demonstrations are not above the base has no such scale, and counts as beyond both
-    ends: with more than a few of them the interval is infinite, because the prompts do not fix the scale. The
-    standard error is the delta method's.
+    Both ends of the scale are measured as well, on the same prompts: row p of all three is prompt p. The
+    interval resamples prompts jointly for numerator and denominator, so that effects of hard prompts cancel.
+    In a resample in which the demonstrations are not above the base, the scale is undefined, and it counts as
+    beyond both ends; with more than a few of them the interval is infinite, because the prompts do not
+    determine the scale. The standard error uses the delta method.
 
     Args:
-        values: golden rewards, shape (prompts,) or (prompts, columns).
-        base: of the base model's answers, shape (prompts,).
-        demonstrations: of the demonstrations, shape (prompts,).
-        confidence: of the intervals.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
+        values: Golden rewards, shape (prompts,) or (prompts, columns).
+        base: Golden rewards of the base model's answers, shape (prompts,).
+        demonstrations: Golden rewards of the demonstrations, shape (prompts,).
+        confidence: Confidence level of the intervals.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
 
     Returns:
-        One estimate for each column.
+        One estimate per column.
 
     Raises:
-        InputError: fewer than two prompts, different numbers of them, a value that is not finite, or
-            demonstrations that are not above the base.
+        InputError: There are fewer than two prompts or different numbers of them, a value is not finite, or
+            the demonstrations are not above the base.
     """
     columns = np.asarray(values, dtype=np.float64)
     columns = _rewards(columns.reshape(-1, 1) if columns.ndim == 1 else columns, "values", 2)
     zero, one = _rewards(base, "base", 1), _rewards(demonstrations, "demonstrations", 1)
     if not len(columns) == len(zero) == len(one):
         found = f"{len(columns)}, {len(zero)} and {len(one)}"
-        raise InputError(f"values, base and demonstrations must be of the same prompts, found {found} rows")
+        raise InputError(f"values, base and demonstrations must have the same prompts, found {found} rows")
     width = one - zero
     scale = float(width.mean())
     if len(zero) < 2 or scale <= 1e-12 * float(np.abs(zero).max() + np.abs(one).max()):
         raise InputError(
-            "rewards can be normalised only where the demonstrations' mean is above the base model's, on two "
-            f"prompts or more; found {float(one.mean()):.4g} and {float(zero.mean()):.4g} on {len(zero)}"
+            "rewards can be normalised only if the demonstrations' mean is above the base model's, on two or "
+            f"more prompts; found {float(one.mean()):.4g} and {float(zero.mean()):.4g} on {len(zero)}"
         )
     rises = columns - zero[:, None]
     weights = resampling_weights(len(zero), resamples, np.random.default_rng(seed))
@@ -210,18 +211,18 @@ def normalised(
 
 
 def _ratio_interval(over: FloatArray, under: FloatArray, confidence: float) -> tuple[float, float]:
-    """Percentiles of a ratio; where the denominator is not positive it counts as below and above all."""
+    """Percentile interval of a ratio; a denominator that is not positive counts as beyond both ends."""
     whole = under > 0
     ratios = np.divide(over, under, out=np.zeros_like(over), where=whole)
     tail = (1 - confidence) / 2 * (len(ratios) - 1)
-    # Picked by place: between infinities nothing can be interpolated.
+    # Selected by index: infinities cannot be interpolated.
     low = np.sort(np.where(whole, ratios, -np.inf))[math.floor(tail)]
     high = np.sort(np.where(whole, ratios, np.inf))[len(ratios) - 1 - math.floor(tail)]
     return float(low), float(high)
 
 
 def _ties(proxy: FloatArray) -> tuple[IntArray, IntArray]:
-    """The group of equal rewards that each sample is in, the best group being 0, and the groups' sizes."""
+    """Index of the tie group of each sample, the best group being 0, and the sizes of the groups."""
     _, group, sizes = np.unique(-proxy, return_inverse=True, return_counts=True)
     return group, sizes
 
@@ -230,7 +231,7 @@ def _rewards(values: FloatArray, name: str, dimensions: int) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != dimensions or not array.size:
         wanted = "(samples,)" if dimensions == 1 else "(prompts, samples)"
-        raise InputError(f"expected shape {wanted}, none of them 0, found {array.shape}", field=name)
+        raise InputError(f"expected the non-empty shape {wanted}, found {array.shape}", field=name)
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         place = tuple(int(i) for i in wrong[0])

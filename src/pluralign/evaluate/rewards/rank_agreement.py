@@ -1,4 +1,4 @@
-"""How far two rankings of the options of many decisions agree."""
+"""Agreement of two rankings of options, over all decisions and within them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RankAgreement:
-    """How far two rankings agree, with 95 % intervals from resampled decisions.
+    """Rank correlations with 95 % intervals from resampled decisions.
 
     Args:
-        spearman: rho over all options.
-        kendall: tau-b over all options.
-        within: mean over decisions of tau-b between the decision's own options, over the decisions where
-            the second ranking tells any apart (``pairs`` counts those).
+        spearman: Spearman's rho over all options.
+        kendall: Kendall's tau-b over all options.
+        within: Mean over decisions of tau-b between the decision's own options, over the decisions whose
+            options are not all tied in the second ranking (``pairs`` counts these decisions).
     """
 
     spearman: Correlation
@@ -33,31 +33,31 @@ class RankAgreement:
 def rank_agreement(
     first: FloatArray, second: FloatArray, owner: IntArray, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> RankAgreement:
-    """Spearman's rho and Kendall's tau-b, over all rows and inside decisions.
+    """Spearman's rho and Kendall's tau-b, over all rows and within decisions.
 
-    Intervals are percentiles over resampled decisions, each with all of its options: options of one
-    decision are not independent. Where a side is constant a correlation is zero: nothing rises with anything.
+    Intervals are percentiles over resampled decisions, each with all its options, since options of one
+    decision are not independent. If either side is constant, the correlation is reported as zero.
 
     Args:
-        first: of each row.
-        second: of each row.
-        owner: number of the row's decision.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
+        first: First value of each row.
+        second: Second value of each row.
+        owner: Decision number of each row.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
 
     Raises:
-        InputError: arrays of different shapes, fewer than three rows, or a value that is not finite.
+        InputError: The arrays have different shapes or fewer than three rows, or a value is not finite.
     """
     shapes = {np.shape(array) for array in (first, second, owner)}
     if len(shapes) > 1 or len(first) < 3:
-        raise InputError(f"a rank correlation needs three rows or more of each, found {sorted(shapes)}")
+        raise InputError(f"a rank correlation needs at least three rows of each, found {sorted(shapes)}")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise InputError("expected finite values")
     _, decision = np.unique(owner, return_inverse=True)
     decisions = int(decision.max()) + 1
     rng = np.random.default_rng(seed)
     drawn = np.rint(resampling_weights(decisions, resamples, rng) * decisions)
-    # The first row of weights is the data itself.
+    # The first row of weights represents the data itself.
     weights = np.vstack([np.ones(decisions), drawn])[:, decision].astype(np.float32)
     x, y = _signs(first), _signs(second)
     rho = _correlation(first, _spearman(weights, x, y), len(first))
@@ -65,7 +65,7 @@ def rank_agreement(
     return RankAgreement(rho, tau, _within(x, y, decision, resamples, rng))
 
 
-# Sums of signs times whole weights stay below 2^24 for some thousands of rows: float32 is exact.
+# Sums of signs times integer weights stay below 2^24 for several thousand rows, so float32 is exact.
 Signs = npt.NDArray[np.float32]
 
 
@@ -74,8 +74,8 @@ def _signs(values: FloatArray) -> Signs:
 
 
 def _spearman(weights: Signs, x: Signs, y: Signs) -> FloatArray:
-    """Pearson's correlation of average ranks: rank = half the sum of signs against all others, plus a
-    constant."""
+    """Pearson's correlation of average ranks: a rank is half the sum of signs against all other values, plus
+    a constant."""
     total = weights.sum(axis=1, keepdims=True, dtype=np.float64)
     gaps: list[FloatArray] = []
     for signs in (x, y):
@@ -108,12 +108,12 @@ def _within(x: Signs, y: Signs, decision: IntArray, resamples: int, rng: np.rand
 
 
 def _ratio(over: FloatArray, under: FloatArray) -> FloatArray:
-    """NaN where nothing is below the line."""
+    """Elementwise ratio; NaN where the denominator is 0."""
     return np.divide(over, under, out=np.full_like(under, np.nan), where=under > 0)
 
 
 def _correlation(values: FloatArray, found: FloatArray, pairs: int) -> Correlation:
-    """The first one found, with percentiles of the rest; resamples with a constant side are left out."""
+    """The first value with percentiles of the rest; resamples with a constant side are left out."""
     if np.isnan(found[0]):
         return Correlation(0.0, 0.0, 0.0, pairs)
     low, high = percentile(values, found[1:][~np.isnan(found[1:])], CONFIDENCE)

@@ -1,8 +1,8 @@
-"""Does a learned reward rank options as the true one does? Rank correlations with intervals over decisions.
+"""Rank correlations between a learned reward and the true reward, with intervals over decisions.
 
-Behaviour tells a reward up to its scale and up to a potential that telescopes over an episode (Ng, Harada
-and Russell 1999), so only orders are compared. The order inside a decision does without what one decision
-is worth against another; what follows an option still enters it.
+Behaviour determines a reward only up to its scale and a potential that telescopes over an episode (Ng, Harada
+and Russell 1999), so only ranks are compared. Ranks within a decision do not depend on differences between
+decisions; the consequences of an option still affect them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pluralign.evaluate.statistics import FloatArray
 from pluralign.games.state_graph import StateGraph
 
 Truth = Mapping[str, Sequence[FloatArray]]
-"""By objective, the true rewards of each decision's options, shape (options,); NaN where not known."""
+"""True rewards of each decision's options by objective, shape (options,); NaN where not known."""
 
 
 class _Gaussian(Protocol):
@@ -31,28 +31,28 @@ class _Gaussian(Protocol):
 
 
 class RewardPosterior(Protocol):
-    """Whatever gives Gaussian rewards of options: `models.option_reward.OptionRewardPosterior`."""
+    """A posterior with Gaussian rewards of options: `options.option_reward.OptionRewardPosterior`."""
 
     def rewards(self, decisions: Sequence[Decision]) -> Sequence[_Gaussian]:
-        """mean and sigma of each decision's options."""
+        """Mean and sigma of each decision's options."""
         ...
 
     def log_probs(self, decisions: Sequence[Decision]) -> list[FloatArray]:
-        """What the demonstrator would do."""
+        """Log-probabilities of the demonstrator's policy."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class RewardRows:
-    """A posterior beside the true rewards; one row for each option, shape (rows,) throughout.
+    """A posterior with the true rewards; one row per option, shape (rows,) throughout.
 
     Args:
-        owner: number of the option's decision.
-        mean: of the posterior.
-        sigma: its standard deviation.
-        log_policy: log-probability of the option, nats: how far behaviour alone would tell the reward.
-        visits: how often the data took it.
-        truth: by objective.
+        owner: Decision number of the option.
+        mean: Mean of the posterior.
+        sigma: Standard deviation of the posterior.
+        log_policy: Log-probability of the option, nats; the baseline of ranking by behaviour alone.
+        visits: Number of times the option was taken in the data.
+        truth: True rewards by objective.
     """
 
     owner: IntArray
@@ -65,15 +65,16 @@ class RewardRows:
 
 @dataclass(frozen=True)
 class RewardRanks:
-    """What a posterior's order has to do with the true one, and its width with the amount of data.
+    """Rank correlations of the posterior with the true reward, and of its sigma with the amount of data.
 
     Args:
-        mean: of the posterior's mean with the true reward, by objective.
-        log_policy: the same of the log-probability of the option, for contrast.
-        sigma_visits: of sigma with how often an option was taken; negative where sigma tells thin data.
-        sigma_visits_taken: the same over the options that were taken at all.
-        decisions: how many.
-        options: how many.
+        mean: Agreement of the posterior's mean with the true reward, by objective.
+        log_policy: Agreement of the option's log-probability with the true reward, for comparison.
+        sigma_visits: Correlation of sigma with the number of times an option was taken; negative if sigma
+            indicates sparse data.
+        sigma_visits_taken: The same over the options that were taken at least once.
+        decisions: Number of decisions.
+        options: Number of options.
     """
 
     mean: Mapping[str, RankAgreement]
@@ -85,21 +86,21 @@ class RewardRanks:
 
 
 def visited(trajectories: Sequence[Trajectory]) -> list[Decision]:
-    """The distinct decisions that were met, in the order in which they were."""
+    """Distinct decisions of the trajectories, in order of first appearance."""
     return list({step.decision.key: step.decision for t in trajectories for step in t.steps}.values())
 
 
 def observed_rewards(trajectories: Sequence[Trajectory]) -> Truth:
-    """Mean reward of every option that was taken, in the order of `visited`; of the others nothing is known.
+    """Mean reward of every option that was taken, in the order of `visited`; NaN for the others.
 
     Raises:
-        InputError: the steps have no rewards.
+        InputError: The steps have no rewards.
     """
     decisions = visited(trajectories)
     numbers = {decision.key: i for i, decision in enumerate(decisions)}
     names = list(trajectories[0].steps[0].rewards) if trajectories else []
     if not names:
-        raise InputError("the trajectories hold no rewards to compare with", field="rewards")
+        raise InputError("the trajectories have no rewards to compare with", field="rewards")
     sums = {name: [np.zeros(len(decision.options)) for decision in decisions] for name in names}
     counts = _visits(trajectories, decisions)
     for trajectory in trajectories:
@@ -118,12 +119,12 @@ def observed_rewards(trajectories: Sequence[Trajectory]) -> Truth:
 
 
 def exact_rewards(graph: StateGraph, objectives: Sequence[Objective], decisions: Sequence[Decision]) -> Truth:
-    """The reward of every option of these decisions, taken or not: the mean over the states that show it.
+    """Reward of every option of these decisions, taken or not: the mean over the states that show it.
 
-    Most stories' rewards depend on what is shown alone; where an achievement was won before, they do not.
+    In most stories rewards depend only on the text shown; they differ if an achievement was won before.
 
     Raises:
-        InputError: the story does not have one of the decisions.
+        InputError: The story does not have one of the decisions.
     """
     numbers = {decision.key: i for i, decision in enumerate(graph.decisions)}
     rewards = graph.rewards(objectives)
@@ -146,12 +147,12 @@ def reward_rows(posterior: RewardPosterior, trajectories: Sequence[Trajectory], 
     """Every option of the data's decisions whose true reward is known.
 
     Args:
-        posterior: learned from the trajectories.
-        trajectories: which decisions were met, and how often each option was taken.
-        truth: in the order of `visited`: from `observed_rewards` or `exact_rewards`.
+        posterior: Posterior trained on the trajectories.
+        trajectories: Trajectories, for the decisions and the number of times each option was taken.
+        truth: True rewards in the order of `visited`, from `observed_rewards` or `exact_rewards`.
 
     Raises:
-        InputError: there is no such option.
+        InputError: There is no such option.
     """
     decisions = visited(trajectories)
     gaussians, policies = posterior.rewards(decisions), posterior.log_probs(decisions)
@@ -171,10 +172,10 @@ def reward_rows(posterior: RewardPosterior, trajectories: Sequence[Trajectory], 
 
 
 def compare_rewards(rows: RewardRows, *, resamples: int = RESAMPLES, seed: int = 0) -> RewardRanks:
-    """The posterior's order against the true one, for every objective.
+    """Rank agreement of the posterior with the true reward, for every objective.
 
     Raises:
-        InputError: see `rank_agreement`.
+        InputError: See `rank_agreement`.
     """
 
     def agreement(first: FloatArray, second: FloatArray, owner: IntArray) -> RankAgreement:

@@ -1,4 +1,5 @@
-"""Rewards of answers by several reward models, kept in a file that an interrupted run continues."""
+"""Scoring of answers with several reward models; results are kept in a file, and interrupted runs
+continue."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _BATCH = 128
 AnswerRewards = dict[tuple[str, str], list[list[float]]]
-"""By scorer and source: the rewards of each prompt's answers, or their standard deviations."""
+"""Rewards of each prompt's answers, or their standard deviations, by scorer and source."""
 Scorer = str | Path | Reward
-"""A reward model that is open, or what `load_reward` takes."""
+"""A loaded reward model, or an argument of `load_reward`."""
 _Task = tuple[str, str, int]
 
 
@@ -42,18 +43,17 @@ def score_sources(
     wanted: Sequence[tuple[str, str]],
     dtype: DTypeName = "float32",
 ) -> AnswerRewards:
-    """Score answers with several reward models; rewards that the file has already are not computed again.
+    """Score answers with several reward models; rewards that are in the file are not computed again.
 
     Args:
-        scorers: Reward models by name. One that is given as a name or a folder is open only while it is
-            needed.
-        sources: Answers by the name of their source.
+        scorers: Reward models by name. Those given by name or folder are loaded only while needed.
+        sources: Answers by name of their source.
         path: JSON-lines file of the rewards.
-        wanted: Pairs of scorer and source, those of one scorer next to each other.
-        dtype: Precision of reward models that are opened here.
+        wanted: Pairs of scorer and source; pairs of one scorer are contiguous.
+        dtype: Precision of reward models that are loaded here.
 
     Raises:
-        InputError: A reward model cannot be opened, or gives a reward that is not finite.
+        InputError: A reward model cannot be loaded, or gives a reward that is not finite.
     """
     # Files of rewards call float32 None.
     precision = None if dtype == "float32" else resolve_dtype(dtype)
@@ -75,10 +75,10 @@ def score_sources(
 
 
 def read_sigmas(path: Path) -> AnswerRewards:
-    """Standard deviations of the rewards in a file of `score_sources`; 0 where a model gives none.
+    """Standard deviations of the rewards in a file of `score_sources`; 0 if a model does not estimate them.
 
     Raises:
-        InputError: The file is from a version that wrote none.
+        InputError: The file was written by a version without standard deviations.
     """
     rows = iter(read_rows(path))
     next(rows)
@@ -118,7 +118,7 @@ def _score(
 
 
 def _ends(tasks: Sequence[_Task], answers: Callable[[_Task], int]) -> list[int]:
-    """Ends of batches: as many prompts of one scorer and source as make up `_BATCH` answers."""
+    """Ends of batches: the number of prompts of one scorer and source that make up `_BATCH` answers."""
     ends: list[int] = []
     held = 0
     for i, task in enumerate(tasks):
@@ -131,7 +131,7 @@ def _ends(tasks: Sequence[_Task], answers: Callable[[_Task], int]) -> list[int]:
 
 def _rewards(scorer: Reward, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:
     decisions = [one.decision(scorer.render) for one in answers]
-    # Short samples repeat: each text is scored once.
+    # Short samples repeat, so each text is scored once.
     distinct = [Decision(d.prompt, tuple(dict.fromkeys(d.options))) for d in decisions]
     found: list[dict[str, list[float]]] = []
     for one, decision, unique, scored in zip(
@@ -160,18 +160,18 @@ def _opened(scorer: Scorer, dtype: torch.dtype | None) -> Reward:
 
 
 def _identity(scorer: Scorer) -> list[Any]:
-    """What changes with a reward model: its name and its card, which has the figures of its training."""
+    """Identity of a reward model: its name and its card, which includes its training figures."""
     if isinstance(scorer, RewardModel):
         return [scorer.name, digest([json.dumps(asdict(scorer.card), default=str).encode()])]
     if not isinstance(scorer, str | Path):
-        # Nothing identifies its weights, so its rewards are computed in every run.
+        # Its weights cannot be identified, so its rewards are computed in every run.
         return [scorer.name, uuid4().hex]
     card = Path(str(scorer).rpartition(":")[2]) / "card.json"
     return [str(scorer), *([source_digest(card)] if card.is_file() else [])]
 
 
 def _is_of(path: Path, run: Mapping[str, Any], rows: int) -> bool:
-    """Whether the file is whole and of this run."""
+    """Whether the file is complete and belongs to this run."""
     if not path.is_file():
         return False
     try:

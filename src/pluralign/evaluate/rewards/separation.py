@@ -1,7 +1,7 @@
-"""How well rewards tell where an answer comes from: heterogeneity (Inverse-RLignment, figure 2), measured.
+"""Separation of sources of answers by rewards: heterogeneity (Inverse-RLignment, figure 2), measured.
 
-A reward model that separates sources of equal quality, or a text from the same text in another style, reads
-style.
+A reward model that separates sources of equal quality, or a text from the same text in another style, depends
+on style.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Answers = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class Separation:
-    """How far one reward separates two kinds of answers to the same prompts.
+    """Separation of two kinds of answers to the same prompts by one reward.
 
     Args:
-        first: the one kind.
-        second: the other.
-        auc: probability that an answer of the second kind has the greater reward, ties counting half: 0.5
-            says that the reward does not tell them apart. The mean over prompts, each of one weight, with a
-            bootstrap interval over prompts; where all prompts agree the interval has no width.
-        prompts: that have answers of both kinds.
-        left_out: prompts that have answers of one kind only; of style edits, answers that the edit leaves
-            unchanged.
+        first: Name of the first kind.
+        second: Name of the second kind.
+        auc: Probability that an answer of the second kind has the higher reward, ties counting half; 0.5
+            means no separation. It is the mean over prompts of equal weight, with a bootstrap interval over
+            prompts; if all prompts agree, the interval has width 0.
+        prompts: Number of prompts with answers of both kinds.
+        left_out: Number of prompts with answers of one kind only; for style edits, number of answers that the
+            edit does not change.
     """
 
     first: str
@@ -50,20 +50,20 @@ def separation(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Separation:
-    """The AUC of two sources: Mann-Whitney's statistic within each prompt that both answer.
+    """AUC of two sources: the Mann-Whitney statistic within each prompt that both answer.
 
-    Answers to different prompts are never compared: a reward is a reward of an answer to its prompt.
+    Answers to different prompts are never compared.
 
     Args:
-        first: rewards of a source's answers, by prompt.
-        second: rewards of another's.
-        names: of the two.
-        confidence: of the interval.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
+        first: Rewards of the first source's answers, by prompt.
+        second: Rewards of the second source's answers, by prompt.
+        names: Names of the two sources.
+        confidence: Confidence level of the interval.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
 
     Raises:
-        InputError: fewer than two shared prompts, or a reward that is not finite.
+        InputError: There are fewer than two common prompts, or a reward is not finite.
     """
     shared = [prompt for prompt in first if len(first[prompt]) and len(second.get(prompt, ()))]
     _check_prompts(len(shared), names)
@@ -76,13 +76,13 @@ def separation(
 
 
 def separations(sources: Mapping[str, Answers], *, seed: int = 0) -> list[Separation]:
-    """`separation` of every pair of sources, in the order in which they are given.
+    """`separation` of every pair of sources, in the given order.
 
     Raises:
-        InputError: fewer than two sources, or see `separation`.
+        InputError: There are fewer than two sources; or see `separation`.
     """
     if len(sources) < 2:
-        raise InputError(f"expected two sources or more, found {len(sources)}")
+        raise InputError(f"expected at least two sources, found {len(sources)}")
     return [
         separation(sources[one], sources[other], names=(one, other), seed=seed)
         for one, other in combinations(sources, 2)
@@ -98,23 +98,23 @@ def style_separation(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Separation:
-    """The AUC of texts against the same texts in another style, each text against itself.
+    """AUC of texts against the same texts in another style, each text compared with itself.
 
     Args:
-        original: rewards of the texts, by prompt.
-        edited: of the same texts after a style edit, in the same order; None where the edit changed
-            nothing, which is left out and counted.
-        name: of the edit.
-        confidence: of the interval.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
+        original: Rewards of the texts, by prompt.
+        edited: Rewards of the same texts after a style edit, in the same order; None for texts that the edit
+            did not change, which are left out and counted.
+        name: Name of the edit.
+        confidence: Confidence level of the interval.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
 
     Raises:
-        InputError: other prompts or numbers of texts, fewer than two prompts with a changed text, or a
-            reward that is not finite.
+        InputError: The prompts or numbers of texts differ, fewer than two prompts have a changed text, or a
+            reward is not finite.
     """
     if {prompt: len(texts) for prompt, texts in original.items()} != {p: len(t) for p, t in edited.items()}:
-        raise InputError(f"expected a reward, or None, for each original text, of the edit '{name}'")
+        raise InputError(f"expected a reward or None for each original text of the edit '{name}'")
     by_prompt: list[float] = []
     left_out = 0
     for prompt, after in edited.items():
@@ -130,7 +130,7 @@ def style_separation(
 
 
 def _above(second: FloatArray, first: FloatArray) -> FloatArray:
-    """1 where the second is greater, 1/2 where both are equal, 0 else."""
+    """1 where the second is greater, 1/2 where both are equal, otherwise 0."""
     return (np.sign(second - first) + 1.0) / 2.0
 
 
@@ -143,4 +143,4 @@ def _finite(rewards: Sequence[float] | Sequence[tuple[float, float]], prompt: st
 
 def _check_prompts(count: int, names: tuple[str, str]) -> None:
     if count < 2:
-        raise InputError(f"'{names[0]}' and '{names[1]}' share {count} prompts; two or more are needed")
+        raise InputError(f"'{names[0]}' and '{names[1]}' share {count} prompts; at least two are needed")

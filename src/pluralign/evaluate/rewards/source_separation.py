@@ -1,4 +1,4 @@
-"""Separation of sources of answers, and of texts from the same texts in another style, by several rewards."""
+"""Separation of sources of answers, and of texts from restyled texts, by several rewards."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pluralign.lm.backbone import DTypeName
 PAIRS, STYLES = "sources", "the same text in another style"
 
 _Restyled = dict[str, tuple[Answers | None, list[int | None]]]
-"""By prompt: the answers that an edit changed, and the place of each answer among them."""
+"""Answers that an edit changed and the index of each answer among them, by prompt."""
 
 
 @dataclass(frozen=True)
 class SourceSeparation:
-    """How well rewards separate sources, and styles.
+    """Separation of sources and of styles by rewards.
 
     Args:
-        table: Separations by the name of the reward: first the pairs of sources, then the style edits.
+        table: Separations by name of the reward: first the pairs of sources, then the style edits.
         pairs: Number of pairs of sources in each row of the table.
-        unused_edits: Number of prompts with a changed answer, of edits that changed too few to measure.
+        unused_edits: Number of prompts with a changed answer, for edits with too few of them to measure.
     """
 
     table: Mapping[str, Sequence[Separation]]
@@ -40,7 +40,7 @@ class SourceSeparation:
 
     @property
     def columns(self) -> dict[str, dict[str, list[Separation]]]:
-        """By kind (pairs of sources, style edits) and column: the separations by each reward."""
+        """Separations by each reward, by kind (pairs of sources, style edits) and column."""
         some = next(iter(self.table.values()))
         names = [f"{one.first} < {one.second}" for one in some[: self.pairs]]
         names += [one.second for one in some[self.pairs :]]
@@ -49,7 +49,7 @@ class SourceSeparation:
         return {kind: {name: own[name] for name in listed} for kind, listed in kinds.items() if listed}
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
-        """The table as plain data; infinite ends of intervals are null."""
+        """The table as plain data; infinite ends of intervals become null."""
         return {
             name: [{**asdict(one), "auc": one.auc.to_json()} for one in row]
             for name, row in self.table.items()
@@ -79,18 +79,19 @@ def separate_sources(
     rewards: Mapping[str, Scorer], sources: Mapping[str, AnswerSet], folder: Path, *, styles: bool = False,
     dtype: DTypeName = "float32", seed: int = 0,
 ) -> SourceSeparation:  # fmt: skip
-    """Measure how well rewards separate sources of answers to the same prompts, and texts from restyled ones.
+    """Measure how well rewards separate sources of answers to the same prompts, and texts from restyled
+    texts.
 
     Args:
-        rewards: Rewards by name: open ones, or what `load_reward` takes.
+        rewards: Rewards by name: loaded ones, or arguments of `load_reward`.
         sources: Answers of each source (`load_answers`).
         folder: Folder for rewards.jsonl, from which an interrupted run continues.
-        styles: Compare the answers with themselves in another style (lower case, curly quotes, ...), too.
-        dtype: Floating-point type of rewards that are opened here.
+        styles: Whether to compare the answers with restyled versions (lower case, curly quotes, ...) as well.
+        dtype: Floating-point type of rewards that are loaded here.
         seed: Random seed of the bootstrap.
 
     Raises:
-        InputError: Fewer than two sources and no styles, or a reward that cannot be opened.
+        InputError: There are fewer than two sources and no styles, or a reward cannot be loaded.
     """
     if len(sources) < 2 and not styles:
         raise InputError(f"expected two or more, or styles, found {len(sources)}", field="sources")
@@ -117,7 +118,7 @@ def separate_sources(
 def _restyled(
     sources: Mapping[str, AnswerSet],
 ) -> tuple[dict[str, dict[str, _Restyled]], dict[str, int]]:
-    """By edit and source the changed answers; and the edits that change answers to fewer than two prompts."""
+    """Changed answers by edit and source; and the edits that change answers to fewer than two prompts."""
     found: dict[str, dict[str, _Restyled]] = {}
     unused: dict[str, int] = {}
     for name, edit in STYLE_EDITS.items():

@@ -1,6 +1,6 @@
-"""Edits that change a text's style and leave its content: what a reward of content should not care for.
+"""Edits that change a text's style but not its content, to which a reward of content should be invariant.
 
-Each is a pure function of the text, and gives it back unchanged where there is nothing to edit.
+Each is a pure function of the text, and returns it unchanged if there is nothing to edit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BETWEEN = re.compile(r"([.!?][\"'”’)\]]?) (?=[\"'“‘(\[]?[A-Z])")
 _NEGATED = "do|does|did|is|are|was|were|has|have|had|would|could|should|must|need"
 _IS = "he|she|it|that|there|what|who|here|where"
 _WILL = "i|you|he|she|it|we|they|that|there"
-# After a verb that stands before its subject ("Don't you ...?") the long form would be no English.
+# After a verb that precedes its subject ("Don't you ...?"), the long form would not be correct English.
 _NO_SUBJECT = r"(?!\s+(?:i|you|he|she|it|we|they|there|this|that|these|those)\b)"
 
 
@@ -52,44 +52,44 @@ _CONTRACTIONS = _patterns(
 
 
 def lower_case(text: str) -> str:
-    """All letters small."""
+    """The text in lower case."""
     return text.lower()
 
 
 def no_final_punctuation(text: str) -> str:
-    """The last sentence without the mark that ends it; quotes and brackets after it stay."""
+    """The text without its final punctuation mark; quotes and brackets after it stay."""
     return _FINAL.sub("", text)
 
 
 def curly_quotes(text: str) -> str:
-    """Typographic quotation marks and apostrophes for straight ones."""
+    """Typographic quotation marks and apostrophes instead of straight ones."""
     opened = _OPENS.sub(lambda m: m[1] + ("“" if m[2] == '"' else "‘"), text)
     return opened.replace('"', "”").replace("'", "’")
 
 
 def no_contractions(text: str) -> str:
-    """``do not`` for ``don't``, and so on for the common ones whose long form is certain."""
+    """``do not`` for ``don't`` and similar contractions whose long form is unambiguous."""
     return _replaced(text, _EXPANSIONS)
 
 
 def contractions(text: str) -> str:
-    """``don't`` for ``do not``, and so on for the common ones."""
+    """``don't`` for ``do not`` and similar common forms."""
     return _replaced(text, _CONTRACTIONS)
 
 
 def double_spaces(text: str) -> str:
-    """Two spaces for one between sentences."""
+    """Two spaces instead of one between sentences."""
     return _BETWEEN.sub(r"\1  ", text)
 
 
 def other_leading_space(text: str) -> str:
-    """Without the spaces that the text begins with; with one where it has none."""
+    """The text without its leading spaces; with one leading space if it has none."""
     bare = text.lstrip(" ")
     return bare if bare != text else f" {text}"
 
 
 def leading_newline(text: str) -> str:
-    """An empty line's end before the text."""
+    """The text with a leading newline."""
     return text if text.startswith("\n") else f"\n{text}"
 
 
@@ -105,7 +105,7 @@ STYLE_EDITS: Mapping[str, StyleEdit] = MappingProxyType(
         "leading newline": leading_newline,
     }
 )
-"""Every edit, by the name that reports give it."""
+"""All edits by their name in reports."""
 
 
 def _replaced(text: str, patterns: tuple[tuple[re.Pattern[str], str], ...]) -> str:

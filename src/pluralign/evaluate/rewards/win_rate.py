@@ -1,7 +1,7 @@
-"""Completions held against each other by a rater: how often one side wins, ties or loses.
+"""Win rates between two sets of completions according to a rater.
 
-Source: Inverse-RLignment, section 4.3 and appendix E.4: a judge is asked in both orders, and a side wins
-only if it wins both.
+Source: Inverse-RLignment, section 4.3 and appendix E.4: a judge compares in both orders, and a
+side wins only if it wins in both.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from pluralign.core.preference import Preference
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, standard_error
 
 COMPLETIONS_PROMPT = Path(pluralign.annotate.__file__).parent / "prompts" / "judge_completions.txt"
-"""The judges' prompt for completions: the information of the paper's, in words of our own."""
+"""The judges' prompt for completions: the content of the paper's prompt in our own words."""
 
 
 @dataclass(frozen=True)
 class WinRate:
-    """How the first side fares against the second.
+    """Result of the first side against the second.
 
     Args:
-        win: share of prompts on which the first side is better, from 0 to 1; Wilson's 95 % interval.
-        tie: share on which neither is.
-        lose: share on which the second side is better.
+        win: Share of prompts on which the first side is better, from 0 to 1; Wilson's 95 % interval.
+        tie: Share of ties.
+        lose: Share of prompts on which the second side is better.
         difference: ``win - lose``, from -1 to 1, with Bonett and Price's 95 % interval.
-        prompts: rated.
-        unanswered: comparisons without an answer, which the shares leave out.
-        contradictions: share of prompts on which the rater named one side in one order and the other side in
-            the other; None for a rater that is not asked in two orders.
-        first_place: of these contradictions, those in which it named the first place in both orders.
+        prompts: Number of rated prompts.
+        unanswered: Number of comparisons without an answer, which are excluded from the shares.
+        contradictions: Share of prompts on which the rater preferred different sides in the two orders; None
+            for a rater that does not rate both orders.
+        first_place: Share of these contradictions in which it preferred the first position in both orders.
     """
 
     win: Estimate
@@ -54,14 +54,14 @@ class WinRate:
 def completion_comparisons(
     prompts: Sequence[str], first: Sequence[str], second: Sequence[str]
 ) -> list[Comparison]:
-    """Two completions of each prompt as comparisons that every rater takes.
+    """Two completions of each prompt as comparisons for any rater.
 
     Raises:
-        InputError: as many completions of either side as prompts were expected, or there is no prompt.
+        InputError: The numbers of completions and prompts differ, or there is no prompt.
     """
     if not prompts or not len(prompts) == len(first) == len(second):
         raise InputError(
-            "expected one completion of either side for each prompt, and a prompt, "
+            "expected one completion of either side for each prompt, and at least one prompt; "
             f"found {len(first)} and {len(second)} for {len(prompts)}"
         )
     found: list[Comparison] = []
@@ -73,17 +73,17 @@ def completion_comparisons(
 
 
 def win_rate(comparisons: Sequence[Comparison], rater: Rater, objective: Objective) -> WinRate:
-    """Ask a rater about every comparison, in batches of its size, and count.
+    """Have a rater rate every comparison, in batches, and count the results.
 
-    `Judge` and `ReplyJudge` ask in both orders, and what the orders disagree on is a tie.
+    `Judge` and `ReplyJudge` rate both orders; contradictions count as ties.
 
     Args:
-        comparisons: see `completion_comparisons`.
-        rater: a judge, a `RewardRater`, or any other.
-        objective: what is asked about.
+        comparisons: See `completion_comparisons`.
+        rater: A judge, a `RewardRater`, or any other rater.
+        objective: Objective of the comparisons.
 
     Raises:
-        InputError: see `tally`.
+        InputError: See `tally`.
     """
     ratings: list[Rating | None] = []
     for start in range(0, len(comparisons), rater.batch):
@@ -95,14 +95,14 @@ def tally(ratings: Sequence[Rating | None]) -> WinRate:
     """Count ratings.
 
     Args:
-        ratings: of one prompt each; None where there is no answer.
+        ratings: Ratings of one prompt each; None for no answer.
 
     Raises:
-        InputError: fewer than two answers.
+        InputError: There are fewer than two answers.
     """
     answered = [rating for rating in ratings if rating is not None]
     if len(answered) < 2:
-        raise InputError(f"a win rate needs two rated prompts or more, found {len(answered)}")
+        raise InputError(f"a win rate needs at least two rated prompts, found {len(answered)}")
     win, tie, lose = (
         _share([rating.preference == named for rating in answered]) for named in ("first", "tie", "second")
     )
@@ -128,8 +128,8 @@ def _share(hits: Sequence[bool]) -> Estimate:
 
 
 def _difference(preferences: Sequence[Preference]) -> Estimate:
-    """``win - lose`` with Bonett and Price's (2012) interval, which adds one win and one loss: unlike a
-    bootstrap it keeps its width where all prompts agree."""
+    """``win - lose`` with Bonett and Price's (2012) interval, which adds one win and one loss. Unlike a
+    bootstrap, it has a positive width even if all prompts agree."""
     signs = [{"first": 1.0, "tie": 0.0, "second": -1.0}[p] for p in preferences]
     n = len(signs) + 2
     wins, losses = ((preferences.count(named) + 1) / n for named in ("first", "second"))

@@ -1,1 +1,1 @@
-"""Sweeps over steering weights, on stories and on prompts, and the fronts that they reach."""
+"""Sweeps over steering weights on stories and on prompts, and their Pareto fronts."""

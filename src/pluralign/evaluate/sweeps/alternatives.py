@@ -1,4 +1,4 @@
-"""What a sweep over prompts compares, and how its texts are written."""
+"""Settings of sweeps over prompts: the alternatives to compare, and the generation of texts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Baseline = Literal["soups", "prompting"]
 
 @dataclass(frozen=True)
 class FixedPolicy:
-    """A policy that was learned for one weighting.
+    """A policy trained for one weighting.
 
     Args:
         label: Name of its side; policies with the same label are points of one side.
-        weights: Weights that it was learned for; objectives that are not named have weight 0.
+        weights: Weights that it was trained for; missing objectives have weight 0.
         folder: Folder of the policy.
     """
 
@@ -33,7 +33,7 @@ class FixedPolicy:
 
 @dataclass(frozen=True)
 class GuidedModel:
-    """The base model, guided by one value model for each objective.
+    """The base model, guided by one value model per objective.
 
     Args:
         strength: Strength of the guidance (`steer.value_guided.Guidance`).
@@ -46,14 +46,14 @@ class GuidedModel:
 
 @dataclass(frozen=True)
 class Alternatives:
-    """What steered policies are compared with, besides the base model.
+    """Alternatives to steered policies, in addition to the base model.
 
     Args:
-        baselines: ``soups`` averages the policies' weights (Rame et al. 2023); ``prompting`` asks the base
-            model for the trade-off in words.
-        fixed: Policies that were learned for one weighting each.
+        baselines: ``soups`` averages the policies' weights (Rame et al. 2023); ``prompting`` instructs the
+            base model to make the trade-off.
+        fixed: Policies that were trained for one weighting each.
         guided: Value models that guide the base model.
-        descriptions: Meaning of objectives, for prompting; by default their names.
+        descriptions: Descriptions of objectives, for prompting; by default their names.
     """
 
     baselines: Sequence[Baseline] = ("soups", "prompting")
@@ -64,12 +64,12 @@ class Alternatives:
 
 @dataclass(frozen=True)
 class Writing:
-    """How texts are written.
+    """Settings of text generation.
 
     Args:
-        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder.
+        model: Base model of the policies: smollm2-135m, a hub id or a local folder.
         max_new_tokens: Largest number of tokens of a text.
-        temperature: Temperature of sampling; 0 takes the most likely token.
+        temperature: Sampling temperature; 0 selects the most likely token.
         template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
             own.
         dtype: Precision of the models.
@@ -87,14 +87,15 @@ def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel]]:
     ``guided`` models, each with ``strength`` and ``folders``. Either list may be absent.
 
     Raises:
-        InputError: With the file, the number of the entry in its list, and the field.
+        InputError: The file is invalid; the error names the file, the number of the entry in its list, and
+            the field.
     """
     row: Any = read_json(path)
     if not isinstance(row, dict):
         raise InputError("expected an object with the lists 'fixed' and 'guided'", path=path)
     content = cast("dict[str, Any]", row)
     if unknown := sorted(set(content) - {"fixed", "guided"}):
-        raise InputError("expected the lists 'fixed' and 'guided' alone", path=path, field=unknown[0])
+        raise InputError("expected only the lists 'fixed' and 'guided'", path=path, field=unknown[0])
     fixed = [_fixed_policy(entry) for entry in _entries(content, "fixed", Path(path))]
     guided = [_guided_model(entry) for entry in _entries(content, "guided", Path(path))]
     return fixed, guided

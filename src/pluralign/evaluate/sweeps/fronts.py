@@ -1,4 +1,4 @@
-"""Sides of a sweep of texts against each other: fronts and hypervolumes over the same prompts."""
+"""Comparison of the sides of a sweep over prompts: fronts and hypervolumes on the same prompts."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from pluralign.evaluate.statistics import (
 from pluralign.evaluate.sweeps.texts import TextPoint
 
 MARGIN = 0.1
-"""The reference point lies this share of the range below the least mean of all points: so the ends of every
-front count, and none is favoured."""
+"""Distance of the reference point below the lowest mean of all points, as a share of the range. The ends of
+every front therefore count, and no side is favoured."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideFront:
-    """What a side reached.
+    """Results of a side.
 
     Args:
-        label: the side's.
-        points: its points.
-        means: mean normalised rewards, shape (points, objectives).
-        stderr: their standard errors over prompts.
-        front: numbers of the points that no other of this side dominates.
-        hypervolume: above the reference point, with an interval over prompts.
-        lead: by how much the first side's hypervolume exceeds it; None for the first.
+        label: Name of the side.
+        points: Points of the side.
+        means: Mean normalised rewards, shape (points, objectives).
+        stderr: Standard errors of the means over prompts, shape (points, objectives).
+        front: Indices of the points that no other point of this side dominates.
+        hypervolume: Hypervolume above the reference point, with an interval over prompts.
+        lead: Difference between the first side's hypervolume and this one; None for the first side.
     """
 
     label: str
@@ -48,15 +48,15 @@ class SideFront:
 
 @dataclass(frozen=True, eq=False)
 class TextFronts:
-    """A sweep's sides on one scale.
+    """Sides of a sweep on a common scale.
 
     Args:
-        objectives: their names, in the order of all arrays.
-        base: the model as it is.
-        origin: the base's mean rewards, which are 0.
-        unit: the standard deviation of the base's rewards over prompts, which is 1.
-        reference: the reference point of all hypervolumes, normalised.
-        sides: the first is the one that leads are of.
+        objectives: Names of objectives, in the order of all arrays.
+        base: Point of the base model.
+        origin: Mean rewards of the base model, which are 0 on this scale.
+        unit: Standard deviations of the base model's rewards over prompts, which are 1 on this scale.
+        reference: Reference point of all hypervolumes, normalised.
+        sides: Sides; leads are those of the first.
     """
 
     objectives: tuple[str, ...]
@@ -67,7 +67,7 @@ class TextFronts:
     sides: tuple[SideFront, ...]
 
     def normalised(self, point: TextPoint) -> FloatArray:
-        """A point's rewards on this scale, shape (prompts, objectives)."""
+        """Rewards of a point on this scale, shape (prompts, objectives)."""
         return (point.array(self.objectives) - self.origin) / self.unit
 
 
@@ -75,24 +75,24 @@ def compare_sides(
     points: Sequence[TextPoint], objectives: Sequence[str], *, base: str = "base",
     confidence: float = CONFIDENCE, resamples: int = 1000, seed: int = 0,
 ) -> TextFronts:  # fmt: skip
-    """Put every side's points on one scale, and compare their hypervolumes.
+    """Normalise the points of all sides to a common scale, and compare hypervolumes.
 
-    Rewards have neither origin nor unit in common: the base model's mean is taken for 0 and the deviation of
-    its rewards over prompts for 1. Scale and reference point are fixed before the bootstrap, which draws the
-    same prompts for all points of all sides, so that what prompts have in common cancels in differences. A
-    front of noisy means lies above that of the true means, the more so the more points it has.
+    Rewards have no common origin or unit: the base model's mean becomes 0, and the standard deviation of its
+    rewards over prompts becomes 1. Scale and reference point are fixed before the bootstrap, which resamples
+    the same prompts for all points of all sides, so that common effects of prompts cancel in differences. A
+    front of noisy means is biased upwards, more so with more points.
 
     Args:
-        points: of all sides; sides come in the order of their first points.
-        objectives: two or more.
-        base: the side that is the model as it is, one point.
-        confidence: of the intervals.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
+        points: Points of all sides; the order of sides is that of their first points.
+        objectives: Names of two or more objectives.
+        base: Name of the base model's side, with one point.
+        confidence: Confidence level of the intervals.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
 
     Raises:
-        InputError: no base, no other side, fewer than two objectives or two prompts, or a reward that is not
-            finite.
+        InputError: There is no base or no other side, there are fewer than two objectives or prompts, or a
+            reward is not finite.
     """
     labels = list(dict.fromkeys(point.side for point in points))
     if base not in labels or len(labels) < 2 or len(objectives) < 2:
@@ -101,9 +101,9 @@ def compare_sides(
     raw = own.array(objectives)
     prompts = len(raw)
     if prompts < 2:
-        raise InputError("expected two prompts or more, found one: intervals are over prompts")
+        raise InputError("expected at least two prompts, found one: intervals are over prompts")
     spread = raw.std(axis=0, ddof=1)
-    # Where the base's rewards are all one, their unit stays.
+    # If the base model's rewards are constant, their unit stays.
     origin, unit = raw.mean(axis=0), np.where(spread > 0, spread, 1.0)
     scaled = {
         label: np.stack([(p.array(objectives) - origin) / unit for p in points if p.side == label])
@@ -134,10 +134,10 @@ def compare_sides(
 
 
 def reference_below(means: FloatArray) -> FloatArray:
-    """The reference point of these points: `MARGIN` of the range below the least, objective by objective.
+    """Reference point for given points: `MARGIN` of the range below the minimum, for each objective.
 
     Args:
-        means: shape (points, objectives).
+        means: Mean returns or rewards, shape (points, objectives).
     """
     low, high = means.min(axis=0), means.max(axis=0)
     span = high - low
@@ -145,12 +145,12 @@ def reference_below(means: FloatArray) -> FloatArray:
 
 
 def _volumes(values: FloatArray, draws: FloatArray, reference: FloatArray) -> tuple[float, FloatArray]:
-    """The hypervolume of the points' means, and of their means over each resample of the prompts.
+    """Hypervolume of the points' means, and of their means over each resample of the prompts.
 
     Args:
-        values: normalised rewards, shape (points, prompts, objectives).
-        draws: shape (resamples, prompts).
-        reference: shape (objectives,).
+        values: Normalised rewards, shape (points, prompts, objectives).
+        draws: Indices of the resampled prompts, shape (resamples, prompts).
+        reference: Reference point, shape (objectives,).
     """
     means = np.einsum("rn,pno->rpo", draws, values)
     resampled = np.array([hypervolume(points, reference) for points in means])

@@ -35,14 +35,14 @@ class TextSweep:
     """Result of a sweep over prompts.
 
     Args:
-        report: Everything that was measured.
+        report: All measurements.
     """
 
     report: TextReport
 
     @property
     def sides(self) -> tuple[SideFront, ...]:
-        """The steered policies and the alternatives, each with its points, front and hypervolume."""
+        """The steered policies and the alternatives, with points, front and hypervolume of each."""
         return self.report.fronts.sides
 
     @property
@@ -52,7 +52,7 @@ class TextSweep:
 
     @property
     def front(self) -> list[TextPoint]:
-        """The points of the steered policies that no other of them dominates."""
+        """Points of the steered policies that no other of their points dominates."""
         return [self.points[number] for number in self.sides[0].front]
 
     @property
@@ -62,7 +62,7 @@ class TextSweep:
         return self.sides[0].hypervolume
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.json, report.html and picture.svg; returns the folder.
+        """Write report.json, report.html and picture.svg, and return the folder.
 
         Raises:
             InputError: The folder cannot be written.
@@ -72,7 +72,7 @@ class TextSweep:
         return Path(folder)
 
     def draw(self, path: str | Path) -> Path:
-        """Draw the first two objectives as an SVG file; returns its path.
+        """Draw the first two objectives as an SVG file, and return its path.
 
         Raises:
             InputError: The file cannot be written.
@@ -98,24 +98,24 @@ def sweep(
     seed: int = 0,
     folder: str | Path | None = None,
 ) -> TextSweep:
-    """Steer policies by every weighting of a grid, score their texts, and compare fronts and hypervolumes.
+    """Steer policies with every weighting of a grid, score their texts, and compare fronts and hypervolumes.
 
     Rewards are scaled so that the base model's mean is 0 and the standard deviation of its rewards over
-    prompts is 1. A weighting's samples have the same seeds as every other's.
+    prompts is 1. Samples have the same seeds under all weightings.
 
     Args:
-        policies: What `load_policies` returned, or the folder of each objective's policy.
-        prompts: Two or more texts, or what `load_prompts` takes.
-        rewards: Reward model of each objective: open, a folder, or what `load_reward` takes.
-        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder. By
-            default that of loaded policies, or else smollm2-135m.
-        steps: Steps of the grid: weights are multiples of 1/steps.
-        powers: Powers of the mixture: 0 geometric, 1 arithmetic, -1 harmonic. Each is a side; the first
-            is compared with all others. By default that of loaded policies, or else geometric.
+        policies: Result of `load_policies`, or the folder of each objective's policy.
+        prompts: Two or more texts, or another argument of `load_prompts`.
+        rewards: Reward model of each objective: a loaded one, a folder, or another argument of `load_reward`.
+        model: Base model of the policies: smollm2-135m, a hub id or a local folder. By default that of loaded
+            policies, or else smollm2-135m.
+        steps: Number of steps of the grid: weights are multiples of 1/steps.
+        powers: Powers of the mixture: 0 geometric, 1 arithmetic, -1 harmonic. Each power is a side; the first
+            one is compared with all others. By default that of loaded policies, or else geometric.
         alternatives: Other sides to compare with.
-        samples: Texts for each prompt under each weighting.
+        samples: Number of texts per prompt and weighting.
         max_new_tokens: Largest number of tokens of a text.
-        temperature: Temperature of sampling; 0 takes the most likely token.
+        temperature: Sampling temperature; 0 selects the most likely token.
         limit: Largest number of prompts.
         template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
             own.
@@ -125,8 +125,8 @@ def sweep(
             memory.
 
     Raises:
-        InputError: Rewards of other objectives than the policies', fewer than two policies or prompts, or a
-            folder with another sweep's texts.
+        InputError: The rewards have other objectives than the policies, there are fewer than two policies or
+            prompts, or the folder holds another sweep's texts.
 
     Examples:
         >>> import pluralign as pl
@@ -188,14 +188,14 @@ def _check(
 ) -> None:  # fmt: skip
     names = list(policies)
     if len(names) < 2:
-        raise InputError(f"expected policies of two objectives or more, found {len(names)}", field="policies")
+        raise InputError(f"expected policies of two or more objectives, found {len(names)}", field="policies")
     if set(rewards) != set(names):
         raise InputError(
-            f"are of {', '.join(sorted(rewards))}; the policies are of {', '.join(sorted(names))}",
+            f"have the objectives {', '.join(sorted(rewards))}, but the policies {', '.join(sorted(names))}",
             field="rewards",
         )
     if not powers:
-        raise InputError("expected a power or more, found none", field="power")
+        raise InputError("expected at least one power, found none", field="power")
     if unknown := sorted(set(alternatives.descriptions) - set(names)):
         raise InputError(f"unknown objective {unknown[0]!r}", field="describe")
     for one in alternatives.fixed:
@@ -203,7 +203,8 @@ def _check(
     for one in alternatives.guided:
         if set(one.folders) != set(names):
             raise InputError(
-                f"are of {', '.join(sorted(one.folders))}; the policies are of {', '.join(sorted(names))}",
+                f"have the objectives {', '.join(sorted(one.folders))}, but the policies "
+                f"{', '.join(sorted(names))}",
                 field="guided",
             )
         for folder in one.folders.values():

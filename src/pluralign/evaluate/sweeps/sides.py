@@ -1,4 +1,4 @@
-"""The sides of a sweep over prompts: mixtures of policies and the alternatives they are compared with."""
+"""Sides of a sweep over prompts: mixtures of policies and the alternatives."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from pluralign.steer.prompting import trade_off_instruction, with_instruction
 from pluralign.steer.value_guided import Guidance, open_value_guided_rows
 
 _ROWS = 96
-"""Rows (one for each policy of a request) that are decoded together."""
+"""Number of rows (one per policy of a request) that are decoded together."""
 _CANDIDATES = 1024
-"""Candidates for next tokens that value models read together."""
+"""Number of next-token candidates that value models read together."""
 _SOUPS = 16
-"""Soups of adapters that are in memory together."""
+"""Number of adapter soups in memory at once."""
 _ALONE = "policy"
 
 Ids = Callable[[Draw], Sequence[int]]
 
 
 class SideBuilder:
-    """Builds the sides of a sweep: holds the prompts, and the policies, of which one set is open at a time.
+    """Builds the sides of a sweep; stores the prompts and keeps one set of policies loaded at a time.
 
     Args:
         folders: Folder of each objective's policy.
         prompts: Source of the prompts (`load_prompts`).
-        writing: How texts are written.
-        descriptions: Meaning of objectives, for prompting.
+        writing: Settings of text generation.
+        descriptions: Descriptions of objectives, for prompting.
         limit: Largest number of prompts.
 
     Raises:
-        InputError: A folder holds no policy, or one of another model, or there is no prompt.
+        InputError: A folder holds no policy or one of another model, or there is no prompt.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SideBuilder:
         descriptions: Mapping[str, str], limit: int | None = None,
     ) -> None:  # fmt: skip
         self._folders, self._writing, self._described = dict(folders), writing, descriptions
-        # Compared with each folder's name, since a policy may be the model itself.
+        # Compared with the names of folders, since a policy may be the model itself.
         self._model = str(Path(writing.model))
         self._opened: tuple[dict[str, Path], Policies] | None = None
         self._whole: dict[str, Backbone] = {}
@@ -71,7 +71,7 @@ class SideBuilder:
         self.prompts = load_prompts(prompts, template=self._render, limit=limit)
         self._plain = self._fitted(first, [prompt.text for prompt in self.prompts])
         left_out = {name: n for name, n in self.prompts.counts.items() if n and name != "rows"}
-        self.notes = [f"Prompts that were left out: {left_out}."] if left_out else []
+        self.notes = [f"Prompts left out: {left_out}."] if left_out else []
 
     @property
     def example(self) -> str:
@@ -81,10 +81,10 @@ class SideBuilder:
         )
 
     def sides(self, steps: int, powers: Sequence[float], alternatives: Alternatives) -> list[Side]:
-        """The mixtures, one side for each power; the alternatives; the base model.
+        """The mixtures, one side per power; the alternatives; the base model.
 
         Raises:
-            InputError: A fixed policy or value models of other objectives, or one weighting twice.
+            InputError: A fixed policy or a value model has other objectives, or a weighting occurs twice.
         """
         grid = simplex_grid(list(self._folders), steps)
         found = [self._steered(grid, power) for power in powers]
@@ -189,7 +189,7 @@ class SideBuilder:
         try:
             return self._render(given, True)
         except TemplateError:
-            # Some templates have no system message: the instruction is put into the first message.
+            # Some templates have no system message; the instruction then precedes the first message.
             first, *rest = given[1:]
             merged: Messages = [{**first, "content": f"{words}\n\n{first['content']}"}, *rest]
             return self._render(merged, True)
@@ -200,7 +200,7 @@ class SideBuilder:
             SteeringWeights({n: one.weights.get(n, 0.0) for n in names}): one.folder for one in policies
         }
         if len(folders) < len(policies):
-            raise InputError(f"'{label}' has the same weights twice", field="fixed")
+            raise InputError(f"'{label}' has a weighting twice", field="fixed")
 
         def opened(group: Sequence[Weighting]) -> Writer:
             (weights,) = group
@@ -220,7 +220,7 @@ class SideBuilder:
         return Side("base", [[None]], opened, self._made_from({}), _ROWS)
 
     def _alone(self, rows: PolicyRows, ids: Ids, name: Callable[[Draw], str] = lambda draw: _ALONE) -> Writer:
-        """A writer that writes each text with one policy."""
+        """A writer that generates each text with one policy."""
 
         def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
             return ids(draw), SteeringWeights({name(draw): 1.0})
@@ -233,7 +233,7 @@ class SideBuilder:
 
     def _open(self, folders: Mapping[str, Path]) -> Policies:
         if self._opened is None or self._opened[0] != folders:
-            # The old set is closed first, since memory may not hold two.
+            # The old set is released first, since memory may not hold two.
             self._opened = None
             self._whole.clear()
             deployment = load_policies(
@@ -243,13 +243,13 @@ class SideBuilder:
         return self._opened[1]
 
     def _fitted(self, deployment: Policies, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of prompts; of one longer than the context the end is kept."""
+        """Token ids of prompts, truncated from the left to the context."""
         ids = [prompt_ids(deployment.tokenizer, text) for text in texts]
         return fit_prompts(ids, deployment.context, self._writing.max_new_tokens)[0]
 
     def _made_from(self, folders: Mapping[str, Path], **more: Any) -> dict[str, Any]:
         writing, policies = self._writing, {name: _identity(folder) for name, folder in folders.items()}
-        # Version 0.1.0 wrote the precision as "exact"; texts that it began are continued.
+        # Version 0.1.0 wrote the precision as "exact"; its unfinished texts are continued.
         return {
             "model": writing.model, "policies": policies,
             "max_new_tokens": writing.max_new_tokens, "temperature": writing.temperature,
@@ -258,7 +258,7 @@ class SideBuilder:
 
 
 def _identity(folder: Path) -> dict[str, str]:
-    """Digest that changes with a folder's content: of its card, or of its adapter."""
+    """Digest that changes with a folder's content: that of its card or of its adapter."""
     for name in (CARD, "adapter_model.safetensors"):
         if (folder / name).is_file():
             return source_digest(folder / name)

@@ -1,4 +1,4 @@
-"""The steered policy under one weighting after another."""
+"""Sweeps of a steered policy over weightings on a story."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ KIND = "sweep"
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What the steered policy got under one weighting.
+    """Results of the steered policy under one weighting.
 
     Args:
-        weights: the weighting.
-        returns: mean return per episode, by objective.
-        stderr: its standard error, by objective.
-        metrics: mean per episode of each of `harms_table.TABLE_METRICS`.
-        episode_returns: by objective, the return of each episode; all points' k-th episodes began alike.
+        weights: Weighting.
+        returns: Mean return per episode, by objective.
+        stderr: Standard error of the mean return, by objective.
+        metrics: Mean per episode of each of `harms_table.TABLE_METRICS`.
+        episode_returns: Return of each episode, by objective; the k-th episodes of all points have the same
+            initial state.
     """
 
     weights: SteeringWeights
@@ -43,7 +44,7 @@ class SweepPoint:
     episode_returns: Mapping[str, tuple[float, ...]]
 
     def returns_array(self, objectives: Sequence[str]) -> npt.NDArray[np.float64]:
-        """The episodes' returns in the order of these objectives, shape (episodes, objectives)."""
+        """Returns of the episodes in the order of these objectives, shape (episodes, objectives)."""
         return np.stack([np.asarray(self.episode_returns[o]) for o in objectives], axis=1)
 
     def to_row(self) -> dict[str, Any]:
@@ -52,10 +53,10 @@ class SweepPoint:
 
     @classmethod
     def from_fields(cls, fields: Fields) -> SweepPoint:
-        """The point that a JSON object holds.
+        """The point in a JSON object.
 
         Raises:
-            InputError: with file, row and field.
+            InputError: The object is invalid; the error names file, row and field.
         """
         episodes = fields.get("episode_returns", dict)
         try:
@@ -87,25 +88,25 @@ def sweep(
     batch: int = 64,
     progress: bool = True,
 ) -> list[SweepPoint]:
-    """Play the steered policy under every weighting, with the same seeds under each.
+    """Play the steered policy under every weighting, with the same seeds for all.
 
     Args:
-        make_game: a fresh game.
-        policies: by objective.
-        weights_grid: the weightings, played in this order.
-        power: of the mixture (`steer.mix_log_probs`).
-        episodes: for each weighting, two or more.
-        seed: of the episodes.
-        objectives: what is summed up.
-        path: a JSON-lines file that each point is written to as it comes; points that it holds
-            already are not played again.
-        max_steps: after so many steps an episode is cut off.
-        greedy: take the likeliest option instead of drawing one.
-        batch: episodes in play at once.
-        progress: show a progress bar.
+        make_game: Function that makes a new game.
+        policies: Policies by objective.
+        weights_grid: Weightings, in the order of play.
+        power: Power of the mixture (`steer.mix_log_probs`).
+        episodes: Number of episodes per weighting, at least two.
+        seed: Random seed of the episodes.
+        objectives: Objectives whose returns are measured.
+        path: JSON-lines file to which each point is written; points that are in it are not played again.
+        max_steps: Number of steps after which an episode is truncated.
+        greedy: Whether to take the most likely option instead of sampling.
+        batch: Number of episodes played at once.
+        progress: Whether to show a progress bar.
 
     Raises:
-        InputError: an empty grid, a weight on an unknown objective, or a file of another sweep.
+        InputError: The grid is empty, a weight names an unknown objective, or the file is that of another
+            sweep.
     """
     if not weights_grid:
         raise InputError("a sweep needs at least one weighting", field="weights_grid")
@@ -159,10 +160,10 @@ def sweep(
 
 
 def read_sweep(path: str | Path) -> list[SweepPoint]:
-    """The points of a sweep's file.
+    """Points in a sweep's file.
 
     Raises:
-        InputError: with file, row and field.
+        InputError: The file is invalid; the error names file, row and field.
     """
     rows = read_record_rows(path, KIND, drop_cut_off_line=True)
     return [SweepPoint.from_fields(fields) for fields in rows]

@@ -1,4 +1,4 @@
-"""Sweeps on a story: policies steered by a grid of weights play, next to each policy alone."""
+"""Sweeps on a story: evaluation of steered policies on a grid of weights, and of each policy alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StorySweep:
     """Result of a sweep on a story.
 
     Args:
-        report: Everything that was measured.
+        report: All measurements.
         points: Returns and harms of the steered policy under each weighting.
     """
 
@@ -41,7 +41,7 @@ class StorySweep:
 
     @property
     def front(self) -> list[SweepPoint]:
-        """The points whose mean returns no other point dominates."""
+        """Points whose mean returns no other point dominates."""
         kept = non_dominated([[point.returns[name] for name in self._names] for point in self.points])
         return [point for point, on in zip(self.points, kept.tolist(), strict=True) if on]
 
@@ -49,7 +49,8 @@ class StorySweep:
     def hypervolume(self) -> Estimate:
         """Hypervolume of the mean returns, in the product of the objectives' units, with a 95 % interval over
         episodes. The reference point is the worst attainable return of each objective if the game's states
-        could be explored, else it lies 10 % of the range below the worst mean return (`reference_below`)."""
+        could be explored; otherwise it lies 10 % of the range below the lowest mean return
+        (`reference_below`)."""
         worst = [self.report.worst[name] for name in self._names] if self.report.worst else None
         means = np.array([[point.returns[name] for name in self._names] for point in self.points])
         reference = reference_below(means) if worst is None else reference_point(worst)
@@ -57,7 +58,7 @@ class StorySweep:
 
     @property
     def hypervolume_ratio(self) -> float | None:
-        """Hypervolume divided by that of the exact front; None where the front is not known."""
+        """Hypervolume divided by that of the exact front; None if the front is not known."""
         return self.report.hypervolume_ratio
 
     @property
@@ -65,7 +66,7 @@ class StorySweep:
         return self.report.objectives
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.json, report.html and picture.svg; returns the folder.
+        """Write report.json, report.html and picture.svg, and return the folder.
 
         Raises:
             InputError: The folder cannot be written.
@@ -75,7 +76,7 @@ class StorySweep:
         return Path(folder)
 
     def draw(self, path: str | Path) -> Path:
-        """Draw the sweep over the first two objectives as an SVG file; returns its path.
+        """Draw the sweep over the first two objectives as an SVG file, and return its path.
 
         Raises:
             InputError: The file cannot be written.
@@ -95,25 +96,26 @@ def sweep_story(
     folder: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> StorySweep:
-    """Steer policies by every weighting of a grid on a story, and compare them with each policy alone.
+    """Steer policies with every weighting of a grid on a story, and compare them with each policy alone.
 
     Args:
         policies: Policy of each objective, or its folder; two or more.
         story: Name of a built-in story, or path of any game.
-        steps: Steps of the grid: weights are multiples of 1/steps.
+        steps: Number of steps of the grid: weights are multiples of 1/steps.
         power: Power of the mixture: 0 geometric, 1 arithmetic, -1 harmonic.
-        episodes: Episodes for each weighting and each policy.
+        episodes: Number of episodes for each weighting and each policy.
         seed: Random seed of the episodes.
         models: Language model and features of policies that are given as folders.
         folder: Folder for points and episodes, from which an interrupted sweep continues; None keeps none.
-        say: Reports why there is no exact front.
+        say: Function that reports why there is no exact front.
 
     Raises:
-        InputError: Fewer than two policies, an unknown objective, or a folder of another sweep.
+        InputError: There are fewer than two policies, an objective is unknown, or the folder holds another
+            sweep.
     """
     if len(policies) < 2:
         raise InputError(
-            f"expected policies of two objectives or more, found {len(policies)}", field="policies"
+            f"expected policies of two or more objectives, found {len(policies)}", field="policies"
         )
     make_game = open_story(story).make_game
     info = make_game().info

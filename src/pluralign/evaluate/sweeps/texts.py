@@ -1,4 +1,4 @@
-"""Texts under one weighting after another, by mixtures and by what stands beside them, and their rewards."""
+"""Texts of mixtures and alternatives under every weighting, and their rewards."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.policy_rows import PolicyRows
 
 Weighting = SteeringWeights | None
-"""None where a side has no weights: the model as it is."""
+"""Weights; None for a side without weights, the base model."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A text that is to be written.
+    """A text to be generated.
 
     Args:
-        prompt: its number.
-        weights: the weighting.
-        seed: of its random numbers.
+        prompt: Index of the prompt.
+        weights: Weighting.
+        seed: Random seed of the text.
     """
 
     prompt: int
@@ -50,20 +50,20 @@ class _Task:
 
 Writer = Callable[[Sequence[Draw]], list[str]]
 Score = Callable[[str, Sequence[Sequence[str]]], Mapping[str, Sequence[Sequence[float]]]]
-"""From a side's name and every prompt's completions to their rewards, by objective."""
+"""Function from a side's name and every prompt's completions to their rewards, by objective."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One way of getting texts for a weighting.
+    """A method that generates texts for weightings.
 
     Args:
-        label: as the report calls it.
-        groups: the weightings; those of one group are written together.
-        open: makes a group's writer; the one before it is no longer used then.
-        made_from: what the texts depend on beside weightings, prompts and seed: files that were begun with
-            something else are not continued.
-        batch: texts that are written together.
+        label: Name in the report.
+        groups: Weightings; those of one group are generated together.
+        open: Function that opens a group's writer; the previous one is not used afterwards.
+        made_from: Everything that the texts depend on besides weightings, prompts and seed; files that were
+            started with other values are not continued.
+        batch: Number of texts that are generated together.
     """
 
     label: str
@@ -74,19 +74,19 @@ class Side:
 
     @property
     def file(self) -> str:
-        """The label as the name of a file."""
+        """The label as a file name."""
         return file_name(self.label)
 
 
 @dataclass(frozen=True, eq=False)
 class TextPoint:
-    """What a side wrote under one weighting.
+    """Texts of a side under one weighting, with rewards.
 
     Args:
-        side: its label.
-        weights: the weighting.
-        rewards: by objective: each prompt's mean reward over its samples, shape (prompts,).
-        texts: of each prompt, its samples.
+        side: Name of the side.
+        weights: Weighting.
+        rewards: Mean reward over the samples of each prompt, by objective, shape (prompts,).
+        texts: Samples of each prompt.
     """
 
     side: str
@@ -100,7 +100,7 @@ class TextPoint:
 
 
 def file_name(label: str) -> str:
-    """A side's label as the name of a file, without its ending."""
+    """A side's label as a file name, without suffix."""
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
@@ -108,33 +108,35 @@ def text_sweep(
     prompts: Sequence[str], sides: Sequence[Side], score: Score, *, samples: int, seed: int, folder: Path,
     progress: bool = True,
 ) -> list[TextPoint]:  # fmt: skip
-    """Let every side write to all prompts under its weightings, with the same seeds under each, and score it.
+    """Generate texts of every side for all prompts and weightings, with the same seeds under each, and score
+    them.
 
-    Each side's texts are a file, ``texts/SIDE.jsonl``, that an interrupted run continues; a side that is
-    added later does not touch the others'.
+    Each side's texts are in a file, ``texts/SIDE.jsonl``, which an interrupted run continues. Adding a side
+    later does not change the others' files.
 
     Args:
-        prompts: as texts, each once; a sample's seed depends on its prompt and its number alone.
-        sides: with different names.
-        score: gives completions their rewards.
-        samples: of each prompt under each weighting.
-        seed: of the samples.
-        folder: where the files are kept.
-        progress: show a progress bar on a terminal.
+        prompts: Distinct texts; a sample's seed depends only on its prompt and its number.
+        sides: Sides with distinct names.
+        score: Function that scores completions.
+        samples: Number of samples per prompt and weighting.
+        seed: Random seed of the samples.
+        folder: Folder of the files.
+        progress: Whether to show a progress bar on a terminal.
 
     Raises:
-        InputError: no prompt, two sides of one name, a weighting twice, or a file of another sweep.
+        InputError: There is no prompt, two sides have the same name, a weighting occurs twice, or a file is
+            that of another sweep.
     """
     if not prompts or len(set(prompts)) < len(prompts):
-        raise InputError(f"expected prompts, each once, found {len(prompts)}", field="prompts")
+        raise InputError(f"expected one or more distinct prompts, found {len(prompts)}", field="prompts")
     if samples < 1:
         raise InputError(f"must be at least 1, found {samples}", field="samples")
     if len({side.file for side in sides}) < len(sides):
-        raise InputError(f"two sides have one name: {', '.join(side.label for side in sides)}")
+        raise InputError(f"two sides have the same name: {', '.join(side.label for side in sides)}")
     for side in sides:
         weightings = [weights for group in side.groups for weights in group]
         if not weightings or len(set(weightings)) < len(weightings):
-            raise InputError(f"{side.label!r} has {len(weightings)} weightings, not all different")
+            raise InputError(f"{side.label!r} has {len(weightings)} weightings, which are not all distinct")
     points: list[TextPoint] = []
     for side in sides:
         path = folder / "texts" / f"{side.file}.jsonl"
@@ -154,13 +156,13 @@ def mixture_writer(
     rows: PolicyRows, power: float, request: Callable[[Draw], tuple[Sequence[int], SteeringWeights]],
     decoding: Decoding,
 ) -> Writer:  # fmt: skip
-    """A writer that lets policies go on together, each draw under its own weights.
+    """A writer that decodes policies together, each text under its own weights.
 
     Args:
-        rows: the policies.
-        power: of the mixture.
-        request: from a draw to its prompt's tokens and the policies' weights.
-        decoding: how tokens are chosen; each draw has its own seed.
+        rows: Rows of the policies.
+        power: Power of the mixture.
+        request: Function from a text to its prompt's token ids and the policies' weights.
+        decoding: Sampling settings; each text has its own seed.
     """
     decoder = MixtureDecoder(rows, power)
 
@@ -173,7 +175,7 @@ def mixture_writer(
 def _write_texts(
     side: Side, prompts: Sequence[str], samples: int, seed: int, path: Path, progress: bool
 ) -> dict[Weighting, list[list[str]]]:
-    """By weighting: every prompt's samples."""
+    """Samples of every prompt, by weighting."""
     tasks = [
         _Task(number, Draw(prompt, weights, seed_for(f"{sample} {text}", seed)), sample)
         for number, group in enumerate(side.groups)
@@ -193,7 +195,7 @@ def _write_texts(
     }
     rows = list(read_rows(path))
     if len(rows) != len(tasks) or any(fields.row.get("run") != mark for fields in rows):
-        raise InputError("holds texts of another sweep: choose another folder", path=path)
+        raise InputError("holds texts of another sweep; choose another folder", path=path)
     for task, fields in zip(tasks, rows, strict=True):
         found[task.draw.weights][task.draw.prompt].append(fields.get("completion", str))
     return found
@@ -221,7 +223,7 @@ def _write_file(
 
 
 def _ends(tasks: Sequence[_Task], batch: int) -> list[int]:
-    """Ends of batches, each of tasks of one group."""
+    """Ends of batches; each batch has tasks of one group."""
     ends: list[int] = []
     for _, group in groupby(tasks, key=lambda task: task.group):
         start = ends[-1] if ends else 0

@@ -1,1 +1,1 @@
-"""A sweep of texts as ``report.json``, ``report.html`` and a picture."""
+"""Reports of sweeps over prompts: ``report.json``, ``report.html`` and a figure."""

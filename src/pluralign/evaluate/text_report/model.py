@@ -1,4 +1,4 @@
-"""What the report of a sweep of texts holds, and its form as ``report.json``."""
+"""Contents of the report of a sweep over prompts, and their form as ``report.json``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ KIND, VERSION = "text_sweep", 1
 
 @dataclass(frozen=True, eq=False)
 class TextReport:
-    """Everything that ``report.json`` and ``report.html`` show.
+    """Contents of ``report.json`` and ``report.html``.
 
     Args:
-        fronts: the sides.
-        prompts: as texts, in the order of the rewards.
-        settings: of the run.
-        versions: of the software.
-        notes: what a reader should know of this run, one sentence each.
+        fronts: Sides on a common scale.
+        prompts: Prompts as texts, in the order of the rewards.
+        settings: Settings of the run.
+        versions: Versions of the software.
+        notes: Further remarks on the run, one sentence each.
     """
 
     fronts: TextFronts
@@ -35,7 +35,8 @@ class TextReport:
     notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object. ``sweep`` is the first side's points, as ``serve --sweep`` takes them."""
+        """The report as a JSON object. ``sweep`` contains the first side's points, in the form of ``serve
+        --sweep``."""
         fronts = self.fronts
         sides = [self._side(side) for side in fronts.sides]
         kept = ("weights", "rewards", "stderr", "normalised")
@@ -81,7 +82,7 @@ class TextReport:
 
 
 def told_weights(weights: SteeringWeights | None, objectives: Sequence[str]) -> str:
-    """Weights as a person reads them: of two objectives the first one's, of more all."""
+    """Weights as text: of two objectives the first weight, of more all of them."""
     if weights is None:
         return ""
     shares = [f"{weights.get(name, 0.0):.2f}".rstrip("0").rstrip(".") for name in objectives]

@@ -1,4 +1,5 @@
-"""The page: one file, no requests, light and dark, broad and narrow."""
+"""The report's HTML page: a single file without requests, for light and dark schemes and all screen
+widths."""
 
 from __future__ import annotations
 
@@ -18,21 +19,21 @@ from pluralign.evaluate.text_report.picture import draw_sides, look
 from pluralign.evaluate.text_report.words import headline, scale_words, takeaway
 
 _READ = 4
-"""Prompts whose answers are shown."""
+"""Number of prompts whose answers are shown."""
 _ACROSS = 5
-"""Weightings under which they are."""
+"""Number of weightings under which they are shown."""
 _LONGEST = 700
-"""Characters of a prompt that are shown: its end, which is what was answered."""
+"""Number of characters of a prompt that are shown, from its end."""
 _SHAPES = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚"}
 
 
 def write_text_report(report: TextReport, folder: Path) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` into a folder, each whole or not at all.
+    """Write ``report.json`` and ``report.html`` into a folder, each completely or not at all.
 
-    The page is one file: drawings inside, no requests.
+    The page is a single file with embedded figures.
 
     Returns:
-        The two files' paths.
+        Paths of both files.
 
     Raises:
         InputError: The folder cannot be written.
@@ -41,10 +42,10 @@ def write_text_report(report: TextReport, folder: Path) -> tuple[Path, Path]:
 
 
 def write_text_picture(report: TextReport, path: Path) -> Path:
-    """Write the picture as an SVG file, whole or not at all.
+    """Write the figure as an SVG file, completely or not at all.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The file cannot be written.
     """
     make = partial(draw_sides, report.fronts, legend=True)
     return write_text(path, draw_alone("sides", _alt(report), make, (8.6, 5.9)))

@@ -1,4 +1,4 @@
-"""The picture: every side's points in the plane of the first two objectives."""
+"""The figure of a sweep over prompts: points of all sides in the plane of the first two objectives."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def look(number: int) -> tuple[str, str]:
 
 
 def draw_sides(fronts: TextFronts, figure: Any, narrow: bool, *, legend: bool = False) -> None:
-    """A line through each side's points in the order of the weights, and the base model.
+    """Draw a line through each side's points in the order of weights, and the base model.
 
-    Whiskers, 95 % intervals of a point's own means, stand at the ends of the first line alone: others are
-    about as long.
+    Only the ends of the first line have whiskers (95 % intervals of a point's own means), because the others
+    are about as long.
 
     Args:
-        fronts: the sides.
-        figure: to draw on.
-        narrow: for a narrow screen.
-        legend: name the sides below, where no page does.
+        fronts: Sides on a common scale.
+        figure: Figure to draw on.
+        narrow: Whether the figure is for a narrow screen.
+        legend: Whether to add a legend with the sides' names, if there is no page to name them.
     """
     axes: Any = figure.add_subplot()
     axes.grid(True)
@@ -60,7 +60,7 @@ def draw_sides(fronts: TextFronts, figure: Any, narrow: bool, *, legend: bool = 
 
 
 def joins(side: SideFront) -> bool:
-    """Whether a line joins a side's points: they are a grid of two objectives' weights, not a few."""
+    """Whether a line connects a side's points: they are a grid over two objectives' weights."""
     return len(side.points) > 1 and all(len(point.weights or ()) == 2 for point in side.points)
 
 
@@ -83,7 +83,7 @@ def _draw_side(axes: Any, side: SideFront, number: int) -> FloatArray:
 
 
 def _texts(fronts: TextFronts, side: SideFront, colour: str, narrow: bool) -> list[LabelText]:
-    """The weights along the first side's line and at the ends of the others'; names at single points."""
+    """Weights along the first side's line and at the ends of the others; names at single points."""
     count = len(side.points)
     first = side is fronts.sides[0]
     kept = list(range(count)) if count <= 4 else []

@@ -1,4 +1,4 @@
-"""What the figures of a sweep of texts say, in sentences whose wording follows the numbers."""
+"""Sentences about the figures of a sweep over prompts; their wording depends on the numbers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
 
 
 def headline(fronts: TextFronts) -> str:
-    """The report in one line: what turning the dial from the second objective to the first does."""
+    """The report in one line: the effect of moving the weight from the second objective to the first."""
     first, second = (plain(name) for name in fronts.objectives[:2])
     gains = [_gain(fronts, axis) for axis in (0, 1)]
-    turning = f"Turning the dial between {first} and {second}"
+    turning = f"Shifting the weight between {first} and {second}"
     if all(gain > 0 for gain in gains):
         return f"{turning} moves both rewards, with no retraining"
     if any(gain > 0 for gain in gains):
@@ -23,7 +23,7 @@ def headline(fronts: TextFronts) -> str:
 
 
 def takeaway(fronts: TextFronts) -> str:
-    """How the first side stands beside each of the others, by the intervals of their differences."""
+    """Comparison of the first side with each of the others, by the intervals of their differences."""
     main, others = fronts.sides[0], fronts.sides[1:]
     told = [f"{main.label.capitalize()}: hypervolume {interval(main.hypervolume)} above the reference point."]
     for words, sign in (("more than", 1), ("less than", -1), ("not distinguishable from", 0)):
@@ -41,15 +41,15 @@ def compared(side: SideFront) -> int:
 
 
 def scale_words(fronts: TextFronts) -> str:
-    """Which rewards 0 and 1 stand for, and where the reference point lies."""
+    """Meaning of the rewards 0 and 1, and position of the reference point."""
     corner = ", ".join(
         f"{plain(name)} {number(float(value))}"
         for name, value in zip(fronts.objectives, fronts.reference, strict=True)
     )
     return (
-        "0 is the base model’s mean reward and 1 the deviation of its rewards over prompts. The reference "
-        f"point ({corner}) lies a tenth of the range below the least mean of all points; it was fixed before "
-        "the resampling. Intervals come from resampled prompts, the same for all sides."
+        "0 is the base model’s mean reward and 1 the standard deviation of its rewards over prompts. The "
+        f"reference point ({corner}) lies a tenth of the range below the lowest mean of all points; it was "
+        "fixed before the resampling. Intervals come from resampled prompts, the same for all sides."
     )
 
 
@@ -59,7 +59,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _gain(fronts: TextFronts, axis: int) -> int:
-    """1 if all the weight on an objective measurably raises its reward over none, paired over prompts."""
+    """1 if moving all weight to an objective measurably raises its reward, paired over prompts."""
     name = fronts.objectives[axis]
     weighted = [
         (p.weights.get(name, 0.0), i) for i, p in enumerate(fronts.sides[0].points) if p.weights is not None
