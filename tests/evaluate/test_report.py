@@ -223,7 +223,8 @@ def test_a_report_of_a_story_without_violations() -> None:
 def test_the_takeaway_says_what_happened() -> None:
     report = make_report()
     assert headline(report) == (
-        "Shifting the weight from score to harm avoidance trades score for fewer violations, with no retraining"
+        "Shifting the weight from score to harm avoidance trades score for fewer violations, "
+        "with no retraining"
     )
     text = takeaway(report).replace("\u00a0", " ")
     assert (

@@ -2,7 +2,8 @@
 
 Source: He et al. 2016, "Deep Reinforcement Learning with a Natural Language Action Space"; Pan et al. 2023
 use it as their RL agent. Ours reads frozen features of (prompt, option) instead of training text encoders,
-and its targets come from a moving average of the network (the published code bootstraps from the network itself).
+and its targets come from a moving average of the network (the published code bootstraps from the network
+itself).
 """
 
 from __future__ import annotations
