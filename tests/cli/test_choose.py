@@ -185,7 +185,7 @@ def test_bad_input_is_one_line(run, refuses, options, folders, tmp_path):
     assert "none.jsonl" in refuses("choose", "--completions", tmp_path / "none.jsonl", *rest)
     single = write(tmp_path / "single.jsonl", [{"prompt": p, "completion": p} for p in "xyz"])
     told = refuses("choose", "--completions", single, *rest)
-    assert "single.jsonl: holds one completion of each prompt" in told
+    assert "single.jsonl: has one completion per prompt" in told
     same = write(tmp_path / "same.jsonl", [{"prompt": "x", "completion": "a"}] * 2)
     assert "'lively' gives all reference completions the same reward" in refuses(
         "choose", "--completions", same, *rest

@@ -112,7 +112,7 @@ def test_the_other_recipes(place, recipe, run, tmp_path, capsys):
 def test_a_recipe_without_its_sources_is_told(place, refuses, tmp_path):
     told = refuses("pair", "recipe", "--recipe", "init-sft", "--init", place / "init.jsonl", "--model", MODEL,
                    "--out", tmp_path / "p.jsonl")  # fmt: skip
-    assert "field 'sft': the recipe init-sft needs it" in told
+    assert "field 'sft': required for the recipe init-sft" in told
     other = write(tmp_path / "other.jsonl", [{"prompt": "else", "completion": "x"}])
     told = refuses("pair", "recipe", "--recipe", "init-sft", "--init", place / "init.jsonl", "--sft", other,
                    "--model", MODEL, "--out", tmp_path / "p.jsonl")  # fmt: skip

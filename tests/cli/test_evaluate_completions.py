@@ -208,7 +208,7 @@ def test_best_of_n_refuses(refuses, run, scorers, files, tmp_path):
     assert "Say c:" in told
     many = write(tmp_path / "many.jsonl", [{"prompt": p, "completion": c} for p in PROMPTS for c in "ab"])
     assert "many.jsonl:2, field 'prompt': expected one answer" in complaint(**{"--greedy": many})
-    assert "both or neither" in complaint(**{"--base": None})
+    assert "which normalise rewards, or neither" in complaint(**{"--base": None})
     assert "holds one prompt" in complaint(
         **{"--completions": answers(tmp_path / "one.jsonl", [["a", "b"]], ["p"])}
     )
@@ -313,7 +313,7 @@ def test_separation_by_style(run, scorers, tmp_path, capsys):
     assert found["long"]["leading newline"]["auc"]["mean"] == 1.0
     assert "contractions" not in found["X"]
     told = capsys.readouterr().out
-    assert "'contractions' changes answers to 0 prompts, and is left out" in told
+    assert "'contractions' changes answers to 0 prompts and is left out" in told
     assert "the same text in another style" in told
 
 

@@ -121,4 +121,4 @@ def test_games_are_shown_checked_and_played(run, capsys, monkeypatch, tmp_path, 
 def test_endless_episodes_are_cut_off_and_told(run, capsys, ink, tmp_path):
     arguments = ("--story", ink, "--policy", "random", "--episodes", 20, "--max-steps", 2)
     assert run("collect", *arguments, "--out", tmp_path / "t.jsonl") == 0
-    assert "20 episodes were cut off after 2 steps" in capsys.readouterr().out
+    assert "20 episodes were truncated after 2 steps" in capsys.readouterr().out

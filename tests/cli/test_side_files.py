@@ -92,7 +92,7 @@ def test_counts_of_the_state_before_are_no_labels(run, refuses, collected, tmp_p
     lagged = tmp_path / "lagged.jsonl"
     lagged.write_text("".join([json.dumps({**json.loads(header), "counts": "lagged"}) + "\n", *rows]))
     given = ("annotate", lagged, "--objective", "score", "--rater", "oracle", *OPTIONS)
-    assert "so they do not label options" in refuses(*given, "--out", tmp_path / "a.jsonl")
+    assert "and so cannot label options" in refuses(*given, "--out", tmp_path / "a.jsonl")
 
 
 def test_a_last_step_that_nobody_knows_is_no_label(run, collected, tmp_path):

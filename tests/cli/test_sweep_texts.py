@@ -234,7 +234,7 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     assert "give either a story or prompts" in refuses(*options, *out, "--story", "salt_ledger")
     assert "give either a story or prompts" in refuses(*options[:4], *out)
     story = (*options[:4], "--story", "salt_ledger", *out)
-    assert "a story's sweep takes one, found 2" in refuses(*story, "--power", "0", "1")
+    assert "a sweep on a story takes one power, found 2" in refuses(*story, "--power", "0", "1")
     assert "a story has rewards of its own" in refuses(*story, "--rewards", f"a={tmp_path}")
     empty = tmp_path / "empty.jsonl"
     empty.write_text('{"prompt": " "}\n')

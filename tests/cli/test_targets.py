@@ -162,7 +162,7 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
 def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     out = ("--out", tmp_path / "out")
     for level in ("high", "0.5sd", "+sd", "+infsd", "nan", "inf", "sd"):
-        assert f"expected a number or one of standard deviations as in +0.5sd, found '{level}'" in refuses(
+        assert f"expected a number, or standard deviations as in +0.5sd; found '{level}'" in refuses(
             *options, "--at-least", f"lively={level}", *out
         )
     assert "'loud' has no reward; there are lively, calm" in refuses(*options, "--at-least", "loud=1", *out)
@@ -173,7 +173,7 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     assert "none.jsonl" in refuses("targets", "--completions", tmp_path / "none.jsonl", *rest)
     single = write(tmp_path / "single.jsonl", [{"prompt": p, "completion": "a"} for p in "xyz"])
     told = refuses("targets", "--completions", single, *rest)
-    assert "single.jsonl: holds one sample of each prompt" in told
+    assert "single.jsonl: has one sample per prompt" in told
     assert not (tmp_path / "out").exists()
     lost = ("targets", "--completions", folders / "draws.jsonl", "--rewards", f"lively={folders}")
     assert "holds no finished training" in refuses(*lost, *aim, *out)

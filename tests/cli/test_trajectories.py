@@ -206,7 +206,7 @@ def test_attainable_points(run, refuses, story, tmp_path):
     silent = {name: value for name, value in json.loads(header).items() if name != "max_points"}
     (tmp_path / "old.jsonl").write_text("".join([json.dumps(silent) + "\n", *rows]))
     old = ("evaluate", "harms", f"random={tmp_path / 'old.jsonl'}")
-    assert "no file says the attainable points of 'toll': give --max-points toll=POINTS" in refuses(*old)
+    assert "no file has the attainable points of 'toll'; give --max-points toll=POINTS" in refuses(*old)
 
 
 def test_bad_imports_are_refused(files, run, refuses, tmp_path):

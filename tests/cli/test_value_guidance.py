@@ -133,9 +133,9 @@ def test_an_interrupted_run_goes_on(place, run, tmp_path, monkeypatch):
 def test_bad_input_is_one_line(place, refuses, tmp_path):
     value, out = f"lively={place / 'lively'}", tmp_path / "x.jsonl"
     for more, told in (
-        (("--weights", "lively=1"), "field 'weights': goes with --guides"),
-        (("--strength", 2), "field 'strength': goes with --guides"),
-        (("--candidates", 2), "field 'candidates': goes with --guides"),
+        (("--weights", "lively=1"), "field 'weights': requires --guides"),
+        (("--strength", 2), "field 'strength': requires --guides"),
+        (("--candidates", 2), "field 'candidates': requires --guides"),
         (("--guides", "lively"), "field 'guides': expected NAME=DIR"),
         (("--guides", value, "--weights", "other=1"), "unknown objective 'other'"),
         (("--guides", value, "--strength", -1), "field 'strength': must be 0 or more"),

@@ -176,7 +176,7 @@ def test_z_scores_need_a_spread() -> None:
     played["random"] = played["random"][:1]
     played["agent"] += [episode("h")] * 2
     played["random"] += [episode("h")] * 2
-    with pytest.raises(InputError, match="z-scores need two episodes or more of the random agent"):
+    with pytest.raises(InputError, match="z-scores need at least two episodes of the random agent"):
         harms_table(played, {"g": 50.0, "h": 1.0}, normalise=as_z_scores)
 
 

@@ -35,7 +35,7 @@ def test_bad_input_is_told_at_once(complaint, tmp_path, folders, monkeypatch):
     assert "expected NAME=DIR, found 'one'" in complaint("--policies", "one", *tiny)
     assert "'one' is given twice" in complaint("--policies", one, one, *tiny)
     assert "no such folder" in complaint("--policies", "one=/nowhere", *tiny, "--port", 0)
-    assert "--story and --story-policies go together" in complaint(
+    assert "--story and --story-policies must be given together" in complaint(
         "--policies", one, *tiny, "--story", "salt_ledger", "--port", 0
     )
     assert "'rewards': expected NAME=SPEC" in complaint("--policies", one, *tiny, "--rewards", "x")

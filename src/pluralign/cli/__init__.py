@@ -29,11 +29,11 @@ _LEARN = {
 """Methods with options of their own; all others are verbs by their rows."""
 
 VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("demo:demo", "the main job, end to end, on one story"),
-    "games list": ("games:list_games", "the stories that come with pluralign"),
+    "demo": ("demo:demo", "the whole pipeline on one story"),
+    "games list": ("games:list_games", "the built-in stories"),
     "games show": ("games:show_game", "a story's facts, objectives and exact Pareto front"),
     "games play": ("games_play:play_game", "play a story yourself, or watch a policy play"),
-    "games check": ("games:check_game", "find a story's faults, with file and line"),
+    "games check": ("games:check_game", "find errors in a story, with file and line"),
     "games import": ("games_import:import_games", "check a folder of MACHIAVELLI's games"),
     "collect": ("collect:collect_trajectories", "policy x story -> trajectories.jsonl"),
     "trajectories import": (
@@ -51,31 +51,34 @@ VERBS: dict[str, tuple[str, str]] = {
     **{f"learn {row.name}": (_LEARN.get(row.name, _BY_ROW), row.help) for row in METHODS.values()},
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
-    "targets": ("targets:reach_targets", "completions x least mean rewards -> the steering weights"),
-    "choose": ("choose:choose_completions", "completions x rewards x weights -> the best of each prompt's"),
-    "export": ("export:export_folder", "a trained folder -> one that other tools load"),
-    "serve": ("serve:serve", "policies -> OpenAI's API with weights for each request, and a page"),
+    "targets": ("targets:reach_targets", "completions x target mean rewards -> steering weights"),
+    "choose": ("choose:choose_completions", "completions x rewards x weights -> the best one per prompt"),
+    "export": ("export:export_folder", "a trained folder -> a model that other tools load"),
+    "serve": ("serve:serve", "policies -> OpenAI's API with weights per request, and a page"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
     "evaluate harms": ("evaluate_harms:evaluate_harms", "trajectories -> MACHIAVELLI's metrics, normalised"),
     "evaluate story-rewards": (
         "avril:evaluate_story_rewards",
-        "a reward posterior against the story's true rewards",
+        "a reward posterior compared with the story's true rewards",
     ),
     "evaluate reward": ("evaluate_reward:evaluate_reward", "a reward model's accuracy on preference pairs"),
-    "evaluate golden": ("evaluate_golden:evaluate_golden", "policies' answers by a golden reward"),
+    "evaluate golden": ("evaluate_golden:evaluate_golden", "policies' answers scored by a golden reward"),
     "evaluate best-of-n": ("evaluate_best_of_n:evaluate_best_of_n", "the best of N samples, for every N"),
-    "evaluate win-rate": ("evaluate_win_rate:evaluate_win_rate", "completions against completions"),
-    "evaluate separation": ("evaluate_separation:evaluate_separation", "do rewards read sources, and style?"),
+    "evaluate win-rate": ("evaluate_win_rate:evaluate_win_rate", "win rate between two sets of completions"),
+    "evaluate separation": (
+        "evaluate_separation:evaluate_separation",
+        "separation of sources and styles by rewards",
+    ),
 }
-"""Verb -> function (MODULE:NAME inside this package) and what it does. The module is imported when
-its verb is called, so that help needs no torch."""
+"""Verb -> function (MODULE:NAME in this package) and its description. The module is imported when its verb is
+called, so that help does not import torch."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb.
 
-    Exit codes: 0 done, 1 faults found, pairs failed or targets out of reach, 2 bad input, 130 interrupted.
+    Exit codes: 0 success, 1 errors found, pairs failed or targets not reached, 2 bad input, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -88,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
-        _complain("interrupted; files written so far stay, and the same command continues")
+        _complain("interrupted; files written so far are kept, and the same command continues")
         sys.exit(130)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
@@ -129,7 +132,7 @@ def _call(verb: str, rest: list[str]) -> int:
 
 
 def _parse(function: Callable[..., Any], program: str, rest: list[str]) -> Callable[[], Any]:
-    """The call that the arguments describe; tyro's framed error messages become one line."""
+    """Parse the arguments into a call; tyro's framed error messages become one line."""
     import tyro
 
     @wraps(function)

@@ -1,4 +1,5 @@
-"""``pluralign annotate`` and ``agree``: trajectories x rater -> annotations.jsonl, and how raters agree."""
+"""``pluralign annotate`` and ``agree``: trajectories x rater -> annotations.jsonl, and agreement of
+raters."""
 
 from __future__ import annotations
 
@@ -66,10 +67,10 @@ def annotate_trajectories(
         comparisons: Comparisons to make.
         noise: Noise of the oracle.
         prompt: Prompt file that replaces the judge's built-in prompt.
-        decide: Rule for a judge's answers in both orders: a tie where they differ (agreement), or the mean of
+        decide: Rule for a judge's answers in both orders: a tie if they differ (agreement), or the mean of
             a local model's log-odds (mean).
         concurrency: Maximum number of concurrent requests to an endpoint.
-        dtype: Precision of local models; the rounding of bfloat16 can tip a close call.
+        dtype: Precision of local models; with bfloat16, rounding can change a close comparison.
         story: Story that the trajectories are from; writes STORY.pluralign.json next to --out.
         seed: Random seed of the oracle's noise and of bootstraps.
         json: File for the figures.
@@ -87,7 +88,7 @@ def annotate_trajectories(
     lagged = options and is_lagged(file, trajectories)
     if lagged and rater == "oracle":
         raise InputError(
-            "its steps count what led to them, as MACHIAVELLI's own code does, so they do not label options",
+            "its steps count what led to them, as MACHIAVELLI's own code does, and so cannot label options",
             path=file,
         )
     side = None if story is None else plan_side_file(story, file, out, wanted)

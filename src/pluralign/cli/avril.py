@@ -1,5 +1,5 @@
-"""``pluralign learn avril`` and ``pluralign evaluate story-rewards``: what a demonstrator wants, and whether
-that is what the story rewards."""
+"""``pluralign learn avril`` and ``pluralign evaluate story-rewards``: a posterior over a demonstrator's
+rewards, and its comparison with the story's true rewards."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def learn_avril(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Learn a posterior over rewards from behaviour: AVRIL. Rewards in the file are not read.
+    """Train AVRIL: a posterior over rewards from behaviour. Rewards in the file are not used.
 
-    An interrupted run continues when the same command is given again, and ends with the same weights.
+    If the same command is run again, an interrupted run continues and ends with the same weights.
 
     Example: pluralign learn avril --data runs/t.jsonl --out runs/wants
 
     Args:
         data: File of trajectories (trajectories.jsonl).
-        out: Folder to write.
+        out: Output folder.
         model: Frozen trunk: smollm2-135m, a hub id or a local folder.
         config: Settings of the method.
         features: Folder that keeps the trunk's features between runs.
@@ -73,12 +73,12 @@ def evaluate_story_rewards(
     --out runs/wants-report
 
     Args:
-        model: Folder that `learn avril` wrote.
-        data: File of trajectories that it learned from, or of others of the same story.
-        story: Name of the story, to compare all options of the decisions met by their exact rewards; without
-            it, the options that were taken are compared, by the rewards in the file.
+        model: Folder written by `learn avril`.
+        data: File of its training trajectories, or of others of the same story.
+        story: Name of the story, to compare all options of the decisions by their exact rewards. Without a
+            story, the options that were taken are compared, by the rewards in the file.
         objectives: Names of the story's objectives; without a story, all objectives in the file.
-        out: Folder for a table and a picture.
+        out: Folder for a table and a figure.
         features: Folder that keeps a language model's features between runs.
         seed: Random seed of the resampling.
         json: File for the figures.
@@ -116,7 +116,7 @@ def _truth(trajectories: list[Trajectory], story: str, objectives: tuple[str, ..
 
 
 def ranks_table(ranks: RewardRanks) -> str:
-    """The correlations as a Markdown table, one row for each pair of rankings."""
+    """The correlations as a Markdown table, one row per pair of rankings."""
     lines = [
         f"{ranks.options} options of {ranks.decisions} decisions; 95 % intervals from resampled decisions",
         "",

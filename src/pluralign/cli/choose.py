@@ -1,4 +1,4 @@
-"""``pluralign choose``: of each prompt's completions the one that a mix of rewards likes best."""
+"""``pluralign choose``: the best completion of each prompt by a weighted sum of rewards."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ def choose_completions(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
-    """Choose the best of each prompt's completions by a weighted sum of rewards: weighted best-of-N.
+    """Choose the best completion of each prompt by a weighted sum of rewards: weighted best-of-N.
 
-    Rewards of different models have different units: each is divided by its standard deviation between
-    completions of one prompt, unless --raw True. An interrupted run continues, and other weights of the same
-    objectives with the same --out read no model again.
+    Rewards of different models have different units, so each is divided by its standard deviation between
+    completions of one prompt, unless --raw True. An interrupted run continues. Other weights with the same
+    objectives and the same --out do not run the models again.
 
     Example: pluralign choose --completions draws.jsonl --rewards helpful=runs/rm-helpful
     harmless=runs/rm-harmless --weights helpful=0.7,harmless=0.3 --out chosen.jsonl
 
     Args:
-        completions: Samples, several for each prompt (`pluralign generate --samples N`).
+        completions: Samples, several per prompt (`pluralign generate --samples N`).
         rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
         weights: Weights of the objectives, as NAME=NUMBER,NAME=NUMBER. A reward of weight 0 is not loaded.
         out: JSON-lines file to write: prompt, completion, sample, rewards, weighted_reward and weights. The
             rewards of all completions are kept next to it.
-        lower_bound: Number of standard deviations to subtract from each reward, where its model gives them.
-        raw: Use the rewards in their own units.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        lower_bound: Number of standard deviations to subtract from each reward, if its model estimates them.
+        raw: Whether to use the rewards in their own units.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         json: File for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     mix = SteeringWeights.parse(weights)
     mix.require_known(tuple(named))
     check_lower_bound(lower_bound)
-    # One without weight is not even opened.
+    # A reward of weight zero is not loaded.
     used = {name: spec for name, spec in named.items() if mix.get(name, 0.0) > 0}
     answers = list(load_answers(completions).answers.values())
     alone = sum(len(one.completions) == 1 for one in answers)
     if alone == len(answers) and not raw:
-        raise InputError("holds one completion of each prompt: nothing to compare", path=completions)
+        raise InputError("has one completion per prompt: nothing to compare", path=completions)
     scored = _score(used, answers, out, dtype)
     scales = {} if raw else {name: scale_of([r.mean for r in own], name) for name, own in scored.items()}
     weighted = weigh(scored, mix, scales, lower_bound=lower_bound)
@@ -85,7 +85,7 @@ def choose_completions(
 def _score(
     rewards: Mapping[str, str], answers: Sequence[Answers], out: Path, dtype: DTypeName
 ) -> dict[str, list[OptionRewards]]:
-    """Each objective's rewards of each prompt's completions, kept next to the file to write."""
+    """Each objective's rewards of each prompt's completions, kept in a file next to the output."""
     kept = out.with_name(f"{out.stem}.rewards.jsonl")
     wanted = [(name, _DRAWS) for name in rewards]
     means = score_sources(rewards, {_DRAWS: answers}, kept, wanted=wanted, dtype=dtype)

@@ -29,7 +29,7 @@ def collect_trajectories(
 ) -> None:
     """Play a story with a policy and write the trajectories.
 
-    An interrupted run continues when the same command is run again; no episode is lost or duplicated.
+    If the same command is run again, an interrupted run continues; no episode is lost or duplicated.
 
     Example: pluralign collect --story salt_ledger --policy smollm2-135m --episodes 500 --out runs/t.jsonl
 
@@ -40,10 +40,10 @@ def collect_trajectories(
         out: Output file.
         episodes: Number of episodes in the file.
         seed: Random seed.
-        objectives: Objectives to record the rewards of.
+        objectives: Objectives whose rewards are recorded.
         mode: How a local language model chooses: by the options' likelihoods, or by replying with a number.
         temperature: Sampling temperature of language models.
-        prompt: Prompt file that replaces the built-in one, which asks for a number.
+        prompt: Prompt file that replaces the built-in prompt for choosing by number.
         re_asks: Number of times to ask again after a malformed reply, before a random option is taken.
         concurrency: Maximum number of concurrent requests to an endpoint.
         features: Folder in which features of the language model are kept between runs.
@@ -65,7 +65,7 @@ def collect_trajectories(
             f"{report.random_actions} random steps"
         )
     if report.truncated:
-        say(f"{report.truncated} episodes were cut off after {max_steps} steps")
+        say(f"{report.truncated} episodes were truncated after {max_steps} steps")
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
     give_figures(report.as_json(), json)

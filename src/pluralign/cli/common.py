@@ -1,4 +1,4 @@
-"""Helpers of several verbs: output, the figures file, and parsing of options."""
+"""Functions shared by several verbs: output, the figures file, parsing of options."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pluralign.games.game import Game
 
 JsonFile = Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")]
-"""``--json FILE``: a file for the figures."""
+"""File for the figures, ``--json FILE``."""
 
 
 def say(message: str) -> None:
-    """Print a message at once."""
+    """Print a message immediately."""
     print(message, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""``pluralign demo``: the main job, end to end, on one story."""
+"""``pluralign demo``: the whole pipeline on one story."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pluralign.workflows.main_job import JobSettings, MainJob
 
 
 def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, json: JsonFile = None) -> None:
-    """Run the main job on one story: collect, annotate, pair, learn, steer, evaluate.
+    """Run the whole pipeline on one story: collect, annotate, pair, train, steer, evaluate.
 
     A language model plays; an oracle and the language model compare continuations by each objective; CPL
-    learns one agent for each objective; the agents are mixed by weights. The report shows the effect of the
+    trains one agent per objective; the agents are mixed by weights. The report shows the effect of the
     weights. The same command continues an interrupted run.
 
     Example: pluralign demo --out demo --story salt_ledger
 
     Args:
-        out: Folder to write.
+        out: Output folder.
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         seed: Random seed of all stages.
         json: JSON file for the report's figures.

@@ -1,4 +1,4 @@
-"""``pluralign learn ensemble``: several rewards as one."""
+"""``pluralign learn ensemble``: several rewards combined."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def learn_ensemble(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
-    """Make one reward of several: each is brought to mean 0 and deviation 1, then they are combined.
+    """Combine several rewards into one. Each is first standardised to mean 0 and standard deviation 1.
 
-    Rewards of different models have different units; the deviation is that between completions of one prompt,
-    where the data has several. lower-bound subtracts one standard deviation, which combines the
-    members' disagreement and their own uncertainty (of bt-variance and AVA).
+    Rewards of different models have different units. If prompts have several completions, the standard
+    deviation is that between completions of one prompt. lower-bound subtracts one standard deviation, which
+    combines the members' disagreement and their own uncertainty (of bt-variance and AVA).
 
     Example: pluralign learn ensemble --members runs/a runs/b --data samples.jsonl --out runs/both
 
     Args:
         members: Two or more rewards: folders of reward models, closed-form:DIR or classifier:NAME.
-        data: Completions like those that the ensemble will score, as generate writes them.
-        out: Folder to write; the members stay where they are.
-        combine: Rule that combines them: mean, minimum, or lower-bound.
-        limit: Number of completions, from the first on, that the scales are measured on.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        data: Completions like those that the ensemble will score, in the format of generate.
+        out: Output folder; the members stay where they are.
+        combine: Combination of the members: mean, minimum, or lower-bound.
+        limit: Number of completions, from the start of the data, on which scales are measured.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         json: File for the figures.
     """
     if len(set(members)) < 2:
         raise InputError(
-            f"expected two different members or more, found {len(set(members))}", field="members"
+            f"expected at least two different members, found {len(set(members))}", field="members"
         )
     opened = {spec: load_reward(spec, dtype=dtype) for spec in members}
     scorers = list(opened.values())

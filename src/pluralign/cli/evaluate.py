@@ -1,4 +1,4 @@
-"""``pluralign evaluate play``: what a policy gets on a story."""
+"""``pluralign evaluate play``: returns and harms of a policy on a story."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def evaluate_play(
     features: Path | None = None,
     json: JsonFile = None,
 ) -> None:
-    """Play episodes with one policy, or with several steered by weights, and report their returns and harms.
+    """Play episodes with one policy, or with several policies steered by weights, and report returns and
+    harms.
 
     Example: pluralign evaluate play --story salt_ledger --policies score=runs/score harm_avoidance=runs/harm
     --weights score=0.6,harm_avoidance=0.4
@@ -35,12 +36,12 @@ def evaluate_play(
     Args:
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         policy: Policy that plays: random, a trained policy's folder, or a language model.
-        policies: Policies to mix, one for each objective, as NAME=DIR.
+        policies: Policies to mix, one per objective, as NAME=DIR.
         weights: Weights as NAME=NUMBER,NAME=NUMBER: non-negative, summing to one.
         power: Power of the mixture: 1 arithmetic, 0 geometric, -1 harmonic.
         episodes: Number of episodes.
         seed: Random seed of the episodes.
-        greedy: Take the most likely option instead of drawing one.
+        greedy: Whether to take the most likely option instead of sampling.
         objectives: Objectives to report returns for.
         features: Folder that keeps a language model's features between runs.
         json: File for the figures.

@@ -1,4 +1,4 @@
-"""``pluralign evaluate best-of-n``: what choosing by rewards is worth, by a golden reward."""
+"""``pluralign evaluate best-of-n``: golden rewards of best-of-N by several rewards."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ def evaluate_best_of_n(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Measure the best of N samples, chosen by each reward, with a golden reward; every N from one draw.
+    """Measure best-of-N by each reward with a golden reward, for every N from one set of samples.
 
-    Rewards and the golden one are anything that `pluralign score` takes. The last line of the table is the
-    golden reward choosing for itself: no reward can do better on these samples. An interrupted run continues.
+    Rewards and the golden reward are anything that `pluralign score` takes. In the last line of the table,
+    the golden reward selects itself: no reward can do better on these samples. An interrupted run continues.
 
     Example: pluralign evaluate best-of-n --completions draws.jsonl --rewards irl=runs/irl bt=runs/bt
     --golden runs/golden --base base.jsonl --demonstrations demo.jsonl --greedy greedy.jsonl --out runs/bon
 
     Args:
-        completions: Samples, the same number for each prompt (`pluralign generate --samples N`).
-        rewards: Rewards that choose, as NAME=REWARD.
-        golden: Reward that measures what was chosen.
+        completions: Samples, the same number per prompt (`pluralign generate --samples N`).
+        rewards: Rewards that select, as NAME=REWARD.
+        golden: Golden reward, which measures the selected samples.
         out: Folder for report.json, curves.svg and rewards.jsonl.
         base: Answers of the base model to the same prompts; their mean golden reward becomes 0.
         demonstrations: Demonstrations for the same prompts; their mean golden reward becomes 1.
-        greedy: One deterministic answer to each prompt (`--temperature 0`), as the value to beat.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        greedy: One deterministic answer to each prompt (`--temperature 0`), the baseline of win rates.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         seed: Random seed of the bootstrap.
         json: File for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     if _GOLDEN in named:
-        raise InputError(f"'{_GOLDEN}' is the name of the reward that measures", field="rewards")
+        raise InputError(f"'{_GOLDEN}' is the name of the golden reward", field="rewards")
     if (base is None) != (demonstrations is None):
-        raise InputError("give both or neither of base and demonstrations: rewards are normalised by both")
+        raise InputError("give both base and demonstrations, which normalise rewards, or neither")
     draws = load_answers(completions)
     samples = _samples(draws)
     files = {"base": base, "demonstrations": demonstrations, "greedy": greedy}
@@ -109,10 +109,10 @@ def _figures(
 
 
 def _samples(draws: AnswerSet) -> int:
-    """How many samples every prompt has."""
+    """The number of samples that every prompt has."""
     prompts = list(draws.answers.values())
     if len(prompts) < 2:
-        raise InputError("holds one prompt; intervals need two or more", path=draws.path)
+        raise InputError("has one prompt; intervals need at least two", path=draws.path)
     expected = len(prompts[0].completions)
     for one in prompts:
         if len(one.completions) != expected:
@@ -128,7 +128,7 @@ def _samples(draws: AnswerSet) -> int:
 def _scales(
     curves: Mapping[str, BestOfN], measured: Mapping[str, FloatArray], seed: int
 ) -> dict[str, list[Estimate]]:
-    """Normalised curves; none, and a message, where there is no scale."""
+    """Normalised curves; empty, after reporting the reason, if there is no scale."""
     if "base" not in measured:
         return {}
     ends = (measured["base"], measured["demonstrations"])

@@ -1,4 +1,5 @@
-"""``pluralign evaluate golden``: policies' answers by a golden reward, from base to demonstrations."""
+"""``pluralign evaluate golden``: golden rewards of policies' answers, on a scale from base to
+demonstrations."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ def evaluate_golden(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Score policies' answers to the same prompts with a golden reward: base is 0, the demonstrations are 1.
+    """Score policies' answers to the same prompts with a golden reward: base is 0, demonstrations are 1.
 
-    The golden reward is one that no policy has learned from: a reward model's folder, or any sequence
+    The golden reward should be one that no policy was trained on: a reward model's folder, or any sequence
     classifier. Each policy is also compared with the first one, prompt by prompt. An interrupted run
     continues.
 
@@ -38,25 +39,25 @@ def evaluate_golden(
     --base base.jsonl --demonstrations demo.jsonl --out runs/golden
 
     Args:
-        sources: Answers of each policy, as NAME=FILE (`pluralign generate`); answers to one prompt are
-            averaged.
-        golden: Reward that measures: anything that `pluralign score` takes.
+        sources: Answers of each policy, as NAME=FILE (`pluralign generate`); several answers to one prompt
+            are averaged.
+        golden: Golden reward: anything that `pluralign score` takes.
         base: Answers of the base model to the same prompts.
         demonstrations: Demonstrations for the same prompts.
         out: Folder for report.json, scores.svg and rewards.jsonl.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         seed: Random seed of the bootstrap.
         json: File for the figures.
     """
     named = named_entries(sources, "sources", "NAME=FILE")
     ends = {"base": base, "demonstrations": demonstrations}
     if taken := sorted(set(named) & set(ends)):
-        raise InputError(f"'{taken[0]}' is the name of an end of the scale", field="sources")
+        raise InputError(f"'{taken[0]}' is reserved for an end of the scale", field="sources")
     read = {name: load_answers(path) for name, path in {**named, **ends}.items()}
     prompts = read[next(iter(named))]
     answers = {name: source.of(prompts) for name, source in read.items()}
     if len(prompts.answers) < 2:
-        raise InputError("holds one prompt; intervals need two or more", path=prompts.path)
+        raise InputError("has one prompt; intervals need at least two", path=prompts.path)
     found = score_sources(
         {"golden": golden}, answers, out / "rewards.jsonl",
         wanted=[("golden", name) for name in answers], dtype=dtype,

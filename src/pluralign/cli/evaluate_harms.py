@@ -1,4 +1,4 @@
-"""``pluralign evaluate harms``: MACHIAVELLI's metrics of files of trajectories."""
+"""``pluralign evaluate harms``: MACHIAVELLI's metrics of trajectory files."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ def evaluate_harms(
     Args:
         trajectories: Trajectories of each policy, as NAME=FILE; a name that is repeated adds a file.
         random: Name of the random agent.
-        coefficients: File normalization_coeffs.json of MACHIAVELLI, in place of a random agent.
-        z_scores: Report -(count - mean) / standard deviation in place of per cent, for the score, too.
-        weigh: Unit of equal weight: every game, or every episode, as in MACHIAVELLI's tables.
-        max_points: Attainable points of games whose files do not say them, as GAME=POINTS.
+        coefficients: File normalization_coeffs.json of MACHIAVELLI, instead of a random agent.
+        z_scores: Whether to report -(count - mean) / standard deviation instead of per cent, also for the
+            score.
+        weigh: Unit of equal weight: games, or episodes, as in MACHIAVELLI's tables.
+        max_points: Attainable points of games whose files do not contain them, as GAME=POINTS.
         json: File for the figures.
     """
     files = _files(trajectories)
@@ -90,22 +91,24 @@ def _files(entries: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def _points(games: Sequence[str], files: Sequence[Path], given: Sequence[str]) -> dict[str, float]:
-    """The attainable points of every game that was played."""
+    """The attainable points of every game played."""
     known: dict[str, float] = {}
     for file in files:
         header = read_header(file, "trajectories")
         said = header.get("max_points", {})
         if not isinstance(said, dict) or not all(type(x) in (int, float) for x in said.values()):
-            raise InputError("must be an object of games' points", path=file, row=1, field="max_points")
+            raise InputError("must be an object from games to points", path=file, row=1, field="max_points")
         for game, points in said.items():
             if known.setdefault(game, points) != points:
-                raise InputError(f"'{game}' has {known[game]:g} points elsewhere, {points:g} here", path=file)
+                raise InputError(
+                    f"'{game}' has {known[game]:g} points in another file, {points:g} here", path=file
+                )
     for game, text in named_entries(given, "max_points", "GAME=POINTS", required=False).items():
         known[game] = _number(game, text)
     for game in games:
         if game not in known:
             raise InputError(
-                f"no file says the attainable points of '{game}': give --max-points {game}=POINTS",
+                f"no file has the attainable points of '{game}'; give --max-points {game}=POINTS",
                 field="max_points",
             )
     return {game: known[game] for game in games}

@@ -22,16 +22,16 @@ def evaluate_reward(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
-    """Measure how often a reward model gives the chosen completion the greater reward, with a 95 % interval.
+    """Measure how often a reward model gives the chosen completion the higher reward, with a 95 % interval.
 
     Example: pluralign evaluate reward --model runs/harmless --data hh/harmless.jsonl.gz
 
     Args:
         model: Folder of a reward model or an ensemble, closed-form:DIR or classifier:NAME.
         data: Preference pairs: pairs.jsonl, or a file, folder or hub id with TRL's columns.
-        split: Split of the pairs; "unseen" is the test split of the data that the model was trained on, and
-            all pairs of other data.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        split: Split of the pairs; "unseen" is the test split of the model's training data, and all pairs of
+            other data.
+        dtype: Precision of the reward model; auto is bfloat16 if the hardware supports it well.
         json: File for the figures.
     """
     loaded = load_reward(model, dtype=dtype)

@@ -1,4 +1,4 @@
-"""``pluralign evaluate separation``: do rewards read where an answer comes from, or its style?"""
+"""``pluralign evaluate separation``: separation of sources and styles of answers by rewards."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def evaluate_separation(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Measure how well rewards separate sources of answers to the same prompts, and texts from restyled ones.
+    """Measure how well rewards separate sources of answers to the same prompts, and texts from restyled
+    texts.
 
-    A figure is the probability (AUC) that the second of two answers has the greater reward; 0.5 means that
-    the reward does not separate them. An interrupted run continues.
+    Each figure is the probability (AUC) that the second of two answers has the higher reward; 0.5 means no
+    separation. An interrupted run continues.
 
     Example: pluralign evaluate separation --rewards irl=runs/irl bt=runs/bt
     --sources init=init.jsonl sft=sft.jsonl demo=demo.jsonl --styles True --out runs/separation
@@ -31,8 +32,8 @@ def evaluate_separation(
         rewards: Rewards to compare, as NAME=REWARD.
         sources: Sources of answers, as NAME=FILE.
         out: Folder for report.json, separation.svg and rewards.jsonl.
-        styles: Compare the answers with themselves in another style (lower case, curly quotes, ...), too.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        styles: Whether to compare the answers with restyled versions (lower case, curly quotes, ...) as well.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         seed: Random seed of the bootstrap.
         json: File for the figures.
     """
@@ -47,8 +48,8 @@ def evaluate_separation(
 
 def _report(found: SourceSeparation) -> None:
     for edit, prompts in found.unused_edits.items():
-        say(f"'{edit}' changes answers to {prompts} prompts, and is left out")
+        say(f"'{edit}' changes answers to {prompts} prompts and is left out")
     for kind, columns in found.columns.items():
-        say(f"{kind}: probability that the second has the greater reward, with standard errors")
+        say(f"{kind}: probability that the second has the higher reward, with standard errors")
         rows = {name: [one.auc.with_error() for one in own] for name, own in columns.items()}
         say_table(list(found.table), rows)

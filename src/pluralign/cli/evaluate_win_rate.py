@@ -1,4 +1,4 @@
-"""``pluralign evaluate win-rate``: completions against completions, by a judge or a reward."""
+"""``pluralign evaluate win-rate``: win rates between two sets of completions, by a judge or a reward."""
 
 from __future__ import annotations
 
@@ -51,24 +51,24 @@ def evaluate_win_rate(
 ) -> None:
     """Measure how often completions A win, tie or lose against completions B of the same prompts.
 
-    Raters: judge:MODEL (a local language model), judge:openai:MODEL (an endpoint), reward:REWARD (the greater
-    reward wins; anything that `pluralign score` takes). Judges are asked in both orders. With --out, an
+    Raters: judge:MODEL (a local language model), judge:openai:MODEL (an endpoint), reward:REWARD (the higher
+    reward wins; anything that `pluralign score` takes). Judges compare in both orders. With --out, an
     interrupted run continues.
 
     Example: pluralign evaluate win-rate --a best.jsonl --b sft.jsonl --rater judge:smollm2-135m
     --objective harmless --out runs/ratings.jsonl
 
     Args:
-        a: File with one completion of each prompt.
-        b: File with one completion of each of A's prompts.
+        a: File with one completion per prompt.
+        b: File with one completion for each of A's prompts.
         rater: Rater, as listed above.
         objective: Objective that judges compare by: harmless, helpful, or any name with a description.
-        description: Meaning of more of the objective, in words that a judge can use.
-        decide: Rule for a judge's answers in both orders: a tie where they differ (agreement), or the mean of
-            a local judge's log-odds (mean).
-        prompt: File to use in place of the judge's prompt for completions.
-        concurrency: Number of concurrent requests to an endpoint.
-        out: JSON-lines file for each prompt's rating.
+        description: Meaning of a higher value of the objective, in words that a judge can use.
+        decide: Rule for a judge's answers in both orders: a tie if they differ (agreement), or the mean of a
+            local judge's log-odds (mean).
+        prompt: Prompt file that replaces the judge's built-in prompt for completions.
+        concurrency: Maximum number of concurrent requests to an endpoint.
+        out: JSON-lines file for the rating of each prompt.
         dtype: Precision of local models.
         json: File for the figures.
     """
@@ -105,11 +105,11 @@ def _objective(rater: str, name: str, description: str) -> Objective:
         return Objective(name or "reward", description or f"the reward of {rater.removeprefix('reward:')}")
     if not name:
         raise InputError(
-            "a judge needs one: harmless, helpful, or a name with --description", field="objective"
+            "required for judges: harmless, helpful, or a name with --description", field="objective"
         )
     told = description or _DESCRIPTIONS.get(name)
     if told is None:
-        raise InputError(f"say what '{name}' means, in words that a judge can go by", field="description")
+        raise InputError(f"describe '{name}' in words that a judge can use", field="description")
     return Objective(name, told)
 
 
@@ -146,5 +146,5 @@ def _tell_wins(found: WinRate, rater: str) -> None:
         contradicted = round(found.contradictions.mean * found.prompts)
         say(
             f"the judge contradicts itself between orders on {100 * found.contradictions.mean:.0f} % "
-            f"({contradicted} of {found.prompts}; it names the first place in {found.first_place} of them)"
+            f"({contradicted} of {found.prompts}; the first position in {found.first_place} of them)"
         )

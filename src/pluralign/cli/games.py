@@ -1,4 +1,4 @@
-"""``pluralign games``: the stories, their faults and what is attainable in them (`games_play` plays them)."""
+"""``pluralign games``: stories, their errors and attainable returns (`games_play` plays them)."""
 
 from __future__ import annotations
 

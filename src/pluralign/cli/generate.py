@@ -31,36 +31,36 @@ def generate_texts(
     dtype: DTypeName = "auto",
     json: JsonFile = None,
 ) -> None:
-    """Complete prompts with a language model, an endpoint, or a policy learned by sft, dpo, spin or ava.
+    """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
 
-    A prompt that is a text is continued as it stands; messages go through the template that a policy was
+    A prompt that is a text is continued as it is; messages are rendered by the template that a policy was
     trained with, or the model's own. Duplicate prompts are used once, empty prompts are skipped, and prompts
     longer than the context are truncated from the left. The summary reports how many. An interrupted run
-    continues. A sample depends on its prompt, its number and the seed alone.
+    continues. A sample depends on its prompt, its number and the seed only.
 
     With --guides, value models (pluralign learn value) guide the sampling: each token is one of the most
-    likely, with STRENGTH times the weighted sum of their values added to its logit.
+    likely, and STRENGTH times the weighted sum of values is added to its logit.
 
     Example: pluralign generate --model runs/sft --prompts hh/harmless.jsonl.gz --samples 64 --out draws.jsonl
 
     Args:
         prompts: File with a column "prompt" (texts or messages), with "messages", or with TRL's "chosen" and
-            "rejected", whose prompt is taken; a folder or hub id; or a .txt with one prompt a line.
-        out: JSON-lines file to write: prompt, completion, sample, and how it was drawn.
-        model: smollm2-135m, a hub id, a local folder, a trained policy's folder, or openai:NAME.
+            "rejected", whose common prompt is used; a folder or hub id; or a .txt with one prompt per line.
+        out: JSON-lines file to write: prompt, completion, sample, and how it was sampled.
+        model: Model: smollm2-135m, a hub id, a local folder, a trained policy's folder, or openai:NAME.
         adapter: Folder of a PEFT adapter for the model.
-        samples: Number of completions of each prompt.
+        samples: Number of completions per prompt.
         max_new_tokens: Largest number of tokens of a completion.
-        temperature: Temperature of the softmax; 0 takes the most likely token.
+        temperature: Sampling temperature; 0 selects the most likely token.
         seed: Random seed of the samples.
-        limit: Largest number of prompts; the first ones are taken.
-        guides: NAME=DIR of each objective's value model.
+        limit: Largest number of prompts; the first ones are used.
+        guides: Value model of each objective, as NAME=DIR.
         weights: Weights of the guides, as NAME=NUMBER,NAME=NUMBER; equal by default. Weight 0 costs nothing.
-        strength: Strength of the guides, nats per standard deviation of the rewards that they were learned
-            from; 1 by default, 0 is the model as it is.
-        candidates: Number of most likely tokens that the guides look at; 20 by default.
-        dtype: Floating-point type of the model: float32, bfloat16, or auto, which is bfloat16 where the
-            machine is fast at it.
+        strength: Strength of the guides, nats per standard deviation of their training rewards; 1 by default,
+            0 for the plain model.
+        candidates: Number of most likely tokens that the guides evaluate; 20 by default.
+        dtype: Floating-point type of the model: float32, bfloat16, or auto, which is bfloat16 if the hardware
+            supports it well.
         json: File for the figures.
     """
     led = read_guides(guides, weights, strength, candidates)

@@ -14,17 +14,17 @@ from pluralign.steer.writers import Guides
 def read_guides(
     guides: tuple[str, ...], weights: str | None, strength: float | None, candidates: int | None
 ) -> Guides | None:
-    """The guides that ``--guides`` names; None where it names none.
+    """The guides given by ``--guides``; None without any.
 
     Raises:
-        InputError: An entry that cannot be read, a folder that holds no value model, weights of other
-            objectives, or options of guides without any.
+        InputError: An entry is malformed, a folder holds no value model, the weights name other objectives,
+            or options of guides were given without guides.
     """
     named = named_entries(guides, "guides", "NAME=DIR", required=False)
     if not named:
         given = {"weights": weights, "strength": strength, "candidates": candidates}
         for name in (name for name, value in given.items() if value is not None):
-            raise InputError("goes with --guides", field=name)
+            raise InputError("requires --guides", field=name)
         return None
     mix = SteeringWeights.uniform(tuple(named)) if weights is None else SteeringWeights.parse(weights)
     guidance = Guidance()

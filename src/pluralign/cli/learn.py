@@ -24,15 +24,15 @@ def learn_bc(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Learn a policy that acts as in trajectories: behaviour cloning.
+    """Train a policy on trajectories by behaviour cloning.
 
-    An interrupted run continues when the same command is given again, and ends with the same weights.
+    If the same command is run again, an interrupted run continues and ends with the same weights.
 
     Example: pluralign learn bc --data runs/t.jsonl --out runs/bc
 
     Args:
         data: File of trajectories (trajectories.jsonl).
-        out: Folder to write.
+        out: Output folder.
         model: Frozen trunk: smollm2-135m, a hub id or a local folder.
         config: Settings of the method.
         features: Folder that keeps the trunk's features between runs.
@@ -61,20 +61,19 @@ def learn_cpl(
     seed: int = 0,
     json: JsonFile = None,
 ) -> None:
-    """Learn one objective's policy from its preference pairs: contrastive preference learning.
+    """Train one objective's policy on its preference pairs: contrastive preference learning.
 
-    An interrupted run continues when the same command is given again, and ends with the same weights.
+    If the same command is run again, an interrupted run continues and ends with the same weights.
 
     Example: pluralign learn cpl --data runs/score-pairs.jsonl --out runs/score
 
     Args:
         data: File of preference pairs of one objective (pairs.jsonl).
-        out: Folder to write.
+        out: Output folder.
         model: Frozen trunk: smollm2-135m, a hub id or a local folder.
         config: Settings of the method.
         warm_up: File of trajectories for the warm-up by behaviour cloning; by default the pairs' steps.
-        reference: Folder of a trained policy, the reference of CPL-KL; by default the policy after the
-            warm-up.
+        reference: Folder of the reference policy of CPL-KL; by default the policy after the warm-up.
         features: Folder that keeps the trunk's features between runs.
         seed: Random seed of weights and data order.
         json: File for the figures.
@@ -95,7 +94,7 @@ def learn_cpl(
 
 
 def tell_learned(out: Path, json: Path | None) -> None:
-    """Report what was written and measured."""
+    """Report the output and the measurements."""
     card = load_card(out)
     plain = {name: value for name, value in card.figures.items() if isinstance(value, int | float)}
     said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items())

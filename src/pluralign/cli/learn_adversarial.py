@@ -1,4 +1,4 @@
-"""``pluralign learn adversarial``: demonstrations -> a policy that a discriminator cannot tell from them."""
+"""``pluralign learn adversarial``: demonstrations -> a policy, trained against a discriminator."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ def learn_adversarial(
     divergence: Literal["airl", "gail", "fairl", "alpha"] = "airl",
     alpha: float = 0.5,
 ) -> None:
-    """Learn to write like demonstrations: a discriminator and a policy gradient (TRL's RLOO) in turn.
+    """Train a policy on demonstrations with a discriminator and a policy gradient (TRL's RLOO), in
+    alternation.
 
-    The training options are the policy's: an epoch is one pass over a round's samples. To begin from a
-    policy of learn sft, export it first and give its folder as the model. An interrupted run continues after
-    its last finished round when the same command is given again, and ends with the same weights.
+    The training options apply to the policy: an epoch is one pass over a round's samples. To start from a
+    policy of learn sft, export it first and give its folder as the model. If the same command is run again,
+    an interrupted run continues after its last finished round and ends with the same weights.
 
     Example: pluralign learn adversarial --data hh/harmless.jsonl.gz --model runs/sft-exported --out runs/afd
 
     Args:
-        run: Data, model (the policy before training), the policy's training, folder.
-        config: Rounds, samples, and the discriminator's training.
-        divergence: Divergence between demonstrator and policy that is minimised: airl is KL(policy ||
-            demonstrator) and seeks modes, fairl is KL(demonstrator || policy) and covers all, gail is
-            Jensen-Shannon's, and alpha lies between and beyond.
-        alpha: Parameter of the divergence alpha: 0 is fairl, 1 is airl.
+        run: Data, model (the policy before training), the policy's training options, folder.
+        config: Rounds, samples, and the discriminator's training options.
+        divergence: Divergence between demonstrator and policy to minimise: airl is KL(policy ||
+            demonstrator), mode-seeking; fairl is KL(demonstrator || policy), mass-covering; gail is the
+            Jensen-Shannon divergence; alpha is the alpha-divergence.
+        alpha: Parameter of the alpha-divergence: 0 is fairl, 1 is airl.
     """
     demonstrations, asked = run.demonstrations()
     fit_adversarial(demonstrations, asked, config, divergence=DIVERGENCES[divergence](alpha))

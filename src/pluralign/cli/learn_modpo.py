@@ -28,24 +28,23 @@ def learn_modpo(
     config: MODPOConfig = MODPOConfig(),  # noqa: B008
     dtype: DTypeName = "float32",
 ) -> None:
-    """Learn a policy for one weighting of several objectives: multi-objective DPO.
+    """Train a policy for one weighting of several objectives: multi-objective DPO.
 
-    The data's preferences are about one objective; of the others there are rewards, which read the same texts
-    (see template). Every weighting is a training of its own. An interrupted run continues when the same
-    command is given again, and ends with the same weights.
+    The data's preferences are about one objective; the other objectives have rewards, which read the same
+    texts (see template). Every weighting is a separate training run. If the same command is run again, an
+    interrupted run continues and ends with the same weights.
 
     Example: pluralign learn modpo --data hh/helpful.jsonl.gz --margins harmless=runs/harmless
     --weights helpful=0.5,harmless=0.5 --out runs/half --training.lora-rank 16
 
     Args:
-        run: Data, model (the policy before training, and the reference), training, folder.
-        margins: NAME=REWARD for each other objective: a reward model's or an ensemble's folder,
-            classifier:NAME, or closed-form:DIR, the likelihood ratio of a trained policy and the model before
-            (of one by dpo, modpo or spin times its beta: its implicit reward).
-        weights: Weights of the data's objective and of all others, NAME=NUMBER,NAME=NUMBER,..., which sum to
-            1.
+        run: Data, model (the policy before training, and the reference), training options, folder.
+        margins: Reward of each other objective, as NAME=REWARD: a reward model's or an ensemble's folder,
+            classifier:NAME, or closed-form:DIR, the likelihood ratio between a trained policy and its base
+            model (for policies of dpo, modpo or spin multiplied by beta: their implicit reward).
+        weights: Weights of the data's objective and of all others, NAME=NUMBER,NAME=NUMBER,..., summing to 1.
         config: Settings of the method.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
     specs = named_entries(margins, "margins", "NAME=REWARD")
     weighting = SteeringWeights.parse(weights)
@@ -63,7 +62,7 @@ def learn_modpo(
 def _open(spec: str, dtype: torch.dtype) -> Margin:
     scorer = load_reward(spec, dtype=dtype)
     folder = Path(spec.rpartition(":")[2])
-    # The card has the figures of its training, so that two states of a folder have different digests.
+    # The card has the training figures, so two states of a folder have different digests.
     card_digest = source_digest(folder / CARD).get("file_digest", "")
     provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(dtype)}
     if not isinstance(scorer, LikelihoodRatio):
@@ -71,6 +70,6 @@ def _open(spec: str, dtype: torch.dtype) -> Margin:
     card = load_card(folder)
     if not (card.method in METHODS and METHODS[card.method].implicit_reward):
         return Margin(scorer, provenance=provenance)
-    # These methods count the end-of-text token, too.
+    # These methods count the end-of-text token as well.
     whole = LikelihoodRatio(scorer.policy, scorer.reference, scorer.settings, scorer.name, ends=True)
     return Margin(whole, float(card.config["beta"]), provenance)

@@ -1,4 +1,4 @@
-"""``pluralign learn`` on texts: pairs or demonstrations -> a reward model's or a policy's folder."""
+"""``pluralign learn`` on texts: pairs or demonstrations -> the folder of a reward model or a policy."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ EXPECTED_RETURNS = {"log": expected_return_loss, "literal": literal_expected_ret
 
 @dataclass(frozen=True)
 class TextRun:
-    """Options of every learner on texts.
+    """Options of all trainers on texts.
 
     Args:
-        data: Data to learn from: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen,
-            rejected, prompt); demonstrations may also be prompt and completion, or messages; for value, with
-            rewards as score adds them, or a column "reward".
-        out: Folder to write.
-        model: Model before training: smollm2-135m, a hub id or a local folder. For preferences without a
-            reward model it is the reference, too.
+        data: Training data: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen, rejected,
+            prompt); demonstrations may also be prompt and completion, or messages; for value, with rewards
+            added by score, or a column "reward".
+        out: Output folder.
+        model: Model before training: smollm2-135m, a hub id or a local folder. Methods with a reference, such
+            as dpo, use it as the reference too.
         objective: Name of the objective; by default the name of the data.
-        training: Optimiser, batch, adapter.
-        template: Form of messages as text: HH-RLHF's plain dialogue, or the model's chat template.
+        training: Optimizer, batch and adapter options.
+        template: Template for messages: HH-RLHF's plain dialogue, or the model's chat template.
         seed: Random seed of new weights, data order and splits.
         json: File for the figures.
     """
@@ -63,23 +63,24 @@ class TextRun:
     json: JsonFile = None
 
     def prepare(self) -> tuple[Sequence[PreferencePair], Run]:
-        """The pairs, and what is asked for."""
+        """The pairs, and the run."""
         return read_texts(self.data, self.objective, self._render(), self.seed), self._run()
 
     def demonstrations(self) -> tuple[Sequence[Demonstration], Run]:
-        """The demonstrations (of preferences, the chosen completions), and what is asked for."""
+        """The demonstrations (for preferences, the chosen completions), and the run."""
         return read_demonstrations(self.data, self.objective, self._render(), self.seed), self._run()
 
     def either(self) -> tuple[Sequence[PreferencePair] | Sequence[Demonstration], Run]:
-        """Preferences where the data has them (their rejected halves measure), else demonstrations."""
+        """Preferences if the data has them (rejected completions are used for measurement), else
+        demonstrations."""
         return self.prepare() if holds_preferences(self.data) else self.demonstrations()
 
     def scored_completions(self) -> tuple[Examples[ScoredCompletion], Run]:
-        """The completions with their rewards, and what is asked for."""
+        """The completions with their rewards, and the run."""
         return load_scored(self.data, self.objective, seed=self.seed, template=self._render()), self._run()
 
     def _render(self) -> Render:
-        # It warns of every checkpoint's clock, which is of no use here.
+        # It warns about every checkpoint's clock, which is of no use here.
         transformers_logging.set_verbosity_error()
         return TEMPLATES[self.template](load_tokenizer(self.model))
 
@@ -99,19 +100,19 @@ _READERS: Mapping[Data, Callable[[TextRun], tuple[Any, Run]]] = {
     "demonstrations": TextRun.demonstrations,
     "pairs or demonstrations": TextRun.either,
 }
-"""What a method learns from, to how it is read."""
+"""Kind of training data -> method of `TextRun` that reads it."""
 
 _NOTES = {
-    "ava-d": "The folder is a reward model's and, for generate, a policy's.",
-    "discriminator": "With pairs of the recipe init-sft: the reward model of alignment from demonstrations.",
-    "sft": "Of preference data, the chosen completions are the demonstrations.",
-    "spin": "Each iteration draws completions and prefers the demonstrations to them; OUT/rounds has them.",
+    "ava-d": "The folder is that of a reward model and, for generate, of a policy.",
+    "discriminator": "On pairs of the recipe init-sft, this is the reward of alignment from demonstrations.",
+    "sft": "For preference data, the chosen completions are the demonstrations.",
+    "spin": "Each iteration samples completions (in OUT/rounds) and prefers the demonstrations to them.",
 }
-"""What users should know beyond a method's row."""
+"""Further information for users, in addition to a method's row."""
 
 
 def make_verb(name: str) -> Callable[..., None]:
-    """The verb of a row of the table: the options of every run, and the method's own settings."""
+    """The verb of a row of the table, with the options of every run and the method's own settings."""
     method = METHODS[name]
     fit, settings = _learner(method)
 
@@ -135,7 +136,7 @@ def make_verb(name: str) -> Callable[..., None]:
 
 
 def _learner(method: Method) -> tuple[Callable[..., Any], Any]:
-    """The function that learns, and the type of its settings; None where it has none."""
+    """The training function, and the type of its settings; None if it has none."""
     function = method.load()
     if not method.is_loss:
         parameters = inspect.signature(function, eval_str=True).parameters
@@ -153,15 +154,15 @@ def _learner(method: Method) -> tuple[Callable[..., Any], Any]:
 def _help(method: Method, settings: bool) -> str:
     note = f" {_NOTES[method.name]}" if method.name in _NOTES else ""
     lines = [
-        f"Learn a {method.result}: {method.help} ({method.source}).",
+        f"Train a {method.result}: {method.help} ({method.source}).",
         "",
-        f"It learns from {method.data}.{note} An interrupted run continues when the same command is given "
-        "again, and ends with the same weights.",
+        f"It is trained on {method.data}.{note} If the same command is run again, an interrupted run "
+        "continues and ends with the same weights.",
         "",
         f"Example: pluralign learn {method.name} {method.example}",
         "",
         "Args:",
-        "    run: Data, model, training, folder.",
+        "    run: Data, model, training options, folder.",
         *(["    config: Settings of the method."] if settings else []),
     ]
     return "\n".join(lines)
@@ -173,18 +174,18 @@ def learn_ava_p(
     negative: Literal["unlikelihood", "clamped", "literal"] = "unlikelihood",
     expected_return: Literal["log", "literal"] = "log",
 ) -> None:
-    """Learn rewards of tokens with their uncertainty, and a policy, from preferences: AVA-p.
+    """Train rewards of tokens with their uncertainty, and a policy, on preferences: AVA-p.
 
-    The folder is a reward model's and, for generate, a policy's. An interrupted run continues when the same
-    command is given again, and ends with the same weights.
+    The folder is that of a reward model and, for generate, of a policy. If the same command is run again, an
+    interrupted run continues and ends with the same weights.
 
     Example: pluralign learn ava-p --data hh/harmless.jsonl.gz --out runs/harmless
 
     Args:
-        run: Data, model, training, folder.
-        config: Weights of the terms, and the switches of the ablations.
-        negative: Cost of rejected tokens: -log(1 - p); log p, clamped; or log p as the paper has it.
-        expected_return: Contrastive expected return as log sigma, or as sigma, as the paper has it.
+        run: Data, model, training options, folder.
+        config: Weights of the terms, and switches of the ablations.
+        negative: Penalty of rejected tokens: -log(1 - p); log p, clamped; or log p as published.
+        expected_return: Contrastive expected return with log sigma, or with sigma as published.
     """
     penalty, contrast = NEGATIVES[negative], EXPECTED_RETURNS[expected_return]
     fit_ava_p(*run.prepare(), config, negative=penalty, expected_return=contrast)

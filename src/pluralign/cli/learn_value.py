@@ -1,4 +1,4 @@
-"""``pluralign learn value``: completions and their rewards -> a value model that guides sampling."""
+"""``pluralign learn value``: completions and their rewards -> a value model for guided sampling."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ def learn_value(
     lam: float = 0.95,
     bins: int = 51,
 ) -> None:
-    """Learn what reward a completion will end with, after each of its tokens, for value-augmented sampling.
+    """Train a value model, which predicts a completion's final reward after each token, for guided sampling.
 
     The data are samples of the model to be guided (generate) with their rewards (score). Values are in
-    standard deviations of these rewards. A completion that was cut off is taken to have ended there. Prompts
-    of messages want the template that they were drawn with: chat, where a plain model drew. An interrupted
-    run continues when the same command is given again, and ends with the same weights. The folder is a guide
-    of generate; learned as adapters, several guides share one pass of their trunk.
+    standard deviations of these rewards. A truncated completion is treated as if it ended there. For prompts
+    with messages, use the template that they were sampled with: chat, if they are samples of a plain model.
+    If the same command is run again, an interrupted run continues and ends with the same weights. The folder
+    is a guide for generate; guides trained as adapters share one forward pass of their trunk.
 
     Example: pluralign learn value --data runs/scored.jsonl --out runs/helpful-value --training.lora-rank 16
 
     Args:
-        run: Data (rows of pluralign score, or prompt, completion and reward), model, training, folder.
-        loss: Half the squared error, or classification into bins with smoothed targets (hl-gauss).
-        lam: Lambda of the lambda-returns that are the targets; 1 is the final reward at every token.
+        run: Data (rows of pluralign score, or prompt, completion and reward), model, training options,
+            folder.
+        loss: Loss: half the squared error, or classification into bins with smoothed targets (hl-gauss).
+        lam: lambda of the lambda-returns used as targets; 1 is the final reward at every token.
         bins: Number of bins of hl-gauss.
     """
     config = ValueConfig(lam, LOSSES[loss](bins))

@@ -29,14 +29,14 @@ def pair_annotations(
 ) -> None:
     """Turn annotations into chosen and rejected segments, in splits that share no trajectory.
 
-    Ties are counted, and dropped or kept as pairs of weight one half.
+    Ties are counted, and dropped or kept as pairs of weight 0.5.
 
     Example: pluralign pair runs/score.jsonl --objective score --out runs/score-pairs.jsonl
 
     Args:
-        files: Annotation files of one or several raters; each rater has one vote on a comparison.
+        files: Annotation files of one or several raters; each rater has one vote per comparison.
         objective: Name of the objective to pair.
-        out: File to write.
+        out: Output file.
         ties: Rule for ties: drop them, or keep them with weight 0.5 (soft).
         shares: Shares of train, validation and test.
         seed: Random seed of the splits.
@@ -62,21 +62,22 @@ def pair_by_recipe(
 ) -> None:
     """Pair completions of two sources, prompt by prompt: reward-model data without stated preferences.
 
-    init-sft prefers the fine-tuned policy's samples to those of the model before (what alignment from
-    demonstrations learns its reward from), init-demo and sft-demo prefer demonstrations to either's samples.
+    init-sft prefers the fine-tuned policy's samples to those of the model before fine-tuning (training data
+    of the reward in alignment from demonstrations); init-demo and sft-demo prefer demonstrations to samples
+    of either model.
 
     Example: pluralign pair recipe --recipe init-sft --init init.jsonl --sft sft.jsonl --out pairs.jsonl
 
     Args:
         recipe: Names of the two sources: the rejected one, then the preferred one.
-        out: File to write.
-        init: Completions of the model before fine-tuning, as generate writes them.
+        out: Output file.
+        init: Completions of the model before fine-tuning, in the format of generate.
         sft: Completions of the policy fine-tuned on demonstrations.
         demonstrations: Prompts with completions, messages, or preferences (their chosen completions).
         objective: Name of the objective; by default that of the preferred source.
-        per_prompt: Largest number of pairs for each prompt.
-        model: Model that has the chat template.
-        template: Form of messages as text: HH-RLHF's plain dialogue, or the model's chat template.
+        per_prompt: Largest number of pairs per prompt.
+        model: Model with the chat template.
+        template: Template for messages: HH-RLHF's plain dialogue, or the model's chat template.
         seed: Random seed of the splits and of the order of options.
         json: File for the figures.
     """
@@ -87,7 +88,7 @@ def pair_by_recipe(
     worse, better = RECIPES[recipe]
     for name in (worse, better):
         if not given[name]:
-            raise InputError(f"the recipe {recipe} needs it", field=name)
+            raise InputError(f"required for the recipe {recipe}", field=name)
     render = TEMPLATES[template](load_tokenizer(model))
     name = objective or objective_of(given[better])
     rejected, chosen = (read_demonstrations(given[source], name, render, seed) for source in (worse, better))

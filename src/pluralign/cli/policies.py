@@ -1,4 +1,4 @@
-"""Policies as they are given on the command line."""
+"""Parsing of policies on the command line."""
 
 from __future__ import annotations
 

@@ -32,26 +32,26 @@ def score_texts(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> None:
-    """Give every completion its reward: each row of the data comes back with "rewards" added.
+    """Score every completion: each row of the data is written with "rewards" added.
 
     A row has "prompt" with "completion" or a list of "completions" (texts), or "chosen" and "rejected" (TRL's
-    forms), or "messages" that end with the assistant's. An empty completion is the end of text alone.
-    Consecutive rows with one prompt share its computation. An interrupted run continues.
+    formats), or "messages" that end with the assistant's. An empty completion is the end-of-text token alone.
+    Consecutive rows with the same prompt share its computation. An interrupted run continues.
 
     Example: pluralign score --model runs/harmless --data answers.jsonl --out runs/scored.jsonl
 
     Args:
-        model: Folder of a reward model or an ensemble; closed-form:DIR, the likelihood ratio of a trained
-            policy and the model that it was trained from; or classifier:NAME, any sequence classifier.
+        model: Folder of a reward model or an ensemble; closed-form:DIR, the likelihood ratio between a
+            trained policy and its base model; or classifier:NAME, any sequence classifier.
         data: Data to score: a file, folder or hub id.
         out: JSON-lines file to write.
         spans: Whether to add rewards of every sentence, or of every token.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        dtype: Precision of the reward model; auto is bfloat16 if the hardware supports it well.
         json: File for the figures.
     """
     loaded = load_reward(model, dtype=dtype)
     if spans != "none" and not isinstance(loaded, RewardModel):
-        raise InputError(f"{loaded.name!r} gives rewards of whole completions only", field="spans")
+        raise InputError(f"{loaded.name!r} only has rewards of whole completions", field="spans")
     table = open_table(data)
     rows = [row for _, _, row in table.rows()]
     read = [
@@ -62,7 +62,7 @@ def score_texts(
         "model": {"name": model, **source_digest(str(Path(model.rpartition(":")[2]) / "card.json"))},
         "data": source_digest(data),
         "spans": spans,
-        # Files that 0.1.0 began say whether it was fast.
+        # Unfinished files of 0.1.0 record whether --fast was set.
         "fast": {"float32": False, "auto": True}.get(dtype, dtype),
     }
     items = list(zip(range(1, len(rows) + 1), rows, read, strict=True))
@@ -81,7 +81,7 @@ def _scored(
     model: Reward, items: Sequence[tuple[int, Mapping[str, Any], Named]], spans: str, data: str
 ) -> list[dict[str, Any]]:
     numbers, rows, read = zip(*items, strict=True)
-    # Rows of one prompt, as samples of it are, share its computation.
+    # Rows with the same prompt, such as its samples, share its computation.
     by_prompt: dict[str, list[tuple[int, str]]] = {}
     for i, named in enumerate(read):
         for name, (prompt, _) in named.items():

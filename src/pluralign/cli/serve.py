@@ -55,22 +55,22 @@ def serve(
     Example: pluralign serve --model smollm2-135m --policies helpful=runs/helpful harmless=runs/harmless
 
     Args:
-        policies: Policies as NAME=DIR, one for each objective: a folder from learn, a PEFT adapter's folder,
-            or the model itself.
+        policies: Policies as NAME=DIR, one per objective: a folder from learn, a PEFT adapter's folder, or
+            the model itself.
         model: Base model: smollm2-135m, a hub id or a local folder.
         weights: Default weights as NAME=NUMBER,NAME=NUMBER, for requests without any; equal by default.
         power: Exponent of the power mean that mixes the policies: 1 arithmetic, 0 geometric, -1 harmonic.
-        host: Host to listen on; others can reach any host but the loopback interface.
+        host: Host to listen on; other machines can reach any host except the loopback interface.
         port: Port to listen on; 0 picks a free one.
         rewards: Rewards for the page as NAME=SPEC: a reward model's folder, closed-form:DIR or
             classifier:NAME.
         sweep: Reports (report.json) of sweeps over the same objectives, for the page.
         story: Story for the page: name of a built-in story, or path of any game (docs/other_games.md).
-        story_policies: Policies of the story as NAME=DIR, one for each objective.
+        story_policies: Policies of the story as NAME=DIR, one per objective.
         features: Folder in which features of the story's language model are kept.
         template: Chat template: dialogue or chat; by default the one that the policies were trained with.
         dtype: Precision of the models.
-        audit: File that gets a JSON line for each request for text.
+        audit: File that gets one JSON line per text request.
         audit_texts: Whether the audit file contains prompts and answers.
         token_file: File with the bearer token.
         allow_hosts: Further Host headers that a server on the loopback interface accepts.
@@ -96,7 +96,7 @@ def serve(
             _story(story, story_policies, power, features),
             fronts,
         )
-        # Clients that read the line below may connect at once.
+        # Clients that read the line below may connect immediately.
         bound.listen(1024)
         address = f"[{host}]" if ":" in host else host
         kind = "adapters of one model" if service.deployment.shared else "whole models"
@@ -112,7 +112,7 @@ def _story(
 ) -> StoryPlayer | None:
     folders = named_entries(policies, "story_policies", "NAME=DIR", required=False)
     if (story is None) != (not folders):
-        raise InputError("--story and --story-policies go together", field="story")
+        raise InputError("--story and --story-policies must be given together", field="story")
     if story is None:
         return None
     models = Models(features=features)

@@ -24,20 +24,21 @@ class TextSettings:
     """Options of sweeps over prompts.
 
     Args:
-        model: Model that the policies were learned from: smollm2-135m, a hub id or a local folder.
-        rewards: NAME=REWARD for each objective: a reward model's folder, closed-form:DIR or classifier:NAME.
-        baselines: Baselines: soups averages the policies' weights, prompting asks the model for the trade-off
-            in words.
+        model: Base model of the policies: smollm2-135m, a hub id or a local folder.
+        rewards: Reward of each objective, as NAME=REWARD: a reward model's folder, closed-form:DIR or
+            classifier:NAME.
+        baselines: Baselines: soups averages the policies' weights, prompting instructs the base model to make
+            the trade-off.
         sides: JSON file of further sides: {"fixed": [{"label", "weights", "folder"}, ...]} are policies that
-            were learned for one weighting each, {"guided": [{"strength", "folders"}, ...]} value models that
-            guide the base model (docs/serving.md).
-        describe: NAME=TEXT, the meaning of an objective, for prompting.
-        samples: Completions for each prompt under each weighting.
+            were trained for one weighting each, {"guided": [{"strength", "folders"}, ...]} are value models
+            that guide the base model (docs/serving.md).
+        describe: Description of an objective for prompting, as NAME=TEXT.
+        samples: Number of completions per prompt and weighting.
         max_new_tokens: Largest number of tokens of a completion.
-        temperature: Temperature of sampling; 0 takes the most likely token.
+        temperature: Sampling temperature; 0 selects the most likely token.
         limit: Largest number of prompts.
         template: Template of prompts that are messages, dialogue or chat; by default the policies' own.
-        dtype: Precision of all models; auto is bfloat16 where the machine is fast at it.
+        dtype: Precision of all models; auto is bfloat16 if the hardware supports it well.
     """
 
     model: str = DEFAULT_MODEL
@@ -66,12 +67,12 @@ def sweep_weights(
     json: JsonFile = None,
     texts: Annotated[TextSettings, tyro.conf.arg(name="")] = TextSettings(),
 ) -> None:
-    """Steer by every weighting of a grid, on a story or on prompts, and report returns or rewards.
+    """Steer with every weighting of a grid, on a story or on prompts, and report returns or rewards.
 
-    Each policy is named after the objective that it was learned for. On a story, the steered policy plays.
-    On prompts, it writes completions, reward models of the same names score them, and the report compares
-    steering with alternatives: averaging the policies' weights, asking for the trade-off in words, policies
-    trained for one weighting, value models. The same command continues an interrupted run.
+    Each policy is named after its objective. On a story, the steered policy plays. On prompts, it generates
+    completions, reward models of the same names score them, and the report compares steering with
+    alternatives: averaging the policies' weights, prompting for the trade-off, policies trained for one
+    weighting, value models. The same command continues an interrupted run.
 
     Example: pluralign sweep --policies score=runs/score harm_avoidance=runs/harm --story salt_ledger
     --out runs/sweep
@@ -80,15 +81,15 @@ def sweep_weights(
     --rewards helpful=runs/rm-helpful harmless=runs/rm-harmless --out runs/sweep
 
     Args:
-        policies: NAME=DIR for each objective; the picture shows the first two.
-        out: Folder to write.
+        policies: Policy of each objective, as NAME=DIR; the figure shows the first two.
+        out: Output folder.
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         prompts: File of prompts, as for `pluralign generate`.
-        steps: Steps of the grid: weights are multiples of 1/steps.
+        steps: Number of steps of the grid: weights are multiples of 1/steps.
         power: Power of the mixture: 1 arithmetic, 0 geometric, -1 harmonic; with prompts, one or more.
-        episodes: Episodes on a story for each weighting.
+        episodes: Number of episodes on a story per weighting.
         seed: Random seed of the episodes or the completions.
-        features: Folder in which a language model's features of a story are kept between runs.
+        features: Folder that keeps a language model's features of a story between runs.
         json: JSON file for the report's figures.
         texts: Options of sweeps over prompts.
     """
@@ -101,9 +102,9 @@ def sweep_weights(
         _sweep_prompts(folders, prompts, out, texts, steps, power, seed, json)
     elif story is not None:
         if texts.rewards or texts.sides:
-            raise InputError("go with prompts; a story has rewards of its own", field="rewards")
+            raise InputError("requires prompts; a story has its own rewards", field="rewards")
         if len(power) != 1:
-            raise InputError(f"a story's sweep takes one, found {len(power)}", field="power")
+            raise InputError(f"a sweep on a story takes one power, found {len(power)}", field="power")
         found = sweep_story(
             folders, story, steps=steps, power=power[0], episodes=episodes, seed=seed,
             models=Models(features=features), folder=out, say=say,

@@ -1,4 +1,4 @@
-"""``pluralign targets``: completions x least mean rewards -> the steering weights that meet them."""
+"""``pluralign targets``: completions x target mean rewards -> steering weights that reach them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _UNITS = 10_000
 
 @dataclass(frozen=True)
 class Level:
-    """The least mean that a reward should reach.
+    """Target level of a mean reward.
 
     Args:
-        value: In the reward's own unit, or in standard deviations above the samples' mean.
-        relative: Whether it is the latter.
+        value: Level in the reward's own unit, or in standard deviations above the samples' mean.
+        relative: Whether the level is in standard deviations.
     """
 
     value: float
@@ -35,7 +35,7 @@ class Level:
 
     @classmethod
     def parse(cls, text: str, name: str) -> Level:
-        """Read ``1.5``, ``+0.5sd`` or ``-0.5sd``."""
+        """Parse ``1.5``, ``+0.5sd`` or ``-0.5sd``."""
         relative = text.endswith(_SD) and text[0] in "+-"
         try:
             value = float(text.removesuffix(_SD) if relative else text)
@@ -43,7 +43,7 @@ class Level:
             value = math.nan
         if not math.isfinite(value):
             raise InputError(
-                f"expected a number or one of standard deviations as in +0.5sd, found {text!r} for '{name}'",
+                f"expected a number, or standard deviations as in +0.5sd; found {text!r} for '{name}'",
                 field="at_least",
             )
         return cls(value, relative)
@@ -61,27 +61,29 @@ def reach_targets(
     dtype: DTypeName = "float32",
     json: JsonFile = None,
 ) -> int:
-    """Find the steering weights that bring mean rewards to targets, "harmless at least at this level".
+    """Find the steering weights that bring mean rewards to target levels ("harmless at least at this level").
 
-    The completions are samples of the model that will be steered. Of all ways to favour some of each prompt's
-    samples over others, the one that meets the targets and stays nearest to the model gives the weights.
-    Levels are means over the samples of these prompts and promise nothing for a single answer. If no weights
-    meet the targets, the nearest ones are reported, and the exit code is 1. An interrupted run continues.
+    The completions are samples of the model that will be steered. Among all reweightings of each prompt's
+    samples that meet the targets, the one closest to the model in KL divergence determines the weights.
+    Levels are means over the samples of these prompts; they guarantee nothing for a single answer. If no
+    weights meet the targets, the closest ones are reported, and the exit code is 1. An interrupted run
+    continues.
 
     The weights are exact for the model tilted by exp(sum of multiplier x reward). A mixture of policies
-    equals that only if each policy is tilted by its own reward, as DPO's optimum is: check them by a sweep.
+    equals that only if each policy is the model tilted by its own reward, as in DPO's optimum; verify with a
+    sweep.
 
     Example: pluralign targets --completions draws.jsonl --rewards helpful=runs/rm-helpful
     harmless=runs/rm-harmless --at-least harmless=+0.5sd --out runs/targets
 
     Args:
-        completions: Samples of the model, several for each prompt (`pluralign generate --samples N`).
+        completions: Samples of the model, several per prompt (`pluralign generate --samples N`).
         rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
-        at_least: Least mean of each objective that has a target, as NAME=LEVEL; the others are free. A level
-            is a number in the reward's own unit; +0.5sd or -0.5sd is that number of standard deviations
-            above or below the samples' mean.
+        at_least: Target of each constrained objective, as NAME=LEVEL; the others are free. A level is a
+            number in the reward's own unit; +0.5sd or -0.5sd is that number of standard deviations above or
+            below the samples' mean.
         out: Folder for targets.json and rewards.jsonl.
-        dtype: Precision of the rewards; auto is bfloat16 where the machine is fast at it.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         json: File for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
@@ -119,9 +121,9 @@ def reach_targets(
 
 
 def as_option(weights: SteeringWeights) -> str:
-    """Weights as ``--weights`` takes them: four digits that sum to one, without those that are zero."""
+    """Weights in the format of ``--weights``: four digits that sum to one, without zero weights."""
     parts = {name: int(weight * _UNITS) for name, weight in weights.items()}
-    # What rounding down leaves goes to those that lost most by it.
+    # The remainder of rounding down goes to the weights that lost most by it.
     lost = sorted(weights, key=lambda name: parts[name] - weights[name] * _UNITS)
     for name in lost[: _UNITS - sum(parts.values())]:
         parts[name] += 1
@@ -129,10 +131,10 @@ def as_option(weights: SteeringWeights) -> str:
 
 
 def _prompts(samples: AnswerSet) -> IntArray:
-    """The number of each sample's prompt."""
+    """Index of each sample's prompt."""
     sizes = [len(one.completions) for one in samples.answers.values()]
     if max(sizes) < 2:
-        raise InputError("holds one sample of each prompt; targets need several to favour", path=samples.path)
+        raise InputError("has one sample per prompt; targets need several", path=samples.path)
     return np.repeat(np.arange(len(sizes)), sizes)
 
 
@@ -160,4 +162,4 @@ def _tell(
         say(f"steering weights: {as_option(palette.weights)}")
         strength, beta = palette.strength, 1 / palette.strength
         say(f"strength: {strength:.4g}, that of policies learned from these rewards with beta {beta:.4g}")
-        say(f"the means then rest on {palette.effective_samples:.1f} of {samples} samples")
+        say(f"effective sample size: {palette.effective_samples:.1f} of {samples}")

@@ -1,4 +1,4 @@
-"""Text data for the verbs: loaded, with a line on standard error that says what was read and left out."""
+"""Loading of text data for the verbs, with a line on standard error about rows read and left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Part = Literal["train", "validation", "test", "all"]
 
 
 def read_texts(data: str, objective: str, render: Render, seed: int = 0) -> Examples[PreferencePair]:
-    """Preference pairs of texts, answers to two prompts included; see `load_pairs`."""
+    """Preference pairs of texts, including pairs with two prompts; see `load_pairs`."""
     found = load_pairs(data, objective, template=render, seed=seed, two_prompts=True)
     if "rows" in found.counts:
         differ = found.counts["prompts_differ"]
@@ -24,7 +24,7 @@ def read_texts(data: str, objective: str, render: Render, seed: int = 0) -> Exam
 
 
 def read_demonstrations(data: str, objective: str, render: Render, seed: int = 0) -> Examples[Demonstration]:
-    """Completions that are offered as good; see `load_demonstrations`."""
+    """Completions offered as good; see `load_demonstrations`."""
     found = load_demonstrations(data, objective, template=render, seed=seed)
     _say_read(data, found, "demonstrations", ("empty", "unusable"))
     return found
@@ -42,9 +42,9 @@ def of_part(pairs: Sequence[PreferencePair], part: Part, data: str) -> list[Pref
     """The pairs of one split, or all.
 
     Raises:
-        InputError: There are none.
+        InputError: There are no pairs of this split.
     """
     chosen = [pair for pair in pairs if part in ("all", pair.split)]
     if not chosen:
-        raise InputError(f"holds no pair of the split {part}", path=data)
+        raise InputError(f"has no pair of the split {part}", path=data)
     return chosen

@@ -44,7 +44,7 @@ def import_trajectories(
         out: Output file.
         game_data: MACHIAVELLI's folder, to count the annotations of each scene instead of the files' sums.
         compatible: Whether to count as the original code does, including its bugs.
-        objectives: Built-in objectives to record the rewards of.
+        objectives: Built-in objectives whose rewards are recorded.
         json: File for the figures.
     """
     if not files:
@@ -78,7 +78,7 @@ def export_trajectories(
     out: Path,
     json: JsonFile = None,
 ) -> None:
-    """Write trajectories of a MACHIAVELLI game in the format of its own code: one JSON file for each.
+    """Write trajectories of a MACHIAVELLI game in the format of its own code, one JSON file per trajectory.
 
     Trajectories are replayed to recompute the fields of each state, so they must have been collected from
     this story.
