@@ -152,14 +152,14 @@ def test_an_ava_without_the_models_own_head_is_no_policy(pairs, tmp_path):
     config = AVAConfig(tqr=TQRShape(pretrained_q=False))
     fit_ava_p(pairs, Run("tiny-random", tmp_path, Training(epochs=0.5, bf16=False)), config)
     assert load_reward_model(tmp_path).score_decisions(DECISIONS)
-    with pytest.raises(InputError, match="no policy that writes text"):
+    with pytest.raises(InputError, match="no language policy"):
         load_language_policy(tmp_path)
 
 
 def test_folders_of_other_things_and_damaged_ones_are_refused(trained, tmp_path):
     with pytest.raises(InputError, match="expected a reward model"):
         load_reward_model(trained / "dpo")
-    with pytest.raises(InputError, match="no policy that writes text"):
+    with pytest.raises(InputError, match="no language policy"):
         load_language_policy(trained / "bt")
     with pytest.raises(InputError, match="no such folder"):
         load_reward_model(tmp_path / "none")

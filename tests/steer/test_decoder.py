@@ -245,7 +245,7 @@ def test_what_cannot_be_asked_is_told(rows, folders):
     for options in ({"max_new_tokens": 0}, {"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"stop": ("",)}):
         with pytest.raises(InputError, match=next(iter(options))):
             Decoding(**options)
-    with pytest.raises(InputError, match="expected a policy"):
+    with pytest.raises(InputError, match="expected at least one policy"):
         ModelRows({})
 
 

@@ -101,9 +101,9 @@ def test_bad_targets_are_told():
         meet_targets({"a": [1.0]}, {"b": 1.0})
     with pytest.raises(InputError, match="targets"):
         meet_targets({"a": [1.0]}, {})
-    with pytest.raises(InputError, match="as many samples"):
+    with pytest.raises(InputError, match="equally many samples"):
         meet_targets({"a": [1.0, 2.0], "b": [1.0]}, {"a": 1.0, "b": 1.0})
-    with pytest.raises(InputError, match="as many samples"):
+    with pytest.raises(InputError, match="equally many samples"):
         meet_targets({"a": []}, {"a": 1.0})
     with pytest.raises(InputError, match="finite"):
         meet_targets({"a": [1.0, float("nan")]}, {"a": 1.0})
