@@ -135,7 +135,7 @@ def test_any_reward_scores_samples(place, run, tmp_path):
 def test_rewards_of_parts_are_a_reward_models_alone(place, refuses, tmp_path):
     told = refuses("score", "--model", f"closed-form:{place / 'sft'}", "--data", place / "init.jsonl",
                    "--out", tmp_path / "s.jsonl", "--spans", "tokens")  # fmt: skip
-    assert "whole completions only" in told
+    assert "only has rewards of whole completions" in told
     assert "is a policy; its reward is closed-form:" in refuses(
         "score", "--model", place / "sft", "--data", place / "init.jsonl", "--out", tmp_path / "s.jsonl"
     )

@@ -199,7 +199,7 @@ def test_best_of_n_refuses(refuses, run, scorers, files, tmp_path):
     assert "ragged.jsonl:5" in told
     assert "this one has 1, the first has 2" in told
     twice = answers(tmp_path / "twice.jsonl", [["a"], ["a"]], ["p", "p"])
-    assert "twice.jsonl:2, field 'sample': sample 0 of this prompt is in row 1, too" in complaint(
+    assert "twice.jsonl:2, field 'sample': sample 0 of this prompt is already in row 1" in complaint(
         **{"--completions": twice}
     )
     short = answers(tmp_path / "short.jsonl", [["y"]] * 2, PROMPTS[:2])
@@ -209,7 +209,7 @@ def test_best_of_n_refuses(refuses, run, scorers, files, tmp_path):
     many = write(tmp_path / "many.jsonl", [{"prompt": p, "completion": c} for p in PROMPTS for c in "ab"])
     assert "many.jsonl:2, field 'prompt': expected one answer" in complaint(**{"--greedy": many})
     assert "which normalise rewards, or neither" in complaint(**{"--base": None})
-    assert "holds one prompt" in complaint(
+    assert "has one prompt" in complaint(
         **{"--completions": answers(tmp_path / "one.jsonl", [["a", "b"]], ["p"])}
     )
     assert "absent: no such folder" in complaint(**{"--golden": "absent"})

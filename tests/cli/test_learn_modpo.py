@@ -114,8 +114,10 @@ def test_it_refuses_in_one_line(refuses, run, command, made, tmp_path):
     calm = f"calm={made / 'bradley-terry-calm'}"
     assert "unknown objective 'kind'; known: calm, lively" in refuses(*command([calm], "lively=0.5,kind=0.5"))
     assert "unknown objective 'quiet'" in refuses(*command([calm], "lively=0.5,calm=0.3,quiet=0.2"))
-    assert "none of 'calm'" in refuses(*command([calm], "lively=1"))
-    assert "'lively', which the pairs are about" in refuses(*command([calm], "lively=0,calm=1"))
+    assert "no weight for 'calm'" in refuses(*command([calm], "lively=1"))
+    assert "'lively' is what the pairs are about; its weight must be above 0" in refuses(
+        *command([calm], "lively=0,calm=1")
+    )
     assert "must sum to 1, found 0.9" in refuses(*command([calm], "lively=0.5,calm=0.4"))
     assert "expected NAME=NUMBER" in refuses(*command([calm], "lively,calm"))
     assert "expected NAME=REWARD" in refuses(*command([str(made / "dpo-calm")], "lively=0.5,calm=0.5"))

@@ -228,23 +228,23 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     out = ("--out", tmp_path / "out")
     place = options.index("--rewards")
     others = [*options[: place + 1], *(f"{n}={folders / 'rm-lively'}" for n in ("lively", "terse"))]
-    assert "are of lively, terse; the policies are of asking, lively" in refuses(
+    assert "have the objectives lively, terse, but the policies asking, lively" in refuses(
         *others, *options[place + 3 :], *out
     )
     assert "give either a story or prompts" in refuses(*options, *out, "--story", "salt_ledger")
     assert "give either a story or prompts" in refuses(*options[:4], *out)
     story = (*options[:4], "--story", "salt_ledger", *out)
     assert "a sweep on a story takes one power, found 2" in refuses(*story, "--power", "0", "1")
-    assert "a story has rewards of its own" in refuses(*story, "--rewards", f"a={tmp_path}")
+    assert "a story has its own rewards" in refuses(*story, "--rewards", f"a={tmp_path}")
     empty = tmp_path / "empty.jsonl"
     empty.write_text('{"prompt": " "}\n')
     given = [empty if option == folders / "prompts.jsonl" else option for option in options]
     assert "holds no prompt" in refuses(*given, *out)
-    assert "expected two prompts or more" in refuses(*options, *out, "--limit", "1")
+    assert "expected at least two prompts" in refuses(*options, *out, "--limit", "1")
     unknown = sides_file(tmp_path, fixed=[fixed("a", tmp_path, terse=1)])
     assert "unknown objective 'terse'" in refuses(*options, *out, "--sides", unknown)
     others = sides_file(tmp_path, guided=[{"strength": 1, "folders": {"lively": "x"}}])
-    assert "are of lively; the policies are of" in refuses(*options, *out, "--sides", others)
+    assert "have the objectives lively, but the policies" in refuses(*options, *out, "--sides", others)
     policies = {name: str(folders / name) for name in ENDS}
     wrong = sides_file(tmp_path, guided=[{"strength": 1, "folders": policies}])
     assert "expected a value model" in refuses(*options, *out, "--sides", wrong)
@@ -276,7 +276,7 @@ def test_a_file_of_sides_is_read(tmp_path):
         ({"fixed": [{"label": "one", "weights": {"a": 1}}]}, "sides.json:1, field 'folder'"),
         ({"fixed": ["one"]}, "field 'fixed': expected a list of objects"),
         ({"guided": [guided, {"strength": "2", "folders": {}}]}, "sides.json:2, field 'strength'"),
-        ({"fixd": []}, "field 'fixd': expected the lists"),
+        ({"fixd": []}, "field 'fixd': expected only the lists"),
     ):
         with pytest.raises(InputError, match=message):
             read_sides(sides_file(tmp_path, **sides))
@@ -301,7 +301,7 @@ def test_a_sweep_in_python_is_the_verbs(run, options, folders, tmp_path):
     ]
     assert found.front == [found.points[i] for i in report["sides"][0]["front"]]
     assert found.draw(tmp_path / "front.svg").read_text().startswith("<svg")
-    with pytest.raises(InputError, match="are of lively; the policies"):
+    with pytest.raises(InputError, match="have the objectives lively, but the policies"):
         sweep({name: folders / name for name in ENDS}, prompts, {"lively": folders / "rm-lively"})
-    with pytest.raises(InputError, match="two objectives or more, found 1"):
+    with pytest.raises(InputError, match="two or more objectives, found 1"):
         sweep({"lively": folders / "lively"}, prompts, {"lively": folders / "rm-lively"})

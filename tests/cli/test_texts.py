@@ -226,7 +226,7 @@ def test_folders_of_another_method_are_told(folders, refuses, data, tmp_path):
     told = refuses(
         "generate", "--model", folders / "bt-variance", "--prompts", prompts, "--out", tmp_path / "g"
     )
-    assert "no policy that writes text" in told
+    assert "no language policy" in told
     assert "weights tokens" in refuses("export", folders / "ava-p", "--out", tmp_path / "e")
     told = refuses("learn", "sft", "--data", data, "--model", MODEL, "--out", folders / "dpo")
     assert "holds another run" in told

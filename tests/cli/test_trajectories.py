@@ -216,7 +216,7 @@ def test_bad_imports_are_refused(files, run, refuses, tmp_path):
     assert "'gate-liar-000' was read before" in refuses("trajectories", "import", known, known, *out)
     pickled = tmp_path / "one.pkl"
     pickled.write_bytes(pickle.dumps(noted("a", 1, (0, 0))))
-    assert "is a pickle, which may hold a program" in refuses("trajectories", "import", pickled, *out)
+    assert "is a pickle, which may run code" in refuses("trajectories", "import", pickled, *out)
     both = ("--compatible", "True", "--game-data", files / "game_data")
     assert "cannot be combined with --game-data" in refuses("trajectories", "import", known, *both, *out)
     other = tmp_path / "other.json"

@@ -139,7 +139,7 @@ def test_spearmans_interval_tells_a_trend_from_noise() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="two values or more"):
+    with pytest.raises(InputError, match="at least two values"):
         estimate([1.0])
     with pytest.raises(InputError, match="finite"):
         estimate([1.0, math.nan])

@@ -157,7 +157,7 @@ def test_policy_from_a_store_is_the_same(model):
     ):
         np.testing.assert_allclose(a, b, atol=1e-5)
         assert np.exp(a).sum() == pytest.approx(1)
-    with pytest.raises(InputError, match="not of the model"):
+    with pytest.raises(InputError, match="has another model than"):
         LanguageModelPolicy(model, FeatureStore(make_tiny_backbone(1)))
     with pytest.raises(InputError, match="temperature"):
         LanguageModelPolicy(model, temperature=0.0)

@@ -145,7 +145,7 @@ def copied(folder, place, **changes):
         ({"max_length": None}, "has no settings for reading text"),
         ({"template": "haiku"}, "must be one of"),
         ({"head": {"dimension": 9, "bins": None}}, "does not contain this model's head"),
-        ({"backbone": {"name": "tiny-random", "fingerprint": "x"}}, "a different model"),
+        ({"backbone": {"name": "tiny-random", "fingerprint": "x"}}, "a different"),
     ],
 )
 def test_a_changed_card_is_told(trained, tmp_path, changes, told):

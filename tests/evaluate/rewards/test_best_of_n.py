@@ -187,7 +187,7 @@ def test_refusals():
         rank_probabilities(0)
     two = np.array([1.0, 2.0])
     for demonstrations in (two, two[::-1], two - 1, two + 1e-13):
-        with pytest.raises(InputError, match="only where the demonstrations' mean is above"):
+        with pytest.raises(InputError, match="only if the demonstrations' mean is above"):
             normalised(two, two, demonstrations)
     with pytest.raises(InputError, match="same prompts, found 2, 2 and 3 rows"):
         normalised(two, two, np.ones(3))

@@ -84,7 +84,7 @@ def test_it_is_seeded():
     [([1, 2], [1, 2], [0, 0]), ([1, 2, 3], [1, 2], [0, 0, 0]), ([1, 2, 3], [1, 2, 3], [0, 0])],
 )
 def test_unusable_columns_are_refused(x, y, owner):
-    with pytest.raises(InputError, match="three rows or more"):
+    with pytest.raises(InputError, match="at least three rows"):
         rank_agreement(np.array(x, float), np.array(y, float), np.array(owner))
 
 

@@ -159,7 +159,7 @@ def test_refusals():
         def score_decisions(self, decisions):
             return [OptionRewards(np.array([np.nan]), np.zeros(1)) for _ in decisions]
 
-    with pytest.raises(InputError, match="row 1: the rewards by length are not numbers"):
+    with pytest.raises(InputError, match="row 1: the rewards of length are not numbers"):
         RewardRater(Broken()).rate(comparisons(("a", "b")), HARMLESS)
     step = Step(Decision("p", ("a", "b")), 0)
     long = Comparison(Segment("x", 0, (step, step)), Segment("y", 0, (step,)))

@@ -191,7 +191,7 @@ def test_what_cannot_be_compared_is_refused():
         compare_sides(points[1:], NAMES)
     with pytest.raises(InputError, match="expected 'base', another side"):
         compare_sides(points[:1], NAMES)
-    with pytest.raises(InputError, match="two prompts or more"):
+    with pytest.raises(InputError, match="at least two prompts"):
         compare_sides([point("base", None, [1], [1]), point("steered", GRID[0], [1], [1])], NAMES)
     with pytest.raises(InputError, match="not finite"):
         compare_sides([*noisy(prompts=2), point("soups", GRID[0], [1, np.nan], [1, 1])], NAMES)
