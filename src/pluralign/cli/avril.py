@@ -97,11 +97,11 @@ def evaluate_story_rewards(
 
 
 def _open(folder: Path, features: Path | None) -> OptionRewardPosterior:
-    from pluralign.folders.card import load_card
+    from pluralign.folders.card import read_card
     from pluralign.options.option_reward import KIND, load_option_reward
 
-    name = str(load_card(folder, KIND).backbone.get("name", DEFAULT_MODEL))
-    return load_option_reward(folder, Models(name, features).store)
+    models = Models(DEFAULT_MODEL, features).of_folder(folder, read_card(folder, KIND))
+    return load_option_reward(folder, models.store)
 
 
 def _truth(trajectories: list[Trajectory], story: str, objectives: tuple[str, ...]) -> Truth:

@@ -20,6 +20,7 @@ def evaluate_reward(
     data: str,
     split: Literal["train", "validation", "test", "all", "unseen"] = "unseen",
     dtype: DTypeName = "float32",
+    base: str | None = None,
     json: JsonFile = None,
 ) -> None:
     """Measure how often a reward model gives the chosen completion the higher reward, with a 95 % interval.
@@ -32,9 +33,10 @@ def evaluate_reward(
         split: Split of the pairs; "unseen" is the test split of the model's training data, and all pairs of
             other data.
         dtype: Precision of the reward model; auto is bfloat16 if the hardware supports it well.
+        base: Base model of the folder, if it was moved.
         json: File for the figures.
     """
-    loaded = load_reward(model, dtype=dtype)
+    loaded = load_reward(model, dtype=dtype, model=base)
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
     pairs = read_texts(data, "", loaded.render, card.seed)
     part: Part

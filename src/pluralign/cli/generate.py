@@ -29,6 +29,7 @@ def generate_texts(
     strength: float | None = None,
     candidates: int | None = None,
     dtype: DTypeName = "auto",
+    base: str | None = None,
     json: JsonFile = None,
 ) -> None:
     """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
@@ -61,11 +62,12 @@ def generate_texts(
         candidates: Number of most likely tokens that the guides evaluate; 20 by default.
         dtype: Floating-point type of the model: float32, bfloat16, or auto, which is bfloat16 if the hardware
             supports it well.
+        base: Base model of a trained policy's folder, if it was moved.
         json: File for the figures.
     """
     led = read_guides(guides, weights, strength, candidates)
     writer = open_writer(
-        model, Decoding(max_new_tokens, temperature), adapter=adapter, guides=led, dtype=dtype
+        model, Decoding(max_new_tokens, temperature), adapter=adapter, guides=led, dtype=dtype, base=base
     )
     found = load_prompts(prompts, template=writer.render, limit=limit)
     given = [prompt.given for prompt in found]

@@ -30,6 +30,7 @@ def score_texts(
     out: Path,
     spans: Literal["none", "sentences", "tokens"] = "none",
     dtype: DTypeName = "float32",
+    base: str | None = None,
     json: JsonFile = None,
 ) -> None:
     """Score every completion: each row of the data is written with "rewards" added.
@@ -47,9 +48,10 @@ def score_texts(
         out: JSON-lines file to write.
         spans: Whether to add rewards of every sentence, or of every token.
         dtype: Precision of the reward model; auto is bfloat16 if the hardware supports it well.
+        base: Base model of the folder, if it was moved.
         json: File for the figures.
     """
-    loaded = load_reward(model, dtype=dtype)
+    loaded = load_reward(model, dtype=dtype, model=base)
     if spans != "none" and not isinstance(loaded, RewardModel):
         raise InputError(f"{loaded.name!r} only has rewards of whole completions", field="spans")
     table = open_table(data)

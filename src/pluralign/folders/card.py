@@ -17,6 +17,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.core.digests import sha256
 from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.folders.backbones import with_places
 from pluralign.lm.adapters import save_adapter
 
 VERSION = 1
@@ -44,7 +45,8 @@ class Card:
         seed: Random seed of the training.
         config: Settings of the method.
         data: Training data: files, digests, counts, ties.
-        backbone: ``{"name", "fingerprint", "dtype"}`` of the trunk before training.
+        backbone: ``{"name", "fingerprint", "dtype"}`` of the trunk before training; of a local
+            model, the folder's card also has its paths (`folders.backbones.with_places`).
         figures: Losses, training curve, accuracies, seconds.
         versions: Versions of pluralign and its main dependencies.
     """
@@ -105,6 +107,7 @@ def write_folder(
         **content,
         "files": {str(path.relative_to(folder)): sha256(path) for path in files},
         **dataclasses.asdict(card),
+        "backbone": with_places(card.backbone, folder),
     }
     write_json(folder / CARD, whole)
 

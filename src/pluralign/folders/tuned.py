@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
-from pluralign.folders.card import ADAPTER, CARD, TRUNK, read_card, read_folder, read_tensors
+from pluralign.folders.backbones import load_folder_backbone
+from pluralign.folders.card import ADAPTER, TRUNK, read_card, read_folder, read_tensors
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 
 POLICY_KINDS = ("language_policy", "reward_model")
@@ -29,7 +30,7 @@ def learned_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def load_tuned_backbone(
-    folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None
+    folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None, model: str | None = None
 ) -> Backbone:
     """Backbone of a folder, with its adapter or its trained weights.
 
@@ -37,42 +38,36 @@ def load_tuned_backbone(
         folder: Folder written by `write_folder`.
         content: Its card.
         dtype: Floating-point type of the weights; float32 by default, as in training.
+        model: Hub id or folder of the base model, if it was moved.
 
     Raises:
         InputError: The backbone cannot be loaded, is not the one that was trained, or does not match the
             folder's weights.
     """
-    described: Mapping[str, Any] = content["backbone"]
-    name = described.get("name")
-    if not isinstance(name, str):
-        raise InputError("has no backbone", path=folder / CARD, field="backbone")
-    backbone = load_backbone(name, dtype=torch.float32)
-    if backbone.fingerprint != described.get("fingerprint"):
-        raise InputError(
-            f"was trained on a different {name!r} ({described.get('fingerprint')}) than this one "
-            f"({backbone.fingerprint})",
-            path=folder,
-        )
+    backbone = load_folder_backbone(folder, content, model=model)
     if any(file.startswith(f"{ADAPTER}/") for file in content["files"]):
-        backbone = load_backbone(name, dtype=torch.float32, adapter=folder / ADAPTER)
+        backbone = load_backbone(backbone.name, dtype=torch.float32, adapter=folder / ADAPTER)
     elif TRUNK in content["files"]:
         _overlay(backbone.model, read_tensors(folder / TRUNK), folder / TRUNK)
-    model: Any = backbone.model
-    return make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, str(content["name"]))
+    network: Any = backbone.model
+    return make_backbone(network.to(dtype or torch.float32), backbone.tokenizer, str(content["name"]))
 
 
-def load_language_policy(folder: Path, *, dtype: torch.dtype | None = None) -> Backbone:
+def load_language_policy(
+    folder: Path, *, dtype: torch.dtype | None = None, model: str | None = None
+) -> Backbone:
     """Language model trained by SFT, DPO, AVA or another method, for generation and scoring.
 
     Args:
         folder: Folder of a language policy, or of an AVA reward model whose Q-values are the language model's
             own.
         dtype: Floating-point type of the weights; float32 by default.
+        model: Hub id or folder of the base model, if it was moved.
 
     Raises:
         InputError: The folder holds no policy; or see `load_tuned_backbone`.
     """
-    return load_tuned_backbone(Path(folder), read_policy_folder(folder), dtype=dtype)
+    return load_tuned_backbone(Path(folder), read_policy_folder(folder), dtype=dtype, model=model)
 
 
 def read_policy_folder(folder: Path) -> dict[str, Any]:

@@ -135,7 +135,9 @@ def _claim(out: Path, path: Path, run: dict[str, Any]) -> None:
         found = read_json(path)
         if not isinstance(found, dict):
             raise InputError("not the record of a training run", path=path)
-        changed = sorted(key for key in {*found, *run} if found.get(key) != run.get(key))
+        # A model is known by its fingerprint, whatever it is called here.
+        keys = {*found, *run} - {"backbone.name"}
+        changed = sorted(key for key in keys if found.get(key) != run.get(key))
         if changed:
             details = "; ".join(f"{key} was {found.get(key)!r}, is {run.get(key)!r}" for key in changed)
             raise InputError(f"holds another run ({details}); choose another folder", path=out)

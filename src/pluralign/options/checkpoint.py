@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pluralign.core import InputError
+from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import (
     ADAPTER,
     CARD,
@@ -101,9 +102,9 @@ def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource |
                 path=folder / CARD,
                 field="backbone",
             )
-        loaded = load_backbone(backbone["name"], dtype=dtype, adapter=folder / ADAPTER if adapted else None)
+        loaded = load_folder_backbone(folder, content, dtype=dtype)
         if adapted:
-            return FeatureStore(loaded)
+            return FeatureStore(load_backbone(loaded.name, dtype=dtype, adapter=folder / ADAPTER))
         store = FeatureStore(loaded)
     if store.fingerprint != backbone.get("fingerprint"):
         raise InputError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pluralign.core import Policy, UniformPolicy
 
@@ -51,7 +51,26 @@ class Models:
 
     def of(self, model: str) -> Models:
         """This object if it has the named model, else the named model with the same folder of features."""
-        return self if model == self.model else Models(model, self.features)
+        from pluralign.folders.backbones import same_model
+
+        return self if same_model(model, self.model) else Models(model, self.features)
+
+    def of_folder(self, folder: Path, content: Mapping[str, Any]) -> Models:
+        """The models of a trained policy: this object, or others with the same folder of features.
+
+        Raises:
+            InputError: The model is not there.
+        """
+        from pluralign.folders.backbones import model_places
+
+        name = content["backbone"].get("name")
+        if name is None or name == self.model:
+            return self
+        found = [self.of(place) for place in model_places(folder, content)]
+        expected = content["backbone"].get("fingerprint")
+        # Several places have to be told apart by what is there.
+        right = (one for one in found[:-1] if one.store.fingerprint == expected)
+        return next(right, found[-1])
 
 
 def _random(models: Models) -> Policy:
@@ -95,7 +114,7 @@ def open_trained(folder: Path, models: Models) -> Policy:
     from pluralign.options import checkpoint, drrn
 
     content = read_card(folder)
-    store = models.of(str(content["backbone"].get("name", models.model))).store
+    store = models.of_folder(folder, content).store
     if content["pluralign"] == drrn.KIND:
         return drrn.DRRNPolicy.load(folder, store)
     return checkpoint.load_policy(folder, store)

@@ -143,7 +143,7 @@ def scale_of(rewards: Sequence[Array], name: str) -> Scale:
 def save_ensemble(
     folder: Path, members: Mapping[str, Reward], scales: Sequence[Scale], combine: str, card: Card
 ) -> None:
-    """Write an ensemble's folder: paths of members (relative to the folder), scales, combination.
+    """Write an ensemble's folder: paths of members, scales, combination.
 
     Args:
         folder: Output folder; created if necessary.
@@ -155,6 +155,7 @@ def save_ensemble(
     content: dict[str, Any] = {
         "name": folder.name,
         "members": [_moved(spec, Path.cwd(), folder) for spec in members],
+        "places": [_absolute(spec) for spec in members],
         "scales": [[scale.mean, scale.deviation] for scale in scales],
         "combine": combine,
     }
@@ -173,12 +174,23 @@ def load_ensemble(folder: Path, opener: Callable[[str], Reward]) -> RewardEnsemb
     """
     content = read_folder(folder, KIND, "")
     try:
-        specs = [_moved(str(spec), folder, Path.cwd()) for spec in content["members"]]
+        relative = [_moved(str(spec), folder, Path.cwd()) for spec in content["members"]]
+        # 0.1.0 wrote no absolute places.
+        places = [str(spec) for spec in content.get("places", relative)]
+        specs = [
+            place if spec == member else spec
+            for member, spec, place in zip(map(str, content["members"]), relative, places, strict=True)
+        ]
         scales = [Scale(float(mean), float(deviation)) for mean, deviation in content["scales"]]
         combine = COMBINATIONS[content["combine"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"does not describe an ensemble: {error!r}", path=folder / CARD) from error
     return RewardEnsemble([opener(spec) for spec in specs], scales, combine, str(content["name"]))
+
+
+def _absolute(spec: str) -> str:
+    kind, colon, place = spec.rpartition(":")
+    return f"{kind}{colon}{Path(place).resolve()}" if Path(place).exists() else spec
 
 
 def _moved(spec: str, origin: Path, target: Path) -> str:

@@ -31,7 +31,7 @@ _PROBES = (
 )
 
 
-def export_folder(folder: Path, out: Path) -> str:
+def export_folder(folder: Path, out: Path, *, model: str | None = None) -> str:
     """Export a trained folder as a model of transformers, and return what it was exported as.
 
     A reward model becomes an `AutoModelForSequenceClassification` with one label (the format of reward models
@@ -41,6 +41,7 @@ def export_folder(folder: Path, out: Path) -> str:
     Args:
         folder: Folder of a reward model or policy trained on texts.
         out: Output folder, which must not exist or must be empty.
+        model: Hub id or folder of the base model, if it was moved.
 
     Raises:
         InputError: The folder holds neither, its reward cannot be expressed by a sequence classifier, or
@@ -51,19 +52,19 @@ def export_folder(folder: Path, out: Path) -> str:
         raise InputError("exists and is not empty; choose another folder", path=out)
     kind = read_card(folder)["pluralign"]
     if kind == "reward_model":
-        reward_model = load_reward_model(folder)
+        reward_model = load_reward_model(folder, model=model)
         classifier, tokenizer = sequence_classifier(reward_model)
         with _whole_folder(out) as temporary, no_loading_bars():
             classifier.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
             shutil.copy(folder / "card.json", temporary / CARD_COPY)
         return "sequence classifier"
-    backbone = load_language_policy(folder)
-    model: Any = backbone.model
-    if is_adapted(model):
-        model = model.merge_and_unload()
+    backbone = load_language_policy(folder, model=model)
+    network: Any = backbone.model
+    if is_adapted(network):
+        network = network.merge_and_unload()
     with _whole_folder(out) as temporary, no_loading_bars():
-        model.save_pretrained(temporary)
+        network.save_pretrained(temporary)
         backbone.tokenizer.save_pretrained(temporary)
         shutil.copy(folder / "card.json", temporary / CARD_COPY)
     return "language model"

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pluralign.core import InputError
+from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import DTypeName, load_backbone, resolve_dtype
@@ -20,7 +21,9 @@ from pluralign.rewards.reward_model import RewardSettings, load_reward_model
 CLOSED_FORM, CLASSIFIER = "closed-form", "classifier"
 
 
-def load_reward(spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32") -> Reward:
+def load_reward(
+    spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32", model: str | None = None
+) -> Reward:
     """Load a reward of completions.
 
     Args:
@@ -28,9 +31,10 @@ def load_reward(spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32")
             trained policy and its base model; ``classifier:NAME`` (or only NAME) for the folder or hub id of
             a sequence classifier.
         dtype: Floating-point type of the trunks.
+        model: Hub id or folder of the base model, if it was moved.
 
-        Raises:
-            InputError: Nothing of that kind exists, or the contents of a folder are damaged.
+    Raises:
+        InputError: Nothing of that kind exists, or the contents of a folder are damaged.
 
     Examples:
         >>> import pluralign as pl
@@ -43,7 +47,7 @@ def load_reward(spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32")
     spec = str(spec)
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
-        return _closed_form(Path(place), dtype)
+        return _closed_form(Path(place), dtype, model)
     if colon and kind == CLASSIFIER:
         return load_classifier(place, dtype=dtype)
     folder = Path(spec)
@@ -53,20 +57,18 @@ def load_reward(spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32")
         return load_classifier(spec, dtype=dtype)
     found = read_card(folder)["pluralign"]
     if found == ENSEMBLE:
-        return load_ensemble(folder, lambda member: load_reward(member, dtype=dtype))
+        return load_ensemble(folder, lambda member: load_reward(member, dtype=dtype, model=model))
     if found == "language_policy":
         raise InputError(f"is a policy; its reward is {CLOSED_FORM}:{spec}", path=folder)
-    return load_reward_model(folder, dtype=dtype)
+    return load_reward_model(folder, dtype=dtype, model=model)
 
 
-def _closed_form(folder: Path, dtype: torch.dtype) -> LikelihoodRatio:
+def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> LikelihoodRatio:
     content = read_card(folder)
-    policy = load_language_policy(folder, dtype=dtype)
-    reference = load_backbone(str(content["backbone"]["name"]), dtype=torch.float32)
-    if reference.fingerprint != content["backbone"].get("fingerprint"):
-        raise InputError("was trained from a different model than the one of that name here", path=folder)
+    policy = load_language_policy(folder, dtype=dtype, model=model)
+    reference = load_folder_backbone(folder, content, model=model)
     if dtype != torch.float32:
-        reference = load_backbone(str(content["backbone"]["name"]), dtype=dtype)
+        reference = load_backbone(reference.name, dtype=dtype)
     template = str(content.get("template", "dialogue"))
     return LikelihoodRatio(
         policy, reference, RewardSettings(template=template), f"{content['name']} closed form"

@@ -150,7 +150,7 @@ def save_reward_model(
 
 
 def load_reward_model(
-    folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096
+    folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096, model: str | None = None
 ) -> RewardModel:
     """Load a reward model from its folder.
 
@@ -159,6 +159,7 @@ def load_reward_model(
         dtype: Floating-point type of the trunk; float32 by default, as in training. The head stays in
             float32.
         token_budget: Largest number of tokens per forward pass.
+        model: Hub id or folder of the base model, if it was moved.
 
     Raises:
         InputError: The folder does not exist or holds another kind of model, files are missing or damaged, or
@@ -169,7 +170,7 @@ def load_reward_model(
     head = make_head(content.get("head") or {})
     fill_head(head, folder)
     settings = read_settings(folder, content, token_budget)
-    backbone = load_tuned_backbone(folder, content, dtype=dtype)
+    backbone = load_tuned_backbone(folder, content, dtype=dtype, model=model)
     if head.dimension != backbone.hidden_size:
         raise InputError(
             f"its head needs states of width {head.dimension}, the backbone has width {backbone.hidden_size}",

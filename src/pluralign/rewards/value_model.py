@@ -160,7 +160,7 @@ def read_value_folder(folder: Path, *, token_budget: int = 4096) -> ValueFolder:
 
 
 def load_value_model(
-    folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096
+    folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096, model: str | None = None
 ) -> ValueModel:
     """Load a value model from its folder.
 
@@ -169,13 +169,14 @@ def load_value_model(
         dtype: Floating-point type of the trunk; float32 by default, as in training. The head stays in
             float32.
         token_budget: Largest number of tokens per forward pass.
+        model: Hub id or folder of the base model, if it was moved.
 
     Raises:
         InputError: See `read_value_folder`; or the backbone is not the one that it was trained on.
     """
     found = read_value_folder(folder, token_budget=token_budget)
     content = found.content
-    backbone = load_tuned_backbone(found.path, content, dtype=dtype)
+    backbone = load_tuned_backbone(found.path, content, dtype=dtype, model=model)
     if found.head.dimension != backbone.hidden_size:
         raise InputError(
             f"its head needs states of width {found.head.dimension}, the backbone has width "

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pluralign.core import InputError
+from pluralign.folders.backbones import same_model
 from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.tuned import load_language_policy, read_policy_folder
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
@@ -70,7 +71,7 @@ def _adapter(folder: Path, card: Mapping[str, Any] | None, model: str) -> tuple[
     if card is not None:
         adapted = any(file.startswith(f"{ADAPTER}/") for file in card["files"])
         return adapted, folder / ADAPTER if adapted else None
-    if str(folder) == model:
+    if same_model(str(folder), model):
         return True, None
     if (folder / "adapter_config.json").is_file():
         return True, folder
@@ -99,7 +100,12 @@ def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
         InputError: The policy cannot be loaded.
     """
     if (folder / CARD).is_file():
-        return _merged(load_language_policy(folder, dtype=dtype))
+        try:
+            return _merged(load_language_policy(folder, dtype=dtype))
+        except InputError as error:
+            if error.field != "model":
+                raise
+            return _merged(load_language_policy(folder, dtype=dtype, model=model))
     if (folder / "adapter_config.json").is_file():
         return _merged(load_backbone(model, dtype=dtype, adapter=folder))
     return load_backbone(str(folder), dtype=dtype)

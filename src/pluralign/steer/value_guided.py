@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.folders.backbones import same_model
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.lm.decoding import Decoding
@@ -184,7 +185,9 @@ def open_value_guided_rows(
     values, trunks = open_value_rows(folders, dtype=dtype)
     if isinstance(base, str):
         # Without adapters, the value models' trunk is the plain model.
-        base = trunks.get(base) or load_backbone(base, dtype=dtype or torch.float32)
+        name = base
+        shared = next((trunk for known, trunk in trunks.items() if same_model(known, name)), None)
+        base = shared or load_backbone(name, dtype=dtype or torch.float32)
     model: Any = base.model
     if is_adapted(model):
         base = make_backbone(model.merge_and_unload(), base.tokenizer, base.name)

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import InputError
+from pluralign.folders.backbones import load_folder_backbone
 from pluralign.lm.adapter_stack import AdapterStack, Route
-from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.lm.backbone import Backbone, make_backbone
 from pluralign.lm.candidate_attention import CandidateLayout
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.passes import run_layout
@@ -184,7 +185,7 @@ def open_value_rows(
         InputError: A folder holds no value model, or its trunk is not the one that it was trained on.
     """
     found = {name: read_value_folder(folder) for name, folder in folders.items()}
-    shared: dict[str, dict[str, ValueFolder]] = {}
+    shared: dict[tuple[str, str], dict[str, ValueFolder]] = {}
     rows: list[ValueRows] = []
     trunks: dict[str, Backbone] = {}
     for name, folder in found.items():
@@ -192,16 +193,15 @@ def open_value_rows(
             model = load_value_model(folder.path, dtype=dtype)
             rows.append(ValueRows(model.backbone, {name: Guide(model.head)}))
         else:
-            shared.setdefault(str(folder.content["backbone"].get("name")), {})[name] = folder
-    for trunk, own in shared.items():
-        backbone = load_backbone(trunk, dtype=torch.float32)
-        for folder in own.values():
-            if folder.content["backbone"].get("fingerprint") != backbone.fingerprint:
-                raise InputError(f"was trained on a different model than this {trunk!r}", path=folder.path)
+            trunk = folder.content["backbone"]
+            shared.setdefault((str(trunk.get("name")), str(trunk.get("fingerprint"))), {})[name] = folder
+    for own in shared.values():
+        first = next(iter(own.values()))
+        backbone = load_folder_backbone(first.path, first.content)
         model: Any = backbone.model
-        cast = make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, trunk)
+        cast = make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, backbone.name)
         rows.append(
             ValueRows(cast, {name: Guide(folder.head, folder.adapter) for name, folder in own.items()})
         )
-        trunks[trunk] = rows[-1].backbone
+        trunks[backbone.name] = rows[-1].backbone
     return rows, trunks

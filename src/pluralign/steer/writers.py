@@ -92,7 +92,7 @@ class Writer:
 
 def open_writer(
     model: str, decoding: Decoding | None = None, *, adapter: Path | None = None,
-    guides: Guides | None = None, dtype: DTypeName = "auto",
+    guides: Guides | None = None, dtype: DTypeName = "auto", base: str | None = None,
 ) -> Writer:  # fmt: skip
     """Load a model that completes prompts.
 
@@ -102,6 +102,7 @@ def open_writer(
         adapter: Folder of a PEFT adapter of the model.
         guides: Value models that guide the model.
         dtype: Floating-point type of the weights; ``auto`` is bfloat16 if the hardware supports it well.
+        base: Base model of a trained policy's folder, if it was moved.
 
     Raises:
         InputError: The model, adapter or value models cannot be loaded or combined.
@@ -116,20 +117,20 @@ def open_writer(
             raise InputError("an endpoint does not provide logits, which guidance requires", field="guides")
         return _endpoint(Endpoint(model.removeprefix(ENDPOINT)), decoding)
     kind, template = resolve_dtype(dtype), "chat"
-    base: str | Backbone = model
+    opened: str | Backbone = model
     if (Path(model) / CARD).is_file():
         if adapter is not None:
             raise InputError(
                 "a trained policy has its own adapter; give a model without one", field="adapter"
             )
-        base = load_language_policy(Path(model), dtype=kind)
+        opened = load_language_policy(Path(model), dtype=kind, model=base)
         template = str(read_card(Path(model)).get("template", "dialogue"))
     elif adapter is not None:
-        base = load_backbone(model, dtype=kind, adapter=adapter)
+        opened = load_backbone(model, dtype=kind, adapter=adapter)
     if guides is None or not guides.guidance.strength:
-        backbone = load_backbone(base, dtype=kind) if isinstance(base, str) else base
+        backbone = load_backbone(opened, dtype=kind) if isinstance(opened, str) else opened
         return _local(backbone, template, decoding, partial(draw_completions, backbone, decoding=decoding))
-    rows = open_value_guided_rows(base, guides.folders, guides.guidance, dtype=kind)
+    rows = open_value_guided_rows(opened, guides.folders, guides.guidance, dtype=kind)
     draw = partial(draw_guided_completions, rows, weights=guides.weights, decoding=decoding)
     return _local(rows.backbone, template, decoding, draw)
 
