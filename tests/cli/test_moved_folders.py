@@ -12,12 +12,12 @@ import torch
 import pluralign as pl
 from pluralign.core import InputError
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.options import CPLConfig
+from pluralign.learn.options.cpl import CPLConfig
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 from pluralign.options.checkpoint import load_policy
 from pluralign.options.open import Models, open_policy
-from pluralign.rewards import load_reward
 from pluralign.rewards.export import export_folder
+from pluralign.rewards.open import load_reward
 
 ROWS = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
 TRAINING = pl.Training(epochs=1, learning_rate=1e-3, lora_rank=2)

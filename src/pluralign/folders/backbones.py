@@ -60,7 +60,7 @@ def model_places(folder: Path, content: Mapping[str, Any]) -> list[str]:
     described: Mapping[str, Any] = content["backbone"]
     name = described.get("name")
     if not isinstance(name, str):
-        raise InputError("names no backbone", path=folder, field="backbone")
+        raise InputError("has no backbone", path=folder, field="backbone")
     if name in BUILT_IN:
         return [name]
     root = folder.resolve()
