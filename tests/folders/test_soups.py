@@ -125,7 +125,7 @@ def test_what_cannot_be_averaged_is_refused(folders, tmp_path):
     with pytest.raises(InputError, match=r"no adapter_config\.json"):
         soup_adapter({**folders, "two": tmp_path}, half, tmp_path / "soup")
     save_adapter(adapter(0, 2, use_dora=True), tmp_path / "dora")
-    with pytest.raises(InputError, match=r"only plain LoRA .*; this has \['use_dora'\]"):
+    with pytest.raises(InputError, match=r"only plain LoRA .*: it uses use_dora"):
         soup_adapter({**folders, "two": tmp_path / "dora"}, half, tmp_path / "soup")
     with pytest.raises(InputError, match="no adapter has weight"):
         soup_adapter({**folders, "one": None}, SteeringWeights(one=1.0), tmp_path / "soup")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.folders.card import read_tensors
+from pluralign.core.files import replace_when_whole, write_json
+from pluralign.lm.adapter_check import CONFIG, DOWN, PREFIX, TENSORS, UP, Adapter, check_adapter
 from pluralign.lm.backbone import Backbone, make_backbone
-
-_CONFIG, _TENSORS = "adapter_config.json", "adapter_model.safetensors"
-_DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
-_PREFIX = "base_model.model."
-# Configuration fields of adapters that change more than the two matrices of a linear layer.
-_BEYOND = (
-    "use_dora", "modules_to_save", "trainable_token_indices", "target_parameters", "lora_bias",
-    "layer_replication", "use_qalora", "use_bdlora",
-)  # fmt: skip
-# Other initialisations (PiSSA, OLoRA, LoftQ) change the trunk as well.
-_PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
 def soup_adapter(folders: Mapping[str, Path | None], weights: SteeringWeights, out: Path) -> None:
     """Write the LoRA adapter that is the weighted sum of others: sum_i w_i s_i B_i A_i for every layer.
 
     This equals averaging the merged models' weights (Rame et al. 2023) exactly, since all share the trunk.
-    The ranks add up; adapters of weight zero are left out.
+    The ranks add up; adapters of weight zero are left out. Copies of the model's own weights that PEFT
+    saved next to an adapter are left out: `why_not_stacked` has compared them with the model.
 
     Args:
         folders: Folder of each PEFT adapter, by policy name; None for the trunk itself, which adds nothing.
@@ -49,8 +38,8 @@ def soup_adapter(folders: Mapping[str, Path | None], weights: SteeringWeights, o
     used = {name: folder for name, folder in folders.items() if folder and weights.get(name, 0.0) > 0}
     if not used:
         raise InputError("no adapter has weight", field="weights")
-    configs = {name: _config(folder) for name, folder in used.items()}
-    parts = [_scaled(folder, configs[name], weights[name]) for name, folder in used.items()]
+    adapters = [check_adapter(folder) for folder in used.values()]
+    parts = [_scaled(adapter, weights[name]) for name, adapter in zip(used, adapters, strict=True)]
     layers = sorted({layer for part in parts for layer in part})
     rank = max(sum(part[layer][0].shape[0] for part in parts if layer in part) for layer in layers)
     tensors: dict[str, Tensor] = {}
@@ -62,17 +51,17 @@ def soup_adapter(folders: Mapping[str, Path | None], weights: SteeringWeights, o
         down, up = torch.cat([d for d, _ in found]), torch.cat([u for _, u in found], dim=1)
         # All layers have the same rank; layers that some adapter does not change are padded with zeros.
         missing = rank - down.shape[0]
-        tensors[layer + _DOWN] = torch.nn.functional.pad(down, (0, 0, 0, missing))
-        tensors[layer + _UP] = torch.nn.functional.pad(up, (0, missing))
+        tensors[PREFIX + layer + DOWN] = torch.nn.functional.pad(down, (0, 0, 0, missing))
+        tensors[PREFIX + layer + UP] = torch.nn.functional.pad(up, (0, missing))
     config = {
-        **configs[next(iter(used))], "r": rank, "lora_alpha": rank, "lora_dropout": 0.0, "use_rslora": False,
+        **adapters[0].config, "r": rank, "lora_alpha": rank, "lora_dropout": 0.0, "use_rslora": False,
         "rank_pattern": {}, "alpha_pattern": {}, "init_lora_weights": True, "layers_to_transform": None,
         "layers_pattern": None, "exclude_modules": None,
-        "target_modules": [layer.removeprefix(_PREFIX) for layer in layers],
+        "target_modules": layers,
     }  # fmt: skip
-    with replace_when_whole(out / _TENSORS) as temporary:
+    with replace_when_whole(out / TENSORS) as temporary:
         save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
-    write_json(out / _CONFIG, config)
+    write_json(out / CONFIG, config)
 
 
 @torch.no_grad()
@@ -89,7 +78,8 @@ def soup_backbone(models: Mapping[str, Backbone], weights: SteeringWeights) -> B
     weights.require_known(list(models))
     used = {name: weight for name, weight in weights.items() if weight > 0}
     states = {name: models[name].model.state_dict() for name in used}
-    first = next(iter(used))
+    # A mean of tied and untied models is untied: the copy must be of one that is.
+    first = next((name for name in used if not _is_tied(models[name].model)), next(iter(used)))
     shapes = {name: {key: value.shape for key, value in state.items()} for name, state in states.items()}
     for name, found in shapes.items():
         if found != shapes[first]:
@@ -105,51 +95,21 @@ def soup_backbone(models: Mapping[str, Backbone], weights: SteeringWeights) -> B
     return make_backbone(model, models[first].tokenizer, models[first].name)
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """An adapter's configuration, if it is a plain LoRA."""
-    if not (Path(folder) / _CONFIG).is_file():
-        raise InputError(f"holds no PEFT adapter (no {_CONFIG})", path=folder)
-    config = read_json(Path(folder) / _CONFIG)
-    if not isinstance(config, dict):
-        raise InputError("expected an adapter's configuration", path=Path(folder) / _CONFIG)
-    beyond = [name for name in _BEYOND if config.get(name)]
-    if config.get("bias", "none") != "none":
-        beyond.append("bias")
-    if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
-        beyond.append("init_lora_weights")
-    if config.get("peft_type") != "LORA" or beyond:
-        raise InputError(
-            f"only plain LoRA adapters can be averaged; this has {beyond or config.get('peft_type')}",
-            path=folder,
-        )
-    return config
+def _is_tied(model: Any) -> bool:
+    head = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
 
 
 def _scaled(
-    folder: Path, config: Mapping[str, Any], weight: float
+    adapter: Adapter, weight: float
 ) -> dict[str, tuple[Float[Tensor, "rank d_in"], Float[Tensor, "d_out rank"]]]:
     """Both matrices of each layer in float32, the second multiplied by the adapter's scaling and weight."""
-    tensors = read_tensors(Path(folder) / _TENSORS)
-    known = {name: value for name, value in tensors.items() if name.endswith((_DOWN, _UP))}
-    if odd := sorted(set(tensors) - set(known)):
-        raise InputError(f"adapts more than linear layers ({odd[0]}); it cannot be averaged", path=folder)
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-    for name in (name for name in known if name.endswith(_DOWN)):
-        layer = name.removesuffix(_DOWN)
-        if layer + _UP not in known:
-            raise InputError(f"has no {layer + _UP}", path=folder)
-        down, up = known[name].float(), known[layer + _UP].float()
-        scaling = _scaling(config, layer.removeprefix(_PREFIX), down.shape[0])
-        found[layer] = down, weight * scaling * up
-    if not found:
-        raise InputError("adapts no linear layer", path=folder)
-    return found
-
-
-def _scaling(config: Mapping[str, Any], layer: str, rank: int) -> float:
-    """alpha / r, or alpha / sqrt(r) in rank-stabilised LoRA; alpha may be specific to the layer."""
-    from peft.utils.other import get_pattern_key  # heavy
-
-    pattern: dict[str, Any] = config.get("alpha_pattern") or {}
-    alpha = float(pattern.get(get_pattern_key(list(pattern), layer), config["lora_alpha"]))
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    if adapter.beyond:
+        raise InputError(
+            f"cannot be averaged, only plain LoRA adapters can: {adapter.beyond}", path=adapter.folder
+        )
+    tensors = adapter.tensors()
+    return {
+        layer: (tensors[layer + DOWN].float(), weight * adapter.scaling(layer) * tensors[layer + UP].float())
+        for layer in adapter.layers
+    }

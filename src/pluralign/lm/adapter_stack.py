@@ -6,7 +6,7 @@ linear layer, whatever their number; a token that is routed to none gets the tru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,9 +16,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from pluralign.core import InputError
-from pluralign.lm.adapters import read_adapter
+from pluralign.lm.adapter_base import require_base
+from pluralign.lm.adapter_check import DOWN, UP, Adapter, check_adapter
+from pluralign.lm.adapters import PROBE_TOKENS, probe_logits
 from pluralign.lm.backbone import Backbone, make_backbone
 from pluralign.lm.packed import pack_linears
 
@@ -34,10 +37,12 @@ class Route:
         adapters: numbers of the adapters, each once, rising.
         counts: consecutive tokens of each, in the row's order; tokens after them go through none. Without
             counts all tokens go through the only adapter, in whatever shape.
+        tokens: number of tokens in the row; a layer that gets another number does not know their adapters.
     """
 
     adapters: tuple[int, ...]
     counts: tuple[int, ...]
+    tokens: int = 0
     gathered: Int[Tensor, "adapters longest"] | None = field(init=False)
     """Place in the row of every adapter's tokens, padded with any; None where all have equally many."""
     scattered: Int[Tensor, " tokens"] | None = field(init=False)
@@ -76,18 +81,19 @@ class AdapterStack:
         adapters: folder of each PEFT adapter, by the policy's name.
 
     Raises:
-        InputError: an adapter cannot be read, or is more than a plain LoRA.
+        InputError: An adapter cannot be read, belongs to another model, or cannot share this one
+            (`why_not_stacked`).
     """
 
     def __init__(self, backbone: Backbone, adapters: Mapping[str, Path]) -> None:
         self.names = tuple(adapters)
         self._route: Route | None = None
         model: Any = backbone.model
-        found: list[dict[str, tuple[Tensor, Tensor]]] = []
-        for folder in adapters.values():
-            adapted = read_adapter(model, Path(folder))
-            found.append(dict(_matrices(adapted, Path(folder))))
-            model = adapted.unload()
+        checked = [check_adapter(folder) for folder in adapters.values()]
+        for adapter, reason in zip(checked, why_not_stacked(model, adapters.values()), strict=True):
+            if reason:
+                raise InputError(f"cannot share the model with other adapters: {reason}", path=adapter.folder)
+        found = [dict(_matrices(adapter, model)) for adapter in checked]
         for name in sorted({name for one in found for name in one}):
             parent, _, child = name.rpartition(".")
             base = model.get_submodule(name)
@@ -136,7 +142,7 @@ class _StackedLinear(nn.Module):
         self.register_buffer("down", down, persistent=False)
         self.register_buffer("up", up, persistent=False)
 
-    def forward(self, x: Float[Tensor, "1 tokens d_in"]) -> Float[Tensor, "1 tokens d_out"]:
+    def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         result = self.base(x)
         route = self._stack[0].route
         if route is None or not route.adapters:
@@ -144,12 +150,18 @@ class _StackedLinear(nn.Module):
         if not route.counts:
             (only,) = route.adapters
             return result + (x @ self.down[only]) @ self.up[only]
-        total, tokens = sum(route.counts), x[0]
+        # Some models (OPT) hand their layers the tokens without a dimension for the row.
+        tokens, changed = x.reshape(-1, x.shape[-1]), result.view(-1, result.shape[-1])
+        if len(tokens) != route.tokens:
+            raise RuntimeError(
+                f"{len(tokens)} of {route.tokens} tokens reached a layer: which adapters they need is unknown"
+            )
+        total = sum(route.counts)
         if route.sliced:
             start = 0
             for i, count in zip(route.adapters, route.counts, strict=True):
                 part = tokens[start : start + count]
-                result[0, start : start + count] += (part @ self.down[i]) @ self.up[i]
+                changed[start : start + count] += (part @ self.down[i]) @ self.up[i]
                 start += count
             return result
         chosen = slice(route.adapters[0], route.adapters[-1] + 1)
@@ -161,38 +173,64 @@ class _StackedLinear(nn.Module):
             added = added.view(total, -1)
         else:
             added = torch.bmm(torch.bmm(tokens[route.gathered], down), up).flatten(0, 1)[route.scattered]
-        result[0, :total] += added
+        changed[:total] += added
         return result
 
 
-def _matrices(adapted: Any, folder: Path) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    """Name of each linear layer in the plain model, with (A, B) such that the adapter adds x A B."""
-    config = next(iter(adapted.peft_config.values()))
-    beyond = [
-        name
-        for name in (
-            "use_dora",
-            "modules_to_save",
-            "trainable_token_indices",
-            "target_parameters",
-            "lora_bias",
-        )
-        if getattr(config, name, None)
+def why_not_stacked(model: Any, folders: Iterable[Path]) -> list[str]:
+    """Why each adapter cannot share a model with others; empty for those that can.
+
+    Args:
+        model: The model, without adapters.
+        folders: Folder of each adapter.
+
+    Raises:
+        InputError: An adapter cannot be read, or was made for another model.
+    """
+    checked = [check_adapter(Path(folder)) for folder in folders]
+    reasons: list[str] = []
+    whole: set[str] | None = None
+    for adapter in checked:
+        require_base(adapter, model)
+        reason = adapter.why_not_on(model)
+        if not reason:
+            whole = _layers_of_all_tokens(model) if whole is None else whole
+            partial = next((layer for layer in adapter.layers if layer not in whole), None)
+            if partial is not None:
+                reason = f"it changes {partial}, which not all tokens pass"
+        reasons.append(reason)
+    return reasons
+
+
+def _layers_of_all_tokens(model: Any) -> set[str]:
+    """Names of the layers that get all tokens of a text in each call: only there does a token's place say
+    which adapter it needs. An expert gets some of the tokens."""
+    seen: dict[str, bool] = {}
+
+    def note(name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], __: Any) -> None:
+            tokens = inputs[0].numel() // inputs[0].shape[-1] if inputs else 0
+            seen[name] = seen.get(name, True) and tokens == PROBE_TOKENS
+
+        return hook
+
+    named = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
     ]
-    if beyond or str(getattr(config.peft_type, "value", config.peft_type)) != "LORA":
-        raise InputError(
-            f"only plain LoRA adapters can be stacked; this has {beyond or config.peft_type}", path=folder
-        )
-    inner = adapted.get_base_model()
-    for name, module in inner.named_modules():
-        if not hasattr(module, "lora_A") or not module.lora_A:
-            if getattr(module, "lora_embedding_A", None):
-                raise InputError(
-                    f"adapts an embedding ({name}); only linear layers can be stacked", path=folder
-                )
-            continue
-        (key,) = module.lora_A
-        down = module.lora_A[key].weight.detach().T.contiguous()
-        up = (module.lora_B[key].weight.detach().T * module.scaling[key]).contiguous()
-        dtype = next(inner.parameters()).dtype
-        yield name, (down.to(dtype), up.to(dtype))
+    hooks = [module.register_forward_hook(note(name)) for name, module in named]
+    try:
+        probe_logits(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name for name, all_of_them in seen.items() if all_of_them and "experts" not in name.split(".")}
+
+
+def _matrices(adapter: Adapter, model: Any) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Name of each linear layer, with (A, B) such that the adapter adds x A B."""
+    tensors = adapter.tensors()
+    for name in adapter.layers:
+        weight = model.get_submodule(name).weight
+        down = tensors[name + DOWN].float().T.contiguous()
+        up = (tensors[name + UP].float().T * adapter.scaling(name)).contiguous()
+        yield name, (down.to(weight), up.to(weight))

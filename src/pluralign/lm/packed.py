@@ -28,8 +28,9 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, *, keeps: bool = False) -> None:
         super().__init__()
         self._kept = (linear,) if keeps else ()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach()
+        # A layer's attributes may differ: PEFT swaps them in a saved head that is tied to the embedding.
+        self.out_features, self.in_features = weight.shape
         self.packed: Tensor
         self.register_buffer("packed", _ops()._reorder_linear_weight(weight), persistent=False)
         bias = None if linear.bias is None else linear.bias.detach()

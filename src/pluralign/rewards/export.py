@@ -15,8 +15,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from pluralign.core import Decision, InputError
 from pluralign.folders.card import read_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.lm.adapters import is_adapted
-from pluralign.lm.backbone import no_loading_bars
+from pluralign.lm.backbone import merged_backbone, no_loading_bars
 from pluralign.lm.passes import trunk_of
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
@@ -59,10 +58,9 @@ def export_folder(folder: Path, out: Path, *, model: str | None = None) -> str:
             tokenizer.save_pretrained(temporary)
             shutil.copy(folder / "card.json", temporary / CARD_COPY)
         return "sequence classifier"
-    backbone = load_language_policy(folder, model=model)
+    backbone = merged_backbone(load_language_policy(folder, model=model))
     network: Any = backbone.model
-    if is_adapted(network):
-        network = network.merge_and_unload()
+    _require_architecture(network)
     with _whole_folder(out) as temporary, no_loading_bars():
         network.save_pretrained(temporary)
         backbone.tokenizer.save_pretrained(temporary)
@@ -89,9 +87,7 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
                 f"the reward of {reward_model.name!r} (method {reward_model.card.method!r}) {reason}; a "
                 "sequence classifier only reads the last token"
             )
-    source: Any = reward_model.backbone.model
-    if is_adapted(source):
-        source = source.merge_and_unload()
+    source: Any = merged_backbone(reward_model.backbone).model
     if source.config.is_encoder_decoder:
         raise InputError("sequence classifiers of encoder-decoder models have heads of another shape")
     tokenizer = reward_model.backbone.tokenizer
@@ -109,6 +105,14 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
         model.score.weight.copy_(reward_model.head.mean.weight)
     _check_scores(model.eval(), tokenizer, reward_model)
     return model, tokenizer
+
+
+def _require_architecture(model: Any) -> None:
+    """Refuse weights that the model's architecture has no place for: loading would leave them out."""
+    with torch.device("meta"):
+        plain: Any = type(model)(model.config)
+    if odd := sorted(set(model.state_dict()) - set(plain.state_dict())):
+        raise InputError(f"models of type {model.config.model_type!r} have no place for its weights {odd[0]}")
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:

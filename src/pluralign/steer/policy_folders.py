@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from pluralign.core import InputError
 from pluralign.folders.backbones import same_model
 from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.tuned import load_language_policy, read_policy_folder
-from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.lm.adapter_stack import why_not_stacked
+from pluralign.lm.backbone import Backbone, load_backbone, make_backbone, merged_backbone
 from pluralign.steer.policy_rows import AdapterRows, ModelRows, PolicyRows
+
+_log = logging.getLogger(__name__)
 
 
 def open_rows(
@@ -32,12 +36,38 @@ def open_rows(
         InputError: A folder holds no policy, or one of another model.
     """
     adapters = {name: _adapter(folder, cards[name], model) for name, folder in policies.items()}
-    if not all(known for known, _ in adapters.values()):
-        return ModelRows({name: open_whole(folder, model, dtype) for name, folder in policies.items()})
-    trunk = load_backbone(model, dtype=torch.float32)
-    for name, card in cards.items():
-        _require_trunk(policies[name], card, trunk)
-    return AdapterRows(_cast(trunk, dtype), {name: folder for name, (_, folder) in adapters.items()})
+    whole = [name for name, (known, _) in adapters.items() if not known]
+    together = {name: folder for name, (known, folder) in adapters.items() if known}
+    stacked: AdapterRows | None = None
+    if together:
+        trunk = load_backbone(model, dtype=torch.float32)
+        for name in together:
+            _require_trunk(policies[name], cards[name], trunk)
+        own = _own_rows(trunk, together)
+        whole += own
+        together = {name: folder for name, folder in together.items() if name not in own}
+        if together:
+            stacked = AdapterRows(_cast(trunk, dtype), together)
+            if not whole:
+                return stacked
+        # What is loaded whole needs the memory.
+        del trunk
+    return ModelRows({name: open_whole(policies[name], model, dtype) for name in whole}, stacked)
+
+
+def _own_rows(trunk: Backbone, adapters: Mapping[str, Path | None]) -> list[str]:
+    """Names of the adapters that need a copy of the model for themselves; warns about their memory."""
+    folders = {name: folder for name, folder in adapters.items() if folder is not None}
+    reasons = dict(zip(folders, why_not_stacked(trunk.model, folders.values()), strict=True))
+    own = {name: reason for name, reason in reasons.items() if reason}
+    if own:
+        size = sum(weight.numel() for weight in trunk.model.parameters())
+        named = "; ".join(f"{name}: {reason}" for name, reason in own.items())
+        _log.warning(
+            "adapters that are more than a plain LoRA share no model; each is loaded with its own copy of "
+            "the %.3g million weights (%s)", size / 1e6, named,
+        )  # fmt: skip
+    return list(own)
 
 
 def policy_card(folder: Path) -> Mapping[str, Any] | None:
@@ -101,21 +131,14 @@ def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
     """
     if (folder / CARD).is_file():
         try:
-            return _merged(load_language_policy(folder, dtype=dtype))
+            return merged_backbone(load_language_policy(folder, dtype=dtype))
         except InputError as error:
             if error.field != "model":
                 raise
-            return _merged(load_language_policy(folder, dtype=dtype, model=model))
+            return merged_backbone(load_language_policy(folder, dtype=dtype, model=model))
     if (folder / "adapter_config.json").is_file():
-        return _merged(load_backbone(model, dtype=dtype, adapter=folder))
+        return merged_backbone(load_backbone(model, dtype=dtype, adapter=folder))
     return load_backbone(str(folder), dtype=dtype)
-
-
-def _merged(backbone: Backbone) -> Backbone:
-    model: Any = backbone.model
-    if not hasattr(model, "merge_and_unload"):
-        return backbone
-    return make_backbone(model.merge_and_unload(), backbone.tokenizer, backbone.name)
 
 
 def _cast(backbone: Backbone, dtype: torch.dtype) -> Backbone:

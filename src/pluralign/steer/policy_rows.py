@@ -179,45 +179,54 @@ class AdapterRows:
         for policy, count in zip(policies, counts, strict=True):
             if policy < self._adapters:
                 by[policy] = by.get(policy, 0) + count
-        return Route(tuple(by), tuple(by.values()))
+        return Route(tuple(by), tuple(by.values()), sum(counts))
 
 
 class ModelRows:
-    """Policies that are whole models, each with its own forward pass: slower, but they only need a common
-    vocabulary.
+    """Policies of which some or all are whole models, each with its own forward pass: slower, but they only
+    need a common vocabulary.
 
     Args:
-        models: Models by policy name.
+        models: Whole models by policy name.
+        stacked: Policies that share a trunk.
 
     Raises:
         InputError: There are no models, or they have different vocabularies.
     """
 
-    def __init__(self, models: Mapping[str, Backbone]) -> None:
-        if not models:
+    def __init__(self, models: Mapping[str, Backbone], stacked: AdapterRows | None = None) -> None:
+        self._parts = [] if stacked is None else [stacked]
+        if not models and not self._parts:
             raise InputError("expected at least one policy, found none")
-        self.names = tuple(models)
-        self.backbone = next(iter(models.values()))
-        vocabulary = self.backbone.tokenizer.get_vocab()
-        for name, model in models.items():
+        known = {} if stacked is None else {stacked.names[0]: stacked.backbone}
+        first, *others = {**known, **models}.items()
+        vocabulary = first[1].tokenizer.get_vocab()
+        for name, model in others:
             if model.tokenizer.get_vocab() != vocabulary:
-                raise InputError(
-                    f"{name!r} has another vocabulary than {self.names[0]!r}; they cannot be mixed"
-                )
-        self._parts = [AdapterRows(model, {name: None}) for name, model in models.items()]
+                raise InputError(f"{name!r} has another vocabulary than {first[0]!r}; they cannot be mixed")
+        self._parts += [AdapterRows(model, {name: None}) for name, model in models.items()]
+        self.backbone = self._parts[0].backbone
+        self.names = tuple(name for part in self._parts for name in part.names)
+        # The first policy of each part among all.
+        self._firsts = [sum(len(part.names) for part in self._parts[:i]) for i in range(len(self._parts))]
 
     @property
     def order(self) -> list[Entry]:
         """See `PolicyRows`."""
-        return [(request, number) for number, part in enumerate(self._parts) for request, _ in part.order]
+        return [
+            (request, first + policy)
+            for first, part in zip(self._firsts, self._parts, strict=True)
+            for request, policy in part.order
+        ]
 
     def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
         found: dict[int, Tensor] = {}
-        for number, part in enumerate(self._parts):
-            mine = [i for i, entry in enumerate(entries) if entry[1] == number]
+        for first, part in zip(self._firsts, self._parts, strict=True):
+            mine = [i for i, entry in enumerate(entries) if 0 <= entry[1] - first < len(part.names)]
             if mine:
-                logits = part.admit([(entries[i][0], 0, entries[i][2]) for i in mine]).logits()
+                new = [(entries[i][0], entries[i][1] - first, entries[i][2]) for i in mine]
+                logits = part.admit(new).logits()
                 found.update(zip(mine, logits.to(self.backbone.device), strict=True))
         return Prediction(torch.stack([found[i] for i in range(len(entries))]))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ from torch import Tensor
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.folders.backbones import same_model
-from pluralign.lm.adapters import is_adapted
-from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
@@ -188,10 +186,7 @@ def open_value_guided_rows(
         name = base
         shared = next((trunk for known, trunk in trunks.items() if same_model(known, name)), None)
         base = shared or load_backbone(name, dtype=dtype or torch.float32)
-    model: Any = base.model
-    if is_adapted(model):
-        base = make_backbone(model.merge_and_unload(), base.tokenizer, base.name)
-    return ValueGuidedRows(AdapterRows(base, {"base": None}), values, guidance)
+    return ValueGuidedRows(AdapterRows(merged_backbone(base), {"base": None}), values, guidance)
 
 
 def draw_guided_completions(

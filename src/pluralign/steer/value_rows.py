@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.folders.backbones import load_folder_backbone
-from pluralign.lm.adapter_stack import AdapterStack, Route
-from pluralign.lm.backbone import Backbone, make_backbone
+from pluralign.lm.adapter_stack import AdapterStack, Route, why_not_stacked
+from pluralign.lm.backbone import Backbone, make_backbone, merged_backbone
 from pluralign.lm.candidate_attention import CandidateLayout
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.passes import run_layout
@@ -166,13 +166,14 @@ class ValueRows:
         for model, count in zip(models, counts, strict=True):
             if model < self._adapters:
                 by[model] = by.get(model, 0) + count
-        return Route(tuple(by), tuple(by.values()))
+        return Route(tuple(by), tuple(by.values()), sum(counts))
 
 
 def open_value_rows(
     folders: Mapping[str, Path], *, dtype: torch.dtype | None = None
 ) -> tuple[list[ValueRows], dict[str, Backbone]]:
-    """Load value models. Adapters of one trunk, or heads on it, share the trunk; others are loaded whole.
+    """Load value models. Plain LoRA adapters of one trunk, or heads on it, share the trunk; others are loaded
+    whole.
 
     Args:
         folders: Folder of each objective's value model (``learn value``).
@@ -190,14 +191,19 @@ def open_value_rows(
     trunks: dict[str, Backbone] = {}
     for name, folder in found.items():
         if folder.whole:
-            model = load_value_model(folder.path, dtype=dtype)
-            rows.append(ValueRows(model.backbone, {name: Guide(model.head)}))
+            rows.append(_whole_rows(name, folder, dtype))
         else:
             trunk = folder.content["backbone"]
             shared.setdefault((str(trunk.get("name")), str(trunk.get("fingerprint"))), {})[name] = folder
     for own in shared.values():
         first = next(iter(own.values()))
         backbone = load_folder_backbone(first.path, first.content)
+        adapters = {name: folder.adapter for name, folder in own.items() if folder.adapter is not None}
+        reasons = zip(adapters, why_not_stacked(backbone.model, adapters.values()), strict=True)
+        alone = [name for name, reason in reasons if reason]
+        rows += [_whole_rows(name, own.pop(name), dtype) for name in alone]
+        if not own:
+            continue
         model: Any = backbone.model
         cast = make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, backbone.name)
         rows.append(
@@ -205,3 +211,9 @@ def open_value_rows(
         )
         trunks[backbone.name] = rows[-1].backbone
     return rows, trunks
+
+
+def _whole_rows(name: str, folder: ValueFolder, dtype: torch.dtype | None) -> ValueRows:
+    """Rows of one value model on a trunk of its own."""
+    model = load_value_model(folder.path, dtype=dtype)
+    return ValueRows(merged_backbone(model.backbone), {name: Guide(model.head)})
