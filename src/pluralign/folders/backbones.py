@@ -1,5 +1,5 @@
-"""The model that a folder was trained on: where it was, so that a folder moves with its model, and the model
-found again."""
+"""Base models of folders: their recorded locations, so that a folder can be moved together with its model,
+and their loading."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pluralign.core import InputError
 from pluralign.lm.backbone import SMOLLM2, TINY_RANDOM, Backbone, load_backbone
 
 BUILT_IN = (SMOLLM2, TINY_RANDOM)
-"""Names of models that come with the package or are made in code."""
+"""Names of built-in models, which come with a package or are made in code."""
 _NAME_IT = "name the right one with the argument model (--base on the command line)"
 
 
 def with_places(described: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A backbone's description with the places of its local folder: ``path``, from the root, and
-    ``relative``, from the folder of what was trained. Hub ids and built-in models stay as they are.
+    """A backbone's description with the location of its local folder: ``path``, absolute, and ``relative``,
+    relative to the folder of the trained model. Hub ids and built-in models are unchanged.
 
     Args:
-        described: ``{"name", "fingerprint", "dtype"}``.
+        described: Description, ``{"name", "fingerprint", "dtype"}``.
         folder: Folder that the card is written to.
     """
     name = described.get("name")
@@ -34,28 +34,28 @@ def with_places(described: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def is_local(name: str) -> bool:
-    """Whether a model's name is that of a folder here."""
+    """Whether a model's name is that of an existing folder."""
     return name not in BUILT_IN and Path(name).is_dir()
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two names are of one model: equal, or two ways to one folder."""
+    """Whether two names refer to the same model: they are equal, or paths of the same folder."""
     return one == other or (is_local(one) and is_local(other) and Path(one).samefile(other))
 
 
 def model_places(folder: Path, content: Mapping[str, Any]) -> list[str]:
     """Names under which a folder's model can be loaded, the most likely first.
 
-    A local model is looked for at its place relative to the folder, at its place from the root, at its name
-    from the working directory, and (cards of 0.1.0, which have the name alone) at its name from each parent
-    of the folder.
+    A local model is looked up at its path relative to the folder, at its absolute path, at its name relative
+    to the working directory, and (for cards of 0.1.0, which only have the name) at its name relative to each
+    parent of the folder.
 
     Args:
         folder: Folder with the card.
-        content: The card.
+        content: Its card.
 
     Raises:
-        InputError: The card names no model, or a local one that is at none of these places.
+        InputError: The card has no model, or a local one that is at none of these locations.
     """
     described: Mapping[str, Any] = content["backbone"]
     name = described.get("name")
@@ -81,16 +81,16 @@ def model_places(folder: Path, content: Mapping[str, Any]) -> list[str]:
 def load_folder_backbone(
     folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype = torch.float32, model: str | None = None
 ) -> Backbone:
-    """The model that a folder was trained on, as it was before training.
+    """Load the model that a folder was trained on, as it was before training.
 
     Args:
         folder: Folder with the card.
-        content: The card.
-        dtype: Precision in which its fingerprint was taken.
+        content: Its card.
+        dtype: Precision with which its fingerprint was computed.
         model: Hub id or folder of the base model, if it was moved.
 
     Raises:
-        InputError: The model is not there, or another one is in its place.
+        InputError: The model does not exist, or a different one is at its location.
     """
     expected, name = content["backbone"].get("fingerprint"), content["backbone"].get("name")
     reason = ""
