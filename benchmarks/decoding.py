@@ -1,12 +1,12 @@
-"""Mixture decoding beside what a user would otherwise run, in one run, in turns.
+"""Speed of mixture decoding compared with the alternatives, measured in alternation in one run.
 
     python benchmarks/decoding.py
 
-Random LoRA adapters of rank 16 on SmolLM2-135M, float32, greedy. For N objectives: pluralign's one batched
-pass a token; one policy merged into its weights (the fastest thing there is, with transformers' own cache);
-and N passes with ``set_adapter``, as multi-objective decoders have been published. Figures are medians of
-times per token, and of the time to the first token, as ratios to the merged policy; and the largest
-difference between the arithmetic mixture's probabilities and those of plain passes.
+Random LoRA adapters of rank 16 on SmolLM2-135M, float32, greedy. For N objectives: pluralign's single batched
+pass per token; one policy merged into its weights (the fastest alternative, with transformers' own cache);
+and N passes with ``set_adapter``, as in published multi-objective decoders. Figures are medians of the time
+per token and of the time to the first token, relative to the merged policy; and the largest difference
+between the arithmetic mixture's probabilities and those of plain passes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from pluralign.steer.policy_rows import AdapterRows
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """Settings of the benchmark.
 
     Args:
-        objectives: numbers of them.
-        batches: numbers of requests.
-        prompt_tokens: of each request.
-        new_tokens: of each answer.
-        turns: of every side, in alternating order.
-        model: the trunk.
-        json: where the figures go.
+        objectives: Numbers of objectives to measure.
+        batches: Numbers of concurrent requests to measure.
+        prompt_tokens: Number of tokens of each prompt.
+        new_tokens: Number of tokens of each answer.
+        turns: Number of measurements of each side, in alternating order.
+        model: Base model.
+        json: Output file for the figures.
     """
 
     objectives: tuple[int, ...] = (3, 5, 8)
@@ -56,11 +56,11 @@ class Settings:
 
 
 Times = tuple[float, float]
-"""Seconds to the first token, and for each token after it."""
+"""Seconds to the first token, and per token after it."""
 
 
 def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: int) -> Times:
-    """One batched pass a token."""
+    """One batched pass per token."""
     weights = SteeringWeights(dict.fromkeys(rows.names[:objectives], 1 / objectives))
     decoder = MixtureDecoder(rows)
     asked = [Request(row, weights, Decoding(new_tokens, 0.0)) for row in prompts.tolist()]
@@ -76,7 +76,7 @@ def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: 
 
 @torch.inference_mode()
 def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: int) -> Times:
-    """One pass for each policy and token, each with its own cache; one policy is plain greedy decoding."""
+    """One pass per policy and token, each with its own cache; a single policy is plain greedy decoding."""
     caches: list[Any] = [None] * len(models)
     owners = torch.arange(len(prompts)).repeat(len(models))
     weights = torch.full((len(owners),), 1 / len(models))
@@ -98,7 +98,8 @@ def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: i
 
 @torch.inference_mode()
 def largest_difference(rows: AdapterRows, models: list[Callable[[], Any]], prompts: torch.Tensor) -> float:
-    """Between the arithmetic mixture's probabilities and those of one plain pass for each policy."""
+    """Largest difference between the arithmetic mixture's probabilities and those of one plain pass per
+    policy."""
     count, found = len(models), 0.0
     ids = prompts
     entries = [(b, i, row) for b, row in enumerate(prompts.tolist()) for i in range(count)]
@@ -179,7 +180,7 @@ def main(settings: Settings) -> None:
 
 
 def random_adapters(model: str, count: int, place: Path) -> dict[str, Path]:
-    """Folders of rank-16 adapters, by their numbers, each of which changes what the model says."""
+    """Folders of random rank-16 adapters, by number; each changes the model's output."""
     found: dict[str, Path] = {}
     for seed in range(count):
         torch.manual_seed(seed)

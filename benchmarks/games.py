@@ -1,7 +1,7 @@
-"""Random play, in steps a second: the median of several runs for each story, in one process.
+"""Speed of random play in steps per second: the median of several runs per story, in one process.
 
-Built-in stories are played through the environment, and their exact front is computed. A game of other people
-(``--story``) is played as it is, a new seed for each episode, its decision made at each step.
+Built-in stories are played through the environment, and their exact front is computed. Other games
+(``--story``) are played directly, with a new seed for each episode; every step includes making its decision.
 
 python benchmarks/games.py [STORY...] [--story PATH]
 """
@@ -27,7 +27,7 @@ RUNS = 7
 
 
 def steps_per_second(env: StoryEnv, steps: int, seed: int) -> float:
-    """Uniform play over the listed options, the time for drawing them included."""
+    """Uniform play over the listed options, including the time to draw them."""
     draws = np.random.default_rng(seed).random(steps).tolist()
     _, info = env.reset(seed=seed)
     began = time.perf_counter()
@@ -39,7 +39,7 @@ def steps_per_second(env: StoryEnv, steps: int, seed: int) -> float:
 
 
 def choices_per_second(game: Game, steps: int, seed: int) -> float:
-    """Uniform play of whole episodes, the time for drawing them included."""
+    """Uniform play of whole episodes, including the time to draw actions."""
     draws = np.random.default_rng(seed).random(steps).tolist()
     game.reset(seed)
     began = time.perf_counter()
@@ -55,7 +55,7 @@ def choices_per_second(game: Game, steps: int, seed: int) -> float:
 
 
 def time_game(path: Path) -> None:
-    """Print a line for a game of other people: the first run meets every text anew."""
+    """Print a line for a game that is not built in; the first run processes every text for the first time."""
     began = time.perf_counter()
     game = make_env(path).game
     seconds = time.perf_counter() - began
@@ -84,8 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stories", nargs="*", metavar="STORY", help="built-in; all of them by default")
-    parser.add_argument("--story", type=Path, action="append", default=[], help="another game's folder")
+    parser.add_argument("stories", nargs="*", metavar="STORY", help="built-in stories; all by default")
+    parser.add_argument("--story", type=Path, action="append", default=[], help="path of another game")
     given = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.processor() or platform.machine()}, one process")
     for name in given.stories or ([] if given.story else list_stories()):

@@ -1,11 +1,11 @@
-"""Drawing and scoring many completions of each prompt: pluralign beside a plain loop over transformers.
+"""Speed of sampling and scoring many completions per prompt, compared with a plain loop over transformers.
 
     python benchmarks/sampling.py --prompts hh/harmless.jsonl.gz
 
-The plain loop is what people write: for each prompt ``model.generate(num_return_sequences=64)``, then a
-padded batch of the 64 through a sequence classifier. Both have the same weights, dtype and reward model, and
-take turns prompt group by prompt group, in alternating order; with ``--group 1`` the same batch of
-completions, too. Figures are medians of the groups' ratios; rewards of the same completions are compared.
+The plain loop is the usual code: for each prompt ``model.generate(num_return_sequences=64)``, then a padded
+batch of the 64 completions through a sequence classifier. Both sides have the same weights, dtype and reward
+model, and alternate by groups of prompts; with ``--group 1`` the batches of completions are equal as well.
+Figures are medians of the groups' ratios; rewards of the same completions are compared.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from pluralign.rewards.reward_model import RewardModel, RewardSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """Settings of the benchmark.
 
     Args:
-        prompts: preference data; its prompts are taken.
-        count: prompts, in all.
-        group: prompts of one turn.
-        samples: completions of each prompt: the plain loop's batch, too.
-        max_new_tokens: of each completion; none ends before.
-        model: the policy, and the reward model's trunk.
-        json: where the figures go.
+        prompts: Preference data; only its prompts are used.
+        count: Total number of prompts.
+        group: Number of prompts per turn.
+        samples: Number of completions per prompt, which is also the plain loop's batch size.
+        max_new_tokens: Number of tokens of each completion; none ends earlier.
+        model: Policy, and trunk of the reward model.
+        json: Output file for the figures.
     """
 
     prompts: Path
@@ -58,7 +58,7 @@ class Settings:
 
 
 class Ours:
-    """pluralign: one prefill for each prompt, and the prompt read once by the reward model."""
+    """pluralign: one prefill per prompt, and one pass of the prompt in the reward model."""
 
     def __init__(self, backbone: Backbone, head: RewardHead, settings: Settings) -> None:
         self._backbone, self._settings = backbone, settings
@@ -82,7 +82,7 @@ class Plain:
     """transformers alone."""
 
     def __init__(self, backbone: Backbone, classifier: Any, tokenizer: Any, settings: Settings) -> None:
-        # A copy of its own, with the attention that transformers chooses.
+        # A separate copy, with transformers' default attention.
         self._policy: Any = AutoModelForCausalLM.from_config(
             backbone.model.config, attn_implementation="sdpa", dtype=backbone.dtype
         )
@@ -123,7 +123,7 @@ class Plain:
 
 
 def main(settings: Settings) -> None:
-    """Measure, tell, and write the figures."""
+    """Measure, report, and write the figures."""
     backbone = load_backbone(settings.model)
     torch.manual_seed(0)
     head = RewardHead(backbone.hidden_size, HeadShape())

@@ -1,11 +1,11 @@
-"""Many clients at once, each with weights of its own: errors, mixed-up weights, memory.
+"""Load test of the server: many clients with different weights; errors, mixed-up weights, memory.
 
     python benchmarks/serving.py
 
-A server with three random LoRA adapters on SmolLM2-135M (float32) is asked by 64 clients of the official
-package for a minute. A quarter of the requests are greedy with all weight on one adapter: their answers must
-be, to the letter, what transformers writes with that adapter alone. Every answer must carry the weights that
-were sent.
+64 clients of the official package send requests for a minute to a server with three random LoRA adapters on
+SmolLM2-135M (float32). A quarter of the requests are greedy with all weight on one adapter: their answers
+must be identical to those of transformers with that adapter alone. Every answer must contain the requested
+weights.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """Settings of the load test.
 
     Args:
-        clients: at once.
-        seconds: for which they ask.
-        objectives: adapters.
-        new_tokens: of each answer, at most.
-        model: the trunk.
-        json: where the figures go.
+        clients: Number of concurrent clients.
+        seconds: Duration of the test.
+        objectives: Number of adapters.
+        new_tokens: Largest number of tokens of an answer.
+        model: Base model.
+        json: Output file for the figures.
     """
 
     clients: int = 64
@@ -64,7 +64,7 @@ class Settings:
 
 @dataclass
 class Seen:
-    """What the clients met."""
+    """Counts of the clients' results."""
 
     answered: int = 0
     tokens: int = 0
@@ -74,7 +74,7 @@ class Seen:
 
 
 def expected_texts(settings: Settings, folders: Mapping[str, Path]) -> dict[tuple[str, str], str]:
-    """What each adapter alone answers, greedily, by transformers."""
+    """Greedy answers of each adapter alone, by transformers."""
     found: dict[tuple[str, str], str] = {}
     for name, folder in folders.items():
         backbone = load_backbone(settings.model, dtype=torch.float32)
@@ -96,7 +96,7 @@ def expected_texts(settings: Settings, folders: Mapping[str, Path]) -> dict[tupl
 async def client(
     number: int, url: str, settings: Settings, expected: Mapping[tuple[str, str], str], seen: Seen
 ) -> None:
-    """Ask until the time is over."""
+    """Send requests until the time is over."""
     rng = np.random.default_rng(number)
     names = sorted({name for name, _ in expected})
     end = time.monotonic() + settings.seconds
@@ -146,7 +146,7 @@ async def _streamed(asker: Any, body: Mapping[str, Any]) -> tuple[str, Mapping[s
 
 
 async def watch(process: int, memory: list[float]) -> None:
-    """Note the server's resident memory each second, MB."""
+    """Record the server's resident memory every second, MB."""
     while True:
         status = Path(f"/proc/{process}/status").read_text()
         memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
@@ -162,7 +162,7 @@ async def _load(url: str, process: int, settings: Settings, expected: Any) -> tu
 
 
 def main(settings: Settings) -> None:
-    """Serve, ask, and tell."""
+    """Serve, send requests, and report."""
     with tempfile.TemporaryDirectory() as place:
         folders = random_adapters(settings.model, settings.objectives, Path(place))
         expected = expected_texts(settings, folders)

@@ -1,11 +1,11 @@
-"""Training beside TRL: the same model, rows, optimizer and precision, in turn, in one run.
+"""Speed of training compared with TRL: the same model, rows, optimizer and precision, in alternation.
 
     python benchmarks/training.py [--quick]
 
-Needs trl (the extra [rl] or [dev]) and preference data: --harmless and --ethics name files with the columns
-chosen and rejected. Every measurement is a process of its own, for its peak of memory; the two sides take
-turns. A step's time is from one forward pass to the next: forward, backward, optimizer, data. Useful tokens
-are those that the rows hold with each prompt counted once, for both sides alike.
+Requires trl (the extra [rl] or [dev]) and preference data: --harmless and --ethics are files with the columns
+chosen and rejected. Every measurement is a separate process, to measure its peak memory; the two sides
+alternate. The time of a step is from one forward pass to the next: forward, backward, optimizer, data. Useful
+tokens are the tokens of the rows with each prompt counted once, for both sides.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ LEARNING_RATE = 1e-5
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """Settings of the benchmark.
 
     Args:
-        harmless: HH-RLHF's harmless pairs.
-        ethics: ETHICS utilitarianism as pairs.
-        model: the trunk.
-        pairs: rows of a step.
-        steps: timed steps of each measurement, after one that warms up.
-        turns: measurements of each side.
-        cases: of bt-harmless, dpo-harmless, bt-ethics.
-        gradient_checkpointing: of TRL's side (its default is True: less memory, a third slower).
-        out: the JSON file of the figures.
-        child: what one process measures (internal).
+        harmless: File of HH-RLHF's harmless pairs.
+        ethics: File of ETHICS utilitarianism as pairs.
+        model: Base model.
+        pairs: Number of rows per step.
+        steps: Number of timed steps per measurement, after one warm-up step.
+        turns: Number of measurements of each side.
+        cases: Cases to measure: bt-harmless, dpo-harmless, bt-ethics.
+        gradient_checkpointing: Whether TRL uses gradient checkpointing (its default is True: less memory, a
+            third slower).
+        out: JSON output file of the figures.
+        child: Measurement of a child process (internal).
     """
 
     harmless: Path
@@ -155,7 +156,8 @@ def _measure(side: str, case: str, settings: Settings) -> dict[str, Any]:
 
 
 def _rows(case: str, settings: Settings) -> list[PreferencePair]:
-    """Rows that fit the limit on both sides; TRL leaves out longer ones, pluralign cuts their prompts."""
+    """Rows that fit the length limit on both sides; TRL leaves out longer ones, pluralign truncates their
+    prompts."""
     from pluralign.lm.backbone import load_tokenizer
 
     file = settings.ethics if case.endswith("ethics") else settings.harmless
@@ -186,7 +188,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     from pluralign.losses import bradley_terry, dpo
     from pluralign.rewards.heads import HeadShape
 
-    engine._CHECKPOINTS = 1  # none on the way, as on TRL's side
+    engine._CHECKPOINTS = 1  # no intermediate checkpoints, as on TRL's side
     training = Training(
         batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=MAX_LENGTH, bf16=False
     )
@@ -257,7 +259,7 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     backbone = load_backbone(settings.model, dtype=torch.float32)
     tokenizer: Any = backbone.tokenizer
     parameters = sum(p.numel() for name, p in backbone.model.model.named_parameters() if "embed" not in name)
-    # Else a classifier would read the token before the end of text.
+    # Otherwise a classifier would read the token before the end of text.
     tokenizer.pad_token = next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token)
     if case.startswith("dpo"):
         model: Any = backbone.model
@@ -296,7 +298,7 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
 
 
 def pairs_of(pairs: list[PreferencePair]) -> list[PreferencePair]:
-    """The same pairs, all to be trained on."""
+    """The same pairs, all in the training split."""
     from dataclasses import replace
 
     return [replace(pair, split="train") for pair in pairs]

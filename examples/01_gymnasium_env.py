@@ -1,4 +1,4 @@
-"""A story as a Gymnasium environment: a reward for each objective, played at random."""
+"""A story as a Gymnasium environment with one reward per objective, played at random."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ observation, info = env.reset(seed=0)
 env.action_space.seed(0)
 total = np.zeros(2)
 while True:
-    # Options beyond those listed are steps without reward; the mask leaves them out.
+    # Options beyond those listed are steps without reward; the mask excludes them.
     action = env.action_space.sample(mask=info["action_mask"])
     observation, reward, terminated, truncated, info = env.step(action)
     total += reward

@@ -1,4 +1,4 @@
-"""From random play to a steered policy: one agent per objective, then only the weights move."""
+"""From random play to a steered policy: one agent per objective, trained once, and mixed by weights."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ from pluralign.steer.steered_policy import SteeredPolicy
 
 story = load_story("salt_ledger")
 objectives = [SCORE, HARM_AVOIDANCE]
-# A tiny random trunk is enough where every decision has been seen; try "smollm2-135m".
+# A tiny random trunk suffices if every decision has been seen in training; try "smollm2-135m".
 store = FeatureStore(load_backbone("tiny-random"))
 
 

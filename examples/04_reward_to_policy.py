@@ -1,4 +1,4 @@
-"""From preferences to two reward models, and to a policy that TRL's GRPO trains on their mix."""
+"""From preferences to two reward models, and to a policy trained on their mix with TRL's GRPO."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from pluralign.lm.backbone import load_backbone
 
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = ["aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff", "gggg", "hhhh"]
-# One objective likes short answers, the other answers that end with an exclamation mark.
+# One objective prefers short answers, the other answers that end with an exclamation mark.
 ROWS = {
     "brief": [{"prompt": f"Say {w}:", "chosen": f" {w}", "rejected": f" {w} {w} {w}"} for w in WORDS],
     "lively": [{"prompt": f"Say {w}:", "chosen": f" {w}!", "rejected": f" {w}."} for w in WORDS],

@@ -1,4 +1,4 @@
-"""From demonstrations alone to a reward model and a better answer: no preference was ever stated."""
+"""From demonstrations alone to a reward model and better answers, without stated preferences."""
 
 import tempfile
 from pathlib import Path
@@ -18,13 +18,13 @@ from pluralign.rewards.open import load_reward
 
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = [a + b for a in "abcdefgh" for b in "klmn"]
-# Whoever wrote these answers says a word back, with an exclamation mark.
+# The demonstrator repeats a word, with an exclamation mark.
 SHOWN = [Demonstration(f"Say {word}:", f" {word}!", objective="lively") for word in WORDS]
 PROMPTS = [row.prompt for row in SHOWN]
 
 
 def draw(backbone, samples, temperature=1.0):
-    """Completions of every prompt, as rows."""
+    """Completions of every prompt as rows."""
     ids = [prompt_ids(backbone.tokenizer, prompt) for prompt in PROMPTS]
     seeds = [list(range(samples))] * len(ids)
     drawn = draw_completions(backbone, ids, seeds, Decoding(4, temperature))
@@ -40,13 +40,14 @@ with tempfile.TemporaryDirectory() as folder:
     training = Training(epochs=25, learning_rate=3e-3, bf16=False)
     policy = fit_sft(SHOWN, Run(MODEL, Path(folder, "sft"), training))
 
-    # Init-SFT: the fine-tuned model's samples are preferred to those of the model before. Both are of one
-    # kind, so that the reward cannot live on what only the author of the demonstrations does.
+    # Init-SFT: samples of the fine-tuned model are preferred to those of the base model. Both come from the
+    # same kind of model, so the reward cannot rely on features that only the author of the demonstrations
+    # has.
     init_sft = pair_completions(draw(policy, 4), draw(load_backbone(MODEL), 4), objective="lively")
     learned = fit_discriminator(init_sft, Run(MODEL, training=Training(epochs=4, learning_rate=3e-3)))
     closed_form = load_reward(f"closed-form:{Path(folder, 'sft')}")
 
-    # Best of 16, by the learned reward, by the likelihood ratio that needs no training, and by both.
+    # Best of 16 by the trained reward, by the likelihood ratio, which needs no training, and by both.
     asked = Decision(PROMPTS[0], tuple(dict.fromkeys(row.completion for row in draw(policy, 16)[:16])))
     both = [learned, closed_form]
     ensemble = RewardEnsemble(both, measure_scales(both, [asked]))

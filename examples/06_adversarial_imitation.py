@@ -1,4 +1,5 @@
-"""A discriminator and a policy in turn, until the policy writes what was shown as often as it was shown."""
+"""Alternating training of a discriminator and a policy, until the policy matches the demonstrator's
+frequencies."""
 
 import random
 import tempfile
@@ -18,14 +19,14 @@ from pluralign.rewards.export import export_folder
 
 
 def answers(count, share, split="train"):
-    """An exclamation mark with this probability, else a full stop."""
+    """Answers that end with an exclamation mark with this probability, otherwise with a full stop."""
     rng = random.Random(f"{split} {share}")
     prompts = [f"{split} {number:03d} say:" for number in range(count)]
     return [Demonstration(prompt, "!" if rng.random() < share else ".", split=split) for prompt in prompts]
 
 
 def exclaims(policy):
-    """The share of exclamation marks in 200 answers."""
+    """Share of exclamation marks in 200 answers."""
     prompts = [row.prompt for row in answers(200, 0.5, "test")]
     drawn = draw_samples(policy, prompts, 1, Decoding(2), seed=0, label="example")
     return sum(texts == ["!"] for texts in drawn.values()) / 200
@@ -33,7 +34,7 @@ def exclaims(policy):
 
 with tempfile.TemporaryDirectory() as folder:
     base, out = Path(folder, "base"), Path(folder, "imitation")
-    # A policy to begin with, which exclaims three times in ten; "smollm2-135m" would be one, too.
+    # An initial policy with exclamation marks in three answers of ten; "smollm2-135m" would work as well.
     training = Training(epochs=6, learning_rate=3e-3, batch_size=16)
     fit_sft(answers(256, 0.3), Run("tiny-random", Path(folder, "sft"), training))
     export_folder(Path(folder, "sft"), base)

@@ -1,4 +1,4 @@
-"""Five tasks of a notebook, each a few lines: rewards, scores, steering, a sweep, a loss of one's own."""
+"""Five tasks of a notebook in a few lines each: rewards, scores, steering, a sweep, a custom loss."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ ROWS = [{"prompt": f"Say {w}:", "chosen": f" {w}!", "rejected": f" {w}."} for w 
 TURNED = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in ROWS]
 FOLDER = "runs/notebook"
 
-# (a) A reward model from a data set: rows, a file, a folder, a hub id or a datasets.Dataset; with any loss.
+# (a) A reward model from a data set (rows, a file, a folder, a hub id or a datasets.Dataset), with any loss.
 lively = pl.load_pairs(ROWS, objective="lively")
 calm = pl.load_pairs(TURNED, objective="calm")
 rewards = {"lively": pl.fit_reward(lively, model=MODEL, loss=pl.losses.bradley_terry, training=TRAINING)}
@@ -23,7 +23,7 @@ print("scores", scores.round(2))
 print("tokens", [(s.text, round(s.mean, 2)) for s in rewards["lively"].tokens("Say ae:", " ae! ae.")])
 print("sentences", [(s.text, round(s.mean, 2)) for s in rewards["lively"].sentences("Say ae:", " ae! ae.")])
 
-# (c) Two policies, an answer under given weights, and a stream of one.
+# (c) Two policies: an answer under given weights, and the same as a stream.
 pl.fit_policy(lively, model=MODEL, training=TRAINING, out=f"{FOLDER}/lively")
 pl.fit_policy(calm, model=MODEL, training=TRAINING, out=f"{FOLDER}/calm")
 mix = pl.load_policies(MODEL, lively=f"{FOLDER}/lively", calm=f"{FOLDER}/calm")
@@ -31,14 +31,14 @@ print("answer", repr(mix.generate("Say ae:", weights={"lively": 0.7, "calm": 0.3
 for piece in mix.stream("Say ae:", weights={"lively": 0.7, "calm": 0.3}, max_new_tokens=6):
     print(piece, end="|")
 
-# (d) A sweep over the weights: the front, its hypervolume, a picture.
+# (d) A sweep over the weights: the front, its hypervolume, a figure.
 found = pl.sweep(mix, [row["prompt"] for row in ROWS[:8]], rewards=rewards, steps=4, max_new_tokens=6)
 print("\nfront", [dict(point.weights) for point in found.front])
 print("hypervolume", found.hypervolume.mean, "interval", found.hypervolume.low, found.hypervolume.high)
 found.save(f"{FOLDER}/sweep")
 
 
-# (e) A loss of one's own.
+# (e) A custom loss.
 def hinge(chosen, rejected, reference_chosen, reference_rejected, *, margin=1.0):
     return (margin - (chosen - reference_chosen) + (rejected - reference_rejected)).relu()
 

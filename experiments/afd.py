@@ -1,12 +1,11 @@
-"""Alignment from demonstrations on HH-RLHF: which reward, learned without preferences, finds better answers?
+"""Alignment from demonstrations on HH-RLHF: which reward, trained without preferences, finds better answers?
 
     python experiments/afd.py --data FOLDER --task harmless --seed 1
 
-FOLDER holds hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Prompts are
-parted into those of the golden reward (which no method sees), of demonstrations (chosen answers), of
-preferences and of the test. SmolLM2-135M is pi_init. Every stage is a file below ``--out``: an interrupted
-run continues.
-``--report`` writes the tables and pictures of all tasks and seeds that are done.
+FOLDER contains hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Prompts
+are divided into those of the golden reward (which no method sees), of demonstrations (chosen answers), of
+preferences and of the test. SmolLM2-135M is pi_init. Every stage is a file in ``--out``; an interrupted run
+continues. ``--report`` writes the tables and figures of all finished tasks and seeds.
 """
 
 from __future__ import annotations
@@ -46,27 +45,28 @@ RECIPE = {
 }
 DPO = {"learning_rate": 5e-5, "epochs": 1}
 PAIRS = 500
-"""At most so many of each reward model, a fifth of them to measure it."""
+"""Largest number of pairs of each reward model; a fifth of them is for validation."""
 SPIN_DEMONSTRATIONS = 240
-"""Of SPIN, each of whose iterations draws and learns anew: what two cores have time for."""
+"""Number of demonstrations of SPIN, which samples and trains in each iteration: as many as two cores can
+process."""
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        data: folder of the data sets.
-        out: working folder.
-        task: which objective's data.
-        seed: of the parts, of training and of drawing.
-        model: pi_init.
-        samples: drawn from SFT for best-of-N, for each test prompt.
-        tests: prompts of the test part.
-        tokens: new tokens of every completion.
-        report: only write the report.
-        results: folder of the result files.
+        data: Folder of the data sets.
+        out: Working folder.
+        task: Objective whose data are used.
+        seed: Random seed of the parts, of training and of sampling.
+        model: Base model pi_init.
+        samples: Number of samples from SFT per test prompt, for best-of-N.
+        tests: Number of test prompts.
+        tokens: Number of new tokens of every completion.
+        report: Whether to write the report only.
+        results: Folder of the result files.
     """
 
     data: Path
@@ -82,7 +82,7 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    """Run all stages of one task and seed, and the report of what is done."""
+    """Run all stages of one task and seed, and report all finished runs."""
     if not settings.report:
         figures = run(settings)
         write_json(settings.out / f"{settings.task}-{settings.seed}.json", figures)
@@ -90,7 +90,7 @@ def main(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> dict[str, object]:
-    """Everything of one task and seed."""
+    """Run one task and seed, and return its figures."""
     shop = Workshop(
         settings.out / f"{settings.task}-{settings.seed}",
         Recipe(settings.model, settings.tokens, **RECIPE),
@@ -137,7 +137,7 @@ def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, P
     prompts = [row.prompt for row in demonstrations]
     init = as_rows(shop.drawn("train-init", None, prompts, _per_prompt(prompts)), demonstrations)
     tuned = as_rows(shop.drawn("train-sft", sft, prompts, _per_prompt(prompts)), demonstrations)
-    # Demonstrations are cut as samples are: else their length alone would tell them apart.
+    # Demonstrations are truncated like samples; otherwise their length alone would separate them.
     tokenizer = shop.base.tokenizer
     cut = [
         data.replace(row, completion=data.cut(row.completion, tokenizer, shop.recipe.tokens))
@@ -161,7 +161,7 @@ def _rewards(shop: Workshop, parts: data.Parts, sft: Path | None) -> dict[str, P
 
 
 def _per_prompt(prompts: list[str]) -> int:
-    """Samples of each training prompt: some 800 pairs are what two cores learn from in a few minutes."""
+    """Samples per training prompt: about 800 pairs, which two cores can train on in a few minutes."""
     return max(1, round(800 / len(prompts)))
 
 
@@ -220,7 +220,7 @@ def _measure(
 
 
 def _styles(shop: Workshop, sources: dict[str, Draws], rewards: dict[str, Path]) -> dict[str, object]:
-    """How well each reward separates answers from the same answers in another style."""
+    """Separation of answers and the same answers in another style, by each reward."""
     rows = {
         name: [{"prompt": p, "completion": text} for p, texts in answers.items() for text in texts]
         for name, answers in sources.items()
@@ -239,7 +239,7 @@ def _styles(shop: Workshop, sources: dict[str, Draws], rewards: dict[str, Path])
 def _judged(
     shop: Workshop, prompts: list[str], draws: Draws, rewards: dict[str, np.ndarray], sft: Path | None
 ) -> dict[str, object]:
-    """Win, tie and lose of the best of all samples, by pi_init as a judge, asked in both orders."""
+    """Wins, ties and losses of the best of all samples, with pi_init as the judge in both orders."""
     best = {
         name: [draws[p][int(np.argmax(row))] for p, row in zip(prompts, rewards[name], strict=True)]
         for name in ("Init-SFT", "preferences")

@@ -2,9 +2,9 @@
 
     python experiments/afd_gsm8k.py --data FOLDER
 
-FOLDER holds gsm8k/train.jsonl.gz. Demonstrations are worked answers; the golden reward is 1 where the final
-number is right. The first question is whether a model of this size is ever right, by itself or in one of M
-samples. Continues where it was interrupted.
+FOLDER contains gsm8k/train.jsonl.gz. Demonstrations are worked answers; the golden reward is 1 if the final
+number is right. The first question is whether a model of this size is ever right, directly or in one of M
+samples. An interrupted run continues.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        data: folder of the data sets.
-        out: working folder.
-        seed: of the parts, of training and of drawing.
-        model: pi_init.
-        demonstrations: how many are learned from, the shortest first.
-        tests: test questions, of the same lengths.
-        samples: of each test question.
-        tokens: new tokens of every completion.
-        results: folder of the result files.
+        data: Folder of the data sets.
+        out: Working folder.
+        seed: Random seed of the parts, of training and of sampling.
+        model: Base model pi_init.
+        demonstrations: Number of training demonstrations, the shortest first.
+        tests: Number of test questions, of the same lengths.
+        samples: Number of samples per test question.
+        tokens: Number of new tokens of every completion.
+        results: Folder of the result files.
     """
 
     data: Path
@@ -64,7 +64,7 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    """Learn, draw, check and tell."""
+    """Train, sample, check and report."""
     shop = Workshop(
         settings.out / f"gsm8k-{settings.seed}",
         Recipe(settings.model, settings.tokens, **RECIPE),
@@ -99,7 +99,7 @@ def main(settings: Settings) -> None:
 
 
 def read(settings: Settings) -> tuple[list[Demonstration], list[Demonstration]]:
-    """Demonstrations and test questions; the calculator marks of the worked answers are taken out."""
+    """Demonstrations and test questions; the calculator marks of the worked answers are removed."""
     rows = [row for _, _, row in open_table(settings.data / "gsm8k" / "train.jsonl.gz").rows()]
     found = [
         Demonstration(f"Question: {row['question']}\nAnswer:", " " + _MARKS.sub("", row["answer"]), "maths")
@@ -113,7 +113,7 @@ def read(settings: Settings) -> tuple[list[Demonstration], list[Demonstration]]:
 
 
 def last_number(text: str) -> float | None:
-    """The number after ``####``, or else the last one."""
+    """The number after ``####``, otherwise the last one."""
     after = text.rpartition("####")[2].partition("\n")[0] if "####" in text else text
     numbers = _NUMBER.findall(after)
     if not numbers:

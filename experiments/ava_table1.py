@@ -1,12 +1,12 @@
-"""Reward accuracy of AVA, its ablations and its baselines on preferences of people: AVA's Table 1.
+"""Reward accuracy of AVA, its ablations and baselines on people's preferences: AVA's Table 1.
 
     python experiments/ava_table1.py --data FOLDER --workers 2
 
-FOLDER holds hh_rlhf/harmless.jsonl.gz, hh_rlhf/helpful.jsonl.gz and ethics/utilitarianism.jsonl.gz (columns
-chosen and rejected). The four uppermost layers of SmolLM2-135M and the heads learn; what lies below runs
-once. Settings were chosen on two fifths of the prompts, which no test fold touches; each of three test folds
-is read once by each method, by a model of its own seed, trained on all other prompts. Every training is a
-file in ``--out``: an interrupted run continues, and the tables hold what is done.
+FOLDER contains hh_rlhf/harmless.jsonl.gz, hh_rlhf/helpful.jsonl.gz and ethics/utilitarianism.jsonl.gz
+(columns chosen and rejected). The four uppermost layers of SmolLM2-135M and the heads are trained; the layers
+below run once. Settings were chosen on two fifths of the prompts, which are not in any test fold. Each method
+is tested once on each of three test folds, with a different seed, after training on all other prompts. Every
+run is a file in ``--out``; an interrupted experiment continues, and the tables contain all finished runs.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ MAIN = ("Bradley-Terry", "AVA-p", "Preference Transformer")
 OTHERS = ("learned-variance BT", "AVA-d")
 ABLATIONS = ("AVA-p w/o rwt", "AVA-p w/o neg", "AVA-p w/o irl", "AVA-p w/o cer", "AVA-p w/o ptq")
 PAIRS = {"harmless": 4000, "helpful": 4000, "utilitarianism": 4000}
-"""At most so many pairs of each data set, drawn by a hash of their prompts; HH-RLHF's here have fewer."""
+"""Largest number of pairs per data set, drawn by a hash of their prompts; HH-RLHF's have fewer."""
 TRAINING_PAIRS = {"harmless": 800, "helpful": 800, "utilitarianism": 4000}
-"""At most so many of them are learned from: what two cores train in an hour. Test folds are whole."""
+"""Largest number of training pairs, which two cores can train on in an hour. Test folds are complete."""
 TRAINING: dict[str, dict[str, Any]] = {
     "harmless": {"batch_size": 8, "epochs": 1},
     "helpful": {"batch_size": 8, "epochs": 1},
@@ -42,18 +42,18 @@ AVA: dict[str, Any] = {"tqr": {"reduction": "mean"}, "beta": 0.1, "td_weight": 0
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        data: folder of the data sets.
-        out: working folder.
-        stage: ``table`` trains and tests; ``full`` trains the whole trunk on ETHICS; ``report`` writes
-            the tables of what is done.
-        model: the trunk.
-        layers: uppermost layers that learn, but in ``full``.
-        workers: processes, of one thread each.
-        ablations: the five ablations, too.
-        results: folder of the result files.
+        data: Folder of the data sets.
+        out: Working folder.
+        stage: ``table`` trains and tests; ``full`` trains the whole trunk on ETHICS; ``report`` writes the
+            tables of the finished runs.
+        model: Base model.
+        layers: Number of uppermost layers to train, except in ``full``.
+        workers: Number of processes, with one thread each.
+        ablations: Whether to run the five ablations as well.
+        results: Folder of the result files.
     """
 
     data: Path
@@ -67,7 +67,7 @@ class Settings:
 
 
 def tasks(settings: Settings) -> Iterator[Task]:
-    """All trainings, those that matter most first."""
+    """All training runs, the most important first."""
     ablations = ABLATIONS if settings.ablations else ()
     rounds = [
         (MAIN, data.FOLDS), (ablations, data.FOLDS[:1]), (OTHERS, data.FOLDS), (ablations, data.FOLDS[1:]),
@@ -81,7 +81,7 @@ def tasks(settings: Settings) -> Iterator[Task]:
 
 
 def full_tasks(settings: Settings) -> Iterator[Task]:
-    """Bradley-Terry through the whole trunk on ETHICS."""
+    """Bradley-Terry with the whole trunk on ETHICS."""
     training = {**COMMON, "learning_rate": 5e-5, "batch_size": 32, "epochs": 1, "layers": None}
     for fold in data.FOLDS:
         yield replace(

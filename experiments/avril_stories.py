@@ -1,11 +1,12 @@
-"""AVRIL on the four stories: does the reward that explains an agent's play rank options as the story does?
+"""AVRIL on the four stories: does the reward that explains an agent's play rank options like the story's?
 
     python experiments/avril_stories.py --out runs/avril_stories
 
-Demonstrators: the language model; DRRN, trained online for the score; and agents that are Boltzmann-rational
-for one objective, which the method's own model of a demonstrator describes exactly. AVRIL sees what they did
-and no reward. Its posterior is held against the story's exact rewards, over all options of the decisions met.
-Continues where it was interrupted; results are written as they come.
+Demonstrators: the language model; DRRN, trained online on the score; and agents that are Boltzmann-rational
+    for one
+objective, which matches the method's model of a demonstrator exactly. AVRIL sees their actions and no
+rewards. Its posterior is compared with the story's exact rewards, over all options of the decisions
+encountered. An interrupted run continues; results are written as they arrive.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        out: working folder.
-        features: folder of the language model's features; `stories.py` keeps its own there, too.
-        episodes: of each demonstrator.
-        rationality: temperature of the rational agents, as a share of the range of attainable returns.
-        seed: of play, training and resampling.
-        stories: by name.
-        kl_weights: weights of the prior; 1 is the papers'.
-        config: how AVRIL learns otherwise.
-        results: folder of the result files.
+        out: Working folder.
+        features: Folder of the language model's features, shared with `stories.py`.
+        episodes: Number of episodes per demonstrator.
+        rationality: Temperature of the rational agents, as a share of the range of attainable returns.
+        seed: Random seed of play, training and resampling.
+        stories: Names of the stories.
+        kl_weights: Weights of the prior; 1 is the papers'.
+        config: Other settings of AVRIL.
+        results: Folder of the result files.
     """
 
     out: Path = Path("runs/avril_stories")
@@ -60,7 +61,7 @@ class Settings:
 
 
 def run(settings: Settings) -> None:
-    """All stories, demonstrators and weights of the prior; the tables are written after each."""
+    """Run all stories, demonstrators and prior weights; the tables are written after each."""
     models = Models(features=settings.features)
     runs: list[dict[str, Any]] = []
     panels: list[list[RewardPanel]] = []
@@ -87,7 +88,7 @@ def run(settings: Settings) -> None:
 def measure(
     story: Story, demonstrator: str, trajectories: list[Trajectory], config: AVRILConfig
 ) -> tuple[dict[str, Any], RewardRows]:
-    """Learn what the demonstrator wants, and compare it with what the story rewards."""
+    """Train AVRIL on a demonstrator, and compare its rewards with the story's."""
     folder = story.folder / f"{demonstrator.replace(' ', '-')}-kl-{config.kl_weight:g}"
     posterior = fit_avril(trajectories, store=story.models.store, out=folder, config=config, seed=story.seed)
     truth = exact_rewards(story.graph, story.objectives, visited(trajectories))
@@ -112,7 +113,7 @@ def measure(
 
 
 def panel(figures: dict[str, Any], rows: RewardRows) -> RewardPanel:
-    """The posterior against the objective that the demonstrator pursues; the score for the language model."""
+    """Plot data of the posterior against the demonstrator's objective; for the language model, the score."""
     objective = "harm_avoidance" if figures["demonstrator"].endswith("harm avoidance") else "score"
     return RewardPanel(
         title=f"{figures['story'].replace('_', ' ')}: {figures['demonstrator']}",

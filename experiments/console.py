@@ -1,4 +1,4 @@
-"""What the experiment scripts print."""
+"""Output of the experiment scripts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def say(message: str) -> None:
-    """Print a line at once, also where the output is a file."""
+    """Print a line immediately, also if the output is a file."""
     print(message, flush=True)
 
 
 def wrote(path: Path, what: str) -> None:
-    """Print which file was written."""
+    """Report a file that was written."""
     say(f"wrote {path}  ({what})")

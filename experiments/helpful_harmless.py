@@ -1,16 +1,15 @@
-"""Helpful and harmless, two objectives of HH-RLHF: one policy for each, steered, beside the alternatives.
+"""Helpful and harmless, two objectives of HH-RLHF: one policy per objective, steered, and the alternatives.
 
     python experiments/helpful_harmless.py --data FOLDER --seed 1
 
-FOLDER holds hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Each
+FOLDER contains hh_rlhf/ (harmless, helpful, helpful_online and helpful_rejection_sampled .jsonl.gz). Each
 objective gets a LoRA policy by DPO and one by AVA-p on SmolLM2-135M, and a reward model from other
-conversations, which scores what they write. Beside the steered sweeps: rewarded soups of the same adapters,
-asking the base model for the trade-off in words, MODPO trained for three weightings, and DPO on both
-objectives' preferences mixed. A further sweep is of policies that were learned from the base model's samples,
-the best of four against the worst by the rewards that score them in the end (as in Rame et al. 2023), beside
-value models learned from the same samples. Every stage is a file below ``--out``: an interrupted run
-continues.
-``--report`` writes the tables and pictures of all seeds that are done.
+conversations, which scores the completions. The steered sweeps are compared with rewarded soups of the same
+adapters, prompting the base model for the trade-off, MODPO trained for three weightings, and DPO on both
+objectives' preferences mixed. A further sweep has policies trained on the base model's samples, the best of
+four against the worst by the rewards that score them in the end (as in Rame et al. 2023), compared with value
+models trained on the same samples. Every stage is a file in ``--out``; an interrupted run continues.
+``--report`` writes the tables and figures of all finished seeds.
 """
 
 from __future__ import annotations
@@ -50,29 +49,29 @@ BETA = 0.1
 AVA = AVAConfig(tqr=TQRShape(reduction="mean"), beta=0.1, td_weight=0.001, kl_weight=0.001)
 """As in afd.py."""
 MODPO_AT = (0.25, 0.5, 0.75)
-"""Weights on the first objective for which MODPO trains a policy each."""
+"""Weights on the first objective for which MODPO policies are trained."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        data: folder of the data sets.
-        out: working folder.
-        seed: of the parts, of training and of drawing.
-        model: that everything is learned from.
-        sizes: how many rows are used.
-        lora_rank: of the policies.
-        learning_rate: of the policies.
-        reward_layers: uppermost layers that the reward models learn.
-        steps: weights are multiples of 1/steps.
-        samples: answers to each test prompt under each weighting.
-        tokens: new tokens of every answer.
-        strengths: of value guidance; none leaves it out.
-        ava: learn AVA-p policies, too, with a sweep of their own.
-        report: only write the report.
-        results: folder of the result files.
+        data: Folder of the data sets.
+        out: Working folder.
+        seed: Random seed of the parts, of training and of sampling.
+        model: Base model of all training.
+        sizes: Numbers of rows.
+        lora_rank: LoRA rank of the policies.
+        learning_rate: Learning rate of the policies.
+        reward_layers: Number of uppermost layers that reward models train.
+        steps: Number of steps of the grid: weights are multiples of 1/steps.
+        samples: Number of answers per test prompt and weighting.
+        tokens: Number of new tokens of every answer.
+        strengths: Strengths of value guidance; empty for none.
+        ava: Whether to train AVA-p policies as well, with their own sweep.
+        report: Whether to write the report only.
+        results: Folder of the result files.
     """
 
     data: Path
@@ -93,7 +92,7 @@ class Settings:
 
 
 class Remembered(Reward):
-    """A scorer that scores each decision once: the MODPO runs read the same pairs."""
+    """A scorer that scores each decision once, because the MODPO runs use the same pairs."""
 
     def __init__(self, scorer: LikelihoodRatio) -> None:
         self.name = scorer.name
@@ -131,7 +130,7 @@ class Experiment:
         self.parts = data.read(settings.data, settings.seed, settings.sizes)
 
     def run(self) -> dict[str, Any]:
-        """Everything; the figures."""
+        """Run all stages, and return the figures."""
         parts, shop = self.parts, self.shop
         rewards = {
             name: shop.trained(f"rm-{name}", fit_bradley_terry, rows, "reward")
@@ -165,7 +164,7 @@ class Experiment:
         return self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", config, epochs=epochs)
 
     def _modpo(self, share: float, policies: Mapping[str, Path]) -> Path:
-        """MODPO on the first objective's pairs, with the other's implicit reward as the margin."""
+        """Train MODPO on the first objective's pairs, with the other's implicit reward as the margin."""
         own, other = data.OBJECTIVES
         name = f"modpo-{share:g}"
         if (self.shop.folder / name / "card.json").is_file():
@@ -176,7 +175,7 @@ class Experiment:
         return self.shop.trained(name, fit, self.parts.policies[own], "policy", MODPOConfig(beta=BETA))
 
     def _draws(self, rewards: Mapping[str, Path]) -> tuple[Draws, dict[str, np.ndarray]]:
-        """The base model's own samples, and the rewards' view of them, shape (prompts, samples)."""
+        """Samples of the base model, and their rewards, shape (prompts, samples)."""
         pairs = [pair for rows in self.parts.policies.values() for pair in rows]
         prompts = sorted({pair.chosen.steps[0].decision.prompt for pair in pairs}, key=seed_for)
         sizes = self.settings.sizes
@@ -184,7 +183,7 @@ class Experiment:
         return draws, self.shop.scored("value-draws", draws, rewards)
 
     def _values(self, rewards: Mapping[str, Path]) -> dict[str, Path]:
-        """A value model for each objective, of these samples."""
+        """Train a value model per objective on these samples."""
         draws, scores = self._draws(rewards)
         found: dict[str, Path] = {}
         for name in rewards:
@@ -197,7 +196,7 @@ class Experiment:
         return found
 
     def _ranked(self, name: str, rewards: Mapping[str, Path]) -> list[PreferencePair]:
-        """The best of each prompt's samples by a reward against the worst, where they differ."""
+        """Pairs of the best and the worst of each prompt's samples by a reward, if they differ."""
         draws, scores = self._draws(rewards)
         rows = [
             TextPair(prompt, texts[int(own.argmax())], texts[int(own.argmin())])
@@ -213,7 +212,7 @@ class Experiment:
         if folder not in self._opened:
             found = load_reward(f"closed-form:{folder}", dtype=self.shop.base.dtype)
             assert isinstance(found, LikelihoodRatio)
-            # DPO's implicit reward counts the end-of-text token, too.
+            # DPO's implicit reward includes the end-of-text token.
             whole = LikelihoodRatio(found.policy, found.reference, found.settings, found.name, ends=True)
             self._opened[folder] = Remembered(whole)
         return self._opened[folder]
@@ -255,7 +254,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    """Run all stages of one seed, and the report of what is done."""
+    """Run all stages of one seed, and report all finished runs."""
     if not settings.report:
         figures = Experiment(settings).run()
         told = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}

@@ -1,10 +1,10 @@
-"""Steering on The Intercept, an Ink story by inkle: two objectives read from its own variables.
+"""Steering on The Intercept, an Ink story by inkle, with two objectives from its own variables.
 
     python experiments/intercept.py --story DIR/TheIntercept.v21.json
 
-The story counts how forceful and how evasive its prisoner is. smollm2-135m plays, the story's variables say
-which of two continuations is more of either, one CPL agent is learned for each, and the weights are turned.
-Continues where it was interrupted.
+The story counts how forceful and how evasive its prisoner is. smollm2-135m plays, pairs of continuations are
+compared by the story's variables, one CPL agent is trained per variable, and the weights are swept. An
+interrupted run continues.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ KINDS: dict[str, Kind] = {"random": "random", "language model": "language_model"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        story: the compiled story.
-        out: working folder.
-        model: that plays and gives features.
-        episodes: of the language model, the offline data.
-        temperature: of its play, chosen on seed 0: at 1 it tries too little for others to learn from.
-        comparisons: that the oracle rates, for each objective.
-        play: episodes of each policy and each weighting.
-        seed: of all that is random.
-        results: folder of the result files.
+        story: Path of the compiled story.
+        out: Working folder.
+        model: Language model that plays and provides features.
+        episodes: Number of the language model's episodes, the offline data.
+        temperature: Temperature of its play, chosen on seed 0; at 1 it explores too little for training.
+        comparisons: Number of comparisons by the oracle, for each objective.
+        play: Number of episodes per policy and per weighting.
+        seed: Random seed of all stages.
+        results: Folder of the result files.
     """
 
     story: Path
@@ -83,7 +83,7 @@ class Settings:
 
 
 def run(settings: Settings) -> None:
-    """Collect, annotate, pair, learn, sweep, report."""
+    """Collect, annotate, pair, train, sweep, report."""
     side = settings.out / "the_intercept.pluralign.json"
     write_json(side, {"ink": str(settings.story.resolve()), **SIDE_FILE})
     known = JobSettings(
@@ -104,16 +104,16 @@ def run(settings: Settings) -> None:
         "collect", "the language model plays", asdict(known), lambda: main_job.collect_offline(job)
     )
     steps.stage("annotate", "the story's variables compare", {}, lambda: main_job.annotate_by_oracle(job))
-    steps.stage("pair", "annotations become pairs", {}, lambda: main_job.pair_all(job, rule))
-    steps.stage("learn", "one agent for each objective", cpl, lambda: main_job.learn_all(job, ["oracle"]))
+    steps.stage("pair", "pairs from annotations", {}, lambda: main_job.pair_all(job, rule))
+    steps.stage("learn", "one agent per objective", cpl, lambda: main_job.learn_all(job, ["oracle"]))
     steps.stage("play", "every policy plays", {}, lambda: play_all(job))
-    steps.stage("sweep", "the weights are turned", {}, lambda: {"points": len(main_job.sweep_weights(job))})
+    steps.stage("sweep", "sweep over weights", {}, lambda: {"points": len(main_job.sweep_weights(job))})
     report = report_of(job, steps, data)
     write_results(report, main_job.sweep_weights(job), settings)
 
 
 def play_all(job: MainJob) -> dict[str, Any]:
-    """Every policy of the report plays; its episodes are kept."""
+    """Play every policy of the report, and store its episodes."""
     figures: dict[str, Any] = {}
     for name, policy in players(job).items():
         report = collect(
@@ -121,7 +121,8 @@ def play_all(job: MainJob) -> dict[str, Any]:
             PolicyChooser(policy),
             main_job.played_file(job, name),
             episodes=job.settings.play,
-            # Not the seed of the offline data: else the language model would play the same episodes.
+            # A different seed than the offline data, otherwise the language model would play the same
+            # episodes.
             seed=job.settings.seed + 1,
             objectives=job.objectives,
             progress=False,
@@ -132,7 +133,7 @@ def play_all(job: MainJob) -> dict[str, Any]:
 
 
 def players(job: MainJob) -> dict[str, Policy]:
-    """Who plays, by name."""
+    """Policies by name."""
     models = job.models
     return {
         "random": UniformPolicy(),
@@ -145,7 +146,7 @@ def players(job: MainJob) -> dict[str, Policy]:
 
 
 def report_of(job: MainJob, steps: StagedRun, data: dict[str, Any]) -> Report:
-    """The report of a run whose stages are all done, as every sweep over a story has it."""
+    """Report of a finished run, in the form of all sweeps over a story."""
     names = [*KINDS, *(f"CPL {name}" for name in job.settings.objectives)]
     report = make_report(
         job.make_game(),
@@ -198,7 +199,7 @@ def write_results(report: Report, points: list[SweepPoint], settings: Settings) 
 
 
 def table(figures: dict[str, Any], report: Report) -> str:
-    """The policies and the sweep."""
+    """Markdown of the policies and the sweep."""
     first, second = report.objectives[:2]
     lines = [
         "# Steering on The Intercept",

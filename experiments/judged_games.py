@@ -1,11 +1,13 @@
-"""A language model as the judge of options: how often a game's labels agree, and steering by its own.
+"""A language model as a judge of options: agreement with games' labels, and steering by its labels.
 
     python experiments/judged_games.py --interactive-fiction DIR
 
-First on games that have labels: the four stories, and The Intercept, whose variables are labels. Random play
-meets their decisions, the judge compares the options, and the labels say how often it is right. Then on
-Starforge, which has none: the judge's comparisons become labels, two CPL agents learn from them, and the
-weights are turned. Continues where it was interrupted.
+First on games with labels: the four stories, and The Intercept, whose variables serve as labels. The judge
+compares the options of decisions from random play, and the labels show how often it is right. Then on
+Starforge, which has no
+labels: the judge's comparisons become labels, two CPL agents are trained on them, and the weights are swept.
+    An
+interrupted run continues.
 """
 
 from __future__ import annotations
@@ -52,20 +54,20 @@ UNLABELLED = ("harm_avoidance", "power_avoidance")
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        interactive_fiction: folder with ``the_intercept_ink`` and ``starforge_choicescript``.
-        out: working folder.
-        model: that judges and gives features.
-        episodes: of random play, on each game.
-        comparisons: of options, for each objective of a built-in story.
-        variable_comparisons: the same for The Intercept, where most options change no variable.
-        unlabelled: of options, for each objective of Starforge, whose pages are long.
-        continuations: that the judged labels compare, for each agent.
-        play: episodes of random play and of each weighting.
-        seed: of all that is random.
-        results: folder of the result files.
+        interactive_fiction: Folder with ``the_intercept_ink`` and ``starforge_choicescript``.
+        out: Working folder.
+        model: Language model that judges and provides features.
+        episodes: Number of episodes of random play, per game.
+        comparisons: Number of comparisons of options, per objective of a built-in story.
+        variable_comparisons: Number of comparisons for The Intercept, where most options change no variable.
+        unlabelled: Number of comparisons per objective of Starforge, whose pages are long.
+        continuations: Number of continuations compared by the judged labels, per agent.
+        play: Number of episodes of random play and of each weighting.
+        seed: Random seed of all stages.
+        results: Folder of the result files.
     """
 
     interactive_fiction: Path
@@ -82,7 +84,7 @@ class Settings:
 
 
 def run(settings: Settings) -> None:
-    """Judge games with labels, then label one without, learn and sweep."""
+    """Judge games with labels, then label one without, train and sweep."""
     models = Models(settings.model, settings.out / "features")
     side = settings.out / "the_intercept.pluralign.json"
     ink = settings.interactive_fiction / "the_intercept_ink" / "TheIntercept.v21.json"
@@ -109,7 +111,7 @@ def run(settings: Settings) -> None:
 
 
 def played(settings: Settings, name: str, make_game: Callable[[], Game], names: Sequence[str]) -> Path:
-    """Random play of a game; continued where it is there."""
+    """Trajectories of random play of a game; an interrupted file continues."""
     out = settings.out / "play" / f"{name}.jsonl"
     objectives = [make_game().info.objective(objective) for objective in names]
     chooser = PolicyChooser(UniformPolicy())
@@ -118,19 +120,19 @@ def played(settings: Settings, name: str, make_game: Callable[[], Game], names: 
 
 
 def judged_file(settings: Settings, name: str, objective: str) -> Path:
-    """Where the judge's annotations are."""
+    """File of the judge's annotations."""
     return settings.out / "judged" / f"{name}-{objective}.jsonl"
 
 
 def judge(
     settings: Settings, models: Models, name: str, trajectories: Path, objective: Objective, count: int
 ) -> None:
-    """The judge compares options; continued where it was interrupted."""
+    """Have the judge compare options; an interrupted run continues."""
     annotate(
         trajectories,
         judged_file(settings, name, objective.name),
         objective,
-        # Few at once, as each is written before the next: on long pages a comparison takes half a minute.
+        # Small batches, as each is written before the next: on long pages a comparison takes half a minute.
         Judge(models.language_model, decide=mean_of_orders, batch=4),
         settings=ComparisonSettings(of="options", count=count, seed=settings.seed),
     )
@@ -139,7 +141,7 @@ def judge(
 def hold_against_labels(
     settings: Settings, models: Models, name: str, story: str, names: Sequence[str], count: int
 ) -> dict[str, Any]:
-    """The judge's agreement with a game's labels, by objective."""
+    """Agreement of the judge with a game's labels, by objective."""
     make_game = open_story(story).make_game
     trajectories = played(settings, name, make_game, names)
     figures: dict[str, Any] = {}
@@ -150,13 +152,13 @@ def hold_against_labels(
 
 
 def pool(settings: Settings) -> dict[str, Any]:
-    """The same over the decisions of all four stories."""
+    """Agreement over the decisions of all four stories."""
     info = open_story(STORIES[0]).make_game().info
     return {name: agreement_of(settings, STORIES, info.objective(name)) for name in ASKED}
 
 
 def agreement_of(settings: Settings, games: Sequence[str], objective: Objective) -> dict[str, Any]:
-    """The judge's agreement with the labels of one game or several."""
+    """Agreement of the judge with the labels of one or several games."""
     judged = [a for game in games for a in read_annotations(judged_file(settings, game, objective.name))]
     steps = [t for game in games for t in read_trajectories(settings.out / "play" / f"{game}.jsonl")]
     found = label_agreement(judged, steps, objective, seed=settings.seed)
@@ -168,7 +170,7 @@ def agreement_of(settings: Settings, games: Sequence[str], objective: Objective)
 
 
 def starforge(settings: Settings, steps: StagedRun) -> dict[str, Any]:
-    """Label Starforge, learn an agent for each objective, and turn the weights."""
+    """Label Starforge, train an agent per objective, and sweep the weights."""
     folder = settings.interactive_fiction / "starforge_choicescript"
     file = LabelledFile(
         settings.out / "starforge.pluralign.json",
@@ -191,17 +193,19 @@ def starforge(settings: Settings, steps: StagedRun) -> dict[str, Any]:
         {"comparisons": settings.unlabelled},
         lambda: label_starforge(settings, job.models, folder, file),
     )
-    steps.stage("starforge-play", "random play meets the labels", asdict(known), lambda: play_labelled(job))
+    steps.stage(
+        "starforge-play", "random play of the labelled game", asdict(known), lambda: play_labelled(job)
+    )
     cpl = asdict(main_job.cpl_config())
-    steps.stage("starforge-learn", "one agent for each objective", cpl, lambda: learn(job))
+    steps.stage("starforge-learn", "one agent per objective", cpl, lambda: learn(job))
     swept = steps.stage(
-        "starforge-report", "the weights are turned", {"from": "report"}, lambda: sweep(settings, job)
+        "starforge-report", "sweep over weights", {"from": "report"}, lambda: sweep(settings, job)
     )
     return {**labelled, **swept}
 
 
 def label_starforge(settings: Settings, models: Models, folder: Path, file: LabelledFile) -> dict[str, Any]:
-    """The judge compares options for both objectives; the side file puts the labels to the story."""
+    """Have the judge compare options for both objectives; the side file adds the labels to the story."""
     make_game = open_story(str(folder)).make_game
     trajectories = played(settings, "starforge", make_game, UNLABELLED)
     figures: dict[str, Any] = {}
@@ -216,7 +220,7 @@ def label_starforge(settings: Settings, models: Models, folder: Path, file: Labe
 
 
 def play_labelled(job: MainJob) -> dict[str, Any]:
-    """Random play of the labelled game: the offline data."""
+    """Collect random play of the labelled game, the offline data."""
     report = collect(
         job.make_game,
         PolicyChooser(UniformPolicy()),
@@ -229,14 +233,15 @@ def play_labelled(job: MainJob) -> dict[str, Any]:
 
 
 def learn(job: MainJob) -> dict[str, Any]:
-    """Continuations compared by the judged labels, pairs, and a CPL agent for each objective."""
+    """Compare continuations by the judged labels, make pairs, and train a CPL agent per objective."""
     main_job.annotate_by_oracle(job)
     main_job.pair_all(job, {"oracle": "soft"})
     return main_job.learn_all(job, ["oracle"])
 
 
 def sweep(settings: Settings, job: MainJob) -> dict[str, Any]:
-    """The weights turned, with the page and the picture; the random agent beside, and what labels cover."""
+    """Sweep the weights, with page and figure, the random agent for comparison, and the coverage of the
+    labels."""
     out = settings.out / "report"
     found = sweep_story(
         {name: job.policy_folder("oracle", name) for name in job.settings.objectives},
@@ -272,7 +277,7 @@ def sweep(settings: Settings, job: MainJob) -> dict[str, Any]:
 
 
 def returns_of(job: MainJob, policy: Policy) -> dict[str, Any]:
-    """A policy's mean returns."""
+    """Mean returns of a policy."""
     found = evaluate_policy(
         job.make_game,
         policy,
@@ -284,7 +289,7 @@ def returns_of(job: MainJob, policy: Policy) -> dict[str, Any]:
 
 
 def coverage(job: MainJob) -> dict[str, int]:
-    """How many of random play's decisions and steps have labels; those with one option are left out."""
+    """Number of random play's decisions and steps with labels, without those that have a single option."""
     game = job.make_game()
     assert isinstance(game, LabelledGame)
     steps = [s for t in read_trajectories(job.trajectories) for s in t.steps if len(s.decision.options) > 1]

@@ -1,13 +1,14 @@
-"""MoralChoice: one agent per moral rule, learned from other people's decisions, and steered between rules.
+"""MoralChoice: one agent per moral rule, trained on published decisions, and steering between rules.
 
-pluralign's own pipeline, stop by stop, on the 1,026 decisions of MoralChoice (Scherrer et al. 2023): each has
-a context, two actions, and for each action and rule whether the action violates it. Every decision gives two
-trajectories of one step; an oracle compares them by each rule; CPL learns an agent per rule in five folds, so
-that whoever judges a decision has never seen it; the agents are mixed by weights.
+pluralign's own pipeline, stage by stage, on the 1,026 decisions of MoralChoice (Scherrer et al. 2023). Each
+decision has a context, two actions, and a label for each action and rule whether the action violates it.
+Every decision gives two trajectories of one step; an oracle compares them by each rule; CPL trains an agent
+per rule in five folds, so that a decision is evaluated by an agent that has not seen it; the agents are mixed
+by weights.
 
     OMP_NUM_THREADS=1 python experiments/moralchoice.py --data DIR
 
-Interrupted, it goes on where it stopped: fits are kept in ``--out``.
+An interrupted run continues: trained agents are stored in ``--out``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pluralign.options.open import Models
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Everything; returns the figures and writes them."""
+    """Run the experiment; write and return the figures."""
     cases = read_cases(settings.data, settings.seed)
     say(f"[1/5] {len(cases)} decisions; features of {settings.model} (once)")
     models = Models(settings.model, settings.out / "features")
@@ -71,7 +72,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run from the command line. Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    """Run from the command line. Exit codes: 0 success, 2 bad input, 130 interrupted."""
     import tyro
 
     try:

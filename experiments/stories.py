@@ -1,9 +1,9 @@
-"""The main job's figures on the four stories: one-hot agents, sweeps, raters; docs/papers.md has the table.
+"""Results of the main job on the four stories: one-hot agents, sweeps, raters; docs/papers.md has the table.
 
     python experiments/stories.py --out runs/stories
 
-Continues where it was interrupted: each story and seed has a folder of its own. Returns are exact
-expectations over a story's reachable states, so seeds differ by training data and training alone.
+An interrupted run continues: each story and seed has its own folder. Returns are exact expectations over a
+story's reachable states, so seeds differ only by training data and training.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from pluralign.workflows.main_job import JobSettings, MainJob
 RESULTS = Path(__file__).parent / "results"
 POWERS = {"arithmetic": ARITHMETIC, "geometric": GEOMETRIC, "harmonic": HARMONIC}
 GRIDS = (10, 20)
-"""Steps of the sweep: the poster's eleven weights, and twice as fine."""
+"""Steps of the sweep: the poster's eleven weights, and a grid twice as fine."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """Settings of the experiment.
 
     Args:
-        out: working folder.
-        seeds: how many, from 1 up; seed 0 chose the settings.
-        stories: by name.
-        results: folder of the result files.
+        out: Working folder.
+        seeds: Number of seeds, counted from 1; seed 0 was used to choose the settings.
+        stories: Names of the stories.
+        results: Folder of the result files.
     """
 
     out: Path = Path("runs/stories")
@@ -67,8 +67,8 @@ def run(settings: Settings) -> None:
 
 
 def measure(job: MainJob) -> dict[str, Any]:
-    """Collect, annotate by the oracle, pair, learn, and measure exactly."""
-    # Features depend on the story's text alone: the seeds of a story share them.
+    """Collect, annotate with the oracle, pair, train, and measure exactly."""
+    # Features depend only on the story's text, so the seeds of a story share them.
     job.models.features = job.folder.parent / "features"
     main_job.collect_offline(job)
     main_job.annotate_by_oracle(job)

@@ -1,4 +1,5 @@
-"""Who sees which rows: golden reward, demonstrations, preferences, test. No prompt is in two of them."""
+"""Division of the rows into golden reward, demonstrations, preferences and test; no prompt is in two of
+them."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ FILES = {
     "harmless": ("harmless",),
     "helpful": ("helpful", "helpful_online", "helpful_rejection_sampled"),
 }
-"""The first file gives demonstrations, preferences and test; what is left of it, and all others, the golden
-reward."""
+"""The first file provides demonstrations, preferences and test; its other prompts, and all other files,
+provide the golden reward's pairs."""
 SHARES = {"harmless": (0.35, 0.2), "helpful": (0.9, 0.3)}
-"""Share of the first file's prompts that the methods may see, and of these the share of preferences."""
+"""Share of the first file's prompts that the methods may see, and the share of preferences among these."""
 GOLDEN = 3000
-"""At most so many pairs of the golden reward, a fifth of them to measure it."""
+"""Largest number of pairs of the golden reward; a fifth of them is for validation."""
 LONGEST_PROMPT = 1000
-"""Characters; longer conversations are left out, as two cores have little time."""
+"""Largest number of characters; longer conversations are left out, to limit the time on two cores."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Parts:
     """Rows of one data set and one seed.
 
     Args:
-        golden: pairs of the golden reward; its ``validation`` split measures it.
-        demonstrations: chosen answers; nothing else of their rows is used.
-        preferences: pairs of the methods that may see preferences.
-        test: prompts with their chosen answers.
+        golden: Pairs of the golden reward; its ``validation`` split measures it.
+        demonstrations: Chosen answers; the rest of their rows is not used.
+        preferences: Pairs for methods that use preferences.
+        test: Prompts with their chosen answers.
     """
 
     golden: list[PreferencePair]
@@ -42,16 +43,16 @@ class Parts:
 
 
 def read(folder: Path, task: str, seed: int, *, test: int, tokenizer: object, tokens: int) -> Parts:
-    """Read a data set and part it.
+    """Read a data set and divide it.
 
     Args:
-        folder: holds ``hh_rlhf``.
+        folder: Folder that contains ``hh_rlhf``.
         task: ``harmless`` or ``helpful``.
-        seed: another seed, other parts.
-        test: prompts of the test part.
-        tokenizer: cuts completions.
-        tokens: the test part's completions are cut there, as samples are. The golden reward learns from
-            whole ones: cut ones teach it little (docs/papers.md).
+        seed: Random seed of the division.
+        test: Number of test prompts.
+        tokenizer: Tokenizer for truncation.
+        tokens: Number of tokens at which completions are truncated, like samples. The golden reward is
+            trained on whole completions, because truncated ones are hardly informative (docs/papers.md).
     """
     pairs = [
         pair
@@ -85,13 +86,13 @@ def read(folder: Path, task: str, seed: int, *, test: int, tokenizer: object, to
 
 
 def cut(text: str, tokenizer: object, tokens: int) -> str:
-    """The first so many tokens of a completion, as what is drawn is cut."""
+    """The first ``tokens`` tokens of a completion, truncated like samples."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # pyright: ignore
     return text if len(ids) <= tokens else str(tokenizer.decode(ids[:tokens]))  # pyright: ignore
 
 
 def cut_pair(pair: PreferencePair, tokenizer: object, tokens: int) -> PreferencePair | None:
-    """Both completions cut; None where they are then the same."""
+    """The pair with both completions truncated; None if they are then equal."""
     decision = pair.chosen.steps[0].decision
     options = tuple(cut(option, tokenizer, tokens) for option in decision.options)
     if len(set(options)) < 2:

@@ -1,4 +1,4 @@
-"""The tables and pictures of what is done."""
+"""Tables and figures of the finished runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AT = (4, 16, 64)
 
 
 def write_report(out: Path, results: Path) -> None:
-    """Write afd.json, afd.md and the pictures of every task and seed whose figures are in ``out``."""
+    """Write afd.json, afd.md and the figures of every finished task and seed in ``out``."""
     found = {path.stem: read_json(path) for path in sorted(out.glob("*-*.json"))}
     results.mkdir(parents=True, exist_ok=True)
     figures = {name: _figures(one) for name, one in found.items()}
@@ -48,7 +48,7 @@ def write_report(out: Path, results: Path) -> None:
 
 
 def ensemble(rewards: Mapping[str, Any], members: tuple[str, ...], combine: Any) -> np.ndarray:
-    """Members' rewards of draws, each brought to deviation 1 within prompts, combined."""
+    """Combined rewards of samples, each member standardised within prompts."""
     means, variances = [], []
     for name in members:
         values = np.array(rewards[name])
@@ -73,7 +73,7 @@ def _scale(one: Mapping[str, Any], values: np.ndarray) -> list[Estimate] | None:
     try:
         return normalised(values, base, np.array(one["demonstrations"])[:, 0])
     except InputError:
-        # The golden reward does not put the demonstrations above the base model.
+        # The golden reward does not score the demonstrations above the base model.
         return None
 
 
@@ -137,7 +137,7 @@ def told(value: Estimate) -> dict[str, float]:
 
 
 def cell(value: Mapping[str, float] | None, digits: int = 2) -> str:
-    """Mean and interval as a person reads them."""
+    """Mean and interval as text."""
     if value is None:
         return ""
     return f"{value['mean']:.{digits}f} ({value['low']:.{digits}f} to {value['high']:.{digits}f})"
@@ -193,7 +193,7 @@ def _markdown(name: str, figures: Mapping[str, Any]) -> str:
 
 
 def write_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines of a table in Markdown; the first column is text."""
+    """Lines of a Markdown table; the first column is text."""
     ruler = "| --- |" + " ---: |" * (len(head) - 1)
     return ["", f"| {' | '.join(head)} |", ruler, *(f"| {' | '.join(row)} |" for row in rows)]
 

@@ -1,4 +1,4 @@
-"""What is trained, drawn and scored: a finished stage is a file or a folder, and is not done again."""
+"""Training, sampling and scoring stages; a finished stage is a file or a folder and is not repeated."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ Draws = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The numbers of the experiment.
+    """Sizes and training options of the experiment.
 
     Args:
-        model: pi_init.
-        tokens: new tokens of every completion.
-        longest: tokens of prompt + completion.
-        policy: how policies are trained.
-        reward: how reward models are trained: the uppermost layers, so that all share what lies below.
+        model: Base model pi_init.
+        tokens: Number of new tokens of every completion.
+        longest: Largest number of tokens of prompt + completion.
+        policy: Training options of policies.
+        reward: Training options of reward models: only the uppermost layers, so that all share the layers
+            below.
     """
 
     model: str
@@ -52,12 +53,12 @@ class Recipe:
 
 
 class Workshop:
-    """A folder of stages of one task and seed.
+    """Folder of the stages of one task and seed.
 
     Args:
-        folder: everything is written there.
-        recipe: the numbers.
-        seed: of training and drawing.
+        folder: Output folder.
+        recipe: Sizes and training options.
+        seed: Random seed of training and sampling.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, seed: int) -> None:
@@ -66,19 +67,19 @@ class Workshop:
 
     @cached_property
     def base(self) -> Backbone:
-        """pi_init, to draw from and to score with."""
+        """pi_init, for sampling and scoring."""
         return load_backbone(self.recipe.model)
 
     @cached_property
     def lower(self) -> LowerStates:
-        """What lies below the layers that reward models learn."""
+        """Hidden states below the layers that reward models train."""
         layers = int((self.recipe.reward or {})["layers"])
         return LowerStates(load_backbone(self.recipe.model, dtype=torch.float32), layers, bf16=True)
 
     def trained(
         self, name: str, fit: Callable[..., Any], rows: Sequence[Any], kind: str, *config: Any, **more: Any
     ) -> Path:
-        """Train under a name, unless that is done; the folder."""
+        """Train a model under a name, unless it is finished, and return its folder."""
         out = self.folder / name
         if not (out / CARD).is_file():
             say(f"{self.folder.name}: {name}, {len(rows)} rows")
@@ -98,7 +99,7 @@ class Workshop:
     def drawn(
         self, name: str, policy: Path | None, prompts: Sequence[str], samples: int, temperature: float = 1.0
     ) -> Draws:
-        """Completions of a policy (None: pi_init), drawn once."""
+        """Completions of a policy (None: pi_init), sampled once."""
         path = self.folder / f"{name}.jsonl"
         known: Draws = {}
         if path.exists():
@@ -122,7 +123,7 @@ class Workshop:
         return {prompt: known[prompt] for prompt in prompts}
 
     def scored(self, name: str, draws: Draws, folders: Mapping[str, Path]) -> dict[str, np.ndarray]:
-        """Rewards of draws, shape (prompts, samples), and their sigmas as ``NAME sigma``, by reward models
+        """Rewards of samples, shape (prompts, samples), and their sigmas as ``NAME sigma``, by reward models
         that share their lower layers, which run once."""
         path = self.folder / "scores" / f"{name}.json"
         known: dict[str, Any] = read_json(path) if path.exists() else {}
@@ -136,7 +137,7 @@ class Workshop:
         return {key: np.array(known[key]) for key in known if key.removesuffix(" sigma") in folders}
 
     def scored_by(self, name: str, draws: Draws, key: str, scorer: Callable[[], Any]) -> np.ndarray:
-        """Rewards of draws by anything that scores, shape (prompts, samples)."""
+        """Rewards of samples by any scorer, shape (prompts, samples)."""
         path = self.folder / "scores" / f"{name}.{key}.json"
         if not path.exists():
             say(f"{self.folder.name}: scoring {name} by {key}")
@@ -152,7 +153,7 @@ class Workshop:
 def shared_scores(
     base: Backbone, models: Mapping[str, RewardModel], draws: Draws, layers: int
 ) -> dict[str, np.ndarray]:
-    """Rewards by models of which only the uppermost layers differ: the rest of the trunk runs once."""
+    """Rewards by models that differ only in their uppermost layers; the rest of the trunk runs once."""
     cut = CutTrunk(base.model, layers)
     cuts = {name: CutTrunk(model.backbone.model, layers) for name, model in models.items()}
     found: dict[str, list[list[float]]] = {name: [] for model in models for name in (model, f"{model} sigma")}
@@ -172,7 +173,7 @@ def shared_scores(
 
 
 def as_rows(draws: Draws, like: Sequence[Demonstration]) -> list[Demonstration]:
-    """Draws as rows for pairing; what is empty is left out."""
+    """Samples as rows for pairing, without empty ones."""
     known = {row.prompt: row for row in like}
     return [
         replace(known[prompt], completion=text)
@@ -183,7 +184,7 @@ def as_rows(draws: Draws, like: Sequence[Demonstration]) -> list[Demonstration]:
 
 
 def all_train(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """A fifth of the prompts validates."""
+    """The pairs with a fifth of the prompts for validation and the rest for training."""
     return [
         replace(
             pair,

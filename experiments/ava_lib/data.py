@@ -1,4 +1,4 @@
-"""The three data sets, and who learns from which pairs: development, training, validation, test."""
+"""The three data sets, and their division into development, training, validation and test pairs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ DATASETS = {
 }
 BUCKETS = 5
 DEVELOPMENT = (0, 1)
-"""Buckets on which settings are chosen; no test fold has a prompt of them."""
+"""Buckets for choosing settings; no test fold has a prompt from them."""
 FOLDS = (2, 3, 4)
-"""Each is the test split of one fold, which learns from all other buckets."""
+"""Buckets of the test folds; each fold trains on all other buckets."""
 
 
 def load(data: Path, name: str, most: int) -> list[PreferencePair]:
-    """At most so many pairs of a data set, in a fixed order, those whose prompts differ included."""
+    """At most this many pairs of a data set, in a fixed order, including pairs with two prompts."""
     found = load_pairs(data / DATASETS[name], name, two_prompts=True)
     return sorted(found, key=lambda pair: seed_for(_text(pair), 11))[:most]
 
 
 def bucket(pair: PreferencePair) -> int:
-    """One of five, by the prompt; where there is none, by the texts."""
+    """One of five buckets, by the prompt; without a prompt, by the texts."""
     return seed_for(_text(pair), 7) % BUCKETS
 
 
 def development(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """The development buckets: a quarter of the prompts validates, the rest trains."""
+    """Pairs of the development buckets: a quarter of the prompts for validation, the rest for training."""
     mine = [pair for pair in pairs if bucket(pair) in DEVELOPMENT]
     return [
         replace(pair, split="validation" if seed_for(_text(pair), 13) % 4 == 0 else "train") for pair in mine

@@ -1,4 +1,4 @@
-"""One training with its accuracy: the unit of work, kept as one file, so that runs can share a machine."""
+"""One training run with its accuracy, stored as one file, so that processes can share the work."""
 
 from __future__ import annotations
 
@@ -50,16 +50,17 @@ FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Task:
-    """One training.
+    """One training run.
 
     Args:
-        key: its name, a file name.
-        dataset: what it learns from.
-        method: a row of the table.
-        fold: the test fold; -1 is the development data.
-        seed: of weights and order.
-        training: fields of `Training`.
-        ava: fields of `AVAConfig`, ``tqr`` a mapping; ``negative`` and ``expected_return`` by name.
+        key: Name of the run, a file name.
+        dataset: Data set.
+        method: Method, a row of the table.
+        fold: Test fold; -1 is the development data.
+        seed: Random seed of weights and data order.
+        training: Fields of `Training`.
+        ava: Fields of `AVAConfig`, with ``tqr`` as a mapping, and ``negative`` and ``expected_return`` by
+            name.
     """
 
     key: str
@@ -72,7 +73,8 @@ class Task:
 
 
 def claim(folder: Path, task: Task) -> bool:
-    """Whether this process is to run the task: it is neither done nor begun by another that lives."""
+    """Whether this process should run the task: it is neither finished nor started by another living
+    process."""
     if (folder / f"{task.key}.json").exists():
         return False
     lock = folder / f"{task.key}.lock"
@@ -90,16 +92,16 @@ def run(
     task: Task, train: Sequence[PreferencePair], test: Sequence[PreferencePair], *, model: str,
     tokenizer: PreTrainedTokenizerBase, folder: Path, lower: LowerStates | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train and test; the figures, as written to ``folder``.
+    """Train and test; return the figures, which are also written to ``folder``.
 
     Args:
-        task: what.
-        train: pairs to learn from.
-        test: pairs to measure on.
-        model: the trunk.
-        tokenizer: the trunk's.
-        folder: of the task files.
-        lower: states of the frozen part of the trunk.
+        task: Task to run.
+        train: Training pairs.
+        test: Test pairs.
+        model: Base model.
+        tokenizer: Tokenizer of the model.
+        folder: Folder of the task files.
+        lower: Hidden states of the frozen part of the trunk.
     """
     training = Training(**task.training)
     measured: dict[str, Any] = {}
@@ -136,7 +138,7 @@ def run(
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    """All that is done."""
+    """Figures of all finished tasks."""
     return [read_json(path) for path in sorted(folder.glob("*.json"))]
 
 

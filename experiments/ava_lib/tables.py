@@ -1,4 +1,4 @@
-"""The table of AVA's Table 1, its picture, and the figures behind them."""
+"""AVA's Table 1, its figure, and the numbers behind them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAPER = {
 
 
 def write_tables(found: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write ava_table1.json, .md and .svg of what is done."""
+    """Write ava_table1.json, .md and .svg of the finished tasks."""
     table = [r for r in found if not r["task"]["key"].startswith("full")]
     figures = {
         "rows": [row for d in DATASETS for m in METHODS if (row := _row(table, d, m)) is not None],
@@ -74,7 +74,7 @@ def _row(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict[str
 
 
 def _against(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict[str, Any] | None:
-    """AVA-p minus the method, on the folds that both have, pair by pair."""
+    """AVA-p minus the method, pair by pair, on the folds that both have."""
     ours, theirs = _of(found, dataset, "AVA-p"), _of(found, dataset, method)
     folds = sorted(set(ours) & set(theirs))
     if method == "AVA-p" or not folds:

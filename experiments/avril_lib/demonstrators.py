@@ -1,4 +1,4 @@
-"""Who plays: the language model, DRRN, and agents that are rational for one objective."""
+"""Demonstrators: the language model, DRRN, and agents that are rational for one objective."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass
 class Story:
-    """A story's states, and what its demonstrators share.
+    """A story's states, and the common settings of its demonstrators.
 
     Args:
-        name: of the story.
-        folder: where its files are.
-        models: the language model and its features.
-        episodes: of each demonstrator.
-        rationality: temperature of the rational agents, as a share of the range of attainable returns.
-        seed: of training and play.
+        name: Name of the story.
+        folder: Folder of its files.
+        models: Language model and its features.
+        episodes: Number of episodes per demonstrator.
+        rationality: Temperature of the rational agents, as a share of the range of attainable returns.
+        seed: Random seed of training and play.
     """
 
     name: str
@@ -60,19 +60,19 @@ class Story:
         return [self.make_game().info.objective(name) for name in OBJECTIVES]
 
     def trajectories(self, demonstrator: str) -> list[Trajectory]:
-        """What a demonstrator did, played where it is not on the disk yet."""
+        """Trajectories of a demonstrator, played if they are not on disk yet."""
         path = self.folder / f"{demonstrator.replace(' ', '-')}.jsonl"
         DEMONSTRATORS[demonstrator](self, path)
         return read_trajectories(path)
 
 
 def language_model(story: Story, path: Path) -> None:
-    """Options in proportion to their likelihood."""
+    """Play options in proportion to their likelihood."""
     _collect(story, LanguageModelPolicy(story.models.language_model, story.models.store), path)
 
 
 def drrn(story: Story, path: Path) -> None:
-    """Trained online for the score."""
+    """Train DRRN online on the score, and play."""
     folder = story.folder / "drrn"
     if not (folder / "card.json").exists():
         train_drrn(story.make_game, story.models.store, seed=story.seed, progress=True).save(folder)
@@ -129,11 +129,12 @@ def _rational_episodes(story: Story, objective: int, name: str) -> list[Trajecto
 
 
 def boltzmann(graph: StateGraph, rewards: FloatArray, share: float) -> FloatArray:
-    """Probability of each edge under softmax(Q / T), Q the value of going on so: AVRIL's model.
+    """Probability of each edge under softmax(Q / T), where Q is the value of continuing with this policy:
+    AVRIL's model.
 
     Args:
-        graph: without cycles.
-        rewards: of each edge.
+        graph: State graph without cycles.
+        rewards: Reward of each edge.
         share: T as a share of the range of attainable returns.
     """
     best, worst = _extreme(graph, rewards, np.max), _extreme(graph, rewards, np.min)

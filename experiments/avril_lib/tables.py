@@ -14,18 +14,18 @@ Figures = Mapping[str, Any]
 
 
 def correlation(found: Figures) -> Correlation:
-    """As it was before it went into a file."""
+    """The correlation that was written to a file."""
     return Correlation(**found)
 
 
 def write_results(runs: Sequence[Figures], settings: Figures, config: Figures, folder: Path) -> None:
-    """Both files.
+    """Write both files.
 
     Args:
-        runs: one for each story, demonstrator and weight of the prior.
-        settings: of the demonstrators.
-        config: AVRIL's.
-        folder: of the files.
+        runs: Figures, one per story, demonstrator and prior weight.
+        settings: Settings of the demonstrators.
+        config: Settings of AVRIL.
+        folder: Folder of the files.
     """
     write_json(folder / "avril_stories.json", {"settings": settings, "avril": config, "runs": list(runs)})
     lines = [

@@ -1,4 +1,4 @@
-"""Who sees which rows: policies, reward models, the test. No conversation is in two of them."""
+"""Division of the rows into policies, reward models and test; no conversation is in two of them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ FILES = {
     "helpful": ("helpful", "helpful_online", "helpful_rejection_sampled"),
     "harmless": ("harmless",),
 }
-"""The first file gives the policies' pairs and the test; what is left of it, and the others, the rewards'."""
+"""The first file provides the policies' pairs and the test; its other rows and the other files provide the
+rewards'."""
 SHARES = (0.42, 0.05, 0.53)
-"""Of the conversations, in the order of `PARTS`."""
+"""Shares of the conversations, in the order of `PARTS`."""
 PARTS = {"train": "policies", "validation": "test", "test": "rewards"}
-"""Which part has which of the splits that a hash gives."""
+"""Splits, which are given by a hash, of each part."""
 SHORT, LONGEST = 700, 1000
-"""Characters of a prompt and of an answer, of the policies and the test, and of the rewards: longer rows are
-left out, as two cores have little time."""
+"""Largest numbers of characters of a prompt and of an answer, for policies and test, and for rewards. Longer
+rows are left out, to limit the time on two cores."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is used.
+    """Numbers of rows.
 
     Args:
-        pairs: of each policy, at most, a tenth of them to measure it.
-        reward_pairs: of each reward model, at most, a fifth of them to measure it.
-        tests: test prompts, half of them of each objective.
-        value_prompts: of the policies' pairs, to which the base model writes for the value models.
-        value_samples: answers to each of these.
+        pairs: Largest number of pairs per policy; a tenth of them is for validation.
+        reward_pairs: Largest number of pairs per reward model; a fifth of them is for validation.
+        tests: Number of test prompts, half of each objective.
+        value_prompts: Number of prompts from the policies' pairs for which the base model samples answers,
+            for the value models.
+        value_samples: Number of answers per such prompt.
     """
 
     pairs: int = 500
@@ -49,10 +51,10 @@ class Parts:
     """The rows of one seed.
 
     Args:
-        policies: pairs by objective.
-        blended: pairs of both objectives, half and half, as many as of one.
-        rewards: pairs by objective.
-        test: prompts.
+        policies: Pairs by objective.
+        blended: Pairs of both objectives in equal parts, as many as of one objective.
+        rewards: Pairs by objective.
+        test: Prompts.
     """
 
     policies: dict[str, list[PreferencePair]]
@@ -62,12 +64,12 @@ class Parts:
 
 
 def read(folder: Path, seed: int, sizes: Sizes) -> Parts:
-    """Read the data sets and part them.
+    """Read the data sets and divide them.
 
     Args:
-        folder: holds ``hh_rlhf``.
-        seed: another seed, other parts.
-        sizes: how much is used.
+        folder: Folder that contains ``hh_rlhf``.
+        seed: Random seed of the division.
+        sizes: Numbers of rows.
     """
     policies: dict[str, list[PreferencePair]] = {}
     rewards: dict[str, list[PreferencePair]] = {}
@@ -91,12 +93,12 @@ def read(folder: Path, seed: int, sizes: Sizes) -> Parts:
 
 
 def _split(pairs: Sequence[PreferencePair], share: int) -> list[PreferencePair]:
-    """Every so many-th pair validates."""
+    """Pairs in which every ``share``-th one is for validation."""
     return [replace(p, split="train" if i % share else "validation") for i, p in enumerate(pairs)]
 
 
 def _apart(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """One pair of each conversation, so that whatever is held out is of conversations not learned from."""
+    """One pair per conversation, so that held-out pairs are from conversations that are not trained on."""
     return list({_conversation(pair): pair for pair in pairs}.values())
 
 
@@ -109,7 +111,7 @@ def _prompt(pair: PreferencePair) -> str:
 
 
 def _conversation(pair: PreferencePair) -> str:
-    """Its first message: longer prompts of one conversation begin alike."""
+    """The first message of a conversation, which its longer prompts share."""
     return _prompt(pair).strip().split("\n\nAssistant:")[0]
 
 

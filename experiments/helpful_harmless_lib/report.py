@@ -1,4 +1,4 @@
-"""The tables and pictures of the seeds that are done."""
+"""Tables and figures of the finished seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pluralign.core.files import read_json, replace_when_whole, write_json
 
 
 def write_report(out: Path, results: Path) -> None:
-    """Write helpful_harmless.json and .md, and a picture of each sweep, of every seed in ``out``."""
+    """Write helpful_harmless.json and .md, and a figure of each sweep, for every seed in ``out``."""
     found = {path.stem: read_json(path) for path in sorted(out.glob("[0-9]*.json"))}
     results.mkdir(parents=True, exist_ok=True)
     write_json(
@@ -28,7 +28,7 @@ def write_report(out: Path, results: Path) -> None:
 
 
 def _without_prompts(one: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures without every prompt's rewards, which the sweep's own report has."""
+    """The figures without the rewards of each prompt, which are in the sweep's own report."""
 
     def point(row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in row.items() if name != "by_prompt"}
@@ -82,7 +82,7 @@ def _markdown(seed: str, one: Mapping[str, Any]) -> str:
 
 
 def _verdict(sweep: Mapping[str, Any]) -> str:
-    """Whether steering covers at least what rewarded soups of the same adapters do."""
+    """Whether steering covers at least as much as rewarded soups of the same adapters."""
     first = sweep["sides"][0]
     found: list[str] = []
     for side in sweep["sides"]:

@@ -1,4 +1,4 @@
-"""What the experiment found, as text."""
+"""The experiment's results as text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 POOLED = "the four stories"
-"""What the rows over all built-in stories are called."""
+"""Name of the rows over all built-in stories."""
 
 
 def table(figures: Mapping[str, Any]) -> list[str]:
-    """Both parts as text."""
+    """Both parts as lines of text."""
     lines = [
         "# A judge of options",
         "",
@@ -75,7 +75,7 @@ def table(figures: Mapping[str, Any]) -> list[str]:
 
 
 def agreement_cells(row: Mapping[str, Any]) -> str:
-    """Kappas and the share right, with their intervals."""
+    """Kappas and the share of right answers, with intervals."""
     cells = [
         "-"
         if kappa is None or kappa["kappa"] is None

@@ -1,1 +1,1 @@
-"""The rooms of ``experiments/moralchoice.py``."""
+"""Parts of ``experiments/moralchoice.py``."""

@@ -45,7 +45,7 @@ OBJECTIVES = {
 
 
 VALUES = {"Yes": 1.0, "No": 0.0, "No Agreement": None}
-"""A rule's label of an action; None where MoralChoice's annotators did not agree."""
+"""Label of an action for a rule; None where MoralChoice's annotators did not agree."""
 
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,11 +59,11 @@ class Case:
     """One decision of MoralChoice.
 
     Args:
-        id: the scenario's.
-        ambiguity: low or high.
-        decision: the context, and the two actions in an order drawn from the seed and the id.
-        flags: by rule, whether each option violates it (1 or 0, None without agreement).
-        first: place of the file's action1 among the options.
+        id: Id of the scenario.
+        ambiguity: Low or high.
+        decision: Context, and the two actions in an order drawn from the seed and the id.
+        flags: Whether each option violates a rule, by rule (1 or 0, None without agreement).
+        first: Index of the file's action1 among the options.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Case:
         return None not in self.flags[rule]
 
     def safe(self, rule: str) -> int | None:
-        """The option that does not violate the rule where the other does; None where there is none."""
+        """Index of the option that does not violate the rule if the other does; None if there is none."""
         labels = self.flags[rule]
         return labels.index(0.0) if self.known(rule) and labels[0] != labels[1] else None
 
@@ -86,7 +86,7 @@ def read_cases(folder: Path, seed: int) -> list[Case]:
     """MoralChoice's decisions, each with its two actions in an order drawn from the seed.
 
     Raises:
-        InputError: the folder or a file is absent or broken, or two decisions have one context or id.
+        InputError: The folder or a file is missing or invalid, or two decisions have the same context or id.
     """
     if not folder.is_dir():
         raise InputError(
@@ -137,7 +137,7 @@ def _case(fields: Fields, ambiguity: str, seed: int) -> Case:
 
 
 def make_trajectories(cases: Sequence[Case]) -> list[Trajectory]:
-    """Two episodes of one step for each decision, one for each action; counts are the rules violated."""
+    """Two episodes of one step per decision, one per action; counts are the violated rules."""
     return [
         Trajectory(
             f"{case.id}-{option}",
@@ -166,7 +166,7 @@ def exchange(case: Case) -> Case:
 
 
 def conflicts(cases: Sequence[Case], one: str, other: str) -> list[int]:
-    """The decisions where one option violates the first rule alone and the other the second alone."""
+    """Decisions in which one option violates only the first rule and the other only the second."""
     return [
         i
         for i, case in enumerate(cases)
@@ -175,13 +175,14 @@ def conflicts(cases: Sequence[Case], one: str, other: str) -> list[int]:
 
 
 def most_conflicting(cases: Sequence[Case]) -> tuple[tuple[str, str], dict[str, int]]:
-    """The pair of rules with the most conflicts, and the count of each pair."""
+    """The pair of rules with the most conflicts, and the number of conflicts of each pair."""
     rules = list(RULES)
     counts = {(a, b): len(conflicts(cases, a, b)) for i, a in enumerate(rules) for b in rules[i + 1 :]}
     return max(counts, key=lambda p: counts[p]), {f"{a}|{b}": n for (a, b), n in counts.items()}
 
 
 def label_counts(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
-    """For each rule: decisions that one action violates, ties, and those without agreement."""
+    """For each rule, the numbers of decisions that one action violates, of ties, and of those without
+    agreement."""
     kinds = {(0.0, 0.0): "neither", (1.0, 1.0): "both", (0.0, 1.0): "one", (1.0, 0.0): "one"}
     return {rule: dict(Counter(kinds.get(c.flags[rule], "no_agreement") for c in cases)) for rule in RULES}

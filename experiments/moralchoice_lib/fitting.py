@@ -1,4 +1,4 @@
-"""Folds, pairs and one CPL agent for each rule, cross-fitted."""
+"""Folds, pairs and one cross-fitted CPL agent per rule."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from pluralign.steer.steered_policy import SteeredPolicy
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# One value each for what only scales the loss on one-step pairs: lambda 1 (the poster's eq. 1) makes CPL a
-# logistic regression on the difference of the two scores; without behaviour cloning, since neither action was
-# chosen by anyone.
+# One value each for settings that only scale the loss on one-step pairs. lambda 1 (the poster's eq. 1) makes
+# CPL a logistic regression on the difference of the two scores. There is no behaviour cloning, since neither
+# action was taken by anyone.
 BASE = CPLConfig(conservative_bias=1.0, bc_share=0.0)
 
 
@@ -52,16 +52,16 @@ GRID = tuple(
 
 @dataclass(frozen=True)
 class Settings:
-    """How the experiment runs.
+    """Settings of the experiment.
 
     Args:
-        data: the folder with low_ambiguity.jsonl.gz and high_ambiguity.jsonl.gz.
-        out: working folder: features, annotations, pairs, fits.
-        results: where moralchoice.json, .md and .svg go.
-        model: gives the features and the likelihood baseline.
-        folds: of the cross-fitting; each is the test split once.
-        seeds: fits whose log-probabilities are averaged into one agent.
-        seed: of positions, folds, fits and resamples.
+        data: Folder with low_ambiguity.jsonl.gz and high_ambiguity.jsonl.gz.
+        out: Working folder: features, annotations, pairs, trained agents.
+        results: Folder of moralchoice.json, .md and .svg.
+        model: Model of the features and of the likelihood baseline.
+        folds: Number of folds of the cross-fitting; each is the test split once.
+        seeds: Number of training runs whose log-probabilities are averaged into one agent.
+        seed: Random seed of positions, folds, training and resampling.
     """
 
     data: Path
@@ -79,12 +79,12 @@ class Settings:
 
 
 def fold_of(name: str, folds: int, seed: int) -> int:
-    """The fold that tests a decision, by a hash of its id."""
+    """The test fold of a decision, by a hash of its id."""
     return seed_for(f"fold of {name}", seed) % folds
 
 
 def make_all_pairs(cases: Sequence[Case], settings: Settings) -> dict[str, list[PreferencePair]]:
-    """Trajectories, the oracle's annotations and the pairs, as files; the pairs of each rule."""
+    """Write trajectories, the oracle's annotations and the pairs; return the pairs of each rule."""
     trajectories = make_trajectories(cases)
     path = settings.out / "trajectories.jsonl"
     write_records(path, "trajectories", trajectories)
@@ -97,7 +97,7 @@ def make_all_pairs(cases: Sequence[Case], settings: Settings) -> dict[str, list[
         annotations = settings.out / "annotations" / f"{rule}.jsonl"
         asked = [c for c in comparisons if by_prompt[_prompt(c)].known(rule)]
         annotate_comparisons(asked, annotations, objective, oracle, made_of=made_of, progress=False)
-        # The library's splits go by trajectory; here the folds go by decision, so all are left in one split.
+        # The library splits by trajectory; the folds here are by decision, so all pairs are in one split.
         out = settings.out / "pairs" / f"{rule}.jsonl"
         found = pair([annotations], out, objective=rule, shares=(1.0, 0.0, 0.0))
         pairs[rule] = read_pairs(out)
@@ -120,11 +120,12 @@ def assign_splits(
     """The pairs that one fold's agents may see.
 
     Args:
-        pairs: of one rule.
-        names: a decision's id by its prompt.
-        fold: is held out: none of its pairs comes back.
-        settings: see `Settings`.
-        validate: a fifth of what is left is the split ``validation``; else all of it is ``train``.
+        pairs: Pairs of one rule.
+        names: Id of a decision by its prompt.
+        fold: Held-out fold; its pairs are left out.
+        settings: See `Settings`.
+        validate: Whether a fifth of the remaining pairs is the split ``validation``; otherwise all are
+            ``train``.
     """
     seen: list[PreferencePair] = []
     for one in pairs:
@@ -138,7 +139,7 @@ def assign_splits(
 def fit_once(
     pairs: Sequence[PreferencePair], store: FeatureSource, out: Path, config: CPLConfig, seed: int
 ) -> OptionPolicy:
-    """`fit_cpl`, or what it made here before of the same data."""
+    """`fit_cpl`, or its stored result on the same data."""
     pairs_digest = digest(
         f"{one.split} {one.chosen.id} {one.chosen.steps[0].decision.key}\n".encode() for one in pairs
     )
@@ -155,7 +156,7 @@ def fit_once(
 
 
 def config_name(config: CPLConfig) -> str:
-    """How tables and folders call a row of the grid."""
+    """Name of a row of the grid in tables and folders."""
     return f"hidden{config.hidden}-steps{config.steps}-decay{config.weight_decay:g}"
 
 
@@ -166,9 +167,10 @@ def choose_config(
     fold: int,
     settings: Settings,
 ) -> tuple[CPLConfig, dict[str, float]]:
-    """The row of the grid that ranks most validation pairs of all rules rightly; the first of equals.
+    """The row of the grid with the highest accuracy over the validation pairs of all rules; the first of
+    equals.
 
-    One choice for all rules: a rule alone has too few validation pairs to choose by.
+    There is one choice for all rules, because a single rule has too few validation pairs.
     """
     scores: dict[str, float] = {}
     for config in GRID:
@@ -191,12 +193,13 @@ def choose_config(
 
 
 class CrossFitted:
-    """A policy made of one policy per fold: a decision is answered by the fold that did not see it.
+    """A policy that consists of one policy per fold; a decision is answered by the one that was not trained
+    on it.
 
     Args:
-        name: how reports call it.
-        policies: by the fold that was held out from each.
-        folds: the fold of each prompt.
+        name: Name in reports.
+        policies: Policies by held-out fold.
+        folds: Fold of each prompt.
     """
 
     def __init__(self, name: str, policies: Mapping[int, Policy], folds: Mapping[str, int]) -> None:
@@ -214,13 +217,13 @@ class CrossFitted:
 
 @dataclass(frozen=True)
 class Learned:
-    """The agents, and how they came about.
+    """The agents, and how they were chosen.
 
     Args:
-        agents: by rule, each the mean of its seeds' log-probabilities.
-        single: by seed and rule, the fits by themselves.
-        chosen: by fold, the configuration's name.
-        validation: by fold, the grid's accuracies on validation pairs.
+        agents: Agents by rule, each the mean of its seeds' log-probabilities.
+        single: Agents of single seeds, by seed and rule.
+        chosen: Name of the configuration, by fold.
+        validation: Accuracies of the grid on validation pairs, by fold.
     """
 
     agents: Mapping[str, Policy]
@@ -235,7 +238,7 @@ def learn_all(
     store: FeatureSource,
     settings: Settings,
 ) -> Learned:
-    """Choose each fold's configuration on its validation part, then fit all but the fold with it."""
+    """Choose each fold's configuration on its validation part, then train on all data except the fold."""
     names = {case.decision.prompt: case.id for case in cases}
     folds = {prompt: fold_of(name, settings.folds, settings.seed) for prompt, name in names.items()}
     fits: dict[str, dict[int, list[OptionPolicy]]] = {rule: {} for rule in pairs}

@@ -1,4 +1,4 @@
-"""The matrix of violation rates, and the line between two rules."""
+"""Figure of violation rates as a matrix, and of the line between two rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pluralign.core.files import replace_when_whole
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
-    """The heat map of the sweep, and the line between the two rules."""
+    """Draw the heat map of the sweep, and the line between the two rules."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

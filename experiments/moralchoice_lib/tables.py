@@ -9,7 +9,7 @@ from moralchoice_lib.data import RULES
 
 
 def words(rule: str) -> str:
-    """A rule's name as people read it."""
+    """A rule's name as text."""
     return rule.replace("_", " ")
 
 
@@ -38,7 +38,7 @@ def _accuracy_rows(table: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
-    """The page of results."""
+    """The page of results as Markdown."""
     settings, line = report["settings"], report["line"]
     one, other = line["rules"]
     orders, duel = report["both orders"], report["conflict accuracy"]
