@@ -161,5 +161,5 @@ def test_a_stream_is_refused_before_its_first_piece(mix):
         mix.stream("once", weights={"brave": 1.0})
     with pytest.raises(InputError, match="the prompt is empty"):
         mix.generate(["once", ""], weights=weights(0.5))
-    with pytest.raises(InputError, match="needs text in 'role' and 'content'"):
+    with pytest.raises(InputError, match="expected messages with a role and a content"):
         mix.generate([{"role": "user"}], weights=weights(0.5))

@@ -43,7 +43,7 @@ def test_a_completion_depends_on_no_other_prompt_and_the_file_continues(writer, 
             raise KeyboardInterrupt
         return writer.draw(prompts, seeds)
 
-    broken = writers.Writer(writer.render, draw, writer.cut)
+    broken = writers.Writer(writer.template, draw, writer.cut)
     with pytest.raises(KeyboardInterrupt):
         write_completions(broken, prompts, tmp_path / "again.jsonl", **settings)
     assert not (tmp_path / "again.jsonl").exists()

@@ -10,9 +10,10 @@ import numpy as np
 from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, Decision, InputError, Objective
 from pluralign.core.preference import Preference
+from pluralign.rewards.reward import template_of
 
 if TYPE_CHECKING:
-    from pluralign.core.messages import Render
+    from pluralign.core.messages import Template
     from pluralign.rewards.reward import Reward
 
 
@@ -26,6 +27,8 @@ class RewardRater:
 
     def __init__(self, scorer: Reward, *, batch: int = 32) -> None:
         self._scorer, self.batch = scorer, batch
+        self.quoted = False
+        """Whether the texts were made by the model's own template, which quotes control tokens."""
 
     @property
     def name(self) -> str:
@@ -38,9 +41,9 @@ class RewardRater:
         return {"reads": "reward"}
 
     @property
-    def render(self) -> Render:
-        """The reward model's template for messages."""
-        return self._scorer.render
+    def template(self) -> Template:
+        """Template by which the reward model reads messages and texts."""
+        return template_of(self._scorer)
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate`; ``info`` contains both ``rewards``. The objective is ignored.
@@ -49,10 +52,12 @@ class RewardRater:
             InputError: A segment has several steps, or a reward is not finite.
         """
         decisions: list[Decision] = []
+        template = template_of(self._scorer)
         for number, comparison in enumerate(comparisons, start=1):
             for segment in (comparison.first, comparison.second):
                 prompt, completion = segment.text(row=number)
-                decisions.append(Decision(prompt, (completion,)))
+                decision = Decision(prompt, (completion,))
+                decisions.append(decision if self.quoted else template.quote(decision))
         scored = [float(rewards.mean[0]) for rewards in self._scorer.score_decisions(decisions)]
         ratings: list[Rating | None] = []
         for number, (a, b) in enumerate(zip(scored[::2], scored[1::2], strict=True), start=1):

@@ -13,6 +13,7 @@ from pluralign.folders.card import Card, current_versions
 from pluralign.lm.backbone import DTypeName
 from pluralign.rewards.ensemble import measure_scales, save_ensemble
 from pluralign.rewards.open import load_reward
+from pluralign.rewards.reward import template_of
 
 
 def learn_ensemble(
@@ -47,7 +48,7 @@ def learn_ensemble(
         )
     opened = {spec: load_reward(spec, dtype=dtype) for spec in members}
     scorers = list(opened.values())
-    rows = read_demonstrations(data, "", scorers[0].render)[:limit]
+    rows = read_demonstrations(data, "", template_of(scorers[0]))[:limit]
     by_prompt: dict[str, list[str]] = {}
     for row in rows:
         by_prompt.setdefault(row.prompt, []).append(row.completion)

@@ -12,6 +12,7 @@ from pluralign.folders.card import Card
 from pluralign.lm.backbone import DTypeName
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.rewards.open import load_reward
+from pluralign.rewards.reward import template_of
 from pluralign.rewards.reward_model import RewardModel
 
 
@@ -38,7 +39,7 @@ def evaluate_reward(
     """
     loaded = load_reward(model, dtype=dtype, model=base)
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
-    pairs = read_texts(data, "", loaded.render, card.seed)
+    pairs = read_texts(data, "", template_of(loaded), card.seed)
     part: Part
     if split == "unseen":
         known = source_digest(data)

@@ -15,7 +15,7 @@ from pluralign.cli.common import JsonFile, give_figures, say, say_table, wrote
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
-from pluralign.core.messages import dialogue
+from pluralign.core.messages import Render, dialogue
 from pluralign.core.resumable import run_batches
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.win_rate import (
@@ -78,7 +78,9 @@ def evaluate_win_rate(
     asked = open_rater(
         rater, prompt=prompt or COMPLETIONS_PROMPT, decide=decide, concurrency=concurrency, dtype=dtype
     )
-    render = asked.render if isinstance(asked, RewardRater) else dialogue
+    render: Render = dialogue
+    if isinstance(asked, RewardRater):
+        render, asked.quoted = asked.template, True
     pairs = [
         (one.decision(render), other.decision(render))
         for one, other in zip(sides[0].answers.values(), others, strict=True)

@@ -30,6 +30,7 @@ def generate_texts(
     candidates: int | None = None,
     dtype: DTypeName = "auto",
     base: str | None = None,
+    control_tokens: bool = False,
     json: JsonFile = None,
 ) -> None:
     """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
@@ -63,13 +64,16 @@ def generate_texts(
         dtype: Floating-point type of the model: float32, bfloat16, or auto, which is bfloat16 if the hardware
             supports it well.
         base: Base model of a trained policy's folder, if it was moved.
+        control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
+            names are ordinary text, except for policies trained with this option.
         json: File for the figures.
     """
     led = read_guides(guides, weights, strength, candidates)
     writer = open_writer(
-        model, Decoding(max_new_tokens, temperature), adapter=adapter, guides=led, dtype=dtype, base=base
-    )
-    found = load_prompts(prompts, template=writer.render, limit=limit)
+        model, Decoding(max_new_tokens, temperature), adapter=adapter, guides=led, dtype=dtype, base=base,
+        control_tokens=control_tokens,
+    )  # fmt: skip
+    found = load_prompts(prompts, template=writer.template, limit=limit)
     given = [prompt.given for prompt in found]
     counts = {**found.counts, "cut": writer.cut(given)}
     columns = {
@@ -78,6 +82,8 @@ def generate_texts(
         **({} if led is None else led.described()),
     }  # fmt: skip
     run = {"prompts": source_digest(prompts), "dtype": dtype, "limit": limit}
+    if control_tokens:
+        run["control_tokens"] = True
     if led is not None:
         run["guide_cards"] = led.digests()
     write_completions(writer, given, out, samples=samples, seed=seed, columns=columns, run=run)

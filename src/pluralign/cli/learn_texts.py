@@ -49,6 +49,8 @@ class TextRun:
         objective: Name of the objective; by default the name of the data.
         training: Optimizer, batch and adapter options.
         template: Template for messages: HH-RLHF's plain dialogue, or the model's chat template.
+        control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
+            default such names are ordinary text.
         seed: Random seed of new weights, data order and splits.
         json: File for the figures.
     """
@@ -59,6 +61,7 @@ class TextRun:
     objective: str = ""
     training: Training = field(default_factory=Training)
     template: Literal["dialogue", "chat"] = "dialogue"
+    control_tokens: bool = False
     seed: int = 0
     json: JsonFile = None
 
@@ -82,12 +85,12 @@ class TextRun:
     def _render(self) -> Render:
         # It warns about every checkpoint's clock, which is of no use here.
         transformers_logging.set_verbosity_error()
-        return TEMPLATES[self.template](load_tokenizer(self.model))
+        return TEMPLATES[self.template](load_tokenizer(self.model), self.control_tokens)
 
     def _run(self) -> Run:
         return Run(
             self.model, self.out, self.training, self.seed, template=self.template,
-            provenance=source_digest(self.data),
+            provenance=source_digest(self.data), control_tokens=self.control_tokens,
         )  # fmt: skip
 
 

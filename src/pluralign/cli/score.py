@@ -17,7 +17,7 @@ from pluralign.data.rows import read_named
 from pluralign.data.source import open_table
 from pluralign.lm.backbone import DTypeName
 from pluralign.rewards.open import load_reward
-from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.spans import by_sentence
 
@@ -31,6 +31,7 @@ def score_texts(
     spans: Literal["none", "sentences", "tokens"] = "none",
     dtype: DTypeName = "float32",
     base: str | None = None,
+    control_tokens: bool = False,
     json: JsonFile = None,
 ) -> None:
     """Score every completion: each row of the data is written with "rewards" added.
@@ -49,21 +50,26 @@ def score_texts(
         spans: Whether to add rewards of every sentence, or of every token.
         dtype: Precision of the reward model; auto is bfloat16 if the hardware supports it well.
         base: Base model of the folder, if it was moved.
+        control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
+            default such names are ordinary text, except for models trained with this option.
         json: File for the figures.
     """
     loaded = load_reward(model, dtype=dtype, model=base)
     if spans != "none" and not isinstance(loaded, RewardModel):
         raise InputError(f"{loaded.name!r} only has rewards of whole completions", field="spans")
     table = open_table(data)
+    template = template_of(loaded)
+    template = template.trusting() if control_tokens else template
     rows = [row for _, _, row in table.rows()]
     read = [
-        read_row(table, number, lambda row=row: read_named(row, loaded.render))
+        read_row(table, number, lambda row=row: read_named(row, template))
         for number, row in enumerate(rows, start=1)
     ]
     run = {
         "model": {"name": model, **source_digest(str(Path(model.rpartition(":")[2]) / "card.json"))},
         "data": source_digest(data),
         "spans": spans,
+        **({"control_tokens": True} if control_tokens else {}),
         # Unfinished files of 0.1.0 record whether --fast was set.
         "fast": {"float32": False, "auto": True}.get(dtype, dtype),
     }

@@ -41,6 +41,7 @@ def serve(
     features: Path | None = None,
     template: str | None = None,
     dtype: DTypeName = "auto",
+    control_tokens: bool = False,
     audit: Path | None = None,
     audit_texts: bool = False,
     token_file: Path | None = None,
@@ -70,6 +71,8 @@ def serve(
         features: Folder in which features of the story's language model are kept.
         template: Chat template: dialogue or chat; by default the one that the policies were trained with.
         dtype: Precision of the models.
+        control_tokens: Whether prompts of /v1/completions may hold control tokens by name; by default such
+            names are ordinary text. Messages never hold any.
         audit: File that gets one JSON line per text request.
         audit_texts: Whether the audit file contains prompts and answers.
         token_file: File with the bearer token.
@@ -87,7 +90,9 @@ def serve(
     )
     with listen(host, port) as bound:
         service = Service(
-            load_policies(model, folders, power=power, dtype=dtype, template=template),
+            load_policies(
+                model, folders, power=power, dtype=dtype, template=template, control_tokens=control_tokens
+            ),
             limits,
             access,
             default,

@@ -39,6 +39,8 @@ class TextSettings:
         limit: Largest number of prompts.
         template: Template of prompts that are messages, dialogue or chat; by default the policies' own.
         dtype: Precision of all models; auto is bfloat16 if the hardware supports it well.
+        control_tokens: Whether prompts that are texts may hold control tokens by name; by default such names
+            are ordinary text, but for policies that were learned with this option.
     """
 
     model: str = DEFAULT_MODEL
@@ -52,6 +54,7 @@ class TextSettings:
     limit: int | None = None
     template: str | None = None
     dtype: DTypeName = "auto"
+    control_tokens: bool = False
 
 
 def sweep_weights(
@@ -126,7 +129,8 @@ def _sweep_prompts(
         folders, prompts, dict(rewards), model=texts.model, steps=steps, powers=powers,
         alternatives=Alternatives(texts.baselines, fixed, guided, described), samples=texts.samples,
         max_new_tokens=texts.max_new_tokens, temperature=texts.temperature, limit=texts.limit,
-        template=texts.template, dtype=texts.dtype, seed=seed, folder=out,
+        template=texts.template, dtype=texts.dtype, control_tokens=texts.control_tokens, seed=seed,
+        folder=out,
     )  # fmt: skip
     _say_sides(found)
     _say_files(found.save(out), "the fronts")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Render
+from pluralign.data.columns import Content, FieldError, columns_of
 from pluralign.data.reading import read_row
-from pluralign.data.rows import Content, FieldError, as_texts, read_answer
+from pluralign.data.rows import as_texts, read_answer
 from pluralign.data.source import Data, open_table
 
 
@@ -94,6 +95,8 @@ def load_answers(data: Data, *, one: bool = False) -> AnswerSet:
             continue
         prompt, completion = read
         key = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+        if more := columns_of(prompt):
+            key += json.dumps(more, ensure_ascii=False)
         sample = row.get("sample")
         if isinstance(sample, int):
             if (key, sample) in seen:
@@ -130,7 +133,7 @@ def edited(answers: Answers, edit: Callable[[str], str]) -> tuple[Answers | None
         new: Content = (
             edit(completion)
             if isinstance(completion, str)
-            else [{**message, "content": edit(message["content"])} for message in completion]
+            else [{**m, "content": edit(m["content"])} if m["content"] else m for m in completion]
         )
         places.append(None if new == completion else len(changed))
         if new != completion:

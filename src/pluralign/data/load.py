@@ -229,7 +229,7 @@ def load_prompts(
         if limit is not None and len(found) == limit:
             break
         counts["rows"] += 1
-        read = read_row(table, number, lambda row=row: read_prompt(row, render))
+        read = read_row(table, number, lambda row=row: read_prompt(row, render.template))
         if read is None:
             counts["unusable"] += 1
         elif not read[1].strip():

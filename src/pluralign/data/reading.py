@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pluralign.core import Examples, InputError
 from pluralign.core.messages import DIALOGUE, Messages, Render, Template, as_template
 from pluralign.core.splits import SPLITS, Split, check_shares, split_of
-from pluralign.data.rows import FieldError
+from pluralign.data.columns import FieldError
 from pluralign.data.source import Row, Table
 
 Read = TypeVar("Read")
@@ -49,17 +50,27 @@ def learned_template(rows: object, asked: str | None, tokenizer: Any) -> str:
     return known.name
 
 
+def holds_quoted(rows: object) -> bool:
+    """Whether rows were read with a chat template, which quotes the names of control tokens in them."""
+    return isinstance(rows, Examples) and rows.template is not None and rows.template.name == "chat"
+
+
 class RecordedTemplate:
-    """A template that records whether it was used."""
+    """A template that remembers whether it rendered messages.
+
+    Attributes:
+        template: The template, which records its use.
+        used: The template where it was used, else None.
+    """
 
     def __init__(self, template: Template) -> None:
-        self._template = template
+        self._given = template
+        self.template = replace(template, render=self._render)
         self.used: Template | None = None
 
-    def __call__(self, messages: Messages, opens: bool) -> str:
-        """See `Render`."""
-        self.used = self._template
-        return self._template(messages, opens)
+    def _render(self, messages: Messages, opens: bool) -> str:
+        self.used = self._given
+        return self._given.render(messages, opens)
 
 
 def open_template(template: str | Render, model: str | None) -> Template:
@@ -111,7 +122,7 @@ def read_examples(
     splits: Counter[str] = Counter()
     for given, number, row in table.rows():
         counts["rows"] += 1
-        found = read_row(table, number, lambda row=row: read(row, render))
+        found = read_row(table, number, lambda row=row: read(row, render.template))
         if isinstance(found, str):
             counts[found] += 1
             continue
@@ -136,3 +147,7 @@ def read_row(table: Table, number: int, read: Callable[[], Read]) -> Read:
         return read()
     except FieldError as error:
         raise table.error(str(error), row=number, field=error.field) from error
+    except InputError as error:
+        if error.row is not None:
+            raise
+        raise table.error(error.message, row=number, field=error.field) from error

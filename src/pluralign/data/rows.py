@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, cast
 
-from pluralign.core.messages import Render, dialogue
+from pluralign.core import InputError
+from pluralign.core.messages import Messages, Render, Template, as_template, beginning, dialogue, extended
+from pluralign.core.turns import completion_texts, continuation
+from pluralign.data.columns import Content, FieldError, read_content, require_text
 from pluralign.data.source import Row
 from pluralign.data.text_pairs import ASSISTANT, TextPair, split_texts
 
 Unusable = Literal["prompts_differ", "empty", "identical"]
-Message = dict[str, str]
-Content = str | list[Message]
-"""A text, or messages."""
 Form = Literal["completion", "preference", "messages"]
-
-
-class FieldError(ValueError):
-    """An unusable field of a row; `Table.error` adds where the row is."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 def form_of(row: Row) -> Form:
@@ -39,34 +32,6 @@ def form_of(row: Row) -> Form:
     return "completion"
 
 
-def read_content(row: Row, field: str) -> Content:
-    """A column's text or messages.
-
-    Raises:
-        FieldError: It is missing, or holds something else.
-    """
-    value = row.get(field)
-    if value is None:
-        raise FieldError(field, "is missing")
-    return value if isinstance(value, str) else messages_of(value, field)
-
-
-def messages_of(value: Any, field: str) -> list[Message]:
-    """A field's messages, each with a role and a content and nothing else.
-
-    Raises:
-        FieldError: It holds something else, or no message.
-    """
-    if not isinstance(value, list) or not value:
-        raise FieldError(field, f"expected a text or a list of messages, found {value!r:.60}")
-    for message in cast("list[Any]", value):
-        if not isinstance(message, dict) or not all(
-            isinstance(cast("dict[str, Any]", message).get(key), str) for key in ("role", "content")
-        ):
-            raise FieldError(field, f"expected messages with a role and a content, found {message!r:.60}")
-    return [{"role": m["role"], "content": m["content"]} for m in cast("list[Message]", value)]
-
-
 def read_prompt(row: Row, render: Render) -> tuple[Any, str] | None:
     """The prompt of a row as it stands there, and as text: "prompt", else what precedes the completion.
 
@@ -76,24 +41,29 @@ def read_prompt(row: Row, render: Render) -> tuple[Any, str] | None:
     Raises:
         FieldError: A column is missing or of another type.
     """
-    given, field = row.get("prompt"), "prompt"
-    if given is None and form_of(row) == "preference":
-        pair = read_pair(row, render)
-        return (pair.prompt, pair.prompt) if isinstance(pair, TextPair) else None
-    if given is None and row.get("messages"):
-        given, field = row["messages"], "messages"
-        if messages_of(given, field)[-1]["role"] == "assistant":
-            given = given[:-1]
+    template, field = as_template(render), "prompt"
+    if row.get("prompt") is None and form_of(row) == "preference":
+        pair = read_pair(row, template)
+        if not isinstance(pair, TextPair):
+            return None
+        return (pair.prompt if pair.asked is None else pair.asked), pair.prompt
+    if row.get("prompt") == []:
+        return [], ""
+    if row.get("prompt") is None and row.get("messages"):
+        field = "messages"
+    given = read_content(row, field)
     if isinstance(given, str):
-        return given, given
-    if given is None:
-        raise FieldError(field, "is missing")
-    asked = messages_of(given, field) if given != [] else []
-    return given, render(given, True) if any(m["content"].strip() for m in asked) else ""
+        return given, template.quote_prompt(given)
+    if field == "messages" and given[-1]["role"] == "assistant":
+        given = beginning(given, -1)
+    if not any((m["content"] or "").strip() for m in given):
+        return given, ""
+    with placed(field):
+        return given, template(given, True)
 
 
 def read_answer(row: Row, render: Render = dialogue) -> tuple[Content, Content] | None:
-    """Prompt and completion of a row, as they stand there; of a preference, the chosen one as text.
+    """Prompt and completion of a row, as they stand there; of a preference, the chosen one.
 
     Returns:
         Both; None for a preference row that cannot be used (see `read_pair`).
@@ -104,36 +74,50 @@ def read_answer(row: Row, render: Render = dialogue) -> tuple[Content, Content] 
     form = form_of(row)
     if form == "preference":
         pair = read_pair(row, render)
-        return (pair.prompt, pair.chosen) if isinstance(pair, TextPair) else None
+        if not isinstance(pair, TextPair):
+            return None
+        if pair.asked is None or pair.answered is None:
+            return pair.prompt, pair.chosen
+        return pair.asked, pair.answered
     if form == "messages":
-        messages = messages_of(row["messages"], "messages")
-        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+        messages = read_content(row, "messages")
+        if isinstance(messages, str) or len(messages) < 2 or messages[-1]["role"] != "assistant":
             raise FieldError("messages", "expected two messages or more, the last of them the assistant's")
-        return messages[:-1], messages[-1:]
-    completion, prompt = read_content(row, "completion"), read_content(row, "prompt")
+        return beginning(messages, -1), messages[-1:]
+    completion, prompt = read_content(row, "completion", begins=False), read_content(row, "prompt")
     if isinstance(prompt, str) and not isinstance(completion, str) and len(completion) != 1:
         raise FieldError("completion", "expected one message after a prompt that is a text")
     return prompt, completion
 
 
-def as_texts(prompt: Content, completion: Content, render: Render) -> tuple[str, str]:
-    """Prompt and completion as the texts that a model reads; ``prompt + completion`` is the whole text.
+def as_texts(
+    prompt: Content, completion: Content, render: Render, field: str = "completion"
+) -> tuple[str, str]:
+    """Prompt and completion as the texts that a model reads; see `core.turns.completion_texts`.
 
     Raises:
-        FieldError: The template writes the messages up to the completion in another way than alone.
+        FieldError: The template refuses the messages, or does not continue the prompt's text.
     """
-    if isinstance(prompt, str):
-        return prompt, completion if isinstance(completion, str) else completion[0]["content"]
-    before = render(prompt, True)
-    if isinstance(completion, str):
-        return before, completion
-    return before, _continuation(before, render([*prompt, *completion], False), "completion")
+    with placed(field):
+        return completion_texts(as_template(render), prompt, completion)
+
+
+@contextmanager
+def placed(field: str) -> Generator[None]:
+    """Add the name of a column to what a template refuses."""
+    try:
+        yield
+    except InputError as error:
+        raise FieldError(error.field or field, error.message) from error
 
 
 def read_completion(row: Row, render: Render = dialogue) -> tuple[str, str] | None:
     """Prompt and completion of a row as texts; see `read_answer`."""
+    if form_of(row) == "preference":
+        pair = read_pair(row, render)
+        return (pair.prompt, pair.chosen) if isinstance(pair, TextPair) else None
     found = read_answer(row, render)
-    return None if found is None else as_texts(*found, render)
+    return None if found is None else as_texts(*found, render, form_of(row))
 
 
 def read_named(row: Row, render: Render) -> dict[str, tuple[str, str]]:
@@ -168,12 +152,15 @@ def _listed(row: Row, render: Render) -> dict[str, tuple[str, str]]:
     completions = row["completions"]
     if not isinstance(completions, list):
         raise FieldError("completions", f"expected a list of texts, found {completions!r:.60}")
-    prompt, _ = as_texts(read_content(row, "prompt"), "", render)
+    given, template = read_content(row, "prompt"), as_template(render)
+    prompt, _ = as_texts(given, "", render, "prompt")
     found: dict[str, tuple[str, str]] = {}
     for i, text in enumerate(cast("list[Any]", completions)):
         if not isinstance(text, str):
             raise FieldError("completions", f"expected a list of texts, found {text!r:.60} in it")
-        found[f"completions.{i}"] = (prompt, text)
+        require_text(text, "completions")
+        answer = template.quote_completion(text) if isinstance(given, str) else template.answer(text)
+        found[f"completions.{i}"] = (prompt, answer)
     return found if len(found) != 1 else {"completion": found["completions.0"]}
 
 
@@ -218,22 +205,31 @@ def read_pair(row: Row, render: Render = dialogue, *, two_prompts: bool = False)
     Raises:
         FieldError: A column is missing or of another type.
     """
-    chosen, rejected = (read_content(row, name) for name in ("chosen", "rejected"))
-    prompt = read_content(row, "prompt") if row.get("prompt") is not None else None
+    template = as_template(render)
+    whole = not isinstance(row.get("prompt"), list)
+    alone = whole and not (isinstance(row.get("prompt"), str) and isinstance(row.get("chosen"), str))
+    chosen, rejected = (read_content(row, name, begins=alone) for name in ("chosen", "rejected"))
+    prompt = read_content(row, "prompt", begins=not alone) if row.get("prompt") is not None else None
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise FieldError("rejected", "expected the same form as chosen (both texts, or both messages)")
     if isinstance(chosen, str) and isinstance(rejected, str):
-        if isinstance(prompt, list):
+        if prompt is not None and not isinstance(prompt, str):
             raise FieldError("prompt", "is a list of messages beside texts")
         found = split_texts(chosen, rejected) if prompt is None else TextPair(prompt, chosen, rejected)
+        if found is None and two_prompts:
+            found = _answers_to_two_prompts(chosen, rejected)
+        found = found and _quoted(found, template)
     else:
-        assert isinstance(chosen, list), "texts were handled above"
-        assert isinstance(rejected, list), "its form is chosen's"
-        if isinstance(prompt, list):
-            chosen, rejected = prompt + chosen, prompt + rejected
-        found = _split_messages(chosen, rejected, len(prompt) if isinstance(prompt, list) else None, render)
-    if found is None and two_prompts:
-        found = _answers_to_two_prompts(chosen, rejected, render)
+        assert not isinstance(chosen, str), "texts were handled above"
+        assert not isinstance(rejected, str), "its form is chosen's"
+        shared = None
+        if not whole:
+            assert prompt is not None, "it is a list"
+            assert not isinstance(prompt, str), "it is a list"
+            chosen, rejected, shared = extended(prompt, chosen), extended(prompt, rejected), len(prompt)
+        found = _split_messages(chosen, rejected, shared, template)
+        if found is None and two_prompts:
+            found = _last_answers(chosen, rejected, template)
     if found is None:
         return "prompts_differ"
     if found.chosen == found.rejected and found.rejected_prompt in (None, found.prompt):
@@ -252,8 +248,19 @@ def _margin(row: Row) -> float:
     return float(value)
 
 
+def _quoted(pair: TextPair, template: Template) -> TextPair:
+    other = pair.rejected_prompt
+    return replace(
+        pair,
+        prompt=template.quote_prompt(pair.prompt),
+        chosen=template.quote_completion(pair.chosen),
+        rejected=template.quote_completion(pair.rejected),
+        rejected_prompt=None if other is None else template.quote_prompt(other),
+    )
+
+
 def _split_messages(
-    chosen: list[Message], rejected: list[Message], shared: int | None, render: Render
+    chosen: Messages, rejected: Messages, shared: int | None, template: Template
 ) -> TextPair | None:
     if shared is None:
         shortest = min(len(chosen), len(rejected))
@@ -262,27 +269,30 @@ def _split_messages(
             shared -= 1
     if any(len(m) <= shared or m[shared]["role"] != "assistant" for m in (chosen, rejected)):
         return None
-    prompt = render(chosen[:shared], True)
-    texts = [_continuation(prompt, render(chosen, False), "chosen")]
-    texts.append(_continuation(prompt, render(rejected, False), "rejected"))
-    return TextPair(prompt, texts[0], texts[1])
+    asked = beginning(chosen, shared)
+    field = "chosen"
+    try:
+        prompt = template(asked, True)
+        first = continuation(template, asked, prompt, chosen[shared:])
+        field = "rejected"
+        second = continuation(template, asked, prompt, rejected[shared:])
+    except InputError as error:
+        raise FieldError(error.field or field, error.message) from error
+    return TextPair(prompt, first, second, asked=asked, answered=chosen[shared:])
 
 
-def _continuation(prompt: str, whole: str, field: str) -> str:
-    if not whole.startswith(prompt):
-        raise FieldError(field, "the chat template does not continue the prompt's text")
-    return whole[len(prompt) :]
+def _answers_to_two_prompts(chosen: str, rejected: str) -> TextPair:
+    cuts = [text.rfind(ASSISTANT) + len(ASSISTANT) for text in (chosen, rejected)]
+    return TextPair(
+        chosen[: cuts[0]], chosen[cuts[0] :], rejected[cuts[1] :], rejected_prompt=rejected[: cuts[1]]
+    )
 
 
-def _answers_to_two_prompts(chosen: Content, rejected: Content, render: Render) -> TextPair | None:
-    parts: list[tuple[str, str]] = []
-    for name, text in (("chosen", chosen), ("rejected", rejected)):
-        if isinstance(text, str):
-            cut = text.rfind(ASSISTANT) + len(ASSISTANT)
-            parts.append((text[:cut], text[cut:]))
-        elif text[-1]["role"] == "assistant" and len(text) > 1:
-            prompt = render(text[:-1], True)
-            parts.append((prompt, _continuation(prompt, render(text, False), name)))
-    if len(parts) < 2:
+def _last_answers(chosen: Messages, rejected: Messages, template: Template) -> TextPair | None:
+    if any(m[-1]["role"] != "assistant" or len(m) < 2 for m in (chosen, rejected)):
         return None
-    return TextPair(parts[0][0], parts[0][1], parts[1][1], parts[1][0])
+    first, second = (
+        as_texts(beginning(m, -1), m[-1:], template, name)
+        for name, m in (("chosen", chosen), ("rejected", rejected))
+    )
+    return TextPair(first[0], first[1], second[1], rejected_prompt=second[0])

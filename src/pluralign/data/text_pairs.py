@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
+from pluralign.core.messages import Messages
 from pluralign.core.splits import Split, seed_for
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
@@ -22,6 +23,8 @@ class TextPair:
         rejected: The worse completion.
         rejected_prompt: Prompt of the rejected completion, if the prompts differ.
         margin: Reward difference between chosen and rejected; 0 if the row gives none.
+        asked: Messages of the prompt, where it was rendered from messages.
+        answered: Messages of the chosen completion, likewise.
     """
 
     prompt: str
@@ -29,6 +32,8 @@ class TextPair:
     rejected: str
     rejected_prompt: str | None = None
     margin: float = 0.0
+    asked: Messages | None = field(default=None, compare=False, repr=False)
+    answered: Messages | None = field(default=None, compare=False, repr=False)
 
 
 def split_texts(chosen: str, rejected: str) -> TextPair | None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pluralign.core import InputError
 from pluralign.lm.forest import Tree
 from pluralign.lm.positions import LengthFactors
-from pluralign.lm.prompts import bos_ids, completion_ids, prompt_ids
+from pluralign.lm.prompts import bos_ids, completion_ids, prompt_ids, quoted_completion, quoted_prompt
 from pluralign.lm.support import support_of
 
 
@@ -52,6 +52,8 @@ class CompletionReader:
             tokenizer has one), as encoder-decoders are trained.
         factors: How the model's position factors depend on the length of a path: completions share their
             prompt where their paths have the same factors.
+        quotes: Whether to quote the names of control tokens in the texts (`lm.prompts.quoted_prompt`); False
+            for texts in which those that users wrote are quoted already.
 
     Raises:
         InputError: the tokenizer has no end-of-text token, or the limit leaves no room.
@@ -59,9 +61,9 @@ class CompletionReader:
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, max_length: int, *, closes_prompt: bool = False,
-        factors: LengthFactors | None = None,
+        factors: LengthFactors | None = None, quotes: bool = False,
     ) -> None:  # fmt: skip
-        self._tokenizer, self._factors = tokenizer, factors
+        self._tokenizer, self._factors, self._quotes = tokenizer, factors, quotes
         self._eos: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
         if not isinstance(tokenizer.eos_token_id, int):
             raise InputError("the tokenizer has no end-of-text token, which every completion ends with")
@@ -78,15 +80,19 @@ class CompletionReader:
 
     @classmethod
     def for_model(
-        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int
-    ) -> CompletionReader:
+        cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, *,
+        quotes: bool = False,
+    ) -> CompletionReader:  # fmt: skip
         """The reader that a model needs."""
         if model.config.is_encoder_decoder:
-            return cls(tokenizer, max_length, closes_prompt=True)
-        return cls(tokenizer, max_length, factors=support_of(model).factors)
+            return cls(tokenizer, max_length, closes_prompt=True, quotes=quotes)
+        return cls(tokenizer, max_length, factors=support_of(model).factors, quotes=quotes)
 
     def read(self, prompt: str, completions: Sequence[str]) -> CompletionTrees:
         """Trees of one prompt with its completions; an empty one is the end-of-text token alone."""
+        if self._quotes:
+            prompt = quoted_prompt(self._tokenizer, prompt)
+            completions = [quoted_completion(self._tokenizer, text) for text in completions]
         whole = prompt_ids(self._tokenizer, prompt)
         branches = [self._branch(completion) for completion in completions]
         self.counts["completions"] += len(branches)

@@ -24,7 +24,7 @@ from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
 from pluralign.lm.passes import run_layout
 from pluralign.lm.plain import Continuation
-from pluralign.lm.prompts import PromptIds, fit_prompts, prompt_ids
+from pluralign.lm.prompts import PromptIds, end_of_turn_ids, fit_prompts, prompt_ids
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
 from pluralign.lm.support import support_of
 from pluralign.lm.trunk import context_length
@@ -248,9 +248,11 @@ def _chosen(
 
 
 def stop_ids(backbone: Backbone) -> list[int]:
-    """Ids of every end-of-text token that the tokenizer or the generation config names."""
+    """Ids of every end-of-text token that the tokenizer or the generation config names, and of the end of an
+    assistant's turn."""
     config: Any = getattr(backbone.model, "generation_config", None)
     named: Any = getattr(config, "eos_token_id", None)
     tokenizer: Any = backbone.tokenizer
-    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    turns = end_of_turn_ids(tokenizer)
+    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named]), *turns}
     return sorted(i for i in ids if i is not None)

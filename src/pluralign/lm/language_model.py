@@ -18,7 +18,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.generation import draw_completions, row_seeds
 from pluralign.lm.map_forests import map_forests
-from pluralign.lm.prompts import decision_tree, encode, prompt_ids, render_chat
+from pluralign.lm.prompts import decision_tree, encode, prompt_ids, quoted, render_chat
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import branch_log_probs, log_probs_of
 
@@ -89,10 +89,10 @@ class LanguageModel:
         Raises:
             InputError: an answer without tokens, or a message without role or content.
         """
-        branches = [encode(self.backbone.tokenizer, answer) for answer in answers]
+        tokenizer = self.backbone.tokenizer
+        branches = [encode(tokenizer, quoted(tokenizer, answer)) for answer in answers]
         if not branches or not all(branches):
             raise InputError(f"answers must be texts that are not empty, found {list(answers)!r}")
-        tokenizer = self.backbone.tokenizer
         read = [prompt_ids(tokenizer, render_chat(tokenizer, chat)) for chat in chats]
         found = torch.zeros(len(read), len(answers), device=self.backbone.device)
         # A chat that fills the context is cut: by how much may not depend on the others.

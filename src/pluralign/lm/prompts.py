@@ -2,43 +2,111 @@
 
 A template turns messages into text; `prompt_ids` and `completion_ids` turn every text into token ids. Where
 the tokenizer puts a BOS token before texts, a prompt therefore begins with exactly one, whether or not its
-template wrote one.
+template wrote one. In all of these texts, names of control tokens that users or models wrote are quoted:
+templates do so with contents, `quoted_prompt` and `quoted_completion` with texts that have no template.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import digest
-from pluralign.core.messages import DIALOGUE, Messages, Template
+from pluralign.core.messages import DIALOGUE, QUOTE, Messages, Template, dialogue, require_characters
+from pluralign.lm.chat_template import ChatTemplate, chat_template_of
 from pluralign.lm.forest import Tree
+
+_log = logging.getLogger(__name__)
 
 # Goes into the digest of cached features: raise it when `render_decision` or `decision_tree` changes.
 RENDERING_VERSION = 1
 
 
-def _chat_template(known: PreTrainedTokenizerBase) -> Template:
-    # transformers' types of templates are incomplete.
-    tokenizer: Any = known
-    if tokenizer.chat_template is None:
+def _chat_template(tokenizer: PreTrainedTokenizerBase, control_tokens: bool = False) -> Template:
+    known: Any = tokenizer
+    if known.chat_template is None:
         raise InputError("the tokenizer has no chat template; use the template 'dialogue'", field="template")
+    chat = chat_template_of(tokenizer)
+    same = digest([str(known.chat_template).encode()])
+    end = "" if chat.end_of_turn == str(known.eos_token) else chat.end_of_turn
+    return Template("chat", same, chat.render, *_quotes(tokenizer, control_tokens), end=end)
+
+
+def _dialogue(tokenizer: PreTrainedTokenizerBase, control_tokens: bool = False) -> Template:
+    quote = chat_template_of(tokenizer).control.quote
 
     def render(messages: Messages, opens: bool) -> str:
-        chat = [dict(m) for m in messages]
-        return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opens))
+        return quote(dialogue(messages, opens))
 
-    return Template("chat", digest([str(tokenizer.chat_template).encode()]), render)
+    prompt, completion = _quotes(tokenizer, control_tokens)
+    return replace(DIALOGUE, render=render, quote_prompt=prompt, quote_completion=completion)
 
 
-TEMPLATES: dict[str, Callable[[PreTrainedTokenizerBase], Template]] = {
-    "dialogue": lambda tokenizer: DIALOGUE,
-    "chat": _chat_template,
-}
-"""Templates that turn messages into text: HH-RLHF's plain dialogue, or the tokenizer's own chat template."""
+TEMPLATES: dict[str, Callable[..., Template]] = {"dialogue": _dialogue, "chat": _chat_template}
+"""Templates that turn messages into text: HH-RLHF's plain dialogue, or the tokenizer's own chat template.
+Each is a function of a tokenizer, and of whether texts may hold control tokens (False by default)."""
+
+
+def quoted(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A text of users or models with the names of control tokens quoted, so that they are ordinary text.
+
+    Raises:
+        InputError: The text has a lone surrogate.
+    """
+    require_characters(text)
+    return chat_template_of(tokenizer).control.quote(text)
+
+
+def quoted_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A prompt that is a text, with the names of control tokens quoted.
+
+    Left as they are: the BOS at its beginning (every prompt has one), and a text that is a whole conversation
+    in the tokenizer's own chat template, up to its generation prompt.
+    """
+    chat = chat_template_of(tokenizer)
+    if chat.is_whole(text):
+        return text
+    bos = str(tokenizer.bos_token) if bos_ids(tokenizer) and text.startswith(str(tokenizer.bos_token)) else ""
+    return bos + _said(chat, quoted(tokenizer, text.removeprefix(bos)))
+
+
+def quoted_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A completion that is a text, with the names of control tokens quoted, but for an end of text or of the
+    assistant's turn at its end."""
+    chat = chat_template_of(tokenizer)
+    closed = text.rstrip()
+    for end in (str(tokenizer.eos_token or ""), chat.end_of_turn):
+        if end and closed.endswith(end):
+            body = closed.removesuffix(end)
+            return _said(chat, quoted(tokenizer, body)) + text[len(body) :]
+    return _said(chat, quoted(tokenizer, text))
+
+
+def _quotes(
+    tokenizer: PreTrainedTokenizerBase, control_tokens: bool
+) -> tuple[Callable[[str], str], Callable[[str], str]]:
+    if control_tokens:
+        return str, str
+    return partial(quoted_prompt, tokenizer), partial(quoted_completion, tokenizer)
+
+
+def _said(chat: ChatTemplate, text: str) -> str:
+    """The text, after a warning (once for each tokenizer) where it holds quoted names."""
+    if QUOTE in text and not chat.warned:
+        chat.warned = True
+        name = chat.control.first(text.partition(QUOTE)[2])
+        _log.warning(
+            "a text holds %r, the name of a control token; it is read as ordinary text (the option "
+            "control-tokens reads it as the token)",
+            name,
+        )
+    return text
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, chat: Messages | str) -> str:
@@ -51,15 +119,16 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, chat: Messages | str) -> str
         chat: Messages, or the text of a single user message.
 
     Raises:
-        InputError: A message lacks a role or a content.
+        InputError: A message lacks a role or a content, or the template refuses the messages.
     """
     messages = [{"role": "user", "content": chat}] if isinstance(chat, str) else [dict(m) for m in chat]
     for message in messages:
         if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
             raise InputError(f"a chat message needs the texts 'role' and 'content', found {message!r:.80}")
+        require_characters(message["content"])
     if getattr(tokenizer, "chat_template", None) is None:
-        return "\n\n".join(message["content"] for message in messages) + "\n\n"
-    return _chat_template(tokenizer)(messages, True)
+        return quoted(tokenizer, "\n\n".join(message["content"] for message in messages) + "\n\n")
+    return chat_template_of(tokenizer).render(messages, True)
 
 
 def render_decision(decision: Decision) -> tuple[str, list[str]]:
@@ -97,14 +166,28 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> PromptIds:
 
 
 def completion_ids(tokenizer: PreTrainedTokenizerBase, completion: str) -> list[int]:
-    """Token ids of a whole completion: they end with exactly one end-of-text token.
+    """Token ids of a whole completion: they end with exactly one end-of-text token, or with the token by
+    which the chat template ends an assistant's turn.
 
     The line break that chat templates write after it is left out: a policy never writes it.
     """
     eos = tokenizer.eos_token_id
     closed = completion.rstrip()
-    ids = encode(tokenizer, closed if closed.endswith(str(tokenizer.eos_token)) else completion)
+    if _ends_with(closed, chat_template_of(tokenizer).end_of_turn):
+        return encode(tokenizer, closed)
+    ids = encode(tokenizer, closed if _ends_with(closed, str(tokenizer.eos_token)) else completion)
     return ids if ids and ids[-1] == eos else [*ids, int(eos)]  # pyright: ignore[reportArgumentType]
+
+
+def _ends_with(text: str, name: str) -> bool:
+    """Whether a text ends with a control token, its name not quoted."""
+    return bool(name) and text.endswith(name) and not text.endswith(QUOTE + name)
+
+
+def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The id of the token by which the chat template ends an assistant's turn, or an empty list."""
+    name = chat_template_of(tokenizer).end_of_turn
+    return [int(tokenizer.convert_tokens_to_ids(name))] if name else []  # pyright: ignore
 
 
 def without_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
@@ -119,15 +202,36 @@ def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a stretch of text, without a BOS or other special tokens added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    """Token ids of a stretch of text, without a BOS or other special tokens added.
+
+    Raises:
+        InputError: The text has a lone surrogate.
+    """
+    if QUOTE in text:
+        return chat_template_of(tokenizer).control.encode(text)[0]
+    try:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    except (TypeError, UnicodeEncodeError):
+        require_characters(text)
+        raise
+
+
+def encode_with_places(
+    tokenizer: PreTrainedTokenizerBase, text: str
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Token ids of a stretch of text as `encode` gives them, and the place of each in the unquoted text."""
+    if QUOTE in text:
+        return chat_template_of(tokenizer).control.encode(text)
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return list(found["input_ids"]), list(found["offset_mapping"])
 
 
 def decision_tree(tokenizer: PreTrainedTokenizerBase, decision: Decision) -> Tree:
     """A decision as a tree of tokens: its prompt, with its options as branches."""
     text, options = render_decision(decision)
-    prompt = prompt_ids(tokenizer, text)
-    return Tree(prompt.ids, [encode(tokenizer, option) for option in options], keep_first=prompt.keep)
+    prompt = prompt_ids(tokenizer, quoted_prompt(tokenizer, text))
+    branches = [encode(tokenizer, quoted(tokenizer, option)) for option in options]
+    return Tree(prompt.ids, branches, keep_first=prompt.keep)
 
 
 def fit_prompts(

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from pluralign.core import Decision, InputError, OptionRewards
-from pluralign.core.messages import Messages, dialogue
+from pluralign.core.messages import QUOTE, Messages, Template
 from pluralign.lm.backbone import no_loading_bars
 from pluralign.lm.forest import Tree
 from pluralign.lm.map_forests import map_forests
@@ -67,9 +67,12 @@ class ClassifierReward(Reward):
 
     def render(self, messages: Messages, opens: bool) -> str:
         """Messages rendered by the tokenizer's chat template, or as HH-RLHF's plain dialogue without one."""
-        if self.tokenizer.chat_template is None:
-            return dialogue(messages, opens)
-        return TEMPLATES["chat"](self.tokenizer)(messages, opens)
+        return self.template(messages, opens)
+
+    @property
+    def template(self) -> Template:
+        """See `Reward`."""
+        return TEMPLATES["dialogue" if self.tokenizer.chat_template is None else "chat"](self.tokenizer)
 
     @torch.inference_mode()
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
@@ -116,6 +119,11 @@ class ClassifierReward(Reward):
         limit = context_length(self.model) or self.tokenizer.model_max_length
         found = torch.zeros(len(pairs))
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
+        if any(QUOTE in text for pair in pairs for text in pair):
+            raise InputError(
+                f"a text has the name of a control token of {self.name!r}, which this classifier cannot read "
+                "as ordinary text"
+            )
         for start in range(0, len(pairs), _BATCH):
             batch = order[start : start + _BATCH]
             told = self.tokenizer(

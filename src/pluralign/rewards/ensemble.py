@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards
-from pluralign.core.messages import Messages
+from pluralign.core.messages import DIALOGUE, Messages, Template, unquoted
 from pluralign.folders.card import CARD, Card, read_folder, write_folder
-from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward import Reward, template_of
 
 KIND = "reward_ensemble"
 Array = npt.NDArray[np.float64]
@@ -89,10 +90,13 @@ class RewardEnsemble(Reward):
         Raises:
             InputError: The members use different templates.
         """
-        texts = {member.render(messages, opens) for member in self.members}
-        if len(texts) > 1:
-            raise InputError(f"the members of {self.name!r} use different templates for messages")
-        return texts.pop()
+        return self.template(messages, opens)
+
+    @property
+    def template(self) -> Template:
+        """See `Reward`; that of all members."""
+        message = f"the members of {self.name!r} use different templates for messages"
+        return shared_template([template_of(member) for member in self.members], message)
 
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """See `Reward`; sigma^2 is the members' mean variance plus the variance of their means (law of total
@@ -107,6 +111,35 @@ class RewardEnsemble(Reward):
             sigma = np.sqrt(variances.mean(axis=0) + means.var(axis=0))
             found.append(OptionRewards(self.combine(means, sigma), sigma))
         return found
+
+
+def shared_template(templates: Sequence[Template], message: str) -> Template:
+    """One template for models that read the same texts.
+
+    Args:
+        templates: Of each model, one or more.
+        message: Error message where they write messages differently.
+    """
+    first = templates[0]
+
+    def render(messages: Messages, opens: bool) -> str:
+        texts = [template(messages, opens) for template in templates]
+        if len({unquoted(text) for text in texts}) > 1:
+            raise InputError(message)
+        # Each tokenizer has its own control tokens; the plain dialogue has none that are not quoted.
+        return quote(texts[0], [t.quote_prompt for t in templates if t.name == DIALOGUE.name])
+
+    def quote(text: str, quotes: Sequence[Callable[[str], str]]) -> str:
+        for one in quotes:
+            text = one(text)
+        return text
+
+    return replace(
+        first,
+        render=render,
+        quote_prompt=partial(quote, quotes=[template.quote_prompt for template in templates]),
+        quote_completion=partial(quote, quotes=[template.quote_completion for template in templates]),
+    )
 
 
 def measure_scales(members: Sequence[Reward], decisions: Sequence[Decision]) -> list[Scale]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pluralign.core import Decision, InputError, OptionRewards
-from pluralign.core.messages import Messages
+from pluralign.core.messages import Messages, Template
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
 from pluralign.lm.forest import Tree
@@ -54,7 +54,12 @@ class LikelihoodRatio(Reward):
 
     def render(self, messages: Messages, opens: bool) -> str:
         """See `Reward`."""
-        return TEMPLATES[self.settings.template](self.policy.tokenizer)(messages, opens)
+        return self.template(messages, opens)
+
+    @property
+    def template(self) -> Template:
+        """See `Reward`."""
+        return TEMPLATES[self.settings.template](self.policy.tokenizer, self.settings.control_tokens)
 
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """See `Reward`; sigma is 0."""

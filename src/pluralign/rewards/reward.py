@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards
-from pluralign.core.messages import Messages
+from pluralign.core.message_fields import normal_message
+from pluralign.core.messages import Conversation, Messages, Template, arguments_of
+from pluralign.core.turns import completion_texts
 from pluralign.rewards.spans import SpanReward, by_sentence
 
 Prompt = str | Messages
 Completion = str | Messages
-"""A text, or a list of messages that begins with the assistant's."""
+"""A text, which is the content of the assistant's message, or messages of which the first is the assistant's;
+all of them are scored."""
 
 
 class Reward(ABC):
@@ -35,6 +39,11 @@ class Reward(ABC):
     def render(self, messages: Messages, opens: bool) -> str:
         """Messages rendered to the text that the model reads; ``opens`` starts the assistant's turn."""
 
+    @property
+    def template(self) -> Template:
+        """The template by which it reads messages, and texts of users and models."""
+        return Template("custom", render=self.render)
+
     @abstractmethod
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """Rewards of each decision's options (completions) after its prompt, each of shape (options,)."""
@@ -43,14 +52,15 @@ class Reward(ABC):
         """Mean reward of each completion after its prompt; equal prompts are computed once.
 
         Args:
-            prompts: Texts, which are used as they are, or lists of messages.
-            completions: Texts, or lists of messages that begin with the assistant's; one per prompt.
+            prompts: Texts, read as they stand (names of control tokens in them as ordinary text); or lists of
+                messages.
+            completions: Texts; or lists of messages that begin with the assistant's. One for each prompt.
 
         Returns:
             Rewards of shape (completions,), in the reward's own unit; see `gaussian` for their uncertainty.
 
         Raises:
-            InputError: The numbers of completions and prompts differ.
+            InputError: there are more or fewer completions than prompts, or the template refuses messages.
         """
         return self.gaussian(prompts, completions).mean
 
@@ -97,13 +107,23 @@ class Reward(ABC):
                 raise InputError("expected a list of texts or of messages, found a single text", field=name)
         if len(prompts) != len(completions):
             raise InputError(f"found {len(prompts)} prompts and {len(completions)} completions")
-        return [self._text(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
+        template, texts = self.template, list[tuple[str, str]]()
+        for number, pair in enumerate(zip(prompts, completions, strict=True), start=1):
+            try:
+                texts.append(completion_texts(template, *map(_normal, pair)))
+            except InputError as error:
+                raise InputError(error.message, row=number, field=error.field) from error
+        return texts
 
-    def _text(self, prompt: Prompt, completion: Completion) -> tuple[str, str]:
-        if isinstance(prompt, str):
-            return prompt, completion if isinstance(completion, str) else completion[0]["content"]
-        rendered = self.render(prompt, True)
-        answer = (
-            {"role": "assistant", "content": completion} if isinstance(completion, str) else completion[0]
-        )
-        return rendered, self.render([*prompt, answer], False).removeprefix(rendered)
+
+def template_of(reward: Reward) -> Template:
+    """The template by which a reward reads messages and texts; also of one that only has its methods."""
+    found: Any = getattr(reward, "template", None)
+    return found if isinstance(found, Template) else Template("custom", render=reward.render)
+
+
+def _normal(given: str | Messages) -> str | Messages:
+    if isinstance(given, str):
+        return given
+    messages = [normal_message(message, number) for number, message in enumerate(given, start=1)]
+    return Conversation(messages, arguments_of(given))

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, OptionRewards
-from pluralign.core.messages import Messages
+from pluralign.core.messages import Messages, Template, unquoted
 from pluralign.folders.card import CARD, HEAD, TRUNK, Card, read_folder, read_tensors, write_folder
 from pluralign.folders.tuned import load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_completions
-from pluralign.lm.prompts import TEMPLATES
+from pluralign.lm.prompts import TEMPLATES, encode_with_places
 from pluralign.rewards.heads import GaussianRewards, RewardHead, make_head
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.spans import SpanReward
@@ -34,11 +34,13 @@ class RewardSettings:
         max_length: Largest number of tokens of prompt + completion; see `CompletionReader` for truncation.
         template: Name of the template for messages in `lm.prompts.TEMPLATES`.
         token_budget: Largest number of tokens per forward pass.
+        control_tokens: whether prompts and completions that are texts may hold control tokens by name.
     """
 
     max_length: int = 1024
     template: str = "dialogue"
     token_budget: int = 4096
+    control_tokens: bool = False
 
 
 class RewardModel(Reward):
@@ -89,8 +91,9 @@ class RewardModel(Reward):
         return tokens
 
     def _spans(self, option: str, values: Tensor) -> list[SpanReward]:
-        encoded = self.backbone.tokenizer(option, add_special_tokens=False, return_offsets_mapping=True)
-        offsets: list[tuple[int, int]] = [*encoded["offset_mapping"], (len(option), len(option))]
+        places = encode_with_places(self.backbone.tokenizer, option)[1]
+        option = unquoted(option)
+        offsets: list[tuple[int, int]] = [*places, (len(option), len(option))]
         # A leading BOS (encoder-decoders) has no text; truncated text has no reward.
         extra = max(0, len(values) - len(offsets))
         places = [(0, 0)] * extra + offsets
@@ -101,7 +104,13 @@ class RewardModel(Reward):
 
     def render(self, messages: Messages, opens: bool) -> str:
         """Messages rendered to text as in training; ``opens`` starts the assistant's turn."""
-        return TEMPLATES[self.settings.template](self.backbone.tokenizer)(messages, opens)
+        return self.template(messages, opens)
+
+    @property
+    def template(self) -> Template:
+        """See `Reward`."""
+        settings = self.settings
+        return TEMPLATES[settings.template](self.backbone.tokenizer, settings.control_tokens)
 
     @torch.inference_mode()
     def _run(self, decisions: Sequence[Decision]) -> list[tuple[OptionRewards, list[Tensor]]]:
@@ -144,6 +153,8 @@ def save_reward_model(
         "max_length": settings.max_length,
         "template": settings.template,
         "policy": policy,
+        # Written where it is not the default.
+        **({"control_tokens": True} if settings.control_tokens else {}),
     }
     files = {HEAD: model.head.state_dict()} | ({TRUNK: tensors} if tensors else {})
     write_folder(folder, KIND, model.card, content, files, adapter)
@@ -201,7 +212,10 @@ def read_settings(folder: Path, content: Mapping[str, Any], token_budget: int) -
         InputError: The card does not contain them.
     """
     try:
-        settings = RewardSettings(int(content["max_length"]), str(content["template"]), token_budget)
+        settings = RewardSettings(
+            int(content["max_length"]), str(content["template"]), token_budget,
+            content.get("control_tokens") is True,
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"has no settings for reading text: {error}", path=folder / CARD) from error
     if settings.template not in TEMPLATES:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.splits import seed_for
 from pluralign.lm.decoding import Decoding
@@ -104,8 +102,9 @@ class RequestParser:
         seed = body.get("seed")
         first = secrets.randbits(63) if seed is None else int(seed) % (2 * SEEDS)
         seeds = [first, *(seed_for(f"answer {i}", first) for i in range(1, len(prompts) * per_prompt))]
+        lead = self.deployment.conversations.lead if kind == "chat" else ""
         samples = [
-            Request(ids, weights, self._decoding(kind, body, len(ids)), seeds[per_prompt * i + j])
+            Request(ids, weights, self._decoding(kind, body, len(ids)), seeds[per_prompt * i + j], lead)
             for i, ids in enumerate(prompts)
             for j in range(per_prompt)
         ]
@@ -117,12 +116,13 @@ class RequestParser:
         if kind == "chat":
             try:
                 return [self.deployment.chat_ids([_message(message) for message in body["messages"]])]
-            except TemplateError as error:
-                raise Refused(
-                    400, f"the chat template rejects the messages: {error}", param="messages"
-                ) from error
+            except InputError as error:
+                raise Refused(400, error.message, param="messages") from error
         texts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
-        return [self.deployment.text_ids(text) for text in texts]
+        try:
+            return [self.deployment.text_ids(text) for text in texts]
+        except InputError as error:
+            raise Refused(400, error.message, param="prompt") from error
 
     def _decoding(self, kind: Kind, body: dict[str, Any], length: int) -> Decoding:
         """The decoding settings for an answer to a prompt of this many tokens."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from pluralign.core import Decision
-from pluralign.rewards.reward import Reward
+from pluralign.core import Decision, InputError
+from pluralign.core.turns import completion_texts
+from pluralign.rewards.reward import Reward, template_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
 
@@ -66,6 +67,8 @@ class AnswerScorers:
         try:
             async with self._turn:
                 return {"rewards": await asyncio.to_thread(self._score, body["prompt"], body["answer"])}
+        except InputError as error:
+            raise Refused(400, error.message, param="prompt") from error
         finally:
             self._waiting -= 1
 
@@ -73,8 +76,9 @@ class AnswerScorers:
     def _score(self, prompt: str, answer: str) -> dict[str, dict[str, float | None]]:
         found: dict[str, dict[str, float | None]] = {}
         for name, scorer in self._scorers.items():
-            text = scorer.render([{"role": "user", "content": prompt}], True)
-            (rewards,) = scorer.score_decisions([Decision(text, (answer,))])
+            asked = [{"role": "user", "content": prompt}]
+            text, answered = completion_texts(template_of(scorer), asked, answer)
+            (rewards,) = scorer.score_decisions([Decision(text, (answered,))])
             found[name] = {"reward": _finite(rewards.mean[0]), "sigma": _finite(rewards.sigma[0])}
         return found
 

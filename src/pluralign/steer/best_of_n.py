@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
-from pluralign.core.messages import Messages
-from pluralign.rewards.ensemble import Scale
-from pluralign.rewards.reward import Reward
+from pluralign.core.messages import Messages, Template
+from pluralign.rewards.ensemble import Scale, shared_template
+from pluralign.rewards.reward import Reward, template_of
 
 
 class WeightedReward(Reward):
@@ -55,10 +55,13 @@ class WeightedReward(Reward):
         Raises:
             InputError: The objectives' models use different templates.
         """
-        texts = {reward.render(messages, opens) for reward in self._used.values()}
-        if len(texts) > 1:
-            raise InputError(f"the rewards of {self.name} use different templates for messages")
-        return texts.pop()
+        return self.template(messages, opens)
+
+    @property
+    def template(self) -> Template:
+        """See `Reward`; that of all objectives."""
+        message = f"the rewards of {self.name} use different templates for messages"
+        return shared_template([template_of(reward) for reward in self._used.values()], message)
 
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """See `Reward`; sigma assumes independent errors."""

@@ -39,12 +39,14 @@ class Request:
         weights: Weights of the policies, by name; a policy that is not named has weight zero.
         decoding: Sampling settings.
         seed: Random seed of this request; its tokens do not depend on other requests.
+        lead: Text of a template before the answer, which is not part of it.
     """
 
     prompt_ids: Sequence[int]
     weights: SteeringWeights
     decoding: Decoding = field(default_factory=Decoding)
     seed: int = 0
+    lead: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,9 +209,8 @@ class MixtureDecoder:
             if request.weights.get(name, 0.0) > 0
         }
         uniforms = np.random.default_rng(request.seed).random(most)
-        return _Running(
-            request, policies, uniforms, PartialText(self.rows.backbone.tokenizer, request.decoding.stop)
-        )
+        text = PartialText(self.rows.backbone.tokenizer, request.decoding.stop, request.lead)
+        return _Running(request, policies, uniforms, text)
 
     def _choose(self, numbers: list[int], rows: Sequence[tuple[int, int]], found: Prediction) -> list[Event]:
         place = {number: i for i, number in enumerate(numbers)}

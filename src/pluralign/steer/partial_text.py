@@ -16,12 +16,13 @@ class PartialText:
     Args:
         tokenizer: Tokenizer of the model that writes.
         stops: Texts that end the completion and are not part of it.
+        lead: Text of a template before an answer, which is left out where a completion begins with it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = (), lead: str = "") -> None:
         self.ids: list[int] = []
         """Tokens so far."""
-        self._tokenizer, self._stops = tokenizer, stops
+        self._tokenizer, self._stops, self._lead = tokenizer, stops, lead
         self._given = 0
         # Text of all tokens before `_read`, and where the tokens begin that the next ones are decoded with.
         self._text, self._context, self._read = "", 0, 0
@@ -38,6 +39,9 @@ class PartialText:
         """
         self.ids.append(token)
         text = self.decoded()
+        if self._lead and text:
+            self._given = len(self._lead) if text.startswith(self._lead) else 0
+            self._lead = ""
         found = min((i for stop in self._stops if (i := text.find(stop)) >= 0), default=-1)
         if found >= 0:
             text = text[:found]

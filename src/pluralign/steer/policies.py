@@ -13,7 +13,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.messages import Messages
+from pluralign.core.message_fields import normal_message
+from pluralign.core.messages import Conversation, Messages, Template, arguments_of
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.lm.decoding import Decoding
@@ -23,10 +24,6 @@ from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_folders import open_rows, policy_card, template_of
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
-
-# In a plain dialogue, the answer ends where the next speaker begins.
-_DIALOGUE_STOP = "\n\nHuman:"
-
 
 Prompt = str | Messages
 """A text that is continued as it is, or messages that the template renders to text."""
@@ -51,6 +48,8 @@ class Policies:
         model: Base model of the policies, as given to `load_policies`.
         folders: Folder of each policy, by objective.
         dtype: Floating-point type of the weights, by name.
+        control_tokens: Whether prompts that are texts may hold control tokens by name; by default such names
+            are ordinary text.
     """
 
     name: str
@@ -61,6 +60,7 @@ class Policies:
     model: str = ""
     folders: Mapping[str, Path] = field(default_factory=dict[str, Path])
     dtype: DTypeName = "auto"
+    control_tokens: bool = False
 
     def generate(
         self,
@@ -170,7 +170,8 @@ class Policies:
         if talks:
             decoding = replace(decoding, stop=(*decoding.stop, *self.stops))
         own = seed_for(json.dumps(prompt, sort_keys=True), seed)
-        return Request(ids, SteeringWeights(weights), decoding, own)
+        lead = self.conversations.lead if talks else ""
+        return Request(ids, SteeringWeights(weights), decoding, own, lead)
 
     @cached_property
     def _decoder(self) -> MixtureDecoder:
@@ -194,24 +195,30 @@ class Policies:
     @property
     def stops(self) -> tuple[str, ...]:
         """Texts that always end an answer in a conversation, in addition to those of the request."""
-        return (_DIALOGUE_STOP,) if self.template == "dialogue" else ()
+        return self.conversations.stops
+
+    @property
+    def conversations(self) -> Template:
+        """The template of conversations, with this model's control tokens."""
+        return TEMPLATES[self.template](self.tokenizer, self.control_tokens)
 
     def chat_ids(self, messages: Messages) -> list[int]:
         """Token ids of a conversation up to the start of the answer.
 
         Raises:
-            InputError: A message lacks a role or a content.
+            InputError: A message lacks a role or a content, or the template refuses the messages.
         """
-        for number, message in enumerate(messages, start=1):
-            if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-                raise InputError(
-                    f"a message needs text in 'role' and 'content', found {message!r:.80}", row=number
-                )
-        return self.text_ids(TEMPLATES[self.template](self.tokenizer)(messages, True))
+        known = [normal_message(message, number) for number, message in enumerate(messages, start=1)]
+        text = self.conversations(Conversation(known, arguments_of(messages)), True)
+        return prompt_ids(self.tokenizer, text).ids
 
     def text_ids(self, text: str) -> list[int]:
-        """Token ids of a text that is continued as it is."""
-        return prompt_ids(self.tokenizer, text).ids
+        """Token ids of a text that is continued as it stands.
+
+        Raises:
+            InputError: The text has a lone surrogate.
+        """
+        return prompt_ids(self.tokenizer, self.conversations.quote_prompt(text)).ids
 
 
 def load_policies(
@@ -222,6 +229,7 @@ def load_policies(
     power: float = GEOMETRIC,
     dtype: DTypeName = "auto",
     template: str | None = None,
+    control_tokens: bool = False,
     **folders: str | Path,
 ) -> Policies:
     """Load one policy per objective, to be mixed at inference time.
@@ -238,6 +246,8 @@ def load_policies(
         dtype: Floating-point type: "float32", "bfloat16", or "auto" for the faster of them on this machine.
         template: Template of conversations, "dialogue" or "chat"; by default the one that the policies were
             trained with, or else the model's own.
+        control_tokens: Whether prompts that are texts may hold control tokens by name; by default such names
+            are ordinary text, but for policies that were learned with control tokens.
         folders: Further policies as keywords: ``load_policies(model, helpful="runs/helpful")``.
 
     Raises:
@@ -266,7 +276,8 @@ def load_policies(
     if own not in TEMPLATES:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {own!r}", field="template")
     rows = open_rows(model, named, cards, resolve_dtype(dtype))
-    found = Policies(Path(model).name or model, rows, tuple(named), own, power, model, named, dtype)
+    trusting = control_tokens or any(card and card.get("control_tokens") is True for card in cards.values())
+    found = Policies(Path(model).name or model, rows, tuple(named), own, power, model, named, dtype, trusting)
     found.chat_ids([{"role": "user", "content": "."}])  # a model without a template is reported now
     return found
 

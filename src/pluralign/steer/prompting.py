@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pluralign.core import SteeringWeights
-from pluralign.core.messages import Messages
+from pluralign.core.messages import Conversation, Messages, arguments_of
 
 
 def trade_off_instruction(
@@ -33,4 +33,4 @@ def with_instruction(prompt: str | Messages, instruction: str) -> str | Messages
     """The prompt with an instruction before it: as a system message, or as the first paragraph of a text."""
     if isinstance(prompt, str):
         return f"{instruction}\n\n{prompt.lstrip()}"
-    return [{"role": "system", "content": instruction}, *prompt]
+    return Conversation([{"role": "system", "content": instruction}, *prompt], arguments_of(prompt))

@@ -11,9 +11,10 @@ from typing import Any
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import source_digest
-from pluralign.core.messages import Render, dialogue
+from pluralign.core.messages import DIALOGUE, Template
 from pluralign.core.resumable import run_batches
 from pluralign.core.splits import seed_for
+from pluralign.data.columns import columns_of
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import Backbone, DTypeName, load_backbone, resolve_dtype
@@ -76,23 +77,24 @@ class Writer:
     """A model that completes prompts; created by `open_writer`.
 
     Args:
-        render: Template from messages to the text that is continued.
+        template: Template from messages to the text that is continued.
         draw: Function from prompts and the seeds of each prompt's samples to each prompt's completions.
         cut: Function from prompts to the number of those that are longer than the context.
     """
 
-    render: Render
+    template: Template
     draw: Callable[[Sequence[Prompt], Sequence[Sequence[int]]], list[list[str]]]
     cut: Callable[[Sequence[Prompt]], int]
 
     def text(self, prompt: Prompt) -> str:
         """A prompt as the text that is continued."""
-        return prompt if isinstance(prompt, str) else self.render(prompt, True)
+        return prompt if isinstance(prompt, str) else self.template(prompt, True)
 
 
 def open_writer(
     model: str, decoding: Decoding | None = None, *, adapter: Path | None = None,
     guides: Guides | None = None, dtype: DTypeName = "auto", base: str | None = None,
+    control_tokens: bool = False,
 ) -> Writer:  # fmt: skip
     """Load a model that completes prompts.
 
@@ -103,6 +105,8 @@ def open_writer(
         guides: Value models that guide the model.
         dtype: Floating-point type of the weights; ``auto`` is bfloat16 if the hardware supports it well.
         base: Base model of a trained policy's folder, if it was moved.
+        control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
+            names are ordinary text, except for policies trained with this option.
 
     Raises:
         InputError: The model, adapter or value models cannot be loaded or combined.
@@ -124,15 +128,18 @@ def open_writer(
                 "a trained policy has its own adapter; give a model without one", field="adapter"
             )
         opened = load_language_policy(Path(model), dtype=kind, model=base)
-        template = str(read_card(Path(model)).get("template", "dialogue"))
+        card = read_card(Path(model))
+        template = str(card.get("template", "dialogue"))
+        control_tokens = control_tokens or card.get("control_tokens") is True
     elif adapter is not None:
         opened = load_backbone(model, dtype=kind, adapter=adapter)
     if guides is None or not guides.guidance.strength:
         backbone = load_backbone(opened, dtype=kind) if isinstance(opened, str) else opened
-        return _local(backbone, template, decoding, partial(draw_completions, backbone, decoding=decoding))
+        draw = partial(draw_completions, backbone, decoding=decoding)
+        return _local(backbone, TEMPLATES[template](backbone.tokenizer, control_tokens), decoding, draw)
     rows = open_value_guided_rows(opened, guides.folders, guides.guidance, dtype=kind)
     draw = partial(draw_guided_completions, rows, weights=guides.weights, decoding=decoding)
-    return _local(rows.backbone, template, decoding, draw)
+    return _local(rows.backbone, TEMPLATES[template](rows.backbone.tokenizer, control_tokens), decoding, draw)
 
 
 def write_completions(
@@ -177,7 +184,13 @@ def write_completions(
         seeds = [[seed_for(f"{i} {texts[number]}", seed) for i in numbers] for number, numbers in own]
         completions = writer.draw([prompts[number] for number, _ in own], seeds)
         return [
-            {"prompt": prompts[number], "completion": text, "sample": sample, **(columns or {})}
+            {
+                "prompt": prompts[number],
+                **columns_of(prompts[number]),
+                "completion": text,
+                "sample": sample,
+                **(columns or {}),
+            }
             for (number, numbers), found in zip(own, completions, strict=True)
             for sample, text in zip(numbers, found, strict=True)
         ]
@@ -189,20 +202,25 @@ def write_completions(
 
 
 def _local(
-    backbone: Backbone, template: str, decoding: Decoding, draw: Callable[..., list[list[str]]]
+    backbone: Backbone, template: Template, decoding: Decoding, draw: Callable[..., list[list[str]]]
 ) -> Writer:
-    def render(messages: Sequence[Mapping[str, str]], opens: bool) -> str:
-        return TEMPLATES[template](backbone.tokenizer)(messages, opens)
-
     def ids(prompts: Sequence[Prompt]) -> list[PromptIds]:
-        texts = [prompt if isinstance(prompt, str) else render(prompt, True) for prompt in prompts]
+        texts = [
+            template.quote_prompt(prompt) if isinstance(prompt, str) else template(prompt, True)
+            for prompt in prompts
+        ]
         return [prompt_ids(backbone.tokenizer, text) for text in texts]
+
+    def answers(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        drawn = draw(prompts=ids(prompts), seeds=seeds)
+        return [
+            texts if isinstance(prompt, str) else [template.bare_answer(text) for text in texts]
+            for prompt, texts in zip(prompts, drawn, strict=True)
+        ]
 
     context = context_length(backbone.model)
     return Writer(
-        render,
-        lambda prompts, seeds: draw(prompts=ids(prompts), seeds=seeds),
-        lambda prompts: fit_prompts(ids(prompts), context, decoding.max_new_tokens)[1],
+        template, answers, lambda prompts: fit_prompts(ids(prompts), context, decoding.max_new_tokens)[1]
     )
 
 
@@ -220,4 +238,4 @@ def _endpoint(endpoint: Endpoint, decoding: Decoding) -> Writer:
         )
         return [[next(replies) for _ in own] for own in seeds]
 
-    return Writer(dialogue, draw, lambda prompts: 0)
+    return Writer(DIALOGUE, draw, lambda prompts: 0)

@@ -11,8 +11,9 @@ import numpy as np
 from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from pluralign.core import Decision, InputError, PreferencePair
+from pluralign.data.reading import holds_quoted
 from pluralign.evaluate.statistics import CONFIDENCE
-from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward import Reward, template_of
 
 _BATCH = 64
 
@@ -69,6 +70,9 @@ def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int) -> list
     decisions: list[Decision] = []
     for number, pair in enumerate(pairs, start=first + 1):
         decisions += pair.decisions(row=number)
+    if not holds_quoted(pairs):
+        template = template_of(model)
+        decisions = [template.quote(decision) for decision in decisions]
     scores = iter(model.score_decisions(decisions))
     margins: list[float] = []
     for number in range(first + 1, first + 1 + len(pairs)):

@@ -20,7 +20,7 @@ from pluralign.data.answers import Answers
 from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.rewards.open import load_reward
-from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def _ends(tasks: Sequence[_Task], answers: Callable[[_Task], int]) -> list[int]:
 
 
 def _rewards(scorer: Reward, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:
-    decisions = [one.decision(scorer.render) for one in answers]
+    template = template_of(scorer)
+    decisions = [one.decision(template) for one in answers]
     # Short samples repeat, so each text is scored once.
     distinct = [Decision(d.prompt, tuple(dict.fromkeys(d.options))) for d in decisions]
     found: list[dict[str, list[float]]] = []

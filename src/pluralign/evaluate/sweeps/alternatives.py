@@ -73,6 +73,7 @@ class Writing:
         template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
             own.
         dtype: Precision of the models.
+        control_tokens: Whether prompts that are texts may hold control tokens by name.
     """
 
     model: str = DEFAULT_MODEL
@@ -80,6 +81,7 @@ class Writing:
     temperature: float = 1.0
     template: str | None = None
     dtype: DTypeName = "auto"
+    control_tokens: bool = False
 
 
 def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.messages import unquoted
 from pluralign.data.answers import Answers
 from pluralign.data.load import Prompt
 from pluralign.data.source import Data
@@ -95,6 +96,7 @@ def sweep(
     limit: int | None = None,
     template: str | None = None,
     dtype: DTypeName | None = None,
+    control_tokens: bool | None = None,
     seed: int = 0,
     folder: str | Path | None = None,
 ) -> TextSweep:
@@ -120,6 +122,8 @@ def sweep(
         template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
             own.
         dtype: Precision of all models; by default that of loaded policies, or else the faster one.
+        control_tokens: Whether prompts that are texts may hold control tokens by name; by default as with
+            loaded policies, or else such names are ordinary text.
         seed: Random seed of the texts and of the bootstrap.
         folder: Folder for texts and rewards, from which an interrupted sweep continues; None keeps them in
             memory.
@@ -152,7 +156,9 @@ def sweep(
     dtype = dtype or (loaded.dtype if loaded else "auto")
     template = template or (loaded.template if loaded else None)
     _check(folders, rewards, powers, alternatives)
-    writing = Writing(model, max_new_tokens, temperature, template, dtype)
+    if control_tokens is None:
+        control_tokens = loaded is not None and loaded.control_tokens
+    writing = Writing(model, max_new_tokens, temperature, template, dtype, control_tokens)
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         builder = SideBuilder(folders, prompts, writing, alternatives.descriptions, limit)
         texts = [prompt.text for prompt in builder.prompts]
@@ -178,8 +184,11 @@ def sweep(
         ],
         "descriptions": dict(alternatives.descriptions), "instruction": builder.example,
     }  # fmt: skip
-    fronts = compare_sides(points, list(folders), seed=seed)
-    return TextSweep(TextReport(fronts, texts, settings, versions(), builder.notes))
+    if not control_tokens:
+        # Said where it is not the default.
+        del settings["control_tokens"]
+    fronts, shown = compare_sides(points, list(folders), seed=seed), [unquoted(text) for text in texts]
+    return TextSweep(TextReport(fronts, shown, settings, versions(), builder.notes))
 
 
 def _check(

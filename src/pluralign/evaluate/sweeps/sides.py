@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.digests import source_digest
-from pluralign.core.messages import Messages
+from pluralign.core.messages import Conversation, arguments_of
 from pluralign.data.load import Prompt, load_prompts
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import mean_name
@@ -21,7 +19,7 @@ from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.soups import soup_adapter, soup_backbone
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
-from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
+from pluralign.lm.prompts import fit_prompts, prompt_ids
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies, load_policies
 from pluralign.steer.policy_folders import open_whole
@@ -67,8 +65,8 @@ class SideBuilder:
         first = self._open(self._folders)
         self.template = first.template
         self._stops, self._shared = first.stops, first.shared
-        self._render = TEMPLATES[first.template](first.tokenizer)
-        self.prompts = load_prompts(prompts, template=self._render, limit=limit)
+        self._template = first.conversations
+        self.prompts = load_prompts(prompts, template=self._template, limit=limit)
         self._plain = self._fitted(first, [prompt.text for prompt in self.prompts])
         left_out = {name: n for name, n in self.prompts.counts.items() if n and name != "rows"}
         self.notes = [f"Prompts left out: {left_out}."] if left_out else []
@@ -104,7 +102,9 @@ class SideBuilder:
 
         return Side(
             f"steered ({mean_name(power)})", [grid],
-            lambda group: mixture_writer(self._open(self._folders).rows, power, request, self._decoding),
+            lambda group: mixture_writer(
+                self._open(self._folders).rows, power, request, self._decoding, self._lead
+            ),
             self._made_from(self._folders, power=power), max(1, _ROWS // len(self._folders)),
         )  # fmt: skip
 
@@ -120,7 +120,7 @@ class SideBuilder:
             self._opened = None
             dtype = resolve_dtype(self._writing.dtype)
             rows = open_value_guided_rows(self._model, folders, guidance, dtype=dtype)
-            return mixture_writer(rows, GEOMETRIC, request, self._decoding)
+            return mixture_writer(rows, GEOMETRIC, request, self._decoding, self._lead)
 
         # Each row reads this many candidates for its next token.
         batch = max(1, _CANDIDATES // (guidance.candidates * len(folders)))
@@ -183,16 +183,16 @@ class SideBuilder:
         return Side("prompting", [grid], opened, self._made_from({}, instruction=self.example), _ROWS)
 
     def _instructed(self, prompt: Prompt, words: str) -> str:
-        given = with_instruction(prompt.given, words)
+        given = with_instruction(prompt.text if isinstance(prompt.given, str) else prompt.given, words)
         if isinstance(given, str):
             return given
         try:
-            return self._render(given, True)
-        except TemplateError:
+            return self._template(given, True)
+        except InputError:
             # Some templates have no system message; the instruction then precedes the first message.
             first, *rest = given[1:]
-            merged: Messages = [{**first, "content": f"{words}\n\n{first['content']}"}, *rest]
-            return self._render(merged, True)
+            merged = [{**first, "content": f"{words}\n\n{first['content']}"}, *rest]
+            return self._template(Conversation(merged, arguments_of(given)), True)
 
     def _fixed(self, label: str, policies: Sequence[FixedPolicy]) -> Side:
         names = list(self._folders)
@@ -225,7 +225,11 @@ class SideBuilder:
         def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
             return ids(draw), SteeringWeights({name(draw): 1.0})
 
-        return mixture_writer(rows, GEOMETRIC, request, self._decoding)
+        return mixture_writer(rows, GEOMETRIC, request, self._decoding, self._lead)
+
+    def _lead(self, draw: Draw) -> str:
+        """The template's text before an answer; none where the prompt is a text."""
+        return "" if isinstance(self.prompts[draw.prompt].given, str) else self._template.lead
 
     @property
     def _decoding(self) -> Decoding:
@@ -237,8 +241,9 @@ class SideBuilder:
             self._opened = None
             self._whole.clear()
             deployment = load_policies(
-                self._model, folders, dtype=self._writing.dtype, template=self.template
-            )
+                self._model, folders, dtype=self._writing.dtype, template=self.template,
+                control_tokens=self._writing.control_tokens,
+            )  # fmt: skip
             self._opened = dict(folders), deployment
         return self._opened[1]
 
@@ -253,7 +258,8 @@ class SideBuilder:
         return {
             "model": writing.model, "policies": policies,
             "max_new_tokens": writing.max_new_tokens, "temperature": writing.temperature,
-            "template": self.template, "exact": writing.dtype == "float32", **more,
+            "template": self.template, "exact": writing.dtype == "float32",
+            **({"control_tokens": True} if writing.control_tokens else {}), **more,
         }  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def text_sweep(
 
 def mixture_writer(
     rows: PolicyRows, power: float, request: Callable[[Draw], tuple[Sequence[int], SteeringWeights]],
-    decoding: Decoding,
+    decoding: Decoding, lead: Callable[[Draw], str] = lambda draw: "",
 ) -> Writer:  # fmt: skip
     """A writer that decodes policies together, each text under its own weights.
 
@@ -163,11 +163,12 @@ def mixture_writer(
         power: Power of the mixture.
         request: Function from a text to its prompt's token ids and the policies' weights.
         decoding: Sampling settings; each text has its own seed.
+        lead: from a draw to its template's text before the answer, which is not part of it.
     """
     decoder = MixtureDecoder(rows, power)
 
     def write(draws: Sequence[Draw]) -> list[str]:
-        return decoder.generate([Request(*request(draw), decoding, draw.seed) for draw in draws])
+        return decoder.generate([Request(*request(draw), decoding, draw.seed, lead(draw)) for draw in draws])
 
     return write
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.core.digests import digest
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
 from pluralign.lm.forest import Forest, Tree, plant
+from pluralign.lm.prompts import quoted_completion, quoted_prompt
 
 Row = TypeVar("Row", bound=PreferencePair | Demonstration)
 
@@ -209,6 +211,20 @@ def _table(
 
 def _tokens(tree: Tree) -> int:
     return len(tree.prompt_ids) + sum(map(len, tree.branches))
+
+
+def quoted_demonstrations(
+    rows: Sequence[Demonstration], tokenizer: PreTrainedTokenizerBase
+) -> list[Demonstration]:
+    """Demonstrations of texts without a template, the names of control tokens in them quoted."""
+    return [
+        replace(
+            row,
+            prompt=quoted_prompt(tokenizer, row.prompt),
+            completion=quoted_completion(tokenizer, row.completion),
+        )
+        for row in rows
+    ]
 
 
 def split_rows(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:

@@ -24,7 +24,7 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone
 from pluralign.losses.contrastive import modpo
-from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward import Reward, template_of
 
 _BATCH = 64
 
@@ -109,7 +109,8 @@ def fit_modpo(
     for number, (name, margin) in enumerate(sorted(margins.items()), start=1):
         if not weights[name]:
             continue
-        rewards = _margin_rewards(name, margin, train, session.out / "checkpoints" / f"margin-{number}.jsonl")
+        path = session.out / "checkpoints" / f"margin-{number}.jsonl"
+        rewards = _margin_rewards(name, margin, train, path, session.quoted)
         spread = _spread(rewards)
         if config.standardise and not spread:
             raise InputError(f"'{name}' gives both completions of every pair the same reward: no spread")
@@ -149,22 +150,25 @@ def _spread(rewards: npt.NDArray[np.float64]) -> float:
 
 
 def _margin_rewards(
-    name: str, margin: Margin, pairs: Sequence[PreferencePair], path: Path
+    name: str, margin: Margin, pairs: Sequence[PreferencePair], path: Path, quoted: bool
 ) -> npt.NDArray[np.float64]:
     """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); cached in a file."""
     with processes().main_process_first():
         if processes().is_main_process and not path.exists():
-            _score(name, margin.scorer, pairs, path)
+            _score(name, margin.scorer, pairs, path, quoted)
     return np.array([pair for fields in read_rows(path) for pair in fields.get("rewards", list)])
 
 
-def _score(name: str, scorer: Reward, pairs: Sequence[PreferencePair], path: Path) -> None:
-    starts = range(0, len(pairs), _BATCH)
+def _score(name: str, scorer: Reward, pairs: Sequence[PreferencePair], path: Path, quoted: bool) -> None:
+    starts, template = range(0, len(pairs), _BATCH), template_of(scorer)
 
     def score(batch: Sequence[int]) -> list[dict[str, Any]]:
         (first,) = batch
         some = pairs[first : first + _BATCH]
-        scored = scorer.score_decisions([decision for pair in some for decision in pair.decisions()])
+        decisions = [decision for pair in some for decision in pair.decisions()]
+        if not quoted:
+            decisions = [template.quote(decision) for decision in decisions]
+        scored = scorer.score_decisions(decisions)
         rewards = np.concatenate([own.mean for own in scored]).reshape(-1, 2)
         for number, pair in enumerate(rewards.tolist(), start=first + 1):
             if not np.isfinite(pair).all():

@@ -88,6 +88,7 @@ def fit_policy(
     seed: int = 0,
     name: str = "",
     template: str | None = None,
+    control_tokens: bool = False,
 ) -> Backbone:
     """Train a policy on preference pairs with any loss of log-probabilities.
 
@@ -111,6 +112,8 @@ def fit_policy(
         seed: Random seed of new weights and of the data order.
         name: Name of the policy in reports; the objective's by default.
         template: Name of the template that rendered the data's messages to text, "dialogue" or "chat".
+        control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
+            default such names are ordinary text.
 
     Returns:
         The policy's language model.
@@ -127,7 +130,9 @@ def fit_policy(
         >>> policy.name
         'agreement'
     """
-    run = make_run(model, out, training, seed=seed, name=name, template=template)
+    run = make_run(
+        model, out, training, seed=seed, name=name, template=template, control_tokens=control_tokens
+    )
     return learn_policy(pairs, run, loss, per_token=per_token, reference=reference)
 
 

@@ -100,6 +100,7 @@ def fit_reward(
     seed: int = 0,
     name: str = "",
     template: str | None = None,
+    control_tokens: bool = False,
 ) -> RewardModel:
     """Train a reward model on preference pairs with any loss of rewards.
 
@@ -120,6 +121,8 @@ def fit_reward(
         seed: Random seed of new weights and of the data order.
         name: Name of the model in reports; the objective's by default.
         template: Name of the template that rendered the data's messages to text, "dialogue" or "chat".
+        control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
+            default such names are ordinary text.
 
     Raises:
         InputError: There is no training pair, the loss has another signature or result, or the folder holds
@@ -140,7 +143,9 @@ def fit_reward(
         raise InputError("the loss uses standard deviations, which this head does not provide", field="head")
     check_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
     settings = {"margin": 0.0, **settings} | ({"head": dataclasses.asdict(shape)} if head else {})
-    run = make_run(model, out, training, seed=seed, name=name, template=template)
+    run = make_run(
+        model, out, training, seed=seed, name=name, template=template, control_tokens=control_tokens
+    )
     return _fit(pairs, run, method, settings, shape, _gaussian(loss) if gaussian else _plain(loss))
 
 

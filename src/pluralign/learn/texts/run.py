@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pluralign.core import InputError
+from pluralign.data.reading import holds_quoted
 from pluralign.learn.texts.training import Training
 from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
 from pluralign.lm.backbone import Backbone, load_backbone
@@ -32,6 +33,9 @@ class Run:
         provenance: File and digest of the data, for the card.
         lower: Hidden states of the frozen part of the trunk, to share them between runs.
         measure: Function from the trained trunk and reward head to further figures for the card.
+        control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
+            default such names are ordinary text.
+        quoted: Whether such names are quoted in the rows' texts already.
     """
 
     model: str
@@ -43,11 +47,17 @@ class Run:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     lower: LowerStates | None = None
     measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
+    control_tokens: bool = False
+    quoted: bool = False
+
+    def has_quoted(self, rows: object) -> bool:
+        """Whether the rows' texts are to be read as they are, with the control tokens that they have."""
+        return self.quoted or self.control_tokens or holds_quoted(rows)
 
 
 def make_run(
     model: str | Path | Backbone, out: str | Path | None, training: Training | None, *, seed: int, name: str,
-    template: str | None,
+    template: str | None, control_tokens: bool = False,
 ) -> Run:  # fmt: skip
     """A `Run` from the arguments of `fit_policy` and `fit_reward`.
 
@@ -68,7 +78,8 @@ def make_run(
             )
         model = model.name
     folder = None if out is None else Path(out)
-    return Run(str(model), folder, training or Training(), seed, name, template)
+    training = training or Training()
+    return Run(str(model), folder, training, seed, name, template, control_tokens=control_tokens)
 
 
 Rows = TypeVar("Rows")

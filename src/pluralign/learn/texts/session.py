@@ -83,6 +83,7 @@ class Session:
         # A separate copy of the trunk: training changes its weights.
         self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
         self.template = learned_template(rows, run.template, self.backbone.tokenizer)
+        self.quoted = run.has_quoted(rows)
         self.data: CompletionData = (
             encode_demonstrations(train, self._reader())
             if demonstrations
@@ -142,7 +143,7 @@ class Session:
         figures: dict[str, Any] = {"curve": curve, **self._validation_accuracy(head)}
         if self.run.measure is not None:
             figures |= self.run.measure(self.trunk, head)
-        settings = RewardSettings(self.run.training.max_length, self.template)
+        settings = self._settings()
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = RewardModel(self.name, trained, head, settings, self._card(figures))
         out, adapter = self.out, self._adapter()
@@ -154,6 +155,7 @@ class Session:
     def finish_policy(self, figures: Mapping[str, Any]) -> Backbone:
         """Write the policy's folder, and return the language model as `load_language_policy` reads it."""
         content = {"name": self.name, "policy": True, "template": self.template}
+        content |= {"control_tokens": True} if self.run.control_tokens else {}
         tensors = self._tensors()
         files = {TRUNK: tensors} if tensors else {}
         with processes().main_process_first():
@@ -166,7 +168,7 @@ class Session:
         self, head: ValueHead, scale: RewardScale, figures: Mapping[str, Any]
     ) -> ValueModel:
         """Write the value model's folder, and return the model as `load_value_model` reads it."""
-        settings = RewardSettings(self.run.training.max_length, self.template)
+        settings = self._settings()
         trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
         model = ValueModel(self.name, trained, head, scale, settings, self._card(figures))
         with processes().main_process_first():
@@ -191,10 +193,13 @@ class Session:
         """Name of the result in reports."""
         return self.run.name or self.objective or self.method
 
+    def _settings(self) -> RewardSettings:
+        length = self.run.training.max_length
+        return RewardSettings(length, self.template, control_tokens=self.run.control_tokens)
+
     def _reader(self) -> CompletionReader:
-        return CompletionReader.for_model(
-            self.backbone.model, self.backbone.tokenizer, self.run.training.max_length
-        )
+        length, quotes = self.run.training.max_length, not self.quoted
+        return CompletionReader.for_model(self.backbone.model, self.backbone.tokenizer, length, quotes=quotes)
 
     def _read_validation(self, rows: Sequence[PreferencePair | Demonstration]) -> CompletionData | None:
         """Both completions of pairs, even if only chosen ones are trained on: the accuracy needs both."""

@@ -14,7 +14,12 @@ from pluralign.core.checks import require
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
-from pluralign.learn.texts.data import CompletionData, encode_completion_pairs, split_rows
+from pluralign.learn.texts.data import (
+    CompletionData,
+    encode_completion_pairs,
+    quoted_demonstrations,
+    split_rows,
+)
 from pluralign.learn.texts.log_probs import reference_log_probs, validation_nll
 from pluralign.learn.texts.policies import PreferenceLoss
 from pluralign.learn.texts.run import Run, folder_optional
@@ -23,6 +28,7 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
+from pluralign.lm.prompts import quoted_completion
 from pluralign.losses.contrastive import dpo
 from pluralign.pair.recipes import pair_completions
 
@@ -79,6 +85,8 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
         "spin", run, dataclasses.asdict(config), demonstrations, demonstrations=True, vocabulary=True
     )
     train, _ = split_rows(demonstrations)
+    if not session.quoted:
+        train = quoted_demonstrations(train, session.backbone.tokenizer)
     figures: dict[str, Any] = {"curves": []}
     for number in range(1, config.iterations + 1):
         drawn = _draw(session, train, config, number)
@@ -109,7 +117,11 @@ def _draw(
     known = {row.prompt: row for row in demonstrations}
     rows = [fields.row for fields in read_rows(path)]
     return [
-        dataclasses.replace(known[row["prompt"]], completion=row["completion"], source=f"iteration {number}")
+        dataclasses.replace(
+            known[row["prompt"]],
+            completion=quoted_completion(session.backbone.tokenizer, row["completion"]),
+            source=f"iteration {number}",
+        )
         for row in rows
         # Empty samples teach nothing.
         if row["completion"].strip()

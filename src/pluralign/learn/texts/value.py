@@ -126,7 +126,8 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
     settings = {**dataclasses.asdict(config), "rewards": described}
     tokenizer = load_tokenizer(run.model)
     # The rows lose their template before the session reads them.
-    run = dataclasses.replace(run, template=learned_template(rows, run.template, tokenizer))
+    template = learned_template(rows, run.template, tokenizer)
+    run = dataclasses.replace(run, template=template, quoted=run.has_quoted(rows))
     end = str(tokenizer.eos_token)
     session = Session("value", run, settings, [_text(row, end) for row in rows], demonstrations=True)
     bins = None if config.classes is None else _bins(config.classes, float(rewards.abs().max()))

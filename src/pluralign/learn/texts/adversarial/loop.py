@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from pluralign.learn.texts.adversarial.samples import (
     sample_log_probs,
     within_limits,
 )
-from pluralign.learn.texts.data import split_rows
+from pluralign.learn.texts.data import quoted_demonstrations, split_rows
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
@@ -43,6 +44,7 @@ from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone, load_tokenizer
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
+from pluralign.lm.prompts import quoted_completion
 from pluralign.losses.adversarial import AIRL, Divergence, divergence_bound
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
@@ -132,8 +134,13 @@ def fit_adversarial(
         raise InputError("adversarial imitation supports a single process only")
     tokenizer = load_tokenizer(run.model)
     # The rows lose their template before the session reads them.
-    run = dataclasses.replace(run, template=learned_template(demonstrations, run.template, tokenizer))
-    rows = within_limits(demonstrations, tokenizer, run.training.max_length, config.max_new_tokens)
+    template, quoted = (
+        learned_template(demonstrations, run.template, tokenizer),
+        run.has_quoted(demonstrations),
+    )
+    rows = demonstrations if quoted else quoted_demonstrations(demonstrations, tokenizer)
+    run = dataclasses.replace(run, template=template, quoted=True)
+    rows = within_limits(rows, tokenizer, run.training.max_length, config.max_new_tokens)
     settings = {"divergence": divergence.name, **dataclasses.asdict(config)}
     # The token budget bounds memory and does not change results.
     settings["discriminator"].pop("token_budget")
@@ -240,7 +247,9 @@ class _Loop:
 
     def _draw(self, policy: Backbone, prompts: Sequence[str], label: str) -> Samples:
         count, seed = self._config.samples, self._run.seed
-        return draw_samples(policy, prompts, count, self._sampling, seed=seed, label=label)
+        drawn = draw_samples(policy, prompts, count, self._sampling, seed=seed, label=label)
+        quote = partial(quoted_completion, policy.tokenizer)
+        return {prompt: [quote(text) for text in texts] for prompt, texts in drawn.items()}
 
     def _discriminator(self, number: int, samples: Samples) -> RewardModel:
         out = self._folder(number) / "discriminator"
@@ -248,7 +257,7 @@ class _Loop:
             return load_reward_model(out)
         pairs = discriminator_pairs(self._rows, samples, self._run.seed)
         training, name = self._config.discriminator, f"discriminator {number}"
-        run = Run(self._run.model, out, training, self._run.seed, name, self._run.template)
+        run = Run(self._run.model, out, training, self._run.seed, name, self._run.template, quoted=True)
         return fit_discriminator(pairs, run)
 
     def _logits(self, discriminator: RewardModel, texts: Mapping[str, Sequence[str]]) -> Tensor:

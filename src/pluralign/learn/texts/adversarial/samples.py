@@ -11,8 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import Demonstration, InputError
+from pluralign.core.messages import QUOTE
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.chat_template import chat_template_of
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_forests
@@ -96,8 +98,15 @@ def within_limits(
             completion = completion.rstrip().removesuffix(eos)
         prompt_ids, ids = encode(tokenizer, prompt), encode(tokenizer, completion)
         if len(prompt_ids) > room:
-            prompt = str(tokenizer.decode(prompt_ids[-room:]))
+            prompt = _decoded(tokenizer, prompt, prompt_ids[-room:])
         if len(ids) > max_new_tokens:
-            completion = str(tokenizer.decode(ids[:max_new_tokens]))
+            completion = _decoded(tokenizer, completion, ids[:max_new_tokens])
         found.append(dataclasses.replace(row, prompt=prompt, completion=completion))
     return found
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> str:
+    """The text of some of a text's tokens; where names of control tokens were quoted, they are again."""
+    if QUOTE in text:
+        return chat_template_of(tokenizer).control.decode(ids)
+    return str(tokenizer.decode(ids))

@@ -1,0 +1,60 @@
+"""Messages as people bring them, in the one form that templates get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from pluralign.core.errors import InputError
+from pluralign.core.messages import FIELDS, Message, require_characters
+
+
+def normal_message(given: Any, number: int) -> Message:
+    """A message with the fields that say something to a model (`FIELDS`), its content a text.
+
+    A content that is a list of text parts becomes one text; None stays next to tool calls.
+
+    Args:
+        given: A mapping with a role, and a content or tool calls.
+        number: Number of the message, for the error.
+
+    Raises:
+        InputError: It is something else, has parts that are not texts, or half a character.
+    """
+    message = _mapping(given)
+    content = message.get("content")
+    if len(message) == 2 and isinstance(content, str) and isinstance(message.get("role"), str):
+        require_characters(content)
+        return {"role": message["role"], "content": content}
+    if isinstance(content, list | tuple):
+        content = "".join(_part(part, number) for part in cast("Sequence[Any]", content))
+    more = {name: without_gaps(message[name]) for name in FIELDS[2:] if message.get(name)}
+    called = content is None and bool(more.keys() & {"tool_calls", "function_call"})
+    if not isinstance(message.get("role"), str) or not (called or isinstance(content, str)):
+        raise InputError(f"expected messages with a role and a content (or tool calls), found {given!r:.60}")
+    for text in (message["role"], content or ""):
+        require_characters(text)
+    return {"role": message["role"], "content": content, **more}
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else dict[str, Any]()
+
+
+def _part(given: Any, number: int) -> str:
+    part = _mapping(given)
+    kind = part.get("type", "text" if isinstance(part.get("text"), str) else None)
+    if kind != "text" or not isinstance(part.get("text"), str):
+        found = f"a part of the type {kind!r}" if kind not in (None, "text") else f"the part {given!r:.60}"
+        raise InputError(f"message {number} has {found}; pluralign reads texts")
+    return part["text"]
+
+
+def without_gaps(value: Any) -> Any:
+    """A value without the None that data sets fill the missing keys of mappings with."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, Any]", value).items()
+        return {name: without_gaps(one) for name, one in items if one is not None}
+    if isinstance(value, list | tuple):
+        return [without_gaps(one) for one in cast("Sequence[Any]", value)]
+    return value

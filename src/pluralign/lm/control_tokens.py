@@ -1,0 +1,156 @@
+"""Control tokens: their names in texts, quoted where they are what somebody wrote.
+
+A tokenizer reads the name of a control token (``<|im_start|>``) as that token, whoever wrote it. Texts of
+users and models have such names quoted (`core.messages.QUOTE` before each), and a quoted name is cut into
+tokens as any other text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from pluralign.core.messages import QUOTE, unquoted
+
+
+class ControlTokens:
+    """The control tokens of a tokenizer.
+
+    Args:
+        tokenizer: Tokenizer.
+        markers: Added tokens that mark roles and turns, and that the tokenizer does not call special.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, markers: Iterable[str] = ()) -> None:
+        self._tokenizer: Any = tokenizer
+        added = {
+            str(token.content) for token in self._tokenizer.added_tokens_decoder.values() if token.special
+        }
+        names = {*added, *map(str, self._tokenizer.all_special_tokens), *markers} - {""}
+        # The longest first, as tokenizers match them.
+        self._names = sorted(names, key=lambda name: (-len(name), name))
+        pattern = "|".join(map(re.escape, self._names)) or "(?!)"
+        self._name, self._start = re.compile(pattern), re.compile(f"(?={pattern})")
+
+    def quote(self, text: str) -> str:
+        """A text with each name of a control token quoted; what is quoted already stays as it is."""
+        if not self._name.search(text):
+            return text
+        places = [m.start() for m in self._start.finditer(text) if text[m.start() - 1 : m.start()] != QUOTE]
+        parts = [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
+        return QUOTE.join(parts)
+
+    def found_in(self, text: str) -> bool:
+        """Whether a text has the name of a control token, or a quote of one."""
+        return self._name.search(text) is not None or QUOTE in text
+
+    def removed(self, text: str) -> str:
+        """A text with other words in place of the names of control tokens."""
+        return self._name.sub("zqx", text)
+
+    def first(self, text: str) -> str:
+        """A text up to its first control token; empty where it has none."""
+        return next((text[: match.end()] for match in self._live(text)), "")
+
+    def count(self, text: str) -> int:
+        """Number of control tokens in a text; quoted names are none."""
+        return sum(1 for _ in self._live(text))
+
+    def ends(self, text: str) -> str:
+        """The control token that a text ends with; empty where it ends with other text."""
+        last = ""
+        for match in self._live(text):
+            last = match.group() if match.end() == len(text) else ""
+        return last
+
+    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of a text with quoted names, and where each token stands in the unquoted text."""
+        if self._aliased is None:
+            return self._encode_by_pieces(text)
+        aliased: list[str] = []
+        # For each character of the aliased text, and its end, the place in the unquoted text.
+        places: list[int] = []
+        start = 0
+        for live, piece in self._pieces(text):
+            written = self._alias(piece) if live else piece
+            places += [start] * len(written) if live else range(start, start + len(piece))
+            aliased.append(written)
+            start += len(piece)
+        places.append(start)
+        found = self._aliased.encode("".join(aliased), add_special_tokens=False)
+        return list(found.ids), [(places[a], places[b]) for a, b in found.offsets]
+
+    def decode(self, ids: list[int]) -> str:
+        """A text that is encoded to these ids again: control tokens by name, all other text quoted."""
+        text, run = "", list[int]()
+        known = {self._tokenizer.convert_tokens_to_ids(name): name for name in self._names}
+        for token in [*ids, None]:
+            if token is not None and token not in known:
+                run.append(token)
+                continue
+            text += self.quote(str(self._tokenizer.decode(run))) if run else ""
+            text, run = text + ("" if token is None else known[token]), []
+        return text
+
+    def _live(self, text: str) -> Iterator[re.Match[str]]:
+        return (m for m in self._name.finditer(text) if text[m.start() - 1 : m.start()] != QUOTE)
+
+    def _pieces(self, text: str) -> Iterator[tuple[bool, str]]:
+        """(whether it is a control token, text), in order; without the quotes."""
+        end = 0
+        for match in self._live(text):
+            if match.start() > end:
+                yield False, unquoted(text[end : match.start()])
+            yield True, match.group()
+            end = match.end()
+        if end < len(text):
+            yield False, unquoted(text[end:])
+
+    def _alias(self, name: str) -> str:
+        """What stands for a control token in the aliased tokenizer: nothing that anybody writes."""
+        return f"{QUOTE}\u2388{self._tokenizer.convert_tokens_to_ids(name)}\u2388"
+
+    @cached_property
+    def _aliased(self) -> Any:
+        """The tokenizer with other names for its control tokens, so that their own names are plain text; None
+        for tokenizers in Python."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return None
+        from tokenizers import Tokenizer
+
+        state = json.loads(backend.to_str())
+        names = {name: self._alias(name) for name in self._names}
+        for token in state["added_tokens"]:
+            token["content"] = names.get(token["content"], token["content"])
+        model = state["model"]
+        vocabulary = model["vocab"]
+        if isinstance(vocabulary, dict):
+            model["vocab"] = {names.get(token, token): i for token, i in vocabulary.items()}
+        else:
+            model["vocab"] = [[names.get(token, token), score] for token, score in vocabulary]
+        if model.get("unk_token"):
+            model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
+        state |= {"truncation": None, "padding": None, "post_processor": None}
+        return Tokenizer.from_str(json.dumps(state))
+
+    def _encode_by_pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        ids: list[int] = []
+        places: list[tuple[int, int]] = []
+        start = 0
+        for live, piece in self._pieces(text):
+            own = (
+                [self._tokenizer.convert_tokens_to_ids(piece)]
+                if live
+                else self._tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            )
+            ids += own
+            # Tokenizers in Python do not say where their tokens stand.
+            places += [(start, start + len(piece))] * len(own)
+            start += len(piece)
+        return ids, places
