@@ -90,7 +90,7 @@ def test_a_dialogues_answer_ends_where_somebody_else_speaks(tmp_path):
     body = {"model": "tiny-random", "messages": CHAT, "stop": "x"}
     dialogue = load_policies("tiny-random", {"a": trained(tmp_path / "a", 0)}, dtype="float32")
     (request,) = RequestParser(dialogue, Limits()).parse("chat", body).samples
-    assert request.decoding.stop == ("x", "\n\nHuman:")
+    assert request.decoding.stop == ("x", "\n\nHuman:", "\n\nAssistant:", "\n\nSystem:", "\n\nTool:")
     chat = dataclasses.replace(dialogue, template="chat")
     (request,) = RequestParser(chat, Limits()).parse("chat", body).samples
     assert request.decoding.stop == ("x",)

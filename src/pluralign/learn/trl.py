@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.messages import Conversation
 from pluralign.rewards.reward import Reward
 
 
@@ -34,13 +35,14 @@ class RewardFunction:
 
         Args:
             prompts: Texts or messages.
-            completions: Texts, or lists with one assistant message if the prompts are messages.
-            columns: Further arguments from the trainer; ignored.
+            completions: Texts, or lists of messages that begin with the assistant's; all of them are scored.
+            columns: Further columns of the trainer's rows: ``tools`` and ``chat_template_kwargs`` go with
+                prompts that are messages; others are ignored.
 
         Raises:
             InputError: The numbers of prompts and completions differ.
         """
-        found = self.model.gaussian(prompts, completions)
+        found = self.model.gaussian(_with_columns(prompts, columns), completions)
         return (found.mean - self.lower_bound * found.sigma).tolist()
 
     def tokens(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[list[float]]:
@@ -53,3 +55,14 @@ class RewardFunction:
             raise InputError(f"found {len(prompts)} prompts and {len(completions)} completions")
         found = [self.model.tokens(*pair) for pair in zip(prompts, completions, strict=True)]
         return [[span.mean - self.lower_bound * span.sigma for span in spans] for spans in found]
+
+
+def _with_columns(prompts: Sequence[Any], columns: Mapping[str, Any]) -> list[Any]:
+    """Prompts that are messages, with the other arguments of their template."""
+    tools, options = columns.get("tools"), columns.get("chat_template_kwargs")
+    found: list[Any] = []
+    for i, prompt in enumerate(prompts):
+        own = {"tools": tools[i]} if tools and tools[i] else {}
+        own |= options[i] if options and options[i] else {}
+        found.append(Conversation(prompt, own) if own and not isinstance(prompt, str) else prompt)
+    return found

@@ -17,6 +17,7 @@ from torch import Tensor
 from pluralign.core import Decision, Demonstration, InputError, PreferencePair
 from pluralign.core.checks import require
 from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.messages import QUOTE
 from pluralign.core.splits import seed_for
 from pluralign.data.reading import learned_template
 from pluralign.data.text_pairs import TextPair, one_step_pair
@@ -139,6 +140,11 @@ def fit_adversarial(
         run.has_quoted(demonstrations),
     )
     rows = demonstrations if quoted else quoted_demonstrations(demonstrations, tokenizer)
+    if any(QUOTE in row.prompt for row in rows):
+        raise InputError(
+            "a prompt has the name of a control token, which TRL's trainer cannot read as ordinary text",
+            field="prompt",
+        )
     run = dataclasses.replace(run, template=template, quoted=True)
     rows = within_limits(rows, tokenizer, run.training.max_length, config.max_new_tokens)
     settings = {"divergence": divergence.name, **dataclasses.asdict(config)}
