@@ -38,8 +38,6 @@ class ChatTemplate:
         self._tokenizer: Any = tokenizer
         self.control = ControlTokens(tokenizer, self._markers())
         """Control tokens of the tokenizer."""
-        self.warned = False
-        """Whether it was said that control tokens in texts are read as ordinary text."""
 
     def render(self, messages: Messages, opens: bool) -> str:
         """Messages as text, names of control tokens in them quoted.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -97,16 +97,19 @@ def _quotes(
 
 
 def _said(chat: ChatTemplate, text: str) -> str:
-    """The text, after a warning (once for each tokenizer) where it holds quoted names."""
-    if QUOTE in text and not chat.warned:
-        chat.warned = True
-        name = chat.control.first(text.partition(QUOTE)[2])
-        _log.warning(
-            "a text holds %r, the name of a control token; it is read as ordinary text (the option "
-            "control-tokens reads it as the token)",
-            name,
-        )
+    """The text, after a warning where it has quoted names."""
+    if QUOTE in text:
+        _warn_once(chat.control.first(text.partition(QUOTE)[2]))
     return text
+
+
+@cache
+def _warn_once(name: str) -> None:
+    _log.warning(
+        "a text has %r, the name of a control token, which is read as ordinary text; with the option "
+        "control-tokens it is read as the token",
+        name,
+    )
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, chat: Messages | str) -> str:
