@@ -71,5 +71,8 @@ def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> Likelih
         reference = load_backbone(reference.name, dtype=dtype)
     template = str(content.get("template", "dialogue"))
     return LikelihoodRatio(
-        policy, reference, RewardSettings(template=template), f"{content['name']} closed form"
+        policy,
+        reference,
+        RewardSettings(template=template, control_tokens=content.get("control_tokens") is True),
+        f"{content['name']} closed form",
     )
