@@ -34,7 +34,7 @@ def learn_value(
         run: Data (rows of pluralign score, or prompt, completion and reward), model, training options,
             folder.
         loss: Loss: half the squared error, or classification into bins with smoothed targets (hl-gauss).
-        lam: lambda of the lambda-returns used as targets; 1 is the final reward at every token.
+        lam: Parameter lambda of the lambda-returns used as targets; 1 is the final reward at every token.
         bins: Number of bins of hl-gauss.
     """
     config = ValueConfig(lam, LOSSES[loss](bins))

@@ -57,9 +57,9 @@ class Divergence:
 
     Args:
         name: Name in cards and reports.
-        generator: f of the ratio u = p / pi (any shape; at 0 its limit, which may be infinite).
-        reward: u f'(u) - f(u) of the logit h = log u: the reward that the policy maximises (eq. 25).
-        witness: f'(u) of the logit h: the term of the demonstrations in eq. 24.
+        generator: Function f of the ratio u = p / pi (any shape; at 0 its limit, which may be infinite).
+        reward: Function u f'(u) - f(u) of the logit h = log u: the reward that the policy maximises (eq. 25).
+        witness: Function f'(u) of the logit h: the term of the demonstrations in eq. 24.
     """
 
     name: str

@@ -23,7 +23,7 @@ class TokenTerms:
     """Outputs of a TQR head for the tokens of several branches.
 
     Args:
-        log_policy: log B(y_t | y_<t; Q), nats.
+        log_policy: Log-probability log B(y_t | y_<t; Q), nats.
         q_values: Q-value of the token taken.
         mean: Mean mu of its reward.
         sigma: Standard deviation of its reward, positive.
@@ -82,7 +82,7 @@ def avril_loss(
     contributes its likelihood and prior.
 
     Args:
-        log_policy: log B of the option taken, nats.
+        log_policy: Log-probability log B of the option taken, nats.
         td_error: TD error Q(s,a) - gamma Q(s',a'); ignored where ``has_next`` is False.
         mean: Mean mu of the reward of (s,a).
         sigma: Standard deviation of the reward of (s,a), positive.

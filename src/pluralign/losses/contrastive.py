@@ -24,9 +24,9 @@ def segment_advantages(
     with the reference: CPL-KL, whose advantage is that of KL-regularised control).
 
     Args:
-        log_probs: log pi of the options taken, nats; t counts from the first column.
+        log_probs: Log-probabilities log pi of the options taken, nats; t counts from the first column.
         mask: True at a segment's steps; other entries are ignored.
-        reference_log_probs: log pi_ref of the same options; no gradient flows into it.
+        reference_log_probs: Log-probabilities log pi_ref of the same options; no gradient flows into it.
         alpha: Temperature of the advantage.
         gamma: Discount factor per step.
     """
@@ -52,8 +52,8 @@ def contrastive_preference_loss(
         chosen: Advantage A+ of each pair's chosen segment.
         rejected: Advantage A- of each pair's rejected segment.
         label_weights: Probability w that the label is right: 1 for certain, 0.5 for a tie. All 1 by default.
-        conservative_bias: lambda in (0, 1]; below 1 the loss decreases as both segments become more likely,
-            which keeps the policy near the data.
+        conservative_bias: Factor lambda in (0, 1]; below 1 the loss decreases as both segments become more
+            likely, which keeps the policy near the data.
     """
     loss = softplus(conservative_bias * rejected - chosen)
     if label_weights is not None:
@@ -93,10 +93,10 @@ def dpo(
     2023, eq. 7): contrastive preference learning with a reference on pairs of one step.
 
     Args:
-        chosen: log pi of the chosen completion, summed over its tokens, nats.
-        rejected: log pi of the rejected completion.
-        reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
-        reference_rejected: log pi_ref of the rejected completion.
+        chosen: Log-probability log pi of the chosen completion, summed over its tokens, nats.
+        rejected: Log-probability log pi of the rejected completion.
+        reference_chosen: Log-probability log pi_ref of the chosen completion; no gradient flows into it.
+        reference_rejected: Log-probability log pi_ref of the rejected completion.
         beta: Temperature of the implicit reward, above 0.
 
     Examples:
@@ -126,10 +126,10 @@ def ipo(
     arbitrarily far from the reference. (TRL's variant averages log-probabilities over tokens.)
 
     Args:
-        chosen: log pi of the chosen completion, summed over its tokens, nats.
-        rejected: log pi of the rejected completion.
-        reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
-        reference_rejected: log pi_ref of the rejected completion.
+        chosen: Log-probability log pi of the chosen completion, summed over its tokens, nats.
+        rejected: Log-probability log pi of the rejected completion.
+        reference_chosen: Log-probability log pi_ref of the chosen completion; no gradient flows into it.
+        reference_rejected: Log-probability log pi_ref of the rejected completion.
         tau: Strength of the regularisation towards the reference, above 0; the target of h is 1 / (2 tau)
             nats.
 
@@ -195,14 +195,14 @@ def modpo(
     account for explains the preferences. At w = (1, 0) this is `dpo`.
 
     Args:
-        chosen: log pi of the chosen completion, summed over its tokens, nats.
-        rejected: log pi of the rejected completion.
-        reference_chosen: log pi_ref of the chosen completion; no gradient flows into it.
-        reference_rejected: log pi_ref of the rejected completion.
-        margin_chosen: w_{-1} . r_margin, the other objectives' weighted rewards of the chosen completion, in
+        chosen: Log-probability log pi of the chosen completion, summed over its tokens, nats.
+        rejected: Log-probability log pi of the rejected completion.
+        reference_chosen: Log-probability log pi_ref of the chosen completion; no gradient flows into it.
+        reference_rejected: Log-probability log pi_ref of the rejected completion.
+        margin_chosen: Weighted rewards w_{-1} . r_margin of the chosen completion by the other objectives, in
             nats of log-odds like the preferences' own reward; no gradient flows into it.
-        margin_rejected: w_{-1} . r_margin of the rejected completion.
-        weight: w_0 > 0, weight of the objective of the preferences.
+        margin_rejected: Weighted rewards w_{-1} . r_margin of the rejected completion.
+        weight: Weight w_0 > 0 of the objective of the preferences.
         beta: Temperature of the implicit reward, above 0.
     """
     require_positive(weight=weight, beta=beta)
@@ -231,13 +231,14 @@ def cpl_loss(
     DPO with beta = alpha.
 
     Args:
-        chosen_log_probs: log pi of the options taken in the chosen segments, nats.
-        rejected_log_probs: log pi of the options taken in the rejected segments, nats.
+        chosen_log_probs: Log-probabilities log pi of the options taken in the chosen segments, nats.
+        rejected_log_probs: Log-probabilities log pi of the options taken in the rejected segments, nats.
         chosen_mask: True at the chosen segments' steps.
         rejected_mask: True at the rejected segments' steps.
         label_weights: Probability that each label is right (0.5: a tie); all 1 by default.
-        chosen_reference_log_probs: log pi_ref of the chosen segments; give both references or neither.
-        rejected_reference_log_probs: log pi_ref of the rejected segments.
+        chosen_reference_log_probs: Log-probabilities log pi_ref of the chosen segments; give both references
+            or neither.
+        rejected_reference_log_probs: Log-probabilities log pi_ref of the rejected segments.
         alpha: Temperature of the advantage (jhejna/cpl: 0.1).
         conservative_bias: Factor lambda of the rejected side (jhejna/cpl: 0.5).
         gamma: Discount factor per step (jhejna/cpl: 1).

@@ -20,7 +20,8 @@ def behaviour_cloning_loss(
     constant (Inverse-RLignment eq. 6-7); also the warm-up of contrastive preference learning.
 
     Args:
-        log_probs: log pi of every option, normalised over the options; -inf at padded options.
+        log_probs: Log-probabilities log pi of every option, normalised over the options; -inf at padded
+            options.
         actions: Index of the option taken.
         weights: Weight of each decision; 0 excludes it. All 1 by default.
 
@@ -95,7 +96,7 @@ def contrastive_sft_loss(
     beta (sum over rejected of n(log pi) - sum over chosen of log pi) / ``tokens``, where n is the penalty.
 
     Args:
-        log_probs: log pi of all tokens, nats.
+        log_probs: Log-probabilities log pi of all tokens, nats.
         chosen: True at tokens of chosen completions.
         negative: Penalty of each rejected token from its log-probability: `unlikelihood`,
             `clamped_negative` or `literal_negative`; None for no penalty.

@@ -29,7 +29,8 @@ def gae_targets(
         values: Current values V, completions concatenated; no gradient flows through the targets.
         rewards: Reward r of each completion.
         lengths: Number of tokens of each completion, at least 1.
-        lam: lambda; 1 gives the reward at every token (Monte Carlo), 0 the next token's value (TD(0)).
+        lam: Parameter lambda; 1 gives the reward at every token (Monte Carlo), 0 the next token's value
+            (TD(0)).
     """
     values, longest = values.detach(), int(lengths.max()) if len(lengths) else 0
     starts = lengths.cumsum(0) - lengths

@@ -22,7 +22,7 @@ class WeightedReward(Reward):
         weights: Weights of the objectives; objectives of weight zero are not scored.
         scales: Scale s_i of each objective (`rewards.ensemble.measure_scales`), because rewards of different
             models have different units. All 1 by default.
-        lower_bound: k, number of standard deviations subtracted from each mean if the model estimates them.
+        lower_bound: Number k of standard deviations subtracted from each mean if the model estimates them.
             Uncertain rewards then count for less.
         name: Name in reports.
 

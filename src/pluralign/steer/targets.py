@@ -26,9 +26,9 @@ class Palette:
 
     Args:
         reachable: Whether some distribution over the samples meets all targets.
-        multipliers: lambda of each objective, 0 for objectives without a target. The policy that meets the
-            targets with the least divergence from the sampled policy is proportional to
-            pi_0(y) exp(sum_k lambda_k r_k(y)). Empty if the targets cannot be met.
+        multipliers: Multiplier lambda of each objective, 0 for objectives without a target. The policy that
+            meets the targets with the least divergence from the sampled policy is proportional to pi_0(y)
+            exp(sum_k lambda_k r_k(y)). Empty if the targets cannot be met.
         weights: The multipliers normalised to sum to one, as steering weights; None if no steering is needed
             (the sampled policy already meets the targets) or if the targets cannot be met.
         strength: Sum of the multipliers, 1 / beta of the tilted policy.

@@ -36,8 +36,8 @@ class Guidance:
     """Strength and candidates of value guidance.
 
     Args:
-        strength: beta, nats per standard deviation of the training rewards (ours: 1). 0 is the plain language
-            model: no values are computed, and the next token is drawn from all tokens.
+        strength: Strength beta, nats per standard deviation of the training rewards (ours: 1). 0 is the plain
+            language model: no values are computed, and the next token is drawn from all tokens.
         candidates: Number k of the language model's most likely tokens from which the next one is chosen (Han
             et al. 2024: 20).
     """

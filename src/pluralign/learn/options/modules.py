@@ -53,7 +53,8 @@ class ContrastivePreference(nn.Module):
         scorer: Module to train.
         table: Preference pairs.
         contrast: Parameters of the loss.
-        reference: log pi_ref of every option of every decision (CPL-KL); None for no reference.
+        reference: Log-probabilities log pi_ref of every option of every decision (CPL-KL); None for no
+            reference.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class ValueConfig:
     """Settings of `fit_value`.
 
     Args:
-        lam: lambda of the lambda-returns used as targets (Han et al. 2024: 0.95).
+        lam: Parameter lambda of the lambda-returns used as targets (Han et al. 2024: 0.95).
         classes: Settings of values by classification; None trains with the squared error, as Han et al. do.
     """
 
