@@ -23,6 +23,7 @@ from pluralign.data.load import load_demonstrations as load_demonstrations
 from pluralign.data.load import load_pairs as load_pairs
 from pluralign.data.load import load_prompts as load_prompts
 from pluralign.data.load import load_scored as load_scored
+from pluralign.evaluate.model_check import check_model as check_model
 from pluralign.evaluate.play import evaluate_policy as evaluate_policy
 from pluralign.evaluate.sweeps.prompts import sweep as sweep
 from pluralign.games.env import make_env as make_env

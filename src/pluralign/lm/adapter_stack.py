@@ -24,6 +24,7 @@ from pluralign.lm.adapter_check import DOWN, UP, Adapter, check_adapter
 from pluralign.lm.adapters import PROBE_TOKENS, probe_logits
 from pluralign.lm.backbone import Backbone, make_backbone
 from pluralign.lm.packed import pack_linears
+from pluralign.lm.support import support_of
 
 # Above so many tokens of one adapter, slices of the row are cheaper than gathering it into equal parts.
 _SLICED = 64
@@ -102,7 +103,9 @@ class AdapterStack:
         model.requires_grad_(False)
         self.adapts_head = isinstance(model.get_output_embeddings(), _StackedLinear)
         """Whether some adapter changes the vocabulary head, too."""
-        pack_linears(model)
+        if support_of(model).forest is None:
+            # Recurrent layers read weights past their layers.
+            pack_linears(model)
         self.backbone = make_backbone(model, backbone.tokenizer, backbone.name)
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from huggingface_hub.constants import ENDPOINT as HUB
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GgufConfig,
@@ -39,6 +41,7 @@ from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
+_log = logging.getLogger(__name__)
 DTypeName = Literal["auto", "float32", "bfloat16"]
 """Names of the floating-point types that models compute in."""
 
@@ -52,6 +55,7 @@ _SAMPLED = 1 << 16
 _READ_CONFIG: Any = AutoConfig.from_pretrained
 _READ_CAUSAL: Any = AutoModelForCausalLM.from_pretrained
 _READ_SEQ2SEQ: Any = AutoModelForSeq2SeqLM.from_pretrained
+_MULTIMODAL: Any = AutoModelForImageTextToText
 _READ_TOKENIZER: Any = AutoTokenizer.from_pretrained
 
 
@@ -234,11 +238,20 @@ def _read_pretrained(
             if config.is_encoder_decoder:
                 model = _READ_SEQ2SEQ(folder, dtype=dtype)
             else:
-                model = _READ_CAUSAL(folder, dtype=dtype, attn_implementation="sdpa")
+                model = _read_decoder(folder, config, dtype)
             return model, _READ_TOKENIZER(folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
+
+
+def _read_decoder(folder: str | Path, config: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """A causal model, or a multimodal one, whose text part is one."""
+    if config is not config.get_text_config():
+        _log.warning("%s reads more than text; its text part alone is used", folder)
+    if type(config) in AutoModelForCausalLM._model_mapping or type(config) not in _MULTIMODAL._model_mapping:
+        return _READ_CAUSAL(folder, dtype=dtype)
+    return _MULTIMODAL.from_pretrained(folder, dtype=dtype)
 
 
 def _offline() -> bool:

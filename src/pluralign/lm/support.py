@@ -8,6 +8,7 @@ longer than any of them.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,8 +28,9 @@ from pluralign.lm.plain import Continuation
 from pluralign.lm.positions import LengthFactors, length_factors
 from pluralign.lm.trial import Trial
 
+_log = logging.getLogger(__name__)
 # Goes into the cached verdicts: raise it when the trial or what it tries changes.
-_VERSION = 1
+_VERSION = 2
 _KNOWN = "_pluralign_support"
 # Tokens of windows, chunks and the like in a trial, and what configurations and layers call them.
 _SHORT = 8
@@ -42,6 +44,7 @@ class Support:
     Args:
         forest: Why its layers cannot read forests; None where they can.
         decoding: Why its rows cannot be decoded by our own keys and values; None where they can.
+        causal: Whether a token's state depends on earlier tokens alone.
         padding: Whether its sequences may be padded at their ends.
         caching: Whether its own cache continues a sequence as a whole pass would.
         factors: How its position factors depend on the length of a sequence; None where they do not.
@@ -49,6 +52,7 @@ class Support:
 
     forest: str | None = None
     decoding: str | None = None
+    causal: bool = True
     padding: bool = True
     caching: bool = True
     factors: LengthFactors | None = None
@@ -70,11 +74,22 @@ class Support:
 
 
 def support_of(model: PreTrainedModel) -> Support:
-    """What a causal model can do; tried once for each configuration and precision, then remembered."""
+    """What a model can do; tried once for each configuration and precision, then remembered.
+
+    Raises:
+        InputError: The model is not causal.
+    """
     trunk = trunk_of(model)
     known = trunk.__dict__.get(_KNOWN)
     if known is None:
         known = trunk.__dict__[_KNOWN] = _remembered(model, trunk)
+        if known.causal and known.decoding is not None:
+            _log.warning(
+                "models of type %r are %s a sequence at a time, which is slower: %s",
+                model.config.model_type, "decoded" if known.forest is None else "read", known.decoding,
+            )  # fmt: skip
+    if not known.causal:
+        raise InputError(f"models of type {model.config.model_type!r} are not causal: tokens see later ones")
     return known
 
 
@@ -120,6 +135,8 @@ def _tried(model: PreTrainedModel, trunk: Any) -> Support:
     try:
         with _short_windows(model, trunk):
             separate = [trial.separate() for trial in trials]
+            begun = [[states[:-1] for states in own] for own in separate]
+            causal = _fault(Trial.begun, trials, begun, tolerance)
             padding = _fault(Trial.padded, trials, separate, tolerance)
             caching = _fault(Trial.cached, trials, separate, tolerance)
             forest, decoding = _forest_faults(model, trials, separate, tolerance)
@@ -127,7 +144,7 @@ def _tried(model: PreTrainedModel, trunk: Any) -> Support:
         network.train(training)
     if forest is not None and network.config._attn_implementation != implementation:
         network.set_attn_implementation(implementation)
-    return Support(forest, decoding, padding is None, caching is None, length_factors(trunk))
+    return Support(forest, decoding, causal is None, padding is None, caching is None, length_factors(trunk))
 
 
 def _forest_faults(

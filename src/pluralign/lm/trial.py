@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 from pluralign.lm.attention import ForestLayout, Layout
 from pluralign.lm.candidate_attention import CandidateLayout
 from pluralign.lm.forest import Tree, plant
-from pluralign.lm.passes import run_layout
+from pluralign.lm.passes import run_layout, trunk_of
 from pluralign.lm.plain import Continuation, run_sequences
+from pluralign.lm.positions import length_factors
 from pluralign.lm.row_attention import RowLayout
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
 
@@ -29,6 +30,8 @@ class Trial:
         self._model, self._device = model, model.device
         config: Any = model.config.get_text_config()
         longest = getattr(config, "max_position_embeddings", None) or 64
+        if (factors := length_factors(trunk_of(model))) is not None:
+            longest = min(longest, factors.boundary)
         generator = torch.Generator().manual_seed(seed)
 
         def draw(length: int) -> list[int]:
@@ -43,6 +46,10 @@ class Trial:
     def separate(self) -> list[Tensor]:
         """States of each path's branch, each path run alone."""
         return [self._alone([*prompt, *branch])[-len(branch) :] for prompt, branch in self._paths]
+
+    def begun(self) -> list[Tensor]:
+        """States of each path's branch without its last token."""
+        return [self._alone([*prompt, *branch[:-1]])[1 - len(branch) :] for prompt, branch in self._paths]
 
     def padded(self) -> list[Tensor]:
         """The same, padded to one batch."""

@@ -103,7 +103,7 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
     getattr(model, model.base_model_prefix).load_state_dict(trunk_of(source).state_dict())
     with torch.no_grad():
         model.score.weight.copy_(reward_model.head.mean.weight)
-    _check_scores(model.eval(), tokenizer, reward_model)
+    _check_scores(model.eval(), reward_model)
     return model, tokenizer
 
 
@@ -129,17 +129,18 @@ def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 @torch.no_grad()
-def _check_scores(model: Any, tokenizer: PreTrainedTokenizerBase, reward_model: RewardModel) -> None:
+def _check_scores(model: Any, reward_model: RewardModel) -> None:
     for decision, rewards in zip(_PROBES, reward_model.score_decisions(_PROBES), strict=True):
         read = reward_model.reader.read(decision.prompt, decision.options)
-        (tree,) = read.trees
-        rows = [[*tree.prompt_ids, *branch] for branch in tree.branches]
-        width = max(map(len, rows))
-        pad: Any = tokenizer.pad_token_id
-        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        trees = [read.trees[tree] for tree, _ in read.places]
+        rows = [
+            [*tree.prompt_ids, *tree.branches[branch]]
+            for tree, (_, branch) in zip(trees, read.places, strict=True)
+        ]
         device = next(model.parameters()).device
-        found = model(ids.to(device), attention_mask=mask.to(device)).logits[:, 0].double().cpu()
+        found = (
+            torch.cat([model(torch.tensor([row], device=device)).logits[:, 0] for row in rows]).double().cpu()
+        )
         gap = float((found - torch.from_numpy(rewards.mean)).abs().max())
         if not gap <= TOLERANCE:
             raise InputError(f"its scores as a sequence classifier would differ by {gap:.2g}")
