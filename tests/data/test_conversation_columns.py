@@ -56,9 +56,9 @@ def test_a_system_column_is_the_system_message():
             assert read_named({**apart, "system": None}, template) == read_named(apart, template)
         (prompt,) = load_prompts([{**apart, "system": "Be brief."}], template=chat())
         assert prompt.given == [system, ASKED]
-    with pytest.raises(InputError, match="row 1, field 'system': the messages have a system message already"):
+    with pytest.raises(InputError, match="row 1, field 'system': the messages already have a system message"):
         load_demonstrations([{"messages": [system, ASKED, said("Yes.")], "system": "No."}])
-    with pytest.raises(InputError, match="row 1, field 'system': needs messages to go with"):
+    with pytest.raises(InputError, match="row 1, field 'system': requires messages"):
         load_demonstrations([{"prompt": "p", "completion": "c", "system": "No."}])
 
 
@@ -83,7 +83,7 @@ def test_tools_of_a_row_reach_the_template(tmp_path):
     ("row", "message"),
     [
         ({"prompt": [ASKED], "completion": [said("a")], "tools": TOOLS}, "'tools': .* leaves out"),
-        ({"prompt": "p", "completion": "c", "tools": TOOLS}, "'tools': needs messages to go with"),
+        ({"prompt": "p", "completion": "c", "tools": TOOLS}, "'tools': requires messages"),
         ({"prompt": [ASKED], "completion": [said("a")], "tools": "x"}, "'tools': expected a list of tools"),
         ({"prompt": [ASKED], "completion": [CALLED]}, "'completion': .* leaves out 'tool_calls'"),
         ({"messages": [{**ASKED, "name": "Ann"}, said("a")]}, "'messages': .* leaves out 'name'"),
@@ -96,8 +96,8 @@ def test_tools_of_a_row_reach_the_template(tmp_path):
             {"messages": [{"role": "user", "content": [{"type": "input_audio", "data": "x"}]}, said("a")]},
             "'messages': message 1 has a part of the type 'input_audio'",
         ),
-        ({"prompt": "p", "completion": "c", "images": ["x"]}, "'images': is not read"),
-        ({"prompt": [ASKED], "completion": [said("a")], "functions": [{}]}, "'functions': is not read"),
+        ({"prompt": "p", "completion": "c", "images": ["x"]}, "'images': is not supported"),
+        ({"prompt": [ASKED], "completion": [said("a")], "functions": [{}]}, "'functions': is not supported"),
         ({"prompt": "p", "completion": "c\ud800"}, "'completion': has a lone surrogate"),
         ({"messages": [{"role": "user", "content": "\udc00"}, said("a")]}, "'messages': has a lone"),
     ],

@@ -306,5 +306,5 @@ def test_answers_of_the_plain_dialogue_begin_without_its_space():
     ],
 )
 def test_the_plain_dialogue_refuses_what_it_has_no_place_for(messages):
-    with pytest.raises(InputError, match="'dialogue' has no place for"):
+    with pytest.raises(InputError, match="'dialogue' cannot express"):
         dialogue(messages, True)

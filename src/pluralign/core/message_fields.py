@@ -1,4 +1,4 @@
-"""Messages as people bring them, in the one form that templates get."""
+"""Conversion of users' messages to the form that templates expect."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pluralign.core.messages import FIELDS, Message, require_characters
 
 
 def normal_message(given: Any, number: int) -> Message:
-    """A message with the fields that say something to a model (`FIELDS`), its content a text.
+    """Convert a message: keep the fields that are informative for a model (`FIELDS`), with the content as one
+    text.
 
-    A content that is a list of text parts becomes one text; None stays next to tool calls.
+    A content that is a list of text parts becomes one text; None is kept with tool calls.
 
     Args:
         given: A mapping with a role, and a content or tool calls.
-        number: Number of the message, for the error.
+        number: Number of the message, for error messages.
 
     Raises:
-        InputError: It is something else, has parts that are not texts, or half a character.
+        InputError: The value is not a message, has parts that are not text, or has a lone surrogate.
     """
     message = _mapping(given)
     content = message.get("content")
@@ -46,12 +47,12 @@ def _part(given: Any, number: int) -> str:
     kind = part.get("type", "text" if isinstance(part.get("text"), str) else None)
     if kind != "text" or not isinstance(part.get("text"), str):
         found = f"a part of the type {kind!r}" if kind not in (None, "text") else f"the part {given!r:.60}"
-        raise InputError(f"message {number} has {found}; pluralign reads texts")
+        raise InputError(f"message {number} has {found}; only text is supported")
     return part["text"]
 
 
 def without_gaps(value: Any) -> Any:
-    """A value without the None that data sets fill the missing keys of mappings with."""
+    """A value without the None entries with which data sets fill missing keys of mappings."""
     if isinstance(value, Mapping):
         items = cast("Mapping[str, Any]", value).items()
         return {name: without_gaps(one) for name, one in items if one is not None}

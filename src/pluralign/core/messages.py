@@ -10,32 +10,32 @@ from pluralign.core.errors import InputError
 from pluralign.core.trajectory import Decision
 
 Message = Mapping[str, Any]
-"""A role, a content (a text, or None next to tool calls), and what else the message has: `FIELDS`."""
+"""A message: a role, a content (text, or None with tool calls), and further fields (`FIELDS`)."""
 
 Messages = Sequence[Message]
-"""A conversation; a `Conversation` where its template reads more than messages."""
+"""A list of messages; a `Conversation` if its template has further arguments."""
 
 Render = Callable[[Messages, bool], str]
 """Function from messages to text; the argument True starts the assistant's turn at the end."""
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
-"""Fields of an assistant's message that hold its reasoning, by the conventions of different models."""
+"""Fields for the reasoning in an assistant's message, by the conventions of different models."""
 
 FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", *REASONING)
-"""Fields of a message that are kept; others (ids, dates) say nothing to a model."""
+"""Fields of a message that are kept; others (ids, dates) carry no information for a model."""
 
 QUOTE = "\U000e01ef"
-"""A character without width that quotes the name of a control token: after it, the name is ordinary text."""
+"""A zero-width character that quotes the name of a control token: a name that follows it is ordinary text."""
 
 _SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 
 class Conversation(list[Message]):
-    """Messages with the other arguments of their chat template.
+    """Messages with further arguments of their chat template.
 
     Args:
-        messages: The messages.
-        arguments: Arguments of the template by name: ``tools``, and what a row has in
+        messages: Messages.
+        arguments: Arguments of the template by name: ``tools``, and those in a row's
             ``chat_template_kwargs``.
     """
 
@@ -45,32 +45,33 @@ class Conversation(list[Message]):
 
 
 def arguments_of(messages: Messages) -> dict[str, Any]:
-    """The other arguments of a conversation's template; empty for plain lists of messages."""
+    """Further arguments of a conversation's template; empty for plain lists of messages."""
     return messages.arguments if isinstance(messages, Conversation) else {}
 
 
 def extended(messages: Messages, more: Messages) -> Messages:
-    """A conversation that goes on, with the same arguments."""
+    """A conversation with more messages and the same arguments."""
     both = [*messages, *more]
     return Conversation(both, messages.arguments) if isinstance(messages, Conversation) else both
 
 
 def beginning(messages: Messages, count: int) -> Messages:
-    """The first messages of a conversation, with the same arguments; a negative count leaves out the last."""
+    """The first messages of a conversation, with the same arguments; a negative count drops messages from the
+    end."""
     some = messages[:count]
     return Conversation(some, messages.arguments) if isinstance(messages, Conversation) else some
 
 
 def unquoted(text: str) -> str:
-    """A text without the characters that quote control tokens: as people read it."""
+    """A text without the characters that quote control tokens."""
     return text.replace(QUOTE, "")
 
 
 def require_characters(text: str, name: str | None = None) -> None:
-    """Refuse a text with half a character.
+    """Refuse a text with a lone surrogate.
 
     Raises:
-        InputError: The text has a lone surrogate, which no encoding has bytes for.
+        InputError: The text has a lone surrogate, which cannot be encoded.
     """
     if text.isascii():
         return
@@ -78,14 +79,14 @@ def require_characters(text: str, name: str | None = None) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         found = f"{text[error.start]!a} at {error.start}"
-        raise InputError(f"has a lone surrogate ({found}), which is half a character", field=name) from error
+        raise InputError(f"has a lone surrogate ({found}), which cannot be encoded", field=name) from error
 
 
 def dialogue(messages: Messages, opens: bool) -> str:
-    r"""HH-RLHF's plain form: ``\n\nHuman: ...\n\nAssistant: ...``.
+    r"""HH-RLHF's plain format: ``\n\nHuman: ...\n\nAssistant: ...``.
 
     Raises:
-        InputError: The messages have what this form has no place for: tools, tool calls, names of speakers.
+        InputError: The messages have something that this format cannot express: tools, tool calls, names.
     """
     turns: list[str] = []
     for argument in arguments_of(messages):
@@ -98,12 +99,12 @@ def dialogue(messages: Messages, opens: bool) -> str:
     return "".join(turns) + "\n\nAssistant:" if opens else "".join(turns)
 
 
-_NO_PLACE = "the template 'dialogue' has no place for"
+_NO_PLACE = "the template 'dialogue' cannot express"
 
 
 def _require_plain(message: Message) -> None:
     for name in FIELDS[2:]:
-        # The results of tools are shown; which call they belong to is left out.
+        # Results of tools are included; the calls that they belong to are left out.
         if name in message and not (message["role"] == "tool" and name in ("name", "tool_call_id")):
             raise InputError(f"{_NO_PLACE} '{name}' of a message; the template 'chat' may have one")
 
@@ -115,14 +116,12 @@ class Template:
     Args:
         name: ``dialogue`` (HH-RLHF's plain format), ``chat`` (a tokenizer's chat template) or ``custom`` (a
             user's own function).
-            function of the user's own).
         digest: Digest of the chat template; empty for the others.
-        render: Function from messages to text, in which names of control tokens that a message holds are
-            quoted (`QUOTE`).
-        quote_prompt: Function from a prompt that is a text to the same text with its control tokens quoted.
-        quote_completion: The same for a completion.
+        render: Function from messages to text that quotes names of control tokens in messages (`QUOTE`).
+        quote_prompt: Function that quotes names of control tokens in a text prompt.
+        quote_completion: Function that quotes names of control tokens in a text completion.
         lead: Text between an opened turn and the answer.
-        end: Text that ends an assistant's turn, where it is not the end-of-text token.
+        end: Text that ends an assistant's turn, if it is not the end-of-text token.
         stops: Texts at which an answer ends.
     """
 
@@ -140,24 +139,24 @@ class Template:
         return self.render(messages, opens)
 
     def quote(self, decision: Decision) -> Decision:
-        """A decision of texts without a template, its control tokens quoted."""
+        """A decision with texts, with its control tokens quoted."""
         return Decision(
             self.quote_prompt(decision.prompt), tuple(map(self.quote_completion, decision.options))
         )
 
     def trusting(self) -> Template:
-        """The same template; texts may hold control tokens by name."""
+        """The same template without quoting: texts may contain control tokens by name."""
         return replace(self, quote_prompt=str, quote_completion=str)
 
     def bare_answer(self, text: str) -> str:
-        """What a model wrote in an opened turn as an answer: without the lead, up to where a turn begins."""
+        """The answer in a model's output for an opened turn: without the lead, up to the next turn."""
         ends = [i for stop in self.stops if (i := text.find(stop)) >= 0]
         return text[: min(ends, default=len(text))].removeprefix(self.lead)
 
     def answer(self, text: str) -> str:
-        """The answer to an opened turn, as it stands after it: with the lead, and the end of its turn.
+        """The answer as it follows an opened turn: with the lead and the end of its turn.
 
-        An empty answer is the end of text alone.
+        An empty answer is the end-of-text token alone.
         """
         lead = "" if not text or text[0].isspace() else self.lead
         return f"{lead}{self.quote_completion(text)}{self.end if text else ''}"

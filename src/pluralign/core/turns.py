@@ -1,33 +1,33 @@
-"""Where a conversation's prompt ends and its completion begins, as texts."""
+"""Prompt and completion of a conversation as texts."""
 
 from __future__ import annotations
 
 from pluralign.core.errors import InputError
 from pluralign.core.messages import Message, Messages, Template, extended, unquoted
 
-# No template and no text has it; templates that trim contents leave it whole.
+# A character that no template or text contains; templates that trim contents keep it.
 _MARK = "\N{HELM SYMBOL}answer\N{HELM SYMBOL}"
 
 
 def completion_texts(
     template: Template, prompt: str | Messages, completion: str | Messages
 ) -> tuple[str, str]:
-    """A prompt and its completion as the texts that a model reads.
+    """Render a prompt and its completion to the texts that a model reads.
 
-    A prompt that is a text stands as it is. Messages end with the template's generation prompt. The
-    completion is what the template writes from there on: all of its messages (also the results of tools and
-    later turns of the user), without what the generation prompt has written already, such as an open
+    A text prompt is unchanged. Messages end with the template's generation prompt. The completion is
+    everything that the template writes after it: all messages of the completion (including results of tools
+    and later turns of the user), without text that the generation prompt already contains, such as an open
     thinking block, and with the end of the turn.
 
     Args:
         template: Template of messages.
         prompt: A text or messages.
-        completion: A text, which is the content of the assistant's message, or messages, the first of them
-            the assistant's.
+        completion: A text, which is the content of the assistant's message, or messages that begin with the
+            assistant's.
 
     Raises:
-        InputError: The template refuses the messages, or its text of the whole conversation does not
-            continue its generation prompt.
+        InputError: The template refuses the messages, or its text of the whole conversation does not continue
+            its generation prompt.
     """
     if isinstance(prompt, str):
         return template.quote_prompt(prompt), template.quote_completion(_only_text(completion))
@@ -36,12 +36,12 @@ def completion_texts(
 
 
 def continuation(template: Template, prompt: Messages, before: str, completion: str | Messages) -> str:
-    """A completion as `completion_texts` gives it, where the prompt's text is known.
+    """The completion of `completion_texts` for a prompt whose text is known.
 
     Args:
         template: Template of messages.
         prompt: Messages.
-        before: Their text, with the generation prompt.
+        before: Text of the prompt, with the generation prompt.
         completion: See `completion_texts`.
 
     Raises:
@@ -50,7 +50,7 @@ def continuation(template: Template, prompt: Messages, before: str, completion: 
     if isinstance(completion, str) and template.name != "custom":
         return template.answer(completion)
     if isinstance(completion, str):
-        # What a function of the user's own writes around an answer is not known before.
+        # The text that a user's own function writes around an answer is not known in advance.
         completion = [{"role": "assistant", "content": completion}]
     whole = template(extended(prompt, completion), False)
     answer = completion[0].get("content") or ""
@@ -77,8 +77,8 @@ def _only_text(completion: str | Messages) -> str:
 def _continued(
     template: Template, prompt: Messages, completion: Messages, before: str, whole: str
 ) -> str | None:
-    """The completion where the whole conversation does not begin with the generation prompt, or where its
-    template leaves out some of the answer; None where that is the template's way of writing it."""
+    """The completion if the whole conversation does not begin with the generation prompt, or if its template
+    omits part of the answer; None if this is how the template writes it."""
     first = completion[0]
     answer = first.get("content") or ""
     plain: Message = {"role": "assistant", "content": _MARK}
@@ -86,7 +86,7 @@ def _continued(
     head, found, _ = marked.partition(_MARK)
     if not found:
         return None
-    # The turn begins where the generation prompt and the conversation part.
+    # The turn begins where the generation prompt and the conversation diverge.
     turn = _common(before, head)
     opened = before[len(turn) :].strip()
     for start in (head, turn):
@@ -98,13 +98,13 @@ def _continued(
 
 
 def _common(one: str, other: str) -> str:
-    """What two texts begin with alike."""
+    """Common beginning of two texts."""
     shortest = min(len(one), len(other))
     return one[: next((i for i in range(shortest) if one[i] != other[i]), shortest)]
 
 
 def _after_opening(written: str, opened: str) -> str:
-    """What an assistant's turn has after the thinking block that the generation prompt opened."""
+    """Content of an assistant's turn after the thinking block that the generation prompt opened."""
     if opened and written.lstrip().startswith(opened):
         return written.lstrip().removeprefix(opened).lstrip("\n")
     return written
@@ -113,7 +113,7 @@ def _after_opening(written: str, opened: str) -> str:
 def _with_all_text(
     template: Template, prompt: Messages, completion: Messages, whole: str, turn: str, opened: str
 ) -> str | None:
-    """The whole answer where the template leaves out its beginning, as some do with reasoning."""
+    """The complete answer if the template omits its beginning, as some do with reasoning."""
     first, *rest = completion
     answer = str(first.get("content")).strip()
     marked = template(extended(prompt, [{**first, "content": _MARK}, *rest]), False)

@@ -1,4 +1,4 @@
-"""Columns of a row that hold conversations: messages, a system message, tools."""
+"""Columns of a row with conversations: messages, a system message, tools."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Content = str | Messages
 
 _OTHER_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 _UNREAD = (*_OTHER_MEDIA, "documents", "functions")
-"""Columns that mean something to a conversation, and that are not read."""
+"""Columns that affect a conversation but are not supported."""
 
 
 class FieldError(ValueError):
-    """An unusable field of a row; `Table.error` adds where the row is."""
+    """An invalid field of a row; `Table.error` adds the row's position."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -34,17 +34,17 @@ class FieldError(ValueError):
 
 
 def read_content(row: Row, field: str, *, begins: bool = True) -> Content:
-    """A column's text or messages.
+    """Text or messages of a column.
 
     Args:
         row: Row.
-        field: Column.
+        field: Name of the column.
         begins: Whether the conversation begins with this column, so that the row's system message and tools
-            go with it.
+            belong to it.
 
     Raises:
-        FieldError: It is missing, or holds something else, or the row has columns that go with messages next
-            to a text.
+        FieldError: The column is missing or invalid, or is a text although the row has columns that require
+            messages.
     """
     value = row.get(field)
     if value is None:
@@ -55,7 +55,7 @@ def read_content(row: Row, field: str, *, begins: bool = True) -> Content:
         require_text(value, field)
         for name in ("system", "tools"):
             if begins and row.get(name):
-                raise FieldError(name, f"needs messages to go with, and '{field}' is a text")
+                raise FieldError(name, f"requires messages, but '{field}' is a text")
         return value
     found = messages_of(value, field)
     return with_columns(row, found) if begins else found
@@ -65,14 +65,14 @@ def _require_read(row: Row) -> None:
     for name in _UNREAD:
         if row.get(name):
             what = "texts" if name in _OTHER_MEDIA else "messages, and tools in the column 'tools'"
-            raise FieldError(name, f"is not read: pluralign reads {what}")
+            raise FieldError(name, f"is not supported; supported are {what}")
 
 
 def require_text(text: str, field: str) -> None:
-    """Refuse a text with half a character.
+    """Refuse a text with a lone surrogate.
 
     Raises:
-        FieldError: It has a lone surrogate.
+        FieldError: The text has a lone surrogate.
     """
     try:
         require_characters(text)
@@ -81,12 +81,12 @@ def require_text(text: str, field: str) -> None:
 
 
 def messages_of(value: Any, field: str) -> list[Message]:
-    """A field's messages, with what of them says something to a model (`core.messages.FIELDS`).
+    """Messages of a field, with the fields that are informative for a model (`core.messages.FIELDS`).
 
     A content that is a list of text parts becomes one text.
 
     Raises:
-        FieldError: It holds something else, or no message.
+        FieldError: The field is invalid or has no message.
     """
     if not isinstance(value, list) or not value:
         raise FieldError(field, f"expected a text or a list of messages, found {value!r:.60}")
@@ -97,10 +97,10 @@ def messages_of(value: Any, field: str) -> list[Message]:
 
 
 def with_columns(row: Row, messages: Messages) -> Messages:
-    """Messages with the row's column ``system`` as their system message, and with its ``tools``.
+    """Messages with the row's column ``system`` as system message, and with its ``tools``.
 
     Raises:
-        FieldError: A column is of another type, or there are two system messages.
+        FieldError: A column has another type, or there are two system messages.
     """
     system, arguments = row.get("system"), dict[str, Any]()
     if system:
@@ -108,7 +108,7 @@ def with_columns(row: Row, messages: Messages) -> Messages:
             raise FieldError("system", f"expected a text, found {system!r:.60}")
         require_text(system, "system")
         if messages[0]["role"] in ("system", "developer"):
-            raise FieldError("system", "the messages have a system message already")
+            raise FieldError("system", "the messages already have a system message")
         messages = [{"role": "system", "content": system}, *messages]
     if tools := _tools(row.get("tools")):
         arguments["tools"] = tools
@@ -134,7 +134,7 @@ def _tools(given: Any) -> list[Any]:
 
 
 def columns_of(messages: Content) -> dict[str, Any]:
-    """The columns of a row next to its messages: ``tools``, ``chat_template_kwargs``."""
+    """Columns of a row for its messages' arguments: ``tools``, ``chat_template_kwargs``."""
     arguments = {} if isinstance(messages, str) else arguments_of(messages)
     options = {name: value for name, value in arguments.items() if name != "tools"}
     found = {"tools": arguments["tools"]} if "tools" in arguments else {}

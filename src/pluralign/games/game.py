@@ -15,7 +15,7 @@ MAX_STATES = 2_000_000
 
 @dataclass(frozen=True)
 class GameInfo:
-    """What is known about a game before it is played.
+    """Information about a game before it is played.
 
     Args:
         name: Identifier, used in file names and records.

@@ -68,7 +68,7 @@ class Models:
             return self
         found = [self.of(place) for place in model_places(folder, content)]
         expected = content["backbone"].get("fingerprint")
-        # Several places have to be told apart by what is there.
+        # Several candidates are distinguished by their fingerprints.
         right = (one for one in found[:-1] if one.store.fingerprint == expected)
         return next(right, found[-1])
 

@@ -94,7 +94,7 @@ class RewardEnsemble(Reward):
 
     @property
     def template(self) -> Template:
-        """See `Reward`; that of all members."""
+        """See `Reward`; the common template of all members."""
         message = f"the members of {self.name!r} use different templates for messages"
         return shared_template([template_of(member) for member in self.members], message)
 
@@ -114,11 +114,11 @@ class RewardEnsemble(Reward):
 
 
 def shared_template(templates: Sequence[Template], message: str) -> Template:
-    """One template for models that read the same texts.
+    """The common template of models that render messages in the same way.
 
     Args:
-        templates: Of each model, one or more.
-        message: Error message where they write messages differently.
+        templates: Templates of the models, one or more.
+        message: Error message if they render messages differently.
     """
     first = templates[0]
 
@@ -126,7 +126,7 @@ def shared_template(templates: Sequence[Template], message: str) -> Template:
         texts = [template(messages, opens) for template in templates]
         if len({unquoted(text) for text in texts}) > 1:
             raise InputError(message)
-        # Each tokenizer has its own control tokens; the plain dialogue has none that are not quoted.
+        # Each tokenizer has its own control tokens; in the plain dialogue all of them are quoted.
         return quote(texts[0], [t.quote_prompt for t in templates if t.name == DIALOGUE.name])
 
     def quote(text: str, quotes: Sequence[Callable[[str], str]]) -> str:
@@ -208,7 +208,7 @@ def load_ensemble(folder: Path, opener: Callable[[str], Reward]) -> RewardEnsemb
     content = read_folder(folder, KIND, "")
     try:
         relative = [_moved(str(spec), folder, Path.cwd()) for spec in content["members"]]
-        # 0.1.0 wrote no absolute places.
+        # 0.1.0 wrote no absolute paths.
         places = [str(spec) for spec in content.get("places", relative)]
         specs = [
             place if spec == member else spec

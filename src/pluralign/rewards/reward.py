@@ -17,8 +17,8 @@ from pluralign.rewards.spans import SpanReward, by_sentence
 
 Prompt = str | Messages
 Completion = str | Messages
-"""A text, which is the content of the assistant's message, or messages of which the first is the assistant's;
-all of them are scored."""
+"""A text, which is the content of the assistant's message, or a list of messages that begins with the
+assistant's; all of them are scored."""
 
 
 class Reward(ABC):
@@ -41,7 +41,7 @@ class Reward(ABC):
 
     @property
     def template(self) -> Template:
-        """The template by which it reads messages, and texts of users and models."""
+        """Template of messages, and of texts by users and models."""
         return Template("custom", render=self.render)
 
     @abstractmethod
@@ -52,15 +52,15 @@ class Reward(ABC):
         """Mean reward of each completion after its prompt; equal prompts are computed once.
 
         Args:
-            prompts: Texts, read as they stand (names of control tokens in them as ordinary text); or lists of
+            prompts: Texts, which are used as they are (names of control tokens are ordinary text), or lists of
                 messages.
-            completions: Texts; or lists of messages that begin with the assistant's. One for each prompt.
+            completions: Texts, or lists of messages that begin with the assistant's; one per prompt.
 
         Returns:
             Rewards of shape (completions,), in the reward's own unit; see `gaussian` for their uncertainty.
 
         Raises:
-            InputError: there are more or fewer completions than prompts, or the template refuses messages.
+            InputError: The numbers of completions and prompts differ, or the template refuses messages.
         """
         return self.gaussian(prompts, completions).mean
 
@@ -117,7 +117,7 @@ class Reward(ABC):
 
 
 def template_of(reward: Reward) -> Template:
-    """The template by which a reward reads messages and texts; also of one that only has its methods."""
+    """Template of a reward for messages and texts; also for objects that only implement its methods."""
     found: Any = getattr(reward, "template", None)
     return found if isinstance(found, Template) else Template("custom", render=reward.render)
 

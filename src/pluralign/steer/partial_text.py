@@ -1,4 +1,4 @@
-"""The text of a completion that is still being written, token by token."""
+"""Text of a completion during generation, token by token."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ _HALF = "\N{REPLACEMENT CHARACTER}"
 
 
 class PartialText:
-    """Turns tokens into text as they come; text that may still change is held back.
+    """Converts tokens to text as they arrive; text that may still change is held back.
 
     Args:
         tokenizer: Tokenizer of the model that writes.
         stops: Texts that end the completion and are not part of it.
-        lead: Text of a template before an answer, which is left out where a completion begins with it.
+        lead: Text of a template before an answer, which is removed from the beginning of a completion.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = (), lead: str = "") -> None:
         self.ids: list[int] = []
-        """Tokens so far."""
+        """Token ids so far."""
         self._tokenizer, self._stops, self._lead = tokenizer, stops, lead
         self._given = 0
-        # Text of all tokens before `_read`, and where the tokens begin that the next ones are decoded with.
+        # Text of all tokens before `_read`, and the start of the tokens that the next ones are decoded with.
         self._text, self._context, self._read = "", 0, 0
 
     def add(self, token: int, last: bool) -> tuple[str, bool]:
         """Append a token.
 
         Args:
-            token: Its id.
+            token: Id of the token.
             last: Whether no other token follows, so that nothing is held back.
 
         Returns:
-            The text that is certain by now and was not returned before; and whether a stop text was reached.
+            The newly certain text; and whether a stop text was reached.
         """
         self.ids.append(token)
         text = self.decoded()
@@ -51,19 +51,19 @@ class PartialText:
         return new, found >= 0
 
     def decoded(self) -> str:
-        """All text so far, from the last few tokens and what was decoded before."""
+        """All text so far, from the last few tokens and the text decoded before."""
         known, whole = (
             self._decode(self.ids[self._context : self._read]),
             self._decode(self.ids[self._context :]),
         )
         if not whole.startswith(known):
-            # A tokenizer whose next token changes earlier text: all tokens are decoded each time.
+            # The tokenizer changes earlier text when tokens are added, so all tokens are decoded each time.
             self._text, self._context, self._read = "", 0, 0
             known, whole = "", self._decode(self.ids)
         text = self._text + whole[len(known) :]
-        # A character that is half written is not text yet.
+        # An incomplete character is not text yet.
         if not text.endswith(_HALF):
-            # A special token shows nothing and is no context: a first word's space may be left out.
+            # A special token has no text and gives no context: the space before a first word may be omitted.
             self._context = self._read if len(text) > len(self._text) else self._context
             self._text, self._read = text, len(self.ids)
         return text
@@ -74,7 +74,8 @@ class PartialText:
 
 
 def _certain(text: str, stops: Sequence[str]) -> int:
-    """Length of the text that cannot change: no half-written character, and no beginning of a stop text."""
+    """Length of the text that cannot change: without an incomplete character or the beginning of a stop
+    text."""
     end = len(text)
     while end and text[end - 1] == _HALF:
         end -= 1

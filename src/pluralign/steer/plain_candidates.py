@@ -1,4 +1,4 @@
-"""Candidates for the next token of rows on a trunk that cannot look at all of them in one pass."""
+"""Next-token candidates of rows on trunks that cannot evaluate all of them in one pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pluralign.steer.prediction import Entry
 
 
 class PlainCandidates:
-    """Rows of value models, each with a pass of its own, through the trunk's own cache.
+    """Rows of value models, each with its own forward pass through the trunk's own cache.
 
     Args:
         stack: Trunk with its adapters.
@@ -31,7 +31,7 @@ class PlainCandidates:
     def admit(
         self, entries: Sequence[tuple[int, int, Sequence[int]]], candidates: Mapping[int, Sequence[int]]
     ) -> Float[Tensor, "candidates d"]:
-        """Read prompts as new rows; the hidden states of each row's candidates, row after row."""
+        """Read prompts as new rows; return the hidden states of each row's candidates, row by row."""
         found: list[Tensor] = []
         added: dict[Entry, Continuation] = {}
         for request, number, ids in entries:
@@ -46,7 +46,8 @@ class PlainCandidates:
     def step(
         self, order: Sequence[Entry], chosen: Mapping[int, int], candidates: Mapping[int, Sequence[int]]
     ) -> Float[Tensor, "candidates d"]:
-        """Keep each request's chosen candidate; the hidden states of the next ones, in the order given."""
+        """Append each request's chosen candidate; return the hidden states of the next ones, in the given
+        order."""
         found: list[Tensor] = []
         for request, number in order:
             rows = self._rows[request, number]
@@ -56,7 +57,7 @@ class PlainCandidates:
         return torch.cat(found)
 
     def release(self, requests: set[int]) -> None:
-        """Let go of these requests' rows."""
+        """Remove the rows of these requests."""
         self._rows = {entry: rows for entry, rows in self._rows.items() if entry[0] not in requests}
 
     def _route(self, number: int) -> Route | None:

@@ -1,4 +1,4 @@
-"""Policies on a trunk whose rows cannot be decoded together: each row goes through the model's own cache."""
+"""Policies on a trunk whose rows cannot be decoded together: each row uses the model's own cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pluralign.steer.prediction import Entry, Prediction, head_prediction
 
 @dataclass
 class _Group:
-    """Rows of one policy that have equally many tokens."""
+    """Rows of one policy with the same number of tokens."""
 
     policy: int
     requests: list[int]
@@ -28,7 +28,7 @@ class _Group:
 class PlainRows:
     """Rows of policies that are adapters of one trunk, or the trunk itself; slower than `AdapterRows`.
 
-    Rows of one policy that are admitted together, with prompts of equal length, share their passes.
+    Rows of one policy that are admitted together, with prompts of equal length, share their forward passes.
 
     Args:
         stack: Trunk with its adapters.
@@ -55,14 +55,14 @@ class PlainRows:
         found: list[tuple[int, Tensor]] = []
         groups: list[_Group] = []
         for (policy, _), own in alike.items():
-            # Rows with one prompt are read once.
+            # Rows with the same prompt are read once.
             texts = sorted({tuple(entries[i][2]) for i in own})
             with self._stack.routed(self._route(policy)):
                 rows = self._support.continuation(self._model, texts)
                 rows.select([texts.index(tuple(entries[i][2])) for i in own])
             groups.append(_Group(policy, [entries[i][0] for i in own], rows))
             found += zip(own, rows.states, strict=True)
-        # Where a pass fails, nothing has begun.
+        # If a forward pass fails, no request has been added.
         self._groups += groups
         return self._prediction(
             torch.stack([states for _, states in sorted(found, key=lambda one: one[0])]),
@@ -91,7 +91,7 @@ class PlainRows:
     def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> Prediction:
         if not self._stack.adapts_head:
             return head_prediction(self._model, states)
-        # The logits depend on the policy, and not on the state alone.
+        # The logits depend on the policy as well as the state.
         logits: list[Tensor] = []
         for row, policy in enumerate(policies):
             with self._stack.routed(self._route(policy)):

@@ -1,4 +1,4 @@
-"""What may follow each row of several policies, before logits are computed."""
+"""Next-token predictions of rows of several policies; logits are computed on request."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from pluralign.lm.vocabulary import has_linear_head, vocabulary_logits
 from pluralign.steer.mixing import GEOMETRIC, mix_rows
 
 Entry = tuple[int, int]
-"""A request's number and a policy's."""
+"""Number of a request and of a policy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What may follow each row; its logits are not computed before they are asked for.
+    """Next-token predictions of all rows; logits are computed on request.
 
     Args:
-        states: what the head reads.
-        head: from states to logits.
-        linear: the logits of a weighted mean of states are that mean of their logits.
+        states: Input of the head.
+        head: Function from states to logits.
+        linear: Whether the head is linear: logits of a weighted mean of states are the weighted mean of
+            logits.
     """
 
     states: Float[Tensor, "rows d"]
@@ -32,7 +33,7 @@ class Prediction:
     linear: bool = True
 
     def logits(self) -> Float[Tensor, "rows vocabulary"]:
-        """Of every row, float32."""
+        """Logits of every row, float32."""
         return self.head(self.states).float()
 
     def mixed(
@@ -40,8 +41,8 @@ class Prediction:
     ) -> Float[Tensor, "mixtures vocabulary"]:
         """Log-probabilities of mixtures of the rows (`mixing.mix_rows`).
 
-        A geometric mixture is the softmax of the mean logits. Where the head is linear these are those of
-        the mean state: it reads one state for each mixture, not one for each of its policies.
+        A geometric mixture is the softmax of the mean logits. If the head is linear, these are the logits of
+        the mean state, so the head reads one state per mixture instead of one per policy.
         """
         if power == GEOMETRIC and self.linear:
             shares = weights[:, None] * self.states.float()
@@ -51,12 +52,12 @@ class Prediction:
 
 
 def head_prediction(model: PreTrainedModel, states: Float[Tensor, "rows d"]) -> Prediction:
-    """What a model's vocabulary head makes of states."""
+    """Prediction from states with a model's vocabulary head."""
     return Prediction(states, lambda own: vocabulary_logits(model, own), has_linear_head(model))
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
-    """Rows of several predictions, one after the other; those of one head stay states."""
+    """Concatenation of several predictions; those with the same head stay states."""
     if len(parts) == 1:
         return parts[0]
     return Prediction(torch.cat([part.logits() for part in parts]))

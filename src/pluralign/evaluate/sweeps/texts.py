@@ -163,7 +163,7 @@ def mixture_writer(
         power: Power of the mixture.
         request: Function from a text to its prompt's token ids and the policies' weights.
         decoding: Sampling settings; each text has its own seed.
-        lead: from a draw to its template's text before the answer, which is not part of it.
+        lead: Function from a text to its template's text before the answer, which is not part of the answer.
     """
     decoder = MixtureDecoder(rows, power)
 
