@@ -52,7 +52,7 @@ class Reward(ABC):
         """Mean reward of each completion after its prompt; equal prompts are computed once.
 
         Args:
-            prompts: Texts, which are used as they are (names of control tokens are ordinary text), or lists of
+            prompts: Texts, used as they are (names of control tokens are ordinary text), or lists of
                 messages.
             completions: Texts, or lists of messages that begin with the assistant's; one per prompt.
 
