@@ -1,14 +1,16 @@
 """Adapters that are refused, by name and reason; and what merging and averaging make of odd ones."""
 
+import copy
 import json
 import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from peft_adapters import CONFIGS, by_peft, lora, make_adapter, save_model, save_random
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.folders.soups import soup_adapter
@@ -16,7 +18,6 @@ from pluralign.lm.adapter_check import check_adapter
 from pluralign.lm.adapter_stack import AdapterStack, Route, why_not_stacked
 from pluralign.lm.adapters import merge_adapter, probe_logits, read_adapter
 from pluralign.lm.backbone import load_backbone, make_backbone, make_tiny_backbone
-from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.steer.policies import load_policies
 
 pytestmark = [
@@ -25,40 +26,19 @@ pytestmark = [
 ]
 
 
-def llama(seed=0, **more):
-    size = {
-        "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
-        "initializer_range": 0.2, "tie_word_embeddings": True, "eos_token_id": 2, "pad_token_id": 0,
-        "bos_token_id": None,
-    }  # fmt: skip
-    torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(LlamaConfig(**{**size, **more}), dtype=torch.float32).eval()
+def llama(folder, seed=0, **more):
+    config = copy.deepcopy(CONFIGS["tied"])
+    config.update(more)
+    return save_model(config, folder, seed)
 
 
 @pytest.fixture
 def model(tmp_path):
-    return saved(llama(), tmp_path / "model")
-
-
-def saved(network, folder):
-    network.save_pretrained(folder)
-    make_tiny_tokenizer().save_pretrained(folder)
-    return folder
+    return llama(tmp_path / "model")
 
 
 def adapter(model, out, targets="all-linear", **more):
-    config = LoraConfig(r=4, lora_alpha=4, target_modules=targets, task_type="CAUSAL_LM", **more)
-    return save_random(get_peft_model(AutoModelForCausalLM.from_pretrained(model), config), out)
-
-
-def save_random(adapted, out, seed=1):
-    torch.manual_seed(seed)
-    for _, value in adapted.named_parameters():
-        if value.requires_grad:
-            with torch.no_grad():
-                value.add_(0.2 * torch.randn_like(value))
-    adapted.eval().save_pretrained(out)
+    make_adapter(model, lora(targets, **more), out)
     return out
 
 
@@ -93,18 +73,13 @@ def test_initialisations_that_cannot_be_repeated_are_refused_with_the_conversion
 
 
 def test_a_converted_adapter_is_a_plain_one(model, tmp_path):
-    network = AutoModelForCausalLM.from_pretrained(model)
+    network = by_peft(model)
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights="pissa", task_type="CAUSAL_LM")
     adapted = get_peft_model(network, config)
     adapted.peft_config["default"].init_lora_weights = True
     adapted.save_pretrained(tmp_path / "start")
     adapted.peft_config["default"].init_lora_weights = "pissa"
-    torch.manual_seed(1)
-    for _, value in adapted.named_parameters():
-        if value.requires_grad:
-            with torch.no_grad():
-                value.add_(0.2 * torch.randn_like(value))
-    trained = probe_logits(adapted)
+    trained = probe_logits(save_random(adapted, tmp_path / "unconverted"))
     adapted.save_pretrained(
         tmp_path / "own", path_initial_model_for_weight_conversion=str(tmp_path / "start")
     )
@@ -122,9 +97,10 @@ def test_settings_of_the_future_are_refused(model, tmp_path):
 
 
 def test_what_is_no_change_of_weights_is_refused(model, tmp_path):
-    network = AutoModelForCausalLM.from_pretrained(model)
+    network = by_peft(model)
     prefix = PrefixTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
-    refused(model, save_random(get_peft_model(network, prefix), tmp_path / "prefix"), "type PREFIX_TUNING")
+    save_random(get_peft_model(network, prefix), tmp_path / "prefix")
+    refused(model, tmp_path / "prefix", "type PREFIX_TUNING")
     own = adapter(model, tmp_path / "alora", ["q_proj"], alora_invocation_tokens=[75])
     refused(model, own, "tokens after an invocation")
     own = adapter(model, tmp_path / "replicated", ["q_proj"], layer_replication=[[0, 2], [1, 2]])
@@ -154,8 +130,8 @@ def test_folders_without_one_adapter_are_refused(model, tmp_path):
     ids=str,
 )
 def test_adapters_of_another_model_are_refused(tmp_path, shape, more):
-    base = saved(llama(), tmp_path / "base")
-    other = saved(llama(**shape), tmp_path / "other")
+    base = llama(tmp_path / "base")
+    other = llama(tmp_path / "other", **shape)
     own = adapter(base, tmp_path / "own", ["q_proj", "down_proj"], **more)
     refused(other, own, "was made for .*base.*another model")
     # The same where its base is no longer there.
@@ -169,12 +145,14 @@ def test_adapters_of_another_model_are_refused(tmp_path, shape, more):
 
 
 def test_an_adapter_of_other_weights_of_the_same_shape_is_refused(tmp_path):
-    base, other = saved(llama(), tmp_path / "base"), saved(llama(seed=1), tmp_path / "other")
+    base, other = llama(tmp_path / "base"), llama(tmp_path / "other", seed=1)
     own = adapter(base, tmp_path / "own")
     refused(other, own, "the weights of .*base.* are others")
     shutil.copytree(base, tmp_path / "copy")
     assert why_not_stacked(load_backbone(str(tmp_path / "copy"), dtype=torch.float32).model, [own]) == [""]
-    half = saved(llama().to(torch.bfloat16), tmp_path / "half")
+    half = tmp_path / "half"
+    shutil.copytree(base, half)
+    by_peft(base).to(torch.bfloat16).save_pretrained(half)
     assert why_not_stacked(load_backbone(str(half), dtype=torch.float32).model, [own]) == [""]
     change_config(own, base_model_name_or_path="someone/else")
     assert why_not_stacked(load_backbone(str(other), dtype=torch.float32).model, [own]) == [""]
@@ -205,9 +183,9 @@ def test_copies_of_other_weights_are_no_plain_adapter(model, tmp_path):
 )
 def test_a_merged_model_is_the_same_after_it_was_saved(model, tmp_path, targets, more):
     own = adapter(model, tmp_path / "own", targets, **more)
-    expected = probe_logits(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), own))
+    expected = probe_logits(by_peft(model, own))
     for merged in (
-        merge_adapter(read_adapter(AutoModelForCausalLM.from_pretrained(model), own)),
+        merge_adapter(read_adapter(by_peft(model), own)),
         load_backbone(str(own), dtype=torch.float32).model,
     ):
         torch.testing.assert_close(probe_logits(merged), expected, atol=1e-5, rtol=1e-5)
@@ -241,7 +219,8 @@ def with_experts():
 def test_experts_that_get_some_of_the_tokens_are_found(tmp_path):
     network = with_experts().model
     config = LoraConfig(r=4, target_modules=["branches.0", "branches.1"], task_type="CAUSAL_LM")
-    own = save_random(get_peft_model(network, config), tmp_path / "own")
+    own = tmp_path / "own"
+    save_random(get_peft_model(network, config), own)
     (reason,) = why_not_stacked(with_experts().model, [own])
     assert "branches.0, which not all tokens pass" in reason
     with pytest.raises(InputError, match="not all tokens pass"):

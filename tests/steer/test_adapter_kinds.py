@@ -1,7 +1,5 @@
 """Adapters of every kind next to a plain one and the model itself: each equal to PEFT's own model."""
 
-import copy
-
 import pytest
 import torch
 from peft import (
@@ -10,22 +8,11 @@ from peft import (
     IA3Config,
     LNTuningConfig,
     LoHaConfig,
-    LoraConfig,
     OFTConfig,
-    PeftModel,
     TrainableTokensConfig,
     VeraConfig,
-    get_peft_model,
 )
-from transformers import (
-    AutoModelForCausalLM,
-    GPT2Config,
-    LlamaConfig,
-    MixtralConfig,
-    OPTConfig,
-    Qwen2Config,
-    Qwen3MoeConfig,
-)
+from peft_adapters import CONFIGS, by_peft, greedy, ids, lora, make_adapter, save_model
 
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.steer.policies import load_policies
@@ -38,36 +25,6 @@ pytestmark = [
 ]
 
 TEXTS = ["hello there", "a", "what is it that you want?"]
-SIZE = {
-    "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
-    "initializer_range": 0.2,
-}  # fmt: skip
-CONFIGS = {
-    "tied": LlamaConfig(**SIZE, tie_word_embeddings=True),
-    "untied": LlamaConfig(**SIZE, tie_word_embeddings=False),
-    "biases": Qwen2Config(**SIZE),
-    "mixtral": MixtralConfig(**SIZE, num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
-    "qwen3-moe": Qwen3MoeConfig(
-        **SIZE, head_dim=8, moe_intermediate_size=32, num_experts=4, num_experts_per_tok=2
-    ),
-    "opt": OPTConfig(
-        vocab_size=259, hidden_size=32, word_embed_proj_dim=32, ffn_dim=64, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=256, init_std=0.2, dropout=0.0,
-    ),
-    "gpt2": GPT2Config(
-        vocab_size=259, n_embd=32, n_layer=2, n_head=4, n_positions=256, initializer_range=0.2,
-        attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0,
-    ),
-}  # fmt: skip
-
-
-def lora(targets="all-linear", **more):
-    return LoraConfig(
-        **{"r": 4, "lora_alpha": 4, "target_modules": targets, "task_type": "CAUSAL_LM", **more}
-    )
-
-
 HEAD, EMBEDDING, BOTH = ["q_proj", "lm_head"], ["q_proj", "embed_tokens"], ["embed_tokens", "lm_head"]
 EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 PLAIN = {
@@ -144,46 +101,10 @@ def models(tmp_path_factory):
     """Folder of each tiny model, and of a plain adapter of it."""
     place = tmp_path_factory.mktemp("models")
     for name, config in CONFIGS.items():
-        torch.manual_seed(0)
-        config = copy.deepcopy(config)
-        config.bos_token_id, config.eos_token_id, config.pad_token_id = None, 2, 0
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        for parameter_name, value in model.named_parameters():
-            if parameter_name.endswith("bias"):
-                torch.nn.init.normal_(value, std=0.2)
-        model.save_pretrained(place / name)
-        make_tiny_tokenizer().save_pretrained(place / name)
-        make_adapter(
-            place / name,
-            lora([".*attn.*"] if name == "gpt2" else ["q_proj"])
-            if name != "gpt2"
-            else lora(["c_attn"], fan_in_fan_out=True),
-            place / f"{name}-plain",
-            seed=3,
-        )
+        save_model(config, place / name)
+        plain = lora(["c_attn"], fan_in_fan_out=True) if name == "gpt2" else lora(["q_proj"])
+        make_adapter(place / name, plain, place / f"{name}-plain", seed=3)
     return place
-
-
-def make_adapter(model, config, out, seed=1):
-    """Save an adapter with random weights; its model in memory is returned."""
-    torch.manual_seed(seed)
-    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model), copy.deepcopy(config))
-    for _, value in adapted.named_parameters():
-        if value.requires_grad:
-            with torch.no_grad():
-                value.add_(0.2 * torch.randn_like(value))
-    adapted.eval().save_pretrained(out)
-    return adapted
-
-
-def by_peft(model, adapter=None):
-    """The model as PEFT loads it, on a fresh trunk."""
-    fresh = AutoModelForCausalLM.from_pretrained(model).eval()
-    return fresh if adapter is None else PeftModel.from_pretrained(fresh, adapter).eval()
-
-
-def ids(text):
-    return make_tiny_tokenizer()(text)["input_ids"]
 
 
 @torch.inference_mode()
@@ -210,12 +131,7 @@ def check_policies(mix, references):
     rows.release(set(range(len(TEXTS))))
     for name, model in references.items():
         for text in TEXTS:
-            tokens = torch.tensor([ids(text)])
-            whole = model.generate(
-                input_ids=tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=8, do_sample=False,
-                pad_token_id=0,
-            )  # fmt: skip
-            expected = make_tiny_tokenizer().decode(whole[0, tokens.shape[1] :], skip_special_tokens=True)
+            expected = greedy(model, text)
             assert mix.generate(text, weights={name: 1.0}, max_new_tokens=8, temperature=0.0) == expected
     share = 1 / len(references)
     text = mix.generate(TEXTS[0], weights=dict.fromkeys(references, share), max_new_tokens=8, temperature=0.0)

@@ -11,7 +11,7 @@ import shutil
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -103,13 +103,14 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network: Any
-    if adapter is None and (Path(model) / ADAPTER_CONFIG).is_file():
-        return _with_own_adapter(model, dtype)
     # What is more than a plain LoRA is put on the weights in full precision.
     full = torch.float32 if adapter is not None and check_adapter(adapter).beyond else None
     if model == TINY_RANDOM:
         network, tokenizer = make_tiny_model(), make_tiny_tokenizer()
         dtype = dtype or torch.float32
+    elif (Path(model) / ADAPTER_CONFIG).is_file():
+        dtype = dtype or fast_dtype()
+        network, tokenizer = _read_adapted(model, full or dtype)
     else:
         dtype = dtype or fast_dtype()
         network, tokenizer = _read_named(model, full or dtype)
@@ -190,15 +191,17 @@ def resolve_dtype(name: DTypeName) -> torch.dtype:
             raise InputError(f"must be auto, float32 or bfloat16, found {name!r}", field="dtype")
 
 
-def _with_own_adapter(folder: str, dtype: torch.dtype | None) -> Backbone:
+def _read_adapted(folder: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model that an adapter's folder names, with the adapter merged."""
     base = check_adapter(Path(folder)).base
-    if not base:
+    if not base or Path(base).resolve() == Path(folder).resolve():
         raise InputError(
             "is an adapter that names no model; give the model, and the adapter's folder", path=folder
         )
     merged = merged_backbone(load_backbone(base, dtype=dtype, adapter=Path(folder)))
-    return replace(merged, name=folder)
+    # Adapters that are learned on it name it as their base.
+    merged.model.name_or_path = merged.model.config.name_or_path = folder
+    return merged.model, merged.tokenizer
 
 
 def _read_named(model: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
