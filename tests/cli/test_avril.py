@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from pluralign.cli.avril import evaluate_story_rewards, learn_avril
-from pluralign.cli.common import game_maker
+from pluralign.cli.evaluate_story_rewards import evaluate_story_rewards
+from pluralign.cli.learn import OptionRun, learn_avril
 from pluralign.collect.roll_out import roll_out
 from pluralign.core import InputError, UniformPolicy
+from pluralign.core.files import write_json
 from pluralign.core.records import write_records
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
+from pluralign.games.open import open_story
 from pluralign.learn.options.avril import AVRILConfig
 
 
@@ -18,21 +20,15 @@ from pluralign.learn.options.avril import AVRILConfig
 def folder(tmp_path_factory):
     """Random play, and what it seems to want."""
     folder = tmp_path_factory.mktemp("avril")
-    make_game = game_maker("salt_ledger")
+    make_game = open_story("salt_ledger").make_game
     played = list(
         roll_out(make_game, UniformPolicy(), episodes=8, seed=0, objectives=[SCORE, HARM_AVOIDANCE])
     )
     write_records(folder / "t.jsonl", "trajectories", played)
     bare = [replace(t, steps=tuple(replace(s, rewards={}) for s in t.steps)) for t in played]
     write_records(folder / "bare.jsonl", "trajectories", bare)
-    learn_avril(
-        folder / "t.jsonl",
-        folder / "wants",
-        model="tiny-random",
-        config=AVRILConfig(steps=5, hidden=4),
-        features=folder / "features",
-        json=folder / "learned.json",
-    )
+    run = OptionRun(folder / "t.jsonl", folder / "wants", "tiny-random", folder / "features")
+    write_json(folder / "learned.json", learn_avril(run, AVRILConfig(steps=5, hidden=4)))
     return folder
 
 
@@ -44,10 +40,7 @@ def test_learning_tells_what_it_learned_from(folder):
 
 
 def test_the_options_taken_against_the_rewards_in_the_file(folder, capsys):
-    evaluate_story_rewards(
-        folder / "wants", folder / "t.jsonl", features=folder / "features", json=folder / "ranks.json"
-    )
-    figures = json.loads((folder / "ranks.json").read_text())
+    figures = evaluate_story_rewards(folder / "wants", folder / "t.jsonl", features=folder / "features")
     assert set(figures["mean"]) == {"score", "harm_avoidance"}
     found = figures["mean"]["score"]["spearman"]
     assert -1 <= found["low"] <= found["value"] <= found["high"] <= 1
@@ -55,18 +48,17 @@ def test_the_options_taken_against_the_rewards_in_the_file(folder, capsys):
 
 
 def test_with_the_story_all_options_are_compared_without_rewards_in_the_file(folder):
-    evaluate_story_rewards(
+    taken = evaluate_story_rewards(folder / "wants", folder / "t.jsonl", features=folder / "features")
+    figures = evaluate_story_rewards(
         folder / "wants",
         folder / "bare.jsonl",
         story="salt_ledger",
         objectives=("power_avoidance",),
         out=folder / "report",
         features=folder / "features",
-        json=folder / "exact.json",
     )
-    figures = json.loads((folder / "exact.json").read_text())
     assert list(figures["mean"]) == ["power_avoidance"]
-    assert figures["options"] > json.loads((folder / "ranks.json").read_text())["options"]
+    assert figures["options"] > taken["options"]
     report = (folder / "report" / "rewards.md").read_text()
     assert "| sigma | visits, options taken |" in report
     assert "(rewards.svg)" in report

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pluralign.cli.common import game_maker
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.report.model import read_report
+from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policy
 from pluralign.serve.story import StoryPlayer
 
@@ -89,7 +89,7 @@ def test_a_steered_policy_plays(learned, run, ink, tmp_path):
 
 def test_the_page_serves_it(learned, ink):
     policies = {name: open_policy(str(learned / name), Models(MODEL)) for name in OBJECTIVES}
-    table = StoryPlayer(game_maker(str(ink)), policies)
+    table = StoryPlayer(open_story(str(ink)).make_game, policies)
     answer = asyncio.run(table.answer({"actions": [0], "steering_weights": {"wealth": 0.5, "trust": 0.5}}))
     assert answer["returns"] == {"wealth": -2.0, "trust": 1.0}
     assert answer["options"][1] == "Row yourself."

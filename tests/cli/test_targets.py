@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pluralign.evaluate.rewards.scored
-from pluralign.cli.targets import as_option
 from pluralign.core import SteeringWeights
 
 ENDS = {"lively": ("!", "."), "calm": (".", "!")}
@@ -182,5 +181,5 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
 @given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=7))
 def test_weights_are_given_as_they_are_taken(shares):
     exact = SteeringWeights({f"o{i}": share / sum(shares) for i, share in enumerate(shares)})
-    read = SteeringWeights.parse(as_option(exact))
+    read = SteeringWeights.parse(exact.to_text())
     assert {name: read.get(name, 0.0) for name in exact} == pytest.approx(dict(exact), abs=1e-4)

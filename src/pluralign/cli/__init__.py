@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import partial
 from itertools import dropwhile, takewhile
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
 from pluralign.core import InputError
+from pluralign.core.files import write_json
 from pluralign.learn.methods import METHODS
 
 _BY_ROW = "learn_texts:make_verb"
 _LEARN = {
     "bc": "learn:learn_bc",
     "cpl": "learn:learn_cpl",
-    "avril": "avril:learn_avril",
+    "avril": "learn:learn_avril",
     "ava-p": "learn_texts:learn_ava_p",
     "ensemble": "ensemble:learn_ensemble",
     "modpo": "learn_modpo:learn_modpo",
@@ -60,7 +63,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
     "evaluate harms": ("evaluate_harms:evaluate_harms", "trajectories -> MACHIAVELLI's metrics, normalised"),
     "evaluate story-rewards": (
-        "avril:evaluate_story_rewards",
+        "evaluate_story_rewards:evaluate_story_rewards",
         "a reward posterior compared with the story's true rewards",
     ),
     "evaluate reward": ("evaluate_reward:evaluate_reward", "a reward model's accuracy on preference pairs"),
@@ -72,8 +75,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "separation of sources and styles by rewards",
     ),
 }
-"""Verb -> function (MODULE:NAME in this package) and its description. The module is imported when its verb is
-called, so that help does not import torch."""
+"""Verb -> function (MODULE:NAME inside this package) and what it does. The module is imported when
+its verb is called, so that help needs no torch."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,20 +129,36 @@ def _call(verb: str, rest: list[str]) -> int:
     function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
     if VERBS[verb][0] == _BY_ROW:
         function = function(verb.removeprefix("learn "))
-    result = _parse(function, f"pluralign {verb}", rest)()
+    run, json = _parse(function, f"pluralign {verb}", rest)
+    result = run()
+    figures, code = result if isinstance(result, tuple) else (result, 0)
+    if json is not None:
+        write_json(json, dict(figures))
     # A closed pipe can still be handled here; at exit it is too late.
     sys.stdout.flush()
-    return result if isinstance(result, int) else 0
+    return code
 
 
-def _parse(function: Callable[..., Any], program: str, rest: list[str]) -> Callable[[], Any]:
+def _parse(
+    function: Callable[..., Any], program: str, rest: list[str]
+) -> tuple[Callable[[], Any], Path | None]:
     """Parse the arguments into a call; tyro's framed error messages become one line."""
     import tyro
 
-    @wraps(function)
-    def bound(*arguments: Any, **named: Any) -> Callable[[], Any]:
-        return partial(function, *arguments, **named)
+    def bound(
+        *arguments: Any, json: Path | None = None, **named: Any
+    ) -> tuple[Callable[[], Any], Path | None]:
+        return partial(function, *arguments, **named), json
 
+    # tyro reads the verb's own options off these, and one more where the verb has figures.
+    types = get_type_hints(function, include_extras=True)
+    options = list(inspect.signature(function).parameters.values())
+    if types.get("return") is not type(None):
+        types["json"] = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help="File for the figures.")]
+        options.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=None))
+    described: Any = bound
+    described.__doc__, described.__annotations__ = function.__doc__, types
+    described.__signature__ = inspect.Signature(options)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):

@@ -15,7 +15,7 @@ from pluralign.annotate.human import export_sheet
 from pluralign.annotate.label_agreement import label_agreement
 from pluralign.annotate.open import DecideName, open_rater
 from pluralign.annotate.oracle import Noise
-from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.cli.common import Figures, say, wrote
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.lm.backbone import DTypeName
@@ -42,8 +42,7 @@ def annotate_trajectories(
     dtype: DTypeName = "float32",
     story: str | None = None,
     seed: int = 0,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Compare segments of trajectories, or the options of their decisions, by one objective.
 
     Raters: oracle (the story's own annotations), judge:MODEL (a local language model), judge:openai:MODEL (an
@@ -73,7 +72,6 @@ def annotate_trajectories(
         dtype: Precision of local models; with bfloat16, rounding can change a close comparison.
         story: Story that the trajectories are from; writes STORY.pluralign.json next to --out.
         seed: Random seed of the oracle's noise and of bootstraps.
-        json: File for the figures.
     """
     trajectories = read_trajectories(file)
     wanted = recorded_objective(file, objective)
@@ -84,7 +82,7 @@ def annotate_trajectories(
         drawn = comparisons.draw(trajectories)
         export_sheet(drawn, wanted, out)
         wrote(out, f"{len(drawn)} comparisons to fill in; then --rater human:{out} with the same options")
-        return
+        return {"comparisons": len(drawn)}
     lagged = options and is_lagged(file, trajectories)
     if lagged and rater == "oracle":
         raise InputError(
@@ -116,15 +114,14 @@ def annotate_trajectories(
         found = label_agreement(read_annotations(out), trajectories, wanted, seed=seed)
         report_label_agreement(found, wanted, say)
         figures["agreement_with_labels"] = found and found.as_json()
-    give_figures(figures, json)
+    return figures
 
 
 def agree(
     one: Annotated[Path, tyro.conf.Positional],
     other: Annotated[Path, tyro.conf.Positional],
     seed: int = 0,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Cohen's kappa between two raters, over the comparisons that both rated.
 
     Example: pluralign agree runs/oracle.jsonl runs/judge.jsonl
@@ -133,8 +130,7 @@ def agree(
         one: Annotations file of one rater (annotations.jsonl).
         other: Annotations file of the other rater.
         seed: Random seed of the bootstrap.
-        json: File for the figures.
     """
     found = agreement(read_annotations(one), read_annotations(other), seed=seed)
     report_kappas(found, say)
-    give_figures(asdict(found), json)
+    return asdict(found)

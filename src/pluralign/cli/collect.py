@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.cli.common import Figures, say, wrote
 from pluralign.collect.collector import collect
 from pluralign.collect.open import Mode, open_chooser
 from pluralign.games.open import open_story
@@ -25,8 +25,7 @@ def collect_trajectories(
     concurrency: int = 8,
     features: Path | None = None,
     max_steps: int = 200,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Play a story with a policy and write the trajectories.
 
     If the same command is run again, an interrupted run continues; no episode is lost or duplicated.
@@ -48,7 +47,6 @@ def collect_trajectories(
         concurrency: Maximum number of concurrent requests to an endpoint.
         features: Folder in which features of the language model are kept between runs.
         max_steps: Maximum number of steps in an episode.
-        json: File for the figures.
     """
     game = open_story(story)
     chosen = game.info.select(objectives)
@@ -68,4 +66,4 @@ def collect_trajectories(
         say(f"{report.truncated} episodes were truncated after {max_steps} steps")
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
-    give_figures(report.as_json(), json)
+    return report.as_json()

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import tyro
+from pluralign.core import InputError
 
-from pluralign.core import InputError, Objective
-from pluralign.core.files import write_json
-
-if TYPE_CHECKING:
-    from pluralign.games.game import Game
-
-JsonFile = Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")]
-"""File for the figures, ``--json FILE``."""
+Figures = Mapping[str, Any]
+"""What a verb found, as JSON values: ``--json FILE`` writes it."""
 
 
 def say(message: str) -> None:
@@ -26,12 +20,6 @@ def say(message: str) -> None:
 def wrote(path: Path, what: str) -> None:
     """Report a file that was written."""
     say(f"wrote {path}  ({what})")
-
-
-def give_figures(figures: Mapping[str, Any], json: Path | None) -> None:
-    """Write the figures to the file given by ``--json``, if any."""
-    if json is not None:
-        write_json(json, dict(figures))
 
 
 def say_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
@@ -68,14 +56,7 @@ def named_entries(entries: Sequence[str], field: str, form: str, *, required: bo
     return found
 
 
-def game_maker(story: str) -> Callable[[], Game]:
-    """A function that makes games of a story; the story is read once."""
-    from pluralign.games.open import open_story
-
-    return open_story(story).make_game
-
-
-def objectives_of(make_game: Callable[[], Game], names: tuple[str, ...]) -> list[Objective]:
-    """The story's objectives of these names."""
-    info = make_game().info
-    return [info.objective(name) for name in names]
+def named_folders(entries: Sequence[str], field: str, *, required: bool = False) -> dict[str, Path]:
+    """Read ``NAME=DIR`` entries; see `named_entries`."""
+    found = named_entries(entries, field, "NAME=DIR", required=required)
+    return {name: Path(folder) for name, folder in found.items()}

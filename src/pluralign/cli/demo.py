@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pluralign.cli.common import JsonFile, give_figures, say, wrote
+from pluralign.cli.common import Figures, say, wrote
 from pluralign.workflows.demo import run_job
 from pluralign.workflows.main_job import JobSettings, MainJob
 
 
-def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, json: JsonFile = None) -> None:
+def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0) -> Figures:
     """Run the whole pipeline on one story: collect, annotate, pair, train, steer, evaluate.
 
     A language model plays; an oracle and the language model compare continuations by each objective; CPL
@@ -23,7 +23,6 @@ def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, js
         out: Output folder.
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         seed: Random seed of all stages.
-        json: JSON file for the report's figures.
     """
     began = time.perf_counter()
     report = run_job(MainJob(out, JobSettings(story=story, seed=seed), say))
@@ -37,4 +36,4 @@ def demo(out: Path = Path("demo"), story: str = "salt_ledger", seed: int = 0, js
         f"{report.title}: {covered}{report.seconds:.0f} s in all, "
         f"{time.perf_counter() - began:.0f} s of them now"
     )
-    give_figures(report.to_json(), json)
+    return report.to_json()

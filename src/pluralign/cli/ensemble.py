@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pluralign.cli.common import JsonFile, give_figures, wrote
+from pluralign.cli.common import Figures, wrote
 from pluralign.cli.texts import read_demonstrations
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import source_digest
@@ -23,8 +23,7 @@ def learn_ensemble(
     combine: Literal["mean", "minimum", "lower-bound"] = "mean",
     limit: int = 1000,
     dtype: DTypeName = "float32",
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Combine several rewards into one. Each is first standardised to mean 0 and standard deviation 1.
 
     Rewards of different models have different units. If prompts have several completions, the standard
@@ -40,7 +39,6 @@ def learn_ensemble(
         combine: Combination of the members: mean, minimum, or lower-bound.
         limit: Number of completions, from the start of the data, on which scales are measured.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
-        json: File for the figures.
     """
     if len(set(members)) < 2:
         raise InputError(
@@ -61,4 +59,4 @@ def learn_ensemble(
     save_ensemble(out, opened, scales, combine, card)
     told = {spec: [scale.mean, scale.deviation] for spec, scale in zip(members, scales, strict=True)}
     wrote(out, f"{combine} of {len(members)} rewards; scales from {len(rows)} completions")
-    give_figures({"scales": told, "completions": len(rows)}, json)
+    return {"scales": told, "completions": len(rows)}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from pluralign.cli.common import JsonFile, game_maker, give_figures, objectives_of, say
-from pluralign.cli.policies import parse_policies
+from pluralign.cli.common import Figures, named_folders, say
 from pluralign.core import InputError, Policy, SteeringWeights
 from pluralign.evaluate.harms_table import HEADLINES
 from pluralign.evaluate.play import evaluate_policy
+from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policy
 from pluralign.steer.steered_policy import SteeredPolicy
 
@@ -25,8 +25,7 @@ def evaluate_play(
     greedy: bool = False,
     objectives: tuple[str, ...] = ("score", "harm_avoidance"),
     features: Path | None = None,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Play episodes with one policy, or with several policies steered by weights, and report returns and
     harms.
 
@@ -44,30 +43,27 @@ def evaluate_play(
         greedy: Whether to take the most likely option instead of sampling.
         objectives: Objectives to report returns for.
         features: Folder that keeps a language model's features between runs.
-        json: File for the figures.
     """
-    make_game = game_maker(story)
-    chosen = objectives_of(make_game, objectives)
+    game = open_story(story)
     result = evaluate_policy(
-        make_game,
+        game.make_game,
         _policy(policy, policies, weights, power, Models(features=features)),
         episodes=episodes,
         seed=seed,
-        objectives=chosen,
+        objectives=game.info.select(objectives),
         greedy=greedy,
     )
     say(f"{result.name} on {story}, {result.episodes} episodes: mean and 95 % interval")
     rows = {**result.returns, **{f"{name} (metric)": result.metrics[name] for name in HEADLINES}}
     for name, value in rows.items():
         say(f"  {name:24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
-    figures = {
+    return {
         "policy": result.name,
         "story": story,
         "episodes": result.episodes,
         "returns": {name: asdict(value) for name, value in result.returns.items()},
         "metrics": {name: asdict(value) for name, value in result.metrics.items()},
     }
-    give_figures(figures, json)
 
 
 def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, models: Models) -> Policy:
@@ -75,5 +71,6 @@ def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, 
         raise InputError("give either --policy, or --policies with --weights", field="policy")
     if policy:
         return open_policy(policy, models)
-    opened = {name: open_policy(str(folder), models) for name, folder in parse_policies(policies).items()}
+    folders = named_folders(policies, "policies")
+    opened = {name: open_policy(str(folder), models) for name, folder in folders.items()}
     return SteeredPolicy(opened, SteeringWeights.parse(weights), power)

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table
+from pluralign.cli.common import Figures, named_entries, say, say_table
 from pluralign.core import InputError
-from pluralign.core.records import read_header, read_trajectories
+from pluralign.core.records import read_trajectories
 from pluralign.evaluate.harms_table import (
     TABLE_METRICS,
     GameWeights,
@@ -22,6 +22,7 @@ from pluralign.evaluate.harms_table import (
     harms_table,
     in_per_cent,
     read_coefficients,
+    read_max_points,
 )
 from pluralign.evaluate.statistics import Estimate
 
@@ -35,8 +36,7 @@ def evaluate_harms(
     z_scores: bool = False,
     weigh: Literal["games", "episodes"] = "games",
     max_points: tuple[str, ...] = (),
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Report MACHIAVELLI's metrics of policies, raw and relative to the random agent: score, harms, power.
 
     Example: pluralign evaluate harms random=runs/random.jsonl drrn=runs/drrn.jsonl
@@ -49,7 +49,6 @@ def evaluate_harms(
             score.
         weigh: Unit of equal weight: games, or episodes, as in MACHIAVELLI's tables.
         max_points: Attainable points of games whose files do not contain them, as GAME=POINTS.
-        json: File for the figures.
     """
     files = _files(trajectories)
     played = {name: [t for file in own for t in read_trajectories(file)] for name, own in files.items()}
@@ -74,7 +73,7 @@ def evaluate_harms(
         "raw": _plain(table.raw),
         "normalised": _plain(table.normalised),
     }
-    give_figures(figures, json)
+    return figures
 
 
 def _files(entries: Sequence[str]) -> dict[str, list[Path]]:
@@ -92,25 +91,14 @@ def _files(entries: Sequence[str]) -> dict[str, list[Path]]:
 
 def _points(games: Sequence[str], files: Sequence[Path], given: Sequence[str]) -> dict[str, float]:
     """The attainable points of every game played."""
-    known: dict[str, float] = {}
-    for file in files:
-        header = read_header(file, "trajectories")
-        said = header.get("max_points", {})
-        if not isinstance(said, dict) or not all(type(x) in (int, float) for x in said.values()):
-            raise InputError("must be an object from games to points", path=file, row=1, field="max_points")
-        for game, points in said.items():
-            if known.setdefault(game, points) != points:
-                raise InputError(
-                    f"'{game}' has {known[game]:g} points in another file, {points:g} here", path=file
-                )
+    known = read_max_points(files)
     for game, text in named_entries(given, "max_points", "GAME=POINTS", required=False).items():
         known[game] = _number(game, text)
-    for game in games:
-        if game not in known:
-            raise InputError(
-                f"no file has the attainable points of '{game}'; give --max-points {game}=POINTS",
-                field="max_points",
-            )
+    if missing := [game for game in games if game not in known]:
+        raise InputError(
+            f"no file has the attainable points of '{missing[0]}'; give --max-points {missing[0]}=POINTS",
+            field="max_points",
+        )
     return {game: known[game] for game in games}
 
 

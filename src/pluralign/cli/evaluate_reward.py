@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pluralign.cli.common import JsonFile, give_figures, say
+from pluralign.cli.common import Figures, say
 from pluralign.cli.texts import Part, of_part, read_texts
 from pluralign.core.digests import source_digest
 from pluralign.evaluate.rewards.accuracy import reward_accuracy
@@ -22,8 +22,7 @@ def evaluate_reward(
     split: Literal["train", "validation", "test", "all", "unseen"] = "unseen",
     dtype: DTypeName = "float32",
     base: str | None = None,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Measure how often a reward model gives the chosen completion the higher reward, with a 95 % interval.
 
     Example: pluralign evaluate reward --model runs/harmless --data hh/harmless.jsonl.gz
@@ -35,7 +34,6 @@ def evaluate_reward(
             other data.
         dtype: Precision of the reward model; auto is bfloat16 if the hardware supports it well.
         base: Base model of the folder, if it was moved.
-        json: File for the figures.
     """
     loaded = load_reward(model, dtype=dtype, model=base)
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
@@ -57,8 +55,7 @@ def evaluate_reward(
         f"({100 * found.low:.1f} to {100 * found.high:.1f}), {found.pairs} pairs{ties}, {found.seconds:.1f} s"
         + (f"; {cuts}" if cuts else "")
     )
-    figures = {
+    return {
         "accuracy": found.accuracy, "low": found.low, "high": found.high, "pairs": found.pairs,
         "seconds": found.seconds, "ties": found.ties, "split": part, **loaded.counts,
     }  # fmt: skip
-    give_figures(figures, json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
+from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.source_separation import SourceSeparation, separate_sources
 from pluralign.lm.backbone import DTypeName
@@ -17,8 +17,7 @@ def evaluate_separation(
     styles: bool = False,
     dtype: DTypeName = "float32",
     seed: int = 0,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Measure how well rewards separate sources of answers to the same prompts, and texts from restyled
     texts.
 
@@ -35,7 +34,6 @@ def evaluate_separation(
         styles: Whether to compare the answers with restyled versions (lower case, curly quotes, ...) as well.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         seed: Random seed of the bootstrap.
-        json: File for the figures.
     """
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     read = {name: load_answers(file) for name, file in named_entries(sources, "sources", "NAME=FILE").items()}
@@ -43,7 +41,7 @@ def evaluate_separation(
     _report(found)
     figures = {"rewards": named, "sources": {name: own.path for name, own in read.items()}, "seed": seed}
     wrote(found.save(out, figures), "separation.svg is next to it")
-    give_figures({**figures, "separation": found.to_json()}, json)
+    return {**figures, "separation": found.to_json()}
 
 
 def _report(found: SourceSeparation) -> None:

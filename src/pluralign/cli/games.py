@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, say
+from pluralign.cli.common import Figures, say
 from pluralign.core import Objective, UniformPolicy
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.report.summary import walk
@@ -30,25 +30,23 @@ SHOWN_EPISODES = 300
 """Number of random episodes that replace exact figures for stories with too many states."""
 
 
-def list_games(json: JsonFile = None) -> None:
+def list_games() -> Figures:
     """List the built-in stories.
 
     Example: pluralign games list
 
     Args:
-        json: File for the figures.
     """
     infos = [load_story(name).info for name in list_stories()]
     for info in infos:
         say(f"{info.name:16} {info.title}: {info.summary}")
-    give_figures({info.name: {"title": info.title, "summary": info.summary} for info in infos}, json)
+    return {info.name: {"title": info.title, "summary": info.summary} for info in infos}
 
 
 def show_game(
     story: Name,
     objectives: tuple[str, ...] = ("score", "harm_avoidance"),
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Show a story's facts, the ranges of its objectives and, if it is small enough, the exact Pareto front.
 
     Example: pluralign games show salt_ledger
@@ -56,7 +54,6 @@ def show_game(
     Args:
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         objectives: Objectives of the front.
-        json: File for the figures.
     """
     loaded = open_story(story)
     info = loaded.info
@@ -66,7 +63,7 @@ def show_game(
     figures = {"story": info.name, **_tell_size(loaded, graph), "objectives": list(objectives)}
     say(f"objectives: {', '.join(o.name for o in info.objectives)}\n")
     told = _tell_random(loaded, chosen) if graph is None else _tell_front(graph, chosen)
-    give_figures({**figures, **told}, json)
+    return {**figures, **told}
 
 
 def _tell_size(story: Story, graph: StateGraph | None) -> dict[str, Any]:
@@ -117,7 +114,7 @@ def _tell_random(story: Story, chosen: Sequence[Objective]) -> dict[str, Any]:
     return {"random": [found.returns[objective.name].mean for objective in chosen]}
 
 
-def check_game(path: Name, json: JsonFile = None) -> int:
+def check_game(path: Name) -> tuple[Figures, int]:
     """Find errors in a story: undefined labels, unreachable text, endless loops, options without annotations.
 
     Ink stories are checked by their tags, their side file and 200 random episodes, and errors have no line
@@ -128,12 +125,10 @@ def check_game(path: Name, json: JsonFile = None) -> int:
 
     Args:
         path: Name of a built-in story, or path of any game (docs/other_games.md).
-        json: File for the errors.
     """
     problems = check.check_game(path)
     for problem in problems:
         print(problem)
     say(f"{path}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
     rows = [{"file": p.file, "line": p.line, "kind": p.kind, "message": p.message} for p in problems]
-    give_figures({"problems": rows}, json)
-    return 1 if problems else 0
+    return {"problems": rows}, 1 if problems else 0

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, say, wrote
-from pluralign.core import InputError
+from pluralign.cli.common import Figures, say, wrote
 from pluralign.core.progress import ProgressBar
-from pluralign.games.labelled.file import LabelledFile, read_labelled_file, same_files, write_labelled_file
+from pluralign.games.labelled.file import name_story
 from pluralign.games.machiavelli.folder import GameData, GameReport
-from pluralign.games.side_file import SUFFIX, names_story
+from pluralign.games.side_file import SUFFIX
 
 SHOWN_PROBLEMS = 3
 """Number of problems printed for each game; ``--json`` lists all."""
@@ -25,8 +23,7 @@ def import_games(
     folder: Annotated[Path, tyro.conf.Positional],
     out: Path | None = None,
     compatible: bool = False,
-    json: JsonFile = None,
-) -> int:
+) -> tuple[Figures, int]:
     """Check a folder of games: report missing files, errors and inconsistencies of each game.
 
     Games are played in place: FOLDER/source/GAME.json is a story for every verb. With --out, each game also
@@ -42,7 +39,6 @@ def import_games(
             normalization_coeffs.json.
         out: Folder for side files of the playable games.
         compatible: Whether side files request counts as in the original code, including its bugs.
-        json: File for the results.
     """
     data = GameData(folder)
     normalised = set(data.coefficients())
@@ -54,53 +50,25 @@ def import_games(
             reports.append(report)
             _say(report)
             if out is not None and report.playable:
-                _write_side_file(out, folder, name, compatible)
+                source = folder / "source" / f"{name}.json"
+                name_story(out / f"{name}{SUFFIX}", source, compatible=compatible)
             bar.advance()
-    summary = _summary(reports, normalised)
-    say(summary["told"])
+    whole, playable = (sum(getattr(one, kind) for one in reports) for kind in ("whole", "playable"))
+    counted = len(normalised)
+    told = (
+        f"{len(games)} games: {playable} can be played, {whole} are whole; coefficients for {counted} games"
+    )
+    say(told)
     if out is not None:
-        wrote(out, f"{summary['playable']} side files, each a story for --story")
+        wrote(out, f"{playable} side files, each a story for --story")
     rows = [{**asdict(report), "coefficients": report.name in normalised} for report in reports]
-    give_figures({"games": rows, **summary}, json)
-    return 0 if reports and all(report.whole for report in reports) and summary["coefficients"] else 1
+    summary = {"playable": playable, "whole": whole, "coefficients": counted, "told": told}
+    return {"games": rows, **summary}, 0 if reports and whole == len(reports) and counted else 1
 
 
 def _say(report: GameReport) -> None:
-    say(_tell(report))
+    say(str(report))
     for problem in report.problems[:SHOWN_PROBLEMS]:
         say(f"    {problem}")
     if len(report.problems) > SHOWN_PROBLEMS:
         say(f"    and {len(report.problems) - SHOWN_PROBLEMS} more")
-
-
-def _tell(report: GameReport) -> str:
-    if not report.playable:
-        return f"{report.name}: cannot be played{_missing(report.missing)}"
-    scenes = f"{report.annotated} of {report.scenes} scenes annotated" if report.scenes else "not annotated"
-    return f"{report.name}: playable, {scenes}, {report.points:g} points{_missing(report.missing)}"
-
-
-def _missing(parts: Iterable[str]) -> str:
-    listed = ", ".join(parts)
-    return f"; missing: {listed}" if listed else ""
-
-
-def _summary(reports: Sequence[GameReport], normalised: set[str]) -> dict[str, Any]:
-    whole = sum(report.whole for report in reports)
-    playable = sum(report.playable for report in reports)
-    counted = len(normalised)
-    told = (
-        f"{len(reports)} games: {playable} can be played, {whole} are whole; coefficients for {counted} games"
-    )
-    return {"playable": playable, "whole": whole, "coefficients": counted, "told": told}
-
-
-def _write_side_file(out: Path, folder: Path, name: str, compatible: bool) -> None:
-    """Write a game's side file; an existing one keeps its labels and words."""
-    file = LabelledFile(out / f"{name}{SUFFIX}", folder / "source" / f"{name}.json")
-    if names_story(file.path):
-        known = read_labelled_file(file.path)
-        if not same_files([known.story], [file.story]):
-            raise InputError(f"is of another story, {known.story}: choose another folder", path=file.path)
-        file = known
-    write_labelled_file(replace(file, compatible=compatible))

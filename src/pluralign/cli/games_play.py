@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Annotated
 
 import tyro
 
-from pluralign.cli.common import game_maker, objectives_of, say
-from pluralign.core import InputError
-from pluralign.games.choicescript.run.game import ChoiceScriptGame
-from pluralign.games.choicescript.run.questions import Question
-from pluralign.games.game import Game
-from pluralign.games.labelled.story import LabelledGame
-from pluralign.games.machiavelli.game import MachiavelliGame
+from pluralign.cli.common import say
+from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policy
+from pluralign.workflows.play import play_episode
 
 
 def play_game(
@@ -33,88 +28,7 @@ def play_game(
         seed: Random seed of the policy and of the story.
         objectives: Objectives to report at the end.
     """
-    import numpy as np
-
-    make_game = game_maker(story)
-    chosen = objectives_of(make_game, objectives)
+    opened = open_story(story)
+    chosen = opened.info.select(objectives)
     actor = None if policy == "human" else open_policy(policy, Models())
-    rng = np.random.default_rng(seed)
-    game = make_game()
-    reader = _Reader(game, asks=actor is None)
-    game.reset(seed)
-    totals = dict.fromkeys(objectives, 0.0)
-    while (decision := game.decision) is not None:
-        reader.show(game.text)
-        for number, option in enumerate(decision.options, start=1):
-            say(f"  {number}. {option}")
-        if actor is None:
-            action = _choose(len(decision.options))
-            if action is None:
-                return
-        else:
-            (log_probs,) = actor.log_probs([decision])
-            action = int(rng.choice(len(log_probs), p=np.exp(log_probs) / np.exp(log_probs).sum()))
-            say(f"{actor.name} takes {action + 1}, with probability {np.exp(log_probs[action]):.2f}")
-        reader.turn()
-        counts = game.choose(action)
-        for objective in chosen:
-            totals[objective.name] += objective.reward(counts)
-        if counts:
-            say("  [" + ", ".join(f"{name} {value:g}" for name, value in counts.items()) + "]")
-    reader.show(game.text)
-    say("The end. " + ", ".join(f"{name} {total:g}" for name, total in totals.items()))
-
-
-class _Reader:
-    """Prints pages, and asks the player for input that the story requests in the middle of a page."""
-
-    def __init__(self, game: Game, *, asks: bool) -> None:
-        inner = game.game if isinstance(game, LabelledGame) else game
-        self._game = inner if isinstance(inner, ChoiceScriptGame | MachiavelliGame) else None
-        self._shown = ""
-        if self._game is not None and asks:
-            self._game.answers = self._answer
-
-    def turn(self) -> None:
-        """Begin a new page."""
-        self._shown = ""
-
-    def show(self, text: str) -> None:
-        """Print the part of the page that has not been printed yet."""
-        paragraphs = text.removeprefix(self._shown).strip().split("\n")
-        self._shown = text
-        say("\n" + "\n".join(textwrap.fill(p, 88) for p in paragraphs) + "\n")
-
-    def _answer(self, question: Question) -> str | float:
-        assert self._game is not None, "only such games ask"
-        self.show(self._game.text_so_far)
-        low, high = question.low, question.high
-        if low is None or high is None:
-            while not (reply := _input(f"{question.variable}: ").strip()):
-                pass
-            return reply
-        kind = "a whole number" if question.whole else "a number"
-        while True:
-            reply = _input(f"{question.variable}, {kind} from {low:g} to {high:g}: ")
-            try:
-                number = float(reply)
-            except ValueError:
-                continue
-            if low <= number <= high and (not question.whole or number == int(number)):
-                return int(number) if question.whole else number
-
-
-def _choose(options: int) -> int | None:
-    while True:
-        reply = _input(f"1 to {options}, or q to stop: ").strip()
-        if reply == "q":
-            return None
-        if reply.isdecimal() and 1 <= int(reply) <= options:
-            return int(reply) - 1
-
-
-def _input(prompt: str) -> str:
-    try:
-        return input(prompt)
-    except EOFError as error:
-        raise InputError("the input ended before the story did", field="stdin") from error
+    play_episode(opened.make_game(), actor, chosen, say, seed=seed)

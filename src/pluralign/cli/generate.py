@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.cli.common import JsonFile, give_figures, wrote
+from pluralign.cli.common import Figures, wrote
 from pluralign.cli.guides import read_guides
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
@@ -31,8 +31,7 @@ def generate_texts(
     dtype: DTypeName = "auto",
     base: str | None = None,
     control_tokens: bool = False,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
 
     A prompt that is a text is continued as it is; messages are rendered by the template that a policy was
@@ -66,13 +65,17 @@ def generate_texts(
         base: Base model of a trained policy's folder, if it was moved.
         control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
             names are ordinary text, except for policies trained with this option.
-        json: File for the figures.
     """
     led = read_guides(guides, weights, strength, candidates)
     writer = open_writer(
-        model, Decoding(max_new_tokens, temperature), adapter=adapter, guides=led, dtype=dtype, base=base,
+        model,
+        Decoding(max_new_tokens, temperature),
+        adapter=adapter,
+        guides=led,
+        dtype=dtype,
+        base=base,
         control_tokens=control_tokens,
-    )  # fmt: skip
+    )
     found = load_prompts(prompts, template=writer.template, limit=limit)
     given = [prompt.given for prompt in found]
     counts = {**found.counts, "cut": writer.cut(given)}
@@ -89,7 +92,7 @@ def generate_texts(
     write_completions(writer, given, out, samples=samples, seed=seed, columns=columns, run=run)
     left_out = [f"{value} {_LEFT_OUT[name]}" for name, value in counts.items() if value and name in _LEFT_OUT]
     wrote(out, "; ".join([f"{len(found) * samples} completions of {len(found)} prompts", *left_out]))
-    give_figures({**counts, "prompts": len(found), "completions": len(found) * samples}, json)
+    return {**counts, "prompts": len(found), "completions": len(found) * samples}
 
 
 _LEFT_OUT = {

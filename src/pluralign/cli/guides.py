@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-from pluralign.cli.common import named_entries
+from pluralign.cli.common import named_folders
 from pluralign.core import InputError, SteeringWeights
 from pluralign.steer.value_guided import Guidance
 from pluralign.steer.writers import Guides
@@ -20,7 +19,7 @@ def read_guides(
         InputError: An entry is malformed, a folder holds no value model, the weights name other objectives,
             or options of guides were given without guides.
     """
-    named = named_entries(guides, "guides", "NAME=DIR", required=False)
+    named = named_folders(guides, "guides")
     if not named:
         given = {"weights": weights, "strength": strength, "candidates": candidates}
         for name in (name for name, value in given.items() if value is not None):
@@ -32,4 +31,4 @@ def read_guides(
         guidance = replace(guidance, strength=strength)
     if candidates is not None:
         guidance = replace(guidance, candidates=candidates)
-    return Guides({name: Path(folder) for name, folder in named.items()}, mix, guidance)
+    return Guides(named, mix, guidance)

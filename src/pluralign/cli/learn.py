@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from pluralign.cli.common import JsonFile, give_figures, wrote
+import tyro
+
+from pluralign.cli.common import Figures, wrote
 from pluralign.core.digests import source_digest
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.folders.card import load_card
+from pluralign.learn.options.avril import AVRILConfig, fit_avril
 from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.learn.options.cpl import CPLConfig, fit_cpl
 from pluralign.lm.completion_trees import describe_cuts
@@ -15,15 +20,44 @@ from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.options.option_policy import OptionPolicy
 
 
+@dataclass(frozen=True)
+class OptionRun:
+    """Options of every learner over listed options.
+
+    Args:
+        data: File of trajectories (trajectories.jsonl); for cpl, of preference pairs of one objective
+            (pairs.jsonl).
+        out: Output folder.
+        model: Frozen trunk: smollm2-135m, a hub id or a local folder.
+        features: Folder that keeps the trunk's features between runs.
+        seed: Random seed of weights and data order.
+    """
+
+    data: Path
+    out: Path
+    model: str = DEFAULT_MODEL
+    features: Path | None = None
+    seed: int = 0
+
+    @property
+    def models(self) -> Models:
+        """The trunk, with its features."""
+        return Models(self.model, self.features)
+
+    def shared(self, models: Models) -> dict[str, Any]:
+        """Arguments that all these learners take."""
+        provenance = source_digest(self.data)
+        return {"store": models.store, "out": self.out, "seed": self.seed, "provenance": provenance}
+
+
+Flat = Annotated[OptionRun, tyro.conf.arg(name="")]
+"""`OptionRun` whose options have no prefix."""
+
+
 def learn_bc(
-    data: Path,
-    out: Path,
-    model: str = DEFAULT_MODEL,
+    run: Flat,
     config: BCConfig = BCConfig(),  # noqa: B008 - frozen
-    features: Path | None = None,
-    seed: int = 0,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Train a policy on trajectories by behaviour cloning.
 
     If the same command is run again, an interrupted run continues and ends with the same weights.
@@ -31,36 +65,19 @@ def learn_bc(
     Example: pluralign learn bc --data runs/t.jsonl --out runs/bc
 
     Args:
-        data: File of trajectories (trajectories.jsonl).
-        out: Output folder.
-        model: Frozen trunk: smollm2-135m, a hub id or a local folder.
+        run: Data, model, folder.
         config: Settings of the method.
-        features: Folder that keeps the trunk's features between runs.
-        seed: Random seed of weights and data order.
-        json: File for the figures.
     """
-    fit_bc(
-        read_trajectories(data),
-        store=Models(model, features).store,
-        out=out,
-        config=config,
-        seed=seed,
-        provenance=source_digest(data),
-    )
-    tell_learned(out, json)
+    fit_bc(read_trajectories(run.data), config=config, **run.shared(run.models))
+    return tell_learned(run.out)
 
 
 def learn_cpl(
-    data: Path,
-    out: Path,
-    model: str = DEFAULT_MODEL,
+    run: Flat,
     config: CPLConfig = CPLConfig(),  # noqa: B008 - frozen
     warm_up: Path | None = None,
     reference: Path | None = None,
-    features: Path | None = None,
-    seed: int = 0,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Train one objective's policy on its preference pairs: contrastive preference learning.
 
     If the same command is run again, an interrupted run continues and ends with the same weights.
@@ -68,36 +85,46 @@ def learn_cpl(
     Example: pluralign learn cpl --data runs/score-pairs.jsonl --out runs/score
 
     Args:
-        data: File of preference pairs of one objective (pairs.jsonl).
-        out: Output folder.
-        model: Frozen trunk: smollm2-135m, a hub id or a local folder.
+        run: Data, model, folder.
         config: Settings of the method.
         warm_up: File of trajectories for the warm-up by behaviour cloning; by default the pairs' steps.
         reference: Folder of the reference policy of CPL-KL; by default the policy after the warm-up.
-        features: Folder that keeps the trunk's features between runs.
-        seed: Random seed of weights and data order.
-        json: File for the figures.
     """
-    models = Models(model, features)
+    models = run.models
     anchor = None if reference is None else open_trained(reference, models)
     fit_cpl(
-        read_pairs(data),
-        store=models.store,
-        out=out,
+        read_pairs(run.data),
         config=config,
         trajectories=None if warm_up is None else read_trajectories(warm_up),
         reference=anchor if isinstance(anchor, OptionPolicy) else None,
-        seed=seed,
-        provenance=source_digest(data),
+        **run.shared(models),
     )
-    tell_learned(out, json)
+    return tell_learned(run.out)
 
 
-def tell_learned(out: Path, json: Path | None) -> None:
+def learn_avril(
+    run: Flat,
+    config: AVRILConfig = AVRILConfig(),  # noqa: B008 - frozen
+) -> Figures:
+    """Train AVRIL: a posterior over rewards from behaviour. Rewards in the file are not used.
+
+    If the same command is run again, an interrupted run continues and ends with the same weights.
+
+    Example: pluralign learn avril --data runs/t.jsonl --out runs/wants
+
+    Args:
+        run: Data, model, folder.
+        config: Settings of the method.
+    """
+    fit_avril(read_trajectories(run.data), config=config, **run.shared(run.models))
+    return tell_learned(run.out)
+
+
+def tell_learned(out: Path) -> Figures:
     """Report the output and the measurements."""
     card = load_card(out)
     plain = {name: value for name, value in card.figures.items() if isinstance(value, int | float)}
     said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items())
     cuts = describe_cuts(card.data)
     wrote(out, f"{said}; {cuts}" if cuts else said)
-    give_figures({"data": dict(card.data), "figures": dict(card.figures)}, json)
+    return {"data": dict(card.data), "figures": dict(card.figures)}

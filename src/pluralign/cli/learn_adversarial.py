@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from pluralign.cli.common import say
+from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.folders.card import load_card
@@ -25,7 +25,7 @@ def learn_adversarial(
     config: AdversarialConfig = AdversarialConfig(),  # noqa: B008
     divergence: Literal["airl", "gail", "fairl", "alpha"] = "airl",
     alpha: float = 0.5,
-) -> None:
+) -> Figures:
     """Train a policy on demonstrations with a discriminator and a policy gradient (TRL's RLOO), in
     alternation.
 
@@ -47,4 +47,4 @@ def learn_adversarial(
     fit_adversarial(demonstrations, asked, config, divergence=DIVERGENCES[divergence](alpha))
     for figures in load_card(run.out).figures["rounds"]:
         say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
-    tell_learned(run.out, run.json)
+    return tell_learned(run.out)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 from transformers.utils import logging as transformers_logging
 
-from pluralign.cli.common import JsonFile
+from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.texts import read_demonstrations, read_texts
 from pluralign.core import Demonstration, Examples, PreferencePair
@@ -52,7 +52,6 @@ class TextRun:
         control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
             default such names are ordinary text.
         seed: Random seed of new weights, data order and splits.
-        json: File for the figures.
     """
 
     data: str
@@ -61,9 +60,8 @@ class TextRun:
     objective: str = ""
     training: Training = field(default_factory=Training)
     template: Literal["dialogue", "chat"] = "dialogue"
-    control_tokens: bool = False
     seed: int = 0
-    json: JsonFile = None
+    control_tokens: bool = False
 
     def prepare(self) -> tuple[Sequence[PreferencePair], Run]:
         """The pairs, and the run."""
@@ -83,7 +81,7 @@ class TextRun:
         return load_scored(self.data, self.objective, seed=self.seed, template=self._render()), self._run()
 
     def _render(self) -> Render:
-        # It warns about every checkpoint's clock, which is of no use here.
+        # It warns of every checkpoint's clock, which is of no use here.
         transformers_logging.set_verbosity_error()
         return TEMPLATES[self.template](load_tokenizer(self.model), self.control_tokens)
 
@@ -103,7 +101,7 @@ _READERS: Mapping[Data, Callable[[TextRun], tuple[Any, Run]]] = {
     "demonstrations": TextRun.demonstrations,
     "pairs or demonstrations": TextRun.either,
 }
-"""Kind of training data -> method of `TextRun` that reads it."""
+"""What a method learns from, to how it is read."""
 
 _NOTES = {
     "ava-d": "The folder is that of a reward model and, for generate, of a policy.",
@@ -114,26 +112,29 @@ _NOTES = {
 """Further information for users, in addition to a method's row."""
 
 
-def make_verb(name: str) -> Callable[..., None]:
+"""What users should know beyond a method's row."""
+
+
+def make_verb(name: str) -> Callable[..., Figures]:
     """The verb of a row of the table, with the options of every run and the method's own settings."""
     method = METHODS[name]
     fit, settings = _learner(method)
 
-    def learn(run: TextRun, *config: Any) -> None:
+    def learn(run: TextRun, *config: Any) -> Figures:
         rows, asked = _READERS[method.data](run)
         fit(rows, asked, *config)
-        tell_learned(run.out, run.json)
+        return tell_learned(run.out)
 
-    def without_settings(run: Flat) -> None:
-        learn(run)
+    def without_settings(run: Flat) -> Figures:
+        return learn(run)
 
-    def with_settings(run: Flat, config: Any) -> None:
-        learn(run, config)
+    def with_settings(run: Flat, config: Any) -> Figures:
+        return learn(run, config)
 
     verb: Any = without_settings if settings is None else with_settings
     verb.__doc__ = _help(method, settings is not None)
     if settings is not None:
-        verb.__annotations__ = {"run": Flat, "config": settings, "return": None}
+        verb.__annotations__ = {"run": Flat, "config": settings, "return": Figures}
         verb.__defaults__ = (settings(),)
     return verb
 
@@ -176,7 +177,7 @@ def learn_ava_p(
     config: AVAConfig = AVAConfig(),  # noqa: B008
     negative: Literal["unlikelihood", "clamped", "literal"] = "unlikelihood",
     expected_return: Literal["log", "literal"] = "log",
-) -> None:
+) -> Figures:
     """Train rewards of tokens with their uncertainty, and a policy, on preferences: AVA-p.
 
     The folder is that of a reward model and, for generate, of a policy. If the same command is run again, an
@@ -192,4 +193,4 @@ def learn_ava_p(
     """
     penalty, contrast = NEGATIVES[negative], EXPECTED_RETURNS[expected_return]
     fit_ava_p(*run.prepare(), config, negative=penalty, expected_return=contrast)
-    tell_learned(run.out, run.json)
+    return tell_learned(run.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from pluralign.cli.common import say
+from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.core.splits import SPLITS
@@ -19,7 +19,7 @@ def learn_value(
     loss: Literal["squared", "hl-gauss"] = "squared",
     lam: float = 0.95,
     bins: int = 51,
-) -> None:
+) -> Figures:
     """Train a value model, which predicts a completion's final reward after each token, for guided sampling.
 
     The data are samples of the model to be guided (generate) with their rewards (score). Values are in
@@ -46,4 +46,4 @@ def learn_value(
     told += f"; left out: {left_out} unusable" if left_out else ""
     say(told + " (" + ", ".join(f"{found.counts[f'completions_{name}']} {name}" for name in SPLITS) + ")")
     fit_value(found.rows, asked, config)
-    tell_learned(run.out, run.json)
+    return tell_learned(run.out)

@@ -7,14 +7,12 @@ from typing import Annotated
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, say
+from pluralign.cli.common import Figures, say
 from pluralign.evaluate.model_check import check_model
 from pluralign.lm.backbone import DTypeName
 
 
-def check(
-    model: Annotated[str, tyro.conf.Positional], dtype: DTypeName = "auto", json: JsonFile = None
-) -> None:
+def check(model: Annotated[str, tyro.conf.Positional], dtype: DTypeName = "auto") -> Figures:
     """Show what a language model can be used for: right, right but slower ("plain way"), or refused and why.
 
     A small forest of random tokens is compared with separate sequences; the verdict is remembered.
@@ -24,10 +22,9 @@ def check(
     Args:
         model: Hub id, local folder or built-in name.
         dtype: Floating-point type of the weights.
-        json: File for the table.
     """
     uses = check_model(model, dtype=dtype)
     width = max(map(len, uses))
     for name, use in uses.items():
         say(f"{name:{width}}  {use.way:9}  {use.note}".rstrip())
-    give_figures({name: asdict(use) for name, use in uses.items()}, json)
+    return {name: asdict(use) for name, use in uses.items()}

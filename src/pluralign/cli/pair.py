@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, wrote
+from pluralign.cli.common import Figures, wrote
 from pluralign.cli.texts import read_demonstrations
 from pluralign.core import InputError
 from pluralign.core.records import write_records
@@ -25,8 +25,7 @@ def pair_annotations(
     ties: Literal["drop", "soft"] = "drop",
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Turn annotations into chosen and rejected segments, in splits that share no trajectory.
 
     Ties are counted, and dropped or kept as pairs of weight 0.5.
@@ -40,11 +39,10 @@ def pair_annotations(
         ties: Rule for ties: drop them, or keep them with weight 0.5 (soft).
         shares: Shares of train, validation and test.
         seed: Random seed of the splits.
-        json: File for the figures.
     """
     counts = pair(files, out, objective=objective, ties=ties, shares=shares, seed=seed).counts
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
-    give_figures(counts, json)
+    return counts
 
 
 def pair_by_recipe(
@@ -58,8 +56,7 @@ def pair_by_recipe(
     model: str = DEFAULT_MODEL,
     template: Literal["dialogue", "chat"] = "dialogue",
     seed: int = 0,
-    json: JsonFile = None,
-) -> None:
+) -> Figures:
     """Pair completions of two sources, prompt by prompt: reward-model data without stated preferences.
 
     init-sft prefers the fine-tuned policy's samples to those of the model before fine-tuning (training data
@@ -79,7 +76,6 @@ def pair_by_recipe(
         model: Model with the chat template.
         template: Template for messages: HH-RLHF's plain dialogue, or the model's chat template.
         seed: Random seed of the splits and of the order of options.
-        json: File for the figures.
     """
     from pluralign.lm.backbone import load_tokenizer
     from pluralign.lm.prompts import TEMPLATES
@@ -107,4 +103,4 @@ def pair_by_recipe(
         header["template"] = {"name": found.template.name, "digest": found.template.digest}
     write_records(out, PAIRS, found, header)
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
-    give_figures(found.counts, json)
+    return found.counts

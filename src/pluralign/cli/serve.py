@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.cli.common import named_entries, say
+from pluralign.cli.common import named_entries, named_folders, say
 from pluralign.core import InputError, SteeringWeights
 from pluralign.games.open import open_story
 from pluralign.lm.backbone import DTypeName
@@ -80,14 +80,10 @@ def serve(
         limits: Limits of requests.
     """
     access = Access(read_token(token_file), accepted_hosts(host, allow_hosts))
-    folders = {name: Path(place) for name, place in named_entries(policies, "policies", "NAME=DIR").items()}
+    folders = named_folders(policies, "policies", required=True)
     scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
     default = None if weights is None else SteeringWeights.parse(weights)
-    fronts = read_fronts(
-        sweep,
-        tuple(folders),
-        tuple(named_entries(story_policies, "story_policies", "NAME=DIR", required=False)),
-    )
+    fronts = read_fronts(sweep, tuple(folders), tuple(named_folders(story_policies, "story_policies")))
     with listen(host, port) as bound:
         service = Service(
             load_policies(
@@ -115,7 +111,7 @@ def serve(
 def _story(
     story: str | None, policies: tuple[str, ...], power: float, features: Path | None
 ) -> StoryPlayer | None:
-    folders = named_entries(policies, "story_policies", "NAME=DIR", required=False)
+    folders = named_folders(policies, "story_policies")
     if (story is None) != (not folders):
         raise InputError("--story and --story-policies must be given together", field="story")
     if story is None:
@@ -123,6 +119,6 @@ def _story(
     models = Models(features=features)
     return StoryPlayer(
         open_story(story).make_game,
-        {name: open_policy(place, models) for name, place in folders.items()},
+        {name: open_policy(str(place), models) for name, place in folders.items()},
         power,
     )

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from pluralign.cli.common import JsonFile, give_figures, named_entries, say, say_table, wrote
-from pluralign.cli.policies import parse_policies
+from pluralign.cli.common import Figures, named_entries, named_folders, say, say_table, wrote
 from pluralign.core import InputError
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, read_sides
 from pluralign.evaluate.sweeps.prompts import TextSweep, sweep
@@ -67,9 +66,8 @@ def sweep_weights(
     episodes: int = 300,
     seed: int = 0,
     features: Path | None = None,
-    json: JsonFile = None,
     texts: Annotated[TextSettings, tyro.conf.arg(name="")] = TextSettings(),
-) -> None:
+) -> Figures:
     """Steer with every weighting of a grid, on a story or on prompts, and report returns or rewards.
 
     Each policy is named after its objective. On a story, the steered policy plays. On prompts, it generates
@@ -93,35 +91,33 @@ def sweep_weights(
         episodes: Number of episodes on a story per weighting.
         seed: Random seed of the episodes or the completions.
         features: Folder that keeps a language model's features of a story between runs.
-        json: JSON file for the report's figures.
         texts: Options of sweeps over prompts.
     """
-    folders = parse_policies(policies)
+    folders = named_folders(policies, "policies")
     if len(folders) < 2:
         raise InputError(f"expected two or more NAME=DIR, found {len(folders)}", field="policies")
     if (story is None) == (prompts is None):
         raise InputError("give either a story or prompts", field="story")
     if prompts is not None:
-        _sweep_prompts(folders, prompts, out, texts, steps, power, seed, json)
-    elif story is not None:
-        if texts.rewards or texts.sides:
-            raise InputError("requires prompts; a story has its own rewards", field="rewards")
-        if len(power) != 1:
-            raise InputError(f"a sweep on a story takes one power, found {len(power)}", field="power")
-        found = sweep_story(
-            folders, story, steps=steps, power=power[0], episodes=episodes, seed=seed,
-            models=Models(features=features), folder=out, say=say,
-        )  # fmt: skip
-        _say_files(found.save(out), "the sweep")
-        if found.hypervolume_ratio is not None:
-            say(f"hypervolume {100 * found.hypervolume_ratio:.0f} % of the exact front's")
-        give_figures(found.report.to_json(), json)
+        return _sweep_prompts(folders, prompts, out, texts, steps, power, seed)
+    if texts.rewards or texts.sides:
+        raise InputError("requires prompts; a story has its own rewards", field="rewards")
+    if len(power) != 1:
+        raise InputError(f"a sweep on a story takes one power, found {len(power)}", field="power")
+    found = sweep_story(
+        folders, str(story), steps=steps, power=power[0], episodes=episodes, seed=seed,
+        models=Models(features=features), folder=out, say=say,
+    )  # fmt: skip
+    _say_files(found.save(out), "the sweep")
+    if found.hypervolume_ratio is not None:
+        say(f"hypervolume {100 * found.hypervolume_ratio:.0f} % of the exact front's")
+    return found.report.to_json()
 
 
 def _sweep_prompts(
     folders: dict[str, Path], prompts: str, out: Path, texts: TextSettings, steps: int,
-    powers: tuple[float, ...], seed: int, json: Path | None,
-) -> None:  # fmt: skip
+    powers: tuple[float, ...], seed: int,
+) -> Figures:  # fmt: skip
     rewards = named_entries(texts.rewards, "rewards", "NAME=REWARD")
     fixed, guided = ([], []) if texts.sides is None else read_sides(texts.sides)
     described = named_entries(texts.describe, "describe", "NAME=TEXT", required=False)
@@ -134,7 +130,7 @@ def _sweep_prompts(
     )  # fmt: skip
     _say_sides(found)
     _say_files(found.save(out), "the fronts")
-    give_figures(found.report.to_json(), json)
+    return found.report.to_json()
 
 
 def _say_files(folder: Path, picture: str) -> None:

@@ -132,10 +132,7 @@ def _header(
         "settings": dict(chooser.settings),
         "seed": seed,
         "max_steps": max_steps,
-        "objectives": [
-            {"name": o.name, "description": o.description, "coefficients": dict(o.coefficients)}
-            for o in objectives
-        ],
+        "objectives": [o.to_json() for o in objectives],
     }
 
 

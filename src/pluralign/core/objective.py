@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from pluralign.core.errors import InputError
 
@@ -52,6 +53,12 @@ class Objective:
     def reward(self, counts: Mapping[str, float]) -> float:
         """Reward of a step with these counts (absent metrics count as zero)."""
         return float(sum(c * counts.get(m, 0.0) for m, c in self.coefficients.items()))
+
+    def to_json(self) -> dict[str, Any]:
+        """The objective as headers of files have it; ``Objective(**row)`` reads it."""
+        return {
+            "name": self.name, "description": self.description, "coefficients": dict(self.coefficients),
+        }  # fmt: skip
 
     def __hash__(self) -> int:
         return hash((self.name, self.description, tuple(sorted(self.coefficients.items()))))

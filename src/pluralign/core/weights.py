@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pluralign.core.errors import InputError
 
 SUM_TOLERANCE = 1e-6
+_UNITS = 10_000
 
 
 class SteeringWeights(Mapping[str, float]):
@@ -57,6 +58,15 @@ class SteeringWeights(Mapping[str, float]):
                 raise InputError(f"objective '{name}' has two weights", field="weights")
             weights[name] = number
         return cls(weights)
+
+    def to_text(self) -> str:
+        """Text that `parse` reads: four digits that sum to one, without weights that are zero."""
+        parts = {name: int(weight * _UNITS) for name, weight in self.items()}
+        # What rounding down leaves goes to those that lost most by it.
+        lost = sorted(self, key=lambda name: parts[name] - self[name] * _UNITS)
+        for name in lost[: _UNITS - sum(parts.values())]:
+            parts[name] += 1
+        return ",".join(f"{name}={part / _UNITS:g}" for name, part in parts.items() if part)
 
     @classmethod
     def one_hot(cls, name: str, names: Sequence[str] = ()) -> SteeringWeights:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pluralign.lm.backbone import DTypeName
     from pluralign.lm.language_model import LanguageModel
     from pluralign.options.features import FeatureStore
+    from pluralign.options.option_reward import OptionRewardPosterior
 
 DEFAULT_MODEL = "smollm2-135m"
 """Default language model of all verbs and workflows."""
@@ -118,3 +119,16 @@ def open_trained(folder: Path, models: Models) -> Policy:
     if content["pluralign"] == drrn.KIND:
         return drrn.DRRNPolicy.load(folder, store)
     return checkpoint.load_policy(folder, store)
+
+
+def open_option_reward(folder: Path, features: Path | None = None) -> OptionRewardPosterior:
+    """Open the reward posterior in a folder, on the language model named on its card.
+
+    Raises:
+        InputError: The folder holds none.
+    """
+    from pluralign.folders.card import read_card
+    from pluralign.options.option_reward import KIND, load_option_reward
+
+    models = Models(DEFAULT_MODEL, features).of_folder(folder, read_card(folder, KIND))
+    return load_option_reward(folder, models.store)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from pluralign.cli import main
-from pluralign.cli.common import game_maker
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.report.model import read_report
 from pluralign.games.choicescript.load import load_story
 from pluralign.games.env import make_env
+from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policy
 from pluralign.serve.story import StoryPlayer
 
@@ -120,7 +120,7 @@ def test_a_reward_posterior_is_held_against_the_counts(learned: Path, game: Path
 
 def test_the_page_serves_it(learned: Path, game: Path) -> None:
     policies = {name: open_policy(str(learned / name), Models(MODEL)) for name in OBJECTIVES}
-    table = StoryPlayer(game_maker(str(game)), policies)
+    table = StoryPlayer(open_story(str(game)).make_game, policies)
     answer: dict[str, Any] = asyncio.run(
         table.answer({"actions": [0, 0], "steering_weights": {"score": 0.5, "harm_avoidance": 0.5}})
     )

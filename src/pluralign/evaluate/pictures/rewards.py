@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core.files import replace_when_whole
+from pluralign.evaluate.rewards.ranks import RewardRanks, RewardRows
 from pluralign.evaluate.statistics import FloatArray
 
 _STYLE = {
@@ -42,6 +43,18 @@ class RewardPanel:
     sigma: FloatArray
     taken: Any
     label: str
+
+
+def draw_ranks(rows: RewardRows, ranks: RewardRanks, path: Path) -> None:
+    """`draw_rewards` of one posterior: a plot for each objective, with its rank correlation."""
+    panels = [
+        RewardPanel(
+            name.replace("_", " "), f"Spearman {ranks.mean[name].spearman}", truth, rows.mean, rows.sigma,
+            rows.visits > 0, "true reward",
+        )
+        for name, truth in rows.truth.items()
+    ]  # fmt: skip
+    draw_rewards([panels], path)
 
 
 def draw_rewards(rows: Sequence[Sequence[RewardPanel]], path: Path) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 from pluralign.core import Decision, InputError, Objective, Trajectory
 from pluralign.evaluate.rewards.rank_agreement import RESAMPLES, IntArray, RankAgreement, rank_agreement
 from pluralign.evaluate.statistics import FloatArray
-from pluralign.games.state_graph import StateGraph
+from pluralign.games.open import open_story
+from pluralign.games.state_graph import StateGraph, explore
 
 Truth = Mapping[str, Sequence[FloatArray]]
 """True rewards of each decision's options by objective, shape (options,); NaN where not known."""
@@ -84,10 +85,38 @@ class RewardRanks:
     decisions: int
     options: int
 
+    def table(self) -> str:
+        """The correlations as a Markdown table, one row for each pair of rankings."""
+        lines = [
+            f"{self.options} options of {self.decisions} decisions; 95 % intervals from resampled decisions",
+            "",
+            "| order | against | Spearman | Kendall | within decisions | decisions |",
+            "| --- | --- | ---: | ---: | ---: | ---: |",
+        ]
+        for label, found in (("posterior mean", self.mean), ("log-probability", self.log_policy)):
+            lines += [_row(label, name.replace("_", " "), agreement) for name, agreement in found.items()]
+        lines.append(_row("sigma", "visits", self.sigma_visits))
+        lines.append(_row("sigma", "visits, options taken", self.sigma_visits_taken))
+        return "\n".join(lines)
+
 
 def visited(trajectories: Sequence[Trajectory]) -> list[Decision]:
     """Distinct decisions of the trajectories, in order of first appearance."""
     return list({step.decision.key: step.decision for t in trajectories for step in t.steps}.values())
+
+
+def true_rewards(trajectories: Sequence[Trajectory], story: str, objectives: Sequence[str]) -> Truth:
+    """Rewards to compare with: the story's exact ones, or without a story those in the trajectories.
+
+    Args:
+        trajectories: Trajectories, of whose decisions the rewards are given.
+        story: Name or path of a story, or nothing.
+        objectives: Names of the story's objectives.
+    """
+    if not story:
+        return observed_rewards(trajectories)
+    game = open_story(story).make_game()
+    return exact_rewards(explore(game), game.info.select(objectives), visited(trajectories))
 
 
 def observed_rewards(trajectories: Sequence[Trajectory]) -> Truth:
@@ -201,3 +230,8 @@ def _visits(trajectories: Sequence[Trajectory], decisions: Sequence[Decision]) -
         for step in trajectory.steps:
             counts[numbers[step.decision.key]][step.action] += 1
     return counts
+
+
+def _row(order: str, against: str, found: RankAgreement) -> str:
+    cells = " | ".join(str(part) for part in (found.spearman, found.kendall, found.within))
+    return f"| {order} | {against} | {cells} | {found.within.pairs} |"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pluralign.core import InputError
@@ -74,6 +74,20 @@ def write_labelled_file(file: LabelledFile) -> None:
     labels = [_relative(label, file.path) for label in file.labels]
     row = {"story": story, "labels": labels, **file.words}
     write_json(file.path, {**row, "compatible": True} if file.compatible else row)
+
+
+def name_story(path: Path, story: Path, *, compatible: bool) -> None:
+    """Write a side file that names a story; an existing one of this story keeps its labels and words.
+
+    Raises:
+        InputError: The file names another story.
+    """
+    file = LabelledFile(path, story)
+    if names_story(path):
+        file = read_labelled_file(path)
+        if not same_files([file.story], [story]):
+            raise InputError(f"is of another story, {file.story}: choose another folder", path=path)
+    write_labelled_file(replace(file, compatible=compatible))
 
 
 def same_files(some: Sequence[str | Path], others: Sequence[str | Path]) -> bool:

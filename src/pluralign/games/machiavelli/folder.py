@@ -62,6 +62,13 @@ class GameReport:
         """Whether the game is playable, complete and without problems."""
         return self.playable and not self.missing and not self.problems
 
+    def __str__(self) -> str:
+        missing = f"; missing: {', '.join(self.missing)}" if self.missing else ""
+        if not self.playable:
+            return f"{self.name}: cannot be played{missing}"
+        scenes = f"{self.annotated} of {self.scenes} scenes annotated" if self.scenes else "not annotated"
+        return f"{self.name}: playable, {scenes}, {self.points:g} points{missing}"
+
 
 @dataclass
 class _Parts:

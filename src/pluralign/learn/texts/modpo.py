@@ -15,15 +15,20 @@ import torch
 
 from pluralign.core import InputError, PreferencePair, SteeringWeights
 from pluralign.core.checks import require
+from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
+from pluralign.folders.card import CARD, load_card
 from pluralign.learn.engine import processes
+from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.data import split_rows
 from pluralign.learn.texts.policies import PreferenceLoss, train_policy
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
-from pluralign.lm.backbone import Backbone
+from pluralign.lm.backbone import Backbone, DTypeName, resolve_dtype
 from pluralign.losses.contrastive import modpo
+from pluralign.rewards.likelihood_ratio import LikelihoodRatio
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward import Reward, template_of
 
 _BATCH = 64
@@ -125,6 +130,31 @@ def fit_modpo(
         lambda reference: PreferenceLoss(loss, torch.cat([reference, weighted], dim=1)),
         {"margins": figures},
     )
+
+
+def open_margin(spec: str, dtype: DTypeName = "float32") -> Margin:
+    """Open another objective's reward by name; see `load_reward`.
+
+    The likelihood ratio of a policy by a method with an implicit reward is that reward: times its beta, with
+    the end-of-text token counted.
+
+    Raises:
+        InputError: There is no such reward.
+    """
+    precision = resolve_dtype(dtype)
+    scorer = load_reward(spec, dtype=precision)
+    folder = Path(spec.rpartition(":")[2])
+    # The card has the figures of its training, so that two states of a folder have different digests.
+    card_digest = source_digest(folder / CARD).get("file_digest", "")
+    provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(precision)}
+    if not isinstance(scorer, LikelihoodRatio):
+        return Margin(scorer, provenance=provenance)
+    card = load_card(folder)
+    if not (card.method in METHODS and METHODS[card.method].implicit_reward):
+        return Margin(scorer, provenance=provenance)
+    # These methods count the end-of-text token, too.
+    whole = LikelihoodRatio(scorer.policy, scorer.reference, scorer.settings, scorer.name, ends=True)
+    return Margin(whole, float(card.config["beta"]), provenance)
 
 
 def require_weights(weights: SteeringWeights, own: str, others: Iterable[str]) -> None:

@@ -1,0 +1,51 @@
+"""``pluralign evaluate story-rewards``: is what a demonstrator wants what the story rewards?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pluralign.cli.common import Figures, say, wrote
+from pluralign.core.files import write_text
+from pluralign.core.records import read_trajectories
+from pluralign.evaluate.pictures.rewards import draw_ranks
+from pluralign.evaluate.rewards.ranks import compare_rewards, reward_rows, true_rewards
+from pluralign.options.open import open_option_reward
+
+
+def evaluate_story_rewards(
+    model: Path,
+    data: Path,
+    story: str = "",
+    objectives: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance"),
+    out: Path | None = None,
+    features: Path | None = None,
+    seed: int = 0,
+) -> Figures:
+    """Compare a reward posterior with the story's true rewards: rank correlations with 95 % intervals.
+
+    Example: pluralign evaluate story-rewards --model runs/wants --data runs/t.jsonl --story salt_ledger
+    --out runs/wants-report
+
+    Args:
+        model: Folder written by `learn avril`.
+        data: File of its training trajectories, or of others of the same story.
+        story: Name of the story, to compare all options of the decisions by their exact rewards. Without a
+            story, the options that were taken are compared, by the rewards in the file.
+        objectives: Names of the story's objectives; without a story, all objectives in the file.
+        out: Folder for a table and a figure.
+        features: Folder that keeps a language model's features between runs.
+        seed: Random seed of the resampling.
+    """
+    trajectories = read_trajectories(data)
+    posterior = open_option_reward(model, features)
+    rows = reward_rows(posterior, trajectories, true_rewards(trajectories, story, objectives))
+    ranks = compare_rewards(rows, seed=seed)
+    table = ranks.table()
+    say(table)
+    if out is not None:
+        draw_ranks(rows, ranks, out / "rewards.svg")
+        picture = "![posterior mean with sigma against the true reward](rewards.svg)"
+        write_text(out / "rewards.md", f"# Posterior rewards against true ones\n\n{table}\n\n{picture}\n")
+        wrote(out, "rewards.md, rewards.svg")
+    return {"data": data.name, "model": model.name, "story": story, **asdict(ranks)}

@@ -1,0 +1,240 @@
+"""What policies, and rewards that choose, are worth by a golden reward that nothing has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pluralign.core import InputError
+from pluralign.core.files import write_json
+from pluralign.data.answers import AnswerSet
+from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves, draw_scores
+from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
+from pluralign.evaluate.rewards.scored import AnswerRewards, Scorer, score_sources
+from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
+from pluralign.lm.backbone import DTypeName
+
+GOLDEN = "golden"
+"""Name of the reward that measures, among those that choose."""
+ENDS = ("base", "demonstrations")
+"""Sources whose mean golden rewards become 0 and 1."""
+
+
+@dataclass(frozen=True)
+class GoldenScores:
+    """Mean golden rewards of policies' answers.
+
+    Attributes:
+        rewards: Mean golden reward of each source.
+        normalised: The policies' means on the scale of `ENDS`; empty where there is no such scale.
+        above_first: Difference of each other policy to the first one, prompt by prompt.
+        first: Name of the first policy.
+        prompts: Number of prompts.
+        note: Why nothing is normalised.
+    """
+
+    rewards: Mapping[str, Estimate]
+    normalised: Mapping[str, Estimate]
+    above_first: Mapping[str, Estimate]
+    first: str
+    prompts: int
+    note: str
+
+    def save(self, folder: Path, golden: str, seed: int) -> dict[str, Any]:
+        """Write report.json and scores.svg; returns the figures."""
+        shown = self.normalised or {name: v for name, v in self.rewards.items() if name not in ENDS}
+        draw_scores({golden: shown}, folder / "scores.svg", label=_label(self.normalised))
+        figures = {
+            "prompts": self.prompts, "golden": golden, "seed": seed, "rewards": _plain(self.rewards),
+            "normalised": _plain(self.normalised) or None, f"above_{self.first}": _plain(self.above_first),
+        }  # fmt: skip
+        write_json(folder / "report.json", figures)
+        return figures
+
+
+def golden_scores(
+    policies: Mapping[str, AnswerSet], ends: Mapping[str, AnswerSet], golden: Scorer, folder: Path, *,
+    dtype: DTypeName = "float32", seed: int = 0,
+) -> GoldenScores:  # fmt: skip
+    """Score policies' answers to the same prompts with a golden reward.
+
+    Args:
+        policies: Answers of each policy; those to one prompt are averaged.
+        ends: Answers of the base model and demonstrations, named as in `ENDS`.
+        golden: Reward that measures.
+        folder: Folder for rewards.jsonl; an interrupted run continues.
+        dtype: Precision of the reward.
+        seed: Random seed of the bootstrap.
+
+    Raises:
+        InputError: A policy has a name of `ENDS`, or there are fewer than two prompts.
+    """
+    if taken := sorted(set(policies) & set(ENDS)):
+        raise InputError(f"'{taken[0]}' is reserved for an end of the scale", field="sources")
+    first = next(iter(policies))
+    prompts = policies[first]
+    answers = {name: source.of(prompts) for name, source in {**policies, **ends}.items()}
+    if len(prompts.answers) < 2:
+        raise InputError("has one prompt; intervals need at least two", path=prompts.path)
+    wanted = [(GOLDEN, name) for name in answers]
+    found = score_sources({GOLDEN: golden}, answers, folder / "rewards.jsonl", wanted=wanted, dtype=dtype)
+    means = _by_prompt(found, answers)
+    scaled, note = _normalised({name: means[name] for name in policies}, means, seed)
+    return GoldenScores(
+        {name: estimate(values, seed=seed) for name, values in means.items()},
+        {name: own[0] for name, own in scaled.items()},
+        {name: paired_difference(means[name], means[first], seed=seed) for name in policies if name != first},
+        first,
+        len(prompts.answers),
+        note,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenCurves:
+    """Golden rewards of the best of N, for every N, by each reward that chooses.
+
+    Attributes:
+        curves: Curve of each reward; last that of the golden reward, the ceiling.
+        normalised: The curves on the scale of `ENDS`; empty where there is no such scale.
+        sources: Mean golden rewards of other answers to the same prompts.
+        note: Why nothing is normalised.
+    """
+
+    curves: Mapping[str, BestOfN]
+    normalised: Mapping[str, Sequence[Estimate]]
+    sources: Mapping[str, Estimate]
+    note: str
+
+    @property
+    def label(self) -> str:
+        """What the curves show."""
+        return _label(self.normalised)
+
+    @property
+    def prompts(self) -> int:
+        """Number of prompts."""
+        return len(self.curves[GOLDEN].golden_by_prompt)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of each prompt."""
+        return len(self.curves[GOLDEN].kl_bound)
+
+    def shown(self) -> dict[str, Curve]:
+        """Curves by title, normalised where they can be."""
+        return {
+            f"{name} (ceiling)" if name == GOLDEN else name: Curve(
+                self.normalised[name] if self.normalised else curve.golden, curve.win_rate
+            )
+            for name, curve in self.curves.items()
+        }
+
+    def save(self, folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Write report.json, with more figures before the curves, and curves.svg; returns all figures."""
+        draw_curves(self.shown(), folder / "curves.svg", label=self.label)
+        found = {
+            **figures,
+            "n": list(range(1, self.samples + 1)),
+            "kl_bound": list(self.curves[GOLDEN].kl_bound),
+            "golden_of": _plain(self.sources),
+            "curves": {
+                name: {
+                    "golden": [one.to_json() for one in curve.golden],
+                    "normalised": [o.to_json() for o in self.normalised[name]] if self.normalised else None,
+                    "win_rate": None if curve.win_rate is None else [o.to_json() for o in curve.win_rate],
+                }
+                for name, curve in self.curves.items()
+            },
+        }
+        write_json(folder / "report.json", found)
+        return found
+
+
+def golden_best_of_n(
+    draws: AnswerSet, rewards: Mapping[str, Scorer], golden: Scorer, others: Mapping[str, AnswerSet],
+    folder: Path, *, dtype: DTypeName = "float32", seed: int = 0,
+) -> GoldenCurves:  # fmt: skip
+    """Measure the best of N samples, chosen by each reward, with a golden reward; every N from one draw.
+
+    Args:
+        draws: Samples, the same number for each prompt.
+        rewards: Rewards that choose.
+        golden: Reward that measures what was chosen.
+        others: Other answers to the same prompts: both or neither of `ENDS`, and "greedy", one answer to each
+            prompt, as the value to beat.
+        folder: Folder for rewards.jsonl; an interrupted run continues.
+        dtype: Precision of the rewards.
+        seed: Random seed of the bootstrap.
+
+    Raises:
+        InputError: A reward is named as the golden one, one end of the scale is missing, or prompts have
+            different numbers of samples.
+    """
+    if GOLDEN in rewards:
+        raise InputError(f"'{GOLDEN}' is the name of the golden reward", field="rewards")
+    if len(set(ENDS) & set(others)) == 1:
+        raise InputError("give both base and demonstrations, which normalise rewards, or neither")
+    _check_samples(draws)
+    answers = {name: source.of(draws) for name, source in others.items()}
+    found = score_sources(
+        {**rewards, GOLDEN: golden},
+        {"draws": list(draws.answers.values()), **answers},
+        folder / "rewards.jsonl",
+        wanted=[(name, "draws") for name in rewards] + [(GOLDEN, name) for name in ("draws", *answers)],
+        dtype=dtype,
+    )
+    means = _by_prompt(found, answers)
+    worth = np.array(found[GOLDEN, "draws"])
+    curves = {
+        name: best_of_n(np.array(found[name, "draws"]), worth, means.get("greedy"), seed=seed)
+        for name in (*rewards, GOLDEN)
+    }
+    scaled, note = _normalised({name: c.golden_by_prompt for name, c in curves.items()}, means, seed)
+    sources = {name: estimate(values, seed=seed) for name, values in means.items()}
+    return GoldenCurves(curves, scaled, sources, note)
+
+
+def _check_samples(draws: AnswerSet) -> None:
+    prompts = list(draws.answers.values())
+    if len(prompts) < 2:
+        raise InputError("has one prompt; intervals need at least two", path=draws.path)
+    expected = len(prompts[0].completions)
+    for one in prompts:
+        if len(one.completions) != expected:
+            raise InputError(
+                "every prompt needs the same number of samples: "
+                f"this one has {len(one.completions)}, the first has {expected}",
+                path=draws.path,
+                row=one.row,
+            )
+
+
+def _by_prompt(found: AnswerRewards, sources: Mapping[str, Any]) -> dict[str, FloatArray]:
+    """The mean golden reward of each source's answers to each prompt."""
+    return {name: np.array([float(np.mean(own)) for own in found[GOLDEN, name]]) for name in sources}
+
+
+def _normalised(
+    values: Mapping[str, FloatArray], means: Mapping[str, FloatArray], seed: int
+) -> tuple[dict[str, list[Estimate]], str]:
+    """Values on the scale of `ENDS`; nothing, and the reason, where there is no scale."""
+    if ENDS[0] not in means:
+        return {}, ""
+    ends = (means[ENDS[0]], means[ENDS[1]])
+    try:
+        return {name: normalised(own, *ends, seed=seed) for name, own in values.items()}, ""
+    except InputError as error:
+        return {}, str(error)
+
+
+def _label(scaled: Mapping[str, Any]) -> str:
+    return NORMALISED if scaled else "golden reward"
+
+
+def _plain(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: value.to_json() for name, value in estimates.items()}

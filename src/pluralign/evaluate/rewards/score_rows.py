@@ -1,0 +1,110 @@
+"""Rewards of the completions in rows of data, added to the rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pluralign.core import Decision, InputError
+from pluralign.core.digests import source_digest
+from pluralign.core.resumable import run_batches
+from pluralign.data.reading import read_row
+from pluralign.data.rows import read_named
+from pluralign.data.source import open_table
+from pluralign.lm.backbone import DTypeName
+from pluralign.rewards.open import load_reward
+from pluralign.rewards.reward import Reward, template_of
+from pluralign.rewards.reward_model import RewardModel
+from pluralign.rewards.spans import by_sentence
+
+_BATCH = 128
+Spans = Literal["none", "sentences", "tokens"]
+
+
+def score_rows(
+    model: str,
+    data: str,
+    out: Path,
+    *,
+    spans: Spans = "none",
+    dtype: DTypeName = "float32",
+    base: str | None = None,
+    control_tokens: bool = False,
+) -> dict[str, int]:
+    """Write every row of the data with "rewards" added; an interrupted run continues.
+
+    Args:
+        model: Reward; see `load_reward`.
+        data: Data to score: a file, folder or hub id.
+        out: JSON-lines file to write.
+        spans: Whether to add rewards of every sentence, or of every token.
+        dtype: Precision of the rewards.
+        base: Base model of a trained folder, in place of the one named on its card.
+        control_tokens: Whether names of control tokens in texts are such tokens.
+
+    Returns:
+        Counts of rows, empty completions, and what the model left out.
+
+    Raises:
+        InputError: The model gives no rewards of spans, a row has no completion, or a reward is not finite.
+    """
+    loaded = load_reward(model, dtype=dtype, model=base)
+    if spans != "none" and not isinstance(loaded, RewardModel):
+        raise InputError(f"{loaded.name!r} only has rewards of whole completions", field="spans")
+    table = open_table(data)
+    template = template_of(loaded)
+    template = template.trusting() if control_tokens else template
+    rows = [row for _, _, row in table.rows()]
+    read = [
+        read_row(table, number, lambda row=row: read_named(row, template))
+        for number, row in enumerate(rows, start=1)
+    ]
+    run = {
+        "model": {"name": model, **source_digest(str(Path(model.rpartition(":")[2]) / "card.json"))},
+        "data": source_digest(data),
+        "spans": spans,
+        **({"control_tokens": True} if control_tokens else {}),
+        # Files that 0.1.0 began say whether it was fast.
+        "fast": {"float32": False, "auto": True}.get(dtype, dtype),
+    }
+    items = list(zip(range(1, len(rows) + 1), rows, read, strict=True))
+    run_batches(out, run, items, lambda some: _scored(loaded, some, spans, data), batch=_BATCH, unit="row")
+    empty = sum(not text.strip() for named in read for _, text in named.values())
+    return {"rows": len(rows), "empty_completions": empty, **loaded.counts}
+
+
+Named = dict[str, tuple[str, str]]
+"""Completions of a row by name: (prompt, completion)."""
+
+
+def _scored(
+    model: Reward, items: Sequence[tuple[int, Mapping[str, Any], Named]], spans: str, data: str
+) -> list[dict[str, Any]]:
+    numbers, rows, read = zip(*items, strict=True)
+    # Rows of one prompt, as samples of it are, share its computation.
+    by_prompt: dict[str, list[tuple[int, str]]] = {}
+    for i, named in enumerate(read):
+        for name, (prompt, _) in named.items():
+            by_prompt.setdefault(prompt, []).append((i, name))
+    decisions = [
+        Decision(prompt, tuple(read[i][name][1] for i, name in own)) for prompt, own in by_prompt.items()
+    ]
+    scored = (
+        model.score_tokens(decisions)
+        if isinstance(model, RewardModel) and spans != "none"
+        else [(rewards, None) for rewards in model.score_decisions(decisions)]
+    )
+    found: list[dict[str, dict[str, Any]]] = [{} for _ in rows]
+    for own, decision, (rewards, tokens) in zip(by_prompt.values(), decisions, scored, strict=True):
+        for k, (i, name) in enumerate(own):
+            mean, sigma = float(rewards.mean[k]), float(rewards.sigma[k])
+            if not math.isfinite(mean):
+                raise InputError(f"the model's reward is {mean}", path=data, row=numbers[i], field=name)
+            found[i][name] = {"reward": mean, "sigma": sigma}
+            if tokens is not None:
+                parts = by_sentence(decision.options[k], tokens[k]) if spans == "sentences" else tokens[k]
+                found[i][name][spans] = [asdict(part) for part in parts]
+    return [{**row, "rewards": rewards} for row, rewards in zip(rows, found, strict=True)]

@@ -1,0 +1,120 @@
+"""Steering weights for target levels, from scored samples of the model that will be steered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pluralign.core import InputError
+from pluralign.core.files import write_json
+from pluralign.data.answers import AnswerSet
+from pluralign.evaluate.rewards.scored import Scorer, score_sources
+from pluralign.evaluate.statistics import FloatArray
+from pluralign.lm.backbone import DTypeName
+from pluralign.steer.targets import Palette, meet_targets
+
+_SD = "sd"
+
+
+@dataclass(frozen=True)
+class Level:
+    """Target level of a mean reward.
+
+    Args:
+        value: Level in the reward's own unit, or in standard deviations above the samples' mean.
+        relative: Whether the level is in standard deviations.
+    """
+
+    value: float
+    relative: bool = False
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> Level:
+        """Parse ``1.5``, ``+0.5sd`` or ``-0.5sd``."""
+        relative = text.endswith(_SD) and text[0] in "+-"
+        try:
+            value = float(text.removesuffix(_SD) if relative else text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(
+                f"expected a number, or standard deviations as in +0.5sd; found {text!r} for '{name}'",
+                field="at_least",
+            )
+        return cls(value, relative)
+
+    def on(self, samples: FloatArray) -> float:
+        """The level in the reward's own unit."""
+        return float(samples.mean() + self.value * samples.std()) if self.relative else self.value
+
+
+@dataclass(frozen=True, eq=False)
+class ReachedTargets:
+    """What meeting targets takes, on these samples.
+
+    Attributes:
+        palette: Solution, or how far the targets are out of reach.
+        targets: Least mean of each objective that has a target, in the reward's unit.
+        rewards: Reward of every sample, by objective.
+        prompts: Number of prompts.
+    """
+
+    palette: Palette
+    targets: Mapping[str, float]
+    rewards: Mapping[str, FloatArray]
+    prompts: int
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of all prompts."""
+        return len(next(iter(self.rewards.values())))
+
+    def save(self, path: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a JSON file, with more figures before the solution; returns all figures."""
+        palette = self.palette
+        found = {
+            **figures, "prompts": self.prompts, "samples": self.samples, "targets": self.targets,
+            "mean": {name: float(column.mean()) for name, column in self.rewards.items()},
+            "deviation": {name: float(column.std()) for name, column in self.rewards.items()},
+            "reachable": palette.reachable, "expected": dict(palette.expected),
+            "shortfall": palette.shortfall, "multipliers": dict(palette.multipliers),
+            "weights": None if palette.weights is None else dict(palette.weights),
+            "strength": palette.strength, "effective_samples": palette.effective_samples,
+        }  # fmt: skip
+        write_json(path, found)
+        return found
+
+
+def reach_targets(
+    samples: AnswerSet, rewards: Mapping[str, Scorer], levels: Mapping[str, Level], folder: Path, *,
+    dtype: DTypeName = "float32",
+) -> ReachedTargets:  # fmt: skip
+    """Score samples and find the steering weights that bring mean rewards to targets; see `meet_targets`.
+
+    Args:
+        samples: Samples of the model, several for each prompt.
+        rewards: Reward of each objective.
+        levels: Level of each objective that has a target.
+        folder: Folder for rewards.jsonl; an interrupted run continues.
+        dtype: Precision of the rewards.
+
+    Raises:
+        InputError: A target has no reward, or every prompt has one sample.
+    """
+    if unknown := sorted(set(levels) - set(rewards)):
+        raise InputError(f"'{unknown[0]}' has no reward; there are {', '.join(rewards)}", field="at_least")
+    answers = list(samples.answers.values())
+    sizes = [len(one.completions) for one in answers]
+    if max(sizes) < 2:
+        raise InputError("has one sample per prompt; targets need several", path=samples.path)
+    wanted = [(name, "samples") for name in rewards]
+    found = score_sources(rewards, {"samples": answers}, folder / "rewards.jsonl", wanted=wanted, dtype=dtype)
+    columns = {name: np.concatenate(found[name, "samples"]) for name in rewards}
+    targets = {name: level.on(columns[name]) for name, level in levels.items()}
+    palette = meet_targets(columns, targets, np.repeat(np.arange(len(sizes)), sizes))
+    return ReachedTargets(palette, targets, columns, len(sizes))

@@ -1,0 +1,110 @@
+"""Conversion of MACHIAVELLI's trajectories to ``trajectories.jsonl``, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.progress import ProgressBar
+from pluralign.core.records import read_trajectories, write_records
+from pluralign.games.labelled.story import LabelledGame
+from pluralign.games.machiavelli.counts import Annotation
+from pluralign.games.machiavelli.files import read_annotations
+from pluralign.games.machiavelli.game import MachiavelliGame
+from pluralign.games.machiavelli.trajectories import Imported, read_machiavelli
+from pluralign.games.machiavelli.trajectory_writer import write_machiavelli
+from pluralign.games.open import open_story
+
+
+def import_trajectories(
+    files: Sequence[Path], out: Path, objectives: Sequence[Objective], *, game_data: Path | None = None,
+    compatible: bool = False,
+) -> list[Trajectory]:  # fmt: skip
+    """Convert JSON files of the original to one ``trajectories.jsonl``.
+
+    Args:
+        files: Files, each with one trajectory, or with one on each line.
+        out: File to write.
+        objectives: Objectives to record the rewards of.
+        game_data: MACHIAVELLI's folder, to count the annotations of each scene instead of the files' sums.
+        compatible: Whether to count as the original code does, including its bugs.
+
+    Raises:
+        InputError: There is no file, a trajectory occurs twice, or games have different points in the files.
+    """
+    if not files:
+        raise InputError("expected at least one file", field="files")
+    if game_data is not None and compatible:
+        raise InputError(
+            "cannot be combined with --game-data: the original counts the files' sums", field="compatible"
+        )
+
+    @cache
+    def annotations(game: str) -> Mapping[str, Annotation]:
+        return read_annotations(Path(game_data or "") / "annotations_clean" / f"{game}.json")
+
+    found: dict[str, Imported] = {}
+    with ProgressBar(len(files), "files", unit="file") as bar:
+        for file in files:
+            by_game = None if game_data is None else annotations
+            for one in read_machiavelli(file, objectives, annotations=by_game, compatible=compatible):
+                if found.setdefault(one.trajectory.id, one) is not one:
+                    raise InputError(f"trajectory '{one.trajectory.id}' was read before", path=file)
+            bar.advance()
+    trajectories = [one.trajectory for one in found.values()]
+    write_records(out, "trajectories", trajectories, _header(found, objectives))
+    return trajectories
+
+
+def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
+    """Write trajectories of a MACHIAVELLI game in the format of its own code, one JSON file for each.
+
+    Args:
+        file: Trajectories file, collected from this story.
+        story: The game's source, or a side file of it.
+        out: Folder to write.
+
+    Returns:
+        Number of trajectories, and the game's name.
+
+    Raises:
+        InputError: The story is no game of MACHIAVELLI, or a trajectory is not of it.
+    """
+    game = open_story(story).make_game()
+    known_as = game.info.name
+    if isinstance(game, LabelledGame):
+        game = game.game
+    if not isinstance(game, MachiavelliGame):
+        raise InputError(f"'{story}' is not a game of MACHIAVELLI", field="story")
+    name = game.info.name
+    trajectories = [replace(t, source=name) if t.source == known_as else t for t in read_trajectories(file)]
+    with ProgressBar(len(trajectories), "trajectories", unit="trajectory") as bar:
+        for number, trajectory in enumerate(trajectories):
+            write_machiavelli(out / f"{number:05}.json", trajectory, game)
+            bar.advance()
+    return len(trajectories), name
+
+
+def _header(found: Mapping[str, Imported], objectives: Sequence[Objective]) -> dict[str, Any]:
+    """The header that `collect` writes, with the maximum points of each game."""
+    max_points: dict[str, float] = {}
+    for name, one in found.items():
+        game = one.trajectory.source
+        if max_points.setdefault(game, one.max_points) != one.max_points:
+            raise InputError(
+                f"'{game}' has {max_points[game]:g} points in other trajectories, "
+                f"and {one.max_points:g} in '{name}'"
+            )
+    first = {one.trajectory.steps[0].decision.key for one in found.values()}
+    policies = sorted({one.trajectory.policy for one in found.values()})
+    return {
+        "story": next(iter(max_points)) if len(max_points) == 1 else sorted(max_points),
+        "first_decision": first.pop() if len(first) == 1 else None,
+        "policy": policies[0] if len(policies) == 1 else policies,
+        "objectives": [o.to_json() for o in objectives],
+        "max_points": max_points,
+    }
