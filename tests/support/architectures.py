@@ -33,7 +33,7 @@ _SIZES: dict[str, Any] = {
     "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "num_dense_layers": 1,
     # Latent attention, sparse attention
     "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8,
-    "index_head_dim": 8, "index_n_heads": 2, "index_topk": 4,
+    "index_head_dim": 8, "index_n_heads": 16, "index_topk": 8,
     # Recurrent layers and convolutions
     "state_size": 8, "ssm_state_size": 8, "attention_hidden_size": 32, "lru_width": 32, "chunk_size": 8,
     "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 8,
@@ -109,7 +109,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
             "doge", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "falcon", "falcon_mamba", "flex_olmo",
             "gemma",
             "gemma2", "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe", "gpt2", "gpt_bigcode",
-            "gpt_neo", "gpt_neox", "gptj", "gpt_oss", "granite", "granitemoe", "granitemoeshared", "helium",
+            "gpt_neox", "gptj", "gpt_oss", "granite", "granitemoe", "granitemoeshared", "helium",
             "hunyuan_v1_dense", "hunyuan_v1_moe", "hyperclovax", "jais2", "jetmoe", "llama", "llama4_text",
             "mamba", "minimax", "minimax_m2", "ministral", "ministral3", "mistral", "mixtral",
             "modernbert-decoder", "mpt", "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2", "olmo3",
@@ -119,6 +119,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
         )
     },
     "bamba": ("bamba", {"attn_layer_indices": [1, 3]}),
+    "gpt_neo": ("gpt_neo", {"attention_types": [[["global", "local"], 2]], "window_size": WINDOW}),
     "deepseek_v2": ("deepseek_v2", _MLA),
     "deepseek_v3": ("deepseek_v3", _MLA),
     "deepseek_v32": ("deepseek_v32", _MLA),

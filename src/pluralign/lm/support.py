@@ -30,11 +30,14 @@ from pluralign.lm.trial import Trial
 
 _log = logging.getLogger(__name__)
 # Goes into the cached verdicts: raise it when the trial or what it tries changes.
-_VERSION = 2
+_VERSION = 3
 _KNOWN = "_pluralign_support"
 # Tokens of windows, chunks and the like in a trial, and what configurations and layers call them.
 _SHORT = 8
-_WINDOWS = ("sliding_window", "attention_chunk_size", "floor_scale", "local_attention", "window_size")
+_WINDOWS = (
+    "sliding_window", "attention_chunk_size", "floor_scale", "local_attention", "window_size", "index_topk",
+    "attention_window_size",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Support:
         forest: Why its layers cannot read forests; None where they can.
         decoding: Why its rows cannot be decoded by our own keys and values; None where they can.
         causal: Whether a token's state depends on earlier tokens alone.
+        head: Whether its logits are those of `head.head_logits`; else its own code computes them.
         padding: Whether its sequences may be padded at their ends.
         caching: Whether its own cache continues a sequence as a whole pass would.
         factors: How its position factors depend on the length of a sequence; None where they do not.
@@ -53,6 +57,7 @@ class Support:
     forest: str | None = None
     decoding: str | None = None
     causal: bool = True
+    head: bool = True
     padding: bool = True
     caching: bool = True
     factors: LengthFactors | None = None
@@ -137,6 +142,7 @@ def _tried(model: PreTrainedModel, trunk: Any) -> Support:
             separate = [trial.separate() for trial in trials]
             begun = [[states[:-1] for states in own] for own in separate]
             causal = _fault(Trial.begun, trials, begun, tolerance)
+            head = _fault(Trial.logits, trials, [trial.own_logits() for trial in trials], tolerance)
             padding = _fault(Trial.padded, trials, separate, tolerance)
             caching = _fault(Trial.cached, trials, separate, tolerance)
             forest, decoding = _forest_faults(model, trials, separate, tolerance)
@@ -144,7 +150,15 @@ def _tried(model: PreTrainedModel, trunk: Any) -> Support:
         network.train(training)
     if forest is not None and network.config._attn_implementation != implementation:
         network.set_attn_implementation(implementation)
-    return Support(forest, decoding, causal is None, padding is None, caching is None, length_factors(trunk))
+    return Support(
+        forest,
+        decoding,
+        causal is None,
+        head is None,
+        padding is None,
+        caching is None,
+        length_factors(trunk),
+    )
 
 
 def _forest_faults(

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from pluralign.lm.attention import ForestLayout, Layout
 from pluralign.lm.candidate_attention import CandidateLayout
 from pluralign.lm.forest import Tree, plant
+from pluralign.lm.head import head_logits
 from pluralign.lm.passes import run_layout, trunk_of
 from pluralign.lm.plain import Continuation, run_sequences
 from pluralign.lm.positions import length_factors
@@ -50,6 +51,18 @@ class Trial:
     def begun(self) -> list[Tensor]:
         """States of each path's branch without its last token."""
         return [self._alone([*prompt, *branch[:-1]])[1 - len(branch) :] for prompt, branch in self._paths]
+
+    def own_logits(self) -> list[Tensor]:
+        """Logits of the first path by the model's own code."""
+        network: Any = self._model
+        prompt, branch = self._paths[0]
+        ids = torch.tensor([[*prompt, *branch]], device=self._device)
+        return [network(input_ids=ids, use_cache=False).logits[0].float()]
+
+    def logits(self) -> list[Tensor]:
+        """The same, by our formula."""
+        prompt, branch = self._paths[0]
+        return [head_logits(self._model, self._alone([*prompt, *branch]))]
 
     def padded(self) -> list[Tensor]:
         """The same, padded to one batch."""

@@ -17,6 +17,8 @@ from transformers import PreTrainedModel
 
 from pluralign.lm.encoder_decoder import finish_states, logits_bias
 from pluralign.lm.forest import Forest
+from pluralign.lm.head import finish_logits, head_logits, own_logits
+from pluralign.lm.support import support_of
 
 _CHUNK = 256
 
@@ -64,8 +66,10 @@ def log_probs_of(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Int[Tensor, " tokens"]
 ) -> Float[Tensor, " tokens"]:
     """Log-probability of each target after its state, float32. Holds the logits of all these tokens."""
-    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     logits = vocabulary_logits(model, states)
+    if not _follows_formula(model):
+        return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
+    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     states = finish_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.
@@ -81,25 +85,16 @@ def vocabulary_logits(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"]
 ) -> Float[Tensor, "tokens vocabulary"]:
     """The model's logits, float32."""
-    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-    logits = head(finish_states(model, states)).float()
-    if (bias := logits_bias(model)) is not None:
-        logits = logits + bias.float()
-    return finish_logits(model, logits)
+    return head_logits(model, states) if _follows_formula(model) else own_logits(model, states)
 
 
 def has_linear_head(model: PreTrainedModel) -> bool:
     """Whether a mean of states has that mean of their logits: all but soft-capping allows it."""
-    return not getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-
-
-def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
-    """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
     config = model.config.get_text_config()
-    if scale := getattr(config, "logit_scale", None):
-        logits = logits * scale
-    if scaling := getattr(config, "logits_scaling", None):
-        logits = logits / scaling
-    if cap := getattr(config, "final_logit_softcapping", None):
-        logits = cap * torch.tanh(logits / cap)
-    return logits
+    capped = any(getattr(config, name, None) for name in ("final_logit_softcapping", "logits_soft_cap"))
+    return not capped and _follows_formula(model)
+
+
+def _follows_formula(model: PreTrainedModel) -> bool:
+    """Whether `head_logits` are the model's; encoder-decoders were checked when they were loaded."""
+    return model.config.is_encoder_decoder or support_of(model).head

@@ -1,0 +1,55 @@
+"""Logits of hidden states: by a formula that most vocabulary heads follow, or by the model's own code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from pluralign.lm.encoder_decoder import finish_states, logits_bias
+from pluralign.lm.passes import trunk_of
+
+
+def head_logits(
+    model: PreTrainedModel, states: Float[Tensor, "tokens d"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """Logits by the formula: a linear head, then scaling and soft-capping; float32."""
+    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    logits = head(finish_states(model, states)).float()
+    if (bias := logits_bias(model)) is not None:
+        logits = logits + bias.float()
+    return finish_logits(model, logits)
+
+
+def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
+    """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
+    config = model.config.get_text_config()
+    if scale := getattr(config, "logit_scale", None):
+        logits = logits * scale
+    if scaling := getattr(config, "logits_scaling", None):
+        logits = logits / scaling
+    for name in ("final_logit_softcapping", "logits_soft_cap"):
+        if cap := getattr(config, name, None):
+            logits = cap * torch.tanh(logits / cap)
+    return logits
+
+
+def own_logits(
+    model: PreTrainedModel, states: Float[Tensor, "tokens d"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """Logits by the model's own code (ModernBERT's decoder has layers between trunk and head); float32."""
+    network: Any = model
+    trunk = trunk_of(model)
+    own = trunk.__dict__.get("forward")
+    trunk.forward = lambda *args, **kwargs: BaseModelOutputWithPast(last_hidden_state=states[None])
+    try:
+        ids = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
+        return network(input_ids=ids, use_cache=False).logits[0].float()
+    finally:
+        del trunk.forward
+        if own is not None:
+            trunk.forward = own
