@@ -11,7 +11,7 @@ import shutil
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -73,8 +73,9 @@ class Backbone:
         dtype: the weights' dtype.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    # A notebook would show pages of layers.
+    model: PreTrainedModel = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
     name: str
     fingerprint: str
     hidden_size: int
