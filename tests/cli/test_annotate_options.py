@@ -147,7 +147,7 @@ def test_what_is_refused(made, side, story, refuses, tmp_path):
         *rate, *out, *OPTIONS, "--comparisons.length", 1
     )
     again = (*rate, *OPTIONS, "--story", story, "--out", side.parent / "again.jsonl")
-    assert "field 'labels': has labels for 'score' already" in refuses(*again)
+    assert "field 'labels': already has labels for 'score'" in refuses(*again)
     other = refuses(*rate, *OPTIONS, *out, "--story", "salt_ledger")
     assert "'salt_ledger' does not begin as these trajectories do" in other
     taken = tmp_path / "toll.pluralign.json"

@@ -53,4 +53,4 @@ def test_it_writes_a_policy_and_tells_the_rounds(run, command, tmp_path, capsys,
 
 def test_it_refuses_in_one_line(refuses, command):
     assert "multiple of the 4 samples" in refuses(*command("--training.batch-size", 6))
-    assert "whole trunk, or an adapter" in refuses(*command("--training.layers", 1))
+    assert "whole trunk or an adapter" in refuses(*command("--training.layers", 1))

@@ -143,7 +143,7 @@ def test_bad_input_is_one_line(place, refuses, tmp_path):
         (("--guides", f"a={tmp_path / 'nowhere'}"), "no such folder"),
         (
             ("--guides", f"a={place / 'reward'}"),
-            "holds a reward model (method 'bradley-terry'); a value model",
+            "holds a reward model (method 'bradley-terry'); expected a value model",
         ),
     ):
         assert told in refuses(*generate(place, out, *more))
