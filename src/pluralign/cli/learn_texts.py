@@ -49,7 +49,7 @@ class TextRun:
         objective: Name of the objective; by default the name of the data.
         training: Optimizer, batch and adapter options.
         template: Template for messages: HH-RLHF's plain dialogue, or the model's chat template.
-        control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
+        control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
             default such names are ordinary text.
         seed: Random seed of new weights, data order and splits.
     """

@@ -55,6 +55,7 @@ def pair_by_recipe(
     per_prompt: int | None = None,
     model: str = DEFAULT_MODEL,
     template: Literal["dialogue", "chat"] = "dialogue",
+    control_tokens: bool = False,
     seed: int = 0,
 ) -> Figures:
     """Pair completions of two sources, prompt by prompt: reward-model data without stated preferences.
@@ -75,6 +76,8 @@ def pair_by_recipe(
         per_prompt: Largest number of pairs per prompt.
         model: Model with the chat template.
         template: Template for messages: HH-RLHF's plain dialogue, or the model's chat template.
+        control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
+            default such names are ordinary text.
         seed: Random seed of the splits and of the order of options.
     """
     from pluralign.lm.backbone import load_tokenizer
@@ -85,7 +88,7 @@ def pair_by_recipe(
     for name in (worse, better):
         if not given[name]:
             raise InputError(f"required for the recipe {recipe}", field=name)
-    render = TEMPLATES[template](load_tokenizer(model))
+    render = TEMPLATES[template](load_tokenizer(model), control_tokens)
     name = objective or objective_of(given[better])
     rejected, chosen = (read_demonstrations(given[source], name, render, seed) for source in (worse, better))
     found = pair_completions(

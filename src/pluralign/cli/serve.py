@@ -71,7 +71,7 @@ def serve(
         features: Folder in which features of the story's language model are kept.
         template: Chat template: dialogue or chat; by default the one that the policies were trained with.
         dtype: Precision of the models.
-        control_tokens: Whether prompts of /v1/completions may hold control tokens by name; by default such
+        control_tokens: Whether prompts of /v1/completions may contain control tokens by name; by default such
             names are ordinary text. Messages never hold any.
         audit: File that gets one JSON line per text request.
         audit_texts: Whether the audit file contains prompts and answers.

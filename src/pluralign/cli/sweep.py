@@ -38,8 +38,8 @@ class TextSettings:
         limit: Largest number of prompts.
         template: Template of prompts that are messages, dialogue or chat; by default the policies' own.
         dtype: Precision of all models; auto is bfloat16 if the hardware supports it well.
-        control_tokens: Whether prompts that are texts may hold control tokens by name; by default such names
-            are ordinary text, but for policies that were learned with this option.
+        control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
+            names are ordinary text, but for policies that were learned with this option.
     """
 
     model: str = DEFAULT_MODEL

@@ -55,7 +55,7 @@ class Prompt:
 def load_pairs(
     data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
     model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES, rater: str = "",
-    two_prompts: bool = False,
+    two_prompts: bool = False, control_tokens: bool = False,
 ) -> Examples[PreferencePair]:  # fmt: skip
     """Read preference pairs: rows with TRL's columns (``chosen``, ``rejected``, ``prompt``), or a file that
     ``pair`` wrote.
@@ -86,6 +86,8 @@ def load_pairs(
         rater: Name of the rater; by default the source's name.
         two_prompts: Keep pairs whose completions answer different prompts, which reward models can learn
             from; ``prompts_differ`` then counts those among the pairs.
+        control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
+            default such names are ordinary text (docs/conversations.md).
 
     Raises:
         InputError: No such source or split, a broken line, a missing column, a field of another type (with
@@ -110,14 +112,15 @@ def load_pairs(
         return read_pair(row, render, two_prompts=two_prompts)
 
     return read_examples(
-        table, counts, "pairs", "holds no usable preference pair", open_template(template, model), seed,
-        shares, read, make, prompt,
+        table, counts, "pairs", "holds no usable preference pair",
+        open_template(template, model, control_tokens), seed, shares, read, make, prompt,
     )  # fmt: skip
 
 
 def load_demonstrations(
     data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
     model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES,
+    control_tokens: bool = False,
 ) -> Examples[Demonstration]:  # fmt: skip
     """Read completions that are offered as good: ``prompt`` with ``completion`` (texts or messages; also what
     ``generate`` writes), ``messages`` that end with the assistant's, or preferences, of which the chosen
@@ -139,6 +142,7 @@ def load_demonstrations(
         model: See `load_pairs`.
         seed: See `load_pairs`.
         shares: See `load_pairs`.
+        control_tokens: See `load_pairs`.
 
     Raises:
         InputError: See `load_pairs`.
@@ -151,7 +155,7 @@ def load_demonstrations(
 
     return read_examples(
         table, Counter(rows=0, empty=0, unusable=0), "demonstrations", "holds no usable completion",
-        open_template(template, model), seed, shares, read,
+        open_template(template, model, control_tokens), seed, shares, read,
         lambda texts, part, _: Demonstration(*texts, objective=about, source=table.path or "", split=part),
         lambda texts: texts[0],
     )  # fmt: skip
@@ -160,6 +164,7 @@ def load_demonstrations(
 def load_scored(
     data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
     model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES,
+    control_tokens: bool = False,
 ) -> Examples[ScoredCompletion]:  # fmt: skip
     """Read completions with a reward each: rows of `load_demonstrations` with ``rewards`` as ``score`` adds
     them, or with a number ``reward``. A completion may be empty.
@@ -180,6 +185,7 @@ def load_scored(
         model: See `load_pairs`.
         seed: See `load_pairs`.
         shares: See `load_pairs`.
+        control_tokens: See `load_pairs`.
 
     Raises:
         InputError: See `load_pairs`.
@@ -192,15 +198,15 @@ def load_scored(
     about = objective or objective_of(data)
     return read_examples(
         open_table(data, split), Counter(rows=0, unusable=0), "completions",
-        "holds no completion with a reward", open_template(template, model), seed, shares, read,
-        lambda scored, part, _: ScoredCompletion(*scored, objective=about, split=part),
+        "holds no completion with a reward", open_template(template, model, control_tokens), seed, shares,
+        read, lambda scored, part, _: ScoredCompletion(*scored, objective=about, split=part),
         lambda scored: scored[0],
     )  # fmt: skip
 
 
 def load_prompts(
     data: Data | Iterable[str], *, template: str | Render = DIALOGUE, model: str | None = None,
-    limit: int | None = None,
+    limit: int | None = None, control_tokens: bool = False,
 ) -> Examples[Prompt]:  # fmt: skip
     """Read prompts to complete, each once: a column ``prompt`` (texts or messages), ``messages``, or
     preferences, of which the common prompt is taken.
@@ -218,11 +224,12 @@ def load_prompts(
         template: See `load_pairs`.
         model: See `load_pairs`.
         limit: Number of prompts to read at most.
+        control_tokens: See `load_pairs`.
 
     Raises:
         InputError: It cannot be read, a row has no prompt (with file, row and field), or none is left.
     """
-    table, render = _prompt_table(data), RecordedTemplate(open_template(template, model))
+    table, render = _prompt_table(data), RecordedTemplate(open_template(template, model, control_tokens))
     counts: Counter[str] = Counter(rows=0, repeated=0, empty=0, unusable=0)
     found: dict[str, Prompt] = {}
     for _, number, row in table.rows():

@@ -73,15 +73,21 @@ class RecordedTemplate:
         return self._given.render(messages, opens)
 
 
-def open_template(template: str | Render, model: str | None) -> Template:
+def open_template(template: str | Render, model: str | None, control_tokens: bool = False) -> Template:
     """A loader's template, by name or as a function.
+
+    Args:
+        template: Name or function.
+        model: Model with the chat template.
+        control_tokens: Whether texts may contain control tokens by name.
 
     Raises:
         InputError: The name is unknown, or a chat template was requested without a model, or the model has
             none.
     """
     if not isinstance(template, str):
-        return as_template(template)
+        found = as_template(template)
+        return found.trusting() if control_tokens else found
     if template == DIALOGUE.name:
         return DIALOGUE
     from pluralign.lm.backbone import load_tokenizer
@@ -91,7 +97,7 @@ def open_template(template: str | Render, model: str | None) -> Template:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {template!r}", field="template")
     if model is None:
         raise InputError("the template 'chat' requires a model", field="model")
-    return as_template(TEMPLATES[template](load_tokenizer(model)))
+    return TEMPLATES[template](load_tokenizer(model), control_tokens)
 
 
 def read_examples(

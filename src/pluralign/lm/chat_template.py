@@ -243,9 +243,12 @@ _KNOWN: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Any, ChatTemplate]] = W
 
 
 def chat_template_of(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
-    """The chat template of a tokenizer, with what was found out about it before."""
+    """The chat template of a tokenizer, with what is known of it from earlier calls.
+
+    A changed template, BOS or end of text is noticed; control tokens that are added later are not.
+    """
     known: Any = tokenizer
-    state = (str(known.chat_template), tuple(known.all_special_tokens), len(known.added_tokens_decoder))
+    state = (known.chat_template, known.bos_token, known.eos_token)
     found = _KNOWN.get(tokenizer)
     if found is None or found[0] != state:
         found = state, ChatTemplate(tokenizer)

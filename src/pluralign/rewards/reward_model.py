@@ -34,7 +34,7 @@ class RewardSettings:
         max_length: Largest number of tokens of prompt + completion; see `CompletionReader` for truncation.
         template: Name of the template for messages in `lm.prompts.TEMPLATES`.
         token_budget: Largest number of tokens per forward pass.
-        control_tokens: Whether prompts and completions that are texts may hold control tokens by name.
+        control_tokens: Whether prompts and completions that are texts may contain control tokens by name.
     """
 
     max_length: int = 1024

@@ -48,8 +48,8 @@ class Policies:
         model: Base model of the policies, as given to `load_policies`.
         folders: Folder of each policy, by objective.
         dtype: Floating-point type of the weights, by name.
-        control_tokens: Whether prompts that are texts may hold control tokens by name; by default such names
-            are ordinary text.
+        control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
+            names are ordinary text.
     """
 
     name: str
@@ -246,8 +246,8 @@ def load_policies(
         dtype: Floating-point type: "float32", "bfloat16", or "auto" for the faster of them on this machine.
         template: Template of conversations, "dialogue" or "chat"; by default the one that the policies were
             trained with, or else the model's own.
-        control_tokens: Whether prompts that are texts may hold control tokens by name; by default such names
-            are ordinary text, but for policies that were learned with control tokens.
+        control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
+            names are ordinary text, but for policies that were learned with control tokens.
         folders: Further policies as keywords: ``load_policies(model, helpful="runs/helpful")``.
 
     Raises:

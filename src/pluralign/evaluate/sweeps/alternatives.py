@@ -73,7 +73,7 @@ class Writing:
         template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
             own.
         dtype: Precision of the models.
-        control_tokens: Whether prompts that are texts may hold control tokens by name.
+        control_tokens: Whether prompts that are texts may contain control tokens by name.
     """
 
     model: str = DEFAULT_MODEL

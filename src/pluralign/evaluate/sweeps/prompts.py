@@ -122,7 +122,7 @@ def sweep(
         template: Template of prompts that are messages, ``dialogue`` or ``chat``; by default the policies'
             own.
         dtype: Precision of all models; by default that of loaded policies, or else the faster one.
-        control_tokens: Whether prompts that are texts may hold control tokens by name; by default as with
+        control_tokens: Whether prompts that are texts may contain control tokens by name; by default as with
             loaded policies, or else such names are ordinary text.
         seed: Random seed of the texts and of the bootstrap.
         folder: Folder for texts and rewards, from which an interrupted sweep continues; None keeps them in

@@ -112,7 +112,7 @@ def fit_policy(
         seed: Random seed of new weights and of the data order.
         name: Name of the policy in reports; the objective's by default.
         template: Name of the template that rendered the data's messages to text, "dialogue" or "chat".
-        control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
+        control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
             default such names are ordinary text.
 
     Returns:

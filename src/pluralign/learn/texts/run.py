@@ -33,7 +33,7 @@ class Run:
         provenance: File and digest of the data, for the card.
         lower: Hidden states of the frozen part of the trunk, to share them between runs.
         measure: Function from the trained trunk and reward head to further figures for the card.
-        control_tokens: Whether prompts and completions that are texts may hold control tokens by name; by
+        control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
             default such names are ordinary text.
         quoted: Whether such names are quoted in the rows' texts already.
     """
