@@ -119,7 +119,9 @@ class Reward(ABC):
 def template_of(reward: Reward) -> Template:
     """Template of a reward for messages and texts; also for objects that only implement its methods."""
     found: Any = getattr(reward, "template", None)
-    return found if isinstance(found, Template) else Template("custom", render=reward.render)
+    if isinstance(found, Template):
+        return found
+    return Template("custom", render=lambda messages, opens: reward.render(messages, opens))
 
 
 def _normal(given: str | Messages) -> str | Messages:
