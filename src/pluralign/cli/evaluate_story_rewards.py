@@ -1,4 +1,4 @@
-"""``pluralign evaluate story-rewards``: is what a demonstrator wants what the story rewards?"""
+"""``pluralign evaluate story-rewards``: comparison of a reward posterior with the story's true rewards."""
 
 from __future__ import annotations
 

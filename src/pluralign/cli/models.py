@@ -1,4 +1,4 @@
-"""``pluralign models``: what a language model can be used for here."""
+"""``pluralign models``: supported uses of a language model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pluralign.lm.backbone import DTypeName
 
 
 def check(model: Annotated[str, tyro.conf.Positional], dtype: DTypeName = "auto") -> Figures:
-    """Show what a language model can be used for: right, right but slower ("plain way"), or refused and why.
+    """Show the supported uses of a language model: right, right but slower ("plain way"), or refused with a
+    reason.
 
-    A small forest of random tokens is compared with separate sequences; the verdict is remembered.
+    A small forest of random tokens is compared with separate sequences; the result is stored.
 
     Example: pluralign models check smollm2-135m
 

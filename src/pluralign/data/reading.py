@@ -51,16 +51,16 @@ def learned_template(rows: object, asked: str | None, tokenizer: Any) -> str:
 
 
 def holds_quoted(rows: object) -> bool:
-    """Whether rows were read with a chat template, which quotes the names of control tokens in them."""
+    """Whether rows were read with a chat template, which quotes names of control tokens in them."""
     return isinstance(rows, Examples) and rows.template is not None and rows.template.name == "chat"
 
 
 class RecordedTemplate:
-    """A template that remembers whether it rendered messages.
+    """A template that records whether it rendered messages.
 
     Attributes:
-        template: The template, which records its use.
-        used: The template where it was used, else None.
+        template: Template that records its use.
+        used: The template if it was used, else None.
     """
 
     def __init__(self, template: Template) -> None:

@@ -1,4 +1,4 @@
-"""What a language model can be used for here, and in which way: found out by trying."""
+"""Supported uses of a language model, determined by trials."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pluralign.rewards.heads import HeadShape, RewardHead
 from pluralign.rewards.reward_model import RewardModel
 
 Way = Literal["right", "plain way", "refused"]
-"""``right``: in one pass with others; ``plain way``: right, each sequence by itself, slower; ``refused``: an
-`InputError` says why."""
+"""``right``: several sequences in one pass; ``plain way``: correct, but each sequence separately, slower;
+``refused``: an `InputError` gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Use:
     """A use of a model.
 
     Args:
-        way: How the model is used so.
-        note: Reason, or limit; may be empty.
+        way: How the model is used.
+        note: Reason or limit; may be empty.
     """
 
     way: Way
@@ -36,7 +36,7 @@ class Use:
 
 
 def check_model(model: str, *, dtype: DTypeName = "auto") -> dict[str, Use]:
-    """What a language model can be used for, and in which way.
+    """Determine the supported uses of a language model.
 
     >>> check_model("tiny-random", dtype="float32")["learning, scores, likelihoods"].way
     'right'

@@ -24,9 +24,9 @@ def play_episode(
 
     Args:
         game: Game to play.
-        actor: Policy that plays; None asks the person at the terminal.
-        objectives: Objectives to sum up.
-        say: Function that prints.
+        actor: Policy that plays; None for the person at the terminal.
+        objectives: Objectives whose returns are reported.
+        say: Function that prints a line.
         seed: Random seed of the policy and of the story.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Weighted best-of-N of completions in a file: each prompt's best by a weighted sum of rewards."""
+"""Weighted best-of-N of completions in a file: the best one per prompt by a weighted sum of rewards."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _DRAWS = "draws"
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """What was chosen.
+    """Result of weighted best-of-N.
 
     Attributes:
         answers: Completions of each prompt.
         rewards: Rewards of each prompt's completions, by objective.
-        scales: Standard deviation by which each objective's rewards were divided; empty for raw rewards.
+        scales: Standard deviation that divides each objective's rewards; empty for raw rewards.
         weighted: Weighted reward of each prompt's completions.
         weights: Weights of the objectives.
     """
@@ -50,11 +50,12 @@ class Chosen:
 
     @property
     def alone(self) -> int:
-        """Number of prompts with one completion."""
+        """Number of prompts with a single completion."""
         return _alone(self.answers)
 
     def means(self) -> dict[str, dict[str, float]]:
-        """Mean rewards of each objective: of all completions, the chosen ones, and its own best ones."""
+        """Mean rewards of each objective: over all completions, the chosen ones, and the objective's own best
+        ones."""
         return {
             name: {
                 "all": float(np.concatenate([one.mean for one in own]).mean()),
@@ -65,7 +66,7 @@ class Chosen:
         }
 
     def save(self, path: Path) -> None:
-        """Write a JSON line for each prompt: its best completion with its rewards."""
+        """Write one JSON line per prompt: its best completion with its rewards."""
         rows = [
             {
                 "prompt": one.prompt,
@@ -87,20 +88,20 @@ def choose_best(
     draws: AnswerSet, rewards: Mapping[str, Scorer], weights: SteeringWeights, kept: Path, *,
     lower_bound: float = 0.0, raw: bool = False, dtype: DTypeName = "float32",
 ) -> Chosen:  # fmt: skip
-    """Choose the best of each prompt's completions by a weighted sum of rewards.
+    """Choose the best completion of each prompt by a weighted sum of rewards.
 
     Args:
-        draws: Completions, several for each prompt.
-        rewards: Reward of each objective; one of weight 0 is not opened.
+        draws: Completions, several per prompt.
+        rewards: Reward of each objective; rewards of weight 0 are not loaded.
         weights: Weights of the objectives.
         kept: File for the rewards of all completions; an interrupted run continues.
-        lower_bound: Number of standard deviations to subtract from each reward, where its model gives them.
+        lower_bound: Number of standard deviations to subtract from each reward, if its model estimates them.
         raw: Whether rewards keep their own units; otherwise each is divided by its standard deviation between
             completions of one prompt.
-        dtype: Precision of the rewards.
+        dtype: Precision of the reward models.
 
     Raises:
-        InputError: A weight has no reward, or every prompt has one completion.
+        InputError: A weight has no reward, or every prompt has a single completion.
     """
     weights.require_known(tuple(rewards))
     check_lower_bound(lower_bound)

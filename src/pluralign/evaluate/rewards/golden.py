@@ -1,4 +1,4 @@
-"""What policies, and rewards that choose, are worth by a golden reward that nothing has learned from."""
+"""Golden rewards of policies' answers and of best-of-N by several rewards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired
 from pluralign.lm.backbone import DTypeName
 
 GOLDEN = "golden"
-"""Name of the reward that measures, among those that choose."""
+"""Reserved name of the golden reward among the rewards that select."""
 ENDS = ("base", "demonstrations")
 """Sources whose mean golden rewards become 0 and 1."""
 
@@ -30,11 +30,11 @@ class GoldenScores:
 
     Attributes:
         rewards: Mean golden reward of each source.
-        normalised: The policies' means on the scale of `ENDS`; empty where there is no such scale.
-        above_first: Difference of each other policy to the first one, prompt by prompt.
+        normalised: The policies' means on the scale of `ENDS`; empty if there is no such scale.
+        above_first: Difference of each other policy from the first one, prompt by prompt.
         first: Name of the first policy.
         prompts: Number of prompts.
-        note: Why nothing is normalised.
+        note: Reason why nothing is normalised.
     """
 
     rewards: Mapping[str, Estimate]
@@ -45,7 +45,7 @@ class GoldenScores:
     note: str
 
     def save(self, folder: Path, golden: str, seed: int) -> dict[str, Any]:
-        """Write report.json and scores.svg; returns the figures."""
+        """Write report.json and scores.svg, and return the figures."""
         shown = self.normalised or {name: v for name, v in self.rewards.items() if name not in ENDS}
         draw_scores({golden: shown}, folder / "scores.svg", label=_label(self.normalised))
         figures = {
@@ -63,11 +63,11 @@ def golden_scores(
     """Score policies' answers to the same prompts with a golden reward.
 
     Args:
-        policies: Answers of each policy; those to one prompt are averaged.
+        policies: Answers of each policy; several answers to one prompt are averaged.
         ends: Answers of the base model and demonstrations, named as in `ENDS`.
-        golden: Reward that measures.
+        golden: Golden reward.
         folder: Folder for rewards.jsonl; an interrupted run continues.
-        dtype: Precision of the reward.
+        dtype: Precision of the golden reward.
         seed: Random seed of the bootstrap.
 
     Raises:
@@ -96,13 +96,13 @@ def golden_scores(
 
 @dataclass(frozen=True, eq=False)
 class GoldenCurves:
-    """Golden rewards of the best of N, for every N, by each reward that chooses.
+    """Golden rewards of best-of-N, for every N, by each reward that selects.
 
     Attributes:
-        curves: Curve of each reward; last that of the golden reward, the ceiling.
-        normalised: The curves on the scale of `ENDS`; empty where there is no such scale.
+        curves: Curve of each reward; the last one is that of the golden reward itself, the ceiling.
+        normalised: Curves on the scale of `ENDS`; empty if there is no such scale.
         sources: Mean golden rewards of other answers to the same prompts.
-        note: Why nothing is normalised.
+        note: Reason why nothing is normalised.
     """
 
     curves: Mapping[str, BestOfN]
@@ -112,7 +112,7 @@ class GoldenCurves:
 
     @property
     def label(self) -> str:
-        """What the curves show."""
+        """Axis label of the curves."""
         return _label(self.normalised)
 
     @property
@@ -122,11 +122,11 @@ class GoldenCurves:
 
     @property
     def samples(self) -> int:
-        """Number of samples of each prompt."""
+        """Number of samples per prompt."""
         return len(self.curves[GOLDEN].kl_bound)
 
     def shown(self) -> dict[str, Curve]:
-        """Curves by title, normalised where they can be."""
+        """Curves by title, normalised if possible."""
         return {
             f"{name} (ceiling)" if name == GOLDEN else name: Curve(
                 self.normalised[name] if self.normalised else curve.golden, curve.win_rate
@@ -135,7 +135,7 @@ class GoldenCurves:
         }
 
     def save(self, folder: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """Write report.json, with more figures before the curves, and curves.svg; returns all figures."""
+        """Write report.json, with more figures before the curves, and curves.svg; return all figures."""
         draw_curves(self.shown(), folder / "curves.svg", label=self.label)
         found = {
             **figures,
@@ -159,20 +159,20 @@ def golden_best_of_n(
     draws: AnswerSet, rewards: Mapping[str, Scorer], golden: Scorer, others: Mapping[str, AnswerSet],
     folder: Path, *, dtype: DTypeName = "float32", seed: int = 0,
 ) -> GoldenCurves:  # fmt: skip
-    """Measure the best of N samples, chosen by each reward, with a golden reward; every N from one draw.
+    """Measure best-of-N by each reward with a golden reward, for every N from one set of samples.
 
     Args:
-        draws: Samples, the same number for each prompt.
-        rewards: Rewards that choose.
-        golden: Reward that measures what was chosen.
-        others: Other answers to the same prompts: both or neither of `ENDS`, and "greedy", one answer to each
-            prompt, as the value to beat.
+        draws: Samples, the same number per prompt.
+        rewards: Rewards that select.
+        golden: Golden reward, which measures the selected samples.
+        others: Other answers to the same prompts: both or neither of `ENDS`, and "greedy", one answer per
+            prompt, the baseline of win rates.
         folder: Folder for rewards.jsonl; an interrupted run continues.
-        dtype: Precision of the rewards.
+        dtype: Precision of the reward models.
         seed: Random seed of the bootstrap.
 
     Raises:
-        InputError: A reward is named as the golden one, one end of the scale is missing, or prompts have
+        InputError: A reward has the golden one's name, one end of the scale is missing, or prompts have
             different numbers of samples.
     """
     if GOLDEN in rewards:
@@ -215,14 +215,14 @@ def _check_samples(draws: AnswerSet) -> None:
 
 
 def _by_prompt(found: AnswerRewards, sources: Mapping[str, Any]) -> dict[str, FloatArray]:
-    """The mean golden reward of each source's answers to each prompt."""
+    """Mean golden reward of each source's answers to each prompt."""
     return {name: np.array([float(np.mean(own)) for own in found[GOLDEN, name]]) for name in sources}
 
 
 def _normalised(
     values: Mapping[str, FloatArray], means: Mapping[str, FloatArray], seed: int
 ) -> tuple[dict[str, list[Estimate]], str]:
-    """Values on the scale of `ENDS`; nothing, and the reason, where there is no scale."""
+    """Values on the scale of `ENDS`; or nothing and the reason, if there is no scale."""
     if ENDS[0] not in means:
         return {}, ""
     ends = (means[ENDS[0]], means[ENDS[1]])

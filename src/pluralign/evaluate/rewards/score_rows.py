@@ -1,4 +1,4 @@
-"""Rewards of the completions in rows of data, added to the rows."""
+"""Scoring of the completions in rows of data; rewards are added to the rows."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def score_rows(
     """Write every row of the data with "rewards" added; an interrupted run continues.
 
     Args:
-        model: Reward; see `load_reward`.
+        model: Reward; an argument of `load_reward`.
         data: Data to score: a file, folder or hub id.
         out: JSON-lines file to write.
         spans: Whether to add rewards of every sentence, or of every token.
-        dtype: Precision of the rewards.
-        base: Base model of a trained folder, in place of the one named on its card.
-        control_tokens: Whether names of control tokens in texts are such tokens.
+        dtype: Precision of the reward model.
+        base: Base model of a trained folder, instead of the one on its card.
+        control_tokens: Whether names of control tokens in texts are read as such tokens.
 
     Returns:
-        Counts of rows, empty completions, and what the model left out.
+        Numbers of rows, of empty completions, and of the model's truncations.
 
     Raises:
-        InputError: The model gives no rewards of spans, a row has no completion, or a reward is not finite.
+        InputError: The model has no rewards of spans, a row has no completion, or a reward is not finite.
     """
     loaded = load_reward(model, dtype=dtype, model=base)
     if spans != "none" and not isinstance(loaded, RewardModel):
@@ -67,7 +67,7 @@ def score_rows(
         "data": source_digest(data),
         "spans": spans,
         **({"control_tokens": True} if control_tokens else {}),
-        # Files that 0.1.0 began say whether it was fast.
+        # Unfinished files of 0.1.0 record whether --fast was set.
         "fast": {"float32": False, "auto": True}.get(dtype, dtype),
     }
     items = list(zip(range(1, len(rows) + 1), rows, read, strict=True))
@@ -84,7 +84,7 @@ def _scored(
     model: Reward, items: Sequence[tuple[int, Mapping[str, Any], Named]], spans: str, data: str
 ) -> list[dict[str, Any]]:
     numbers, rows, read = zip(*items, strict=True)
-    # Rows of one prompt, as samples of it are, share its computation.
+    # Rows with the same prompt, such as its samples, share its computation.
     by_prompt: dict[str, list[tuple[int, str]]] = {}
     for i, named in enumerate(read):
         for name, (prompt, _) in named.items():

@@ -1,4 +1,4 @@
-"""Steering weights for target levels, from scored samples of the model that will be steered."""
+"""Steering weights for target levels, from scored samples of the model to be steered."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class ReachedTargets:
-    """What meeting targets takes, on these samples.
+    """Result of a search for weights that meet targets on given samples.
 
     Attributes:
-        palette: Solution, or how far the targets are out of reach.
-        targets: Least mean of each objective that has a target, in the reward's unit.
+        palette: Solution, or the distance to the targets.
+        targets: Target mean of each constrained objective, in the reward's unit.
         rewards: Reward of every sample, by objective.
         prompts: Number of prompts.
     """
@@ -75,7 +75,7 @@ class ReachedTargets:
         return len(next(iter(self.rewards.values())))
 
     def save(self, path: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a JSON file, with more figures before the solution; returns all figures."""
+        """Write a JSON file, with more figures before the solution; return all figures."""
         palette = self.palette
         found = {
             **figures, "prompts": self.prompts, "samples": self.samples, "targets": self.targets,
@@ -94,17 +94,18 @@ def reach_targets(
     samples: AnswerSet, rewards: Mapping[str, Scorer], levels: Mapping[str, Level], folder: Path, *,
     dtype: DTypeName = "float32",
 ) -> ReachedTargets:  # fmt: skip
-    """Score samples and find the steering weights that bring mean rewards to targets; see `meet_targets`.
+    """Score samples and find the steering weights that bring mean rewards to target levels; see
+    `meet_targets`.
 
     Args:
-        samples: Samples of the model, several for each prompt.
+        samples: Samples of the model, several per prompt.
         rewards: Reward of each objective.
-        levels: Level of each objective that has a target.
+        levels: Target level of each constrained objective.
         folder: Folder for rewards.jsonl; an interrupted run continues.
         dtype: Precision of the rewards.
 
     Raises:
-        InputError: A target has no reward, or every prompt has one sample.
+        InputError: A target has no reward, or every prompt has a single sample.
     """
     if unknown := sorted(set(levels) - set(rewards)):
         raise InputError(f"'{unknown[0]}' has no reward; there are {', '.join(rewards)}", field="at_least")

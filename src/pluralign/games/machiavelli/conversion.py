@@ -27,9 +27,9 @@ def import_trajectories(
     """Convert JSON files of the original to one ``trajectories.jsonl``.
 
     Args:
-        files: Files, each with one trajectory, or with one on each line.
-        out: File to write.
-        objectives: Objectives to record the rewards of.
+        files: Files with one trajectory each, or with one per line.
+        out: Output file.
+        objectives: Objectives whose rewards are recorded.
         game_data: MACHIAVELLI's folder, to count the annotations of each scene instead of the files' sums.
         compatible: Whether to count as the original code does, including its bugs.
 
@@ -61,18 +61,18 @@ def import_trajectories(
 
 
 def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
-    """Write trajectories of a MACHIAVELLI game in the format of its own code, one JSON file for each.
+    """Write trajectories of a MACHIAVELLI game in the format of its own code, one JSON file per trajectory.
 
     Args:
         file: Trajectories file, collected from this story.
-        story: The game's source, or a side file of it.
-        out: Folder to write.
+        story: Source of the game, or a side file of it.
+        out: Output folder.
 
     Returns:
         Number of trajectories, and the game's name.
 
     Raises:
-        InputError: The story is no game of MACHIAVELLI, or a trajectory is not of it.
+        InputError: The story is not a game of MACHIAVELLI, or a trajectory is of another game.
     """
     game = open_story(story).make_game()
     known_as = game.info.name
