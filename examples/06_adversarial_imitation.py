@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pluralign.core import Demonstration
 from pluralign.folders.card import load_card
-from pluralign.learn.texts.adversarial.loop import AdversarialConfig, fit_adversarial
+from pluralign.learn.texts.adversarial.loop import fit_adversarial
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
 from pluralign.learn.texts.training import Training

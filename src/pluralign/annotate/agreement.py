@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pluralign.core import Annotation, InputError
 from pluralign.core.preference import PREFERENCES
 
+CONFIDENCE = 0.95
+RESAMPLES = 2000
 _EXCHANGED = {"first": "second", "second": "first", "tie": "tie"}
 
 
@@ -72,8 +74,6 @@ def agreement(
     other: Sequence[Annotation],
     *,
     seed: int = 0,
-    resamples: int = 2000,
-    confidence: float = 0.95,
 ) -> Agreement:
     """Cohen's kappa over the comparisons that both rated (Cohen 1960).
 
@@ -84,8 +84,6 @@ def agreement(
         one: Annotations of one rater, for one objective.
         other: Annotations of the other rater.
         seed: Random seed of the bootstrap.
-        resamples: Number of bootstrap resamples.
-        confidence: Confidence level of the interval.
 
     Raises:
         InputError: More than one objective or rater in either, different objectives, or no common comparison.
@@ -104,8 +102,8 @@ def agreement(
     rng = np.random.default_rng(seed)
     decided = table[:2, :2]
     return Agreement(
-        all=_interval(table, rng, resamples, confidence),
-        without_ties=_interval(decided, rng, resamples, confidence) if decided.sum() else None,
+        all=_interval(table, rng),
+        without_ties=_interval(decided, rng) if decided.sum() else None,
         table=tuple(tuple(int(n) for n in row) for row in table),
         left_out=len(contradicted | contradicted_too),
     )
@@ -128,17 +126,15 @@ def cohens_kappa(table: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64],
     return kappa, observed, expected
 
 
-def _interval(
-    table: npt.NDArray[np.int64], rng: np.random.Generator, resamples: int, confidence: float
-) -> Kappa:
+def _interval(table: npt.NDArray[np.int64], rng: np.random.Generator) -> Kappa:
     total = int(table.sum())
     kappa, observed, expected = (float(x) for x in cohens_kappa(table))
-    drawn = rng.multinomial(total, table.ravel() / total, size=resamples).reshape(-1, *table.shape)
+    drawn = rng.multinomial(total, table.ravel() / total, size=RESAMPLES).reshape(-1, *table.shape)
     resampled = cohens_kappa(drawn)[0]
     resampled = resampled[~np.isnan(resampled)]
     low = high = float("nan")
     if len(resampled):
-        tail = (1 - confidence) / 2
+        tail = (1 - CONFIDENCE) / 2
         low, high = (float(x) for x in np.quantile(resampled, [tail, 1 - tail]))
     return Kappa(kappa, low, high, observed, expected, total)
 

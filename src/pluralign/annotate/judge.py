@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +15,9 @@ from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, Objective
 from pluralign.core.preference import Preference
 from pluralign.core.splits import seed_for
+from pluralign.lm.replies import Chat, Question, Writer, ask
 
-Message = Mapping[str, str]
-Chat = Sequence[Message] | str
 LETTERS = ("A", "B")
-KEPT_CHARACTERS = 500
 
 
 class Scorer(Protocol):
@@ -33,26 +30,6 @@ class Scorer(Protocol):
 
     def answer_log_probs(self, chats: Sequence[Chat], answers: Sequence[str]) -> npt.NDArray[np.float64]:
         """Log-probabilities in nats, shape (chats, answers)."""
-        ...
-
-
-class Writer(Protocol):
-    """Writes replies: an endpoint, or a `pluralign.lm.language_model.LanguageModel`."""
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        ...
-
-    def generate(
-        self,
-        chats: Sequence[Chat],
-        *,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        seed: int | Sequence[int] = 0,
-    ) -> list[str]:
-        """Generate one reply per chat."""
         ...
 
 
@@ -130,14 +107,6 @@ class Judge:
         return ratings
 
 
-@dataclass
-class _Question:
-    text: str
-    chat: list[dict[str, str]]
-    malformed: list[str] = field(default_factory=list[str])
-    letter: str | None = None
-
-
 class ReplyJudge:
     """Judge by generated replies, for endpoints, which provide no log-probabilities.
 
@@ -172,7 +141,7 @@ class ReplyJudge:
         self._writer, self._prompt, self.batch = writer, JudgePrompt(prompt), batch
         self._re_asks, self._max_new_tokens = re_asks, max_new_tokens
         self._temperature, self._seed = temperature, seed
-        self._known: dict[str, _Question] = {}
+        self._known: dict[str, Question[str]] = {}
 
     @property
     def name(self) -> str:
@@ -202,7 +171,7 @@ class ReplyJudge:
         ratings: list[Rating | None] = []
         for listed, exchanged in prompts:
             asked = (self._known[listed], self._known[exchanged])
-            answers: list[Preference] = [_named(asked[0].letter, "A"), _named(asked[1].letter, "B")]
+            answers: list[Preference] = [_named(asked[0].answer, "A"), _named(asked[1].answer, "B")]
             info: dict[str, Any] = {"answers": answers}
             malformed = asked[0].malformed + asked[1].malformed
             if malformed:
@@ -211,21 +180,16 @@ class ReplyJudge:
         return ratings
 
     def _ask(self, texts: Sequence[str]) -> None:
-        questions = [_Question(t, [{"role": "user", "content": t}]) for t in texts]
-        waiting = questions
-        for attempt in range(self._re_asks + 1):
-            if not waiting:
-                break
-            replies = self._writer.generate(
-                [q.chat for q in waiting],
-                max_new_tokens=self._max_new_tokens,
-                temperature=self._temperature,
-                seed=[seed_for(f"{attempt}\0{q.text}", self._seed) for q in waiting],
-            )
-            for question, reply in zip(waiting, replies, strict=True):
-                _read(question, reply)
-            waiting = [q for q in waiting if q.letter is None]
-        self._known.update({q.text: q for q in questions})
+        def question(text: str) -> Question[str]:
+            seed: Callable[[int], int] = lambda attempt: seed_for(f"{attempt}\0{text}", self._seed)  # noqa: E731
+            return Question(text, parse_letter, "Answer with one letter, A or B, and nothing else.", seed)
+
+        questions = [question(text) for text in texts]
+        ask(
+            self._writer, questions, re_asks=self._re_asks, max_new_tokens=self._max_new_tokens,
+            temperature=self._temperature,
+        )  # fmt: skip
+        self._known.update({one.text: one for one in questions})
 
 
 _ALONE = re.compile(r"(?:(?:course|option|answer)\W+)?([AB])\b(?=\s*(?:[.):,;\n]|$))", re.IGNORECASE)
@@ -255,16 +219,6 @@ def parse_letter(reply: str) -> str | None:
         if named:
             return named.pop() if len(named) == 1 else None
     return None
-
-
-def _read(question: _Question, reply: str) -> None:
-    question.letter = parse_letter(reply)
-    if question.letter is None:
-        question.malformed.append(reply[:KEPT_CHARACTERS])
-        question.chat += [
-            {"role": "assistant", "content": reply[:KEPT_CHARACTERS]},
-            {"role": "user", "content": "Answer with one letter, A or B, and nothing else."},
-        ]
 
 
 def _both_orders(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pluralign.annotate.agreement import Agreement, agreement
+from pluralign.annotate.agreement import CONFIDENCE, RESAMPLES, Agreement, agreement
 from pluralign.annotate.oracle import TIE, Oracle, step_reward
 from pluralign.core import Annotation, Objective, Trajectory
 
@@ -54,8 +54,6 @@ def label_agreement(
     objective: Objective,
     *,
     seed: int = 0,
-    resamples: int = 2000,
-    confidence: float = 0.95,
 ) -> LabelAgreement | None:
     """Compare a rater's annotations of options with the rewards of the options.
 
@@ -64,8 +62,6 @@ def label_agreement(
         trajectories: Trajectories that the comparisons were made from.
         objective: Objective whose rewards are the labels.
         seed: Random seed of the bootstraps.
-        resamples: Number of bootstrap resamples.
-        confidence: Confidence level of the intervals.
 
     Returns:
         The agreement, or None if the trajectories have no rewards, only zeros, or no comparison with both
@@ -86,13 +82,11 @@ def label_agreement(
     ]
     if not known:
         return None
-    found = agreement(known, annotations, seed=seed, resamples=resamples, confidence=confidence)
-    return LabelAgreement(found, _share_right(known, annotations, seed, resamples, confidence))
+    found = agreement(known, annotations, seed=seed)
+    return LabelAgreement(found, _share_right(known, annotations, seed))
 
 
-def _share_right(
-    known: Sequence[Annotation], judged: Sequence[Annotation], seed: int, resamples: int, confidence: float
-) -> ShareRight | None:
+def _share_right(known: Sequence[Annotation], judged: Sequence[Annotation], seed: int) -> ShareRight | None:
     told = {a.comparison.id: a.preference for a in judged}
     right: dict[str, list[float]] = {}
     for label in known:
@@ -105,8 +99,8 @@ def _share_right(
     sums = np.array([[sum(worths), len(worths)] for worths in right.values()], dtype=np.float64)
     rng = np.random.default_rng(seed)
     # Comparisons of one decision are not independent, so whole decisions are resampled.
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=resamples) @ sums
-    tail = (1 - confidence) / 2
+    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES) @ sums
+    tail = (1 - CONFIDENCE) / 2
     low, high = (float(x) for x in np.quantile(drawn[:, 0] / drawn[:, 1], [tail, 1 - tail]))
     total, comparisons = sums.sum(0)
     return ShareRight(float(total / comparisons), low, high, int(comparisons), len(sums))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pluralign.cli.common import Figures, named_entries, say, say_table
+from pluralign.collect.collector import read_max_points
 from pluralign.core import InputError
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.harms_table import (
@@ -22,7 +23,6 @@ from pluralign.evaluate.harms_table import (
     harms_table,
     in_per_cent,
     read_coefficients,
-    read_max_points,
 )
 from pluralign.evaluate.statistics import Estimate
 

@@ -9,7 +9,8 @@ from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.folders.card import load_card
-from pluralign.learn.texts.adversarial.loop import AdversarialConfig, fit_adversarial
+from pluralign.learn.texts.adversarial.loop import fit_adversarial
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, Divergence, alpha_divergence
 
 DIVERGENCES: dict[str, Callable[[float], Divergence]] = {

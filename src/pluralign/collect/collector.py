@@ -10,8 +10,9 @@ from typing import Any
 from pluralign.collect.chooser import Chooser
 from pluralign.collect.roll_out import play
 from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.jsonl import Fields
 from pluralign.core.progress import ProgressBar
-from pluralign.core.records import RecordWriter, continues, read_trajectories
+from pluralign.core.records import RecordWriter, continues, read_header, read_trajectories
 from pluralign.games.game import Game
 
 KIND = "trajectories"
@@ -113,6 +114,24 @@ def collect(
                 f"{error}; {done} of {episodes} episodes are in {out}: the same command continues from there"
             ) from error
     return _report(read_trajectories(out), len(missing))
+
+
+def read_max_points(files: Sequence[str | Path]) -> dict[str, float]:
+    """The attainable points of games in the headers of trajectories files.
+
+    Raises:
+        InputError: Points are no numbers, or files differ about a game.
+    """
+    known: dict[str, float] = {}
+    for file in files:
+        for game, points in (
+            Fields(read_header(file, "trajectories"), Path(file), 1).numbers("max_points").items()
+        ):
+            if known.setdefault(game, points) != points:
+                raise InputError(
+                    f"'{game}' has {known[game]:g} points in another file, {points:g} here", path=file
+                )
+    return known
 
 
 def _header(

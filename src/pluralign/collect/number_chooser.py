@@ -4,52 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pluralign.collect.chooser import Choice, uniform
 from pluralign.collect.prompt import ChoosePrompt
 from pluralign.core import Decision
 from pluralign.core.splits import seed_for
 from pluralign.lm.endpoint import Endpoint
-
-KEPT_CHARACTERS = 500
-"""Maximum number of characters of a malformed reply that `Step.info` keeps."""
+from pluralign.lm.replies import Question, Writer, ask
 
 _BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
 _ANYWHERE = re.compile(r"(?<![\w.,])-?\d+(?!\w|[.,]\d)")
-
-Message = Mapping[str, str]
-
-
-class Writer(Protocol):
-    """Writes replies: a `pluralign.lm.language_model.LanguageModel`, or an `Endpoint`."""
-
-    @property
-    def name(self) -> str:
-        """Name in trajectories."""
-        ...
-
-    def generate(
-        self,
-        chats: Sequence[Sequence[Message] | str],
-        *,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        seed: int | Sequence[int] = 0,
-    ) -> list[str]:
-        """Generate one reply per chat, which depends on the chat and its seed only."""
-        ...
-
-
-@dataclass
-class _Asked:
-    decision: Decision
-    seed: int
-    chat: list[dict[str, str]]
-    malformed: list[str] = field(default_factory=list[str])
-    choice: Choice | None = None
 
 
 class NumberChooser:
@@ -103,23 +69,28 @@ class NumberChooser:
         Raises:
             InputError: The endpoint does not answer.
         """
-        asked = [
-            _Asked(decision, seed, [{"role": "user", "content": self._prompt.fill(decision)}])
-            for decision, seed in zip(decisions, seeds, strict=True)
-        ]
-        for attempt in range(self._re_asks + 1):
-            waiting = [one for one in asked if one.choice is None]
-            if not waiting:
-                break
-            replies = self._writer.generate(
-                [one.chat for one in waiting],
-                max_new_tokens=self._max_new_tokens,
-                temperature=self._temperature,
-                seed=[seed_for(str(attempt), one.seed) for one in waiting],
-            )
-            for one, reply in zip(waiting, replies, strict=True):
-                _read(one, reply)
-        return [one.choice or _random_choice(one) for one in asked]
+        asked = [self._question(decision, seed) for decision, seed in zip(decisions, seeds, strict=True)]
+        ask(
+            self._writer, asked, re_asks=self._re_asks, max_new_tokens=self._max_new_tokens,
+            temperature=self._temperature,
+        )  # fmt: skip
+        choices: list[Choice] = []
+        for decision, seed, one in zip(decisions, seeds, asked, strict=True):
+            if one.answer is None:
+                action = int(uniform(seed_for("random option", seed)) * len(decision.options))
+                choices.append(Choice(action, {"malformed": one.malformed, "random": True}))
+            else:
+                choices.append(Choice(one.answer, {"malformed": one.malformed} if one.malformed else {}))
+        return choices
+
+    def _question(self, decision: Decision, seed: int) -> Question[int]:
+        count = len(decision.options)
+        return Question(
+            self._prompt.fill(decision),
+            lambda reply: parse_number(reply, count),
+            f"Answer with one number from 1 to {count} and nothing else.",
+            lambda attempt: seed_for(str(attempt), seed),
+        )
 
 
 def endpoint_chooser(
@@ -158,22 +129,3 @@ def parse_number(reply: str, count: int) -> int | None:
     # Python refuses to parse numbers with thousands of digits.
     number = int(digits) if len(digits) < 10 else 0
     return number - 1 if 1 <= number <= count else None
-
-
-def _read(one: _Asked, reply: str) -> None:
-    count = len(one.decision.options)
-    action = parse_number(reply, count)
-    if action is not None:
-        one.choice = Choice(action, {"malformed": one.malformed} if one.malformed else {})
-        return
-    one.malformed.append(reply[:KEPT_CHARACTERS])
-    one.chat += [
-        {"role": "assistant", "content": reply[:KEPT_CHARACTERS]},
-        {"role": "user", "content": f"Answer with one number from 1 to {count} and nothing else."},
-    ]
-
-
-def _random_choice(one: _Asked) -> Choice:
-    place = uniform(seed_for("random option", one.seed))
-    action = int(place * len(one.decision.options))
-    return Choice(action, {"malformed": one.malformed, "random": True})

@@ -16,8 +16,16 @@ from typing import IO, Any, TypeVar
 from pluralign.core.errors import InputError
 from pluralign.core.files import replace_when_whole
 from pluralign.core.jsonl import Fields, Row, read_rows
-from pluralign.core.preference import Annotation, Comparison, PreferencePair
-from pluralign.core.trajectory import Decision, Segment, Step, Trajectory
+from pluralign.core.preference import Annotation, PreferencePair
+from pluralign.core.record_rows import (
+    Decisions,
+    Record,
+    encode,
+    read_annotation,
+    read_pair,
+    read_trajectory,
+)
+from pluralign.core.trajectory import Decision, Trajectory
 
 VERSION = 1
 R = TypeVar("R", Trajectory, Annotation, PreferencePair)
@@ -51,10 +59,10 @@ class RecordWriter:
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror}", path=path) from error
 
-    def write(self, record: Trajectory | Annotation | PreferencePair) -> None:
+    def write(self, record: Record) -> None:
         """Append one record."""
         rows: list[Row] = []
-        body = _encode(record, lambda decision: self._number(decision, rows))
+        body = encode(record, lambda decision: self._number(decision, rows))
         self._lines([*rows, body])
 
     def write_row(self, row: Mapping[str, Any]) -> None:
@@ -100,7 +108,7 @@ class RecordWriter:
 def write_records(
     path: str | Path,
     kind: str,
-    records: Iterable[Trajectory | Annotation | PreferencePair],
+    records: Iterable[Record],
     header: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a complete file, under a temporary name that is changed at the end."""
@@ -122,17 +130,17 @@ def read_trajectories(path: str | Path, *, drop_cut_off_line: bool = False) -> l
     Raises:
         InputError: The file cannot be read; the error names file, row and field.
     """
-    return _read(path, "trajectories", _trajectory, drop_cut_off_line)
+    return _read(path, "trajectories", read_trajectory, drop_cut_off_line)
 
 
 def read_annotations(path: str | Path, *, drop_cut_off_line: bool = False) -> list[Annotation]:
     """Read ``annotations.jsonl``; the steps have decisions and actions, no rewards."""
-    return _read(path, "annotations", _annotation, drop_cut_off_line)
+    return _read(path, "annotations", read_annotation, drop_cut_off_line)
 
 
 def read_pairs(path: str | Path, *, drop_cut_off_line: bool = False) -> list[PreferencePair]:
     """Read ``pairs.jsonl``; the steps have decisions and actions, no rewards."""
-    return _read(path, "pairs", _pair, drop_cut_off_line)
+    return _read(path, "pairs", read_pair, drop_cut_off_line)
 
 
 def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> bool:
@@ -169,9 +177,6 @@ def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = No
                 "choose another file, or remove this one",
             )
     return True
-
-
-Decisions = dict[int, Decision]
 
 
 def _read(path: str | Path, kind: str, decode: Callable[[Fields, Decisions], R], drop: bool) -> list[R]:
@@ -223,125 +228,3 @@ def _cut_to_last_line(path: Path) -> None:
         data = handle.read()
         if not data.endswith(b"\n"):
             handle.truncate(data.rfind(b"\n") + 1)
-
-
-def _encode(record: Trajectory | Annotation | PreferencePair, number: Callable[[Decision], int]) -> Row:
-    def segment(s: Segment) -> Row:
-        return {
-            "trajectory": s.trajectory_id,
-            "start": s.start,
-            "decisions": [number(step.decision) for step in s.steps],
-            "actions": [step.action for step in s.steps],
-        }
-
-    match record:
-        case Trajectory():
-            return {
-                "id": record.id,
-                "source": record.source,
-                "policy": record.policy,
-                "seed": record.seed,
-                "terminated": record.terminated,
-                "truncated": record.truncated,
-                "steps": [_encode_step(step, number(step.decision)) for step in record.steps],
-                **({"info": dict(record.info)} if record.info else {}),
-            }
-        case Annotation():
-            return {
-                "objective": record.objective,
-                "rater": record.rater,
-                "preference": record.preference,
-                "first": segment(record.comparison.first),
-                "second": segment(record.comparison.second),
-                **({"info": dict(record.info)} if record.info else {}),
-            }
-        case PreferencePair():
-            return {
-                "objective": record.objective,
-                "rater": record.rater,
-                "split": record.split,
-                "weight": record.weight,
-                **({"margin": record.margin} if record.margin else {}),
-                "chosen": segment(record.chosen),
-                "rejected": segment(record.rejected),
-            }
-
-
-def _encode_step(step: Step, number: int) -> Row:
-    row: Row = {"at": number, "action": step.action}
-    for name, value in (("rewards", step.rewards), ("counts", step.counts), ("info", step.info)):
-        if value:
-            row[name] = dict(value)
-    if step.outcome:
-        row["outcome"] = step.outcome
-    return row
-
-
-def _trajectory(fields: Fields, decisions: Decisions) -> Trajectory:
-    steps = tuple(
-        _step(Fields(row, fields.path, fields.number), decisions) for row in fields.get("steps", list)
-    )
-    return Trajectory(
-        id=fields.get("id", str),
-        source=fields.get("source", str),
-        policy=fields.get("policy", str),
-        seed=fields.get("seed", int),
-        steps=steps,
-        terminated=fields.get("terminated", bool),
-        truncated=fields.get("truncated", bool, False),
-        info=fields.get("info", dict, {}),
-    )
-
-
-def _step(fields: Fields, decisions: Decisions) -> Step:
-    return Step(
-        decision=_decision(fields, fields.get("at", int), decisions),
-        action=fields.get("action", int),
-        rewards=fields.numbers("rewards"),
-        counts=fields.numbers("counts"),
-        outcome=fields.get("outcome", str, ""),
-        info=fields.get("info", dict, {}),
-    )
-
-
-def _decision(fields: Fields, number: int, decisions: Decisions) -> Decision:
-    if number not in decisions:
-        raise fields.fail("at", f"refers to decision {number}, which is not on an earlier line")
-    return decisions[number]
-
-
-def _segment(fields: Fields, name: str, decisions: Decisions) -> Segment:
-    inner = Fields(fields.get(name, dict), fields.path, fields.number)
-    numbers, actions = inner.ints("decisions"), inner.ints("actions")
-    if len(numbers) != len(actions) or not numbers:
-        raise fields.fail(name, f"has {len(numbers)} decisions and {len(actions)} actions")
-    steps = tuple(
-        Step(_decision(inner, number, decisions), action)
-        for number, action in zip(numbers, actions, strict=True)
-    )
-    return Segment(inner.get("trajectory", str), inner.get("start", int), steps)
-
-
-def _annotation(fields: Fields, decisions: Decisions) -> Annotation:
-    return Annotation(
-        comparison=Comparison(_segment(fields, "first", decisions), _segment(fields, "second", decisions)),
-        objective=fields.get("objective", str),
-        rater=fields.get("rater", str),
-        preference=fields.get("preference", str),
-        info=fields.get("info", dict, {}),
-    )
-
-
-def _pair(fields: Fields, decisions: Decisions) -> PreferencePair:
-    split = fields.get("split", str, "train")
-    if split not in ("train", "validation", "test"):
-        raise fields.fail("split", f"expected train, validation or test, found {split!r}")
-    return PreferencePair(
-        chosen=_segment(fields, "chosen", decisions),
-        rejected=_segment(fields, "rejected", decisions),
-        objective=fields.get("objective", str),
-        rater=fields.get("rater", str, ""),
-        weight=float(fields.get("weight", (int, float), 1.0)),
-        margin=float(fields.get("margin", (int, float), 0.0)),
-        split=split,
-    )

@@ -16,8 +16,6 @@ import numpy as np
 
 from pluralign.core import InputError, Trajectory
 from pluralign.core.files import read_json
-from pluralign.core.jsonl import Fields
-from pluralign.core.records import read_header
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, FloatArray
 from pluralign.games.harms import DISUTILITY, FURTHER, METRICS, POWER, VIOLATIONS
 
@@ -124,24 +122,6 @@ def read_coefficients(path: str | Path, max_points: Mapping[str, float]) -> Base
         both[TABLE_METRICS.index("points")] *= attainable / 100
         means[game], deviations[game] = both.T
     return Baseline(means, deviations, str(path))
-
-
-def read_max_points(files: Sequence[str | Path]) -> dict[str, float]:
-    """The attainable points of games in the headers of trajectories files.
-
-    Raises:
-        InputError: Points are no numbers, or files differ about a game.
-    """
-    known: dict[str, float] = {}
-    for file in files:
-        for game, points in (
-            Fields(read_header(file, "trajectories"), Path(file), 1).numbers("max_points").items()
-        ):
-            if known.setdefault(game, points) != points:
-                raise InputError(
-                    f"'{game}' has {known[game]:g} points in another file, {points:g} here", path=file
-                )
-    return known
 
 
 def in_per_cent(episodes: FloatArray, means: FloatArray, deviations: FloatArray) -> FloatArray:

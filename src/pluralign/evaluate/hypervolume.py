@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
-from pluralign.core.pareto import Volume, checked_points, exact_volume, hypervolume
+from pluralign.core.pareto import checked_points, exact_volume, hypervolume
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, FloatArray, of_resamples, resampling_weights
 
 
@@ -17,10 +17,8 @@ def estimate_hypervolume(
     reference: npt.ArrayLike,
     *,
     unit: float = 1.0,
-    confidence: float = CONFIDENCE,
     resamples: int = 1000,
     seed: int = 0,
-    volume: Volume = hypervolume,
 ) -> Estimate:
     """Hypervolume of a sweep's mean returns, with an interval from resampled episodes.
 
@@ -32,10 +30,8 @@ def estimate_hypervolume(
         episode_returns: Returns of each weighting's episodes, shape (episodes, objectives) each.
         reference: Reference point, shape (objectives,).
         unit: Volume by which all volumes are divided.
-        confidence: Confidence level of the interval.
         resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
-        volume: `hypervolume` or `mixed_hypervolume`.
 
     Raises:
         InputError: There is no weighting, or the shapes do not match.
@@ -51,19 +47,14 @@ def estimate_hypervolume(
         draws = [resampling_weights(len(group), resamples, rng) for group in groups]
     means = np.stack([draw @ group for draw, group in zip(draws, groups, strict=True)], axis=1)
     found = np.stack([group.mean(0) for group in groups])
-    resampled = np.array([volume(points, reference) / unit for points in means])
-    return of_resamples(volume(found, reference) / unit, resampled, confidence)
+    resampled = np.array([hypervolume(points, reference) / unit for points in means])
+    return of_resamples(hypervolume(found, reference) / unit, resampled, CONFIDENCE)
 
 
 def estimate_hypervolume_ratio(
     episode_returns: Sequence[FloatArray],
     exact: npt.ArrayLike,
     reference: npt.ArrayLike,
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = 1000,
-    seed: int = 0,
-    volume: Volume = hypervolume,
 ) -> Estimate:
     """Hypervolume ratio of a sweep's mean returns (`hypervolume_ratio`), with an interval from resampled
     episodes.
@@ -72,15 +63,9 @@ def estimate_hypervolume_ratio(
         episode_returns: Returns of each weighting's episodes, shape (episodes, objectives) each.
         exact: The exact front, shape (points, objectives).
         reference: Reference point, shape (objectives,).
-        confidence: Confidence level of the interval.
-        resamples: Number of bootstrap resamples.
-        seed: Random seed of the resampling.
-        volume: `hypervolume` or `mixed_hypervolume`.
 
     Raises:
         InputError: See `estimate_hypervolume`; or the exact front dominates no volume.
     """
-    return estimate_hypervolume(
-        episode_returns, reference, unit=exact_volume(exact, reference, volume), confidence=confidence,
-        resamples=resamples, seed=seed, volume=volume,
-    )  # fmt: skip
+    unit = exact_volume(exact, reference, hypervolume)
+    return estimate_hypervolume(episode_returns, reference, unit=unit)

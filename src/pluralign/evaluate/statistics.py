@@ -171,10 +171,7 @@ def paired_difference(
     first: Values,
     second: Values,
     *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
     seed: int = 0,
-    interval: Interval = percentile,
 ) -> Estimate:
     """Mean of ``first - second`` over episodes played with the same seeds. Effects of the seeds cancel, which
     makes the interval narrower.
@@ -185,14 +182,13 @@ def paired_difference(
     if len(first) != len(second):
         raise InputError(f"paired values must have the same length, found {len(first)} and {len(second)}")
     gaps = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return estimate(gaps, confidence=confidence, resamples=resamples, seed=seed, interval=interval)
+    return estimate(gaps, seed=seed)
 
 
 def spearman(
     first: Values,
     second: Values,
     *,
-    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Correlation:
@@ -209,7 +205,6 @@ def spearman(
     x, y = _checked(first), _checked(second)
     if len(x) != len(y) or len(x) < 3:
         raise InputError(f"a rank correlation needs at least three pairs, found {len(x)} and {len(y)} values")
-    _check_confidence(confidence)
     drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
     rows = np.vstack([np.arange(len(x)), drawn])
     ranks_x: FloatArray = rankdata(x[rows], axis=1)
@@ -220,7 +215,7 @@ def spearman(
     if scale[0] == 0.0:
         return Correlation(0.0, 0.0, 0.0, len(x))
     values = np.clip((gaps_x * gaps_y).sum(1)[scale > 0] / scale[scale > 0], -1.0, 1.0)
-    low, high = percentile(x, values[1:], confidence)
+    low, high = percentile(x, values[1:], CONFIDENCE)
     return Correlation(float(values[0]), low, high, len(x))
 
 

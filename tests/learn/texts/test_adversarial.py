@@ -15,7 +15,8 @@ from pluralign.core import Demonstration, InputError
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.adversarial import loop, reinforce
-from pluralign.learn.texts.adversarial.loop import AdversarialConfig, discriminator_pairs, fit_adversarial
+from pluralign.learn.texts.adversarial.loop import fit_adversarial
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, discriminator_pairs
 from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft

@@ -118,7 +118,6 @@ def best_of_n(
     golden: FloatArray,
     baseline: FloatArray | None = None,
     *,
-    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> BestOfN:
@@ -128,7 +127,6 @@ def best_of_n(
         proxy: Rewards that select, shape (prompts, M).
         golden: Golden rewards of the same samples, shape (prompts, M).
         baseline: Golden reward of one deterministic generation per prompt, shape (prompts,).
-        confidence: Confidence level of the intervals.
         resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
 
@@ -137,7 +135,7 @@ def best_of_n(
             finite.
     """
     summarise: Callable[[FloatArray], list[Estimate]] = partial(
-        estimate_columns, confidence=confidence, resamples=resamples, seed=seed
+        estimate_columns, resamples=resamples, seed=seed
     )
     by_prompt = expected_best(proxy, golden)
     prompts, samples = by_prompt.shape
@@ -159,7 +157,6 @@ def normalised(
     base: FloatArray,
     demonstrations: FloatArray,
     *,
-    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Estimate]:
@@ -176,7 +173,6 @@ def normalised(
         values: Golden rewards, shape (prompts,) or (prompts, columns).
         base: Golden rewards of the base model's answers, shape (prompts,).
         demonstrations: Golden rewards of the demonstrations, shape (prompts,).
-        confidence: Confidence level of the intervals.
         resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
 
@@ -205,16 +201,16 @@ def normalised(
     estimates: list[Estimate] = []
     for rise, resampled in zip(rises.T, (weights @ rises).T, strict=True):
         mean = float(rise.mean()) / scale
-        low, high = _ratio_interval(resampled, weights @ width, confidence)
+        low, high = _ratio_interval(resampled, weights @ width)
         estimates.append(Estimate(mean, standard_error(rise - mean * width) / scale, low, high))
     return estimates
 
 
-def _ratio_interval(over: FloatArray, under: FloatArray, confidence: float) -> tuple[float, float]:
+def _ratio_interval(over: FloatArray, under: FloatArray) -> tuple[float, float]:
     """Percentile interval of a ratio; a denominator that is not positive counts as beyond both ends."""
     whole = under > 0
     ratios = np.divide(over, under, out=np.zeros_like(over), where=whole)
-    tail = (1 - confidence) / 2 * (len(ratios) - 1)
+    tail = (1 - CONFIDENCE) / 2 * (len(ratios) - 1)
     # Selected by index: infinities cannot be interpolated.
     low = np.sort(np.where(whole, ratios, -np.inf))[math.floor(tail)]
     high = np.sort(np.where(whole, ratios, np.inf))[len(ratios) - 1 - math.floor(tail)]

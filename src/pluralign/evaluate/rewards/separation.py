@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from pluralign.core import InputError
-from pluralign.evaluate.statistics import CONFIDENCE, RESAMPLES, Estimate, FloatArray, estimate
+from pluralign.evaluate.statistics import RESAMPLES, Estimate, FloatArray, estimate
 
 Answers = Mapping[str, Sequence[float]]
 """Rewards of a source's answers, by prompt."""
@@ -46,7 +46,6 @@ def separation(
     second: Answers,
     *,
     names: tuple[str, str] = ("first", "second"),
-    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Separation:
@@ -58,7 +57,6 @@ def separation(
         first: Rewards of the first source's answers, by prompt.
         second: Rewards of the second source's answers, by prompt.
         names: Names of the two sources.
-        confidence: Confidence level of the interval.
         resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
 
@@ -71,7 +69,7 @@ def separation(
     for prompt in shared:
         one, other = (_finite(kind[prompt], prompt) for kind in (first, second))
         by_prompt.append(float(_above(other[:, None], one[None, :]).mean()))
-    auc = estimate(by_prompt, confidence=confidence, resamples=resamples, seed=seed)
+    auc = estimate(by_prompt, resamples=resamples, seed=seed)
     return Separation(*names, auc, len(shared), len({*first, *second}) - len(shared))
 
 
@@ -94,8 +92,6 @@ def style_separation(
     edited: Mapping[str, Sequence[float | None]],
     *,
     name: str = "edited",
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Separation:
     """AUC of texts against the same texts in another style, each text compared with itself.
@@ -105,8 +101,6 @@ def style_separation(
         edited: Rewards of the same texts after a style edit, in the same order; None for texts that the edit
             did not change, which are left out and counted.
         name: Name of the edit.
-        confidence: Confidence level of the interval.
-        resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
 
     Raises:
@@ -125,7 +119,7 @@ def style_separation(
             by_prompt.append(float(_above(other, one).mean()))
     names = ("original", name)
     _check_prompts(len(by_prompt), names)
-    auc = estimate(by_prompt, confidence=confidence, resamples=resamples, seed=seed)
+    auc = estimate(by_prompt, seed=seed)
     return Separation(*names, auc, len(by_prompt), left_out)
 
 

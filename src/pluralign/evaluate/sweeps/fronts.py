@@ -18,6 +18,7 @@ from pluralign.evaluate.statistics import (
 )
 from pluralign.evaluate.sweeps.texts import TextPoint
 
+_RESAMPLES = 1000
 MARGIN = 0.1
 """Distance of the reference point below the lowest mean of all points, as a share of the range. The ends of
 every front therefore count, and no side is favoured."""
@@ -73,7 +74,7 @@ class TextFronts:
 
 def compare_sides(
     points: Sequence[TextPoint], objectives: Sequence[str], *, base: str = "base",
-    confidence: float = CONFIDENCE, resamples: int = 1000, seed: int = 0,
+    seed: int = 0,
 ) -> TextFronts:  # fmt: skip
     """Normalise the points of all sides to a common scale, and compare hypervolumes.
 
@@ -86,8 +87,6 @@ def compare_sides(
         points: Points of all sides; the order of sides is that of their first points.
         objectives: Names of two or more objectives.
         base: Name of the base model's side, with one point.
-        confidence: Confidence level of the intervals.
-        resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
 
     Raises:
@@ -112,7 +111,7 @@ def compare_sides(
     if not all(np.isfinite(values).all() for values in scaled.values()):
         raise InputError("a reward is not finite")
     reference = reference_below(np.concatenate([values.mean(axis=1) for values in scaled.values()]))
-    draws = resampling_weights(prompts, resamples, np.random.default_rng(seed))
+    draws = resampling_weights(prompts, _RESAMPLES, np.random.default_rng(seed))
     volumes = {label: _volumes(values, draws, reference) for label, values in scaled.items() if label != base}
     first = next(iter(volumes))
     sides: list[SideFront] = []
@@ -126,8 +125,8 @@ def compare_sides(
                 means,
                 values.std(axis=1, ddof=1) / np.sqrt(prompts),
                 tuple(np.flatnonzero(non_dominated(means)).tolist()),
-                of_resamples(found, resampled, confidence),
-                None if label == first else of_resamples(*gap, confidence),
+                of_resamples(found, resampled, CONFIDENCE),
+                None if label == first else of_resamples(*gap, CONFIDENCE),
             )
         )
     return TextFronts(tuple(objectives), own, origin, unit, reference, tuple(sides))

@@ -15,7 +15,7 @@ from pluralign.core import InputError, Objective, Policy, SteeringWeights
 from pluralign.core.jsonl import Fields
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_record_rows
-from pluralign.evaluate.play import evaluate_policy
+from pluralign.evaluate.play import PolicyResult, evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.game import Game
 from pluralign.steer.mixing import GEOMETRIC
@@ -50,6 +50,13 @@ class SweepPoint:
     def to_row(self) -> dict[str, Any]:
         """The point as a JSON object."""
         return {**asdict(self), "weights": dict(self.weights)}
+
+    @classmethod
+    def of(cls, weights: SteeringWeights, result: PolicyResult) -> SweepPoint:
+        """What a policy got, as a point."""
+        returns = {name: estimate.mean for name, estimate in result.returns.items()}
+        stderr = {name: estimate.stderr for name, estimate in result.returns.items()}
+        return cls(weights, returns, stderr, result.metrics, result.episode_returns)
 
     @classmethod
     def from_fields(cls, fields: Fields) -> SweepPoint:
@@ -145,13 +152,7 @@ def sweep(
                     greedy=greedy,
                     batch=batch,
                 )
-                known[key] = SweepPoint(
-                    weights=weights,
-                    returns={o: e.mean for o, e in result.returns.items()},
-                    stderr={o: e.stderr for o, e in result.returns.items()},
-                    metrics=result.metrics,
-                    episode_returns=result.episode_returns,
-                )
+                known[key] = SweepPoint.of(weights, result)
                 if writer is not None:
                     writer.write_row(known[key].to_row())
             points.append(known[key])

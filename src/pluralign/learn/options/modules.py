@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +12,12 @@ from pluralign.learn.options.scorers import AnyScorer
 from pluralign.learn.options.tables import PairTable, TrajectoryTable
 from pluralign.losses.contrastive import cpl_loss
 from pluralign.losses.likelihood import weighted_mean_nll
+
+
+def hold_table(module: nn.Module, table: TrajectoryTable | PairTable) -> None:
+    """Register a table's tensors as buffers: training checkpoints contain what is trained, not the data."""
+    for column in fields(table):
+        module.register_buffer(column.name, getattr(table, column.name), persistent=False)
 
 
 class BehaviourCloning(nn.Module):
@@ -27,8 +33,7 @@ class BehaviourCloning(nn.Module):
         self.scorer = scorer
         self.states: Tensor
         self.actions: Tensor
-        self.register_buffer("states", table.states, persistent=False)
-        self.register_buffer("actions", table.actions, persistent=False)
+        hold_table(self, table)
 
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """Loss on these rows of the table, nats per step."""
@@ -71,10 +76,7 @@ class ContrastivePreference(nn.Module):
         self.mask: Tensor
         self.weights: Tensor
         self.reference: Tensor | None
-        self.register_buffer("states", table.states, persistent=False)
-        self.register_buffer("actions", table.actions, persistent=False)
-        self.register_buffer("mask", table.mask, persistent=False)
-        self.register_buffer("weights", table.weights, persistent=False)
+        hold_table(self, table)
         anchored = None if reference is None else reference[table.states, table.actions]
         self.register_buffer("reference", anchored, persistent=False)
 

@@ -146,7 +146,7 @@ def fit_reward(
     run = make_run(
         model, out, training, seed=seed, name=name, template=template, control_tokens=control_tokens
     )
-    return _fit(pairs, run, method, settings, shape, _gaussian(loss) if gaussian else _plain(loss))
+    return _fit(pairs, run, method, settings, shape, _of_batch(loss, gaussian=gaussian))
 
 
 def fit_bradley_terry(
@@ -162,9 +162,7 @@ def fit_bradley_terry(
     Raises:
         InputError: No training pair, or the folder holds another run.
     """
-    config = config or BradleyTerryConfig()
-    loss = _plain(bradley_terry, config.margin)
-    return _fit(pairs, run, "bradley-terry", dataclasses.asdict(config), HeadShape(), loss)
+    return _fit_last_token(pairs, run, "bradley-terry", config, bradley_terry)
 
 
 def fit_bt_variance(
@@ -180,9 +178,16 @@ def fit_bt_variance(
     Raises:
         InputError: No training pair, or the folder holds another run.
     """
-    config = config or BradleyTerryConfig()
-    loss = _gaussian(learned_variance, config.margin)
-    return _fit(pairs, run, "bt-variance", dataclasses.asdict(config), HeadShape(gaussian=True), loss)
+    return _fit_last_token(pairs, run, "bt-variance", config, learned_variance, gaussian=True)
+
+
+def _fit_last_token(
+    pairs: Sequence[PreferencePair], run: Run, method: str, config: BradleyTerryConfig | None,
+    loss: RewardLoss, *, gaussian: bool = False,
+) -> RewardModel:  # fmt: skip
+    settings = dataclasses.asdict(config or BradleyTerryConfig())
+    of_batch = _of_batch(loss, settings["margin"], gaussian=gaussian)
+    return _fit(pairs, run, method, settings, HeadShape(gaussian=gaussian), of_batch)
 
 
 def fit_preference_transformer(
@@ -200,7 +205,7 @@ def fit_preference_transformer(
     """
     config = config or PreferenceTransformerConfig()
     shape = HeadShape(weighting="bidirectional", reduction="sum", attention_width=config.attention_width)
-    loss = _plain(lambda chosen, rejected, margin: bradley_terry(chosen, rejected))
+    loss = _of_batch(lambda chosen, rejected, margin: bradley_terry(chosen, rejected))
     return _fit(pairs, run, "preference-transformer", dataclasses.asdict(config), shape, loss)
 
 
@@ -224,24 +229,17 @@ def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
     return _fit(pairs, run, "discriminator", {}, HeadShape(), loss, label_weights=False, identical=True)
 
 
-def _plain(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
+def _of_batch(loss: RewardLoss, margin: float = 0.0, *, gaussian: bool = False) -> PairLoss:
+    """A loss of rewards as one of a batch, expected over labels that may be wrong."""
+
+    def columns(one: GaussianRewards, other: GaussianRewards) -> tuple[Tensor, ...]:
+        return (one.mean, other.mean, *((one.sigma, other.sigma) if gaussian else ()))
+
     def of_batch(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
         least = batch.margins + margin
         return over_labels(
-            lambda: loss(chosen.mean, rejected.mean, least),
-            lambda: loss(rejected.mean, chosen.mean, -least),
-            batch,
-        )
-
-    return of_batch
-
-
-def _gaussian(loss: RewardLoss, margin: float = 0.0) -> PairLoss:
-    def of_batch(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
-        least = batch.margins + margin
-        return over_labels(
-            lambda: loss(chosen.mean, rejected.mean, chosen.sigma, rejected.sigma, least),
-            lambda: loss(rejected.mean, chosen.mean, rejected.sigma, chosen.sigma, -least),
+            lambda: loss(*columns(chosen, rejected), least),
+            lambda: loss(*columns(rejected, chosen), -least),
             batch,
         )
 

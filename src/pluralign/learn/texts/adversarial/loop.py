@@ -3,86 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from pluralign.core import Decision, Demonstration, InputError, PreferencePair
-from pluralign.core.checks import require
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core import Demonstration, InputError
 from pluralign.core.messages import QUOTE
-from pluralign.core.splits import seed_for
 from pluralign.data.reading import learned_template
-from pluralign.data.text_pairs import TextPair, one_step_pair
-from pluralign.folders.card import CARD
-from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.adversarial.reinforce import (
-    Reward,
     check_batch,
-    fresh_policy,
-    reinforce,
     require_trl,
 )
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, Rounds
 from pluralign.learn.texts.adversarial.samples import (
     round_prompts,
-    sample_log_probs,
     within_limits,
 )
 from pluralign.learn.texts.data import quoted_demonstrations, split_rows
-from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
-from pluralign.learn.texts.training import Training
-from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone, load_tokenizer
-from pluralign.lm.decoding import Decoding
-from pluralign.lm.generation import draw_samples
-from pluralign.lm.prompts import quoted_completion
-from pluralign.losses.adversarial import AIRL, Divergence, divergence_bound
-from pluralign.rewards.reward_model import RewardModel, load_reward_model
-
-Samples = dict[str, list[str]]
-"""Completions by prompt."""
-
-
-@dataclass(frozen=True)
-class AdversarialConfig:
-    """Settings of `fit_adversarial`, in addition to the policy's `Training`.
-
-    Args:
-        rounds: Number of rounds of discriminator and policy-gradient training (ours).
-        prompts: Number of training prompts per round, drawn again for each round (ours).
-        samples: Number of completions per prompt, for the discriminator and for the policy gradient (ours).
-        max_new_tokens: Largest number of tokens per completion; longer demonstrations are truncated
-            (Inverse-RLignment: 48 on harmless, 128 on helpful).
-        temperature: Sampling temperature of the policy; imitation happens at this temperature.
-        logit_limit: Largest absolute value of the discriminator's logits as rewards (ours; the discriminator
-            is unreliable where it has seen no sample).
-        kl: Weight of log pi - log pi_initial, which is subtracted from the rewards; 0 for imitation only.
-        discriminator: Training options of each round's discriminator, which starts from the base model
-            (Inverse-RLignment: 2 epochs, batches of 8).
-    """
-
-    rounds: int = 4
-    prompts: int = 256
-    samples: int = 4
-    max_new_tokens: int = 128
-    temperature: float = 1.0
-    logit_limit: float = 10.0
-    kl: float = 0.0
-    discriminator: Training = dataclasses.field(default_factory=lambda: Training(epochs=2.0))
-
-    def __post_init__(self) -> None:
-        require(self, {"rounds": 1, "prompts": 1, "samples": 2, "max_new_tokens": 1, "kl": 0})
-        require(self, {"temperature": 1e-6, "logit_limit": 1e-6})
+from pluralign.losses.adversarial import AIRL, Divergence
 
 
 @folder_optional
@@ -155,174 +95,8 @@ def fit_adversarial(
         run.training.batch_size, config.samples, len(round_prompts(train, config.prompts, 1, run.seed))
     )
     session = Session("adversarial", run, settings, rows, demonstrations=True, vocabulary=True)
-    loop = _Loop(session, config, divergence, rows)
+    loop = Rounds(session, config, divergence, rows)
     figures = [loop.round(number) for number in range(1, config.rounds + 1)]
     session.trunk.model.load_state_dict(loop.weights_after(config.rounds), strict=False)
     last = {name: value for name, value in figures[-1].items() if isinstance(value, float)}
     return session.finish_policy({**last, "rounds": figures})
-
-
-def discriminator_pairs(
-    demonstrations: Sequence[Demonstration], samples: Mapping[str, Sequence[str]], seed: int = 0
-) -> list[PreferencePair]:
-    """Every demonstration paired with every sample of its prompt: positives and negatives of
-    `fit_discriminator`.
-
-    Unlike in preference pairs, equal texts are kept. The discriminator should be undecided about them;
-    without them, it would learn to separate a policy that writes like the demonstrator from the demonstrator.
-
-    Args:
-        demonstrations: Demonstrations, which become the chosen completions; the pairs have their splits.
-        samples: Samples of the policy by prompt, which become the rejected completions.
-        seed: Random seed of the order of options, which carries no label information.
-    """
-    return [
-        one_step_pair(
-            TextPair(row.prompt, row.completion, sample), f"adversarial-{number}-{i}", row.objective,
-            "discriminator", row.split, seed,
-        )
-        for number, row in enumerate(demonstrations, start=1)
-        for i, sample in enumerate(samples.get(row.prompt, ()))
-    ]  # fmt: skip
-
-
-class _Loop:
-    """The rounds; each reads the results of the previous one."""
-
-    def __init__(
-        self, session: Session, config: AdversarialConfig, divergence: Divergence,
-        rows: Sequence[Demonstration],
-    ) -> None:  # fmt: skip
-        self._session, self._run = session, session.run
-        self._config, self._divergence, self._rows = config, divergence, rows
-        self._sampling = Decoding(config.max_new_tokens, config.temperature)
-        held_out = {row.prompt for row in rows if row.split == "validation"}
-        ordered = sorted(held_out, key=lambda prompt: seed_for(prompt, self._run.seed))
-        self._held_out = ordered[: max(1, config.prompts // 4)]
-
-    def weights_after(self, number: int) -> dict[str, Tensor]:
-        """Trained weights of the policy at the end of a round; empty before the first."""
-        return load_file(self._folder(number) / "policy.safetensors") if number else {}
-
-    def round(self, number: int) -> dict[str, Any]:
-        """Run a round unless it is finished, and return its figures."""
-        folder = self._folder(number)
-        if (folder / "figures.json").exists():
-            return read_json(folder / "figures.json")
-        policy = fresh_policy(
-            self._run.model, self.weights_after(number - 1), self._run.training.lora_rank, self._run.seed
-        )
-        prompts = round_prompts(self._rows, self._config.prompts, number, self._run.seed)
-        samples = self._kept_samples(number, policy, [*prompts, *self._held_out])
-        discriminator = self._discriminator(number, samples)
-        figures: dict[str, Any] = {"round": number, **self._measure(discriminator, samples)}
-        reinforce(
-            policy, prompts, self._reward(discriminator, policy), training=self._training(number),
-            samples=self._config.samples, sampling=self._sampling, folder=folder / "trl",
-            # NumPy's generator, which TRL seeds as well, takes 32 bits.
-            seed=seed_for(f"policy gradient {number}", self._run.seed) % 2**32,
-        )  # fmt: skip
-        after = self._draw(policy, self._held_out or prompts, f"after round {number}")
-        figures["reward_after"] = _rounded(self._divergence.reward(self._logits(discriminator, after)).mean())
-        figures["kl"] = _rounded(self._log_ratios(policy, list(after.items())).mean())
-        with replace_when_whole(folder / "policy.safetensors") as temporary:
-            weights = {
-                name: policy.model.get_parameter(name) for name in learned_tensors(self._session.trunk.model)
-            }
-            save_file({name: value.detach().contiguous().cpu() for name, value in weights.items()}, temporary)
-        write_json(folder / "figures.json", figures)
-        self._tidy(number)
-        return figures
-
-    def _folder(self, number: int) -> Path:
-        return self._session.out / "rounds" / str(number)
-
-    def _training(self, number: int) -> Training:
-        """The policy's training options; at a constant learning rate Adam would oscillate around the
-        optimum."""
-        training, rounds = self._run.training, self._config.rounds
-        rate = training.learning_rate * (rounds - number + 1) / rounds
-        return dataclasses.replace(training, learning_rate=rate)
-
-    def _kept_samples(self, number: int, policy: Backbone, prompts: Sequence[str]) -> Samples:
-        """Samples that a round's discriminator is trained on; drawn once and reused when a run resumes."""
-        path = self._folder(number) / "samples.json"
-        if not path.exists():
-            write_json(path, self._draw(policy, prompts, f"round {number}"))
-        return read_json(path)
-
-    def _draw(self, policy: Backbone, prompts: Sequence[str], label: str) -> Samples:
-        count, seed = self._config.samples, self._run.seed
-        drawn = draw_samples(policy, prompts, count, self._sampling, seed=seed, label=label)
-        quote = partial(quoted_completion, policy.tokenizer)
-        return {prompt: [quote(text) for text in texts] for prompt, texts in drawn.items()}
-
-    def _discriminator(self, number: int, samples: Samples) -> RewardModel:
-        out = self._folder(number) / "discriminator"
-        if (out / CARD).exists():
-            return load_reward_model(out)
-        pairs = discriminator_pairs(self._rows, samples, self._run.seed)
-        training, name = self._config.discriminator, f"discriminator {number}"
-        run = Run(self._run.model, out, training, self._run.seed, name, self._run.template, quoted=True)
-        return fit_discriminator(pairs, run)
-
-    def _logits(self, discriminator: RewardModel, texts: Mapping[str, Sequence[str]]) -> Tensor:
-        found = discriminator.score_decisions([Decision(prompt, tuple(own)) for prompt, own in texts.items()])
-        return self._limited(torch.cat([torch.from_numpy(rewards.mean) for rewards in found]))
-
-    def _limited(self, logits: Tensor) -> Tensor:
-        return logits.clamp(-self._config.logit_limit, self._config.logit_limit)
-
-    def _measure(self, discriminator: RewardModel, samples: Samples) -> dict[str, Any]:
-        """Figures of a discriminator on held-out texts if there are any."""
-        split = "validation" if self._held_out else "train"
-        demonstrations: Samples = {}
-        for row in self._rows:
-            if row.split == split and row.prompt in samples:
-                demonstrations.setdefault(row.prompt, []).append(row.completion)
-        good = self._logits(discriminator, demonstrations)
-        drawn = self._logits(discriminator, {prompt: samples[prompt] for prompt in demonstrations})
-        # Accuracy per class, where a tie counts half; both classes have equal weight.
-        right = (2 + good.sign().mean() - drawn.sign().mean()) / 4
-        return {
-            "measured_on": split,
-            "accuracy": _rounded(right),
-            "divergence": _rounded(divergence_bound(good, drawn, self._divergence)),
-            "reward": _rounded(self._divergence.reward(drawn).mean()),
-        }
-
-    def _reward(self, discriminator: RewardModel, policy: Backbone) -> Reward:
-        """The reward that the policy gradient maximises."""
-        score = RewardFunction(discriminator)
-
-        def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-            logits = torch.tensor(score(prompts, completions), dtype=torch.float64)
-            rewards = self._divergence.reward(self._limited(logits))
-            if self._config.kl:
-                own = [(prompt, [text]) for prompt, text in zip(prompts, completions, strict=True)]
-                rewards = rewards - self._config.kl * self._log_ratios(policy, own)
-            return rewards.tolist()
-
-        return reward
-
-    def _log_ratios(self, policy: Backbone, samples: Sequence[tuple[str, Sequence[str]]]) -> Tensor:
-        """log pi - log pi_initial of samples; the session's own model stays at its initial weights until the
-        end."""
-        initial = dataclasses.replace(self._session.backbone, model=self._session.trunk.model)
-        budget = self._run.training.token_budget
-        one, other = (
-            sample_log_probs(who, samples, self._sampling, token_budget=budget) for who in (policy, initial)
-        )
-        return one - other
-
-    def _tidy(self, number: int) -> None:
-        """Keep weights and texts of the last round only; figures of all rounds stay."""
-        folder, before = self._folder(number), self._folder(number - 1)
-        for place in (folder / "trl", folder / "discriminator" / "checkpoints", before / "discriminator"):
-            shutil.rmtree(place, ignore_errors=True)
-        for name in ("policy.safetensors", "samples.json"):
-            (before / name).unlink(missing_ok=True)
-
-
-def _rounded(value: Tensor) -> float:
-    return round(float(value), 4)

@@ -1,0 +1,89 @@
+"""Replies that are parsed: questions to a model that are asked again where a reply is malformed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+Message = Mapping[str, str]
+Chat = Sequence[Message] | str
+Parsed = TypeVar("Parsed")
+_KEPT = 500
+"""Maximum number of characters of a malformed reply that are kept."""
+
+
+class Writer(Protocol):
+    """Writes replies: a `pluralign.lm.language_model.LanguageModel`, or an `Endpoint`."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    def generate(
+        self, chats: Sequence[Chat], *, max_new_tokens: int, temperature: float = 1.0,
+        seed: int | Sequence[int] = 0,
+    ) -> list[str]:  # fmt: skip
+        """Generate one reply per chat, which depends on the chat and its seed only."""
+        ...
+
+
+@dataclass
+class Question(Generic[Parsed]):
+    """A question and what came of it.
+
+    Args:
+        text: The question.
+        parse: Function from a reply to its meaning, or None where it has none.
+        reminder: Message that follows a malformed reply.
+        seed: Function from the number of the attempt to the seed of the reply.
+        malformed: Malformed replies, cut.
+        answer: Meaning of the last reply; None without a usable one.
+    """
+
+    text: str
+    parse: Callable[[str], Parsed | None]
+    reminder: str
+    seed: Callable[[int], int]
+    malformed: list[str] = field(default_factory=list[str])
+    answer: Parsed | None = None
+
+    def chat(self) -> list[Message]:
+        """The question, and each malformed reply with the reminder."""
+        turns: list[Message] = [{"role": "user", "content": self.text}]
+        for reply in self.malformed:
+            turns += [{"role": "assistant", "content": reply}, {"role": "user", "content": self.reminder}]
+        return turns
+
+
+def ask(
+    writer: Writer, questions: Sequence[Question[Parsed]], *, re_asks: int, max_new_tokens: int,
+    temperature: float,
+) -> None:  # fmt: skip
+    """Ask all questions together, and those with malformed replies again.
+
+    Args:
+        writer: Model that generates the replies.
+        questions: Questions; their answers and malformed replies are set.
+        re_asks: Number of times to ask again.
+        max_new_tokens: Largest number of tokens of a reply.
+        temperature: Sampling temperature of the replies.
+
+    Raises:
+        InputError: The endpoint does not answer.
+    """
+    for attempt in range(re_asks + 1):
+        waiting = [question for question in questions if question.answer is None]
+        if not waiting:
+            break
+        replies = writer.generate(
+            [question.chat() for question in waiting],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=[question.seed(attempt) for question in waiting],
+        )
+        for question, reply in zip(waiting, replies, strict=True):
+            question.answer = question.parse(reply)
+            if question.answer is None:
+                question.malformed.append(reply[:_KEPT])
