@@ -144,6 +144,16 @@ def test_adapters_of_another_model_are_refused(tmp_path, shape, more):
             load()
 
 
+def test_configurations_that_do_not_match_the_file_are_refused(model, tmp_path):
+    own = adapter(model, tmp_path / "own", ["q_proj", "o_proj"])
+    refused(model, change_config(own, target_modules=["q_proj"]), r"o_proj")
+    refused(model, change_config(own, target_modules=["q_proj", "o_proj", "v_proj"]), r"v_proj")
+    refused(model, change_config(own, target_modules="(q"), r"PEFT cannot read it|cannot be loaded")
+    change_config(own, target_modules=["q_proj", "o_proj"], lora_alpha="much")
+    with pytest.raises(InputError, match="a number as alpha, found 'much'"):
+        check_and_stack(model, own)
+
+
 def test_an_adapter_of_other_weights_of_the_same_shape_is_refused(tmp_path):
     base, other = llama(tmp_path / "base"), llama(tmp_path / "other", seed=1)
     own = adapter(base, tmp_path / "own")

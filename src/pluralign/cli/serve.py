@@ -50,7 +50,8 @@ def serve(
 ) -> None:
     """Serve a mixture of policies with OpenAI's API; each request sets its weights. A page at / has sliders.
 
-    Policies that are LoRA adapters of the model share one forward pass per token; others are loaded whole.
+    Policies that are plain LoRA adapters of the model share one forward pass per token; others are loaded
+    whole.
     Requests must carry a bearer token if PLURALIGN_TOKEN is set in the environment or --token-file is given.
 
     Example: pluralign serve --model smollm2-135m --policies helpful=runs/helpful harmless=runs/harmless

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +80,8 @@ class Adapter:
                 return f"it uses {name}"
         if _start(self.config) not in _PLAIN_STARTS:
             return (
-                f"its initialisation, {self.config['init_lora_weights']!r}, changed the model's own weights"
+                f"its initialisation, {self.config['init_lora_weights']!r}, changed the model's own weights; "
+                f"to make it a plain LoRA, {_CONVERSION}"
             )
         return next((f"it changes {name}" for name in self.shapes if not self._is_plain(name)), "")
 
@@ -104,7 +106,9 @@ class Adapter:
 
         pattern: dict[str, Any] = self.config.get("alpha_pattern") or {}
         default = self.config.get("lora_alpha", _defaults("LORA")["lora_alpha"])
-        alpha = float(pattern.get(get_pattern_key(list(pattern), layer), default))
+        alpha = pattern.get(get_pattern_key(list(pattern), layer), default)
+        if not isinstance(alpha, int | float):
+            raise InputError(f"expected a number as alpha, found {alpha!r}", path=self.folder / CONFIG)
         rank = self.shapes[layer + DOWN][0]
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
@@ -147,25 +151,34 @@ class Adapter:
             found = self.shapes[layer + UP][0], self.shapes[layer + DOWN][1]
             if found != expected:
                 raise self.of_another_model(f"{layer} is {expected} in the model and {found} in the adapter")
-        if missing := sorted(self._targets(modules) - set(self.layers)):
+        targets = self._targets(modules)
+        if targets is None:
+            return
+        if missing := sorted(targets - set(self.layers)):
             raise self.of_another_model(f"its file has no matrices for {missing[0]}")
+        if unnamed := sorted(set(self.layers) - targets):
+            raise self.of_another_model(
+                f"its configuration does not name {unnamed[0]}, which its file changes"
+            )
 
     def of_another_model(self, reason: str) -> InputError:
         """The error for an adapter that does not fit the model at hand."""
         named = f"{self.base!r}, " if self.base else ""
         return InputError(f"was made for {named}another model than the one here: {reason}", path=self.folder)
 
-    def _targets(self, modules: Mapping[str, nn.Module]) -> set[str]:
-        """Linear layers that the configuration names."""
+    def _targets(self, modules: Mapping[str, nn.Module]) -> set[str] | None:
+        """Linear layers that the configuration names; None where it leaves them to PEFT."""
         from peft import PeftConfig
         from peft.tuners.tuners_utils import check_target_module_exists
 
-        targets = self.config.get("target_modules")
-        linear = {name for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)}
-        if not targets or targets == "all-linear":
-            return set()
-        config = PeftConfig.from_pretrained(str(self.folder))
-        return {name for name in linear if check_target_module_exists(config, name)}
+        if self.config.get("target_modules") in (None, [], "", "all-linear"):
+            return None
+        linear = [name for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)]
+        try:
+            config = PeftConfig.from_pretrained(str(self.folder))
+            return {name for name in linear if check_target_module_exists(config, name)}
+        except (TypeError, ValueError, AttributeError, re.error) as error:
+            raise InputError(f"PEFT cannot read it: {error}", path=self.folder / CONFIG) from error
 
 
 def check_adapter(folder: Path) -> Adapter:

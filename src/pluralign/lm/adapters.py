@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.lm.adapter_base import require_base
-from pluralign.lm.adapter_check import Adapter, check_adapter
+from pluralign.lm.adapter_check import PREFIX, Adapter, check_adapter
 
 PROBE_TOKENS = 31
 """Tokens of the text on which models are compared."""
@@ -54,7 +55,16 @@ def read_adapter(model: PreTrainedModel, folder: Path) -> Any:
             adapted: Any = PeftModel.from_pretrained(model, str(folder))
             # PEFT does not say which tensors it left out, but when they are loaded a second time.
             unused = adapted.load_adapter(str(folder), "default").unexpected_keys
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        re.error,
+    ) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         # The first line of torch's list of wrong shapes says nothing.
         reason = next(
@@ -66,7 +76,7 @@ def read_adapter(model: PreTrainedModel, folder: Path) -> Any:
     missing = [str(one.message) for one in said if "missing adapter keys" in str(one.message)]
     if missing or unused:
         raise adapter.of_another_model(
-            missing[0] if missing else f"it changes {unused[0].removeprefix('base_model.model.')}"
+            missing[0] if missing else f"it changes {unused[0].removeprefix(PREFIX)}"
         )
     return adapted
 
