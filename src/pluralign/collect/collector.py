@@ -120,7 +120,7 @@ def read_max_points(files: Sequence[str | Path]) -> dict[str, float]:
     """The attainable points of games in the headers of trajectories files.
 
     Raises:
-        InputError: Points are no numbers, or files differ about a game.
+        InputError: Points are not numbers, or files disagree about a game.
     """
     known: dict[str, float] = {}
     for file in files:

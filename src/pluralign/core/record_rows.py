@@ -1,4 +1,4 @@
-"""Records as lines of JSON, and back; decisions are on lines of their own."""
+"""Encoding of records as JSON lines, and decoding; decisions are on separate lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Decisions = dict[int, Decision]
 
 
 def encode(record: Record, number: Callable[[Decision], int]) -> Row:
-    """The line of a record; decisions are referred to by number."""
+    """Encode a record as a line that refers to decisions by number."""
 
     def segment(s: Segment) -> Row:
         return {
@@ -53,7 +53,7 @@ def _step_row(step: Step, number: int) -> Row:
 
 
 def read_trajectory(fields: Fields, decisions: Decisions) -> Trajectory:
-    """The trajectory on a line."""
+    """Decode a trajectory from the fields of its line."""
     steps = tuple(
         _step(Fields(row, fields.path, fields.number), decisions) for row in fields.get("steps", list)
     )
@@ -99,7 +99,7 @@ def _segment(fields: Fields, name: str, decisions: Decisions) -> Segment:
 
 
 def read_annotation(fields: Fields, decisions: Decisions) -> Annotation:
-    """The annotation on a line."""
+    """Decode an annotation from the fields of its line."""
     return Annotation(
         comparison=Comparison(_segment(fields, "first", decisions), _segment(fields, "second", decisions)),
         objective=fields.get("objective", str),
@@ -110,7 +110,7 @@ def read_annotation(fields: Fields, decisions: Decisions) -> Annotation:
 
 
 def read_pair(fields: Fields, decisions: Decisions) -> PreferencePair:
-    """The preference pair on a line."""
+    """Decode a preference pair from the fields of its line."""
     split = fields.get("split", str, "train")
     if split not in ("train", "validation", "test"):
         raise fields.fail("split", f"expected train, validation or test, found {split!r}")

@@ -53,7 +53,7 @@ class SweepPoint:
 
     @classmethod
     def of(cls, weights: SteeringWeights, result: PolicyResult) -> SweepPoint:
-        """What a policy got, as a point."""
+        """Mean returns of a policy and their standard errors, as a point."""
         returns = {name: estimate.mean for name, estimate in result.returns.items()}
         stderr = {name: estimate.stderr for name, estimate in result.returns.items()}
         return cls(weights, returns, stderr, result.metrics, result.episode_returns)

@@ -230,7 +230,7 @@ def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
 
 
 def _of_batch(loss: RewardLoss, margin: float = 0.0, *, gaussian: bool = False) -> PairLoss:
-    """A loss of rewards as one of a batch, expected over labels that may be wrong."""
+    """Adapt a reward loss to batches; its expectation is over labels that may be wrong."""
 
     def columns(one: GaussianRewards, other: GaussianRewards) -> tuple[Tensor, ...]:
         return (one.mean, other.mean, *((one.sigma, other.sigma) if gaussian else ()))
