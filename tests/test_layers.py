@@ -13,7 +13,7 @@ SCRIPTS = sorted(
 )
 VERBS = sorted((ROOT / "src/pluralign/cli").glob("*.py"))
 MODULES = {"pluralign.cli", *(f"pluralign.cli.{path.stem}" for path in VERBS)}
-SHARED = {f"pluralign.cli{name}" for name in ("", ".common", ".texts", ".policies", ".guides")}
+SHARED = {f"pluralign.cli{name}" for name in ("", ".common", ".texts", ".guides")}
 """What verbs may share: parsing, printing, and how counts of what was read are reported."""
 
 
@@ -53,8 +53,6 @@ def test_scripts_do_without_the_command_line(path):
 @pytest.mark.parametrize("path", VERBS, ids=lambda path: path.name)
 def test_verbs_share_parsing_and_printing_only(path):
     learners = (
-        {"pluralign.cli.learn", "pluralign.cli.learn_texts"}
-        if path.name.startswith(("learn", "avril"))
-        else set()
+        {"pluralign.cli.learn", "pluralign.cli.learn_texts"} if path.name.startswith("learn") else set()
     )
     assert imported(path) <= SHARED | learners

@@ -21,7 +21,7 @@ from pluralign.serve.middleware import RequestMiddleware
 from pluralign.serve.openapi import document
 from pluralign.serve.page import page_response
 from pluralign.serve.service import Service
-from pluralign.steer.policies import in_order
+from pluralign.steer.request_weights import in_order
 
 Handler = Callable[[Service, Request], Awaitable[Response]]
 

@@ -18,7 +18,7 @@ from pluralign.serve.bodies import ClientDisconnected, read_body, until_disconne
 from pluralign.serve.engine import DecodingFailed, QueueFull, Submission
 from pluralign.serve.errors import Refused
 from pluralign.serve.service import Service
-from pluralign.steer.policies import in_order
+from pluralign.steer.request_weights import in_order
 
 CLIENT_DISCONNECTED = 499
 """Status recorded when the client disconnects."""

@@ -13,7 +13,7 @@ from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.policies import in_order
+from pluralign.steer.request_weights import in_order
 from pluralign.steer.steered_policy import SteeredPolicy
 
 _MOST_ACTIONS = 500

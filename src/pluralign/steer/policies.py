@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,15 +24,7 @@ from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_folders import open_rows, policy_card, template_of
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
-
-Prompt = str | Messages
-"""A text that is continued as it is, or messages that the template renders to text."""
-
-WeightsProvider = Callable[[Prompt], Mapping[str, float]]
-"""Function, or object with `__call__`, from a prompt to its weights by objective."""
-
-Weights = Mapping[str, float] | WeightsProvider
-"""Weights by objective, non-negative and summing to one, or a provider of weights for each prompt."""
+from pluralign.steer.request_weights import Prompt, Weights, is_one, weights_of_each
 
 
 @dataclass(frozen=True)
@@ -106,9 +98,9 @@ class Policies:
             >>> len(answers)
             2
         """
-        alone = _is_one(prompts)
+        alone = is_one(prompts)
         asked: list[Prompt] = [prompts] if alone else list(prompts)  # pyright: ignore
-        mixes = _weights_of_each(weights, asked)
+        mixes = weights_of_each(weights, asked)
         decoding = Decoding(max_new_tokens, temperature, top_p, top_k, _texts(stop))
         requests = [self.request(*each, decoding, seed) for each in zip(asked, mixes, strict=True)]
         texts = self._decoder.generate(requests)
@@ -151,7 +143,7 @@ class Policies:
             True
         """
         decoding = Decoding(max_new_tokens, temperature, top_p, top_k, _texts(stop))
-        request = self.request(prompt, _weights_of_each(weights, [prompt])[0], decoding, seed)
+        request = self.request(prompt, weights_of_each(weights, [prompt])[0], decoding, seed)
         return (event.text for event in self._decoder.events([request]) if event.text)
 
     def request(
@@ -284,28 +276,3 @@ def load_policies(
 
 def _texts(stop: str | Sequence[str]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
-
-
-def _is_one(prompts: Prompt | Sequence[Prompt]) -> bool:
-    """Whether this is a single prompt: a text, or a list of messages."""
-    return isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Mapping))
-
-
-def _weights_of_each(
-    weights: Weights | Sequence[Mapping[str, float]], prompts: Sequence[Prompt]
-) -> list[Mapping[str, float]]:
-    if isinstance(weights, Mapping):
-        return [weights] * len(prompts)
-    if callable(weights):
-        return [weights(prompt) for prompt in prompts]
-    if len(weights) != len(prompts):
-        raise InputError(
-            f"expected one mapping or {len(prompts)} (one per prompt), found {len(weights)}",
-            field="weights",
-        )
-    return list(weights)
-
-
-def in_order(weights: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:
-    """The weights of all objectives in display order, as responses contain them."""
-    return {name: float(weights.get(name, 0.0)) for name in objectives}

@@ -24,7 +24,7 @@ from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import TEMPLATES, PromptIds, fit_prompts, prompt_ids
 from pluralign.lm.trunk import context_length
 from pluralign.rewards.value_model import KIND
-from pluralign.steer.policies import Prompt
+from pluralign.steer.request_weights import Prompt
 from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
 
 ENDPOINT = "openai:"

@@ -6,10 +6,8 @@ PNG; equal data give equal files.
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,11 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
-from pluralign.core.files import replace_when_whole
+from pluralign.evaluate.pictures.figure import figure_file
 from pluralign.evaluate.rewards.best_of_n import kl_bound
 from pluralign.evaluate.statistics import Estimate, FloatArray
 
-_STYLE = {
-    "svg.hashsalt": "pluralign",
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+_STYLE = {"font.size": 9, "axes.titlesize": 9.5}
 # Okabe and Ito's colour-blind safe palette, without yellow, which is hard to see on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))
@@ -82,7 +74,7 @@ def draw_scores(panels: Mapping[str, Mapping[str, Estimate]], path: Path, *, lab
     same = len({tuple(scores) for scores in panels.values()}) == 1
     longest = max(len(name) for scores in panels.values() for name in scores)
     size = (3.0 * len(panels) + 0.07 * longest * (1 if same else len(panels)), 1.2 + 0.34 * rows)
-    with _figure(path, size) as figure:
+    with figure_file(path, size, _STYLE) as figure:
         grid: Any = figure.subplots(1, len(panels), squeeze=False)
         for number, (axes, (title, scores)) in enumerate(zip(grid[0], panels.items(), strict=True)):
             _bars(axes, scores, marked=label == NORMALISED)
@@ -143,7 +135,7 @@ def draw_curves(curves: Mapping[str, Curve], path: Path, *, label: str = NORMALI
     if wins:
         parts.append(("win rate against one generation", wins))
     parts.append((label, {name: curve.golden for name, curve in curves.items()}))
-    with _figure(path, (4.1 * len(parts), 3.9)) as figure:
+    with figure_file(path, (4.1 * len(parts), 3.9), _STYLE) as figure:
         grid: Any = figure.subplots(1, len(parts), squeeze=False)
         looks = {name: _look(i) for i, name in enumerate(curves)}
         lines: dict[str, Any] = {}
@@ -227,7 +219,7 @@ def draw_separation(models: Sequence[str], panels: Sequence[HeatPanel], path: Pa
     columns = [len(panel.contrasts) for panel in panels]
     longest = max(len(name) for panel in panels for name in panel.contrasts)
     size = (1.9 + 0.62 * sum(columns) + 0.3 * len(panels), 1.3 + 0.42 * len(models) + 0.05 * longest)
-    with _figure(path, size) as figure:
+    with figure_file(path, size, _STYLE) as figure:
         grid: Any = figure.subplots(1, len(panels), squeeze=False, width_ratios=columns)
         image: Any = None
         for number, (axes, panel) in enumerate(zip(grid[0], panels, strict=True)):
@@ -269,19 +261,3 @@ def _bounded(score: Estimate) -> bool:
 def _whole(score: Estimate) -> tuple[float, float]:
     """Ends of the interval; the mean for both if one is infinite."""
     return (score.low, score.high) if _bounded(score) else (score.mean, score.mean)
-
-
-@contextmanager
-def _figure(path: Path, size: tuple[float, float]) -> Generator[Any]:
-    """A figure to draw in, which is saved if the block succeeds."""
-    if path.suffix not in (".svg", ".png"):
-        raise InputError("expected a file name that ends in .svg or .png", path=path)
-    # Imported here because it is slow and not needed for computations.
-    mpl: Any = importlib.import_module("matplotlib")
-    drawing: Any = importlib.import_module("matplotlib.figure")
-    with mpl.rc_context(_STYLE):
-        figure = drawing.Figure(figsize=size, layout="constrained")
-        yield figure
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        with replace_when_whole(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, dpi=150)

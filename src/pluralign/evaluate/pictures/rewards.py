@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pluralign.core.files import replace_when_whole
+from pluralign.evaluate.pictures.figure import figure_file
 from pluralign.evaluate.rewards.ranks import RewardRanks, RewardRows
 from pluralign.evaluate.statistics import FloatArray
-
-_STYLE = {
-    "svg.hashsalt": "pluralign",
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,19 +59,12 @@ def draw_rewards(rows: Sequence[Sequence[RewardPanel]], path: Path) -> None:
         rows: Rows of panels, all of the same length.
         path: Output file.
     """
-    # Imported here because it is slow and not needed for computations.
-    mpl: Any = importlib.import_module("matplotlib")
-    drawing: Any = importlib.import_module("matplotlib.figure")
-    with mpl.rc_context(_STYLE):
-        figure = drawing.Figure(figsize=(3.4 * len(rows[0]), 2.5 * len(rows)), layout="constrained")
+    with figure_file(path, (3.4 * len(rows[0]), 2.5 * len(rows)), {"font.size": 8}) as figure:
         grid: Any = figure.subplots(len(rows), len(rows[0]), squeeze=False)
         for axes_row, panels in zip(grid, rows, strict=True):
             for axes, panel in zip(axes_row, panels, strict=True):
                 _draw(axes, panel)
             axes_row[0].set_ylabel("posterior mean, nats")
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        with replace_when_whole(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], metadata=metadata, dpi=150)
 
 
 def _draw(axes: Any, panel: RewardPanel) -> None:

@@ -96,14 +96,10 @@ class SideBuilder:
         return [*found, self._base()]
 
     def _steered(self, grid: Sequence[SteeringWeights], power: float) -> Side:
-        def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
-            assert draw.weights is not None
-            return self._plain[draw.prompt], draw.weights
-
         return Side(
             f"steered ({mean_name(power)})", [grid],
             lambda group: mixture_writer(
-                self._open(self._folders).rows, power, request, self._decoding, self._lead
+                self._open(self._folders).rows, power, self._weighted, self._decoding, self._lead
             ),
             self._made_from(self._folders, power=power), max(1, _ROWS // len(self._folders)),
         )  # fmt: skip
@@ -112,15 +108,11 @@ class SideBuilder:
         guidance = Guidance(led.strength)
         folders = {name: led.folders[name] for name in self._folders}
 
-        def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
-            assert draw.weights is not None
-            return self._plain[draw.prompt], draw.weights
-
         def opened(group: Sequence[Weighting]) -> Writer:
             self._opened = None
             dtype = resolve_dtype(self._writing.dtype)
             rows = open_value_guided_rows(self._model, folders, guidance, dtype=dtype)
-            return mixture_writer(rows, GEOMETRIC, request, self._decoding, self._lead)
+            return mixture_writer(rows, GEOMETRIC, self._weighted, self._decoding, self._lead)
 
         # Each row reads this many candidates for its next token.
         batch = max(1, _CANDIDATES // (guidance.candidates * len(folders)))
@@ -146,7 +138,7 @@ class SideBuilder:
                 if name not in self._whole:
                     self._whole[name] = open_whole(folder, self._model, dtype)
             rows = AdapterRows(soup_backbone(self._whole, weights), {names[weights]: None})
-        return self._alone(rows, lambda draw: self._plain[draw.prompt], lambda draw: names[draw.weights])
+        return self._alone(rows, name=lambda draw: names[draw.weights])
 
     def _adapter_soups(self, names: Mapping[Weighting, str]) -> PolicyRows:
         with tempfile.TemporaryDirectory() as place:
@@ -205,25 +197,29 @@ class SideBuilder:
         def opened(group: Sequence[Weighting]) -> Writer:
             (weights,) = group
             assert weights is not None
-            return self._alone(
-                self._open({_ALONE: folders[weights]}).rows, lambda draw: self._plain[draw.prompt]
-            )
+            return self._alone(self._open({_ALONE: folders[weights]}).rows)
 
         made_from = self._made_from({str(dict(weights)): folder for weights, folder in folders.items()})
         return Side(label, [[weights] for weights in folders], opened, made_from, _ROWS)
 
     def _base(self) -> Side:
         def opened(group: Sequence[Weighting]) -> Writer:
-            rows = self._open({_ALONE: Path(self._model)}).rows
-            return self._alone(rows, lambda draw: self._plain[draw.prompt])
+            return self._alone(self._open({_ALONE: Path(self._model)}).rows)
 
         return Side("base", [[None]], opened, self._made_from({}), _ROWS)
 
-    def _alone(self, rows: PolicyRows, ids: Ids, name: Callable[[Draw], str] = lambda draw: _ALONE) -> Writer:
-        """A writer that generates each text with one policy."""
+    def _weighted(self, draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
+        assert draw.weights is not None
+        return self._plain[draw.prompt], draw.weights
+
+    def _alone(
+        self, rows: PolicyRows, ids: Ids | None = None, name: Callable[[Draw], str] = lambda draw: _ALONE
+    ) -> Writer:
+        """A writer that generates each text with one policy; ``ids`` are those of the prompts by default."""
 
         def request(draw: Draw) -> tuple[Sequence[int], SteeringWeights]:
-            return ids(draw), SteeringWeights({name(draw): 1.0})
+            own = self._plain[draw.prompt] if ids is None else ids(draw)
+            return own, SteeringWeights({name(draw): 1.0})
 
         return mixture_writer(rows, GEOMETRIC, request, self._decoding, self._lead)
 

@@ -1,0 +1,47 @@
+"""Prompts, and the weights that come with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pluralign.core import InputError
+from pluralign.core.messages import Messages
+
+Prompt = str | Messages
+"""A text that is continued as it is, or messages that the template renders to text."""
+
+WeightsProvider = Callable[[Prompt], Mapping[str, float]]
+"""Function, or object with `__call__`, from a prompt to its weights by objective."""
+
+Weights = Mapping[str, float] | WeightsProvider
+"""Weights by objective, non-negative and summing to one, or a provider of weights for each prompt."""
+
+
+def is_one(prompts: Prompt | Sequence[Prompt]) -> bool:
+    """Whether this is a single prompt: a text, or a list of messages."""
+    return isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Mapping))
+
+
+def weights_of_each(
+    weights: Weights | Sequence[Mapping[str, float]], prompts: Sequence[Prompt]
+) -> list[Mapping[str, float]]:
+    """The weights of each prompt.
+
+    Raises:
+        InputError: There are neither one nor as many weights as prompts.
+    """
+    if isinstance(weights, Mapping):
+        return [weights] * len(prompts)
+    if callable(weights):
+        return [weights(prompt) for prompt in prompts]
+    if len(weights) != len(prompts):
+        raise InputError(
+            f"expected one mapping or {len(prompts)} (one per prompt), found {len(weights)}",
+            field="weights",
+        )
+    return list(weights)
+
+
+def in_order(weights: Mapping[str, float], objectives: Sequence[str]) -> dict[str, float]:
+    """The weights of all objectives in display order, as responses contain them."""
+    return {name: float(weights.get(name, 0.0)) for name in objectives}
