@@ -74,6 +74,7 @@ def agreement(
     other: Sequence[Annotation],
     *,
     seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Agreement:
     """Cohen's kappa over the comparisons that both rated (Cohen 1960).
 
@@ -84,6 +85,7 @@ def agreement(
         one: Annotations of one rater, for one objective.
         other: Annotations of the other rater.
         seed: Random seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
 
     Raises:
         InputError: More than one objective or rater in either, different objectives, or no common comparison.
@@ -102,8 +104,8 @@ def agreement(
     rng = np.random.default_rng(seed)
     decided = table[:2, :2]
     return Agreement(
-        all=_interval(table, rng),
-        without_ties=_interval(decided, rng) if decided.sum() else None,
+        all=_interval(table, rng, resamples),
+        without_ties=_interval(decided, rng, resamples) if decided.sum() else None,
         table=tuple(tuple(int(n) for n in row) for row in table),
         left_out=len(contradicted | contradicted_too),
     )
@@ -126,10 +128,10 @@ def cohens_kappa(table: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64],
     return kappa, observed, expected
 
 
-def _interval(table: npt.NDArray[np.int64], rng: np.random.Generator) -> Kappa:
+def _interval(table: npt.NDArray[np.int64], rng: np.random.Generator, resamples: int) -> Kappa:
     total = int(table.sum())
     kappa, observed, expected = (float(x) for x in cohens_kappa(table))
-    drawn = rng.multinomial(total, table.ravel() / total, size=RESAMPLES).reshape(-1, *table.shape)
+    drawn = rng.multinomial(total, table.ravel() / total, size=resamples).reshape(-1, *table.shape)
     resampled = cohens_kappa(drawn)[0]
     resampled = resampled[~np.isnan(resampled)]
     low = high = float("nan")
