@@ -208,6 +208,8 @@ def _known_warnings() -> Generator[None]:
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 for an attribute that was renamed.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        # GPT-2's layers keep their weights transposed, which PEFT finds out by itself.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False", category=UserWarning)
         # Its own patterns for the experts of a mixture.
         warnings.filterwarnings("ignore", message=r"The following \w+_pattern keys", category=RuntimeWarning)
         yield

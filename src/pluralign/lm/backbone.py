@@ -145,8 +145,14 @@ def make_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, na
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     dtype = next(model.parameters()).dtype
-    width = model.config.get_text_config().hidden_size
-    return Backbone(model, tokenizer, name, _fingerprint(model, tokenizer), width, dtype)
+    return Backbone(model, tokenizer, name, _fingerprint(model, tokenizer), state_width(model), dtype)
+
+
+def state_width(model: PreTrainedModel) -> int:
+    """Width of the states that a trunk ends with: its layers' width, but for projections after them."""
+    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    weight = getattr(head, "weight", None)
+    return int(model.config.get_text_config().hidden_size if weight is None else weight.shape[1])
 
 
 def make_tiny_backbone(seed: int = 0, architecture: Any = "llama") -> Backbone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pluralign.lm.forest import Tree
 from pluralign.lm.positions import LengthFactors
 from pluralign.lm.prompts import bos_ids, completion_ids, prompt_ids, quoted_completion, quoted_prompt
 from pluralign.lm.support import support_of
+from pluralign.lm.trunk import context_length
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class CompletionReader:
             prompt where their paths have the same factors.
         quotes: Whether to quote the names of control tokens in the texts (`lm.prompts.quoted_prompt`); False
             for texts in which those that users wrote are quoted already.
+        positions: Largest number of tokens of a prompt, and of a completion, where each has positions of its
+            own, as in encoder-decoders; None for no limit.
 
     Raises:
         InputError: the tokenizer has no end-of-text token, or the limit leaves no room.
@@ -61,9 +65,10 @@ class CompletionReader:
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, max_length: int, *, closes_prompt: bool = False,
-        factors: LengthFactors | None = None, quotes: bool = False,
+        factors: LengthFactors | None = None, quotes: bool = False, positions: int | None = None,
     ) -> None:  # fmt: skip
         self._tokenizer, self._factors, self._quotes = tokenizer, factors, quotes
+        self._positions = sys.maxsize if positions is None else positions
         self._eos: int = tokenizer.eos_token_id  # pyright: ignore[reportAttributeAccessIssue]
         if not isinstance(tokenizer.eos_token_id, int):
             raise InputError("the tokenizer has no end-of-text token, which every completion ends with")
@@ -83,10 +88,12 @@ class CompletionReader:
         cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, *,
         quotes: bool = False,
     ) -> CompletionReader:  # fmt: skip
-        """The reader that a model needs."""
+        """The reader that a model needs: its ``max_length`` is no more than the model's context."""
+        limit = context_length(model)
         if model.config.is_encoder_decoder:
-            return cls(tokenizer, max_length, closes_prompt=True, quotes=quotes)
-        return cls(tokenizer, max_length, factors=support_of(model).factors, quotes=quotes)
+            return cls(tokenizer, max_length, closes_prompt=True, quotes=quotes, positions=limit)
+        longest = max_length if limit is None else min(max_length, limit)
+        return cls(tokenizer, longest, factors=support_of(model).factors, quotes=quotes)
 
     def read(self, prompt: str, completions: Sequence[str]) -> CompletionTrees:
         """Trees of one prompt with its completions; an empty one is the end-of-text token alone."""
@@ -96,7 +103,7 @@ class CompletionReader:
         whole = prompt_ids(self._tokenizer, prompt)
         branches = [self._branch(completion) for completion in completions]
         self.counts["completions"] += len(branches)
-        rooms = [self.max_length - len(self._suffix) - len(branch) for branch in branches]
+        rooms = [min(self._positions, self.max_length - len(b)) - len(self._suffix) for b in branches]
         kept = [whole.truncated(room) for room in rooms]
         for one in kept:
             self.counts["cut_prompts"] += len(one.ids) < len(whole.ids)
@@ -119,7 +126,8 @@ class CompletionReader:
         if self._suffix:
             ids = [*self._prefix, *ids]
         # One token of the prompt stays, for the completion's first token to follow.
-        room = self.max_length - len(self._prefix) - len(self._suffix) - 1
+        # A decoder reads a token before the completion's first.
+        room = min(self._positions, self.max_length - len(self._prefix) - len(self._suffix)) - 1
         if len(ids) > room:
             self.counts["cut_completions"] += 1
             self.counts["cut_tokens"] += len(ids) - room

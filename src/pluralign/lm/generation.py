@@ -51,6 +51,18 @@ def row_seeds(texts: Sequence[str], seed: int | Sequence[int]) -> list[int]:
     return result
 
 
+def require_writer(backbone: Backbone) -> None:
+    """Check that a model can write texts here.
+
+    Raises:
+        InputError: It is an encoder-decoder.
+    """
+    if backbone.model.config.is_encoder_decoder:
+        raise InputError(
+            f"{backbone.name!r} is an encoder-decoder, which pluralign scores with but does not write with"
+        )
+
+
 def draw_completions(
     backbone: Backbone,
     prompts: Sequence[PromptIds],
@@ -79,10 +91,7 @@ def draw_completions(
     Raises:
         InputError: A prompt without tokens, an encoder-decoder, or more new tokens than the context holds.
     """
-    if backbone.model.config.is_encoder_decoder:
-        raise InputError(
-            f"{backbone.name!r} is an encoder-decoder, which pluralign scores with but does not write with"
-        )
+    require_writer(backbone)
     fitted, cut = fit_prompts(prompts, context_length(backbone.model), decoding.max_new_tokens)
     if cut:
         _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))

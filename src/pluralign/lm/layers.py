@@ -129,7 +129,13 @@ class CutTrunk:
 
     def lower_states(self, forest: Forest) -> Float[Tensor, "tokens inner"]:
         """What the lower part makes of a forest: its states below the first upper layer; where there is no
-        upper layer, the states after the final norm."""
+        upper layer, the states after the final norm.
+
+        Raises:
+            InputError: The forest's paths are separate sequences, which cannot be cut.
+        """
+        if self.layers and not shares_forest(self.model, forest):
+            raise self._refusal("its paths are separate sequences")
         (states,) = forest_layers(self.model, forest, [-1 - self.layers])
         return states
 
@@ -144,8 +150,6 @@ class CutTrunk:
         """
         if not self.layers:
             return lower
-        if not shares_forest(self.model, forest):
-            raise self._refusal("its paths are separate sequences")
 
         def inject(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if args:

@@ -16,7 +16,9 @@ from pluralign.lm.support import support_of
 
 def context_length(model: PreTrainedModel) -> int | None:
     """Tokens of the longest path that the model was made for; None where it does not say."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or None
+    config = model.config.get_text_config()
+    names = ("max_position_embeddings", "max_seq_len")
+    return next((limit for name in names if (limit := getattr(config, name, None))), None)
 
 
 def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor, "tokens d"]:

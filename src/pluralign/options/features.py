@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import Decision
-from pluralign.lm.backbone import Backbone
+from pluralign.lm.backbone import Backbone, state_width
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.layers import forest_layers
 from pluralign.lm.map_forests import forest_states, map_forests
@@ -79,8 +79,10 @@ def feature_layer(model: PreTrainedModel) -> int:
 
 
 def feature_dimension(model: PreTrainedModel) -> int:
-    """Width d of `branch_features`."""
-    return 2 * int(model.config.get_text_config().hidden_size)
+    """Width d of `branch_features` of `feature_layer`."""
+    config = model.config.get_text_config()
+    whole = feature_layer(model) == config.num_hidden_layers
+    return 2 * int(state_width(model) if whole else config.hidden_size)
 
 
 class FeatureStore:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -35,7 +35,9 @@ class ClassifierReward(Reward):
     """A sequence classifier as a reward: its logit, or the log-odds of its second class if it has two.
 
     The text is prompt and completion, joined as the tokenizer joins a pair; texts longer than the
-    classifier's context lose the beginning of the prompt. Decoder-only classifiers read each prompt once.
+    classifier's context lose the beginning of the prompt, and completions that fill it lose their end.
+    Decoder-only classifiers read each prompt once, and score at the last token that is not padding, as
+    transformers' own do: where padding is the end-of-text token, at the token before it.
 
     Args:
         model: Sequence classifier with one or two classes.
@@ -58,6 +60,8 @@ class ClassifierReward(Reward):
         self._closes = closes
         # transformers' decoder-only classifiers read the last token through a layer of this name.
         self._decoder = hasattr(model, "score") and not model.config.is_encoder_decoder
+        self._padding: int | None = model.config.get_text_config().pad_token_id
+        self._limit = _limit(model, tokenizer)
         self._counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
 
     @property
@@ -96,27 +100,35 @@ class ClassifierReward(Reward):
         """One tree; if truncation is needed, one per completion."""
         prompt = prompt_ids(self.tokenizer, decision.prompt)
         branches = [self._branch(text) for text in decision.options]
-        limit = context_length(self.model)
-        if limit is None or len(prompt.ids) + max(map(len, branches)) <= limit:
+        if all(branches) and len(prompt.ids) + max(map(len, branches)) <= self._limit:
             return [Tree(prompt.ids, branches)]
         trees: list[Tree] = []
         for branch in branches:
-            kept = branch[: limit - prompt.keep - 1]
-            end = prompt.truncated(limit - len(kept))
-            self._counts["cut_prompts"] += len(end.ids) < len(prompt.ids)
-            self._counts["cut_completions"] += len(kept) < len(branch)
-            self._counts["cut_tokens"] += len(prompt.ids) - len(end.ids) + len(branch) - len(kept)
-            trees.append(Tree(end.ids, [kept]))
+            kept = branch[: self._limit - prompt.keep - 1]
+            end = prompt.truncated(self._limit - len(kept))
+            self._count_cut(len(prompt.ids) - len(end.ids), len(branch) - len(kept))
+            # Without a token of its own that is not padding, a completion is scored at its prompt's last.
+            ids = end.ids if kept else self._unpadded(end.ids) or end.ids
+            trees.append(Tree(ids, [kept]) if kept else Tree(ids[:-1], [ids[-1:]]))
         return trees
+
+    def _count_cut(self, prompt: int, completion: int) -> None:
+        """Count tokens cut from a prompt and from a completion."""
+        self._counts["cut_prompts"] += prompt > 0
+        self._counts["cut_completions"] += completion > 0
+        self._counts["cut_tokens"] += prompt + completion
 
     def _branch(self, completion: str) -> list[int]:
         """Token ids of a completion; an empty one is the end-of-text token alone."""
         ids = [] if self._closes else encode(self.tokenizer, completion)
-        return ids or completion_ids(self.tokenizer, completion)
+        return self._unpadded(ids or completion_ids(self.tokenizer, completion))
+
+    def _unpadded(self, ids: list[int]) -> list[int]:
+        """Token ids up to the last one that is not padding."""
+        return ids[: max((i for i, token in enumerate(ids, 1) if token != self._padding), default=0)]
 
     def _by_rows(self, pairs: list[tuple[str, str]]) -> Float[Tensor, " completions"]:
         self.tokenizer.truncation_side = "left"
-        limit = context_length(self.model) or self.tokenizer.model_max_length
         found = torch.zeros(len(pairs))
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
         if any(QUOTE in text for pair in pairs for text in pair):
@@ -124,20 +136,49 @@ class ClassifierReward(Reward):
                 f"a text has the name of a control token of {self.name!r}, which this classifier cannot read "
                 "as ordinary text"
             )
-        for start in range(0, len(pairs), _BATCH):
-            batch = order[start : start + _BATCH]
+        fitted = [self._fitted(without_bos(self.tokenizer, prompt), text) for prompt, text in pairs]
+        # Padding that a classifier takes for the text's end would move the place that it reads.
+        size = 1 if self._padding in (None, self.tokenizer.eos_token_id) else _BATCH
+        for start in range(0, len(pairs), size):
+            batch = order[start : start + size]
             told = self.tokenizer(
-                [without_bos(self.tokenizer, pairs[i][0]) for i in batch], [pairs[i][1] for i in batch],
-                return_tensors="pt", padding=True, truncation="only_first", max_length=min(limit, 1 << 20),
+                [fitted[i][0] for i in batch], [fitted[i][1] for i in batch],
+                return_tensors="pt", padding=size > 1, truncation="only_first", max_length=self._limit,
             )  # fmt: skip
             logits = self.model(**told.to(self.model.device)).logits
             found[torch.tensor(batch)] = self._reward(logits).cpu()
         return found
 
+    def _fitted(self, prompt: str, completion: str) -> tuple[str, str]:
+        """A text for the tokenizer, which cuts prompts itself but no completion that fills the limit."""
+        first, second = encode(self.tokenizer, prompt), encode(self.tokenizer, completion)
+        room = self._limit - self.tokenizer.num_special_tokens_to_add(pair=True)
+        kept = min(len(second), room - 1)
+        if kept < len(second):
+            completion = str(self.tokenizer.decode(second[:kept]))
+            # A text that was cut may have more tokens than were left of it.
+            while kept > 1 and len(encode(self.tokenizer, completion)) >= room:
+                kept -= 1
+                completion = str(self.tokenizer.decode(second[:kept]))
+        self._count_cut(max(0, len(first) + kept - room), len(second) - kept)
+        return prompt, completion
+
     @staticmethod
     def _reward(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, " rows"]:
         values = logits.float()
         return values[:, 0] if values.shape[1] == 1 else values[:, 1] - values[:, 0]
+
+
+def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens of the longest text that a classifier reads."""
+    found = [context_length(model) or tokenizer.model_max_length, 1 << 20]
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from behind their padding token's.
+        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
+            found.append(
+                module.num_embeddings - (-1 if module.padding_idx is None else module.padding_idx) - 1
+            )
+    return min(found)
 
 
 def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> ClassifierReward:

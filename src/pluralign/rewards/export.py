@@ -132,11 +132,7 @@ def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
 def _check_scores(model: Any, reward_model: RewardModel) -> None:
     for decision, rewards in zip(_PROBES, reward_model.score_decisions(_PROBES), strict=True):
         read = reward_model.reader.read(decision.prompt, decision.options)
-        trees = [read.trees[tree] for tree, _ in read.places]
-        rows = [
-            [*tree.prompt_ids, *tree.branches[branch]]
-            for tree, (_, branch) in zip(trees, read.places, strict=True)
-        ]
+        rows = [list(path) for path in read.paths]
         device = next(model.parameters()).device
         found = (
             torch.cat([model(torch.tensor([row], device=device)).logits[:, 0] for row in rows]).double().cpu()

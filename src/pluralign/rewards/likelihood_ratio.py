@@ -45,7 +45,11 @@ class LikelihoodRatio(Reward):
         self.policy, self.reference, self.name = policy, reference, name
         self.settings = settings or RewardSettings()
         self._ends = ends
-        self.reader = CompletionReader.for_model(policy.model, policy.tokenizer, self.settings.max_length)
+        readers = [
+            CompletionReader.for_model(one.model, policy.tokenizer, self.settings.max_length)
+            for one in (policy, reference)
+        ]
+        self.reader = min(readers, key=lambda reader: reader.max_length)
 
     @property
     def counts(self) -> Mapping[str, int]:

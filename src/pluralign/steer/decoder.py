@@ -18,7 +18,6 @@ from jaxtyping import Float
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.decoding import Decoding, choose_tokens
 from pluralign.lm.generation import stop_ids
-from pluralign.lm.trunk import context_length
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.partial_text import PartialText
 from pluralign.steer.policy_rows import PolicyRows
@@ -89,7 +88,7 @@ class MixtureDecoder:
         self._unread: dict[int, deque[Event]] = {}
         self._count = 0
         self._stops = set(stop_ids(rows.backbone))
-        self._limit = context_length(rows.backbone.model)
+        self._limit = rows.context
 
     @property
     def running(self) -> tuple[int, ...]:

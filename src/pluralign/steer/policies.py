@@ -19,7 +19,6 @@ from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import TEMPLATES, prompt_ids
-from pluralign.lm.trunk import context_length
 from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_folders import open_rows, policy_card, template_of
@@ -182,7 +181,7 @@ class Policies:
     @property
     def context(self) -> int | None:
         """Largest number of tokens of prompt and answer together; None if the model does not specify it."""
-        return context_length(self.rows.backbone.model)
+        return self.rows.context
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -15,10 +15,12 @@ from pluralign.core import InputError
 from pluralign.lm.adapter_stack import AdapterStack, Route
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Tree, plant
+from pluralign.lm.generation import require_writer
 from pluralign.lm.passes import run_layout
 from pluralign.lm.row_attention import RowLayout
 from pluralign.lm.sample_attention import PromptLayout
 from pluralign.lm.support import support_of
+from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 from pluralign.steer.plain_rows import PlainRows
 from pluralign.steer.prediction import Entry, Prediction, head_prediction, joined
@@ -35,6 +37,11 @@ class PolicyRows(Protocol):
     @property
     def backbone(self) -> Backbone:
         """Model with the tokenizer, device and vocabulary that the policies share."""
+        ...
+
+    @property
+    def context(self) -> int | None:
+        """Largest number of tokens of a row; None for no limit."""
         ...
 
     @property
@@ -72,6 +79,8 @@ class AdapterRows:
         self.names = (*folders, *(name for name in adapters if name not in folders))
         self._stack = AdapterStack(backbone, folders)
         self.backbone = self._stack.backbone
+        require_writer(self.backbone)
+        self.context = context_length(self.backbone.model)
         self._support = support_of(self.backbone.model)
         self._rows = RowLayout()
         self._together: list[Entry] = []
@@ -206,6 +215,7 @@ class ModelRows:
                 raise InputError(f"{name!r} has another vocabulary than {first[0]!r}; they cannot be mixed")
         self._parts += [AdapterRows(model, {name: None}) for name, model in models.items()]
         self.backbone = self._parts[0].backbone
+        self.context = min((part.context for part in self._parts if part.context is not None), default=None)
         self.names = tuple(name for part in self._parts for name in part.names)
         # The first policy of each part among all.
         self._firsts = [sum(len(part.names) for part in self._parts[:i]) for i in range(len(self._parts))]

@@ -92,6 +92,11 @@ class ValueGuidedRows:
         return self._base.backbone
 
     @property
+    def context(self) -> int | None:
+        """See `PolicyRows`; value models read as many tokens."""
+        return self._base.context
+
+    @property
     def order(self) -> list[Entry]:
         """See `PolicyRows`."""
         if not self.guidance.strength:
@@ -211,7 +216,7 @@ def draw_guided_completions(
     Raises:
         InputError: An objective is unknown; or see `draw_completions`.
     """
-    fitted, _ = fit_prompts(prompts, context_length(rows.backbone.model), decoding.max_new_tokens)
+    fitted, _ = fit_prompts(prompts, rows.context, decoding.max_new_tokens)
     drawn = iter(
         MixtureDecoder(rows).generate(
             [

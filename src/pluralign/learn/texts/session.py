@@ -46,7 +46,8 @@ class Session:
     """One training run, from its data to its output folder.
 
     Attributes for trainers: ``trunk`` (the model being trained), ``data`` and ``validation`` (rows as trees),
-    ``objective`` (name of the rows' objective), ``backbone`` (model and tokenizer), ``out`` (folder).
+    ``objective`` (name of the rows' objective), ``max_length`` (that of the training, at most the model's
+    context), ``backbone`` (model and tokenizer), ``out`` (folder).
 
     Args:
         method: Name of the method, for the card.
@@ -82,12 +83,18 @@ class Session:
         self.out = run.out
         # A separate copy of the trunk: training changes its weights.
         self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
+        self.max_length = self.reader().max_length
+        if self.max_length < run.training.max_length:
+            _log.warning(
+                "max_length %d exceeds the model's context of %d tokens, which is used instead",
+                run.training.max_length, self.max_length,
+            )  # fmt: skip
         self.template = learned_template(rows, run.template, self.backbone.tokenizer)
         self.quoted = run.has_quoted(rows)
         self.data: CompletionData = (
-            encode_demonstrations(train, self._reader())
+            encode_demonstrations(train, self.reader())
             if demonstrations
-            else encode_completion_pairs(_pairs(train), self._reader(), identical=identical)
+            else encode_completion_pairs(_pairs(train), self.reader(), identical=identical)
         )
         if not label_weights and not bool((self.data.weights == 1).all()):
             raise InputError(
@@ -96,7 +103,7 @@ class Session:
                 field="weight",
             )
         if cuts := describe_cuts(self.data.counts):
-            _log.warning("max_length %d: %s", run.training.max_length, cuts)
+            _log.warning("max_length %d: %s", self.max_length, cuts)
         self.validation = self._read_validation(validation)
         self._described = describe_backbone(self.backbone)
         self._claim()
@@ -194,10 +201,10 @@ class Session:
         return self.run.name or self.objective or self.method
 
     def _settings(self) -> RewardSettings:
-        length = self.run.training.max_length
-        return RewardSettings(length, self.template, control_tokens=self.run.control_tokens)
+        return RewardSettings(self.max_length, self.template, control_tokens=self.run.control_tokens)
 
-    def _reader(self) -> CompletionReader:
+    def reader(self) -> CompletionReader:
+        """A reader of texts for the model, with counts of its own."""
         length, quotes = self.run.training.max_length, not self.quoted
         return CompletionReader.for_model(self.backbone.model, self.backbone.tokenizer, length, quotes=quotes)
 
@@ -207,9 +214,9 @@ class Session:
             return None
         pairs = _pairs(rows)
         if not pairs:
-            return encode_demonstrations(rows, self._reader())
+            return encode_demonstrations(rows, self.reader())
         try:
-            return encode_completion_pairs(pairs, self._reader())
+            return encode_completion_pairs(pairs, self.reader())
         except IdenticalPairs as error:
             _log.warning("validation: %s", error)
             return None

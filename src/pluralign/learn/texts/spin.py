@@ -25,7 +25,6 @@ from pluralign.learn.texts.policies import PreferenceLoss
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
 from pluralign.lm.prompts import quoted_completion
@@ -91,12 +90,7 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
     for number in range(1, config.iterations + 1):
         drawn = _draw(session, train, config, number)
         pairs = pair_completions(train, drawn, objective=session.objective, recipe="spin")
-        data: CompletionData = encode_completion_pairs(
-            pairs,
-            CompletionReader.for_model(
-                session.backbone.model, session.backbone.tokenizer, run.training.max_length
-            ),
-        )
+        data: CompletionData = encode_completion_pairs(pairs, session.reader())
         reference = reference_log_probs(
             session, data, session.out / "checkpoints" / f"reference-{number}.safetensors"
         )

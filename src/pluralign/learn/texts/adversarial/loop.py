@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import torch
+
 from pluralign.core import Demonstration, InputError
 from pluralign.core.messages import QUOTE
 from pluralign.data.reading import learned_template
@@ -21,7 +23,8 @@ from pluralign.learn.texts.adversarial.samples import (
 from pluralign.learn.texts.data import quoted_demonstrations, split_rows
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
-from pluralign.lm.backbone import Backbone, load_tokenizer
+from pluralign.lm.backbone import Backbone, load_backbone
+from pluralign.lm.completion_trees import CompletionReader
 from pluralign.losses.adversarial import AIRL, Divergence
 
 
@@ -73,7 +76,11 @@ def fit_adversarial(
         )
     if processes().num_processes > 1:
         raise InputError("adversarial imitation supports a single process only")
-    tokenizer = load_tokenizer(run.model)
+    backbone = load_backbone(run.model, dtype=torch.float32)
+    tokenizer = backbone.tokenizer
+    limit = CompletionReader.for_model(backbone.model, tokenizer, run.training.max_length).max_length
+    # The session and each round load models of their own.
+    del backbone
     # The rows lose their template before the session reads them.
     template, quoted = (
         learned_template(demonstrations, run.template, tokenizer),
@@ -86,7 +93,7 @@ def fit_adversarial(
             field="prompt",
         )
     run = dataclasses.replace(run, template=template, quoted=True)
-    rows = within_limits(rows, tokenizer, run.training.max_length, config.max_new_tokens)
+    rows = within_limits(rows, tokenizer, limit, config.max_new_tokens)
     settings = {"divergence": divergence.name, **dataclasses.asdict(config)}
     # The token budget bounds memory and does not change results.
     settings["discriminator"].pop("token_budget")
