@@ -74,12 +74,12 @@ class AdapterRows:
     """
 
     def __init__(self, backbone: Backbone, adapters: Mapping[str, Path | None]) -> None:
+        require_writer(backbone)
         folders = {name: folder for name, folder in adapters.items() if folder is not None}
         # The trunk itself comes last: rows without an adapter come after all others.
         self.names = (*folders, *(name for name in adapters if name not in folders))
         self._stack = AdapterStack(backbone, folders)
         self.backbone = self._stack.backbone
-        require_writer(self.backbone)
         self.context = context_length(self.backbone.model)
         self._support = support_of(self.backbone.model)
         self._rows = RowLayout()

@@ -83,6 +83,7 @@ class Session:
         self.out = run.out
         # A separate copy of the trunk: training changes its weights.
         self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
+        self.quoted = run.has_quoted(rows)
         self.max_length = self.reader().max_length
         if self.max_length < run.training.max_length:
             _log.warning(
@@ -90,7 +91,6 @@ class Session:
                 run.training.max_length, self.max_length,
             )  # fmt: skip
         self.template = learned_template(rows, run.template, self.backbone.tokenizer)
-        self.quoted = run.has_quoted(rows)
         self.data: CompletionData = (
             encode_demonstrations(train, self.reader())
             if demonstrations
