@@ -46,7 +46,10 @@ class Reward(ABC):
 
     @abstractmethod
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        """Rewards of each decision's options (completions) after its prompt, each of shape (options,)."""
+        """Rewards of each decision's options (completions) after its prompt, each of shape (options,).
+
+        The texts are read as they are, with the control tokens that they name (see `Template.quote`).
+        """
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> npt.NDArray[np.float64]:
         """Mean reward of each completion after its prompt; equal prompts are computed once.
