@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from pluralign.core import Decision, InputError
-from pluralign.core.turns import completion_texts
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
@@ -76,9 +75,9 @@ class AnswerScorers:
     def _score(self, prompt: str, answer: str) -> dict[str, dict[str, float | None]]:
         found: dict[str, dict[str, float | None]] = {}
         for name, scorer in self._scorers.items():
-            asked = [{"role": "user", "content": prompt}]
-            text, answered = completion_texts(template_of(scorer), asked, answer)
-            (rewards,) = scorer.score_decisions([Decision(text, (answered,))])
+            template = template_of(scorer)
+            text = template([{"role": "user", "content": prompt}], True)
+            (rewards,) = scorer.score_decisions([Decision(text, (template.answer(answer),))])
             found[name] = {"reward": _finite(rewards.mean[0]), "sigma": _finite(rewards.sigma[0])}
         return found
 
