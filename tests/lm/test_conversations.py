@@ -237,6 +237,17 @@ def test_roles_that_a_template_leaves_out_are_refused():
         TEMPLATES["chat"](tokenizer)([system, *ASKED], True)
 
 
+def test_arguments_of_calls_are_encoded_once():
+    tokenizer = styles.tokenizer_of("tools")
+    texts = []
+    for given in ({"a": "é"}, '{"a": "é"}'):
+        call = {"type": "function", "function": {"name": "add", "arguments": given}}
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        texts.append(TEMPLATES["chat"](tokenizer)([*ASKED, message], False))
+    assert texts[0] == texts[1]
+    assert '"arguments": {"a": "é"}' in texts[0]
+
+
 def test_a_content_of_none_is_no_word():
     tokenizer = styles.tokenizer_of("tools")
     tokenizer.chat_template = styles.TOOLS.replace(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -56,6 +58,9 @@ class ChatTemplate:
         quoted_arguments = _changed(arguments, self.control.quote)
         quoted = self._with_contents(quoted, opens, quoted_arguments)
         text = self._apply(quoted, opens, quoted_arguments)
+        objects = [_with_objects(message, text) for message in quoted]
+        if objects != quoted:
+            quoted, text = objects, self._apply(objects, opens, quoted_arguments)
         if QUOTE in text or any(message is not own for message, own in zip(messages, quoted, strict=True)):
             self._require_quoted(text, messages, opens, arguments)
         self._require_all(text, quoted, opens, quoted_arguments)
@@ -216,6 +221,20 @@ def _as_parts(message: Message) -> Message:
     if not isinstance(content, str):
         return message
     return {**message, "content": [{"type": "text", "text": content}]}
+
+
+def _with_objects(message: Message, text: str) -> Message:
+    """A message whose calls have objects as arguments, where they were JSON texts (OpenAI's format) that the
+    template has encoded a second time."""
+    calls: list[Any] = []
+    for call in message.get("tool_calls", ()):
+        function: Any = call.get("function") if isinstance(call, Mapping) else None
+        given: Any = function.get("arguments") if isinstance(function, Mapping) else None
+        if isinstance(given, str) and json.dumps(given, ensure_ascii=False) in text:
+            with suppress(ValueError):
+                call = {**call, "function": {**function, "arguments": json.loads(given)}}
+        calls.append(call)
+    return {**message, "tool_calls": calls} if calls else message
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
