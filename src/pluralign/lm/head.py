@@ -13,6 +13,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from pluralign.lm.encoder_decoder import finish_states, logits_bias
 from pluralign.lm.passes import trunk_of
 
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""What configurations call the soft cap of logits."""
+
 
 def head_logits(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"]
@@ -32,10 +35,17 @@ def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
         logits = logits * scale
     if scaling := getattr(config, "logits_scaling", None):
         logits = logits / scaling
-    for name in ("final_logit_softcapping", "logits_soft_cap"):
+    for name in CAPS:
         if cap := getattr(config, name, None):
             logits = cap * torch.tanh(logits / cap)
     return logits
+
+
+class _Output(BaseModelOutputWithPast):
+    """What a trunk returns, of which only the states matter."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
 
 
 def own_logits(
@@ -45,7 +55,7 @@ def own_logits(
     network: Any = model
     trunk = trunk_of(model)
     own = trunk.__dict__.get("forward")
-    trunk.forward = lambda *args, **kwargs: BaseModelOutputWithPast(last_hidden_state=states[None])
+    trunk.forward = lambda *args, **kwargs: _Output(last_hidden_state=states[None])
     try:
         ids = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
         return network(input_ids=ids, use_cache=False).logits[0].float()

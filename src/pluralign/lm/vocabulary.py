@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from pluralign.lm.encoder_decoder import finish_states, logits_bias
 from pluralign.lm.forest import Forest
-from pluralign.lm.head import finish_logits, head_logits, own_logits
+from pluralign.lm.head import CAPS, finish_logits, head_logits, own_logits
 from pluralign.lm.support import support_of
 
 _CHUNK = 256
@@ -91,7 +91,7 @@ def vocabulary_logits(
 def has_linear_head(model: PreTrainedModel) -> bool:
     """Whether a mean of states has that mean of their logits: all but soft-capping allows it."""
     config = model.config.get_text_config()
-    capped = any(getattr(config, name, None) for name in ("final_logit_softcapping", "logits_soft_cap"))
+    capped = any(getattr(config, name, None) for name in CAPS)
     return not capped and _follows_formula(model)
 
 
