@@ -233,7 +233,8 @@ def test_values_of_candidates_are_those_of_separate_sequences(name, tmp_path):
                     )
                     for c in candidates[request]
                 ]
-                close(row, torch.cat(expected).flatten())
+                # A value adds up a state's numbers, and their roundings.
+                close(row, torch.cat(expected).flatten(), 10 * TOLERANCE)
             chosen = {0: step % 3, 1: (step + 1) % 3}
             prompts = {
                 request: [*ids, candidates[request][chosen[request]]] for request, ids in prompts.items()

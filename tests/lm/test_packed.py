@@ -39,11 +39,14 @@ def test_what_computes_more_than_a_product_stays():
         def forward(self, input):
             return 2 * super().forward(input)
 
-    model = nn.Sequential(nn.Linear(4, 4), Scaled(4, 4), nn.Linear(4, 4).double())
-    pack_linears(model)
+    model = nn.Sequential(nn.Linear(4, 4), Scaled(4, 4), nn.Linear(4, 4).double(), nn.Linear(4, 4))
+    read = model[3]
+    # Nor does a layer whose weights are read from outside.
+    pack_linears(model, lambda: model[3].weight)
     assert type(model[0]) is PackedLinear
     assert type(model[1]) is Scaled
     assert type(model[2]) is nn.Linear
+    assert model[3] is read
 
 
 def test_a_model_is_packed_for_a_while():

@@ -160,7 +160,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
     """Names of linear layers that all tokens pass: attention, and dense feed-forward blocks."""
     kinds = {name: type(module) for name, module in model.named_modules()}
     experts = any("experts" in name for name in kinds)
-    named = {name.rpartition(".")[2] for name, kind in kinds.items() if kind in (nn.Linear, Conv1D)}
+    named = {name.rpartition(".")[2] for name, kind in kinds.items() if issubclass(kind, (nn.Linear, Conv1D))}
     chosen = named & (_ATTENTION if experts else _ATTENTION | _FEED_FORWARD)
     # PEFT refuses it where a kernel reads its weight directly.
     return sorted(chosen - ({"out_proj"} if _MAMBA & {name.rpartition(".")[2] for name in kinds} else set()))
@@ -170,6 +170,7 @@ _MAMBA = {"mamba", "mixer"}
 _ATTENTION = {
     "q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "qkv_proj", "query_key_value", "Wqkv", "in_proj",
     "c_attn", "Wo", "key", "value", "receptance", "x_proj", "in_proj_qkvz", "q", "k", "v", "q_b_proj",
+    "kv_proj",
 }  # fmt: skip
 _FEED_FORWARD = {
     "up_proj", "down_proj", "gate_proj", "fc1", "fc2", "dense", "c_fc", "c_proj", "Wi", "w1", "w2", "w3",

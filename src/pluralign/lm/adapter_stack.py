@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pluralign.lm.adapter_check import DOWN, UP, Adapter, check_adapter
 from pluralign.lm.adapters import PROBE_TOKENS, probe_logits
 from pluralign.lm.backbone import Backbone, make_backbone
 from pluralign.lm.packed import pack_linears
+from pluralign.lm.passes import trunk_of
 from pluralign.lm.support import support_of
 
 # Above so many tokens of one adapter, slices of the row are cheaper than gathering it into equal parts.
@@ -101,11 +103,12 @@ class AdapterStack:
             layer = _StackedLinear(self, base, [one.get(name) for one in found])
             setattr(model.get_submodule(parent), child, layer)
         model.requires_grad_(False)
-        self.adapts_head = isinstance(model.get_output_embeddings(), _StackedLinear)
-        """Whether some adapter changes the vocabulary head, too."""
-        if support_of(model).forest is None:
-            # Recurrent layers read weights past their layers.
-            pack_linears(model)
+        trunk = set(trunk_of(model).modules())
+        self.adapts_head = any(
+            isinstance(module, _StackedLinear) and module not in trunk for module in model.modules()
+        )
+        """Whether some adapter changes the vocabulary head, or another layer above the trunk, too."""
+        pack_linears(model, partial(_use, model))
         self.backbone = make_backbone(model, backbone.tokenizer, backbone.name)
 
     @contextmanager
@@ -121,6 +124,14 @@ class AdapterStack:
     def route(self) -> Route | None:
         """Of the row that is under way."""
         return self._route
+
+
+def _use(model: Any) -> None:
+    """Whole passes and a step by the cache, of a token or two."""
+    if model.config.is_encoder_decoder:
+        return
+    model(input_ids=torch.tensor([[3, 4]], device=model.device), use_cache=False)
+    support_of(model).continuation(model, [[3, 4]]).step([5])
 
 
 class _StackedLinear(nn.Module):

@@ -6,7 +6,7 @@ time on reading weights in an order that suits no product (docs/papers.md has th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,14 +68,60 @@ def can_pack(linear: nn.Linear) -> bool:
     return weight.dtype == torch.float32
 
 
-def pack_linears(model: nn.Module) -> None:
+def pack_linears(model: nn.Module, run: Callable[[], Any]) -> None:
     """Put a packed layer in the place of every plain linear layer that can be packed, for good.
 
     The layers' own weights are freed one after the other, but for those that something else (a tied
-    embedding) holds.
+    embedding) holds. Layers whose weights are read from outside (recurrent layers, some routers of experts)
+    stay as they are.
+
+    Args:
+        model: Model with the layers, for inference alone.
+        run: Pass through the model, which shows whose weights are read from outside.
     """
-    for parent, name in _places(model):
-        setattr(parent, name, PackedLinear(getattr(parent, name)))
+    places = _places(model)
+    watched = [_Watched(getattr(parent, name)) for parent, name in places]
+    for (parent, name), layer in zip(places, watched, strict=True):
+        setattr(parent, name, layer)
+    try:
+        with torch.inference_mode():
+            run()
+    finally:
+        for (parent, name), layer in zip(places, watched, strict=True):
+            setattr(parent, name, layer.layer)
+    for (parent, name), layer in zip(places, watched, strict=True):
+        if not layer.read:
+            setattr(parent, name, PackedLinear(layer.layer))
+
+
+class _Watched(nn.Module):
+    """A linear layer that notes whether its weights are read from outside."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self._layer = (layer,)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.read = False
+
+    @property
+    def layer(self) -> nn.Linear:
+        """The layer itself."""
+        return self._layer[0]
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's weights."""
+        self.read = True
+        return self.layer.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's bias, which a packed layer has, too."""
+        return self.layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layer computes."""
+        return self.layer(x)
 
 
 @contextmanager

@@ -80,8 +80,9 @@ class Trial:
         found: list[Tensor] = []
         for prompt, branch in self._paths:
             rows = Continuation(self._model, [[*prompt, self._other[0]], [*prompt, branch[0]]])
-            rows.select([1, 1])
-            found.append(torch.stack([rows.states[1], *(rows.step([token] * 2)[1] for token in branch[1:])]))
+            # More rows than before, and another first one: caches of a model's own make may keep theirs.
+            rows.select([1, 1, 0])
+            found.append(torch.stack([rows.states[0], *(rows.step([token] * 3)[0] for token in branch[1:])]))
         return found
 
     def together(self) -> list[Tensor]:
