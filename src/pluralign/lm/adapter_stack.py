@@ -156,6 +156,11 @@ class _StackedLinear(nn.Module):
         self.register_buffer("down", down, persistent=False)
         self.register_buffer("up", up, persistent=False)
 
+    @property
+    def weight(self) -> Tensor:
+        """The layer's own weights, whose precision some routers ask for."""
+        return self.base.weight  # pyright: ignore[reportReturnType]
+
     def forward(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         result = self.base(x)
         route = self._stack[0].route
