@@ -109,6 +109,11 @@ def test_texts_and_messages_of_an_answer_are_the_same_tokens(style, tokenizer):
     assert after == (message[1:] if style == "mistral" else message)
 
 
+def test_an_answer_that_ends_its_turn_itself_ends_it_once():
+    tokenizer = styles.tokenizer_of("gemma")
+    assert ids_of(tokenizer, ASKED, "It is 3.<end_of_turn>\n") == ids_of(tokenizer, ASKED, "It is 3.")
+
+
 def test_all_messages_of_a_completion_are_read(tokenizer, style):
     more = [*ANSWER, {"role": "user", "content": "And four?"}, {"role": "assistant", "content": "It is 4."}]
     before, after = ids_of(tokenizer, ASKED, more)

@@ -158,8 +158,11 @@ class Template:
 
         An empty answer is the end-of-text token alone.
         """
-        lead = "" if not text or text[0].isspace() else self.lead
-        return f"{lead}{self.quote_completion(text)}{self.end if text else ''}"
+        if not text:
+            return ""
+        lead, quoted = "" if text[0].isspace() else self.lead, self.quote_completion(text)
+        closed = bool(self.end) and quoted.rstrip().endswith(self.end)
+        return f"{lead}{quoted}{'' if closed else self.end}"
 
 
 DIALOGUE = Template("dialogue", lead=" ", stops=tuple(f"\n\n{name}:" for name in _SPEAKERS.values()))
