@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from pluralign.core import Demonstration, InputError
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.texts.adversarial import loop, reinforce
+from pluralign.learn.texts.adversarial import reinforce, rounds
 from pluralign.learn.texts.adversarial.loop import fit_adversarial
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, discriminator_pairs
 from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
@@ -112,7 +112,7 @@ def test_interrupted_and_continued_ends_with_the_same_weights(base, tmp_path, mo
             raise KeyboardInterrupt
         return reinforce.reinforce(*arguments, **names)
 
-    monkeypatch.setattr(loop, "reinforce", interrupt)
+    monkeypatch.setattr(rounds, "reinforce", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit_adversarial(*small(tmp_path / "stopped", base, lora_rank=rank))
     assert not (tmp_path / "stopped" / "card.json").exists()
