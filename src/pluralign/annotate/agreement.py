@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import Annotation, InputError
-from pluralign.core.preference import PREFERENCES
+from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-_EXCHANGED = {"first": "second", "second": "first", "tie": "tie"}
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ def agreement(
     for key, (listed, preference) in mine.items():
         if key in theirs:
             their_listed, answer = theirs[key]
-            aligned = answer if listed == their_listed else _EXCHANGED[answer]
-            table[PREFERENCES.index(preference), PREFERENCES.index(aligned)] += 1  # pyright: ignore[reportArgumentType]
+            aligned = answer if listed == their_listed else EXCHANGED[answer]
+            table[PREFERENCES.index(preference), PREFERENCES.index(aligned)] += 1
     if not table.sum():
         raise InputError("the two raters have no comparison in common")
     rng = np.random.default_rng(seed)
@@ -144,16 +143,16 @@ def _interval(table: npt.NDArray[np.int64], rng: np.random.Generator, resamples:
 Key = frozenset[str]
 
 
-def _by_segments(annotations: Sequence[Annotation]) -> tuple[Mapping[Key, tuple[str, str]], set[Key]]:
+def _by_segments(annotations: Sequence[Annotation]) -> tuple[Mapping[Key, tuple[str, Preference]], set[Key]]:
     """For each comparison: the segment listed first and the preference; and those contradicted."""
-    found: dict[Key, tuple[str, str]] = {}
+    found: dict[Key, tuple[str, Preference]] = {}
     contradicted: set[Key] = set()
     for annotation in annotations:
         first, second = annotation.comparison.first.id, annotation.comparison.second.id
         key = frozenset((first, second))
-        preference: str = annotation.preference
+        preference = annotation.preference
         if key in found:
-            aligned = preference if found[key][0] == first else _EXCHANGED[preference]
+            aligned = preference if found[key][0] == first else EXCHANGED[preference]
             if aligned != found[key][1]:
                 contradicted.add(key)
         else:

@@ -13,7 +13,7 @@ from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.files import replace_when_whole
 from pluralign.core.jsonl import read_rows
-from pluralign.core.preference import PREFERENCES, Preference
+from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference
 
 COLUMNS = ("comparison", "objective", "situation", "first", "second", "preference")
 
@@ -81,7 +81,7 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
             raise InputError(
                 f"{name!r:.80} is answered a second time", path=path, row=number, field="comparison"
             )
-        answers[key] = _exchange(told) if exchanged else told
+        answers[key] = EXCHANGED[told] if exchanged else told
     return HumanRater(path.name, answers)
 
 
@@ -163,7 +163,3 @@ def _suffix(path: Path) -> str:
     if suffix not in (".csv", ".jsonl"):
         raise InputError(f"expected a .csv or .jsonl file, found '{suffix}'", path=path)
     return suffix
-
-
-def _exchange(preference: Preference) -> Preference:
-    return {"first": "second", "second": "first", "tie": "tie"}[preference]  # pyright: ignore[reportReturnType]

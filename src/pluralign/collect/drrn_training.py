@@ -16,6 +16,7 @@ from pluralign.core import InputError
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.card import Card, current_versions
 from pluralign.games.game import Game
+from pluralign.lm.tensors import seeded
 from pluralign.options.drrn import DRRNConfig, DRRNPolicy
 from pluralign.options.features import FeatureSource
 from pluralign.options.q_network import DecisionTable, QNetwork
@@ -112,11 +113,12 @@ class _Run:
         self.config, self.reward = config, reward
         self.random = np.random.default_rng(seed)
         self.table = DecisionTable(features)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.network = QNetwork(features.dimension, config.hidden)
         self.target = copy.deepcopy(self.network)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate
+        )
         self.memory = _Memory(config.memory)
         self.games = [make_game() for _ in range(config.environments)]
         self.lengths = np.zeros(config.environments, dtype=np.int64)
@@ -195,17 +197,17 @@ class _Run:
 
     def _update(self) -> None:
         now, actions, rewards, after = self.memory.sample(self.random, self.config.batch_size)
-        targets = torch.from_numpy(rewards / self.scale).float()
+        targets = torch.as_tensor(rewards / self.scale).float()
         going = np.flatnonzero(after != ENDED)
         if len(going):
             rows, where, held = self.table.options_of(after[going])
             with torch.no_grad():
                 best = self.target(rows)[where].masked_fill(~held, -torch.inf).amax(-1)
-            targets[torch.from_numpy(going)] += self.config.gamma * best
+            targets[torch.as_tensor(going)] += self.config.gamma * best
         q = self.network(self.table.features_of(now, actions))
         loss = torch.nn.functional.smooth_l1_loss(q, targets)
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         with torch.no_grad():

@@ -12,6 +12,8 @@ from pluralign.core.trajectory import Decision, Segment
 
 Preference = Literal["first", "second", "tie"]
 PREFERENCES: tuple[Preference, ...] = ("first", "second", "tie")
+EXCHANGED: dict[Preference, Preference] = {"first": "second", "second": "first", "tie": "tie"}
+"""The same preference with the two segments exchanged."""
 
 
 @dataclass(frozen=True)

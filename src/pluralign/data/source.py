@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from logging import getLogger
 from pathlib import Path
 from typing import Any, cast
@@ -113,8 +114,7 @@ def _wanted(
 
 
 def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, Iterable[Row]]:
-    import datasets  # pyright: ignore[reportMissingTypeStubs]
-
+    datasets: Any = import_module("datasets")  # heavy
     if builder == "csv":
         # Otherwise a completion "None" or "N/A" would count as missing.
         arguments["keep_default_na"] = False

@@ -219,6 +219,13 @@ def spearman(
     return Correlation(float(values[0]), low, high, len(x))
 
 
+def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Ends of Wilson's score interval of a proportion."""
+    binomtest: Any = importlib.import_module("scipy.stats").binomtest
+    low, high = binomtest(hits, count).proportion_ci(confidence, "wilson")
+    return float(low), float(high)
+
+
 def _checked(values: Values) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) < 2:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.core.digests import sha256
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
+from pluralign.core.jsonl import is_object
 from pluralign.folders.backbones import with_places
+from pluralign.folders.tensors import write_tensors
 from pluralign.lm.adapters import save_adapter
 
 VERSION = 1
@@ -95,8 +95,7 @@ def write_folder(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"is a file; {KINDS[kind]} needs a folder", path=folder)
     for name, values in tensors.items():
-        with replace_when_whole(folder / name) as temporary:
-            save_file({key: value.detach().contiguous().cpu() for key, value in values.items()}, temporary)
+        write_tensors(folder / name, values)
     files = [folder / name for name in tensors]
     if adapter is not None:
         save_adapter(adapter, folder / ADAPTER)
@@ -138,10 +137,10 @@ def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
     if not (folder / CARD).is_file():
         raise InputError(f"holds no finished training (no {CARD})", path=folder)
     content = read_json(folder / CARD)
-    if isinstance(content, dict) and "pluralign" not in content and content.get("method") == "drrn":
+    if is_object(content) and "pluralign" not in content and content.get("method") == "drrn":
         content = _drrn_card_of_0_1(folder, content)
-    found = content.get("pluralign") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or found not in KINDS:
+    found = content.get("pluralign") if is_object(content) else None
+    if not is_object(content) or found not in KINDS:
         raise InputError(f"expected a card of pluralign, found {found!r}", path=folder / CARD)
     if kind is not None and found != kind:
         raise InputError(
@@ -185,22 +184,10 @@ def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
     return content
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of one file of a folder.
-
-    Raises:
-        InputError: The file is not a safetensors file.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"holds no tensors: {str(error).splitlines()[0]}", path=path) from error
-
-
 def _drrn_card_of_0_1(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """A DRRN card of version 0.1.0, converted to the current form; it had no digests."""
     features = content.get("features")
-    fingerprint = features.get("fingerprint") if isinstance(features, dict) else None
+    fingerprint = features.get("fingerprint") if is_object(features) else None
     files = [path for path in (folder / Q_NETWORK,) if path.is_file()]
     return {
         **dataclasses.asdict(Card("drrn")),

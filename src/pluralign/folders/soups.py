@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json
+from pluralign.folders.tensors import write_tensors
 from pluralign.lm.adapter_check import CONFIG, DOWN, PREFIX, TENSORS, UP, Adapter, check_adapter
 from pluralign.lm.backbone import Backbone, make_backbone
 
@@ -53,14 +53,13 @@ def soup_adapter(folders: Mapping[str, Path | None], weights: SteeringWeights, o
         missing = rank - down.shape[0]
         tensors[PREFIX + layer + DOWN] = torch.nn.functional.pad(down, (0, 0, 0, missing))
         tensors[PREFIX + layer + UP] = torch.nn.functional.pad(up, (0, missing))
-    config = {
+    config: dict[str, Any] = {
         **adapters[0].config, "r": rank, "lora_alpha": rank, "lora_dropout": 0.0, "use_rslora": False,
         "rank_pattern": {}, "alpha_pattern": {}, "init_lora_weights": True, "layers_to_transform": None,
         "layers_pattern": None, "exclude_modules": None,
         "target_modules": layers,
     }  # fmt: skip
-    with replace_when_whole(out / TENSORS) as temporary:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary)
+    write_tensors(out / TENSORS, tensors)
     write_json(out / CONFIG, config)
 
 

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.folders.backbones import load_folder_backbone
-from pluralign.folders.card import ADAPTER, TRUNK, read_card, read_folder, read_tensors
+from pluralign.folders.card import ADAPTER, TRUNK, read_card, read_folder
+from pluralign.folders.tensors import read_tensors
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 
 POLICY_KINDS = ("language_policy", "reward_model")
@@ -91,8 +92,9 @@ def read_policy_folder(folder: Path) -> dict[str, Any]:
 
 
 def _overlay(model: PreTrainedModel, tensors: dict[str, Tensor], path: Path) -> None:
+    network: Any = model
     try:
-        unknown = model.load_state_dict(tensors, strict=False).unexpected_keys
+        unknown: list[str] = network.load_state_dict(tensors, strict=False).unexpected_keys
     except RuntimeError as error:
         raise InputError(f"does not match the backbone: {str(error).splitlines()[-1]}", path=path) from error
     if unknown:

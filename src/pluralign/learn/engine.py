@@ -6,22 +6,25 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
-from accelerate import PartialState
 from jaxtyping import Int
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json, write_json
+from pluralign.core.jsonl import is_object
 from pluralign.core.progress import ProgressBar
+from pluralign.folders.tensors import read_tensors
 
+_accelerate: Any = import_module("accelerate")
 _CURVE_POINTS = 50
 _CHECKPOINTS = 10
 
@@ -96,14 +99,14 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     _remove_cut_off_checkpoints(phase.folder)
     last = max(_checkpoints(phase.folder), key=_step_of, default=None)
     if last is not None and _step_of(last) == phase.steps:
-        module.load_state_dict(load_file(last / "model.safetensors"), strict=False)
+        module.load_state_dict(read_tensors(last / "model.safetensors"), strict=False)
         module.eval()
         return _curve(read_json(last / "trainer_state.json")["log_history"])
-    trainer = Trainer(
+    trainer: Any = Trainer(
         model=module,
         args=_arguments(phase),
         train_dataset=Schedule(phase.examples, phase.steps * phase.batch_size, phase.seed),
-        data_collator=_collate,  # pyright: ignore[reportArgumentType]
+        data_collator=cast("Any", _collate),
         callbacks=[_ProgressBar(phase.name)],
     )
     trainer.remove_callback(PrinterCallback)
@@ -112,10 +115,25 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     return _curve(trainer.state.log_history)
 
 
-def processes() -> PartialState:
-    """State of the processes that train together; a single process without a launcher."""
+class Processes(Protocol):
+    """Processes that train together, as `accelerate.PartialState` describes them to each."""
+
+    num_processes: int
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this is the process that writes files."""
+        ...
+
+    def main_process_first(self) -> AbstractContextManager[None]:
+        """Enter a block in the main process first; the others wait until it has left the block."""
+        ...
+
+
+def processes() -> Processes:
+    """The processes that train together; a single process without a launcher."""
     # Accelerate finds several processes without GPUs only if it is given cpu=True.
-    return PartialState(cpu=not torch.cuda.is_available())
+    return _accelerate.PartialState(cpu=not torch.cuda.is_available())
 
 
 def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
@@ -133,7 +151,7 @@ def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
 def _claim(out: Path, path: Path, run: dict[str, Any]) -> None:
     if path.exists():
         found = read_json(path)
-        if not isinstance(found, dict):
+        if not is_object(found):
             raise InputError("not the record of a training run", path=path)
         # A model is known by its fingerprint, whatever it is called here.
         keys = {*found, *run} - {"backbone.name"}
@@ -149,7 +167,7 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
     """Nested fields by dotted names, so that a difference is reported field by field."""
     flat: dict[str, Any] = {}
     for key, value in run.items():
-        inner = _flat(value) if isinstance(value, dict) else None
+        inner = _flat(value) if is_object(value) else None
         flat |= {key: value} if inner is None else {f"{key}.{name}": part for name, part in inner.items()}
     return flat
 

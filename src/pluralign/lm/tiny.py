@@ -15,6 +15,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from pluralign.lm.tensors import seeded
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -70,8 +72,7 @@ def make_tiny_model(seed: int = 0, architecture: Literal["llama", "gpt2"] = "lla
             resid_pdrop=0.0,
         )
     config.bos_token_id, config.eos_token_id, config.pad_token_id = None, 2, 0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return AutoModelForCausalLM.from_config(
             config, attn_implementation="sdpa", dtype=torch.float32
         ).eval()

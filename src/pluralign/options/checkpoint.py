@@ -16,9 +16,9 @@ from pluralign.folders.card import (
     Card,
     load_card,
     read_folder,
-    read_tensors,
     write_folder,
 )
+from pluralign.folders.tensors import read_tensors
 from pluralign.lm.backbone import load_backbone
 from pluralign.options.features import FeatureSource, FeatureStore
 from pluralign.options.option_policy import OptionHead, OptionPolicy

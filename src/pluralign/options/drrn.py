@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 
 from pluralign.core import Decision, InputError
-from pluralign.folders.card import Q_NETWORK, Card, read_folder, read_tensors, write_folder
+from pluralign.folders.card import Q_NETWORK, Card, read_folder, write_folder
+from pluralign.folders.tensors import read_tensors
 from pluralign.options.checkpoint import describe_source, feature_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.q_network import QNetwork
@@ -104,7 +105,7 @@ class DRRNPolicy:
             return []
         found = [f.features for f in self._features.get(decisions)]
         with torch.no_grad():
-            rows = torch.from_numpy(np.concatenate(found)).double()
+            rows = torch.as_tensor(np.concatenate(found)).double()
             q = self._network(rows).numpy()
         return np.split(q, np.cumsum([len(f) for f in found])[:-1])
 

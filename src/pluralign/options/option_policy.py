@@ -55,7 +55,7 @@ def pad_features(
     padded = np.zeros((len(entries), max(counts), width), dtype=np.float32)
     for row, entry in enumerate(entries):
         padded[row, : counts[row]] = entry.features
-    return torch.from_numpy(padded), torch.arange(max(counts)) < torch.tensor(counts)[:, None]
+    return torch.as_tensor(padded), torch.arange(max(counts)) < torch.tensor(counts)[:, None]
 
 
 def option_log_probs(
@@ -99,7 +99,7 @@ class OptionPolicy:
         device = self.head.mean.device
         # The rows of all decisions together, without padding. In float64 a row's result depends on the other
         # rows only in its last digits.
-        rows = torch.from_numpy(np.concatenate([entry.features for entry in entries])).to(device)
+        rows = torch.as_tensor(np.concatenate([entry.features for entry in entries])).to(device)
         scores = self.head(rows).double().cpu()
-        parts = scores.split([len(entry.features) for entry in entries])
+        parts = scores.split_with_sizes([len(entry.features) for entry in entries])
         return [part.log_softmax(dim=-1).numpy() for part in parts]

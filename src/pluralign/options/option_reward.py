@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pluralign.core import Decision, InputError, OptionRewards
-from pluralign.folders.card import HEAD, Card, read_folder, read_tensors, write_folder
+from pluralign.folders.card import HEAD, Card, read_folder, write_folder
+from pluralign.folders.tensors import read_tensors
 from pluralign.options.checkpoint import feature_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.standardised import StandardisedHead
@@ -95,7 +96,7 @@ class OptionRewardPosterior:
         if not counts:
             return []
         with torch.no_grad():
-            mean, sigma = (part.double().cpu().split(counts) for part in self.head.rewards(rows))
+            mean, sigma = (part.double().cpu().split_with_sizes(counts) for part in self.head.rewards(rows))
         return [OptionRewards(m.numpy(), s.numpy()) for m, s in zip(mean, sigma, strict=True)]
 
     def q_values(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
@@ -104,7 +105,7 @@ class OptionRewardPosterior:
         if not counts:
             return []
         with torch.no_grad():
-            parts = self.head.q_values(rows).double().cpu().split(counts)
+            parts = self.head.q_values(rows).double().cpu().split_with_sizes(counts)
         return [part.numpy() for part in parts]
 
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
@@ -117,7 +118,7 @@ class OptionRewardPosterior:
         entries = self.source.get(decisions)
         if not entries:
             return torch.zeros(0, self.head.dimension), []
-        rows = torch.from_numpy(np.concatenate([entry.features for entry in entries]))
+        rows = torch.as_tensor(np.concatenate([entry.features for entry in entries]))
         counts = [len(entry.features) for entry in entries]
         return self.head.standardise(rows.to(self.head.mean.device)), counts
 

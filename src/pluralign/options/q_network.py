@@ -86,13 +86,13 @@ class DecisionTable:
 
     def all_features(self) -> Float[Tensor, "rows d"]:
         """Features of all options of all known decisions."""
-        return torch.from_numpy(self._rows[: self._used])
+        return torch.as_tensor(self._rows[: self._used])
 
     def features_of(
         self, numbers: npt.NDArray[np.int64], actions: npt.NDArray[np.int64]
     ) -> Float[Tensor, "batch d"]:
         """Features of one option of each decision."""
-        return torch.from_numpy(self._rows[np.asarray(self._starts)[numbers] + actions])
+        return torch.as_tensor(self._rows[np.asarray(self._starts)[numbers] + actions])
 
     def options_of(
         self, numbers: npt.NDArray[np.int64]
@@ -102,13 +102,16 @@ class DecisionTable:
         distinct, places = np.unique(numbers, return_inverse=True)
         counts = np.asarray(self._counts)[distinct]
         starts = np.asarray(self._starts)[distinct]
-        rows = np.concatenate([np.arange(s, s + c) for s, c in zip(starts, counts, strict=True)])
+        ranges: list[npt.NDArray[np.int64]] = [
+            np.arange(s, s + c) for s, c in zip(starts, counts, strict=True)
+        ]
+        rows = np.concatenate(ranges)
         offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        column = np.arange(counts.max())
+        column = np.arange(int(counts.max()))
         held = column[None, :] < counts[:, None]
         where = np.where(held, offsets[:, None] + column[None, :], 0)
         return (
-            torch.from_numpy(self._rows[rows]),
-            torch.from_numpy(where[places]),
-            torch.from_numpy(held[places]),
+            torch.as_tensor(self._rows[rows]),
+            torch.as_tensor(where[places]),
+            torch.as_tensor(held[places]),
         )

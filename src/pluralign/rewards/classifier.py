@@ -21,7 +21,7 @@ from transformers import (
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import QUOTE, Messages, Template
 from pluralign.lm.backbone import no_loading_bars
-from pluralign.lm.forest import Tree
+from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import TEMPLATES, completion_ids, encode, prompt_ids, without_bos
 from pluralign.lm.trunk import branch_last, context_length
@@ -76,7 +76,8 @@ class ClassifierReward(Reward):
     @property
     def template(self) -> Template:
         """See `Reward`."""
-        return TEMPLATES["dialogue" if self.tokenizer.chat_template is None else "chat"](self.tokenizer)
+        tokenizer: Any = self.tokenizer
+        return TEMPLATES["dialogue" if tokenizer.chat_template is None else "chat"](tokenizer)
 
     @torch.inference_mode()
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
@@ -94,7 +95,11 @@ class ClassifierReward(Reward):
         if not trees:
             return torch.zeros(0)
         head: Any = self.model.score
-        return torch.cat(map_forests(self.model, trees, lambda *of: self._reward(head(branch_last(*of)))))
+
+        def reward(hidden: Tensor, forest: Forest) -> Tensor:
+            return self._reward(head(branch_last(hidden, forest)))
+
+        return torch.cat(map_forests(self.model, trees, reward))
 
     def _trees(self, decision: Decision) -> list[Tree]:
         """One tree; if truncation is needed, one per completion."""
@@ -128,7 +133,8 @@ class ClassifierReward(Reward):
         return ids[: max((i for i, token in enumerate(ids, 1) if token != self._padding), default=0)]
 
     def _by_rows(self, pairs: list[tuple[str, str]]) -> Float[Tensor, " completions"]:
-        self.tokenizer.truncation_side = "left"
+        tokenizer: Any = self.tokenizer
+        tokenizer.truncation_side = "left"
         found = torch.zeros(len(pairs))
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
         if any(QUOTE in text for pair in pairs for text in pair):
@@ -141,7 +147,7 @@ class ClassifierReward(Reward):
         size = 1 if self._padding in (None, self.tokenizer.eos_token_id) else _BATCH
         for start in range(0, len(pairs), size):
             batch = order[start : start + size]
-            told = self.tokenizer(
+            told = tokenizer(
                 [fitted[i][0] for i in batch], [fitted[i][1] for i in batch],
                 return_tensors="pt", padding=size > 1, truncation="only_first", max_length=self._limit,
             )  # fmt: skip
@@ -191,18 +197,20 @@ def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> Classif
     Raises:
         InputError: The classifier cannot be loaded, or has no trained head.
     """
+    models: Any = AutoModelForSequenceClassification
+    tokenizers: Any = AutoTokenizer
     try:
         with no_loading_bars():
-            loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+            model, info = models.from_pretrained(
                 source, dtype=dtype or torch.float32, output_loading_info=True
             )
-            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            tokenizer = tokenizers.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot be loaded as a sequence classifier: {str(error).splitlines()[0]}", path=source
         ) from error
-    model, info = loaded
-    if missing := [name for name in info["missing_keys"] if name.startswith(("score", "classifier"))]:
+    missing_keys: list[str] = info["missing_keys"]
+    if missing := [name for name in missing_keys if name.startswith(("score", "classifier"))]:
         raise InputError(f"has no trained head ({missing[0]}), so it is no reward model", path=source)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import Decision, InputError
-from pluralign.folders.card import read_card
+from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import merged_backbone, no_loading_bars
 from pluralign.lm.passes import trunk_of
@@ -52,20 +52,19 @@ def export_folder(folder: Path, out: Path, *, model: str | None = None) -> str:
     kind = read_card(folder)["pluralign"]
     if kind == "reward_model":
         reward_model = load_reward_model(folder, model=model)
-        classifier, tokenizer = sequence_classifier(reward_model)
-        with _whole_folder(out) as temporary, no_loading_bars():
-            classifier.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-            shutil.copy(folder / "card.json", temporary / CARD_COPY)
+        _save(out, folder, *sequence_classifier(reward_model))
         return "sequence classifier"
     backbone = merged_backbone(load_language_policy(folder, model=model))
-    network: Any = backbone.model
-    _require_architecture(network)
-    with _whole_folder(out) as temporary, no_loading_bars():
-        network.save_pretrained(temporary)
-        backbone.tokenizer.save_pretrained(temporary)
-        shutil.copy(folder / "card.json", temporary / CARD_COPY)
+    _require_architecture(backbone.model)
+    _save(out, folder, backbone.model, backbone.tokenizer)
     return "language model"
+
+
+def _save(out: Path, trained: Path, model: Any, tokenizer: Any) -> None:
+    with _whole_folder(out) as temporary, no_loading_bars():
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        shutil.copy(trained / CARD, temporary / CARD_COPY)
 
 
 def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -94,8 +93,9 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
     pad = _pad_token(tokenizer)
     described = {k: v for k, v in source.config.to_dict().items() if k not in ("id2label", "label2id")}
     config = source.config.__class__.from_dict({**described, "num_labels": 1, "pad_token_id": pad})
+    models: Any = AutoModelForSequenceClassification
     try:
-        model: Any = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        model = models.from_config(config, dtype=torch.float32)
     except ValueError as error:
         raise InputError(
             f"models of type {config.model_type!r} have no sequence classifier in transformers"
@@ -119,8 +119,9 @@ def _pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
     """A padding token other than the end-of-text token: a classifier reads the last token that is not
     padding, which would otherwise be the one before the end of text."""
     eos: Any = tokenizer.eos_token_id
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != eos:
-        return int(tokenizer.pad_token_id)  # pyright: ignore[reportArgumentType]
+    pad: Any = tokenizer.pad_token_id
+    if pad is not None and pad != eos:
+        return int(pad)
     for token, number in zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True):
         if number != eos:
             tokenizer.pad_token = token
@@ -137,7 +138,7 @@ def _check_scores(model: Any, reward_model: RewardModel) -> None:
         found = (
             torch.cat([model(torch.tensor([row], device=device)).logits[:, 0] for row in rows]).double().cpu()
         )
-        gap = float((found - torch.from_numpy(rewards.mean)).abs().max())
+        gap = float((found - torch.as_tensor(rewards.mean)).abs().max())
         if not gap <= TOLERANCE:
             raise InputError(f"its scores as a sequence classifier would differ by {gap:.2g}")
 

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages, Template
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
-from pluralign.lm.forest import Tree
+from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES
+from pluralign.lm.tensors import to_list
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardSettings
@@ -84,6 +86,8 @@ class LikelihoodRatio(Reward):
     @torch.inference_mode()
     def _log_probs(self, backbone: Backbone, read: Sequence[CompletionTrees]) -> list[list[float]]:
         model, budget = backbone.model, self.settings.token_budget
-        return map_completions(
-            model, read, lambda *of: branch_log_probs(model, *of).double().tolist(), token_budget=budget
-        )
+
+        def log_probs(hidden: Tensor, forest: Forest) -> list[float]:
+            return to_list(branch_log_probs(model, hidden, forest).double())
+
+        return map_completions(model, read, log_probs, token_budget=budget)

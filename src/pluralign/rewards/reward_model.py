@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages, Template, unquoted
-from pluralign.folders.card import CARD, HEAD, TRUNK, Card, read_folder, read_tensors, write_folder
+from pluralign.folders.card import CARD, HEAD, TRUNK, Card, read_folder, write_folder
+from pluralign.folders.tensors import read_tensors
 from pluralign.folders.tuned import load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES, encode_with_places
+from pluralign.lm.tensors import to_list
 from pluralign.rewards.heads import GaussianRewards, RewardHead, make_head
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.spans import SpanReward
@@ -99,7 +101,7 @@ class RewardModel(Reward):
         places = [(0, 0)] * extra + offsets
         return [
             SpanReward(option[start:stop], start, float(mean), float(sigma))
-            for (start, stop), (mean, sigma) in zip(places, values.tolist(), strict=False)
+            for (start, stop), (mean, sigma) in zip(places, to_list(values), strict=False)
         ]
 
     def render(self, messages: Messages, opens: bool) -> str:
@@ -121,7 +123,9 @@ class RewardModel(Reward):
         def rewards(hidden: Tensor, forest: Forest) -> list[tuple[Tensor, Tensor]]:
             of_tokens = self.head(hidden, forest)
             whole = _columns(self.head.of_branches(of_tokens, forest))
-            return list(zip(whole, _columns(of_tokens).split(forest.lengths.tolist()), strict=True))
+            return list(
+                zip(whole, _columns(of_tokens).split_with_sizes(to_list(forest.lengths)), strict=True)
+            )
 
         found: list[tuple[OptionRewards, list[Tensor]]] = []
         budget = self.settings.token_budget

@@ -21,6 +21,7 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_completions
+from pluralign.lm.tensors import to_list
 from pluralign.rewards.reward_model import RewardSettings, fill_head, read_settings
 from pluralign.rewards.value_head import ValueHead, make_value_head
 
@@ -73,7 +74,7 @@ class ValueModel:
 
         def of_tokens(hidden: Tensor, forest: Forest) -> list[npt.NDArray[np.float64]]:
             values = self.head.values(self.head(hidden[forest.places])).double().cpu()
-            return [own.numpy() for own in values.split(forest.lengths.tolist())]
+            return [own.numpy() for own in values.split_with_sizes(to_list(forest.lengths))]
 
         return map_completions(self.backbone.model, read, of_tokens, token_budget=self.settings.token_budget)
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -98,7 +98,7 @@ class Policies:
             2
         """
         alone = is_one(prompts)
-        asked: list[Prompt] = [prompts] if alone else list(prompts)  # pyright: ignore
+        asked = cast("list[Prompt]", [prompts] if alone else list(prompts))
         mixes = weights_of_each(weights, asked)
         decoding = Decoding(max_new_tokens, temperature, top_p, top_k, _texts(stop))
         requests = [self.request(*each, decoding, seed) for each in zip(asked, mixes, strict=True)]

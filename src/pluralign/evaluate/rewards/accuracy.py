@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 from pluralign.core import Decision, InputError, PreferencePair
 from pluralign.data.reading import holds_quoted
-from pluralign.evaluate.statistics import CONFIDENCE
+from pluralign.evaluate.statistics import wilson
 from pluralign.rewards.reward import Reward, template_of
 
 _BATCH = 64
@@ -61,9 +59,8 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
     values = np.array(margins)
     ties = int((values == 0).sum())
     accuracy = float((values > 0).mean() + 0.5 * (values == 0).mean())
-    test: Any = binomtest(round(accuracy * len(values)), len(values))
-    low, high = test.proportion_ci(CONFIDENCE, "wilson")
-    return RewardAccuracy(accuracy, float(low), float(high), len(values), ties, seconds, tuple(margins))
+    low, high = wilson(round(accuracy * len(values)), len(values))
+    return RewardAccuracy(accuracy, low, high, len(values), ties, seconds, tuple(margins))
 
 
 def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int) -> list[float]:

@@ -14,7 +14,6 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
 import pluralign.annotate
 from pluralign.annotate.rater import Rater, Rating
@@ -25,7 +24,7 @@ from pluralign.core.messages import Render, dialogue
 from pluralign.core.preference import Preference
 from pluralign.core.resumable import run_batches
 from pluralign.data.answers import AnswerSet
-from pluralign.evaluate.statistics import CONFIDENCE, Estimate, standard_error
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate, standard_error, wilson
 
 COMPLETIONS_PROMPT = Path(pluralign.annotate.__file__).parent / "prompts" / "judge_completions.txt"
 """The judges' prompt for completions: the information of the paper's, in words of our own."""
@@ -197,9 +196,8 @@ def tally(ratings: Sequence[Rating | None]) -> WinRate:
 
 def _share(hits: Sequence[bool]) -> Estimate:
     count, n = sum(hits), len(hits)
-    test: Any = binomtest(count, n)
-    low, high = test.proportion_ci(CONFIDENCE, "wilson")
-    return Estimate(count / n, standard_error([float(hit) for hit in hits]), float(low), float(high))
+    low, high = wilson(count, n)
+    return Estimate(count / n, standard_error([float(hit) for hit in hits]), low, high)
 
 
 def _difference(preferences: Sequence[Preference]) -> Estimate:

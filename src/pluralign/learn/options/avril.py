@@ -18,6 +18,7 @@ from pluralign.core.checks import require
 from pluralign.learn.engine import Phase, claim_folder, train_phase
 from pluralign.learn.options.policies import make_card
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
+from pluralign.lm.tensors import distinct_values, seeded
 from pluralign.losses.bayesian_irl import avril_loss
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
@@ -150,7 +151,7 @@ class VariationalRewards(nn.Module):
         """Loss on these rows of the table, nats per step."""
         config = self.settings
         states, actions = self.states[rows], self.actions[rows]
-        distinct, places = torch.unique(torch.cat([states, self.next_states[rows]]), return_inverse=True)
+        distinct, places = distinct_values(torch.cat([states, self.next_states[rows]]))
         here, after = places.chunk(2)
         q_values = self.head.q_values(self.features[distinct])
         log_policy = option_log_probs(config.beta * q_values, self.mask[distinct])[here, actions]
@@ -205,8 +206,7 @@ def fit_avril(
     settings = dataclasses.asdict(config)
     run = {"method": "avril", "config": settings, "data": digest, "seed": seed}
     claim_folder(out, {**run, "backbone": describe_source(store)})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         head = OptionRewardHead(store.dimension, config.hidden)
     phase = Phase(
         "AVRIL", Path(out) / "checkpoints" / "avril", len(table), config.steps,

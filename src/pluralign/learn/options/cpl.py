@@ -165,9 +165,10 @@ def fit_cpl(
         raise InputError("a reference policy was given, but kl is off", field="kl")
     data = _encode(pairs, trajectories)
     anchor = None if reference is None else reference_table(reference, data.index.decisions)
+    settings = dataclasses.asdict(config)
     run = {
         "method": "cpl",
-        "config": dataclasses.asdict(config),
+        "config": settings,
         "data": data.digest,
         "seed": seed,
         "backbone": describe_source(store),
@@ -182,7 +183,7 @@ def fit_cpl(
         "cpl",
         objective=data.objective,
         seed=seed,
-        config=run["config"],
+        config=settings,
         data={**(provenance or {}), **_counts(data)},
         store=store,
         figures={**curves, **_accuracies(scorer, data, config.gamma)},

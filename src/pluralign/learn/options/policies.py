@@ -87,5 +87,5 @@ def reference_table(
     policy: OptionPolicy, decisions: Sequence[Decision]
 ) -> Float[Tensor, "decisions options"]:
     """log pi_ref of every option of every decision; zeros at padded options."""
-    rows = [torch.from_numpy(row).float() for row in policy.log_probs(decisions)]
+    rows = [torch.as_tensor(row).float() for row in policy.log_probs(decisions)]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

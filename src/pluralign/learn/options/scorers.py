@@ -13,6 +13,7 @@ from pluralign.core import Decision, InputError
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.prompts import decision_tree
+from pluralign.lm.tensors import distinct_values, seeded, to_list
 from pluralign.options.features import FeatureSource, FeatureStore, tree_features
 from pluralign.options.option_policy import OptionHead, option_log_probs, pad_features
 
@@ -32,8 +33,7 @@ class FrozenScorer(nn.Module):
     def __init__(self, decisions: Sequence[Decision], source: FeatureSource, hidden: int, seed: int) -> None:
         super().__init__()
         features, mask = pad_features(source.get(decisions))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.head = OptionHead(features.shape[-1], hidden)
         self.head.fit_standardisation(features[mask])
         self.features: Tensor
@@ -51,7 +51,7 @@ class FrozenScorer(nn.Module):
         if states.numel() >= len(self.features):
             table, places = self.all_log_probs(), states
         else:
-            distinct, places = torch.unique(states, return_inverse=True)
+            distinct, places = distinct_values(states)
             table = option_log_probs(self.head.score(self.features[distinct]), self.mask[distinct])
         return _pick(table, places, actions)
 
@@ -76,8 +76,7 @@ class AdaptedScorer(nn.Module):
         # A separate copy of the trunk: PEFT inserts its layers into the model that it is given.
         backbone = load_backbone(store.backbone.name, dtype=store.backbone.dtype)
         self._trees = [decision_tree(backbone.tokenizer, decision) for decision in decisions]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.head = OptionHead(store.dimension, hidden)
             model: Any = add_lora(backbone.model, rank)
         features, mask = pad_features(store.get(decisions))
@@ -98,8 +97,8 @@ class AdaptedScorer(nn.Module):
 
     def taken(self, states: Int[Tensor, "*batch"], actions: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """log pi of the options taken. Each distinct decision passes through the trunk once."""
-        distinct, places = torch.unique(states, return_inverse=True)
-        return _pick(self._log_probs(distinct.tolist()), places, actions)
+        distinct, places = distinct_values(states)
+        return _pick(self._log_probs(to_list(distinct)), places, actions)
 
     def _log_probs(self, numbers: Sequence[int]) -> Float[Tensor, "decisions options"]:
         features = tree_features(self.model, [self._trees[i] for i in numbers], _FOREST_TOKENS)

@@ -18,6 +18,7 @@ from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
+from pluralign.lm.tensors import seeded
 from pluralign.losses.bayesian_irl import (
     TokenTerms,
     ava_demonstration_loss,
@@ -171,9 +172,8 @@ def _fit(
         "expected_return": expected_return.__name__,
     }
     session = Session(method, run, settings, rows, demonstrations=method == "ava-d", vocabulary=True)
-    model = session.backbone.model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
+    model: Any = session.backbone.model
+    with seeded(run.seed):
         vocabulary = int(model.config.get_text_config().vocab_size)
         tqr = TQR(session.backbone.hidden_size, vocabulary, config.tqr).to(session.backbone.device)
     curve = session.train(AVALoss(tqr, config, session.data, negative, expected_return))

@@ -16,6 +16,7 @@ from pluralign.core.digests import digest
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
 from pluralign.lm.forest import Forest, Tree, plant
 from pluralign.lm.prompts import quoted_completion, quoted_prompt
+from pluralign.lm.tensors import to_list
 
 Row = TypeVar("Row", bound=PreferencePair | Demonstration)
 
@@ -57,9 +58,8 @@ class CompletionData:
     @property
     def lengths(self) -> Int[Tensor, "rows completions"]:
         """Number of tokens of each completion, including the end-of-text token."""
-        return torch.tensor(
-            [[len(self.trees[t].branches[b]) for t, b in row] for row in self.places.tolist()]
-        )
+        places: list[list[tuple[int, int]]] = to_list(self.places)
+        return torch.tensor([[len(self.trees[t].branches[b]) for t, b in row] for row in places])
 
     def size(self, row: int) -> int:
         """Number of tokens of one row's trees."""
@@ -152,10 +152,10 @@ def batches(data: CompletionData, rows: Sequence[int], token_budget: int) -> Ite
         numbers = [tree for row in group for tree in data.rows[row]]
         trees = [data.trees[i] for i in numbers]
         (forest,) = plant(trees, sum(map(_tokens, trees)))
-        place = {tuple(owner): i for i, owner in enumerate(forest.owners.tolist())}
+        place = {tuple(owner): i for i, owner in enumerate(to_list(forest.owners))}
         local = {number: i for i, number in enumerate(numbers)}
         branches = [
-            [place[local[tree], branch] for tree, branch in data.places[row].tolist()] for row in group
+            [place[local[tree], branch] for tree, branch in to_list(data.places[row])] for row in group
         ]
         chosen = torch.tensor(group)
         yield Batch(

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pluralign.core.files import replace_when_whole
+from pluralign.folders.tensors import read_tensors, write_tensors
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.session import Session
@@ -49,9 +48,8 @@ def reference_log_probs(
     with processes().main_process_first():
         if not path.exists():
             values = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
-            with replace_when_whole(path) as temporary:
-                save_file({"log_probs": values}, temporary)
-    return load_file(path)["log_probs"]
+            write_tensors(path, {"log_probs": values})
+    return read_tensors(path)["log_probs"]
 
 
 def validation_nll(session: Session) -> dict[str, float]:

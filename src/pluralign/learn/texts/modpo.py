@@ -123,7 +123,7 @@ def fit_modpo(
         gaps = rewards[:, 0] - rewards[:, 1]
         agreement = float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
         figures[name] = {"agreement": round(agreement, 4), "spread": spread}
-    weighted = torch.from_numpy(total).float()
+    weighted = torch.as_tensor(total).float()
     loss = partial(modpo, weight=weights[own], beta=config.beta)
     return train_policy(
         session,

@@ -16,6 +16,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.learn.methods import method_of
 from pluralign.learn.texts.data import Batch
+from pluralign.lm.tensors import to_list
 from pluralign.losses.contrastive import label_expectation
 
 
@@ -63,14 +64,17 @@ def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tupl
 
 def loss_settings(loss: Callable[..., Tensor]) -> type[Any]:
     """A frozen dataclass of a loss's keyword parameters, with their defaults and documentation."""
-    parameters = [
+    parameters: list[tuple[str, Any]] = [
         (name, parameter.default)
         for name, parameter in inspect.signature(loss).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     ]
+    fields: list[tuple[str, Any, Any]] = [
+        (name, type(default), field(default=default)) for name, default in parameters
+    ]
     made = make_dataclass(
         f"{loss.__name__.title()}Settings",
-        [(name, type(default), field(default=default)) for name, default in parameters],
+        fields,
         frozen=True,
     )
     described = inspect.getdoc(loss) or ""
@@ -100,7 +104,7 @@ def over_labels(loss: Callable[[], Tensor], flipped: Callable[[], Tensor], batch
     return label_expectation(losses, flipped(), batch.weights) * batch.share
 
 
-def check_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> None:
+def check_loss(loss: Callable[..., object], arguments: Sequence[str]) -> None:
     """Call a loss once with made-up numbers, so that errors are found before training starts.
 
     Args:
@@ -129,7 +133,7 @@ def check_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> None:
         raise InputError(f"does not depend on {arguments[0]} and {arguments[1]}", field="loss")
     if not bool(torch.isfinite(found).all()):
         raise InputError(
-            f"is not finite when called with {values[0].tolist()}: {found.tolist()}", field="loss"
+            f"is not finite when called with {to_list(values[0])}: {to_list(found)}", field="loss"
         )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -22,6 +21,7 @@ from pluralign.learn.texts.run import Run, folder_optional, make_run
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, Training
 from pluralign.lm.backbone import SMOLLM2, Backbone
+from pluralign.lm.tensors import seeded
 from pluralign.losses.adversarial import discriminator_loss
 from pluralign.losses.reward import bradley_terry, learned_variance
 from pluralign.rewards.heads import GaussianRewards, HeadShape, RewardHead
@@ -205,8 +205,11 @@ def fit_preference_transformer(
     """
     config = config or PreferenceTransformerConfig()
     shape = HeadShape(weighting="bidirectional", reduction="sum", attention_width=config.attention_width)
-    loss = _of_batch(lambda chosen, rejected, margin: bradley_terry(chosen, rejected))
-    return _fit(pairs, run, "preference-transformer", dataclasses.asdict(config), shape, loss)
+
+    def loss(chosen: Tensor, rejected: Tensor, margin: Tensor) -> Tensor:
+        return bradley_terry(chosen, rejected)
+
+    return _fit(pairs, run, "preference-transformer", dataclasses.asdict(config), shape, _of_batch(loss))
 
 
 def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
@@ -259,6 +262,5 @@ def _fit(
 
 def seeded_head(dimension: int, shape: HeadShape, seed: int) -> RewardHead:
     """A reward head whose weights are initialised from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return RewardHead(dimension, shape)

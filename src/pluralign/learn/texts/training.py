@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from pluralign.core.checks import require
 from pluralign.learn.texts.data import Batch, CompletionData, batches
 from pluralign.learn.texts.trunk import TunedTrunk
 from pluralign.lm.backbone import fast_dtype
+from pluralign.lm.tensors import to_list
 from pluralign.rewards.heads import RewardHead
 
 
@@ -112,7 +113,7 @@ class ForestLoss(nn.Module):
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """Loss of these rows as ``{"loss"}``; only one forest at a time is in memory."""
         device = rows.device if rows.is_cuda else next(self.trunk.model.parameters()).device
-        found = list(batches(self._data, rows.tolist(), self._budget))
+        found = list(batches(self._data, to_list(rows), self._budget))
         terms = [lambda batch=batch: self._term(on_device(batch, device)) for batch in found]
         learned = [value for value in self.parameters() if value.requires_grad]
         return {"loss": summed(terms, learned)}
@@ -137,7 +138,8 @@ def summed(terms: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor]) 
     for term in terms:
         loss = term()
         with torch.autocast(loss.device.type, enabled=False):
-            parts = torch.autograd.grad(loss, parameters, allow_unused=True)
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        parts = cast("tuple[Tensor | None, ...]", found)
         for i, part in enumerate(parts):
             if part is not None:
                 known = gradients[i]
@@ -146,7 +148,8 @@ def summed(terms: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor]) 
         # Otherwise the next term would use this graph's bfloat16 copies of the weights.
         torch.clear_autocast_cache()
     used = [(value, g) for value, g in zip(parameters, gradients, strict=True) if g is not None]
-    return _Differentiated.apply(total, [g for _, g in used], *(value for value, _ in used))  # pyright: ignore
+    function: Any = _Differentiated
+    return function.apply(total, [g for _, g in used], *(value for value, _ in used))
 
 
 class _Differentiated(Function):

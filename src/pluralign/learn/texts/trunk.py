@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.core.digests import digest
-from pluralign.core.files import replace_when_whole
 from pluralign.core.progress import ProgressBar
+from pluralign.folders.tensors import write_tensors
 from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.texts.data import Batch
 from pluralign.lm.adapters import add_lora
@@ -25,6 +24,7 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.layers import CutTrunk
 from pluralign.lm.map_forests import forest_states
+from pluralign.lm.tensors import seeded, to_list
 from pluralign.lm.trunk import forest_hidden_states
 
 
@@ -76,16 +76,16 @@ class LowerStates:
     def save(self, path: Path) -> None:
         """Save all known states, for another process."""
         lengths = [len(states) for states in self._known.values()]
-        with replace_when_whole(path) as temporary:
-            described = {"keys": json.dumps(list(self._known)), "lengths": json.dumps(lengths)}
-            save_file({"states": torch.cat(list(self._known.values()))}, temporary, described)
+        described = {"keys": json.dumps(list(self._known)), "lengths": json.dumps(lengths)}
+        write_tensors(path, {"states": torch.cat(list(self._known.values()))}, described)
 
     def read(self, path: Path) -> None:
         """Load states that another process saved."""
-        with safe_open(path, framework="pt") as file:
+        opened: Any = safe_open(path, framework="pt")
+        with opened as file:
             keys, lengths = (json.loads(file.metadata()[name]) for name in ("keys", "lengths"))
-            states = file.get_tensor("states")
-        self._known.update(zip(keys, states.split(lengths), strict=True))
+            states: Tensor = file.get_tensor("states")
+        self._known.update(zip(keys, states.split_with_sizes(lengths), strict=True))
 
     def of(self, trees: Sequence[Tree]) -> Float[Tensor, "tokens d"]:
         """States of a forest that was planted from exactly these trees, none of them split."""
@@ -125,8 +125,7 @@ class TunedTrunk(nn.Module):
         self._lower: LowerStates | None = None
         self._cut: CutTrunk | None = None
         if lora_rank:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+            with seeded(seed):
                 model = add_lora(backbone.model, rank=lora_rank)
         elif layers is not None:
             self._lower = lower or LowerStates(backbone, layers, bf16=bf16)
@@ -178,10 +177,10 @@ def _own_cut(backbone: Backbone, layers: int, lower: LowerStates) -> CutTrunk:
 def _parts(forest: Forest, states: Tensor) -> list[tuple[int, Tensor, dict[int, Tensor]]]:
     """States of each piece of a forest: (index of its tree, states of the prompt, states of the branches)."""
     result: list[tuple[int, Tensor, dict[int, Tensor]]] = []
-    owners: list[list[int]] = forest.owners.tolist()
+    owners: list[list[int]] = to_list(forest.owners)
     branch_of = forest.branch_ids
-    starts = (forest.ends - forest.lengths + 1).tolist()
-    ends = forest.ends.tolist()
+    starts = to_list(forest.ends - forest.lengths + 1)
+    ends = to_list(forest.ends)
     at = 0
     for number, (tree, branch) in enumerate(owners):
         first = starts[number]

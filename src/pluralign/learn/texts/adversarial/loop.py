@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -94,7 +95,7 @@ def fit_adversarial(
         )
     run = dataclasses.replace(run, template=template, quoted=True)
     rows = within_limits(rows, tokenizer, limit, config.max_new_tokens)
-    settings = {"divergence": divergence.name, **dataclasses.asdict(config)}
+    settings: dict[str, Any] = {"divergence": divergence.name, **dataclasses.asdict(config)}
     # The token budget bounds memory and does not change results.
     settings["discriminator"].pop("token_budget")
     train, _ = split_rows(rows)

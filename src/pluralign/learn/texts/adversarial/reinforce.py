@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pluralign.learn.texts.training import Training
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.tensors import seeded
 
 Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
 """Function from prompts and completions (one per prompt) to rewards."""
@@ -36,8 +38,7 @@ def fresh_policy(model: str, weights: Mapping[str, Tensor], lora_rank: int, seed
     backbone = load_backbone(model, dtype=torch.float32)
     network: Any = backbone.model
     if lora_rank:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             network = add_lora(network, lora_rank)
     network.load_state_dict(weights, strict=False)
     return dataclasses.replace(backbone, model=network.eval())
@@ -69,7 +70,7 @@ def reinforce(
     """
     config, trainer_class = _trl()
     check_batch(training.batch_size, samples, len(prompts))
-    from datasets import Dataset
+    datasets: Any = import_module("datasets")
 
     def rewarded(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         return reward(prompts, completions)
@@ -86,9 +87,10 @@ def reinforce(
             save_strategy="no", logging_strategy="no", report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
         )  # fmt: skip
+        rows = datasets.Dataset.from_dict({"prompt": list(prompts)})
         trainer = trainer_class(
             backbone.model, reward_funcs=rewarded, args=settings,
-            train_dataset=Dataset.from_dict({"prompt": list(prompts)}), processing_class=backbone.tokenizer,
+            train_dataset=rows, processing_class=backbone.tokenizer,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train()

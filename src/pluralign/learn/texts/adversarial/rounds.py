@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pluralign.core import Decision, Demonstration, PreferencePair
 from pluralign.core.checks import require
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.splits import seed_for
 from pluralign.data.text_pairs import TextPair, one_step_pair
 from pluralign.folders.card import CARD
+from pluralign.folders.tensors import read_tensors, write_tensors
 from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.texts.adversarial.reinforce import (
     Reward,
@@ -39,6 +39,7 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
 from pluralign.lm.prompts import quoted_completion
+from pluralign.lm.tensors import to_list
 from pluralign.losses.adversarial import Divergence, divergence_bound
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
@@ -118,7 +119,7 @@ class Rounds:
 
     def weights_after(self, number: int) -> dict[str, Tensor]:
         """Trained weights of the policy at the end of a round; empty before the first."""
-        return load_file(self._folder(number) / "policy.safetensors") if number else {}
+        return read_tensors(self._folder(number) / "policy.safetensors") if number else {}
 
     def round(self, number: int) -> dict[str, Any]:
         """Run a round unless it is finished, and return its figures."""
@@ -141,11 +142,9 @@ class Rounds:
         after = self._draw(policy, self._held_out or prompts, f"after round {number}")
         figures["reward_after"] = _rounded(self._divergence.reward(self._logits(discriminator, after)).mean())
         figures["kl"] = _rounded(self._log_ratios(policy, list(after.items())).mean())
-        with replace_when_whole(folder / "policy.safetensors") as temporary:
-            weights = {
-                name: policy.model.get_parameter(name) for name in learned_tensors(self._session.trunk.model)
-            }
-            save_file({name: value.detach().contiguous().cpu() for name, value in weights.items()}, temporary)
+        names = learned_tensors(self._session.trunk.model)
+        weights = {name: policy.model.get_parameter(name) for name in names}
+        write_tensors(folder / "policy.safetensors", weights)
         write_json(folder / "figures.json", figures)
         self._tidy(number)
         return figures
@@ -184,7 +183,7 @@ class Rounds:
 
     def _logits(self, discriminator: RewardModel, texts: Mapping[str, Sequence[str]]) -> Tensor:
         found = discriminator.score_decisions([Decision(prompt, tuple(own)) for prompt, own in texts.items()])
-        return self._limited(torch.cat([torch.from_numpy(rewards.mean) for rewards in found]))
+        return self._limited(torch.cat([torch.as_tensor(rewards.mean) for rewards in found]))
 
     def _limited(self, logits: Tensor) -> Tensor:
         return logits.clamp(-self._config.logit_limit, self._config.logit_limit)
@@ -217,7 +216,7 @@ class Rounds:
             if self._config.kl:
                 own = [(prompt, [text]) for prompt, text in zip(prompts, completions, strict=True)]
                 rewards = rewards - self._config.kl * self._log_ratios(policy, own)
-            return rewards.tolist()
+            return to_list(rewards)
 
         return reward
 

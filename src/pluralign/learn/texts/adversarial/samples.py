@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -109,4 +110,5 @@ def _decoded(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> s
     """The text of some of a text's tokens; where names of control tokens were quoted, they are again."""
     if QUOTE in text:
         return chat_template_of(tokenizer).control.decode(ids)
-    return str(tokenizer.decode(ids))
+    decoder: Any = tokenizer
+    return str(decoder.decode(ids))
