@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -53,14 +53,15 @@ class ClassifierReward(Reward):
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, *, closes: bool = False
     ) -> None:
-        labels: Any = model.config.num_labels
+        config: Any = model.config
+        labels: int = config.num_labels
         if labels > 2:
             raise InputError(f"{name!r} has {labels} classes; a reward must have one or two")
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
         self._closes = closes
         # transformers' decoder-only classifiers read the last token through a layer of this name.
-        self._decoder = hasattr(model, "score") and not model.config.is_encoder_decoder
-        self._padding: int | None = model.config.get_text_config().pad_token_id
+        self._decoder = hasattr(model, "score") and not config.is_encoder_decoder
+        self._padding: int | None = config.get_text_config().pad_token_id
         self._limit = _limit(model, tokenizer)
         self._counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
 
@@ -157,15 +158,16 @@ class ClassifierReward(Reward):
 
     def _fitted(self, prompt: str, completion: str) -> tuple[str, str]:
         """A text for the tokenizer, which cuts prompts itself but no completion that fills the limit."""
+        tokenizer: Any = self.tokenizer
         first, second = encode(self.tokenizer, prompt), encode(self.tokenizer, completion)
         room = self._limit - self.tokenizer.num_special_tokens_to_add(pair=True)
         kept = min(len(second), room - 1)
         if kept < len(second):
-            completion = str(self.tokenizer.decode(second[:kept]))
+            completion = str(tokenizer.decode(second[:kept]))
             # A text that was cut may have more tokens than were left of it.
             while kept > 1 and len(encode(self.tokenizer, completion)) >= room:
                 kept -= 1
-                completion = str(self.tokenizer.decode(second[:kept]))
+                completion = str(tokenizer.decode(second[:kept]))
         self._count_cut(max(0, len(first) + kept - room), len(second) - kept)
         return prompt, completion
 
@@ -177,8 +179,10 @@ class ClassifierReward(Reward):
 
 def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens of the longest text that a classifier reads."""
-    found = [context_length(model) or tokenizer.model_max_length, 1 << 20]
-    for name, module in model.named_modules():
+    longest: Any = tokenizer
+    modules = cast("dict[str, nn.Module]", dict(cast("Any", model).named_modules()))
+    found: list[int] = [context_length(model) or longest.model_max_length, 1 << 20]
+    for name, module in modules.items():
         # RoBERTa and its kin count positions from behind their padding token's.
         if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
             found.append(
