@@ -119,14 +119,14 @@ def check_policies(mix, references):
     found = rows.admit(entries).logits().log_softmax(-1)
     for (_, policy, tokens), logs in zip(entries, found, strict=True):
         torch.testing.assert_close(
-            logs, next_logs(references[rows.names[policy]], tokens), atol=2e-5, rtol=1e-5
+            logs, next_logs(references[rows.names[policy]], tokens), atol=1e-5, rtol=1e-5
         )
     for token in (75, 90):
         found = rows.step(dict.fromkeys(range(len(TEXTS)), token)).logits().log_softmax(-1)
     for (request, policy), logs in zip(rows.order, found, strict=True):
         tokens = [*ids(TEXTS[request]), 75, 90]
         torch.testing.assert_close(
-            logs, next_logs(references[rows.names[policy]], tokens), atol=2e-5, rtol=1e-5
+            logs, next_logs(references[rows.names[policy]], tokens), atol=1e-5, rtol=1e-5
         )
     rows.release(set(range(len(TEXTS))))
     for name, model in references.items():
