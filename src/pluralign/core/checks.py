@@ -1,25 +1,48 @@
-"""Checks of numeric settings."""
+"""Checks of settings and arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from pluralign.core.errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "True or False", Path: "a path"}
 
 
 def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, float] | None = None) -> None:
     """Check a config's numbers.
 
     Raises:
-        InputError: A field is below its minimum or above its maximum.
+        InputError: A field is no finite number, is a fraction where whole numbers are meant, or is below its
+            minimum or above its maximum.
     """
+    for name in {**lowest, **(highest or {})}:
+        _require_number(config, name)
     for name, bound in lowest.items():
         if not getattr(config, name) >= bound:
             raise InputError(f"must be at least {bound:g}, found {getattr(config, name)}", field=name)
     for name, bound in (highest or {}).items():
         if not getattr(config, name) <= bound:
             raise InputError(f"must be at most {bound:g}, found {getattr(config, name)}", field=name)
+
+
+def _require_number(config: Any, name: str) -> None:
+    value = getattr(config, name)
+    whole = str(getattr(config, "__annotations__", {}).get(name)) in ("int", "<class 'int'>")
+    if not isinstance(value, Integral if whole else Real):
+        raise InputError(f"must be {_NAMES[int if whole else float]}, found {value!r:.60}", field=name)
+    if math.isinf(value):
+        raise InputError(f"must be finite, found {value}", field=name)
 
 
 def require_positive(**numbers: float) -> None:
@@ -31,3 +54,74 @@ def require_positive(**numbers: float) -> None:
     for name, number in numbers.items():
         if not number > 0:
             raise InputError(f"must be above 0, found {number}", field=name)
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the types of a function's arguments at each call, so that a wrong one is reported by its name.
+
+    Only what is plain is checked: numbers, texts, paths, classes, and whether something is a mapping or a
+    sequence. Elements, functions and iterables are not.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        hints = _hints(function)
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            kind = signature.parameters[name].kind
+            hint = hints.get(name)
+            if hint is None or kind in (kind.VAR_KEYWORD, kind.VAR_POSITIONAL) or _is(value, hint):
+                continue
+            raise InputError(f"expected {_described(hint)}, found {value!r:.60}", field=name)
+        return function(*args, **kwargs)
+
+    return call
+
+
+@functools.cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return typing.get_type_hints(function)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(inner for member in typing.get_args(hint) for inner in _members(member))
+    return (hint,)
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether a value may be of a type; True for types that are not known here."""
+    return any(_is_one(value, member) for member in _members(hint))
+
+
+def _is_one(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint) or hint
+    if origin is Literal:
+        return any(isinstance(value, type(one)) for one in typing.get_args(hint))
+    if origin in (Callable, Iterable):
+        return True
+    if not isinstance(origin, type) or getattr(origin, "_is_protocol", False):
+        return True
+    if origin in (int, float):
+        return isinstance(value, Integral if origin is int else Real)
+    if origin.__module__ == "collections.abc" and not issubclass(origin, Mapping):
+        return hasattr(value, "__iter__") and not isinstance(value, str | bytes)
+    return isinstance(value, origin)
+
+
+def _described(hint: Any) -> str:
+    names = [_name(member) for member in _members(hint)]
+    return " or ".join(dict.fromkeys(names))
+
+
+def _name(hint: Any) -> str:
+    origin = typing.get_origin(hint) or hint
+    if hint is type(None):
+        return "None"
+    if origin is Literal:
+        return ", ".join(map(str, typing.get_args(hint)))
+    if origin in _NAMES:
+        return _NAMES[origin]
+    if isinstance(origin, type) and origin.__module__ == "collections.abc":
+        return "a mapping" if issubclass(origin, Mapping) else "a sequence"
+    return getattr(origin, "__name__", str(origin))

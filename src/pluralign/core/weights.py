@@ -28,6 +28,8 @@ class SteeringWeights(Mapping[str, float]):
     """
 
     def __init__(self, weights: Mapping[str, Any] | None = None, /, **named: float) -> None:
+        if weights is not None and not isinstance(weights, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"expected weights by objective, found {weights!r:.60}", field="weights")
         given: dict[str, Any] = {**(weights or {}), **named}
         if not given:
             raise InputError("steering weights are empty: name at least one objective")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pluralign.core import Demonstration, Examples, InputError, PreferencePair
+from pluralign.core.checks import checked
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import DIALOGUE, Render, Template
 from pluralign.core.records import read_pairs
@@ -52,6 +53,7 @@ class Prompt:
     text: str
 
 
+@checked
 def load_pairs(
     data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
     model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES, rater: str = "",
@@ -117,6 +119,7 @@ def load_pairs(
     )  # fmt: skip
 
 
+@checked
 def load_demonstrations(
     data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
     model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES,
@@ -161,6 +164,7 @@ def load_demonstrations(
     )  # fmt: skip
 
 
+@checked
 def load_scored(
     data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
     model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES,
@@ -204,6 +208,7 @@ def load_scored(
     )  # fmt: skip
 
 
+@checked
 def load_prompts(
     data: Data | Iterable[str], *, template: str | Render = DIALOGUE, model: str | None = None,
     limit: int | None = None, control_tokens: bool = False,
@@ -269,7 +274,7 @@ def _prompt_table(data: Data | Iterable[str]) -> Table:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot be read: {error}", path=path) from error
         return Table(path.name, str(path), {"train": [{"prompt": line} for line in lines]}, False)
-    if path is not None or isinstance(data, Mapping):
+    if path is not None or isinstance(data, Mapping) or not hasattr(data, "__iter__"):
         return open_table(cast("Data", data))
     rows = cast("Iterable[str | Row]", data)
     return open_table([{"prompt": row} if isinstance(row, str) else row for row in rows])

@@ -46,6 +46,8 @@ class Table:
             InputError: A row is not a mapping from columns to values.
         """
         for part, rows in self.parts.items():
+            if not hasattr(rows, "__iter__"):
+                raise self.error(f"expected rows of the split {part}, found {rows!r:.60}")
             for number, row in enumerate(rows, start=1):
                 if not isinstance(row, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
                     raise self.error(f"expected columns and values, found {row!r:.60}", row=number)

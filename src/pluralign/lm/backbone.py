@@ -20,6 +20,7 @@ from urllib.request import getproxies
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT as HUB
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -33,6 +34,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from pluralign.core import InputError
+from pluralign.core.checks import checked
 from pluralign.core.digests import digest
 from pluralign.core.files import cache_folder
 from pluralign.lm.adapter_check import CONFIG as ADAPTER_CONFIG
@@ -87,6 +89,7 @@ class Backbone:
         return next(self.model.parameters()).device
 
 
+@checked
 def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path | None = None) -> Backbone:
     """Load a causal language model for inference, on the GPU where there is one.
 
@@ -250,7 +253,7 @@ def _read_pretrained(
             else:
                 model = _read_decoder(folder, config, dtype)
             return model, _READ_TOKENIZER(folder)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
 

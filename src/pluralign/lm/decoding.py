@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pluralign.core import InputError
+from pluralign.core.checks import require
 
 # Inverse transform sampling looks for a token first among blocks of the vocabulary, then in one block.
 _BLOCK = 256
@@ -38,12 +39,13 @@ class Decoding:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        require(self, {"max_new_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 0})
         for name, holds, rule in (
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
             ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("top_k", self.top_k >= 0, "0 or more"),
-            ("stop", all(self.stop), "texts that are not empty"),
+            ("stop", all(isinstance(s, str) and s for s in self.stop), "texts that are not empty"),
         ):
             if not holds:
                 raise InputError(f"must be {rule}, found {getattr(self, name)!r}", field=name)

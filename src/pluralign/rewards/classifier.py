@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
@@ -209,10 +210,9 @@ def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> Classif
                 source, dtype=dtype or torch.float32, output_loading_info=True
             )
             tokenizer = tokenizers.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot be loaded as a sequence classifier: {str(error).splitlines()[0]}", path=source
-        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"cannot be loaded as a sequence classifier: {reason}", path=source) from error
     missing_keys: list[str] = info["missing_keys"]
     if missing := [name for name in missing_keys if name.startswith(("score", "classifier"))]:
         raise InputError(f"has no trained head ({missing[0]}), so it is no reward model", path=source)

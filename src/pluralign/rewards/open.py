@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pluralign.core import InputError
+from pluralign.core.checks import checked
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
@@ -21,6 +22,7 @@ from pluralign.rewards.reward_model import RewardSettings, load_reward_model
 CLOSED_FORM, CLASSIFIER = "closed-form", "classifier"
 
 
+@checked
 def load_reward(
     spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32", model: str | None = None
 ) -> Reward:
@@ -44,6 +46,8 @@ def load_reward(
         (2,)
     """
     dtype = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype)
+    if not dtype.is_floating_point:
+        raise InputError(f"must be a floating-point type, found {dtype}", field="dtype")
     spec = str(spec)
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:

@@ -108,6 +108,8 @@ class Reward(ABC):
         for name, given in (("prompts", prompts), ("completions", completions)):
             if isinstance(given, str):
                 raise InputError("expected a list of texts or of messages, found a single text", field=name)
+            if not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
+                raise InputError(f"expected a list of texts or of messages, found {given!r:.60}", field=name)
         if len(prompts) != len(completions):
             raise InputError(f"found {len(prompts)} prompts and {len(completions)} completions")
         template, texts = self.template, list[tuple[str, str]]()
@@ -130,5 +132,7 @@ def template_of(reward: Reward) -> Template:
 def _normal(given: str | Messages) -> str | Messages:
     if isinstance(given, str):
         return given
+    if not isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"expected a text or a list of messages, found {given!r:.60}")
     messages = [normal_message(message, number) for number, message in enumerate(given, start=1)]
     return Conversation(messages, arguments_of(given))

@@ -13,6 +13,7 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.checks import checked
 from pluralign.core.message_fields import normal_message
 from pluralign.core.messages import Conversation, Messages, Template, arguments_of
 from pluralign.core.splits import seed_for
@@ -53,6 +54,7 @@ class Policies:
     dtype: DTypeName = "auto"
     control_tokens: bool = False
 
+    @checked
     def generate(
         self,
         prompts: Prompt | Sequence[Prompt],
@@ -105,6 +107,7 @@ class Policies:
         texts = self._decoder.generate(requests)
         return texts[0] if alone else texts
 
+    @checked
     def stream(
         self,
         prompt: Prompt,
@@ -257,6 +260,13 @@ def load_policies(
             f"must be a number, found {power!r}; an objective of this name must be given in the mapping",
             field="power",
         )
+    if policies is not None and not isinstance(policies, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"expected a folder for each objective, found {policies!r:.60}", field="policies")
+    if not isinstance(model, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"expected the name of a model, found {model!r:.60}", field="model")
+    for name, folder in {**(policies or {}), **folders}.items():
+        if not isinstance(folder, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"expected a folder for {name!r}, found {folder!r:.60}", field="policies")
     named = {name: Path(folder) for name, folder in {**(policies or {}), **folders}.items()}
     if not named:
         raise InputError("expected at least one policy, found none", field="policies")

@@ -234,6 +234,12 @@ def split_rows(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
         InputError: There are no rows for training.
     """
     known = list(rows)
+    for number, row in enumerate(known, start=1):
+        if not isinstance(row, PreferencePair | Demonstration):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"expected a pair or demonstration, as load_pairs and its kin read them, found {row!r:.60}",
+                row=number,
+            )
     train = [row for row in known if row.split == "train"]
     if not train:
         raise InputError("there is no training pair to learn from")

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError, PreferencePair
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.log_probs import completion_log_probs, reference_log_probs, row_log_probs
@@ -76,6 +76,7 @@ class PreferenceLoss(BatchLoss):
         return over_labels(lambda: self._loss(*columns), lambda: self._loss(*flipped), batch)
 
 
+@checked
 def fit_policy(
     pairs: Sequence[PreferencePair],
     *,

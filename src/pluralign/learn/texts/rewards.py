@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError, PreferencePair
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require
 from pluralign.learn.texts.data import Batch
 from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_labels
 from pluralign.learn.texts.run import Run, folder_optional, make_run
@@ -89,6 +89,7 @@ class PairRewardLoss(BatchLoss):
         return self._loss(chosen, rejected, batch)
 
 
+@checked
 def fit_reward(
     pairs: Sequence[PreferencePair],
     *,
@@ -136,7 +137,7 @@ def fit_reward(
         >>> reward.name
         'agreement'
     """
-    gaussian = "chosen_sigma" in inspect.signature(loss).parameters
+    gaussian = callable(loss) and "chosen_sigma" in inspect.signature(loss).parameters
     method, settings = describe_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
     shape = head or HeadShape(gaussian=gaussian)
     if gaussian and not shape.gaussian:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pluralign.core import InputError
+from pluralign.core.checks import require
 from pluralign.data.reading import holds_quoted
 from pluralign.learn.texts.training import Training
 from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
@@ -47,6 +48,10 @@ class Run:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     lower: LowerStates | None = None
     measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        require(self, {"seed": 0}, {"seed": 2**32 - 1})
+
     control_tokens: bool = False
     quoted: bool = False
 

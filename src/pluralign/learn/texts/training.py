@@ -63,8 +63,8 @@ class Training:
     def __post_init__(self) -> None:
         lowest = {"batch_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup": 0, "lora_rank": 0}
         require(self, {**lowest, "max_length": 4, "token_budget": 4, "epochs": 1e-6}, {"warmup": 1})
-        if self.layers is not None and self.layers < 0:
-            raise InputError(f"must be 0 or more, found {self.layers}", field="layers")
+        if self.layers is not None and not (isinstance(self.layers, int) and self.layers >= 0):  # pyright: ignore
+            raise InputError(f"must be a whole number, 0 or more, found {self.layers!r}", field="layers")
 
     def steps(self, rows: int) -> int:
         """Number of optimizer steps for this number of rows."""

@@ -1,0 +1,130 @@
+"""A wrong argument of a public function is one error that names it, never a traceback of another kind."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import pluralign as pl
+from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
+
+ROWS = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(4)]
+WEIGHTS = {"a": 0.5, "b": 0.5}
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return pl.load_pairs(ROWS, "o", "train")
+
+
+@pytest.fixture(scope="module")
+def mix():
+    return pl.load_policies("tiny-random", a="tiny-random", b="tiny-random", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def reward(pairs):
+    return pl.fit_reward(pairs, model="tiny-random", training=pl.Training(layers=0, bf16=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "epochs": (0, "x", None, math.nan, math.inf),
+        "batch_size": (0, 1.5, "x", None),
+        "learning_rate": (-1, "x", None, math.nan),
+        "warmup": (2, "x"),
+        "lora_rank": (-1, 1.5, "x", None),
+        "layers": (-1, 1.5, "x"),
+        "max_length": (0, 1, "x", None),
+        "token_budget": (0, "x"),
+    }.items(),
+)  # fmt: skip
+def test_training(name, values):
+    for value in values:
+        with pytest.raises(pl.InputError, match=f"field '{name}'"):
+            pl.Training(**{name: value})
+
+
+@pytest.mark.parametrize("fit", [pl.fit_policy, pl.fit_reward])
+def test_fitting(fit, pairs):
+    for name, values in {
+        "model": (None, 3, ["x"]), "out": (3,), "loss": (None, 3, "dpo"), "seed": (-1, "x", None, 2**70),
+        "training": (3, "x"), "template": (3,),
+    }.items():  # fmt: skip
+        for value in values:
+            with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                fit(pairs, **{"model": "tiny-random", name: value})
+    for rows in (None, 3, [1], ROWS, [None]):
+        with pytest.raises(pl.InputError, match=r"expected a (sequence|pair)"):
+            fit(rows, model="tiny-random")
+
+
+def test_loading():
+    for load in (pl.load_pairs, pl.load_demonstrations, pl.load_scored, pl.load_prompts):
+        for data in (None, 3, object(), {"train": 3}, [3], b"x"):
+            with pytest.raises(pl.InputError):
+                load(data)
+    with pytest.raises(pl.InputError, match="field 'shares'"):
+        pl.load_pairs(ROWS, shares=None)
+
+
+def test_steering(mix):
+    for prompts in (None, 3, [3], [None], b"x", [], ""):
+        with pytest.raises(pl.InputError):
+            mix.generate(prompts, weights=WEIGHTS, max_new_tokens=2) or _refuse()
+    for weights in (None, 3, "x", [3], lambda prompt: 3, {"a": math.nan, "b": 1}, {"c": 1}):
+        with pytest.raises(pl.InputError):
+            mix.generate("hi", weights=weights, max_new_tokens=2)
+    for name, values in {
+        "max_new_tokens": (0, 1.5, "x", None), "temperature": (-1, "x", None, math.nan, math.inf),
+        "top_p": (0, 2, "x"), "top_k": (-1, 1.5, "x"), "stop": (3, None, [3], ""), "seed": ("x", None, 1.5),
+    }.items():  # fmt: skip
+        for value in values:
+            with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                mix.generate("hi", weights=WEIGHTS, **{"max_new_tokens": 2, name: value})
+    # Nothing of them is left behind.
+    assert mix.generate("hi", weights=WEIGHTS, max_new_tokens=2) is not None
+    for policies in (3, "x", {"a": 3}, {"a": None}, {}):
+        with pytest.raises(pl.InputError, match="field 'policies'"):
+            pl.load_policies("tiny-random", policies)
+
+
+def _refuse():
+    """An empty list of prompts has an empty list of answers."""
+    raise pl.InputError("nothing to answer")
+
+
+def test_scoring(reward, tmp_path):
+    for given in ((None, None), (3, 3), ([3], ["b"]), (["a"], [3]), (["a"], [None]), (["a"], []), ("a", "b")):
+        with pytest.raises(pl.InputError):
+            reward.score(*given)
+    for given in (("a", 3), (3, "a")):
+        with pytest.raises(pl.InputError):
+            reward.tokens(*given)
+    for dtype in ("float16", None, torch.int8):
+        with pytest.raises(pl.InputError, match="field 'dtype'"):
+            pl.load_reward("anything", dtype=dtype)
+
+
+@pytest.mark.parametrize("fault", ["tokenizer", "end", "weights", "broken", "config", "type"])
+def test_damaged_models(fault, tmp_path, pairs):
+    make_tiny_model().save_pretrained(tmp_path)
+    tokenizer = make_tiny_tokenizer()
+    if fault == "end":
+        tokenizer.eos_token = tokenizer.pad_token = None
+    if fault != "tokenizer":
+        tokenizer.save_pretrained(tmp_path)
+    if fault == "weights":
+        (tmp_path / "model.safetensors").unlink()
+    if fault == "broken":
+        (tmp_path / "model.safetensors").write_bytes(b"abc")
+    if fault == "config":
+        (tmp_path / "config.json").write_text("{not json")
+    if fault == "type":
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "whatnot"}))
+    with pytest.raises(pl.InputError):
+        pl.fit_policy(pairs, model=str(tmp_path), training=pl.Training(lora_rank=2))
+    with pytest.raises(pl.InputError):
+        pl.load_reward(str(tmp_path))
