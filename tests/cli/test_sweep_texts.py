@@ -12,7 +12,7 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, read_sides
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.evaluate.sweeps.texts import Side
-from pluralign.lm.backbone import no_loading_bars
+from pluralign.lm.pretrained import no_loading_bars
 from pluralign.rewards.open import load_reward
 from pluralign.serve.fronts import read_front
 

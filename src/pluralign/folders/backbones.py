@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from pluralign.core import InputError
-from pluralign.lm.backbone import SMOLLM2, TINY_RANDOM, Backbone, load_backbone
+from pluralign.lm.backbone import TINY_RANDOM, Backbone, load_backbone
+from pluralign.lm.pretrained import SMOLLM2
 
 BUILT_IN = (SMOLLM2, TINY_RANDOM)
 """Names of built-in models, which come with a package or are made in code."""

@@ -21,9 +21,9 @@ from transformers import (
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import QUOTE, Messages, Template
-from pluralign.lm.backbone import no_loading_bars
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_forests
+from pluralign.lm.pretrained import no_loading_bars
 from pluralign.lm.prompts import TEMPLATES, completion_ids, encode, prompt_ids, without_bos
 from pluralign.lm.trunk import branch_last, context_length
 from pluralign.rewards.export import CARD_COPY

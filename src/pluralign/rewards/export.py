@@ -15,8 +15,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from pluralign.core import Decision, InputError
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.lm.backbone import merged_backbone, no_loading_bars
+from pluralign.lm.backbone import merged_backbone
 from pluralign.lm.passes import trunk_of
+from pluralign.lm.pretrained import no_loading_bars
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
 TOLERANCE = 1e-4

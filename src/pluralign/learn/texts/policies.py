@@ -22,7 +22,8 @@ from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_lab
 from pluralign.learn.texts.run import Run, folder_optional, make_run
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, Training
-from pluralign.lm.backbone import SMOLLM2, Backbone
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.pretrained import SMOLLM2
 from pluralign.losses.contrastive import dpo
 
 PolicyLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
