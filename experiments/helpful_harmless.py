@@ -30,7 +30,7 @@ from pluralign.core import Decision, OptionRewards, PreferencePair, SteeringWeig
 from pluralign.core.files import write_json
 from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
-from pluralign.data.load import ScoredCompletion
+from pluralign.data.examples import ScoredCompletion
 from pluralign.data.text_pairs import TextPair, one_step_pair
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, FixedPolicy, GuidedModel
 from pluralign.evaluate.sweeps.prompts import sweep

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from pluralign.core import InputError
-from pluralign.data.load import ScoredCompletion, load_scored
+from pluralign.data.examples import ScoredCompletion
+from pluralign.data.load import load_scored
 
 
 def write(path, rows):

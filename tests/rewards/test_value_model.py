@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pluralign.core import Decision, InputError
-from pluralign.data.load import ScoredCompletion, load_pairs
+from pluralign.data.examples import ScoredCompletion
+from pluralign.data.load import load_pairs
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run

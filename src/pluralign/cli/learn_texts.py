@@ -18,7 +18,8 @@ from pluralign.cli.texts import read_demonstrations, read_texts
 from pluralign.core import Demonstration, Examples, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render
-from pluralign.data.load import ScoredCompletion, holds_preferences, load_scored
+from pluralign.data.examples import ScoredCompletion
+from pluralign.data.load import holds_preferences, load_scored
 from pluralign.learn.methods import METHODS, Data, Method
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
 from pluralign.learn.texts.own_losses import loss_settings

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from pluralign.core import Demonstration, Examples, InputError, PreferencePair
 from pluralign.core.checks import checked
@@ -15,42 +14,11 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import DIALOGUE, Render, Template
 from pluralign.core.records import read_pairs
 from pluralign.core.splits import SHARES, SPLITS, Split
+from pluralign.data.examples import Prompt, ScoredCompletion
 from pluralign.data.reading import RecordedTemplate, open_template, read_examples, read_row
 from pluralign.data.rows import form_of, read_completion, read_pair, read_prompt, read_reward
 from pluralign.data.source import Data, Row, Table, objective_of, open_table
 from pluralign.data.text_pairs import TextPair, one_step_pair
-
-
-@dataclass(frozen=True)
-class ScoredCompletion:
-    """A completion of a prompt with its reward.
-
-    Args:
-        prompt: Text that the model reads; ``prompt + completion`` is the whole text.
-        completion: Text of the completion; an empty one is the end of text alone.
-        reward: Reward of the whole completion.
-        objective: Name of the objective that the reward is about.
-        split: train, validation or test; no prompt appears in two splits.
-    """
-
-    prompt: str
-    completion: str
-    reward: float
-    objective: str = ""
-    split: Split = "train"
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt to complete.
-
-    Args:
-        given: Text or messages, as in the source.
-        text: Text that the model reads.
-    """
-
-    given: Any
-    text: str
 
 
 @checked

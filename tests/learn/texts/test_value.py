@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from scipy.stats import fisher_exact, spearmanr
 
 from pluralign.core import Decision, Demonstration, InputError, SteeringWeights
-from pluralign.data.load import ScoredCompletion
+from pluralign.data.examples import ScoredCompletion
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.run import Run

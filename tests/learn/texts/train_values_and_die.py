@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pluralign.data.load import ScoredCompletion
+from pluralign.data.examples import ScoredCompletion
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import ForestLoss, Training
 from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value

@@ -12,7 +12,7 @@ from typing import Any
 from pluralign.core import InputError
 from pluralign.core.messages import unquoted
 from pluralign.data.answers import Answers
-from pluralign.data.load import Prompt
+from pluralign.data.examples import Prompt
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import versions
 from pluralign.evaluate.rewards.scored import Scorer, score_sources

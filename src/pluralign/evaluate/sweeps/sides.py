@@ -10,7 +10,8 @@ from typing import Any
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Conversation, arguments_of
-from pluralign.data.load import Prompt, load_prompts
+from pluralign.data.examples import Prompt
+from pluralign.data.load import load_prompts
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import mean_name
 from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, Writing

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import require
 from pluralign.core.digests import digest
-from pluralign.data.load import ScoredCompletion
+from pluralign.data.examples import ScoredCompletion
 from pluralign.data.reading import learned_template
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.run import Run, folder_optional
