@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from json_lines import rows_of, write
 
 import pluralign.evaluate.rewards.scored
 
@@ -37,15 +38,6 @@ def folders(tmp_path_factory):
     ]
     write(made / "draws.jsonl", rows)
     return made
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture

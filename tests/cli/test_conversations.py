@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from json_lines import rows_of, write
 
 from pluralign.core.turns import completion_texts
 from pluralign.learn.trl import RewardFunction
@@ -30,15 +31,6 @@ PAIRS = [
      "rejected": [{"role": "assistant", "content": f"bad {i}"}]}
     for i in range(12)
 ]  # fmt: skip
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from json_lines import rows_of, write
 
 from pluralign.core.resumable import RowsInProgress
 from pluralign.lm.backbone import load_backbone
@@ -28,15 +29,6 @@ QUICK = (
     "False",
 )
 WORDS = [a + b for a in "abcde" for b in "klmn"]
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

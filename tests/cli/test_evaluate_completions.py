@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from json_lines import rows_of, write
 
 import pluralign.evaluate.rewards.scored
 from pluralign.core import OptionRewards
@@ -49,15 +50,6 @@ def scorers(monkeypatch):
     monkeypatch.setattr("pluralign.rewards.open.load_reward", load_reward)
     monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
     return opened, limit
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def answers(path, texts, prompts=PROMPTS, **more):

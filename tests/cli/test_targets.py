@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from json_lines import write
 
 import pluralign.evaluate.rewards.scored
 from pluralign.core import SteeringWeights
@@ -39,11 +40,6 @@ def folders(tmp_path_factory):
     ]
     write(made / "draws.jsonl", rows)
     return made
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import shutil
 
 import pytest
+from json_lines import rows_of, write
 from safetensors.torch import load_file, save_file
 
 from pluralign.core.resumable import RowsInProgress
@@ -19,16 +20,6 @@ ROWS = [
 ]
 METHODS = ["bradley-terry", "bt-variance", "preference-transformer", "ava-p", "ava-d"]
 METHODS += ["dpo", "ipo", "simpo", "sft"]
-
-
-def write(path, rows):
-    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-    return path
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from json_lines import rows_of, write
 from scipy.stats import ttest_ind
 
 from pluralign.cli import main
@@ -15,15 +16,6 @@ EXACT = ("--model", MODEL, "--training.bf16", "False")
 QUICK = (*EXACT, "--training.epochs", "3", "--training.learning-rate", "3e-3")
 LONGER = (*EXACT, "--training.epochs", "12", "--training.learning-rate", "1e-2")
 DRAW = ("--max-new-tokens", 5, "--dtype", "float32")
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

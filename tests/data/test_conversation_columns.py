@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from json_lines import write
 
 from pluralign.core import InputError
 from pluralign.data.answers import load_answers
@@ -32,11 +33,6 @@ def chat(tools=False):
         )
         assert "tojson" in tokenizer.chat_template
     return TEMPLATES["chat"](tokenizer)
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def test_a_system_column_is_the_system_message():

@@ -1,19 +1,10 @@
-import gzip
-import json
-
 import pytest
+from json_lines import write
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.messages import dialogue
 from pluralign.data.load import load_demonstrations
 from pluralign.pair.recipes import pair_completions
-
-
-def write(path, rows):
-    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-    return path
-
 
 ASK = [{"role": "user", "content": "Hi"}]
 ANSWER = {"role": "assistant", "content": "Hello"}

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from json_lines import write
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
 from pluralign.core.splits import SPLITS
@@ -22,12 +23,6 @@ def _cache(tmp_path_factory):
     datasets.config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("cache")
     yield
     datasets.config.HF_DATASETS_CACHE = before
-
-
-def write(path, rows):
-    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
 
 
 def trl(source, split=None, **settings):

@@ -1,17 +1,11 @@
 """Completions with rewards: as ``score`` writes them, or with a column of their own."""
 
-import json
-
 import pytest
+from json_lines import write
 
 from pluralign.core import InputError
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.load import load_scored
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def test_both_forms_are_read(tmp_path):

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+from architectures import make
 from transformers import AutoModelForCausalLM, BertConfig
 
 from pluralign.cli import main
@@ -14,7 +15,6 @@ from pluralign.core import InputError
 from pluralign.evaluate.model_check import check_model
 from pluralign.lm.support import support_of
 from pluralign.lm.tiny import make_tiny_tokenizer
-from tests.support.architectures import make
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import ARCHITECTURES, FEW, linear_names, make
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -32,7 +33,6 @@ from pluralign.rewards.value_head import ValueHead
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.value_rows import Guide, ValueRows
-from tests.support.architectures import ARCHITECTURES, FEW, linear_names, make
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 # Of the largest number that is compared; of gradients, which add up over tokens and layers, ten times that.

@@ -69,7 +69,7 @@ def _trees(seed=0, count=7):
 
 
 def _log_probs(model, hidden, forest):
-    """What the vocabulary makes of states at the sources, as `models.vocabulary` shall."""
+    """What the vocabulary makes of states at the sources, as `lm.vocabulary` does."""
     logits = model.get_output_embeddings()(finish_states(model, hidden[forest.sources]))
     if (bias := logits_bias(model)) is not None:
         logits = logits + bias

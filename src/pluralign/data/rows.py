@@ -214,7 +214,7 @@ def read_pair(row: Row, render: Render = dialogue, *, two_prompts: bool = False)
         raise FieldError("rejected", "expected the same form as chosen (both texts, or both messages)")
     if isinstance(chosen, str) and isinstance(rejected, str):
         if prompt is not None and not isinstance(prompt, str):
-            raise FieldError("prompt", "is a list of messages beside texts")
+            raise FieldError("prompt", "is a list of messages, next to texts")
         found = split_texts(chosen, rejected) if prompt is None else TextPair(prompt, chosen, rejected)
         if found is None and two_prompts:
             found = _answers_to_two_prompts(chosen, rejected)

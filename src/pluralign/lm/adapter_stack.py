@@ -28,7 +28,7 @@ from pluralign.lm.packed import pack_linears
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.support import support_of
 
-# Above so many tokens of one adapter, slices of the row are cheaper than gathering it into equal parts.
+# Above this number of tokens of one adapter, slices of the row are cheaper than gathering equal parts.
 _SLICED = 64
 
 
@@ -37,10 +37,10 @@ class Route:
     """Which tokens of a row go through which adapter.
 
     Args:
-        adapters: numbers of the adapters, each once, rising.
-        counts: consecutive tokens of each, in the row's order; tokens after them go through none. Without
+        adapters: Numbers of the adapters, each once, in ascending order.
+        counts: Consecutive tokens of each, in the row's order; tokens after them go through none. Without
             counts all tokens go through the only adapter, in whatever shape.
-        tokens: number of tokens in the row; a layer that gets another number does not know their adapters.
+        tokens: Number of tokens in the row; a layer that gets another number does not know their adapters.
     """
 
     adapters: tuple[int, ...]
@@ -80,8 +80,8 @@ class AdapterStack:
     """One trunk with the adapters of several policies.
 
     Args:
-        backbone: loaded for this use alone: its linear layers are wrapped, and packed (`models.packed`).
-        adapters: folder of each PEFT adapter, by the policy's name.
+        backbone: Model loaded for this use alone: its linear layers are wrapped and packed (`lm.packed`).
+        adapters: Folder of each PEFT adapter, by the policy's name.
 
     Raises:
         InputError: An adapter cannot be read, belongs to another model, or cannot share this one

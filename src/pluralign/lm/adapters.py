@@ -148,7 +148,7 @@ def save_adapter(model: Any, folder: Path) -> None:
     """Write a PEFT model's adapter as safetensors.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

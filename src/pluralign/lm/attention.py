@@ -30,7 +30,7 @@ def use_forest_attention(model: PreTrainedModel) -> None:
     """Let a model's layers attend as a forest says (the model is changed; without forests, nothing is).
 
     Raises:
-        InputError: its attention cannot be replaced.
+        InputError: Its attention cannot be replaced.
     """
     if model.config._attn_implementation != NAME:
         try:
@@ -73,7 +73,7 @@ class ForestLayout:
     """A forest on its way through a model's layers.
 
     Args:
-        forest: on the model's device.
+        forest: Forest on the model's device.
     """
 
     def __init__(self, forest: Forest) -> None:
@@ -203,7 +203,7 @@ def forest_attention(
 
 @cache
 def _compiled_flex() -> Any:
-    # Lengths differ from forest to forest: without dynamic shapes each would be compiled anew.
+    # Lengths differ from forest to forest: without dynamic shapes each would be compiled again.
     return torch.compile(flex_attention, dynamic=True)
 
 

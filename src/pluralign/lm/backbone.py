@@ -33,13 +33,13 @@ class Backbone:
     """A language model with its tokenizer, ready for inference.
 
     Args:
-        model: a causal or encoder-decoder language model of transformers in eval mode (a PEFT model where
+        model: A causal or encoder-decoder language model of transformers in eval mode (a PEFT model where
             an adapter was given).
-        tokenizer: its tokenizer.
-        name: what the user called it: hub id, local folder, ``smollm2-135m`` or ``tiny-random``.
-        fingerprint: digest of configuration, weights (sampled), tokenizer and dtype; equal across processes.
-        hidden_size: d, the width of the hidden states.
-        dtype: the weights' dtype.
+        tokenizer: Tokenizer of the model.
+        name: Name given by the user: hub id, local folder, ``smollm2-135m`` or ``tiny-random``.
+        fingerprint: Digest of configuration, weights (sampled), tokenizer and dtype; equal across processes.
+        hidden_size: Width d of the hidden states.
+        dtype: Floating-point type of the weights.
     """
 
     # A notebook would show pages of layers.
@@ -95,7 +95,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """The tokenizer of what `load_backbone` loads, without the weights.
 
     Raises:
-        InputError: it cannot be found.
+        InputError: It cannot be found.
     """
     if model == TINY_RANDOM:
         return make_tiny_tokenizer()

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from pluralign.lm.pattern import Pattern
 from pluralign.lm.sample_attention import KeysAndValues
 
-# Room is made for so many more tokens at a time.
+# Number of tokens by which room grows.
 _STRIDE = 64
 
 
@@ -25,9 +25,9 @@ class CandidateLayout:
     latest token; what the others left behind goes.
 
     Args:
-        kept: of a `sample_attention.PromptLayout` whose trees are prompts with k branches of one token.
-        lengths: tokens of each prompt, in the row's order.
-        candidates: k.
+        kept: Keys and values of a `sample_attention.PromptLayout` of prompts with k branches of one token.
+        lengths: Number of tokens of each prompt, in the row's order.
+        candidates: Number k of candidates of each row.
     """
 
     def __init__(self, kept: Mapping[int, KeysAndValues], lengths: Sequence[int], candidates: int) -> None:
@@ -137,7 +137,7 @@ def _cut(
 
 
 def _widened(store: Float[Tensor, "rows groups room width"], room: int) -> Tensor:
-    """A copy with place for so many tokens; what is there stays."""
+    """A copy with room for this number of tokens."""
     return pad(store, (0, 0, 0, room - store.shape[2]))
 
 

@@ -85,7 +85,7 @@ class ChatTemplate:
     @cached_property
     def _frame(self) -> tuple[tuple[str, ...], str]:
         """How a text of the template can begin (up to its first control token), and its generation prompt;
-        empty where these have no control token, so that nothing tells them from other texts."""
+        empty where these have no control token, so that they cannot be told from other texts."""
         try:
             closed, opened = (self._apply([_USER], opens, {}) for opens in (False, True))
         except InputError:

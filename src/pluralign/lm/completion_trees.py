@@ -22,7 +22,7 @@ class CompletionTrees:
     """One prompt's completions as trees: one tree where all fit the limit, else one for each completion.
 
     Args:
-        trees: the trees.
+        trees: Trees of tokens.
         places: (tree, branch) of each completion.
     """
 
@@ -48,9 +48,9 @@ class CompletionReader:
     this prompt and this completion alone, never on the others.
 
     Args:
-        tokenizer: the model's.
-        max_length: tokens of prompt + completion.
-        closes_prompt: prompts end with the end-of-text token and completions begin with the BOS (where the
+        tokenizer: Tokenizer of the model.
+        max_length: Largest number of tokens of prompt and completion.
+        closes_prompt: Prompts end with the end-of-text token and completions begin with the BOS (where the
             tokenizer has one), as encoder-decoders are trained.
         factors: How the model's position factors depend on the length of a path: completions share their
             prompt where their paths have the same factors.
@@ -60,7 +60,7 @@ class CompletionReader:
             own, as in encoder-decoders; None for no limit.
 
     Raises:
-        InputError: the tokenizer has no end-of-text token, or the limit leaves no room.
+        InputError: The tokenizer has no end-of-text token, or the limit leaves no room.
     """
 
     def __init__(

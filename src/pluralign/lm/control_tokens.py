@@ -1,8 +1,8 @@
 """Control tokens: their names in texts, quoted where they are what somebody wrote.
 
-A tokenizer reads the name of a control token (``<|im_start|>``) as that token, whoever wrote it. Texts of
-users and models have such names quoted (`core.messages.QUOTE` before each), and a quoted name is cut into
-tokens as any other text.
+A tokenizer reads the name of a control token (``<|im_start|>``) as that token, also in a text that a user
+wrote. Texts of users and models have such names quoted (`core.messages.QUOTE` before each), and a quoted name
+is cut into tokens as any other text.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class ControlTokens:
             yield False, unquoted(text[end:])
 
     def _alias(self, name: str) -> str:
-        """What stands for a control token in the aliased tokenizer: nothing that anybody writes."""
+        """Name of a control token in the aliased tokenizer: a text that does not occur."""
         return f"{QUOTE}\u2388{self._tokenizer.convert_tokens_to_ids(name)}\u2388"
 
     @cached_property

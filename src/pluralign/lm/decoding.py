@@ -100,7 +100,7 @@ def draw_tokens(
 
     Args:
         logits: Logits of the next token; -inf is never drawn.
-        uniforms: u, from 0 to below 1, float64.
+        uniforms: Numbers u from 0 to below 1, float64.
         temperature: Temperature of the softmax; 0 takes the most likely token.
     """
     # First the block of the vocabulary is found in which it does, so that sums over all of it are short.

@@ -31,11 +31,11 @@ def encoder_decoder_hidden_states(model: PreTrainedModel, forest: Forest) -> Flo
     """Hidden states of every token of a forest (on the model's device), after the final norms.
 
     Args:
-        model: an encoder-decoder model of transformers with a vocabulary head; PEFT models too.
-        forest: on the model's device, each tree with a prompt.
+        model: An encoder-decoder model of transformers with a vocabulary head; PEFT models too.
+        forest: Forest on the model's device, each tree with a prompt.
 
     Raises:
-        InputError: a tree has no prompt, or the model names no decoder start token.
+        InputError: A tree has no prompt, or the model names no decoder start token.
     """
     start = decoder_start(model)
     prompts = _prompts(forest)
@@ -48,7 +48,7 @@ def decoder_start(model: PreTrainedModel) -> int:
     """The token that the decoder reads first: BART's end of text, T5's padding.
 
     Raises:
-        InputError: the model names none (mBART's depends on the language).
+        InputError: The model names none (mBART's depends on the language).
     """
     for config in (model.config, getattr(model, "generation_config", None)):
         start = getattr(config, "decoder_start_token_id", None)
@@ -77,7 +77,7 @@ def check_encoder_decoder(model: PreTrainedModel) -> None:
     """Refuse a model whose own logits are not those of its states here (one forward pass of two tokens).
 
     Raises:
-        InputError: it is of another make than BART and T5.
+        InputError: It is of another make than BART and T5.
     """
     (forest,) = plant([Tree([0, 1], [[1]])])
     forest = forest.to(model.device)
@@ -105,8 +105,8 @@ class _Stretches:
     """Consecutive tokens of a forest's row.
 
     Args:
-        starts: index of each stretch's first token.
-        lengths: its tokens.
+        starts: Index of each stretch's first token.
+        lengths: Number of tokens of each stretch.
     """
 
     starts: Int[Tensor, " stretches"]

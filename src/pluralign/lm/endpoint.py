@@ -30,15 +30,15 @@ class Endpoint:
     the server refuses by name (``seed``, ``temperature``, ``max_tokens``) is left out from then on.
 
     Args:
-        model: the model's name at the endpoint.
-        url: the endpoint; None takes OPENAI_BASE_URL, or OpenAI's own.
+        model: Name of the model at the endpoint.
+        url: Address of the endpoint; None takes OPENAI_BASE_URL, or OpenAI's own.
         key: None takes OPENAI_API_KEY; local servers mostly want none.
-        concurrency: requests under way at once.
-        timeout: seconds until one try is given up.
-        retries: tries after the first.
+        concurrency: Number of simultaneous requests.
+        timeout: Seconds until one try is given up.
+        retries: Number of tries after the first.
 
     Raises:
-        InputError: the package ``openai`` is not installed.
+        InputError: The package ``openai`` is not installed.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Endpoint:
         Whether equal seeds give equal replies is the server's affair.
 
         Raises:
-            InputError: the endpoint refuses, or gives no answer after all retries; names the URL
+            InputError: The endpoint refuses, or gives no answer after all retries; names the URL
                 and the last error.
         """
         seeds = [seed] * len(chats) if isinstance(seed, int) else list(seed)
@@ -126,13 +126,13 @@ class Endpoint:
         stands (the server's older ``completions``, which vLLM and llama.cpp have).
 
         Args:
-            prompts: texts or messages.
-            max_new_tokens: completions are cut off there.
+            prompts: Texts or messages.
+            max_new_tokens: Largest number of tokens of a completion.
             temperature: 0 takes the most likely token.
-            seeds: of each prompt.
+            seeds: Seed of each prompt.
 
         Raises:
-            InputError: see `generate`.
+            InputError: See `generate`.
         """
         return self._all(prompts, seeds, max_new_tokens, temperature, plain=True)
 

@@ -2,7 +2,7 @@
 
 A tree is a prompt's tokens and several branches (options, completions, answers). Trees lie one after the
 other in a single row, without padding; a token attends to its own tree's prompt and to its own branch only
-(`models.attention`), and its position is counted along its path. So each branch's hidden states are those of
+(`lm.attention`), and its position is counted along its path. So each branch's hidden states are those of
 the separate, unpadded sequence prompt + branch (float32: within 1e-5), whatever else shares the row.
 
 Token boundary: prompt and branch are tokenised separately and their ids joined, so that all branches share
@@ -33,9 +33,9 @@ class Tree:
     """One prompt with its branches, as token ids.
 
     Args:
-        prompt_ids: may be empty: then nothing predicts the branches' first tokens.
-        branches: each at least one token.
-        keep_first: prompt tokens (a BOS) that stay when the beginning of an over-long prompt is cut.
+        prompt_ids: Token ids of the prompt; may be empty: then nothing predicts the branches' first tokens.
+        branches: Token ids of the branches, at least one each.
+        keep_first: Prompt tokens (a BOS) that stay when the beginning of an over-long prompt is cut.
     """
 
     prompt_ids: Sequence[int]
@@ -48,8 +48,8 @@ class AttentionBlock:
     """Consecutive tokens that attend together, after their prompt.
 
     Args:
-        size: tokens in the block.
-        prompt: number of the block whose keys come before this block's own; -1 for none.
+        size: Number of tokens in the block.
+        prompt: Number of the block whose keys come before this block's own; -1 for none.
         mask: True where a token (first axis) may see a key (second axis); None is causal.
     """
 
@@ -63,19 +63,19 @@ class Forest:
     """Trees laid out in one row. Branches are numbered in the order in which they were laid out.
 
     Args:
-        input_ids: shape (1, tokens).
-        position_ids: counted along each token's path, shape (1, tokens).
-        tree_ids: the tree of each token, shape (tokens,).
-        branch_ids: the branch of each token, -1 for prompts, shape (tokens,).
-        places: index of each branch token; a branch's are contiguous and in order, shape (branch tokens,).
-        sources: index of the token before it on its path, whose logits predict it; itself where there is
+        input_ids: Token ids, shape (1, tokens).
+        position_ids: Position of each token on its path, shape (1, tokens).
+        tree_ids: Tree of each token, shape (tokens,).
+        branch_ids: Branch of each token, -1 for prompts, shape (tokens,).
+        places: Index of each branch token; a branch's are contiguous and in order, shape (branch tokens,).
+        sources: Index of the token before it on its path, whose logits predict it; itself where there is
             none, shape (branch tokens,).
-        predicted: whether there is a token before it, shape (branch tokens,).
-        ends: index of each branch's last token, shape (branches,).
-        lengths: tokens of each branch, shape (branches,).
+        predicted: Whether there is a token before it, shape (branch tokens,).
+        ends: Index of each branch's last token, shape (branches,).
+        lengths: Number of tokens of each branch, shape (branches,).
         owners: (tree, branch) of each branch in the caller's numbering, shape (branches, 2).
-        blocks: how the row's tokens attend, in the row's order.
-        cut_tokens: prompt tokens that were cut from the trees of this forest.
+        blocks: Blocks of attention, in the row's order.
+        cut_tokens: Number of prompt tokens that were cut from the trees of this forest.
     """
 
     input_ids: Int[Tensor, "1 tokens"]
@@ -128,9 +128,9 @@ def plant(
     counted in `Forest.cut_tokens` and logged.
 
     Args:
-        trees: the trees.
-        token_budget: tokens of one forest (a single longer path gets a forest of its own).
-        max_path: the model's context, tokens; see `lm.trunk.context_length`.
+        trees: Trees of tokens.
+        token_budget: Largest number of tokens of one forest (a single longer path gets a forest of its own).
+        max_path: Context of the model, in tokens; see `lm.trunk.context_length`.
         factors: How the model's position factors depend on the length of a path: branches share their prompt
             where their paths have the same factors.
 
@@ -138,7 +138,7 @@ def plant(
         Forests; `by_tree` brings what was computed for their branches back in the trees' order.
 
     Raises:
-        InputError: no branch, a branch without tokens, or a branch that fills the context.
+        InputError: No branch, a branch without tokens, or a branch that fills the context.
     """
     pieces = [
         piece for i, tree in enumerate(trees) for piece in _pieces(i, tree, token_budget, max_path, factors)
@@ -170,9 +170,9 @@ def by_tree(trees: Sequence[Tree], forests: Sequence[Forest], values: Sequence[T
     """Bring per-branch values back in order.
 
     Args:
-        trees: as given to `plant`.
-        forests: what it returned.
-        values: for each forest a tensor of shape (branches, ...).
+        trees: Trees that were given to `plant`.
+        forests: Forests that `plant` returned.
+        values: Tensor of shape (branches, ...) for each forest.
 
     Returns:
         For each tree a tensor of shape (its branches, ...).

@@ -28,8 +28,8 @@ class OptionLikelihoods:
     """How likely a language model finds each option of one decision.
 
     Args:
-        log_likelihoods: sum of the option's token log-probabilities, nats, shape (options,).
-        lengths: tokens of each option, shape (options,).
+        log_likelihoods: Sum of the option's token log-probabilities, nats, shape (options,).
+        lengths: Number of tokens of each option, shape (options,).
     """
 
     log_likelihoods: npt.NDArray[np.float64]
@@ -44,12 +44,12 @@ class OptionLikelihoods:
 class LanguageModel:
     """A backbone that scores and writes text.
 
-    A chat is a list of ``{"role", "content"}`` messages, or a text, which stands for one message of
+    A chat is a list of ``{"role", "content"}`` messages, or a text, which is one message of
     the user; the model's own chat template is put around it.
 
     Args:
-        backbone: the model.
-        token_budget: tokens in one forward pass.
+        backbone: Model that scores and writes.
+        token_budget: Largest number of tokens in one forward pass.
     """
 
     def __init__(self, backbone: Backbone, *, token_budget: int = 4096) -> None:
@@ -87,7 +87,7 @@ class LanguageModel:
             Sums of token log-probabilities in nats, shape (chats, answers).
 
         Raises:
-            InputError: an answer without tokens, or a message without role or content.
+            InputError: An answer without tokens, or a message without role or content.
         """
         tokenizer = self.backbone.tokenizer
         branches = [encode(tokenizer, quoted(tokenizer, answer)) for answer in answers]
@@ -125,16 +125,16 @@ class LanguageModel:
         rounding may tip a close call).
 
         Args:
-            chats: what to reply to.
-            max_new_tokens: replies are cut off there.
+            chats: Chats to reply to.
+            max_new_tokens: Largest number of tokens of a reply.
             temperature: 0 takes the most likely token.
-            seed: one for all, or one for each chat.
+            seed: Random seed for all, or one for each chat.
 
         Returns:
             The replies without special tokens.
 
         Raises:
-            InputError: negative temperature, no new tokens, or more of them than the context holds.
+            InputError: Negative temperature, no new tokens, or more of them than the context holds.
         """
         texts = [render_chat(self.backbone.tokenizer, chat) for chat in chats]
         ids = [prompt_ids(self.backbone.tokenizer, text) for text in texts]

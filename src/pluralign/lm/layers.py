@@ -51,8 +51,8 @@ def forest_layers(
     Layers above the last one that is asked for are not run.
 
     Args:
-        model: as in `forest_hidden_states`, decoder-only.
-        forest: on the model's device.
+        model: Decoder-only model; see `forest_hidden_states`.
+        forest: Forest on the model's device.
         layers: 0 is the embedding; the last layer (or -1) is given after the final norm.
 
     Raises:
@@ -94,7 +94,7 @@ class CutTrunk:
     a pass of the whole trunk.
 
     Args:
-        model: as in `forest_hidden_states`, decoder-only.
+        model: Decoder-only model; see `forest_hidden_states`.
         layers: Number of layers of the upper part, which also has all that follows them. 0 leaves nothing in
             the upper part, not even the final norm.
 
@@ -145,7 +145,7 @@ class CutTrunk:
         """What the whole trunk makes of a forest (`forest_hidden_states`).
 
         Args:
-            forest: on the model's device.
+            forest: Forest on the model's device.
             lower: `lower_states` of the same forest.
         """
         if not self.layers:

@@ -28,7 +28,7 @@ def forest_states(
     Args:
         model: See `forest_hidden_states`.
         trees: See `plant`.
-        token_budget: Tokens in one forward pass.
+        token_budget: Largest number of tokens in one forward pass.
         max_path: Tokens of the longest path; see `plant`.
         states: What is computed of each forest.
 
@@ -36,7 +36,7 @@ def forest_states(
         Each forest, on the model's device, and its states.
 
     Raises:
-        InputError: see `plant` and ``states``.
+        InputError: See `plant` and ``states``.
     """
     factors = None if model.config.is_encoder_decoder else support_of(model).factors
     for planted in plant(trees, token_budget, max_path=max_path, factors=factors):
@@ -54,7 +54,7 @@ def map_forests(
         model: See `forest_hidden_states`.
         trees: See `plant`.
         f: Function from a forest's states and the forest to values of its branches, shape (branches, ...).
-        token_budget: Tokens in one forward pass.
+        token_budget: Largest number of tokens in one forward pass.
         max_path: Tokens of the longest path; see `plant`.
         states: What is computed of each forest.
 
@@ -62,7 +62,7 @@ def map_forests(
         For each tree a tensor of shape (its branches, ...).
 
     Raises:
-        InputError: see `plant` and ``states``.
+        InputError: See `plant` and ``states``.
     """
     forests: list[Forest] = []
     values: list[Tensor] = []
@@ -85,7 +85,7 @@ def map_completions(
         model: See `forest_hidden_states`.
         read: Prompts with completions, as `CompletionReader` read them.
         f: Function from a forest's hidden states and the forest to one value for each of its branches.
-        token_budget: Tokens in one forward pass.
+        token_budget: Largest number of tokens in one forward pass.
 
     Returns:
         For each prompt the values of its completions.

@@ -22,7 +22,7 @@ class PackedLinear(nn.Module):
 
     Args:
         linear: `can_pack` holds; its weights are copied.
-        keeps: let who asks for the weights (PEFT does) have the layer's own; else they are let go.
+        keeps: Whether the layer's own weights stay readable (PEFT reads them); else they are freed.
     """
 
     def __init__(self, linear: nn.Linear, *, keeps: bool = False) -> None:

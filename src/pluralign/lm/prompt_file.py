@@ -17,14 +17,14 @@ class PromptFile:
     Braces and anything else in the text, and all of what is put in, stand as they are.
 
     Args:
-        path: the user's file; None takes the packaged one.
-        package: where the packaged one lies.
-        name: the packaged one's path in the package.
-        placeholders: those that there are.
-        required: those that a text must have.
+        path: File of the user; None takes the packaged one.
+        package: Package that holds the packaged file.
+        name: Path of the packaged file in the package.
+        placeholders: Names of the placeholders that may occur.
+        required: Names of the placeholders that must occur.
 
     Raises:
-        InputError: the file cannot be read, has an unknown placeholder, or lacks a needed one.
+        InputError: The file cannot be read, has an unknown placeholder, or lacks a needed one.
     """
 
     def __init__(

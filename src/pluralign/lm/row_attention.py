@@ -13,7 +13,7 @@ from torch import Tensor
 from pluralign.lm.pattern import Pattern
 from pluralign.lm.sample_attention import KeysAndValues
 
-# Room is made for so many more tokens at a time.
+# Number of tokens by which room grows.
 _STRIDE = 64
 
 
@@ -39,9 +39,9 @@ class RowLayout:
         """Take over prompts that went through the layers in a `PromptLayout`, as new rows.
 
         Args:
-            kept: of the layout.
-            lengths: of its prompts, in their order.
-            prompts: the number of each new row's prompt; several rows may continue one.
+            kept: Keys and values of the layout.
+            lengths: Number of tokens of each of its prompts, in order.
+            prompts: Number of each new row's prompt; several rows may continue one.
         """
         taken = set(self._slots)
         free = (slot for slot in range(len(taken) + len(prompts)) if slot not in taken)
@@ -78,7 +78,7 @@ class RowLayout:
             self._with_room(layer, (keys[0], values[0]), slots, longest)
         positions = torch.tensor(self.lengths, device=device)
         self._order = torch.tensor(self._slots, device=device)
-        # An empty slot sees whatever stands at its first place; nobody reads what comes of it.
+        # An empty slot attends to its first place; its result is not read.
         self._places = torch.zeros(slots, dtype=torch.long, device=device).index_copy(
             0, self._order, positions
         )
@@ -125,7 +125,7 @@ class RowLayout:
         return seen.permute(1, 2, 0, 3).reshape(1, query.shape[1], rows, -1)
 
     def _with_room(self, layer: int, like: KeysAndValues, slots: int, room: int) -> KeysAndValues:
-        """The layer's keys and values, with so many slots and so many places in each."""
+        """The layer's keys and values, with at least this number of slots and places in each."""
         known = self._store.get(layer)
         if known is None:
             known = self._store[layer] = _empty(like[0], slots, room), _empty(like[1], slots, room)

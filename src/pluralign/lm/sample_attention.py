@@ -20,7 +20,7 @@ class PromptLayout(ForestLayout):
     """Prompts, one after the other in a row, each a tree of its own; what their tokens show is kept.
 
     Args:
-        forest: of the prompts.
+        forest: Forest of the prompts.
     """
 
     def __init__(self, forest: Forest) -> None:
@@ -42,11 +42,11 @@ class SampleLayout:
     A token sees its prompt, which is kept once for all samples, and the earlier tokens of its own sample.
 
     Args:
-        kept: of a `PromptLayout` that has been through the layers.
-        lengths: tokens of each prompt, in the row's order.
-        chosen: which prompts are drawn from.
-        samples: completions of each.
-        max_new_tokens: room for each sample's own keys.
+        kept: Keys and values of a `PromptLayout` that has been through the layers.
+        lengths: Number of tokens of each prompt, in the row's order.
+        chosen: Numbers of the prompts that are drawn from.
+        samples: Number of completions of each.
+        max_new_tokens: Number of tokens that each sample has room for.
     """
 
     def __init__(

@@ -63,11 +63,11 @@ class Support:
     factors: LengthFactors | None = None
 
     def shares(self, longest: int) -> bool:
-        """Whether a forest with paths of up to so many tokens is computed as one."""
+        """Whether a forest with paths of up to this number of tokens is computed as one."""
         return self.forest is None and self._within(longest)
 
     def decodes(self, longest: int) -> bool:
-        """Whether rows of up to so many tokens are decoded together."""
+        """Whether rows of up to this number of tokens are decoded together."""
         return self.decoding is None and self._within(longest)
 
     def continuation(self, model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Continuation:
@@ -117,10 +117,9 @@ def _remembered(model: PreTrainedModel, trunk: Any) -> Support:
     except (OSError, ValueError, TypeError, KeyError):
         found = _tried(model, trunk)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         with replace_when_whole(file) as temporary:
             temporary.write_text(json.dumps(asdict(found)))
-    except (OSError, InputError):
+    except InputError:
         # Without a cache the model is tried again by the next process.
         pass
     return found
@@ -151,14 +150,9 @@ def _tried(model: PreTrainedModel, trunk: Any) -> Support:
     if forest is not None and network.config._attn_implementation != implementation:
         network.set_attn_implementation(implementation)
     return Support(
-        forest,
-        decoding,
-        causal is None,
-        head is None,
-        padding is None,
-        caching is None,
-        length_factors(trunk),
-    )
+        forest=forest, decoding=decoding, causal=causal is None, head=head is None, padding=padding is None,
+        caching=caching is None, factors=length_factors(trunk),
+    )  # fmt: skip
 
 
 def _forest_faults(

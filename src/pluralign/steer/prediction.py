@@ -57,7 +57,7 @@ def head_prediction(model: PreTrainedModel, states: Float[Tensor, "rows d"]) -> 
 
 
 def joined(parts: Sequence[Prediction]) -> Prediction:
-    """Concatenation of several predictions; those with the same head stay states."""
+    """Concatenation of several predictions, as logits; a single prediction is returned as it is."""
     if len(parts) == 1:
         return parts[0]
     return Prediction(torch.cat([part.logits() for part in parts]))
