@@ -39,6 +39,7 @@ def reward(pairs):
         "layers": (-1, 1.5, "x"),
         "max_length": (0, 1, "x", None),
         "token_budget": (0, "x"),
+        "gradient_checkpointing": ("x", None, 2),
     }.items(),
 )  # fmt: skip
 def test_training(name, values):

@@ -94,6 +94,20 @@ def test_the_cut_into_forests_changes_no_step(method, tmp_path):
         torch.testing.assert_close(weights[1][name], value, atol=1e-4, rtol=1e-3, msg=name)
 
 
+@pytest.mark.parametrize("tuning", [{}, {"lora_rank": 4}, {"layers": 1}, {"bf16": True}])
+def test_gradient_checkpointing_changes_no_weight(tuning, tmp_path):
+    settings = {"epochs": 0.5, "learning_rate": 1e-3, "bf16": False, "token_budget": 60, **tuning}
+    files = []
+    for checkpointing in (False, True):
+        out = tmp_path / str(checkpointing)
+        training = Training(**settings, gradient_checkpointing=checkpointing)
+        LEARNERS["dpo"](pairs(32), Run("tiny-random", out, training))
+        (name,) = _weight_files(out)
+        files.append(load_file(out / name))
+    assert files[0].keys() == files[1].keys()
+    assert all(torch.equal(value, files[1][name]) for name, value in files[0].items())
+
+
 def test_a_seed_is_a_run(tmp_path):
     def weights(name, seed):
         run = Run("tiny-random", tmp_path / name, Training(bf16=False), seed)

@@ -112,6 +112,7 @@ class Session:
         self.trunk = TunedTrunk(
             self.backbone, trees, lora_rank=training.lora_rank, layers=training.layers,
             vocabulary=vocabulary, lower=run.lower, bf16=training.mixed, seed=run.seed,
+            checkpointing=training.gradient_checkpointing,
         )  # fmt: skip
 
     def train(
@@ -223,8 +224,9 @@ class Session:
 
     def _claim(self) -> None:
         training = dataclasses.asdict(self.run.training)
-        # The token budget bounds memory and does not change results (except for the last bits).
-        training.pop("token_budget")
+        # These bound memory and do not change results (except for the last bits).
+        for name in ("token_budget", "gradient_checkpointing"):
+            training.pop(name)
         claimed = {
             "method": self.method, "training": training, "config": self.settings,
             "data": self.data.digest(), "seed": self.run.seed, "backbone": self._described,

@@ -42,6 +42,8 @@ class Training:
             (SmolLM2-135M in float32 takes about 1.8 MB per token, and 2.2 GB for weights, gradients and
             AdamW.)
         bf16: Whether to use bfloat16 mixed precision; None uses it if the hardware supports it well.
+        gradient_checkpointing: Whether to keep only the inputs of layers for the backward pass, which
+            computes the rest again: less memory per token, about a third more time, the same results.
 
     Examples:
         >>> import pluralign as pl
@@ -59,12 +61,18 @@ class Training:
     max_length: int = 1024
     token_budget: int = 2048
     bf16: bool | None = None
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         lowest = {"batch_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup": 0, "lora_rank": 0}
         require(self, {**lowest, "max_length": 4, "token_budget": 4, "epochs": 1e-6}, {"warmup": 1})
         if self.layers is not None and not (isinstance(self.layers, int) and self.layers >= 0):  # pyright: ignore
             raise InputError(f"must be a whole number, 0 or more, found {self.layers!r}", field="layers")
+        if not isinstance(self.gradient_checkpointing, bool):  # pyright: ignore
+            raise InputError(
+                f"must be True or False, found {self.gradient_checkpointing!r}",
+                field="gradient_checkpointing",
+            )
 
     def steps(self, rows: int) -> int:
         """Number of optimizer steps for this number of rows."""

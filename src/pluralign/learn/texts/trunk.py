@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pluralign.folders.tuned import learned_tensors
 from pluralign.learn.texts.data import Batch
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.checkpointing import checkpointed_layers
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.layers import CutTrunk
 from pluralign.lm.map_forests import forest_states
@@ -106,6 +108,7 @@ class TunedTrunk(nn.Module):
         lower: States of the frozen layers; computed here by default.
         bf16: Whether to use mixed precision.
         seed: Random seed of the adapter's weights.
+        checkpointing: Whether to keep the inputs of layers alone for the backward pass.
 
     Raises:
         InputError: Both an adapter and ``layers`` were given, the trunk cannot be split there, or the states
@@ -115,6 +118,7 @@ class TunedTrunk(nn.Module):
     def __init__(
         self, backbone: Backbone, trees: Sequence[Tree], *, lora_rank: int, layers: int | None,
         vocabulary: bool, lower: LowerStates | None, bf16: bool, seed: int,
+        checkpointing: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         if lora_rank and layers is not None:
@@ -122,6 +126,7 @@ class TunedTrunk(nn.Module):
                 "a LoRA adapter covers the whole trunk: give lora_rank or layers", field="layers"
             )
         model: Any = backbone.model
+        self._checkpointing = checkpointing
         self._lower: LowerStates | None = None
         self._cut: CutTrunk | None = None
         if lora_rank:
@@ -154,10 +159,11 @@ class TunedTrunk(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "tokens d"]:
         """Hidden states of the batch's forest."""
-        if self._lower is None or self._cut is None:
-            return forest_hidden_states(self.model, batch.forest)
-        lower = self._lower.of(batch.trees)
-        return self._cut.hidden_states(batch.forest, lower.to(next(self.model.parameters()).dtype))
+        with checkpointed_layers(self.model) if self._checkpointing else nullcontext():
+            if self._lower is None or self._cut is None:
+                return forest_hidden_states(self.model, batch.forest)
+            lower = self._lower.of(batch.trees)
+            return self._cut.hidden_states(batch.forest, lower.to(next(self.model.parameters()).dtype))
 
 
 def _has_own_head(model: Any) -> bool:
