@@ -22,6 +22,7 @@ from pluralign.core import Comparison, InputError, UniformPolicy
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.core.splits import split_of
 from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.endpoint_settings import EndpointSettings
 
 SETTINGS = ComparisonSettings(count=40, seed=0, shares=(0.5, 0.25, 0.25))
 
@@ -150,7 +151,7 @@ def test_what_a_dead_judge_said_stays(file, tmp_path):
     out = tmp_path / "a.jsonl"
 
     def judge(url):
-        return ReplyJudge(Endpoint("m", url=url, retries=0), batch=4)
+        return ReplyJudge(Endpoint("m", EndpointSettings((url,), retries=0)), batch=4)
 
     with serving(lambda body, n: said("A") if n <= 30 else failed(500, "down")) as server:
         with pytest.raises(InputError, match=r"down; \d+ of 40 annotations"):

@@ -8,6 +8,7 @@ from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders, parse_le
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.endpoint_settings import EndpointSettings
 
 KIND = Objective("kindness", "Be kind to {others} for $5.")
 
@@ -197,7 +198,7 @@ def test_a_judge_at_an_endpoint():
         return server_reply(body, n)
 
     with serving(respond) as server:
-        judge = ReplyJudge(Endpoint("m", url=server.url, timeout=5, retries=3))
+        judge = ReplyJudge(Endpoint("m", EndpointSettings((server.url,), timeout=5, retries=3)))
         ratings = judge.rate([comparison(), comparison(good="Help him up.")], KIND)
     assert [r.preference for r in ratings] == ["first", "first"]
     assert judge.name == "judge:openai:m"
@@ -210,7 +211,8 @@ def test_a_dead_or_slow_endpoint_is_one_line():
 
     with serving(slow) as server:
         url = server.url
+        hasty = Endpoint("m", EndpointSettings((url,), timeout=0.1, retries=0))
         with pytest.raises(InputError, match="timed out"):
-            ReplyJudge(Endpoint("m", url=url, timeout=0.1, retries=0)).rate([comparison()], KIND)
+            ReplyJudge(hasty).rate([comparison()], KIND)
     with pytest.raises(InputError, match=url):
-        ReplyJudge(Endpoint("m", url=url, retries=0)).rate([comparison()], KIND)
+        ReplyJudge(Endpoint("m", EndpointSettings((url,), retries=0))).rate([comparison()], KIND)

@@ -14,6 +14,7 @@ from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
 from pluralign.collect.roll_out import roll_out
 from pluralign.core import InputError, UniformPolicy
 from pluralign.core.records import read_header, read_trajectories
+from pluralign.lm.endpoint_settings import EndpointSettings
 
 
 def run(out, policy=None, *, chooser=None, **changed):
@@ -120,11 +121,11 @@ def test_what_a_dead_endpoint_gave_stays(tmp_path):
     out = tmp_path / "t.jsonl"
     with serving(lambda body, n: said("1") if n <= 20 else failed(500, "down")) as server:
         with pytest.raises(InputError, match=r"down; \d+ of 20 episodes are in .*t\.jsonl"):
-            run(out, chooser=endpoint_chooser("m", url=server.url, retries=0), batch=2)
+            run(out, chooser=endpoint_chooser("m", EndpointSettings((server.url,), retries=0)), batch=2)
         kept = [t.id for t in read_trajectories(out)]
         assert 0 < len(kept) < 20
     with serving(lambda body, n: said("1")) as server:
-        report = run(out, chooser=endpoint_chooser("m", url=server.url), batch=2)
+        report = run(out, chooser=endpoint_chooser("m", EndpointSettings((server.url,))), batch=2)
     assert report.new_episodes == 20 - len(kept)
     assert [t.id for t in read_trajectories(out)] == [f"openai:m-3-{i}" for i in range(20)]
 

@@ -8,6 +8,7 @@ from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser, pa
 from pluralign.collect.prompt import ChoosePrompt
 from pluralign.core import Decision, InputError
 from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.endpoint_settings import EndpointSettings
 
 DECISION = Decision("You have {3} coins and $5.", ("Give.", "Keep ${all}.", "Throw {0}."))
 
@@ -121,7 +122,10 @@ def test_seeds_differ_by_decision_and_attempt():
 
 
 def ask(url, n=1, **settings):
-    chooser = endpoint_chooser("m", url=url, **{"timeout": 5, "retries": 2, **settings})
+    names = {"concurrency", "timeout", "retries"} & settings.keys()
+    requests = {name: settings.pop(name) for name in names}
+    endpoint = EndpointSettings((url,), **{"timeout": 5, "retries": 2, **requests})
+    chooser = endpoint_chooser("m", endpoint, **settings)
     return chooser.choose([DECISION] * n, list(range(n)))
 
 
@@ -141,7 +145,7 @@ def test_settings_from_the_environment(monkeypatch):
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "secret")
         endpoint = Endpoint("m")
-        assert endpoint.url.rstrip("/") == server.url
+        assert endpoint.urls == [server.url]
         assert endpoint.generate(["hello"], max_new_tokens=4) == ["1"]
         endpoint.close()
 
@@ -181,7 +185,7 @@ def test_replies_come_back_in_order():
 
     with serving(by_length) as server:
         texts = [f"text {i}" for i in range(10)]
-        assert Endpoint("m", url=server.url).generate(texts, max_new_tokens=4) == texts
+        assert Endpoint("m", EndpointSettings((server.url,))).generate(texts, max_new_tokens=4) == texts
 
 
 @pytest.mark.parametrize(
@@ -203,7 +207,10 @@ def test_an_endpoint_that_cannot_be_used_is_one_line(answer, message):
 def test_dead_endpoint():
     with serving(lambda body, n: said("1")) as server:
         url = server.url
-    with pytest.raises(InputError, match=r"no usable answer from the endpoint http://127\.0\.0\.1.*refused"):
+    with pytest.raises(
+        InputError,
+        match=r"no usable answer from the endpoint http://127\.0\.0\.1.*refused",
+    ):
         ask(url, retries=1)
 
 
@@ -238,7 +245,7 @@ def test_parameters_that_the_server_refuses_are_left_out():
     assert len(server.requests) == 5
 
 
-def test_openai_missing(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+def test_http_client_missing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "httpx2", None)
     with pytest.raises(InputError, match=r"pluralign\[openai\]"):
         Endpoint("m")

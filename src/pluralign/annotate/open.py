@@ -13,6 +13,7 @@ from pluralign.annotate.rater import Rater
 from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Comparison, InputError, Trajectory
 from pluralign.lm.endpoint import PREFIX, Endpoint, endpoint_model
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import DEFAULT_MODEL, Models
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def open_rater(
     seed: int = 0,
     prompt: str | Path | None = None,
     decide: DecideName = "agreement",
-    concurrency: int = 8,
+    endpoint: EndpointSettings | None = None,
     dtype: DTypeName = "float32",
 ) -> Rater:
     """Open a rater by name. A rater of your own needs no name: `annotate` takes any `Rater`.
@@ -49,7 +50,7 @@ def open_rater(
         prompt: Prompt file for judges; None uses the built-in prompt.
         decide: Rule for a judge's answers in both orders: a tie if they differ (``agreement``), or the
             mean of a local model's log-odds (``mean``).
-        concurrency: Maximum number of concurrent requests to an endpoint.
+        endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
         dtype: Precision of local models.
 
     Raises:
@@ -63,7 +64,10 @@ def open_rater(
             return import_sheet(sheet, comparisons)
         case "judge", model if model != PREFIX:
             if (remote := endpoint_model(model)) is not None:
-                return ReplyJudge(Endpoint(remote, concurrency=concurrency), prompt=prompt)
+                endpoint = endpoint or EndpointSettings()
+                # Each comparison is two questions, so a batch fills the requests in flight twice.
+                batch = max(16, endpoint.concurrency)
+                return ReplyJudge(Endpoint(remote, endpoint), prompt=prompt, batch=batch)
             language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
             return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
         case "reward", reward if reward:

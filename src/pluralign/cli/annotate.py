@@ -15,10 +15,11 @@ from pluralign.annotate.human import export_sheet
 from pluralign.annotate.label_agreement import label_agreement
 from pluralign.annotate.open import DecideName, open_rater
 from pluralign.annotate.oracle import Noise
-from pluralign.cli.common import Figures, say, wrote
+from pluralign.cli.common import Figures, Requests, say, wrote
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.lm.backbone import DTypeName
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.workflows.labels import (
     add_to_side_file,
     is_lagged,
@@ -38,7 +39,7 @@ def annotate_trajectories(
     noise: Noise = Noise(),  # noqa: B008 - frozen
     prompt: Path | None = None,
     decide: DecideName = "agreement",
-    concurrency: int = 8,
+    endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
     dtype: DTypeName = "float32",
     story: str | None = None,
     seed: int = 0,
@@ -68,7 +69,7 @@ def annotate_trajectories(
         prompt: Prompt file that replaces the judge's built-in prompt.
         decide: Rule for a judge's answers in both orders: a tie if they differ (agreement), or the mean of
             a local model's log-odds (mean).
-        concurrency: Maximum number of concurrent requests to an endpoint.
+        endpoint: Requests to an endpoint.
         dtype: Precision of local models; with bfloat16, rounding can change a close comparison.
         story: Story that the trajectories are from; writes STORY.pluralign.json next to --out.
         seed: Random seed of the oracle's noise and of bootstraps.
@@ -94,7 +95,7 @@ def annotate_trajectories(
         rater,
         trajectories=trajectories,
         comparisons=comparisons.draw(trajectories) if rater.startswith("human:") else (),
-        noise=noise, seed=seed, prompt=prompt, decide=decide, concurrency=concurrency, dtype=dtype,
+        noise=noise, seed=seed, prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype,
     )  # fmt: skip
     report = annotate(file, out, wanted, opened, settings=comparisons)
     if report.unanswered:

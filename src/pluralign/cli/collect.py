@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.cli.common import Figures, say, wrote
+from pluralign.cli.common import Figures, Requests, say, wrote
 from pluralign.collect.collector import collect
 from pluralign.collect.open import Mode, open_chooser
 from pluralign.games.open import open_story
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import Models
 
 
@@ -22,7 +23,7 @@ def collect_trajectories(
     temperature: float = 1.0,
     prompt: Path | None = None,
     re_asks: int = 3,
-    concurrency: int = 8,
+    endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
     features: Path | None = None,
     max_steps: int = 200,
 ) -> Figures:
@@ -35,7 +36,7 @@ def collect_trajectories(
     Args:
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         policy: Policy: random, drrn, a trained policy's folder, a language model (smollm2-135m, hub id or
-            folder), or openai:MODEL for an endpoint set by OPENAI_BASE_URL and OPENAI_API_KEY.
+            folder), or openai:MODEL for an endpoint (its key is OPENAI_API_KEY).
         out: Output file.
         episodes: Number of episodes in the file.
         seed: Random seed.
@@ -44,7 +45,7 @@ def collect_trajectories(
         temperature: Sampling temperature of language models.
         prompt: Prompt file that replaces the built-in prompt for choosing by number.
         re_asks: Number of times to ask again after a malformed reply, before a random option is taken.
-        concurrency: Maximum number of concurrent requests to an endpoint.
+        endpoint: Requests to an endpoint.
         features: Folder in which features of the language model are kept between runs.
         max_steps: Maximum number of steps in an episode.
     """
@@ -52,11 +53,13 @@ def collect_trajectories(
     chosen = game.info.select(objectives)
     chooser = open_chooser(
         policy, game.make_game, Models(features=features), mode=mode, temperature=temperature, prompt=prompt,
-        re_asks=re_asks, concurrency=concurrency, seed=seed,
+        re_asks=re_asks, endpoint=endpoint, seed=seed,
     )  # fmt: skip
     report = collect(
-        game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=chosen, max_steps=max_steps
-    )
+        game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=chosen, max_steps=max_steps,
+        # An episode has one request at a time.
+        batch=max(64, endpoint.concurrency),
+    )  # fmt: skip
     if report.malformed_replies:
         say(
             f"{report.malformed_replies} malformed replies, {report.re_asks} asked again, "

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from pluralign.core import InputError
+from pluralign.lm.endpoint_settings import EndpointSettings
 
 Figures = Mapping[str, Any]
 """What a verb found, as JSON values: ``--json FILE`` writes it."""
+
+Requests = Annotated[EndpointSettings, tyro.conf.arg(name="")]
+"""Settings of an endpoint, as options without a prefix."""
 
 
 def say(message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.annotate.open import DecideName, open_rater
-from pluralign.cli.common import Figures, say, say_table, wrote
+from pluralign.cli.common import Figures, Requests, say, say_table, wrote
 from pluralign.core.digests import source_digest
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.win_rate import (
@@ -16,6 +16,7 @@ from pluralign.evaluate.rewards.win_rate import (
     win_rate,
 )
 from pluralign.lm.backbone import DTypeName
+from pluralign.lm.endpoint_settings import EndpointSettings
 
 
 def evaluate_win_rate(
@@ -26,7 +27,7 @@ def evaluate_win_rate(
     description: str = "",
     decide: DecideName = "agreement",
     prompt: Path | None = None,
-    concurrency: int = 8,
+    endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
     out: Path | None = None,
     dtype: DTypeName = "float32",
 ) -> Figures:
@@ -48,14 +49,14 @@ def evaluate_win_rate(
         decide: Rule for a judge's answers in both orders: a tie if they differ (agreement), or the mean of a
             local judge's log-odds (mean).
         prompt: Prompt file that replaces the judge's built-in prompt for completions.
-        concurrency: Maximum number of concurrent requests to an endpoint.
+        endpoint: Requests to an endpoint.
         out: JSON-lines file for the rating of each prompt.
         dtype: Precision of local models.
     """
     first, second = (load_answers(path, one=True) for path in (a, b))
     wanted = judged_objective(rater, objective, description)
     asked = open_rater(
-        rater, prompt=prompt or COMPLETIONS_PROMPT, decide=decide, concurrency=concurrency, dtype=dtype
+        rater, prompt=prompt or COMPLETIONS_PROMPT, decide=decide, endpoint=endpoint, dtype=dtype
     )
     rated_by = [rater, asked.name, asked.settings]
     made_of = {"a": source_digest(a), "b": source_digest(b), "rater": rated_by, "dtype": dtype}

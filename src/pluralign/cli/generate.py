@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.cli.common import Figures, wrote
+from pluralign.cli.common import Figures, Requests, wrote
 from pluralign.cli.guides import read_guides
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
 from pluralign.lm.backbone import DTypeName
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.steer.writers import open_writer, write_completions
 
@@ -31,6 +32,7 @@ def generate_texts(
     dtype: DTypeName = "auto",
     base: str | None = None,
     control_tokens: bool = False,
+    endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
 ) -> Figures:
     """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
 
@@ -48,7 +50,8 @@ def generate_texts(
         prompts: File with a column "prompt" (texts or messages), with "messages", or with TRL's "chosen" and
             "rejected", whose common prompt is used; a folder or hub id; or a .txt with one prompt per line.
         out: JSON-lines file to write: prompt, completion, sample, and how it was sampled.
-        model: Model: smollm2-135m, a hub id, a local folder, a trained policy's folder, or openai:NAME.
+        model: Model: smollm2-135m, a hub id, a local folder, a trained policy's folder, or openai:NAME for an
+            endpoint (its key is OPENAI_API_KEY).
         adapter: Folder of a PEFT adapter for the model.
         samples: Number of completions per prompt.
         max_new_tokens: Largest number of tokens of a completion.
@@ -65,6 +68,7 @@ def generate_texts(
         base: Base model of a trained policy's folder, if it was moved.
         control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
             names are ordinary text, except for policies trained with this option.
+        endpoint: Requests to an endpoint.
     """
     led = read_guides(guides, weights, strength, candidates)
     writer = open_writer(
@@ -75,6 +79,7 @@ def generate_texts(
         dtype=dtype,
         base=base,
         control_tokens=control_tokens,
+        endpoint=endpoint,
     )
     found = load_prompts(prompts, template=writer.template, limit=limit)
     given = [prompt.given for prompt in found]

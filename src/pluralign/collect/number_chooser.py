@@ -12,6 +12,7 @@ from pluralign.collect.prompt import ChoosePrompt
 from pluralign.core import Decision
 from pluralign.core.splits import seed_for
 from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.lm.replies import Question, Writer, ask
 
 _BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
@@ -95,15 +96,15 @@ class NumberChooser:
 
 def endpoint_chooser(
     model: str,
+    endpoint: EndpointSettings | None = None,
     *,
     prompt: str | Path | None = None,
     re_asks: int = 3,
     temperature: float = 1.0,
-    **endpoint: Any,
 ) -> NumberChooser:
-    """A chooser at an OpenAI-compatible endpoint; ``endpoint`` goes to `Endpoint`."""
+    """A chooser at an OpenAI-compatible endpoint."""
     return NumberChooser(
-        Endpoint(model, **endpoint),
+        Endpoint(model, endpoint),
         prompt=prompt,
         re_asks=re_asks,
         temperature=temperature,

@@ -10,6 +10,7 @@ from pluralign.collect.chooser import Chooser, PolicyChooser
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
 from pluralign.games.game import Game
 from pluralign.lm.endpoint import endpoint_model
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import Models, open_policy
 
 Mode = Literal["likelihood", "number"]
@@ -25,7 +26,7 @@ def open_chooser(
     temperature: float = 1.0,
     prompt: str | Path | None = None,
     re_asks: int = 3,
-    concurrency: int = 8,
+    endpoint: EndpointSettings | None = None,
     seed: int = 0,
 ) -> Chooser:
     """Open a chooser by name. Choosers of your own need no name: `collect` takes any `Chooser`, and
@@ -34,7 +35,7 @@ def open_chooser(
     Args:
         name: ``random``, ``drrn`` (which is first trained online in this game), a trained policy's folder, a
             language model (``smollm2-135m``, hub id or folder), or ``openai:MODEL`` for an endpoint
-            configured by OPENAI_BASE_URL and OPENAI_API_KEY.
+            (its key is OPENAI_API_KEY).
         make_game: Function that makes a new game.
         models: Language model and folder of features; None uses the default model and keeps features in
             memory.
@@ -42,7 +43,7 @@ def open_chooser(
         temperature: Sampling temperature of language models.
         prompt: Prompt file of models that reply with a number; None uses the built-in prompt.
         re_asks: Number of times to ask again after a malformed reply.
-        concurrency: Maximum number of concurrent requests to an endpoint.
+        endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
         seed: Random seed of DRRN's training.
 
     Raises:
@@ -51,9 +52,7 @@ def open_chooser(
     models = models or Models()
     remote = endpoint_model(name)
     if remote is not None:
-        return endpoint_chooser(
-            remote, prompt=prompt, re_asks=re_asks, temperature=temperature, concurrency=concurrency
-        )
+        return endpoint_chooser(remote, endpoint, prompt=prompt, re_asks=re_asks, temperature=temperature)
     if name == "drrn":
         from pluralign.collect.drrn_training import train_drrn
 

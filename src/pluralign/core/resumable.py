@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from pluralign.core.errors import InputError
 from pluralign.core.progress import ProgressBar
@@ -65,6 +65,44 @@ def run_batches(
                 bar.advance(sum(sizes[done:end]))
                 done = end
         target.finish()
+
+
+def run_unordered(
+    path: Path,
+    run: Mapping[str, Any],
+    count: int,
+    work: Callable[[Sequence[int]], Iterable[tuple[int, Mapping[str, Any]]]],
+    *,
+    label: str = "",
+    unit: str = "item",
+    shown: bool = True,
+) -> None:
+    """Turn items into rows of a JSON-lines file, written as they are finished; a killed run continues.
+
+    The complete file has the items' order. A continued run works on the items without a row.
+
+    Args:
+        path: File to write. It appears when it is complete; see `RowsInProgress`.
+        run: Settings that the rows depend on; rows of a run with other settings are discarded.
+        count: Number of items.
+        work: Function from the numbers of items, ascending, to (number, row) in any order, once for each.
+        label: Text before the progress bar.
+        unit: Unit of the progress bar.
+        shown: Whether to show a progress bar on a terminal.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    with RowsInProgress(path, {**run, "rows": "as finished"}) as target:
+        done = target.numbered()
+        missing = [number for number in range(count) if number not in done]
+        with ProgressBar(count, label, unit=unit, done=len(done), shown=shown) as bar:
+            for number, row in work(missing) if missing else ():
+                target.write([{"item": number, "row": row}])
+                bar.advance()
+        if len(done := target.numbered()) != count:
+            raise ValueError(f"{count} items became {len(done)} rows")
+        target.finish(order=[done[number] for number in range(count)])
 
 
 class OneAtATime(Generic[Key, Opened]):
@@ -135,16 +173,41 @@ class RowsInProgress:
             raise InputError(f"cannot be written: {error.strerror or error}", path=self.path) from error
         self.done += len(rows)
 
-    def finish(self) -> None:
-        """Rename the file to its final name, since all rows are written."""
+    def numbered(self) -> dict[int, int]:
+        """Byte offset of each row ``{"item": NUMBER, "row": ROW}`` in the file in progress, by its number."""
+        found: dict[int, int] = {}
+        with self._partial.open("rb") as source:
+            source.readline()
+            start = source.tell()
+            for line in source:
+                found[json.loads(line)["item"]] = start
+                start += len(line)
+        return found
+
+    def finish(self, *, order: Sequence[int] | None = None) -> None:
+        """Rename the file to its final name, since all rows are written.
+
+        Args:
+            order: Byte offsets of numbered rows, in the order of the final file; None keeps all rows as they
+                were written.
+        """
         self._handle.close()
         try:
             rewritten = self._partial.with_name(f"{self._partial.name}.tmp")
             with self._partial.open("rb") as source, rewritten.open("wb") as target:
                 source.readline()
-                while block := source.read(1 << 20):
-                    target.write(block)
+                if order is None:
+                    while block := source.read(1 << 20):
+                        target.write(block)
+                else:
+                    target.writelines(_rows_at(source, order))
             rewritten.replace(self.path)
             self._partial.unlink()
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=self.path) from error
+
+
+def _rows_at(source: BinaryIO, offsets: Sequence[int]) -> Iterator[bytes]:
+    for offset in offsets:
+        source.seek(offset)
+        yield json.dumps(json.loads(source.readline())["row"], ensure_ascii=False).encode() + b"\n"

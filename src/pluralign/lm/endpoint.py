@@ -1,17 +1,20 @@
-"""Any OpenAI-compatible endpoint (vLLM, llama.cpp, Ollama, a provider) as something that writes replies."""
+"""Any OpenAI-compatible endpoint (vLLM, llama.cpp, Ollama, a provider) as a model that writes replies."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.jsonl import is_list, is_object
+from pluralign.lm.endpoint_settings import EndpointSettings, base_urls
+from pluralign.lm.http_errors import Refused, Unanswered
+from pluralign.lm.servers import Request, Servers
 
 Messages = Sequence[Mapping[str, str]]
 _OFTEN_REFUSED = ("seed", "temperature", "max_tokens")
-
 
 PREFIX = "openai:"
 """Beginning of the name of a model at an endpoint: ``openai:MODEL``."""
@@ -22,60 +25,53 @@ def endpoint_model(name: str) -> str | None:
     return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
 
 
-class Endpoint:
-    """Writes replies over HTTP, with `LanguageModel.generate`'s signature.
+@dataclass(frozen=True)
+class Reply:
+    """A reply of a model at an endpoint.
 
-    The official client retries timeouts, connection errors, 408, 409, 429 and 5xx with exponential
-    back-off and jitter, and waits as long as Retry-After says (up to two minutes). A parameter that
-    the server refuses by name (``seed``, ``temperature``, ``max_tokens``) is left out from then on.
+    Args:
+        text: The reply.
+        finish_reason: Reason for its end, in the server's words (``stop``; ``length`` if it was cut off at
+            the largest number of tokens); None if the server gives none.
+    """
+
+    text: str
+    finish_reason: str | None
+
+
+class Endpoint:
+    """Generates replies over HTTP, with `LanguageModel.generate`'s signature.
+
+    See `Servers` for retries. A parameter that the server refuses by name (``seed``, ``temperature``,
+    ``max_tokens``) is left out from then on.
 
     Args:
         model: Name of the model at the endpoint.
-        url: Address of the endpoint; None takes OPENAI_BASE_URL, or OpenAI's own.
-        key: None takes OPENAI_API_KEY; local servers mostly want none.
-        concurrency: Number of simultaneous requests.
-        timeout: Seconds until one try is given up.
-        retries: Number of tries after the first.
+        settings: URLs, numbers of requests and tries; None uses the defaults.
+        key: API key; None takes OPENAI_API_KEY. Most local servers need none.
 
     Raises:
-        InputError: The package ``openai`` is not installed.
+        InputError: See `Servers`.
     """
 
     def __init__(
-        self,
-        model: str,
-        *,
-        url: str | None = None,
-        key: str | None = None,
-        concurrency: int = 8,
-        timeout: float = 60.0,
-        retries: int = 5,
+        self, model: str, settings: EndpointSettings | None = None, *, key: str | None = None
     ) -> None:
-        try:
-            import openai
-        except ImportError as error:
-            raise InputError("endpoints need the openai package: pip install 'pluralign[openai]'") from error
-        self._openai = openai
-        # The client refuses to be made without a key, which local servers do not look at.
-        key = key or os.environ.get("OPENAI_API_KEY") or "none"
-        url = url or os.environ.get("OPENAI_BASE_URL") or None
-        try:
-            self._client = openai.OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=retries)
-        except Exception as error:
-            raise InputError(f"cannot be used as an endpoint: {error}", path=url) from error
-        self._model, self._retries = model, retries
-        self._pool = ThreadPoolExecutor(max_workers=concurrency)
+        settings = settings or EndpointSettings()
+        urls = base_urls(settings.urls, "https://api.openai.com/v1")
+        self._servers = Servers(urls, settings, key=key or os.environ.get("OPENAI_API_KEY") or None)
+        self._model = model
         self._left_out: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """``openai:MODEL``."""
-        return f"openai:{self._model}"
+        return f"{PREFIX}{self._model}"
 
     @property
-    def url(self) -> str:
-        """Where requests go."""
-        return str(self._client.base_url)
+    def urls(self) -> list[str]:
+        """Base URLs of the servers."""
+        return self._servers.urls
 
     def generate(
         self,
@@ -85,100 +81,93 @@ class Endpoint:
         temperature: float = 1.0,
         seed: int | Sequence[int] = 0,
     ) -> list[str]:
-        """One reply to each chat, in order.
-
-        Whether equal seeds give equal replies is the server's affair.
+        """Generate one reply per chat, in order. Equal seeds give equal replies if the server heeds seeds.
 
         Raises:
-            InputError: The endpoint refuses, or gives no answer after all retries; names the URL
-                and the last error.
+            InputError: The endpoint refuses a chat, or does not answer after all tries; the message contains
+                the URLs and the last error.
         """
         seeds = [seed] * len(chats) if isinstance(seed, int) else list(seed)
-        return self._all(chats, seeds, max_new_tokens, temperature, plain=False)
+        given = [_as_messages(chat) for chat in chats]
+        found = dict(self.replies(given, seeds, max_new_tokens=max_new_tokens, temperature=temperature))
+        return [found[i].text for i in range(len(chats))]
 
-    def _all(
-        self, prompts: Sequence[Messages | str], seeds: Sequence[int], max_new_tokens: int,
-        temperature: float, *, plain: bool,
-    ) -> list[str]:  # fmt: skip
-        futures = [
-            self._pool.submit(self._reply, prompt, max_new_tokens, temperature, seed, plain)
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
-        try:
-            return [future.result() for future in futures]
-        except BaseException as error:
-            for future in futures:
-                future.cancel()
-            if not isinstance(error, InputError):
-                # Interrupted: without this, the interpreter waits at its end for all retries.
-                self.close()
-            raise
-
-    def complete(
+    def replies(
         self,
         prompts: Sequence[Messages | str],
+        seeds: Sequence[int],
         *,
         max_new_tokens: int,
         temperature: float,
-        seeds: Sequence[int],
-    ) -> list[str]:
-        """One completion of each prompt: of messages the assistant's reply, of a text its continuation as it
-        stands (the server's older ``completions``, which vLLM and llama.cpp have).
+    ) -> Iterator[tuple[int, Reply]]:
+        """Generate one completion per prompt, and yield (index, reply) as the replies arrive.
 
         Args:
-            prompts: Texts or messages.
+            prompts: Messages, whose completion is the assistant's reply, or texts, which are continued
+                (``/completions``, which vLLM and llama.cpp have).
+            seeds: Seed of each prompt; servers get it modulo 2**31.
             max_new_tokens: Largest number of tokens of a completion.
-            temperature: 0 takes the most likely token.
-            seeds: Seed of each prompt.
+            temperature: Sampling temperature; 0 selects the most likely token.
 
         Raises:
-            InputError: See `generate`.
+            InputError: See `generate`; its row is the prompt's number, from 1.
         """
-        return self._all(prompts, seeds, max_new_tokens, temperature, plain=True)
+
+        def request(number: int) -> Request:
+            return self._request(prompts[number], seeds[number], max_new_tokens, temperature)
+
+        for number, answer in self._servers.each(len(prompts), request, again=self._leaves_out):
+            if isinstance(answer, Exception):
+                raise self._failed(answer, number + 1)
+            yield number, self._read(answer, number + 1)
 
     def close(self) -> None:
-        """Let go of connections and threads; requests not yet sent are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        """Close connections; requests that have not been sent are dropped."""
+        self._servers.close()
 
-    def _reply(
-        self, chat: Messages | str, max_new_tokens: int, temperature: float, seed: int, plain: bool
-    ) -> str:
-        continues = plain and isinstance(chat, str)
-        messages = [{"role": "user", "content": chat}] if isinstance(chat, str) else [dict(m) for m in chat]
-        while True:
-            left_out = self._left_out
-            parameters: dict[str, Any] = {
-                # Servers keep seeds as 32-bit integers.
-                "seed": seed % 2**31,
-                "temperature": temperature,
-                "max_tokens": max_new_tokens,
-            }
-            if "max_tokens" in left_out and not continues:
-                # What the newer models of OpenAI call it.
-                parameters["max_completion_tokens"] = max_new_tokens
-            parameters = {name: value for name, value in parameters.items() if name not in left_out}
-            try:
-                if continues:
-                    complete: Any = self._client.completions.create
-                    response = complete(model=self._model, prompt=chat, **parameters)
-                    return (response.choices[0].text if response.choices else None) or ""
-                create: Any = self._client.chat.completions.create
-                response = create(model=self._model, messages=messages, **parameters)
-                return (response.choices[0].message.content if response.choices else None) or ""
-            except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
-                refused = {name for name in _OFTEN_REFUSED if name in str(error)} & parameters.keys()
-                if not refused:
-                    raise self._dead(error) from error
-                self._left_out = self._left_out | refused
-            except (self._openai.OpenAIError, AttributeError, TypeError, ValueError) as error:
-                raise self._dead(error) from error
+    def _request(
+        self, prompt: Messages | str, seed: int, max_new_tokens: int, temperature: float
+    ) -> Request:  # fmt: skip
+        left_out = self._left_out
+        parameters: dict[str, Any] = {
+            # Servers keep seeds as 32-bit integers.
+            "seed": seed % 2**31,
+            "temperature": temperature,
+            "max_tokens": max_new_tokens,
+        }
+        body = {"model": self._model, **{k: v for k, v in parameters.items() if k not in left_out}}
+        if isinstance(prompt, str):
+            return Request("/completions", {**body, "prompt": prompt})
+        if "max_tokens" in left_out:
+            # The newer models of OpenAI have this name for it.
+            body["max_completion_tokens"] = max_new_tokens
+        return Request("/chat/completions", {**body, "messages": [dict(message) for message in prompt]})
 
-    def _dead(self, error: Exception) -> InputError:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        if error.__cause__ is not None and str(error.__cause__):
-            reason += f" ({' '.join(str(error.__cause__).split())[:200]})"
-        return InputError(
-            f"no usable answer from the endpoint {self.url} for model '{self._model}' "
-            f"({self._retries} retries where they help): {reason}"
-        )
+    def _leaves_out(self, error: Refused, request: Request) -> bool:
+        """Whether a request was refused because of a parameter, which is left out from then on."""
+        refused = {name for name in _OFTEN_REFUSED if name in error.reason} & (request.body or {}).keys()
+        if error.status not in (400, 422) or not refused:
+            return False
+        self._left_out = self._left_out | refused
+        return True
+
+    def _read(self, answer: Any, number: int) -> Reply:
+        """The reply in a server's answer; empty without one."""
+        choices = answer.get("choices") if is_object(answer) else None
+        choice = choices[0] if is_list(choices) and choices else {} if choices == [] else None
+        message = choice.get("message", choice) if is_object(choice) else None
+        if not is_object(choice) or not is_object(message):
+            raise self._failed(Unanswered(f"the answer has no choices: {answer!r:.200}"), number)
+        text, reason = message.get("content", message.get("text")), choice.get("finish_reason")
+        return Reply(text if isinstance(text, str) else "", reason if isinstance(reason, str) else None)
+
+    def _failed(self, error: Exception, number: int) -> InputError:
+        where = f"the endpoint {', '.join(self.urls)} for model '{self._model}'"
+        if isinstance(error, Refused):
+            return InputError(f"refused by {where} ({error.status}): {error.reason}", row=number)
+        retries = self._servers.settings.retries
+        return InputError(f"no usable answer from {where} ({retries} retries): {error}", row=number)
+
+
+def _as_messages(chat: Messages | str) -> Messages:
+    return [{"role": "user", "content": chat}] if isinstance(chat, str) else chat

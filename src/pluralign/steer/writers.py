@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import DIALOGUE, Template
-from pluralign.core.resumable import run_batches
+from pluralign.core.resumable import run_batches, run_unordered
 from pluralign.core.splits import seed_for
 from pluralign.data.columns import columns_of
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import Backbone, DTypeName, load_backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
-from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.endpoint import Endpoint, Reply, endpoint_model
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import TEMPLATES, PromptIds, fit_prompts, prompt_ids
 from pluralign.lm.trunk import context_length
@@ -27,8 +28,6 @@ from pluralign.rewards.value_model import KIND
 from pluralign.steer.request_weights import Prompt
 from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
 
-ENDPOINT = "openai:"
-"""Prefix of a model that an OpenAI-compatible endpoint serves."""
 _BATCH = 256
 """Number of completions that are sampled and written together."""
 
@@ -72,6 +71,10 @@ class Guides:
         return {name: source_digest(folder / CARD) for name, folder in self.folders.items()}
 
 
+Stream = Callable[[Sequence[Prompt], Sequence[int]], Iterator[tuple[int, Reply]]]
+"""Function from prompts and one seed for each to (number of the prompt, completion), in any order."""
+
+
 @dataclass(frozen=True)
 class Writer:
     """A model that completes prompts; created by `open_writer`.
@@ -80,11 +83,14 @@ class Writer:
         template: Template from messages to the text that is continued.
         draw: Function from prompts and the seeds of each prompt's samples to each prompt's completions.
         cut: Function from prompts to the number of those that are longer than the context.
+        stream: Function from prompts and one seed for each to their completions as they are finished; used
+            in place of ``draw`` where given.
     """
 
     template: Template
     draw: Callable[[Sequence[Prompt], Sequence[Sequence[int]]], list[list[str]]]
     cut: Callable[[Sequence[Prompt]], int]
+    stream: Stream | None = None
 
     def text(self, prompt: Prompt) -> str:
         """A prompt as the text that is continued."""
@@ -94,7 +100,7 @@ class Writer:
 def open_writer(
     model: str, decoding: Decoding | None = None, *, adapter: Path | None = None,
     guides: Guides | None = None, dtype: DTypeName = "auto", base: str | None = None,
-    control_tokens: bool = False,
+    control_tokens: bool = False, endpoint: EndpointSettings | None = None,
 ) -> Writer:  # fmt: skip
     """Load a model that completes prompts.
 
@@ -107,19 +113,20 @@ def open_writer(
         base: Base model of a trained policy's folder, if it was moved.
         control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
             names are ordinary text, except for policies trained with this option.
+        endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
 
     Raises:
         InputError: The model, adapter or value models cannot be loaded or combined.
     """
     decoding = decoding or Decoding()
-    if model.startswith(ENDPOINT):
+    if (remote := endpoint_model(model)) is not None:
         if adapter is not None:
             raise InputError(
                 "an endpoint has no adapters; give the name of a model that it serves", field="adapter"
             )
         if guides is not None:
             raise InputError("an endpoint does not provide logits, which guidance requires", field="guides")
-        return _endpoint(Endpoint(model.removeprefix(ENDPOINT)), decoding)
+        return _endpoint(remote, endpoint, decoding)
     kind, template = resolve_dtype(dtype), "chat"
     opened: str | Backbone = model
     if (Path(model) / CARD).is_file():
@@ -161,7 +168,8 @@ def write_completions(
     Args:
         writer: Model that completes the prompts.
         prompts: Texts or messages, each once.
-        out: File to write: ``prompt``, ``completion``, ``sample`` and the columns.
+        out: File to write: ``prompt``, ``completion``, ``sample`` and the columns; from an endpoint also
+            ``finish_reason``.
         samples: Number of completions per prompt.
         seed: Random seed.
         columns: Further columns with a constant value, to record how the completions were sampled.
@@ -170,35 +178,64 @@ def write_completions(
         shown: Whether to show a progress bar on a terminal.
 
     Raises:
-        InputError: Fewer than one sample, or the file cannot be written.
+        InputError: Fewer than one sample, the file cannot be written, or an endpoint refuses a prompt or does
+            not answer (completions written so far are kept).
     """
     if samples < 1:
         raise InputError(f"must be at least 1, found {samples}", field="samples")
-    items = [(number, sample) for number in range(len(prompts)) for sample in range(samples)]
     texts = [writer.text(prompt) for prompt in prompts]
-
-    def draw(batch: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
-        # A prompt is read once for all its samples in the batch.
-        own = [(number, [i for _, i in some]) for number, some in groupby(batch, key=lambda item: item[0])]
+    draws = [
         # The prompt's position in the file is not used, so earlier prompts have no effect.
-        seeds = [[seed_for(f"{i} {texts[number]}", seed) for i in numbers] for number, numbers in own]
-        completions = writer.draw([prompts[number] for number, _ in own], seeds)
-        return [
-            {
-                "prompt": prompts[number],
-                **columns_of(prompts[number]),
-                "completion": text,
-                "sample": sample,
-                **(columns or {}),
-            }
-            for (number, numbers), found in zip(own, completions, strict=True)
-            for sample, text in zip(numbers, found, strict=True)
-        ]
-
+        _Draw(number, sample, seed_for(f"{sample} {text}", seed))
+        for number, text in enumerate(texts)
+        for sample in range(samples)
+    ]
     settings = {"samples": samples, "seed": seed, **(columns or {}), **(run or {})}
+
+    def row(draw: _Draw, completion: str, **more: Any) -> dict[str, Any]:
+        prompt = prompts[draw.prompt]
+        own = {"prompt": prompt, **columns_of(prompt), "completion": completion, "sample": draw.sample}
+        return {**own, **(columns or {}), **more}
+
+    if writer.stream is not None:
+        work = partial(_streamed, writer.stream, prompts, draws, row)
+        run_unordered(out, settings, len(draws), work, unit="completion", shown=shown)
+        return
+
+    def batch_rows(some: Sequence[_Draw]) -> list[dict[str, Any]]:
+        # A prompt is read once for all its samples in the batch.
+        groups = [(number, list(own)) for number, own in groupby(some, key=lambda draw: draw.prompt)]
+        seeds = [[draw.seed for draw in own] for _, own in groups]
+        found = writer.draw([prompts[number] for number, _ in groups], seeds)
+        return [row(draw, text) for draw, text in zip(some, chain.from_iterable(found), strict=True)]
+
     # Whole prompts where possible, so that each is read once.
     batch = _BATCH // samples * samples or _BATCH
-    run_batches(out, settings, items, draw, batch=batch, unit="completion", shown=shown)
+    run_batches(out, settings, draws, batch_rows, batch=batch, unit="completion", shown=shown)
+
+
+class _Draw(NamedTuple):
+    """A completion to draw: number of the prompt, number of the sample, and seed."""
+
+    prompt: int
+    sample: int
+    seed: int
+
+
+def _streamed(
+    stream: Stream, prompts: Sequence[Prompt], draws: Sequence[_Draw], row: Callable[..., dict[str, Any]],
+    missing: Sequence[int],
+) -> Iterator[tuple[int, dict[str, Any]]]:  # fmt: skip
+    """Rows of the missing draws as they are finished, with their numbers; errors say how many there are."""
+    some, done = [draws[number] for number in missing], len(draws) - len(missing)
+    try:
+        for i, reply in stream([prompts[draw.prompt] for draw in some], [draw.seed for draw in some]):
+            yield missing[i], row(some[i], reply.text, finish_reason=reply.finish_reason)
+            done += 1
+    except InputError as error:
+        number = None if error.row is None else some[error.row - 1].prompt + 1
+        kept = f"{done} of {len(draws)} completions are kept, and the same command continues"
+        raise InputError(f"{error.message}; {kept}", row=number, field="prompt") from error
 
 
 def _local(
@@ -224,18 +261,20 @@ def _local(
     )
 
 
-def _endpoint(endpoint: Endpoint, decoding: Decoding) -> Writer:
+def _endpoint(model: str, settings: EndpointSettings | None, decoding: Decoding) -> Writer:
     if decoding.top_p < 1 or decoding.top_k or decoding.stop:
         raise InputError("endpoints support temperature only, not top_p, top_k or stop", field="decoding")
+    endpoint = Endpoint(model, settings)
+
+    def stream(prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[tuple[int, Reply]]:
+        return endpoint.replies(
+            prompts, seeds, max_new_tokens=decoding.max_new_tokens, temperature=decoding.temperature
+        )
 
     def draw(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         given = [prompt for prompt, own in zip(prompts, seeds, strict=True) for _ in own]
-        flat = [seed for own in seeds for seed in own]
-        replies = iter(
-            endpoint.complete(
-                given, max_new_tokens=decoding.max_new_tokens, temperature=decoding.temperature, seeds=flat
-            )
-        )
-        return [[next(replies) for _ in own] for own in seeds]
+        found = dict(stream(given, [seed for own in seeds for seed in own]))
+        texts = iter([found[i].text for i in range(len(given))])
+        return [[next(texts) for _ in own] for own in seeds]
 
-    return Writer(DIALOGUE, draw, lambda prompts: 0)
+    return Writer(DIALOGUE, draw, lambda prompts: 0, stream)
