@@ -89,7 +89,11 @@ class Endpoint:
         """
         seeds = [seed] * len(chats) if isinstance(seed, int) else list(seed)
         given = [_as_messages(chat) for chat in chats]
-        found = dict(self.replies(given, seeds, max_new_tokens=max_new_tokens, temperature=temperature))
+        try:
+            found = dict(self.replies(given, seeds, max_new_tokens=max_new_tokens, temperature=temperature))
+        except InputError as error:
+            # The number of a chat means nothing to callers that ask in batches.
+            raise InputError(error.message) from error
         return [found[i].text for i in range(len(chats))]
 
     def replies(
@@ -154,7 +158,9 @@ class Endpoint:
     def _read(self, answer: Any, number: int) -> Reply:
         """The reply in a server's answer; empty without one."""
         choices = answer.get("choices") if is_object(answer) else None
-        choice = choices[0] if is_list(choices) and choices else {} if choices == [] else None
+        if choices == []:
+            return Reply("", None)
+        choice: Any = choices[0] if is_list(choices) else None
         message = choice.get("message", choice) if is_object(choice) else None
         if not is_object(choice) or not is_object(message):
             raise self._failed(Unanswered(f"the answer has no choices: {answer!r:.200}"), number)

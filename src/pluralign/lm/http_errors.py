@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,8 +54,10 @@ def cause_of(error: BaseException) -> str:
     first = error
     while (cause := first.__cause__ or first.__context__) is not None:
         first = cause
-    names = dict.fromkeys(one_line(str(one)) or type(one).__name__ for one in (error, first))
-    return ": ".join(names)
+    texts = [one_line(str(one)) or type(one).__name__ for one in (error, first)]
+    if isinstance(first, OSError) and first.errno:
+        texts[1] = os.strerror(first.errno)
+    return ": ".join(dict.fromkeys(texts))
 
 
 def one_line(text: str) -> str:
