@@ -1,0 +1,1 @@
+"""Mixtures of policies inside vLLM: a plugin for ``vllm serve``, and an engine of ``pluralign serve``."""
