@@ -122,7 +122,11 @@ class Servers:
         return [server.url for server in self._servers]
 
     def each(
-        self, count: int, request: Callable[[int], Request], *, again: Callable[[Refused, Request], bool]
+        self,
+        count: int,
+        request: Callable[[int], Request],
+        *,
+        again: Callable[[Refused, Request], bool] = lambda refused, request: False,
     ) -> Iterator[tuple[int, Any]]:
         """Send requests and yield (number, answer) as the answers arrive.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -21,11 +20,12 @@ from transformers import (
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import QUOTE, Messages, Template
-from pluralign.lm.forest import Forest, Tree
+from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.pretrained import no_loading_bars
-from pluralign.lm.prompts import TEMPLATES, completion_ids, encode, prompt_ids, without_bos
-from pluralign.lm.trunk import branch_last, context_length
+from pluralign.lm.prompts import encode, without_bos
+from pluralign.lm.trunk import branch_last
+from pluralign.rewards.classifier_reader import ClassifierReader
 from pluralign.rewards.export import CARD_COPY
 from pluralign.rewards.reward import Reward
 
@@ -59,17 +59,14 @@ class ClassifierReward(Reward):
         if labels > 2:
             raise InputError(f"{name!r} has {labels} classes; a reward must have one or two")
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
-        self._closes = closes
         # transformers' decoder-only classifiers read the last token through a layer of this name.
         self._decoder = hasattr(model, "score") and not config.is_encoder_decoder
-        self._padding: int | None = config.get_text_config().pad_token_id
-        self._limit = _limit(model, tokenizer)
-        self._counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
+        self._reader = ClassifierReader(model, tokenizer, closes=closes)
 
     @property
     def counts(self) -> Mapping[str, int]:
         """See `Reward`."""
-        return self._counts
+        return self._reader.counts
 
     def render(self, messages: Messages, opens: bool) -> str:
         """Messages rendered by the tokenizer's chat template, or as HH-RLHF's plain dialogue without one."""
@@ -78,8 +75,7 @@ class ClassifierReward(Reward):
     @property
     def template(self) -> Template:
         """See `Reward`."""
-        tokenizer: Any = self.tokenizer
-        return TEMPLATES["dialogue" if tokenizer.chat_template is None else "chat"](tokenizer)
+        return self._reader.template
 
     @torch.inference_mode()
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
@@ -87,13 +83,12 @@ class ClassifierReward(Reward):
         known = list(decisions)
         texts = [[(d.prompt, option) for option in d.options] for d in known]
         flat = [pair for own in texts for pair in own]
-        self._counts["completions"] += len(flat)
         values = self._by_forest(known) if self._decoder else self._by_rows(flat)
         parts = np.split(values.double().cpu().numpy(), np.cumsum([len(own) for own in texts])[:-1])
         return [OptionRewards(part, np.zeros_like(part)) for part in parts] if known else []
 
     def _by_forest(self, decisions: list[Decision]) -> Float[Tensor, " completions"]:
-        trees = [tree for decision in decisions for tree in self._trees(decision)]
+        trees = [tree for decision in decisions for tree in self._reader.trees(decision)]
         if not trees:
             return torch.zeros(0)
         head: Any = self.model.score
@@ -103,38 +98,8 @@ class ClassifierReward(Reward):
 
         return torch.cat(map_forests(self.model, trees, reward))
 
-    def _trees(self, decision: Decision) -> list[Tree]:
-        """One tree; if truncation is needed, one per completion."""
-        prompt = prompt_ids(self.tokenizer, decision.prompt)
-        branches = [self._branch(text) for text in decision.options]
-        if all(branches) and len(prompt.ids) + max(map(len, branches)) <= self._limit:
-            return [Tree(prompt.ids, branches)]
-        trees: list[Tree] = []
-        for branch in branches:
-            kept = branch[: self._limit - prompt.keep - 1]
-            end = prompt.truncated(self._limit - len(kept))
-            self._count_cut(len(prompt.ids) - len(end.ids), len(branch) - len(kept))
-            # Without a token of its own that is not padding, a completion is scored at its prompt's last.
-            ids = end.ids if kept else self._unpadded(end.ids) or end.ids
-            trees.append(Tree(ids, [kept]) if kept else Tree(ids[:-1], [ids[-1:]]))
-        return trees
-
-    def _count_cut(self, prompt: int, completion: int) -> None:
-        """Count tokens cut from a prompt and from a completion."""
-        self._counts["cut_prompts"] += prompt > 0
-        self._counts["cut_completions"] += completion > 0
-        self._counts["cut_tokens"] += prompt + completion
-
-    def _branch(self, completion: str) -> list[int]:
-        """Token ids of a completion; an empty one is the end-of-text token alone."""
-        ids = [] if self._closes else encode(self.tokenizer, completion)
-        return self._unpadded(ids or completion_ids(self.tokenizer, completion))
-
-    def _unpadded(self, ids: list[int]) -> list[int]:
-        """Token ids up to the last one that is not padding."""
-        return ids[: max((i for i, token in enumerate(ids, 1) if token != self._padding), default=0)]
-
     def _by_rows(self, pairs: list[tuple[str, str]]) -> Float[Tensor, " completions"]:
+        self._reader.counts["completions"] += len(pairs)
         tokenizer: Any = self.tokenizer
         tokenizer.truncation_side = "left"
         found = torch.zeros(len(pairs))
@@ -146,12 +111,12 @@ class ClassifierReward(Reward):
             )
         fitted = [self._fitted(without_bos(self.tokenizer, prompt), text) for prompt, text in pairs]
         # Padding that a classifier takes for the text's end would move the place that it reads.
-        size = 1 if self._padding in (None, self.tokenizer.eos_token_id) else _BATCH
+        size = 1 if self._reader.padding in (None, self.tokenizer.eos_token_id) else _BATCH
         for start in range(0, len(pairs), size):
             batch = order[start : start + size]
             told = tokenizer(
                 [fitted[i][0] for i in batch], [fitted[i][1] for i in batch],
-                return_tensors="pt", padding=size > 1, truncation="only_first", max_length=self._limit,
+                return_tensors="pt", padding=size > 1, truncation="only_first", max_length=self._reader.limit,
             )  # fmt: skip
             logits = self.model(**told.to(self.model.device)).logits
             found[torch.tensor(batch)] = self._reward(logits).cpu()
@@ -161,7 +126,7 @@ class ClassifierReward(Reward):
         """A text for the tokenizer, which cuts prompts itself but no completion that fills the limit."""
         tokenizer: Any = self.tokenizer
         first, second = encode(self.tokenizer, prompt), encode(self.tokenizer, completion)
-        room = self._limit - self.tokenizer.num_special_tokens_to_add(pair=True)
+        room = self._reader.limit - self.tokenizer.num_special_tokens_to_add(pair=True)
         kept = min(len(second), room - 1)
         if kept < len(second):
             completion = str(tokenizer.decode(second[:kept]))
@@ -169,27 +134,13 @@ class ClassifierReward(Reward):
             while kept > 1 and len(encode(self.tokenizer, completion)) >= room:
                 kept -= 1
                 completion = str(tokenizer.decode(second[:kept]))
-        self._count_cut(max(0, len(first) + kept - room), len(second) - kept)
+        self._reader.count_cut(max(0, len(first) + kept - room), len(second) - kept)
         return prompt, completion
 
     @staticmethod
     def _reward(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, " rows"]:
         values = logits.float()
         return values[:, 0] if values.shape[1] == 1 else values[:, 1] - values[:, 0]
-
-
-def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens of the longest text that a classifier reads."""
-    longest: Any = tokenizer
-    modules = cast("dict[str, nn.Module]", dict(cast("Any", model).named_modules()))
-    found: list[int] = [context_length(model) or longest.model_max_length, 1 << 20]
-    for name, module in modules.items():
-        # RoBERTa and its kin count positions from behind their padding token's.
-        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
-            found.append(
-                module.num_embeddings - (-1 if module.padding_idx is None else module.padding_idx) - 1
-            )
-    return min(found)
 
 
 def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> ClassifierReward:

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import Decision, InputError
+from pluralign.core.files import write_json
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import merged_backbone
@@ -23,6 +24,9 @@ from pluralign.rewards.reward_model import RewardModel, load_reward_model
 TOLERANCE = 1e-4
 CARD_COPY = "pluralign_card.json"
 """File with the card of the exported model, in its folder."""
+PROBES = "pluralign_probes.json"
+"""File with token ids and their rewards, in the folder of an exported reward model, by which a server that
+returns something else is recognised."""
 _PROBES = (
     Decision(
         "\n\nHuman: What is the capital of France?\n\nAssistant:", (" Paris.", " I would rather not say.")
@@ -36,7 +40,8 @@ def export_folder(folder: Path, out: Path, *, model: str | None = None) -> str:
 
     A reward model becomes an `AutoModelForSequenceClassification` with one label (the format of reward models
     in vLLM and TRL); its logit for ``prompt + completion + end-of-text token`` is the reward. A policy
-    becomes an `AutoModelForCausalLM` with its adapter merged.
+    becomes an `AutoModelForCausalLM` with its adapter merged. A reward is to be served in float32, in which
+    the folder is written (`vllm serve DIR --runner pooling --dtype float32`).
 
     Args:
         folder: Folder of a reward model or policy trained on texts.
@@ -53,7 +58,7 @@ def export_folder(folder: Path, out: Path, *, model: str | None = None) -> str:
     kind = read_card(folder)["pluralign"]
     if kind == "reward_model":
         reward_model = load_reward_model(folder, model=model)
-        _save(out, folder, *sequence_classifier(reward_model))
+        _save(out, folder, *sequence_classifier(reward_model), probes=_probes(reward_model))
         return "sequence classifier"
     backbone = merged_backbone(load_language_policy(folder, model=model))
     _require_architecture(backbone.model)
@@ -61,11 +66,23 @@ def export_folder(folder: Path, out: Path, *, model: str | None = None) -> str:
     return "language model"
 
 
-def _save(out: Path, trained: Path, model: Any, tokenizer: Any) -> None:
+def _save(out: Path, trained: Path, model: Any, tokenizer: Any, *, probes: Any = None) -> None:
     with _whole_folder(out) as temporary, no_loading_bars():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         shutil.copy(trained / CARD, temporary / CARD_COPY)
+        if probes is not None:
+            write_json(temporary / PROBES, probes)
+
+
+def _probes(reward_model: RewardModel) -> dict[str, list[Any]]:
+    """Token ids and rewards of a few texts."""
+    rewards = reward_model.score_decisions(_PROBES)
+    read = [reward_model.reader.read(probe.prompt, probe.options) for probe in _PROBES]
+    return {
+        "token_ids": [list(path) for trees in read for path in trees.paths],
+        "rewards": [float(reward) for own in rewards for reward in own.mean],
+    }
 
 
 def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -93,7 +110,11 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
     tokenizer = reward_model.backbone.tokenizer
     pad = _pad_token(tokenizer)
     described = {k: v for k, v in source.config.to_dict().items() if k not in ("id2label", "label2id")}
-    config = source.config.__class__.from_dict({**described, "num_labels": 1, "pad_token_id": pad})
+    config = source.config.__class__.from_dict({
+        **described, "num_labels": 1, "pad_token_id": pad,
+        # Pipelines of transformers and vLLM then return the logit, not its sigmoid.
+        "problem_type": "regression",
+    })  # fmt: skip
     models: Any = AutoModelForSequenceClassification
     try:
         model = models.from_config(config, dtype=torch.float32)

@@ -13,13 +13,15 @@ from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import DTypeName, load_backbone, resolve_dtype
 from pluralign.rewards.classifier import load_classifier
+from pluralign.rewards.endpoint import open_endpoint_reward, parse_endpoint
 from pluralign.rewards.ensemble import KIND as ENSEMBLE
 from pluralign.rewards.ensemble import load_ensemble
+from pluralign.rewards.export import CARD_COPY
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardSettings, load_reward_model
 
-CLOSED_FORM, CLASSIFIER = "closed-form", "classifier"
+CLOSED_FORM, CLASSIFIER, ENDPOINT = "closed-form", "classifier", "endpoint"
 
 
 @checked
@@ -31,8 +33,9 @@ def load_reward(
     Args:
         spec: Folder of a reward model or an ensemble; ``closed-form:DIR`` for the likelihood ratio between a
             trained policy and its base model; ``classifier:NAME`` (or only NAME) for the folder or hub id of
-            a sequence classifier.
-        dtype: Floating-point type of the trunks.
+            a sequence classifier; ``endpoint:URL`` for a sequence classifier that vLLM serves (several URLs
+            separated by commas, options after "?": `RewardEndpoint`).
+        dtype: Floating-point type of the trunks; an endpoint has its own.
         model: Hub id or folder of the base model, if it was moved.
 
     Raises:
@@ -52,6 +55,10 @@ def load_reward(
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
         return _closed_form(Path(place), dtype, model)
+    if colon and kind == ENDPOINT:
+        if model is not None:
+            raise InputError("does not apply to an endpoint", field="model")
+        return open_endpoint_reward(spec)
     if colon and kind == CLASSIFIER:
         return load_classifier(place, dtype=dtype)
     folder = Path(spec)
@@ -65,6 +72,13 @@ def load_reward(
     if found == "language_policy":
         raise InputError(f"is a policy; its reward is {CLOSED_FORM}:{spec}", path=folder)
     return load_reward_model(folder, dtype=dtype, model=model)
+
+
+def reward_card(spec: str) -> Path:
+    """The card that identifies the weights of a reward, if it has one: a file that need not exist."""
+    if spec.startswith(f"{ENDPOINT}:"):
+        return Path(parse_endpoint(spec).tokenizer or "", CARD_COPY)
+    return Path(spec.rpartition(":")[2]) / CARD
 
 
 def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> LikelihoodRatio:

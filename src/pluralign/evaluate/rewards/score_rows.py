@@ -15,7 +15,8 @@ from pluralign.data.reading import read_row
 from pluralign.data.rows import read_named
 from pluralign.data.source import open_table
 from pluralign.lm.backbone import DTypeName
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.endpoint import EndpointReward
+from pluralign.rewards.open import load_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.spans import by_sentence
@@ -63,7 +64,11 @@ def score_rows(
         for number, row in enumerate(rows, start=1)
     ]
     run = {
-        "model": {"name": model, **source_digest(str(Path(model.rpartition(":")[2]) / "card.json"))},
+        "model": {
+            "name": model,
+            **source_digest(str(reward_card(model))),
+            **(loaded.identity if isinstance(loaded, EndpointReward) else {}),
+        },
         "data": source_digest(data),
         "spans": spans,
         **({"control_tokens": True} if control_tokens else {}),

@@ -19,7 +19,7 @@ from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
 from pluralign.lm.backbone import DTypeName, resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import ENDPOINT, load_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
 
@@ -167,7 +167,10 @@ def _identity(scorer: Scorer) -> list[Any]:
     if not isinstance(scorer, str | Path):
         # Its weights cannot be identified, so its rewards are computed in every run.
         return [scorer.name, uuid4().hex]
-    card = Path(str(scorer).rpartition(":")[2]) / "card.json"
+    card = reward_card(str(scorer))
+    if str(scorer).startswith(f"{ENDPOINT}:") and not card.is_file():
+        # Only a folder says which weights are served.
+        return [str(scorer), uuid4().hex]
     return [str(scorer), *([source_digest(card)] if card.is_file() else [])]
 
 
