@@ -260,6 +260,15 @@ def test_a_reader_that_leaves_is_no_error():
     assert ended.stderr == ""
 
 
+def test_verbs_that_need_no_model_start_without_torch():
+    modules = ("demo", "games", "games_play", "collect", "annotate", "pair", "trajectories", "evaluate_harms",
+               "evaluate_win_rate")  # fmt: skip
+    code = f"import sys\nfor name in {modules}: __import__(f'pluralign.cli.{{name}}')\n"
+    code += "assert not {'torch', 'transformers'} & set(sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_stages_run_again_when_something_before_them_changed(tmp_path):
     ran: list[str] = []
 

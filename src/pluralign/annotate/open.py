@@ -17,7 +17,7 @@ from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import DEFAULT_MODEL, Models
 
 if TYPE_CHECKING:
-    from pluralign.lm.backbone import DTypeName
+    from pluralign.lm.dtypes import DTypeName
 
 DecideName = Literal["agreement", "mean"]
 """Rule that combines a judge's answers in both orders into one preference."""

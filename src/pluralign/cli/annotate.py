@@ -18,7 +18,7 @@ from pluralign.annotate.oracle import Noise
 from pluralign.cli.common import Figures, Requests, say, wrote
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_trajectories
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.workflows.labels import (
     add_to_side_file,

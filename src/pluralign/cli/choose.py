@@ -8,7 +8,7 @@ from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.core import SteeringWeights
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.choose import choose_best
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 
 def choose_completions(

@@ -10,7 +10,7 @@ from pluralign.cli.texts import read_demonstrations
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import source_digest
 from pluralign.folders.card import Card, current_versions
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.ensemble import measure_scales, save_ensemble
 from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward import template_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.golden import GoldenCurves, golden_best_of_n
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 
 def evaluate_best_of_n(

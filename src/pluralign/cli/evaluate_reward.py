@@ -9,8 +9,8 @@ from pluralign.cli.texts import Part, of_part, read_texts
 from pluralign.core.digests import source_digest
 from pluralign.evaluate.rewards.accuracy import reward_accuracy
 from pluralign.folders.card import Card
-from pluralign.lm.backbone import DTypeName
 from pluralign.lm.completion_trees import describe_cuts
+from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward import template_of
 from pluralign.rewards.reward_model import RewardModel

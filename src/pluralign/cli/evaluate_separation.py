@@ -7,7 +7,7 @@ from pathlib import Path
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.source_separation import SourceSeparation, separate_sources
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 
 def evaluate_separation(

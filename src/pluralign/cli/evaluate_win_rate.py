@@ -15,7 +15,7 @@ from pluralign.evaluate.rewards.win_rate import (
     judged_objective,
     win_rate,
 )
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 
 

@@ -8,8 +8,8 @@ from pluralign.cli.common import Figures, Requests, wrote
 from pluralign.cli.guides import read_guides
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
-from pluralign.lm.backbone import DTypeName
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.steer.writers import open_writer, write_completions

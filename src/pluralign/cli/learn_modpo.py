@@ -10,7 +10,7 @@ from pluralign.cli.learn_texts import Flat
 from pluralign.core import SteeringWeights
 from pluralign.folders.card import load_card
 from pluralign.learn.texts.modpo import MODPOConfig, fit_modpo, open_margin, require_weights
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 
 def learn_modpo(

@@ -9,7 +9,7 @@ import tyro
 
 from pluralign.cli.common import Figures, say
 from pluralign.evaluate.model_check import check_model
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 
 def check(model: Annotated[str, tyro.conf.Positional], dtype: DTypeName = "auto") -> Figures:

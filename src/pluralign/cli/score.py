@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pluralign.cli.common import Figures, wrote
 from pluralign.evaluate.rewards.score_rows import Spans, score_rows
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 
 def score_texts(

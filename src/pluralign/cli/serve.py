@@ -7,7 +7,7 @@ from pathlib import Path
 from pluralign.cli.common import named_entries, named_folders, say
 from pluralign.core import InputError, SteeringWeights
 from pluralign.games.open import open_story
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
 from pluralign.rewards.open import load_reward
 from pluralign.steer.mixing import GEOMETRIC

@@ -13,7 +13,7 @@ from pluralign.core import InputError
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, read_sides
 from pluralign.evaluate.sweeps.prompts import TextSweep, sweep
 from pluralign.evaluate.sweeps.story import sweep_story
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models
 from pluralign.steer.mixing import GEOMETRIC
 

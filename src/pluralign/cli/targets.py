@@ -8,7 +8,7 @@ from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
 from pluralign.evaluate.rewards.targets import Level, ReachedTargets
 from pluralign.evaluate.rewards.targets import reach_targets as reach
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 
 def reach_targets(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pluralign.core import InputError
-from pluralign.lm.backbone import Backbone, DTypeName, load_backbone, resolve_dtype
+from pluralign.lm.backbone import Backbone, load_backbone, resolve_dtype
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.layers import CutTrunk
 from pluralign.lm.support import Support, support_of
 from pluralign.lm.trunk import context_length

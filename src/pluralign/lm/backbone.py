@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,12 +17,10 @@ from pluralign.core.digests import digest
 from pluralign.lm.adapter_check import CONFIG as ADAPTER_CONFIG
 from pluralign.lm.adapter_check import check_adapter
 from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.pretrained import read_model, read_tokenizer
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
-
-DTypeName = Literal["auto", "float32", "bfloat16"]
-"""Names of the floating-point types that models compute in."""
 
 TINY_RANDOM = "tiny-random"
 _SAMPLED = 1 << 16

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pluralign.core import Policy, UniformPolicy
 
 if TYPE_CHECKING:
-    from pluralign.lm.backbone import DTypeName
+    from pluralign.lm.dtypes import DTypeName
     from pluralign.lm.language_model import LanguageModel
     from pluralign.options.features import FeatureStore
     from pluralign.options.option_reward import OptionRewardPosterior

@@ -11,7 +11,8 @@ from pluralign.core.checks import checked
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.lm.backbone import DTypeName, load_backbone, resolve_dtype
+from pluralign.lm.backbone import load_backbone, resolve_dtype
+from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.classifier import load_classifier
 from pluralign.rewards.endpoint import open_endpoint_reward, parse_endpoint
 from pluralign.rewards.ensemble import KIND as ENSEMBLE

@@ -17,8 +17,9 @@ from pluralign.core.checks import checked
 from pluralign.core.message_fields import normal_message
 from pluralign.core.messages import Conversation, Messages, Template, arguments_of
 from pluralign.core.splits import seed_for
-from pluralign.lm.backbone import DTypeName, resolve_dtype
+from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompts import TEMPLATES, prompt_ids
 from pluralign.steer.decoder import MixtureDecoder, Request
 from pluralign.steer.mixing import GEOMETRIC

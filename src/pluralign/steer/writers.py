@@ -17,8 +17,9 @@ from pluralign.core.splits import seed_for
 from pluralign.data.columns import columns_of
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.lm.backbone import Backbone, DTypeName, load_backbone, resolve_dtype
+from pluralign.lm.backbone import Backbone, load_backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint import Endpoint, Reply, endpoint_model
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.lm.generation import draw_completions

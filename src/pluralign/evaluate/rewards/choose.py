@@ -13,7 +13,7 @@ from pluralign.core import InputError, OptionRewards, SteeringWeights
 from pluralign.core.files import write_text
 from pluralign.data.answers import Answers, AnswerSet
 from pluralign.evaluate.rewards.scored import Scorer, read_sigmas, score_sources
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.ensemble import scale_of
 from pluralign.steer.best_of_n import check_lower_bound, weigh
 

@@ -16,7 +16,7 @@ from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves
 from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
 from pluralign.evaluate.rewards.scored import AnswerRewards, Scorer, score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 GOLDEN = "golden"
 """Reserved name of the golden reward among the rewards that select."""

@@ -14,7 +14,7 @@ from pluralign.core.resumable import run_batches
 from pluralign.data.reading import read_row
 from pluralign.data.rows import read_named
 from pluralign.data.source import open_table
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.endpoint import EndpointReward
 from pluralign.rewards.open import load_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of

@@ -17,8 +17,9 @@ from pluralign.core.digests import digest, source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
-from pluralign.lm.backbone import DTypeName, resolve_dtype
+from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
+from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.open import ENDPOINT, load_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel

@@ -16,7 +16,7 @@ from pluralign.evaluate.pictures.alignment import HeatPanel, draw_separation
 from pluralign.evaluate.rewards.scored import Scorer, score_sources
 from pluralign.evaluate.rewards.separation import Separation, separations, style_separation
 from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 
 PAIRS, STYLES = "sources", "the same text in another style"
 

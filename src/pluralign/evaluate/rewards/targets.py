@@ -15,7 +15,7 @@ from pluralign.core.files import write_json
 from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.rewards.scored import Scorer, score_sources
 from pluralign.evaluate.statistics import FloatArray
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.targets import Palette, meet_targets
 
 _SD = "sd"

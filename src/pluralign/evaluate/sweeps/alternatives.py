@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import Fields
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
 
 Baseline = Literal["soups", "prompting"]

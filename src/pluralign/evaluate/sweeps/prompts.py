@@ -24,7 +24,7 @@ from pluralign.evaluate.sweeps.texts import Score, TextPoint, file_name, text_sw
 from pluralign.evaluate.text_report.model import TextReport
 from pluralign.evaluate.text_report.page import write_text_picture, write_text_report
 from pluralign.folders.card import read_card
-from pluralign.lm.backbone import DTypeName
+from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer.mixing import GEOMETRIC

@@ -25,7 +25,8 @@ from pluralign.learn.texts.data import split_rows
 from pluralign.learn.texts.policies import PreferenceLoss, train_policy
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
-from pluralign.lm.backbone import Backbone, DTypeName, resolve_dtype
+from pluralign.lm.backbone import Backbone, resolve_dtype
+from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.contrastive import modpo
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.open import load_reward

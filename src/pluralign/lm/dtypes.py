@@ -1,0 +1,6 @@
+"""Names of floating-point types. Command lines name them as well, so this module needs no torch."""
+
+from typing import Literal
+
+DTypeName = Literal["auto", "float32", "bfloat16"]
+"""Names of the floating-point types that models compute in."""
