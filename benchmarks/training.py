@@ -208,9 +208,19 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
         )
     module = ForestLoss(session.trunk, objective, session.data, training.token_budget)
     starts: list[float] = []
-    module.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter()))
     losses: list[float] = []
-    module.register_forward_hook(lambda _m, _i, output: losses.append(float(output["loss"].detach())))
+    parts = module.parts
+
+    def begun(rows: torch.Tensor) -> Any:
+        starts.append(time.perf_counter())
+        losses.append(0.0)
+        return parts(rows)
+
+    def add(_m: Any, _i: Any, output: dict[str, torch.Tensor]) -> None:
+        losses[-1] += float(output["loss"].detach())
+
+    module.parts = begun
+    module.register_forward_hook(add)
     steps = settings.steps + 2
     phase = engine.Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0)
     engine.train_phase(module, phase)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,13 +16,22 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_object
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.tensors import read_tensors
+from pluralign.learn.sharding import (
+    Engine,
+    ShardedLoss,
+    check_checkpoint,
+    free_replaced,
+    plain_afterwards,
+    sharding_engine,
+)
+from pluralign.learn.steps import PartsTrainer, StepLoss
 
 _accelerate: Any = import_module("accelerate")
 _CURVE_POINTS = 50
@@ -88,37 +97,78 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     weights, bit for bit on a CPU. A finished phase is loaded and not trained again.
 
     Args:
-        module: Module that maps ``rows`` to ``{"loss"}``; its persistent state is saved.
+        module: A `StepLoss`, or a module that maps ``rows`` to ``{"loss"}``; its persistent state is saved.
         phase: Settings of the phase.
 
     Returns:
         The training curve: ``[{"step", "loss"}]``; each loss is the mean since the previous entry.
+
+    Raises:
+        InputError: The module cannot be sharded as accelerate's configuration says, or the checkpoint is that
+            of another configuration.
     """
     if phase.steps < 1:
         return []
-    _remove_cut_off_checkpoints(phase.folder)
+    with processes().main_process_first():
+        _remove_cut_off_checkpoints(phase.folder)
     last = max(_checkpoints(phase.folder), key=_step_of, default=None)
+    engine = sharding_engine(accelerators=processes().device.type != "cpu")
+    if last is not None:
+        check_checkpoint(last, engine)
+    loss = module if isinstance(module, StepLoss) else _Whole(module)
+    if engine is not None:
+        return _train_sharded(loss, phase, last, engine)
     if last is not None and _step_of(last) == phase.steps:
         module.load_state_dict(read_tensors(last / "model.safetensors"), strict=False)
         module.eval()
         return _curve(read_json(last / "trainer_state.json")["log_history"])
-    trainer: Any = Trainer(
-        model=module,
-        args=_arguments(phase),
+    trainer = _trainer(loss, module, phase, bf16=phase.bf16)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    module.eval()
+    return _curve(trainer.state.log_history)
+
+
+def _train_sharded(loss: StepLoss, phase: Phase, last: Path | None, engine: Engine) -> list[dict[str, float]]:
+    sharded = ShardedLoss(loss, phase.bf16)
+    originals = dict(sharded.named_parameters())
+    with plain_afterwards(sharded):
+        trainer = _trainer(loss, sharded, phase, bf16=False)
+        trainer.add_callback(_Begun(lambda: free_replaced(sharded, originals)))
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    loss.eval()
+    return _curve(trainer.state.log_history)
+
+
+def _trainer(loss: StepLoss, model: nn.Module, phase: Phase, *, bf16: bool) -> Any:
+    trainer: Any = PartsTrainer(
+        loss,
+        model=model,
+        args=_arguments(phase, bf16=bf16),
         train_dataset=Schedule(phase.examples, phase.steps * phase.batch_size, phase.seed),
         data_collator=cast("Any", _collate),
         callbacks=[_ProgressBar(phase.name)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    module.eval()
-    return _curve(trainer.state.log_history)
+    return trainer
+
+
+class _Whole(StepLoss):
+    """A module whose loss of a step's rows is computed in one pass."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def parts(self, rows: Int[Tensor, " batch"]) -> list[Int[Tensor, " batch"]]:
+        """See `StepLoss`."""
+        return [rows]
 
 
 class Processes(Protocol):
     """Processes that train together, as `accelerate.PartialState` describes them to each."""
 
     num_processes: int
+    device: torch.device
 
     @property
     def is_main_process(self) -> bool:
@@ -172,7 +222,7 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _arguments(phase: Phase) -> TrainingArguments:
+def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(phase.folder),
         max_steps=phase.steps,
@@ -181,7 +231,7 @@ def _arguments(phase: Phase) -> TrainingArguments:
         weight_decay=phase.weight_decay,
         lr_scheduler_type="linear",
         warmup_steps=round(phase.warmup * phase.steps),
-        bf16=phase.bf16,
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
         train_sampling_strategy="sequential",
         seed=phase.seed,
@@ -227,6 +277,16 @@ def _remove_cut_off_checkpoints(folder: Path) -> None:
             read_json(path / "trainer_state.json")
         except InputError:
             shutil.rmtree(path)
+
+
+class _Begun(TrainerCallback):
+    """Calls a function when training begins, after the weights were sharded."""
+
+    def __init__(self, begun: Callable[[], None]) -> None:
+        self._begun = begun
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._begun()
 
 
 class _ProgressBar(TrainerCallback):

@@ -3,6 +3,7 @@
 train_and_die.py METHOD OUT [KILL_AT] [KEY=VALUE of Training ...]
 """
 
+import json
 import os
 import signal
 import sys
@@ -17,7 +18,13 @@ from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import ForestLoss, Training
 
 
-def main(method, out, kill_at=0, **training):
+def arguments():
+    """METHOD, OUT, KILL_AT and the options of the training."""
+    given = dict(part.split("=") for part in sys.argv[4:])
+    return sys.argv[1], sys.argv[2], int(sys.argv[3]), {k: json.loads(v) for k, v in given.items()}
+
+
+def main(method, out, kill_at, training):
     """Train; at forward pass number ``kill_at`` the process kills itself."""
     # Other random state in every process: what is learned must not depend on it.
     torch.manual_seed(os.getpid())
@@ -37,5 +44,4 @@ def main(method, out, kill_at=0, **training):
 
 
 if __name__ == "__main__":
-    given = dict(part.split("=") for part in sys.argv[4:])
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), **{key: int(value) for key, value in given.items()})
+    main(*arguments())

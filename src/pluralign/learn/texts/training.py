@@ -3,21 +3,21 @@ forest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.autograd import Function
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.core.checks import require
+from pluralign.learn.steps import StepLoss
 from pluralign.learn.texts.data import Batch, CompletionData, batches
 from pluralign.learn.texts.trunk import TunedTrunk
 from pluralign.lm.backbone import fast_dtype
+from pluralign.lm.support import support_of
 from pluralign.lm.tensors import to_list
 from pluralign.rewards.heads import RewardHead
 
@@ -101,8 +101,8 @@ class BatchLoss(nn.Module):
         raise NotImplementedError
 
 
-class ForestLoss(nn.Module):
-    """Function from row numbers to their loss, through trunk and objective.
+class ForestLoss(StepLoss):
+    """Loss of rows, through trunk and objective, forest by forest.
 
     Args:
         trunk: Trunk; its trainable parameters are registered here.
@@ -117,61 +117,32 @@ class ForestLoss(nn.Module):
         super().__init__()
         self.trunk, self.objective = trunk, objective
         self._data, self._budget = data, token_budget
+        self._device = torch.device("cpu")
 
-    def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
-        """Loss of these rows as ``{"loss"}``; only one forest at a time is in memory."""
-        device = rows.device if rows.is_cuda else next(self.trunk.model.parameters()).device
-        found = list(batches(self._data, to_list(rows), self._budget))
-        terms = [lambda batch=batch: self._term(on_device(batch, device)) for batch in found]
-        learned = [value for value in self.parameters() if value.requires_grad]
-        return {"loss": summed(terms, learned)}
+    def parts(self, rows: Int[Tensor, " batch"]) -> list[Batch]:
+        """The rows in forests; only one at a time is on the device."""
+        # Sharded weights may be on the CPU while they are computed with on a GPU.
+        self._device = rows.device if rows.is_cuda else next(self.trunk.model.parameters()).device
+        return list(batches(self._data, to_list(rows), self._budget))
 
-    def _term(self, batch: Batch) -> Tensor:
-        return self.objective(self.trunk.model, self.trunk(batch), batch)
+    def whole(self) -> dict[str, nn.Module]:
+        """See `StepLoss`."""
+        _check_one_pass(self.trunk.model)
+        return {"model": self.trunk.model, "objective": self.objective}
 
-
-def summed(terms: Sequence[Callable[[], Tensor]], parameters: Sequence[Tensor]) -> Tensor:
-    """Sum of losses, each computed and differentiated before the next begins.
-
-    Only one term's activations are in memory at a time, at the cost of one copy of the gradients.
-
-    Args:
-        terms: Functions that compute one scalar each.
-        parameters: Parameters with respect to which the sum will be differentiated.
-    """
-    if len(terms) == 1 or not torch.is_grad_enabled():
-        return torch.stack([term() for term in terms]).sum()
-    total: Tensor | None = None
-    gradients: list[Tensor | None] = [None] * len(parameters)
-    for term in terms:
-        loss = term()
-        with torch.autocast(loss.device.type, enabled=False):
-            found = torch.autograd.grad(loss, parameters, allow_unused=True)
-        parts = cast("tuple[Tensor | None, ...]", found)
-        for i, part in enumerate(parts):
-            if part is not None:
-                known = gradients[i]
-                gradients[i] = part if known is None else known.add_(part)
-        total = loss.detach() if total is None else total + loss.detach()
-        # Otherwise the next term would use this graph's bfloat16 copies of the weights.
-        torch.clear_autocast_cache()
-    used = [(value, g) for value, g in zip(parameters, gradients, strict=True) if g is not None]
-    function: Any = _Differentiated
-    return function.apply(total, [g for _, g in used], *(value for value, _ in used))
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The forest's part of the step's loss, as ``{"loss"}``."""
+        batch = on_device(batch, self._device)
+        return {"loss": self.objective(self.trunk.model, self.trunk(batch), batch)}
 
 
-class _Differentiated(Function):
-    """A number whose gradients are already known."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> Any:
-        scale = outer[0]
-        return None, None, *(gradient.mul_(scale) for gradient in ctx.gradients)
+def _check_one_pass(model: PreTrainedModel) -> None:
+    support = None if model.config.is_encoder_decoder else support_of(model)
+    if support is None or support.forest is not None or support.factors is not None:
+        raise InputError(
+            f"models of type {model.config.model_type!r} read a forest in several passes, whose number "
+            "differs between processes; FSDP and DeepSpeed need equally many: train with DDP or one process"
+        )
 
 
 @torch.no_grad()

@@ -1,0 +1,94 @@
+"""Steps whose loss is a sum of parts: each part is computed and differentiated before the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import Trainer
+
+from pluralign.core import InputError
+
+
+class StepLoss(nn.Module):
+    """Loss of a step's rows, as a sum of parts.
+
+    `forward` maps a part to ``{"loss"}``, a scalar. Only one part's activations are in memory at a time.
+    """
+
+    def parts(self, rows: Int[Tensor, " batch"]) -> Sequence[Any]:
+        """Arguments of the forward passes whose losses add up to the loss of these rows, at least one."""
+        raise NotImplementedError
+
+    def whole(self) -> Mapping[str, nn.Module]:
+        """The modules that hold all weights of the loss, frozen ones too, by names of the caller's choice.
+
+        Raises:
+            InputError: The loss cannot be sharded, because its forward passes differ between processes.
+        """
+        raise InputError("this method does not train under FSDP or DeepSpeed; DDP and one process do")
+
+
+class PartsTrainer(Trainer):
+    """`transformers.Trainer` whose step accumulates the gradients of the parts of a `StepLoss`.
+
+    Args:
+        loss: The loss; ``model`` is the loss, or holds its weights in another form.
+        settings: Arguments of `Trainer`.
+    """
+
+    def __init__(self, loss: StepLoss, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._parted = loss
+        # Weights are named in two ways; the loss's names decide which decay.
+        names = set(super().get_decay_parameter_names(loss))
+        self._decaying = {id(value) for name, value in loss.named_parameters() if name in names}
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Names of the weights that decay, which are those that decay without sharding."""
+        return [name for name, value in model.named_parameters() if id(value) in self._decaying]
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Float[Tensor, ""]:
+        """The loss of a step, the gradient of which is in the parameters afterwards."""
+        model.train()
+        parts = list(self._parted.parts(inputs["rows"]))
+        passes = self._most(len(parts))
+        state: Any = self.accelerator.gradient_state
+        total: Tensor | None = None
+        for number in range(passes):
+            last = number == passes - 1
+            # DeepSpeed reduces and steps at the last pass; DDP reduces then.
+            state._set_sync_gradients(last)
+            with nullcontext() if last or self._sharded else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    loss = model(parts[min(number, len(parts) - 1)])["loss"]
+                if number < len(parts):
+                    total = loss.detach() if total is None else total + loss.detach()
+                else:
+                    loss = loss * 0.0
+                self.accelerator.backward(loss)
+        assert total is not None, "a step has parts"
+        return total
+
+    @property
+    def _sharded(self) -> bool:
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+
+    def _most(self, count: int) -> int:
+        """The number of passes of every process: shards are gathered and reduced in each pass, by all.
+
+        A process with fewer parts repeats its last one with weight 0.
+        """
+        if not self._sharded or self.args.world_size == 1:
+            return count
+        counts: Any = self.accelerator.gather(torch.tensor([count], device=self.args.device))
+        return int(counts.max())
