@@ -7,7 +7,11 @@ import pytest
 import torch
 
 import pluralign as pl
+from pluralign.collect.drrn_training import train_drrn
+from pluralign.learn.options.avril import fit_avril
+from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
+from pluralign.options.features import FeatureStore
 
 ROWS = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(4)]
 WEIGHTS = {"a": 0.5, "b": 0.5}
@@ -51,7 +55,8 @@ def test_training(name, values):
 @pytest.mark.parametrize("fit", [pl.fit_policy, pl.fit_reward])
 def test_fitting(fit, pairs):
     for name, values in {
-        "model": (None, 3, ["x"]), "out": (3,), "loss": (None, 3, "dpo"), "seed": (-1, "x", None, 2**70),
+        "model": (None, 3, ["x"], ""), "out": (3, ""), "loss": (None, 3, "dpo"),
+        "seed": (-1, "x", None, 2**70),
         "training": (3, "x"), "template": (3,),
     }.items():  # fmt: skip
         for value in values:
@@ -129,3 +134,44 @@ def test_damaged_models(fault, tmp_path, pairs):
         pl.fit_policy(pairs, model=str(tmp_path), training=pl.Training(lora_rank=2))
     with pytest.raises(pl.InputError):
         pl.load_reward(str(tmp_path))
+
+
+def test_stories_and_learners_over_options(tmp_path):
+    for story in (None, 3, ["x"], "", b"x"):
+        with pytest.raises(pl.InputError, match="field 'path_or_name'"):
+            pl.open_story(story)
+    game = pl.open_story("salt_ledger")
+    score = game.info.objective("score")
+    played = list(pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=2, seed=0, objectives=[score]))
+    store = FeatureStore(make_tiny_backbone())
+    for fit in (pl.fit_bc, pl.fit_cpl, fit_avril):
+        for name, values in {
+            "out": (None, 3, ""), "seed": (-1, "x", None, 2**70), "config": (3, "x"), "name": (3,),
+        }.items():  # fmt: skip
+            for value in values:
+                with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                    fit(played, **{"store": store, "out": tmp_path / "out", name: value})
+        for rows in (None, 3, "x"):
+            with pytest.raises(pl.InputError, match="expected a sequence"):
+                fit(rows, store=store, out=tmp_path / "out")
+    for fit in (pl.fit_bc, fit_avril):
+        with pytest.raises(pl.InputError, match="row 1: expected a Trajectory, found 3"):
+            fit([played[0], 3], store=store, out=tmp_path / "out")
+    for name, values in {"seed": (-1, "x", None), "config": (3,), "make_game": ()}.items():
+        for value in values:
+            with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                train_drrn(game.make_game, store, **{"seed": 0, name: value})
+    assert not list(tmp_path.iterdir())
+
+
+def test_sweeps(mix, reward, tmp_path):
+    rewards = {"a": reward, "b": reward}
+    for name, values in {
+        "policies": (None, 3, "x", [1]), "rewards": (None, 3, "x"), "steps": ("x", 1.5, None),
+        "powers": (3, "x"), "samples": ("x", None), "max_new_tokens": ("x", 1.5), "temperature": ("x", None),
+        "seed": (-1, "x", None), "folder": (3, ""), "limit": ("x", 0), "alternatives": (3, None),
+    }.items():  # fmt: skip
+        for value in values:
+            arguments = {"policies": mix, "prompts": ["a", "b"], "rewards": rewards, name: value}
+            with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                pl.sweep(**arguments)

@@ -310,3 +310,45 @@ def test_rows_that_come_and_go_keep_their_slots(rows):
             events += decoder.admit([plans[waiting.pop(0)]])[1]
     assert list(found.values()) == alone
     assert not rows._rows._store
+
+
+@pytest.mark.parametrize("place", ["forward pass", "sampling"])
+def test_requests_whose_admission_fails_leave_nothing(rows, folders, monkeypatch, place):
+    whole = load_backbone("tiny-random")
+    both = ModelRows({"whole": whole}, AdapterRows(load_backbone("tiny-random"), folders))
+    decoder = MixtureDecoder(both)
+    asked = request(PROMPTS[0], one=0.5, whole=0.5)
+    (expected,) = decoder.generate([asked])
+
+    def fail(*arguments, **settings):
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as broken:
+        if place == "sampling":
+            broken.setattr("pluralign.steer.decoder.choose_tokens", fail)
+        else:
+            broken.setattr(whole.model, "forward", fail)
+            broken.setattr(whole.model.model, "forward", fail)
+        for admit in (lambda: decoder.admit([asked]), lambda: decoder.generate([asked])):
+            with pytest.raises(MemoryError):
+                admit()
+            assert (decoder.running, list(both.order)) == ((), [])
+    assert decoder.generate([asked]) == [expected]
+
+
+def test_a_step_that_fails_ends_every_request_in_it(rows, monkeypatch):
+    decoder = MixtureDecoder(rows)
+    one, other = (decoder.events([request(prompt, one=1.0)]) for prompt in PROMPTS[:2])
+    next(one), next(other)
+
+    def fail(tokens):
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "step", fail)
+        with pytest.raises(MemoryError):
+            list(one)
+    assert (decoder.running, list(rows.order)) == ((), [])
+    with pytest.raises(RuntimeError, match="shared with others"):
+        list(other)
+    assert len(decoder.generate([request(PROMPTS[0], one=1.0)])) == 1

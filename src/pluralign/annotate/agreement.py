@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import Annotation, InputError
+from pluralign.core.checks import require_at_least
 from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference
 
 CONFIDENCE = 0.95
@@ -89,6 +90,7 @@ def agreement(
     Raises:
         InputError: More than one objective or rater in either, different objectives, or no common comparison.
     """
+    require_at_least(0, seed=seed)
     _check(one, other)
     mine, contradicted = _by_segments(one)
     theirs, contradicted_too = _by_segments(other)

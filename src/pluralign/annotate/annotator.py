@@ -12,6 +12,7 @@ from pluralign.annotate.comparisons import Anchor, Group, make_comparisons
 from pluralign.annotate.options import compare_options
 from pluralign.annotate.rater import Rater
 from pluralign.core import Annotation, Comparison, InputError, Objective, Trajectory
+from pluralign.core.checks import checked
 from pluralign.core.digests import digest
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import (
@@ -113,6 +114,7 @@ class AnnotationReport:
         return asdict(self)
 
 
+@checked
 def annotate(
     trajectories_path: str | Path,
     out: str | Path,
@@ -163,6 +165,7 @@ def recorded_objective(trajectories_path: str | Path, name: str) -> Objective:
     return Objective(**recorded[name])
 
 
+@checked
 def annotate_comparisons(
     comparisons: Sequence[Comparison],
     out: str | Path,

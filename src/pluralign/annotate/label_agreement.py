@@ -11,6 +11,7 @@ import numpy as np
 from pluralign.annotate.agreement import CONFIDENCE, RESAMPLES, Agreement, agreement
 from pluralign.annotate.oracle import TIE, Oracle, step_reward
 from pluralign.core import Annotation, Objective, Trajectory
+from pluralign.core.checks import require_at_least
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def label_agreement(
     Raises:
         InputError: More than one rater or objective.
     """
+    require_at_least(0, seed=seed)
     steps = [step for t in trajectories for step in t.steps]
     recorded = bool(objective.coefficients) or all(objective.name in step.rewards for step in steps)
     if not recorded or all(abs(step_reward(step, objective)) <= TIE for step in steps):

@@ -112,6 +112,8 @@ def _run(given: list[str]) -> int:
 
         print(f"pluralign {__version__}")
         return 0
+    if any("\0" in text for text in given):
+        raise InputError("an argument contains a null character")
     for words in (2, 1):
         verb = " ".join(given[:words])
         if verb in VERBS:
@@ -145,6 +147,8 @@ def _parse(
     """Parse the arguments into a call; tyro's framed error messages become one line."""
     import tyro
 
+    from pluralign.cli.arguments import value_rules
+
     def bound(
         *arguments: Any, json: Path | None = None, **named: Any
     ) -> tuple[Callable[[], Any], Path | None]:
@@ -161,7 +165,7 @@ def _parse(
     described.__signature__ = inspect.Signature(options)
     errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stderr(errors), value_rules():
             return tyro.cli(bound, args=rest, prog=program, config=(tyro.conf.FlagConversionOff,))
     except SystemExit as ended:
         if not ended.code:

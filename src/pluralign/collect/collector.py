@@ -10,6 +10,7 @@ from typing import Any
 from pluralign.collect.chooser import Chooser
 from pluralign.collect.roll_out import play
 from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.checks import checked
 from pluralign.core.jsonl import Fields
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_header, read_trajectories
@@ -52,6 +53,7 @@ class CollectionReport:
         return asdict(self)
 
 
+@checked
 def collect(
     make_game: Callable[[], Game],
     chooser: Chooser,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from pluralign.core import InputError
+from pluralign.core.checks import checked
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.card import Card, current_versions
 from pluralign.games.game import Game
@@ -27,6 +28,7 @@ FOLLOW = 0.02
 ENDED = -1
 
 
+@checked
 def train_drrn(
     make_game: Callable[[], Game],
     features: FeatureSource,

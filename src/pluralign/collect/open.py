@@ -8,6 +8,8 @@ from typing import Literal
 
 from pluralign.collect.chooser import Chooser, PolicyChooser
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
+from pluralign.core import InputError
+from pluralign.core.checks import require_at_least
 from pluralign.games.game import Game
 from pluralign.lm.endpoint import endpoint_model
 from pluralign.lm.endpoint_settings import EndpointSettings
@@ -47,10 +49,16 @@ def open_chooser(
         seed: Random seed of DRRN's training.
 
     Raises:
-        InputError: There is no such policy, or its model cannot be loaded.
+        InputError: There is no such policy, its model cannot be loaded, a number is out of range, or a prompt
+            was given that would not be used.
     """
+    require_at_least(0, temperature=temperature, re_asks=re_asks, seed=seed)
     models = models or Models()
     remote = endpoint_model(name)
+    if prompt is not None and remote is None and (name == "drrn" or mode != "number"):
+        raise InputError(
+            "is only for models that reply with a number (mode number, or an endpoint)", field="prompt"
+        )
     if remote is not None:
         return endpoint_chooser(remote, endpoint, prompt=prompt, re_asks=re_asks, temperature=temperature)
     if name == "drrn":

@@ -56,6 +56,27 @@ def require_positive(**numbers: float) -> None:
             raise InputError(f"must be above 0, found {number}", field=name)
 
 
+def require_at_least(lowest: float, **numbers: float) -> None:
+    """Check that numbers are finite and not below a minimum.
+
+    Raises:
+        InputError: A number is below the minimum, infinite or NaN.
+    """
+    for name, number in numbers.items():
+        if not lowest <= number < math.inf:
+            raise InputError(f"must be at least {lowest:g} and finite, found {number}", field=name)
+
+
+def require_seed(seed: int) -> None:
+    """Check a random seed of NumPy and PyTorch.
+
+    Raises:
+        InputError: The seed is negative or above 2**32 - 1.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"must be from 0 to 2**32 - 1, found {seed}", field="seed")
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check the types of a function's arguments at each call, so that a wrong one is reported by its name.
 
@@ -70,6 +91,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             kind = signature.parameters[name].kind
             hint = hints.get(name)
+            if value == "" and Path in _members(hint):
+                # It would be the working directory.
+                raise InputError("must not be empty", field=name)
             if hint is None or kind in (kind.VAR_KEYWORD, kind.VAR_POSITIONAL) or _is(value, hint):
                 continue
             raise InputError(f"expected {_described(hint)}, found {value!r:.60}", field=name)

@@ -95,7 +95,7 @@ def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[
                 continue
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            except (ValueError, RecursionError) as error:
                 reason = "the line is cut off" if not whole else f"not JSON ({error})"
                 raise InputError(reason, path=path, row=number) from error
             yield Fields(row, path, number)

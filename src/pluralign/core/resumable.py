@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -52,18 +53,18 @@ def run_batches(
     ends = range(batch, len(items) + batch, batch) if isinstance(batch, int) else batch
     first = 0 if header is None else 1
     with RowsInProgress(path, run) as target:
-        if header is not None and not target.done:
-            target.write([header])
-        done = target.done - first
+        done = max(target.done - first, 0)
         with ProgressBar(sum(sizes), label, unit=unit, done=sum(sizes[:done]), shown=shown) as bar:
             while done < len(items):
                 end = min(ends[bisect_right(ends, done)], len(items))
                 rows = work(items[done:end])
                 if len(rows) != end - done:
                     raise ValueError(f"{end - done} items became {len(rows)} rows")
-                target.write(rows)
+                target.write([header, *rows] if header is not None and not target.done else rows)
                 bar.advance(sum(sizes[done:end]))
                 done = end
+        if header is not None and not target.done:
+            target.write([header])
         target.finish()
 
 
@@ -141,6 +142,7 @@ class RowsInProgress:
         header = json.dumps({"run": run}, sort_keys=True, default=str).encode() + b"\n"
         self.done = 0
         """Number of rows written so far."""
+        self._new_folders = [folder for folder in self.path.parents if not folder.exists()]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = [header]
@@ -161,7 +163,14 @@ class RowsInProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        """Close the file; nothing is left of a run that failed before its first row."""
         self._handle.close()
+        if self.done:
+            return
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+            for folder in self._new_folders:
+                folder.rmdir()
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows; they are on disk when this returns."""

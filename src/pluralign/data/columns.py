@@ -124,7 +124,7 @@ def _tools(given: Any) -> list[Any]:
     if isinstance(given, str) and given.strip():
         try:
             tools = json.loads(given)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FieldError("tools", f"expected a list of tools, found {given!r:.60}") from error
     if not tools:
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from pluralign.core import Demonstration, Examples, InputError, PreferencePair
-from pluralign.core.checks import checked
+from pluralign.core.checks import checked, require_at_least
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import DIALOGUE, Render, Template
 from pluralign.core.records import read_pairs
@@ -202,6 +202,8 @@ def load_prompts(
     Raises:
         InputError: It cannot be read, a row has no prompt (with file, row and field), or none is left.
     """
+    if limit is not None:
+        require_at_least(1, limit=limit)
     table, render = _prompt_table(data), RecordedTemplate(open_template(template, model, control_tokens))
     counts: Counter[str] = Counter(rows=0, repeated=0, empty=0, unusable=0)
     found: dict[str, Prompt] = {}

@@ -43,15 +43,20 @@ class Table:
         """Every row with its split and its row number in that split, counted from 1.
 
         Raises:
-            InputError: A row is not a mapping from columns to values.
+            InputError: A row is not a mapping from columns to values, or is not UTF-8.
         """
         for part, rows in self.parts.items():
             if not hasattr(rows, "__iter__"):
                 raise self.error(f"expected rows of the split {part}, found {rows!r:.60}")
-            for number, row in enumerate(rows, start=1):
-                if not isinstance(row, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-                    raise self.error(f"expected columns and values, found {row!r:.60}", row=number)
-                yield part, number, row
+            number = 0
+            try:
+                for number, row in enumerate(rows, start=1):
+                    if not isinstance(row, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+                        raise self.error(f"expected columns and values, found {row!r:.60}", row=number)
+                    yield part, number, row
+            except UnicodeDecodeError as error:
+                # Files are decoded while their rows are read.
+                raise self.error(f"not UTF-8 ({error})", row=number + 1) from error
 
     def error(self, message: str, *, row: int | None = None, field: str | None = None) -> InputError:
         """An error about this data, to be raised."""
@@ -69,6 +74,8 @@ def open_table(data: Data, split: Split | None = None) -> Table:
     Raises:
         InputError: The source or split does not exist, or a file cannot be read (the error names the line).
     """
+    if data == "":
+        raise InputError("must not be empty", field="data")
     if isinstance(data, str | Path):
         name = Path(str(data).rstrip("/")).name if Path(data).exists() else str(data)
         parts = _read(data, split)
@@ -167,7 +174,7 @@ def _explain(source: str | Path) -> Iterator[InputError]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield InputError(f"not JSON ({error})", path=path, row=number)
             continue
         if not isinstance(row, dict):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pluralign.core import InputError
+from pluralign.core.checks import checked
 from pluralign.games.choicescript.load import list_stories, load_story
 from pluralign.games.game import Story
 from pluralign.games.ink.load import is_ink, load_ink
@@ -39,6 +40,7 @@ OPENERS: tuple[Opener, ...] = (open_machiavelli, open_ink, open_choicescript)
 """The openers that `open_story` tries, in this order."""
 
 
+@checked
 def open_story(path_or_name: str | Path, openers: Sequence[Opener] = OPENERS) -> Story:
     """Read a story; ``open_story(...).make_game`` makes games of it.
 

@@ -99,7 +99,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         return make_tiny_tokenizer()
     try:
         return read_tokenizer(model)
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, AttributeError):
         # The loader of whole models has the better error message.
         return load_backbone(model).tokenizer
 

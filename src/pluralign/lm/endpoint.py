@@ -51,12 +51,14 @@ class Endpoint:
         key: API key; None takes OPENAI_API_KEY. Most local servers need none.
 
     Raises:
-        InputError: See `Servers`.
+        InputError: The model has no name; or see `Servers`.
     """
 
     def __init__(
         self, model: str, settings: EndpointSettings | None = None, *, key: str | None = None
     ) -> None:
+        if not model:
+            raise InputError(f"expected {PREFIX}MODEL, found {PREFIX!r}", field="model")
         settings = settings or EndpointSettings()
         urls = base_urls(settings.urls, "https://api.openai.com/v1")
         self._servers = Servers(urls, settings, key=key or os.environ.get("OPENAI_API_KEY") or None)

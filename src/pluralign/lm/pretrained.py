@@ -104,7 +104,8 @@ def _read_pretrained(
             else:
                 model = _read_decoder(folder, config, dtype)
             return model, _READ_TOKENIZER(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        # A configuration that is no JSON object is a TypeError or AttributeError.
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
 

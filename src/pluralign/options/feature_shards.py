@@ -15,6 +15,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
+from pluralign.core import InputError
 from pluralign.core.files import replace_when_whole
 
 _numpy: Any = safetensors.numpy
@@ -31,12 +32,19 @@ class FeatureShards:
     Args:
         folder: Folder of one feature recipe.
         dimension: Width d of the features.
+
+    Raises:
+        InputError: The folder cannot be made.
     """
 
     def __init__(self, folder: Path, dimension: int) -> None:
         self._folder, self._dimension = folder, dimension
         self._pending: dict[str, Entry] = {}
         self._flushed_at = time.monotonic()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror or error}", path=folder) from error
         weakref.finalize(self, _write_shard, folder, self._pending)
 
     def read(self) -> dict[str, Entry]:

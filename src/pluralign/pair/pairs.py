@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pluralign.core import Annotation, Comparison, Examples, InputError, PreferencePair, Segment
+from pluralign.core.checks import checked
 from pluralign.core.records import read_annotations, write_records
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
 
@@ -96,6 +97,7 @@ def make_pairs(
     return Examples(tuple(pairs), dict(counts))
 
 
+@checked
 def pair(
     paths: Sequence[str | Path],
     out: str | Path,

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import Decision, InputError
+from pluralign.core.checks import checked
 from pluralign.core.files import write_json
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
@@ -35,7 +36,8 @@ _PROBES = (
 )
 
 
-def export_folder(folder: Path, out: Path, *, model: str | None = None) -> str:
+@checked
+def export_folder(folder: str | Path, out: str | Path, *, model: str | None = None) -> str:
     """Export a trained folder as a model of transformers, and return what it was exported as.
 
     A reward model becomes an `AutoModelForSequenceClassification` with one label (the format of reward models

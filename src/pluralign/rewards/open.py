@@ -52,6 +52,7 @@ def load_reward(
     dtype = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype)
     if not dtype.is_floating_point:
         raise InputError(f"must be a floating-point type, found {dtype}", field="dtype")
+    require_reward(spec)
     spec = str(spec)
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
@@ -80,6 +81,31 @@ def reward_card(spec: str) -> Path:
     if spec.startswith(f"{ENDPOINT}:"):
         return Path(parse_endpoint(spec).tokenizer or "", CARD_COPY)
     return Path(spec.rpartition(":")[2]) / CARD
+
+
+def require_reward(spec: str | Path) -> None:
+    """Refuse a reward whose folder does not exist or has a damaged card, without loading it.
+
+    Args:
+        spec: See `load_reward`.
+
+    Raises:
+        InputError: There is no such folder, or its card cannot be read.
+    """
+    kind, colon, place = str(spec).partition(":")
+    if colon and kind == ENDPOINT:
+        return
+    prefixed = bool(colon) and kind in (CLOSED_FORM, CLASSIFIER)
+    name = place if prefixed else str(spec)
+    if not name:
+        raise InputError(
+            f"expected a folder, {CLOSED_FORM}:DIR or {CLASSIFIER}:NAME, found {str(spec)!r}", field="reward"
+        )
+    folder = Path(name)
+    if not folder.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise InputError("no such folder", path=name)
+    if (folder / CARD).is_file() and kind != CLASSIFIER:
+        read_card(folder)
 
 
 def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> LikelihoodRatio:

@@ -43,8 +43,11 @@ def listen(host: str, port: int) -> socket.socket:
         except OSError:
             bound.close()
             raise
-    except OSError as error:
-        raise InputError(f"cannot listen at {host} port {port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        # A name that is too long for the domain name system is a UnicodeError.
+        raise InputError(
+            f"cannot listen at {host} port {port}: {getattr(error, 'strerror', None) or error}"
+        ) from error
     return bound
 
 

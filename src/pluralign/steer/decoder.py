@@ -114,17 +114,28 @@ class MixtureDecoder:
             for number, running in zip(numbers, checked, strict=True)
             for policy in running.policies
         ]
-        # Rows first: if their forward pass fails, no request has been added.
-        found = self.rows.admit(entries)
-        self._running.update(zip(numbers, checked, strict=True))
-        return numbers, self._choose(numbers, [entry[:2] for entry in entries], found)
+        try:
+            found = self.rows.admit(entries)
+            self._running.update(zip(numbers, checked, strict=True))
+            return numbers, self._choose(numbers, [entry[:2] for entry in entries], found)
+        except BaseException:
+            # One of several models may have added its rows before another failed.
+            self.release(set(numbers))
+            raise
 
     def step(self) -> list[Event]:
-        """Sample the next token of every running request."""
+        """Sample the next token of every running request.
+
+        If it fails, all running requests are removed, because some of their rows may have advanced.
+        """
         if not self._running:
             return []
-        found = self.rows.step({number: one.text.ids[-1] for number, one in self._running.items()})
-        return self._choose(list(self._running), list(self.rows.order), found)
+        try:
+            found = self.rows.step({number: one.text.ids[-1] for number, one in self._running.items()})
+            return self._choose(list(self._running), list(self.rows.order), found)
+        except BaseException:
+            self.release(set(self._running))
+            raise
 
     def release(self, requests: set[int]) -> None:
         """Remove requests, finished or not."""
@@ -176,6 +187,8 @@ class MixtureDecoder:
                             left.discard(number)
                         yield event
                 if left and not any(self._unread[number] for number in left):
+                    if not left <= self._running.keys():
+                        raise RuntimeError("decoding failed in a step that this request shared with others")
                     self._keep(self.step())
         finally:
             self.release(left)

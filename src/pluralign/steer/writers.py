@@ -128,6 +128,10 @@ def open_writer(
         if guides is not None:
             raise InputError("an endpoint does not provide logits, which guidance requires", field="guides")
         return _endpoint(remote, endpoint, decoding)
+    if base is not None and not (Path(model) / CARD).is_file():
+        raise InputError(
+            f"{model} is not the folder of a trained policy, which has a base model", field="base"
+        )
     kind, template = resolve_dtype(dtype), "chat"
     opened: str | Backbone = model
     if (Path(model) / CARD).is_file():

@@ -28,6 +28,8 @@ KINDS: dict[str, Kind] = {
 
 def run_job(job: MainJob) -> Report:
     """Run the stages that are not finished, and write report.json, report.html and picture.svg."""
+    # A wrong story is refused before a model is loaded.
+    _ = job.objectives
     run = StagedRun(job.folder, stages=9, say=job.say)
     report = report_of(job, run, run_stages(job, run))
     write_report(report, job.folder)

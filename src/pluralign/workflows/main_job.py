@@ -20,6 +20,7 @@ from pluralign.annotate.rater import Rater
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.core import Objective, Policy, UniformPolicy, simplex_grid
+from pluralign.core.checks import require_at_least
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
 from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
 from pluralign.games.open import open_story
@@ -62,6 +63,9 @@ class JobSettings:
     weightings: int = 10
     retrained: int = 10
     objectives: tuple[str, str] = ("score", "harm_avoidance")
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed)
 
 
 @dataclass

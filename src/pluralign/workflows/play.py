@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from pluralign.core import InputError, Objective, Policy
+from pluralign.core.checks import require_at_least
 from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.choicescript.run.questions import Question
 from pluralign.games.game import Game
@@ -35,6 +36,7 @@ def play_episode(
     Raises:
         InputError: The input ended before the story did.
     """
+    require_at_least(0, seed=seed)
     rng = np.random.default_rng(seed)
     reader = _Pages(game, say, asks=actor is None)
     game.reset(seed)

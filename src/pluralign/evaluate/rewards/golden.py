@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.checks import require_at_least
 from pluralign.core.files import write_json
 from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves, draw_scores
@@ -73,6 +74,7 @@ def golden_scores(
     Raises:
         InputError: A policy has a name of `ENDS`, or there are fewer than two prompts.
     """
+    require_at_least(0, seed=seed)
     if taken := sorted(set(policies) & set(ENDS)):
         raise InputError(f"'{taken[0]}' is reserved for an end of the scale", field="sources")
     first = next(iter(policies))
@@ -175,6 +177,7 @@ def golden_best_of_n(
         InputError: A reward has the golden one's name, one end of the scale is missing, or prompts have
             different numbers of samples.
     """
+    require_at_least(0, seed=seed)
     if GOLDEN in rewards:
         raise InputError(f"'{GOLDEN}' is the name of the golden reward", field="rewards")
     if len(set(ENDS) & set(others)) == 1:

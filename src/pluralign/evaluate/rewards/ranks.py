@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from pluralign.core import Decision, InputError, Objective, Trajectory
+from pluralign.core.checks import require_at_least
 from pluralign.evaluate.rewards.rank_agreement import RESAMPLES, IntArray, RankAgreement, rank_agreement
 from pluralign.evaluate.statistics import FloatArray
 from pluralign.games.open import open_story
@@ -206,6 +207,7 @@ def compare_rewards(rows: RewardRows, *, resamples: int = RESAMPLES, seed: int =
     Raises:
         InputError: See `rank_agreement`.
     """
+    require_at_least(0, seed=seed)
 
     def agreement(first: FloatArray, second: FloatArray, owner: IntArray) -> RankAgreement:
         return rank_agreement(first, second, owner, resamples=resamples, seed=seed)

@@ -20,7 +20,7 @@ from pluralign.data.answers import Answers
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import ENDPOINT, load_reward, reward_card
+from pluralign.rewards.open import ENDPOINT, load_reward, require_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
 
@@ -94,6 +94,10 @@ def _score(
     scorers: Mapping[str, Scorer], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task],
     path: Path, run: Mapping[str, Any], dtype: torch.dtype | None,
 ) -> None:  # fmt: skip
+    for scorer in scorers.values():
+        if isinstance(scorer, str | Path):
+            # A mistake in the last one is found before the first one is run.
+            require_reward(scorer)
     opened = OneAtATime[str, Reward](lambda name: _opened(scorers[name], dtype))
     counts: dict[str, Mapping[str, int]] = {}
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.checks import require_at_least
 from pluralign.core.files import write_json
 from pluralign.data.answers import Answers, AnswerSet, edited
 from pluralign.evaluate.pictures.alignment import HeatPanel, draw_separation
@@ -93,6 +94,7 @@ def separate_sources(
     Raises:
         InputError: There are fewer than two sources and no styles, or a reward cannot be loaded.
     """
+    require_at_least(0, seed=seed)
     if len(sources) < 2 and not styles:
         raise InputError(f"expected two or more, or styles, found {len(sources)}", field="sources")
     restyled, unused = _restyled(sources) if styles else ({}, {})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.checks import checked, require_at_least
 from pluralign.core.messages import unquoted
 from pluralign.data.answers import Answers
 from pluralign.data.examples import Prompt
@@ -81,6 +82,7 @@ class TextSweep:
         return write_text_picture(self.report, Path(path))
 
 
+@checked
 def sweep(
     policies: Policies | Mapping[str, str | Path],
     prompts: Data | Sequence[str],
@@ -148,6 +150,7 @@ def sweep(
         >>> found.save("sweep").joinpath("report.html").exists()
         True
     """
+    require_at_least(0, seed=seed)
     loaded = policies if isinstance(policies, Policies) else None
     places = policies.folders if isinstance(policies, Policies) else policies
     folders = {name: Path(place) for name, place in places.items()}

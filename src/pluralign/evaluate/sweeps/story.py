@@ -13,6 +13,7 @@ import numpy as np
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.core import InputError, Policy, UniformPolicy, simplex_grid
+from pluralign.core.checks import checked, require_at_least
 from pluralign.core.pareto import non_dominated, reference_point
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.hypervolume import estimate_hypervolume
@@ -84,6 +85,7 @@ class StorySweep:
         return write_picture(self.report, path)
 
 
+@checked
 def sweep_story(
     policies: Mapping[str, str | Path | Policy],
     story: str | Path,
@@ -113,6 +115,7 @@ def sweep_story(
         InputError: There are fewer than two policies, an objective is unknown, or the folder holds another
             sweep.
     """
+    require_at_least(0, seed=seed)
     if len(policies) < 2:
         raise InputError(
             f"expected policies of two or more objectives, found {len(policies)}", field="policies"

@@ -99,7 +99,7 @@ def _rows(path: Path) -> Iterator[Fields]:
         )
     try:
         json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         # An object over several lines, or not JSON.
         yield Fields(read_json(path), path, 1)
         return

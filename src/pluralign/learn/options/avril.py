@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, Trajectory
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require, require_seed
 from pluralign.learn.engine import Phase, claim_folder, train_phase
 from pluralign.learn.options.policies import make_card
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
@@ -170,11 +170,12 @@ class VariationalRewards(nn.Module):
         return {"loss": loss}
 
 
+@checked
 def fit_avril(
     trajectories: Sequence[Trajectory],
     *,
     store: FeatureSource,
-    out: Path,
+    out: str | Path,
     config: AVRILConfig | None = None,
     seed: int = 0,
     name: str | None = None,
@@ -197,6 +198,7 @@ def fit_avril(
     Raises:
         InputError: No trajectories, or ``out`` holds another run.
     """
+    require_seed(seed)
     started, config = time.monotonic(), config or AVRILConfig()
     if not trajectories:
         raise InputError("there is no trajectory to learn from")
@@ -205,7 +207,7 @@ def fit_avril(
     digest = table_digest((table.states, table.actions, table.continues, table.known), index.decisions)
     settings = dataclasses.asdict(config)
     run = {"method": "avril", "config": settings, "data": digest, "seed": seed}
-    claim_folder(out, {**run, "backbone": describe_source(store)})
+    claim_folder(Path(out), {**run, "backbone": describe_source(store)})
     with seeded(seed):
         head = OptionRewardHead(store.dimension, config.hidden)
     phase = Phase(

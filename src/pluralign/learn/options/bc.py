@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import Trajectory
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require, require_seed
 from pluralign.learn.engine import Phase, claim_folder, train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
@@ -48,11 +48,12 @@ class BCConfig:
         )
 
 
+@checked
 def fit_bc(
     trajectories: Sequence[Trajectory],
     *,
     store: FeatureSource,
-    out: Path,
+    out: str | Path,
     config: BCConfig | None = None,
     seed: int = 0,
     name: str = "bc",
@@ -89,6 +90,7 @@ def fit_bc(
         >>> len(agent.log_probs([first])[0]) == len(first.options)
         True
     """
+    require_seed(seed)
     started, config = time.monotonic(), config or BCConfig()
     index = DecisionIndex()
     table = encode_trajectories(trajectories, index)
@@ -96,7 +98,7 @@ def fit_bc(
     settings = dataclasses.asdict(config)
     backbone = describe_source(store)
     claim_folder(
-        out, {"method": "bc", "config": settings, "data": digest, "seed": seed, "backbone": backbone}
+        Path(out), {"method": "bc", "config": settings, "data": digest, "seed": seed, "backbone": backbone}
     )
     scorer = make_scorer(index.decisions, store, hidden=config.hidden, lora_rank=config.lora_rank, seed=seed)
     phase = Phase(

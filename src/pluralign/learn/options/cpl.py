@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import InputError, PreferencePair, Trajectory
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require, require_seed
 from pluralign.learn.engine import Phase, claim_folder, train_phase
 from pluralign.learn.options.modules import (
     BehaviourCloning,
@@ -109,11 +109,12 @@ class _Data:
     digest: str
 
 
+@checked
 def fit_cpl(
     pairs: Sequence[PreferencePair],
     *,
     store: FeatureSource,
-    out: Path,
+    out: str | Path,
     config: CPLConfig | None = None,
     trajectories: Sequence[Trajectory] | None = None,
     reference: OptionPolicy | None = None,
@@ -160,6 +161,7 @@ def fit_cpl(
         >>> len(agent.log_probs([first])[0]) == len(first.options)
         True
     """
+    require_seed(seed)
     started, config = time.monotonic(), config or CPLConfig()
     if reference is not None and not config.kl:
         raise InputError("a reference policy was given, but kl is off", field="kl")
@@ -174,7 +176,7 @@ def fit_cpl(
         "backbone": describe_source(store),
         "reference": None if anchor is None else table_digest([anchor], []),
     }
-    claim_folder(out, run)
+    claim_folder(Path(out), run)
     scorer = make_scorer(
         data.index.decisions, store, hidden=config.hidden, lora_rank=config.lora_rank, seed=seed
     )

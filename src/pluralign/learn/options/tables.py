@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step, Trajectory
 from pluralign.core.digests import digest
+
+R = TypeVar("R")
 
 
 class DecisionIndex:
@@ -83,16 +86,22 @@ def encode_steps(steps: Iterable[Step], index: DecisionIndex) -> TrajectoryTable
 
 
 def encode_trajectories(trajectories: Iterable[Trajectory], index: DecisionIndex) -> TrajectoryTable:
-    """All steps of all trajectories, in order."""
-    return encode_steps((step for trajectory in trajectories for step in trajectory.steps), index)
+    """All steps of all trajectories, in order.
+
+    Raises:
+        InputError: There are no steps, or an element is not a trajectory.
+    """
+    known = _of_kind(Trajectory, trajectories)
+    return encode_steps((step for trajectory in known for step in trajectory.steps), index)
 
 
 def encode_pairs(pairs: Sequence[PreferencePair], index: DecisionIndex) -> PairTable:
     """Pairs as a table, padded to the longest segment.
 
     Raises:
-        InputError: There are no pairs, or they have several objectives.
+        InputError: There are no pairs, one is something else, or they have several objectives.
     """
+    pairs = _of_kind(PreferencePair, pairs)
     if not pairs:
         raise InputError("there is no preference pair to learn from")
     objectives = sorted({pair.objective for pair in pairs})
@@ -132,6 +141,14 @@ def table_digest(tensors: Iterable[Tensor], decisions: Sequence[Decision]) -> st
             yield tensor.contiguous().numpy().tobytes()
 
     return digest(parts())
+
+
+def _of_kind(kind: type[R], rows: Iterable[R]) -> list[R]:
+    known = list(rows)
+    for number, row in enumerate(known):
+        if not isinstance(row, kind):
+            raise InputError(f"expected a {kind.__name__}, found {row!r:.60}", row=number)
+    return known
 
 
 def _padded(segment: Segment, length: int, index: DecisionIndex) -> list[tuple[int, int, int]]:

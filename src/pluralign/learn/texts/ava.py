@@ -171,7 +171,9 @@ def _fit(
         "negative": negative.__name__,
         "expected_return": expected_return.__name__,
     }
-    session = Session(method, run, settings, rows, demonstrations=method == "ava-d", vocabulary=True)
+    session = Session(
+        method, run, settings, rows, demonstrations=method == "ava-d", vocabulary=True, head=True
+    )
     model: Any = session.backbone.model
     with seeded(run.seed):
         vocabulary = int(model.config.get_text_config().vocab_size)

@@ -60,18 +60,22 @@ class Session:
         vocabulary: Whether the loss uses the vocabulary head.
         label_weights: Whether the loss applies the probabilities of labels.
         identical: Whether pairs with identical completions are learned from; else they are left out.
+        head: Whether a method with the vocabulary head has a head of its own too.
 
     Raises:
-        InputError: There is no training row, a label may be wrong but the loss does not apply label weights,
-            messages were rendered with another template than requested, or the folder holds another run.
+        InputError: There is no training row, nothing would be trained, a label may be wrong but the loss does
+            not apply label weights, messages were rendered with another template than requested, or the
+            folder holds another run.
     """
 
     def __init__(
         self, method: str, run: Run, settings: Mapping[str, Any],
         rows: Sequence[PreferencePair] | Sequence[Demonstration], *,
         demonstrations: bool = False, vocabulary: bool = False, label_weights: bool = False,
-        identical: bool = False,
+        identical: bool = False, head: bool = False,
     ) -> None:  # fmt: skip
+        if run.training.layers == 0 and vocabulary and not head:
+            raise InputError(f"0 trains heads alone, and {method} has none; give 1 or more", field="layers")
         self.started = time.monotonic()
         self.method, self.run, self.settings = method, run, settings
         train, validation = split_rows(rows)

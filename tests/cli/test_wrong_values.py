@@ -1,0 +1,146 @@
+"""Wrong values of options: one line that names the option or file, exit code 2, and nothing written."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from json_lines import write
+from verb_options import VERBS, verb_options
+
+RIGHT = {int: "4", float: "0.5", bool: "True", Path: "missing", str: "missing"}
+WRONG = {int: ("x", "1.5", "nan", ""), float: ("x", "nan", ""), bool: ("maybe", ""), Path: ("",)}
+
+
+def _right(option):
+    value = RIGHT.get(option.hint) or str(get_args(option.hint)[0])
+    # Some take three numbers.
+    return [value] * (3 if option.many else 1)
+
+
+def _command(options, wrong, value):
+    words = [word for o in options if o.positional for word in ([value] if o is wrong else _right(o))]
+    for option in options:
+        if not option.positional:
+            own = [value, *_right(option)[1:]] if option is wrong else _right(option)
+            words += [option.name, *own]
+    return words
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_values_of_another_type_are_refused_by_the_options_name(verb, refuses):
+    options = verb_options(verb)
+    for option in options:
+        for value in WRONG.get(option.hint, () if option.hint is str else ("nonsense",)):
+            line = refuses(*verb.split(), *_command(options, option, value))
+            assert option.positional or option.name in line, (option, value, line)
+            assert f"pluralign {verb} --help" in line
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files that cannot be used, a folder, and data that can."""
+    place = tmp_path_factory.mktemp("files")
+    (place / "latin.jsonl").write_bytes(b'{"prompt": "caf\xe9", "completion": "x"}\n')
+    (place / "empty.jsonl").write_bytes(b"")
+    (place / "cut.jsonl").write_text('{"prompt": "a", "compl')
+    (place / "list.jsonl").write_text("[1, 2]\n")
+    (place / "deep.jsonl").write_text("[" * 100_000 + "\n")
+    (place / "types.jsonl").write_text('{"prompt": 3, "completion": [1], "chosen": {}, "rejected": 4}\n')
+    (place / "file").write_text("x")
+    for name, card in (("folder", None), ("list-card", "[]"), ("bytes-card", b"\xff{")):
+        (place / name).mkdir()
+        if card is not None:
+            (place / name / "card.json").write_bytes(card if isinstance(card, bytes) else card.encode())
+    (place / "model").mkdir()
+    (place / "model" / "config.json").write_text("[]")
+    rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(12)]
+    write(place / "pairs.jsonl", rows)
+    write(place / "answers.jsonl", [{"prompt": f"Say {i}:", "completion": " a"} for i in range(4)])
+    return place
+
+
+DATA = (
+    ("learn", "dpo", "--model", "tiny-random", "--data"),
+    ("learn", "sft", "--model", "tiny-random", "--data"),
+    ("learn", "bc", "--model", "tiny-random", "--data"),
+    ("learn", "cpl", "--model", "tiny-random", "--data"),
+    ("generate", "--model", "tiny-random", "--prompts"),
+    ("annotate", "--objective", "score", "--rater", "oracle"),
+    ("pair", "--objective", "score"),
+    ("evaluate", "golden", "--golden", "missing", "--base", "x", "--demonstrations", "x", "--sources"),
+)
+UNUSABLE = (
+    "missing.jsonl", "folder", "file", "file/below", "latin.jsonl", "empty.jsonl", "cut.jsonl", "list.jsonl",
+    "deep.jsonl", "types.jsonl",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", DATA, ids=" ".join)
+def test_data_that_cannot_be_read(verb, files, tmp_path, refuses):
+    for name in UNUSABLE:
+        given = f"a={files / name}" if verb[-1] == "--sources" else files / name
+        line = refuses(*verb, given, "--out", tmp_path / "out")
+        assert name.split("/")[0] in line, (name, line)
+        assert not list(tmp_path.iterdir()), name
+
+
+@pytest.mark.parametrize("name", ["missing", "folder", "file", "list-card", "bytes-card", "model"])
+def test_folders_that_hold_nothing_of_the_kind(name, files, tmp_path, refuses):
+    place, out = files / name, ("--out", tmp_path / "new" / "out")
+    answers = files / "answers.jsonl"
+    for command in (
+        ("score", "--model", place, "--data", answers),
+        ("score", "--model", f"closed-form:{place}", "--data", answers),
+        ("generate", "--model", place, "--prompts", answers),
+        ("export", place),
+        ("learn", "dpo", "--model", place, "--data", files / "pairs.jsonl"),
+        ("choose", "--completions", answers, "--rewards", f"a={place}", "--weights", "a=1"),
+        ("targets", "--completions", answers, "--rewards", f"a={place}", "--at-least", "a=+1sd"),
+        ("evaluate", "golden", "--golden", place, "--base", answers, "--demonstrations", answers,
+         "--sources", f"a={answers}"),
+    ):  # fmt: skip
+        assert refuses(*command, *out)
+        assert not list(tmp_path.iterdir()), command
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("collect --story {story} --policy random --temperature -1", "'temperature': must be at least 0"),
+        ("collect --story {story} --policy random --temperature inf", "'temperature': must be at least 0"),
+        ("collect --story {story} --policy random --re-asks -1", "'re_asks': must be at least 0"),
+        ("collect --story {story} --policy random --prompt p.txt", "'prompt': is only for models that reply"),
+        ("collect --story {story} --policy openai:", "'model': expected openai:MODEL"),
+        ("generate --prompts {answers} --model tiny-random --limit -1", "'limit': must be at least 1"),
+        ("generate --prompts {answers} --model tiny-random --base x", "'base': tiny-random is not"),
+        ("learn dpo --data {pairs} --model tiny-random --training.layers 0", "'layers': 0 trains heads"),
+        ("learn dpo --data {pairs} --model tiny-random --seed -1", "'seed'"),
+        ("score --model closed-form: --data {answers}", "'reward': expected a folder, closed-form:DIR"),
+        ("evaluate golden --golden x --base {answers} --demonstrations {answers} --sources a={answers} "
+         "--seed -1", "'seed': must be at least 0"),
+        ("evaluate separation --rewards a=x --sources a={answers} b={answers} --seed -1", "'seed'"),
+        ("evaluate best-of-n --completions {answers} --rewards a=x --golden x --seed -1", "'seed'"),
+        ("sweep --policies a=x b=y --story {story} --seed -1", "'seed': must be at least 0"),
+        ("demo --story {story} --seed -1", "'seed': must be at least 0"),
+        ("demo --story missing", "no story 'missing'"),
+    ],
+)  # fmt: skip
+def test_values_out_of_range(command, message, story, files, tmp_path, refuses):
+    places = {"story": story, "answers": files / "answers.jsonl", "pairs": files / "pairs.jsonl"}
+    words = command.format(**places).split()
+    assert message in refuses(*words, "--out", tmp_path / "new" / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_out_of_range_of_verbs_without_a_file(story, files, tmp_path, refuses):
+    assert "'seed': must be at least 0" in refuses(
+        "games", "play", story, "--policy", "random", "--seed", "-1"
+    )
+    assert "cannot listen" in refuses("serve", "--policies", "a=tiny-random", "--host", "a" * 300)
+    assert "null character" in refuses("games", "show", "a\0")
+    command = ("evaluate", "play", "--story", story, "--policy", "tiny-random", "--features", files / "file")
+    assert "cannot be written" in refuses(*command, "--episodes", 1)
+    trajectories = tmp_path / "t.jsonl"
+    trajectories.write_text(json.dumps({"x": 1}) + "\n")
+    assert "t.jsonl" in refuses("agree", trajectories, trajectories, "--seed", "-1")
