@@ -5,7 +5,8 @@ skipped where there is none. The tests of their kinds make their own:
 
 - models (windows, sliding and full layers in turn, position factors by length, convolutions, latent
   attention, learned positions, scaled embeddings): `test_architectures.py`; ``--training.layers``:
-  `test_layers.py`, `tests/learn/texts/test_lower_states.py`; limits of positions: `tests/learn/texts/test_limits.py`;
+  `test_layers.py`, `tests/learn/texts/test_lower_states.py`; limits of
+  positions: `tests/learn/texts/test_limits.py`;
 - adapters: `test_adapter_check.py`, `tests/steer/test_adapter_kinds.py`, `tests/cli/test_adapters.py`;
 - conversations: `test_conversations.py` here and in `tests/cli` and `tests/steer`, and
   `tests/data/test_conversation_columns.py`;
