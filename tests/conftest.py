@@ -1,19 +1,44 @@
 """Settings for every test."""
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shape_checks
+from forks import ForkServer
 from hypothesis import HealthCheck, settings
-from jaxtyping import install_import_hook
 
 _ROOMS = ("losses", "lm", "rewards", "options", "learn", "steer", "evaluate")
 
 # Shapes such as Float[Tensor, "pairs options"] are checked at every call while the tests run.
-install_import_hook([f"pluralign.{room}" for room in _ROOMS], "shape_checks.check_shapes")
+shape_checks.install([f"pluralign.{room}" for room in _ROOMS])
 
 # The machines that run the tests are shared: a slow example is no fault.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports have made out of collections of garbage: each training run asks for several."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Runs scripts in processes of their own."""
+    server = ForkServer(tmp_path_factory.mktemp("forks"), hash_seed=1)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def other_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Runs scripts in processes where sets have another order: what resumes a run must not depend on it."""
+    server = ForkServer(tmp_path_factory.mktemp("forks"), hash_seed=2)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

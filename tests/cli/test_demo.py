@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
@@ -12,36 +11,7 @@ import pytest
 
 from pluralign.evaluate.report.model import read_report
 
-CHILD = """
-import sys
-from functools import partial
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from pluralign.collect import drrn_training
-from pluralign.workflows import demo, main_job, retraining
-from pluralign.options.drrn import DRRNConfig
-from pluralign.learn.options.cpl import CPLConfig
-out, story = sys.argv[1:]
-main_job.cpl_config = retraining.cpl_config = lambda: CPLConfig(steps=60, learning_rate=0.01, batch_size=64)
-drrn_training.train_drrn = partial(
-    drrn_training.train_drrn, config=DRRNConfig(steps=400, warm_up=100, environments=4)
-)
-settings = main_job.JobSettings(
-    story=story, model="tiny-random", episodes=60, comparisons=300, judged=8,
-    play=30, weightings=4, retrained=4,
-)
-demo.run_job(main_job.MainJob(Path(out), settings))
-"""
-
-
-def start(out: Path, story: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(out), story],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SCRIPT = Path(__file__).parent / "run_small_demo.py"
 
 
 def figures(out: Path) -> dict:
@@ -56,11 +26,10 @@ def figures(out: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(story, tmp_path_factory):
+def undisturbed(forks, story, tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
-    child = start(out, story)
-    _, errors = child.communicate(timeout=300)
-    assert child.returncode == 0, errors
+    ended = forks.run(SCRIPT, out, story)
+    assert ended.returncode == 0, ended.stderr
     return out
 
 
@@ -83,9 +52,9 @@ def test_the_report_has_what_was_asked_for(undisturbed):
 
 
 @pytest.mark.parametrize("stage", ["collect", "judge", "learn"])
-def test_a_killed_run_continues_and_ends_the_same(undisturbed, story, tmp_path, stage):
+def test_a_killed_run_continues_and_ends_the_same(undisturbed, forks, other_forks, story, tmp_path, stage):
     out = tmp_path / "out"
-    child = start(out, story)
+    child = forks.start(SCRIPT, out, story)
     mark = out / ".stages" / f"{stage}.json"
     deadline = time.monotonic() + 200
     while not mark.exists() and child.poll() is None:
@@ -94,11 +63,10 @@ def test_a_killed_run_continues_and_ends_the_same(undisturbed, story, tmp_path, 
     # Some way into the stage after it.
     time.sleep(0.2)
     child.kill()
-    child.communicate()
+    assert child.wait().returncode == -signal.SIGKILL
     assert mark.exists()
     assert not (out / "report.json").exists()
-    child = start(out, story)
-    told, errors = child.communicate(timeout=300)
-    assert child.returncode == 0, errors
-    assert "already done" in told
+    ended = other_forks.run(SCRIPT, out, story)
+    assert ended.returncode == 0, ended.stderr
+    assert "already done" in ended.stdout
     assert figures(out) == figures(undisturbed)

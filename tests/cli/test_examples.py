@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+from forks import ForkServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def output(name: str, folder: Path | None = None) -> str:
-    ended = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
-        capture_output=True, text=True, check=False, timeout=300, cwd=folder,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+@pytest.fixture
+def output(forks: ForkServer) -> Callable[..., str]:
+    """Runs an example, and returns what it printed."""
+
+    def call(name: str, folder: Path | None = None) -> str:
+        ended = forks.run(EXAMPLES / name, cwd=folder)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    return call
 
 
 def test_all_examples_are_tested():
@@ -24,18 +29,18 @@ def test_all_examples_are_tested():
     assert sorted(tested) == sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
-def test_the_environment_gives_a_reward_for_each_objective():
+def test_the_environment_gives_a_reward_for_each_objective(output):
     score, harm = map(float, re.findall(r"-?\d+\.?", output("01_gymnasium_env.py").split("[")[1]))
     assert score > 0 > harm
 
 
-def test_a_story_of_ones_own_is_solved():
+def test_a_story_of_ones_own_is_solved(output):
     told = output("02_your_own_story.py")
     assert "problems: []" in told
     assert "[[50.0, -2.0], [30.0, 0.0]]" in told
 
 
-def test_steering_moves_both_returns():
+def test_steering_moves_both_returns(output):
     rows = re.findall(
         r"'score': (-?[\d.]+), 'harm_avoidance': (-?[\d.]+)", output("03_steer_two_objectives.py")
     )
@@ -46,7 +51,7 @@ def test_steering_moves_both_returns():
     assert harms[2] > -5
 
 
-def test_two_reward_models_train_a_policy_by_grpo():
+def test_two_reward_models_train_a_policy_by_grpo(output):
     told = output("04_reward_to_policy.py")
     brief, lively = (
         [float(x) for x in re.search(rf"{name} \[(.*?)\]", told).group(1).split(",")]
@@ -57,14 +62,14 @@ def test_two_reward_models_train_a_policy_by_grpo():
     assert "steps 2 rewards ['rewards/brief/mean', 'rewards/lively/mean']" in told
 
 
-def test_demonstrations_alone_give_a_reward():
+def test_demonstrations_alone_give_a_reward(output):
     told = output("05_demonstrations_only.py")
     assert "an answer as demonstrated is worth more: True" in told
     assert re.search(r"closed form: best of \d+: ' \w\w!'", told)
     assert re.search(r"ensemble: best of \d+: ' \w\w!'", told)
 
 
-def test_a_policy_comes_closer_to_what_was_shown():
+def test_a_policy_comes_closer_to_what_was_shown(output):
     told = output("06_adversarial_imitation.py")
     accuracies = [float(value) for value in re.findall(r"'accuracy': ([\d.]+)", told)]
     assert len(accuracies) == 5
@@ -73,7 +78,7 @@ def test_a_policy_comes_closer_to_what_was_shown():
     assert abs(after - 0.8) < 0.5 * abs(before - 0.8)
 
 
-def test_five_tasks_of_a_notebook_with_pluralign_alone(tmp_path):
+def test_five_tasks_of_a_notebook_with_pluralign_alone(output, tmp_path):
     source = (EXAMPLES / "notebook.py").read_text()
     imported = re.findall(r"^(?:import|from) (\S+)", source, re.MULTILINE)
     assert sorted(imported) == ["functools", "pluralign"]

@@ -1,9 +1,6 @@
 """Value models learn a planted reward, and guided samples have more of it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +23,7 @@ from pluralign.lm.prompts import PromptIds, prompt_ids
 from pluralign.rewards.value_model import load_value_model
 from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
 
-HERE = Path(__file__).parent
+SCRIPT = Path(__file__).parent / "train_values_and_die.py"
 LETTERS = list("abcdefgh")
 CLASSES = {"squared": None, "hl-gauss": HLGauss(31)}
 
@@ -158,17 +155,15 @@ def test_an_empty_completion_is_the_end_of_text_alone(tmp_path):
     assert [len(values) for values in found[0]] == [1, 3]
 
 
-def test_killed_and_resumed_ends_with_the_same_weights(tmp_path):
-    def run(out, kill_at=0):
-        command = [sys.executable, str(HERE / "train_values_and_die.py"), str(out), str(kill_at)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
+def test_killed_and_resumed_ends_with_the_same_weights(forks, other_forks, tmp_path):
+    def run(processes, out, kill_at=0):
+        return processes.run(SCRIPT, out, kill_at)
 
-    whole = run(tmp_path / "whole")
+    whole = run(forks, tmp_path / "whole")
     assert "forwards 12" in whole.stdout, whole.stderr
-    assert run(tmp_path / "killed", 7).returncode == -9
+    assert run(forks, tmp_path / "killed", 7).returncode == -9
     assert not (tmp_path / "killed" / "card.json").exists()
-    resumed = run(tmp_path / "killed")
+    resumed = run(other_forks, tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr
     assert int(resumed.stdout.split()[-1]) < 12
     files = json.loads((tmp_path / "whole" / "card.json").read_text())["files"]

@@ -25,7 +25,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.rewards.reward_model import load_reward_model
 
-HERE = Path(__file__).parent
+SCRIPT = Path(__file__).parent / "train_and_die.py"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -118,22 +118,14 @@ def test_a_seed_is_a_run(tmp_path):
 
 
 @pytest.mark.parametrize("extra", [[], ["lora_rank=4"]])
-def test_killed_and_resumed_ends_with_the_same_weights(extra, tmp_path):
-    def run(out, kill_at=0):
-        command = [
-            sys.executable,
-            str(HERE / "train_and_die.py"),
-            "bradley-terry",
-            str(out),
-            str(kill_at),
-            *extra,
-        ]
-        return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+def test_killed_and_resumed_ends_with_the_same_weights(extra, forks, other_forks, tmp_path):
+    def run(processes, out, kill_at=0):
+        return processes.run(SCRIPT, "bradley-terry", out, kill_at, *extra)
 
-    assert "forwards 12" in run(tmp_path / "whole").stdout
-    assert run(tmp_path / "killed", 7).returncode == -9
+    assert "forwards 12" in run(forks, tmp_path / "whole").stdout
+    assert run(forks, tmp_path / "killed", 7).returncode == -9
     assert not (tmp_path / "killed" / "card.json").exists()
-    resumed = run(tmp_path / "killed")
+    resumed = run(other_forks, tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr
     assert int(resumed.stdout.split()[-1]) < 12
     for name in _weight_files(tmp_path / "whole"):
@@ -146,22 +138,14 @@ def _weight_files(folder):
     return [name for name in files if name.endswith(".safetensors")]
 
 
-def test_two_processes_give_what_one_gives(tmp_path):
+def test_two_processes_give_what_one_gives(forks, tmp_path):
+    launcher = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
     for method in ("bradley-terry", "sft"):
-        for name, launcher in (
-            ("one", []),
-            ("two", ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]),
-        ):
-            command = [
-                sys.executable,
-                *launcher,
-                str(HERE / "train_and_die.py"),
-                method,
-                str(tmp_path / method / name),
-                "0",
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-            assert done.returncode == 0, done.stderr
+        done = forks.run(SCRIPT, method, tmp_path / method / "one", 0)
+        assert done.returncode == 0, done.stderr
+        command = [sys.executable, "-m", *launcher, str(SCRIPT), method, str(tmp_path / method / "two"), "0"]
+        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+        assert done.returncode == 0, done.stderr
         cards = [load_card(tmp_path / method / name) for name in ("one", "two")]
         curves = [torch.tensor([entry["loss"] for entry in card.figures["curve"]]) for card in cards]
         torch.testing.assert_close(*curves, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,137 @@
+"""Scripts in forks of a warm process: each has a process of its own, without the seconds its imports take."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# Other people's libraries alone: what the script needs of pluralign it imports itself.
+_LIBRARIES = ("torch", "transformers.modeling_utils", "peft", "datasets", "matplotlib.figure")
+
+
+class Fork:
+    """A script that runs in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while the script runs."""
+        status = self._folder / "status"
+        return int(status.read_text()) if status.exists() else None
+
+    def kill(self) -> None:
+        """Kill the process (SIGKILL)."""
+        os.kill(int(self._when_there("pid", 60)), signal.SIGKILL)
+
+    def wait(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Wait for the end, at most ``timeout`` seconds."""
+        code = int(self._when_there("status", timeout))
+        out, errors = ((self._folder / name).read_text() for name in ("out", "errors"))
+        return subprocess.CompletedProcess(str(self._folder), code, out, errors)
+
+    def _when_there(self, name: str, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
+        while not (self._folder / name).exists():
+            assert time.monotonic() < deadline, f"no {name} after {timeout} s"
+            time.sleep(0.005)
+        return (self._folder / name).read_text()
+
+
+class ForkServer:
+    """A process that has imported the libraries, and forks for each script.
+
+    Args:
+        folder: Folder for the scripts' output.
+        hash_seed: Seed of the hashes of strings, and so of the order of sets. Processes of one server share
+            it; two servers differ, as two processes of a user do.
+    """
+
+    def __init__(self, folder: Path, hash_seed: int) -> None:
+        self._folder, self._count = folder, 0
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": str(hash_seed)}
+        self._server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, text=True, env=environment
+        )
+
+    def start(self, script: Path, *arguments: object, cwd: Path | None = None) -> Fork:
+        """Start a script, as ``python SCRIPT ARGUMENTS`` in the folder ``cwd`` would."""
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        job = {
+            "script": str(script),
+            "arguments": [str(argument) for argument in arguments],
+            "cwd": str(cwd or Path.cwd()),
+            "folder": str(folder),
+        }
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps(job) + "\n")
+        self._server.stdin.flush()
+        return Fork(folder)
+
+    def run(
+        self, script: Path, *arguments: object, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end."""
+        return self.start(script, *arguments, cwd=cwd).wait()
+
+    def close(self) -> None:
+        """End the server when its scripts have ended."""
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait()
+
+
+def _serve() -> None:
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    # Collections of garbage need not look at the libraries again.
+    gc.freeze()
+    for line in sys.stdin:
+        if os.fork() == 0:
+            _keep(json.loads(line))
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+
+
+def _keep(job: dict[str, Any]) -> None:
+    """Fork once more: this process waits for the script, whatever ends it, and writes its exit code."""
+    child = os.fork()
+    if child == 0:
+        _run(job)
+    _write(Path(job["folder"], "pid"), child)
+    _, status = os.waitpid(child, 0)
+    _write(Path(job["folder"], "status"), os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def _write(path: Path, number: int) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(str(number))
+    draft.rename(path)
+
+
+def _run(job: dict[str, Any]) -> None:
+    for number, path in enumerate((os.devnull, Path(job["folder"], "out"), Path(job["folder"], "errors"))):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+    os.chdir(job["cwd"])
+    sys.argv = [job["script"], *job["arguments"]]
+    sys.path[0] = str(Path(job["script"]).parent)
+    runpy.run_path(job["script"], run_name="__main__")
+    sys.exit()
+
+
+if __name__ == "__main__":
+    _serve()
