@@ -88,7 +88,7 @@ def without_the_package(monkeypatch, tmp_path):
 def test_smollm2_comes_from_the_hub_without_its_package(without_the_package, monkeypatch):
     read = []
 
-    def from_hub(folder, dtype):
+    def from_hub(folder, dtype, device):
         read.append(folder)
         return make_tiny_backbone().model, make_tiny_backbone().tokenizer
 

@@ -3,16 +3,27 @@ and their loading."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pluralign.core import InputError
-from pluralign.lm.backbone import TINY_RANDOM, Backbone, load_backbone
-from pluralign.lm.pretrained import SMOLLM2
+from pluralign.lm.backbone import (
+    TINY_RANDOM,
+    Backbone,
+    computing_in,
+    fingerprint_of,
+    load_backbone,
+    quantized_backbone,
+)
+from pluralign.lm.pretrained import SMOLLM2, stored_dtype
+
+_log = logging.getLogger(__name__)
 
 BUILT_IN = (SMOLLM2, TINY_RANDOM)
 """Names of built-in models, which come with a package or are made in code."""
@@ -80,15 +91,17 @@ def model_places(folder: Path, content: Mapping[str, Any]) -> list[str]:
 
 
 def load_folder_backbone(
-    folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype = torch.float32, model: str | None = None
-) -> Backbone:
+    folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None, model: str | None = None,
+    quantized: bool = True,
+) -> Backbone:  # fmt: skip
     """Load the model that a folder was trained on, as it was before training.
 
     Args:
         folder: Folder with the card.
         content: Its card.
-        dtype: Precision with which its fingerprint was computed.
+        dtype: Floating-point type of the weights; float32 by default.
         model: Hub id or folder of the base model, if it was moved.
+        quantized: Whether a trunk that was in 4 bits during training is loaded in 4 bits; see `load_trained`.
 
     Raises:
         InputError: The model does not exist, or a different one is at its location.
@@ -97,11 +110,69 @@ def load_folder_backbone(
     reason = ""
     for place in [model] if model is not None else model_places(folder, content):
         try:
-            found = load_backbone(place, dtype=dtype)
+            found = load_trained(place, content, dtype=dtype, quantized=quantized)
         except InputError as error:
             reason = reason or f"the model {name!r} that it was trained on cannot be loaded ({error})"
             continue
-        if found.fingerprint == expected:
+        if isinstance(found, Backbone):
             return found
-        reason = f"was trained on a different {name!r} ({expected}) than this one ({found.fingerprint})"
+        reason = f"was trained on a different {name!r} ({expected}) than this one ({found})"
     raise InputError(f"{reason}; {_NAME_IT}", path=folder, field="model")
+
+
+def load_trained(
+    place: str, content: Mapping[str, Any], *, dtype: torch.dtype | None = None, quantized: bool = True
+) -> Backbone | str:
+    """The model at a place if it is the one that a folder was trained on, else its fingerprint.
+
+    The fingerprint is that of the weights in the floating-point type of the training, before they were
+    quantised. A model is read straight into the requested type where its files hold that type; else it is
+    read in the type of the training and converted afterwards.
+
+    Args:
+        place: Hub id, folder or built-in name.
+        content: Card of the folder.
+        dtype: Floating-point type of the weights; float32 by default.
+        quantized: Whether a trunk that was in 4 bits during training is loaded in 4 bits. A warning says that
+            it is not, which is also so without bitsandbytes.
+
+    Raises:
+        InputError: There is no model at the place.
+    """
+    described, dtype = content["backbone"], dtype or torch.float32
+    expected, recorded = described.get("fingerprint"), trained_dtype(content)
+    if is_quantized_card(content):
+        if quantized and find_spec("bitsandbytes") is not None:
+            # On the CPU, from where the layers in 4 bits go to the device one by one.
+            whole = load_backbone(place, dtype=recorded, device=torch.device("cpu"))
+            if whole.fingerprint != expected:
+                return whole.fingerprint
+            return computing_in(quantized_backbone(whole), dtype)
+        why = "for 4 bits, install bitsandbytes" if quantized else "as requested"
+        _log.warning(
+            "%s: trained on a trunk in 4 bits, used on the unquantised one (%s)", content["name"], why
+        )
+    if dtype != recorded and place != TINY_RANDOM and stored_dtype(place) == dtype:
+        found = load_backbone(place, dtype=dtype)
+        if fingerprint_of(found.model, found.tokenizer, recorded) == expected:
+            return found
+    found = load_backbone(place, dtype=recorded)
+    return computing_in(found, dtype) if found.fingerprint == expected else found.fingerprint
+
+
+def trained_dtype(content: Mapping[str, Any]) -> torch.dtype:
+    """Floating-point type of the model that a folder was trained on."""
+    found = getattr(torch, str(content["backbone"].get("dtype")), None)
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def is_quantized_card(content: Mapping[str, Any]) -> bool:
+    """Whether a folder was trained on a trunk in 4 bits.
+
+    Raises:
+        InputError: It was trained in another format, which is not known here.
+    """
+    found = content["backbone"].get("load_in")
+    if found not in (None, "4bit"):
+        raise InputError(f"was trained on a trunk in an unknown format, {found!r}", field="load_in")
+    return found is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from pluralign.core import InputError
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import ADAPTER, TRUNK, read_card, read_folder
 from pluralign.folders.tensors import read_tensors
-from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
+from pluralign.lm.adapters import adapted_model, stays_apart
+from pluralign.lm.backbone import Backbone, in_dtype, make_backbone
 
 POLICY_KINDS = ("language_policy", "reward_model")
 
@@ -22,7 +24,12 @@ POLICY_KINDS = ("language_policy", "reward_model")
 def describe_backbone(backbone: Backbone) -> dict[str, Any]:
     """Description of the trunk before training, for cards."""
     dtype = str(backbone.dtype).removeprefix("torch.")
-    return {"name": backbone.name, "fingerprint": backbone.fingerprint, "dtype": dtype}
+    described = {
+        "name": backbone.name,
+        "fingerprint": backbone.source or backbone.fingerprint,
+        "dtype": dtype,
+    }
+    return {**described, "load_in": "4bit"} if backbone.source else described
 
 
 def learned_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -31,31 +38,39 @@ def learned_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 def load_tuned_backbone(
-    folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None, model: str | None = None
-) -> Backbone:
+    folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None, model: str | None = None,
+    quantized: bool = True,
+) -> Backbone:  # fmt: skip
     """Backbone of a folder, with its adapter or its trained weights.
 
     Args:
         folder: Folder written by `write_folder`.
         content: Its card.
-        dtype: Floating-point type of the weights; float32 by default, as in training.
+        dtype: Floating-point type of the weights; float32 by default.
         model: Hub id or folder of the base model, if it was moved.
+        quantized: Whether a trunk that was in 4 bits during training is loaded in 4 bits.
 
     Raises:
         InputError: The backbone cannot be loaded, is not the one that was trained, or does not match the
             folder's weights.
     """
-    backbone = load_folder_backbone(folder, content, model=model)
-    if any(file.startswith(f"{ADAPTER}/") for file in content["files"]):
-        backbone = load_backbone(backbone.name, dtype=torch.float32, adapter=folder / ADAPTER)
-    elif TRUNK in content["files"]:
-        _overlay(backbone.model, read_tensors(folder / TRUNK), folder / TRUNK)
-    network: Any = backbone.model
-    return make_backbone(network.to(dtype or torch.float32), backbone.tokenizer, str(content["name"]))
+    dtype, load = dtype or torch.float32, partial(load_folder_backbone, folder, content, model=model)
+    name = str(content["name"])
+    if not any(file.startswith(f"{ADAPTER}/") for file in content["files"]):
+        backbone = load(dtype=dtype, quantized=quantized)
+        if TRUNK in content["files"]:
+            _overlay(backbone.model, read_tensors(folder / TRUNK), folder / TRUNK)
+        return make_backbone(backbone.model, backbone.tokenizer, name, backbone.source)
+    backbone = load(dtype=dtype, quantized=quantized)
+    if dtype != torch.float32 and not stays_apart(backbone.model, folder / ADAPTER):
+        # What is merged is merged in full precision.
+        backbone = load(dtype=torch.float32, quantized=quantized)
+    adapted = in_dtype(adapted_model(backbone.model, folder / ADAPTER), dtype)
+    return make_backbone(adapted, backbone.tokenizer, name, backbone.source)
 
 
 def load_language_policy(
-    folder: Path, *, dtype: torch.dtype | None = None, model: str | None = None
+    folder: Path, *, dtype: torch.dtype | None = None, model: str | None = None, quantized: bool = True
 ) -> Backbone:
     """Language model trained by SFT, DPO, AVA or another method, for generation and scoring.
 
@@ -64,11 +79,13 @@ def load_language_policy(
             own.
         dtype: Floating-point type of the weights; float32 by default.
         model: Hub id or folder of the base model, if it was moved.
+        quantized: Whether a trunk that was in 4 bits during training is loaded in 4 bits.
 
     Raises:
         InputError: The folder holds no policy; or see `load_tuned_backbone`.
     """
-    return load_tuned_backbone(Path(folder), read_policy_folder(folder), dtype=dtype, model=model)
+    content = read_policy_folder(folder)
+    return load_tuned_backbone(Path(folder), content, dtype=dtype, model=model, quantized=quantized)
 
 
 def read_policy_folder(folder: Path) -> dict[str, Any]:

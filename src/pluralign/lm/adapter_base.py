@@ -49,7 +49,12 @@ def require_base(adapter: Adapter, model: PreTrainedModel) -> None:
 
 def _samples(base: str, model: PreTrainedModel) -> Iterator[tuple[Tensor, Tensor]]:
     """The first rows of some of the named model's tensors, and of the same tensors of the model at hand."""
-    own = {name: value for name, value in model.state_dict().items() if value.ndim == 2}
+    # Weights in 4 bits are no floating-point numbers.
+    own = {
+        name: value
+        for name, value in model.state_dict().items()
+        if value.ndim == 2 and value.is_floating_point()
+    }
     files = _files(base)
     shared = sorted(set(own) & set(files))
     for name in shared[:: max(1, len(shared) // _COMPARED)]:

@@ -146,8 +146,7 @@ class Adapter:
     def _require_fit(self, modules: Mapping[str, nn.Module]) -> None:
         """Compare shapes with the layers', and the layers that the configuration names with those it has."""
         for layer in self.layers:
-            weight = modules[layer].weight
-            expected = tuple(weight.shape if isinstance(modules[layer], nn.Linear) else weight.T.shape)  # pyright: ignore
+            expected = _shape(modules[layer])
             found = self.shapes[layer + UP][0], self.shapes[layer + DOWN][1]
             if found != expected:
                 raise self.of_another_model(f"{layer} is {expected} in the model and {found} in the adapter")
@@ -179,6 +178,13 @@ class Adapter:
             return {name for name in linear if check_target_module_exists(config, name)}
         except (TypeError, ValueError, AttributeError, re.error) as error:
             raise InputError(f"PEFT cannot read it: {error}", path=self.folder / CONFIG) from error
+
+
+def _shape(layer: Any) -> tuple[int, ...]:
+    """Outputs and inputs of a linear layer."""
+    if not layer.weight.is_floating_point():
+        return layer.out_features, layer.in_features  # its weights are in 4 bits
+    return tuple(layer.weight.shape if isinstance(layer, nn.Linear) else layer.weight.T.shape)
 
 
 def check_adapter(folder: Path) -> Adapter:

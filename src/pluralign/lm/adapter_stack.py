@@ -249,7 +249,9 @@ def _matrices(adapter: Adapter, model: Any) -> Iterator[tuple[str, tuple[Tensor,
     """Name of each linear layer, with (A, B) such that the adapter adds x A B."""
     tensors = adapter.tensors()
     for name in adapter.layers:
-        weight = model.get_submodule(name).weight
+        layer = model.get_submodule(name)
+        # Weights in 4 bits are multiplied in another type than that in which they are stored.
+        like = layer.weight if layer.weight.is_floating_point() else model.get_input_embeddings().weight
         down = tensors[name + DOWN].float().T.contiguous()
         up = (tensors[name + UP].float().T * adapter.scaling(name)).contiguous()
-        yield name, (down.to(weight), up.to(weight))
+        yield name, (down.to(like), up.to(like))

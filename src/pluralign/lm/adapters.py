@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from pluralign.core import InputError
 from pluralign.lm.adapter_base import require_base
 from pluralign.lm.adapter_check import PREFIX, Adapter, check_adapter
+from pluralign.lm.quantized import dequantize, dequantized, is_quantized, quantized_layers
 
 PROBE_TOKENS = 31
 """Tokens of the text on which models are compared."""
@@ -23,16 +24,33 @@ _MERGED = 1e-3
 """Largest difference that merging may make to a logit, as a share of the largest logit."""
 
 
-def add_lora(model: PreTrainedModel, rank: int) -> Any:
-    """Put a new LoRA adapter on every linear layer of a model (which is changed), ready for training.
+def add_lora(
+    model: PreTrainedModel, rank: int, *, alpha: float | None = None, targets: Sequence[str] = ()
+) -> Any:
+    """Put a new LoRA adapter on linear layers of a model (which is changed), ready for training. Its matrices
+    are in float32, whatever the model is in; there is no dropout.
 
-    alpha = rank and no dropout, as in Inverse-RLignment (r 32, alpha 32).
+    Args:
+        model: Model.
+        rank: Rank r.
+        alpha: Numerator of the factor alpha / r; by default the rank, as in Inverse-RLignment (r 32, alpha
+            32).
+        targets: Names of the layers, or ends of their names; by default all linear layers below the head.
+
+    Raises:
+        InputError: No layer has such a name.
     """
     from peft import LoraConfig, get_peft_model  # heavy: only where an adapter is asked for
 
-    config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules="all-linear")
-    with _known_warnings():
-        return get_peft_model(model, config)  # pyright: ignore[reportArgumentType]
+    alpha = rank if alpha is None else alpha
+    kind: Any = LoraConfig
+    config = kind(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=list(targets) or "all-linear")
+    try:
+        with _known_warnings():
+            return get_peft_model(model, config)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot be adapted: {reason}", field="target_modules") from error
 
 
 def is_adapted(model: PreTrainedModel) -> bool:
@@ -88,12 +106,25 @@ def adapted_model(model: PreTrainedModel, folder: Path) -> Any:
     Raises:
         InputError: See `read_adapter` and `merge_adapter`.
     """
-    adapter = check_adapter(Path(folder))
-    if not adapter.why_not_on(model) and not _changes_head(adapter, model):
+    if stays_apart(model, folder):
         return read_adapter(model, folder)
+    if is_quantized(model):
+        raise InputError(
+            "an adapter that is more than a plain LoRA cannot be put on weights in 4 bits", path=folder
+        )
     # In float32, since some kinds decompose the model's weights again.
     dtype = next(model.parameters()).dtype
     return merge_adapter(read_adapter(model.float(), folder), folder).to(dtype)
+
+
+def stays_apart(model: PreTrainedModel, folder: Path) -> bool:
+    """Whether a saved adapter is a plain LoRA below the head, which is not merged into the model.
+
+    Raises:
+        InputError: See `read_adapter`.
+    """
+    adapter = check_adapter(Path(folder))
+    return not adapter.why_not_on(model) and not _changes_head(adapter, model)
 
 
 def merge_adapter(adapted: Any, folder: Path | None = None) -> Any:
@@ -110,6 +141,8 @@ def merge_adapter(adapted: Any, folder: Path | None = None) -> Any:
     """
     if not hasattr(adapted, "merge_and_unload"):
         raise InputError("is an adapter of a kind that cannot be merged", path=folder)
+    if is_quantized(adapted):
+        return _merge_dequantized(adapted)
     checked = next(adapted.parameters()).dtype == torch.float32
     before = probe_logits(adapted) if checked else None
     _untie(adapted)
@@ -128,6 +161,26 @@ def merge_adapter(adapted: Any, folder: Path | None = None) -> Any:
                 path=folder,
             )
     return merged
+
+
+def _merge_dequantized(adapted: Any) -> Any:
+    """The same where the layers below the adapter are in 4 bits: they are dequantised first, since their sums
+    with the adapter's products would be rounded to 4 bits again."""
+    for layer in list(adapted.modules()):
+        base = getattr(layer, "base_layer", None)
+        if base is None:
+            continue
+        if not any(layer_ is base for _, layer_ in quantized_layers(base)):
+            layer.merge()
+            continue
+        plain = dequantized(base)
+        for name in layer.active_adapters:
+            if name in layer.lora_A:
+                plain.weight.data += layer.get_delta_weight(name).to(plain.weight)
+        layer.base_layer = plain
+    model = adapted.unload()
+    dequantize(model)
+    return model
 
 
 @torch.inference_mode()

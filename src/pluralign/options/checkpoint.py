@@ -104,7 +104,9 @@ def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource |
             )
         loaded = load_folder_backbone(folder, content, dtype=dtype)
         if adapted:
-            return FeatureStore(load_backbone(loaded.name, dtype=dtype, adapter=folder / ADAPTER))
+            name = loaded.name
+            del loaded  # its memory, for the model with the adapter
+            return FeatureStore(load_backbone(name, dtype=dtype, adapter=folder / ADAPTER))
         store = FeatureStore(loaded)
     if store.fingerprint != backbone.get("fingerprint"):
         raise InputError(

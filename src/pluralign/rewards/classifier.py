@@ -20,6 +20,7 @@ from transformers import (
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import QUOTE, Messages, Template
+from pluralign.lm.device import default_device
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.pretrained import no_loading_bars
@@ -169,6 +170,7 @@ def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> Classif
         raise InputError(f"has no trained head ({missing[0]}), so it is no reward model", path=source)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     closes = (Path(source) / CARD_COPY).is_file()
-    return ClassifierReward(model.to(device), tokenizer, Path(source.rstrip("/")).name, closes=closes)
+    return ClassifierReward(
+        model.to(default_device()), tokenizer, Path(source.rstrip("/")).name, closes=closes
+    )

@@ -11,7 +11,7 @@ from pluralign.core.checks import checked
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.lm.backbone import load_backbone, resolve_dtype
+from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.classifier import load_classifier
 from pluralign.rewards.endpoint import open_endpoint_reward, parse_endpoint
@@ -111,9 +111,7 @@ def require_reward(spec: str | Path) -> None:
 def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> LikelihoodRatio:
     content = read_card(folder)
     policy = load_language_policy(folder, dtype=dtype, model=model)
-    reference = load_folder_backbone(folder, content, model=model)
-    if dtype != torch.float32:
-        reference = load_backbone(reference.name, dtype=dtype)
+    reference = load_folder_backbone(folder, content, dtype=dtype, model=model)
     template = str(content.get("template", "dialogue"))
     return LikelihoodRatio(
         policy,

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from pluralign.core import InputError
-from pluralign.folders.backbones import same_model
+from pluralign.folders.backbones import is_quantized_card, load_trained, same_model
 from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.tuned import load_language_policy, read_policy_folder
 from pluralign.lm.adapter_stack import why_not_stacked
-from pluralign.lm.backbone import Backbone, load_backbone, make_backbone, merged_backbone
+from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone
 from pluralign.steer.policy_rows import AdapterRows, ModelRows, PolicyRows
 
 _log = logging.getLogger(__name__)
@@ -40,14 +40,12 @@ def open_rows(
     together = {name: folder for name, (known, folder) in adapters.items() if known}
     stacked: AdapterRows | None = None
     if together:
-        trunk = load_backbone(model, dtype=torch.float32)
-        for name in together:
-            _require_trunk(policies[name], cards[name], trunk)
+        trunk = _trunk(model, {policies[name]: cards[name] for name in together}, dtype)
         own = _own_rows(trunk, together)
         whole += own
         together = {name: folder for name, folder in together.items() if name not in own}
         if together:
-            stacked = AdapterRows(_cast(trunk, dtype), together)
+            stacked = AdapterRows(trunk, together)
             if not whole:
                 return stacked
         # What is loaded whole needs the memory.
@@ -110,12 +108,31 @@ def _adapter(folder: Path, card: Mapping[str, Any] | None, model: str) -> tuple[
     return False, None
 
 
-def _require_trunk(folder: Path, card: Mapping[str, Any] | None, trunk: Backbone) -> None:
-    if card is not None and card["backbone"].get("fingerprint") != trunk.fingerprint:
-        raise InputError(
-            f"was trained on {card['backbone'].get('name')!r}, another model than {trunk.name!r} here",
-            path=folder,
-        )
+def _trunk(model: str, cards: Mapping[Path, Mapping[str, Any] | None], dtype: torch.dtype) -> Backbone:
+    """The model that policies were trained on. It is in 4 bits if it was so for all policies with a card.
+
+    Raises:
+        InputError: A policy was trained on another one.
+    """
+    known = {folder: card for folder, card in cards.items() if card is not None}
+    if not known:
+        return load_backbone(model, dtype=dtype)
+    quantized = [is_quantized_card(card) for card in known.values()]
+    trunk: Backbone | None = None
+    alike: list[Mapping[str, Any]] = []
+    for folder, card in known.items():
+        trained = {key: card["backbone"].get(key) for key in ("fingerprint", "dtype")}
+        if trained in alike:
+            continue
+        found = load_trained(model, card, dtype=dtype, quantized=all(quantized))
+        if not isinstance(found, Backbone):
+            raise InputError(
+                f"was trained on {card['backbone'].get('name')!r}, another model than {model!r} here",
+                path=folder,
+            )
+        trunk, alike = trunk or found, [*alike, trained]
+    assert trunk is not None, "there is a card"
+    return trunk
 
 
 def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
@@ -139,10 +156,3 @@ def open_whole(folder: Path, model: str, dtype: torch.dtype) -> Backbone:
     if (folder / "adapter_config.json").is_file():
         return merged_backbone(load_backbone(model, dtype=dtype, adapter=folder))
     return load_backbone(str(folder), dtype=dtype)
-
-
-def _cast(backbone: Backbone, dtype: torch.dtype) -> Backbone:
-    if backbone.dtype == dtype:
-        return backbone
-    model: Any = backbone.model
-    return make_backbone(model.to(dtype), backbone.tokenizer, backbone.name)

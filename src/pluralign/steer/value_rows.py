@@ -14,7 +14,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.lm.adapter_stack import AdapterStack, Route, why_not_stacked
-from pluralign.lm.backbone import Backbone, make_backbone, merged_backbone
+from pluralign.lm.backbone import Backbone, merged_backbone
 from pluralign.lm.candidate_attention import CandidateLayout
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.passes import run_layout
@@ -186,7 +186,7 @@ def open_value_rows(
         InputError: A folder holds no value model, or its trunk is not the one that it was trained on.
     """
     found = {name: read_value_folder(folder) for name, folder in folders.items()}
-    shared: dict[tuple[str, str], dict[str, ValueFolder]] = {}
+    shared: dict[tuple[str, ...], dict[str, ValueFolder]] = {}
     rows: list[ValueRows] = []
     trunks: dict[str, Backbone] = {}
     for name, folder in found.items():
@@ -194,21 +194,19 @@ def open_value_rows(
             rows.append(_whole_rows(name, folder, dtype))
         else:
             trunk = folder.content["backbone"]
-            shared.setdefault((str(trunk.get("name")), str(trunk.get("fingerprint"))), {})[name] = folder
+            kind = tuple(str(trunk.get(key)) for key in ("name", "fingerprint", "dtype", "load_in"))
+            shared.setdefault(kind, {})[name] = folder
     for own in shared.values():
         first = next(iter(own.values()))
-        backbone = load_folder_backbone(first.path, first.content)
+        backbone = load_folder_backbone(first.path, first.content, dtype=dtype)
         adapters = {name: folder.adapter for name, folder in own.items() if folder.adapter is not None}
         reasons = zip(adapters, why_not_stacked(backbone.model, adapters.values()), strict=True)
         alone = [name for name, reason in reasons if reason]
         rows += [_whole_rows(name, own.pop(name), dtype) for name in alone]
         if not own:
             continue
-        model: Any = backbone.model
-        cast = make_backbone(model.to(dtype or torch.float32), backbone.tokenizer, backbone.name)
-        rows.append(
-            ValueRows(cast, {name: Guide(folder.head, folder.adapter) for name, folder in own.items()})
-        )
+        guides = {name: Guide(folder.head, folder.adapter) for name, folder in own.items()}
+        rows.append(ValueRows(backbone, guides))
         trunks[backbone.name] = rows[-1].backbone
     return rows, trunks
 
