@@ -184,7 +184,8 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     from pluralign.learn.texts.rewards import PairRewardLoss, seeded_head
     from pluralign.learn.texts.run import Run
     from pluralign.learn.texts.session import Session
-    from pluralign.learn.texts.training import ForestLoss, Training
+    from pluralign.learn.texts.training import ForestLoss
+    from pluralign.learn.texts.training_options import Training
     from pluralign.losses import bradley_terry, dpo
     from pluralign.rewards.heads import HeadShape
 
@@ -251,7 +252,7 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     from pluralign.learn.texts.rewards import seeded_head
     from pluralign.learn.texts.run import Run
     from pluralign.learn.texts.session import Session
-    from pluralign.learn.texts.training import Training
+    from pluralign.learn.texts.training_options import Training
     from pluralign.lm.backbone import load_backbone
     from pluralign.rewards.heads import HeadShape
 

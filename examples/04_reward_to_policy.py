@@ -8,7 +8,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from pluralign.data.load import load_pairs
 from pluralign.learn.texts.rewards import fit_reward
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import load_backbone
 

@@ -7,7 +7,7 @@ from pluralign.core import Decision, Demonstration
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions

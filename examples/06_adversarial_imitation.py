@@ -11,7 +11,7 @@ from pluralign.learn.texts.adversarial.loop import fit_adversarial
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples

@@ -19,7 +19,7 @@ from pluralign.core.splits import seed_for
 from pluralign.folders.card import CARD
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.trunk import LowerStates
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding

@@ -19,7 +19,8 @@ from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
 from pluralign.learn.texts.data import encode_completion_pairs
 from pluralign.learn.texts.rewards import fit_bradley_terry, fit_bt_variance, fit_preference_transformer
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training, row_rewards
+from pluralign.learn.texts.training import row_rewards
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss

@@ -15,7 +15,7 @@ from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
 from pluralign.learn.texts.policies import fit_dpo
 from pluralign.learn.texts.rewards import fit_bradley_terry, fit_preference_transformer
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.rewards.export import export_folder

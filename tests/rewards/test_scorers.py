@@ -18,7 +18,7 @@ from pluralign.folders.card import Card
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.losses.adversarial import discriminator_loss

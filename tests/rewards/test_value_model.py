@@ -13,7 +13,7 @@ from pluralign.data.load import load_pairs
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 from pluralign.lm.backbone import load_backbone
 from pluralign.losses.value import Bins

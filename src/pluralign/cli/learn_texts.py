@@ -25,7 +25,7 @@ from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
 from pluralign.learn.texts.own_losses import loss_settings
 from pluralign.learn.texts.policies import learn_policy
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss

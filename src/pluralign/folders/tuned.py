@@ -16,7 +16,8 @@ from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import ADAPTER, TRUNK, read_card, read_folder
 from pluralign.folders.tensors import read_tensors
 from pluralign.lm.adapters import adapted_model, stays_apart
-from pluralign.lm.backbone import Backbone, in_dtype, make_backbone
+from pluralign.lm.backbone import Backbone, make_backbone
+from pluralign.lm.precision import in_dtype
 
 POLICY_KINDS = ("language_policy", "reward_model")
 

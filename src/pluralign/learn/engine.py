@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from jaxtyping import Int
@@ -34,6 +35,13 @@ from pluralign.learn.sharding import (
 from pluralign.learn.steps import PartsTrainer, StepLoss
 
 _accelerate: Any = import_module("accelerate")
+ScheduleName = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
+    "inverse_sqrt",
+]  # fmt: skip
+"""Names of the schedules of transformers that need no settings of their own."""
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+"""Names of the packages that losses can be reported to."""
 _CURVE_POINTS = 50
 _CHECKPOINTS = 10
 
@@ -48,11 +56,14 @@ class Phase:
         examples: Number of rows in the data.
         steps: Number of optimizer steps.
         batch_size: Number of rows per step, over all processes.
-        learning_rate: Learning rate of AdamW at the first step, decaying linearly to 0.
+        learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         seed: Random seed of the data order.
         warmup: Share of the steps in which the learning rate first rises from 0.
         bf16: Whether to use mixed precision: matrix products in bfloat16, weights in float32.
+        schedule: Name of the learning rate's schedule after the warmup.
+        max_grad_norm: Largest norm of a step's gradient; 0 for no limit.
+        report_to: Trackers that get losses and learning rates.
     """
 
     name: str
@@ -65,6 +76,9 @@ class Phase:
     seed: int
     warmup: float = 0.0
     bf16: bool = False
+    schedule: ScheduleName = "linear"
+    max_grad_norm: float = 1.0
+    report_to: Sequence[Tracker] = ()
 
 
 class Schedule(Dataset[Tensor]):
@@ -186,6 +200,17 @@ def processes() -> Processes:
     return _accelerate.PartialState(cpu=not torch.cuda.is_available())
 
 
+def require_trackers(names: Sequence[Tracker]) -> None:
+    """Check that the packages of trackers are installed.
+
+    Raises:
+        InputError: One is not.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise InputError(f"{name} is not installed: pip install {name}", field="report_to")
+
+
 def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
     """Record in ``out/checkpoints/run.json`` which run trains there, before training begins.
 
@@ -229,7 +254,8 @@ def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
         per_device_train_batch_size=_share_of_process(phase.batch_size),
         learning_rate=phase.learning_rate,
         weight_decay=phase.weight_decay,
-        lr_scheduler_type="linear",
+        lr_scheduler_type=phase.schedule,
+        max_grad_norm=phase.max_grad_norm,
         warmup_steps=round(phase.warmup * phase.steps),
         bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
@@ -240,7 +266,7 @@ def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
         logging_steps=max(1, phase.steps // _CURVE_POINTS),
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        report_to="none",
+        report_to=list(phase.report_to) or "none",
         disable_tqdm=True,
     )
 

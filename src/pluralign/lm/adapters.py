@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from pluralign.core import InputError
 from pluralign.lm.adapter_base import require_base
 from pluralign.lm.adapter_check import PREFIX, Adapter, check_adapter
+from pluralign.lm.precision import in_dtype
 from pluralign.lm.quantized import dequantize, dequantized, is_quantized, quantized_layers
 
 PROBE_TOKENS = 31
@@ -114,7 +115,7 @@ def adapted_model(model: PreTrainedModel, folder: Path) -> Any:
         )
     # In float32, since some kinds decompose the model's weights again.
     dtype = next(model.parameters()).dtype
-    return merge_adapter(read_adapter(model.float(), folder), folder).to(dtype)
+    return in_dtype(merge_adapter(read_adapter(in_dtype(model, torch.float32), folder), folder), dtype)
 
 
 def stays_apart(model: PreTrainedModel, folder: Path) -> bool:

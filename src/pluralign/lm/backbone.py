@@ -21,8 +21,9 @@ from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
 from pluralign.lm.device import default_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.encoder_decoder import check_encoder_decoder
+from pluralign.lm.precision import in_dtype
 from pluralign.lm.pretrained import read_model, read_tokenizer
-from pluralign.lm.quantized import LoadIn, compute_in, is_quantized, quantize
+from pluralign.lm.quantized import LoadIn, is_quantized, quantize
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def load_backbone(
     else:
         dtype = dtype or fast_dtype()
         network, tokenizer = read_model(model, full or dtype, first)
-    network = network.to(device=first, dtype=full or dtype)
+    network = in_dtype(network, full or dtype).to(first)
     source = ""
     if load_in:
         backbone = quantized_backbone(make_backbone(network, tokenizer, model), place)
@@ -109,7 +110,7 @@ def load_backbone(
             return backbone
     if adapter is not None:
         network = adapted_model(network, adapter)
-    return make_backbone(network.to(dtype) if full else network, tokenizer, model, source)
+    return make_backbone(in_dtype(network, dtype) if full else network, tokenizer, model, source)
 
 
 def quantized_backbone(backbone: Backbone, device: torch.device | None = None) -> Backbone:
@@ -149,15 +150,6 @@ def computing_in(backbone: Backbone, dtype: torch.dtype) -> Backbone:
     if is_quantized(network):
         return replace(backbone, model=network, dtype=dtype)
     return make_backbone(network, backbone.tokenizer, backbone.name)
-
-
-def in_dtype(model: Any, dtype: torch.dtype) -> Any:
-    """A model, changed, all of whose weights but those in 4 bits are in a floating-point type, which is also
-    that of its products."""
-    if is_quantized(model):
-        compute_in(model, dtype)
-        return model
-    return model.to(dtype)
 
 
 def make_backbone(

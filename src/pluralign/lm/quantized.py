@@ -89,14 +89,6 @@ def is_quantized(model: nn.Module) -> bool:
     return any(True for _ in quantized_layers(model))
 
 
-def compute_in(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Set the floating-point type of a quantised model: of its products, and of its other weights."""
-    for _, layer in quantized_layers(model):
-        layer.compute_dtype = dtype
-    # `PreTrainedModel.to` refuses types for quantised models.
-    nn.Module.to(model, dtype)
-
-
 def dequantized(layer: Any) -> nn.Linear:
     """A plain linear layer with the values of a layer in 4 bits."""
     found = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")

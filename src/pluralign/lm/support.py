@@ -30,7 +30,7 @@ from pluralign.lm.trial import Trial
 
 _log = logging.getLogger(__name__)
 # Goes into the cached verdicts: raise it when the trial or what it tries changes.
-_VERSION = 4
+_VERSION = 5
 _KNOWN = "_pluralign_support"
 # Tokens of windows, chunks and the like in a trial, and what configurations and layers call them.
 _SHORT = 8

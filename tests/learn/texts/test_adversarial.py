@@ -20,7 +20,7 @@ from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, discrimi
 from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples

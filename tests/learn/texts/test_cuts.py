@@ -14,7 +14,7 @@ from pluralign.learn.texts.modpo import Margin, fit_modpo
 from pluralign.learn.texts.policies import fit_policy
 from pluralign.learn.texts.rewards import fit_discriminator, fit_reward
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.rewards.reward import Reward
 
 SAME = "word " * 72

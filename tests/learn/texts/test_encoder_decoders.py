@@ -10,7 +10,7 @@ from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.ava import fit_ava_p
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.tiny import make_tiny_tokenizer
 

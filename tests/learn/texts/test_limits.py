@@ -15,7 +15,7 @@ from pluralign.learn.texts.ava import fit_ava_p
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
 from pluralign.learn.texts.spin import SPINConfig, fit_spin
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.value import fit_value
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding

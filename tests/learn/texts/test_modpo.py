@@ -19,7 +19,8 @@ from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
-from pluralign.learn.texts.training import ForestLoss, Training
+from pluralign.learn.texts.training import ForestLoss
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.trunk import forest_hidden_states

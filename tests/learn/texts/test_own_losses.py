@@ -16,7 +16,7 @@ from pluralign.learn.texts.own_losses import describe_loss, loss_settings
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo, fit_policy
 from pluralign.learn.texts.rewards import fit_bradley_terry, fit_reward
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 
 TRAINING = Training(epochs=1, learning_rate=3e-3, bf16=False)

@@ -10,7 +10,7 @@ from pluralign.folders.card import load_card
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.spin import SPINConfig, fit_spin
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.pair.recipes import pair_completions
 
 WORDS = [a + b for a in "abcdef" for b in "ghijkl"]

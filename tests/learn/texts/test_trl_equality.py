@@ -16,7 +16,7 @@ from pluralign.learn.texts import session
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
 # Of many lengths, so that TRL has to pad; the last one's completions begin alike.

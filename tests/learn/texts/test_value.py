@@ -15,7 +15,7 @@ from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions

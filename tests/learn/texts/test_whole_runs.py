@@ -20,7 +20,7 @@ from pluralign.learn.texts.log_probs import row_log_probs
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.rewards.reward_model import load_reward_model

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from planted import LEARNERS, pairs
 
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import ForestLoss, Training
+from pluralign.learn.texts.training import ForestLoss
+from pluralign.learn.texts.training_options import Training
 
 
 def arguments():

@@ -12,7 +12,8 @@ import torch
 
 from pluralign.data.examples import ScoredCompletion
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import ForestLoss, Training
+from pluralign.learn.texts.training import ForestLoss
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 
 

@@ -21,7 +21,8 @@ from pluralign.learn.texts.log_probs import completion_log_probs, reference_log_
 from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_labels
 from pluralign.learn.texts.run import Run, folder_optional, make_run
 from pluralign.learn.texts.session import Session
-from pluralign.learn.texts.training import BatchLoss, Training
+from pluralign.learn.texts.training import BatchLoss
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.pretrained import SMOLLM2
 from pluralign.losses.contrastive import dpo

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from pluralign.core import InputError
 from pluralign.core.checks import require
 from pluralign.data.reading import holds_quoted
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.rewards.heads import RewardHead

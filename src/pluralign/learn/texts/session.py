@@ -20,7 +20,7 @@ from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.data.reading import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, load_language_policy
-from pluralign.learn.engine import Phase, claim_folder, processes, train_phase
+from pluralign.learn.engine import Phase, claim_folder, processes, require_trackers, train_phase
 from pluralign.learn.texts.data import (
     CompletionData,
     IdenticalPairs,
@@ -30,10 +30,12 @@ from pluralign.learn.texts.data import (
 )
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import BatchLoss, ForestLoss, row_rewards
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.trunk import TunedTrunk
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.lm.completion_trees import CompletionReader, describe_cuts
+from pluralign.lm.precision import in_dtype
 from pluralign.rewards.heads import RewardHead
 from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model, save_reward_model
 from pluralign.rewards.value_head import ValueHead
@@ -85,8 +87,12 @@ class Session:
         if run.out is None:
             raise InputError("a session needs a folder; see folder_optional", field="out")
         self.out = run.out
+        require_trackers(run.training.report_to)
+        processes()  # where several processes train, each gets its device
         # A separate copy of the trunk: training changes its weights.
-        self.backbone: Backbone = load_backbone(run.model, dtype=torch.float32)
+        self.backbone: Backbone = load_backbone(
+            run.model, dtype=run.training.trunk_dtype, load_in=run.training.load_in
+        )
         self.quoted = run.has_quoted(rows)
         self.max_length = self.reader().max_length
         if self.max_length < run.training.max_length:
@@ -116,7 +122,8 @@ class Session:
         self.trunk = TunedTrunk(
             self.backbone, trees, lora_rank=training.lora_rank, layers=training.layers,
             vocabulary=vocabulary, lower=run.lower, bf16=training.mixed, seed=run.seed,
-            checkpointing=training.gradient_checkpointing,
+            checkpointing=training.gradient_checkpointing, lora_alpha=training.lora_alpha,
+            target_modules=training.target_modules,
         )  # fmt: skip
 
     def train(
@@ -136,17 +143,20 @@ class Session:
         phase = Phase(
             self.method, self.out / "checkpoints" / part, len(data), training.steps(len(data)),
             training.batch_size, training.learning_rate, training.weight_decay, self.run.seed,
-            training.warmup, training.mixed,
+            training.warmup, training.mixed, training.lr_scheduler_type, training.max_grad_norm,
+            training.report_to,
         )  # fmt: skip
         return train_phase(ForestLoss(self.trunk, module, data, training.token_budget), phase)
 
     def writer(self) -> Backbone:
         """A copy of the current language model, for sampling completions."""
         model: Any = copy.deepcopy(self.trunk.model)
+        if self.backbone.source:
+            return self._loaded(model)
         if is_adapted(model):
             model = model.merge_and_unload()
         dtype = torch.bfloat16 if self.run.training.mixed else torch.float32
-        return make_backbone(model.requires_grad_(False).to(dtype), self.backbone.tokenizer, self.name)
+        return self._loaded(in_dtype(model.requires_grad_(False), dtype))
 
     def finish_reward_model(
         self, head: RewardHead, curve: Sequence[Mapping[str, float]], *, policy: bool
@@ -156,13 +166,13 @@ class Session:
         if self.run.measure is not None:
             figures |= self.run.measure(self.trunk, head)
         settings = self._settings()
-        trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
+        trained = self._loaded(self.trunk.model)
         model = RewardModel(self.name, trained, head, settings, self._card(figures))
         out, adapter = self.out, self._adapter()
         with processes().main_process_first():
             if processes().is_main_process:
                 save_reward_model(out, model, self._tensors(), policy=policy, adapter=adapter)
-        return load_reward_model(out)
+        return model if self._stays_loaded else load_reward_model(out)
 
     def finish_policy(self, figures: Mapping[str, Any]) -> Backbone:
         """Write the policy's folder, and return the language model as `load_language_policy` reads it."""
@@ -174,19 +184,27 @@ class Session:
             if processes().is_main_process:
                 card = self._card(figures)
                 write_folder(self.out, "language_policy", card, content, files, self._adapter())
-        return load_language_policy(self.out)
+        return self._loaded(self.trunk.model) if self._stays_loaded else load_language_policy(self.out)
 
     def finish_value_model(
         self, head: ValueHead, scale: RewardScale, figures: Mapping[str, Any]
     ) -> ValueModel:
         """Write the value model's folder, and return the model as `load_value_model` reads it."""
         settings = self._settings()
-        trained = make_backbone(self.trunk.model, self.backbone.tokenizer, self.name)
+        trained = self._loaded(self.trunk.model)
         model = ValueModel(self.name, trained, head, scale, settings, self._card(figures))
         with processes().main_process_first():
             if processes().is_main_process:
                 save_value_model(self.out, model, self._tensors(), self._adapter())
-        return load_value_model(self.out)
+        return model if self._stays_loaded else load_value_model(self.out)
+
+    @property
+    def _stays_loaded(self) -> bool:
+        """Whether the result is the model in memory: a trunk in less than float32 may not fit there twice."""
+        return bool(self.backbone.source) or self.backbone.dtype != torch.float32
+
+    def _loaded(self, model: Any) -> Backbone:
+        return make_backbone(model, self.backbone.tokenizer, self.name, self.backbone.source)
 
     def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
         """Share of the validation pairs that the head orders as labelled; a tie counts half."""
@@ -228,9 +246,14 @@ class Session:
 
     def _claim(self) -> None:
         training = dataclasses.asdict(self.run.training)
-        # These bound memory and do not change results (except for the last bits).
-        for name in ("token_budget", "gradient_checkpointing"):
+        # These bound memory or report, and do not change results (except for the last bits); the backbone's
+        # description has its type.
+        for name in ("token_budget", "gradient_checkpointing", "report_to", "dtype", "load_in"):
             training.pop(name)
+        # Fields that runs of 0.1.0 do not have are recorded where they are not the defaults.
+        for name in ("lora_alpha", "target_modules", "lr_scheduler_type", "max_grad_norm"):
+            if training[name] == getattr(Training, name):
+                training.pop(name)
         claimed = {
             "method": self.method, "training": training, "config": self.settings,
             "data": self.data.digest(), "seed": self.run.seed, "backbone": self._described,

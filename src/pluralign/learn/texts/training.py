@@ -4,84 +4,19 @@ forest."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pluralign.core import InputError
-from pluralign.core.checks import require
 from pluralign.learn.steps import StepLoss
 from pluralign.learn.texts.data import Batch, CompletionData, batches
 from pluralign.learn.texts.trunk import TunedTrunk
-from pluralign.lm.backbone import fast_dtype
 from pluralign.lm.support import support_of
 from pluralign.lm.tensors import to_list
 from pluralign.rewards.heads import RewardHead
-
-
-@dataclass(frozen=True)
-class Training:
-    """Training options of trainers on texts.
-
-    Args:
-        epochs: Passes over the training rows (TRL's reward trainer: 1).
-        batch_size: Rows per step, over all processes (TRL: 8).
-        learning_rate: Peak learning rate of AdamW, decaying linearly to 0 (ours, for full fine-tuning; an
-            adapter needs about 2e-4, heads alone 1e-3).
-        weight_decay: Weight decay of AdamW (TRL: 0).
-        warmup: Share of the steps in which the learning rate rises from 0 (ours).
-        lora_rank: Rank of a LoRA adapter that is trained instead of the trunk's weights; 0 for none.
-        layers: Number of uppermost layers to train; the layers below run once per text. 0 trains heads only,
-            None trains everything.
-        max_length: Largest number of tokens of prompt + completion; longer prompts are truncated from the
-            left (TRL: 1024).
-        token_budget: Largest number of tokens per forest. It bounds memory and does not change results.
-            (SmolLM2-135M in float32 takes about 1.8 MB per token, and 2.2 GB for weights, gradients and
-            AdamW.)
-        bf16: Whether to use bfloat16 mixed precision; None uses it if the hardware supports it well.
-        gradient_checkpointing: Whether to keep only the inputs of layers for the backward pass, which
-            computes the rest again: less memory per token, about a third more time, the same results.
-
-    Examples:
-        >>> import pluralign as pl
-        >>> pl.Training(epochs=2, batch_size=4).steps(100)
-        50
-    """
-
-    epochs: float = 1.0
-    batch_size: int = 8
-    learning_rate: float = 2e-5
-    weight_decay: float = 0.0
-    warmup: float = 0.1
-    lora_rank: int = 0
-    layers: int | None = None
-    max_length: int = 1024
-    token_budget: int = 2048
-    bf16: bool | None = None
-    gradient_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        lowest = {"batch_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup": 0, "lora_rank": 0}
-        require(self, {**lowest, "max_length": 4, "token_budget": 4, "epochs": 1e-6}, {"warmup": 1})
-        if self.layers is not None and not (isinstance(self.layers, int) and self.layers >= 0):  # pyright: ignore
-            raise InputError(f"must be a whole number, 0 or more, found {self.layers!r}", field="layers")
-        if not isinstance(self.gradient_checkpointing, bool):  # pyright: ignore
-            raise InputError(
-                f"must be True or False, found {self.gradient_checkpointing!r}",
-                field="gradient_checkpointing",
-            )
-
-    def steps(self, rows: int) -> int:
-        """Number of optimizer steps for this number of rows."""
-        return max(1, round(self.epochs * rows / self.batch_size))
-
-    @property
-    def mixed(self) -> bool:
-        """Whether matrix products are in bfloat16."""
-        return fast_dtype() == torch.bfloat16 if self.bf16 is None else self.bf16
 
 
 class BatchLoss(nn.Module):

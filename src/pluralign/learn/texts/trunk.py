@@ -100,7 +100,8 @@ class TunedTrunk(nn.Module):
     """Hidden states of batches, from a trunk of which all, some or none of the weights are trained.
 
     Args:
-        backbone: Model loaded in float32 for this use alone; its weights are changed.
+        backbone: Model loaded for this use alone; its weights are changed. Weights that are trained are in
+            float32; those of a trunk under an adapter or heads may be in bfloat16 or 4 bits.
         trees: All trees that will be requested.
         lora_rank: Rank of a LoRA adapter; only the adapter is trained. 0 for none.
         layers: Number of uppermost layers to train, with the final norm; 0 trains nothing, None trains all.
@@ -109,16 +110,18 @@ class TunedTrunk(nn.Module):
         bf16: Whether to use mixed precision.
         seed: Random seed of the adapter's weights.
         checkpointing: Whether to keep the inputs of layers alone for the backward pass.
+        lora_alpha: Numerator of the adapter's factor; see `add_lora`.
+        target_modules: Layers with an adapter; see `add_lora`.
 
     Raises:
-        InputError: Both an adapter and ``layers`` were given, the trunk cannot be split there, or the states
-            are those of another model or split.
+        InputError: Both an adapter and ``layers`` were given, the trunk cannot be split there, the states
+            are those of another model or split, or trained weights would not be in float32.
     """
 
     def __init__(
         self, backbone: Backbone, trees: Sequence[Tree], *, lora_rank: int, layers: int | None,
         vocabulary: bool, lower: LowerStates | None, bf16: bool, seed: int,
-        checkpointing: bool = False,
+        checkpointing: bool = False, lora_alpha: float | None = None, target_modules: Sequence[str] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         if lora_rank and layers is not None:
@@ -126,12 +129,15 @@ class TunedTrunk(nn.Module):
                 "a LoRA adapter covers the whole trunk: give lora_rank or layers", field="layers"
             )
         model: Any = backbone.model
+        if not lora_rank and layers != 0 and (backbone.source or backbone.dtype != torch.float32):
+            kind = "4 bits" if backbone.source else str(backbone.dtype).removeprefix("torch.")
+            raise InputError(f"weights that are trained are in float32, and those of this trunk in {kind}")
         self._checkpointing = checkpointing
         self._lower: LowerStates | None = None
         self._cut: CutTrunk | None = None
         if lora_rank:
             with seeded(seed):
-                model = add_lora(backbone.model, rank=lora_rank)
+                model = add_lora(backbone.model, lora_rank, alpha=lora_alpha, targets=target_modules)
         elif layers is not None:
             self._lower = lower or LowerStates(backbone, layers, bf16=bf16)
             self._cut = _own_cut(backbone, layers, self._lower)

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from pluralign.core import InputError
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding

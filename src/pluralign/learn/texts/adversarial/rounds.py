@@ -33,7 +33,7 @@ from pluralign.learn.texts.adversarial.samples import (
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
