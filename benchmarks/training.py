@@ -178,6 +178,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     from dataclasses import replace
 
     from pluralign.learn import engine
+    from pluralign.learn.phase import Phase
     from pluralign.learn.texts.log_probs import reference_log_probs
     from pluralign.learn.texts.own_losses import over_labels
     from pluralign.learn.texts.policies import PreferenceLoss
@@ -223,7 +224,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     module.parts = begun
     module.register_forward_hook(add)
     steps = settings.steps + 2
-    phase = engine.Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0)
+    phase = Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0)
     engine.train_phase(module, phase)
     order = list(engine.Schedule(len(pairs), steps * settings.pairs, 0))
     tokens = [session.data.size(int(row)) for row in order]

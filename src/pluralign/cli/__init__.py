@@ -79,6 +79,14 @@ VERBS: dict[str, tuple[str, str]] = {
 its verb is called, so that help needs no torch."""
 
 
+_WITHOUT_MODEL = {
+    "games list", "games show", "games check", "games import", "trajectories import", "trajectories export",
+    "agree", "pair", "pair recipe", "evaluate harms",
+}  # fmt: skip
+"""Verbs without the option --device."""
+_DEVICE = "Device of the models: cpu, cuda, cuda:1 or mps; by default the GPU (CUDA) if there is one."
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb.
 
@@ -131,8 +139,14 @@ def _call(verb: str, rest: list[str]) -> int:
     function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
     if VERBS[verb][0] == _BY_ROW:
         function = function(verb.removeprefix("learn "))
-    run, json = _parse(function, f"pluralign {verb}", rest)
-    result = run()
+    run, json, device = _parse(function, f"pluralign {verb}", rest, verb not in _WITHOUT_MODEL)
+    if device is None:
+        result = run()
+    else:
+        from pluralign.lm.device import use_device
+
+        with use_device(device):
+            result = run()
     figures, code = result if isinstance(result, tuple) else (result, 0)
     if json is not None:
         write_json(json, dict(figures))
@@ -142,24 +156,27 @@ def _call(verb: str, rest: list[str]) -> int:
 
 
 def _parse(
-    function: Callable[..., Any], program: str, rest: list[str]
-) -> tuple[Callable[[], Any], Path | None]:
+    function: Callable[..., Any], program: str, rest: list[str], models: bool
+) -> tuple[Callable[[], Any], Path | None, str | None]:
     """Parse the arguments into a call; tyro's framed error messages become one line."""
     import tyro
 
     from pluralign.cli.arguments import value_rules
 
     def bound(
-        *arguments: Any, json: Path | None = None, **named: Any
-    ) -> tuple[Callable[[], Any], Path | None]:
-        return partial(function, *arguments, **named), json
+        *arguments: Any, json: Path | None = None, device: str | None = None, **named: Any
+    ) -> tuple[Callable[[], Any], Path | None, str | None]:
+        return partial(function, *arguments, **named), json, device
 
-    # tyro reads the verb's own options off these, and one more where the verb has figures.
+    # tyro reads the verb's own options off these, and further ones where the verb has figures or models.
     types = get_type_hints(function, include_extras=True)
     options = list(inspect.signature(function).parameters.values())
     if types.get("return") is not type(None):
         types["json"] = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help="File for the figures.")]
         options.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=None))
+    if models:
+        types["device"] = Annotated[str | None, tyro.conf.arg(metavar="DEVICE", help=_DEVICE)]
+        options.append(inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default=None))
     described: Any = bound
     described.__doc__, described.__annotations__ = function.__doc__, types
     described.__signature__ = inspect.Signature(options)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from jaxtyping import Int
@@ -24,6 +22,7 @@ from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_object
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.tensors import read_tensors
+from pluralign.learn.phase import Phase
 from pluralign.learn.sharding import (
     Engine,
     ShardedLoss,
@@ -33,52 +32,11 @@ from pluralign.learn.sharding import (
     sharding_engine,
 )
 from pluralign.learn.steps import PartsTrainer, StepLoss
+from pluralign.lm.device import default_device
 
 _accelerate: Any = import_module("accelerate")
-ScheduleName = Literal[
-    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
-    "inverse_sqrt",
-]  # fmt: skip
-"""Names of the schedules of transformers that need no settings of their own."""
-Tracker = Literal["tensorboard", "wandb", "trackio"]
-"""Names of the packages that losses can be reported to."""
 _CURVE_POINTS = 50
 _CHECKPOINTS = 10
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Settings of one training phase with one optimizer.
-
-    Args:
-        name: Name shown by the progress bar.
-        folder: Folder of the training checkpoints.
-        examples: Number of rows in the data.
-        steps: Number of optimizer steps.
-        batch_size: Number of rows per step, over all processes.
-        learning_rate: Peak learning rate of AdamW.
-        weight_decay: Weight decay of AdamW.
-        seed: Random seed of the data order.
-        warmup: Share of the steps in which the learning rate first rises from 0.
-        bf16: Whether to use mixed precision: matrix products in bfloat16, weights in float32.
-        schedule: Name of the learning rate's schedule after the warmup.
-        max_grad_norm: Largest norm of a step's gradient; 0 for no limit.
-        report_to: Trackers that get losses and learning rates.
-    """
-
-    name: str
-    folder: Path
-    examples: int
-    steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-    warmup: float = 0.0
-    bf16: bool = False
-    schedule: ScheduleName = "linear"
-    max_grad_norm: float = 1.0
-    report_to: Sequence[Tracker] = ()
 
 
 class Schedule(Dataset[Tensor]):
@@ -197,18 +155,7 @@ class Processes(Protocol):
 def processes() -> Processes:
     """The processes that train together; a single process without a launcher."""
     # Accelerate finds several processes without GPUs only if it is given cpu=True.
-    return _accelerate.PartialState(cpu=not torch.cuda.is_available())
-
-
-def require_trackers(names: Sequence[Tracker]) -> None:
-    """Check that the packages of trackers are installed.
-
-    Raises:
-        InputError: One is not.
-    """
-    for name in names:
-        if find_spec(name) is None:
-            raise InputError(f"{name} is not installed: pip install {name}", field="report_to")
+    return _accelerate.PartialState(cpu=default_device().type == "cpu")
 
 
 def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
@@ -248,7 +195,8 @@ def _flat(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
-    return TrainingArguments(
+    device = default_device()
+    found = TrainingArguments(
         output_dir=str(phase.folder),
         max_steps=phase.steps,
         per_device_train_batch_size=_share_of_process(phase.batch_size),
@@ -258,7 +206,7 @@ def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
         max_grad_norm=phase.max_grad_norm,
         warmup_steps=round(phase.warmup * phase.steps),
         bf16=bf16,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device.type == "cpu",
         train_sampling_strategy="sequential",
         seed=phase.seed,
         save_steps=max(1, phase.steps // _CHECKPOINTS),
@@ -269,6 +217,17 @@ def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
         report_to=list(phase.report_to) or "none",
         disable_tqdm=True,
     )
+    if device.type == "cuda" and processes().num_processes == 1:
+        _on_one_gpu(found, device)
+    return found
+
+
+def _on_one_gpu(arguments: Any, device: torch.device) -> None:
+    """Otherwise Trainer trains on the first GPU, with copies of the module on all others."""
+    assert arguments.n_gpu, "looked up once, then kept"
+    arguments._n_gpu = 1
+    if device.index is not None:
+        arguments.__dict__["_setup_devices"] = device
 
 
 def _share_of_process(batch_size: int) -> int:

@@ -18,7 +18,7 @@ from pluralign.core.digests import digest
 from pluralign.lm.adapter_check import CONFIG as ADAPTER_CONFIG
 from pluralign.lm.adapter_check import check_adapter
 from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
-from pluralign.lm.device import default_device
+from pluralign.lm.device import default_device, resolve_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.precision import in_dtype
@@ -64,7 +64,7 @@ class Backbone:
 @checked
 def load_backbone(
     model: str, *, dtype: torch.dtype | None = None, adapter: Path | None = None,
-    load_in: LoadIn | None = None, device: torch.device | None = None,
+    load_in: LoadIn | None = None, device: str | torch.device | None = None,
 ) -> Backbone:  # fmt: skip
     """Load a causal language model for inference, straight into its floating-point type and onto its device.
 
@@ -77,12 +77,12 @@ def load_backbone(
         adapter: Folder of a PEFT adapter to put on the model; one that is more than a plain LoRA below the
             head is merged into the weights.
         load_in: ``4bit`` for a trunk in 4 bits (`lm.quantized`), computing in ``dtype``.
-        device: Device of the model; `default_device` by default.
+        device: Device of the model: cpu, cuda, cuda:1, mps; `default_device` by default.
 
     Raises:
         InputError: The model cannot be found, or is not a causal language model; or the adapter does not fit.
     """
-    place = device or default_device()
+    place = resolve_device(str(device)) if device is not None else default_device()
     network: Any
     # What is more than a plain LoRA is put on the weights in full precision.
     full = torch.float32 if adapter is not None and check_adapter(adapter).beyond else None

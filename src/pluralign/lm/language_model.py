@@ -71,7 +71,7 @@ class LanguageModel:
         trees = [decision_tree(self.backbone.tokenizer, decision) for decision in decisions]
         lengths = [np.array([len(branch) for branch in tree.branches]) for tree in trees]
         return [
-            OptionLikelihoods(values.double().cpu().numpy(), count)
+            OptionLikelihoods(values.cpu().double().numpy(), count)
             for values, count in zip(self._branch_log_probs(trees), lengths, strict=True)
         ]
 
@@ -108,7 +108,7 @@ class LanguageModel:
         if together := sorted(set(range(len(read))) - set(alone)):
             letters = torch.tensor([branch[0] for branch in branches], device=self.backbone.device)
             found[together] = self._next_log_probs([read[i].ids for i in together], letters)
-        return found.double().cpu().numpy()
+        return found.cpu().double().numpy()
 
     def generate(
         self,

@@ -100,6 +100,6 @@ class OptionPolicy:
         # The rows of all decisions together, without padding. In float64 a row's result depends on the other
         # rows only in its last digits.
         rows = torch.as_tensor(np.concatenate([entry.features for entry in entries])).to(device)
-        scores = self.head(rows).double().cpu()
+        scores = self.head(rows).cpu().double()
         parts = scores.split_with_sizes([len(entry.features) for entry in entries])
         return [part.log_softmax(dim=-1).numpy() for part in parts]

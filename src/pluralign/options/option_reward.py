@@ -96,7 +96,7 @@ class OptionRewardPosterior:
         if not counts:
             return []
         with torch.no_grad():
-            mean, sigma = (part.double().cpu().split_with_sizes(counts) for part in self.head.rewards(rows))
+            mean, sigma = (part.cpu().double().split_with_sizes(counts) for part in self.head.rewards(rows))
         return [OptionRewards(m.numpy(), s.numpy()) for m, s in zip(mean, sigma, strict=True)]
 
     def q_values(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
@@ -105,7 +105,7 @@ class OptionRewardPosterior:
         if not counts:
             return []
         with torch.no_grad():
-            parts = self.head.q_values(rows).double().cpu().split_with_sizes(counts)
+            parts = self.head.q_values(rows).cpu().double().split_with_sizes(counts)
         return [part.numpy() for part in parts]
 
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:

@@ -85,7 +85,7 @@ class ClassifierReward(Reward):
         texts = [[(d.prompt, option) for option in d.options] for d in known]
         flat = [pair for own in texts for pair in own]
         values = self._by_forest(known) if self._decoder else self._by_rows(flat)
-        parts = np.split(values.double().cpu().numpy(), np.cumsum([len(own) for own in texts])[:-1])
+        parts = np.split(values.cpu().double().numpy(), np.cumsum([len(own) for own in texts])[:-1])
         return [OptionRewards(part, np.zeros_like(part)) for part in parts] if known else []
 
     def _by_forest(self, decisions: list[Decision]) -> Float[Tensor, " completions"]:

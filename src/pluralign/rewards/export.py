@@ -160,7 +160,7 @@ def _check_scores(model: Any, reward_model: RewardModel) -> None:
         rows = [list(path) for path in read.paths]
         device = next(model.parameters()).device
         found = (
-            torch.cat([model(torch.tensor([row], device=device)).logits[:, 0] for row in rows]).double().cpu()
+            torch.cat([model(torch.tensor([row], device=device)).logits[:, 0] for row in rows]).cpu().double()
         )
         gap = float((found - torch.as_tensor(rewards.mean)).abs().max())
         if not gap <= TOLERANCE:

@@ -88,6 +88,6 @@ class LikelihoodRatio(Reward):
         model, budget = backbone.model, self.settings.token_budget
 
         def log_probs(hidden: Tensor, forest: Forest) -> list[float]:
-            return to_list(branch_log_probs(model, hidden, forest).double())
+            return to_list(branch_log_probs(model, hidden, forest).cpu().double())
 
         return map_completions(model, read, log_probs, token_budget=budget)

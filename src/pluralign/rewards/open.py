@@ -12,6 +12,7 @@ from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import resolve_dtype
+from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.classifier import load_classifier
 from pluralign.rewards.endpoint import open_endpoint_reward, parse_endpoint
@@ -27,8 +28,9 @@ CLOSED_FORM, CLASSIFIER, ENDPOINT = "closed-form", "classifier", "endpoint"
 
 @checked
 def load_reward(
-    spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32", model: str | None = None
-) -> Reward:
+    spec: str | Path, *, dtype: DTypeName | torch.dtype = "float32", model: str | None = None,
+    device: str | None = None,
+) -> Reward:  # fmt: skip
     """Load a reward of completions.
 
     Args:
@@ -38,6 +40,7 @@ def load_reward(
             separated by commas, options after "?": `RewardEndpoint`).
         dtype: Floating-point type of the trunks; an endpoint has its own.
         model: Hub id or folder of the base model, if it was moved.
+        device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
 
     Raises:
         InputError: Nothing of that kind exists, or the contents of a folder are damaged.
@@ -53,7 +56,11 @@ def load_reward(
     if not dtype.is_floating_point:
         raise InputError(f"must be a floating-point type, found {dtype}", field="dtype")
     require_reward(spec)
-    spec = str(spec)
+    with use_device(device):
+        return _load(str(spec), dtype, model)
+
+
+def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
         return _closed_form(Path(place), dtype, model)
@@ -70,7 +77,7 @@ def load_reward(
         return load_classifier(spec, dtype=dtype)
     found = read_card(folder)["pluralign"]
     if found == ENSEMBLE:
-        return load_ensemble(folder, lambda member: load_reward(member, dtype=dtype, model=model))
+        return load_ensemble(folder, lambda member: _load(str(member), dtype, model))
     if found == "language_policy":
         raise InputError(f"is a policy; its reward is {CLOSED_FORM}:{spec}", path=folder)
     return load_reward_model(folder, dtype=dtype, model=model)

@@ -130,7 +130,7 @@ class RewardModel(Reward):
         found: list[tuple[OptionRewards, list[Tensor]]] = []
         budget = self.settings.token_budget
         for own in map_completions(self.backbone.model, read, rewards, token_budget=budget):
-            values = torch.stack([whole for whole, _ in own]).double().cpu().numpy()
+            values = torch.stack([whole for whole, _ in own]).cpu().double().numpy()
             found.append((OptionRewards(values[:, 0], values[:, 1]), [tokens for _, tokens in own]))
         return found
 

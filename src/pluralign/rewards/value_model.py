@@ -73,7 +73,7 @@ class ValueModel:
         read = [self.reader.read(decision.prompt, decision.options) for decision in decisions]
 
         def of_tokens(hidden: Tensor, forest: Forest) -> list[npt.NDArray[np.float64]]:
-            values = self.head.values(self.head(hidden[forest.places])).double().cpu()
+            values = self.head.values(self.head(hidden[forest.places])).cpu().double()
             return [own.numpy() for own in values.split_with_sizes(to_list(forest.lengths))]
 
         return map_completions(self.backbone.model, read, of_tokens, token_budget=self.settings.token_budget)

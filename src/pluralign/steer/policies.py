@@ -19,6 +19,7 @@ from pluralign.core.messages import Conversation, Messages, Template, arguments_
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompts import TEMPLATES, prompt_ids
 from pluralign.steer.decoder import MixtureDecoder, Request
@@ -225,6 +226,7 @@ def load_policies(
     dtype: DTypeName = "auto",
     template: str | None = None,
     control_tokens: bool = False,
+    device: str | None = None,
     **folders: str | Path,
 ) -> Policies:
     """Load one policy per objective, to be mixed at inference time.
@@ -243,6 +245,7 @@ def load_policies(
             trained with, or else the model's own.
         control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
             names are ordinary text, but for policies that were learned with control tokens.
+        device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
         folders: Further policies as keywords: ``load_policies(model, helpful="runs/helpful")``.
 
     Raises:
@@ -277,7 +280,8 @@ def load_policies(
     own = template or template_of(cards)
     if own not in TEMPLATES:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {own!r}", field="template")
-    rows = open_rows(model, named, cards, resolve_dtype(dtype))
+    with use_device(device):
+        rows = open_rows(model, named, cards, resolve_dtype(dtype))
     trusting = control_tokens or any(card and card.get("control_tokens") is True for card in cards.values())
     found = Policies(Path(model).name or model, rows, tuple(named), own, power, model, named, dtype, trusting)
     found.chat_ids([{"role": "user", "content": "."}])  # a model without a template is reported now

@@ -15,7 +15,8 @@ from shard_on_cpu import RUNS
 from pluralign.core import InputError
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.learn.engine import Phase, train_phase
+from pluralign.learn.engine import train_phase
+from pluralign.learn.phase import Phase
 from pluralign.learn.sharding import check_checkpoint, sharding_engine
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import Training

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, Trajectory
 from pluralign.core.checks import checked, require, require_seed
-from pluralign.learn.engine import Phase, claim_folder, train_phase
+from pluralign.learn.engine import claim_folder, train_phase
 from pluralign.learn.options.policies import make_card
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
+from pluralign.learn.phase import Phase
 from pluralign.lm.tensors import distinct_values, seeded
 from pluralign.losses.bayesian_irl import avril_loss
 from pluralign.options.checkpoint import describe_source

@@ -11,10 +11,11 @@ from typing import Any
 
 from pluralign.core import Trajectory
 from pluralign.core.checks import checked, require, require_seed
-from pluralign.learn.engine import Phase, claim_folder, train_phase
+from pluralign.learn.engine import claim_folder, train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
+from pluralign.learn.phase import Phase
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy

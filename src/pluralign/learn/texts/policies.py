@@ -24,6 +24,7 @@ from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.device import use_device
 from pluralign.lm.pretrained import SMOLLM2
 from pluralign.losses.contrastive import dpo
 
@@ -92,6 +93,7 @@ def fit_policy(
     name: str = "",
     template: str | None = None,
     control_tokens: bool = False,
+    device: str | None = None,
 ) -> Backbone:
     """Train a policy on preference pairs with any loss of log-probabilities.
 
@@ -117,6 +119,7 @@ def fit_policy(
         template: Name of the template that rendered the data's messages to text, "dialogue" or "chat".
         control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
             default such names are ordinary text.
+        device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
 
     Returns:
         The policy's language model.
@@ -133,10 +136,11 @@ def fit_policy(
         >>> policy.name
         'agreement'
     """
-    run = make_run(
-        model, out, training, seed=seed, name=name, template=template, control_tokens=control_tokens
-    )
-    return learn_policy(pairs, run, loss, per_token=per_token, reference=reference)
+    with use_device(device):
+        run = make_run(
+            model, out, training, seed=seed, name=name, template=template, control_tokens=control_tokens
+        )
+        return learn_policy(pairs, run, loss, per_token=per_token, reference=reference)
 
 
 def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None = None) -> Backbone:

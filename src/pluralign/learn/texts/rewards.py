@@ -22,6 +22,7 @@ from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.device import use_device
 from pluralign.lm.pretrained import SMOLLM2
 from pluralign.lm.tensors import seeded
 from pluralign.losses.adversarial import discriminator_loss
@@ -104,6 +105,7 @@ def fit_reward(
     name: str = "",
     template: str | None = None,
     control_tokens: bool = False,
+    device: str | None = None,
 ) -> RewardModel:
     """Train a reward model on preference pairs with any loss of rewards.
 
@@ -126,6 +128,7 @@ def fit_reward(
         template: Name of the template that rendered the data's messages to text, "dialogue" or "chat".
         control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
             default such names are ordinary text.
+        device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
 
     Raises:
         InputError: There is no training pair, the loss has another signature or result, or the folder holds
@@ -146,10 +149,11 @@ def fit_reward(
         raise InputError("the loss uses standard deviations, which this head does not provide", field="head")
     check_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
     settings = {"margin": 0.0, **settings} | ({"head": dataclasses.asdict(shape)} if head else {})
-    run = make_run(
-        model, out, training, seed=seed, name=name, template=template, control_tokens=control_tokens
-    )
-    return _fit(pairs, run, method, settings, shape, _of_batch(loss, gaussian=gaussian))
+    with use_device(device):
+        run = make_run(
+            model, out, training, seed=seed, name=name, template=template, control_tokens=control_tokens
+        )
+        return _fit(pairs, run, method, settings, shape, _of_batch(loss, gaussian=gaussian))
 
 
 def fit_bradley_terry(

@@ -20,7 +20,8 @@ from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.data.reading import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, load_language_policy
-from pluralign.learn.engine import Phase, claim_folder, processes, require_trackers, train_phase
+from pluralign.learn.engine import claim_folder, processes, train_phase
+from pluralign.learn.phase import Phase, require_trackers
 from pluralign.learn.texts.data import (
     CompletionData,
     IdenticalPairs,

@@ -9,7 +9,7 @@ import torch
 
 from pluralign.core import InputError
 from pluralign.core.checks import require
-from pluralign.learn.engine import ScheduleName, Tracker
+from pluralign.learn.phase import ScheduleName, Tracker
 from pluralign.lm.backbone import fast_dtype, resolve_dtype
 from pluralign.lm.device import default_device
 from pluralign.lm.quantized import LoadIn

@@ -20,6 +20,7 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.device import default_device
 from pluralign.lm.tensors import seeded
 
 Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
@@ -83,7 +84,7 @@ def reinforce(
             temperature=sampling.temperature, beta=0.0, normalize_advantages=False, disable_dropout=True,
             learning_rate=training.learning_rate, weight_decay=training.weight_decay,
             lr_scheduler_type="linear", warmup_steps=round(training.warmup * steps), bf16=training.mixed,
-            use_cpu=not torch.cuda.is_available(), gradient_checkpointing=False, seed=seed,
+            use_cpu=default_device().type == "cpu", gradient_checkpointing=False, seed=seed,
             save_strategy="no", logging_strategy="no", report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
         )  # fmt: skip
