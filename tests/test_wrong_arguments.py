@@ -109,7 +109,7 @@ def test_scoring(reward, tmp_path):
     for given in (("a", 3), (3, "a")):
         with pytest.raises(pl.InputError):
             reward.tokens(*given)
-    for dtype in ("float16", None, torch.int8):
+    for dtype in ("half", None, torch.int8):
         with pytest.raises(pl.InputError, match="field 'dtype'"):
             pl.load_reward("anything", dtype=dtype)
 
