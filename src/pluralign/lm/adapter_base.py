@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -59,7 +60,8 @@ def _samples(base: str, model: PreTrainedModel) -> Iterator[tuple[Tensor, Tensor
     shared = sorted(set(own) & set(files))
     for name in shared[:: max(1, len(shared) // _COMPARED)]:
         try:
-            with safe_open(files[name], framework="pt") as file:
+            opened: Any = safe_open(files[name], framework="pt")
+            with opened as file:
                 rows = file.get_slice(name)
                 if tuple(rows.get_shape()) != tuple(own[name].shape):
                     yield torch.zeros(1), torch.ones(1)
@@ -93,7 +95,8 @@ def _files(base: str) -> dict[str, Path]:
     if whole is None:
         return {}
     try:
-        with safe_open(whole, framework="pt") as file:
+        opened: Any = safe_open(whole, framework="pt")
+        with opened as file:
             return dict.fromkeys(file.keys(), whole)
     except (SafetensorError, OSError):
         return {}

@@ -6,7 +6,7 @@ linear layer, whatever their number; a token that is routed to none gets the tru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,7 +54,9 @@ class Route:
     def __post_init__(self) -> None:
         gathered = scattered = None
         if len(set(self.counts)) > 1 and not self.sliced:
-            longest, start, places, back = max(self.counts), 0, [], []
+            longest, start = max(self.counts), 0
+            places: list[list[int]] = []
+            back: list[int] = []
             for number, count in enumerate(self.counts):
                 places.append([start + min(i, count - 1) for i in range(longest)])
                 back += [number * longest + i for i in range(count)]
@@ -112,7 +114,7 @@ class AdapterStack:
         self.backbone = make_backbone(model, backbone.tokenizer, backbone.name)
 
     @contextmanager
-    def routed(self, route: Route | None) -> Iterator[None]:
+    def routed(self, route: Route | None) -> Generator[None]:
         """Inside, rows go through the adapters as the route says; None is the trunk alone."""
         self._route = route
         try:

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -131,7 +131,8 @@ class ControlTokens:
         model = state["model"]
         vocabulary = model["vocab"]
         if isinstance(vocabulary, dict):
-            model["vocab"] = {names.get(token, token): i for token, i in vocabulary.items()}
+            ids = cast("dict[str, int]", vocabulary).items()
+            model["vocab"] = {names.get(token, token): i for token, i in ids}
         else:
             model["vocab"] = [[names.get(token, token), score] for token, score in vocabulary]
         if model.get("unk_token"):

@@ -182,7 +182,7 @@ def by_tree(trees: Sequence[Tree], forests: Sequence[Forest], values: Sequence[T
     starts = torch.tensor([0] + [len(tree.branches) for tree in trees]).cumsum(0)
     owners = torch.cat([forest.owners for forest in forests]).cpu()
     order = (starts[owners[:, 0]] + owners[:, 1]).argsort().to(values[0].device)
-    return list(torch.cat(list(values))[order].split([len(tree.branches) for tree in trees]))
+    return list(torch.split(torch.cat(list(values))[order], [len(tree.branches) for tree in trees]))
 
 
 def _pieces(

@@ -9,7 +9,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from pluralign.lm.plain import Continuation
 from pluralign.lm.prompts import PromptIds, end_of_turn_ids, fit_prompts, prompt_ids
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
 from pluralign.lm.support import support_of
+from pluralign.lm.tensors import to_list
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 
@@ -96,7 +97,8 @@ def draw_completions(
     if cut:
         _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))
     found: list[list[str]] = [[""] * len(own) for own in seeds]
-    lengths, decode = [len(ids) for ids in fitted], backbone.tokenizer.decode
+    tokenizer: Any = backbone.tokenizer
+    lengths, decode = [len(ids) for ids in fitted], tokenizer.decode
     support = support_of(backbone.model)
     together = [support.decodes(length + decoding.max_new_tokens) for length in lengths]
     with packed(backbone.model):
@@ -208,7 +210,7 @@ def _draw_plain(
         rows.select([i for i in range(len(prompts)) for _ in own[0]])
 
         def after(tokens: Tensor, step: int, rows: Continuation = rows) -> Tensor:
-            return rows.step(tokens.tolist())
+            return rows.step(to_list(tokens))
 
         for i, drawn in enumerate(_continue(backbone, after, logits, own, decoding)):
             found[i] += drawn
@@ -243,7 +245,7 @@ def _continue(
         if step + 1 == decoding.max_new_tokens or bool(finished.all()):
             break
         logits = vocabulary_logits(backbone.model, after(tokens, step))
-    ids = torch.stack(drawn, dim=1).cpu().tolist()
+    ids: list[list[int]] = to_list(torch.stack(drawn, dim=1).cpu())
     kept = [[token for token in row if token >= 0] for row in ids]
     return [kept[i : i + samples] for i in range(0, len(kept), samples)]
 
@@ -263,5 +265,6 @@ def stop_ids(backbone: Backbone) -> list[int]:
     named: Any = getattr(config, "eos_token_id", None)
     tokenizer: Any = backbone.tokenizer
     turns = end_of_turn_ids(tokenizer)
-    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named]), *turns}
+    several = cast("list[int | None]", named) if isinstance(named, list) else [named]
+    ids: set[int | None] = {tokenizer.eos_token_id, *several, *turns}
     return sorted(i for i in ids if i is not None)

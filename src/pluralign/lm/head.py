@@ -21,8 +21,8 @@ def head_logits(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"]
 ) -> Float[Tensor, "tokens vocabulary"]:
     """Logits by the formula: a linear head, then scaling and soft-capping; float32."""
-    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-    logits = head(finish_states(model, states)).float()
+    network: Any = model
+    logits: Tensor = network.get_output_embeddings()(finish_states(model, states)).float()
     if (bias := logits_bias(model)) is not None:
         logits = logits + bias.float()
     return finish_logits(model, logits)
@@ -30,7 +30,8 @@ def head_logits(
 
 def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
     """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
-    config = model.config.get_text_config()
+    whole: Any = model.config
+    config = whole.get_text_config()
     if scale := getattr(config, "logit_scale", None):
         logits = logits * scale
     if scaling := getattr(config, "logits_scaling", None):
@@ -55,7 +56,11 @@ def own_logits(
     network: Any = model
     trunk = trunk_of(model)
     own = trunk.__dict__.get("forward")
-    trunk.forward = lambda *args, **kwargs: _Output(last_hidden_state=states[None])
+
+    def forward(*arguments: Any, **named: Any) -> _Output:
+        return _Output(last_hidden_state=states[None])
+
+    trunk.forward = forward
     try:
         ids = torch.zeros(1, len(states), dtype=torch.long, device=states.device)
         return network(input_ids=ids, use_cache=False).logits[0].float()

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from pluralign.lm.completion_trees import CompletionTrees
 from pluralign.lm.forest import Forest, Tree, by_tree, plant
 from pluralign.lm.support import support_of
+from pluralign.lm.tensors import to_list
 from pluralign.lm.trunk import forest_hidden_states
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ def map_completions(
         values = f(hidden, forest)
         found.update(
             ((tree, branch), value)
-            for (tree, branch), value in zip(forest.owners.tolist(), values, strict=True)
+            for (tree, branch), value in zip(to_list(forest.owners), values, strict=True)
         )
     own: list[list[T]] = []
     start = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -64,5 +64,5 @@ def _rotary(trunk: nn.Module) -> Iterator[tuple[Any, str, str, dict[str, Any]]]:
         if isinstance(kinds, str):
             yield module, "", kinds, parameters
         elif isinstance(kinds, dict):
-            for name, kind in kinds.items():
+            for name, kind in cast("dict[str, Any]", kinds).items():
                 yield module, f"{name}_", str(kind), parameters.get(name) or {}

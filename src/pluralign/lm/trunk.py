@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,7 +18,8 @@ from pluralign.lm.support import support_of
 
 def context_length(model: PreTrainedModel) -> int | None:
     """Tokens of the longest path that the model was made for; None where it does not say."""
-    config = model.config.get_text_config()
+    whole: Any = model.config
+    config = whole.get_text_config()
     names = ("max_position_embeddings", "max_seq_len")
     return next((limit for name in names if (limit := getattr(config, name, None))), None)
 
