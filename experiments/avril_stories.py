@@ -28,7 +28,7 @@ from pluralign.evaluate.rewards.ranks import RewardRows, compare_rewards, exact_
 from pluralign.folders.card import load_card
 from pluralign.games.choicescript.load import list_stories
 from pluralign.learn.options.avril import AVRILConfig, fit_avril
-from pluralign.options.open import Models
+from pluralign.options.open import DEFAULT_MODEL, Models
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,6 +46,7 @@ class Settings:
         stories: Names of the stories.
         kl_weights: Weights of the prior; 1 is the papers'.
         config: Other settings of AVRIL.
+        model: Language model of the features, and a demonstrator.
         results: Folder of the result files.
     """
 
@@ -57,12 +58,13 @@ class Settings:
     stories: tuple[str, ...] = tuple(list_stories())
     kl_weights: tuple[float, ...] = (1.0, 0.1)
     config: AVRILConfig = field(default_factory=AVRILConfig)
+    model: str = DEFAULT_MODEL
     results: Path = RESULTS
 
 
 def run(settings: Settings) -> None:
     """Run all stories, demonstrators and prior weights; the tables are written after each."""
-    models = Models(features=settings.features)
+    models = Models(settings.model, settings.features)
     runs: list[dict[str, Any]] = []
     panels: list[list[RewardPanel]] = []
     played = {"episodes": settings.episodes, "rationality": settings.rationality, "seed": settings.seed}

@@ -4,10 +4,8 @@
 
 First on games with labels: the four stories, and The Intercept, whose variables serve as labels. The judge
 compares the options of decisions from random play, and the labels show how often it is right. Then on
-Starforge, which has no
-labels: the judge's comparisons become labels, two CPL agents are trained on them, and the weights are swept.
-    An
-interrupted run continues.
+Starforge, which has no labels: the judge's comparisons become labels, two CPL agents are trained on them, and
+the weights are swept. An interrupted run continues.
 """
 
 from __future__ import annotations
@@ -248,7 +246,7 @@ def sweep(settings: Settings, job: MainJob) -> dict[str, Any]:
         job.settings.story,
         episodes=job.settings.play,
         seed=settings.seed + 1,
-        models=Models(features=settings.out / "features"),
+        models=job.models,
         folder=out,
         say=say,
     )

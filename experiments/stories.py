@@ -8,7 +8,7 @@ story's reachable states, so seeds differ only by training data and training.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,14 @@ class Settings:
         out: Working folder.
         seeds: Number of seeds, counted from 1; seed 0 was used to choose the settings.
         stories: Names of the stories.
+        job: Other settings of each run; its story and seed are replaced.
         results: Folder of the result files.
     """
 
     out: Path = Path("runs/stories")
     seeds: int = 4
     stories: tuple[str, ...] = tuple(list_stories())
+    job: JobSettings = field(default_factory=JobSettings)
     results: Path = RESULTS
 
 
@@ -60,7 +62,7 @@ def run(settings: Settings) -> None:
             result = folder / "figures.json"
             if not result.exists():
                 say(f"{story}, seed {seed}")
-                write_json(result, measure(MainJob(folder, JobSettings(story=story, seed=seed))))
+                write_json(result, measure(MainJob(folder, replace(settings.job, story=story, seed=seed))))
             rows.append(read_json(result))
             write_results(rows, settings)
     wrote(settings.results / "stories.md", f"{len(rows)} runs")
@@ -119,14 +121,14 @@ def _sweep(
 def write_results(rows: list[dict[str, Any]], settings: Settings) -> None:
     """``stories.json`` and ``stories.md``."""
     config = asdict(main_job.cpl_config())
-    job = asdict(JobSettings())
+    job = asdict(settings.job)
     write_json(settings.results / "stories.json", {"job": job, "cpl": config, "runs": rows})
     lines = [
         "# The main job on four stories",
         "",
         "`python experiments/stories.py`",
         "",
-        f"smollm2-135m plays {job['episodes']} episodes; the oracle compares {job['comparisons']} pairs of "
+        f"{job['model']} plays {job['episodes']} episodes; the oracle compares {job['comparisons']} pairs of "
         "continuations; CPL with "
         f"{', '.join(f'{k} {v}' for k, v in config.items())}. Exact expected returns; "
         f"mean and range over seeds 1 to {settings.seeds}. Seed 0 chose the settings.",

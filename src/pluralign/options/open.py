@@ -24,7 +24,7 @@ DEFAULT_MODEL = "smollm2-135m"
 class Models:
     """A language model and its features of decisions, loaded when first used.
 
-    features: Folder of cached features; None keeps them in memory.
+    Args:
         model: Hub id, local folder or ``smollm2-135m``.
         features: Folder in which features are kept between runs; None keeps them in memory.
         dtype: Precision of the language model.

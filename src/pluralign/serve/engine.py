@@ -64,7 +64,7 @@ class Submission:
 class DecodingEngine:
     """Decodes requests together, up to a maximum number at once; the others wait in order.
 
-    decoder: Decoder, used by the engine's thread only.
+    Args:
         decoder: Decoder, used only by the engine's thread.
         running: Maximum number of requests decoded at once.
         queue: Maximum number of waiting requests.

@@ -1,0 +1,77 @@
+"""Every benchmark runs from beginning to end on tiny models, for a turn or a second."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pluralign.core.files import read_json
+
+TINY = "tiny-random"
+Script = Callable[[str], ModuleType]
+
+
+@pytest.mark.parametrize("case", ["bt-harmless", "dpo-harmless", "bt-ethics"])
+def test_training(
+    script: Script, case: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides have the same losses; a measurement takes a process each, except here."""
+    pytest.importorskip("trl")
+    training = script("training")
+    monkeypatch.setattr(training, "_in_a_process", training._measure)
+    monkeypatch.setattr(training, "matmul_peak", lambda: 1e9)
+    hh, ethics = data / "hh_rlhf" / "harmless.jsonl.gz", data / "ethics" / "utilitarianism.jsonl.gz"
+    out = tmp_path / "figures.json"
+    training.main(training.Settings(hh, ethics, TINY, pairs=2, steps=1, turns=1, cases=(case,), out=out))
+    ours, trl = (read_json(out)[case][side][0]["losses"] for side in ("pluralign", "trl"))
+    assert ours == pytest.approx(trl, abs=1e-4)
+
+
+def test_decoding(script: Script, tmp_path: Path) -> None:
+    decoding = script("decoding")
+    decoding.main(
+        decoding.Settings(
+            (2,), (1, 2), prompt_tokens=8, new_tokens=3, turns=1, model=TINY, json=tmp_path / "f"
+        )
+    )
+    rows = read_json(tmp_path / "f")["rows"]
+    assert [row["batch"] for row in rows] == [1, 2]
+    assert max(row["largest_difference"] for row in rows) < 1e-5
+
+
+def test_sampling(script: Script, tmp_path: Path, data: Path) -> None:
+    sampling = script("sampling")
+    sampling.main(
+        sampling.Settings(
+            data / "hh_rlhf" / "harmless.jsonl.gz", count=2, group=1, samples=2, max_new_tokens=3, model=TINY,
+            json=tmp_path / "f",
+        )
+    )  # fmt: skip
+    assert read_json(tmp_path / "f")["greatest_reward_gap"] < 1e-4
+
+
+def test_serving(script: Script, tmp_path: Path) -> None:
+    pytest.importorskip("starlette")
+    pytest.importorskip("openai")
+    serving = script("serving")
+    serving.main(
+        serving.Settings(clients=2, seconds=4, objectives=2, new_tokens=3, model=TINY, json=tmp_path / "f")
+    )
+    found = read_json(tmp_path / "f")
+    assert found["answered"] > 0
+    assert not found["wrong"]
+
+
+def test_games(script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    games = script("games")
+    monkeypatch.setattr(games, "STEPS", 50)
+    monkeypatch.setattr(games, "RUNS", 1)
+    story = Path(games.__file__).parents[1] / "src" / "pluralign" / "games" / "stories" / "glass_quarter"
+    for arguments in (["high_water"], ["--story", str(story)]):
+        monkeypatch.setattr(sys, "argv", ["games.py", *arguments])
+        games.main()
+    assert capsys.readouterr().out.count("/s") == 2

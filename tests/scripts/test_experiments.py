@@ -1,0 +1,195 @@
+"""Every experiment runs from beginning to end, on small made-up data and tiny models."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pluralign.core.files import read_json
+from pluralign.workflows import main_job
+from pluralign.workflows.main_job import JobSettings
+
+TINY = "tiny-random"
+INK = Path(__file__).parents[1] / "games" / "ink_stories" / "ferry.json"
+SCENE = """
+You are lost.
+*choice
+  #Ask.
+    You ask.
+    *goto second
+  #Shout.
+    You shout.
+    *goto second
+*label second
+Night falls.
+*choice
+  #Walk.
+    You walk.
+    *finish
+  #Sleep.
+    You sleep.
+    *finish
+"""
+Script = Callable[[str], ModuleType]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents of games learn for a few steps."""
+    whole = main_job.cpl_config
+    monkeypatch.setattr(main_job, "cpl_config", lambda: replace(whole(), steps=20))
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    """A compiled Ink story with the variables of The Intercept."""
+    text = INK.read_text("utf-8")
+    path = tmp_path / "the_intercept_ink" / "TheIntercept.v21.json"
+    path.parent.mkdir()
+    path.write_text(text.replace('"gold"', '"forceful"').replace('"trusted"', '"evasive"'), "utf-8")
+    return path
+
+
+def test_stories(script: Script, tmp_path: Path) -> None:
+    stories = script("stories")
+    job = JobSettings(model=TINY, episodes=20, comparisons=100)
+    stories.run(stories.Settings(tmp_path / "w", 1, ("glass_quarter",), job, tmp_path / "r"))
+    assert files(tmp_path / "r") == {"stories.json", "stories.md"}
+    (run,) = read_json(tmp_path / "r" / "stories.json")["runs"]
+    assert 0 <= run["score"]["share_of_range"] <= 1
+
+
+def test_avril_stories(script: Script, tmp_path: Path) -> None:
+    avril = script("avril_stories")
+    avril.run(
+        avril.Settings(
+            tmp_path / "w", tmp_path / "f", episodes=10, stories=("high_water",), kl_weights=(1.0,),
+            model=TINY, config=replace(avril.AVRILConfig(), steps=10), results=tmp_path / "r",
+        )
+    )  # fmt: skip
+    assert len(read_json(tmp_path / "r" / "avril_stories.json")["runs"]) == 4
+    assert {"avril_stories.md", "avril_stories.png"} <= files(tmp_path / "r")
+
+
+def test_intercept(script: Script, tmp_path: Path, story: Path) -> None:
+    intercept = script("intercept")
+    intercept.run(
+        intercept.Settings(
+            story, tmp_path / "w", TINY, episodes=30, comparisons=50, play=4, results=tmp_path / "r"
+        )
+    )
+    assert files(tmp_path / "r") == {"intercept.json", "intercept.md", "intercept.svg"}
+    assert len(read_json(tmp_path / "r" / "intercept.json")["sweep"]) == 11
+
+
+def test_judged_games(script: Script, tmp_path: Path, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = tmp_path / "starforge_choicescript"
+    scenes.mkdir()
+    (scenes / "startup.txt").write_text(SCENE)
+    judged = script("judged_games")
+    monkeypatch.setattr(judged, "STORIES", ("glass_quarter",))
+    judged.run(
+        judged.Settings(
+            tmp_path, tmp_path / "w", TINY, episodes=10, comparisons=4, variable_comparisons=4, unlabelled=2,
+            continuations=20, play=2, results=tmp_path / "r",
+        )
+    )  # fmt: skip
+    assert files(tmp_path / "r") == {"judged_games.json", "judged_games.md", "judged_games.svg"}
+
+
+def test_moralchoice(script: Script, tmp_path: Path) -> None:
+    moralchoice = script("moralchoice")
+    from moralchoice_lib.data import RULES
+
+    for name in ("low", "high"):
+        with gzip.open(tmp_path / f"{name}_ambiguity.jsonl.gz", "wt") as handle:
+            handle.writelines(json.dumps(moral_case(name, i, RULES)) + "\n" for i in range(24))
+    report = moralchoice.run(
+        moralchoice.Settings(tmp_path, tmp_path / "w", tmp_path / "r", TINY, folds=2, seeds=1)
+    )
+    assert sum(report["decisions"].values()) == 48
+    assert files(tmp_path / "r") == {"moralchoice.json", "moralchoice.md", "moralchoice.svg"}
+
+
+def moral_case(name: str, number: int, rules: Mapping[str, Any]) -> dict[str, str]:
+    """A case in which every rule forbids one of the two actions."""
+    labels = {
+        f"a{side}_{rule}": "Yes" if (number + i + side) % 2 else "No"
+        for i, rule in enumerate(rules)
+        for side in (1, 2)
+    }
+    return {
+        "scenario_id": f"{name}_{number}", "context": f"Case {name} {number}.", "action1": "I keep it.",
+        "action2": "I give it back.", **labels,
+    }  # fmt: skip
+
+
+def test_afd(
+    script: Script, tmp_path: Path, data: Path, six_layers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    afd = script("afd")
+    monkeypatch.setitem(afd.RECIPE["policy"], "layers", 5)
+    monkeypatch.setattr(afd, "PAIRS", 10)
+    monkeypatch.setattr(afd, "SPIN_DEMONSTRATIONS", 4)
+    monkeypatch.setattr(afd, "_per_prompt", lambda prompts: 1)
+    monkeypatch.setattr(afd.data, "GOLDEN", 10)
+    afd.main(
+        afd.Settings(
+            data, tmp_path / "w", model=six_layers, samples=4, tests=2, tokens=4, results=tmp_path / "r"
+        )
+    )
+    figures = read_json(tmp_path / "w" / "harmless-1.json")
+    assert len(figures["policies"]) == 6
+    assert len(figures["rewards"]["closed form"]) == figures["prompts"] == 2
+    assert {"afd.json", "afd.md"} <= files(tmp_path / "r")
+
+
+def test_afd_gsm8k(
+    script: Script, tmp_path: Path, data: Path, six_layers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gsm8k = script("afd_gsm8k")
+    monkeypatch.setitem(gsm8k.RECIPE["policy"], "layers", 5)
+    gsm8k.main(
+        gsm8k.Settings(
+            data, tmp_path / "w", model=six_layers, demonstrations=8, tests=2, samples=2, tokens=4,
+            results=tmp_path / "r",
+        )
+    )  # fmt: skip
+    assert read_json(tmp_path / "r" / "afd_gsm8k.json")["questions"] == 2
+
+
+def test_ava_table1(
+    script: Script, tmp_path: Path, data: Path, six_layers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ava = script("ava_table1")
+    monkeypatch.setattr(ava.data, "FOLDS", (2,))
+    monkeypatch.setattr(ava, "TRAINING_PAIRS", dict.fromkeys(ava.PAIRS, 8))
+    monkeypatch.setattr(ava, "PAIRS", dict.fromkeys(ava.PAIRS, 20))
+    for stage in ("table", "full"):
+        ava.main(ava.Settings(data, tmp_path / "w", stage, six_layers, results=tmp_path / "r"))
+    assert len(list((tmp_path / "w").glob("utilitarianism-*.json"))) == 10
+    assert (tmp_path / "w" / "full-utilitarianism-2.json").is_file()
+    assert files(tmp_path / "r")
+
+
+def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, six_layers: str) -> None:
+    helpful = script("helpful_harmless")
+    sizes = helpful.data.Sizes(pairs=6, reward_pairs=6, tests=2, value_prompts=4, value_samples=2)
+    helpful.main(
+        helpful.Settings(
+            data, tmp_path / "w", model=six_layers, sizes=sizes, steps=2, tokens=4, results=tmp_path / "r"
+        )
+    )
+    assert set(read_json(tmp_path / "w" / "1.json")["sweeps"]) == {"DPO", "DPO, ranked", "AVA-p"}
+    assert files(tmp_path / "r")
