@@ -183,7 +183,7 @@ def main(settings: Settings) -> None:
             seen, memory = asyncio.run(_load(url, server.pid, settings, expected))
         finally:
             server.terminate()
-            server.wait(30)
+            server.communicate(timeout=30)
         lines = [json.loads(line) for line in audit.read_text().splitlines()]
     wrong = {what: count for what, count in seen.wrong.items() if count}
     third = len(memory) // 3

@@ -15,6 +15,7 @@ TINY = "tiny-random"
 Script = Callable[[str], ModuleType]
 
 
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")  # TRL's own
 @pytest.mark.parametrize("case", ["bt-harmless", "dpo-harmless", "bt-ethics"])
 def test_training(
     script: Script, case: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
@@ -75,3 +76,37 @@ def test_games(script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: 
         monkeypatch.setattr(sys, "argv", ["games.py", *arguments])
         games.main()
     assert capsys.readouterr().out.count("/s") == 2
+
+
+def test_growth(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every axis at two small sizes; a second run measures nothing again."""
+    growth = script("growth")
+    sizes = {
+        "pairs": ("40", "80"),
+        "completions": ("2", "4"),
+        "length": ("16", "32"),
+        "objectives": ("1", "2"),
+    }
+    monkeypatch.setattr(growth, "SIZES", sizes)
+    monkeypatch.setattr(growth, "measure_in_a_process", growth.measure)
+    monkeypatch.setattr(growth, "random_llama", lambda folder, size: TINY)
+    settings = growth.Settings(tuple(sizes), work=tmp_path / "w", out=tmp_path / "r")
+    growth.main(settings)
+    found = read_json(tmp_path / "r" / "growth.json")
+    assert set(found["exponents"]["pairs"]) == {"read", "train", "memory"}
+    assert {path.suffix for path in (tmp_path / "r").iterdir()} == {".json", ".md", ".svg"}
+    monkeypatch.setattr(growth, "measure", None)
+    monkeypatch.setattr(growth, "measure_in_a_process", None)
+    growth.main(settings)
+    assert "| exponent |" in capsys.readouterr().out
+
+
+def test_exponents_of_powers(script: Script) -> None:
+    growth = script("growth")
+    rows = {
+        size: {"train": 3 * float(size) ** 2, "memory": 5 * float(size)} for size in ("256", "1024", "4096")
+    }
+    assert growth.exponents("length", rows) == pytest.approx({"train": 2, "memory": 1})
+    assert growth.magnitude("trunk", "1.0b") == pytest.approx(1.026, abs=1e-3)
