@@ -102,7 +102,12 @@ def measure_pairs(size: str, model: str, place: Path, meter: Meter) -> None:
         for i in range(int(size))
     )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pl.fit_reward(pl.load_pairs(path, split="train")[:64], model="tiny-random", training=pl.Training(), out=place / "warm")
+    pl.fit_reward(
+        pl.load_pairs(path, split="train")[:64],
+        model="tiny-random",
+        training=pl.Training(),
+        out=place / "warm",
+    )
     with meter.part("read"):
         pairs = pl.load_pairs(path, split="train")
     training = pl.Training(batch_size=32, max_length=64, layers=0)
@@ -114,7 +119,9 @@ def measure_completions(size: str, model: str, place: Path, meter: Meter) -> Non
     """Draw completions of one prompt, and score them."""
     prompt = " ".join(f"word {i}" for i in range(100))
     rows = [{"prompt": f"Say {w}:", "chosen": f" {w}!", "rejected": f" {w}."} for w in "abcdefgh"]
-    reward = pl.fit_reward(pl.load_pairs(rows, split="train"), model=model, training=pl.Training(layers=0), out=place / "r")
+    reward = pl.fit_reward(
+        pl.load_pairs(rows, split="train"), model=model, training=pl.Training(layers=0), out=place / "r"
+    )
     mix = pl.load_policies(model, base=model)
     mix.generate(prompt, weights={"base": 1.0}, max_new_tokens=2)
     with meter.part("sample"):
@@ -131,7 +138,9 @@ def measure_length(size: str, model: str, place: Path, meter: Meter) -> None:
     training = pl.Training(batch_size=1, max_length=8192, lora_rank=8, token_budget=8192)
     pl.fit_policy(pl.load_pairs(short, split="train"), model=model, training=training, out=place / "warm")
     with meter.part("train"):
-        pl.fit_policy(pl.load_pairs(rows, split="train"), model=model, training=training, out=place / "policy")
+        pl.fit_policy(
+            pl.load_pairs(rows, split="train"), model=model, training=training, out=place / "policy"
+        )
     mix = pl.load_policies(model, policy=place / "policy")
     weights = {"policy": 1.0}
     mix.generate("a", weights=weights, max_new_tokens=1)

@@ -88,6 +88,21 @@ def test_a_missing_model_is_named_and_another_place_can_be_given(made, tmp_path,
     assert run(*command, "--base", model, "--out", tmp_path / "draws.jsonl") == 0
 
 
+def test_the_location_of_a_moved_model_is_recorded(made, tmp_path, monkeypatch, run, refuses):
+    expected = _scores(made)
+    shutil.move(made / "models", tmp_path / "kept")
+    folders = [made / "work/runs" / name for name in ("policy", "reward")]
+    _save(tmp_path / "other", seed=4)
+    before = [(folder / "card.json").read_text() for folder in folders]
+    assert "different" in refuses("models", "locate", folders[0], tmp_path / "other")
+    assert [(folder / "card.json").read_text() for folder in folders] == before
+    monkeypatch.chdir(tmp_path)
+    for folder in folders:
+        assert run("models", "locate", folder, "kept/one") == 0
+    monkeypatch.chdir(made)
+    np.testing.assert_array_equal(_scores(made), expected)
+
+
 def test_another_model_at_its_place_is_passed_over_or_refused(made, tmp_path):
     expected = _scores(made)
     shutil.copytree(made, tmp_path / "copy")

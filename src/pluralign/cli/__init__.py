@@ -38,6 +38,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "games play": ("games_play:play_game", "play a story yourself, or watch a policy play"),
     "games check": ("games:check_game", "find errors in a story, with file and line"),
     "games import": ("games_import:import_games", "check a folder of MACHIAVELLI's games"),
+    "models locate": (
+        "models:locate",
+        "record where the base model of a trained folder is, after it was moved",
+    ),
     "models check": ("models:check", "what a language model can be used for, and in which way"),
     "collect": ("collect:collect_trajectories", "policy x story -> trajectories.jsonl"),
     "trajectories import": (

@@ -27,7 +27,10 @@ _log = logging.getLogger(__name__)
 
 BUILT_IN = (SMOLLM2, TINY_RANDOM)
 """Names of built-in models, which come with a package or are made in code."""
-_NAME_IT = "name the right one with the argument model (--base on the command line)"
+_NAME_IT = (
+    "name the right one (the argument model, or --base in generate, score, export and evaluate reward), or "
+    "record its location: pluralign models locate FOLDER MODEL"
+)
 
 
 def with_places(described: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.core.digests import sha256
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_object
-from pluralign.folders.backbones import with_places
+from pluralign.folders.backbones import load_folder_backbone, with_places
 from pluralign.folders.tensors import write_tensors
 from pluralign.lm.adapters import save_adapter
 
@@ -182,6 +183,31 @@ def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
         if sha256(folder / name) != digest:
             raise InputError("is damaged: its digest differs from the one on the card", path=folder / name)
     return content
+
+
+def locate_model(folder: Path, model: str) -> str:
+    """Record the location of the model that a folder was trained on, after it was moved.
+
+    Args:
+        folder: Folder written by `write_folder`.
+        model: Hub id or folder of the model now.
+
+    Returns:
+        The name of the model that was recorded before.
+
+    Raises:
+        InputError: See `read_card` and `backbones.load_folder_backbone`; the folder is unchanged then.
+    """
+    folder = Path(folder)
+    content = read_card(folder)
+    described: Mapping[str, Any] = content["backbone"]
+    if "name" not in described:
+        raise InputError("has no base model of its own", path=folder)
+    dtype = getattr(torch, str(described.get("dtype", "float32")).removeprefix("torch."), torch.float32)
+    load_folder_backbone(folder, content, dtype=dtype, model=model)
+    kept = {name: value for name, value in described.items() if name not in ("path", "relative")}
+    write_json(folder / CARD, {**content, "backbone": with_places({**kept, "name": model}, folder)})
+    return str(described["name"])
 
 
 def _drrn_card_of_0_1(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
