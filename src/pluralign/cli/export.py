@@ -16,6 +16,8 @@ def export_folder(
 ) -> Figures:
     """Export a reward model as a sequence classifier (for vLLM, TRL), or a policy with its adapter merged.
 
+    The weights are written in float32; rewards that a server computes in a lower precision differ.
+
     Rewards that a sequence classifier cannot represent (attention over tokens, or a sum of them) are refused.
 
     Example: pluralign export runs/harmless --out runs/harmless-classifier
@@ -26,5 +28,8 @@ def export_folder(
         base: Base model of the folder, if it was moved.
     """
     kind = export(folder, out, model=base)
-    wrote(out, f"{kind}; from_pretrained reads it")
+    command = (
+        f"vllm serve {out}{' --runner pooling' if kind == 'sequence classifier' else ''} --dtype float32"
+    )
+    wrote(out, f"{kind} in float32; from_pretrained reads it, and vLLM serves it: {command}")
     return {"kind": kind, "out": str(out)}

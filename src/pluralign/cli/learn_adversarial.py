@@ -11,6 +11,7 @@ from pluralign.cli.learn_texts import Flat
 from pluralign.folders.card import load_card
 from pluralign.learn.texts.adversarial.loop import fit_adversarial
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
+from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, Divergence, alpha_divergence
 
 DIVERGENCES: dict[str, Callable[[float], Divergence]] = {
@@ -26,6 +27,7 @@ def learn_adversarial(
     config: AdversarialConfig = AdversarialConfig(),  # noqa: B008
     divergence: Literal["airl", "gail", "fairl", "alpha"] = "airl",
     alpha: float = 0.5,
+    vllm: VLLMSampling = VLLMSampling(),  # noqa: B008 - frozen
 ) -> Figures:
     """Train a policy on demonstrations with a discriminator and a policy gradient (TRL's RLOO), in
     alternation.
@@ -43,9 +45,10 @@ def learn_adversarial(
             demonstrator), mode-seeking; fairl is KL(demonstrator || policy), mass-covering; gail is the
             Jensen-Shannon divergence; alpha is the alpha-divergence.
         alpha: Parameter of the alpha-divergence: 0 is fairl, 1 is airl.
+        vllm: vLLM as the sampler of the policy gradient.
     """
     demonstrations, asked = run.demonstrations()
-    fit_adversarial(demonstrations, asked, config, divergence=DIVERGENCES[divergence](alpha))
+    fit_adversarial(demonstrations, asked, config, divergence=DIVERGENCES[divergence](alpha), vllm=vllm)
     for figures in load_card(run.out).figures["rounds"]:
         say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
     return tell_learned(run.out)

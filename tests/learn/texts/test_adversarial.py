@@ -18,6 +18,7 @@ from pluralign.learn.texts.adversarial import reinforce, rounds
 from pluralign.learn.texts.adversarial.loop import fit_adversarial
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, discriminator_pairs
 from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
+from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
 from pluralign.learn.texts.training_options import Training
@@ -273,3 +274,32 @@ def test_the_policy_gradient_raises_its_reward_by_plain_advantages(base, tmp_pat
     # Neither divided by a standard deviation nor joined by another term.
     torch.testing.assert_close(advantages, rewards - (rewards.sum(1, keepdim=True) - rewards) / 3)
     assert advantages.abs().max() > 100
+
+
+def test_vllm_samples_through_trls_own_options(monkeypatch, tmp_path):
+    config, _ = reinforce._trl()
+    with reinforce._known_warnings():
+        remote = VLLMSampling("server", url="http://h:8000", group_port=5, timeout=9.0).arguments()
+        own = VLLMSampling("colocate", memory=0.5, max_length=512, tensor_parallel=2).arguments()
+        for given in (remote, own, VLLMSampling().arguments()):
+            made = config(output_dir=str(tmp_path), use_cpu=True, bf16=False, **given)
+            assert {name: getattr(made, name) for name in given} == given
+    assert remote["vllm_server_base_url"] == "http://h:8000"
+    assert own["vllm_gpu_memory_utilization"] == 0.5
+    assert remote["use_vllm"]
+    assert own["use_vllm"]
+
+
+@pytest.mark.parametrize("found", [None, object()])
+def test_vllm_that_cannot_run_is_refused_before_training(monkeypatch, tmp_path, found):
+    monkeypatch.setattr("pluralign.learn.texts.adversarial.vllm_sampling.find_spec", lambda name: found)
+    rows, run, config = small(tmp_path / "a", "tiny-random")
+    with pytest.raises(InputError, match="requires vllm" if found is None else "requires a CUDA device"):
+        fit_adversarial(rows, run, config, vllm=VLLMSampling("colocate"))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(("mode", "url"), [("server", None), ("colocate", "http://h"), ("off", "http://h")])
+def test_the_url_belongs_to_the_server(mode, url):
+    with pytest.raises(InputError, match="'url'"):
+        VLLMSampling(mode, url=url)

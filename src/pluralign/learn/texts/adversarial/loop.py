@@ -21,6 +21,7 @@ from pluralign.learn.texts.adversarial.samples import (
     round_prompts,
     within_limits,
 )
+from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.data import quoted_demonstrations, split_rows
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
@@ -36,6 +37,7 @@ def fit_adversarial(
     config: AdversarialConfig | None = None,
     *,
     divergence: Divergence = AIRL,
+    vllm: VLLMSampling | None = None,
 ) -> Backbone:
     """Train a policy that a discriminator cannot distinguish from demonstrations (Inverse-RLignment eq. 9-12,
     24-25).
@@ -61,16 +63,21 @@ def fit_adversarial(
             policy, seed.
         config: See `AdversarialConfig`.
         divergence: Divergence between demonstrator and policy that is minimised.
+        vllm: vLLM as the sampler of the policy gradient; the samples of the discriminator and of the figures
+            are drawn here. None draws all of them here.
 
     Returns:
         The policy's language model.
 
     Raises:
-        InputError: TRL is not installed, there is no training demonstration, the batch size is no multiple of
-            ``config.samples``, several processes are running, or the folder holds another run.
+        InputError: TRL is not installed, vLLM cannot run, there is no training demonstration, the batch size
+            is no multiple of ``config.samples``, several processes are running, or the folder holds another
+            run.
     """
     config = config or AdversarialConfig()
     require_trl()
+    if vllm is not None:
+        vllm.require()
     if run.training.layers is not None:
         raise InputError(
             "policy gradients train the whole trunk or an adapter; layers must be None", field="layers"
@@ -98,12 +105,14 @@ def fit_adversarial(
     settings: dict[str, Any] = {"divergence": divergence.name, **dataclasses.asdict(config)}
     # The token budget bounds memory and does not change results.
     settings["discriminator"].pop("token_budget")
+    if vllm is not None and vllm.mode != "off":
+        settings["vllm"] = vllm.mode
     train, _ = split_rows(rows)
     check_batch(
         run.training.batch_size, config.samples, len(round_prompts(train, config.prompts, 1, run.seed))
     )
     session = Session("adversarial", run, settings, rows, demonstrations=True, vocabulary=True)
-    loop = Rounds(session, config, divergence, rows)
+    loop = Rounds(session, config, divergence, rows, vllm)
     figures = [loop.round(number) for number in range(1, config.rounds + 1)]
     session.trunk.model.load_state_dict(loop.weights_after(config.rounds), strict=False)
     last = {name: value for name, value in figures[-1].items() if isinstance(value, float)}

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from pluralign.core import InputError
+from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone, load_backbone
@@ -48,6 +49,7 @@ def fresh_policy(model: str, weights: Mapping[str, Tensor], lora_rank: int, seed
 def reinforce(
     backbone: Backbone, prompts: Sequence[str], reward: Reward, *,
     training: Training, samples: int, sampling: Decoding, seed: int, folder: Path,
+    vllm: VLLMSampling | None = None,
 ) -> None:  # fmt: skip
     """Increase the mean reward of a model's completions, with one gradient step per batch of samples.
 
@@ -64,6 +66,7 @@ def reinforce(
         sampling: Sampling settings.
         seed: Random seed of samples and order.
         folder: Working folder of TRL.
+        vllm: vLLM as the sampler; None samples with transformers.
 
     Raises:
         InputError: TRL is not installed, or the batch size is no multiple of ``samples`` or larger than the
@@ -86,7 +89,7 @@ def reinforce(
             lr_scheduler_type="linear", warmup_steps=round(training.warmup * steps), bf16=training.mixed,
             use_cpu=default_device().type == "cpu", gradient_checkpointing=False, seed=seed,
             save_strategy="no", logging_strategy="no", report_to="none",
-            disable_tqdm=not sys.stderr.isatty(),
+            disable_tqdm=not sys.stderr.isatty(), **(vllm or VLLMSampling()).arguments(),
         )  # fmt: skip
         rows = datasets.Dataset.from_dict({"prompt": list(prompts)})
         trainer = trainer_class(

@@ -30,6 +30,7 @@ from pluralign.learn.texts.adversarial.samples import (
     round_prompts,
     sample_log_probs,
 )
+from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
@@ -108,9 +109,9 @@ class Rounds:
 
     def __init__(
         self, session: Session, config: AdversarialConfig, divergence: Divergence,
-        rows: Sequence[Demonstration],
+        rows: Sequence[Demonstration], vllm: VLLMSampling | None = None,
     ) -> None:  # fmt: skip
-        self._session, self._run = session, session.run
+        self._session, self._run, self._vllm = session, session.run, vllm
         self._config, self._divergence, self._rows = config, divergence, rows
         self._sampling = Decoding(config.max_new_tokens, config.temperature)
         held_out = {row.prompt for row in rows if row.split == "validation"}
@@ -137,7 +138,7 @@ class Rounds:
             policy, prompts, self._reward(discriminator, policy), training=self._training(number),
             samples=self._config.samples, sampling=self._sampling, folder=folder / "trl",
             # NumPy's generator, which TRL seeds as well, takes 32 bits.
-            seed=seed_for(f"policy gradient {number}", self._run.seed) % 2**32,
+            seed=seed_for(f"policy gradient {number}", self._run.seed) % 2**32, vllm=self._vllm,
         )  # fmt: skip
         after = self._draw(policy, self._held_out or prompts, f"after round {number}")
         figures["reward_after"] = _rounded(self._divergence.reward(self._logits(discriminator, after)).mean())
