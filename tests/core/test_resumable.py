@@ -1,9 +1,15 @@
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from pluralign.core import InputError
-from pluralign.core.resumable import OneAtATime, RowsInProgress, run_batches
+from pluralign.core.resumable import OneAtATime, RowsInProgress, run_batches, run_unordered
 
 ROWS = [{"n": n, "text": "é" * n} for n in range(5)]
 
@@ -124,3 +130,88 @@ def test_one_thing_at_a_time_is_held():
     assert id(held("a")) == first
     held("b")
     assert alive == ["b"]
+
+
+def shuffled(asked=None, seed=0):
+    """Work that finishes its items in another order."""
+
+    def work(missing):
+        order = list(missing)
+        random.Random(seed).shuffle(order)
+        for number in order:
+            if asked is not None:
+                asked.append(number)
+            yield number, {"n": number, "text": "é" * (number % 5)}
+
+    return work
+
+
+def test_rows_that_finish_in_any_order_have_their_items_order(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    run_unordered(out, {"seed": 1}, 40, shuffled(), shown=False)
+    assert lines(out) == [{"n": n, "text": "é" * (n % 5)} for n in range(40)]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_an_unordered_run_works_on_missing_items_only(tmp_path):
+    out, asked = tmp_path / "rows.jsonl", []
+
+    def stops(missing):
+        for done, found in enumerate(shuffled(asked)(missing)):
+            if done == 15:
+                raise KeyboardInterrupt
+            yield found
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_unordered(out, {"seed": 1}, 40, stops, shown=False)
+        asked.pop()
+        assert not out.exists()
+        with (tmp_path / ".rows.jsonl.partial").open("ab") as handle:
+            handle.write(b'{"item": 3, "ro')
+    run_unordered(out, {"seed": 1}, 40, shuffled(asked), shown=False)
+    assert sorted(asked) == list(range(40))
+    assert [row["n"] for row in lines(out)] == list(range(40))
+
+
+def test_rows_of_another_run_and_of_batches_are_not_taken_for_those_of_an_unordered_run(tmp_path):
+    out, asked = tmp_path / "rows.jsonl", []
+    with RowsInProgress(out, {"seed": 1}) as target:
+        target.write(ROWS)
+    run_unordered(out, {"seed": 1}, 5, shuffled(asked), shown=False)
+    assert sorted(asked) == list(range(5))
+
+
+def test_work_that_leaves_an_item_out_is_no_finished_file(tmp_path):
+    with pytest.raises(ValueError, match="3 items became 2 rows"):
+        run_unordered(tmp_path / "r", {}, 3, lambda missing: [(0, {}), (2, {})], shown=False)
+    assert not (tmp_path / "r").exists()
+
+
+SLOW = """
+import random, sys, time
+from pathlib import Path
+from pluralign.core.resumable import run_unordered
+
+def work(missing):
+    random.shuffle(missing)
+    for number in missing:
+        time.sleep(0.002)
+        yield number, {"n": number}
+
+run_unordered(Path(sys.argv[1]), {}, 500, work, shown=False)
+"""
+
+
+def test_kill_9_loses_and_doubles_no_row(tmp_path):
+    out, partial = tmp_path / "rows.jsonl", tmp_path / ".rows.jsonl.partial"
+    for enough in (100, 300):
+        process = subprocess.Popen([sys.executable, "-c", SLOW, str(out)])
+        deadline = time.monotonic() + 60
+        while not partial.exists() or partial.read_bytes().count(b"\n") <= enough:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    subprocess.run([sys.executable, "-c", SLOW, str(out)], check=True, timeout=60)
+    assert lines(out) == [{"n": n} for n in range(500)]

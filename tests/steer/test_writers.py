@@ -4,10 +4,12 @@ import doctest
 import json
 
 import pytest
+from misbehaving_server import misbehaving
 
 from pluralign.core import InputError
 from pluralign.lm import generation
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.steer import writers
 from pluralign.steer.writers import open_writer, write_completions
 
@@ -64,6 +66,43 @@ def test_what_is_refused(writer, tmp_path):
     with pytest.raises(InputError, match="endpoints support temperature only"):
         open_writer("openai:some-model", Decoding(top_k=3))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_endpoint_writes_what_one_request_at_a_time_writes_and_continues(tmp_path):
+    prompts = [f"text {i}" for i in range(60)]
+    refused, asked = ["text 40"], []
+
+    async def respond(exchange):
+        asked.append((exchange.body["prompt"], exchange.body["seed"]))
+        if exchange.number % 7 == 0:
+            await exchange.error(503, Retry_After="0.01")
+        elif exchange.body["prompt"] in refused:
+            await exchange.error(400, "no such words")
+        else:
+            await exchange.text(f"{exchange.body['seed']}", "length")
+
+    with misbehaving(respond) as server:
+
+        def write(out, concurrency):
+            endpoint = EndpointSettings((server.url,), concurrency=concurrency)
+            opened = open_writer("openai:m", Decoding(4, 0.5), endpoint=endpoint)
+            write_completions(opened, prompts, out, samples=3, seed=1, shown=False)
+
+        with pytest.raises(
+            InputError,
+            match=r"^row 41, field 'prompt': refused .*\(400\): no such words; 1\d\d of 180",
+        ):
+            write(tmp_path / "many.jsonl", 1)
+        asked_first = len(asked)
+        refused.clear()
+        write(tmp_path / "many.jsonl", 50)
+        assert len(asked) - asked_first < 90
+        write(tmp_path / "one.jsonl", 1)
+    found = rows(tmp_path / "many.jsonl")
+    assert found == rows(tmp_path / "one.jsonl")
+    assert [(row["prompt"], row["sample"]) for row in found] == [(p, s) for p in prompts for s in range(3)]
+    assert {row["finish_reason"] for row in found} == {"length"}
+    assert len({row["completion"] for row in found}) == 180
 
 
 @pytest.mark.parametrize("module", [generation, writers])
