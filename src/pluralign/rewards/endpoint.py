@@ -180,7 +180,7 @@ def _listed(answer: Any, url: str, model: str | None) -> Mapping[str, Any]:
     """The card of the model among those that a server lists."""
     if isinstance(answer, Exception):
         raise InputError(f"does not list its models (/v1/models): {answer}", path=url)
-    cards = [card for card in (answer.get("data") if is_object(answer) else None) or [] if is_object(card)]
+    cards = [card for card in _data(answer) if is_object(card)]
     names = [str(card.get("id")) for card in cards]
     if model is None and len(cards) != 1:
         raise InputError(f"serves {', '.join(names) or 'no model'}; give model=NAME", path=url)
@@ -200,15 +200,21 @@ def _read(answer: Any, count: int, labels: int, place: str) -> list[list[float]]
         raise InputError(f"refused by {place} ({answer.status}): {answer}")
     if isinstance(answer, Exception):
         raise InputError(f"no usable answer from {place}: {answer}")
-    data = answer.get("data") if is_object(answer) else None
-    rows = {row.get("index"): row.get("probs", row.get("data")) for row in data or [] if is_object(row)}
-    found = [rows.get(i) for i in range(count)]
-    for scores in found:
+    rows = {row.get("index"): row.get("probs", row.get("data")) for row in _data(answer) if is_object(row)}
+    found: list[list[float]] = []
+    for number in range(count):
+        scores: Any = rows.get(number)
         if not is_list(scores) or not all(isinstance(s, float | int) and math.isfinite(s) for s in scores):
             raise InputError(f"no scores of all texts from {place}: {answer!r:.200}")
         if len(scores) != labels:
             raise InputError(f"{place} returns {len(scores)} labels per text; its folder has {labels}")
-    return [[float(s) for s in scores or []] for scores in found]
+        found.append([float(score) for score in scores])
+    return found
+
+
+def _data(answer: Any) -> list[Any]:
+    data = answer.get("data") if is_object(answer) else None
+    return data if is_list(data) else []
 
 
 def _reward(scores: Sequence[float]) -> float:
