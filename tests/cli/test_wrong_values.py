@@ -122,6 +122,10 @@ def test_folders_that_hold_nothing_of_the_kind(name, files, tmp_path, refuses):
         ("evaluate separation --rewards a=x --sources a={answers} b={answers} --seed -1", "'seed'"),
         ("evaluate best-of-n --completions {answers} --rewards a=x --golden x --seed -1", "'seed'"),
         ("sweep --policies a=x b=y --story {story} --seed -1", "'seed': must be at least 0"),
+        ("sweep --policies a=x b=y --story {story} --steps 1", "'steps': must be 2 or more"),
+        ("score --model classifier:x --base y --data {answers}", "'model': a classifier has no base model"),
+        ("evaluate win-rate --a {answers} --b {answers} --rater reward:x --objective o --prompt p.txt",
+         "'prompt': only judges have a prompt"),
         ("demo --story {story} --seed -1", "'seed': must be at least 0"),
         ("demo --story missing", "no story 'missing'"),
     ],
@@ -144,3 +148,13 @@ def test_values_out_of_range_of_verbs_without_a_file(story, files, tmp_path, ref
     trajectories = tmp_path / "t.jsonl"
     trajectories.write_text(json.dumps({"x": 1}) + "\n")
     assert "t.jsonl" in refuses("agree", trajectories, trajectories, "--seed", "-1")
+
+
+def test_an_input_is_not_replaced_by_the_output(files, tmp_path, refuses):
+    own = tmp_path / "pairs.jsonl"
+    own.write_bytes((files / "pairs.jsonl").read_bytes())
+    (tmp_path / "link").symlink_to(own)
+    for command in (("score", "--model", "tiny-random", "--data", own), ("pair", own, "--objective", "o")):
+        for out in (own, tmp_path / "link"):
+            assert "is an input as well" in refuses(*command, "--out", out)
+    assert own.read_bytes() == (files / "pairs.jsonl").read_bytes()

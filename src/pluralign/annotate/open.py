@@ -57,6 +57,8 @@ def open_rater(
         InputError: The rater is unknown, or something that it needs is missing.
     """
     kind, _, rest = spec.partition(":")
+    if prompt is not None and kind in ("oracle", "human", "reward"):
+        raise InputError(f"only judges have a prompt, not {spec}", field="prompt")
     match kind, rest:
         case "oracle", "" if trajectories is not None:
             return Oracle(trajectories, noise=noise, seed=seed)

@@ -144,6 +144,7 @@ def _call(verb: str, rest: list[str]) -> int:
     if VERBS[verb][0] == _BY_ROW:
         function = function(verb.removeprefix("learn "))
     run, json, device = _parse(function, f"pluralign {verb}", rest, verb not in _WITHOUT_MODEL)
+    _require_own_out(run)
     if device is None:
         result = run()
     else:
@@ -159,9 +160,21 @@ def _call(verb: str, rest: list[str]) -> int:
     return code
 
 
+def _require_own_out(run: partial[Any]) -> None:
+    """Refuse an output that is one of the inputs, which it would replace."""
+    out = run.keywords.get("out")
+    given = [*run.args, *(value for name, value in run.keywords.items() if name != "out")]
+    paths = [one for value in given for one in (value if isinstance(value, tuple) else (value,))]
+    if not isinstance(out, str | Path) or not Path(out).exists():
+        return
+    for path in paths:
+        if isinstance(path, str | Path) and Path(path).exists() and Path(path).samefile(out):
+            raise InputError("is an input as well, which the output would replace", path=out, field="out")
+
+
 def _parse(
     function: Callable[..., Any], program: str, rest: list[str], models: bool
-) -> tuple[Callable[[], Any], Path | None, str | None]:
+) -> tuple[partial[Any], Path | None, str | None]:
     """Parse the arguments into a call; tyro's framed error messages become one line."""
     import tyro
 
@@ -169,7 +182,7 @@ def _parse(
 
     def bound(
         *arguments: Any, json: Path | None = None, device: str | None = None, **named: Any
-    ) -> tuple[Callable[[], Any], Path | None, str | None]:
+    ) -> tuple[partial[Any], Path | None, str | None]:
         return partial(function, *arguments, **named), json, device
 
     # tyro reads the verb's own options off these, and further ones where the verb has figures or models.

@@ -55,9 +55,8 @@ def evaluate_win_rate(
     """
     first, second = (load_answers(path, one=True) for path in (a, b))
     wanted = judged_objective(rater, objective, description)
-    asked = open_rater(
-        rater, prompt=prompt or COMPLETIONS_PROMPT, decide=decide, endpoint=endpoint, dtype=dtype
-    )
+    own = COMPLETIONS_PROMPT if rater.startswith("judge:") else None
+    asked = open_rater(rater, prompt=prompt or own, decide=decide, endpoint=endpoint, dtype=dtype)
     rated_by = [rater, asked.name, asked.settings]
     made_of = {"a": source_digest(a), "b": source_digest(b), "rater": rated_by, "dtype": dtype}
     comparisons = answer_comparisons(first, second, asked)

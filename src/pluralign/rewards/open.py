@@ -69,12 +69,12 @@ def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
             raise InputError("does not apply to an endpoint", field="model")
         return open_endpoint_reward(spec)
     if colon and kind == CLASSIFIER:
-        return load_classifier(place, dtype=dtype)
+        return _classifier(place, dtype, model)
     folder = Path(spec)
     if not (folder / CARD).is_file():
         if folder.is_dir() and not (folder / "config.json").is_file():
             read_card(folder)
-        return load_classifier(spec, dtype=dtype)
+        return _classifier(spec, dtype, model)
     found = read_card(folder)["pluralign"]
     if found == ENSEMBLE:
         return load_ensemble(folder, lambda member: _load(str(member), dtype, model))
@@ -113,6 +113,12 @@ def require_reward(spec: str | Path) -> None:
         raise InputError("no such folder", path=name)
     if (folder / CARD).is_file() and kind != CLASSIFIER:
         read_card(folder)
+
+
+def _classifier(name: str, dtype: torch.dtype, model: str | None) -> Reward:
+    if model is not None:
+        raise InputError("a classifier has no base model of its own", field="model")
+    return load_classifier(name, dtype=dtype)
 
 
 def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> LikelihoodRatio:

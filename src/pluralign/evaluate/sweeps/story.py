@@ -120,6 +120,9 @@ def sweep_story(
         raise InputError(
             f"expected policies of two or more objectives, found {len(policies)}", field="policies"
         )
+    grid = simplex_grid(list(policies), steps)
+    if len(grid) < 3:
+        raise InputError(f"must be 2 or more with two policies, found {steps}", field="steps")
     make_game = open_story(story).make_game
     info = make_game().info
     objectives = [info.objective(name) for name in policies]
@@ -132,7 +135,7 @@ def sweep_story(
     kinds: dict[str, Kind] = {name: "random" if name == "random" else "learned" for name in players}
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         points = sweep(
-            make_game, opened, simplex_grid(list(policies), steps), power=power, episodes=episodes, seed=seed,
+            make_game, opened, grid, power=power, episodes=episodes, seed=seed,
             objectives=objectives, path=Path(place) / "sweep.jsonl",
         )  # fmt: skip
         files = {name: Path(place) / "play" / f"{name}.jsonl" for name in players}
