@@ -14,8 +14,9 @@ from pluralign.lm.decoding import Decoding
 from pluralign.serve.api import RequestParser
 from pluralign.serve.fronts import read_front
 from pluralign.serve.settings import Limits
-from pluralign.steer.decoder import MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policies import load_policies
+from pluralign.steer.requests import Request
 
 from .conftest import adapted
 

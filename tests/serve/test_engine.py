@@ -8,7 +8,7 @@ import pytest
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.decoding import Decoding
 from pluralign.serve.engine import DecodingEngine, DecodingFailed, QueueFull
-from pluralign.steer.decoder import Event, Request
+from pluralign.steer.requests import Event, Request
 
 
 class Counting:
@@ -100,6 +100,21 @@ def test_those_who_wait_are_admitted_together(settings, admitted):
     found, decoder = run(story, **settings)
     assert found == [["9 "], *([f"{i} " * 3] for i in range(1, 6))]
     assert decoder.admitted == [[9], *admitted]
+
+
+def test_samples_of_one_prompt_are_admitted_together():
+    async def story(engine, decoder):
+        decoder.go.clear()
+        before = engine.submit([request(9, tokens=1)])
+        while not engine.running:
+            await asyncio.sleep(0.001)
+        # Two policies read 4 tokens, once for all samples.
+        batch = engine.submit([request(1, length=4), request(1, length=4), request(1, length=4)])
+        decoder.go.set()
+        return [await texts(batch) for batch in (before, batch)]
+
+    _, decoder = run(story, prefill=8)
+    assert decoder.admitted == [[9], [1, 1, 1]]
 
 
 def test_one_that_is_refused_leaves_the_others(capsys):

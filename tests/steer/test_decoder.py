@@ -13,12 +13,14 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.lm import forest as forest_module
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
-from pluralign.lm.decoding import Decoding, choose_tokens
+from pluralign.lm.decoding import Decoding, TokenSampler
 from pluralign.steer import policy_rows
-from pluralign.steer.decoder import MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import mix_log_probs, mix_rows
+from pluralign.steer.model_rows import ModelRows
 from pluralign.steer.partial_text import PartialText
-from pluralign.steer.policy_rows import AdapterRows, ModelRows
+from pluralign.steer.policy_rows import AdapterRows
+from pluralign.steer.requests import Request
 
 PROMPTS = ["hello there", "a", "what is it that you want?"]
 NAMES = ("one", "two", "three")
@@ -217,8 +219,8 @@ def test_top_k_and_top_p_keep_the_likeliest():
     uniforms = torch.linspace(0, 1 - 1e-6, 200, dtype=torch.float64)
 
     def drawn(**options):
-        rows = logits.expand(200, -1)
-        return set(choose_tokens(rows.clone(), [Decoding(1, 1.0, **options)] * 200, uniforms).tolist())
+        sampler = TokenSampler([Decoding(1, 1.0, **options)] * 200, torch.device("cpu"))
+        return set(sampler.choose(logits.expand(200, -1), uniforms).tolist())
 
     assert drawn() == {0, 1, 2, 3}
     assert drawn(top_k=2) == {0, 1}
@@ -226,10 +228,8 @@ def test_top_k_and_top_p_keep_the_likeliest():
     assert drawn(top_p=0.81) == {0, 1, 2}
     assert drawn(top_p=0.01) == {0}
     assert drawn(top_k=3, top_p=0.9) == {0, 1, 2}
-    mixed = choose_tokens(
-        logits.expand(2, -1).clone(), [Decoding(1, 0.0), Decoding(1, 1.0)], uniforms[[-1, -1]]
-    )
-    assert mixed.tolist() == [0, 3]
+    sampler = TokenSampler([Decoding(1, 0.0), Decoding(1, 1.0)], torch.device("cpu"))
+    assert sampler.choose(logits.expand(2, -1), uniforms[[-1, -1]]).tolist() == [0, 3]
 
 
 def test_what_cannot_be_asked_is_told(rows, folders):
@@ -309,7 +309,7 @@ def test_rows_that_come_and_go_keep_their_slots(rows):
         if waiting:
             events += decoder.admit([plans[waiting.pop(0)]])[1]
     assert list(found.values()) == alone
-    assert not rows._rows._store
+    assert rows._rows.capacity == 0
 
 
 @pytest.mark.parametrize("place", ["forward pass", "sampling"])
@@ -325,7 +325,7 @@ def test_requests_whose_admission_fails_leave_nothing(rows, folders, monkeypatch
 
     with monkeypatch.context() as broken:
         if place == "sampling":
-            broken.setattr("pluralign.steer.decoder.choose_tokens", fail)
+            broken.setattr(TokenSampler, "choose", fail)
         else:
             broken.setattr(whole.model, "forward", fail)
             broken.setattr(whole.model.model, "forward", fail)

@@ -9,14 +9,15 @@ from adapters import adapted
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
-from pluralign.lm.decoding import Decoding
+from pluralign.lm.decoding import Decoding, TokenSampler
 from pluralign.lm.generation import draw_completions
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.prompts import PromptIds
 from pluralign.losses.value import Bins
 from pluralign.rewards.value_head import ValueHead
-from pluralign.steer.decoder import MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policy_rows import AdapterRows
+from pluralign.steer.requests import Request
 from pluralign.steer.value_guided import Guidance, ValueGuidedRows, draw_guided_completions
 from pluralign.steer.value_rows import Guide, ValueRows
 
@@ -103,15 +104,13 @@ MIXES = [{"kind": 0.3, "brief": 0.7}, {"brief": 0.5, "plain": 0.5}, {"kind": 0.2
 @pytest.fixture
 def recorded(monkeypatch):
     """The mixed log-probabilities that tokens were chosen from, step by step."""
-    import pluralign.steer.decoder as module
+    seen, choose = [], TokenSampler.choose
 
-    seen, choose = [], module.choose_tokens
-
-    def record(log_probs, decodings, uniforms):
+    def record(sampler, log_probs, uniforms):
         seen.append(log_probs.clone())
-        return choose(log_probs, decodings, uniforms)
+        return choose(sampler, log_probs, uniforms)
 
-    monkeypatch.setattr(module, "choose_tokens", record)
+    monkeypatch.setattr(TokenSampler, "choose", record)
     return seen
 
 

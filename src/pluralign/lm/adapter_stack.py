@@ -41,11 +41,13 @@ class Route:
         counts: Consecutive tokens of each, in the row's order; tokens after them go through none. Without
             counts all tokens go through the only adapter, in whatever shape.
         tokens: Number of tokens in the row; a layer that gets another number does not know their adapters.
+        device: Device of the row.
     """
 
     adapters: tuple[int, ...]
     counts: tuple[int, ...]
     tokens: int = 0
+    device: torch.device | str = "cpu"
     gathered: Int[Tensor, "adapters longest"] | None = field(init=False)
     """Place in the row of every adapter's tokens, padded with any; None where all have equally many."""
     scattered: Int[Tensor, " tokens"] | None = field(init=False)
@@ -61,7 +63,7 @@ class Route:
                 places.append([start + min(i, count - 1) for i in range(longest)])
                 back += [number * longest + i for i in range(count)]
                 start += count
-            gathered, scattered = torch.tensor(places), torch.tensor(back)
+            gathered, scattered = (torch.tensor(one, device=self.device) for one in (places, back))
         object.__setattr__(self, "gathered", gathered)
         object.__setattr__(self, "scattered", scattered)
 

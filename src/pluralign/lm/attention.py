@@ -8,18 +8,20 @@ among the arguments (generation with a cache, for instance) it is ordinary atten
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Protocol, no_type_check
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from pluralign.core import InputError
-from pluralign.lm.forest import PROMPT, Forest
-from pluralign.lm.pattern import Pattern, mark, read_pattern, within
+from pluralign.lm.block_mask import forest_block_mask
+from pluralign.lm.forest import Forest
+from pluralign.lm.path_attention import PathAttention
+from pluralign.lm.pattern import Pattern, mark, read_pattern
 
 NAME = "token_forest"
 # FlexAttention's kernels need at least this width of a head.
@@ -80,8 +82,8 @@ class ForestLayout:
         self.forest = forest
         self.calls = 0
         self._block_masks: dict[tuple[int | None, int | None], BlockMask] = {}
-        self._masks: dict[tuple[int | None, int | None], list[Tensor | None]] = {}
-        self._longest: int | None = None
+        self._masks: dict[tuple[int | None, int | None, int], Tensor] = {}
+        self._paths = PathAttention(forest.longest_path, forest.position_ids.device)
 
     def attend(
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pattern: Pattern
@@ -109,63 +111,43 @@ class ForestLayout:
         # Splitting and not slicing: the gradient of a slice is a tensor of the whole row's size.
         queries, keys, values = query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2)
         parts: list[Tensor] = []
-        for i, (block, seen) in enumerate(zip(self.forest.blocks, self._masks_of(pattern), strict=True)):
+        for i, block in enumerate(self.forest.blocks):
             k, v = keys[i], values[i]
             if block.prompt >= 0:
                 k, v = torch.cat([keys[block.prompt], k], 2), torch.cat([values[block.prompt], v], 2)
-            parts.append(pattern.attend(queries[i], k, v, seen, scaling))
+            if block.mask is None:
+                parts.append(self._paths.attend(queries[i], k, v, scaling, pattern))
+            else:
+                parts.append(pattern.attend(queries[i], k, v, self._mask_of(i, pattern), scaling))
         return torch.cat(parts, dim=2)
 
     def block_mask(self, pattern: Pattern) -> BlockMask:
         """The forest as FlexAttention takes it."""
         known = (pattern.window, pattern.chunk) if self._reaches(pattern) else (None, None)
         if known not in self._block_masks:
-            forest = self.forest
-            tokens, positions = forest.input_ids.shape[1], forest.position_ids[0]
-            window, chunk = known
-
-            # torch reads the signature of a mask, which a checked function hides.
-            @no_type_check
-            def seen(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-                same_tree = forest.tree_ids[query] == forest.tree_ids[key]
-                of_branch = forest.branch_ids[key]
-                on_path = (of_branch == PROMPT) | (of_branch == forest.branch_ids[query])
-                near = within(positions[query], positions[key], window, chunk)
-                return same_tree & on_path & (key <= query) & near
-
-            self._block_masks[known] = create_block_mask(
-                seen, None, None, tokens, tokens, device=str(forest.input_ids.device)
-            )
+            self._block_masks[known] = forest_block_mask(self.forest, *known)
         return self._block_masks[known]
 
-    def _masks_of(self, pattern: Pattern) -> list[Bool[Tensor, "size keys"] | None]:
-        """What each block's tokens see of its keys; None is causal."""
+    def _mask_of(self, number: int, pattern: Pattern) -> Bool[Tensor, "size keys"]:
+        """What the tokens of a block of several paths see of its keys."""
+        block = self.forest.blocks[number]
+        assert block.mask is not None
         if not self._reaches(pattern):
-            return [block.mask for block in self.forest.blocks]
-        known = (pattern.window, pattern.chunk)
+            return block.mask
+        known = (pattern.window, pattern.chunk, number)
         if known not in self._masks:
-            self._masks[known] = [
-                self._narrowed(number, pattern) for number in range(len(self.forest.blocks))
-            ]
+            parts = self.forest.position_ids[0].split([block.size for block in self.forest.blocks])
+            keys = parts[number]
+            if block.prompt >= 0:
+                keys = torch.cat([parts[block.prompt], keys])
+            self._masks[known] = pattern.sees(parts[number][:, None], keys[None]) & block.mask
         return self._masks[known]
 
     def _reaches(self, pattern: Pattern) -> bool:
         """Whether some path is longer than the pattern's tokens see."""
         if pattern.reach is None:
             return False
-        if self._longest is None:
-            self._longest = int(self.forest.position_ids.max()) + 1
-        return self._longest > pattern.reach
-
-    def _narrowed(self, number: int, pattern: Pattern) -> Tensor | None:
-        block = self.forest.blocks[number]
-        parts = self.forest.position_ids[0].split([block.size for block in self.forest.blocks])
-        queries = parts[number]
-        keys = torch.cat([parts[block.prompt], queries]) if block.prompt >= 0 else queries
-        if block.mask is None and len(keys) <= (pattern.reach or 0):
-            return None
-        seen = pattern.sees(queries[:, None], keys[None])
-        return seen if block.mask is None else seen & block.mask
+        return self.forest.longest_path > pattern.reach
 
 
 def forest_attention(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,41 +58,56 @@ class Decoding:
         return text[: min(ends, default=len(text))]
 
 
-def choose_tokens(
-    log_probs: Float[Tensor, "rows vocabulary"],
-    decodings: Sequence[Decoding],
-    uniforms: Float[Tensor, " rows"],
-) -> Int[Tensor, " rows"]:
-    """The next token of each row, by its own temperature, top-k and top-p.
-
-    Top-k and top-p look at the distribution at that temperature; both keep at least one token.
+class TokenSampler:
+    """Sampling settings of several rows, kept on a device, so that a step of decoding transfers none of them.
 
     Args:
-        log_probs: Log-probabilities in nats, or logits.
         decodings: Settings of each row.
-        uniforms: A number from 0 to below 1 for each row, float64.
+        device: Device of the log-probabilities.
     """
-    device = log_probs.device
-    temperatures = torch.tensor([d.temperature for d in decodings], device=device)
-    greedy = log_probs.argmax(-1)
-    if bool((temperatures == 0).all()):
-        return greedy
-    scaled = log_probs / temperatures.clamp(min=1e-6)[:, None]
-    for row, decoding in enumerate(decodings):
-        if decoding.temperature and (decoding.top_k or decoding.top_p < 1):
-            scaled[row] = _kept(scaled[row], decoding)
-    return torch.where(temperatures == 0, greedy, draw_tokens(scaled, uniforms, 1.0))
 
+    def __init__(self, decodings: Sequence[Decoding], device: torch.device) -> None:
+        self._greedy = all(d.temperature == 0 for d in decodings)
+        self._temperatures = torch.tensor([[d.temperature] for d in decodings], device=device)
+        rows = [i for i, d in enumerate(decodings) if d.temperature and (d.top_k or d.top_p < 1)]
+        # Only these rows are sorted; None for all of them.
+        self._every = len(rows) == len(decodings)
+        self._rows = torch.tensor(rows, dtype=torch.long, device=device) if rows else None
+        self._top_k = torch.tensor([[decodings[i].top_k or sys.maxsize] for i in rows], device=device)
+        self._top_p = torch.tensor(
+            [[decodings[i].top_p if decodings[i].top_p < 1 else math.inf] for i in rows],
+            dtype=torch.float64, device=device,
+        )  # fmt: skip
 
-def _kept(logits: Float[Tensor, " vocabulary"], decoding: Decoding) -> Float[Tensor, " vocabulary"]:
-    """The logits with what top-k and top-p leave out at -inf."""
-    order = logits.argsort(descending=True, stable=True)
-    keep = order[: decoding.top_k or None]
-    if decoding.top_p < 1:
-        before = logits[keep].softmax(-1).double().cumsum(-1).roll(1)
-        before[0] = 0.0
-        keep = keep[before < decoding.top_p]
-    return torch.full_like(logits, float("-inf")).index_copy(0, keep, logits[keep])
+    def choose(
+        self, log_probs: Float[Tensor, "rows vocabulary"], uniforms: Float[Tensor, " rows"]
+    ) -> Int[Tensor, " rows"]:
+        """The next token of each row, by its own temperature, top-k and top-p.
+
+        Top-k and top-p look at the distribution at that temperature; both keep at least one token.
+
+        Args:
+            log_probs: Log-probabilities in nats, or logits.
+            uniforms: A number from 0 to below 1 for each row, float64.
+        """
+        greedy = log_probs.argmax(-1)
+        if self._greedy:
+            return greedy
+        scaled = log_probs / self._temperatures.clamp(min=1e-6)
+        if self._every:
+            scaled = self._kept(scaled)
+        elif self._rows is not None:
+            scaled = scaled.index_copy(0, self._rows, self._kept(scaled[self._rows]))
+        return torch.where(self._temperatures[:, 0] == 0, greedy, draw_tokens(scaled, uniforms, 1.0))
+
+    def _kept(self, logits: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
+        """The logits with those that top-k and top-p leave out at -inf."""
+        ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+        keep = torch.arange(logits.shape[1], device=logits.device) < self._top_k
+        before = ordered.masked_fill(~keep, -math.inf).softmax(-1).double().cumsum(-1).roll(1, dims=-1)
+        before[:, 0] = 0.0
+        keep &= before < self._top_p
+        return logits.masked_fill(~torch.empty_like(keep).scatter_(1, order, keep), -math.inf)
 
 
 def draw_tokens(

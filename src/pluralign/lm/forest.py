@@ -15,6 +15,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 PROMPT = -1
 # Branch tokens that attend together: more would compute many masked-out scores, fewer many small products.
 _GROUP = 512
+# Length of a prompt from which on it attends by itself: in one block with its branches it would need a mask.
+_LONG = 1024
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class AttentionBlock:
     Args:
         size: Number of tokens in the block.
         prompt: Number of the block whose keys come before this block's own; -1 for none.
-        mask: True where a token (first axis) may see a key (second axis); None is causal.
+        mask: True where a token (first axis) may see a key (second axis); None where the block's tokens are
+            the last ones of a single path and see all that come before.
     """
 
     size: int
@@ -75,6 +79,8 @@ class Forest:
         lengths: Number of tokens of each branch, shape (branches,).
         owners: (tree, branch) of each branch in the caller's numbering, shape (branches, 2).
         blocks: Blocks of attention, in the row's order.
+        spans: Start and end of each prompt and branch in the row, in order, and the number of its prompt's
+            span (-1 for none); on the host.
         cut_tokens: Number of prompt tokens that were cut from the trees of this forest.
     """
 
@@ -89,15 +95,22 @@ class Forest:
     lengths: Int[Tensor, " branches"]
     owners: Int[Tensor, "branches 2"]
     blocks: tuple[AttentionBlock, ...]
+    spans: Int[np.ndarray, "spans 3"]
     cut_tokens: int = 0
 
     def to(self, device: torch.device | str) -> Forest:
         """The same forest on another device."""
-        names = [f.name for f in fields(self) if f.name not in ("blocks", "cut_tokens")]
+        names = [f.name for f in fields(self) if f.name not in ("blocks", "spans", "cut_tokens")]
         moved = {name: getattr(self, name).to(device) for name in names}
         masks = [None if block.mask is None else block.mask.to(device) for block in self.blocks]
         blocks = tuple(replace(block, mask=mask) for block, mask in zip(self.blocks, masks, strict=True))
         return replace(self, **moved, blocks=blocks)
+
+    @property
+    def longest_path(self) -> int:
+        """Number of tokens of the longest path."""
+        lengths, prompt = self.spans[:, 1] - self.spans[:, 0], self.spans[:, 2]
+        return int((lengths + np.where(prompt >= 0, lengths[prompt], 0)).max())
 
     @property
     def token_branches(self) -> Int[Tensor, " branch_tokens"]:
@@ -223,12 +236,15 @@ def _lay_out(pieces: list[_Piece], cut: int) -> Forest:
     ends: list[int] = []
     owners: list[tuple[int, int]] = []
     blocks: list[AttentionBlock] = []
+    spans: list[tuple[int, int, int]] = []
     for number, piece in enumerate(pieces):
         start = len(ids)
         ids += piece.prompt
         positions += range(len(piece.prompt))
         branch_ids += [PROMPT] * len(piece.prompt)
         last = len(ids) - 1
+        spans += [(start, len(ids), -1)] if piece.prompt else []
+        prompt = len(spans) - 1 if piece.prompt else -1
         for i, branch in piece.branches:
             first, stop = len(ids), len(ids) + len(branch)
             ids += branch
@@ -236,6 +252,7 @@ def _lay_out(pieces: list[_Piece], cut: int) -> Forest:
             branch_ids += [len(ends)] * len(branch)
             places += range(first, stop)
             sources += [last if piece.prompt else first, *range(first, stop - 1)]
+            spans.append((first, stop, prompt))
             ends.append(stop - 1)
             owners.append((piece.tree, i))
         tree_ids += [number] * (len(ids) - start)
@@ -245,33 +262,33 @@ def _lay_out(pieces: list[_Piece], cut: int) -> Forest:
         torch.tensor([ids]), torch.tensor([positions]), torch.tensor(tree_ids), torch.tensor(branch_ids),
         place, source, place != source, torch.tensor(ends),
         torch.tensor([len(branch) for piece in pieces for _, branch in piece.branches]),
-        torch.tensor(owners), tuple(blocks), cut,
+        torch.tensor(owners), tuple(blocks), np.array(spans), cut,
     )  # fmt: skip
 
 
 def _blocks(piece: _Piece, number: int) -> list[AttentionBlock]:
-    """The tree in one block; or, where its branches are many, its prompt and groups of them.
+    """The tree in one block; or, where its branches are many or its prompt is long, its prompt and groups of
+    branches.
 
     Branches of one block see each other's keys and mask them out, which costs their length squared.
     """
     lengths = [len(branch) for _, branch in piece.branches]
     prompt = len(piece.prompt)
-    if sum(lengths) <= _GROUP or len(lengths) == 1:
+    if len(lengths) == 1 or (sum(lengths) <= _GROUP and prompt <= _LONG):
         return [AttentionBlock(piece.size, -1, _mask(prompt, lengths, prompt_attends=True))]
     blocks = [AttentionBlock(prompt, -1, None)] if prompt else []
-    group: list[int] = []
+    groups: list[list[int]] = [[]]
     for length in lengths:
-        if group and sum(group) + length > _GROUP:
-            blocks.append(AttentionBlock(sum(group), number if prompt else -1, _mask(prompt, group)))
-            group = []
-        group.append(length)
-    blocks.append(AttentionBlock(sum(group), number if prompt else -1, _mask(prompt, group)))
-    return blocks
+        if groups[-1] and sum(groups[-1]) + length > _GROUP:
+            groups.append([])
+        groups[-1].append(length)
+    before = number if prompt else -1
+    return blocks + [AttentionBlock(sum(group), before, _mask(prompt, group)) for group in groups]
 
 
 def _mask(prompt: int, branches: Sequence[int], prompt_attends: bool = False) -> Tensor | None:
-    """Who sees whom; None where all that come before are seen (one branch after its prompt)."""
-    if len(branches) == 1 and (prompt_attends or not prompt):
+    """Which keys a block's tokens see; None for a single path."""
+    if len(branches) == 1:
         return None
     owner = torch.cat(
         [torch.full((prompt,), PROMPT)] + [torch.full((length,), i) for i, length in enumerate(branches)]

@@ -13,13 +13,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.decoding import Decoding, choose_tokens, draw_tokens
+from pluralign.lm.decoding import Decoding, TokenSampler, draw_tokens
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
 from pluralign.lm.passes import run_layout
@@ -238,8 +238,13 @@ def _continue(
     logits = logits.repeat_interleave(samples, dim=0)
     finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
     drawn: list[Tensor] = []
+    sampler = TokenSampler([decoding] * len(rows), device)
+    filtered = decoding.top_k or decoding.top_p < 1
     for step in range(decoding.max_new_tokens):
-        tokens = _chosen(logits, decoding, uniforms[:, step])
+        if filtered:
+            tokens = sampler.choose(logits, uniforms[:, step])
+        else:
+            tokens = draw_tokens(logits, uniforms[:, step], decoding.temperature)
         finished |= torch.isin(tokens, stops)
         drawn.append(torch.where(finished, -1, tokens))
         if step + 1 == decoding.max_new_tokens or bool(finished.all()):
@@ -248,14 +253,6 @@ def _continue(
     ids: list[list[int]] = to_list(torch.stack(drawn, dim=1).cpu())
     kept = [[token for token in row if token >= 0] for row in ids]
     return [kept[i : i + samples] for i in range(0, len(kept), samples)]
-
-
-def _chosen(
-    logits: Float[Tensor, "rows vocabulary"], decoding: Decoding, uniforms: Float[Tensor, " rows"]
-) -> Int[Tensor, " rows"]:
-    if decoding.top_k or decoding.top_p < 1:
-        return choose_tokens(logits, [decoding] * len(logits), uniforms)
-    return draw_tokens(logits, uniforms, decoding.temperature)
 
 
 def stop_ids(backbone: Backbone) -> list[int]:

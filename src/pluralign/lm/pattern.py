@@ -133,7 +133,8 @@ def mark(
         )
 
     def seen(query: int, key: int) -> bool:
-        numbers = (torch.tensor(number, device=kwargs.get("device")) for number in (0, 0, query, key))
+        # On the host, so that a step does not wait for the device.
+        numbers = (torch.tensor(number) for number in (0, 0, query, key))
         return bool(mask_function(*numbers))
 
     number = _UNKNOWN

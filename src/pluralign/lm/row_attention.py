@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pluralign.lm.key_shelf import KeyShelf, shelf_room
 from pluralign.lm.pattern import Pattern
 from pluralign.lm.sample_attention import KeysAndValues
 
-# Number of tokens by which room grows.
-_STRIDE = 64
-
 
 class RowLayout:
-    """Rows that come and go, each with its own keys and values; one new token of every row in a step.
+    """Rows that are added and removed, each with its own keys and values; one new token of every row in a
+    step.
 
-    Row i of a step is row i here: `select` says which rows stay, and in what order. A row's keys and values
-    stay in their slot all the while: what moves is the step's own queries, which are small.
+    Keys and values are on shelves by length (`KeyShelf`): rows of up to 256 tokens, up to 512, up to 1,024
+    and so on. A row that outgrows its shelf moves to the next one. Memory is allocated for at most 4 tokens
+    for each token that is held (new ones included), plus 512 tokens for each row. Reordering rows moves no
+    keys, only the queries of a step.
     """
 
     def __init__(self) -> None:
         self.calls = 0
-        self.lengths: list[int] = []
-        """Tokens that each row has, the new one not among them."""
-        self._slots: list[int] = []
-        """Where each row's keys and values are."""
-        self._store: dict[int, KeysAndValues] = {}
-        self._seen: Tensor | None = None
-        self._places: Tensor | None = None
-        self._order: Tensor | None = None
+        self._shelves: dict[int, KeyShelf] = {}
+        # Shelf and slot of each row, in the order of the rows.
+        self._rows: list[tuple[int, int]] = []
+        # What stays the same from step to step: the order in which the shelves have the rows, and back.
+        self._order: tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]] | None = None
+        self._arranged = False
 
-    def append(self, kept: dict[int, KeysAndValues], lengths: Sequence[int], prompts: Sequence[int]) -> None:
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens of each row, without the new one of a step."""
+        return [self._shelves[room].lengths[slot] for room, slot in self._rows]
+
+    @property
+    def capacity(self) -> int:
+        """Number of tokens for which memory is allocated."""
+        return sum(shelf.capacity for shelf in self._shelves.values())
+
+    def append(
+        self, kept: Mapping[int, KeysAndValues], lengths: Sequence[int], prompts: Sequence[int]
+    ) -> None:
         """Take over prompts that went through the layers in a `PromptLayout`, as new rows.
 
         Args:
@@ -43,51 +53,43 @@ class RowLayout:
             lengths: Number of tokens of each of its prompts, in order.
             prompts: Number of each new row's prompt; several rows may continue one.
         """
-        taken = set(self._slots)
-        free = (slot for slot in range(len(taken) + len(prompts)) if slot not in taken)
-        slots = [slot for slot, _ in zip(free, prompts, strict=False)]
-        ends = np.cumsum(lengths).tolist()
-        everything = self._slots + slots
-        room = max([*self.lengths, *lengths]) + 1
-        for layer, pair in kept.items():
-            own = self._with_room(layer, pair, max(everything) + 1, room)
-            for store, new in zip(own, pair, strict=True):
-                for slot, prompt in zip(slots, prompts, strict=True):
-                    end, length = ends[prompt], lengths[prompt]
-                    store[slot, :, :length] = new[:, end - length : end]
-        self.lengths += [lengths[prompt] for prompt in prompts]
-        self._slots = everything
+        ends = torch.tensor(lengths).cumsum(0).tolist()
+        cut = [
+            {
+                layer: (keys[:, end - length : end], values[:, end - length : end])
+                for layer, (keys, values) in kept.items()
+            }
+            for end, length in zip(ends, lengths, strict=True)
+        ]
+        self._rows += self._add([cut[i] for i in prompts], [lengths[i] for i in prompts])
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order."""
-        self.lengths = [self.lengths[i] for i in rows]
-        self._slots = [self._slots[i] for i in rows]
-        if not rows:
-            self._store.clear()
-        # Empty slots between full ones are computed with: where there are more than full ones, rows move up.
-        elif max(self._slots) + 1 > 2 * len(rows):
-            for layer, (keys, values) in self._store.items():
-                index = torch.tensor(self._slots, device=keys.device)
-                self._store[layer] = keys[index], values[index]
-            self._slots = list(range(len(rows)))
+        if not rows or list(rows) != list(range(len(self._rows))):
+            self._rows = [self._rows[i] for i in rows]
+            self._keep(self._rows)
 
     def begin(self, device: torch.device) -> Int[Tensor, "1 rows"]:
         """Make room for a token of every row; their positions."""
-        longest, slots = max(self.lengths) + 1, max(self._slots) + 1
-        for layer, (keys, values) in list(self._store.items()):
-            self._with_room(layer, (keys[0], values[0]), slots, longest)
-        positions = torch.tensor(self.lengths, device=device)
-        self._order = torch.tensor(self._slots, device=device)
-        # An empty slot attends to its first place; its result is not read.
-        self._places = torch.zeros(slots, dtype=torch.long, device=device).index_copy(
-            0, self._order, positions
-        )
-        self._seen = torch.arange(longest, device=device) <= self._places[:, None]
-        return positions[None]
+        self._move_long_rows()
+        shelves = sorted(self._shelves.items())
+        if not self._arranged:
+            starts, start = dict[int, int](), 0
+            for room, shelf in shelves:
+                starts[room], start = start, start + len(shelf.lengths)
+            back = [starts[room] + slot for room, slot in self._rows]
+            self._order = None
+            if back != list(range(start)):
+                places = torch.tensor(back, device=device)
+                self._order = places.argsort(), places
+            self._arranged = True
+        positions = torch.cat([shelf.begin(device) for _, shelf in shelves])
+        return (positions if self._order is None else positions[self._order[1]])[None]
 
     def end(self) -> None:
-        """The step is done."""
-        self.lengths = [length + 1 for length in self.lengths]
+        """Count the new tokens: the step is done."""
+        for shelf in self._shelves.values():
+            shelf.end()
 
     def attend(
         self,
@@ -100,51 +102,66 @@ class RowLayout:
     ) -> Float[Tensor, "1 heads rows value_width"]:
         """See `lm.attention.Layout`: each token sees the earlier ones of its row, and itself."""
         self.calls += 1
-        assert self._seen is not None, "a step begins with begin()"
-        assert self._places is not None
-        assert self._order is not None
-        slots, longest = self._seen.shape
-        keys, values = (store[:slots] for store in self._store[module.layer_idx])
-        rows, groups, width = len(self._slots), key.shape[1], key.shape[3]
-        ends = self._places[self._order]
-        keys[self._order, :, ends] = key[0].transpose(0, 1)
-        values[self._order, :, ends] = value[0].transpose(0, 1)
+        assert self._arranged, "a step begins with begin()"
+        rows, groups, width = len(self._rows), key.shape[1], key.shape[3]
         queries = query[0].view(groups, -1, rows, width).permute(2, 0, 1, 3)
         queries = queries * (width**-0.5 if scaling is None else scaling)
-        moved = self._slots != list(range(slots))
-        if moved:
-            queries = queries.new_zeros(slots, *queries.shape[1:]).index_copy(0, self._order, queries)
-        scores = queries @ keys[:, :, :longest].transpose(-1, -2)
-        own = self._seen
-        if pattern.reach is not None:
-            own = pattern.sees(self._places[:, None], torch.arange(longest, device=own.device)[None])
-        weights = pattern.weights(scores, own[:, None, None], heads=2).to(values.dtype)
-        seen = weights @ values[:, :, :longest]
-        if moved:
-            seen = seen[self._order]
+        keys, values = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        if self._order is not None:
+            queries, keys, values = (one[self._order[0]] for one in (queries, keys, values))
+        found: list[Tensor] = []
+        start = 0
+        for _, shelf in sorted(self._shelves.items()):
+            own = slice(start, start + len(shelf.lengths))
+            found.append(shelf.attend(module.layer_idx, queries[own], keys[own], values[own], pattern))
+            start = own.stop
+        seen = found[0] if len(found) == 1 else torch.cat(found)
+        if self._order is not None:
+            seen = seen[self._order[1]]
         return seen.permute(1, 2, 0, 3).reshape(1, query.shape[1], rows, -1)
 
-    def _with_room(self, layer: int, like: KeysAndValues, slots: int, room: int) -> KeysAndValues:
-        """The layer's keys and values, with at least this number of slots and places in each."""
-        known = self._store.get(layer)
-        if known is None:
-            known = self._store[layer] = _empty(like[0], slots, room), _empty(like[1], slots, room)
-        elif known[0].shape[0] < slots or known[0].shape[2] < room:
-            # Of what is added a part is spare, so that rows that come one by one are not copied each time.
-            most = slots + slots // 4 if known[0].shape[0] < slots else known[0].shape[0]
-            known = self._store[layer] = _grown(known[0], most, room), _grown(known[1], most, room)
-        return known
+    def _add(
+        self, rows: Sequence[Mapping[int, KeysAndValues]], lengths: Sequence[int]
+    ) -> list[tuple[int, int]]:
+        """Put rows on the shelves that have room for one more token of each; their shelves and slots."""
+        found: list[tuple[int, int]] = []
+        count = {room: len(shelf.lengths) for room, shelf in self._shelves.items()}
+        for length in lengths:
+            room = shelf_room(length + 1)
+            found.append((room, count.get(room, 0)))
+            count[room] = found[-1][1] + 1
+        for room in dict.fromkeys(room for room, _ in found):
+            own = [i for i, (other, _) in enumerate(found) if other == room]
+            shelf = self._shelves.setdefault(room, KeyShelf(room))
+            shelf.add([rows[i] for i in own], [lengths[i] for i in own])
+        self._arranged = False
+        return found
 
+    def _keep(self, rows: Sequence[tuple[int, int]]) -> None:
+        """Keep these rows of shelves and slots, and correct the slots of all rows."""
+        moved: dict[tuple[int, int], tuple[int, int]] = {}
+        for room, shelf in list(self._shelves.items()):
+            slots = sorted(slot for other, slot in rows if other == room)
+            moved.update(
+                ((room, old), (room, new)) for old, new in zip(slots, shelf.keep(slots), strict=True)
+            )
+            if not slots:
+                del self._shelves[room]
+        self._rows = [moved[row] for row in self._rows]
+        self._arranged = False
 
-def _empty(like: Float[Tensor, "groups _ width"], slots: int, room: int) -> Tensor:
-    return like.new_zeros(slots, like.shape[0], _rounded_up(room), like.shape[2])
-
-
-def _grown(known: Float[Tensor, "slots groups room width"], slots: int, room: int) -> Tensor:
-    whole = _empty(known[0], slots, max(room, known.shape[2]))
-    whole[: known.shape[0], :, : known.shape[2]] = known
-    return whole
-
-
-def _rounded_up(tokens: int) -> int:
-    return -(-tokens // _STRIDE) * _STRIDE
+    def _move_long_rows(self) -> None:
+        """Move rows without room for one more token to a shelf with more."""
+        long = [
+            (room, slot)
+            for room, shelf in self._shelves.items()
+            for slot, length in enumerate(shelf.lengths)
+            if length >= room
+        ]
+        if not long:
+            return
+        lengths = [self._shelves[room].lengths[slot] for room, slot in long]
+        new = self._add([self._shelves[room].row(slot) for room, slot in long], lengths)
+        places = dict(zip(long, new, strict=True))
+        self._rows = [places.get(row, row) for row in self._rows]
+        self._keep(self._rows)

@@ -46,9 +46,7 @@ def forest_hidden_states(model: PreTrainedModel, forest: Forest) -> Float[Tensor
 
 def shares_forest(model: PreTrainedModel, forest: Forest) -> bool:
     """Whether a causal model computes a forest's paths in one pass."""
-    support = support_of(model)
-    # Only where position factors ask for it is the longest path looked up, which waits for the GPU.
-    return support.shares(0 if support.factors is None else int(forest.position_ids.max()) + 1)
+    return support_of(model).shares(forest.longest_path)
 
 
 def branch_last(hidden: Float[Tensor, "tokens d"], forest: Forest) -> Float[Tensor, "branches d"]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pluralign.serve.api import Kind, ParsedRequest
-from pluralign.steer.decoder import Event
+from pluralign.steer.requests import Event
 
 _IDS = {"chat": "chatcmpl-", "completions": "cmpl-"}
 _WHOLE = {"chat": "chat.completion", "completions": "text_completion"}

@@ -14,8 +14,8 @@ from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
-from pluralign.steer.decoder import Request
 from pluralign.steer.policies import Policies
+from pluralign.steer.requests import Request
 
 Kind = Literal["chat", "completions"]
 

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from pluralign.core import InputError
-from pluralign.steer.decoder import Event, MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.requests import Event, Request, prompt_tokens
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class DecodingEngine:
         running: Maximum number of requests decoded at once.
         queue: Maximum number of waiting requests.
         prefill: Maximum number of prompt tokens admitted in one step, counted once for every policy that
-            reads them.
+            reads them; the first request may have more, which a decoder may read in parts.
     """
 
     def __init__(
@@ -179,11 +180,9 @@ class DecodingEngine:
         """Requests to admit now: in order and within both limits, except that the first may have any
         length."""
         found: list[_Job] = []
-        tokens = 0
         while self._waiting and len(self._running) + len(found) < self._most_running:
-            request = self._waiting[0].request
-            tokens += len(request.prompt_ids) * sum(weight > 0 for weight in request.weights.values())
-            if found and tokens > self._prefill:
+            requests = [job.request for job in (*found, self._waiting[0])]
+            if found and prompt_tokens(requests) > self._prefill:
                 break
             found.append(self._waiting.popleft())
         return found

@@ -47,8 +47,9 @@ class Service:
 
     def __post_init__(self) -> None:
         self.parser = RequestParser(self.deployment, self.limits, self.weights)
-        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power)
-        self.engine = DecodingEngine(decoder, self.limits.running, self.limits.queue)
+        limits = self.limits
+        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power, limits.prefill)
+        self.engine = DecodingEngine(decoder, limits.running, limits.queue, limits.prefill)
         self.metrics = Metrics()
 
     def finish(self, record: RequestRecord) -> None:

@@ -17,6 +17,8 @@ class Limits:
         new_tokens: Maximum length of an answer, in tokens.
         default_new_tokens: Length limit of answers to requests without ``max_tokens``.
         samples: Maximum number of answers to one request (its prompts times ``n``).
+        prefill: Number of prompt tokens that are read between two tokens of the running answers, counted once
+            for every policy that reads them. Longer prompts are read in parts.
         running: Maximum number of answers that are decoded at once.
         queue: Maximum number of answers in the queue.
         seconds: Time limit from a request's arrival to the end of its answer.
@@ -29,6 +31,7 @@ class Limits:
     new_tokens: int = 1024
     default_new_tokens: int = 256
     samples: int = 8
+    prefill: int = 1024
     running: int = 16
     queue: int = 64
     seconds: float = 300.0

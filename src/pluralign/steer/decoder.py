@@ -7,63 +7,22 @@ a policy of weight zero.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from pluralign.core import InputError, SteeringWeights
-from pluralign.lm.decoding import Decoding, choose_tokens
+from pluralign.core import InputError
 from pluralign.lm.generation import stop_ids
 from pluralign.steer.mixing import GEOMETRIC
+from pluralign.steer.mixture_batch import MixtureBatch
 from pluralign.steer.partial_text import PartialText
-from pluralign.steer.policy_rows import PolicyRows
-from pluralign.steer.prediction import Prediction
-
-FinishReason = Literal["stop", "length"]
-# Limits on rows and prompt tokens that `generate` decodes together; they bound its memory.
-_ROWS = 128
-_PROMPT_TOKENS = 32768
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt to continue, and the mixture that continues it.
-
-    Args:
-        prompt_ids: Token ids of the prompt, at least one.
-        weights: Weights of the policies, by name; a policy that is not named has weight zero.
-        decoding: Sampling settings.
-        seed: Random seed of this request; its tokens do not depend on other requests.
-        lead: Text of a template before the answer, which is not part of it.
-    """
-
-    prompt_ids: Sequence[int]
-    weights: SteeringWeights
-    decoding: Decoding = field(default_factory=Decoding)
-    seed: int = 0
-    lead: str = ""
-
-
-@dataclass(frozen=True)
-class Event:
-    """The next piece of a request's text.
-
-    Args:
-        request: Number of the request, as returned by `MixtureDecoder.admit`.
-        text: New text; empty while a character or a stop text may be incomplete.
-        tokens: Number of tokens generated so far.
-        finish_reason: "stop" after an end-of-text token or a stop text, "length" at the limit; None before
-            the end.
-    """
-
-    request: int
-    text: str
-    tokens: int
-    finish_reason: FinishReason | None
+from pluralign.steer.policy_rows import PolicyRows, Reading
+from pluralign.steer.prediction import Entry, Prediction
+from pluralign.steer.requests import Event, FinishReason, Request, parts, prompt_tokens
 
 
 @dataclass
@@ -74,18 +33,32 @@ class _Running:
     text: PartialText
 
 
+@dataclass
+class _Reading:
+    """Requests with prompts that are read in parts."""
+
+    requests: dict[int, _Running]
+    entries: list[tuple[int, int, Sequence[int]]]
+    parts: Reading
+    released: set[int] = field(default_factory=set[int])
+
+
 class MixtureDecoder:
     """Continues requests with mixtures of policies; requests may be added and removed while others run.
 
     Args:
         rows: The policies.
         power: Power of the mixture: 0 geometric, 1 arithmetic, -1 harmonic (`mixing.mix_log_probs`).
+        prefill: Number of prompt tokens, counted once for every policy that reads them, that are read between
+            two tokens of the running requests; None reads all at once.
     """
 
-    def __init__(self, rows: PolicyRows, power: float = GEOMETRIC) -> None:
-        self.rows, self.power = rows, power
+    def __init__(self, rows: PolicyRows, power: float = GEOMETRIC, prefill: int | None = None) -> None:
+        self.rows, self.power, self.prefill = rows, power, prefill
+        self._reading: deque[_Reading] = deque()
         self._running: dict[int, _Running] = {}
         self._unread: dict[int, deque[Event]] = {}
+        self._batch: MixtureBatch | None = None
         self._count = 0
         self._stops = set(stop_ids(rows.backbone))
         self._limit = rows.context
@@ -93,13 +66,16 @@ class MixtureDecoder:
     @property
     def running(self) -> tuple[int, ...]:
         """Numbers of the unfinished requests."""
-        return tuple(self._running)
+        return (*self._running, *(number for one in self._reading for number in one.requests))
 
     def admit(self, requests: Sequence[Request]) -> tuple[list[int], list[Event]]:
         """Read new requests' prompts and sample their first tokens.
 
+        Prompts of more than ``prefill`` tokens are read in parts, one before each step.
+
         Returns:
-            The numbers of the requests, and one event for each.
+            The numbers of the requests, and one event for each; of requests that are read in parts, the first
+            event comes from a later step.
 
         Raises:
             InputError: A policy is unknown, or a prompt is empty or too long; no request is admitted then.
@@ -109,38 +85,50 @@ class MixtureDecoder:
             return [], []
         numbers = list(range(self._count, self._count + len(checked)))
         self._count += len(checked)
+        running = dict(zip(numbers, checked, strict=True))
         entries = [
-            (number, policy, running.request.prompt_ids)
-            for number, running in zip(numbers, checked, strict=True)
-            for policy in running.policies
+            (number, policy, one.request.prompt_ids)
+            for number, one in running.items()
+            for policy in one.policies
         ]
+        if self.prefill is not None and prompt_tokens(requests) > self.prefill:
+            self._reading.append(_Reading(running, entries, self.rows.read(entries, self.prefill)))
+            return numbers, []
         try:
-            found = self.rows.admit(entries)
-            self._running.update(zip(numbers, checked, strict=True))
-            return numbers, self._choose(numbers, [entry[:2] for entry in entries], found)
+            return numbers, self._start(running, entries, self.rows.admit(entries))
         except BaseException:
             # One of several models may have added its rows before another failed.
             self.release(set(numbers))
             raise
 
     def step(self) -> list[Event]:
-        """Sample the next token of every running request.
+        """Read a part of the prompts that are read in parts, and sample the next token of every running
+        request.
 
-        If it fails, all running requests are removed, because some of their rows may have advanced.
+        If it fails, all requests are removed, because some of their rows may have advanced.
         """
+        try:
+            return self._read_on() + self._step()
+        except BaseException:
+            self.release(set(self.running))
+            raise
+
+    def _step(self) -> list[Event]:
         if not self._running:
             return []
-        try:
-            found = self.rows.step({number: one.text.ids[-1] for number, one in self._running.items()})
-            return self._choose(list(self._running), list(self.rows.order), found)
-        except BaseException:
-            self.release(set(self._running))
-            raise
+        found = self.rows.step({number: one.text.ids[-1] for number, one in self._running.items()})
+        requests, rows = list(self._running), list(self.rows.order)
+        if self._batch is None or (self._batch.requests, self._batch.rows) != (requests, rows):
+            self._batch = self._batch_of(requests, rows, found.states.device)
+        return self._choose(self._batch, found)
 
     def release(self, requests: set[int]) -> None:
         """Remove requests, finished or not."""
         for number in requests:
             self._running.pop(number, None)
+        for one in self._reading:
+            one.released |= requests & set(one.requests)
+        self._reading = deque(one for one in self._reading if one.released < set(one.requests))
         self.rows.release(requests)
 
     def generate(self, requests: Sequence[Request]) -> list[str]:
@@ -151,7 +139,7 @@ class MixtureDecoder:
         """
         for request in requests:
             self._checked(request)
-        return [text for part in _parts(requests) for text in self._texts(part)]
+        return [text for part in parts(requests) for text in self._texts(part)]
 
     def events(self, requests: Sequence[Request]) -> Iterator[Event]:
         """Generate complete texts for requests, one event at a time.
@@ -187,7 +175,7 @@ class MixtureDecoder:
                             left.discard(number)
                         yield event
                 if left and not any(self._unread[number] for number in left):
-                    if not left <= self._running.keys():
+                    if not left <= set(self.running):
                         raise RuntimeError("decoding failed in a step that this request shared with others")
                     self._keep(self.step())
         finally:
@@ -224,22 +212,47 @@ class MixtureDecoder:
         text = PartialText(self.rows.backbone.tokenizer, request.decoding.stop, request.lead)
         return _Running(request, policies, uniforms, text)
 
-    def _choose(self, numbers: list[int], rows: Sequence[tuple[int, int]], found: Prediction) -> list[Event]:
-        place = {number: i for i, number in enumerate(numbers)}
-        device = found.states.device
-        owners = torch.tensor([place[request] for request, _ in rows], device=device)
-        weights = torch.tensor(
-            [self._running[request].policies[policy] for request, policy in rows], device=device
-        )
-        mixed = found.mixed(owners, weights, len(numbers), self.power)
-        running = [self._running[number] for number in numbers]
-        uniforms = torch.tensor([one.uniforms[len(one.text.ids)] for one in running], device=device)
-        tokens = choose_tokens(mixed, [one.request.decoding for one in running], uniforms)
-        events = [self._event(number, int(tokens[i])) for i, number in enumerate(numbers)]
+    def _read_on(self) -> list[Event]:
+        """Read the next part of the prompts that came first; events of requests that have been read."""
+        if not self._reading:
+            return []
+        one = self._reading[0]
+        try:
+            next(one.parts)
+            return []
+        except StopIteration as done:
+            enter: Callable[[], Prediction] = done.value
+        self._reading.popleft()
+        events = self._start(one.requests, one.entries, enter())
+        self.release(one.released)
+        return [event for event in events if event.request not in one.released]
+
+    def _start(
+        self, requests: Mapping[int, _Running], entries: Sequence[tuple[int, int, Sequence[int]]],
+        found: Prediction,
+    ) -> list[Event]:  # fmt: skip
+        """Sample the first tokens of requests, of which the prompts have been read."""
+        self._running.update(requests)
+        rows = [entry[:2] for entry in entries]
+        return self._choose(self._batch_of(list(requests), rows, found.states.device), found)
+
+    def _choose(self, batch: MixtureBatch, found: Prediction) -> list[Event]:
+        # The only transfer from the device in a step, whatever the number of requests.
+        chosen: Any = batch.choose(found, self.power)
+        tokens: list[int] = chosen.tolist()
+        events = [self._event(number, token) for number, token in zip(batch.requests, tokens, strict=True)]
         finished = {event.request for event in events if event.finish_reason is not None}
         if finished:
             self.release(finished)
         return events
+
+    def _batch_of(self, requests: Sequence[int], rows: Sequence[Entry], device: torch.device) -> MixtureBatch:
+        running = [self._running[number] for number in requests]
+        return MixtureBatch(
+            requests, rows, [self._running[request].policies[policy] for request, policy in rows],
+            [one.request.decoding for one in running],
+            [one.uniforms[len(one.text.ids) :] for one in running], device,
+        )  # fmt: skip
 
     def _event(self, number: int, token: int) -> Event:
         one = self._running[number]
@@ -249,18 +262,3 @@ class MixtureDecoder:
         new, stopped = one.text.add(token, last)
         finish: FinishReason | None = "stop" if ended or stopped else "length" if last else None
         return Event(number, new, count, finish)
-
-
-def _parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
-    """Requests in order, in groups within two limits on the policies' rows."""
-    part: list[Request] = []
-    rows = tokens = 0
-    for request in requests:
-        own = sum(weight > 0 for weight in request.weights.values())
-        if part and (rows + own > _ROWS or tokens + own * len(request.prompt_ids) > _PROMPT_TOKENS):
-            yield part
-            part, rows, tokens = [], 0, 0
-        part.append(request)
-        rows, tokens = rows + own, tokens + own * len(request.prompt_ids)
-    if part:
-        yield part

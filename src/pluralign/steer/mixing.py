@@ -109,12 +109,11 @@ def mix_rows(
         scores = torch.where(top == largest, -math.inf, scores)
     alone = torch.bincount(owners, minlength=mixtures) == 1
     scores = scores.log_softmax(dim=-1)
-    if bool(alone.any()):
-        first = torch.zeros(mixtures, dtype=torch.long, device=owners.device).scatter(
-            0, owners, torch.arange(len(owners), device=owners.device)
-        )
-        scores = torch.where(alone[:, None], log_probs[first], scores)
-    return scores
+    first = torch.zeros(mixtures, dtype=torch.long, device=owners.device).scatter(
+        0, owners, torch.arange(len(owners), device=owners.device)
+    )
+    # For all mixtures: whether there are such would have to be read from the device.
+    return torch.where(alone[:, None], log_probs[first], scores)
 
 
 def _checked(weights: Weights, policies: int) -> npt.NDArray[np.float64]:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from pluralign.core import InputError
 from pluralign.lm.adapter_stack import AdapterStack, Route
+from pluralign.lm.attention import Layout
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.generation import require_writer
+from pluralign.lm.part_attention import PartLayout
 from pluralign.lm.passes import run_layout
 from pluralign.lm.row_attention import RowLayout
-from pluralign.lm.sample_attention import PromptLayout
+from pluralign.lm.sample_attention import KeysAndValues, PromptLayout
 from pluralign.lm.support import support_of
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 from pluralign.steer.plain_rows import PlainRows
 from pluralign.steer.prediction import Entry, Prediction, head_prediction, joined
+
+Reading = Generator[None, None, Callable[[], Prediction]]
+"""Prompts that are read in parts; see `PolicyRows.read`."""
 
 
 class PolicyRows(Protocol):
@@ -51,6 +56,19 @@ class PolicyRows(Protocol):
 
     def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """Read prompts (request, policy, token ids) as new rows; return their next-token predictions."""
+        ...
+
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int) -> Reading:
+        """Read prompts in parts, between which other rows may be stepped, added and removed.
+
+        Args:
+            entries: See `admit`.
+            tokens: Number of tokens of a part.
+
+        Returns:
+            Generator that reads a part at a time. Its value is a function that adds the rows and returns
+            their next-token predictions, as `admit` does.
+        """
         ...
 
     def step(self, tokens: Mapping[int, int]) -> Prediction:
@@ -86,6 +104,8 @@ class AdapterRows:
         self._together: list[Entry] = []
         self._adapters = len(folders)
         self._plain = PlainRows(self._stack, self._adapters)
+        # Route of a step; it stays the same while the rows do.
+        self._step_route: Route | None = None
         # Ids of the rows that may outgrow the layout (see `step`).
         self._ids: dict[Entry, list[int]] = {}
 
@@ -94,37 +114,83 @@ class AdapterRows:
         """See `PolicyRows`."""
         return [*self._together, *self._plain.order]
 
-    @torch.inference_mode()
     def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
-        plain = [i for i, (_, _, ids) in enumerate(entries) if not self._support.decodes(len(ids))]
-        if not plain:
-            return self._admit(entries)
-        together = [i for i in range(len(entries)) if i not in set(plain)]
-        parts = [self._admit([entries[i] for i in together])] if together else []
-        parts.append(self._plain.admit([entries[i] for i in plain]))
-        found = joined(parts)
-        back = torch.tensor([*together, *plain]).argsort().to(found.states.device)
-        return replace(found, states=found.states[back])
+        return finished(self.read(entries, None))()
 
-    def _admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+    @torch.inference_mode()
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int | None) -> Reading:
+        """See `PolicyRows`; without ``tokens`` everything is one part.
+
+        Rows that cannot be decoded with others are read when the rows are added.
+        """
+        plain = [i for i, (_, _, ids) in enumerate(entries) if not self._support.decodes(len(ids))]
+        together = [i for i in range(len(entries)) if i not in set(plain)]
         # Equal prompts of one policy (samples of a prompt, other weights) are read once.
-        texts = sorted({(policy, tuple(ids)) for _, policy, ids in entries})
+        texts = sorted({(entries[i][1], tuple(entries[i][2])) for i in together})
+        kept: dict[int, KeysAndValues] = {}
+        found = Prediction(torch.empty(0, 0))
+        if texts:
+            kept, states = yield from self._read(texts, tokens)
+            found = self._prediction(states, [policy for policy, _ in texts])
+
+        @torch.inference_mode()
+        def enter() -> Prediction:
+            parts = [self._enter([entries[i] for i in together], texts, kept, found)] if texts else []
+            if plain:
+                parts.append(self._plain.admit([entries[i] for i in plain]))
+            everything = joined(parts)
+            if not plain:
+                return everything
+            back = torch.tensor([*together, *plain]).argsort().to(everything.states.device)
+            return replace(everything, states=everything.states[back])
+
+        return enter
+
+    def _read(
+        self, texts: Sequence[tuple[int, Sequence[int]]], tokens: int | None
+    ) -> Generator[None, None, tuple[dict[int, KeysAndValues], Float[Tensor, "texts d"]]]:
+        """Keys and values of prompts in the order of policies, and the states of their last tokens."""
+        lengths, total = [len(ids) for _, ids in texts], sum(len(ids) for _, ids in texts)
+        if tokens is None or total <= tokens:
+            # A prompt's last token is its tree's branch, because hidden states are returned for branches.
+            (forest,) = plant([Tree(list(ids[:-1]), [list(ids[-1:])]) for _, ids in texts], total)
+            forest = forest.to(self.backbone.device)
+            layout = PromptLayout(forest)
+            route = self._route([policy for policy, _ in texts], lengths)
+            hidden = self._run(layout, route, forest.position_ids, forest.input_ids)
+            return layout.kept, hidden[forest.ends]
+        device = self.backbone.device
+        ids = torch.tensor([[token for _, ids in texts for token in ids]], device=device)
+        owners = [policy for policy, ids in texts for _ in ids]
+        ends = np.cumsum(lengths) - 1
+        parts, states = PartLayout(lengths, device), list[Tensor]()
+        for start in range(0, total, tokens):
+            if start:
+                yield
+            stop = min(total, start + tokens)
+            own = owners[start:stop]
+            positions = parts.begin(start, stop)
+            hidden = self._run(parts, self._route(own, [1] * len(own)), positions, ids[:, start:stop])
+            states += [hidden[end - start] for end in ends.tolist() if start <= end < stop]
+        return parts.kept, torch.stack(states)
+
+    def _run(
+        self, layout: Layout, route: Route, positions: Int[Tensor, "1 tokens"], ids: Int[Tensor, "1 tokens"]
+    ) -> Float[Tensor, "tokens d"]:
+        """Hidden states of a row of tokens."""
+        with self._stack.routed(route):
+            output: Any = run_layout(self.backbone.model, layout, positions, input_ids=ids)
+        return output.last_hidden_state[0]
+
+    def _enter(
+        self, entries: Sequence[tuple[int, int, Sequence[int]]], texts: Sequence[tuple[int, Sequence[int]]],
+        kept: Mapping[int, KeysAndValues], found: Prediction,
+    ) -> Prediction:  # fmt: skip
+        """Add rows of prompts that were read."""
         place = {text: i for i, text in enumerate(texts)}
         asked = [place[policy, tuple(ids)] for _, policy, ids in entries]
-        lengths = [len(ids) for _, ids in texts]
-        # A prompt's last token is its tree's branch, because hidden states are returned for branches.
-        trees = [Tree(list(ids[:-1]), [list(ids[-1:])]) for _, ids in texts]
-        (forest,) = plant(trees, sum(lengths))
-        forest = forest.to(self.backbone.device)
-        layout = PromptLayout(forest)
-        policies = [policy for policy, _ in texts]
-        with self._stack.routed(self._route(policies, lengths)):
-            hidden: Any = run_layout(
-                self.backbone.model, layout, forest.position_ids, input_ids=forest.input_ids
-            ).last_hidden_state[0]
-        found = self._prediction(hidden[forest.ends], policies)
-        self._rows.append(layout.kept, lengths, asked)
+        self._rows.append(kept, [len(ids) for _, ids in texts], asked)
         self._together += [entry[:2] for entry in entries]
         if self._support.factors is not None:
             self._ids.update({(request, policy): list(ids) for request, policy, ids in entries})
@@ -158,11 +224,13 @@ class AdapterRows:
         ids = torch.tensor([[tokens[request] for request, _ in self._together]], device=device)
         positions = self._rows.begin(device)
         policies = [policy for _, policy in self._together]
-        with self._stack.routed(self._route(policies, [1] * len(policies))):
-            hidden: Any = run_layout(self.backbone.model, self._rows, positions, input_ids=ids)
+        if self._step_route is None:
+            self._step_route = self._route(policies, [1] * len(policies))
+        states = self._run(self._rows, self._step_route, positions, ids)
         self._rows.end()
-        return self._prediction(hidden.last_hidden_state[0], policies)
+        return self._prediction(states, policies)
 
+    @torch.inference_mode()
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""
         self._arrange([row for row, (request, _) in enumerate(self._together) if request not in requests])
@@ -181,6 +249,7 @@ class AdapterRows:
     def _arrange(self, rows: list[int]) -> None:
         self._rows.select(rows)
         self._together = [self._together[row] for row in rows]
+        self._step_route = None
 
     def _route(self, policies: Sequence[int], counts: Sequence[int]) -> Route:
         """Route of rows in the order of policies, with the given numbers of tokens."""
@@ -188,64 +257,13 @@ class AdapterRows:
         for policy, count in zip(policies, counts, strict=True):
             if policy < self._adapters:
                 by[policy] = by.get(policy, 0) + count
-        return Route(tuple(by), tuple(by.values()), sum(counts))
+        return Route(tuple(by), tuple(by.values()), sum(counts), self.backbone.device)
 
 
-class ModelRows:
-    """Policies of which some or all are whole models, each with its own forward pass: slower, but they only
-    need a common vocabulary.
-
-    Args:
-        models: Whole models by policy name.
-        stacked: Policies that share a trunk.
-
-    Raises:
-        InputError: There are no models, or they have different vocabularies.
-    """
-
-    def __init__(self, models: Mapping[str, Backbone], stacked: AdapterRows | None = None) -> None:
-        self._parts = [] if stacked is None else [stacked]
-        if not models and not self._parts:
-            raise InputError("expected at least one policy, found none")
-        known = {} if stacked is None else {stacked.names[0]: stacked.backbone}
-        first, *others = {**known, **models}.items()
-        vocabulary = first[1].tokenizer.get_vocab()
-        for name, model in others:
-            if model.tokenizer.get_vocab() != vocabulary:
-                raise InputError(f"{name!r} has another vocabulary than {first[0]!r}; they cannot be mixed")
-        self._parts += [AdapterRows(model, {name: None}) for name, model in models.items()]
-        self.backbone = self._parts[0].backbone
-        self.context = min((part.context for part in self._parts if part.context is not None), default=None)
-        self.names = tuple(name for part in self._parts for name in part.names)
-        # The first policy of each part among all.
-        self._firsts = [sum(len(part.names) for part in self._parts[:i]) for i in range(len(self._parts))]
-
-    @property
-    def order(self) -> list[Entry]:
-        """See `PolicyRows`."""
-        return [
-            (request, first + policy)
-            for first, part in zip(self._firsts, self._parts, strict=True)
-            for request, policy in part.order
-        ]
-
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
-        """See `PolicyRows`."""
-        found: dict[int, Tensor] = {}
-        for first, part in zip(self._firsts, self._parts, strict=True):
-            mine = [i for i, entry in enumerate(entries) if 0 <= entry[1] - first < len(part.names)]
-            if mine:
-                new = [(entries[i][0], entries[i][1] - first, entries[i][2]) for i in mine]
-                logits = part.admit(new).logits()
-                found.update(zip(mine, logits.to(self.backbone.device), strict=True))
-        return Prediction(torch.stack([found[i] for i in range(len(entries))]))
-
-    def step(self, tokens: Mapping[int, int]) -> Prediction:
-        """See `PolicyRows`."""
-        parts = [part.step(tokens).logits() for part in self._parts if part.order]
-        return Prediction(torch.cat([logits.to(self.backbone.device) for logits in parts]))
-
-    def release(self, requests: set[int]) -> None:
-        """See `PolicyRows`."""
-        for part in self._parts:
-            part.release(requests)
+def finished(parts: Reading) -> Callable[[], Prediction]:
+    """Read all parts; the function that adds the rows."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as stop:
+            return stop.value

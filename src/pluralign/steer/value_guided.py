@@ -25,9 +25,10 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
 from pluralign.losses.guidance import guided_logits
-from pluralign.steer.decoder import MixtureDecoder, Request
-from pluralign.steer.policy_rows import AdapterRows, PolicyRows
+from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.policy_rows import AdapterRows, PolicyRows, Reading
 from pluralign.steer.prediction import Entry, Prediction
+from pluralign.steer.requests import Request
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 
 
@@ -107,22 +108,34 @@ class ValueGuidedRows:
             for request, model in part.order
         ]
 
-    @torch.inference_mode()
     def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
         """See `PolicyRows`."""
         prompts = {request: ids for request, _, ids in entries}
-        logits = self._base.admit([(request, 0, ids) for request, ids in prompts.items()]).logits()
-        place = {request: i for i, request in enumerate(prompts)}
+        first = self._base.admit([(request, 0, ids) for request, ids in prompts.items()])
+        return self._admit(entries, first.logits())
+
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int) -> Reading:
+        """See `PolicyRows`: the language model reads in parts, the value models all at once afterwards."""
+        prompts = {request: ids for request, _, ids in entries}
+        enter = yield from self._base.read([(request, 0, ids) for request, ids in prompts.items()], tokens)
+        return lambda: self._admit(entries, enter().logits())
+
+    @torch.inference_mode()
+    def _admit(
+        self, entries: Sequence[tuple[int, int, Sequence[int]]], logits: Float[Tensor, "requests vocabulary"]
+    ) -> Prediction:
+        """Predictions of new rows, of which the language model has read the prompts."""
+        place = {request: i for i, request in enumerate(dict.fromkeys(request for request, _, _ in entries))}
         owners = torch.tensor([place[request] for request, _, _ in entries], device=logits.device)
         if not self.guidance.strength:
             self._unguided += [entry[:2] for entry in entries]
             return Prediction(logits[owners])
-        ids = self._likeliest(list(prompts), logits)
+        ids = self._likeliest(list(place), logits)
         try:
             values = self._admit_values(entries).to(logits)
         except BaseException:
             # If a forward pass fails, no request has been added.
-            self.release(set(prompts))
+            self.release(set(place))
             raise
         return Prediction(guided_logits(logits[owners], ids[owners], values, self.guidance.strength))
 

@@ -166,7 +166,7 @@ class ValueRows:
         for model, count in zip(models, counts, strict=True):
             if model < self._adapters:
                 by[model] = by.get(model, 0) + count
-        return Route(tuple(by), tuple(by.values()), sum(counts))
+        return Route(tuple(by), tuple(by.values()), sum(counts), self.backbone.device)
 
 
 def open_value_rows(

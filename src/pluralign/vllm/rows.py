@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pluralign.lm.decoding import Decoding, choose_tokens
+from pluralign.lm.decoding import Decoding, TokenSampler
 from pluralign.steer.mixing import GEOMETRIC, mix_rows
 from pluralign.vllm.settings import Member
 
@@ -137,7 +137,7 @@ class Mixtures:
         if scale:
             own = torch.stack([_scaled(one, row.params) for one, row in zip(own, rows, strict=True)])
         dice = torch.tensor(uniforms, dtype=torch.float64, device=logits.device)
-        tokens = choose_tokens(own, [row.decoding for row in rows], dice)
+        tokens = TokenSampler([row.decoding for row in rows], logits.device).choose(own, dice)
         alone = torch.full_like(own, -torch.inf).scatter_(1, tokens[:, None], 0.0)
         flat = [(place, k) for k, i in enumerate(drawn) for place in self._all[i]]
         places, sources = torch.tensor(flat, device=logits.device).T

@@ -18,8 +18,9 @@ from pluralign.evaluate.text_report.words import headline, takeaway
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.steer import decoder
-from pluralign.steer.decoder import MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policy_rows import AdapterRows
+from pluralign.steer.requests import Request
 
 NAMES = ("helpful", "harmless")
 GRID = simplex_grid(NAMES, 2)

@@ -19,8 +19,9 @@ from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import FloatArray
 from pluralign.lm.decoding import Decoding
-from pluralign.steer.decoder import MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policy_rows import PolicyRows
+from pluralign.steer.requests import Request
 
 Weighting = SteeringWeights | None
 """Weights; None for a side without weights, the base model."""

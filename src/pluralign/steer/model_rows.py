@@ -1,0 +1,84 @@
+"""Rows of several whole models, each with its own forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pluralign.core import InputError
+from pluralign.lm.backbone import Backbone
+from pluralign.steer.policy_rows import AdapterRows, Reading, finished
+from pluralign.steer.prediction import Entry, Prediction
+
+
+class ModelRows:
+    """Policies of which some or all are whole models, each with its own forward pass: slower, but they only
+    need a common vocabulary.
+
+    Args:
+        models: Whole models by policy name.
+        stacked: Policies that share a trunk.
+
+    Raises:
+        InputError: There are no models, or they have different vocabularies.
+    """
+
+    def __init__(self, models: Mapping[str, Backbone], stacked: AdapterRows | None = None) -> None:
+        self._parts = [] if stacked is None else [stacked]
+        if not models and not self._parts:
+            raise InputError("expected at least one policy, found none")
+        known = {} if stacked is None else {stacked.names[0]: stacked.backbone}
+        first, *others = {**known, **models}.items()
+        vocabulary = first[1].tokenizer.get_vocab()
+        for name, model in others:
+            if model.tokenizer.get_vocab() != vocabulary:
+                raise InputError(f"{name!r} has another vocabulary than {first[0]!r}; they cannot be mixed")
+        self._parts += [AdapterRows(model, {name: None}) for name, model in models.items()]
+        self.backbone = self._parts[0].backbone
+        self.context = min((part.context for part in self._parts if part.context is not None), default=None)
+        self.names = tuple(name for part in self._parts for name in part.names)
+        # The first policy of each part among all.
+        self._firsts = [sum(len(part.names) for part in self._parts[:i]) for i in range(len(self._parts))]
+
+    @property
+    def order(self) -> list[Entry]:
+        """See `PolicyRows`."""
+        return [
+            (request, first + policy)
+            for first, part in zip(self._firsts, self._parts, strict=True)
+            for request, policy in part.order
+        ]
+
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+        """See `PolicyRows`."""
+        return finished(self.read(entries, None))()
+
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int | None) -> Reading:
+        """See `PolicyRows`; without ``tokens`` each model reads everything in one part."""
+        parts: list[tuple[list[int], Callable[[], Prediction]]] = []
+        for first, part in zip(self._firsts, self._parts, strict=True):
+            mine = [i for i, entry in enumerate(entries) if 0 <= entry[1] - first < len(part.names)]
+            if mine:
+                new = [(entries[i][0], entries[i][1] - first, entries[i][2]) for i in mine]
+                parts.append((mine, (yield from part.read(new, tokens))))
+
+        def enter() -> Prediction:
+            found: dict[int, Tensor] = {}
+            for mine, enter_part in parts:
+                logits = enter_part().logits().to(self.backbone.device)
+                found.update(zip(mine, logits, strict=True))
+            return Prediction(torch.stack([found[i] for i in range(len(entries))]))
+
+        return enter
+
+    def step(self, tokens: Mapping[int, int]) -> Prediction:
+        """See `PolicyRows`."""
+        parts = [part.step(tokens).logits() for part in self._parts if part.order]
+        return Prediction(torch.cat([logits.to(self.backbone.device) for logits in parts]))
+
+    def release(self, requests: set[int]) -> None:
+        """See `PolicyRows`."""
+        for part in self._parts:
+            part.release(requests)

@@ -1,0 +1,78 @@
+"""Requests to a decoder, and the events that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pluralign.core import SteeringWeights
+from pluralign.lm.decoding import Decoding
+
+FinishReason = Literal["stop", "length"]
+# Limits on rows and prompt tokens that `generate` decodes together; they bound its memory.
+_ROWS = 128
+_PROMPT_TOKENS = 32768
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt to continue, and the mixture that continues it.
+
+    Args:
+        prompt_ids: Token ids of the prompt, at least one.
+        weights: Weights of the policies, by name; a policy that is not named has weight zero.
+        decoding: Sampling settings.
+        seed: Random seed of this request; its tokens do not depend on other requests.
+        lead: Text of a template before the answer, which is not part of it.
+    """
+
+    prompt_ids: Sequence[int]
+    weights: SteeringWeights
+    decoding: Decoding = field(default_factory=Decoding)
+    seed: int = 0
+    lead: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """The next piece of a request's text.
+
+    Args:
+        request: Number of the request, as returned by `MixtureDecoder.admit`.
+        text: New text; empty while a character or a stop text may be incomplete.
+        tokens: Number of tokens generated so far.
+        finish_reason: "stop" after an end-of-text token or a stop text, "length" at the limit; None before
+            the end.
+    """
+
+    request: int
+    text: str
+    tokens: int
+    finish_reason: FinishReason | None
+
+
+def prompt_tokens(requests: Sequence[Request]) -> int:
+    """Number of prompt tokens that are read, once for each policy: equal prompts are read together."""
+    read = {
+        (name, tuple(request.prompt_ids))
+        for request in requests
+        for name, weight in request.weights.items()
+        if weight > 0
+    }
+    return sum(len(ids) for _, ids in read)
+
+
+def parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """Requests in order, in parts within two limits on the policies' rows."""
+    part: list[Request] = []
+    rows = tokens = 0
+    for request in requests:
+        own = sum(weight > 0 for weight in request.weights.values())
+        if part and (rows + own > _ROWS or tokens + own * len(request.prompt_ids) > _PROMPT_TOKENS):
+            yield part
+            part, rows, tokens = [], 0, 0
+        part.append(request)
+        rows, tokens = rows + own, tokens + own * len(request.prompt_ids)
+    if part:
+        yield part
