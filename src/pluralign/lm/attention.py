@@ -131,16 +131,17 @@ class ForestLayout:
     def _mask_of(self, number: int, pattern: Pattern) -> Bool[Tensor, "size keys"]:
         """What the tokens of a block of several paths see of its keys."""
         block = self.forest.blocks[number]
-        assert block.mask is not None
+        mask = block.mask
+        assert mask is not None
         if not self._reaches(pattern):
-            return block.mask
+            return mask
         known = (pattern.window, pattern.chunk, number)
         if known not in self._masks:
             parts = self.forest.position_ids[0].split([block.size for block in self.forest.blocks])
             keys = parts[number]
             if block.prompt >= 0:
                 keys = torch.cat([parts[block.prompt], keys])
-            self._masks[known] = pattern.sees(parts[number][:, None], keys[None]) & block.mask
+            self._masks[known] = pattern.sees(parts[number][:, None], keys[None]) & mask
         return self._masks[known]
 
     def _reaches(self, pattern: Pattern) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ class RowLayout:
             lengths: Number of tokens of each of its prompts, in order.
             prompts: Number of each new row's prompt; several rows may continue one.
         """
-        ends = torch.tensor(lengths).cumsum(0).tolist()
+        ends = list(accumulate(lengths))
         cut = [
             {
                 layer: (keys[:, end - length : end], values[:, end - length : end])
