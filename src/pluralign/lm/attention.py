@@ -26,6 +26,8 @@ from pluralign.lm.pattern import Pattern, mark, read_pattern
 NAME = "token_forest"
 # FlexAttention's kernels need at least this width of a head.
 _FLEX_HEAD = 16
+# For fewer queries torch picks a kernel for decoding, which does not compile for all shapes.
+_FLEX_TOKENS = 128
 
 
 def use_forest_attention(model: PreTrainedModel) -> None:
@@ -89,7 +91,8 @@ class ForestLayout:
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pattern: Pattern
     ) -> Tensor:
         """See `Layout`: each token sees its tree's prompt and its own branch."""
-        if query.is_cuda and min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD and pattern.plain:
+        wide = min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD and query.shape[2] >= _FLEX_TOKENS
+        if query.is_cuda and wide and pattern.plain:
             return _compiled_flex()(
                 query, key, value, block_mask=self.block_mask(pattern), scale=scaling, enable_gqa=True
             )
