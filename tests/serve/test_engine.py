@@ -7,7 +7,8 @@ import pytest
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.decoding import Decoding
-from pluralign.serve.engine import DecodingEngine, DecodingFailed, QueueFull
+from pluralign.serve.engine import DecodingEngine
+from pluralign.serve.submission import DecodingFailed, QueueFull
 from pluralign.steer.requests import Event, Request
 
 

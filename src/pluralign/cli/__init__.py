@@ -63,6 +63,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "choose": ("choose:choose_completions", "completions x rewards x weights -> the best one per prompt"),
     "export": ("export:export_folder", "a trained folder -> a model that other tools load"),
     "serve": ("serve:serve", "policies -> OpenAI's API with weights per request, and a page"),
+    "vllm": ("vllm:print_command", "policies -> the command of plain vllm serve that mixes them"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
     "evaluate harms": ("evaluate_harms:evaluate_harms", "trajectories -> MACHIAVELLI's metrics, normalised"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from pluralign.cli.common import named_entries, named_folders, say
 from pluralign.core import InputError, SteeringWeights
@@ -20,11 +22,18 @@ try:
     from pluralign.serve.run import accepted_hosts, is_loopback, listen, read_token, run_server
     from pluralign.serve.settings import Access, Limits
     from pluralign.serve.story import StoryPlayer
+    from pluralign.serve.submission import Engine
     from pluralign.steer.policies import load_policies
+    from pluralign.steer.prompt_encoder import PromptEncoder
+    from pluralign.vllm.launch import read_engine_args, require_vllm
+    from pluralign.vllm.policies import start_vllm
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("uvicorn", "starlette"):
         raise
     raise InputError("serve needs starlette and uvicorn: pip install 'pluralign[serve]'") from error
+
+EngineName = Literal["own", "vllm"]
+"""Names of the engines that decode."""
 
 
 def serve(
@@ -46,6 +55,8 @@ def serve(
     audit_texts: bool = False,
     token_file: Path | None = None,
     allow_hosts: tuple[str, ...] = (),
+    engine: EngineName = "own",
+    engine_args: tuple[str, ...] = (),
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> None:
     """Serve a mixture of policies with OpenAI's API; each request sets its weights. A page at / has sliders.
@@ -78,6 +89,9 @@ def serve(
         audit_texts: Whether the audit file contains prompts and answers.
         token_file: File with the bearer token.
         allow_hosts: Further Host headers that a server on the loopback interface accepts.
+        engine: Engine that decodes: own, or vllm (docs/vllm.md), which mixes plain LoRA adapters only.
+        engine_args: Arguments of vLLM's engine as NAME=VALUE, such as dtype=bfloat16 max-model-len=4096
+            tensor-parallel-size=2.
         limits: Limits of requests.
     """
     access = Access(read_token(token_file), accepted_hosts(host, allow_hosts))
@@ -85,11 +99,16 @@ def serve(
     scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
     default = None if weights is None else SteeringWeights.parse(weights)
     fronts = read_fronts(sweep, tuple(folders), tuple(named_folders(story_policies, "story_policies")))
+    if engine_args and engine != "vllm":
+        raise InputError("is for --engine vllm", field="engine_args")
+    options: Any = {"power": power, "template": template, "control_tokens": control_tokens}
     with listen(host, port) as bound:
+        if engine == "vllm":
+            deployment, make_engine = _start_vllm(model, folders, engine_args, dtype, limits, options)
+        else:
+            deployment, make_engine = load_policies(model, folders, dtype=dtype, **options), None
         service = Service(
-            load_policies(
-                model, folders, power=power, dtype=dtype, template=template, control_tokens=control_tokens
-            ),
+            deployment,
             limits,
             access,
             default,
@@ -97,6 +116,7 @@ def serve(
             AnswerScorers({name: load_reward(spec) for name, spec in scorers.items()}) if scorers else None,
             _story(story, story_policies, power, features),
             fronts,
+            make_engine,
         )
         # Clients that read the line below may connect immediately.
         bound.listen(1024)
@@ -107,6 +127,18 @@ def serve(
             say("no token is set: anyone who can reach this address can use it (PLURALIGN_TOKEN sets one)")
         run_server(service, bound)
         say("stopped")
+
+
+def _start_vllm(
+    model: str,
+    folders: Mapping[str, Path],
+    engine_args: Sequence[str],
+    dtype: DTypeName,
+    limits: Limits,
+    options: Mapping[str, Any],
+) -> tuple[PromptEncoder, Callable[[Limits], Engine]]:
+    require_vllm()
+    return start_vllm(model, folders, {"dtype": dtype, **read_engine_args(engine_args)}, limits, **options)
 
 
 def _story(

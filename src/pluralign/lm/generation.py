@@ -258,9 +258,12 @@ def _continue(
 def stop_ids(backbone: Backbone) -> list[int]:
     """Ids of every end-of-text token that the tokenizer or the generation config names, and of the end of an
     assistant's turn."""
-    config: Any = getattr(backbone.model, "generation_config", None)
+    return end_ids(backbone.tokenizer, getattr(backbone.model, "generation_config", None))
+
+
+def end_ids(tokenizer: Any, config: Any) -> list[int]:
+    """`stop_ids` of a tokenizer and a generation config, which may be None."""
     named: Any = getattr(config, "eos_token_id", None)
-    tokenizer: Any = backbone.tokenizer
     turns = end_of_turn_ids(tokenizer)
     several = cast("list[int | None]", named) if isinstance(named, list) else [named]
     ids: set[int | None] = {tokenizer.eos_token_id, *several, *turns}

@@ -54,14 +54,14 @@ def read_tokenizer(model: str) -> PreTrainedTokenizerBase:
     Raises:
         OSError, ValueError: It cannot be read; `read_model` has the better message.
     """
-    return _READ_TOKENIZER(_cached_if_offline(_smollm2_folder() if model == SMOLLM2 else model))
+    return _READ_TOKENIZER(_cached_if_offline(smollm2_folder() if model == SMOLLM2 else model))
 
 
 def stored_dtype(model: str) -> torch.dtype | None:
     """Floating-point type in which a model's files say that they hold its weights; None if they do not."""
     try:
         with no_loading_bars():
-            config: Any = _READ_CONFIG(_cached_if_offline(_smollm2_folder() if model == SMOLLM2 else model))
+            config: Any = _READ_CONFIG(_cached_if_offline(smollm2_folder() if model == SMOLLM2 else model))
     except (OSError, ValueError, KeyError, InputError):
         return None
     found = config.get_text_config().dtype or config.dtype
@@ -85,7 +85,7 @@ def read_model(
     """
     if model != SMOLLM2:
         return _read_pretrained(model, dtype, device)
-    folder = _smollm2_folder()
+    folder = smollm2_folder()
     try:
         return _read_pretrained(folder, dtype, device)
     except InputError as error:
@@ -153,7 +153,7 @@ def _offline() -> bool:
     return False
 
 
-def _smollm2_folder() -> Path | str:
+def smollm2_folder() -> Path | str:
     """The cached safetensors folder, made from the package's GGUF file at the first call (20 s); without the
     package, the hub id."""
     target = cache_folder() / SMOLLM2

@@ -14,7 +14,7 @@ from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
-from pluralign.steer.policies import Policies
+from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.requests import Request
 
 Kind = Literal["chat", "completions"]
@@ -63,7 +63,9 @@ class RequestParser:
         InputError: The weights name an objective that is not served.
     """
 
-    def __init__(self, deployment: Policies, limits: Limits, weights: SteeringWeights | None = None) -> None:
+    def __init__(
+        self, deployment: PromptEncoder, limits: Limits, weights: SteeringWeights | None = None
+    ) -> None:
         self.deployment, self.limits = deployment, limits
         self.weights = weights or SteeringWeights.uniform(deployment.objectives)
         self.weights.require_known(deployment.objectives)

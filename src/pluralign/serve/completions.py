@@ -15,9 +15,9 @@ from pluralign.serve.answers import Answer, new_id, sse
 from pluralign.serve.api import Kind
 from pluralign.serve.audit import RequestRecord
 from pluralign.serve.bodies import ClientDisconnected, read_body, until_disconnected
-from pluralign.serve.engine import DecodingFailed, QueueFull, Submission
 from pluralign.serve.errors import Refused
 from pluralign.serve.service import Service
+from pluralign.serve.submission import DecodingFailed, QueueFull, Submission
 from pluralign.steer.request_weights import in_order
 
 CLIENT_DISCONNECTED = 499

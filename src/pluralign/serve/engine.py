@@ -6,60 +6,14 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from pluralign.core import InputError
+from pluralign.serve.submission import DecodingFailed, Job, QueueFull, Submission, deliver
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.requests import Event, Request, prompt_tokens
 
 _log = logging.getLogger(__name__)
-
-
-class QueueFull(Exception):
-    """The queue has no room for the requests."""
-
-
-class DecodingFailed(Exception):
-    """Decoding has failed; the message gives the reason."""
-
-
-@dataclass(eq=False)
-class _Job:
-    request: Request
-    place: int
-    loop: asyncio.AbstractEventLoop
-    events: asyncio.Queue[tuple[int, Event | Exception]]
-    number: int | None = None
-    ended: bool = False
-
-
-class Submission:
-    """Requests submitted together; their events arrive at the event loop that submitted them."""
-
-    def __init__(self, jobs: Sequence[_Job], events: asyncio.Queue[tuple[int, Event | Exception]]) -> None:
-        self.jobs = tuple(jobs)
-        self._events = events
-
-    async def events(self, seconds: float) -> AsyncIterator[tuple[int, Event]]:
-        """Yield (index of the request, event) until all requests have a finish reason.
-
-        Args:
-            seconds: Time limit for all events.
-
-        Raises:
-            TimeoutError: The time limit has passed.
-            DecodingFailed: Decoding has failed.
-            InputError: The decoder rejects a request.
-        """
-        left, end = len(self.jobs), asyncio.get_running_loop().time() + seconds
-        while left:
-            async with asyncio.timeout_at(end):
-                place, event = await self._events.get()
-            if isinstance(event, Exception):
-                raise event
-            left -= event.finish_reason is not None
-            yield place, event
 
 
 class DecodingEngine:
@@ -79,9 +33,9 @@ class DecodingEngine:
         self._decoder = decoder
         self._most_running, self._most_waiting, self._prefill = running, queue, prefill
         self._wake = threading.Condition()
-        self._waiting: deque[_Job] = deque()
-        self._cancelled: list[_Job] = []
-        self._running: dict[int, _Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._cancelled: list[Job] = []
+        self._running: dict[int, Job] = {}
         self._admitting = 0
         self._stopping = False
         self._failure: str | None = None
@@ -123,7 +77,7 @@ class DecodingEngine:
         """
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue()
-        jobs = [_Job(request, place, loop, events) for place, request in enumerate(requests)]
+        jobs = [Job(request, place, loop, events) for place, request in enumerate(requests)]
         with self._wake:
             if self._stopping or self._failure is not None:
                 raise DecodingFailed(self._failure or "the server is shutting down")
@@ -176,10 +130,10 @@ class DecodingEngine:
             del self._running[number]
         return known
 
-    def _next(self) -> list[_Job]:
+    def _next(self) -> list[Job]:
         """Requests to admit now: in order and within both limits, except that the first may have any
         length."""
-        found: list[_Job] = []
+        found: list[Job] = []
         while self._waiting and len(self._running) + len(found) < self._most_running:
             requests = [job.request for job in (*found, self._waiting[0])]
             if found and prompt_tokens(requests) > self._prefill:
@@ -187,7 +141,7 @@ class DecodingEngine:
             found.append(self._waiting.popleft())
         return found
 
-    def _admit(self, jobs: list[_Job]) -> list[Event]:
+    def _admit(self, jobs: list[Job]) -> list[Event]:
         if not jobs:
             return []
         try:
@@ -204,7 +158,7 @@ class DecodingEngine:
         return events
 
     def _route(self, events: Sequence[Event]) -> None:
-        outgoing: list[tuple[_Job, Event | Exception]] = []
+        outgoing: list[tuple[Job, Event | Exception]] = []
         for event in events:
             job = self._running.get(event.request)
             if job is not None:
@@ -213,19 +167,19 @@ class DecodingEngine:
                     del self._running[event.request]
         self._send(outgoing)
 
-    def _send(self, outgoing: Sequence[tuple[_Job, Event | Exception]]) -> None:
+    def _send(self, outgoing: Sequence[tuple[Job, Event | Exception]]) -> None:
         """Deliver a step's events, with one call per event loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Event | Exception]]] = {}
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job, Event | Exception]]] = {}
         for job, event in outgoing:
             by_loop.setdefault(job.loop, []).append((job, event))
         for loop, own in by_loop.items():
             try:
-                loop.call_soon_threadsafe(_deliver, own)
+                loop.call_soon_threadsafe(deliver, own)
             except RuntimeError:
                 # The loop is closed, so nothing waits for these events.
                 _log.debug("%d events were dropped: their event loop is closed", len(own))
 
-    def _recover(self, error: Exception, admitted: Sequence[_Job]) -> bool:
+    def _recover(self, error: Exception, admitted: Sequence[Job]) -> bool:
         """Cancel everything in the decoder; return whether decoding can continue."""
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         _log.error("decoding failed: %s", message, exc_info=_log.isEnabledFor(logging.DEBUG))
@@ -245,9 +199,3 @@ class DecodingEngine:
             self._running.clear()
             self._waiting.clear()
         self._send([(job, error) for job in jobs])
-
-
-def _deliver(outgoing: Sequence[tuple[_Job, Event | Exception]]) -> None:
-    for job, event in outgoing:
-        job.ended = isinstance(event, Exception) or event.finish_reason is not None
-        job.events.put_nowait((job.place, event))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,10 @@ from pluralign.serve.metrics import Metrics
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
+from pluralign.serve.submission import Engine
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policies import Policies
+from pluralign.steer.prompt_encoder import PromptEncoder
 
 _log = logging.getLogger(__name__)
 
@@ -34,9 +36,11 @@ class Service:
         rewards: Reward models for the page.
         story: Story for the page.
         fronts: Results of sweeps for the page, by tab: "chat" or "story".
+        make_engine: Function that makes the engine that decodes, from the limits; by default the policies are
+            decoded in this process.
     """
 
-    deployment: Policies
+    deployment: PromptEncoder
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
     weights: SteeringWeights | None = None
@@ -44,13 +48,18 @@ class Service:
     rewards: AnswerScorers | None = None
     story: StoryPlayer | None = None
     fronts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    make_engine: Callable[[Limits], Engine] | None = None
 
     def __post_init__(self) -> None:
         self.parser = RequestParser(self.deployment, self.limits, self.weights)
-        limits = self.limits
-        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power, limits.prefill)
-        self.engine = DecodingEngine(decoder, limits.running, limits.queue, limits.prefill)
+        self.engine = (self.make_engine or self._own_engine)(self.limits)
         self.metrics = Metrics()
+
+    def _own_engine(self, limits: Limits) -> Engine:
+        if not isinstance(self.deployment, Policies):
+            raise TypeError("policies that are not in this process need an engine of their own")
+        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power, limits.prefill)
+        return DecodingEngine(decoder, limits.running, limits.queue, limits.prefill)
 
     def finish(self, record: RequestRecord) -> None:
         """Count a finished text request, and write its line to the audit file."""

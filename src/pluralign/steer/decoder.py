@@ -7,7 +7,7 @@ a policy of weight zero.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -256,9 +256,22 @@ class MixtureDecoder:
 
     def _event(self, number: int, token: int) -> Event:
         one = self._running[number]
-        ended = token in self._stops
-        count = len(one.text.ids) + 1
-        last = ended or count == one.request.decoding.max_new_tokens
-        new, stopped = one.text.add(token, last)
-        finish: FinishReason | None = "stop" if ended or stopped else "length" if last else None
-        return Event(number, new, count, finish)
+        return next_event(number, token, one.text, self._stops, one.request.decoding.max_new_tokens)
+
+
+def next_event(number: int, token: int, text: PartialText, stops: Collection[int], most: int) -> Event:
+    """Append a token to a request's text.
+
+    Args:
+        number: Number of the request.
+        token: Id of the token.
+        text: Text so far.
+        stops: Ids of the tokens that end a text.
+        most: Largest number of tokens of the text.
+    """
+    ended = token in stops
+    count = len(text.ids) + 1
+    last = ended or count == most
+    new, stopped = text.add(token, last)
+    finish: FinishReason | None = "stop" if ended or stopped else "length" if last else None
+    return Event(number, new, count, finish)

@@ -14,24 +14,23 @@ from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import checked
-from pluralign.core.message_fields import normal_message
-from pluralign.core.messages import Conversation, Messages, Template, arguments_of
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
-from pluralign.lm.prompts import TEMPLATES, prompt_ids
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_folders import open_rows, policy_card, template_of
 from pluralign.steer.policy_rows import AdapterRows, PolicyRows
+from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.request_weights import Prompt, Weights, is_one, weights_of_each
 from pluralign.steer.requests import Request
 
 
 @dataclass(frozen=True)
-class Policies:
+class Policies(PromptEncoder):
     """One policy per objective, mixed under the weights of each prompt.
 
     Args:
@@ -175,47 +174,19 @@ class Policies:
         return MixtureDecoder(self.rows, self.power)
 
     @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def tokenizer(self) -> PreTrainedTokenizerBase:  # pyright: ignore[reportIncompatibleVariableOverride]
         """A copy of the tokenizer: another thread may be decoding with the original."""
         return deepcopy(self.rows.backbone.tokenizer)
 
     @property
-    def shared(self) -> bool:
+    def shared(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether all policies are adapters on one trunk."""
         return isinstance(self.rows, AdapterRows)
 
     @property
-    def context(self) -> int | None:
+    def context(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Largest number of tokens of prompt and answer together; None if the model does not specify it."""
         return self.rows.context
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """Texts that always end an answer in a conversation, in addition to those of the request."""
-        return self.conversations.stops
-
-    @property
-    def conversations(self) -> Template:
-        """The template of conversations, with this model's control tokens."""
-        return TEMPLATES[self.template](self.tokenizer, self.control_tokens)
-
-    def chat_ids(self, messages: Messages) -> list[int]:
-        """Token ids of a conversation up to the start of the answer.
-
-        Raises:
-            InputError: A message lacks a role or a content, or the template refuses the messages.
-        """
-        known = [normal_message(message, number) for number, message in enumerate(messages, start=1)]
-        text = self.conversations(Conversation(known, arguments_of(messages)), True)
-        return prompt_ids(self.tokenizer, text).ids
-
-    def text_ids(self, text: str) -> list[int]:
-        """Token ids of a text that is continued as it stands.
-
-        Raises:
-            InputError: The text has a lone surrogate.
-        """
-        return prompt_ids(self.tokenizer, self.conversations.quote_prompt(text)).ids
 
 
 def load_policies(

@@ -36,7 +36,7 @@ def open_rows(
     Raises:
         InputError: A folder holds no policy, or one of another model.
     """
-    adapters = {name: _adapter(folder, cards[name], model) for name, folder in policies.items()}
+    adapters = {name: adapter_folder(folder, cards[name], model) for name, folder in policies.items()}
     whole = [name for name, (known, _) in adapters.items() if not known]
     together = {name: folder for name, (known, folder) in adapters.items() if known}
     stacked: AdapterRows | None = None
@@ -95,8 +95,12 @@ def template_of(cards: Mapping[str, Mapping[str, Any] | None]) -> str:
     return next(iter(found.values()), "chat")
 
 
-def _adapter(folder: Path, card: Mapping[str, Any] | None, model: str) -> tuple[bool, Path | None]:
-    """Whether a policy is an adapter or the model itself, and the adapter's folder if it is one."""
+def adapter_folder(folder: Path, card: Mapping[str, Any] | None, model: str) -> tuple[bool, Path | None]:
+    """Whether a policy is an adapter or the model itself, and the adapter's folder if it is one.
+
+    Raises:
+        InputError: There is no such folder.
+    """
     if card is not None:
         adapted = any(file.startswith(f"{ADAPTER}/") for file in card["files"])
         return adapted, folder / ADAPTER if adapted else None

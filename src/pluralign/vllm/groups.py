@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.vllm.settings import MEMBER, WEIGHTS, Member
 
 TWIN = f"~{secrets.token_hex(8)}~"
@@ -45,14 +46,15 @@ def lora_id(name: str) -> int:
     return zlib.crc32(name.encode()) & 0x7FFFFFFF | 1
 
 
-def require_mixable(request: Any) -> None:
+def require_mixable(request: Any, power: float) -> None:
     """Refuse what a mixture cannot have.
 
     Args:
         request: Request of vLLM, with sampling parameters.
+        power: Power of the mixtures.
 
     Raises:
-        InputError: The request has something that twins would lack.
+        InputError: The request has something that twins would lack, or that has no meaning for mixtures.
     """
     params = request.sampling_params
     for holds, what in (
@@ -62,6 +64,10 @@ def require_mixable(request: Any) -> None:
         (request.resumable, "streamed prompts"),
         (request.lora_request is not None, "a LoRA adapter as the model"),
         (bool(request.kv_transfer_params), "transfers of keys and values"),
+        (
+            power != GEOMETRIC and params.repetition_penalty != 1,
+            "repetition_penalty: it acts on logits, which only geometric mixtures have",
+        ),
     ):
         if holds:
             raise InputError(f"mixtures do not work with {what}", field=WEIGHTS)

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from pluralign.core import InputError
-from pluralign.steer.mixing import GEOMETRIC
 from pluralign.vllm.rows import Mixtures, Row
 from pluralign.vllm.settings import MEMBER, WEIGHTS, MixtureSettings, read_weights
 
@@ -128,12 +127,11 @@ class MixtureDraws(GroupRows):
         return logits
 
 
-def require_mixable_params(sampling_params: Any, power: float = GEOMETRIC) -> None:
+def require_mixable_params(sampling_params: Any) -> None:
     """Refuse sampling parameters that do not work with mixtures.
 
     Args:
         sampling_params: vLLM's sampling parameters.
-        power: Power of the mixtures.
 
     Raises:
         InputError: The steering weights are none, or a parameter has no meaning for mixtures.
@@ -146,8 +144,6 @@ def require_mixable_params(sampling_params: Any, power: float = GEOMETRIC) -> No
     read_weights(extra[WEIGHTS])
     if sampling_params.prompt_logprobs is not None:
         raise InputError("mixtures do not work with log-probabilities of the prompt", field="prompt_logprobs")
-    if power != GEOMETRIC and sampling_params.repetition_penalty != 1:
-        raise InputError("acts on logits, which only geometric mixtures have", field="repetition_penalty")
 
 
 def mix_before_sampling(runner: Any, find: Callable[[Any], GroupRows]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from pluralign.core import InputError
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.vllm.settings import MEMBER, WEIGHTS, MixtureSettings
+from pluralign.vllm.soups import PREFIX, soup_weights
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_WORDS = (WEIGHTS.encode(), MEMBER.encode(), PREFIX.encode())
 _PATHS = ("/completions",)
 _EXTRA = "vllm_xargs"
 """Key of vLLM's extra arguments in a body."""
@@ -38,9 +40,9 @@ class SteeringMiddleware:
         body = await _read(receive)
         if body is None:
             return
-        if WEIGHTS.encode() in body or MEMBER.encode() in body:
+        if any(word in body for word in _WORDS):
             try:
-                changed = with_weights(body, scope["path"], _settings(scope))
+                changed = with_weights(body, scope["path"], *_configuration(scope))
             except InputError as error:
                 await _refuse(send, error)
                 return
@@ -51,13 +53,14 @@ class SteeringMiddleware:
         await self._app(scope, _again(body, receive), send)
 
 
-def with_weights(body: bytes, path: str, settings: MixtureSettings) -> bytes:
+def with_weights(body: bytes, path: str, settings: MixtureSettings, models: Sequence[str]) -> bytes:
     """A body with its steering weights, checked, among vLLM's extra arguments.
 
     Args:
         body: JSON body of a request.
         path: Path of the request.
         settings: Policies that are mixed.
+        models: Names of the model itself; other names are adapters.
 
     Raises:
         InputError: The weights are wrong, or the request asks for something that mixtures do not have.
@@ -75,10 +78,17 @@ def with_weights(body: bytes, path: str, settings: MixtureSettings) -> bytes:
     given = data.pop(WEIGHTS, None)
     if given is None:
         given = extra.get(WEIGHTS)
+    model: Any = data.get("model")
+    if isinstance(model, str) and model.startswith(PREFIX):
+        soup_weights(model).require_known(list(settings.policies))
+        if given is not None:
+            raise InputError("names a soup, which has its weights in its name", field="model")
     if given is None:
         return body
     if not path.endswith(_PATHS):
         raise InputError("is known at /v1/chat/completions and /v1/completions only", field=WEIGHTS)
+    if model is not None and model not in models:
+        raise InputError(f"mixtures are of the model {models[0]!r}, found {model!r:.80}", field="model")
     weights = settings.weights(given)
     _require_body(data, settings)
     data[_EXTRA] = {**extra, WEIGHTS: json.dumps(weights)}
@@ -114,9 +124,10 @@ def _has_media(messages: Any) -> bool:
     return False
 
 
-def _settings(scope: Scope) -> MixtureSettings:
-    state: Any = scope["app"].state
-    return MixtureSettings.of(state.args.additional_config)
+def _configuration(scope: Scope) -> tuple[MixtureSettings, list[str]]:
+    """The policies, and the names of the model."""
+    args: Any = scope["app"].state.args
+    return MixtureSettings.of(args.additional_config), list(args.served_model_name or [args.model])
 
 
 def _is_json(scope: Scope) -> bool:

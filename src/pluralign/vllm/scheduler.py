@@ -87,7 +87,7 @@ class MixtureScheduling:
             super().add_request(request)  # pyright: ignore
             return
         try:
-            require_mixable(request)
+            require_mixable(request, self._settings.power)
             weights = self._settings.weights(given)
         except InputError as error:
             # The doors (`middleware`, `engine`) refuse these; here the request ends with an error.

@@ -1,0 +1,53 @@
+"""``pluralign vllm``: the command that serves mixtures by plain ``vllm serve``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from pluralign.cli.common import named_folders, say
+from pluralign.options.open import DEFAULT_MODEL
+from pluralign.steer.mixing import GEOMETRIC
+from pluralign.vllm.adapters import open_adapters
+from pluralign.vllm.launch import command_line, engine_options
+from pluralign.vllm.settings import MixtureSettings
+from pluralign.vllm.soups import POLICIES, RUNTIME
+from pluralign.vllm.trunk import dialogue_template, model_files
+
+
+def print_command(
+    policies: tuple[str, ...],
+    model: str = DEFAULT_MODEL,
+    power: float = GEOMETRIC,
+    together: int = 0,
+    soups: bool = False,
+    vllm_args: tuple[str, ...] = (),
+) -> None:
+    """Print the command with which plain ``vllm serve`` mixes policies by the weights of each request.
+
+    The policies are checked; vLLM need not be installed.
+
+    Example: eval "$(pluralign vllm --model smollm2-135m --policies calm=runs/calm kind=runs/kind)"
+
+    Args:
+        policies: Policies as NAME=DIR: a folder from learn, a PEFT adapter's folder, or the model itself.
+        model: Base model: smollm2-135m, a hub id or a local folder.
+        power: Exponent of the power mean that mixes the policies: 1 arithmetic, 0 geometric, -1 harmonic.
+        together: Largest number of policies that one request mixes; 0 for all of them.
+        soups: Whether the model "mix:NAME=NUMBER,..." is an adapter with the weighted mean of the policies'
+            weights.
+        vllm_args: Further arguments of vllm serve, such as --vllm-args=--port --vllm-args=8001.
+    """
+    folders = named_folders(policies, "policies", required=True)
+    adapters = open_adapters(model, folders)
+    settings = MixtureSettings(adapters.folders, power, together)
+    options = engine_options(settings, adapters, soups=soups)
+    if adapters.template == "dialogue":
+        options["chat_template"] = str(dialogue_template())
+    place = model_files(model)
+    command = command_line(place, options, ["--served-model-name", Path(model).name, *vllm_args])
+    if soups:
+        command = [f"{RUNTIME}=True", f"{POLICIES}={json.dumps(dict(adapters.folders))}", *command]
+        command = ["env", *command]
+    say(shlex.join(command))

@@ -1,0 +1,149 @@
+"""vLLM as the engine of ``pluralign serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from pluralign.core import InputError
+from pluralign.serve.submission import DecodingFailed, Job, QueueFull, Submission
+from pluralign.steer.decoder import next_event
+from pluralign.steer.partial_text import PartialText
+from pluralign.steer.requests import Event, Request
+from pluralign.vllm.settings import WEIGHTS
+
+_log = logging.getLogger(__name__)
+
+
+class VllmEngine:
+    """Decodes mixtures in vLLM; texts are made of its tokens here, as the own engine makes them.
+
+    Args:
+        llm: vLLM's ``AsyncLLM``, with the options of `launch.engine_options`.
+        tokenizer: Tokenizer of the model.
+        stops: Ids of the tokens that end a text.
+        running: Maximum number of requests decoded at once.
+        queue: Maximum number of waiting requests.
+    """
+
+    def __init__(
+        self, llm: Any, tokenizer: PreTrainedTokenizerBase, stops: Sequence[int], running: int, queue: int
+    ) -> None:
+        self._llm, self._tokenizer, self._stops = llm, tokenizer, frozenset(stops)
+        self._most_running, self._most_waiting = running, queue
+        self._seats = asyncio.Semaphore(running)
+        self._tasks: dict[Job, asyncio.Task[None]] = {}
+        self._numbers = itertools.count()
+        self._running = 0
+        self._stopping = False
+        self.failure: str | None = None
+
+    @property
+    def running(self) -> int:
+        """Number of requests being decoded."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests in the queue."""
+        return len(self._tasks) - self._running
+
+    def start(self) -> None:
+        """Start decoding: vLLM has been started already."""
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Cancel all requests, and end vLLM."""
+        self._stopping = True
+        self._llm.shutdown(timeout=timeout)
+
+    def submit(self, requests: Sequence[Request]) -> Submission:
+        """Queue all requests or none; call it on the event loop.
+
+        Raises:
+            QueueFull: The queue has no room for all of them.
+            DecodingFailed: Decoding has stopped.
+        """
+        if self._stopping or self.failure is not None:
+            raise DecodingFailed(self.failure or "the server is shutting down")
+        if len(self._tasks) + len(requests) > self._most_running + self._most_waiting:
+            raise QueueFull
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue()
+        jobs = [Job(request, place, loop, events) for place, request in enumerate(requests)]
+        for job in jobs:
+            self._tasks[job] = loop.create_task(self._answer(job))
+        return Submission(jobs, events)
+
+    def cancel(self, submission: Submission) -> None:
+        """Cancel unfinished requests."""
+        for job in submission.jobs:
+            if (task := self._tasks.get(job)) is not None and not job.ended:
+                task.cancel()
+
+    async def _answer(self, job: Job) -> None:
+        """Decode a request, and send its events."""
+        try:
+            if len(job.request.prompt_ids) < 2:
+                raise InputError("vLLM mixes policies after prompts of at least 2 tokens")
+            async with self._seats:
+                self._running += 1
+                try:
+                    await self._decode(job)
+                finally:
+                    self._running -= 1
+        except asyncio.CancelledError:
+            job.ended = True
+        except Exception as error:
+            self._fail(job, error)
+        finally:
+            self._tasks.pop(job, None)
+
+    async def _decode(self, job: Job) -> None:
+        number, request = next(self._numbers), job.request
+        text = PartialText(self._tokenizer, request.decoding.stop, request.lead)
+        most = request.decoding.max_new_tokens
+        prompt = {"prompt_token_ids": list(request.prompt_ids)}
+        # Leaving the loop early aborts the request in vLLM.
+        stream = self._llm.generate(prompt, _sampling_params(request, self._stops), f"pluralign-{number}")
+        try:
+            async for output in stream:
+                (part,) = output.outputs
+                for token in part.token_ids:
+                    event = next_event(number, token, text, self._stops, most)
+                    job.ended = event.finish_reason is not None
+                    job.events.put_nowait((job.place, event))
+                    if job.ended:
+                        return
+                if part.finish_reason is not None:
+                    raise DecodingFailed(f"vLLM ended the request ({part.finish_reason})")
+        finally:
+            await stream.aclose()
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        """Send a request's error; note whether the engine is dead."""
+        if getattr(self._llm, "errored", False):
+            self.failure = "vLLM has stopped; its log has the reason"
+        if not isinstance(error, InputError | DecodingFailed):
+            line = (str(error).splitlines() or [""])[0]
+            _log.error("decoding failed: %s: %s", type(error).__name__, line)
+            error = DecodingFailed(self.failure or "decoding failed")
+        job.ended = True
+        job.events.put_nowait((job.place, error))
+
+
+def _sampling_params(request: Request, stops: frozenset[int]) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    how = request.decoding
+    return SamplingParams(
+        max_tokens=how.max_new_tokens, temperature=how.temperature, top_p=how.top_p, top_k=how.top_k,
+        seed=request.seed, stop_token_ids=sorted(stops), detokenize=False,
+        output_kind=RequestOutputKind.DELTA, extra_args={WEIGHTS: json.dumps(dict(request.weights))},
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""vLLM under the project's own server: a stand-in of `AsyncLLM` gives tokens, the server does the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from pluralign.core import SteeringWeights
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.tiny import make_tiny_tokenizer
+from pluralign.serve.submission import DecodingFailed, QueueFull
+from pluralign.steer.decoder import Request
+from pluralign.vllm.engine import VllmEngine
+
+TOKENIZER = make_tiny_tokenizer()
+STOP = TOKENIZER.eos_token_id
+
+
+class StandIn:
+    """`AsyncLLM` as far as the engine uses it: a text for every request, token by token."""
+
+    def __init__(self, text, finish=None, error=None):
+        self.tokens = TOKENIZER(text, add_special_tokens=False).input_ids
+        self.finish, self.error, self.errored = finish, error, False
+        self.calls, self.closed, self.gate = [], 0, asyncio.Event()
+        self.gate.set()
+
+    async def generate(self, prompt, params, request_id):
+        self.calls.append((prompt, params, request_id))
+        try:
+            for token in self.tokens:
+                await self.gate.wait()
+                yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[token], finish_reason=None)])
+            if self.error is not None:
+                self.errored = True
+                raise self.error
+            yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[], finish_reason=self.finish)])
+        finally:
+            self.closed += 1
+
+    def shutdown(self, timeout):
+        self.calls.append("shutdown")
+
+
+@pytest.fixture(autouse=True)
+def _vllm(monkeypatch):
+    """The two names of vLLM that the engine uses."""
+    module, inner = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    module.SamplingParams = SimpleNamespace
+    inner.RequestOutputKind = SimpleNamespace(DELTA="delta")
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
+
+
+def request(new=50, stop=(), ids=(1, 2, 3)):
+    decoding = Decoding(new, 0.5, 0.9, 40, stop)
+    return Request(list(ids), SteeringWeights(a=0.75, b=0.25), decoding, 2**64 - 1)
+
+
+def engine(llm, running=2, queue=1):
+    return VllmEngine(llm, TOKENIZER, [STOP], running, queue)
+
+
+def answer(llm, asked):
+    async def run():
+        own = engine(llm)
+        text, last = "", None
+        async for _, event in own.submit([asked]).events(5):
+            text, last = text + event.text, event
+        await asyncio.sleep(0)
+        return text, last, own
+
+    return asyncio.run(run())
+
+
+def test_a_request_reaches_vllm_with_its_weights_and_seed():
+    llm = StandIn("Hello" + TOKENIZER.eos_token)
+    text, last, own = answer(llm, request())
+    assert (text, last.tokens, last.finish_reason) == ("Hello", 6, "stop")
+    ((prompt, params, _),) = llm.calls
+    assert prompt == {"prompt_token_ids": [1, 2, 3]}
+    assert params.extra_args == {"steering_weights": '{"a": 0.75, "b": 0.25}'}
+    assert (params.seed, params.temperature, params.top_p, params.top_k) == (2**64 - 1, 0.5, 0.9, 40)
+    assert (params.max_tokens, params.stop_token_ids, params.detokenize) == (50, [STOP], False)
+    assert (own.running, own.waiting) == (0, 0)
+
+
+def test_texts_end_at_stop_texts_and_at_the_limit():
+    llm = StandIn("one two three")
+    text, last, _ = answer(llm, request(stop=(" tw",)))
+    assert (text, last.finish_reason) == ("one", "stop")
+    assert llm.closed == 1
+    text, last, _ = answer(StandIn("one two three"), request(new=5))
+    assert (text, last.finish_reason) == ("one t", "length")
+
+
+def test_an_end_that_nobody_asked_for_is_an_error():
+    with pytest.raises(DecodingFailed, match="vLLM ended the request"):
+        answer(StandIn("one", finish="abort"), request())
+
+
+def test_a_prompt_of_one_token_is_refused_by_name():
+    from pluralign.core import InputError
+
+    with pytest.raises(InputError, match="at least 2 tokens"):
+        answer(StandIn("one"), request(ids=(1,)))
+
+
+def test_a_dead_engine_is_reported():
+    async def run():
+        own = engine(StandIn("one", error=RuntimeError("gone")))
+        with pytest.raises(DecodingFailed, match="vLLM has stopped"):
+            async for _ in own.submit([request()]).events(5):
+                pass
+        assert own.failure is not None
+        with pytest.raises(DecodingFailed, match="vLLM has stopped"):
+            own.submit([request()])
+
+    asyncio.run(run())
+
+
+def test_the_queue_has_a_limit_and_cancelling_frees_it():
+    async def run():
+        llm = StandIn("x" * 20)
+        llm.gate.clear()
+        own = engine(llm)
+        first = own.submit([request(), request(), request()])
+        await asyncio.sleep(0.01)
+        assert (own.running, own.waiting) == (2, 1)
+        with pytest.raises(QueueFull):
+            own.submit([request()])
+        own.cancel(first)
+        await asyncio.sleep(0.01)
+        assert (own.running, own.waiting, llm.closed) == (0, 0, 2)
+        own.stop()
+        assert llm.calls[-1] == "shutdown"
+        with pytest.raises(DecodingFailed, match="shutting down"):
+            own.submit([request()])
+
+    asyncio.run(run())
