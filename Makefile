@@ -1,6 +1,7 @@
 # make demo    the main job, on this machine, from nothing: writes demo/report.html
 # make test    the tests            make check   style, types, layers
 # make test-slow  those that need the embedded weights, too
+# make test-vllm  mixtures inside vLLM, in a virtual environment of its own (3.5 GB)
 # make docs    the documentation as a site, in site/        make package   the wheel and the source archive, checked
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ OUT ?= demo
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow check docs package format setup clean
+.PHONY: demo test test-slow test-vllm check docs package format setup clean
 
 demo: .venv/.installed
 	$(BIN)/pluralign demo --out $(OUT)
@@ -20,6 +21,9 @@ test: .venv/.installed-dev
 
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m "not gpu and not network"
+
+test-vllm:
+	PYTHON=$(PYTHON) .ci/vllm
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .

@@ -112,7 +112,7 @@ class StandInScheduler:
             False,
         )
         self.max_num_active_reqs, self.max_model_len, self.block_size = seats, length, BLOCK
-        self.budget, self.total, self.held_blocks = budget, blocks, {}
+        self.max_num_scheduled_tokens, self.total, self.held_blocks = budget, blocks, {}
         spec = SimpleNamespace(kv_cache_spec=SimpleNamespace(block_size=BLOCK))
         self.kv_cache_config = SimpleNamespace(kv_cache_groups=[spec])
         self.recorded: list[str] = []
@@ -159,7 +159,7 @@ class StandInScheduler:
         self.waiting.prepend_request(request)
 
     def schedule(self):
-        scheduled, budget, preempted, index = {}, self.budget, False, 0
+        scheduled, budget, preempted, index = {}, self.max_num_scheduled_tokens, False, 0
         while index < len(self.running) and budget:
             request = self.running[index]
             new = min(request.num_tokens - request.num_computed_tokens, budget)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
+import threading
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import requests
+import uvicorn
 
 from pluralign.core import SteeringWeights
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.tiny import make_tiny_tokenizer
+from pluralign.serve.app import make_app
+from pluralign.serve.service import Service
+from pluralign.serve.settings import Limits
 from pluralign.serve.submission import DecodingFailed, QueueFull
 from pluralign.steer.decoder import Request
 from pluralign.vllm.engine import VllmEngine
+from pluralign.vllm.policies import VllmPolicies
 
 TOKENIZER = make_tiny_tokenizer()
 STOP = TOKENIZER.eos_token_id
@@ -141,3 +150,47 @@ def test_the_queue_has_a_limit_and_cancelling_frees_it():
             own.submit([request()])
 
     asyncio.run(run())
+
+
+@contextmanager
+def serving(service):
+    """The address of a server."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(make_app(service), http="h11", lifespan="on", log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        bound.close()
+
+
+def test_the_server_is_the_same():
+    """API, limits and metrics of `pluralign serve` over vLLM."""
+    policies = VllmPolicies("m", ("a", "b"), "chat", 0.0, False, TOKENIZER, 256)
+
+    def make(limits):
+        return VllmEngine(StandIn("Hello there"), TOKENIZER, [STOP], limits.running, limits.queue)
+
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
+    with (
+        serving(Service(policies, Limits(), make_engine=make)) as address,
+        requests.Session() as session,
+    ):
+        session.trust_env = False
+
+        def post(**more):
+            return session.post(f"{address}/v1/chat/completions", json={**body, **more}, timeout=20)
+
+        answer = post(steering_weights={"a": 1.0}).json()
+        assert answer["choices"][0]["message"]["content"] == "Hello"
+        assert answer["steering_weights"] == {"a": 1.0, "b": 0.0}
+        assert answer["usage"]["completion_tokens"] == 5
+        assert post(stream=True).text.endswith("data: [DONE]\n\n")
+        assert post(steering_weights={"c": 1.0}).status_code == 400
+        metrics = session.get(f"{address}/metrics", timeout=20).text
+        assert 'pluralign_tokens_total{kind="completion"} 10' in metrics
+        assert session.get(f"{address}/health", timeout=20).status_code == 200

@@ -148,10 +148,13 @@ def test_the_template_of_dialogues_is_the_projects(opens):
 
 
 def test_soups_are_those_of_pluralign(folders, tmp_path):
-    resolver = SoupResolver({name: str(folder) for name, folder in folders.items()}, most=2)
+    policies = {name: str(folder) for name, folder in folders.items()}
+    resolver = SoupResolver(policies, tmp_path / "soups", most=2)
     found = resolver.folder("mix:one=0.75,two=0.25")
-    soup_adapter(folders, SteeringWeights(one=0.75, two=0.25), tmp_path)
-    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (found, tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    soup_adapter(folders, SteeringWeights(one=0.75, two=0.25), other)
+    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (found, other))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert resolver.folder("mix:two=0.25,one=0.75") == found

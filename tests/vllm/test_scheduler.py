@@ -135,6 +135,7 @@ OTHER_WORKER = SimpleNamespace(enable_batch_sharded_sampling=False, worker_cls="
     [
         ({"blocks": 29}, "the cache of 29 blocks does not hold the longest mixture: 3 policies of 10 blocks"),
         ({"seats": 2}, "--max-num-seqs must be at least 3"),
+        ({"budget": 5}, "--max-num-batched-tokens must be at least --max-num-seqs, 6"),
         ({"speculative_config": object()}, "do not work with speculative decoding"),
         (
             {"parallel_config": SimpleNamespace(enable_batch_sharded_sampling=False, worker_cls="auto")},
@@ -156,9 +157,8 @@ def test_fewer_policies_together_need_less():
 
 def fuzz(seed):
     rng = random.Random(seed)
-    own = scheduler(
-        blocks=rng.randint(30, 36), seats=rng.choice([3, 4, 8, 16]), budget=rng.choice([4, 16, 64])
-    )
+    seats = rng.choice([3, 4, 8, 16])
+    own = scheduler(blocks=rng.randint(30, 36), seats=seats, budget=seats + rng.choice([0, 8, 64]))
     shared = [rng.randrange(50) for _ in range(3 * BLOCK)]
     left, done, stuck = {}, set(), 0
     while len(done) < 20:

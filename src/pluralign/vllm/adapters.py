@@ -9,6 +9,7 @@ from pathlib import Path
 from pluralign.core import InputError
 from pluralign.lm.adapter_check import DOWN, check_adapter
 from pluralign.steer.policy_folders import adapter_folder, policy_card, template_of
+from pluralign.vllm.trunk import require_trunk
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values of vLLM's ``--max-lora-rank``."""
@@ -41,7 +42,7 @@ def open_adapters(model: str, policies: Mapping[str, Path], template: str | None
 
     Raises:
         InputError: There is no policy, or one that vLLM cannot mix: a whole model, or an adapter that is more
-            than a plain LoRA.
+            than a plain LoRA, or one that was trained on another model.
     """
     if not policies:
         raise InputError("expected at least one policy, found none", field="policies")
@@ -70,6 +71,7 @@ def open_adapters(model: str, policies: Mapping[str, Path], template: str | None
             )
         folders[name] = str(adapter.resolve())
         ranks[name] = max(found.shapes[layer + DOWN][0] for layer in found.layers)
+    require_trunk(model, {policies[name]: card for name, card in cards.items()})
     trusting = any(card is not None and card.get("control_tokens") is True for card in cards.values())
     return AdapterFolders(folders, ranks, template or template_of(cards), trusting)
 

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from pluralign.vllm import logits
+from pluralign.vllm.lora_slots import add_empty_slot
 from pluralign.vllm.middleware import SteeringMiddleware
 from pluralign.vllm.scheduler import MixtureScheduling, VllmNames
 
@@ -64,6 +65,8 @@ def _worker() -> Any:
             """Load the model, and mix its logits from then on."""
             result = super().load_model(*args, **kwargs)
             runner: Any = self.model_runner
+            if current_platform.is_cpu():
+                add_empty_slot(runner.model)
             if hasattr(runner, "execute_model_state") and hasattr(runner, "input_batch"):
                 logits.mix_before_sampling(runner, _v1_rows)
             else:

@@ -4,9 +4,11 @@ asked for (`folders.soups.soup_adapter`)."""
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,12 +37,14 @@ class SoupResolver:
 
     Args:
         policies: Folder of each policy's adapter; None for the model itself, which adds nothing.
+        root: Folder of the soups' folders.
         most: Largest number of soups.
     """
 
-    def __init__(self, policies: Mapping[str, str | None], most: int = _MOST) -> None:
+    def __init__(self, policies: Mapping[str, str | None], root: Path, most: int = _MOST) -> None:
         self._folders = {name: None if path is None else Path(path) for name, path in policies.items()}
-        self._root = tempfile.TemporaryDirectory(prefix="pluralign-soups-")
+        self._root = root
+        self._root.mkdir(parents=True, exist_ok=True)
         self._made: dict[SteeringWeights, Path] = {}
         self._most = most
         self._turn = asyncio.Lock()
@@ -72,8 +76,7 @@ class SoupResolver:
         if weights not in self._made:
             if len(self._made) >= self._most:
                 raise InputError(f"this server has made {self._most} soups already", field="model")
-            out = Path(self._root.name) / str(len(self._made))
-            out.mkdir()
+            out = Path(tempfile.mkdtemp(dir=self._root))
             soup_adapter(self._folders, weights, out)
             self._made[weights] = out
         return self._made[weights]
@@ -95,5 +98,7 @@ def register() -> None:
         return
     from vllm.lora.resolver import LoRAResolverRegistry
 
-    resolver: Any = SoupResolver(json.loads(given))
+    root = tempfile.mkdtemp(prefix="pluralign-soups-")
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    resolver: Any = SoupResolver(json.loads(given), Path(root))
     LoRAResolverRegistry.register_resolver("pluralign soups", resolver)

@@ -38,6 +38,9 @@ def require_supported(scheduler: Any, settings: MixtureSettings) -> None:
         raise InputError(
             f"--max-num-seqs must be at least {settings.most}, the policies of a request, not {seats}"
         )
+    budget = scheduler.max_num_scheduled_tokens
+    if budget < seats:
+        raise InputError(f"--max-num-batched-tokens must be at least --max-num-seqs, {seats}, not {budget}")
     blocks = scheduler.kv_cache_manager.block_pool.num_gpu_blocks - 1
     each = -(-scheduler.max_model_len // scheduler.block_size) * len(
         scheduler.kv_cache_config.kv_cache_groups
