@@ -29,6 +29,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.serve.settings import Limits
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policies import load_policies
+from pluralign.steer.requests import Request
 
 NAMES = ("a", "b", "c")
 MIXES = ((0.5, 0.3, 0.2), (1 / 3, 1 / 3, 1 / 3), (0.8, 0.1, 0.1), (0.2, 0.2, 0.6))

@@ -20,7 +20,7 @@ from pluralign.serve.app import make_app
 from pluralign.serve.service import Service
 from pluralign.serve.settings import Limits
 from pluralign.serve.submission import DecodingFailed, QueueFull
-from pluralign.steer.decoder import Request
+from pluralign.steer.requests import Request
 from pluralign.vllm.engine import VllmEngine
 from pluralign.vllm.policies import VllmPolicies
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pluralign.lm.decoding import Decoding, choose_tokens
+from pluralign.lm.decoding import Decoding, TokenSampler
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC, HARMONIC, mix_log_probs
 from pluralign.vllm.rows import Mixtures, Row
 from pluralign.vllm.settings import MEMBER, Member
@@ -75,7 +75,8 @@ def test_draws_are_those_of_the_own_decoder(logits, options, scale):
     mixtures.draw(given, [2, 2], scale=scale)
     for places, seed in (([0, 3, 5], 3), ([2, 4], 4)):
         uniform = torch.tensor([np.random.default_rng(seed).random(9)[2]])
-        (token,) = choose_tokens(mixed[places[:1]], [Decoding(9, temperature, **options)], uniform)
+        sampler = TokenSampler([Decoding(9, temperature, **options)], logits.device)
+        (token,) = sampler.choose(mixed[places[:1]], uniform)
         for place in places:
             assert given[place].argmax() == token
             assert given[place, token] == 0

@@ -12,9 +12,10 @@ import torch
 
 from pluralign.core import SteeringWeights
 from pluralign.lm.decoding import Decoding
-from pluralign.steer.decoder import MixtureDecoder, Request
+from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC, HARMONIC, mix_rows
 from pluralign.steer.policies import load_policies
+from pluralign.steer.requests import Request
 
 if importlib.util.find_spec("vllm") is None:
     pytest.skip("vLLM is not installed (make test-vllm installs it)", allow_module_level=True)
