@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -177,6 +180,29 @@ def test_an_abandoned_run_stops_asking():
         time.sleep(0.2)
         assert len(server.requests) == asked < 1000
         endpoint.close()
+
+
+ASKS = """
+import sys
+from pluralign.lm.endpoint import Endpoint
+from pluralign.lm.endpoint_settings import EndpointSettings
+
+try:
+    Endpoint("m", EndpointSettings((sys.argv[1],), concurrency=50)).generate(["a"] * 200, max_new_tokens=1)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_ctrl_c_ends_a_run_that_waits():
+    with misbehaving(hang) as server:
+        process = subprocess.Popen([sys.executable, "-c", ASKS, server.url], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while len(server.requests) < 50 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, b"")
 
 
 def test_endpoints_leave_no_thread_behind():

@@ -18,7 +18,7 @@ from pluralign.core.checks import require
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
-from pluralign.folders.card import CARD, load_card
+from pluralign.folders.card import load_card
 from pluralign.learn.engine import processes
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.data import split_rows
@@ -28,8 +28,9 @@ from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.contrastive import modpo
+from pluralign.rewards.endpoint import EndpointReward
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import load_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 
 _BATCH = 64
@@ -146,7 +147,9 @@ def open_margin(spec: str, dtype: DTypeName = "float32") -> Margin:
     scorer = load_reward(spec, dtype=precision)
     folder = Path(spec.rpartition(":")[2])
     # The card has the figures of its training, so that two states of a folder have different digests.
-    card_digest = source_digest(folder / CARD).get("file_digest", "")
+    card_digest = source_digest(reward_card(spec)).get("file_digest", "")
+    if isinstance(scorer, EndpointReward):
+        card_digest = scorer.identity["folder"]
     provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(precision)}
     if not isinstance(scorer, LikelihoodRatio):
         return Margin(scorer, provenance=provenance)
