@@ -3,7 +3,9 @@
     python benchmarks/vllm_mixtures.py reference OUT [--model MODEL] [--power 0]
         the own engine's texts of 20 prompts under mixtures of 3 random adapters, half of them sampled
     python benchmarks/vllm_mixtures.py compare OUT [--engine-args NAME=VALUE ...]
-        the same requests in vLLM, all at once: how many texts are equal (float32)
+        the same requests in vLLM, all at once: how many texts are equal (float32); with chunks of 64 tokens
+        and a cache that preempts: --engine-args max-num-batched-tokens=64 max-model-len=160 block-size=32
+        num-gpu-blocks-override=17
     python benchmarks/vllm_mixtures.py cost OUT [--rounds 5]
         n mixtures of 3 against 3 n plain rows in vLLM, in turn: ratio of the medians of seconds
 
@@ -100,11 +102,11 @@ async def texts_of(engine: Any, requests: list[Request]) -> list[str]:
     return await asyncio.gather(*[answer(engine, request) for request in requests])
 
 
-def compare(out: Path, engine_args: list[str]) -> None:
+def compare(out: Path, engine_args: list[str], running: int) -> None:
     """Print how many texts are equal."""
 
     async def run() -> None:
-        engine, rows = start(out, engine_args, 32)
+        engine, rows = start(out, engine_args, running)
         found = await texts_of(engine, [request_of(row) for row in rows])
         same = [text == row["text"] for text, row in zip(found, rows, strict=True)]
         sampled = [row["decoding"]["temperature"] > 0 for row in rows]
@@ -164,13 +166,14 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--std", type=float, default=0.03)
     parser.add_argument("--engine-args", nargs="*", default=[])
+    parser.add_argument("--running", type=int, default=20, help="requests at once; each has 3 rows")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mixtures", type=int, default=4)
     own = parser.parse_args()
     if own.what == "reference":
         reference(own.out, own.model, own.power, own.tokens, own.std)
     elif own.what == "compare":
-        compare(own.out, own.engine_args)
+        compare(own.out, own.engine_args, own.running)
     else:
         cost(own.out, own.engine_args, own.rounds, own.mixtures)
 

@@ -19,7 +19,7 @@ from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.vllm.adapters import lora_rank, open_adapters
 from pluralign.vllm.launch import require_vllm
 from pluralign.vllm.soups import SoupResolver
-from pluralign.vllm.trunk import dialogue_template
+from pluralign.vllm.trunk import dialogue_template, fingerprint_of_files, require_trunk
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,16 @@ def test_an_adapter_beyond_plain_lora_is_refused_by_name(model, folders, tmp_pat
     (other / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
     with pytest.raises(InputError, match=r"policy 'dora' is more than a plain LoRA adapter.*use_dora"):
         open_adapters(str(model), {**folders, "dora": other})
+
+
+def test_policies_of_another_model_are_refused(model):
+    backbone = make_tiny_backbone()
+    assert fingerprint_of_files(model, backbone.tokenizer, torch.float32) == backbone.fingerprint
+    card = {"backbone": {"fingerprint": backbone.fingerprint, "dtype": "float32", "name": "tiny"}}
+    require_trunk(str(model), {model: card, model.parent: None})
+    other = {"backbone": {**card["backbone"], "fingerprint": "other"}}
+    with pytest.raises(InputError, match="was trained on 'tiny', another model than"):
+        require_trunk(str(model), {model: other})
 
 
 def test_ranks_are_vllms():

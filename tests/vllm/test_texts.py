@@ -123,8 +123,8 @@ def test_n_answers_have_seeds_that_follow_each_other(both):
 
 def test_stop_texts_and_the_limit_end_an_answer(both):
     mix, llm = both
-    ids = mix.text_ids(PROMPT)
-    text = own_text(mix, ids)
+    prompts = (mix.text_ids(f"{PROMPT} {i}") for i in range(20))
+    ids, text = next((ids, text) for ids in prompts if len(text := own_text(mix, ids)) > 10)
     stop = text[5:7]
     (found,) = ask(llm, [ids], stop=[stop])
     assert (found.outputs[0].text, found.outputs[0].finish_reason) == (text[: text.index(stop)], "stop")
@@ -203,7 +203,8 @@ def minus(scores, tokens, presence=0.0, frequency=0.0):
 def test_penalties_act_on_the_mixture(both, given):
     mix, llm = both
     ids = mix.text_ids(PROMPT)
-    (found,) = ask(llm, [ids], max_tokens=8, **{f"{name}_penalty": value for name, value in given.items()})
+    penalties = {f"{name}_penalty": value for name, value in given.items()}
+    (found,) = ask(llm, [ids], max_tokens=8, ignore_eos=True, **penalties)
     assert list(found.outputs[0].token_ids) == penalised(mix, ids, 8, lambda s, t: minus(s, t, **given))
 
 
@@ -217,7 +218,8 @@ def test_biases_and_bad_words_act_on_the_mixture(both):
         scores[70] += 1.5
         return scores
 
-    (found,) = ask(llm, [ids], max_tokens=4, logit_bias={plain[0]: -100.0, 70: 1.5})
+    bias = {plain[0]: -100.0, 70: 1.5}
+    (found,) = ask(llm, [ids], max_tokens=4, ignore_eos=True, logit_bias=bias)
     assert list(found.outputs[0].token_ids) == penalised(mix, ids, 4, biased)
     word = mix.tokenizer.decode([70])
     for bad in ([], [word]):
@@ -228,7 +230,7 @@ def test_biases_and_bad_words_act_on_the_mixture(both):
 def test_repetition_penalties_are_for_geometric_mixtures(both):
     mix, llm = both
     ids = mix.text_ids(PROMPT)
-    (found,) = ask(llm, [ids], max_tokens=8, repetition_penalty=1.5)
+    (found,) = ask(llm, [ids], max_tokens=8, ignore_eos=True, repetition_penalty=1.5)
     if mix.power == GEOMETRIC:
         plain = own_text(mix, ids, new=8)
         assert found.outputs[0].text != plain
