@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -26,7 +27,8 @@ from pluralign.lm.pattern import Pattern, mark, read_pattern
 NAME = "token_forest"
 # FlexAttention's kernels need at least this width of a head.
 _FLEX_HEAD = 16
-# For fewer queries torch picks a kernel for decoding, which does not compile for all shapes.
+# For fewer queries torch picks a kernel for decoding that did not compile on an H200 (torch 2.11). Gradients
+# of such rows by SDPA in bfloat16 were wrong there in some calls, so plain operations compute them.
 _FLEX_TOKENS = 128
 
 
@@ -91,8 +93,10 @@ class ForestLayout:
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pattern: Pattern
     ) -> Tensor:
         """See `Layout`: each token sees its tree's prompt and its own branch."""
-        wide = min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD and query.shape[2] >= _FLEX_TOKENS
-        if query.is_cuda and wide and pattern.plain:
+        if query.is_cuda and query.shape[2] < _FLEX_TOKENS:
+            with sdpa_kernel(SDPBackend.MATH):
+                return self.by_blocks(query, key, value, scaling, pattern)
+        if query.is_cuda and min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD and pattern.plain:
             return _compiled_flex()(
                 query, key, value, block_mask=self.block_mask(pattern), scale=scaling, enable_gqa=True
             )

@@ -107,12 +107,12 @@ def mix_rows(
         scores = (total.log() + top) / power
         # For a negative power, an option excluded by one policy is excluded from the mixture.
         scores = torch.where(top == largest, -math.inf, scores)
-    alone = torch.bincount(owners, minlength=mixtures) == 1
+    # Counted by a sum: torch's bincount would wait for the device.
+    alone = shares.new_zeros(mixtures).index_add(0, owners, torch.ones_like(shares[:, 0])) == 1
     scores = scores.log_softmax(dim=-1)
     first = torch.zeros(mixtures, dtype=torch.long, device=owners.device).scatter(
         0, owners, torch.arange(len(owners), device=owners.device)
     )
-    # For all mixtures: whether there are such would have to be read from the device.
     return torch.where(alone[:, None], log_probs[first], scores)
 
 
