@@ -1,6 +1,8 @@
 """Speed of training compared with TRL: the same model, rows, optimizer and precision, in alternation.
 
-    python benchmarks/training.py [--quick]
+    python benchmarks/training.py --harmless FILE --ethics FILE
+    python benchmarks/training.py --harmless FILE --cases bt-harmless --model FOLDER --lora-rank 16 \\
+        --dtype bfloat16 --gradient-checkpointing
 
 Requires trl (the extra [rl] or [dev]) and preference data: --harmless and --ethics are files with the columns
 chosen and rejected. Every measurement is a separate process, to measure its peak memory; the two sides
@@ -21,7 +23,7 @@ import time
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -44,23 +46,33 @@ class Settings:
         ethics: File of ETHICS utilitarianism as pairs.
         model: Base model.
         pairs: Number of rows per step.
-        steps: Number of timed steps per measurement, after one warm-up step.
+        steps: Number of timed steps per measurement.
+        warm_up: Number of steps before them.
         turns: Number of measurements of each side.
         cases: Cases to measure: bt-harmless, dpo-harmless, bt-ethics.
-        gradient_checkpointing: Whether TRL uses gradient checkpointing (its default is True: less memory, a
-            third slower).
+        gradient_checkpointing: Whether both sides use gradient checkpointing (TRL's default is True: less
+            memory, a third slower).
+        lora_rank: Rank of a LoRA adapter on both sides; 0 trains all weights.
+        dtype: Floating-point type of a trunk under an adapter, and of the matrix products.
+        load_in: Format of the trunk's quantised weights: 4bit.
+        cpu_seconds: Whether to count CPU seconds instead of seconds, on machines with other load.
         out: JSON output file of the figures.
         child: Measurement of a child process (internal).
     """
 
     harmless: Path
-    ethics: Path
+    ethics: Path | None = None
     model: str = "smollm2-135m"
     pairs: int = 8
     steps: int = 3
+    warm_up: int = 1
     turns: int = 2
     cases: tuple[str, ...] = ("bt-harmless", "dpo-harmless", "bt-ethics")
     gradient_checkpointing: bool = False
+    lora_rank: int = 0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    load_in: Literal["4bit"] | None = None
+    cpu_seconds: bool = False
     out: Path | None = None
     child: str = ""
 
@@ -71,10 +83,9 @@ def main(settings: Settings) -> None:
         side, case = settings.child.split(":")
         print("RESULT" + json.dumps(_measure(side, case, settings)))
         return
-    peak = matmul_peak()
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, float32; ", end=""
-    )
+    peak = matmul_peak(getattr(torch, settings.dtype))
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {torch.get_num_threads()} threads, {settings.dtype}; ", end="")
     print(f"matmul peak {peak / 1e9:.0f} GFLOP/s; {settings.pairs} pairs a step, at most {MAX_LENGTH} tokens")
     figures: dict[str, Any] = {
         "peak": peak,
@@ -94,9 +105,9 @@ def main(settings: Settings) -> None:
             write_json(settings.out, figures)
 
 
-def matmul_peak() -> float:
-    """FLOP/s of a large float32 product of the trunk's shapes."""
-    a, b = torch.randn(2048, 576), torch.randn(576, 1536)
+def matmul_peak(dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s of a large product of the trunk's shapes."""
+    a, b = torch.randn(2048, 576, dtype=dtype), torch.randn(576, 1536, dtype=dtype)
     best = 0.0
     for _ in range(5):
         started = time.perf_counter()
@@ -125,7 +136,10 @@ def _in_a_process(side: str, case: str, settings: Settings) -> dict[str, Any]:
     command = [
         sys.executable, __file__, "--child", f"{side}:{case}", "--harmless", str(settings.harmless),
         "--ethics", str(settings.ethics), "--model", settings.model, "--pairs", str(settings.pairs),
-        "--steps", str(settings.steps),
+        "--steps", str(settings.steps), "--warm-up", str(settings.warm_up),
+        "--lora-rank", str(settings.lora_rank), "--dtype", settings.dtype,
+        "--load-in", str(settings.load_in),
+        f"--{'' if settings.cpu_seconds else 'no-'}cpu-seconds",
         f"--{'' if settings.gradient_checkpointing else 'no-'}gradient-checkpointing",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
@@ -142,17 +156,28 @@ def _measure(side: str, case: str, settings: Settings) -> dict[str, Any]:
     pairs = _rows(case, settings)
     run = {"pluralign": _run_pluralign, "trl": _run_trl}[side]
     with tempfile.TemporaryDirectory() as folder:
-        starts, losses, tokens, parameters = run(case, pairs, settings, Path(folder))
-    seconds = [b - a for a, b in pairwise(starts[1:])]
-    useful = tokens[1 : 1 + len(seconds)]
+        starts, losses, tokens, parameters, memory = run(case, pairs, settings, Path(folder))
+    seconds = [b - a for a, b in pairwise(starts[settings.warm_up :])]
+    useful = tokens[settings.warm_up : settings.warm_up + len(seconds)]
     return {
         "tokens_per_second": sum(useful) / sum(seconds),
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "memory": memory,
         "losses": losses,
         "tokens": useful,
         "seconds": seconds,
-        "flops_per_token": 6 * parameters,
+        # Frozen weights have no gradient; checkpointed layers run once more.
+        "flops_per_token": (4 if settings.lora_rank else 6) * parameters
+        + (2 * parameters if settings.gradient_checkpointing else 0),
     }
+
+
+def _peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes; files that are mapped into memory count."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _clock(settings: Settings) -> float:
+    return time.process_time() if settings.cpu_seconds else time.perf_counter()
 
 
 def _rows(case: str, settings: Settings) -> list[PreferencePair]:
@@ -161,9 +186,11 @@ def _rows(case: str, settings: Settings) -> list[PreferencePair]:
     from pluralign.lm.backbone import load_tokenizer
 
     file = settings.ethics if case.endswith("ethics") else settings.harmless
+    if file is None:
+        sys.exit(f"{case} needs --ethics")
     tokenizer = load_tokenizer(settings.model)
     kept: list[PreferencePair] = []
-    needed = settings.pairs * (settings.steps + 2)
+    needed = settings.pairs * (settings.steps + settings.warm_up + 1)
     for pair in load_pairs(file, case):
         decision = pair.chosen.steps[0].decision
         texts = [decision.prompt + option for option in decision.options]
@@ -192,8 +219,11 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
 
     engine._CHECKPOINTS = 1  # no intermediate checkpoints, as on TRL's side
     training = Training(
-        batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=MAX_LENGTH, bf16=False
-    )
+        batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=MAX_LENGTH,
+        bf16=settings.dtype == "bfloat16", lora_rank=settings.lora_rank, load_in=settings.load_in,
+        dtype=settings.dtype if settings.lora_rank else "auto",
+        gradient_checkpointing=settings.gradient_checkpointing,
+    )  # fmt: skip
     direct = case.startswith("dpo")
     run = Run(settings.model, folder, training)
     session = Session(case, run, {}, [replace(p, split="train") for p in pairs], vocabulary=direct)
@@ -214,7 +244,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     parts = module.parts
 
     def begun(rows: torch.Tensor) -> Any:
-        starts.append(time.perf_counter())
+        starts.append(_clock(settings))
         losses.append(0.0)
         return parts(rows)
 
@@ -223,9 +253,11 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
 
     module.parts = begun
     module.register_forward_hook(add)
-    steps = settings.steps + 2
-    phase = Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0)
+    steps = settings.steps + settings.warm_up + 1
+    phase = Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0,
+                  bf16=training.mixed)  # fmt: skip
     engine.train_phase(module, phase)
+    memory = _peak_memory()
     order = list(engine.Schedule(len(pairs), steps * settings.pairs, 0))
     tokens = [session.data.size(int(row)) for row in order]
     count = settings.pairs
@@ -233,15 +265,26 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
         starts,
         losses,
         [sum(tokens[i : i + count]) for i in range(0, len(tokens), count)],
-        _parameters(session),
+        _trunk_parameters(settings),
+        memory,
     )
 
 
-def _parameters(session: Any) -> int:
-    from pluralign.lm.passes import trunk_of
+def _trunk_parameters(settings: Settings) -> int:
+    """Number of the trunk's weights in matrix products."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    trunk = trunk_of(session.trunk.model)
-    return sum(p.numel() for name, p in trunk.named_parameters() if "embed" not in name)
+    configs: Any = AutoConfig
+    models: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        model = models.from_config(configs.from_pretrained(_folder(settings)))
+    return sum(p.numel() for name, p in model.model.named_parameters() if "embed" not in name)
+
+
+def _folder(settings: Settings) -> Any:
+    from pluralign.lm.pretrained import SMOLLM2, smollm2_folder
+
+    return smollm2_folder() if settings.model == SMOLLM2 else settings.model
 
 
 def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder: Path) -> Any:
@@ -250,40 +293,41 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
     from pluralign.learn.engine import Schedule
+    from pluralign.learn.texts.data import encode_completion_pairs
     from pluralign.learn.texts.rewards import seeded_head
-    from pluralign.learn.texts.run import Run
-    from pluralign.learn.texts.session import Session
-    from pluralign.learn.texts.training_options import Training
-    from pluralign.lm.backbone import load_backbone
+    from pluralign.lm.completion_trees import CompletionReader
     from pluralign.rewards.heads import HeadShape
 
-    steps = settings.steps + 2
+    steps = settings.steps + settings.warm_up + 1
     order = [int(row) for row in Schedule(len(pairs), steps * settings.pairs, 0)]
     rows = datasets.Dataset.from_list([to_trl_rows(pairs)[row] for row in order])
     common: dict[str, Any] = {
         "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": settings.pairs,
-        "bf16": False, "use_cpu": True, "learning_rate": LEARNING_RATE, "lr_scheduler_type": "linear",
+        "bf16": settings.dtype == "bfloat16", "use_cpu": True, "learning_rate": LEARNING_RATE,
+        "lr_scheduler_type": "linear",
         "weight_decay": 0.0, "warmup_steps": 0, "max_length": MAX_LENGTH,
         "gradient_checkpointing": settings.gradient_checkpointing, "save_strategy": "no",
         "report_to": "none", "disable_tqdm": True, "train_sampling_strategy": "sequential",
         "logging_steps": 1, "dataloader_pin_memory": False,
     }  # fmt: skip
-    backbone = load_backbone(settings.model, dtype=torch.float32)
-    tokenizer: Any = backbone.tokenizer
-    parameters = sum(p.numel() for name, p in backbone.model.model.named_parameters() if "embed" not in name)
+    direct = case.startswith("dpo")
+    model, tokenizer = _trl_model(settings, classifier=not direct)
+    parameters = _trunk_parameters(settings)
+    data = encode_completion_pairs(pairs, CompletionReader(tokenizer, MAX_LENGTH, quotes=True))
     # Otherwise a classifier would read the token before the end of text.
     tokenizer.pad_token = next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token)
-    if case.startswith("dpo"):
-        model: Any = backbone.model
-        model.set_attn_implementation("sdpa")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    more: dict[str, Any] = {"train_dataset": rows, "processing_class": tokenizer}
+    if settings.lora_rank:
+        more["peft_config"] = _lora(settings.lora_rank, classifier=not direct)
+    if direct:
         config: Any = DPOConfig(**common, beta=0.1, precompute_ref_log_probs=True)
-        trainer: Any = DPOTrainer(model, None, config, train_dataset=rows, processing_class=tokenizer)
+        trainer: Any = DPOTrainer(model, None, config, **more)
     else:
-        model = _classifier(backbone, tokenizer.pad_token_id)
         with torch.no_grad():
-            head = seeded_head(backbone.hidden_size, HeadShape(), 0)
+            head = seeded_head(int(model.config.hidden_size), HeadShape(), 0)
             model.score.weight.copy_(head.mean.weight)
-        trainer = RewardTrainer(model, RewardConfig(**common), train_dataset=rows, processing_class=tokenizer)
+        trainer = RewardTrainer(model, RewardConfig(**common), **more)
     starts: list[float] = []
     losses: list[float] = []
 
@@ -296,37 +340,44 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     compute = trainer.compute_loss
 
     def timed(*args: Any, **kwargs: Any) -> Any:
-        starts.append(time.perf_counter())
+        starts.append(_clock(settings))
         return compute(*args, **kwargs)
 
     trainer.compute_loss = timed
     trainer.train()
-    session = Session(
-        case, Run(settings.model, folder / "x", Training(max_length=MAX_LENGTH)), {}, pairs_of(pairs)
-    )
-    tokens = [session.data.size(row) for row in order]
+    memory = _peak_memory()
+    tokens = [data.size(row) for row in order]
     count = settings.pairs
-    return starts, losses, [sum(tokens[i : i + count]) for i in range(0, len(tokens), count)], parameters
+    parts = [sum(tokens[i : i + count]) for i in range(0, len(tokens), count)]
+    return starts, losses, parts, parameters, memory
 
 
-def pairs_of(pairs: list[PreferencePair]) -> list[PreferencePair]:
-    """The same pairs, all in the training split."""
-    from dataclasses import replace
+def _trl_model(settings: Settings, *, classifier: bool) -> tuple[Any, Any]:
+    """The model as users of TRL load it, and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    return [replace(pair, split="train") for pair in pairs]
+    from pluralign.lm.backbone import load_tokenizer
+
+    dtype = getattr(torch, settings.dtype)
+    options: dict[str, Any] = {"dtype": dtype if settings.lora_rank else torch.float32}
+    if settings.load_in:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )  # fmt: skip
+    kind: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    options |= {"num_labels": 1} if classifier else {}
+    return kind.from_pretrained(_folder(settings), **options), load_tokenizer(settings.model)
 
 
-def _classifier(backbone: Any, pad: int) -> Any:
-    from transformers import AutoModelForSequenceClassification
+def _lora(rank: int, *, classifier: bool) -> Any:
+    from peft import LoraConfig
 
-    config = backbone.model.config
-    described = {k: v for k, v in config.to_dict().items() if k not in ("id2label", "label2id")}
-    config = config.__class__.from_dict({**described, "num_labels": 1, "pad_token_id": pad})
-    model: Any = AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, attn_implementation="sdpa"
+    more = (
+        {"task_type": "SEQ_CLS", "modules_to_save": ["score"]} if classifier else {"task_type": "CAUSAL_LM"}
     )
-    model.model.load_state_dict(backbone.model.model.state_dict())
-    return model
+    kind: Any = LoraConfig
+    return kind(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules="all-linear", **more)
 
 
 if __name__ == "__main__":
