@@ -58,6 +58,11 @@ class Decoding:
         return text[: min(ends, default=len(text))]
 
 
+def sampling_device(device: torch.device) -> torch.device:
+    """Device on which tokens are drawn from a device's logits: the CPU for Apple's GPUs, which have no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 class TokenSampler:
     """Sampling settings of several rows, kept on a device, so that a step of decoding transfers none of them.
 
@@ -67,6 +72,7 @@ class TokenSampler:
     """
 
     def __init__(self, decodings: Sequence[Decoding], device: torch.device) -> None:
+        device = self._device = sampling_device(device)
         self._greedy = all(d.temperature == 0 for d in decodings)
         self._temperatures = torch.tensor([[d.temperature] for d in decodings], device=device)
         rows = [i for i, d in enumerate(decodings) if d.temperature and (d.top_k or d.top_p < 1)]
@@ -88,17 +94,19 @@ class TokenSampler:
 
         Args:
             log_probs: Log-probabilities in nats, or logits.
-            uniforms: A number from 0 to below 1 for each row, float64.
+            uniforms: A number from 0 to below 1 for each row, float64, on the `sampling_device`.
         """
+        whence, log_probs = log_probs.device, log_probs.to(self._device)
         greedy = log_probs.argmax(-1)
         if self._greedy:
-            return greedy
+            return greedy.to(whence)
         scaled = log_probs / self._temperatures.clamp(min=1e-6)
         if self._every:
             scaled = self._kept(scaled)
         elif self._rows is not None:
             scaled = scaled.index_copy(0, self._rows, self._kept(scaled[self._rows]))
-        return torch.where(self._temperatures[:, 0] == 0, greedy, draw_tokens(scaled, uniforms, 1.0))
+        drawn = draw_tokens(scaled, uniforms, 1.0)
+        return torch.where(self._temperatures[:, 0] == 0, greedy, drawn).to(whence)
 
     def _kept(self, logits: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
         """The logits with those that top-k and top-p leave out at -inf."""
@@ -117,12 +125,13 @@ def draw_tokens(
 
     Args:
         logits: Logits of the next token; -inf is never drawn.
-        uniforms: Numbers u from 0 to below 1, float64.
+        uniforms: Numbers u from 0 to below 1, float64, on the `sampling_device`.
         temperature: Temperature of the softmax; 0 takes the most likely token.
     """
     # First the block of the vocabulary is found in which it does, so that sums over all of it are short.
     if temperature == 0:
         return logits.argmax(dim=-1)
+    whence, logits = logits.device, logits.to(uniforms.device)
     scaled = logits if temperature == 1 else logits / temperature
     masses = (scaled - scaled.max(dim=-1, keepdim=True).values).exp_()
     if odd := masses.shape[1] % _BLOCK:
@@ -136,4 +145,4 @@ def draw_tokens(
     # Rounding may put the target past the block's end; its last token of any probability is then meant.
     target = torch.minimum(target - before, inside[:, -1:] * (1 - 1e-12))
     place = torch.searchsorted(inside, target, right=True).clamp(max=_BLOCK - 1)
-    return (block * _BLOCK + place).squeeze(1)
+    return (block * _BLOCK + place).squeeze(1).to(whence)

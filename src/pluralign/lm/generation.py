@@ -19,7 +19,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.decoding import Decoding, TokenSampler, draw_tokens
+from pluralign.lm.decoding import Decoding, TokenSampler, draw_tokens, sampling_device
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
 from pluralign.lm.passes import run_layout
@@ -233,7 +233,7 @@ def _continue(
     device, samples = backbone.device, len(seeds[0])
     # One uniform number for each token of a sample, drawn ahead: no batch-wide generator to share.
     rows = [np.random.default_rng(seed).random(decoding.max_new_tokens) for own in seeds for seed in own]
-    uniforms = torch.tensor(np.stack(rows)).to(device)
+    uniforms = torch.tensor(np.stack(rows)).to(sampling_device(device))
     stops = torch.tensor(stop_ids(backbone), device=device)
     logits = logits.repeat_interleave(samples, dim=0)
     finished = torch.zeros(len(rows), dtype=torch.bool, device=device)

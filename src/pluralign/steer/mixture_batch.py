@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pluralign.lm.decoding import Decoding, TokenSampler
+from pluralign.lm.decoding import Decoding, TokenSampler, sampling_device
 from pluralign.steer.prediction import Entry, Prediction
 
 
@@ -38,7 +38,7 @@ class MixtureBatch:
         whole = np.zeros((max(map(len, uniforms)), len(requests)))
         for i, own in enumerate(uniforms):
             whole[: len(own), i] = own
-        self._uniforms = torch.tensor(whole, device=device)
+        self._uniforms = torch.tensor(whole, device=sampling_device(device))
         self._step = 0
 
     def choose(self, found: Prediction, power: float) -> Int[Tensor, " requests"]:
