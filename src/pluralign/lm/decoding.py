@@ -59,7 +59,7 @@ class Decoding:
 
 
 def sampling_device(device: torch.device) -> torch.device:
-    """Device on which tokens are drawn from a device's logits: the CPU for Apple's GPUs, which have no float64."""
+    """Device on which tokens are drawn from logits on a device: Apple's GPUs have no float64, so the CPU."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
