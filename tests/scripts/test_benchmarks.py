@@ -6,30 +6,55 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from pluralign.core.files import read_json
+from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
 TINY = "tiny-random"
 Script = Callable[[str], ModuleType]
 
 
-@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")  # TRL's own
-@pytest.mark.parametrize("case", ["bt-harmless", "dpo-harmless", "bt-ethics"])
+LORA = {"lora_rank": 4, "gradient_checkpointing": True}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`gradient_checkpointing` is deprecated:FutureWarning",  # TRL's own, as the others
+    "ignore:`is_gradient_checkpointing`:FutureWarning",
+    "ignore::UserWarning",
+)
+@pytest.mark.parametrize(
+    ("case", "more", "tolerance"),
+    [
+        ("bt-harmless", {}, 1e-4),
+        ("dpo-harmless", {}, 1e-4),
+        ("bt-ethics", {}, 1e-4),
+        ("dpo-harmless", LORA | {"dtype": "bfloat16"}, 1e-2),
+        ("dpo-harmless", LORA | {"load_in": "4bit"}, 1e-3),
+    ],
+)
 def test_training(
-    script: Script, case: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    script: Script, case: str, more: dict[str, Any], tolerance: float, tmp_path: Path, data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Both sides have the same losses; a measurement takes a process each, except here."""
     pytest.importorskip("trl")
+    if "load_in" in more:
+        pytest.importorskip("bitsandbytes")
     training = script("training")
     monkeypatch.setattr(training, "_in_a_process", training._measure)
-    monkeypatch.setattr(training, "matmul_peak", lambda: 1e9)
+    monkeypatch.setattr(training, "matmul_peak", lambda dtype: 1e9)
     hh, ethics = data / "hh_rlhf" / "harmless.jsonl.gz", data / "ethics" / "utilitarianism.jsonl.gz"
-    out = tmp_path / "figures.json"
-    training.main(training.Settings(hh, ethics, TINY, pairs=2, steps=1, turns=1, cases=(case,), out=out))
+    out, model = tmp_path / "figures.json", tmp_path / "model"
+    make_tiny_model().save_pretrained(model)
+    make_tiny_tokenizer().save_pretrained(model)
+    training.main(
+        training.Settings(hh, ethics, str(model), pairs=2, steps=1, turns=1, cases=(case,), out=out, **more)
+    )
     ours, trl = (read_json(out)[case][side][0]["losses"] for side in ("pluralign", "trl"))
-    assert ours == pytest.approx(trl, abs=1e-4)
+    assert ours == pytest.approx(trl, abs=tolerance)
 
 
 def test_decoding(script: Script, tmp_path: Path) -> None:
