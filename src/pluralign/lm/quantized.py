@@ -72,6 +72,10 @@ def quantize(model: PreTrainedModel, device: torch.device) -> None:
         )
         layer.bias = linear.bias
         setattr(parent, name, layer.to(device))
+    for parameter in network.parameters():
+        if parameter.is_floating_point():
+            # A view of the mapped file would keep all of it in memory.
+            parameter.data = parameter.data.clone()
     # PEFT chooses its layers by this attribute.
     network.is_loaded_in_4bit = True
     network.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Generator
@@ -17,11 +18,13 @@ from pluralign.core.checks import checked
 from pluralign.core.files import write_json
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.lm.backbone import merged_backbone
+from pluralign.lm.backbone import Backbone, merged_backbone
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.pretrained import no_loading_bars
+from pluralign.lm.quantized import dequantize, is_quantized
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
+_log = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 CARD_COPY = "pluralign_card.json"
 """File with the card of the exported model, in its folder."""
@@ -62,10 +65,19 @@ def export_folder(folder: str | Path, out: str | Path, *, model: str | None = No
         reward_model = load_reward_model(folder, model=model)
         _save(out, folder, *sequence_classifier(reward_model), probes=_probes(reward_model))
         return "sequence classifier"
-    backbone = merged_backbone(load_language_policy(folder, model=model))
+    backbone = _plain(load_language_policy(folder, model=model))
     _require_architecture(backbone.model)
     _save(out, folder, backbone.model, backbone.tokenizer)
     return "language model"
+
+
+def _plain(backbone: Backbone) -> Backbone:
+    """A backbone, changed, with the weights of its architecture: without adapter, and not in 4 bits."""
+    merged = merged_backbone(backbone)
+    if is_quantized(merged.model):
+        _log.warning("%s: its trunk, which is in 4 bits, is dequantised", backbone.name)
+        dequantize(merged.model)
+    return merged
 
 
 def _save(out: Path, trained: Path, model: Any, tokenizer: Any, *, probes: Any = None) -> None:
@@ -106,7 +118,7 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
                 f"the reward of {reward_model.name!r} (method {reward_model.card.method!r}) {reason}; a "
                 "sequence classifier only reads the last token"
             )
-    source: Any = merged_backbone(reward_model.backbone).model
+    source: Any = _plain(reward_model.backbone).model
     if source.config.is_encoder_decoder:
         raise InputError("sequence classifiers of encoder-decoder models have heads of another shape")
     tokenizer = reward_model.backbone.tokenizer

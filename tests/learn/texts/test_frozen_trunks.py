@@ -199,6 +199,17 @@ def test_a_reward_on_a_frozen_trunk_is_loaded_as_it_was_trained(folders, options
 
 
 @pytest.mark.parametrize("options", FROZEN)
+def test_a_head_on_a_frozen_trunk_is_trained_and_exported(options, tmp_path):
+    pairs = load_pairs(ROWS, "good", split="train")
+    training = Training(batch_size=4, learning_rate=0.01, layers=0, **options)
+    trained = pl.fit_reward(pairs, model="tiny-random", training=training, out=tmp_path / "head")
+    assert trained.head.mean.weight.dtype == torch.float32
+    scores = pl.load_reward(tmp_path / "head").score(["Say:"], [" yes"])
+    export_folder(tmp_path / "head", tmp_path / "classifier")
+    assert abs(pl.load_reward(tmp_path / "classifier").score(["Say:"], [" yes"]) - scores).max() < 1e-4
+
+
+@pytest.mark.parametrize("options", FROZEN)
 def test_a_policy_on_a_frozen_trunk_is_mixed_and_exported(folders, options, tmp_path, caplog):
     out, _ = folders("policy", options)
     mix = pl.load_policies("tiny-random", a=out, plain="tiny-random", dtype="float32")
