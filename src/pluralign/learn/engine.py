@@ -226,7 +226,7 @@ def _on_one_gpu(arguments: Any, device: torch.device) -> None:
     """Otherwise Trainer trains on the first GPU, with copies of the module on all others."""
     assert arguments.n_gpu, "looked up once, then kept"
     arguments._n_gpu = 1
-    if device.index is not None:
+    if ":" in str(device):  # a number was given
         arguments.__dict__["_setup_devices"] = device
 
 

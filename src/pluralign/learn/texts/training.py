@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from pluralign.core import InputError
 from pluralign.learn.steps import StepLoss
 from pluralign.learn.texts.data import Batch, CompletionData, batches
 from pluralign.learn.texts.trunk import TunedTrunk
