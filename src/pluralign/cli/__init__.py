@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "record where the base model of a trained folder is, after it was moved",
     ),
     "models check": ("models:check", "what a language model can be used for, and in which way"),
+    "models memory": ("models:memory", "how much memory training takes, from the configuration alone"),
     "collect": ("collect:collect_trajectories", "policy x story -> trajectories.jsonl"),
     "trajectories import": (
         "trajectories:import_trajectories",

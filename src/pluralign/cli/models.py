@@ -1,4 +1,4 @@
-"""``pluralign models``: supported uses of a language model, and locations of models that were moved."""
+"""``pluralign models``: uses of a language model, memory of its training, locations of moved models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import tyro
 from pluralign.cli.common import Figures, say
 from pluralign.evaluate.model_check import check_model
 from pluralign.folders.card import locate_model
+from pluralign.learn.texts.memory import TrainingMemory, estimate_memory
+from pluralign.learn.texts.training_options import Training
 from pluralign.lm.dtypes import DTypeName
 
 
@@ -50,3 +52,45 @@ def locate(
     before = locate_model(folder, model)
     say(f"{folder}: the base model is {model} (it was {before})")
     return {"folder": str(folder), "model": model, "before": before}
+
+
+_DEFAULT = Training()
+_ROWS = {
+    "weights": "the model",
+    "adapter": "LoRA",
+    "gradients": "of trained weights",
+    "optimizer": "two moments of AdamW",
+    "gathered": "whole layers of a sharded process",
+    "activations": "kept for the backward pass of a forest",
+    "temporary": "made and freed in a pass",
+    "logits": "largest part of temporary that the vocabulary takes",
+    "loading": "while the model is read",
+    "peak": "largest sum",
+}
+
+
+def memory(
+    model: Annotated[str, tyro.conf.Positional],
+    training: Training = _DEFAULT,
+    reward: bool = False,
+    shards: int = 1,
+) -> Figures:
+    """Estimate the memory that training takes on each device, from the model's configuration alone.
+
+    A step with full forests is run on tensors without data. Python, PyTorch and the data (0.5 to 1 GB),
+    states of frozen layers, and what kernels and allocators take for themselves are not counted.
+
+    Example: pluralign models memory Qwen/Qwen3-8B --training.lora-rank 16 --training.dtype bfloat16
+    --training.gradient-checkpointing
+
+    Args:
+        model: Hub id, local folder or built-in name.
+        training: Training options.
+        reward: Whether a reward at the last token is learned; by default log-probabilities (DPO).
+        shards: Number of processes that share weights, gradients and optimizer under FSDP2 or ZeRO-3.
+    """
+    found: TrainingMemory = estimate_memory(model, training, reward=reward, shards=shards)
+    figures = asdict(found)
+    for name, note in _ROWS.items():
+        say(f"{name:11} {figures[name] / 1e9:8.2f} GB  {note}")
+    return figures

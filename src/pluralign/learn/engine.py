@@ -24,12 +24,11 @@ from pluralign.core.progress import ProgressBar
 from pluralign.folders.tensors import read_tensors
 from pluralign.learn.phase import Phase
 from pluralign.learn.sharding import (
-    Engine,
     ShardedLoss,
     check_checkpoint,
     free_replaced,
     plain_afterwards,
-    sharding_engine,
+    uses_fsdp,
 )
 from pluralign.learn.steps import PartsTrainer, StepLoss
 from pluralign.lm.device import default_device
@@ -84,12 +83,12 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     with processes().main_process_first():
         _remove_cut_off_checkpoints(phase.folder)
     last = max(_checkpoints(phase.folder), key=_step_of, default=None)
-    engine = sharding_engine(accelerators=processes().device.type != "cpu")
+    fsdp = uses_fsdp(accelerators=processes().device.type != "cpu")
     if last is not None:
-        check_checkpoint(last, engine)
+        check_checkpoint(last, fsdp)
     loss = module if isinstance(module, StepLoss) else _Whole(module)
-    if engine is not None:
-        return _train_sharded(loss, phase, last, engine)
+    if fsdp:
+        return _train_sharded(loss, phase, last)
     if last is not None and _step_of(last) == phase.steps:
         module.load_state_dict(read_tensors(last / "model.safetensors"), strict=False)
         module.eval()
@@ -100,7 +99,7 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     return _curve(trainer.state.log_history)
 
 
-def _train_sharded(loss: StepLoss, phase: Phase, last: Path | None, engine: Engine) -> list[dict[str, float]]:
+def _train_sharded(loss: StepLoss, phase: Phase, last: Path | None) -> list[dict[str, float]]:
     sharded = ShardedLoss(loss, phase.bf16)
     originals = dict(sharded.named_parameters())
     with plain_afterwards(sharded):

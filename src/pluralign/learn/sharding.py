@@ -1,8 +1,8 @@
-"""Training under FSDP2 and DeepSpeed, as accelerate's configuration sets them up.
+"""Training under FSDP2, as accelerate's configuration sets it up.
 
-Both rebuild a module's weights: a process holds shards of them, and the weights of a layer are gathered while
-the layer runs. They need a module in which all weights are registered, and they leave it changed; afterwards
-`plain_afterwards` puts the whole weights back into the module as it was.
+FSDP rebuilds a module's weights: a process holds shards of them, and a layer's are gathered while it runs. It
+needs a module in which all weights are registered, and leaves it changed; `plain_afterwards` puts the whole
+weights back into the module as it was.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,45 +20,51 @@ from torch.distributed.tensor import DTensor
 from pluralign.core import InputError
 from pluralign.learn.steps import StepLoss
 
-Engine = Literal["FSDP", "DeepSpeed"]
+_SHARDED = "SHARDED_STATE_DICT"
 
 
-def sharding_engine(*, accelerators: bool) -> Engine | None:
-    """What shards the weights, by the environment that ``accelerate launch`` sets; None for DDP.
+def uses_fsdp(*, accelerators: bool) -> bool:
+    """Whether FSDP shards the weights, by the environment that ``accelerate launch`` sets.
 
     Args:
         accelerators: Whether the processes have GPUs; accelerate does not shard on CPUs.
 
     Raises:
-        InputError: The configuration has settings that do not work here.
+        InputError: The configuration has settings that do not work here, or DeepSpeed.
     """
-    engine: Engine | None = None
-    if _flag("ACCELERATE_USE_FSDP"):
-        engine = "FSDP"
-        _check_fsdp()
-    elif _flag("ACCELERATE_USE_DEEPSPEED"):
-        engine = "DeepSpeed"
-    if engine is None:
-        return None
+    if _flag("ACCELERATE_USE_DEEPSPEED"):
+        raise InputError(
+            "training does not run under DeepSpeed, whose gradients were zero in trials; use FSDP2 "
+            "(examples/accelerate/fsdp2.yaml)",
+            field="distributed_type",
+        )
+    if not _flag("ACCELERATE_USE_FSDP"):
+        return False
+    _check_fsdp()
     if not accelerators:
-        raise InputError(f"accelerate runs {engine} on GPUs only; on CPUs start the processes with torchrun")
+        raise InputError("accelerate runs FSDP on GPUs only; on CPUs start the processes with torchrun")
     if (precision := os.environ.get("ACCELERATE_MIXED_PRECISION", "no")) != "no":
         raise InputError(
-            f"must be 'no' under {engine}, found {precision!r}: --training.bf16 computes in bfloat16 and "
-            "keeps the weights in float32",
+            f"must be 'no' under FSDP, found {precision!r}: --training.bf16 computes in bfloat16 and keeps "
+            "the weights in float32",
             field="mixed_precision",
         )
-    if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") not in ("1", "auto"):
+    if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1":
         raise InputError(
             "must be 1: gradients of a step are accumulated forest by forest within --training.token-budget",
             field="gradient_accumulation_steps",
         )
-    return engine
+    return True
 
 
 def _check_fsdp() -> None:
     if (version := os.environ.get("FSDP_VERSION", "1")) != "2":
         raise InputError(f"must be 2, found {version}", field="fsdp_version")
+    if os.environ.get("FSDP_STATE_DICT_TYPE", _SHARDED) != _SHARDED:
+        raise InputError(
+            f"must be {_SHARDED}: it is the form of checkpoints; the result's folder has whole weights",
+            field="fsdp_state_dict_type",
+        )
     if _flag("FSDP_CPU_RAM_EFFICIENT_LOADING"):
         raise InputError(
             "must be false: every process reads the model before it is sharded",
@@ -75,21 +80,18 @@ def _flag(name: str) -> bool:
     return os.environ.get(name, "false").lower() in ("true", "1", "yes")
 
 
-def check_checkpoint(checkpoint: Path, engine: Engine | None) -> None:
-    """Check that a training checkpoint was written by the engine that is to read it.
+def check_checkpoint(checkpoint: Path, fsdp: bool) -> None:
+    """Check that a training checkpoint was written with FSDP if it is read with it, and without if not.
 
     Raises:
         InputError: It was not.
     """
-    if list(checkpoint.glob("pytorch_model_fsdp*")):
-        wrote: Engine | None = "FSDP"
-    else:
-        wrote = "DeepSpeed" if list(checkpoint.glob("global_step*")) else None
-    if wrote != engine:
-        names = {"FSDP": "FSDP", "DeepSpeed": "DeepSpeed", None: "no sharding"}
+    wrote = any(checkpoint.glob("pytorch_model_fsdp*"))
+    if wrote != fsdp:
+        names = ("without FSDP", "with FSDP")
         raise InputError(
-            f"was written with {names[wrote]}, and training runs with {names[engine]}; continue with the "
-            "same accelerate configuration, or choose another folder",
+            f"was written {names[wrote]}, and training runs {names[fsdp]}; continue with the same "
+            "accelerate configuration, or choose another folder",
             path=checkpoint,
         )
 
@@ -168,9 +170,5 @@ def _gathered(module: nn.Module) -> Generator[tuple[str, Tensor]]:
     for name, value in module.named_parameters():
         if isinstance(value, DTensor):
             yield name, value.full_tensor().detach()
-        elif hasattr(value, "ds_id"):
-            zero: Any = import_module("deepspeed.zero")
-            with zero.GatheredParameters([value]):
-                yield name, value.data.clone()
         else:
             yield name, value.data

@@ -30,7 +30,7 @@ class StepLoss(nn.Module):
         Raises:
             InputError: The loss cannot be sharded, because its forward passes differ between processes.
         """
-        raise InputError("this method does not train under FSDP or DeepSpeed; DDP and one process do")
+        raise InputError("this method does not train under FSDP; DDP and one process do")
 
 
 class PartsTrainer(Trainer):
@@ -62,13 +62,11 @@ class PartsTrainer(Trainer):
         model.train()
         parts = list(self._parted.parts(inputs["rows"]))
         passes = self._most(len(parts))
-        state: Any = self.accelerator.gradient_state
         total: Tensor | None = None
         for number in range(passes):
             last = number == passes - 1
-            # DeepSpeed reduces and steps at the last pass; DDP reduces then.
-            state._set_sync_gradients(last)
-            with nullcontext() if last or self._sharded else self.accelerator.no_sync(model):
+            # DDP reduces gradients in the last pass; FSDP in each, so that none is whole for long.
+            with nullcontext() if last or self.is_fsdp_enabled else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = model(parts[min(number, len(parts) - 1)])["loss"]
                 if number < len(parts):
@@ -79,16 +77,12 @@ class PartsTrainer(Trainer):
         assert total is not None, "a step has parts"
         return total
 
-    @property
-    def _sharded(self) -> bool:
-        return self.is_fsdp_enabled or self.is_deepspeed_enabled
-
     def _most(self, count: int) -> int:
         """The number of passes of every process: shards are gathered and reduced in each pass, by all.
 
         A process with fewer parts repeats its last one with weight 0.
         """
-        if not self._sharded or self.args.world_size == 1:
+        if not self.is_fsdp_enabled or self.args.world_size == 1:
             return count
         counts: Any = self.accelerator.gather(torch.tensor([count], device=self.args.device))
         return int(counts.max())

@@ -97,6 +97,21 @@ def read_model(
         ) from error
 
 
+def read_empty(model: str, dtype: torch.dtype) -> PreTrainedModel:
+    """A causal model with new weights, from its configuration alone.
+
+    Raises:
+        InputError: The configuration cannot be read, or is not that of a causal model.
+    """
+    try:
+        with no_loading_bars():
+            config: Any = _READ_CONFIG(_cached_if_offline(_smollm2_folder() if model == SMOLLM2 else model))
+            return AutoModelForCausalLM.from_config(config.get_text_config(), dtype=dtype)
+    except (OSError, ValueError, KeyError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"model {model!r} has no configuration of a causal model: {reason}") from error
+
+
 def _cached_if_offline(folder: str | Path) -> str | Path:
     """The hub's cache of a model where the hub cannot be reached; otherwise the folder or hub id itself."""
     if Path(folder).is_dir() or not _offline():

@@ -78,6 +78,11 @@ class Support:
         return self.factors is None or longest <= self.factors.boundary
 
 
+def assume_forests(model: PreTrainedModel) -> None:
+    """Take it that a model reads forests, without a trial: its weights may have no data."""
+    trunk_of(model).__dict__[_KNOWN] = Support()
+
+
 def support_of(model: PreTrainedModel) -> Support:
     """What a model can do; tried once for each configuration and precision, then remembered.
 

@@ -32,8 +32,8 @@ def _pretending(self, *args, **kwargs):
 
 if __name__ == "__main__":
     PartialState.__init__ = _pretending
-    check = engine.sharding_engine
-    engine.sharding_engine = lambda accelerators: check(accelerators=True)
+    check = engine.uses_fsdp
+    engine.uses_fsdp = lambda accelerators: check(accelerators=True)
     out, kill_at = Path(sys.argv[1]), int(sys.argv[2])
     for method, settings in RUNS.items():
         main(method, out / method, kill_at if method == "dpo" else 0, settings)

@@ -17,9 +17,9 @@ from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.engine import train_phase
 from pluralign.learn.phase import Phase
-from pluralign.learn.sharding import check_checkpoint, sharding_engine
+from pluralign.learn.sharding import check_checkpoint, uses_fsdp
 from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.training import Training
+from pluralign.learn.texts.training_options import Training
 from pluralign.rewards.reward_model import load_reward_model
 
 HERE = Path(__file__).parent
@@ -73,7 +73,9 @@ def test_fsdp_killed_and_resumed_gives_what_one_process_gives(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "field"),
     [
+        ("ACCELERATE_USE_DEEPSPEED", "true", "distributed_type"),
         ("FSDP_VERSION", "1", "fsdp_version"),
+        ("FSDP_STATE_DICT_TYPE", "FULL_STATE_DICT", "fsdp_state_dict_type"),
         ("FSDP_CPU_RAM_EFFICIENT_LOADING", "true", "fsdp_cpu_ram_efficient_loading"),
         ("FSDP_ACTIVATION_CHECKPOINTING", "true", "fsdp_activation_checkpointing"),
         ("ACCELERATE_MIXED_PRECISION", "bf16", "mixed_precision"),
@@ -83,33 +85,28 @@ def test_fsdp_killed_and_resumed_gives_what_one_process_gives(tmp_path):
 def test_settings_that_do_not_work_are_refused(name, value, field, monkeypatch):
     for key, known in _fsdp().items():
         monkeypatch.setenv(key, known)
-    assert sharding_engine(accelerators=True) == "FSDP"
+    assert uses_fsdp(accelerators=True)
     with pytest.raises(InputError, match="on GPUs only"):
-        sharding_engine(accelerators=False)
+        uses_fsdp(accelerators=False)
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=f"field '{field}'"):
-        sharding_engine(accelerators=True)
+        uses_fsdp(accelerators=True)
 
 
 def test_without_a_configuration_nothing_is_sharded():
-    assert sharding_engine(accelerators=True) is None
+    assert not uses_fsdp(accelerators=True)
 
 
-@pytest.mark.parametrize(
-    ("entry", "engine"), [("pytorch_model_fsdp_0", "FSDP"), ("global_step7", "DeepSpeed"), ("model", None)]
-)
-def test_checkpoints_are_read_by_what_wrote_them(entry, engine, tmp_path):
+@pytest.mark.parametrize(("entry", "fsdp"), [("pytorch_model_fsdp_0", True), ("model", False)])
+def test_checkpoints_are_read_by_what_wrote_them(entry, fsdp, tmp_path):
     (tmp_path / entry).mkdir()
-    for reader in ("FSDP", "DeepSpeed", None):
-        if reader == engine:
-            check_checkpoint(tmp_path, reader)
-        else:
-            with pytest.raises(InputError, match="continue with the same"):
-                check_checkpoint(tmp_path, reader)
+    check_checkpoint(tmp_path, fsdp)
+    with pytest.raises(InputError, match="continue with the same"):
+        check_checkpoint(tmp_path, not fsdp)
 
 
 def test_modules_that_cannot_be_sharded_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pluralign.learn.engine.sharding_engine", lambda accelerators: "FSDP")
+    monkeypatch.setattr("pluralign.learn.engine.uses_fsdp", lambda accelerators: True)
     phase = Phase("x", tmp_path, 4, 2, 2, 1e-3, 0.0, 0)
     with pytest.raises(InputError, match="does not train under FSDP"):
         train_phase(torch.nn.Linear(2, 2), phase)

@@ -15,6 +15,7 @@ from pluralign.core import InputError
 from pluralign.learn.steps import StepLoss
 from pluralign.learn.texts.data import Batch, CompletionData, batches
 from pluralign.learn.texts.trunk import TunedTrunk
+from pluralign.lm.quantized import is_quantized
 from pluralign.lm.support import support_of
 from pluralign.lm.tensors import to_list
 from pluralign.rewards.heads import RewardHead
@@ -73,11 +74,13 @@ class ForestLoss(StepLoss):
 
 
 def _check_one_pass(model: PreTrainedModel) -> None:
+    if is_quantized(model):
+        raise InputError("4-bit trunks are not sharded: train with DDP or one process", field="load_in")
     support = None if model.config.is_encoder_decoder else support_of(model)
     if support is None or support.forest is not None or support.factors is not None:
         raise InputError(
             f"models of type {model.config.model_type!r} read a forest in several passes, whose number "
-            "differs between processes; FSDP and DeepSpeed need equally many: train with DDP or one process"
+            "differs between processes; FSDP needs equally many: train with DDP or one process"
         )
 
 
