@@ -138,8 +138,8 @@ class VllmEngine:
 
 
 def _sampling_params(request: Request, stops: frozenset[int]) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm import SamplingParams  # pyright: ignore
+    from vllm.sampling_params import RequestOutputKind  # pyright: ignore
 
     how = request.decoding
     return SamplingParams(

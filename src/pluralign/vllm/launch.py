@@ -74,7 +74,7 @@ def require_vllm() -> None:
         InputError: It is not.
     """
     try:
-        import vllm  # noqa: F401
+        import vllm  # noqa: F401  # pyright: ignore
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "vllm":
             raise
@@ -90,7 +90,7 @@ def read_engine_args(entries: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: An entry has no name or value, or vLLM has no such argument, or mixtures set it.
     """
-    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.engine.arg_utils import AsyncEngineArgs  # pyright: ignore
 
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     found: dict[str, Any] = {}

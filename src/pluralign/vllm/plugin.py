@@ -19,11 +19,11 @@ __all__ = ["SteeringMiddleware"]
 
 @cache
 def _scheduler() -> Callable[..., Any]:
-    from vllm.lora.request import LoRARequest
-    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-    from vllm.v1.core.sched.interface import PauseState
-    from vllm.v1.core.sched.scheduler import Scheduler
-    from vllm.v1.request import RequestStatus
+    from vllm.lora.request import LoRARequest  # pyright: ignore
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # pyright: ignore
+    from vllm.v1.core.sched.interface import PauseState  # pyright: ignore
+    from vllm.v1.core.sched.scheduler import Scheduler  # pyright: ignore
+    from vllm.v1.request import RequestStatus  # pyright: ignore
 
     attributes = {"names": VllmNames(RequestStatus, PauseState, LoRARequest)}
     kinds: dict[bool, Any] = {
@@ -39,9 +39,9 @@ def _scheduler() -> Callable[..., Any]:
 
 @cache
 def _processor(kind: type[logits.GroupRows]) -> type[logits.GroupRows]:
-    from vllm.v1.sample.logits_processor import LogitsProcessor
-    from vllm.v1.sample.logits_processor.builtin import process_dict_updates
-    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as LogitsProcessorV2
+    from vllm.v1.sample.logits_processor import LogitsProcessor  # pyright: ignore
+    from vllm.v1.sample.logits_processor.builtin import process_dict_updates  # pyright: ignore
+    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as LogitsProcessorV2  # pyright: ignore
 
     attributes = {"update_rows": staticmethod(process_dict_updates)}
     return type(kind.__name__, (kind, LogitsProcessor, LogitsProcessorV2), attributes)
@@ -49,14 +49,14 @@ def _processor(kind: type[logits.GroupRows]) -> type[logits.GroupRows]:
 
 @cache
 def _worker() -> Any:
-    from vllm.platforms import current_platform
+    from vllm.platforms import current_platform  # pyright: ignore
 
     if current_platform.is_cpu():
-        from vllm.v1.worker.cpu_worker import CPUWorker as Worker
+        from vllm.v1.worker.cpu_worker import CPUWorker as Worker  # pyright: ignore
     elif current_platform.is_xpu():
-        from vllm.v1.worker.xpu_worker import XPUWorker as Worker
+        from vllm.v1.worker.xpu_worker import XPUWorker as Worker  # pyright: ignore
     else:
-        from vllm.v1.worker.gpu_worker import Worker
+        from vllm.v1.worker.gpu_worker import Worker  # pyright: ignore
 
     class MixtureWorker(Worker):
         """vLLM's worker, with mixtures."""

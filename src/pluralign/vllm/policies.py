@@ -107,8 +107,8 @@ def start_vllm(
 
 def _start(options: Mapping[str, Any]) -> Any:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.engine.arg_utils import AsyncEngineArgs  # pyright: ignore
+    from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore
 
     try:
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**options))

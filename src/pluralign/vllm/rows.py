@@ -46,10 +46,11 @@ class Row:
 
     def uniform(self, number: int) -> float | None:
         """The number in [0, 1) that token ``number`` is drawn with; None past the last token."""
-        if self._uniforms is None:
+        found = self._uniforms
+        if found is None:
             # The numbers of `steer.decoder.MixtureDecoder`.
-            self._uniforms = np.random.default_rng(self.member.seed).random(self.params.max_tokens)
-        return float(self._uniforms[number]) if 0 <= number < len(self._uniforms) else None
+            found = self._uniforms = np.random.default_rng(self.member.seed).random(self.params.max_tokens)
+        return float(found[number]) if 0 <= number < len(found) else None
 
     @property
     def decoding(self) -> Decoding:

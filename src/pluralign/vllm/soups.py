@@ -59,7 +59,7 @@ class SoupResolver:
         except InputError as error:
             _log.error("%s: %s", lora_name, error)
             return None
-        from vllm.lora.request import LoRARequest
+        from vllm.lora.request import LoRARequest  # pyright: ignore
 
         # vLLM gives the number.
         return LoRARequest(lora_name=lora_name, lora_int_id=1, lora_path=str(folder))
@@ -96,7 +96,7 @@ def register() -> None:
     given = os.environ.get(POLICIES)
     if given is None:
         return
-    from vllm.lora.resolver import LoRAResolverRegistry
+    from vllm.lora.resolver import LoRAResolverRegistry  # pyright: ignore
 
     root = tempfile.mkdtemp(prefix="pluralign-soups-")
     atexit.register(shutil.rmtree, root, ignore_errors=True)
