@@ -87,7 +87,7 @@ def main(settings: Settings) -> None:
         "best_of": {
             name: {
                 str(n): told(estimate(expected_best(values, right["SFT"])[:, n - 1]))
-                for n in (1, 4, settings.samples)
+                for n in sorted({1, min(4, settings.samples), settings.samples})
             }
             for name, values in rewards.items()
         },

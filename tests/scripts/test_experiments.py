@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from pluralign.core.files import read_json
+from pluralign.options.drrn import DRRNConfig
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings
 
@@ -61,8 +63,9 @@ def story(tmp_path: Path) -> Path:
     return path
 
 
-def test_stories(script: Script, tmp_path: Path) -> None:
+def test_stories(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stories = script("stories")
+    monkeypatch.setattr(stories, "GRIDS", (10,))
     job = JobSettings(model=TINY, episodes=20, comparisons=100)
     stories.run(stories.Settings(tmp_path / "w", 1, ("glass_quarter",), job, tmp_path / "r"))
     assert files(tmp_path / "r") == {"stories.json", "stories.md"}
@@ -70,8 +73,12 @@ def test_stories(script: Script, tmp_path: Path) -> None:
     assert 0 <= run["score"]["share_of_range"] <= 1
 
 
-def test_avril_stories(script: Script, tmp_path: Path) -> None:
+def test_avril_stories(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     avril = script("avril_stories")
+    from avril_lib import demonstrators
+
+    short = partial(demonstrators.train_drrn, config=DRRNConfig(steps=320, warm_up=160))
+    monkeypatch.setattr(demonstrators, "train_drrn", short)
     avril.run(
         avril.Settings(
             tmp_path / "w", tmp_path / "f", episodes=10, stories=("high_water",), kl_weights=(1.0,),
@@ -108,9 +115,14 @@ def test_judged_games(script: Script, tmp_path: Path, story: Path, monkeypatch: 
     assert files(tmp_path / "r") == {"judged_games.json", "judged_games.md", "judged_games.svg"}
 
 
-def test_moralchoice(script: Script, tmp_path: Path) -> None:
+def test_moralchoice(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moralchoice = script("moralchoice")
+    from moralchoice_lib import fitting
     from moralchoice_lib.data import RULES
+
+    grid = tuple(replace(config, steps=2) for config in fitting.GRID[::3])
+    monkeypatch.setattr(fitting, "GRID", grid)
+    monkeypatch.setattr(moralchoice, "GRID", grid)
 
     for name in ("low", "high"):
         with gzip.open(tmp_path / f"{name}_ambiguity.jsonl.gz", "wt") as handle:
@@ -175,7 +187,9 @@ def test_ava_table1(
     ava = script("ava_table1")
     monkeypatch.setattr(ava.data, "FOLDS", (2,))
     monkeypatch.setattr(ava, "TRAINING_PAIRS", dict.fromkeys(ava.PAIRS, 8))
-    monkeypatch.setattr(ava, "PAIRS", dict.fromkeys(ava.PAIRS, 20))
+    monkeypatch.setattr(ava, "PAIRS", dict.fromkeys(ava.PAIRS, 12))
+    for training in ava.TRAINING.values():
+        monkeypatch.setitem(training, "epochs", 1)
     for stage in ("table", "full"):
         ava.main(ava.Settings(data, tmp_path / "w", stage, six_layers, results=tmp_path / "r"))
     assert len(list((tmp_path / "w").glob("utilitarianism-*.json"))) == 10
