@@ -13,7 +13,7 @@ SCRIPTS = sorted(
 )
 VERBS = sorted((ROOT / "src/pluralign/cli").glob("*.py"))
 MODULES = {"pluralign.cli", *(f"pluralign.cli.{path.stem}" for path in VERBS)}
-SHARED = {f"pluralign.cli{name}" for name in ("", ".common", ".texts", ".guides")}
+SHARED = {f"pluralign.cli{name}" for name in ("", ".arguments", ".common", ".texts", ".guides")}
 """What verbs may share: parsing, printing, and how counts of what was read are reported."""
 
 

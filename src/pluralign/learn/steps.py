@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -42,7 +42,7 @@ class PartsTrainer(Trainer):
     """
 
     def __init__(self, loss: StepLoss, **settings: Any) -> None:
-        super().__init__(**settings)
+        cast("Any", super()).__init__(**settings)
         self._parted = loss
         # Weights are named in two ways; the loss's names decide which decay.
         names = set(super().get_decay_parameter_names(loss))
@@ -60,20 +60,21 @@ class PartsTrainer(Trainer):
     ) -> Float[Tensor, ""]:
         """The loss of a step, the gradient of which is in the parameters afterwards."""
         model.train()
+        accelerator = cast("Any", self).accelerator
         parts = list(self._parted.parts(inputs["rows"]))
         passes = self._most(len(parts))
         total: Tensor | None = None
         for number in range(passes):
             last = number == passes - 1
             # DDP reduces gradients in the last pass; FSDP in each, so that none is whole for long.
-            with nullcontext() if last or self.is_fsdp_enabled else self.accelerator.no_sync(model):
+            with nullcontext() if last or self.is_fsdp_enabled else accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = model(parts[min(number, len(parts) - 1)])["loss"]
                 if number < len(parts):
                     total = loss.detach() if total is None else total + loss.detach()
                 else:
                     loss = loss * 0.0
-                self.accelerator.backward(loss)
+                accelerator.backward(loss)
         assert total is not None, "a step has parts"
         return total
 
@@ -82,7 +83,8 @@ class PartsTrainer(Trainer):
 
         A process with fewer parts repeats its last one with weight 0.
         """
-        if not self.is_fsdp_enabled or self.args.world_size == 1:
+        own = cast("Any", self)
+        if not self.is_fsdp_enabled or own.args.world_size == 1:
             return count
-        counts: Any = self.accelerator.gather(torch.tensor([count], device=self.args.device))
+        counts = own.accelerator.gather(torch.tensor([count], device=own.args.device))
         return int(counts.max())

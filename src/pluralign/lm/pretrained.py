@@ -105,7 +105,7 @@ def read_empty(model: str, dtype: torch.dtype) -> PreTrainedModel:
     """
     try:
         with no_loading_bars():
-            config: Any = _READ_CONFIG(_cached_if_offline(_smollm2_folder() if model == SMOLLM2 else model))
+            config: Any = _READ_CONFIG(_cached_if_offline(smollm2_folder() if model == SMOLLM2 else model))
             return AutoModelForCausalLM.from_config(config.get_text_config(), dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -163,13 +163,13 @@ def _replace_by_fakes(network: nn.Module) -> None:
     """Give a model weights, gradients and buffers that have a device but no data."""
     made: dict[int, Any] = {}
     for module in network.modules():
-        for name, value in module._parameters.items():
-            if value is not None and id(value) not in made:
+        for name, value in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if id(value) not in made:
                 made[id(value)] = nn.Parameter(_fake(value), value.requires_grad)
                 made[id(value)].grad = _fake(value) if value.requires_grad else None
-            module._parameters[name] = None if value is None else made[id(value)]
-        for name, value in module._buffers.items():
-            module._buffers[name] = None if value is None else _fake(value)
+            setattr(module, name, made[id(value)])
+        for name, value in list(module.named_buffers(recurse=False, remove_duplicate=False)):
+            setattr(module, name, _fake(value))
 
 
 def _fake(value: Tensor) -> Tensor:
