@@ -61,6 +61,8 @@ class VllmEngine:
         """Cancel all requests, and end vLLM."""
         self._stopping = True
         self._llm.shutdown(timeout=timeout)
+        # It shuts down again when it is deleted, which fails while the interpreter ends.
+        self._llm.shutdown = lambda timeout=None: None
 
     def submit(self, requests: Sequence[Request]) -> Submission:
         """Queue all requests or none; call it on the event loop.
