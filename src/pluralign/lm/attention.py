@@ -93,14 +93,15 @@ class ForestLayout:
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, pattern: Pattern
     ) -> Tensor:
         """See `Layout`: each token sees its tree's prompt and its own branch."""
-        if query.is_cuda and query.shape[2] < _FLEX_TOKENS:
-            with sdpa_kernel(SDPBackend.MATH):
-                return self.by_blocks(query, key, value, scaling, pattern)
-        if query.is_cuda and min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD and pattern.plain:
+        short = query.shape[2] < _FLEX_TOKENS
+        wide = min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD
+        if query.is_cuda and wide and not short and pattern.plain:
             return _compiled_flex()(
                 query, key, value, block_mask=self.block_mask(pattern), scale=scaling, enable_gqa=True
             )
-        return self.by_blocks(query, key, value, scaling, pattern)
+        plain = query.is_cuda and (short or query.requires_grad)
+        with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+            return self.by_blocks(query, key, value, scaling, pattern)
 
     def by_blocks(
         self,
