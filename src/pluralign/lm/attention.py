@@ -7,6 +7,7 @@ among the arguments (generation with a cache, for instance) it is ordinary atten
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, Protocol
 
