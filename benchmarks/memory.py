@@ -1,6 +1,6 @@
 """Memory of training: the estimate of `estimate_memory` compared with what a training takes on a CPU.
 
-    python benchmarks/memory.py [--quick]
+    python benchmarks/memory.py
 
 Each case is a random Llama, trained for a step of two full forests in a process of its own. Measured is the
 largest resident memory of the process, less what it held after a training of a tiny model: the weights, the

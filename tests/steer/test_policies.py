@@ -10,7 +10,7 @@ from pluralign.core import InputError
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.prompts import prompt_ids
-from pluralign.steer import decoder
+from pluralign.steer import requests
 from pluralign.steer.policies import load_policies
 
 CHAT = [{"role": "user", "content": "hello"}]
@@ -152,7 +152,7 @@ def test_few_rows_at_a_time_change_no_text(mix, monkeypatch):
     prompts = ["once upon", "there was", "and then a"]
     settings = {"weights": weights(0.4), "max_new_tokens": 8}
     together = mix.generate(prompts, **settings)
-    monkeypatch.setattr(decoder, "_ROWS", 1)
+    monkeypatch.setattr(requests, "_ROWS", 1)
     assert mix.generate(prompts, **settings) == together
 
 
