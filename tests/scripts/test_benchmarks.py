@@ -135,3 +135,11 @@ def test_exponents_of_powers(script: Script) -> None:
     }
     assert growth.exponents("length", rows) == pytest.approx({"train": 2, "memory": 1})
     assert growth.magnitude("trunk", "1.0b") == pytest.approx(1.026, abs=1e-3)
+
+
+def test_memory(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measurement takes a process of its own, except here, where its figure means nothing."""
+    memory = script("memory")
+    monkeypatch.setattr(memory, "_in_a_process", memory._measure)
+    memory.main(memory.Settings(("lora",), "0.03b", 64, tmp_path / "f"))
+    assert read_json(tmp_path / "f")["lora"]["estimate"]["peak"] > 0.1e9
