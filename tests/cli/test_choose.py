@@ -170,7 +170,9 @@ def test_bad_input_is_one_line(run, refuses, options, folders, tmp_path):
     assert "expected NAME=NUMBER" in refuses(*options, "--weights", "lively", *out)
     assert "must sum to 1" in refuses(*options, "--weights", "lively=0.5", *out)
     assert "must be 0 or more, found -1" in refuses(*options, *even, *out, "--lower-bound=-1")
-    assert "must be 0 or more, found nan" in refuses(*options, *even, *out, "--lower-bound", "nan")
+    assert "--lower-bound: expected a number, found 'nan'" in refuses(
+        *options, *even, *out, "--lower-bound", "nan"
+    )
     place = options.index("--rewards")
     assert "expected NAME=REWARD, found 'x'" in refuses(*options[: place + 1], "x", *even, *out)
     rest = [*options[place:], *even, *out]

@@ -187,7 +187,7 @@ def test_ava_table1(
     ava = script("ava_table1")
     monkeypatch.setattr(ava.data, "FOLDS", (2,))
     monkeypatch.setattr(ava, "TRAINING_PAIRS", dict.fromkeys(ava.PAIRS, 8))
-    monkeypatch.setattr(ava, "PAIRS", dict.fromkeys(ava.PAIRS, 12))
+    monkeypatch.setattr(ava, "PAIRS", dict.fromkeys(ava.PAIRS, 20))
     for training in ava.TRAINING.values():
         monkeypatch.setitem(training, "epochs", 1)
     for stage in ("table", "full"):

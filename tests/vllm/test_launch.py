@@ -15,7 +15,7 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.messages import dialogue
 from pluralign.folders.soups import soup_adapter
 from pluralign.lm.adapters import save_adapter
-from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.vllm.adapters import lora_rank, open_adapters
 from pluralign.vllm.launch import require_vllm
 from pluralign.vllm.soups import SoupResolver
@@ -63,7 +63,7 @@ def test_an_adapter_beyond_plain_lora_is_refused_by_name(model, folders, tmp_pat
 
 
 def test_policies_of_another_model_are_refused(model):
-    backbone = make_tiny_backbone()
+    backbone = load_backbone(str(model), dtype=torch.float32)
     assert fingerprint_of_files(model, backbone.tokenizer, torch.float32) == backbone.fingerprint
     card = {"backbone": {"fingerprint": backbone.fingerprint, "dtype": "float32", "name": "tiny"}}
     require_trunk(str(model), {model: card, model.parent: None})

@@ -90,7 +90,8 @@ def document(service: Service) -> dict[str, Any]:
 def _post(summary: str, body: Any, answer: Any, *, stream: bool = False) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if stream:
-        content["text/event-stream"] = {"schema": _TEXT}
+        # Without a schema: tools differ in whether it would be that of the stream or of its events.
+        content["text/event-stream"] = {}
     return {
         "post": {
             "summary": summary,

@@ -17,7 +17,7 @@ from pluralign.evaluate.text_report.page import write_text_picture, write_text_r
 from pluralign.evaluate.text_report.words import headline, takeaway
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
-from pluralign.steer import decoder
+from pluralign.steer import requests
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
@@ -110,7 +110,7 @@ def test_a_small_budget_of_tokens_changes_no_text(monkeypatch):
         MixtureDecoder(rows).generate([Request(tokens[i], weights, decoding, i)])[0] for i in range(3)
     ]
     for budget in (1, 12, 1000):
-        monkeypatch.setattr(decoder, "_PROMPT_TOKENS", budget)
+        monkeypatch.setattr(requests, "_PROMPT_TOKENS", budget)
         writer = mixture_writer(rows, 0.0, lambda d: (tokens[d.prompt], weights), decoding)
         assert writer([Draw(i, None, i) for i in range(3)]) == expected
 
