@@ -113,6 +113,7 @@ def test_refusals(tmp_path):
         estimate_memory("tiny-random", shards=0)
     with pytest.raises(InputError, match="no configuration"):
         estimate_memory(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba", "vocab_size": 300}))
+    small = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mamba", **small}))
     with pytest.raises(InputError, match="mamba"):
         estimate_memory(tmp_path, Training(**SMALL))
