@@ -40,7 +40,7 @@ def test_each_kind_of_rater_is_opened(monkeypatch, tmp_path):
     assert isinstance(judge, Judge)
     assert judge.name == "judge:tiny-random"
     assert (judge.settings["decide"], judge.settings["dtype"]) == ("mean_of_orders", "float32")
-    pytest.importorskip("openai")
+    pytest.importorskip("httpx2")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     remote = open_rater("judge:openai:some-model")
     assert isinstance(remote, ReplyJudge)
