@@ -206,15 +206,20 @@ def test_ctrl_c_ends_a_run_that_waits():
 
 
 def test_endpoints_leave_no_thread_behind():
-    before = threading.active_count()
+    before = set(threading.enumerate())  # threads of earlier tests may end meanwhile
+
+    def left() -> set[threading.Thread]:
+        return set(threading.enumerate()) - before
+
     with misbehaving(echo) as server:
         endpoint = opened(server)
         drawn(endpoint, 3)
+        assert left()
         del endpoint
     deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert threading.active_count() == before
+    assert not left()
 
 
 def test_in_a_running_event_loop():
