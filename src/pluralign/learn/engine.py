@@ -28,7 +28,7 @@ from pluralign.learn.sharding import (
     check_checkpoint,
     free_replaced,
     plain_afterwards,
-    uses_fsdp,
+    sharding_engine,
 )
 from pluralign.learn.steps import PartsTrainer, StepLoss
 from pluralign.lm.device import default_device
@@ -83,11 +83,11 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     with processes().main_process_first():
         _remove_cut_off_checkpoints(phase.folder)
     last = max(_checkpoints(phase.folder), key=_step_of, default=None)
-    fsdp = uses_fsdp(accelerators=processes().device.type != "cpu")
+    engine = sharding_engine(accelerators=processes().device.type != "cpu")
     if last is not None:
-        check_checkpoint(last, fsdp)
+        check_checkpoint(last, engine)
     loss = module if isinstance(module, StepLoss) else _Whole(module)
-    if fsdp:
+    if engine is not None:
         return _train_sharded(loss, phase, last)
     if last is not None and _step_of(last) == phase.steps:
         module.load_state_dict(read_tensors(last / "model.safetensors"), strict=False)

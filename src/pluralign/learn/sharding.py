@@ -1,8 +1,8 @@
-"""Training under FSDP2, as accelerate's configuration sets it up.
+"""Training under FSDP2 and DeepSpeed, as accelerate's configuration sets them up.
 
-FSDP rebuilds a module's weights: a process holds shards of them, and a layer's are gathered while it runs. It
-needs a module in which all weights are registered, and leaves it changed; `plain_afterwards` puts the whole
-weights back into the module as it was.
+Both rebuild a module's weights: a process holds shards of them, and a layer's are gathered while it runs.
+They need a module in which all weights are registered, and leave it changed; `plain_afterwards` puts the
+whole weights back into the module as it was.
 """
 
 from __future__ import annotations
@@ -10,43 +10,47 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from pluralign.core import InputError
 from pluralign.learn.steps import StepLoss
 
+Engine = Literal["FSDP", "DeepSpeed"]
+
 _SHARDED = "SHARDED_STATE_DICT"
 
 
-def uses_fsdp(*, accelerators: bool) -> bool:
-    """Whether FSDP shards the weights, by the environment that ``accelerate launch`` sets.
+def sharding_engine(*, accelerators: bool) -> Engine | None:
+    """What shards the weights, by the environment that ``accelerate launch`` sets; None if nothing does.
 
     Args:
         accelerators: Whether the processes have GPUs; accelerate does not shard on CPUs.
 
     Raises:
-        InputError: The configuration has settings that do not work here, or DeepSpeed.
+        InputError: The configuration has settings that do not work here.
     """
-    if _flag("ACCELERATE_USE_DEEPSPEED"):
-        raise InputError(
-            "training does not run under DeepSpeed, whose gradients were zero in trials; use FSDP2 "
-            "(examples/accelerate/fsdp2.yaml)",
-            field="distributed_type",
-        )
-    if not _flag("ACCELERATE_USE_FSDP"):
-        return False
-    _check_fsdp()
+    engine: Engine
+    if _flag("ACCELERATE_USE_FSDP"):
+        engine = "FSDP"
+        _check_fsdp()
+    elif _flag("ACCELERATE_USE_DEEPSPEED"):
+        engine = "DeepSpeed"
+        _check_deepspeed()
+    else:
+        return None
     if not accelerators:
-        raise InputError("accelerate runs FSDP on GPUs only; on CPUs start the processes with torchrun")
+        raise InputError(f"accelerate runs {engine} on GPUs only; on CPUs start the processes with torchrun")
     if (precision := os.environ.get("ACCELERATE_MIXED_PRECISION", "no")) != "no":
         raise InputError(
-            f"must be 'no' under FSDP, found {precision!r}: --training.bf16 computes in bfloat16 and keeps "
-            "the weights in float32",
+            f"must be 'no' under {engine}, found {precision!r}: --training.bf16 computes in bfloat16 and "
+            "keeps the weights in float32",
             field="mixed_precision",
         )
     if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1":
@@ -54,7 +58,7 @@ def uses_fsdp(*, accelerators: bool) -> bool:
             "must be 1: gradients of a step are accumulated forest by forest within --training.token-budget",
             field="gradient_accumulation_steps",
         )
-    return True
+    return engine
 
 
 def _check_fsdp() -> None:
@@ -76,22 +80,41 @@ def _check_fsdp() -> None:
         )
 
 
+def _check_deepspeed() -> None:
+    if os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE"):
+        raise InputError(
+            "a file of DeepSpeed's own is not read; set the stage in accelerate's configuration",
+            field="deepspeed_config_file",
+        )
+    if _flag("ACCELERATE_DEEPSPEED_ZERO3_INIT"):
+        raise InputError(
+            "must be false: every process reads the model before it is sharded", field="zero3_init_flag"
+        )
+    if (clipping := os.environ.get("ACCELERATE_GRADIENT_CLIPPING", "auto")) != "auto":
+        raise InputError(
+            f"must be 'auto', found {clipping!r}; use --training.max-grad-norm", field="gradient_clipping"
+        )
+
+
 def _flag(name: str) -> bool:
     return os.environ.get(name, "false").lower() in ("true", "1", "yes")
 
 
-def check_checkpoint(checkpoint: Path, fsdp: bool) -> None:
-    """Check that a training checkpoint was written with FSDP if it is read with it, and without if not.
+def check_checkpoint(checkpoint: Path, engine: Engine | None) -> None:
+    """Check that a training checkpoint was written by what is about to read it.
 
     Raises:
         InputError: It was not.
     """
-    wrote = any(checkpoint.glob("pytorch_model_fsdp*"))
-    if wrote != fsdp:
-        names = ("without FSDP", "with FSDP")
+    wrote: Engine | None = None
+    if any(checkpoint.glob("pytorch_model_fsdp*")):
+        wrote = "FSDP"
+    elif any(checkpoint.glob("global_step*")):
+        wrote = "DeepSpeed"
+    if wrote != engine:
         raise InputError(
-            f"was written {names[wrote]}, and training runs {names[fsdp]}; continue with the same "
-            "accelerate configuration, or choose another folder",
+            f"was written with {wrote or 'no sharding'}, and training runs with {engine or 'no sharding'}; "
+            "continue with the same accelerate configuration, or choose another folder",
             path=checkpoint,
         )
 
@@ -139,6 +162,7 @@ def plain_afterwards(module: nn.Module) -> Generator[None]:
     modules = [(part, type(part), _copied(vars(part))) for part in module.modules()]
     originals = {name: (value, dict(vars(value))) for name, value in module.named_parameters()}
     yield
+    unset_hf_deepspeed_config()  # ZeRO-3 would shard all models that are loaded from now on
     whole = dict(_gathered(module))
     for part, kind, values in modules:
         part.__class__ = kind
@@ -170,5 +194,9 @@ def _gathered(module: nn.Module) -> Generator[tuple[str, Tensor]]:
     for name, value in module.named_parameters():
         if isinstance(value, DTensor):
             yield name, value.full_tensor().detach()
+        elif hasattr(value, "ds_id"):  # ZeRO-3's shard
+            zero: Any = import_module("deepspeed").zero
+            with zero.GatheredParameters([value]):
+                yield name, value.data.clone()
         else:
             yield name, value.data

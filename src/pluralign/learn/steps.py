@@ -30,7 +30,7 @@ class StepLoss(nn.Module):
         Raises:
             InputError: The loss cannot be sharded, because its forward passes differ between processes.
         """
-        raise InputError("this method does not train under FSDP; DDP and one process do")
+        raise InputError("this method does not train under FSDP or DeepSpeed; DDP and one process do")
 
 
 class PartsTrainer(Trainer):
@@ -61,13 +61,16 @@ class PartsTrainer(Trainer):
         """The loss of a step, the gradient of which is in the parameters afterwards."""
         model.train()
         accelerator = cast("Any", self).accelerator
+        gradients = accelerator.gradient_state
         parts = list(self._parted.parts(inputs["rows"]))
         passes = self._most(len(parts))
         total: Tensor | None = None
         for number in range(passes):
             last = number == passes - 1
-            # DDP reduces gradients in the last pass; FSDP in each, so that none is whole for long.
-            with nullcontext() if last or self.is_fsdp_enabled else accelerator.no_sync(model):
+            # DDP reduces gradients in the last pass, in which DeepSpeed takes the optimizer's step, too.
+            # Shards are reduced in each, so that no gradient is whole for long.
+            gradients._set_sync_gradients(last)
+            with nullcontext() if last or self._sharded else accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = model(parts[min(number, len(parts) - 1)])["loss"]
                 if number < len(parts):
@@ -78,13 +81,22 @@ class PartsTrainer(Trainer):
         assert total is not None, "a step has parts"
         return total
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the weights of a checkpoint; DeepSpeed's are in files of its own."""
+        if not self.is_deepspeed_enabled:
+            super().save_model(output_dir, _internal_call)
+
+    @property
+    def _sharded(self) -> bool:
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+
     def _most(self, count: int) -> int:
         """The number of passes of every process: shards are gathered and reduced in each pass, by all.
 
         A process with fewer parts repeats its last one with weight 0.
         """
         own = cast("Any", self)
-        if not self.is_fsdp_enabled or own.args.world_size == 1:
+        if not self._sharded or own.args.world_size == 1:
             return count
         counts = own.accelerator.gather(torch.tensor([count], device=own.args.device))
         return int(counts.max())

@@ -1,11 +1,13 @@
-"""Trains learners in two processes under FSDP2, on CPUs; killed at a forward pass if asked. Run by
-test_sharding.py.
+"""Trains learners in two processes under FSDP2 or DeepSpeed, on CPUs; killed at a forward pass if asked.
+
+Run by test_sharding.py.
 
 shard_on_cpu.py OUT [KILL_AT]
 
 accelerate shards on GPUs alone, so the processes (gloo) pretend to have some.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -27,13 +29,14 @@ _init = PartialState.__init__
 
 def _pretending(self, *args, **kwargs):
     _init(self, *args, **kwargs)
-    self.distributed_type = DistributedType.MULTI_GPU
+    deepspeed = "ACCELERATE_USE_DEEPSPEED" in os.environ
+    self.distributed_type = DistributedType.DEEPSPEED if deepspeed else DistributedType.MULTI_GPU
 
 
 if __name__ == "__main__":
     PartialState.__init__ = _pretending
-    check = engine.uses_fsdp
-    engine.uses_fsdp = lambda accelerators: check(accelerators=True)
+    check = engine.sharding_engine
+    engine.sharding_engine = lambda accelerators: check(accelerators=True)
     out, kill_at = Path(sys.argv[1]), int(sys.argv[2])
     for method, settings in RUNS.items():
         main(method, out / method, kill_at if method == "dpo" else 0, settings)

@@ -1,5 +1,6 @@
-"""Training under FSDP2 gives what one process gives; what does not work there is refused by name."""
+"""Training under FSDP2 and DeepSpeed gives what one process gives; what does not work is refused by name."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.engine import train_phase
 from pluralign.learn.phase import Phase
-from pluralign.learn.sharding import check_checkpoint, uses_fsdp
+from pluralign.learn.sharding import check_checkpoint, sharding_engine
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
 from pluralign.rewards.reward_model import load_reward_model
@@ -26,27 +27,52 @@ HERE = Path(__file__).parent
 EXAMPLES = Path(__file__).parents[3] / "examples" / "accelerate"
 
 
-def _fsdp():
-    """The environment that accelerate launch makes from the example's configuration."""
-    config = yaml.safe_load((EXAMPLES / "fsdp2.yaml").read_text())
-    named = {key.upper(): str(value) for key, value in config["fsdp_config"].items()}
-    return {**named, "ACCELERATE_USE_FSDP": "true", "ACCELERATE_MIXED_PRECISION": config["mixed_precision"]}
+def _environment(name):
+    """The environment that accelerate launch makes from an example's configuration."""
+    config = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+    named = {"ACCELERATE_MIXED_PRECISION": config["mixed_precision"]}
+    if "fsdp_config" in config:
+        named |= {key.upper(): str(value) for key, value in config["fsdp_config"].items()}
+        return {**named, "ACCELERATE_USE_FSDP": "true"}
+    settings = config["deepspeed_config"]
+    return {
+        **named,
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_ZERO_STAGE": str(settings["zero_stage"]),
+        "ACCELERATE_DEEPSPEED_ZERO3_INIT": str(settings["zero3_init_flag"]).lower(),
+        "ACCELERATE_GRADIENT_CLIPPING": settings["gradient_clipping"],
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": str(settings["gradient_accumulation_steps"]),
+        "DS_ACCELERATOR": "cpu",
+    }
 
 
-def _sharded(out, kill_at, port):
+def _sharded(name, out, kill_at, port):
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port),
         str(HERE / "shard_on_cpu.py"), str(out), str(kill_at),
     ]  # fmt: skip
-    environment = {**os.environ, **_fsdp(), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **_environment(name), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_fsdp_killed_and_resumed_gives_what_one_process_gives(tmp_path):
-    killed = _sharded(tmp_path / "two", 13, 29519)
+_deepspeed = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None, reason="needs deepspeed (pip install deepspeed)"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "port"),
+    [
+        ("fsdp2", 29519),
+        pytest.param("zero2", 29523, marks=_deepspeed),
+        pytest.param("zero3", 29527, marks=_deepspeed),
+    ],
+)
+def test_killed_and_resumed_gives_what_one_process_gives(name, port, tmp_path):
+    killed = _sharded(name, tmp_path / "two", 13, port)
     assert killed.returncode != 0
     assert not (tmp_path / "two" / "dpo" / "card.json").exists()
-    resumed = _sharded(tmp_path / "two", 0, 29521)
+    resumed = _sharded(name, tmp_path / "two", 0, port + 2)
     assert resumed.returncode == 0, resumed.stderr
     for method, settings in RUNS.items():
         one, two = tmp_path / "one" / method, tmp_path / "two" / method
@@ -73,7 +99,6 @@ def test_fsdp_killed_and_resumed_gives_what_one_process_gives(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "field"),
     [
-        ("ACCELERATE_USE_DEEPSPEED", "true", "distributed_type"),
         ("FSDP_VERSION", "1", "fsdp_version"),
         ("FSDP_STATE_DICT_TYPE", "FULL_STATE_DICT", "fsdp_state_dict_type"),
         ("FSDP_CPU_RAM_EFFICIENT_LOADING", "true", "fsdp_cpu_ram_efficient_loading"),
@@ -83,30 +108,52 @@ def test_fsdp_killed_and_resumed_gives_what_one_process_gives(tmp_path):
     ],
 )
 def test_settings_that_do_not_work_are_refused(name, value, field, monkeypatch):
-    for key, known in _fsdp().items():
+    _check_refused("fsdp2", "FSDP", name, value, field, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("ACCELERATE_DEEPSPEED_CONFIG_FILE", "ds.json", "deepspeed_config_file"),
+        ("ACCELERATE_DEEPSPEED_ZERO3_INIT", "true", "zero3_init_flag"),
+        ("ACCELERATE_GRADIENT_CLIPPING", "1.0", "gradient_clipping"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "mixed_precision"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2", "gradient_accumulation_steps"),
+    ],
+)
+@pytest.mark.parametrize("example", ["zero2", "zero3"])
+def test_settings_of_deepspeed_that_do_not_work_are_refused(example, name, value, field, monkeypatch):
+    _check_refused(example, "DeepSpeed", name, value, field, monkeypatch)
+
+
+def _check_refused(example, engine, name, value, field, monkeypatch):
+    for key, known in _environment(example).items():
         monkeypatch.setenv(key, known)
-    assert uses_fsdp(accelerators=True)
+    assert sharding_engine(accelerators=True) == engine
     with pytest.raises(InputError, match="on GPUs only"):
-        uses_fsdp(accelerators=False)
+        sharding_engine(accelerators=False)
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=f"field '{field}'"):
-        uses_fsdp(accelerators=True)
+        sharding_engine(accelerators=True)
 
 
 def test_without_a_configuration_nothing_is_sharded():
-    assert not uses_fsdp(accelerators=True)
+    assert sharding_engine(accelerators=True) is None
 
 
-@pytest.mark.parametrize(("entry", "fsdp"), [("pytorch_model_fsdp_0", True), ("model", False)])
-def test_checkpoints_are_read_by_what_wrote_them(entry, fsdp, tmp_path):
+@pytest.mark.parametrize(
+    ("entry", "engine"), [("pytorch_model_fsdp_0", "FSDP"), ("global_step7", "DeepSpeed"), ("model", None)]
+)
+def test_checkpoints_are_read_by_what_wrote_them(entry, engine, tmp_path):
     (tmp_path / entry).mkdir()
-    check_checkpoint(tmp_path, fsdp)
-    with pytest.raises(InputError, match="continue with the same"):
-        check_checkpoint(tmp_path, not fsdp)
+    check_checkpoint(tmp_path, engine)
+    for other in {"FSDP", "DeepSpeed", None} - {engine}:
+        with pytest.raises(InputError, match="continue with the same"):
+            check_checkpoint(tmp_path, other)
 
 
 def test_modules_that_cannot_be_sharded_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("pluralign.learn.engine.uses_fsdp", lambda accelerators: True)
+    monkeypatch.setattr("pluralign.learn.engine.sharding_engine", lambda accelerators: "FSDP")
     phase = Phase("x", tmp_path, 4, 2, 2, 1e-3, 0.0, 0)
     with pytest.raises(InputError, match="does not train under FSDP"):
         train_phase(torch.nn.Linear(2, 2), phase)

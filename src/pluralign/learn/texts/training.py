@@ -80,7 +80,7 @@ def _check_one_pass(model: PreTrainedModel) -> None:
     if support is None or support.forest is not None or support.factors is not None:
         raise InputError(
             f"models of type {model.config.model_type!r} read a forest in several passes, whose number "
-            "differs between processes; FSDP needs equally many: train with DDP or one process"
+            "differs between processes; FSDP and DeepSpeed need equally many: train with DDP or one process"
         )
 
 
