@@ -36,6 +36,7 @@ def open_rater(
     decide: DecideName = "agreement",
     endpoint: EndpointSettings | None = None,
     dtype: DTypeName = "float32",
+    tie_sigmas: float | None = None,
 ) -> Rater:
     """Open a rater by name. A rater of your own needs no name: `annotate` takes any `Rater`.
 
@@ -52,6 +53,8 @@ def open_rater(
             mean of a local model's log-odds (``mean``).
         endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
         dtype: Precision of local models.
+        tie_sigmas: Largest difference of two rewards that is a tie, in standard deviations of the difference;
+            see `RewardRater`. None is 1 for rewards; other raters have no such uncertainty.
 
     Raises:
         InputError: The rater is unknown, or something that it needs is missing.
@@ -59,6 +62,8 @@ def open_rater(
     kind, _, rest = spec.partition(":")
     if prompt is not None and kind in ("oracle", "human", "reward"):
         raise InputError(f"only judges have a prompt, not {spec}", field="prompt")
+    if tie_sigmas is not None and kind != "reward":
+        raise InputError(f"only rewards have an uncertainty, not {spec}", field="tie_sigmas")
     match kind, rest:
         case "oracle", "" if trajectories is not None:
             return Oracle(trajectories, noise=noise, seed=seed)
@@ -73,9 +78,13 @@ def open_rater(
             language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
             return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
         case "reward", reward if reward:
-            from pluralign.rewards.open import load_reward
+            from pluralign.rewards.open import load_reward, reward_provenance
 
-            return RewardRater(load_reward(reward, dtype=dtype))
+            return RewardRater(
+                load_reward(reward, dtype=dtype),
+                tie_sigmas=1.0 if tie_sigmas is None else tie_sigmas,
+                card=reward_provenance(reward),
+            )
         case _:
             known = ["oracle"] * (trajectories is not None)
             known += ["judge:MODEL", "judge:openai:MODEL"]

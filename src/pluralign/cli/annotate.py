@@ -43,12 +43,14 @@ def annotate_trajectories(
     dtype: DTypeName = "float32",
     story: str | None = None,
     seed: int = 0,
+    tie_sigmas: float | None = None,
 ) -> Figures:
     """Compare segments of trajectories, or the options of their decisions, by one objective.
 
     Raters: oracle (the story's own annotations), judge:MODEL (a local language model), judge:openai:MODEL (an
-    endpoint), reward:REWARD (a reward model, on single steps), human:SHEET (answers in a CSV or JSONL file),
-    sheet (write that file, to be filled in).
+    endpoint), reward:REWARD (the higher reward by anything that score takes: a reward model, a discriminator,
+    an ensemble, a classifier), human:SHEET (answers in a CSV or JSONL file), sheet (write that file, to be
+    filled in).
 
     With --comparisons.of options, a game without annotations gets labels: --story writes a side file that can
     be played, learned from and steered like any story, with the objective judged_NAME. If the trajectories
@@ -58,6 +60,9 @@ def annotate_trajectories(
 
     Example: pluralign annotate runs/t.jsonl --objective score --rater judge:smollm2-135m --decide mean
     --comparisons.of options --story stories/mine --out runs/judged.jsonl
+
+    Example: pluralign annotate runs/t.jsonl --objective harm_avoidance --rater reward:runs/kind
+    --comparisons.of options --out runs/kind.jsonl
 
     Args:
         file: Trajectories file (trajectories.jsonl).
@@ -73,6 +78,8 @@ def annotate_trajectories(
         dtype: Precision of local models; with bfloat16, rounding can change a close comparison.
         story: Story that the trajectories are from; writes STORY.pluralign.json next to --out.
         seed: Random seed of the oracle's noise and of bootstraps.
+        tie_sigmas: Largest difference of two rewards that is a tie, in standard deviations of the difference;
+            by default 1 (rewards without uncertainty are a tie where they are equal). For reward:REWARD only.
     """
     trajectories = read_trajectories(file)
     wanted = recorded_objective(file, objective)
@@ -96,6 +103,7 @@ def annotate_trajectories(
         trajectories=trajectories,
         comparisons=comparisons.draw(trajectories) if rater.startswith("human:") else (),
         noise=noise, seed=seed, prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype,
+        tie_sigmas=tie_sigmas,
     )  # fmt: skip
     report = annotate(file, out, wanted, opened, settings=comparisons)
     if report.unanswered:

@@ -56,7 +56,11 @@ def evaluate_win_rate(
     first, second = (load_answers(path, one=True) for path in (a, b))
     wanted = judged_objective(rater, objective, description)
     own = COMPLETIONS_PROMPT if rater.startswith("judge:") else None
-    asked = open_rater(rater, prompt=prompt or own, decide=decide, endpoint=endpoint, dtype=dtype)
+    # A win rate counts ties, so rewards are compared as they are: every difference decides.
+    exact = 0.0 if rater.startswith("reward:") else None
+    asked = open_rater(
+        rater, prompt=prompt or own, decide=decide, endpoint=endpoint, dtype=dtype, tie_sigmas=exact
+    )
     rated_by = [rater, asked.name, asked.settings]
     made_of = {"a": source_digest(a), "b": source_digest(b), "rater": rated_by, "dtype": dtype}
     comparisons = answer_comparisons(first, second, asked)

@@ -206,19 +206,33 @@ def load_ensemble(folder: Path, opener: Callable[[str], Reward]) -> RewardEnsemb
         InputError: The folder or a member does not exist.
     """
     content = read_folder(folder, KIND, "")
+    specs = ensemble_members(folder)
     try:
-        relative = [_moved(str(spec), folder, Path.cwd()) for spec in content["members"]]
-        # 0.1.0 wrote no absolute paths.
-        places = [str(spec) for spec in content.get("places", relative)]
-        specs = [
-            place if spec == member else spec
-            for member, spec, place in zip(map(str, content["members"]), relative, places, strict=True)
-        ]
         scales = [Scale(float(mean), float(deviation)) for mean, deviation in content["scales"]]
         combine = COMBINATIONS[content["combine"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"does not describe an ensemble: {error!r}", path=folder / CARD) from error
     return RewardEnsemble([opener(spec) for spec in specs], scales, combine, str(content["name"]))
+
+
+def ensemble_members(folder: Path) -> list[str]:
+    """Arguments with which `load_reward` opens an ensemble's members: relative to its folder if they are
+    there, else the absolute paths of the time when it was made.
+
+    Raises:
+        InputError: The folder does not describe an ensemble.
+    """
+    content = read_folder(folder, KIND, "")
+    try:
+        relative = [_moved(str(spec), folder, Path.cwd()) for spec in content["members"]]
+        # 0.1.0 wrote no absolute paths.
+        places = [str(spec) for spec in content.get("places", relative)]
+        return [
+            place if spec == member else spec
+            for member, spec, place in zip(map(str, content["members"]), relative, places, strict=True)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"does not describe an ensemble: {error!r}", path=folder / CARD) from error
 
 
 def _absolute(spec: str) -> str:

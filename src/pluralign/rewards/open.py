@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pluralign.core import InputError
 from pluralign.core.checks import checked
+from pluralign.core.digests import file_digest
+from pluralign.core.files import read_json
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
@@ -17,7 +20,7 @@ from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.classifier import load_classifier
 from pluralign.rewards.endpoint import open_endpoint_reward, parse_endpoint
 from pluralign.rewards.ensemble import KIND as ENSEMBLE
-from pluralign.rewards.ensemble import load_ensemble
+from pluralign.rewards.ensemble import ensemble_members, load_ensemble
 from pluralign.rewards.export import CARD_COPY
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.reward import Reward
@@ -88,6 +91,31 @@ def reward_card(spec: str) -> Path:
     if spec.startswith(f"{ENDPOINT}:"):
         return Path(parse_endpoint(spec).tokenizer or "", CARD_COPY)
     return Path(spec.rpartition(":")[2]) / CARD
+
+
+def reward_provenance(spec: str) -> dict[str, Any]:
+    """What a reward was trained on: name, method, objective, seed, data and base model from its card, and the
+    card's digest, which changes with the weights; for an ensemble, also of each member.
+
+    Args:
+        spec: See `load_reward`.
+
+    Returns:
+        JSON values; empty for a reward without a card, such as a classifier from the hub.
+
+    Raises:
+        InputError: The card cannot be read.
+    """
+    path = reward_card(spec)
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    names = ("name", "method", "objective", "seed", "data", "backbone")
+    found = {name: content[name] for name in names if content.get(name) not in (None, "", {})}
+    found["digest"] = file_digest(path)
+    if content.get("pluralign") == ENSEMBLE:
+        found["members"] = [reward_provenance(member) for member in ensemble_members(path.parent)]
+    return found
 
 
 def require_reward(spec: str | Path) -> None:

@@ -6,8 +6,7 @@ import pytest
 from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders
 from pluralign.annotate.rater import Rating
 from pluralign.annotate.reward_rater import RewardRater
-from pluralign.core import Decision, InputError, Objective, OptionRewards, Segment, Step
-from pluralign.core.preference import Comparison
+from pluralign.core import InputError, Objective, OptionRewards
 from pluralign.evaluate.rewards.win_rate import (
     COMPLETIONS_PROMPT,
     completion_comparisons,
@@ -157,11 +156,9 @@ def test_refusals():
 
     class Broken(ByLength):
         def score_decisions(self, decisions):
-            return [OptionRewards(np.array([np.nan]), np.zeros(1)) for _ in decisions]
+            return [
+                OptionRewards(np.full(len(d.options), np.nan), np.zeros(len(d.options))) for d in decisions
+            ]
 
     with pytest.raises(InputError, match="row 1: the rewards of length are not numbers"):
         RewardRater(Broken()).rate(comparisons(("a", "b")), HARMLESS)
-    step = Step(Decision("p", ("a", "b")), 0)
-    long = Comparison(Segment("x", 0, (step, step)), Segment("y", 0, (step,)))
-    with pytest.raises(InputError, match="one step"):
-        RewardRater(ByLength()).rate([long], HARMLESS)
