@@ -1,15 +1,20 @@
 """Settings for every test."""
 
 import gc
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import shape_checks
-from forks import ForkServer
+from forks import LIBRARIES, ForkServer
 from hypothesis import HealthCheck, settings
 
 _ROOMS = ("losses", "lm", "rewards", "options", "learn", "steer", "evaluate")
+
+# What modules under the hook import would be compiled again: its cache of bytecode is another one.
+for library in LIBRARIES:
+    importlib.import_module(library)
 
 # Shapes such as Float[Tensor, "pairs options"] are checked at every call while the tests run.
 shape_checks.install([f"pluralign.{room}" for room in _ROOMS])

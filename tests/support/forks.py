@@ -9,14 +9,16 @@ import json
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 # Other people's libraries alone: what the script needs of pluralign it imports itself.
-_LIBRARIES = ("torch", "transformers.modeling_utils", "peft", "datasets", "matplotlib.figure")
+LIBRARIES = ("torch", "transformers.modeling_utils", "peft", "datasets", "matplotlib.figure")
 
 
 class Fork:
@@ -32,7 +34,8 @@ class Fork:
 
     def kill(self) -> None:
         """Kill the process (SIGKILL)."""
-        os.kill(int(self._when_there("pid", 60)), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(self._when_there("pid", 60)), signal.SIGKILL)
 
     def wait(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Wait for the end, at most ``timeout`` seconds."""
@@ -64,8 +67,16 @@ class ForkServer:
             [sys.executable, __file__], stdin=subprocess.PIPE, text=True, env=environment
         )
 
-    def start(self, script: Path, *arguments: object, cwd: Path | None = None) -> Fork:
-        """Start a script, as ``python SCRIPT ARGUMENTS`` in the folder ``cwd`` would."""
+    def start(
+        self,
+        script: Path,
+        *arguments: object,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Fork:
+        """Start a script, as ``python SCRIPT ARGUMENTS`` in the folder ``cwd`` would, with further variables
+        in its environment.
+        """
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
@@ -74,6 +85,7 @@ class ForkServer:
             "arguments": [str(argument) for argument in arguments],
             "cwd": str(cwd or Path.cwd()),
             "folder": str(folder),
+            "environment": dict(environment or {}),
         }
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps(job) + "\n")
@@ -86,6 +98,37 @@ class ForkServer:
         """Run a script to its end."""
         return self.start(script, *arguments, cwd=cwd).wait()
 
+    def run_together(
+        self,
+        script: Path,
+        *arguments: object,
+        processes: int = 2,
+        environment: Mapping[str, str] | None = None,
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run a script in processes that know of each other, as ``torchrun`` would, to their end.
+
+        When one ends with an error, the others are killed.
+        """
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        size = str(processes)
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": size}
+        common |= {"LOCAL_WORLD_SIZE": size, **(environment or {})}
+        forks = [
+            self.start(script, *arguments, environment={**common, "RANK": rank, "LOCAL_RANK": rank})
+            for rank in map(str, range(processes))
+        ]
+        deadline = time.monotonic() + 300
+        while any(fork.poll() is None for fork in forks):
+            if any(fork.poll() for fork in forks) or time.monotonic() > deadline:
+                for fork in forks:
+                    if fork.poll() is None:
+                        fork.kill()
+                break
+            time.sleep(0.005)
+        return [fork.wait() for fork in forks]
+
     def close(self) -> None:
         """End the server when its scripts have ended."""
         assert self._server.stdin is not None
@@ -94,7 +137,7 @@ class ForkServer:
 
 
 def _serve() -> None:
-    for library in _LIBRARIES:
+    for library in LIBRARIES:
         importlib.import_module(library)
     # Collections of garbage need not look at the libraries again.
     gc.freeze()
@@ -127,6 +170,7 @@ def _run(job: dict[str, Any]) -> None:
     for number, path in enumerate((os.devnull, Path(job["folder"], "out"), Path(job["folder"], "errors"))):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
     os.chdir(job["cwd"])
+    os.environ.update(job["environment"])
     sys.argv = [job["script"], *job["arguments"]]
     sys.path[0] = str(Path(job["script"]).parent)
     runpy.run_path(job["script"], run_name="__main__")

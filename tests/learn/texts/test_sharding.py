@@ -1,9 +1,7 @@
 """Training under FSDP2 and DeepSpeed gives what one process gives; what does not work is refused by name."""
 
 import importlib.util
-import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -46,34 +44,21 @@ def _environment(name):
     }
 
 
-def _sharded(name, out, kill_at, port):
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port),
-        str(HERE / "shard_on_cpu.py"), str(out), str(kill_at),
-    ]  # fmt: skip
-    environment = {**os.environ, **_environment(name), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-
 _deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="needs deepspeed (pip install deepspeed)"
 )
 
 
 @pytest.mark.parametrize(
-    ("name", "port"),
-    [
-        ("fsdp2", 29519),
-        pytest.param("zero2", 29523, marks=_deepspeed),
-        pytest.param("zero3", 29527, marks=_deepspeed),
-    ],
+    "name", ["fsdp2", pytest.param("zero2", marks=_deepspeed), pytest.param("zero3", marks=_deepspeed)]
 )
-def test_killed_and_resumed_gives_what_one_process_gives(name, port, tmp_path):
-    killed = _sharded(name, tmp_path / "two", 13, port)
-    assert killed.returncode != 0
-    assert not (tmp_path / "two" / "dpo" / "card.json").exists()
-    resumed = _sharded(name, tmp_path / "two", 0, port + 2)
-    assert resumed.returncode == 0, resumed.stderr
+def test_killed_and_resumed_gives_what_one_process_gives(name, forks, tmp_path):
+    script, two = HERE / "shard_on_cpu.py", tmp_path / "two"
+    killed = forks.run_together(script, two, 13, environment=_environment(name))
+    assert any(process.returncode == -signal.SIGKILL for process in killed), killed
+    assert not (two / "dpo" / "card.json").exists()
+    resumed = forks.run_together(script, two, 0, environment=_environment(name))
+    assert all(process.returncode == 0 for process in resumed), resumed
     for method, settings in RUNS.items():
         one, two = tmp_path / "one" / method, tmp_path / "two" / method
         training = Training(**{"epochs": 2, "learning_rate": 3e-3, "bf16": False, **settings})
@@ -92,7 +77,12 @@ def test_killed_and_resumed_gives_what_one_process_gives(name, port, tmp_path):
     load_reward_model(tmp_path / "two" / "bradley-terry")
     load_language_policy(tmp_path / "two" / "dpo")
     # The last training was not repeated from its beginning.
-    forwards = [int(line.split()[1]) for line in resumed.stdout.splitlines() if line.startswith("forwards")]
+    forwards = [
+        int(line.split()[1])
+        for process in resumed
+        for line in process.stdout.splitlines()
+        if line.startswith("forwards")
+    ]
     assert 0 < max(forwards) < 24
 
 

@@ -1,9 +1,6 @@
 """Whole trainings: planted preferences are recovered; killed, resumed and distributed runs end the same."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +23,6 @@ from pluralign.lm.completion_trees import CompletionReader
 from pluralign.rewards.reward_model import load_reward_model
 
 SCRIPT = Path(__file__).parent / "train_and_die.py"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def _texts(pair):
@@ -139,13 +135,11 @@ def _weight_files(folder):
 
 
 def test_two_processes_give_what_one_gives(forks, tmp_path):
-    launcher = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517"]
     for method in ("bradley-terry", "sft"):
         done = forks.run(SCRIPT, method, tmp_path / method / "one", 0)
         assert done.returncode == 0, done.stderr
-        command = [sys.executable, "-m", *launcher, str(SCRIPT), method, str(tmp_path / method / "two"), "0"]
-        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-        assert done.returncode == 0, done.stderr
+        both = forks.run_together(SCRIPT, method, tmp_path / method / "two", 0)
+        assert all(process.returncode == 0 for process in both), both
         cards = [load_card(tmp_path / method / name) for name in ("one", "two")]
         curves = [torch.tensor([entry["loss"] for entry in card.figures["curve"]]) for card in cards]
         torch.testing.assert_close(*curves, atol=1e-5, rtol=1e-5)
