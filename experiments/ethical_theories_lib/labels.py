@@ -1,0 +1,258 @@
+"""Labels of games' options by the raters, and their agreement with the stories' own labels and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from console import say
+
+from ethical_theories_lib.data import Side
+from ethical_theories_lib.games import STORIES, LabelGame, met_trajectories, oracle_trajectories
+from ethical_theories_lib.rating import rater_folder, scores_file
+from ethical_theories_lib.words import FORMS, Form, reward_of
+from pluralign.annotate.agreement import CONFIDENCE, agreement
+from pluralign.annotate.annotator import annotate_comparisons
+from pluralign.annotate.label_agreement import label_agreement
+from pluralign.annotate.options import compare_options
+from pluralign.annotate.oracle import Oracle
+from pluralign.annotate.rater import Rating
+from pluralign.core import Annotation, Comparison, Objective, Segment, Trajectory
+from pluralign.core.files import read_json
+from pluralign.core.preference import Preference
+from pluralign.core.records import read_annotations
+from pluralign.games.harms import VIOLATIONS
+from pluralign.games.state_graph import explore
+from pluralign.rewards.open import reward_provenance
+
+ALL_PAIRS = 1_000_000
+RESAMPLES = 2000
+LENGTH = "length"
+"""Name of the baseline that reads no words: the shorter, or the longer option is better."""
+POOLED = "the four stories"
+Values = Mapping[str, Sequence[float]]
+"""Rewards of a decision's options, by the decision's key."""
+
+
+class TheoryRater:
+    """A rater of one's own: rewards of the options, computed once per text.
+
+    Args:
+        name: Name of the theory.
+        values: Rewards of the options.
+        settings: Provenance of the rewards.
+    """
+
+    batch = 4096
+
+    def __init__(self, name: str, values: Values, settings: Mapping[str, Any]) -> None:
+        self.name, self.settings, self._values = f"reward:{name}", settings, values
+
+    def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
+        """The option with the higher reward is better."""
+        ratings: list[Rating | None] = []
+        for comparison in comparisons:
+            a, b = self._of(comparison.first), self._of(comparison.second)
+            better: Preference = "tie" if a == b else "first" if a > b else "second"
+            ratings.append(Rating(better, {"rewards": [a, b]}))
+        return ratings
+
+    def _of(self, segment: Segment) -> float:
+        (step,) = segment.steps
+        return self._values[step.decision.key][step.action]
+
+
+def read_rewards(out: Path, rater: str, seed: int) -> dict[Side, float]:
+    """A rater's rewards of the games' texts."""
+    rows = read_json(scores_file(out, rater, seed))["rewards"]
+    return {Side(prompt, completion): float(reward) for prompt, completion, reward in rows}
+
+
+def option_values(game: LabelGame, form: Form, rewards: Mapping[Side, float]) -> Values:
+    """Rewards of all options of a game in one form."""
+    return {
+        d.key: [reward_of(form(d.prompt, option), rewards) for option in d.options] for d in game.decisions
+    }
+
+
+def label_file(out: Path, game: str, rater: str, form: str) -> Path:
+    """File of a rater's annotations of a game's options."""
+    return out / "labels" / f"{game}-{rater}-{form.replace(' ', '_')}.jsonl"
+
+
+def compared(game: LabelGame) -> tuple[list[Trajectory], list[Comparison]]:
+    """All pairs of options of a game, and trajectories that took each option."""
+    known = (
+        oracle_trajectories(explore(game.story.make_game()))
+        if game.name in STORIES
+        else met_trajectories(game)
+    )
+    return known, compare_options(known, count=ALL_PAIRS, seed=0)
+
+
+def annotate_games(out: Path, games: Sequence[LabelGame], raters: Sequence[str], seed: int) -> None:
+    """Write every rater's annotations of every game's options, in every form."""
+    for game in games:
+        _, comparisons = compared(game)
+        for rater in raters:
+            rewards = read_rewards(out, rater, seed)
+            card = reward_provenance(str(rater_folder(out, rater, seed)))
+            for name, form in FORMS[rater].items():
+                values = option_values(game, form, rewards)
+                annotate_comparisons(
+                    comparisons, label_file(out, game.name, rater, name), theory_objective(rater),
+                    TheoryRater(rater, values, {"form": name, "card": card}), progress=False,
+                )  # fmt: skip
+
+
+def theory_objective(rater: str) -> Objective:
+    """The objective of a theory's labels."""
+    return Objective(rater, f"What {rater} holds to be right, by a rater that learned it from people.")
+
+
+def annotate_lengths(out: Path, games: Sequence[LabelGame]) -> None:
+    """Write the annotations of the baseline that only sees how long an option is."""
+    for game in games:
+        _, comparisons = compared(game)
+        for form, sign in (("shorter", -1.0), ("longer", 1.0)):
+            values = {d.key: [sign * len(option) for option in d.options] for d in game.decisions}
+            annotate_comparisons(
+                comparisons, label_file(out, game.name, LENGTH, form), theory_objective(LENGTH),
+                TheoryRater(LENGTH, values, {"form": form}), progress=False,
+            )  # fmt: skip
+
+
+def agree_with_stories(
+    out: Path, games: Sequence[LabelGame], raters: Sequence[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Agreement of each rater and form with the stories' harms: by story and pooled, and by harm."""
+    found: dict[str, dict[str, Any]] = {}
+    stories = [game for game in games if game.name in STORIES]
+    known = {game.name: compared(game)[0] for game in stories}
+    pooled = [_renamed(t, name) for name, trajectories in known.items() for t in trajectories]
+    info = stories[0].story.info
+    harms = [info.objective("harm_avoidance"), *(info.objective(f"no_{v}") for v in VIOLATIONS)]
+    for rater in (*raters, LENGTH):
+        for form in FORMS.get(rater, ("shorter", "longer")):
+            files = {g.name: read_annotations(label_file(out, g.name, rater, form)) for g in stories}
+            row = {name: _agreement(files[name], known[name], harms[0]) for name in files}
+            together = [annotation for own in files.values() for annotation in own]
+            row[POOLED] = _agreement(together, pooled, harms[0])
+            row["by harm"] = {h.name: _agreement(together, pooled, h) for h in harms[1:]}
+            found.setdefault(rater, {})[form] = row
+            right, even = row[POOLED]["right"], row[POOLED]["balanced"]
+            say(
+                f"  {rater}, {form}: right in {100 * right['share']:.1f} % of {right['comparisons']}, "
+                f"balanced {100 * even['share']:.1f} ({100 * even['low']:.1f} to {100 * even['high']:.1f})"
+            )
+    return found
+
+
+def _renamed(trajectory: Trajectory, story: str) -> Trajectory:
+    return replace(trajectory, id=f"{story}-{trajectory.id}")
+
+
+def _agreement(
+    annotations: Sequence[Annotation], known: Sequence[Trajectory], objective: Objective
+) -> dict[str, Any]:
+    """Kappa without ties, and the share of right answers, with intervals."""
+    of_objective = [replace(a, objective=objective.name) for a in annotations]
+    found = label_agreement(of_objective, known, objective)
+    if found is None or found.right is None:
+        return {"right": None, "kappa": None, "balanced": None}
+    kappa = found.agreement.without_ties
+    return {
+        "right": asdict(found.right),
+        "kappa": None if kappa is None else asdict(kappa),
+        "balanced": balanced(of_objective, known, objective),
+    }
+
+
+def balanced(
+    annotations: Sequence[Annotation], known: Sequence[Trajectory], objective: Objective
+) -> dict[str, float | int] | None:
+    """Mean of two shares of right answers: where the better option is the shorter one, and where it is the
+    longer one.
+
+    In the stories the less harmful option is more often the longer one, so that length alone is right in more
+    than half of all pairs; of this mean it has exactly one half. Decisions are resampled for the interval.
+    """
+    truths = Oracle(known).rate([a.comparison for a in annotations], objective)
+    sums: dict[str, list[float]] = {}
+    for annotation, truth in zip(annotations, truths, strict=True):
+        if truth is None or truth.preference == "tie":
+            continue
+        first, second = annotation.comparison.first.steps[0], annotation.comparison.second.steps[0]
+        better, worse = (first, second) if truth.preference == "first" else (second, first)
+        difference = len(better.decision.options[better.action]) - len(worse.decision.options[worse.action])
+        if difference:
+            answer = annotation.preference
+            worth = 0.5 if answer == "tie" else float(answer == truth.preference)
+            row = sums.setdefault(annotation.comparison.first.trajectory_id, [0.0] * 4)
+            longer = 2 * (difference > 0)
+            row[longer] += worth
+            row[longer + 1] += 1
+    table = np.array(list(sums.values()))
+    if not len(table) or not (table.sum(axis=0)[[1, 3]] > 0).all():
+        return None
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(len(table), np.full(len(table), 1 / len(table)), size=RESAMPLES) @ table
+    shares = (drawn[:, 0] / np.maximum(drawn[:, 1], 1) + drawn[:, 2] / np.maximum(drawn[:, 3], 1)) / 2
+    low, high = np.quantile(shares, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    total = table.sum(axis=0)
+    share = (total[0] / total[1] + total[2] / total[3]) / 2
+    return {
+        "share": float(share), "low": float(low), "high": float(high), "better shorter": int(total[1]),
+        "better longer": int(total[3]),
+    }  # fmt: skip
+
+
+def chosen_forms(agreed: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """For each rater and test story, the form with the best balanced share on the other three stories."""
+    return {
+        rater: {
+            story: max(
+                forms, key=lambda form: sum(_right(forms[form][other]) for other in STORIES if other != story)
+            )
+            for story in STORIES
+        }
+        for rater, forms in agreed.items()
+    }
+
+
+def _right(row: Mapping[str, Any]) -> float:
+    return row["balanced"]["share"] if row["balanced"] else 0.5
+
+
+def agree_with_each_other(
+    out: Path, games: Sequence[LabelGame], raters: Sequence[str], forms: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """Kappa between every two raters over all options of the stories, in the forms chosen for each story."""
+    stories = [game.name for game in games if game.name in STORIES]
+    read = {
+        rater: [
+            replace(a, objective="right")
+            for story in stories
+            for a in read_annotations(label_file(out, story, rater, forms[rater][story]))
+        ]
+        for rater in raters
+    }
+    table: dict[str, dict[str, Any]] = {}
+    for i, one in enumerate(raters):
+        for other in raters[i + 1 :]:
+            kappa = agreement(read[one], read[other]).all
+            table.setdefault(one, {})[other] = asdict(kappa)
+    return table
+
+
+def value_table(values: Values) -> dict[str, np.ndarray[Any, Any]]:
+    """The share of the other options that an option beats, from -1 to 1, as `games.labelled` counts it."""
+    table: dict[str, np.ndarray[Any, Any]] = {}
+    for key, rewards in values.items():
+        own = np.asarray(rewards, dtype=np.float64)
+        wins = np.sign(own[:, None] - own[None, :]).sum(axis=1)
+        table[key] = wins / max(1, len(own) - 1)
+    return table
