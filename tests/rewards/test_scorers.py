@@ -13,6 +13,7 @@ from transformers import (
     GPT2ForSequenceClassification,
 )
 
+import pluralign as pl
 from pluralign.core import Decision, Demonstration, InputError, OptionRewards
 from pluralign.folders.card import Card
 from pluralign.learn.texts.rewards import fit_bradley_terry
@@ -127,6 +128,28 @@ def test_what_was_exported_scores_as_before(made, tmp_path):
         after = load_reward(spec).score_decisions(DECISIONS)
         for a, b in zip(before, after, strict=True):
             np.testing.assert_allclose(a.mean, b.mean, atol=1e-4)
+
+
+@pytest.mark.parametrize("template", ["dialogue", "chat"])
+def test_an_exported_classifier_reads_messages_and_lengths_as_it_was_trained(template, tmp_path):
+    def spoken(role, text):
+        return {"role": role, "content": text}
+
+    rows = [
+        {"prompt": [spoken("user", f"Say {w}")], "chosen": [spoken("assistant", f"{w}!")],
+         "rejected": [spoken("assistant", f"{w}?")]}
+        for w in "abcdefgh"
+    ]  # fmt: skip
+    pairs = pl.load_pairs(rows, "lively", template=template, model="tiny-random")
+    training = pl.Training(epochs=2, learning_rate=3e-3, bf16=False, max_length=48)
+    trained = pl.fit_reward(pairs, model="tiny-random", training=training, out=tmp_path / "rm")
+    export_folder(tmp_path / "rm", tmp_path / "exported")
+    found = load_reward(f"classifier:{tmp_path / 'exported'}")
+    prompts = [[spoken("user", text)] for text in ("Say a", "Say b", "Say c" * 40)]
+    answers = ["a!", "b?", "c!"]
+    np.testing.assert_allclose(found.score(prompts, answers), trained.score(prompts, answers), atol=1e-4)
+    assert found.template.name == template
+    assert found.counts["cut_prompts"] == trained.counts["cut_prompts"] == 1
 
 
 def log_prob(backbone, prompt, completion, ends):

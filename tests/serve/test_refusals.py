@@ -6,6 +6,9 @@ import socket
 import pytest
 from openai import BadRequestError, NotFoundError
 
+from pluralign.core.errors import ServerError
+from pluralign.rewards.reward import Reward
+from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Limits
 
 WRONG = {
@@ -185,6 +188,33 @@ def test_other_paths_and_methods(server):
         refused(server.post(path, x=1), 404)
     refused(server.get("/pluralign/story"), 404)
     refused(server.get("/../etc/passwd"), 404)
+
+
+class Down(Reward):
+    """A reward whose server does not answer."""
+
+    name, counts = "down", {}
+
+    def render(self, messages, opens):
+        return messages[0]["content"]
+
+    def score_decisions(self, decisions):
+        raise ServerError("no usable answer from the endpoint http://10.0.0.7:8000: timed out")
+
+
+def test_a_reward_whose_server_is_down(serve, rewards):
+    body = {"prompt": "hello", "answer": "hi"}
+    scorers = AnswerScorers({"harmless": Down()})
+    with serve(rewards=scorers) as server:
+        answer = server.post("/pluralign/rewards", **body)
+        error = refused(answer, 502)
+        assert error["message"].startswith("the server of the reward 'harmless' does not answer as expected")
+        assert (error["type"], error["code"]) == ("server_error", "reward_unavailable")
+        assert "10.0.0.7" not in answer.text
+        found = server.get("/openapi.json").json()["paths"]["/pluralign/rewards"]["post"]["responses"]
+        assert "502" in found
+    with serve(rewards=rewards) as server:
+        assert server.post("/pluralign/rewards", **body).status_code == 200
 
 
 def test_after_all_that_it_answers(server, chat):

@@ -35,3 +35,7 @@ class InputError(ValueError):
         if field is not None:
             where += f", field '{field}'" if where else f"field '{field}'"
         super().__init__(f"{where}: {message}" if where else message)
+
+
+class ServerError(InputError):
+    """A server that was named as input does not answer, or not as expected; the same input may work later."""

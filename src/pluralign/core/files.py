@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,23 @@ def replace_when_whole(path: str | Path) -> Generator[Path]:
         # If a parent is not a folder, unlink fails too and would hide the first error.
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def require_free(folder: str | Path, *, ignored: Collection[str] = ()) -> None:
+    """Check an output folder before it gets files: it must not exist, or must be empty.
+
+    Args:
+        folder: Output folder.
+        ignored: Names of entries that it may have.
+
+    Raises:
+        InputError: The folder has other entries, or is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file; expected an output folder", path=folder)
+    if folder.is_dir() and any(entry.name not in ignored for entry in folder.iterdir()):
+        raise InputError("exists and is not empty; choose another folder", path=folder)
 
 
 def write_text(path: str | Path, text: str) -> Path:

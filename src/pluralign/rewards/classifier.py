@@ -24,10 +24,10 @@ from pluralign.lm.device import default_device
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.pretrained import no_loading_bars
-from pluralign.lm.prompts import encode, without_bos
+from pluralign.lm.prompts import TEMPLATES, encode, without_bos
 from pluralign.lm.trunk import branch_last
 from pluralign.rewards.classifier_reader import ClassifierReader
-from pluralign.rewards.export import CARD_COPY
+from pluralign.rewards.export import exported_settings
 from pluralign.rewards.reward import Reward
 
 _BATCH = 16
@@ -47,14 +47,18 @@ class ClassifierReward(Reward):
         name: Name in reports.
         closes: Whether completions end with the end-of-text token (as in exports of pluralign and models
             trained with TRL).
+        template: Template of messages; by default the tokenizer's chat template, or HH-RLHF's plain dialogue
+            without one.
+        longest: Largest number of tokens of a text; by default the classifier's.
 
     Raises:
         InputError: The classifier has more than two classes.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, *, closes: bool = False
-    ) -> None:
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, *, closes: bool = False,
+        template: Template | None = None, longest: int | None = None,
+    ) -> None:  # fmt: skip
         config: Any = model.config
         labels: int = config.num_labels
         if labels > 2:
@@ -62,7 +66,7 @@ class ClassifierReward(Reward):
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
         # transformers' decoder-only classifiers read the last token through a layer of this name.
         self._decoder = hasattr(model, "score") and not config.is_encoder_decoder
-        self._reader = ClassifierReader(model, tokenizer, closes=closes)
+        self._reader = ClassifierReader(model, tokenizer, closes=closes, template=template, longest=longest)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -70,7 +74,7 @@ class ClassifierReward(Reward):
         return self._reader.counts
 
     def render(self, messages: Messages, opens: bool) -> str:
-        """Messages rendered by the tokenizer's chat template, or as HH-RLHF's plain dialogue without one."""
+        """Messages rendered by the classifier's template."""
         return self.template(messages, opens)
 
     @property
@@ -145,7 +149,8 @@ class ClassifierReward(Reward):
 
 
 def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> ClassifierReward:
-    """Load a sequence classifier as a reward.
+    """Load a sequence classifier as a reward; a folder that `export_folder` wrote is read as the trained
+    folder is, with the template and the length on its card.
 
     Args:
         source: A hub id or a local folder.
@@ -170,7 +175,11 @@ def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> Classif
         raise InputError(f"has no trained head ({missing[0]}), so it is no reward model", path=source)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    closes = (Path(source) / CARD_COPY).is_file()
+    name, settings = Path(source.rstrip("/")).name, exported_settings(source)
+    model = model.to(default_device())
+    if settings is None:
+        return ClassifierReward(model, tokenizer, name)
+    template = TEMPLATES[settings.template](tokenizer, settings.control_tokens)
     return ClassifierReward(
-        model.to(default_device()), tokenizer, Path(source.rstrip("/")).name, closes=closes
+        model, tokenizer, name, closes=True, template=template, longest=settings.max_length
     )

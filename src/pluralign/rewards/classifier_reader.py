@@ -22,23 +22,26 @@ class ClassifierReader:
         model: Sequence classifier; its weights are not used.
         tokenizer: Its tokenizer.
         closes: Whether completions end with the end-of-text token.
+        template: Template of messages; by default the tokenizer's chat template, or HH-RLHF's plain dialogue
+            without one.
+        longest: Largest number of tokens of a text; by default the model's.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, closes: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, closes: bool,
+        template: Template | None = None, longest: int | None = None,
+    ) -> None:  # fmt: skip
         config: Any = model.config
         self._tokenizer, self._closes = tokenizer, closes
+        chat: Any = tokenizer
+        self.template = template or TEMPLATES["dialogue" if chat.chat_template is None else "chat"](tokenizer)
+        """Template of messages and texts."""
         self.padding: int | None = config.get_text_config().pad_token_id
         """Id of the padding token."""
-        self.limit = _limit(model, tokenizer)
+        self.limit = min(_limit(model, tokenizer), longest or 1 << 20)
         """Tokens of the longest text that the classifier reads."""
         self.counts: Counter[str] = Counter(completions=0, cut_prompts=0, cut_completions=0, cut_tokens=0)
         """Completions read, and what was cut."""
-
-    @property
-    def template(self) -> Template:
-        """The tokenizer's chat template, or HH-RLHF's plain dialogue without one."""
-        tokenizer: Any = self._tokenizer
-        return TEMPLATES["dialogue" if tokenizer.chat_template is None else "chat"](tokenizer)
 
     def trees(self, decision: Decision) -> list[Tree]:
         """One tree; if truncation is needed, one per completion."""

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from pluralign.core import Decision, InputError, OptionRewards
+from pluralign.core.errors import ServerError
 from pluralign.core.jsonl import is_list, is_object
 from pluralign.core.messages import Messages, Template
 from pluralign.lm.endpoint_settings import EndpointSettings
@@ -122,7 +123,8 @@ class EndpointReward(Reward):
         """See `Reward`; sigma is 0.
 
         Raises:
-            InputError: A server refuses a text, or does not answer after all tries.
+            ServerError: A server refuses a text, or does not answer after all tries.
+            InputError: A text is longer than the servers read.
         """
         read = [self._reading.paths(decision) for decision in decisions]
         values = self._scores([path for paths in read for path in paths])
@@ -197,17 +199,17 @@ def _request(endpoint: RewardEndpoint, rows: Sequence[Sequence[int]]) -> Request
 def _read(answer: Any, count: int, labels: int, place: str) -> list[list[float]]:
     """Scores of each text of a request, in order, shape (texts, labels)."""
     if isinstance(answer, Refused):
-        raise InputError(f"refused by {place} ({answer.status}): {answer}")
+        raise ServerError(f"refused by {place} ({answer.status}): {answer}")
     if isinstance(answer, Exception):
-        raise InputError(f"no usable answer from {place}: {answer}")
+        raise ServerError(f"no usable answer from {place}: {answer}")
     rows = {row.get("index"): row.get("probs", row.get("data")) for row in _data(answer) if is_object(row)}
     found: list[list[float]] = []
     for number in range(count):
         scores: Any = rows.get(number)
         if not is_list(scores) or not all(isinstance(s, float | int) and math.isfinite(s) for s in scores):
-            raise InputError(f"no scores of all texts from {place}: {answer!r:.200}")
+            raise ServerError(f"no scores of all texts from {place}: {answer!r:.200}")
         if len(scores) != labels:
-            raise InputError(f"{place} returns {len(scores)} labels per text; its folder has {labels}")
+            raise ServerError(f"{place} returns {len(scores)} labels per text; its folder has {labels}")
         found.append([float(score) for score in scores])
     return found
 

@@ -15,14 +15,19 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from pluralign.core import Decision, InputError
 from pluralign.core.checks import checked
-from pluralign.core.files import write_json
+from pluralign.core.files import read_json, require_free, write_json
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import Backbone, merged_backbone
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.pretrained import no_loading_bars
 from pluralign.lm.quantized import dequantize, is_quantized
-from pluralign.rewards.reward_model import RewardModel, load_reward_model
+from pluralign.rewards.reward_model import (
+    RewardModel,
+    RewardSettings,
+    load_reward_model,
+    read_settings,
+)
 
 _log = logging.getLogger(__name__)
 TOLERANCE = 1e-4
@@ -58,8 +63,7 @@ def export_folder(folder: str | Path, out: str | Path, *, model: str | None = No
             ``out`` is not empty.
     """
     folder, out = Path(folder), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("exists and is not empty; choose another folder", path=out)
+    require_free(out)
     kind = read_card(folder)["pluralign"]
     if kind == "reward_model":
         reward_model = load_reward_model(folder, model=model)
@@ -69,6 +73,16 @@ def export_folder(folder: str | Path, out: str | Path, *, model: str | None = No
     _require_architecture(backbone.model)
     _save(out, folder, backbone.model, backbone.tokenizer)
     return "language model"
+
+
+def exported_settings(folder: str | Path) -> RewardSettings | None:
+    """Template and length that an exported reward model was trained with; None without its card.
+
+    Raises:
+        InputError: The card does not contain them.
+    """
+    card = Path(folder) / CARD_COPY
+    return read_settings(Path(folder), read_json(card), token_budget=1) if card.is_file() else None
 
 
 def _plain(backbone: Backbone) -> Backbone:

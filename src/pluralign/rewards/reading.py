@@ -18,8 +18,8 @@ from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.trunk import context_length
 from pluralign.rewards.classifier_reader import ClassifierReader
-from pluralign.rewards.export import CARD_COPY, PROBES
-from pluralign.rewards.reward_model import read_settings
+from pluralign.rewards.export import CARD_COPY, PROBES, exported_settings
+from pluralign.rewards.reward_model import RewardSettings
 
 _PROBES = (
     Decision("What is the capital of France?", (" Paris.", " I would rather not say.", " Go away!")),
@@ -84,9 +84,9 @@ def open_reading(place: str) -> Reading:
         ) from error
     if config.is_encoder_decoder or not hasattr(model, "score") or config.num_labels > 2:
         raise InputError("is no decoder-only sequence classifier with one or two labels", path=place)
-    folder = Path(place)
-    if (folder / CARD_COPY).is_file():
-        return _exported(folder, model, tokenizer)
+    settings = exported_settings(place)
+    if settings is not None:
+        return _exported(Path(place), settings, model, tokenizer)
     probing = ClassifierReader(model, tokenizer, closes=False)
     probes = [path for probe in _PROBES for path in probing.paths(probe)]
     reader = ClassifierReader(model, tokenizer, closes=False)
@@ -95,9 +95,7 @@ def open_reading(place: str) -> Reading:
     )
 
 
-def _exported(folder: Path, model: Any, tokenizer: Any) -> Reading:
-    content = read_json(folder / CARD_COPY)
-    settings = read_settings(folder, content, token_budget=1)
+def _exported(folder: Path, settings: RewardSettings, model: Any, tokenizer: Any) -> Reading:
     context = context_length(model)
     limit = settings.max_length if context is None else min(settings.max_length, context)
     reader = CompletionReader(tokenizer, limit)

@@ -40,6 +40,7 @@ _REASONS = {
     "415": "The body must be JSON.",
     "421": "The server does not accept this Host header.",
     "429": "The queue is full; see the Retry-After header.",
+    "502": "The server of a reward does not answer as expected.",
     "503": "The server is shutting down or decoding has failed.",
     "504": "The answer took too long.",
 }
@@ -69,7 +70,9 @@ def document(service: Service) -> dict[str, Any]:
     if service.rewards is not None:
         reward = _object({"reward": {"type": ["number", "null"]}, "sigma": {"type": ["number", "null"]}})
         found = _object({"rewards": {"type": "object", "additionalProperties": reward}})
-        paths["/pluralign/rewards"] = _post("Score an answer with every reward model.", REWARDS, found)
+        paths["/pluralign/rewards"] = _post(
+            "Score an answer with every reward model.", REWARDS, found, errors=("502",)
+        )
     if service.story is not None:
         paths["/pluralign/story"] = _get("Facts about the story.", {"type": "object"})
         paths["/pluralign/story/play"] = _post(
@@ -87,7 +90,10 @@ def document(service: Service) -> dict[str, Any]:
     }
 
 
-def _post(summary: str, body: Any, answer: Any, *, stream: bool = False) -> dict[str, Any]:
+def _post(
+    summary: str, body: Any, answer: Any, *, stream: bool = False, errors: Sequence[str] = ()
+) -> dict[str, Any]:
+    known = ("400", "401", "404", "405", "408", "413", "415", "421", "429", "503", "504")
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if stream:
         # Without a schema: tools differ in whether it would be that of the stream or of its events.
@@ -98,7 +104,7 @@ def _post(summary: str, body: Any, answer: Any, *, stream: bool = False) -> dict
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
             "responses": {
                 "200": {"description": "The answer.", "content": content},
-                **_errors(("400", "401", "404", "405", "408", "413", "415", "421", "429", "503", "504")),
+                **_errors(sorted({*known, *errors})),
             },
         }
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import torch
 
 from pluralign.core import Decision, InputError
+from pluralign.core.errors import ServerError
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
 
+_log = logging.getLogger(__name__)
 _WAITING = 8
 """Number of requests that may wait for earlier ones."""
 
@@ -50,7 +53,7 @@ class AnswerScorers:
         """The response of `/pluralign/rewards` to a body.
 
         Raises:
-            Refused: The body is invalid, or too many requests are waiting.
+            Refused: The body is invalid, too many requests are waiting, or the server of a reward fails.
         """
         check(body, SCHEMA)
         if len(body["prompt"]) + len(body["answer"]) > self._most:
@@ -77,7 +80,13 @@ class AnswerScorers:
         for name, scorer in self._scorers.items():
             template = template_of(scorer)
             text = template([{"role": "user", "content": prompt}], True)
-            (rewards,) = scorer.score_decisions([Decision(text, (template.answer(answer),))])
+            try:
+                (rewards,) = scorer.score_decisions([Decision(text, (template.answer(answer),))])
+            except ServerError as error:
+                # The message has addresses, which are not for clients.
+                _log.error("the reward '%s': %s", name, error.message)
+                message = f"the server of the reward '{name}' does not answer as expected; try again later"
+                raise Refused(502, message, code="reward_unavailable") from error
             found[name] = {"reward": _finite(rewards.mean[0]), "sigma": _finite(rewards.sigma[0])}
         return found
 
