@@ -28,6 +28,7 @@ from ethical_theories_lib.labels import (
     annotate_games,
     annotate_lengths,
     chosen_forms,
+    label_file,
 )
 from ethical_theories_lib.rating import RaterSettings, cut_model, scores_file, train_rater
 from ethical_theories_lib.stages import StoryRun, adapt_all, learn_from_noise, learn_story
@@ -35,6 +36,8 @@ from ethical_theories_lib.tables import as_markdown
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.games.labelled.file import LabelledFile, write_labelled_file
+from pluralign.games.side_file import SUFFIX
 from pluralign.learn.texts.trunk import LowerStates
 from pluralign.lm.backbone import load_backbone, resolve_dtype
 from pluralign.options.open import Models
@@ -128,12 +131,16 @@ def use_all(settings: Settings, games: Sequence[LabelGame]) -> None:
     write_json(out / "mutual.json", agree_with_each_other(out, games, raters, forms))
     models = Models(settings.rater.model, out / "features")
     known = {game.name: game for game in games}
-    write_json(out / "adaptation.json", adapt_all(out, known, raters, settings.seed, models.store))
     theories = [theory for theory in THEORIES if theory in raters]
     for name in settings.stories:
         story = StoryRun(out, known[name], models, settings.agent)
-        learn_story(story, {r: forms[r][name] for r in raters}, theories, settings.seed)
-        learn_from_noise(story, settings.sizes_of_data, {r: forms[r][name] for r in raters}, settings.seed)
+        own = {theory: forms[theory][name] for theory in theories}
+        # For pluralign serve --story, whose dials are the labels' objectives.
+        labels = tuple(label_file(out, name, theory, form) for theory, form in own.items())
+        write_labelled_file(LabelledFile(out / f"{name}{SUFFIX}", name, labels))
+        learn_story(story, own, settings.seed)
+        learn_from_noise(story, settings.sizes_of_data, own, settings.seed)
+    write_json(out / "adaptation.json", adapt_all(out, known, raters, settings.seed, models.store))
 
 
 def read_report(settings: Settings) -> dict[str, Any]:

@@ -38,12 +38,14 @@ class AgentSettings:
         episodes: Number of the language model's episodes.
         comparisons: Number of comparisons of continuations, for each agent.
         steps: Number of optimizer steps of CPL.
+        bc_steps: Number of optimizer steps of behaviour cloning.
         seeds: Number of seeds of the offline data and of CPL, counted from 1.
     """
 
     episodes: int = 1000
     comparisons: int = 4000
     steps: int = 250
+    bc_steps: int = 1000
     seeds: int = 3
 
 

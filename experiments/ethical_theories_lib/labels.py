@@ -131,17 +131,23 @@ def agree_with_stories(
     """Agreement of each rater and form with the stories' harms: by story and pooled, and by harm."""
     found: dict[str, dict[str, Any]] = {}
     stories = [game for game in games if game.name in STORIES]
-    known = {game.name: compared(game)[0] for game in stories}
-    pooled = [_renamed(t, name) for name, trajectories in known.items() for t in trajectories]
+    both = {game.name: compared(game) for game in stories}
+    known = {name: trajectories for name, (trajectories, _) in both.items()}
+    pooled = [replace(t, id=f"{name}-{t.id}") for name, own in known.items() for t in own]
     info = stories[0].story.info
     harms = [info.objective("harm_avoidance"), *(info.objective(f"no_{v}") for v in VIOLATIONS)]
+    everything = [comparison for _, comparisons in both.values() for comparison in comparisons]
+    truths = {harm.name: _truths(pooled, everything, harm) for harm in harms}
+    harm = harms[0]
     for rater in (*raters, LENGTH):
         for form in FORMS.get(rater, ("shorter", "longer")):
             files = {g.name: read_annotations(label_file(out, g.name, rater, form)) for g in stories}
-            row = {name: _agreement(files[name], known[name], harms[0]) for name in files}
             together = [annotation for own in files.values() for annotation in own]
-            row[POOLED] = _agreement(together, pooled, harms[0])
-            row["by harm"] = {h.name: _agreement(together, pooled, h) for h in harms[1:]}
+            row: dict[str, Any] = {
+                name: _agreement(own, known.get(name, pooled), harm, truths[harm.name])
+                for name, own in {**files, POOLED: together}.items()
+            }
+            row["by harm"] = {h.name: {"balanced": balanced(together, truths[h.name])} for h in harms[1:]}
             found.setdefault(rater, {})[form] = row
             right, even = row[POOLED]["right"], row[POOLED]["balanced"]
             say(
@@ -151,13 +157,22 @@ def agree_with_stories(
     return found
 
 
-def _renamed(trajectory: Trajectory, story: str) -> Trajectory:
-    return replace(trajectory, id=f"{story}-{trajectory.id}")
+def _truths(
+    known: Sequence[Trajectory], comparisons: Sequence[Comparison], objective: Objective
+) -> dict[str, Preference]:
+    """The labels' preference in each comparison, by its id; ties are left out."""
+    ratings = Oracle(known).rate(comparisons, objective)
+    return {
+        comparison.id: rating.preference
+        for comparison, rating in zip(comparisons, ratings, strict=True)
+        if rating is not None and rating.preference != "tie"
+    }
 
 
 def _agreement(
-    annotations: Sequence[Annotation], known: Sequence[Trajectory], objective: Objective
-) -> dict[str, Any]:
+    annotations: Sequence[Annotation], known: Sequence[Trajectory], objective: Objective,
+    truths: Mapping[str, Preference],
+) -> dict[str, Any]:  # fmt: skip
     """Kappa without ties, and the share of right answers, with intervals."""
     of_objective = [replace(a, objective=objective.name) for a in annotations]
     found = label_agreement(of_objective, known, objective)
@@ -167,30 +182,31 @@ def _agreement(
     return {
         "right": asdict(found.right),
         "kappa": None if kappa is None else asdict(kappa),
-        "balanced": balanced(of_objective, known, objective),
+        "balanced": balanced(annotations, truths),
     }
 
 
 def balanced(
-    annotations: Sequence[Annotation], known: Sequence[Trajectory], objective: Objective
+    annotations: Sequence[Annotation], truths: Mapping[str, Preference]
 ) -> dict[str, float | int] | None:
     """Mean of two shares of right answers: where the better option is the shorter one, and where it is the
     longer one.
 
-    In the stories the less harmful option is more often the longer one, so that length alone is right in more
-    than half of all pairs; of this mean it has exactly one half. Decisions are resampled for the interval.
+    In a story the less harmful option may more often be the shorter or the longer one, so that length alone
+    is right in up to 64 % of a story's pairs; of this mean it has exactly one half. Decisions are resampled
+    for the interval.
     """
-    truths = Oracle(known).rate([a.comparison for a in annotations], objective)
     sums: dict[str, list[float]] = {}
-    for annotation, truth in zip(annotations, truths, strict=True):
-        if truth is None or truth.preference == "tie":
+    for annotation in annotations:
+        truth = truths.get(annotation.comparison.id)
+        if truth is None:
             continue
         first, second = annotation.comparison.first.steps[0], annotation.comparison.second.steps[0]
-        better, worse = (first, second) if truth.preference == "first" else (second, first)
+        better, worse = (first, second) if truth == "first" else (second, first)
         difference = len(better.decision.options[better.action]) - len(worse.decision.options[worse.action])
         if difference:
             answer = annotation.preference
-            worth = 0.5 if answer == "tie" else float(answer == truth.preference)
+            worth = 0.5 if answer == "tie" else float(answer == truth)
             row = sums.setdefault(annotation.comparison.first.trajectory_id, [0.0] * 4)
             longer = 2 * (difference > 0)
             row[longer] += worth

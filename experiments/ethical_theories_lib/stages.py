@@ -34,7 +34,7 @@ from pluralign.core import Objective, Policy, Trajectory, UniformPolicy
 from pluralign.core.files import read_json, write_json
 from pluralign.core.records import read_trajectories
 from pluralign.games.state_graph import StateGraph, explore
-from pluralign.learn.options.bc import fit_bc
+from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.options.features import FeatureSource
 from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.options.open import Models
@@ -105,13 +105,12 @@ class StoryRun:
         return value_table(option_values(self.game, FORMS[rater][form], rewards))
 
 
-def learn_story(story: StoryRun, forms: Mapping[str, str], theories: Sequence[str], rater_seed: int) -> None:
+def learn_story(story: StoryRun, forms: Mapping[str, str], rater_seed: int) -> None:
     """Train and mix the agents of a story, for each seed of the data; finished seeds are kept.
 
     Args:
         story: The story.
-        forms: Form in which each rater reads the options of this story.
-        theories: Theories with an agent.
+        forms: Form in which each theory's rater reads the options of this story.
         rater_seed: Seed of the raters.
     """
     for seed in range(1, story.settings.seeds + 1):
@@ -130,11 +129,12 @@ def learn_story(story: StoryRun, forms: Mapping[str, str], theories: Sequence[st
             agents[theory] = train_agent(
                 labelled, judged(theory), store, folder / theory, story.settings, seed
             )
-        cloned = fit_bc(played, store=store, out=folder / "bc", seed=seed)
+        cloning = BCConfig(steps=story.settings.bc_steps)
+        cloned = fit_bc(played, store=store, out=folder / "bc", config=cloning, seed=seed)
         others = {"random": UniformPolicy(), "language model": story.language_model(), "BC": cloned}
         figures = {
             "alone": {n: metrics(story.graph, p, story.objectives) for n, p in {**others, **agents}.items()},
-            **mixtures(story, agents, theories, list(forms)),
+            **mixtures(story, agents, list(forms)),
         }
         write_json(path, figures)
         say(f"  {story.game.name}, seed {seed}: " + violations_of(figures))
@@ -145,12 +145,10 @@ def violations_of(figures: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {row['violations']:.1f}" for name, row in figures["alone"].items())
 
 
-def mixtures(
-    story: StoryRun, agents: Mapping[str, Policy], theories: Sequence[str], raters: Sequence[str]
-) -> dict[str, Any]:
-    """Sweeps between each rater's agent and score, the sweep on the simplex, and decisions that differ."""
+def mixtures(story: StoryRun, agents: Mapping[str, Policy], theories: Sequence[str]) -> dict[str, Any]:
+    """Sweeps between each theory's agent and score, the sweep on the simplex, and decisions that differ."""
     lines: dict[str, Any] = {}
-    for name in [*raters, "harm_avoidance"]:
+    for name in [*theories, "harm_avoidance"]:
         pair = {name: agents[name], "score": agents["score"]}
         points = sweep(story.graph, pair, story.objectives, LINE)
         lines[name] = {"points": points, "spearman": rank_correlation(points, name)}

@@ -268,7 +268,7 @@ def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.Mo
     settings = theories.Settings(
         tmp_path, out=tmp_path / "w", train=True, raters=("utilitarianism", "virtue", "duty"),
         rater=theories.RaterSettings(TINY, depth=2, layers=1, steps=2, epochs=0.1),
-        agent=theories.AgentSettings(episodes=8, comparisons=20, steps=4, seeds=1),
+        agent=theories.AgentSettings(episodes=8, comparisons=20, steps=4, bc_steps=4, seeds=1),
         stories=("gate",), sizes_of_data=(8,), results=tmp_path / "r",
     )  # fmt: skip
     theories.run(settings)
@@ -276,10 +276,11 @@ def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.Mo
     report = read_json(tmp_path / "r" / "ethical_theories.json")
     assert [row["name"] for row in report["raters"]] == list(settings.raters)
     assert set(report["agreement"]["stories"]["virtue"]) == {"traits of the act"}
-    assert len(report["noise"]["gate"]["rows"]) == 2 + 3
+    assert len(report["noise"]["gate"]["rows"]) == 2 + 2
     (agents,) = report["agents"].values()
     assert len(agents["differing"]["decisions"]) == 2
-    assert len(agents["lines"]["duty"]["points"]) == 11
+    assert len(read_json(tmp_path / "w" / "gate.pluralign.json")["labels"]) == 2
+    assert len(agents["lines"]["virtue"]["points"]) == 11
     assert files(tmp_path / "r") == {"ethical_theories.json", "ethical_theories.md"}
 
 
