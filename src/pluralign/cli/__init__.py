@@ -7,6 +7,7 @@ import importlib
 import inspect
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -210,6 +211,8 @@ def _parse(
         lines = [line.strip("│╭╰╮╯ ") for line in errors.getvalue().splitlines()[1:]]
         body = dropwhile(lambda line: not line.strip("─-"), lines)
         message = " ".join(takewhile(lambda line: line.strip("─-"), body))
+        # Before an error of a dataclass, tyro names the parameter, which users do not know.
+        message = re.sub(r"^Error parsing [\w.]+: (?=field ')", "", message)
         raise InputError(f"{message.rstrip('.')}; see {program} --help") from None
 
 

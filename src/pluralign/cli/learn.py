@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from pluralign.cli.common import Figures, wrote
+from pluralign.core import InputError
 from pluralign.core.digests import source_digest
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.folders.card import load_card
@@ -92,11 +93,13 @@ def learn_cpl(
     """
     models = run.models
     anchor = None if reference is None else open_trained(reference, models)
+    if anchor is not None and not isinstance(anchor, OptionPolicy):
+        raise InputError("is no policy of bc or cpl", path=reference, field="reference")
     fit_cpl(
         read_pairs(run.data),
         config=config,
         trajectories=None if warm_up is None else read_trajectories(warm_up),
-        reference=anchor if isinstance(anchor, OptionPolicy) else None,
+        reference=anchor,
         **run.shared(models),
     )
     return tell_learned(run.out)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
+from pluralign.core import InputError
 from pluralign.folders.card import load_card
 from pluralign.learn.texts.adversarial.loop import fit_adversarial
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, Divergence, alpha_divergence
 
-DIVERGENCES: dict[str, Callable[[float], Divergence]] = {
-    "airl": lambda alpha: AIRL,
-    "gail": lambda alpha: GAIL,
-    "fairl": lambda alpha: FAIRL,
-    "alpha": alpha_divergence,
-}
+DIVERGENCES = {"airl": AIRL, "gail": GAIL, "fairl": FAIRL}
+_ALPHA = 0.5
 
 
 def learn_adversarial(
     run: Flat,
     config: AdversarialConfig = AdversarialConfig(),  # noqa: B008
     divergence: Literal["airl", "gail", "fairl", "alpha"] = "airl",
-    alpha: float = 0.5,
+    alpha: float | None = None,
     vllm: VLLMSampling = VLLMSampling(),  # noqa: B008 - frozen
 ) -> Figures:
     """Train a policy on demonstrations with a discriminator and a policy gradient (TRL's RLOO), in
@@ -44,11 +40,20 @@ def learn_adversarial(
         divergence: Divergence between demonstrator and policy to minimise: airl is KL(policy ||
             demonstrator), mode-seeking; fairl is KL(demonstrator || policy), mass-covering; gail is the
             Jensen-Shannon divergence; alpha is the alpha-divergence.
-        alpha: Parameter of the alpha-divergence: 0 is fairl, 1 is airl.
+        alpha: Parameter of the alpha-divergence: 0 is fairl, 1 is airl; 0.5 by default.
         vllm: vLLM as the sampler of the policy gradient.
     """
+    minimised = _divergence(divergence, alpha)
     demonstrations, asked = run.demonstrations()
-    fit_adversarial(demonstrations, asked, config, divergence=DIVERGENCES[divergence](alpha), vllm=vllm)
+    fit_adversarial(demonstrations, asked, config, divergence=minimised, vllm=vllm)
     for figures in load_card(run.out).figures["rounds"]:
         say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
     return tell_learned(run.out)
+
+
+def _divergence(name: str, alpha: float | None) -> Divergence:
+    if name == "alpha":
+        return alpha_divergence(_ALPHA if alpha is None else alpha)
+    if alpha is not None:
+        raise InputError("requires --divergence alpha", field="alpha")
+    return DIVERGENCES[name]

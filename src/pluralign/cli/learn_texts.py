@@ -14,12 +14,12 @@ from transformers.utils import logging as transformers_logging
 
 from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.texts import read_demonstrations, read_texts
+from pluralign.cli.texts import read_demonstrations, read_scored, read_texts
 from pluralign.core import Demonstration, Examples, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Render
 from pluralign.data.examples import ScoredCompletion
-from pluralign.data.load import holds_preferences, load_scored
+from pluralign.data.load import holds_preferences
 from pluralign.learn.methods import METHODS, Data, Method
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
 from pluralign.learn.texts.own_losses import loss_settings
@@ -79,7 +79,7 @@ class TextRun:
 
     def scored_completions(self) -> tuple[Examples[ScoredCompletion], Run]:
         """The completions with their rewards, and the run."""
-        return load_scored(self.data, self.objective, seed=self.seed, template=self._render()), self._run()
+        return read_scored(self.data, self.objective, self._render(), self.seed), self._run()
 
     def _render(self) -> Render:
         # It warns of every checkpoint's clock, which is of no use here.
@@ -111,9 +111,6 @@ _NOTES = {
     "spin": "Each iteration samples completions (in OUT/rounds) and prefers the demonstrations to them.",
 }
 """Further information for users, in addition to a method's row."""
-
-
-"""What users should know beyond a method's row."""
 
 
 def make_verb(name: str) -> Callable[..., Figures]:

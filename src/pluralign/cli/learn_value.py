@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
-from pluralign.cli.common import Figures, say
+from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
-from pluralign.core.splits import SPLITS
+from pluralign.core import InputError
 from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
-
-LOSSES: dict[str, Callable[[int], HLGauss | None]] = {"squared": lambda bins: None, "hl-gauss": HLGauss}
 
 
 def learn_value(
     run: Flat,
     loss: Literal["squared", "hl-gauss"] = "squared",
     lam: float = 0.95,
-    bins: int = 51,
+    bins: int | None = None,
 ) -> Figures:
     """Train a value model, which predicts a completion's final reward after each token, for guided sampling.
 
@@ -35,15 +32,12 @@ def learn_value(
             folder.
         loss: Loss: half the squared error, or classification into bins with smoothed targets (hl-gauss).
         lam: Parameter lambda of the lambda-returns used as targets; 1 is the final reward at every token.
-        bins: Number of bins of hl-gauss.
+        bins: Number of bins of hl-gauss, 8 or more; 51 by default.
     """
-    config = ValueConfig(lam, LOSSES[loss](bins))
-    found, asked = run.scored_completions()
-    left_out = found.counts["unusable"]
-    told = (
-        f"{found.counts['rows']} rows of {run.data}: {found.counts['completions']} completions with rewards"
-    )
-    told += f"; left out: {left_out} unusable" if left_out else ""
-    say(told + " (" + ", ".join(f"{found.counts[f'completions_{name}']} {name}" for name in SPLITS) + ")")
-    fit_value(found.rows, asked, config)
+    if bins is not None and loss != "hl-gauss":
+        raise InputError("requires --loss hl-gauss", field="bins")
+    classes = None if loss == "squared" else HLGauss() if bins is None else HLGauss(bins)
+    config = ValueConfig(lam, classes)
+    rows, asked = run.scored_completions()
+    fit_value(rows, asked, config)
     return tell_learned(run.out)

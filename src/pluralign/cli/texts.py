@@ -9,7 +9,8 @@ from pluralign.cli.common import say
 from pluralign.core import Demonstration, Examples, InputError, PreferencePair
 from pluralign.core.messages import Render
 from pluralign.core.splits import SPLITS
-from pluralign.data.load import load_demonstrations, load_pairs
+from pluralign.data.examples import ScoredCompletion
+from pluralign.data.load import load_demonstrations, load_pairs, load_scored
 
 Part = Literal["train", "validation", "test", "all"]
 
@@ -30,12 +31,21 @@ def read_demonstrations(data: str, objective: str, render: Render, seed: int = 0
     return found
 
 
-def _say_read(data: str, found: Examples[object], noun: str, reasons: Sequence[str], more: str = "") -> None:
+def read_scored(data: str, objective: str, render: Render, seed: int = 0) -> Examples[ScoredCompletion]:
+    """Completions with rewards; see `load_scored`."""
+    found = load_scored(data, objective, template=render, seed=seed)
+    _say_read(data, found, "completions", ("unusable",), said="completions with rewards")
+    return found
+
+
+def _say_read(
+    data: str, found: Examples[object], noun: str, reasons: Sequence[str], more: str = "", said: str = ""
+) -> None:
     counts = found.counts
     left_out = ", ".join(f"{counts[name]} {name}" for name in reasons if counts[name])
     splits = ", ".join(f"{counts[f'{noun}_{name}']} {name}" for name in SPLITS)
     tail = f"; left out: {left_out}" * bool(left_out)
-    say(f"{counts['rows']} rows of {data}: {counts[noun]} {noun}{tail}{more} ({splits})")
+    say(f"{counts['rows']} rows of {data}: {counts[noun]} {said or noun}{tail}{more} ({splits})")
 
 
 def of_part(pairs: Sequence[PreferencePair], part: Part, data: str) -> list[PreferencePair]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import math
@@ -20,20 +21,37 @@ _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "True o
 
 
 def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, float] | None = None) -> None:
-    """Check a config's numbers.
+    """Check the types of a config's fields, and the bounds of its numbers.
 
     Raises:
-        InputError: A field is no finite number, is a fraction where whole numbers are meant, or is below its
-            minimum or above its maximum.
+        InputError: A field has another type, is no finite number, is a fraction where whole numbers are
+            meant, or is below its minimum or above its maximum.
     """
+    kind: Any = type(config)
+    hints = _hints(kind)
+    for field in dataclasses.fields(config):
+        _require_kind(getattr(config, field.name), hints[field.name], field.name)
     for name in {**lowest, **(highest or {})}:
         _require_number(config, name)
     for name, bound in lowest.items():
         if not getattr(config, name) >= bound:
-            raise InputError(f"must be at least {bound:g}, found {getattr(config, name)}", field=name)
+            raise InputError(f"must be at least {_bound(bound)}, found {getattr(config, name)}", field=name)
     for name, bound in (highest or {}).items():
         if not getattr(config, name) <= bound:
-            raise InputError(f"must be at most {bound:g}, found {getattr(config, name)}", field=name)
+            raise InputError(f"must be at most {_bound(bound)}, found {getattr(config, name)}", field=name)
+
+
+def _bound(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def _require_kind(value: Any, hint: Any, name: str) -> None:
+    members = _members(hint)
+    choices = [one for member in members if typing.get_origin(member) is Literal for one in member.__args__]
+    if choices and value not in choices and not (value is None and type(None) in members):
+        raise InputError(f"must be one of {', '.join(map(str, choices))}, found {value!r}", field=name)
+    if not _is(value, hint):
+        raise InputError(f"expected {_described(hint)}, found {value!r:.60}", field=name)
 
 
 def _require_number(config: Any, name: str) -> None:
@@ -46,14 +64,14 @@ def _require_number(config: Any, name: str) -> None:
 
 
 def require_positive(**numbers: float) -> None:
-    """Check that numbers are positive.
+    """Check that numbers are positive and finite.
 
     Raises:
-        InputError: A number is 0, negative or NaN.
+        InputError: A number is 0, negative, infinite or NaN.
     """
     for name, number in numbers.items():
-        if not number > 0:
-            raise InputError(f"must be above 0, found {number}", field=name)
+        if not 0 < number < math.inf:
+            raise InputError(f"must be above 0 and finite, found {number}", field=name)
 
 
 def require_at_least(lowest: float, **numbers: float) -> None:
@@ -81,7 +99,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check the types of a function's arguments at each call, so that a wrong one is reported by its name.
 
     Only what is plain is checked: numbers, texts, paths, classes, and whether something is a mapping or a
-    sequence. Elements, functions and iterables are not.
+    sequence. Elements and iterables are not.
     """
     signature = inspect.signature(function)
 
@@ -103,8 +121,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @functools.cache
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    return typing.get_type_hints(function)
+def _hints(annotated: Callable[..., Any]) -> dict[str, Any]:
+    """Types of a function's arguments, or of a class's fields."""
+    return typing.get_type_hints(annotated)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
@@ -122,7 +141,9 @@ def _is_one(value: Any, hint: Any) -> bool:
     origin = typing.get_origin(hint) or hint
     if origin is Literal:
         return any(isinstance(value, type(one)) for one in typing.get_args(hint))
-    if origin in (Callable, Iterable):
+    if origin is Callable:
+        return callable(value)
+    if origin is Iterable:
         return True
     if not isinstance(origin, type) or getattr(origin, "_is_protocol", False):
         return True
@@ -144,6 +165,8 @@ def _name(hint: Any) -> str:
         return "None"
     if origin is Literal:
         return ", ".join(map(str, typing.get_args(hint)))
+    if origin is Callable:
+        return "a function"
     if origin in _NAMES:
         return _NAMES[origin]
     if isinstance(origin, type) and origin.__module__ == "collections.abc":

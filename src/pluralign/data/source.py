@@ -169,6 +169,8 @@ def _explain(source: str | Path) -> Iterator[InputError]:
     except (OSError, EOFError) as error:
         yield InputError(f"cannot be read: {error}", path=path)
         return
+    if not any(line.strip() for line in lines):
+        yield InputError("is empty; expected rows", path=path)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -18,8 +17,7 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from pluralign.core import InputError
-from pluralign.core.files import read_json, write_json
-from pluralign.core.jsonl import is_object
+from pluralign.core.files import read_json
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.tensors import read_tensors
 from pluralign.learn.phase import Phase
@@ -75,8 +73,8 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
         The training curve: ``[{"step", "loss"}]``; each loss is the mean since the previous entry.
 
     Raises:
-        InputError: The module cannot be sharded as accelerate's configuration says, or the checkpoint is that
-            of another configuration.
+        InputError: The module cannot be sharded as accelerate's configuration says, the checkpoint is that
+            of another configuration, or training diverged: a loss or a trained weight is not finite.
     """
     if phase.steps < 1:
         return []
@@ -92,11 +90,11 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     if last is not None and _step_of(last) == phase.steps:
         module.load_state_dict(read_tensors(last / "model.safetensors"), strict=False)
         module.eval()
-        return _curve(read_json(last / "trainer_state.json")["log_history"])
+        return _curve(read_json(last / "trainer_state.json")["log_history"], module)
     trainer = _trainer(loss, module, phase, bf16=phase.bf16)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     module.eval()
-    return _curve(trainer.state.log_history)
+    return _curve(trainer.state.log_history, module)
 
 
 def _train_sharded(loss: StepLoss, phase: Phase, last: Path | None) -> list[dict[str, float]]:
@@ -107,7 +105,7 @@ def _train_sharded(loss: StepLoss, phase: Phase, last: Path | None) -> list[dict
         trainer.add_callback(_Begun(lambda: free_replaced(sharded, originals)))
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     loss.eval()
-    return _curve(trainer.state.log_history)
+    return _curve(trainer.state.log_history, loss)
 
 
 def _trainer(loss: StepLoss, model: nn.Module, phase: Phase, *, bf16: bool) -> Any:
@@ -157,42 +155,6 @@ def processes() -> Processes:
     return _accelerate.PartialState(cpu=default_device().type == "cpu")
 
 
-def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
-    """Record in ``out/checkpoints/run.json`` which run trains there, before training begins.
-
-    Raises:
-        InputError: The folder holds another run.
-    """
-    path = Path(out) / "checkpoints" / "run.json"
-    run = _flat(json.loads(json.dumps(run)))
-    with processes().main_process_first():
-        _claim(Path(out), path, run)
-
-
-def _claim(out: Path, path: Path, run: dict[str, Any]) -> None:
-    if path.exists():
-        found = read_json(path)
-        if not is_object(found):
-            raise InputError("not the record of a training run", path=path)
-        # A model is known by its fingerprint, whatever it is called here.
-        keys = {*found, *run} - {"backbone.name"}
-        changed = sorted(key for key in keys if found.get(key) != run.get(key))
-        if changed:
-            details = "; ".join(f"{key} was {found.get(key)!r}, is {run.get(key)!r}" for key in changed)
-            raise InputError(f"holds another run ({details}); choose another folder", path=out)
-    else:
-        write_json(path, run)
-
-
-def _flat(run: dict[str, Any]) -> dict[str, Any]:
-    """Nested fields by dotted names, so that a difference is reported field by field."""
-    flat: dict[str, Any] = {}
-    for key, value in run.items():
-        inner = _flat(value) if is_object(value) else None
-        flat |= {key: value} if inner is None else {f"{key}.{name}": part for name, part in inner.items()}
-    return flat
-
-
 def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
     device = default_device()
     found = TrainingArguments(
@@ -211,6 +173,8 @@ def _arguments(phase: Phase, *, bf16: bool) -> TrainingArguments:
         save_steps=max(1, phase.steps // _CHECKPOINTS),
         save_total_limit=1,
         logging_steps=max(1, phase.steps // _CURVE_POINTS),
+        # It would log another loss instead of one that is not finite.
+        logging_nan_inf_filter=False,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         report_to=list(phase.report_to) or "none",
@@ -242,8 +206,22 @@ def _collate(rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
     return {"rows": rows}
 
 
-def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{"step": entry["step"], "loss": entry["loss"]} for entry in history if "loss" in entry]
+def _curve(history: list[dict[str, float]], module: nn.Module) -> list[dict[str, float]]:
+    curve = [{"step": entry["step"], "loss": entry["loss"]} for entry in history if "loss" in entry]
+    for entry in curve:
+        _require_finite(entry["loss"], int(entry["step"]))
+    for name, weight in module.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise InputError(f"training diverged: the weight {name} is not finite; lower the learning rate")
+    return curve
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"training diverged: the loss is {loss} at step {step}; lower the learning rate, or another "
+            "setting of the method"
+        )
 
 
 def _checkpoints(folder: Path) -> list[Path]:
@@ -288,6 +266,7 @@ class _ProgressBar(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
+            _require_finite(logs["loss"], state.global_step)
             self._bar.note(f"loss {logs['loss']:.4g}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

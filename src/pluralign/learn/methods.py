@@ -90,7 +90,7 @@ METHODS: dict[str, Method] = {
         Method("discriminator", f"{_TEXTS}.rewards:fit_discriminator", "pairs", "reward model",
                "logit of a classifier of two sources of completions", "Inverse-RLignment, eq. 11",
                example="--data runs/init-sft.jsonl --out runs/reward"),
-        Method("ensemble", "pluralign.rewards.ensemble:RewardEnsemble", "rewards", "reward model",
+        Method("ensemble", f"{_TEXTS}.ensemble:fit_ensemble", "rewards", "reward model",
                "several reward models combined: mean, minimum or lower bound", "Coste et al. 2024"),
         Method("dpo", f"{_TEXTS}.policies:fit_dpo", "pairs", "policy",
                "direct preference optimisation", "Rafailov et al. 2023, eq. 7",

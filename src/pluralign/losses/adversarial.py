@@ -18,6 +18,7 @@ gradient needs an increasing reward: the policy moves away from what the demonst
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
+
+from pluralign.core import InputError
 
 
 def discriminator_loss(
@@ -142,8 +145,13 @@ def alpha_divergence(alpha: float) -> Divergence:
     """The alpha-divergence of App. D of Inverse-RLignment.
 
     Args:
-        alpha: Parameter a, any number; 0 is KL(p || pi), 1 is KL(pi || p).
+        alpha: Parameter a, any finite number; 0 is KL(p || pi), 1 is KL(pi || p).
+
+    Raises:
+        InputError: The parameter is not finite.
     """
+    if not math.isfinite(alpha):
+        raise InputError(f"must be finite, found {alpha}", field="alpha")
     return Divergence(
         f"alpha {alpha:g}",
         partial(alpha_generator, alpha=alpha),

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pluralign.core import InputError
+from pluralign.core.checks import require
 from pluralign.lm.forest import Forest
 from pluralign.lm.vocabulary import branch_sum
 from pluralign.losses.reward import attention_weights
@@ -46,6 +47,9 @@ class HeadShape:
     at_source: bool = False
     reduction: Reduction = "last"
     attention_width: int = 64
+
+    def __post_init__(self) -> None:
+        require(self, {"attention_width": 1})
 
 
 @dataclass(frozen=True, eq=False)

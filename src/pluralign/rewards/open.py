@@ -17,6 +17,7 @@ from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
+from pluralign.lm.endpoint_settings import usable_url
 from pluralign.rewards.classifier import load_classifier
 from pluralign.rewards.endpoint import open_endpoint_reward, parse_endpoint
 from pluralign.rewards.ensemble import KIND as ENSEMBLE
@@ -58,12 +59,12 @@ def load_reward(
     dtype = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype)
     if not dtype.is_floating_point:
         raise InputError(f"must be a floating-point type, found {dtype}", field="dtype")
-    require_reward(spec)
     with use_device(device):
         return _load(str(spec), dtype, model)
 
 
 def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
+    require_reward(spec)
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
         return _closed_form(Path(place), dtype, model)
@@ -75,8 +76,6 @@ def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
         return _classifier(place, dtype, model)
     folder = Path(spec)
     if not (folder / CARD).is_file():
-        if folder.is_dir() and not (folder / "config.json").is_file():
-            read_card(folder)
         return _classifier(spec, dtype, model)
     found = read_card(folder)["pluralign"]
     if found == ENSEMBLE:
@@ -125,10 +124,12 @@ def require_reward(spec: str | Path) -> None:
         spec: See `load_reward`.
 
     Raises:
-        InputError: There is no such folder, or its card cannot be read.
+        InputError: There is no such folder, its card cannot be read, or an endpoint has no usable URL.
     """
     kind, colon, place = str(spec).partition(":")
     if colon and kind == ENDPOINT:
+        for url in parse_endpoint(str(spec)).settings.urls:
+            usable_url(url)
         return
     prefixed = bool(colon) and kind in (CLOSED_FORM, CLASSIFIER)
     name = place if prefixed else str(spec)
@@ -139,7 +140,10 @@ def require_reward(spec: str | Path) -> None:
     folder = Path(name)
     if not folder.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise InputError("no such folder", path=name)
-    if (folder / CARD).is_file() and kind != CLASSIFIER:
+    if folder.is_file():
+        raise InputError("is a file; expected the folder of a reward", path=name)
+    unknown = folder.is_dir() and not (folder / "config.json").is_file()
+    if kind != CLASSIFIER and ((folder / CARD).is_file() or unknown):
         read_card(folder)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from pluralign.core.checks import require
 from pluralign.lm.forest import Forest
 from pluralign.lm.vocabulary import by_chunks, vocabulary_logits
 from pluralign.losses.bayesian_irl import TokenTerms
@@ -48,6 +49,9 @@ class TQRShape:
     literal_weights: bool = False
     literal_policy: bool = False
     attention_width: int = 64
+
+    def __post_init__(self) -> None:
+        require(self, {"alpha": 1e-9, "attention_width": 1})
 
     @property
     def head(self) -> HeadShape:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, Trajectory
 from pluralign.core.checks import checked, require, require_seed
-from pluralign.learn.engine import claim_folder, train_phase
+from pluralign.learn.engine import train_phase
 from pluralign.learn.options.policies import make_card
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
 from pluralign.learn.phase import Phase
+from pluralign.learn.run_folder import claim_folder
 from pluralign.lm.tensors import distinct_values, seeded
 from pluralign.losses.bayesian_irl import avril_loss
 from pluralign.options.checkpoint import describe_source
@@ -202,7 +203,7 @@ def fit_avril(
     require_seed(seed)
     started, config = time.monotonic(), config or AVRILConfig()
     if not trajectories:
-        raise InputError("there is no trajectory to learn from")
+        raise InputError("there is no trajectory to learn from", path=(provenance or {}).get("file"))
     index = DecisionIndex()
     table = encode_transitions(trajectories, index)
     digest = table_digest((table.states, table.actions, table.continues, table.known), index.decisions)

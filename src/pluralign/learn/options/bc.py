@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pluralign.core import Trajectory
+from pluralign.core import InputError, Trajectory
 from pluralign.core.checks import checked, require, require_seed
-from pluralign.learn.engine import claim_folder, train_phase
+from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
 from pluralign.learn.phase import Phase
+from pluralign.learn.run_folder import claim_folder
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
@@ -93,6 +94,8 @@ def fit_bc(
     """
     require_seed(seed)
     started, config = time.monotonic(), config or BCConfig()
+    if not trajectories:
+        raise InputError("there is no step to learn from", path=(provenance or {}).get("file"))
     index = DecisionIndex()
     table = encode_trajectories(trajectories, index)
     digest = table_digest((table.states, table.actions), index.decisions)

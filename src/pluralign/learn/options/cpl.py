@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pluralign.core import InputError, PreferencePair, Trajectory
 from pluralign.core.checks import checked, require, require_seed
-from pluralign.learn.engine import claim_folder, train_phase
+from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import (
     BehaviourCloning,
     Contrast,
@@ -41,6 +41,7 @@ from pluralign.learn.options.tables import (
     table_digest,
 )
 from pluralign.learn.phase import Phase
+from pluralign.learn.run_folder import claim_folder
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pluralign.core import Demonstration, PreferencePair
-from pluralign.core.checks import require
+from pluralign.core import Demonstration, InputError, PreferencePair
+from pluralign.core.checks import checked, require
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
@@ -119,6 +119,7 @@ class AVALoss(BatchLoss):
         return loss
 
 
+@checked
 def fit_ava_p(
     pairs: Sequence[PreferencePair], run: Run, config: AVAConfig | None = None, *,
     negative: Negative = unlikelihood, expected_return: ExpectedReturn = expected_return_loss,
@@ -144,6 +145,7 @@ def fit_ava_p(
     return _fit(pairs, run, "ava-p", config, negative, expected_return)
 
 
+@checked
 def fit_ava_d(
     rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: AVAConfig | None = None
 ) -> RewardModel:
@@ -153,12 +155,16 @@ def fit_ava_d(
         rows: Demonstrations; or pairs, whose chosen completions are the demonstrations. ``validation`` pairs
             are measured with both completions.
         run: Model, folder, training options, seed.
-        config: See `AVAConfig`; ``cer``, ``neg`` and ``cer_weight`` have no effect here.
+        config: See `AVAConfig`; without ``cer``, ``neg`` and ``cer_weight``, which are for preferences.
 
     Raises:
-        InputError: No training pair, or the folder holds another run.
+        InputError: No training pair, a setting for preferences was given, or the folder holds another run.
     """
-    return _fit(rows, run, "ava-d", config or AVAConfig(), unlikelihood, expected_return_loss)
+    config = config or AVAConfig()
+    for name in ("cer", "neg", "cer_weight"):
+        if getattr(config, name) != getattr(AVAConfig, name):
+            raise InputError("is for preferences (ava-p), which have rejected completions", field=name)
+    return _fit(rows, run, "ava-d", config, unlikelihood, expected_return_loss)
 
 
 @folder_optional

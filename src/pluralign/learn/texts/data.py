@@ -213,6 +213,19 @@ def _tokens(tree: Tree) -> int:
     return len(tree.prompt_ids) + sum(map(len, tree.branches))
 
 
+def require_demonstrations(rows: Sequence[Demonstration]) -> None:
+    """Refuse rows of another kind.
+
+    Raises:
+        InputError: A row is no demonstration.
+    """
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Demonstration):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"expected a demonstration, as load_demonstrations reads it, found {row!r:.60}", row=number
+            )
+
+
 def quoted_demonstrations(
     rows: Sequence[Demonstration], tokenizer: PreTrainedTokenizerBase
 ) -> list[Demonstration]:
@@ -227,8 +240,12 @@ def quoted_demonstrations(
     ]
 
 
-def split_rows(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+def split_rows(rows: Iterable[Row], path: str | None = None) -> tuple[list[Row], list[Row]]:
     """Rows for training and rows for validation; the split ``test`` is not used.
+
+    Args:
+        rows: All rows.
+        path: File of the rows, for error messages.
 
     Raises:
         InputError: There are no rows for training.
@@ -242,5 +259,5 @@ def split_rows(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
             )
     train = [row for row in known if row.split == "train"]
     if not train:
-        raise InputError("there is no training pair to learn from")
+        raise InputError("there is no training row to learn from", path=path)
     return train, [row for row in known if row.split == "validation"]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from pluralign.core import InputError, PreferencePair, SteeringWeights
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
@@ -33,7 +33,7 @@ from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.open import load_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 
-_BATCH = 64
+_BATCH, _LARGEST_SCALE = 64, 1e9
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,11 @@ class Margin:
     scale: float = 1.0
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
+    def __post_init__(self) -> None:
+        require(self, {"scale": -_LARGEST_SCALE}, {"scale": _LARGEST_SCALE})
 
+
+@checked
 @folder_optional
 def fit_modpo(
     pairs: Sequence[PreferencePair],
@@ -102,9 +106,14 @@ def fit_modpo(
             folder holds another run.
     """
     config = config or MODPOConfig()
-    train, _ = split_rows(pairs)
+    train, _ = split_rows(pairs, run.provenance.get("file"))
     own = train[0].objective
     require_weights(weights, own, margins)
+    for name, margin in margins.items():
+        if not isinstance(margin, Margin):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"expected a Margin for '{name}' (open_margin), found {margin!r:.60}", field="margins"
+            )
     described = {
         name: {"scorer": margin.scorer.name, "scale": margin.scale, **margin.provenance}
         for name, margin in margins.items()

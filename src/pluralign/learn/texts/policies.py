@@ -143,6 +143,7 @@ def fit_policy(
         return learn_policy(pairs, run, loss, per_token=per_token, reference=reference)
 
 
+@checked
 def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None = None) -> Backbone:
     """Train a policy by direct preference optimisation (`losses.dpo`); see `fit_policy`.
 

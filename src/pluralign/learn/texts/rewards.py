@@ -43,6 +43,9 @@ REWARD_ARGUMENTS = ("chosen", "rejected", "margin")
 GAUSSIAN_ARGUMENTS = ("chosen", "rejected", "chosen_sigma", "rejected_sigma", "margin")
 """Positional arguments of a loss that has the parameter ``chosen_sigma``, in order."""
 
+_LARGEST_MARGIN = 1e6
+"""In nats; a float32 holds the loss of larger ones no longer."""
+
 
 @dataclass(frozen=True)
 class BradleyTerryConfig:
@@ -54,6 +57,9 @@ class BradleyTerryConfig:
     """
 
     margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self, {"margin": -_LARGEST_MARGIN}, {"margin": _LARGEST_MARGIN})
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,7 @@ def fit_reward(
         return _fit(pairs, run, method, settings, shape, _of_batch(loss, gaussian=gaussian))
 
 
+@checked
 def fit_bradley_terry(
     pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
 ) -> RewardModel:
@@ -172,6 +179,7 @@ def fit_bradley_terry(
     return _fit_last_token(pairs, run, "bradley-terry", config, bradley_terry)
 
 
+@checked
 def fit_bt_variance(
     pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
 ) -> RewardModel:
@@ -197,6 +205,7 @@ def _fit_last_token(
     return _fit(pairs, run, method, settings, HeadShape(gaussian=gaussian), of_batch)
 
 
+@checked
 def fit_preference_transformer(
     pairs: Sequence[PreferencePair], run: Run, config: PreferenceTransformerConfig | None = None
 ) -> RewardModel:
@@ -219,6 +228,7 @@ def fit_preference_transformer(
     return _fit(pairs, run, "preference-transformer", dataclasses.asdict(config), shape, _of_batch(loss))
 
 
+@checked
 def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
     """Train a discriminator between chosen and rejected completions
     (`losses.adversarial.discriminator_loss`).

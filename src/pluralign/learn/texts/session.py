@@ -20,8 +20,9 @@ from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.data.reading import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, load_language_policy
-from pluralign.learn.engine import claim_folder, processes, train_phase
+from pluralign.learn.engine import processes, train_phase
 from pluralign.learn.phase import Phase, require_trackers
+from pluralign.learn.run_folder import check_folder, claim_folder
 from pluralign.learn.texts.data import (
     CompletionData,
     IdenticalPairs,
@@ -81,7 +82,7 @@ class Session:
             raise InputError(f"0 trains heads alone, and {method} has none; give 1 or more", field="layers")
         self.started = time.monotonic()
         self.method, self.run, self.settings = method, run, settings
-        train, validation = split_rows(rows)
+        train, validation = split_rows(rows, run.provenance.get("file"))
         if not demonstrations and any(isinstance(row, Demonstration) for row in train):
             raise InputError(f"{method} requires preference pairs; these are demonstrations")
         self.objective = train[0].objective
@@ -117,7 +118,9 @@ class Session:
             _log.warning("max_length %d: %s", self.max_length, cuts)
         self.validation = self._read_validation(validation)
         self._described = describe_backbone(self.backbone)
-        self._claim()
+        run_record = self._record()
+        # Recorded below, once the trunk has not refused anything.
+        check_folder(self.out, run_record)
         trees = [*self.data.trees, *(self.validation.trees if self.validation else [])]
         training = run.training
         self.trunk = TunedTrunk(
@@ -126,6 +129,7 @@ class Session:
             checkpointing=training.gradient_checkpointing, lora_alpha=training.lora_alpha,
             target_modules=training.target_modules,
         )  # fmt: skip
+        claim_folder(self.out, run_record)
 
     def train(
         self, module: BatchLoss, data: CompletionData | None = None, part: str = "training"
@@ -245,7 +249,8 @@ class Session:
             _log.warning("validation: %s", error)
             return None
 
-    def _claim(self) -> None:
+    def _record(self) -> dict[str, Any]:
+        """What makes a run another one."""
         training = dataclasses.asdict(self.run.training)
         # These bound memory or report, and do not change results (except for the last bits); the backbone's
         # description has its type.
@@ -255,11 +260,10 @@ class Session:
         for name in ("lora_alpha", "target_modules", "lr_scheduler_type", "max_grad_norm"):
             if training[name] == getattr(Training, name):
                 training.pop(name)
-        claimed = {
+        return {
             "method": self.method, "training": training, "config": self.settings,
             "data": self.data.digest(), "seed": self.run.seed, "backbone": self._described,
         }  # fmt: skip
-        claim_folder(self.out, claimed)
 
     def _card(self, figures: Mapping[str, Any]) -> Card:
         counts = {

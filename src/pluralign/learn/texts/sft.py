@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import Demonstration, InputError, PreferencePair
+from pluralign.core.checks import checked, require
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.log_probs import validation_nll
 from pluralign.learn.texts.run import Run, folder_optional
@@ -37,6 +38,7 @@ class SFTConfig:
     occupancy: bool = False
 
     def __post_init__(self) -> None:
+        require(self, {})
         if self.contrastive and self.occupancy:
             raise InputError(
                 "weights demonstrations and cannot be combined with contrastive", field="occupancy"
@@ -67,6 +69,7 @@ class SFTLoss(BatchLoss):
         return contrastive_sft_loss(log_probs, chosen, unlikelihood, tokens=tokens)
 
 
+@checked
 @folder_optional
 def fit_sft(
     rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: SFTConfig | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import Demonstration
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
@@ -18,6 +18,7 @@ from pluralign.learn.texts.data import (
     CompletionData,
     encode_completion_pairs,
     quoted_demonstrations,
+    require_demonstrations,
     split_rows,
 )
 from pluralign.learn.texts.log_probs import reference_log_probs, validation_nll
@@ -60,6 +61,7 @@ class SPINConfig:
         )
 
 
+@checked
 @folder_optional
 def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConfig | None = None) -> Backbone:
     """Train a policy on demonstrations by self-play (Chen et al. 2024, eq. 4.7).
@@ -80,10 +82,11 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
         InputError: No demonstration to learn from, or the folder holds another run.
     """
     config = config or SPINConfig()
+    require_demonstrations(demonstrations)
     session = Session(
         "spin", run, dataclasses.asdict(config), demonstrations, demonstrations=True, vocabulary=True
     )
-    train, _ = split_rows(demonstrations)
+    train, _ = split_rows(demonstrations, run.provenance.get("file"))
     if not session.quoted:
         train = quoted_demonstrations(train, session.backbone.tokenizer)
     figures: dict[str, Any] = {"curves": []}

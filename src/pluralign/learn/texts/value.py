@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import Demonstration, InputError
-from pluralign.core.checks import require
+from pluralign.core.checks import checked, require
 from pluralign.core.digests import digest
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.reading import learned_template
@@ -99,6 +100,7 @@ class ValueLoss(BatchLoss):
         return self._loss(outputs, targets, tokens=self._tokens * len(batch.rows) / batch.share)
 
 
+@checked
 @folder_optional
 def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | None = None) -> ValueModel:
     """Train a value model for every prefix of a completion, on whole completions and their rewards.
@@ -117,6 +119,12 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
             holds another run.
     """
     config = config or ValueConfig()
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, ScoredCompletion):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"expected a completion with its reward, as load_scored reads it, found {row!r:.60}",
+                row=number,
+            )
     train, validation = ([row for row in rows if row.split == part] for part in ("train", "validation"))
     if len({row.objective for row in train}) > 1:
         raise InputError("expected completions with rewards of one objective, found several")
@@ -142,7 +150,10 @@ def _scale(rows: Sequence[ScoredCompletion]) -> RewardScale:
     if not rows:
         raise InputError("there is no training completion to learn from")
     rewards = np.array([row.reward for row in rows])
-    deviation = float(rewards.std())
+    with np.errstate(over="ignore"):
+        deviation = float(rewards.std())
+    if not math.isfinite(deviation):
+        raise InputError(f"too large: the greatest is {np.abs(rewards).max():g}", field="reward")
     if not deviation > 0:
         raise InputError(f"all {len(rows)} training rewards are {rewards[0]:g}: there is nothing to learn")
     return RewardScale(float(rewards.mean()), deviation)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pluralign.core import Demonstration, InputError
+from pluralign.core.checks import checked
 from pluralign.core.messages import QUOTE
 from pluralign.data.reading import learned_template
 from pluralign.learn.engine import processes
@@ -22,7 +23,7 @@ from pluralign.learn.texts.adversarial.samples import (
     within_limits,
 )
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.learn.texts.data import quoted_demonstrations, split_rows
+from pluralign.learn.texts.data import quoted_demonstrations, require_demonstrations, split_rows
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone, load_backbone
@@ -30,6 +31,7 @@ from pluralign.lm.completion_trees import CompletionReader
 from pluralign.losses.adversarial import AIRL, Divergence
 
 
+@checked
 @folder_optional
 def fit_adversarial(
     demonstrations: Sequence[Demonstration],
@@ -75,6 +77,7 @@ def fit_adversarial(
             run.
     """
     config = config or AdversarialConfig()
+    require_demonstrations(demonstrations)
     require_trl()
     if vllm is not None:
         vllm.require()
@@ -107,7 +110,7 @@ def fit_adversarial(
     settings["discriminator"].pop("token_budget")
     if vllm is not None and vllm.mode != "off":
         settings["vllm"] = vllm.mode
-    train, _ = split_rows(rows)
+    train, _ = split_rows(rows, run.provenance.get("file"))
     check_batch(
         run.training.batch_size, config.samples, len(round_prompts(train, config.prompts, 1, run.seed))
     )

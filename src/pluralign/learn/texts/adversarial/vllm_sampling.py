@@ -9,8 +9,14 @@ from typing import Any, Literal
 import torch
 
 from pluralign.core import InputError
+from pluralign.core.checks import require
 
 Mode = Literal["off", "server", "colocate"]
+_MODE_OF = {
+    "group_port": "server", "timeout": "server",
+    "memory": "colocate", "max_length": "colocate", "tensor_parallel": "colocate",
+}  # fmt: skip
+"""The mode that each option is for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,13 @@ class VLLMSampling:
     tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
+        lowest = {"group_port": 1, "timeout": 1e-6, "memory": 1e-6, "tensor_parallel": 1}
+        require(self, lowest, {"group_port": 65535, "memory": 1})
+        if self.max_length is not None:
+            require(self, {"max_length": 1})
+        for name, mode in _MODE_OF.items():
+            if self.mode != mode and getattr(self, name) != getattr(VLLMSampling, name):
+                raise InputError(f"is for mode {mode}", field=name)
         if (self.mode == "server") != (self.url is not None):
             raise InputError(f"is required with mode server, and only there; found {self.url!r}", field="url")
 
