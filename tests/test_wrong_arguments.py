@@ -1,7 +1,9 @@
 """A wrong argument of a public function is one error that names it, never a traceback of another kind."""
 
+import dataclasses
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,9 +11,29 @@ import torch
 import pluralign as pl
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.learn.options.avril import fit_avril
+from pluralign.learn.texts.adversarial.loop import fit_adversarial
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
+from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
+from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
+from pluralign.learn.texts.ensemble import fit_ensemble
+from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.rewards import (
+    BradleyTerryConfig,
+    PreferenceTransformerConfig,
+    fit_bradley_terry,
+    fit_bt_variance,
+    fit_preference_transformer,
+)
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.sft import SFTConfig, fit_sft
+from pluralign.learn.texts.spin import SPINConfig, fit_spin
+from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 from pluralign.options.features import FeatureStore
+from pluralign.rewards.heads import HeadShape
+from pluralign.rewards.tqr import TQRShape
 
 ROWS = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(4)]
 WEIGHTS = {"a": 0.5, "b": 0.5}
@@ -175,3 +197,78 @@ def test_sweeps(mix, reward, tmp_path):
             arguments = {"policies": mix, "prompts": ["a", "b"], "rewards": rewards, name: value}
             with pytest.raises(pl.InputError, match=f"field '{name}'"):
                 pl.sweep(**arguments)
+
+
+DEMONSTRATIONS = [{"prompt": "Say a:", "completion": " a"}] * 3
+SCORED = [{"prompt": "Say:", "completion": f" {i}", "reward": i} for i in range(3)]
+
+
+def _learners(pairs, reward):
+    """Trainers on texts that take a `Run`, with rows of the right kind and of a wrong one."""
+    demonstrations = pl.load_demonstrations(DEMONSTRATIONS, "o", "train")
+    scored = pl.load_scored(SCORED, "o", "train")
+    for fit in (fit_dpo, fit_ava_p, fit_bradley_terry, fit_bt_variance, fit_preference_transformer):
+        yield fit, pairs, demonstrations
+    for fit in (fit_sft, fit_ava_d):
+        yield fit, demonstrations, scored
+    for fit in (fit_spin, fit_adversarial):
+        yield fit, demonstrations, pairs
+    yield fit_value, scored, pairs
+    mix = pl.SteeringWeights({"o": 0.5, "b": 0.5})
+    yield partial(fit_modpo, margins={"b": Margin(reward)}, weights=mix), pairs, demonstrations
+
+
+def test_trainers_on_texts(pairs, reward):
+    run = Run("tiny-random", training=pl.Training(bf16=False))
+    for fit, rows, others in _learners(pairs, reward):
+        for wrong in (None, 3, "x", [1], [None], ROWS, [], others):
+            with pytest.raises(pl.InputError, match=r"expected a|there is no|requires preference pairs"):
+                fit(wrong, run)
+        for wrong in (None, 3, "x", {}):
+            with pytest.raises(pl.InputError, match="field 'run'"):
+                fit(rows, wrong)
+        for wrong in (3, "x", {}, run):
+            with pytest.raises(pl.InputError, match="field 'config'"):
+                fit(rows, run, wrong)
+    mix = pl.SteeringWeights({"o": 0.5, "b": 0.5})
+    for margins in (None, 3, {"b": 3}, {"b": None}):
+        with pytest.raises(pl.InputError, match="field 'margins'"):
+            fit_modpo(pairs, run, margins=margins, weights=mix)
+    for weights in (None, 3, "o=1", {"o": 1.0}):
+        with pytest.raises(pl.InputError, match="field 'weights'"):
+            fit_modpo(pairs, run, margins={}, weights=weights)
+    for name in ("negative", "expected_return"):
+        for wrong in (3, "x", None):
+            with pytest.raises(pl.InputError, match=f"field '{name}': expected a function"):
+                fit_ava_p(pairs, run, **{name: wrong})
+
+
+SETTINGS = (
+    AVAConfig, AdversarialConfig, BradleyTerryConfig, DPOConfig, HLGauss, HeadShape, MODPOConfig,
+    PreferenceTransformerConfig, SFTConfig, SPINConfig, TQRShape, VLLMSampling, ValueConfig,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_settings_of_methods(settings):
+    for field in dataclasses.fields(settings):
+        for wrong in ("x!", math.nan, math.inf, [1], {}, b"x"):
+            if field.name == "url" and wrong == "x!":
+                continue
+            with pytest.raises(pl.InputError, match=f"field '{field.name}'"):
+                settings(**{field.name: wrong})
+
+
+def test_ensembles(reward, tmp_path):
+    rows = pl.load_demonstrations([{"prompt": f"Say {i}:", "completion": " a"} for i in range(3)], "o")
+    for name, values in {
+        "members": (None, 3, {}, {"a": reward}, [reward]), "out": (None, 3, ""), "combine": (3, "x", None),
+        "limit": (0, -1, "x", 1.5),
+    }.items():  # fmt: skip
+        for value in values:
+            arguments = {"members": {"a": reward, "b": reward}, "out": tmp_path / "out", name: value}
+            with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                fit_ensemble(rows, **arguments)
+    with pytest.raises(pl.InputError, match="row 1: expected a demonstration"):
+        fit_ensemble([3], {"a": reward, "b": reward}, out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())

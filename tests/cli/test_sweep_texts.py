@@ -235,7 +235,7 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     assert "give either a story or prompts" in refuses(*options[:4], *out)
     story = (*options[:4], "--story", "salt_ledger", *out)
     assert "a sweep on a story takes one power, found 2" in refuses(*story, "--power", "0", "1")
-    assert "a story has its own rewards" in refuses(*story, "--rewards", f"a={tmp_path}")
+    assert "requires --prompts" in refuses(*story, "--rewards", f"a={tmp_path}")
     empty = tmp_path / "empty.jsonl"
     empty.write_text('{"prompt": " "}\n')
     given = [empty if option == folders / "prompts.jsonl" else option for option in options]

@@ -8,6 +8,8 @@ import pytest
 from json_lines import write
 from verb_options import VERBS, verb_options
 
+import pluralign as pl
+
 RIGHT = {int: "4", float: "0.5", bool: "True", Path: "missing", str: "missing"}
 WRONG = {int: ("x", "1.5", "nan", ""), float: ("x", "nan", ""), bool: ("maybe", ""), Path: ("",)}
 
@@ -56,6 +58,18 @@ def files(tmp_path_factory):
     (place / "model" / "config.json").write_text("[]")
     rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(12)]
     write(place / "pairs.jsonl", rows)
+    write(
+        place / "huge.jsonl",
+        [{"prompt": "Say:", "completion": f" {i}", "reward": i} for i in (-1e308, 1e308)],
+    )
+    side = {"label": "x", "weights": {"a": 1}, "folder": "tiny-random", "more": 1}
+    (place / "sides.json").write_text(json.dumps({"fixed": [side]}))
+    write(place / "scored.jsonl", [{"prompt": "Say:", "completion": f" {i}", "reward": i} for i in range(4)])
+    (place / "other").mkdir()
+    (place / "other" / "report.json").write_text("{}")
+    heads = pl.Training(layers=0, bf16=False)
+    pl.fit_reward(pl.load_pairs(rows), model="tiny-random", training=heads, out=place / "reward")
+    (place / "twin").symlink_to(place / "reward")
     write(place / "answers.jsonl", [{"prompt": f"Say {i}:", "completion": " a"} for i in range(4)])
     return place
 
@@ -65,6 +79,27 @@ DATA = (
     ("learn", "sft", "--model", "tiny-random", "--data"),
     ("learn", "bc", "--model", "tiny-random", "--data"),
     ("learn", "cpl", "--model", "tiny-random", "--data"),
+    ("learn", "avril", "--model", "tiny-random", "--data"),
+    ("learn", "ava-p", "--model", "tiny-random", "--data"),
+    ("learn", "ava-d", "--model", "tiny-random", "--data"),
+    ("learn", "bt-variance", "--model", "tiny-random", "--data"),
+    ("learn", "spin", "--model", "tiny-random", "--data"),
+    ("learn", "adversarial", "--model", "tiny-random", "--data"),
+    ("learn", "value", "--model", "tiny-random", "--data"),
+    ("learn", "modpo", "--model", "tiny-random", "--margins", "b=x", "--weights", "a=0.5,b=0.5", "--data"),
+    ("learn", "ensemble", "--members", "{files}/reward", "{files}/twin", "--data"),
+    (
+        "sweep",
+        "--model",
+        "tiny-random",
+        "--policies",
+        "a=tiny-random",
+        "b=tiny-random",
+        "--rewards",
+        "a={files}/reward",
+        "b={files}/reward",
+        "--prompts",
+    ),
     ("generate", "--model", "tiny-random", "--prompts"),
     ("annotate", "--objective", "score", "--rater", "oracle"),
     ("pair", "--objective", "score"),
@@ -76,11 +111,12 @@ UNUSABLE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", DATA, ids=" ".join)
+@pytest.mark.parametrize("verb", DATA, ids=lambda verb: " ".join(verb[:2]))
 def test_data_that_cannot_be_read(verb, files, tmp_path, refuses):
     for name in UNUSABLE:
         given = f"a={files / name}" if verb[-1] == "--sources" else files / name
-        line = refuses(*verb, given, "--out", tmp_path / "out")
+        words = [word.format(files=files) for word in verb]
+        line = refuses(*words, given, "--out", tmp_path / "out")
         assert name.split("/")[0] in line, (name, line)
         assert not list(tmp_path.iterdir()), name
 
@@ -102,6 +138,19 @@ def test_folders_that_hold_nothing_of_the_kind(name, files, tmp_path, refuses):
     ):  # fmt: skip
         assert refuses(*command, *out)
         assert not list(tmp_path.iterdir()), command
+
+
+STARTS = {
+    "value": "learn value --data {files}/scored.jsonl --model tiny-random",
+    "adversarial": "learn adversarial --data {files}/answers.jsonl --model tiny-random",
+    "on_pairs": "--data {files}/pairs.jsonl --model tiny-random",
+    "modpo": "learn modpo --data {files}/pairs.jsonl --model tiny-random",
+    "bc": "learn bc --data {files}/t.jsonl --model tiny-random",
+    "ensemble": "learn ensemble --data {files}/answers.jsonl --members",
+    "on_story": "sweep --policies score=random harm_avoidance=random --story {story}",
+    "on_prompts": "sweep --policies a=tiny-random b=tiny-random --prompts {files}/answers.jsonl "
+    "--model tiny-random --max-new-tokens 2 --rewards a={files}/reward b={files}/reward",
+}
 
 
 @pytest.mark.parametrize(
@@ -126,15 +175,67 @@ def test_folders_that_hold_nothing_of_the_kind(name, files, tmp_path, refuses):
         ("score --model classifier:x --base y --data {answers}", "'model': a classifier has no base model"),
         ("evaluate win-rate --a {answers} --b {answers} --rater reward:x --objective o --prompt p.txt",
          "'prompt': only judges have a prompt"),
+        ("{value} --bins 10", "'bins': requires --loss hl-gauss"),
+        ("{value} --loss hl-gauss --bins 7", "'bins': must be at least 8"),
+        ("{value} --lam 2", "'lam': must be at most 1"),
+        ("{value} --training.layers 99", "'layers': must be from 0"),
+        ("learn value --data {files}/huge.jsonl --model tiny-random", "'reward': too large"),
+        ("{adversarial} --alpha 0.3", "'alpha': requires --divergence alpha"),
+        ("{adversarial} --divergence alpha --alpha inf", "'alpha': must be finite"),
+        ("{adversarial} --vllm.memory 0.5", "'memory': is for mode colocate"),
+        ("{adversarial} --config.temperature 0", "'temperature': must be at least 1e-06"),
+        ("learn bt-variance {on_pairs} --config.margin inf", "'margin': must be finite"),
+        ("learn bt-variance {on_pairs} --config.margin 1e308", "'margin': must be at most 1e+06"),
+        ("learn bt-variance {on_pairs} --seed 4294967296", "'seed': must be at most 4294967295"),
+        ("learn ipo {on_pairs} --config.tau inf", "'tau': must be above 0 and finite"),
+        ("learn ava-d {on_pairs} --config.cer False", "'cer': is for preferences (ava-p)"),
+        ("learn ava-d {on_pairs} --config.cer-weight 3", "'cer_weight': is for preferences (ava-p)"),
+        ("learn ava-p {on_pairs} --config.tqr.alpha -1", "'alpha': must be at least 1e-09"),
+        ("learn ava-p {on_pairs} --config.tqr.attention-width 0", "'attention_width': must be at least 1"),
+        ("{modpo} --weights pairs=0.5,b=0.5 --margins b={files}/file", "file: is a file; expected the"),
+        ("{modpo} --weights pairs=1 --margins b={files}/reward", "'weights': no weight for 'b'"),
+        ("{ensemble} {files}/reward {files}/reward/", "'members': expected at least two different members"),
+        ("{ensemble} {files}/reward {files}/twin --limit 0", "'limit': must be at least 1"),
+        ("{on_story} --power inf", "'power': must be finite"),
+        ("{on_story} --episodes 1", "'episodes': must be at least 2"),
+        ("{on_story} --samples 3", "'samples': requires --prompts"),
+        ("{on_prompts} --episodes 3", "'episodes': requires --story"),
+        ("{on_prompts} --features x", "'features': requires --story"),
+        ("{on_prompts} --limit 1", "'prompts': expected at least two prompts, found 1"),
+        ("{on_prompts} --template=", "must be one of dialogue, chat"),
+        ("{on_prompts} --sides {files}/sides.json", "sides.json:1, field 'more': expected only label"),
+        ("{on_prompts} --rewards a={files}/reward b={files}/folder", "folder: holds no finished training"),
+        ("{on_prompts} --rewards a={files}/reward b=endpoint:x", "x: cannot be used as an endpoint"),
         ("demo --story {story} --seed -1", "'seed': must be at least 0"),
         ("demo --story missing", "no story 'missing'"),
     ],
 )  # fmt: skip
 def test_values_out_of_range(command, message, story, files, tmp_path, refuses):
     places = {"story": story, "answers": files / "answers.jsonl", "pairs": files / "pairs.jsonl"}
-    words = command.format(**places).split()
+    started = {name: words.format(files=files, story=story) for name, words in STARTS.items()}
+    words = command.format(**places, **started, files=files).split()
     assert message in refuses(*words, "--out", tmp_path / "new" / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_other_files_is_no_output(story, files, run, refuses):
+    trajectories = ("--episodes", 2, "--out", files / "t.jsonl")
+    assert run("collect", "--story", story, "--policy", "random", *trajectories) == 0
+    before = {path: path.stat().st_mtime_ns for path in files.rglob("*")}
+    for start in ("value", "adversarial", "on_story", "on_prompts", "ensemble", "bc"):
+        words = STARTS[start].format(files=files, story=story).split()
+        words += [f"{files}/reward", f"{files}/twin"] * (start == "ensemble")
+        for out in (files / "other", files / "reward", files / "pairs.jsonl"):
+            assert str(out) in refuses(*words, "--out", out)
+    assert before == {path: path.stat().st_mtime_ns for path in files.rglob("*")}
+
+
+def test_training_that_diverges_writes_no_model(files, tmp_path, refuses):
+    command = ("learn", "sft", "--model", "tiny-random", "--data", files / "answers.jsonl")
+    for _ in range(2):
+        line = refuses(*command, "--training.learning-rate", "1e39", "--out", tmp_path / "out")
+        assert "training diverged" in line
+        assert not (tmp_path / "out" / "card.json").exists()
 
 
 def test_values_out_of_range_of_verbs_without_a_file(story, files, tmp_path, refuses):

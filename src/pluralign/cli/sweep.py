@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,9 @@ from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models
 from pluralign.steer.mixing import GEOMETRIC
+
+EPISODES = 300
+"""Default number of episodes on a story per weighting."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def sweep_weights(
     prompts: str | None = None,
     steps: int = 10,
     power: tuple[float, ...] = (GEOMETRIC,),
-    episodes: int = 300,
+    episodes: int = EPISODES,
     seed: int = 0,
     features: Path | None = None,
     texts: Annotated[TextSettings, tyro.conf.arg(name="")] = TextSettings(),
@@ -99,9 +102,12 @@ def sweep_weights(
     if (story is None) == (prompts is None):
         raise InputError("give either a story or prompts", field="story")
     if prompts is not None:
+        if features is not None or episodes != EPISODES:
+            raise InputError("requires --story", field="episodes" if features is None else "features")
         return _sweep_prompts(folders, prompts, out, texts, steps, power, seed)
-    if texts.rewards or texts.sides:
-        raise InputError("requires prompts; a story has its own rewards", field="rewards")
+    for option in fields(texts):
+        if getattr(texts, option.name) != getattr(TextSettings, option.name):
+            raise InputError("requires --prompts", field=option.name)
     if len(power) != 1:
         raise InputError(f"a sweep on a story takes one power, found {len(power)}", field="power")
     found = sweep_story(

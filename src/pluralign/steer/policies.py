@@ -249,7 +249,7 @@ def load_policies(
     if twice := sorted(set(policies or ()) & set(folders)):
         raise InputError(f"'{twice[0]}' is given twice", field="policies")
     cards = {name: policy_card(folder) for name, folder in named.items()}
-    own = template or template_of(cards)
+    own = template_of(cards) if template is None else template
     if own not in TEMPLATES:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {own!r}", field="template")
     with use_device(device):

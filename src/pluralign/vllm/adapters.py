@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pluralign.core import InputError
 from pluralign.lm.adapter_check import DOWN, check_adapter
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.steer.policy_folders import adapter_folder, policy_card, template_of
 from pluralign.vllm.trunk import require_trunk
 
@@ -73,7 +74,10 @@ def open_adapters(model: str, policies: Mapping[str, Path], template: str | None
         ranks[name] = max(found.shapes[layer + DOWN][0] for layer in found.layers)
     require_trunk(model, {policies[name]: card for name, card in cards.items()})
     trusting = any(card is not None and card.get("control_tokens") is True for card in cards.values())
-    return AdapterFolders(folders, ranks, template or template_of(cards), trusting)
+    own = template_of(cards) if template is None else template
+    if own not in TEMPLATES:
+        raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {own!r}", field="template")
+    return AdapterFolders(folders, ranks, own, trusting)
 
 
 def lora_rank(rank: int) -> int:

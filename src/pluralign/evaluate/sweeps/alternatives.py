@@ -112,10 +112,19 @@ def _entries(row: Mapping[str, Any], name: str, path: Path) -> list[Fields]:
 
 
 def _fixed_policy(entry: Fields) -> FixedPolicy:
+    _require_only(entry, ("label", "weights", "folder"))
+    if not entry.get("label", str):
+        raise entry.fail("label", "must not be empty")
     weights = SteeringWeights(entry.numbers("weights"))
     return FixedPolicy(entry.get("label", str), weights, Path(entry.get("folder", str)))
 
 
 def _guided_model(entry: Fields) -> GuidedModel:
+    _require_only(entry, ("strength", "folders"))
     folders = {str(name): Path(str(folder)) for name, folder in entry.get("folders", dict).items()}
     return GuidedModel(float(entry.get("strength", (int, float))), folders)
+
+
+def _require_only(entry: Fields, known: Sequence[str]) -> None:
+    if unknown := sorted(set(entry.row) - set(known)):
+        raise entry.fail(unknown[0], f"expected only {', '.join(known)}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.checks import checked, require_at_least
+from pluralign.core.files import require_free
 from pluralign.core.messages import unquoted
 from pluralign.data.answers import Answers
 from pluralign.data.examples import Prompt
@@ -27,9 +28,11 @@ from pluralign.evaluate.text_report.page import write_text_picture, write_text_r
 from pluralign.folders.card import read_card
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
+from pluralign.rewards.open import require_reward
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies
+from pluralign.steer.policy_folders import adapter_folder, policy_card
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +135,7 @@ def sweep(
 
     Raises:
         InputError: The rewards have other objectives than the policies, there are fewer than two policies or
-            prompts, or the folder holds another sweep's texts.
+            prompts, or the folder holds another sweep's texts or other files.
 
     Examples:
         >>> import pluralign as pl
@@ -154,17 +157,26 @@ def sweep(
     loaded = policies if isinstance(policies, Policies) else None
     places = policies.folders if isinstance(policies, Policies) else policies
     folders = {name: Path(place) for name, place in places.items()}
-    model = model or (loaded.model if loaded else DEFAULT_MODEL)
+    if model is None:
+        model = loaded.model if loaded else DEFAULT_MODEL
     powers = powers if powers is not None else (loaded.power if loaded else GEOMETRIC,)
     dtype = dtype or (loaded.dtype if loaded else "auto")
-    template = template or (loaded.template if loaded else None)
-    _check(folders, rewards, powers, alternatives)
+    if template is None and loaded:
+        template = loaded.template
+    _check(folders, rewards, powers, alternatives, model)
+    if folder is not None and not (Path(folder) / "texts").is_dir():
+        require_free(folder)
     if control_tokens is None:
         control_tokens = loaded is not None and loaded.control_tokens
     writing = Writing(model, max_new_tokens, temperature, template, dtype, control_tokens)
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         builder = SideBuilder(folders, prompts, writing, alternatives.descriptions, limit)
         texts = [prompt.text for prompt in builder.prompts]
+        if len(texts) < 2:
+            raise InputError(
+                f"expected at least two prompts, found {len(texts)}: intervals are over prompts",
+                field="prompts",
+            )
         source = str(prompts) if isinstance(prompts, str | Path) else ""
         points = text_sweep(
             texts, builder.sides(steps, powers, alternatives),
@@ -196,7 +208,7 @@ def sweep(
 
 def _check(
     policies: Mapping[str, Path], rewards: Mapping[str, Scorer], powers: Sequence[float],
-    alternatives: Alternatives,
+    alternatives: Alternatives, model: str,
 ) -> None:  # fmt: skip
     names = list(policies)
     if len(names) < 2:
@@ -206,12 +218,16 @@ def _check(
             f"have the objectives {', '.join(sorted(rewards))}, but the policies {', '.join(sorted(names))}",
             field="rewards",
         )
+    for own in rewards.values():
+        if isinstance(own, str | Path):
+            require_reward(own)
     if not powers:
         raise InputError("expected at least one power, found none", field="power")
     if unknown := sorted(set(alternatives.descriptions) - set(names)):
         raise InputError(f"unknown objective {unknown[0]!r}", field="describe")
     for one in alternatives.fixed:
         one.weights.require_known(names)
+        adapter_folder(one.folder, policy_card(one.folder), model)
     for one in alternatives.guided:
         if set(one.folders) != set(names):
             raise InputError(

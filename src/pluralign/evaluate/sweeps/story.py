@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.core import InputError, Policy, UniformPolicy, simplex_grid
 from pluralign.core.checks import checked, require_at_least
+from pluralign.core.files import require_free
 from pluralign.core.pareto import non_dominated, reference_point
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.hypervolume import estimate_hypervolume
@@ -112,10 +114,13 @@ def sweep_story(
         say: Function that reports why there is no exact front.
 
     Raises:
-        InputError: There are fewer than two policies, an objective is unknown, or the folder holds another
-            sweep.
+        InputError: There are fewer than two policies or episodes, the power is infinite, an objective is
+            unknown, or the folder holds another sweep or other files.
     """
     require_at_least(0, seed=seed)
+    require_at_least(2, episodes=episodes)
+    if not math.isfinite(power):
+        raise InputError(f"must be finite, found {power}", field="power")
     if len(policies) < 2:
         raise InputError(
             f"expected policies of two or more objectives, found {len(policies)}", field="policies"
@@ -123,6 +128,8 @@ def sweep_story(
     grid = simplex_grid(list(policies), steps)
     if len(grid) < 3:
         raise InputError(f"must be 2 or more with two policies, found {steps}", field="steps")
+    if folder is not None and not (Path(folder) / "sweep.jsonl").exists():
+        require_free(folder)
     make_game = open_story(story).make_game
     info = make_game().info
     objectives = [info.objective(name) for name in policies]
