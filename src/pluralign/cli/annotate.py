@@ -10,24 +10,17 @@ from typing import Annotated
 import tyro
 
 from pluralign.annotate.agreement import agreement
-from pluralign.annotate.annotator import ComparisonSettings, annotate, recorded_objective
+from pluralign.annotate.annotator import ComparisonSettings, recorded_objective
 from pluralign.annotate.human import export_sheet
-from pluralign.annotate.label_agreement import label_agreement
-from pluralign.annotate.open import DecideName, open_rater
+from pluralign.annotate.open import DecideName
 from pluralign.annotate.oracle import Noise
 from pluralign.cli.common import Figures, Requests, say, wrote
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
-from pluralign.workflows.labels import (
-    add_to_side_file,
-    is_lagged,
-    plan_side_file,
-    report_coverage,
-    report_kappas,
-    report_label_agreement,
-)
+from pluralign.workflows.annotation import annotate_file
+from pluralign.workflows.labels import report_kappas
 
 
 def annotate_trajectories(
@@ -81,49 +74,17 @@ def annotate_trajectories(
         tie_sigmas: Largest difference of two rewards that is a tie, in standard deviations of the difference;
             by default 1 (rewards without uncertainty are a tie where they are equal). For reward:REWARD only.
     """
-    trajectories = read_trajectories(file)
-    wanted = recorded_objective(file, objective)
-    options = comparisons.of == "options"
-    if story is not None and not options:
-        raise InputError("requires --comparisons.of options", field="story")
     if rater == "sheet":
-        drawn = comparisons.draw(trajectories)
-        export_sheet(drawn, wanted, out)
+        if story is not None:
+            raise InputError("a sheet has no labels before it is filled in", field="story")
+        drawn = comparisons.draw(read_trajectories(file))
+        export_sheet(drawn, recorded_objective(file, objective), out)
         wrote(out, f"{len(drawn)} comparisons to fill in; then --rater human:{out} with the same options")
         return {"comparisons": len(drawn)}
-    lagged = options and is_lagged(file, trajectories)
-    if lagged and rater == "oracle":
-        raise InputError(
-            "its steps count what led to them, as MACHIAVELLI's own code does, and so cannot label options",
-            path=file,
-        )
-    side = None if story is None else plan_side_file(story, file, out, wanted)
-    opened = open_rater(
-        rater,
-        trajectories=trajectories,
-        comparisons=comparisons.draw(trajectories) if rater.startswith("human:") else (),
-        noise=noise, seed=seed, prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype,
-        tie_sigmas=tie_sigmas,
+    return annotate_file(
+        file, objective, rater, out, comparisons=comparisons, story=story, seed=seed, say=say, noise=noise,
+        prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype, tie_sigmas=tie_sigmas,
     )  # fmt: skip
-    report = annotate(file, out, wanted, opened, settings=comparisons)
-    if report.unanswered:
-        say(f"{report.unanswered} comparisons have no answer")
-    if report.malformed_replies:
-        say(f"{report.malformed_replies} malformed replies")
-    wrote(out, f"{report.annotations} annotations, {report.preferences.get('tie', 0)} of them ties")
-    if options:
-        report_coverage(read_annotations(out), trajectories, say)
-    if side is not None and report.annotations:
-        names = ", ".join(add_to_side_file(side))
-        wrote(side.path, f"the story with {names}: --story {side.path}")
-    elif side is not None:
-        say("no side file: there are no annotations")
-    figures = report.as_json()
-    if options and rater != "oracle" and not lagged:
-        found = label_agreement(read_annotations(out), trajectories, wanted, seed=seed)
-        report_label_agreement(found, wanted, say)
-        figures["agreement_with_labels"] = found and found.as_json()
-    return figures
 
 
 def agree(

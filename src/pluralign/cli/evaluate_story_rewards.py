@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pluralign.cli.common import Figures, say, wrote
-from pluralign.core.files import write_text
 from pluralign.core.records import read_trajectories
-from pluralign.evaluate.pictures.rewards import draw_ranks
+from pluralign.evaluate.pictures.rewards import write_ranks
 from pluralign.evaluate.rewards.ranks import compare_rewards, reward_rows, true_rewards
 from pluralign.options.open import open_option_reward
 
@@ -41,11 +40,8 @@ def evaluate_story_rewards(
     posterior = open_option_reward(model, features)
     rows = reward_rows(posterior, trajectories, true_rewards(trajectories, story, objectives))
     ranks = compare_rewards(rows, seed=seed)
-    table = ranks.table()
-    say(table)
+    say(ranks.table())
     if out is not None:
-        draw_ranks(rows, ranks, out / "rewards.svg")
-        picture = "![posterior mean with sigma against the true reward](rewards.svg)"
-        write_text(out / "rewards.md", f"# Posterior rewards against true ones\n\n{table}\n\n{picture}\n")
+        write_ranks(rows, ranks, out)
         wrote(out, "rewards.md, rewards.svg")
     return {"data": data.name, "model": model.name, "story": story, **asdict(ranks)}

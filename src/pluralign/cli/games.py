@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from pluralign.cli.common import Figures, say
-from pluralign.core import Objective, UniformPolicy
-from pluralign.evaluate.play import evaluate_policy
-from pluralign.evaluate.report.summary import walk
+from pluralign.evaluate.story_facts import EPISODES, StoryFacts, StorySize, story_facts
 from pluralign.games import check
-from pluralign.games.choicescript.check.statistics import story_statistics
 from pluralign.games.choicescript.load import list_stories, load_story
-from pluralign.games.choicescript.run.game import ChoiceScriptStory
-from pluralign.games.exact_front import exact_front, exact_returns
-from pluralign.games.game import Story
-from pluralign.games.ink.game import InkStory
-from pluralign.games.labelled.story import LabelledStory
-from pluralign.games.machiavelli.game import MachiavelliStory
+from pluralign.games.exact_front import ExactFront
 from pluralign.games.open import open_story
-from pluralign.games.state_graph import StateGraph
 
 Name = Annotated[str, tyro.conf.Positional]
-
-SHOWN_EPISODES = 300
-"""Number of random episodes that replace exact figures for stories with too many states."""
 
 
 def list_games() -> Figures:
@@ -57,61 +44,40 @@ def show_game(
     """
     loaded = open_story(story)
     info = loaded.info
-    chosen = [info.objective(name) for name in objectives]
+    info.select(objectives)
     say(f"{info.title}\n{textwrap.fill(info.summary, 100)}\n{textwrap.fill(info.player_character, 100)}\n")
-    graph = walk(loaded.make_game(), say)
-    figures = {"story": info.name, **_tell_size(loaded, graph), "objectives": list(objectives)}
+    found = story_facts(loaded, objectives, say=say)
+    _say_size(found.size)
     say(f"objectives: {', '.join(o.name for o in info.objectives)}\n")
-    told = _tell_random(loaded, chosen) if graph is None else _tell_front(graph, chosen)
-    return {**figures, **told}
+    if found.front is not None:
+        _say_front(found, found.front)
+    if found.played is not None:
+        say(f"{'objective':24}{'random':>9}   95 % interval, {EPISODES} episodes")
+    for name, mean in (found.played or {}).items():
+        say(f"{name:24}{mean.mean:9.2f}   {mean.low:.2f} to {mean.high:.2f}")
+    return found.to_json()
 
 
-def _tell_size(story: Story, graph: StateGraph | None) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    while isinstance(story, MachiavelliStory | LabelledStory):
-        story = story.story
-    if isinstance(story, InkStory):
-        figures |= {"choices": story.choices, "words": story.words}
-        say(f"{story.choices} choices, {story.words} words")
-    if graph is None:
-        return figures
-    figures |= {"states": len(graph.states) - 1, "decisions": len(graph.decisions)}
-    if isinstance(story, ChoiceScriptStory):
-        facts = story_statistics(story, graph)
-        figures = {"choices": facts.choices, "words": facts.words, **figures}
-        say(f"{facts.choices} choices, {facts.words} words; {facts.states} reachable states")
-        say(f"{facts.decisions} distinct decisions; episodes of {facts.shortest} to {facts.longest} steps")
-    else:
-        say(f"{figures['states']} reachable states, {figures['decisions']} distinct decisions")
-    return figures
+def _say_size(size: StorySize) -> None:
+    text = "" if size.choices is None else f"{size.choices} choices, {size.words} words"
+    states = "" if size.states is None else f"{size.states} reachable states"
+    decisions = f"{size.decisions} distinct decisions"
+    if size.steps is not None:
+        say(f"{text}; {states}")
+        say(f"{decisions}; episodes of {size.steps[0]} to {size.steps[1]} steps")
+        return
+    for line in (text, states and f"{states}, {decisions}"):
+        if line:
+            say(line)
 
 
-def _tell_front(graph: StateGraph, chosen: Sequence[Objective]) -> dict[str, Any]:
-    front = exact_front(graph, chosen)
-    random = exact_returns(graph, UniformPolicy(), chosen).objectives
-    names = [objective.name for objective in chosen]
+def _say_front(found: StoryFacts, front: ExactFront) -> None:
     say(f"{'objective':24}{'worst':>8}{'random':>9}{'best':>8}")
-    for i, name in enumerate(names):
-        say(f"{name:24}{front.worst[i]:8g}{random[name]:9.2f}{front.best[i]:8g}")
-    say(f"\nexact Pareto front of {', '.join(names)}: {len(front.points)} points")
+    for i, name in enumerate(found.objectives):
+        say(f"{name:24}{front.worst[i]:8g}{found.random[name]:9.2f}{front.best[i]:8g}")
+    say(f"\nexact Pareto front of {', '.join(found.objectives)}: {len(front.points)} points")
     for point in front.points:
         say("".join(f"{value:8g}" for value in point))
-    return {
-        "worst": front.worst.tolist(),
-        "random": [random[name] for name in names],
-        "best": front.best.tolist(),
-        "exact_front": front.points.tolist(),
-    }
-
-
-def _tell_random(story: Story, chosen: Sequence[Objective]) -> dict[str, Any]:
-    found = evaluate_policy(
-        story.make_game, UniformPolicy(), episodes=SHOWN_EPISODES, seed=0, objectives=chosen
-    )
-    say(f"{'objective':24}{'random':>9}   95 % interval, {SHOWN_EPISODES} episodes")
-    for name, mean in found.returns.items():
-        say(f"{name:24}{mean.mean:9.2f}   {mean.low:.2f} to {mean.high:.2f}")
-    return {"random": [found.returns[objective.name].mean for objective in chosen]}
 
 
 def check_game(path: Name) -> tuple[Figures, int]:

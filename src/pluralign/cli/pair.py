@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from pluralign.cli.common import Figures, wrote
 from pluralign.cli.texts import read_demonstrations
 from pluralign.core import InputError
-from pluralign.core.records import write_records
 from pluralign.data.source import objective_of
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.pair.pairs import KIND as PAIRS
 from pluralign.pair.pairs import pair
-from pluralign.pair.recipes import RECIPES, pair_completions
+from pluralign.pair.recipes import RECIPES, pair_completions, write_recipe_pairs
 
 
 def pair_annotations(
@@ -95,15 +93,6 @@ def pair_by_recipe(
         chosen, rejected, objective=name, recipe=recipe, per_prompt=per_prompt, seed=seed
     )
     sources = [given[worse], given[better]]
-    header: dict[str, Any] = {
-        "objective": name,
-        "recipe": recipe,
-        "seed": seed,
-        "sources": sources,
-        "counts": found.counts,
-    }
-    if found.template is not None:
-        header["template"] = {"name": found.template.name, "digest": found.template.digest}
-    write_records(out, PAIRS, found, header)
+    write_recipe_pairs(out, found, objective=name, recipe=recipe, seed=seed, sources=sources)
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
     return found.counts

@@ -18,12 +18,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from pluralign.core import Examples, InputError, PreferencePair
 from pluralign.core.demonstration import Demonstration
 from pluralign.core.messages import Template
+from pluralign.core.records import write_records
 from pluralign.core.splits import SPLITS
 from pluralign.data.text_pairs import TextPair, one_step_pair
+from pluralign.pair.pairs import KIND as PAIRS
 
 RECIPES: dict[str, tuple[str, str]] = {
     "init-sft": ("init", "sft"),
@@ -88,6 +92,29 @@ def pair_completions(
     for one in SPLITS:
         counts[f"pairs_{one}"] = sum(pair.split == one for pair in pairs)
     return Examples(tuple(pairs), dict(counts), template)
+
+
+def write_recipe_pairs(
+    path: str | Path, pairs: Examples[PreferencePair], *, objective: str, recipe: str, seed: int,
+    sources: Sequence[str],
+) -> None:  # fmt: skip
+    """Write pairs of `pair_completions` to a file of pairs, with the template that rendered their messages.
+
+    Args:
+        path: File to write.
+        pairs: Pairs, with their counts.
+        objective: Name of the objective.
+        recipe: Name of the recipe.
+        seed: Random seed of the splits and of the order of options.
+        sources: Files of the rejected and of the preferred completions.
+    """
+    header: dict[str, Any] = {
+        "objective": objective, "recipe": recipe, "seed": seed, "sources": list(sources),
+        "counts": pairs.counts,
+    }  # fmt: skip
+    if pairs.template is not None:
+        header["template"] = {"name": pairs.template.name, "digest": pairs.template.digest}
+    write_records(path, PAIRS, pairs, header)
 
 
 def _template(*sources: Sequence[Demonstration]) -> Template | None:

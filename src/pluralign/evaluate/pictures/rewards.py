@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pluralign.core.files import write_text
 from pluralign.evaluate.pictures.figure import figure_file
 from pluralign.evaluate.rewards.ranks import RewardRanks, RewardRows
 from pluralign.evaluate.statistics import FloatArray
@@ -35,6 +36,20 @@ class RewardPanel:
     sigma: FloatArray
     taken: Any
     label: str
+
+
+def write_ranks(rows: RewardRows, ranks: RewardRanks, folder: Path) -> None:
+    """Write a table of rank correlations and a figure: rewards.md and rewards.svg.
+
+    Args:
+        rows: Rewards of the posterior and true ones.
+        ranks: Their rank correlations.
+        folder: Output folder.
+    """
+    draw_ranks(rows, ranks, folder / "rewards.svg")
+    picture = "![posterior mean with sigma against the true reward](rewards.svg)"
+    text = f"# Posterior rewards against true ones\n\n{ranks.table()}\n\n{picture}\n"
+    write_text(folder / "rewards.md", text)
 
 
 def draw_ranks(rows: RewardRows, ranks: RewardRanks, path: Path) -> None:

@@ -1,0 +1,122 @@
+"""A story in figures: its size, the ranges of its objectives, and its exact Pareto front if that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pluralign.core import Objective, UniformPolicy
+from pluralign.core.checks import checked
+from pluralign.evaluate.play import evaluate_policy
+from pluralign.evaluate.report.summary import walk
+from pluralign.evaluate.statistics import Estimate
+from pluralign.games.choicescript.check.statistics import story_statistics
+from pluralign.games.choicescript.run.game import ChoiceScriptStory
+from pluralign.games.exact_front import ExactFront, exact_front, exact_returns
+from pluralign.games.game import Story
+from pluralign.games.ink.game import InkStory
+from pluralign.games.labelled.story import LabelledStory
+from pluralign.games.machiavelli.game import MachiavelliStory
+from pluralign.games.state_graph import StateGraph
+
+EPISODES = 300
+"""Number of random episodes that replace exact figures for stories with too many states."""
+
+
+@dataclass(frozen=True)
+class StorySize:
+    """Size of a story; None for what is not known.
+
+    Args:
+        choices: Number of choices in the story's text.
+        words: Number of words in the story's text.
+        states: Number of reachable states.
+        decisions: Number of distinct decisions.
+        steps: Number of steps of the shortest and of the longest episode.
+    """
+
+    choices: int | None = None
+    words: int | None = None
+    states: int | None = None
+    decisions: int | None = None
+    steps: tuple[int, int] | None = None
+
+    def to_json(self) -> dict[str, int]:
+        """What is known, without the steps."""
+        known = {
+            "choices": self.choices, "words": self.words, "states": self.states, "decisions": self.decisions
+        }  # fmt: skip
+        return {name: number for name, number in known.items() if number is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class StoryFacts:
+    """Facts about a story.
+
+    Args:
+        name: Name of the story.
+        size: Its size.
+        objectives: Names of the objectives of the figures.
+        random: Mean return of random play by objective; exact if the front is known.
+        front: Exact Pareto front of the objectives, with their ranges; None if it is not known.
+        played: Returns of `EPISODES` episodes of random play with 95 % intervals, if the front is not known.
+    """
+
+    name: str
+    size: StorySize
+    objectives: tuple[str, ...]
+    random: Mapping[str, float]
+    front: ExactFront | None = None
+    played: Mapping[str, Estimate] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as JSON values."""
+        found: dict[str, Any] = {
+            "story": self.name, **self.size.to_json(), "objectives": list(self.objectives),
+            "random": [self.random[name] for name in self.objectives],
+        }  # fmt: skip
+        if self.front is not None:
+            found["worst"], found["best"] = self.front.worst.tolist(), self.front.best.tolist()
+            found["exact_front"] = self.front.points.tolist()
+        return found
+
+
+@checked
+def story_facts(story: Story, objectives: Sequence[str], *, say: Callable[[str], None] = print) -> StoryFacts:
+    """Explore a story's states, or play it at random if there are too many.
+
+    Args:
+        story: Story (`open_story`).
+        objectives: Names of the objectives of ranges and front.
+        say: Function that reports why there is no exact front.
+
+    Raises:
+        InputError: The story has no such objective.
+    """
+    chosen = [story.info.objective(name) for name in objectives]
+    graph = walk(story.make_game(), say)
+    size = _size(story, graph)
+    if graph is None:
+        return _by_play(story, size, chosen)
+    random = exact_returns(graph, UniformPolicy(), chosen).objectives
+    return StoryFacts(story.info.name, size, tuple(objectives), random, exact_front(graph, chosen))
+
+
+def _by_play(story: Story, size: StorySize, chosen: Sequence[Objective]) -> StoryFacts:
+    found = evaluate_policy(story.make_game, UniformPolicy(), episodes=EPISODES, seed=0, objectives=chosen)
+    means = {name: value.mean for name, value in found.returns.items()}
+    names = tuple(objective.name for objective in chosen)
+    return StoryFacts(story.info.name, size, names, means, played=found.returns)
+
+
+def _size(story: Story, graph: StateGraph | None) -> StorySize:
+    while isinstance(story, MachiavelliStory | LabelledStory):
+        story = story.story
+    states, decisions = (None, None) if graph is None else (len(graph.states) - 1, len(graph.decisions))
+    if isinstance(story, InkStory):
+        return StorySize(story.choices, story.words, states, decisions)
+    if graph is None or not isinstance(story, ChoiceScriptStory):
+        return StorySize(None, None, states, decisions)
+    facts = story_statistics(story, graph)
+    return StorySize(facts.choices, facts.words, states, decisions, (facts.shortest, facts.longest))
