@@ -44,7 +44,7 @@ def test_training(
     if "load_in" in more:
         pytest.importorskip("bitsandbytes")
     training = script("training")
-    monkeypatch.setattr(training, "_in_a_process", training._measure)
+    monkeypatch.setattr(training, "_in_a_process", training.measure)
     monkeypatch.setattr(training, "matmul_peak", lambda dtype: 1e9)
     hh, ethics = data / "hh_rlhf" / "harmless.jsonl.gz", data / "ethics" / "utilitarianism.jsonl.gz"
     out, model = tmp_path / "figures.json", tmp_path / "model"
