@@ -259,5 +259,5 @@ def split_rows(rows: Iterable[Row], path: str | None = None) -> tuple[list[Row],
             )
     train = [row for row in known if row.split == "train"]
     if not train:
-        raise InputError("there is no training row to learn from", path=path)
+        raise InputError("there is no training pair to learn from", path=path)
     return train, [row for row in known if row.split == "validation"]
