@@ -260,9 +260,11 @@ def test_a_reader_that_leaves_is_no_error():
     assert ended.stderr == ""
 
 
-def test_verbs_that_need_no_model_start_without_torch():
+def test_verbs_start_without_torch_unless_their_options_need_it():
     modules = ("demo", "games", "games_play", "collect", "annotate", "pair", "trajectories", "evaluate_harms",
-               "evaluate_win_rate")  # fmt: skip
+               "evaluate_win_rate", "choose", "ensemble", "evaluate", "evaluate_best_of_n", "evaluate_golden",
+               "evaluate_reward", "evaluate_separation", "evaluate_story_rewards", "export", "generate",
+               "score", "targets")  # fmt: skip
     code = f"import sys\nfor name in {modules}: __import__(f'pluralign.cli.{{name}}')\n"
     code += "assert not {'torch', 'transformers'} & set(sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

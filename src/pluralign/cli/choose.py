@@ -7,7 +7,6 @@ from pathlib import Path
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.core import SteeringWeights
 from pluralign.data.answers import load_answers
-from pluralign.evaluate.rewards.choose import choose_best
 from pluralign.lm.dtypes import DTypeName
 
 
@@ -39,6 +38,9 @@ def choose_completions(
         raw: Whether to use the rewards in their own units.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
+    # Help needs no model.
+    from pluralign.evaluate.rewards.choose import choose_best
+
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     mix = SteeringWeights.parse(weights)
     mix.require_known(tuple(named))

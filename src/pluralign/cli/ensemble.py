@@ -8,9 +8,7 @@ from typing import Literal
 from pluralign.cli.common import Figures, wrote
 from pluralign.cli.texts import read_demonstrations
 from pluralign.core.digests import source_digest
-from pluralign.learn.texts.ensemble import fit_ensemble, open_members
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.reward import template_of
 
 
 def learn_ensemble(
@@ -37,6 +35,10 @@ def learn_ensemble(
         limit: Largest number of completions on which scales are measured; the first ones are used.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
+    # Help needs no model.
+    from pluralign.learn.texts.ensemble import fit_ensemble, open_members
+    from pluralign.rewards.reward import template_of
+
     opened = open_members(members, dtype)
     rows = read_demonstrations(data, "", template_of(next(iter(opened.values()))))
     found = fit_ensemble(rows, opened, out=out, combine=combine, limit=limit, provenance=source_digest(data))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
-from pluralign.evaluate.rewards.golden import GoldenCurves, golden_best_of_n
 from pluralign.lm.dtypes import DTypeName
+
+if TYPE_CHECKING:
+    from pluralign.evaluate.rewards.golden import GoldenCurves
 
 
 def evaluate_best_of_n(
@@ -40,6 +43,9 @@ def evaluate_best_of_n(
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         seed: Random seed of the bootstrap.
     """
+    # Help needs no model.
+    from pluralign.evaluate.rewards.golden import golden_best_of_n
+
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     files = {"base": base, "demonstrations": demonstrations, "greedy": greedy}
     others = {n: load_answers(f, one=n == "greedy") for n, f in files.items() if f is not None}

@@ -4,11 +4,14 @@ demonstrations."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
-from pluralign.evaluate.rewards.golden import GoldenScores, golden_scores
 from pluralign.lm.dtypes import DTypeName
+
+if TYPE_CHECKING:
+    from pluralign.evaluate.rewards.golden import GoldenScores
 
 
 def evaluate_golden(
@@ -39,6 +42,9 @@ def evaluate_golden(
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         seed: Random seed of the bootstrap.
     """
+    # Help needs no model.
+    from pluralign.evaluate.rewards.golden import golden_scores
+
     named = named_entries(sources, "sources", "NAME=FILE")
     policies = {name: load_answers(path) for name, path in named.items()}
     ends = {"base": load_answers(base), "demonstrations": load_answers(demonstrations)}

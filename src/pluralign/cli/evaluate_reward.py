@@ -7,13 +7,7 @@ from typing import Literal
 from pluralign.cli.common import Figures, say
 from pluralign.cli.texts import Part, of_part, read_texts
 from pluralign.core.digests import source_digest
-from pluralign.evaluate.rewards.accuracy import reward_accuracy
-from pluralign.folders.card import Card
-from pluralign.lm.completion_trees import describe_cuts
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import load_reward
-from pluralign.rewards.reward import template_of
-from pluralign.rewards.reward_model import RewardModel
 
 
 def evaluate_reward(
@@ -35,6 +29,14 @@ def evaluate_reward(
         dtype: Precision of the reward model; auto is bfloat16 if the hardware supports it well.
         base: Base model of the folder, if it was moved.
     """
+    # Help needs no model.
+    from pluralign.evaluate.rewards.accuracy import reward_accuracy
+    from pluralign.folders.card import Card
+    from pluralign.lm.completion_trees import describe_cuts
+    from pluralign.rewards.open import load_reward
+    from pluralign.rewards.reward import template_of
+    from pluralign.rewards.reward_model import RewardModel
+
     loaded = load_reward(model, dtype=dtype, model=base)
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
     pairs = read_texts(data, "", template_of(loaded), card.seed)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
-from pluralign.evaluate.rewards.source_separation import SourceSeparation, separate_sources
 from pluralign.lm.dtypes import DTypeName
+
+if TYPE_CHECKING:
+    from pluralign.evaluate.rewards.source_separation import SourceSeparation
 
 
 def evaluate_separation(
@@ -35,6 +38,9 @@ def evaluate_separation(
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
         seed: Random seed of the bootstrap.
     """
+    # Help needs no model.
+    from pluralign.evaluate.rewards.source_separation import separate_sources
+
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     read = {name: load_answers(file) for name, file in named_entries(sources, "sources", "NAME=FILE").items()}
     found = separate_sources(named, read, out, styles=styles, dtype=dtype, seed=seed)

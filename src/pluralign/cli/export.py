@@ -8,7 +8,6 @@ from typing import Annotated
 import tyro
 
 from pluralign.cli.common import Figures, wrote
-from pluralign.rewards.export import export_folder as export
 
 
 def export_folder(
@@ -27,6 +26,9 @@ def export_folder(
         out: Output folder.
         base: Base model of the folder, if it was moved.
     """
+    # Help needs no model.
+    from pluralign.rewards.export import export_folder as export
+
     kind = export(folder, out, model=base)
     command = (
         f"vllm serve {out}{' --runner pooling' if kind == 'sequence classifier' else ''} --dtype float32"

@@ -8,11 +8,9 @@ from pluralign.cli.common import Figures, Requests, wrote
 from pluralign.cli.guides import read_guides
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
-from pluralign.lm.decoding import Decoding
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.steer.writers import open_writer, write_completions
 
 
 def generate_texts(
@@ -70,6 +68,10 @@ def generate_texts(
             names are ordinary text, except for policies trained with this option.
         endpoint: Requests to an endpoint.
     """
+    # Help needs no model.
+    from pluralign.lm.decoding import Decoding
+    from pluralign.steer.writers import open_writer, write_completions
+
     led = read_guides(guides, weights, strength, candidates)
     writer = open_writer(
         model,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pluralign.cli.common import named_folders
 from pluralign.core import InputError, SteeringWeights
-from pluralign.steer.value_guided import Guidance
-from pluralign.steer.writers import Guides
+
+if TYPE_CHECKING:
+    from pluralign.steer.writers import Guides
 
 
 def read_guides(
@@ -25,6 +27,9 @@ def read_guides(
         for name in (name for name, value in given.items() if value is not None):
             raise InputError("requires --guides", field=name)
         return None
+    from pluralign.steer.value_guided import Guidance
+    from pluralign.steer.writers import Guides
+
     mix = SteeringWeights.uniform(tuple(named)) if weights is None else SteeringWeights.parse(weights)
     guidance = Guidance()
     if strength is not None:

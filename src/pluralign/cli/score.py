@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pluralign.cli.common import Figures, wrote
-from pluralign.evaluate.rewards.score_rows import Spans, score_rows
 from pluralign.lm.dtypes import DTypeName
 
 
@@ -13,7 +13,7 @@ def score_texts(
     model: str,
     data: str,
     out: Path,
-    spans: Spans = "none",
+    spans: Literal["none", "sentences", "tokens"] = "none",
     dtype: DTypeName = "float32",
     base: str | None = None,
     control_tokens: bool = False,
@@ -38,6 +38,9 @@ def score_texts(
         control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
             default such names are ordinary text, except for models trained with this option.
     """
+    # Help needs no model.
+    from pluralign.evaluate.rewards.score_rows import score_rows
+
     counts = score_rows(model, data, out, spans=spans, dtype=dtype, base=base, control_tokens=control_tokens)
     wrote(out, ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items()))
     return counts

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
-from pluralign.evaluate.rewards.targets import Level, ReachedTargets
-from pluralign.evaluate.rewards.targets import reach_targets as reach
 from pluralign.lm.dtypes import DTypeName
+
+if TYPE_CHECKING:
+    from pluralign.evaluate.rewards.targets import ReachedTargets
 
 
 def reach_targets(
@@ -42,6 +44,10 @@ def reach_targets(
         out: Folder for targets.json and rewards.jsonl.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
+    # Help needs no model.
+    from pluralign.evaluate.rewards.targets import Level
+    from pluralign.evaluate.rewards.targets import reach_targets as reach
+
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     given = named_entries(at_least, "at_least", "NAME=LEVEL")
     levels = {name: Level.parse(text, name) for name, text in given.items()}
