@@ -16,8 +16,9 @@ demo: .venv/.installed
 
 # Two workers of one thread each: the default of two threads in two workers fights over two cores. A file's tests
 # stay on one worker, so that what they share is made once; in the order of names the last files are short ones.
+# Modules are compiled once and kept, for the processes that tests start as well.
 test: .venv/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m "not gpu and not network"

@@ -7,12 +7,15 @@ from pathlib import Path
 import torch
 
 from pluralign.collect import drrn_training
+from pluralign.learn.options import bc
+from pluralign.learn.options.bc import BCConfig
 from pluralign.learn.options.cpl import CPLConfig
 from pluralign.options.drrn import DRRNConfig
 from pluralign.workflows import demo, main_job, retraining
 
 torch.set_num_threads(1)
 out, story = sys.argv[1:]
+bc.fit_bc = partial(bc.fit_bc, config=BCConfig(steps=60))
 main_job.cpl_config = retraining.cpl_config = lambda: CPLConfig(steps=60, learning_rate=0.01, batch_size=64)
 drrn_training.train_drrn = partial(
     drrn_training.train_drrn, config=DRRNConfig(steps=400, warm_up=100, environments=4)

@@ -1,7 +1,9 @@
 """Trains on the toy chain; run by test_resume.py in a process of its own.
 
-Reads a JSON list of jobs from the standard input, runs each in a fork (which may kill itself: the imports
-take seconds, and so are done once), and writes a JSON list of ``{"status", "forwards", "error"}``.
+kill_and_resume.py JOBS
+
+Runs each of a JSON list of jobs in a fork (which may kill itself: the imports take seconds, and so are done
+once), and writes a JSON list of ``{"status", "forwards", "error"}``.
 """
 
 import json
@@ -69,5 +71,5 @@ def in_a_fork(job):
 
 
 if __name__ == "__main__":
-    results = [in_a_fork(job) for job in json.load(sys.stdin)]
+    results = [in_a_fork(job) for job in json.loads(sys.argv[1])]
     print(json.dumps(results))

@@ -1,11 +1,8 @@
 """kill -9 in the middle, then the same command again: the same weights, bit for bit."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,26 +11,20 @@ SCRIPT = Path(__file__).parent / "kill_and_resume.py"
 KILLED = -signal.SIGKILL
 
 
-def _run(*jobs):
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        input=json.dumps(jobs),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def _run(forks, *jobs):
+    done = forks.run(SCRIPT, json.dumps(jobs))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(forks, tmp_path_factory):
     """One whole run, the same run killed in each phase and resumed, and runs that must be refused."""
     folder = tmp_path_factory.mktemp("runs")
     whole, killed = str(folder / "whole"), str(folder / "killed")
     bc_whole, bc_killed = str(folder / "bc_whole"), str(folder / "bc_killed")
     results = _run(
+        forks,
         {"out": whole, "method": "cpl-kl"},
         # Of 60 forward passes 24 are the warm-up's; checkpoints are 2 or 3 steps apart.
         {"out": killed, "method": "cpl-kl", "kill_at": 15},
@@ -80,13 +71,13 @@ def test_another_config_or_seed_is_refused_and_named(runs):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_was_cut_off_is_left_out(runs, tmp_path):
+def test_a_checkpoint_that_was_cut_off_is_left_out(forks, runs, tmp_path):
     out = tmp_path / "policy"
-    assert _run({"out": str(out), "method": "cpl-kl", "kill_at": 45})[0]["status"] == KILLED
+    assert _run(forks, {"out": str(out), "method": "cpl-kl", "kill_at": 45})[0]["status"] == KILLED
     last = max((out / "checkpoints" / "cpl").iterdir(), key=lambda path: int(path.name.split("-")[1]))
     later = last.with_name("checkpoint-35")
     shutil.copytree(last, later)
     (later / "trainer_state.json").write_text('{"epo')
     (later / "model.safetensors").write_bytes(b"")
-    assert _run({"out": str(out), "method": "cpl-kl"})[0]["status"] == 0
+    assert _run(forks, {"out": str(out), "method": "cpl-kl"})[0]["status"] == 0
     assert _weights(out) == _weights(runs[0] / "whole")

@@ -43,10 +43,15 @@ NAMES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory):
+    return tmp_path_factory.mktemp("verdicts")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    """Verdicts of these models are found out here, not read."""
-    monkeypatch.setenv("PLURALIGN_CACHE", str(tmp_path))
+def own_cache(verdicts, monkeypatch):
+    """Verdicts of these models are found out here, once, not read from an earlier run."""
+    monkeypatch.setenv("PLURALIGN_CACHE", str(verdicts))
 
 
 def tokens(length: int, seed: int) -> list[int]:

@@ -42,10 +42,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def six_layers(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random model with more layers than the experiments train."""
+def three_layers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random model with more layers than the experiments train here."""
     folder = tmp_path_factory.mktemp("model")
-    config = LlamaConfig(**{**make_tiny_model().config.to_dict(), "num_hidden_layers": 6})
+    config = LlamaConfig(**{**make_tiny_model().config.to_dict(), "num_hidden_layers": 3})
     with seeded(0):
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     make_tiny_tokenizer().save_pretrained(folder)

@@ -85,7 +85,7 @@ def test_serving(script: Script, tmp_path: Path) -> None:
     pytest.importorskip("openai")
     serving = script("serving")
     serving.main(
-        serving.Settings(clients=2, seconds=4, objectives=2, new_tokens=3, model=TINY, json=tmp_path / "f")
+        serving.Settings(clients=2, seconds=2, objectives=2, new_tokens=3, model=TINY, json=tmp_path / "f")
     )
     found = read_json(tmp_path / "f")
     assert found["answered"] > 0

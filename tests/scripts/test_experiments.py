@@ -12,9 +12,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from small_story import write_story
 
 from pluralign.core.files import read_json
 from pluralign.games.open import open_story
+from pluralign.learn.options import bc
 from pluralign.options.drrn import DRRNConfig
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings
@@ -89,6 +91,7 @@ def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents of games learn for a few steps."""
     whole = main_job.cpl_config
     monkeypatch.setattr(main_job, "cpl_config", lambda: replace(whole(), steps=20))
+    monkeypatch.setattr(bc, "fit_bc", partial(bc.fit_bc, config=bc.BCConfig(steps=20)))
 
 
 @pytest.fixture
@@ -104,8 +107,10 @@ def story(tmp_path: Path) -> Path:
 def test_stories(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stories = script("stories")
     monkeypatch.setattr(stories, "GRIDS", (10,))
+    # Stories are named by a built-in name or a path.
+    monkeypatch.chdir(write_story(tmp_path / "toll").parent)
     job = JobSettings(model=TINY, episodes=20, comparisons=100)
-    stories.run(stories.Settings(tmp_path / "w", 1, ("glass_quarter",), job, tmp_path / "r"))
+    stories.run(stories.Settings(tmp_path / "w", 1, ("toll",), job, tmp_path / "r"))
     assert files(tmp_path / "r") == {"stories.json", "stories.md"}
     (run,) = read_json(tmp_path / "r" / "stories.json")["runs"]
     assert 0 <= run["score"]["share_of_range"] <= 1
@@ -185,18 +190,24 @@ def moral_case(name: str, number: int, rules: Mapping[str, Any]) -> dict[str, st
     }  # fmt: skip
 
 
+def few_layers(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies train two layers of three, rewards one."""
+    monkeypatch.setitem(script.RECIPE["policy"], "layers", 2)
+    monkeypatch.setitem(script.RECIPE["reward"], "layers", 1)
+
+
 def test_afd(
-    script: Script, tmp_path: Path, data: Path, six_layers: str, monkeypatch: pytest.MonkeyPatch
+    script: Script, tmp_path: Path, data: Path, three_layers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     afd = script("afd")
-    monkeypatch.setitem(afd.RECIPE["policy"], "layers", 5)
+    few_layers(afd, monkeypatch)
     monkeypatch.setattr(afd, "PAIRS", 10)
     monkeypatch.setattr(afd, "SPIN_DEMONSTRATIONS", 4)
     monkeypatch.setattr(afd, "_per_prompt", lambda prompts: 1)
     monkeypatch.setattr(afd.data, "GOLDEN", 10)
     afd.main(
         afd.Settings(
-            data, tmp_path / "w", model=six_layers, samples=4, tests=2, tokens=4, results=tmp_path / "r"
+            data, tmp_path / "w", model=three_layers, samples=4, tests=2, tokens=4, results=tmp_path / "r"
         )
     )
     figures = read_json(tmp_path / "w" / "harmless-1.json")
@@ -206,13 +217,13 @@ def test_afd(
 
 
 def test_afd_gsm8k(
-    script: Script, tmp_path: Path, data: Path, six_layers: str, monkeypatch: pytest.MonkeyPatch
+    script: Script, tmp_path: Path, data: Path, three_layers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gsm8k = script("afd_gsm8k")
-    monkeypatch.setitem(gsm8k.RECIPE["policy"], "layers", 5)
+    few_layers(gsm8k, monkeypatch)
     gsm8k.main(
         gsm8k.Settings(
-            data, tmp_path / "w", model=six_layers, demonstrations=8, tests=2, samples=2, tokens=4,
+            data, tmp_path / "w", model=three_layers, demonstrations=8, tests=2, samples=2, tokens=4,
             results=tmp_path / "r",
         )
     )  # fmt: skip
@@ -220,7 +231,7 @@ def test_afd_gsm8k(
 
 
 def test_ava_table1(
-    script: Script, tmp_path: Path, data: Path, six_layers: str, monkeypatch: pytest.MonkeyPatch
+    script: Script, tmp_path: Path, data: Path, three_layers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ava = script("ava_table1")
     monkeypatch.setattr(ava.data, "FOLDS", (2,))
@@ -229,18 +240,25 @@ def test_ava_table1(
     for training in ava.TRAINING.values():
         monkeypatch.setitem(training, "epochs", 1)
     for stage in ("table", "full"):
-        ava.main(ava.Settings(data, tmp_path / "w", stage, six_layers, results=tmp_path / "r"))
+        ava.main(ava.Settings(data, tmp_path / "w", stage, three_layers, layers=2, results=tmp_path / "r"))
     assert len(list((tmp_path / "w").glob("utilitarianism-*.json"))) == 10
     assert (tmp_path / "w" / "full-utilitarianism-2.json").is_file()
     assert files(tmp_path / "r")
 
 
-def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, six_layers: str) -> None:
+def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, three_layers: str) -> None:
     helpful = script("helpful_harmless")
     sizes = helpful.data.Sizes(pairs=6, reward_pairs=6, tests=2, value_prompts=4, value_samples=2)
     helpful.main(
         helpful.Settings(
-            data, tmp_path / "w", model=six_layers, sizes=sizes, steps=2, tokens=4, results=tmp_path / "r"
+            data,
+            tmp_path / "w",
+            model=three_layers,
+            sizes=sizes,
+            reward_layers=2,
+            steps=2,
+            tokens=4,
+            results=tmp_path / "r",
         )
     )
     assert set(read_json(tmp_path / "w" / "1.json")["sweeps"]) == {"DPO", "DPO, ranked", "AVA-p"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from typing import Any
 
 import torch
@@ -145,6 +147,11 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def make(name: str) -> PreTrainedModel:
     """The tiny model of one row of the table."""
+    return copy.deepcopy(_made(name))
+
+
+@cache
+def _made(name: str) -> PreTrainedModel:
     kind, own = ARCHITECTURES[name]
     return tiny(kind, **own)
 

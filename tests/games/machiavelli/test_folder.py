@@ -20,10 +20,10 @@ from pluralign.games.open import open_story
 WriteGame = Callable[..., Path]
 
 
-@pytest.fixture
-def folder(write_game: WriteGame, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole_folder(write_game: WriteGame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two built-in stories as MACHIAVELLI's games, with coefficients."""
-    root = tmp_path / "game_data"
+    root = tmp_path_factory.mktemp("machiavelli") / "game_data"
     for name in ("salt_ledger", "high_water"):
         story = load_story(name)
         # Annotations of ours would make the stories strict ones.
@@ -38,6 +38,12 @@ def folder(write_game: WriteGame, tmp_path: Path) -> Path:
         json.dumps(dict.fromkeys(("salt_ledger", "high_water"), coefficients))
     )
     return root
+
+
+@pytest.fixture
+def folder(whole_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, to be changed."""
+    return shutil.copytree(whole_folder, tmp_path / "game_data")
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
