@@ -132,15 +132,18 @@ def use_all(settings: Settings, games: Sequence[LabelGame]) -> None:
     models = Models(settings.rater.model, out / "features")
     known = {game.name: game for game in games}
     theories = [theory for theory in THEORIES if theory in raters]
+    runs: list[tuple[StoryRun, dict[str, str]]] = []
     for name in settings.stories:
-        story = StoryRun(out, known[name], models, settings.agent)
         own = {theory: forms[theory][name] for theory in theories}
+        runs.append((StoryRun(out, known[name], models, settings.agent), own))
         # For pluralign serve --story, whose dials are the labels' objectives.
         labels = tuple(label_file(out, name, theory, form) for theory, form in own.items())
         write_labelled_file(LabelledFile(out / f"{name}{SUFFIX}", name, labels))
+    for story, own in runs:
         learn_story(story, own, settings.seed)
-        learn_from_noise(story, settings.sizes_of_data, own, settings.seed)
     write_json(out / "adaptation.json", adapt_all(out, known, raters, settings.seed, models.store))
+    for story, own in runs:
+        learn_from_noise(story, settings.sizes_of_data, own, settings.seed)
 
 
 def read_report(settings: Settings) -> dict[str, Any]:

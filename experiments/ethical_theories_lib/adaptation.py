@@ -36,7 +36,7 @@ def labelled_pairs(known: Sequence[Trajectory], objective: Objective) -> list[tu
 
 def adapt(
     pairs: Mapping[str, Sequence[tuple[str, int, int]]], features: Mapping[str, Array],
-    lengths: Mapping[str, Array], seed: int,
+    lengths: Mapping[str, Array], scenes: Mapping[str, str], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Balanced share of right answers (`labels.balanced`) on each story, by a model of the other three.
 
@@ -44,6 +44,7 @@ def adapt(
         pairs: Pairs with labels, by story.
         features: Features of the options, shape (options, d), by the decision's key.
         lengths: Lengths of the options, shape (options, 1).
+        scenes: Scene of each decision (`games.scenes_of`), by its key.
         seed: Random seed of the draw of training pairs and of the bootstrap.
     """
     result: dict[str, Any] = {}
@@ -56,7 +57,7 @@ def adapt(
         margins = (test / scale) @ weights
         right = (margins > 0) + 0.5 * (margins == 0)
         longer = _differences(pairs[story], lengths)[:, 0]
-        result[story] = _share(right, longer, [key for key, _, _ in pairs[story]], seed)
+        result[story] = _share(right, longer, [scenes[key] for key, _, _ in pairs[story]], seed)
     return result
 
 

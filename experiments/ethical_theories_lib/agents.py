@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ def rank_correlation(points: Sequence[Mapping[str, Any]], name: str) -> float:
     return spearman(weights, np.array([point["violations"] for point in points])).value
 
 
+def most_different(graph: StateGraph, agents: Mapping[str, Policy], names: Sequence[str]) -> tuple[str, str]:
+    """The two agents with the largest mean total variation distance over the decisions of a story."""
+    decisions = [d for d in graph.decisions if len(d.options) > 1]
+    chances = {name: [np.exp(row) for row in agents[name].log_probs(decisions)] for name in names}
+
+    def distance(pair: tuple[str, str]) -> float:
+        rows = zip(chances[pair[0]], chances[pair[1]], strict=True)
+        return float(np.mean([np.abs(p - q).sum() / 2 for p, q in rows]))
+
+    return max(combinations(names, 2), key=distance)
+
+
 def differing_decisions(
     graph: StateGraph, agents: Mapping[str, Policy], pair: tuple[str, str], count: int
 ) -> list[dict[str, Any]]:
@@ -140,7 +153,7 @@ def differing_decisions(
     Decisions with the same last paragraph count once.
     """
     decisions = [d for d in graph.decisions if len(d.options) > 1]
-    one, other = (np.array(agents[name].log_probs(decisions), dtype=object) for name in pair)
+    one, other = (agents[name].log_probs(decisions) for name in pair)
     rows: list[dict[str, Any]] = []
     for decision, a, b in zip(decisions, one, other, strict=True):
         p, q = np.exp(a), np.exp(b)

@@ -85,6 +85,26 @@ def _met(story: Story, episodes: int) -> tuple[Decision, ...]:
     return _open_ones(list(met.values()))
 
 
+def scenes_of(games: Sequence[LabelGame]) -> dict[str, str]:
+    """Scene of each decision, by its key: decisions that share an option are in one scene.
+
+    A page is met with several beginnings, and its options with and without further ones. A rater answers
+    alike there, so intervals resample whole scenes.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for game in games:
+        for decision in game.decisions:
+            for option in decision.options:
+                parent[root(f"{game.name}\0{option}")] = root(decision.key)
+    return {decision.key: root(decision.key) for game in games for decision in game.decisions}
+
+
 def oracle_trajectories(graph: StateGraph) -> list[Trajectory]:
     """A trajectory of one step for every option of every decision, with its counts in the first state that
     has the decision: what `label_agreement` compares a rater with."""

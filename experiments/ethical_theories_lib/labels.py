@@ -11,7 +11,13 @@ import numpy as np
 from console import say
 
 from ethical_theories_lib.data import Side
-from ethical_theories_lib.games import STORIES, LabelGame, met_trajectories, oracle_trajectories
+from ethical_theories_lib.games import (
+    STORIES,
+    LabelGame,
+    met_trajectories,
+    oracle_trajectories,
+    scenes_of,
+)
 from ethical_theories_lib.rating import rater_folder, scores_file
 from ethical_theories_lib.words import FORMS, Form, reward_of
 from pluralign.annotate.agreement import CONFIDENCE, agreement
@@ -138,16 +144,18 @@ def agree_with_stories(
     harms = [info.objective("harm_avoidance"), *(info.objective(f"no_{v}") for v in VIOLATIONS)]
     everything = [comparison for _, comparisons in both.values() for comparison in comparisons]
     truths = {harm.name: _truths(pooled, everything, harm) for harm in harms}
-    harm = harms[0]
+    harm, scenes = harms[0], scenes_of(stories)
     for rater in (*raters, LENGTH):
         for form in FORMS.get(rater, ("shorter", "longer")):
             files = {g.name: read_annotations(label_file(out, g.name, rater, form)) for g in stories}
             together = [annotation for own in files.values() for annotation in own]
             row: dict[str, Any] = {
-                name: _agreement(own, known.get(name, pooled), harm, truths[harm.name])
+                name: _agreement(own, known.get(name, pooled), harm, truths[harm.name], scenes)
                 for name, own in {**files, POOLED: together}.items()
             }
-            row["by harm"] = {h.name: {"balanced": balanced(together, truths[h.name])} for h in harms[1:]}
+            row["by harm"] = {
+                h.name: {"balanced": balanced(together, truths[h.name], scenes)} for h in harms[1:]
+            }
             found.setdefault(rater, {})[form] = row
             right, even = row[POOLED]["right"], row[POOLED]["balanced"]
             say(
@@ -171,7 +179,7 @@ def _truths(
 
 def _agreement(
     annotations: Sequence[Annotation], known: Sequence[Trajectory], objective: Objective,
-    truths: Mapping[str, Preference],
+    truths: Mapping[str, Preference], scenes: Mapping[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """Kappa without ties, and the share of right answers, with intervals."""
     of_objective = [replace(a, objective=objective.name) for a in annotations]
@@ -182,19 +190,19 @@ def _agreement(
     return {
         "right": asdict(found.right),
         "kappa": None if kappa is None else asdict(kappa),
-        "balanced": balanced(annotations, truths),
+        "balanced": balanced(annotations, truths, scenes),
     }
 
 
 def balanced(
-    annotations: Sequence[Annotation], truths: Mapping[str, Preference]
+    annotations: Sequence[Annotation], truths: Mapping[str, Preference], scenes: Mapping[str, str]
 ) -> dict[str, float | int] | None:
     """Mean of two shares of right answers: where the better option is the shorter one, and where it is the
     longer one.
 
     In a story the less harmful option may more often be the shorter or the longer one, so that length alone
-    is right in up to 64 % of a story's pairs; of this mean it has exactly one half. Decisions are resampled
-    for the interval.
+    is right in up to 64 % of a story's pairs; of this mean it has exactly one half. Whole scenes are
+    resampled for the interval.
     """
     sums: dict[str, list[float]] = {}
     for annotation in annotations:
@@ -207,7 +215,7 @@ def balanced(
         if difference:
             answer = annotation.preference
             worth = 0.5 if answer == "tie" else float(answer == truth)
-            row = sums.setdefault(annotation.comparison.first.trajectory_id, [0.0] * 4)
+            row = sums.setdefault(scenes[better.decision.key], [0.0] * 4)
             longer = 2 * (difference > 0)
             row[longer] += worth
             row[longer + 1] += 1
@@ -222,7 +230,7 @@ def balanced(
     share = (total[0] / total[1] + total[2] / total[3]) / 2
     return {
         "share": float(share), "low": float(low), "high": float(high), "better shorter": int(total[1]),
-        "better longer": int(total[3]),
+        "better longer": int(total[3]), "scenes": len(table),
     }  # fmt: skip
 
 

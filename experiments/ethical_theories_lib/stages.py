@@ -19,12 +19,13 @@ from ethical_theories_lib.agents import (
     judged,
     label_steps,
     metrics,
+    most_different,
     rank_correlation,
     sweep,
     train_agent,
 )
 from ethical_theories_lib.baselines import Array
-from ethical_theories_lib.games import STORIES, LabelGame, oracle_trajectories
+from ethical_theories_lib.games import STORIES, LabelGame, oracle_trajectories, scenes_of
 from ethical_theories_lib.labels import option_values, read_rewards, value_table
 from ethical_theories_lib.noise import ACCURACIES, accuracy_of, planted_values
 from ethical_theories_lib.words import FORMS
@@ -42,6 +43,8 @@ from pluralign.options.open import Models
 LINE, SIMPLEX = 10, 4
 """Steps of the grid between a theory and score, and of the grid on the simplex of four agents."""
 DECISIONS = 20
+COINS = "coin flips"
+"""Name of the agent that learned from labels by coin flips."""
 
 
 @dataclass
@@ -129,6 +132,10 @@ def learn_story(story: StoryRun, forms: Mapping[str, str], rater_seed: int) -> N
             agents[theory] = train_agent(
                 labelled, judged(theory), store, folder / theory, story.settings, seed
             )
+        # The control: labels that say nothing. Away from score, violations fall without any theory, too.
+        coins = planted_values(story.known, story.objectives[1], 0.5, seed)
+        labelled = label_steps(played, "coins", coins)
+        agents[COINS] = train_agent(labelled, judged("coins"), store, folder / "coins", story.settings, seed)
         cloning = BCConfig(steps=story.settings.bc_steps)
         cloned = fit_bc(played, store=store, out=folder / "bc", config=cloning, seed=seed)
         others = {"random": UniformPolicy(), "language model": story.language_model(), "BC": cloned}
@@ -148,7 +155,7 @@ def violations_of(figures: Mapping[str, Any]) -> str:
 def mixtures(story: StoryRun, agents: Mapping[str, Policy], theories: Sequence[str]) -> dict[str, Any]:
     """Sweeps between each theory's agent and score, the sweep on the simplex, and decisions that differ."""
     lines: dict[str, Any] = {}
-    for name in [*theories, "harm_avoidance"]:
+    for name in [*theories, "harm_avoidance", COINS]:
         pair = {name: agents[name], "score": agents["score"]}
         points = sweep(story.graph, pair, story.objectives, LINE)
         lines[name] = {"points": points, "spearman": rank_correlation(points, name)}
@@ -161,7 +168,7 @@ def mixtures(story: StoryRun, agents: Mapping[str, Policy], theories: Sequence[s
             "spearman of the weight on score": rank_correlation(points, "score"),
         }
     if len(theories) > 1:
-        pair = (theories[0], theories[1])
+        pair = most_different(story.graph, agents, theories)
         found["differing"] = {
             "theories": list(pair), "decisions": differing_decisions(story.graph, agents, pair, DECISIONS),
         }  # fmt: skip
@@ -215,7 +222,7 @@ def adapt_all(
     harm = games[STORIES[0]].story.info.objective("harm_avoidance")
     graphs = {name: explore(games[name].story.make_game()) for name in STORIES}
     pairs = {name: labelled_pairs(oracle_trajectories(graph), harm) for name, graph in graphs.items()}
-    frozen = _frozen(games, store)
+    frozen, scenes = _frozen(games, store), scenes_of(list(games.values()))
     lengths = {
         d.key: np.array([[float(len(option))] for option in d.options])
         for name in STORIES
@@ -225,15 +232,15 @@ def adapt_all(
     everything: dict[str, list[Array]] = {}
     for rater in raters:
         own = _scores(out, games, rater, seed)
-        found[rater] = {"forms weighted": adapt(pairs, own, lengths, seed)}
+        found[rater] = {"forms weighted": adapt(pairs, own, lengths, scenes, seed)}
         for key, columns in own.items():
             everything.setdefault(key, []).append(columns)
     joined = {key: np.concatenate(columns, axis=1) for key, columns in everything.items()}
-    found["all raters"] = {"forms weighted": adapt(pairs, joined, lengths, seed)}
-    found["length"] = {"alone": adapt(pairs, lengths, lengths, seed)}
-    found["frozen features"] = {"alone": adapt(pairs, frozen, lengths, seed)}
+    found["all raters"] = {"forms weighted": adapt(pairs, joined, lengths, scenes, seed)}
+    found["length"] = {"alone": adapt(pairs, lengths, lengths, scenes, seed)}
+    found["frozen features"] = {"alone": adapt(pairs, frozen, lengths, scenes, seed)}
     both = {key: np.concatenate([joined[key], frozen[key]], axis=1) for key in joined}
-    found["all raters and frozen features"] = {"together": adapt(pairs, both, lengths, seed)}
+    found["all raters and frozen features"] = {"together": adapt(pairs, both, lengths, scenes, seed)}
     return found
 
 

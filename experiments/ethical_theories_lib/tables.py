@@ -88,11 +88,12 @@ def _agreement(found: Mapping[str, Any]) -> list[str]:
         "Pairs of options with different harms (the story's own labels of the step). Balanced: the mean of "
         "the shares in which the rater prefers the less harmful option where that is the shorter one, and "
         "where it is the longer one, %; chance is 50, and so is any preference for length. 95 % intervals "
-        "over decisions.",
+        "over scenes (decisions that share an option).",
         _table(head, rows),
         "With the form chosen on the other three stories, balanced:",
         _table(["rater", *names], chosen),
-        "Share of all these pairs, %, in which length helps:",
+        "Share of all these pairs, %, in which length helps (here and for kappa the intervals treat "
+        "decisions as independent, which makes them too narrow):",
         _table(head, raw),
         "Cohen's kappa, over the same pairs:",
         _table(head, kappas),
@@ -164,7 +165,8 @@ def _agents(found: Mapping[str, Any]) -> list[str]:
         "## Agents",
         "Exact expected returns; mean over seeds, and range. Each agent learned offline from the language "
         "model's episodes; those of a theory from its rater's labels alone, the agents score and harm "
-        "avoidance from the story's own.",
+        "avoidance from the story's own. Coin flips: the same from labels that are drawn at random, as a "
+        "control: away from score, violations fall without any theory, too.",
     ]
     for story, runs in by_story.items():
         rows = [
