@@ -175,7 +175,27 @@ def _agents(found: Mapping[str, Any]) -> list[str]:
         ]
         parts += [f"### {story.replace('_', ' ')}, {len(runs)} seeds", _table(["player", *METRICS], rows)]
         parts.append(_lines(runs))
+        if "differing" in runs[0]:
+            parts += _differing(runs[0]["differing"])
     return parts
+
+
+def _differing(found: Mapping[str, Any]) -> list[str]:
+    one, other = found["theories"]
+    rows = [
+        [
+            f"{option} *({row['page'][-160:].partition(' ')[2]})*" if i == 0 else option,
+            f"{row[one][i]:.2f}",
+            f"{row[other][i]:.2f}",
+        ]
+        for row in found["decisions"]
+        for i, option in enumerate(row["options"])
+    ]
+    return [
+        f"The {len(found['decisions'])} decisions on which the agents of {one} and {other} differ most "
+        "(seed 1), with the end of the page, and their probabilities:",
+        _table(["option", one, other], rows),
+    ]
 
 
 def _lines(runs: Sequence[Mapping[str, Any]]) -> str:
