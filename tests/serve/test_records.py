@@ -77,7 +77,8 @@ def test_each_request_has_its_line(serve, chat, tmp_path):
         assert (line["status"], line["api"], line["stream"], line["samples"]) == (200, "chat", False, 1)
         assert line["steering_weights"] == {"one": 0.25, "two": 0.75, "three": 0.0}
         assert line["decoding"] == {
-            "max_new_tokens": 10, "temperature": 0.5, "top_p": 1.0, "top_k": 0, "stop": ["zzz"], "seed": 3,
+            "max_new_tokens": 10, "temperature": 0.5, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "stop": ["zzz"],
+            "seed": 3, "presence_penalty": 0.0, "frequency_penalty": 0.0, "logit_bias": {}, "schema": False,
         }  # fmt: skip
         usage = answer["usage"]
         assert (line["prompt_tokens"], line["completion_tokens"]) == (

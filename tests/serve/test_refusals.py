@@ -16,42 +16,48 @@ WRONG = {
     "an empty chat": ({"messages": []}, "'messages' must be an array of 1 or more"),
     "a message that is a text": ({"messages": ["hello"]}, r"'messages\[0\]' must be an object"),
     "a message without content": ({"messages": [{"role": "user"}]}, r"'messages\[0\].content' is missing"),
-    "an unknown role": ({"messages": [{"role": "tool", "content": "x"}]}, r"role' must be one of \"system\""),
+    "an unknown role": ({"messages": [{"role": "me", "content": "x"}]}, r"role' must be one of \"system\""),
     "a picture": (
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
         r"'messages\[0\].content\[0\].type' must be one of \"text\", found \"image_url\"",
     ),
     "a field of a message": (
-        {"messages": [{"role": "user", "content": "x", "name": "me"}]}, "unknown field 'name'",
+        {"messages": [{"role": "user", "content": "x", "mood": "good"}]}, "unknown field 'mood'",
     ),
     "temperature as text": ({"temperature": "warm"}, "must be a number from 0 to 2, found \"warm\""),
     "temperature as bool": ({"temperature": True}, "'temperature' must be a number"),
     "temperature too high": ({"temperature": 2.1}, "from 0 to 2, found 2.1"),
     "temperature below 0": ({"temperature": -0.1}, "from 0 to 2"),
     "top_p of 0": ({"top_p": 0}, "'top_p' must be a number above 0, at most 1"),
-    "top_k below 0": ({"top_k": -1}, "'top_k' must be an integer"),
+    "top_k below -1": ({"top_k": -2}, "'top_k' must be an integer from -1"),
     "tokens of 0": ({"max_tokens": 0}, "'max_tokens' must be an integer from 1 to 512"),
     "half a token": ({"max_tokens": 1.5}, "'max_tokens' must be an integer"),
     "too many tokens": ({"max_tokens": 513}, "from 1 to 512, found 513"),
     "two limits": ({"max_tokens": 3, "max_completion_tokens": 4}, "and 'max_completion_tokens' differ"),
-    "no sample": ({"n": 0}, "'n' must be an integer from 1 to 8"),
-    "too many samples": ({"n": 9}, "from 1 to 8"),
+    "no sample": ({"n": 0}, "'n' must be an integer from 1 to 64"),
+    "too many samples": ({"n": 65}, "from 1 to 64"),
     "a seed too large": ({"seed": 2**63}, "'seed' must be an integer"),
     "an empty stop text": ({"stop": ""}, "'stop' must be a non-empty string"),
     "five stop texts": ({"stop": list("abcde")}, "'stop' must be"),
     "a stop of numbers": ({"stop": [1]}, r"'stop\[0\]' must be a non-empty string"),
     "options without a stream": ({"stream_options": {"include_usage": True}}, "requires 'stream' to be true"),
     "stream as text": ({"stream": "yes"}, "'stream' must be true or false"),
-    "tools": ({"tools": [{"type": "function"}]}, "'tools' is not supported"),
-    "logprobs": ({"logprobs": True}, "'logprobs' is not supported"),
-    "a penalty": ({"frequency_penalty": 0.5}, "'frequency_penalty' is not supported"),
-    "a bias": ({"logit_bias": {"5": 10}}, "'logit_bias' is not supported"),
-    "a format": ({"response_format": {"type": "json_object"}}, "'response_format' is not supported"),
+    "a tool without a name": ({"tools": [{"type": "function", "function": {}}]}, "function.name' is missing"),
+    "a tool that must be called": ({"tool_choice": "required"}, "'tool_choice' must be one of"),
+    "logprobs as a number": ({"logprobs": 1}, "'logprobs' must be true or false"),
+    "too many alternatives": ({"logprobs": True, "top_logprobs": 21}, "from 0 to 20, found 21"),
+    "alternatives alone": ({"top_logprobs": 2}, "requires 'logprobs' to be true"),
+    "a penalty": ({"frequency_penalty": 2.5}, "from -2 to 2, found 2.5"),
+    "min_p above 1": ({"min_p": 1.5}, "'min_p' must be a number from 0 to 1"),
+    "a bias of a word": ({"logit_bias": {"five": 10}}, "'logit_bias' has tokens by their ids, found 'five'"),
+    "a bias too large": ({"logit_bias": {"5": 101}}, "'logit_bias.5' must be a number from -100 to 100"),
+    "a bias of no token": ({"logit_bias": {"999999999": 1}}, "token ids must be below"),
+    "an old parameter": ({"functions": [{"name": "f"}]}, "'functions' is not supported"),
     "something else": ({"warmth": 3}, "unknown parameter 'warmth'"),
     "an unknown objective": (
         {"steering_weights": {"kind": 1.0}}, "unknown objective 'kind'; known: one, two, three",
     ),
-    "a negative weight": ({"steering_weights": {"one": 1.5, "two": -0.5}}, "'steering_weights.one' must be"),
+    "a negative weight": ({"steering_weights": {"one": 1.5, "two": -0.5}}, "'steering_weights.two' must be"),
     "weights below one": ({"steering_weights": {"one": 0.5, "two": 0.2}}, "must sum to 1, found 0.7"),
     "weights above one": ({"steering_weights": {"one": 0.5, "two": 0.7}}, "must sum to 1, found 1.2"),
     "no weights": ({"steering_weights": {}}, "'steering_weights' must be an object of numbers by objective"),
@@ -121,11 +127,11 @@ def test_completions_are_refused_likewise(server):
         body = {"model": "tiny-random", "prompt": "a", "max_tokens": 3, **fields}
         return refused(server.post("/v1/completions", **body))["message"]
 
-    assert "'prompt' must be a string or an array of 1 to 8, each a string" in message(prompt=None)
-    assert "'prompt[0]' must be a string" in message(prompt=[5, 6])
+    assert "'prompt' must be a string or an array of 1 to 64, each a string" in message(prompt=None)
+    assert "'prompt' must be a string or" in message(prompt=[5, "a"])
     assert "the prompt has no tokens" in message(prompt="")
-    assert "3 prompts times n=3 exceeds 8 answers" in message(prompt=["a", "b", "c"], n=3)
-    for name, value in {"echo": True, "best_of": 2, "suffix": "x", "logprobs": 1}.items():
+    assert "3 prompts times n=30 exceeds 64 answers" in message(prompt=["a", "b", "c"], n=30)
+    for name, value in {"best_of": 2, "suffix": "x"}.items():
         assert f"'{name}' is not supported" in message(**{name: value})
     assert "unknown objective 'kind'" in message(steering_weights={"kind": 1})
 
@@ -142,11 +148,11 @@ def test_long_prompts_are_refused(serve, server, chat):
     with serve(Limits(prompt_tokens=40)) as small:
         error = refused(small.post(**chat("x" * 30)))
         assert error["code"] == "context_length_exceeded"
-        assert "the limit is 40" in error["message"]
+        assert "maximum context length is 40 tokens" in error["message"]
         assert small.post(**chat("x")).status_code == 200
     # The context of the tiny model is 4096: a prompt that leaves less room than is asked for.
     error = refused(server.post(**chat("x" * 4000, max_tokens=512)))
-    assert "exceed the context length of 4096" in error["message"]
+    assert "maximum context length is 4096 tokens" in error["message"]
 
 
 def test_a_context_that_is_nearly_full_is_filled(serve, chat):
@@ -155,7 +161,7 @@ def test_a_context_that_is_nearly_full_is_filled(serve, chat):
         del body["max_tokens"]
         answer = server.post(**body)
         assert answer.json()["usage"]["total_tokens"] <= 4096
-        assert "exceed the context" in refused(server.post(**chat("x" * 4090)))["message"]
+        assert "maximum context length" in refused(server.post(**chat("x" * 4090)))["message"]
 
 
 def test_bodies_that_are_too_large_or_no_json(serve, chat):

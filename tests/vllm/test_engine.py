@@ -7,20 +7,22 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import requests
 import uvicorn
 
-from pluralign.core import SteeringWeights
+from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.serve.app import make_app
 from pluralign.serve.service import Service
 from pluralign.serve.settings import Limits
 from pluralign.serve.submission import DecodingFailed, QueueFull
-from pluralign.steer.requests import Request
+from pluralign.steer.requests import Request, TokenLogProb
+from pluralign.steer.token_rules import TokenRules
 from pluralign.vllm.engine import VllmEngine
 from pluralign.vllm.policies import VllmPolicies
 
@@ -42,11 +44,23 @@ class StandIn:
         try:
             for token in self.tokens:
                 await self.gate.wait()
-                yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[token], finish_reason=None)])
+                known = None
+                if params.logprobs is not None:
+                    known = [
+                        {
+                            token: SimpleNamespace(logprob=-2.5, rank=9),
+                            STOP: SimpleNamespace(logprob=-1.0, rank=1),
+                        }
+                    ]
+                yield SimpleNamespace(
+                    outputs=[SimpleNamespace(token_ids=[token], finish_reason=None, logprobs=known)]
+                )
             if self.error is not None:
                 self.errored = True
                 raise self.error
-            yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[], finish_reason=self.finish)])
+            yield SimpleNamespace(
+                outputs=[SimpleNamespace(token_ids=[], finish_reason=self.finish, logprobs=None)]
+            )
         finally:
             self.closed += 1
 
@@ -60,6 +74,7 @@ def _vllm(monkeypatch):
     module, inner = ModuleType("vllm"), ModuleType("vllm.sampling_params")
     module.SamplingParams = SimpleNamespace
     inner.RequestOutputKind = SimpleNamespace(DELTA="delta")
+    inner.StructuredOutputsParams = SimpleNamespace
     monkeypatch.setitem(sys.modules, "vllm", module)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
 
@@ -95,6 +110,27 @@ def test_a_request_reaches_vllm_with_its_weights_and_seed():
     assert (params.seed, params.temperature, params.top_p, params.top_k) == (2**64 - 1, 0.5, 0.9, 40)
     assert (params.max_tokens, params.stop_token_ids, params.detokenize) == (50, [STOP], False)
     assert (own.running, own.waiting) == (0, 0)
+
+
+def test_rules_and_log_probs_reach_vllm_and_come_back():
+    llm = StandIn("Hi" + TOKENIZER.eos_token)
+    rules = TokenRules(1.0, 0.5, ((7, -3.0),), '{"type": "object"}')
+    asked = replace(request(), rules=rules, alternatives=1)
+
+    async def run():
+        return [event async for _, event in engine(llm).submit([asked]).events(5)]
+
+    events = asyncio.run(run())
+    ((_, params, _),) = llm.calls
+    assert (params.presence_penalty, params.frequency_penalty, params.logit_bias) == (1.0, 0.5, {7: -3.0})
+    assert (params.structured_outputs.json, params.logprobs, params.min_p) == (rules.schema, 1, 0.0)
+    first = TOKENIZER("H", add_special_tokens=False).input_ids[0]
+    assert events[0].log_prob == TokenLogProb(first, -2.5, ((STOP, -1.0),))
+
+
+def test_prompts_log_probs_are_refused():
+    with pytest.raises(InputError, match="prompts of mixtures"):
+        answer(StandIn("Hi"), replace(request(), alternatives=1, prompt_log_probs=True))
 
 
 def test_texts_end_at_stop_texts_and_at_the_limit():

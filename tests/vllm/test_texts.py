@@ -16,9 +16,15 @@ from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC, HARMONIC, mix_rows
 from pluralign.steer.policies import load_policies
 from pluralign.steer.requests import Request
+from pluralign.steer.token_rules import TokenRules
 
 if importlib.util.find_spec("vllm") is None:
     pytest.skip("vLLM is not installed (make test-vllm installs it)", allow_module_level=True)
+
+from vllm.sampling_params import RequestOutputKind
+
+from pluralign.lm.generation import stop_ids
+from pluralign.vllm.engine import log_prob_of, sampling_params
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 POWERS = {"geometric": GEOMETRIC, "arithmetic": ARITHMETIC, "harmonic": HARMONIC}
@@ -270,3 +276,43 @@ def test_what_is_wrong_is_refused(both):
             ask(llm, [ids], weights)
     (found,) = ask(llm, [ids], {"nobody": 1.0})
     assert found.outputs[0].finish_reason == "error"
+
+
+SCHEMA = json.dumps({"type": "object", "properties": {"a": {"enum": ["x", "yy"]}}, "required": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("rules", "how"),
+    [
+        (TokenRules(presence_penalty=1.5, frequency_penalty=0.5), {}),
+        (TokenRules(logit_bias=((40, 6.0), (50, 5.5)), frequency_penalty=1.0), {}),
+        (TokenRules(), {"temperature": 1.0, "min_p": 0.2}),
+        (TokenRules(logit_bias=((40, 3.0),)), {"temperature": 1.2, "min_p": 0.02, "top_p": 0.8}),
+        (TokenRules(schema=SCHEMA), {"temperature": 1.0}),
+    ],
+)
+def test_rules_of_the_servers_requests_give_the_own_engines_texts(both, rules, how):
+    mix, llm = both
+    ids = mix.text_ids(PROMPT)
+    request = Request(
+        ids, SteeringWeights(MIX), Decoding(60, **({"temperature": 0.0} | how)), 3, "", rules, alternatives=2
+    )
+    decoder = MixtureDecoder(mix.rows, mix.power)
+    _, events = decoder.admit([request])
+    while decoder.running:
+        events += decoder.step()
+    params = sampling_params(request, frozenset(stop_ids(mix.rows.backbone)))
+    params.output_kind = RequestOutputKind.FINAL_ONLY
+    (found,) = llm.generate([{"prompt_token_ids": list(ids)}], [params], use_tqdm=False)
+    (output,) = found.outputs
+    if rules.schema is not None:
+        # The engines' grammars differ in the blanks that they allow.
+        assert json.loads(texts(mix, found)[0])["a"] in ("x", "yy")
+        return
+    assert list(output.token_ids) == [event.log_prob.token for event in events]
+    for event, known in zip(events, output.logprobs, strict=True):
+        own, theirs = event.log_prob, log_prob_of(event.log_prob.token, known, 2)
+        assert theirs.log_prob == pytest.approx(own.log_prob, abs=1e-4)
+        assert [one for _, one in theirs.likeliest] == pytest.approx(
+            [one for _, one in own.likeliest], abs=1e-4
+        )

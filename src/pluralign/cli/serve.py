@@ -40,6 +40,7 @@ def serve(
     policies: tuple[str, ...],
     model: str = DEFAULT_MODEL,
     weights: str | None = None,
+    preset: tuple[str, ...] = (),
     power: float = GEOMETRIC,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -72,6 +73,7 @@ def serve(
             the model itself.
         model: Base model: smollm2-135m, a hub id or a local folder.
         weights: Default weights as NAME=NUMBER,NAME=NUMBER, for requests without any; equal by default.
+        preset: Named weights as PRESET=NAME=NUMBER,NAME=NUMBER, for requests to the model MODEL@PRESET.
         power: Exponent of the power mean that mixes the policies: 1 arithmetic, 0 geometric, -1 harmonic.
         host: Host to listen on; other machines can reach any host except the loopback interface.
         port: Port to listen on; 0 picks a free one.
@@ -98,6 +100,8 @@ def serve(
     folders = named_folders(policies, "policies", required=True)
     scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
     default = None if weights is None else SteeringWeights.parse(weights)
+    named = named_entries(preset, "preset", "PRESET=NAME=NUMBER,...", required=False)
+    presets = {name: SteeringWeights.parse(mix) for name, mix in named.items()}
     fronts = read_fronts(sweep, tuple(folders), tuple(named_folders(story_policies, "story_policies")))
     if engine_args and engine != "vllm":
         raise InputError("is for --engine vllm", field="engine_args")
@@ -117,6 +121,7 @@ def serve(
             _story(story, story_policies, power, features),
             fronts,
             make_engine,
+            presets,
         )
         # Clients that read the line below may connect immediately.
         bound.listen(1024)

@@ -60,6 +60,11 @@ class Backbone:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of logits, which may be more than the tokenizer has tokens."""
+        return int(self.model.config.get_text_config().vocab_size)
+
 
 @checked
 def load_backbone(

@@ -29,6 +29,7 @@ class Decoding:
         top_p: Probability mass of the most likely tokens that are kept (nucleus sampling); 1 keeps all.
         top_k: Number of most likely tokens that are kept; 0 keeps all.
         stop: Texts that end a completion and are not part of it.
+        min_p: Least probability of a token that is kept, as a fraction of the most likely one's; 0 keeps all.
 
     Raises:
         InputError: A number is out of its range, or a stop text is empty.
@@ -39,9 +40,12 @@ class Decoding:
     top_p: float = 1.0
     top_k: int = 0
     stop: tuple[str, ...] = ()
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        require(self, {"max_new_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 0})
+        require(
+            self, {"max_new_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 0, "min_p": 0}, {"min_p": 1}
+        )
         for name, holds, rule in (
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
             ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
@@ -75,6 +79,11 @@ class TokenSampler:
         device = self._device = sampling_device(device)
         self._greedy = all(d.temperature == 0 for d in decodings)
         self._temperatures = torch.tensor([[d.temperature] for d in decodings], device=device)
+        self._least = (
+            torch.tensor([[d.min_p] for d in decodings], device=device).log()
+            if any(d.min_p and d.temperature for d in decodings)
+            else None
+        )
         rows = [i for i, d in enumerate(decodings) if d.temperature and (d.top_k or d.top_p < 1)]
         # Only these rows are sorted; None for all of them.
         self._every = len(rows) == len(decodings)
@@ -88,9 +97,10 @@ class TokenSampler:
     def choose(
         self, log_probs: Float[Tensor, "rows vocabulary"], uniforms: Float[Tensor, " rows"]
     ) -> Int[Tensor, " rows"]:
-        """The next token of each row, by its own temperature, top-k and top-p.
+        """The next token of each row, by its own temperature, min-p, top-k and top-p.
 
-        Top-k and top-p look at the distribution at that temperature; both keep at least one token.
+        Min-p looks at the distribution at that temperature, and top-k and top-p at what it has kept; all keep
+        at least one token.
 
         Args:
             log_probs: Log-probabilities in nats, or logits.
@@ -101,6 +111,9 @@ class TokenSampler:
         if self._greedy:
             return greedy.to(whence)
         scaled = log_probs / self._temperatures.clamp(min=1e-6)
+        if self._least is not None:
+            least = scaled.amax(-1, keepdim=True) + self._least
+            scaled = scaled.masked_fill(scaled < least, -math.inf)
         if self._every:
             scaled = self._kept(scaled)
         elif self._rows is not None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pluralign.serve.api import Kind, ParsedRequest
+from pluralign.serve.choices import Choice
+from pluralign.serve.log_probs import TokenTexts
 from pluralign.steer.requests import Event
 
 _IDS = {"chat": "chatcmpl-", "completions": "cmpl-"}
@@ -32,6 +34,7 @@ class Answer:
         model: Name of the deployment.
         request: The request that is answered.
         weights: Weight of every objective, as reported in the answer.
+        token_texts: Texts of single tokens.
         created: Unix time of the request, in seconds.
     """
 
@@ -39,23 +42,30 @@ class Answer:
     model: str
     request: ParsedRequest
     weights: Mapping[str, float]
+    token_texts: TokenTexts
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
-        count = len(self.request.samples)
-        self.texts: list[str] = [""] * count
-        self.tokens = [0] * count
-        self.finish_reasons: list[str | None] = [None] * count
+        self.choices = [Choice(self.request, sample, self.token_texts) for sample in self.request.samples]
 
-    def add(self, place: int, event: Event) -> None:
-        """Append the text of an event to the sample at this place."""
-        self.texts[place] += event.text
-        self.tokens[place] = event.tokens
-        self.finish_reasons[place] = event.finish_reason
+    @property
+    def texts(self) -> list[str]:
+        """Text of each sample so far."""
+        return [choice.text for choice in self.choices]
+
+    @property
+    def finish_reasons(self) -> list[str | None]:
+        """Why each sample ended; None before its end."""
+        return [choice.finish_reason for choice in self.choices]
+
+    @property
+    def completion_tokens(self) -> int:
+        """Number of tokens that have been generated."""
+        return sum(choice.tokens for choice in self.choices)
 
     def usage(self) -> dict[str, int]:
         """Token counts, as OpenAI's API reports them."""
-        prompt, completion = self.request.prompt_tokens, sum(self.tokens)
+        prompt, completion = self.request.prompt_tokens, self.completion_tokens
         return {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
@@ -64,15 +74,7 @@ class Answer:
 
     def whole(self) -> dict[str, Any]:
         """The body of a response that is not streamed."""
-        choices = [
-            {
-                "index": i,
-                **self._text(text),
-                "logprobs": None,
-                "finish_reason": self.finish_reasons[i],
-            }
-            for i, text in enumerate(self.texts)
-        ]
+        choices = [{"index": i, **choice.whole()} for i, choice in enumerate(self.choices)]
         return {**self._head(_WHOLE), "choices": choices, "usage": self.usage()}
 
     def opening(self) -> Sequence[str]:
@@ -80,20 +82,12 @@ class Answer:
         if self.request.kind != "chat":
             return ()
         delta = {"role": "assistant", "content": ""}
-        return [self._chunk(i, {"delta": delta}, None) for i in range(len(self.texts))]
+        nothing = {"delta": delta, "logprobs": None, "finish_reason": None}
+        return [self._chunk(i, nothing) for i in range(len(self.choices))]
 
-    def part(self, place: int, event: Event) -> Sequence[str]:
-        """The chunks for one event of a stream; none without new text."""
-        chunks: list[str] = []
-        if event.text:
-            content = (
-                {"delta": {"content": event.text}} if self.request.kind == "chat" else {"text": event.text}
-            )
-            chunks.append(self._chunk(place, content, None))
-        if event.finish_reason is not None:
-            content = {"delta": {}} if self.request.kind == "chat" else {"text": ""}
-            chunks.append(self._chunk(place, content, event.finish_reason))
-        return chunks
+    def add(self, place: int, event: Event) -> Sequence[str]:
+        """Append an event to the sample at this place; the chunks of a stream for it, none without news."""
+        return [self._chunk(place, part) for part in self.choices[place].add(event)]
 
     def closing(self) -> Sequence[str]:
         """The last chunks of a stream."""
@@ -101,15 +95,9 @@ class Answer:
             return [DONE]
         return [sse({**self._head(_PART), "choices": [], "usage": self.usage()}), DONE]
 
-    def _text(self, text: str) -> dict[str, Any]:
-        if self.request.kind == "chat":
-            return {"message": {"role": "assistant", "content": text, "refusal": None}}
-        return {"text": text}
-
-    def _chunk(self, place: int, content: Mapping[str, Any], finish_reason: str | None) -> str:
-        choice = {"index": place, **content, "logprobs": None, "finish_reason": finish_reason}
+    def _chunk(self, place: int, content: Mapping[str, Any]) -> str:
         usage = {"usage": None} if self.request.include_usage else {}
-        return sse({**self._head(_PART), "choices": [choice], **usage})
+        return sse({**self._head(_PART), "choices": [{"index": place, **content}], **usage})
 
     def _head(self, kinds: Mapping[str, str]) -> dict[str, Any]:
         return {

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.splits import seed_for
 from pluralign.lm.decoding import Decoding
+from pluralign.serve.chat import Tools, chat_prompt, schema_of, tools_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
+from pluralign.serve.mixes import Mixes
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
 from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.requests import Request
+from pluralign.steer.token_rules import TokenRules
 
 Kind = Literal["chat", "completions"]
 
@@ -31,6 +34,10 @@ class ParsedRequest:
         stream: Whether the answer is streamed.
         include_usage: Whether a stream ends with its token counts.
         prompt: Prompt or messages as given in the body.
+        model: Name of the model as given in the body.
+        echo: Whether the answer begins with the prompt.
+        silent: Whether nothing is generated: the one token that is decoded is not part of the answer.
+        tools: Tools that the answer may call.
     """
 
     kind: Kind
@@ -39,6 +46,10 @@ class ParsedRequest:
     stream: bool = False
     include_usage: bool = False
     prompt: Any = field(default=None, repr=False)
+    model: str = ""
+    echo: bool = False
+    silent: bool = False
+    tools: Tools | None = None
 
     @property
     def weights(self) -> SteeringWeights:
@@ -58,18 +69,20 @@ class RequestParser:
         deployment: The policies that are served.
         limits: Limits of a request.
         weights: Default steering weights, for requests without any; uniform if None.
+        presets: Steering weights by name, which requests ask for as ``MODEL@NAME``.
 
     Raises:
-        InputError: The weights name an objective that is not served.
+        InputError: See `Mixes`.
     """
 
     def __init__(
-        self, deployment: PromptEncoder, limits: Limits, weights: SteeringWeights | None = None
-    ) -> None:
+        self, deployment: PromptEncoder, limits: Limits, weights: SteeringWeights | None = None,
+        presets: Mapping[str, SteeringWeights] | None = None,
+    ) -> None:  # fmt: skip
         self.deployment, self.limits = deployment, limits
-        self.weights = weights or SteeringWeights.uniform(deployment.objectives)
-        self.weights.require_known(deployment.objectives)
-        known = deployment.name, deployment.objectives, limits
+        default = weights or SteeringWeights.uniform(deployment.objectives)
+        self.mixes = Mixes(deployment.name, deployment.objectives, default, presets)
+        known = tuple(self.mixes.models), deployment.objectives, limits
         self.schemas: dict[Kind, Schema] = {
             "chat": chat_schema(*known),
             "completions": completion_schema(*known),
@@ -82,18 +95,16 @@ class RequestParser:
         Raises:
             Refused: Status 400 or 404, with a one-line reason.
         """
-        model = body.get("model")
-        if isinstance(model, str) and model != self.deployment.name:
-            raise Refused(
-                404, f"no model {model[:80]!r}; this server has {self.deployment.name!r}",
-                param="model", code="model_not_found",
-            )  # fmt: skip
+        if isinstance(model := body.get("model"), str):
+            self.mixes.of_model(model)  # before fields that another server may know
         check(body, self.schemas[kind])
         stream = bool(body.get("stream"))
         if body.get("stream_options") is not None and not stream:
             raise Refused(400, "'stream_options' requires 'stream' to be true", param="stream_options")
-        weights = read_weights(body.get("steering_weights"), self.weights, self.deployment.objectives)
-        prompts = self._prompts(kind, body)
+        weights = self.mixes.read(body)
+        chat = kind == "chat"
+        tools = tools_of(self.deployment, body) if chat else None
+        prompts = [chat_prompt(self.deployment, body)] if chat else self._prompts(body["prompt"])
         per_prompt = int(body.get("n") or 1)
         if len(prompts) * per_prompt > self.limits.samples:
             raise Refused(
@@ -104,25 +115,35 @@ class RequestParser:
         seed = body.get("seed")
         first = secrets.randbits(63) if seed is None else int(seed) % (2 * SEEDS)
         seeds = [first, *(seed_for(f"answer {i}", first) for i in range(1, len(prompts) * per_prompt))]
-        lead = self.deployment.conversations.lead if kind == "chat" else ""
+        lead = self.deployment.conversations.lead if chat and not body.get("continue_final_message") else ""
+        alternatives, echo = _alternatives(kind, body), bool(body.get("echo"))
+        silent = body.get("max_tokens") == 0
+        if silent and not echo:
+            raise Refused(400, "'max_tokens' may be 0 with 'echo' only", param="max_tokens")
+        rules = _rules(body, schema_of(body) if chat else None)
         samples = [
-            Request(ids, weights, self._decoding(kind, body, len(ids)), seeds[per_prompt * i + j], lead)
+            Request(
+                ids, weights, self._decoding(kind, body, len(ids)), seeds[per_prompt * i + j], lead, rules,
+                alternatives, echo and alternatives is not None,
+            )
             for i, ids in enumerate(prompts)
             for j in range(per_prompt)
-        ]
+        ]  # fmt: skip
         options = body.get("stream_options") or {}
-        prompt = body["messages" if kind == "chat" else "prompt"]
-        return ParsedRequest(kind, samples, per_prompt, stream, bool(options.get("include_usage")), prompt)
+        return ParsedRequest(
+            kind, samples, per_prompt, stream, bool(options.get("include_usage")),
+            body["messages" if chat else "prompt"], body["model"], echo, silent, tools,
+        )  # fmt: skip
 
-    def _prompts(self, kind: Kind, body: dict[str, Any]) -> list[list[int]]:
-        if kind == "chat":
-            try:
-                return [self.deployment.chat_ids([_message(message) for message in body["messages"]])]
-            except InputError as error:
-                raise Refused(400, error.message, param="messages") from error
-        texts = [body["prompt"]] if isinstance(body["prompt"], str) else body["prompt"]
+    def _prompts(self, given: Any) -> list[list[int]]:
+        """Token ids of a text, of several texts, or of one or several lists of ids."""
+        several = isinstance(given, list) and not isinstance(given[0], int | float)
         try:
-            return [self.deployment.text_ids(text) for text in texts]
+            return [
+                self.deployment.text_ids(prompt) if isinstance(prompt, str)
+                else self.deployment.known_ids(prompt)
+                for prompt in (given if several else [given])
+            ]  # fmt: skip
         except InputError as error:
             raise Refused(400, error.message, param="prompt") from error
 
@@ -132,16 +153,14 @@ class RequestParser:
         if not length:
             raise Refused(400, "the prompt has no tokens", param=param)
         if length > self.limits.prompt_tokens:
-            raise Refused(
-                400, f"the prompt has {length} tokens; the limit is {self.limits.prompt_tokens}",
-                param=param, code="context_length_exceeded",
-            )  # fmt: skip
+            raise _too_long(self.limits.prompt_tokens, f"your {param} resulted in {length} tokens", param)
         stop = body.get("stop") or []
         return Decoding(
             max_new_tokens=self._new_tokens(body, length, param),
             temperature=_number(body, "temperature", 1.0),
             top_p=_number(body, "top_p", 1.0),
-            top_k=int(_number(body, "top_k", 0)),
+            top_k=max(0, int(_number(body, "top_k", 0))),
+            min_p=_number(body, "min_p", 0.0),
             stop=(
                 *([stop] if isinstance(stop, str) else stop),
                 *(self.deployment.stops if kind == "chat" else ()),
@@ -162,40 +181,44 @@ class RequestParser:
         context = context if context is not None else length + self.limits.new_tokens
         room = context - length
         usual = min(self.limits.default_new_tokens, self.limits.new_tokens, max(room, 1))
-        wanted = next(iter(given.values()), usual)
+        wanted = max(1, next(iter(given.values()), usual))
         if wanted > room:
-            raise Refused(
-                400, f"{length} prompt tokens and {wanted} new tokens exceed the context length of {context}",
-                param=next(iter(given), param), code="context_length_exceeded",
-            )  # fmt: skip
+            counts = f"{length} in the {param}, {wanted} in the completion"
+            found = f"you requested {length + wanted} tokens ({counts})"
+            raise _too_long(context, found, next(iter(given), param))
         return wanted
 
 
-def read_weights(given: Any, default: SteeringWeights, objectives: Sequence[str]) -> SteeringWeights:
-    """The steering weights of a request that has passed the schema.
-
-    Raises:
-        Refused: The weights do not sum to 1.
-    """
-    if given is None:
-        return default
-    try:
-        weights = SteeringWeights(given)
-        weights.require_known(objectives)
-    except InputError as error:
-        raise Refused(
-            400, error.message, param="steering_weights", code="invalid_steering_weights"
-        ) from error
-    return weights
+def _too_long(most: int, found: str, param: str) -> Refused:
+    """The refusal of a prompt in the words by which clients recognise it."""
+    return Refused(
+        400, f"This model's maximum context length is {most} tokens. However, {found}. Please reduce the "
+        "length.", param=param, code="context_length_exceeded",
+    )  # fmt: skip
 
 
-def _message(given: dict[str, Any]) -> dict[str, str]:
-    role = "system" if given["role"] == "developer" else str(given["role"])
-    content = given["content"]
-    return {
-        "role": role,
-        "content": content if isinstance(content, str) else "".join(p["text"] for p in content),
-    }
+def _alternatives(kind: Kind, body: dict[str, Any]) -> int | None:
+    """Number of most likely tokens that are reported at each place; None without log-probabilities."""
+    if kind == "completions":
+        return None if body.get("logprobs") is None else int(body["logprobs"])
+    if body.get("logprobs"):
+        return int(_number(body, "top_logprobs", 0))
+    if body.get("top_logprobs"):
+        raise Refused(400, "'top_logprobs' requires 'logprobs' to be true", param="top_logprobs")
+    return None
+
+
+def _rules(body: dict[str, Any], schema: str | None) -> TokenRules:
+    bias = body.get("logit_bias") or {}
+    for name in bias:
+        if not name.isascii() or not name.isdigit() or len(name) > 9:
+            raise Refused(
+                400, f"'logit_bias' has tokens by their ids, found {name[:40]!r}", param="logit_bias"
+            )
+    return TokenRules(
+        _number(body, "presence_penalty", 0.0), _number(body, "frequency_penalty", 0.0),
+        tuple((int(token), float(value)) for token, value in bias.items()), schema,
+    )  # fmt: skip
 
 
 def _number(body: dict[str, Any], name: str, default: float) -> float:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from pluralign.core import SteeringWeights
 from pluralign.serve.bodies import ClientDisconnected, read_body
 from pluralign.serve.completions import CLIENT_DISCONNECTED, complete
 from pluralign.serve.errors import Refused
@@ -66,16 +68,27 @@ async def _completions(service: Service, request: Request) -> Response:
 
 
 async def _models(service: Service, request: Request) -> Response:
+    listed = [_model(service, name, weights) for name, weights in service.parser.mixes.models.items()]
+    return JSONResponse({"object": "list", "data": listed})
+
+
+async def _one_model(service: Service, request: Request) -> Response:
+    name, mixes = request.path_params["model"], service.parser.mixes
+    weights = mixes.of_model(name)
+    return JSONResponse(_model(service, name, mixes.default if weights is None else weights))
+
+
+def _model(service: Service, name: str, weights: SteeringWeights) -> dict[str, Any]:
     known = service.deployment
-    model = {
-        "id": known.name,
+    return {
+        "id": name,
         "object": "model",
         "created": 0,
         "owned_by": "pluralign",
         "objectives": list(known.objectives),
-        "steering_weights": in_order(service.parser.weights, known.objectives),
+        "steering_weights": in_order(weights, known.objectives),
+        "max_model_len": known.context,
     }
-    return JSONResponse({"object": "list", "data": [model]})
 
 
 async def _health(service: Service, request: Request) -> Response:
@@ -108,7 +121,10 @@ async def _config(service: Service, request: Request) -> Response:
         {
             "model": known.name,
             "objectives": list(known.objectives),
-            "steering_weights": in_order(service.parser.weights, known.objectives),
+            "steering_weights": in_order(service.parser.mixes.default, known.objectives),
+            "presets": {
+                name: in_order(weights, known.objectives) for name, weights in service.presets.items()
+            },
             "power": str(known.power),
             "new_tokens": service.limits.new_tokens,
             "rewards": [] if service.rewards is None else list(service.rewards.names),
@@ -142,6 +158,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/metrics", _metrics),
     ("GET", "/openapi.json", _openapi),
     ("GET", "/v1/models", _models),
+    ("GET", "/v1/models/{model:path}", _one_model),
     ("POST", "/v1/chat/completions", _chat),
     ("POST", "/v1/completions", _completions),
     ("GET", "/pluralign/config", _config),

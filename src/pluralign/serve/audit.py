@@ -43,7 +43,9 @@ class RequestRecord:
         decoding = None
         if first is not None:
             own = first.decoding
-            decoding = {**vars(own), "stop": list(own.stop), "seed": first.seed}
+            rules = {**vars(first.rules), "logit_bias": dict(first.rules.logit_bias)}
+            rules["schema"] = first.rules.schema is not None
+            decoding = {**vars(own), "stop": list(own.stop), "seed": first.seed, **rules}
         return {
             "id": self.id,
             "api": self.kind,
@@ -53,7 +55,7 @@ class RequestRecord:
             "samples": 0 if request is None else len(request.samples),
             "stream": request is not None and request.stream,
             "prompt_tokens": 0 if request is None else request.prompt_tokens,
-            "completion_tokens": 0 if self.answer is None else sum(self.answer.tokens),
+            "completion_tokens": 0 if self.answer is None else self.answer.completion_tokens,
             "finish_reasons": [] if self.answer is None else self.answer.finish_reasons,
             "milliseconds": round(1000 * (time.monotonic() - self.started), 1),
         }

@@ -27,6 +27,8 @@ SHUTTING_DOWN = 503
 
 # Seconds beyond the time limit during which a stream to a slow client may stay open.
 _READING_ON = 10.0
+# Fields of requests by those of the decoder's requests, where they differ.
+_PARAMS = {"schema": "response_format", "prompt_log_probs": "echo"}
 
 
 async def complete(service: Service, request: Request, kind: Kind) -> Response:
@@ -41,7 +43,7 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
         parsed = await asyncio.to_thread(service.parser.parse, kind, body)
         deployment = service.deployment
         weights = in_order(parsed.weights, deployment.objectives)
-        record.answer = Answer(record.id, deployment.name, parsed, weights)
+        record.answer = Answer(record.id, parsed.model, parsed, weights, service.token_texts)
         submission = _submit(service, record.answer)
         if parsed.stream:
             return _Stream(service, record, submission)
@@ -112,12 +114,11 @@ async def _events(
         async for place, event in submission.events(left):
             if record.first_token is None:
                 record.first_token = time.monotonic() - record.started
-            answer.add(place, event)
-            yield list(answer.part(place, event))
+            yield list(answer.add(place, event))
     except TimeoutError as error:
         raise Refused(504, f"the answer took longer than {service.limits.seconds:g} seconds") from error
     except InputError as error:
-        raise Refused(400, str(error)) from error
+        raise Refused(400, str(error), param=_PARAMS.get(error.field or "", error.field)) from error
     except DecodingFailed as error:
         raise Refused(503, str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from pluralign.serve.settings import Limits
 NULL: Schema = {"type": "null"}
 SEEDS = 2**63
 """Seeds are signed 64-bit integers."""
+MOST_ALTERNATIVES = 20
+"""Maximum number of most likely tokens that a request may ask for at each place."""
 
 
 def _only(*values: Any) -> Schema:
@@ -23,20 +26,12 @@ _IGNORED: dict[str, Schema] = {
     "prompt_cache_key": {"type": ["string", "null"], "description": "Accepted and ignored."},
     "metadata": {"type": ["object", "null"], "description": "Accepted and ignored."},
 }
-_UNSUPPORTED: dict[str, Schema] = {
-    "frequency_penalty": _only(0),
-    "presence_penalty": _only(0),
-    "logit_bias": _only({}),
+_IGNORED_CHAT: dict[str, Schema] = {
+    "parallel_tool_calls": {"type": ["boolean", "null"], "description": "Accepted and ignored."},
 }
 _UNSUPPORTED_CHAT: dict[str, Schema] = {
-    "logprobs": _only(False),
-    "top_logprobs": _only(),
-    "tools": _only([]),
-    "tool_choice": _only("none", "auto"),
-    "parallel_tool_calls": _only(True, False),
     "functions": _only([]),
     "function_call": _only("none"),
-    "response_format": _only({"type": "text"}),
     "modalities": _only(["text"]),
     "audio": _only(),
     "prediction": _only(),
@@ -47,9 +42,7 @@ _UNSUPPORTED_CHAT: dict[str, Schema] = {
     "service_tier": _only("auto", "default"),
 }
 _UNSUPPORTED_COMPLETIONS: dict[str, Schema] = {
-    "logprobs": _only(),
     "best_of": _only(1),
-    "echo": _only(False),
     "suffix": _only(""),
 }
 _TEXT_PART: Schema = {
@@ -58,41 +51,135 @@ _TEXT_PART: Schema = {
     "required": ["type", "text"],
     "additionalProperties": NULL,
 }
+_TEXT: Schema = {"type": ["string", "null"]}
+_CALL: Schema = {
+    "type": "object",
+    "properties": {
+        "id": _TEXT,
+        "type": {"enum": ["function"]},
+        "function": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "arguments": {"type": "string"}},
+            "required": ["name", "arguments"],
+        },
+    },
+    "required": ["function"],
+}
 _MESSAGE: Schema = {
     "type": "object",
     "properties": {
-        "role": {"enum": ["system", "developer", "user", "assistant"]},
-        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_PART, "minItems": 1}]},
+        "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {
+            "anyOf": [NULL, {"type": "string"}, {"type": "array", "items": _TEXT_PART, "minItems": 1}],
+            "description": "Text, or null in a message with calls of tools.",
+        },
+        "name": _TEXT,
+        "tool_calls": {"anyOf": [NULL, {"type": "array", "items": _CALL}]},
+        "tool_call_id": _TEXT,
+        "reasoning_content": _TEXT,
     },
-    "required": ["role", "content"],
+    "required": ["role"],
     "additionalProperties": NULL,
 }
+_TOOL: Schema = {
+    "type": "object",
+    "properties": {
+        "type": {"enum": ["function"]},
+        "function": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "minLength": 1},
+                "description": _TEXT,
+                "parameters": {"type": ["object", "null"]},
+                "strict": _only(False),
+            },
+            "required": ["name"],
+        },
+    },
+    "required": ["type", "function"],
+}
+_FORMAT: Schema = {
+    "type": ["object", "null"],
+    "description": "JSON Schema that the answer follows; the grammar masks the mixture.",
+    "properties": {
+        "type": {"enum": ["text", "json_object", "json_schema"]},
+        "json_schema": {
+            "type": ["object", "null"],
+            "properties": {
+                "name": _TEXT,
+                "description": _TEXT,
+                "schema": {"type": ["object", "null"]},
+                "strict": {"type": ["boolean", "null"]},
+            },
+        },
+    },
+    "required": ["type"],
+}
+_IDS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31}, "minItems": 1}
 
 
-def chat_schema(name: str, objectives: Sequence[str], limits: Limits) -> Schema:
+def chat_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits) -> Schema:
     """Schema of the body of `/v1/chat/completions`."""
     own: dict[str, Schema] = {
         "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
         "max_completion_tokens": _tokens(limits),
+        "logprobs": {"type": ["boolean", "null"], "default": False},
+        "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_ALTERNATIVES},
+        "response_format": _FORMAT,
+        "tools": {"anyOf": [NULL, {"type": "array", "items": _TOOL}]},
+        "tool_choice": {"enum": [None, "none", "auto"]},
+        "chat_template_kwargs": {
+            "type": ["object", "null"],
+            "description": "Further arguments of the chat template.",
+        },
+        "continue_final_message": {
+            "type": ["boolean", "null"],
+            "description": "Whether the last message, an assistant's, is the beginning of the answer.",
+        },
+        "add_generation_prompt": {
+            "type": ["boolean", "null"],
+            "description": "The opposite of continue_final_message.",
+        },
+        **_IGNORED_CHAT,
     }
-    common = _common(name, objectives, limits)
+    common = _common(models, objectives, limits)
     return _body(own | common | _UNSUPPORTED_CHAT, ("model", "messages"))
 
 
-def completion_schema(name: str, objectives: Sequence[str], limits: Limits) -> Schema:
+def completion_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits) -> Schema:
     """Schema of the body of `/v1/completions`."""
     texts = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": limits.samples}
-    own: dict[str, Schema] = {"prompt": {"anyOf": [{"type": "string"}, texts]}}
-    common = _common(name, objectives, limits)
+    lists = {"type": "array", "items": _IDS, "minItems": 1, "maxItems": limits.samples}
+    own: dict[str, Schema] = {
+        "prompt": {"anyOf": [{"type": "string"}, texts, _IDS, lists]},
+        "logprobs": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": MOST_ALTERNATIVES,
+            "description": "Number of most likely tokens at each place.",
+        },
+        "echo": {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "Whether the answer begins with the prompt; then logprobs are of its tokens, too.",
+        },
+    }
+    common = _common(models, objectives, limits)
+    common["max_tokens"] = {**_tokens(limits), "minimum": 0, "description": "0 is for echo alone."}
     return _body(own | common | _UNSUPPORTED_COMPLETIONS, ("model", "prompt"))
 
 
-def weights_schema(objectives: Sequence[str]) -> Schema:
-    """Schema of steering weights."""
+def weights_schema(objectives: Sequence[str], maximum: float = 1) -> Schema:
+    """Schema of steering weights.
+
+    Args:
+        objectives: Names of the objectives.
+        maximum: Largest weight.
+    """
     return {
         "type": ["object", "null"],
         "description": "Weights of the objectives, summing to 1; missing objectives have weight 0.",
-        "properties": {name: {"type": "number", "minimum": 0, "maximum": 1} for name in objectives},
+        "properties": {name: {"type": "number", "minimum": 0, "maximum": maximum} for name in objectives},
         "additionalProperties": False,
         "minProperties": 1,
         "x-noun": "objective",
@@ -109,16 +196,41 @@ def _body(properties: Mapping[str, Schema], required: Sequence[str]) -> Schema:
     }
 
 
-def _common(name: str, objectives: Sequence[str], limits: Limits) -> dict[str, Schema]:
+def _common(models: Sequence[str], objectives: Sequence[str], limits: Limits) -> dict[str, Schema]:
     stop = {"type": "string", "minLength": 1}
     include = {"include_usage": {"type": ["boolean", "null"]}}
     return {
-        "model": {"enum": [name]},
-        "steering_weights": weights_schema(objectives),
+        "model": {
+            "anyOf": [
+                {"enum": list(models)},
+                {"type": "string", "pattern": f"^{re.escape(models[0])}@[^=,@]+=[0-9.]+(,[^=,@]+=[0-9.]+)*$"},
+            ],
+            "description": "A listed model, or MODEL@NAME=NUMBER,NAME=NUMBER with steering weights.",
+        },
+        "steering_weights": weights_schema(objectives, 1_000_000),
+        "normalize": {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "Whether to divide the steering weights by their sum.",
+        },
         "max_tokens": _tokens(limits),
         "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 1},
         "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 1},
-        "top_k": {"type": ["integer", "null"], "minimum": 0, "maximum": 1_000_000, "default": 0},
+        "top_k": {
+            "type": ["integer", "null"],
+            "minimum": -1,
+            "maximum": 1_000_000,
+            "default": 0,
+            "description": "0 and -1 keep all tokens.",
+        },
+        "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0},
+        "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
+        "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
+        "logit_bias": {
+            "type": ["object", "null"],
+            "description": "Numbers that are added to the log-probabilities of tokens, by token id.",
+            "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        },
         "stop": {
             "anyOf": [NULL, stop, {"type": "array", "items": stop, "minItems": 0, "maxItems": 4}],
             "description": "Strings at which generation stops.",
@@ -128,7 +240,6 @@ def _common(name: str, objectives: Sequence[str], limits: Limits) -> dict[str, S
         "stream": {"type": ["boolean", "null"], "default": False},
         "stream_options": {"type": ["object", "null"], "properties": include, "additionalProperties": NULL},
         **_IGNORED,
-        **_UNSUPPORTED,
     }
 
 

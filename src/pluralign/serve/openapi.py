@@ -13,6 +13,7 @@ from pluralign.serve.service import Service
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
+_LOGPROBS = {"type": ["object", "null"]}
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 _ERROR = {
     "type": "object",
@@ -59,7 +60,10 @@ def document(service: Service) -> dict[str, Any]:
         "/v1/completions": _post(
             "Create completions of texts.", service.parser.schemas["completions"], text, stream=True
         ),
-        "/v1/models": _get("List the served model and its objectives.", _list_of_models()),
+        "/v1/models": _get("List the served model and its presets.", _list_of_models()),
+        "/v1/models/{model}": _with_model(
+            _get("Describe a model.", _model(), ("400", "401", "404")), tuple(service.parser.mixes.models)
+        ),
         "/health": _get(
             "Check that the server works.", _object({"status": {"enum": ["ok"]}}), ("503",), False
         ),
@@ -151,17 +155,27 @@ def _answer(kind: str, choice: Any, weights: Any) -> dict[str, Any]:
 
 
 def _chat_choice() -> dict[str, Any]:
-    message = _object({"role": {"enum": ["assistant"]}, "content": _TEXT})
-    return _object({"index": _COUNT, "message": message, "finish_reason": {"enum": ["stop", "length"]}})
+    message = _object({"role": {"enum": ["assistant"]}, "content": {"type": ["string", "null"]}})
+    reasons = {"enum": ["stop", "length", "tool_calls"]}
+    return _object({"index": _COUNT, "message": message, "logprobs": _LOGPROBS, "finish_reason": reasons})
 
 
 def _text_choice() -> dict[str, Any]:
-    return _object({"index": _COUNT, "text": _TEXT, "finish_reason": {"enum": ["stop", "length"]}})
+    reasons = {"enum": ["stop", "length"]}
+    return _object({"index": _COUNT, "text": _TEXT, "logprobs": _LOGPROBS, "finish_reason": reasons})
+
+
+def _model() -> dict[str, Any]:
+    return _object({"id": _TEXT, "object": {"enum": ["model"]}, "created": _COUNT, "owned_by": _TEXT})
 
 
 def _list_of_models() -> dict[str, Any]:
-    model = _object({"id": _TEXT, "object": {"enum": ["model"]}, "created": _COUNT, "owned_by": _TEXT})
-    return _object({"object": {"enum": ["list"]}, "data": {"type": "array", "items": model}})
+    return _object({"object": {"enum": ["list"]}, "data": {"type": "array", "items": _model()}})
+
+
+def _with_model(path: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    place = {"name": "model", "in": "path", "required": True, "schema": {"enum": list(models)}}
+    return {**path, "parameters": [place]}
 
 
 def _scene(names: Sequence[str]) -> dict[str, Any]:

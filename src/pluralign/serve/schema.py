@@ -58,8 +58,10 @@ def check(value: Any, schema: Schema, where: str = "") -> None:
     """
     if "anyOf" in schema:
         fitting = [one for one in schema["anyOf"] if _is_type(value, one)]
-        if not fitting:
-            raise _wrong(value, schema, where)
+        if len(fitting) != 1:
+            if not any(_passes(value, one, where) for one in fitting):
+                raise _wrong(value, schema, where)
+            return
         schema = fitting[0]
     if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
         if schema.get("x-unsupported"):
@@ -76,6 +78,14 @@ def check(value: Any, schema: Schema, where: str = "") -> None:
         _check_object(value, schema, where)
 
 
+def _passes(value: Any, schema: Schema, where: str) -> bool:
+    try:
+        check(value, schema, where)
+    except Refused:
+        return False
+    return True
+
+
 def _check_object(value: dict[str, Any], schema: Schema, where: str) -> None:
     properties: Mapping[str, Schema] = schema.get("properties", {})
     for name, one in value.items():
@@ -83,6 +93,9 @@ def _check_object(value: dict[str, Any], schema: Schema, where: str) -> None:
             check(one, properties[name], _join(where, name))
             continue
         extra = schema.get("additionalProperties", True)
+        if isinstance(extra, Mapping) and extra != {"type": "null"}:
+            check(one, extra, _join(where, name[:60]))
+            continue
         # Null is allowed in extra fields, so that answers can be sent back as messages.
         if extra is False or (extra is not True and not _is_type(one, extra)):
             noun = schema.get("x-noun", "field")
@@ -154,7 +167,8 @@ def _within(value: Any, schema: Schema) -> bool:
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
         return (
-            math.isfinite(value)
+            # Integers are finite, and may be too large to be converted.
+            (isinstance(value, int) or math.isfinite(value))
             and low <= value <= high
             and value > schema.get("exclusiveMinimum", -math.inf)
         )

@@ -11,6 +11,7 @@ from pluralign.core import SteeringWeights
 from pluralign.serve.api import RequestParser
 from pluralign.serve.audit import Audit, RequestRecord
 from pluralign.serve.engine import DecodingEngine
+from pluralign.serve.log_probs import TokenTexts
 from pluralign.serve.metrics import Metrics
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
@@ -38,6 +39,7 @@ class Service:
         fronts: Results of sweeps for the page, by tab: "chat" or "story".
         make_engine: Function that makes the engine that decodes, from the limits; by default the policies are
             decoded in this process.
+        presets: Steering weights by name, which requests ask for as ``MODEL@NAME``.
     """
 
     deployment: PromptEncoder
@@ -49,9 +51,11 @@ class Service:
     story: StoryPlayer | None = None
     fronts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     make_engine: Callable[[Limits], Engine] | None = None
+    presets: Mapping[str, SteeringWeights] = field(default_factory=dict[str, SteeringWeights])
 
     def __post_init__(self) -> None:
-        self.parser = RequestParser(self.deployment, self.limits, self.weights)
+        self.parser = RequestParser(self.deployment, self.limits, self.weights, self.presets)
+        self.token_texts = TokenTexts(self.deployment.tokenizer)
         self.engine = (self.make_engine or self._own_engine)(self.limits)
         self.metrics = Metrics()
 

@@ -30,7 +30,7 @@ class Limits:
     prompt_tokens: int = 4096
     new_tokens: int = 1024
     default_new_tokens: int = 256
-    samples: int = 8
+    samples: int = 64
     prefill: int = 1024
     running: int = 16
     queue: int = 64

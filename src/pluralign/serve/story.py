@@ -8,9 +8,9 @@ from typing import Any
 
 from pluralign.core import Policy, SteeringWeights
 from pluralign.games.game import Game
-from pluralign.serve.api import read_weights
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
+from pluralign.serve.mixes import read_weights
 from pluralign.serve.schema import Schema, check
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.request_weights import in_order
@@ -78,7 +78,8 @@ class StoryPlayer:
             Refused: The body is invalid, or the story has no such option at that point.
         """
         check(body, self.schema)
-        weights = read_weights(body.get("steering_weights"), self._uniform, self.names)
+        given = body.get("steering_weights")
+        weights = self._uniform if given is None else read_weights(given, self.names)
         async with self._turn:
             return await asyncio.to_thread(self._play, [int(action) for action in body["actions"]], weights)
 

@@ -7,37 +7,34 @@ a policy of weight zero.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from jaxtyping import Float
 
-from pluralign.core import InputError
-from pluralign.lm.generation import stop_ids
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.mixture_batch import MixtureBatch
-from pluralign.steer.partial_text import PartialText
 from pluralign.steer.policy_rows import PolicyRows, Reading
 from pluralign.steer.prediction import Entry, Prediction
-from pluralign.steer.requests import Event, FinishReason, Request, parts, prompt_tokens
+from pluralign.steer.prompt_scores import score_prompt
+from pluralign.steer.requests import Event, Request, TokenLogProb, parts, prompt_tokens
+from pluralign.steer.running import Admission, RunningRequest, next_event
 
 
 @dataclass
-class _Running:
-    request: Request
-    policies: dict[int, float]
-    uniforms: Float[np.ndarray, " tokens"]
-    text: PartialText
+class _Scoring:
+    """A request of which the prompt's log-probabilities are computed before it is continued."""
+
+    number: int
+    running: RunningRequest
+    parts: Generator[None, None, list[TokenLogProb | None]]
 
 
 @dataclass
 class _Reading:
     """Requests with prompts that are read in parts."""
 
-    requests: dict[int, _Running]
+    requests: dict[int, RunningRequest]
     entries: list[tuple[int, int, Sequence[int]]]
     parts: Reading
     released: set[int] = field(default_factory=set[int])
@@ -55,51 +52,74 @@ class MixtureDecoder:
 
     def __init__(self, rows: PolicyRows, power: float = GEOMETRIC, prefill: int | None = None) -> None:
         self.rows, self.power, self.prefill = rows, power, prefill
+        self._scoring: deque[_Scoring] = deque()
         self._reading: deque[_Reading] = deque()
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, RunningRequest] = {}
         self._unread: dict[int, deque[Event]] = {}
         self._batch: MixtureBatch | None = None
         self._count = 0
-        self._stops = set(stop_ids(rows.backbone))
-        self._limit = rows.context
+        self._admission = Admission(rows)
 
     @property
     def running(self) -> tuple[int, ...]:
         """Numbers of the unfinished requests."""
-        return (*self._running, *(number for one in self._reading for number in one.requests))
+        read = (number for one in self._reading for number in one.requests)
+        return (*self._running, *read, *(one.number for one in self._scoring))
 
     def admit(self, requests: Sequence[Request]) -> tuple[list[int], list[Event]]:
         """Read new requests' prompts and sample their first tokens.
 
-        Prompts of more than ``prefill`` tokens are read in parts, one before each step.
+        Prompts of more than ``prefill`` tokens are read in parts, one before each step. So are prompts of
+        which the log-probabilities are asked for.
 
         Returns:
             The numbers of the requests, and one event for each; of requests that are read in parts, the first
             event comes from a later step.
 
         Raises:
-            InputError: A policy is unknown, or a prompt is empty or too long; no request is admitted then.
+            InputError: A policy is unknown, a prompt is empty or too long, or a JSON Schema cannot be
+                followed; no request is admitted then.
         """
-        checked = [self._checked(request) for request in requests]
+        checked = [self._admission.check(request) for request in requests]
         if not checked:
             return [], []
         numbers = list(range(self._count, self._count + len(checked)))
         self._count += len(checked)
         running = dict(zip(numbers, checked, strict=True))
+        scoring = [
+            _Scoring(number, one, self._scores(one))
+            for number, one in running.items()
+            if one.request.prompt_log_probs
+        ]
+        self._scoring += scoring
+        for one in scoring:
+            del running[one.number]
+        return numbers, self._enter(running)
+
+    def _enter(self, running: Mapping[int, RunningRequest]) -> list[Event]:
+        """Read prompts, and sample their first tokens unless they are read in parts."""
+        if not running:
+            return []
+        requests = [one.request for one in running.values()]
         entries = [
             (number, policy, one.request.prompt_ids)
             for number, one in running.items()
             for policy in one.policies
         ]
         if self.prefill is not None and prompt_tokens(requests) > self.prefill:
-            self._reading.append(_Reading(running, entries, self.rows.read(entries, self.prefill)))
-            return numbers, []
+            reading = self.rows.read(entries, self.prefill)
+            self._reading.append(_Reading(dict(running), entries, reading))
+            return []
         try:
-            return numbers, self._start(running, entries, self.rows.admit(entries))
+            return self._start(running, entries, self.rows.admit(entries))
         except BaseException:
             # One of several models may have added its rows before another failed.
-            self.release(set(numbers))
+            self.release(set(running))
             raise
+
+    def _scores(self, one: RunningRequest) -> Generator[None, None, list[TokenLogProb | None]]:
+        ids, alternatives = one.request.prompt_ids, one.request.alternatives or 0
+        return score_prompt(self.rows, one.policies, ids, alternatives, self.power, self.prefill or len(ids))
 
     def step(self) -> list[Event]:
         """Read a part of the prompts that are read in parts, and sample the next token of every running
@@ -108,7 +128,7 @@ class MixtureDecoder:
         If it fails, all requests are removed, because some of their rows may have advanced.
         """
         try:
-            return self._read_on() + self._step()
+            return self._score_on() + self._read_on() + self._step()
         except BaseException:
             self.release(set(self.running))
             raise
@@ -126,6 +146,7 @@ class MixtureDecoder:
         """Remove requests, finished or not."""
         for number in requests:
             self._running.pop(number, None)
+        self._scoring = deque(one for one in self._scoring if one.number not in requests)
         for one in self._reading:
             one.released |= requests & set(one.requests)
         self._reading = deque(one for one in self._reading if one.released < set(one.requests))
@@ -138,7 +159,7 @@ class MixtureDecoder:
             InputError: See `admit`; nothing is generated then.
         """
         for request in requests:
-            self._checked(request)
+            self._admission.check(request)
         return [text for part in parts(requests) for text in self._texts(part)]
 
     def events(self, requests: Sequence[Request]) -> Iterator[Event]:
@@ -152,7 +173,7 @@ class MixtureDecoder:
             InputError: See `admit`; raised by the call itself, before the first event.
         """
         for request in requests:
-            self._checked(request)
+            self._admission.check(request)
         return self._events(requests)
 
     def _texts(self, requests: Sequence[Request]) -> list[str]:
@@ -188,29 +209,18 @@ class MixtureDecoder:
             if event.request in self._unread:
                 self._unread[event.request].append(event)
 
-    def _checked(self, request: Request) -> _Running:
-        unknown = sorted(set(request.weights) - set(self.rows.names))
-        if unknown:
-            raise InputError(
-                f"unknown objective {unknown[0]!r}; there are {', '.join(self.rows.names)}", field="weights"
-            )
-        length, most = len(request.prompt_ids), request.decoding.max_new_tokens
-        if not length:
-            raise InputError("the prompt is empty: it has no tokens")
-        if self._limit is not None and length + most > self._limit:
-            raise InputError(
-                f"{length} prompt tokens and {most} new ones exceed the context of {self._limit}",
-                field="max_new_tokens",
-            )
-        # A policy of weight zero gets no row and costs nothing.
-        policies = {
-            number: request.weights[name]
-            for number, name in enumerate(self.rows.names)
-            if request.weights.get(name, 0.0) > 0
-        }
-        uniforms = np.random.default_rng(request.seed).random(most)
-        text = PartialText(self.rows.backbone.tokenizer, request.decoding.stop, request.lead)
-        return _Running(request, policies, uniforms, text)
+    def _score_on(self) -> list[Event]:
+        """Read the next part of the prompt of which log-probabilities were asked for first."""
+        if not self._scoring:
+            return []
+        one = self._scoring[0]
+        try:
+            next(one.parts)
+            return []
+        except StopIteration as done:
+            scores: list[TokenLogProb | None] = done.value
+        self._scoring.popleft()
+        return [Event(one.number, "", 0, None, prompt=scores), *self._enter({one.number: one.running})]
 
     def _read_on(self) -> list[Event]:
         """Read the next part of the prompts that came first; events of requests that have been read."""
@@ -228,7 +238,7 @@ class MixtureDecoder:
         return [event for event in events if event.request not in one.released]
 
     def _start(
-        self, requests: Mapping[int, _Running], entries: Sequence[tuple[int, int, Sequence[int]]],
+        self, requests: Mapping[int, RunningRequest], entries: Sequence[tuple[int, int, Sequence[int]]],
         found: Prediction,
     ) -> list[Event]:  # fmt: skip
         """Sample the first tokens of requests, of which the prompts have been read."""
@@ -237,10 +247,11 @@ class MixtureDecoder:
         return self._choose(self._batch_of(list(requests), rows, found.states.device), found)
 
     def _choose(self, batch: MixtureBatch, found: Prediction) -> list[Event]:
-        # The only transfer from the device in a step, whatever the number of requests.
-        chosen: Any = batch.choose(found, self.power)
-        tokens: list[int] = chosen.tolist()
-        events = [self._event(number, token) for number, token in zip(batch.requests, tokens, strict=True)]
+        chosen = batch.choose(found, self.power)
+        events = [
+            replace(self._event(number, token), log_prob=log_prob)
+            for number, (token, log_prob) in zip(batch.requests, chosen, strict=True)
+        ]
         finished = {event.request for event in events if event.finish_reason is not None}
         if finished:
             self.release(finished)
@@ -252,26 +263,10 @@ class MixtureDecoder:
             requests, rows, [self._running[request].policies[policy] for request, policy in rows],
             [one.request.decoding for one in running],
             [one.uniforms[len(one.text.ids) :] for one in running], device,
+            [one.rules for one in running], [one.request.alternatives for one in running],
         )  # fmt: skip
 
     def _event(self, number: int, token: int) -> Event:
         one = self._running[number]
-        return next_event(number, token, one.text, self._stops, one.request.decoding.max_new_tokens)
-
-
-def next_event(number: int, token: int, text: PartialText, stops: Collection[int], most: int) -> Event:
-    """Append a token to a request's text.
-
-    Args:
-        number: Number of the request.
-        token: Id of the token.
-        text: Text so far.
-        stops: Ids of the tokens that end a text.
-        most: Largest number of tokens of the text.
-    """
-    ended = token in stops
-    count = len(text.ids) + 1
-    last = ended or count == most
-    new, stopped = text.add(token, last)
-    finish: FinishReason | None = "stop" if ended or stopped else "length" if last else None
-    return Event(number, new, count, finish)
+        most = one.request.decoding.max_new_tokens
+        return next_event(number, token, one.text, self._admission.stops, most)

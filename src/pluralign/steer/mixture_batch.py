@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.lm.decoding import Decoding, TokenSampler, sampling_device
 from pluralign.steer.prediction import Entry, Prediction
+from pluralign.steer.requests import TokenLogProb
+from pluralign.steer.token_rules import AppliedRules
 
 
 class MixtureBatch:
@@ -23,12 +26,15 @@ class MixtureBatch:
         decodings: Sampling settings of each request.
         uniforms: Random numbers of each request's further tokens.
         device: Device of the predictions.
+        rules: Rules of each request; None for a request without any.
+        alternatives: Number of most likely tokens that each request reports; None if it reports no
+            log-probabilities.
     """
 
     def __init__(
         self, requests: Sequence[int], rows: Sequence[Entry], weights: Sequence[float],
         decodings: Sequence[Decoding], uniforms: Sequence[Float[np.ndarray, " _"]],
-        device: torch.device,
+        device: torch.device, rules: Sequence[AppliedRules | None], alternatives: Sequence[int | None],
     ) -> None:  # fmt: skip
         self.requests, self.rows = list(requests), list(rows)
         place = {request: i for i, request in enumerate(requests)}
@@ -39,15 +45,45 @@ class MixtureBatch:
         for i, own in enumerate(uniforms):
             whole[: len(own), i] = own
         self._uniforms = torch.tensor(whole, device=sampling_device(device))
+        self._rules = {i: own for i, own in enumerate(rules) if own is not None}
+        self._alternatives = {i: count for i, count in enumerate(alternatives) if count is not None}
         self._step = 0
 
-    def choose(self, found: Prediction, power: float) -> Int[Tensor, " requests"]:
-        """The next token of every request, from the predictions of its rows.
+    def choose(self, found: Prediction, power: float) -> list[tuple[int, TokenLogProb | None]]:
+        """The next token of every request, from the predictions of its rows; and its log-probability, for
+        requests that report it.
 
         Args:
             found: Predictions of the rows.
             power: Power of the mixtures (`mixing.mix_rows`).
         """
         mixed = found.mixed(self._owners, self._weights, len(self.requests), power)
+        ruled = mixed
+        if self._rules:
+            own = [rules.apply(mixed[i]) for i, rules in self._rules.items()]
+            ruled = mixed.index_copy(
+                0, torch.tensor(list(self._rules), device=mixed.device), torch.stack(own)
+            )
         self._step += 1
-        return self._sampler.choose(mixed, self._uniforms[self._step - 1])
+        chosen: Any = self._sampler.choose(ruled, self._uniforms[self._step - 1])
+        # The only transfer from the device in a step, whatever the number of requests.
+        tokens: list[int] = chosen.tolist()
+        reported = {
+            i: token_log_probs(mixed[i : i + 1], [tokens[i]], count)[0]
+            for i, count in self._alternatives.items()
+        }
+        return [(token, reported.get(i)) for i, token in enumerate(tokens)]
+
+
+def token_log_probs(
+    log_probs: Float[Tensor, "tokens vocabulary"], tokens: Sequence[int], alternatives: int
+) -> list[TokenLogProb]:
+    """Log-probabilities of tokens, with the most likely tokens at each place."""
+    own: Any = log_probs.gather(1, torch.tensor(tokens, device=log_probs.device)[:, None])[:, 0]
+    best: Any = log_probs.topk(alternatives, dim=-1)
+    return [
+        TokenLogProb(token, log_prob, tuple(zip(ids, values, strict=True)))
+        for token, log_prob, ids, values in zip(
+            tokens, own.tolist(), best.indices.tolist(), best.values.tolist(), strict=True
+        )
+    ]

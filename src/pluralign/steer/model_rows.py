@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -72,6 +72,16 @@ class ModelRows:
             return Prediction(torch.stack([found[i] for i in range(len(entries))]))
 
         return enter
+
+    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+        """See `PolicyRows`."""
+        first, part = next(
+            (first, part)
+            for first, part in zip(self._firsts, self._parts, strict=True)
+            if 0 <= policy - first < len(part.names)
+        )
+        found = part.predictions(policy - first, ids, tokens)
+        return (Prediction(one.logits().to(self.backbone.device)) for one in found)
 
     def step(self, tokens: Mapping[int, int]) -> Prediction:
         """See `PolicyRows`."""

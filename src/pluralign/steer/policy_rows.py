@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pluralign.core import InputError
 from pluralign.lm.adapter_stack import AdapterStack, Route
 from pluralign.lm.attention import Layout
 from pluralign.lm.backbone import Backbone
@@ -68,6 +69,19 @@ class PolicyRows(Protocol):
         Returns:
             Generator that reads a part at a time. Its value is a function that adds the rows and returns
             their next-token predictions, as `admit` does.
+        """
+        ...
+
+    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+        """Predictions of one policy after each token of a text, some tokens at a time; no row is added.
+
+        Args:
+            policy: Number of the policy.
+            ids: Token ids of the text.
+            tokens: Number of tokens of a part.
+
+        Raises:
+            InputError: The policies cannot do that; raised before anything is read.
         """
         ...
 
@@ -174,6 +188,26 @@ class AdapterRows:
             hidden = self._run(parts, self._route(own, [1] * len(own)), positions, ids[:, start:stop])
             states += [hidden[end - start] for end in ends.tolist() if start <= end < stop]
         return parts.kept, torch.stack(states)
+
+    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+        """See `PolicyRows`."""
+        if not self._support.decodes(len(ids)):
+            raise InputError(
+                "this model goes the plain way, which reports no log-probabilities of prompts",
+                field="prompt_log_probs",
+            )
+        return self._predictions(policy, ids, tokens)
+
+    @torch.inference_mode()
+    def _predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+        device = self.backbone.device
+        parts, row = PartLayout([len(ids)], device), torch.tensor([list(ids)], device=device)
+        for start in range(0, len(ids), tokens):
+            stop = min(len(ids), start + tokens)
+            positions = parts.begin(start, stop)
+            route = self._route([policy], [stop - start])
+            states = self._run(parts, route, positions, row[:, start:stop])
+            yield self._prediction(states, [policy] * (stop - start))
 
     def _run(
         self, layout: Layout, route: Route, positions: Int[Tensor, "1 tokens"], ids: Int[Tensor, "1 tokens"]

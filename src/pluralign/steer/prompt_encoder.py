@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
 
+from pluralign.core import InputError
 from pluralign.core.message_fields import normal_message
 from pluralign.core.messages import Conversation, Messages, Template, arguments_of
 from pluralign.lm.prompts import TEMPLATES, prompt_ids
@@ -40,15 +43,35 @@ class PromptEncoder:
         """The template of conversations, with this model's control tokens."""
         return TEMPLATES[self.template](self.tokenizer, self.control_tokens)
 
-    def chat_ids(self, messages: Messages) -> list[int]:
+    def chat_ids(self, messages: Messages, beginning: str = "") -> list[int]:
         """Token ids of a conversation up to the start of the answer.
+
+        Args:
+            messages: Conversation.
+            beginning: Text with which the answer begins; the ids include it.
 
         Raises:
             InputError: A message lacks a role or a content, or the template refuses the messages.
         """
         known = [normal_message(message, number) for number, message in enumerate(messages, start=1)]
-        text = self.conversations(Conversation(known, arguments_of(messages)), True)
+        template = self.conversations
+        text = template(Conversation(known, arguments_of(messages)), True)
+        if beginning:
+            lead = "" if beginning[0].isspace() else template.lead
+            text += lead + template.quote_completion(beginning)
         return prompt_ids(self.tokenizer, text).ids
+
+    def known_ids(self, ids: Sequence[int]) -> list[int]:
+        """Token ids of a prompt that is given as such.
+
+        Raises:
+            InputError: The tokenizer has no such token.
+        """
+        most = len(self.tokenizer)
+        for token in ids:
+            if token >= most:
+                raise InputError(f"token ids must be below {most}, found {token}")
+        return [int(token) for token in ids]
 
     def text_ids(self, text: str) -> list[int]:
         """Token ids of a text that is continued as it stands.

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pluralign.core import SteeringWeights
 from pluralign.lm.decoding import Decoding
+from pluralign.steer.token_rules import TokenRules
 
 FinishReason = Literal["stop", "length"]
 # Limits on rows and prompt tokens that `generate` decodes together; they bound its memory.
@@ -25,6 +26,11 @@ class Request:
         decoding: Sampling settings.
         seed: Random seed of this request; its tokens do not depend on other requests.
         lead: Text of a template before the answer, which is not part of it.
+        rules: Rules that change the distribution of the next token.
+        alternatives: Number of most likely tokens that are reported with the log-probability of each new
+            token; None reports no log-probabilities.
+        prompt_log_probs: Whether log-probabilities of the prompt's tokens are reported, too; needs
+            ``alternatives``.
     """
 
     prompt_ids: Sequence[int]
@@ -32,6 +38,24 @@ class Request:
     decoding: Decoding = field(default_factory=Decoding)
     seed: int = 0
     lead: str = ""
+    rules: TokenRules = field(default_factory=TokenRules)
+    alternatives: int | None = None
+    prompt_log_probs: bool = False
+
+
+@dataclass(frozen=True)
+class TokenLogProb:
+    """Log-probability of a token under the mixture, before rules and sampling settings.
+
+    Args:
+        token: Id of the token.
+        log_prob: Its log-probability in nats.
+        likeliest: Ids of the most likely tokens there with their log-probabilities, in decreasing order.
+    """
+
+    token: int
+    log_prob: float
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,12 +68,17 @@ class Event:
         tokens: Number of tokens generated so far.
         finish_reason: "stop" after an end-of-text token or a stop text, "length" at the limit; None before
             the end.
+        log_prob: Log-probability of the new token, if the request asks for it.
+        prompt: Log-probabilities of the prompt's tokens, the first of which has none, if the request asks for
+            them; in the first event only, which has no new token.
     """
 
     request: int
     text: str
     tokens: int
     finish_reason: FinishReason | None
+    log_prob: TokenLogProb | None = None
+    prompt: Sequence[TokenLogProb | None] | None = None
 
 
 def prompt_tokens(requests: Sequence[Request]) -> int:

@@ -8,7 +8,7 @@ therefore treated like any other policy, and `MixtureDecoder` applies the weight
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,12 @@ class ValueGuidedRows:
         prompts = {request: ids for request, _, ids in entries}
         enter = yield from self._base.read([(request, 0, ids) for request, ids in prompts.items()], tokens)
         return lambda: self._admit(entries, enter().logits())
+
+    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+        """See `PolicyRows`."""
+        raise InputError(
+            "guidance by value models reports no log-probabilities of prompts", field="prompt_log_probs"
+        )
 
     @torch.inference_mode()
     def _admit(

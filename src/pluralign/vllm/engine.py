@@ -6,16 +6,17 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError
 from pluralign.serve.submission import DecodingFailed, Job, QueueFull, Submission
-from pluralign.steer.decoder import next_event
 from pluralign.steer.partial_text import PartialText
-from pluralign.steer.requests import Event, Request
+from pluralign.steer.requests import Event, Request, TokenLogProb
+from pluralign.steer.running import next_event
 from pluralign.vllm.settings import WEIGHTS
 
 _log = logging.getLogger(__name__)
@@ -93,6 +94,10 @@ class VllmEngine:
         try:
             if len(job.request.prompt_ids) < 2:
                 raise InputError("vLLM mixes policies after prompts of at least 2 tokens")
+            if job.request.prompt_log_probs:
+                raise InputError(
+                    "vLLM reports no log-probabilities of the prompts of mixtures", field="prompt_log_probs"
+                )
             async with self._seats:
                 self._running += 1
                 try:
@@ -112,12 +117,14 @@ class VllmEngine:
         most = request.decoding.max_new_tokens
         prompt = {"prompt_token_ids": list(request.prompt_ids)}
         # Leaving the loop early aborts the request in vLLM.
-        stream = self._llm.generate(prompt, _sampling_params(request, self._stops), f"pluralign-{number}")
+        stream = self._llm.generate(prompt, sampling_params(request, self._stops), f"pluralign-{number}")
         try:
             async for output in stream:
                 (part,) = output.outputs
-                for token in part.token_ids:
+                for i, token in enumerate(part.token_ids):
                     event = next_event(number, token, text, self._stops, most)
+                    if part.logprobs and (count := request.alternatives) is not None:
+                        event = replace(event, log_prob=log_prob_of(token, part.logprobs[i], count))
                     job.ended = event.finish_reason is not None
                     job.events.put_nowait((job.place, event))
                     if job.ended:
@@ -139,13 +146,24 @@ class VllmEngine:
         job.events.put_nowait((job.place, error))
 
 
-def _sampling_params(request: Request, stops: frozenset[int]) -> Any:
-    from vllm import SamplingParams  # pyright: ignore
-    from vllm.sampling_params import RequestOutputKind  # pyright: ignore
+def log_prob_of(token: int, found: Mapping[int, Any], alternatives: int) -> TokenLogProb:
+    """A token's log-probability from vLLM's, which are by token."""
+    ranked = sorted((one.rank, other, one.logprob) for other, one in found.items() if one.rank is not None)
+    likeliest = tuple((other, log_prob) for rank, other, log_prob in ranked if rank <= alternatives)
+    return TokenLogProb(token, found[token].logprob, likeliest)
 
-    how = request.decoding
+
+def sampling_params(request: Request, stops: frozenset[int]) -> Any:
+    """A request's sampling settings as vLLM's ``SamplingParams``."""
+    from vllm import SamplingParams  # pyright: ignore
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # pyright: ignore
+
+    how, rules = request.decoding, request.rules
+    grammar: Any = None if rules.schema is None else StructuredOutputsParams(json=rules.schema)
     return SamplingParams(
         max_tokens=how.max_new_tokens, temperature=how.temperature, top_p=how.top_p, top_k=how.top_k,
+        min_p=how.min_p, presence_penalty=rules.presence_penalty, frequency_penalty=rules.frequency_penalty,
+        logit_bias=dict(rules.logit_bias) or None, structured_outputs=grammar, logprobs=request.alternatives,
         seed=request.seed, stop_token_ids=sorted(stops), detokenize=False,
         output_kind=RequestOutputKind.DELTA, extra_args={WEIGHTS: json.dumps(dict(request.weights))},
     )  # fmt: skip
