@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from pluralign.core.errors import InputError
 
@@ -27,8 +27,7 @@ def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, floa
         InputError: A field has another type, is no finite number, is a fraction where whole numbers are
             meant, or is below its minimum or above its maximum.
     """
-    kind: Any = type(config)
-    hints = _hints(kind)
+    hints = _hints(cast("Callable[..., Any]", type(config)))
     for field in dataclasses.fields(config):
         _require_kind(getattr(config, field.name), hints[field.name], field.name)
     for name in {**lowest, **(highest or {})}:

@@ -69,7 +69,7 @@ def schema_of(body: Mapping[str, Any]) -> str | None:
     Raises:
         Refused: The format lacks its schema.
     """
-    given = body.get("response_format") or {"type": "text"}
+    given: Mapping[str, Any] = body.get("response_format") or {"type": "text"}
     if given["type"] == "text":
         return None
     if given["type"] == "json_object":

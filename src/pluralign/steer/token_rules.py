@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,8 +64,10 @@ class AppliedRules:
         rules, device = self._rules, log_probs.device
         found = log_probs.clone()
         if self._tokens and (rules.presence_penalty or rules.frequency_penalty):
-            ids, counts = torch.tensor(self._tokens, device=device).unique(return_counts=True)
-            found[ids] -= rules.presence_penalty + rules.frequency_penalty * counts
+            counts = Counter(self._tokens)
+            ids = torch.tensor(list(counts), device=device)
+            times = torch.tensor(list(counts.values()), device=device)
+            found[ids] -= rules.presence_penalty + rules.frequency_penalty * times
         if rules.logit_bias:
             ids = torch.tensor([token for token, _ in rules.logit_bias], device=device)
             found[ids] += torch.tensor([bias for _, bias in rules.logit_bias], device=device)
