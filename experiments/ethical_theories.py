@@ -167,11 +167,19 @@ def read_report(settings: Settings) -> dict[str, Any]:
         if (out / f"{name}.json").exists():
             report[name] = read_json(out / f"{name}.json")
     for name in ("agents", "noise"):
-        report[name] = {
-            path.stem: read_json(path)
-            for path in sorted((out / name).glob("*.json"))
-        }  # fmt: skip
-    return report
+        report[name] = {path.stem: read_json(path) for path in sorted((out / name).glob("*.json"))}
+    for name, figures in report["agents"].items():
+        if not name.endswith("-1"):
+            figures.pop("differing", None)  # long; the table has those of the first seed
+    return _rounded(report)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

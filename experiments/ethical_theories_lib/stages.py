@@ -245,11 +245,12 @@ def adapt_all(
 
 
 def _scores(out: Path, games: Mapping[str, LabelGame], rater: str, seed: int) -> dict[str, Array]:
+    """A rater's values of options in all forms: shares of rivals beaten, since rewards have heavy tails."""
     rewards = read_rewards(out, rater, seed)
-    columns: dict[str, list[Sequence[float]]] = {}
+    columns: dict[str, list[Array]] = {}
     for name in STORIES:
         for form in FORMS[rater].values():
-            for key, values in option_values(games[name], form, rewards).items():
+            for key, values in value_table(option_values(games[name], form, rewards)).items():
                 columns.setdefault(key, []).append(values)
     return {key: np.array(own, dtype=np.float64).T for key, own in columns.items()}
 
