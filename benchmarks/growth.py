@@ -262,6 +262,8 @@ def draw(
                 )
             panel.plot(x, [v / x[0] for v in x], color="0.75", lw=1, zorder=0)
             panel.set(xscale="log", yscale="log", xlabel=UNITS[axis])
+            panel.minorticks_off()
+            panel.set_xticks(x, [size.removesuffix("b") for size in rows])
             panel.legend(frameon=False)
         panels[0].set_ylabel("relative to the smallest (grey: linear)")
 
