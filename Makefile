@@ -2,6 +2,7 @@
 # make test    the tests            make check   style, types, layers
 # make test-slow  those that need the embedded weights, too
 # make test-vllm  mixtures inside vLLM, in a virtual environment of its own (3.5 GB)
+# make test-clients  other packages as clients of the server, in a virtual environment of its own
 # make docs    the documentation as a site, in site/        make package   the wheel and the source archive, checked
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ OUT ?= demo
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-vllm check docs package format setup clean
+.PHONY: demo test test-slow test-vllm test-clients check docs package format setup clean
 
 demo: .venv/.installed
 	$(BIN)/pluralign demo --out $(OUT)
@@ -25,6 +26,12 @@ test-slow: .venv/.installed-dev
 
 test-vllm:
 	PYTHON=$(PYTHON) .ci/vllm
+
+test-clients: .venv/.installed-dev
+	$(PYTHON) -m venv .venv-clients
+	echo "$(CURDIR)/$$(echo .venv/lib/python3*/site-packages)" > $$(echo .venv-clients/lib/python3*/site-packages)/project.pth
+	.venv-clients/bin/python -m pip install --quiet --group clients
+	PYTHONPATH=src HF_DATASETS_OFFLINE=1 .venv-clients/bin/python -m pytest -n 0 tests/serve/clients
 
 check: .venv/.installed-dev
 	$(BIN)/ruff format --check .
