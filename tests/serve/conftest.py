@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import requests
 import torch
-import uvicorn
 from adapters import adapted
 from openai import OpenAI
 
@@ -21,8 +20,9 @@ from pluralign.games.choicescript.load import load_story
 from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import make_tiny_backbone
-from pluralign.serve.app import Service, make_app
+from pluralign.serve.app import Service
 from pluralign.serve.rewards import AnswerScorers
+from pluralign.serve.run import make_server
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
 from pluralign.steer.policies import load_policies
@@ -88,14 +88,10 @@ class Server:
 
 
 @contextmanager
-def serving(service):
+def serving(service, drain=1.0):
     """Serve on a free port, and shut down in bounded time."""
-    bound = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        make_app(service), http="h11", ws="none", loop="asyncio", lifespan="on", log_level="warning",
-        access_log=False, timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    bound = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    server = make_server(service, drain)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     end = time.monotonic() + 20

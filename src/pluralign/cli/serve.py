@@ -58,6 +58,7 @@ def serve(
     allow_hosts: tuple[str, ...] = (),
     engine: EngineName = "own",
     engine_args: tuple[str, ...] = (),
+    drain: float = 10.0,
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> None:
     """Serve a mixture of policies with OpenAI's API; each request sets its weights. A page at / has sliders.
@@ -94,6 +95,8 @@ def serve(
         engine: Engine that decodes: own, or vllm (docs/vllm.md), which mixes plain LoRA adapters only.
         engine_args: Arguments of vLLM's engine as NAME=VALUE, such as dtype=bfloat16 max-model-len=4096
             tensor-parallel-size=2.
+        drain: Seconds that requests in progress have to finish after SIGINT or SIGTERM; the rest then ends
+            with an error.
         limits: Limits of requests.
     """
     access = Access(read_token(token_file), accepted_hosts(host, allow_hosts))
@@ -106,6 +109,8 @@ def serve(
     if engine_args and engine != "vllm":
         raise InputError("is for --engine vllm", field="engine_args")
     options: Any = {"power": power, "template": template, "control_tokens": control_tokens}
+    if not 0 <= drain < float("inf"):
+        raise InputError(f"must be 0 or more seconds, found {drain:g}", field="drain")
     with listen(host, port) as bound:
         if engine == "vllm":
             deployment, make_engine = _start_vllm(model, folders, engine_args, dtype, limits, options)
@@ -130,7 +135,7 @@ def serve(
         say(f"serving {', '.join(folders)} ({kind}) at http://{address}:{bound.getsockname()[1]}/")
         if access.token is None and not is_loopback(host):
             say("no token is set: anyone who can reach this address can use it (PLURALIGN_TOKEN sets one)")
-        run_server(service, bound)
+        run_server(service, bound, drain)
         say("stopped")
 
 

@@ -18,6 +18,9 @@ _log = logging.getLogger(__name__)
 OPEN = ("/", "/health", "/openapi.json")
 """Paths that require no token."""
 
+HEALTH = "/health"
+"""Path that is answered whatever the number of requests."""
+
 
 class RequestMiddleware:
     """Checks and counts each request before the application sees it.
@@ -30,6 +33,7 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp, service: Service, paths: tuple[str, ...]) -> None:
         self.app, self._service, self._paths = app, service, frozenset(paths)
+        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, or answer with an error."""
@@ -48,6 +52,7 @@ class RequestMiddleware:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
+        self._in_progress += 1
         try:
             self._check(scope)
             await self.app(scope, receive, pass_on)
@@ -64,10 +69,17 @@ class RequestMiddleware:
             # An internal error: the client gets a 500, and the log gets one line.
             _log.error("%s: %s", type(error).__name__, error, exc_info=_log.isEnabledFor(logging.DEBUG))
         finally:
+            self._in_progress -= 1
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._service.metrics.requests[path, scope.get("pluralign.status", status)] += 1
 
     def _check(self, scope: Scope) -> None:
+        if scope["path"] == HEALTH:
+            return
+        if self._in_progress > self._service.limits.connections:
+            raise Refused(
+                503, "too many requests at once", code="too_many_requests", headers={"Retry-After": "5"}
+            )
         headers, access = Headers(scope=scope), self._service.access
         if access.hosts is not None and _name(headers.get("host", "")) not in access.hosts:
             raise Refused(421, "this server does not accept this Host header", code="unknown_host")

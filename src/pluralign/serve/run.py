@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import math
 import os
 import signal
 import socket
 from collections.abc import Generator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from pluralign.core import InputError
 from pluralign.serve.app import make_app
+from pluralign.serve.connections import CLOSING, BoundedConnection, DrainingServer
 from pluralign.serve.service import Service
 
 TOKEN = "PLURALIGN_TOKEN"
 """Environment variable with the bearer token."""
 
+# Seconds until the engine has certainly ended; what remains then is cut off.
+_ENDING = 30.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -51,15 +57,33 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def run_server(service: Service, bound: socket.socket) -> None:
-    """Serve on a bound socket until SIGINT or SIGTERM."""
+def make_server(service: Service, drain: float = 10.0) -> uvicorn.Server:
+    """Make the server of a service.
+
+    Args:
+        service: The service.
+        drain: Seconds that requests in progress have to finish when the server ends.
+    """
+    connection: Any = partial(BoundedConnection, service.limits)
     config = uvicorn.Config(
-        make_app(service), http="h11", ws="none", loop="asyncio", lifespan="on", log_level="warning",
-        access_log=False, server_header=False, limit_concurrency=service.limits.connections,
-        timeout_graceful_shutdown=10,
+        make_app(service), http=connection, ws="none", loop="asyncio", lifespan="on", log_level="error",
+        access_log=False, server_header=False,
+        timeout_keep_alive=math.ceil(service.limits.idle_seconds) + 1,
+        timeout_graceful_shutdown=math.ceil(drain + CLOSING + _ENDING),
     )  # fmt: skip
+    return DrainingServer(config, service.engine.stop, drain)
+
+
+def run_server(service: Service, bound: socket.socket, drain: float = 10.0) -> None:
+    """Serve on a bound socket until SIGINT or SIGTERM.
+
+    Args:
+        service: The service.
+        bound: The socket.
+        drain: Seconds that requests in progress have to finish after a signal.
+    """
     with _ended_by_signals():
-        uvicorn.Server(config).run(sockets=[bound])
+        make_server(service, drain).run(sockets=[bound])
 
 
 def is_loopback(host: str) -> bool:

@@ -23,7 +23,10 @@ class Limits:
         queue: Maximum number of answers in the queue.
         seconds: Time limit from a request's arrival to the end of its answer.
         reading_seconds: Time limit for the arrival of a request's body.
-        connections: Maximum number of open connections.
+        idle_seconds: Time limit until the headers of a connection's next request are complete.
+        connections: Maximum number of open connections, and of requests in progress. A new connection closes
+            the one that has waited longest for its client, if there is one.
+        connections_per_address: Maximum number of open connections from one address, likewise.
     """
 
     body_bytes: int = 1 << 20
@@ -36,7 +39,9 @@ class Limits:
     queue: int = 64
     seconds: float = 300.0
     reading_seconds: float = 20.0
+    idle_seconds: float = 10.0
     connections: int = 512
+    connections_per_address: int = 256
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
