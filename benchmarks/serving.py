@@ -185,6 +185,7 @@ def main(settings: Settings) -> None:
             server.terminate()
             server.communicate(timeout=30)
         lines = [json.loads(line) for line in audit.read_text().splitlines()]
+        lines = [line for line in lines if line["event"] == "end"]
     wrong = {what: count for what, count in seen.wrong.items() if count}
     third = len(memory) // 3
     middle, late = memory[third : 2 * third], memory[2 * third :]

@@ -1,5 +1,6 @@
 """The verb: what it refuses at once, and a server from its start to its end."""
 
+import json
 import os
 import re
 import signal
@@ -43,6 +44,8 @@ def test_bad_input_is_told_at_once(complaint, tmp_path, folders, monkeypatch):
     assert "from 0 to 65535" in complaint("--policies", one, *tiny, "--port", 99999)
     assert "cannot be read" in complaint("--policies", one, *tiny, "--token-file", tmp_path / "nowhere")
     assert "cannot be written" in complaint("--policies", one, *tiny, "--port", 0, "--audit", "/proc/x/y")
+    assert "'audit_required': is for --audit" in complaint("--policies", one, *tiny, "--audit-required", True)
+    assert "'drain': must be 0 or more" in complaint("--policies", one, *tiny, "--drain", -1)
     (tmp_path / "token").write_text("two words")
     assert "without spaces" in complaint("--policies", one, *tiny, "--token-file", tmp_path / "token")
     monkeypatch.setenv("PLURALIGN_TOKEN", "")
@@ -110,4 +113,7 @@ def test_a_server_from_start_to_end(folders, tmp_path, ending):
         server.kill()
         server.communicate()
     assert (server.returncode, out, errors) == (0, "stopped\n", "")
-    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 1
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(line["event"], line.get("status")) for line in lines] == [
+        ("refused", 401), ("start", None), ("end", 200), ("refused", 421),
+    ]  # fmt: skip

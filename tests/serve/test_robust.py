@@ -197,7 +197,9 @@ def test_a_server_that_ends_tells_those_who_wait(serve, chat, slow, tmp_path, ca
         assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
     else:
         assert "shutting down" in refused(answers[0], 503)["message"]
-    assert json.loads(path.read_text())["status"] == 503
+    start, end = map(json.loads, path.read_text().splitlines())
+    assert (start["event"], end["event"], end["status"]) == ("start", "end", 503)
+    assert "shutting down" in end["reason"]
     assert "Traceback" not in capfd.readouterr().err
 
 

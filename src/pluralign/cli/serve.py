@@ -54,6 +54,7 @@ def serve(
     control_tokens: bool = False,
     audit: Path | None = None,
     audit_texts: bool = False,
+    audit_required: bool = False,
     token_file: Path | None = None,
     allow_hosts: tuple[str, ...] = (),
     engine: EngineName = "own",
@@ -88,8 +89,11 @@ def serve(
         dtype: Precision of the models.
         control_tokens: Whether prompts of /v1/completions may contain control tokens by name; by default such
             names are ordinary text. Messages never hold any.
-        audit: File that gets one JSON line per text request.
-        audit_texts: Whether the audit file contains prompts and answers.
+        audit: File that gets a JSON line at the start and at the end of each text request, and one per
+            refused request.
+        audit_texts: Whether the audit file contains prompts, answers, stop strings, schemas, biases and names
+            of tools.
+        audit_required: Whether requests are refused while the audit file cannot be written.
         token_file: File with the bearer token.
         allow_hosts: Further Host headers that a server on the loopback interface accepts.
         engine: Engine that decodes: own, or vllm (docs/vllm.md), which mixes plain LoRA adapters only.
@@ -109,6 +113,8 @@ def serve(
     if engine_args and engine != "vllm":
         raise InputError("is for --engine vllm", field="engine_args")
     options: Any = {"power": power, "template": template, "control_tokens": control_tokens}
+    if audit is None and (audit_texts or audit_required):
+        raise InputError("is for --audit FILE", field="audit_texts" if audit_texts else "audit_required")
     if not 0 <= drain < float("inf"):
         raise InputError(f"must be 0 or more seconds, found {drain:g}", field="drain")
     with listen(host, port) as bound:
@@ -121,7 +127,7 @@ def serve(
             limits,
             access,
             default,
-            None if audit is None else Audit(audit, texts=audit_texts),
+            None if audit is None else Audit(audit, texts=audit_texts, required=audit_required),
             AnswerScorers({name: load_reward(spec) for name, spec in scorers.items()}) if scorers else None,
             _story(story, story_policies, power, features),
             fronts,

@@ -94,7 +94,8 @@ def _model(service: Service, name: str, weights: SteeringWeights) -> dict[str, A
 async def _health(service: Service, request: Request) -> Response:
     if service.engine.failure is not None:
         raise Refused(503, service.engine.failure)
-    return JSONResponse({"status": "ok"})
+    failure = service.audit_failure()
+    return JSONResponse({"status": "ok", **({"audit": failure} if failure else {})})
 
 
 async def _metrics(service: Service, request: Request) -> Response:
@@ -170,6 +171,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
+    request.scope["pluralign.refused"] = error
     return JSONResponse(error.body(), error.status, error.headers)
 
 
@@ -179,7 +181,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         404: f"unknown path {request.url.path[:80]}",
         405: f"{request.method[:20]} is not allowed here",
     }
-    refused = Refused(error.status_code, words.get(error.status_code, error.detail), headers=error.headers)
+    refused = Refused(
+        error.status_code, words.get(error.status_code, error.detail), headers=error.headers,
+        code="unknown_path" if error.status_code == 404 else None,
+    )  # fmt: skip
+    request.scope["pluralign.refused"] = refused
     return JSONResponse(refused.body(), refused.status, refused.headers)
 
 

@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from pluralign.core import InputError
 from pluralign.serve.answers import Answer, new_id, sse
 from pluralign.serve.api import Kind
-from pluralign.serve.audit import RequestRecord
 from pluralign.serve.bodies import ClientDisconnected, read_body, until_disconnected
 from pluralign.serve.errors import Refused
+from pluralign.serve.records import RequestRecord, client_of
 from pluralign.serve.service import Service
 from pluralign.serve.submission import DecodingFailed, QueueFull, Submission
 from pluralign.steer.request_weights import in_order
@@ -37,7 +37,8 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
     Raises:
         Refused: The request is invalid, too slow, or there is no room for it.
     """
-    record = RequestRecord(new_id(kind), kind)
+    record = RequestRecord(new_id(kind), kind, client_of(request.scope))
+    request.scope["pluralign.recorded"] = True
     try:
         body = await read_body(request, service.limits)
         parsed = await asyncio.to_thread(service.parser.parse, kind, body)
@@ -45,11 +46,17 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
         weights = in_order(parsed.weights, deployment.objectives)
         record.answer = Answer(record.id, parsed.model, parsed, weights, service.token_texts)
         submission = _submit(service, record.answer)
+        try:
+            service.begin(record)
+        except Refused:
+            service.engine.cancel(submission)
+            raise
         if parsed.stream:
             return _Stream(service, record, submission)
         return await _whole(service, request, record, submission)
     except BaseException as error:
         record.status = _status(error)
+        record.reason = service.reason(error) if isinstance(error, Refused) else None
         service.finish(record)
         if isinstance(error, ClientDisconnected):
             return Response(status_code=CLIENT_DISCONNECTED)
@@ -167,5 +174,5 @@ async def _chunks(service: Service, record: RequestRecord, submission: Submissio
             yield chunk
     except Refused as error:
         # The status has been sent; OpenAI's client raises the error in the chunk.
-        record.status = error.status
+        record.status, record.reason = error.status, service.reason(error)
         yield sse(error.body())

@@ -57,6 +57,7 @@ class RequestMiddleware:
             self._check(scope)
             await self.app(scope, receive, pass_on)
         except Refused as error:
+            scope["pluralign.refused"] = error
             answer = JSONResponse(error.body(), error.status, error.headers)
             await answer(scope, receive, pass_on)
         except asyncio.CancelledError:
@@ -71,7 +72,11 @@ class RequestMiddleware:
         finally:
             self._in_progress -= 1
             path = scope["path"] if scope["path"] in self._paths else "other"
-            self._service.metrics.requests[path, scope.get("pluralign.status", status)] += 1
+            status = scope.get("pluralign.status", status)
+            self._service.metrics.requests[path, status] += 1
+            refused = scope.get("pluralign.refused")
+            if refused is not None and path != HEALTH and "pluralign.recorded" not in scope:
+                self._service.refuse(scope, status, refused)
 
     def _check(self, scope: Scope) -> None:
         if scope["path"] == HEALTH:

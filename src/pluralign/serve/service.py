@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.types import Scope
+
 from pluralign.core import SteeringWeights
 from pluralign.serve.api import RequestParser
-from pluralign.serve.audit import Audit, RequestRecord
+from pluralign.serve.audit import Audit
 from pluralign.serve.engine import DecodingEngine
+from pluralign.serve.errors import Refused
 from pluralign.serve.log_probs import TokenTexts
 from pluralign.serve.metrics import Metrics
+from pluralign.serve.records import RequestRecord, reason_of, refusal_row
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
@@ -33,7 +37,8 @@ class Service:
         limits: Limits of a request and of all requests together.
         access: Access rules.
         weights: Default steering weights, for requests without any; uniform if None.
-        audit: File that gets one line per text request.
+        audit: File that gets a line at the start and one at the end of each text request, and one per
+            refusal.
         rewards: Reward models for the page.
         story: Story for the page.
         fronts: Results of sweeps for the page, by tab: "chat" or "story".
@@ -65,22 +70,67 @@ class Service:
         decoder = MixtureDecoder(self.deployment.rows, self.deployment.power, limits.prefill)
         return DecodingEngine(decoder, limits.running, limits.queue, limits.prefill)
 
+    def begin(self, record: RequestRecord) -> None:
+        """Write the line at the start of a text request.
+
+        Raises:
+            Refused: Status 503; the line is required, and could not be written.
+        """
+        if self.audit is not None and not self._written(
+            lambda audit: audit.write(record.beginning(), record.request_texts())
+        ):
+            self._require_audit()
+        record.accepted = True
+
     def finish(self, record: RequestRecord) -> None:
-        """Count a finished text request, and write its line to the audit file."""
-        row = record.row()
+        """Count a text request that has ended, and write its line to the audit file."""
+        row = record.end()
         self.metrics.tokens["prompt"] += row["prompt_tokens"]
         self.metrics.tokens["completion"] += row["completion_tokens"]
         if record.status == 200:
             self.metrics.latency.observe(row["milliseconds"] / 1000)
         if record.first_token is not None:
             self.metrics.first_token.observe(record.first_token)
+        if record.accepted:
+            self._written(lambda audit: audit.write(row, record.answer_texts()))
+        else:
+            self._written(lambda audit: audit.refused(row))
+
+    def refuse(self, scope: Scope, status: int, refused: Refused) -> None:
+        """Write the line of a refused request that is not a text request."""
+        row = refusal_row(scope, status, self.reason(refused))
+        self._written(lambda audit: audit.refused(row))
+
+    def reason(self, refused: Refused) -> str:
+        """Why a request was refused, as the audit file says it."""
+        fields = {name for schema in self.parser.schemas.values() for name in schema["properties"]}
+        return reason_of(refused, fields, texts=self.audit is not None and self.audit.texts)
+
+    def audit_failure(self) -> str | None:
+        """Why the audit file cannot be written, None if it can or there is none.
+
+        Raises:
+            Refused: Status 503; the file is required.
+        """
+        failure = None if self.audit is None else self.audit.check()
+        if failure is not None:
+            self._require_audit()
+        return failure
+
+    def _require_audit(self) -> None:
+        if self.audit is not None and self.audit.required:
+            raise Refused(
+                503, "the audit file cannot be written, and every request must have its lines",
+                code="audit_failed", headers={"Retry-After": "10"},
+            )  # fmt: skip
+
+    def _written(self, write: Callable[[Audit], None]) -> bool:
         if self.audit is None:
-            return
-        prompt, texts = (
-            (None, []) if record.answer is None else (record.answer.request.prompt, record.answer.texts)
-        )
+            return True
         try:
-            self.audit.write(row, prompt, texts)
+            write(self.audit)
         except OSError as error:
             self.metrics.audit_failures += 1
             _log.error("writing to the audit file failed: %s", error.strerror or error)
+            return False
+        return True
