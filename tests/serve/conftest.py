@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -28,6 +29,11 @@ from pluralign.serve.story import StoryPlayer
 from pluralign.steer.policies import load_policies
 
 NAMES = ("one", "two", "three")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -196,3 +202,41 @@ class Length:
 def rewards():
     """Two rewards of answers."""
     return AnswerScorers({"one": Length(1.0), "two": Length(-1.0)})
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    with sync.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page of a server; the page's errors and foreign requests fail the test."""
+    contexts, faults = [], []
+
+    def make(server, path="/", **options):
+        context = browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console", lambda m: faults.append(m.text) if m.type == "error" and "401" not in m.text else None
+        )
+        page.on(
+            "request", lambda r: None if r.url.startswith((server.url, "data:")) else faults.append(r.url)
+        )
+        page.goto(server.url + path)
+        page.locator(".panel:not([hidden]), #login:not([hidden])").wait_for()
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not faults

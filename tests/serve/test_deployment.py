@@ -142,7 +142,11 @@ def test_a_sweeps_points_are_read(tmp_path):
     )
     assert read_front(path) == {
         "objectives": ["a", "b"], "points": POINTS, "exact_front": [{"a": 3.0, "b": 4.0}],
+        "scale": None,
     }  # fmt: skip
+    scale = {"origin": {"a": 1, "b": -1}, "unit": {"a": 0.5, "b": 2}, "margin": 0.1}
+    path = write(path, objectives=["a", "b"], sweep=POINTS, scale=scale)
+    assert read_front(path)["scale"] == {"origin": {"a": 1.0, "b": -1.0}, "unit": {"a": 0.5, "b": 2.0}}
     renamed = [{"weights": point["weights"], "rewards": point["returns"]} for point in POINTS]
     assert read_front(write(path, points=renamed))["points"] == POINTS
 
@@ -157,6 +161,9 @@ def test_what_is_no_sweep(tmp_path):
         ({"sweep": [broken, broken]}, "must sum to 1"),
         ({"sweep": POINTS, "objectives": ["a"]}, "expected at least two"),
         ({"sweep": POINTS, "objectives": ["a", "c"]}, "a point lacks 'c'"),
+        ({"sweep": POINTS, "scale": {"origin": {"a": 1}, "unit": {"a": 1, "b": 1}}}, "'scale': lacks 'b'"),
+        ({"sweep": POINTS, "scale": {"origin": {}, "unit": 1}}, "expected numbers by objective"),
+        ({"sweep": POINTS, "scale": {k: {"a": 0, "b": 0} for k in ("origin", "unit")}}, "positive units"),
         ({"sweep": POINTS, "exact_front": [{"a": "x"}]}, "expected numbers by objective"),
         ({"sweep": POINTS, "exact_front": [{"a": 1, "b": float("nan")}]}, "expected numbers by objective"),
     ):

@@ -81,9 +81,30 @@ def test_rewards_of_an_answer(table):
     for body, message in (
         ({"prompt": "a"}, "'answer' is missing"),
         ({"prompt": 1, "answer": "a"}, "'prompt' must be a string"),
+        ({"prompt": "a", "answer": "a", "history": [{"role": "user"}]}, "'history[0].content' is missing"),
+        (
+            {"prompt": "a", "answer": "a", "history": [{"role": "user", "content": "a" * 50_000}]},
+            "more than 50000",
+        ),
         ({"prompt": "a" * 40_000, "answer": "a" * 20_000}, "more than 50000 characters"),
     ):
         assert message in refused(table.post("/pluralign/rewards", **body))["message"]
+
+
+def test_rewards_are_given_the_turns_before_the_prompt(serve, rewards):
+    seen, render = [], rewards._scorers["one"].render
+    rewards._scorers["one"].render = lambda messages, opens: (
+        seen.append(list(messages)),
+        render(messages, opens),
+    )[1]
+    history = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+    ]
+    with serve(rewards=rewards) as server:
+        server.post("/pluralign/rewards", prompt="how?", answer="so", history=history)
+    assert [*history, {"role": "user", "content": "how?"}] in seen
 
 
 def test_a_reward_that_is_no_number_is_null(serve, rewards):

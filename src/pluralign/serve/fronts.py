@@ -17,7 +17,8 @@ def read_front(path: Path) -> dict[str, Any]:
 
     Returns:
         ``objectives`` (the first two are the axes of the figure), ``points``, each with ``weights`` and
-        ``returns``, and ``exact_front``, which is empty if unknown.
+        ``returns``, ``exact_front``, which is empty if unknown, and ``scale``: the origin and unit of each
+        objective's standardised rewards, None if the report has none.
 
     Raises:
         InputError: The file is not such a report; the error names file and field.
@@ -36,7 +37,22 @@ def read_front(path: Path) -> dict[str, Any]:
     for row in (*(point["returns"] for point in points), *exact):
         if missing := [name for name in objectives if name not in row]:
             raise fields.fail("sweep", f"a point lacks {missing[0]!r}")
-    return {"objectives": objectives, "points": points, "exact_front": exact}
+    return {
+        "objectives": objectives, "points": points, "exact_front": exact, "scale": _scale(fields, objectives),
+    }  # fmt: skip
+
+
+def _scale(fields: Fields, objectives: Sequence[str]) -> dict[str, dict[str, float]] | None:
+    given = fields.get("scale", dict, {})
+    if "origin" not in given or "unit" not in given:
+        return None
+    scale = {name: _numbers(fields, "scale", given[name]) for name in ("origin", "unit")}
+    for row in scale.values():
+        if missing := [name for name in objectives if name not in row]:
+            raise fields.fail("scale", f"lacks {missing[0]!r}")
+    if min(scale["unit"].values()) <= 0:
+        raise fields.fail("scale", f"expected positive units, found {scale['unit']}")
+    return scale
 
 
 def _point(fields: Fields) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The web page with the sliders: one file, restricted to its own script and its own server."""
+"""The web page with the sliders: one response, restricted to its own script and its own server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from importlib.resources import files
 
 from starlette.responses import HTMLResponse, Response
 
+_SCRIPTS = ("base", "dials", "front", "share", "card", "chat", "story", "main")
+"""Parts of the page's script, in their order; they share one scope."""
 _INLINE = {
     "script-src": re.compile(r"<script>(.*?)</script>", re.DOTALL),
     "style-src": re.compile(r"<style>(.*?)</style>", re.DOTALL),
@@ -24,10 +26,15 @@ def page_response() -> Response:
 
 @cache
 def _page() -> tuple[str, str]:
-    page = files("pluralign.serve").joinpath("page.html").read_text(encoding="utf-8")
+    page = _text("page.html").replace("{{ css }}", _text("page.css"))
+    page = page.replace("{{ js }}", "\n".join(_text(f"{name}.js") for name in _SCRIPTS))
     rules = ["default-src 'none'", "connect-src 'self'", "img-src data:", "base-uri 'none'"]
     rules += ["form-action 'none'", "frame-ancestors 'none'"]
     for name, pattern in _INLINE.items():
         digests = [hashlib.sha256(text.encode()).digest() for text in pattern.findall(page)]
         rules.append(f"{name} " + " ".join(f"'sha256-{base64.b64encode(d).decode()}'" for d in digests))
     return page, "; ".join(rules)
+
+
+def _text(name: str) -> str:
+    return files("pluralign.serve").joinpath("web", name).read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ import torch
 
 from pluralign.core import Decision, InputError
 from pluralign.core.errors import ServerError
+from pluralign.core.messages import Messages
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
@@ -23,11 +24,24 @@ _WAITING = 8
 _TEXT = {"type": "string"}
 SCHEMA: Schema = {
     "type": "object",
-    "properties": {"prompt": _TEXT, "answer": _TEXT},
+    "properties": {
+        "prompt": _TEXT,
+        "answer": _TEXT,
+        "history": {
+            "type": "array",
+            "description": "Messages before the prompt.",
+            "items": {
+                "type": "object",
+                "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": _TEXT},
+                "required": ["role", "content"],
+                "additionalProperties": False,
+            },
+        },
+    },
     "required": ["prompt", "answer"],
     "additionalProperties": False,
 }
-"""Schema of the body of `/pluralign/rewards`: a user's message and the answer to it."""
+"""Schema of the body of `/pluralign/rewards`: a user's message, the answer to it, and earlier messages."""
 
 
 class AnswerScorers:
@@ -35,7 +49,7 @@ class AnswerScorers:
 
     Args:
         scorers: Reward models by objective.
-        most_characters: Maximum length of prompt and answer together.
+        most_characters: Maximum length of prompt, answer and earlier messages together.
     """
 
     def __init__(self, scorers: Mapping[str, Reward], most_characters: int = 50_000) -> None:
@@ -56,7 +70,8 @@ class AnswerScorers:
             Refused: The body is invalid, too many requests are waiting, or the server of a reward fails.
         """
         check(body, SCHEMA)
-        if len(body["prompt"]) + len(body["answer"]) > self._most:
+        prompt = [*body.get("history", ()), {"role": "user", "content": body["prompt"]}]
+        if sum(len(message["content"]) for message in prompt) + len(body["answer"]) > self._most:
             raise Refused(400, f"prompt and answer have more than {self._most} characters", param="answer")
         if self._waiting >= _WAITING:
             raise Refused(
@@ -68,18 +83,18 @@ class AnswerScorers:
         self._waiting += 1
         try:
             async with self._turn:
-                return {"rewards": await asyncio.to_thread(self._score, body["prompt"], body["answer"])}
+                return {"rewards": await asyncio.to_thread(self._score, prompt, body["answer"])}
         except InputError as error:
             raise Refused(400, error.message, param="prompt") from error
         finally:
             self._waiting -= 1
 
     @torch.inference_mode()
-    def _score(self, prompt: str, answer: str) -> dict[str, dict[str, float | None]]:
+    def _score(self, prompt: Messages, answer: str) -> dict[str, dict[str, float | None]]:
         found: dict[str, dict[str, float | None]] = {}
         for name, scorer in self._scorers.items():
             template = template_of(scorer)
-            text = template([{"role": "user", "content": prompt}], True)
+            text = template(prompt, True)
             try:
                 (rewards,) = scorer.score_decisions([Decision(text, (template.answer(answer),))])
             except ServerError as error:

@@ -1,0 +1,106 @@
+"use strict";
+// Output of models and stories is always set as text, never as HTML.
+const $ = id => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+let token = "";
+
+function make(name, attributes = {}, ...children) {
+  const one = attributes.svg ? document.createElementNS(SVG, name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "svg") continue;
+    if (key === "colour") one.style.setProperty("--c", value);
+    else one.setAttribute(key, value);
+  }
+  one.append(...children);
+  return one;
+}
+const draw = (name, attributes, ...children) => make(name, {...attributes, svg: true}, ...children);
+function button(text, press, attributes = {}) {
+  const one = make("button", {type: "button", ...attributes}, text);
+  one.addEventListener("click", press);
+  return one;
+}
+
+// The first six colours are chosen; further ones turn the hue by the golden angle and alternate in lightness.
+const colour = i => i < 6 ? `var(--c${i})`
+  : `oklch(calc(var(--light) + ${[0, .09, -.06][i % 3]}) .13 ${(20 + i * 137.508).toFixed(1) % 360})`;
+const words = name => name.replaceAll("_", " ");
+const total = numbers => numbers.reduce((sum, one) => sum + one, 0);
+
+// ---- Numbers, in the reader's locale ----
+const minus = text => text.replace("-", "\u2212");
+const number = (x, least, most) =>
+  minus(new Intl.NumberFormat(undefined, {minimumFractionDigits: least, maximumFractionDigits: most}).format(x));
+const short = x => { const digits = Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2; return number(x, digits, digits); };
+const percent = (share, digits = 0) =>
+  new Intl.NumberFormat(undefined, {style: "percent", maximumFractionDigits: digits}).format(share);
+// Shares rounded to percent so that they sum to 1, by largest remainders.
+function rounded(shares, digits = 0) {
+  const units = 100 * 10 ** digits, sum = total(shares);
+  const exact = shares.map(share => share / sum * units), whole = exact.map(one => Math.floor(one + 1e-9));
+  const order = shares.map((_, i) => i).sort((a, b) => exact[b] - whole[b] - exact[a] + whole[a]);
+  for (const i of order.slice(0, Math.round(units - total(whole)))) whole[i] += 1;
+  return whole.map(one => one / units);
+}
+function described(weights) {
+  const shares = rounded(Object.values(weights));
+  return Object.keys(weights).map((name, i) => [name, shares[i]]).filter(([, share]) => share > 0)
+    .map(([name, share]) => `${words(name)} ${percent(share)}`).join(", ");
+}
+
+// ---- Errors, and numbers that are refused in their field ----
+function complain(message) {
+  $("error-text").textContent = message;
+  $("error").hidden = !message;
+}
+function wrong(field) {
+  const {badInput, valueMissing, rangeUnderflow, rangeOverflow, stepMismatch} = field.validity;
+  const whole = field.step === "1";
+  if (!(badInput || valueMissing || rangeUnderflow || rangeOverflow || whole && stepMismatch)) return "";
+  return `${whole ? "A whole number" : "A number"} from ${number(+field.min, 0, 0)} to ${number(+field.max, 0, 0)}`;
+}
+// Shows what is wrong with a number next to its field; returns whether nothing is.
+function accept(field, note) {
+  const message = wrong(field);
+  note.textContent = message;
+  field.toggleAttribute("aria-invalid", Boolean(message));
+  if (message) field.setAttribute("aria-invalid", "true");
+  return !message;
+}
+
+// ---- The server ----
+async function ask(path, body, signal) {
+  const headers = token ? {Authorization: `Bearer ${token}`} : {};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method: body === undefined ? "GET" : "POST", headers, signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server does not respond.");
+  }
+  if (answer.ok) return answer;
+  let message = `The server responded with status ${answer.status}.`;
+  try { message = (await answer.json()).error.message; } catch { /* no JSON: the status must do */ }
+  const error = new Error(message);
+  error.status = answer.status;
+  throw error;
+}
+
+async function* events(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const {done, value} = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const data = part.replace(/^data: /, "");
+      if (data !== "[DONE]") yield JSON.parse(data);
+    }
+  }
+}

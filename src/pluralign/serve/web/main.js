@@ -1,0 +1,50 @@
+// ---- The tabs, and the beginning ----
+function select(name) {
+  for (const one of ["chat", "story"]) {
+    const tab = $(`tab-${one}`), is = one === name;
+    tab.setAttribute("aria-selected", String(is));
+    tab.tabIndex = is ? 0 : -1;
+    $(one).hidden = !is;
+  }
+  saved.write({tab: name});
+}
+for (const [name, other] of [["chat", "story"], ["story", "chat"]]) {
+  $(`tab-${name}`).addEventListener("click", () => select(name));
+  $(`tab-${name}`).addEventListener("keydown", event => {
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    select(other);
+    $(`tab-${other}`).focus();
+  });
+}
+
+async function begin() {
+  let config;
+  try {
+    config = await (await ask("/pluralign/config")).json();
+  } catch (error) {
+    if (error.status !== 401) { complain(error.message); return; }
+    if (token) complain("This token is wrong.");
+    $("login").hidden = false;
+    $("token").focus();
+    return;
+  }
+  complain("");
+  $("login").hidden = true;
+  const {tab} = saved.read();
+  $("about").textContent = `${config.model}: ${config.objectives.map(words).join(", ")}`;
+  new Chat(config, new Units(config.fronts.chat));
+  if (config.story) {
+    $("tabs").hidden = false;
+    new Story(config.story, new Units(config.fronts.story)).look();
+  } else {
+    $("chat").removeAttribute("role");
+  }
+  select(config.story && tab === "story" ? "story" : "chat");
+}
+$("dismiss").addEventListener("click", () => complain(""));
+$("login").addEventListener("submit", event => {
+  event.preventDefault();
+  token = $("token").value;
+  begin();
+});
+begin();

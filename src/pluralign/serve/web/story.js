@@ -1,0 +1,95 @@
+// ---- The story: the probabilities of the agent's choices ----
+class Story {
+  constructor(story, units) {
+    const names = story.objectives.map(objective => objective.name), {story: kept} = saved.read();
+    const mine = kept?.title === story.title && String(kept.names) === String(names) ? kept : {};
+    this.names = names;
+    this.actions = mine.actions ?? [];
+    this.title = story.title;
+    this.front = new Front($("story-front"), units, names);
+    this.dials = new Dials($("story-dials"), names, mine.weights ?? Object.fromEntries(names.map(n => [n, 1 / names.length])),
+      () => { this.front.show(this.dials.value); this.look(); });
+    this.front.show(this.dials.value);
+    $("story-title").textContent = story.title;
+    $("summary").textContent = story.summary;
+    $("key").append(make("span", {}, "Bar: the mix. Marks: each policy alone:"),
+      ...names.map((name, i) => make("span", {}, make("span", {class: "dot", colour: colour(i), "aria-hidden": "true"}), words(name))));
+    $("choose").addEventListener("click", () => {
+      if (this.found && !this.found.ended) this.take(this.likeliest());
+    });
+    $("back").addEventListener("click", () => { this.actions.pop(); this.look(); });
+    $("again").addEventListener("click", () => { this.actions = []; this.look(); });
+  }
+  likeliest() { return this.found.mixed.indexOf(Math.max(...this.found.mixed)); }
+  take(action) {
+    $("story-status").textContent = `Taken: ${this.found.options[action]}`;
+    this.actions.push(action);
+    this.look(true);
+  }
+  // One request at a time: if the sliders move faster than responses come, only the last position is requested.
+  async look(focus = false) {
+    this.focus ||= focus;
+    if (this.asking) { this.again = true; return; }
+    this.asking = true;
+    saved.write({story: {title: this.title, names: this.names, actions: this.actions, weights: this.dials.value}});
+    do {
+      this.again = false;
+      try {
+        const answer = await ask("/pluralign/story/play", {actions: this.actions, steering_weights: this.dials.value});
+        this.found = await answer.json();
+        complain("");
+        this.show();
+      } catch (error) { complain(error.message); }
+    } while (this.again);
+    this.asking = false;
+    // The buttons have been replaced: keyboard focus moves to the start of the text.
+    if (this.focus) $("scene").focus();
+    this.focus = false;
+  }
+  show() {
+    const {found} = this;
+    if ($("scene").textContent !== found.text) $("scene").textContent = found.text;
+    const past = $("past");
+    past.hidden = !found.taken.length;
+    past.querySelector("summary").textContent = `${found.taken.length} ${found.taken.length === 1 ? "choice" : "choices"} so far`;
+    past.querySelector("div").replaceChildren(...found.taken.flatMap(step => [
+      make("div", {class: "prose"}, step.text), make("p", {class: "took"}, `→ ${step.option}`)]));
+    this.showOptions();
+    $("back").disabled = $("again").disabled = !this.actions.length;
+    $("choose").disabled = found.ended;
+    $("sum").replaceChildren(make("span", {class: "muted"}, found.ended ? "The end. In all:" : "So far:"),
+      ...this.names.map(name => make("span", {}, `${words(name)} `, make("b", {}, number(found.returns[name], 0, 2)))));
+  }
+  showOptions() {
+    const {found} = this;
+    const same = this.shown && this.shown.length === found.options.length && this.shown.every((o, i) => o === found.options[i])
+      && this.depth === found.taken.length;
+    if (!same) {
+      this.shown = found.options;
+      this.depth = found.taken.length;
+      this.rows = found.options.map((option, i) => {
+        const fill = make("span", {class: "fill"}), share = make("span", {class: "share"});
+        const marks = this.names.map((_, j) => make("span", {class: "own", colour: colour(j)}));
+        const button = make("button", {type: "button", class: "option"},
+          make("span", {class: "line"}, make("span", {}, option), share),
+          make("span", {class: "bar", "aria-hidden": "true"}, fill, ...marks));
+        button.addEventListener("click", () => this.take(i));
+        return {button, fill, share, marks, option};
+      });
+      $("options").replaceChildren(...this.rows.map(row => make("li", {}, row.button)));
+    }
+    // Each policy's shares, and the mix's, sum to 100 %.
+    const shares = found.options.length ? rounded(found.mixed) : [];
+    const alone = Object.fromEntries(this.names.map(name => [name, found.options.length ? rounded(found.probabilities[name]) : []]));
+    const best = found.options.length ? this.likeliest() : -1;
+    this.rows.forEach((row, i) => {
+      row.fill.style.width = `${100 * found.mixed[i]}%`;
+      row.share.textContent = percent(shares[i]);
+      row.button.classList.toggle("likeliest", i === best);
+      this.names.forEach((name, j) => { row.marks[j].style.left = `${100 * found.probabilities[name][i]}%`; });
+      row.button.setAttribute("aria-label", `${row.option} Taken with ${percent(shares[i])}; ` +
+        this.names.map(name => `${words(name)} alone ${percent(alone[name][i])}`).join(", "));
+    });
+  }
+}
+

@@ -1,0 +1,34 @@
+"""What tests of the page read and wait for."""
+
+import time
+
+FRONT = {
+    "objectives": ["one", "two"],
+    "points": [
+        {"weights": {"one": i / 4, "two": 1 - i / 4}, "returns": {"one": 10.0 * i, "two": 8.0 - i}}
+        for i in range(5)
+    ],
+    "exact_front": [{"one": 0.0, "two": 9.0}, {"one": 40.0, "two": 5.0}],
+}
+
+
+def dial(page, name):
+    return page.get_by_role("slider", name=name, exact=True)
+
+
+def outputs(page, panel="chat"):
+    """The weights in percent, as typed."""
+    return page.evaluate(f"[...document.querySelectorAll('#{panel} .typed input')].map(e => e.value + ' %')")
+
+
+def becomes(page, condition, seconds=10.0):
+    """Waits until a condition holds; playwright's own way is one that the page's policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(20)
+
+
+def finished(page):
+    becomes(page, "document.querySelector('#status').textContent.includes('tokens')")
+    return page.locator("#answer").inner_text()
