@@ -27,9 +27,9 @@ from pluralign.core.files import write_json
 from pluralign.lm.adapters import add_lora, read_adapter, save_adapter
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import ARITHMETIC, mix_rows
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
 
 

@@ -30,8 +30,8 @@ from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.lm.trunk import branch_last, forest_hidden_states
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.rewards.value_head import ValueHead
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.value_rows import Guide, ValueRows
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"

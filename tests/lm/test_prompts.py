@@ -25,8 +25,8 @@ from pluralign.lm.prompts import (
 )
 from pluralign.lm.tiny import CHAT_TEMPLATE, make_tiny_model, make_tiny_tokenizer
 from pluralign.rewards.classifier import ClassifierReward
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.policies import Policies
-from pluralign.steer.policy_rows import AdapterRows
 
 BOS, EOS = 0, 2
 CHAT = [{"role": "user", "content": "hi"}]

@@ -7,8 +7,8 @@ import pytest
 from pluralign.core import SteeringWeights
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
 
 from .conftest import NAMES, adapted, own_text

@@ -14,12 +14,12 @@ from pluralign.lm import forest as forest_module
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.decoding import Decoding, TokenSampler
-from pluralign.steer import policy_rows
+from pluralign.steer import adapter_rows
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import mix_log_probs, mix_rows
 from pluralign.steer.model_rows import ModelRows
 from pluralign.steer.partial_text import PartialText
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
 
 PROMPTS = ["hello there", "a", "what is it that you want?"]
@@ -283,7 +283,7 @@ def test_a_prompt_that_several_requests_share_is_read_once_by_each_policy(rows, 
         planted.append(len(trees))
         return forest_module.plant(trees, budget)
 
-    monkeypatch.setattr(policy_rows, "plant", plant)
+    monkeypatch.setattr(adapter_rows, "plant", plant)
     asked = [
         request("hello there", Decoding(8, 1.0), seed, one=share, two=1 - share)
         for seed, share in enumerate([0.1, 0.5, 0.9])

@@ -11,9 +11,9 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.trunk import forest_hidden_states
 from pluralign.lm.vocabulary import branch_log_probs
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
 
 HALVES = [torch.float16, torch.bfloat16]

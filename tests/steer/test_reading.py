@@ -9,9 +9,9 @@ from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone, merged_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.rewards.value_head import ValueHead
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.model_rows import ModelRows
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request, prompt_tokens
 from pluralign.steer.value_guided import ValueGuidedRows
 from pluralign.steer.value_rows import Guide, ValueRows

@@ -12,9 +12,9 @@ from pluralign.core import SteeringWeights
 from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
 
 # Tensors that are made from the host's data or read by the host.

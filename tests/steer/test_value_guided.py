@@ -15,8 +15,8 @@ from pluralign.lm.passes import trunk_of
 from pluralign.lm.prompts import PromptIds
 from pluralign.losses.value import Bins
 from pluralign.rewards.value_head import ValueHead
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
 from pluralign.steer.value_guided import Guidance, ValueGuidedRows, draw_guided_completions
 from pluralign.steer.value_rows import Guide, ValueRows

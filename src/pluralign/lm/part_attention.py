@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pluralign.lm.path_attention import PathAttention
 from pluralign.lm.pattern import Pattern
+from pluralign.lm.prefix_cache import LayerKeys
 from pluralign.lm.sample_attention import KeysAndValues
 
 
@@ -21,15 +22,30 @@ class PartLayout:
     Args:
         lengths: Number of tokens of each prompt.
         device: Device of the model.
+        known: Keys and values with which each prompt begins, in pieces; these tokens are not read and not in
+            the row. Without it all are read.
     """
 
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self, lengths: Sequence[int], device: torch.device,
+        known: Sequence[Sequence[LayerKeys]] | None = None,
+    ) -> None:  # fmt: skip
         self.calls = 0
         self.kept: dict[int, KeysAndValues] = {}
         """Keys and values of each layer, each of shape (groups, tokens, width)."""
-        self._ends = list(accumulate(lengths))
-        self._starts = [end - length for end, length in zip(self._ends, lengths, strict=True)]
-        self._positions = torch.cat([torch.arange(length, device=device) for length in lengths])
+        self._known = [list(pieces) for pieces in known] if known is not None else [[] for _ in lengths]
+        skipped = [sum(_tokens(piece) for piece in pieces) for pieces in self._known]
+        # Where each prompt begins among the keys that are kept, and where its first token that is read lies
+        # there and in the row.
+        self._starts = [0, *accumulate(lengths)][:-1]
+        self._total = sum(lengths)
+        self._first_read = [start + skip for start, skip in zip(self._starts, skipped, strict=True)]
+        self.unread = [length - skip for length, skip in zip(lengths, skipped, strict=True)]
+        """Number of tokens of each prompt in the row."""
+        self._row_starts = [0, *accumulate(self.unread)][:-1]
+        self._positions = torch.cat(
+            [torch.arange(skip, length, device=device) for skip, length in zip(skipped, lengths, strict=True)]
+        )
         self._paths = PathAttention(max(lengths), device)
         self._part = slice(0, 0)
 
@@ -51,19 +67,32 @@ class PartLayout:
         self.calls += 1
         kept = self.kept.get(module.layer_idx)
         if kept is None:
-            kept = self.kept[module.layer_idx] = self._room(key), self._room(value)
-        for store, new in zip(kept, (key, value), strict=True):
-            store[:, self._part] = new[0]
+            kept = self.kept[module.layer_idx] = self._begin(module.layer_idx, key, value)
         start, stop = self._part.start, self._part.stop
         heads = query.shape[1] // key.shape[1]
         parts: list[Tensor] = []
-        for first, end in zip(self._starts, self._ends, strict=True):
-            low, high = max(first, start), min(end, stop)
+        for first, read, row, count in zip(
+            self._starts, self._first_read, self._row_starts, self.unread, strict=True
+        ):
+            low, high = max(row, start), min(row + count, stop)
             if low < high:
-                keys, values = (one[None, :, first:high].repeat_interleave(heads, dim=1) for one in kept)
-                own = query[:, :, low - start : high - start]
-                parts.append(self._paths.attend(own, keys, values, scaling, pattern))
+                own, end = slice(low - start, high - start), read + high - row
+                for store, new in zip(kept, (key, value), strict=True):
+                    store[:, read + low - row : end] = new[0, :, own]
+                keys, values = (one[None, :, first:end].repeat_interleave(heads, dim=1) for one in kept)
+                parts.append(self._paths.attend(query[:, :, own], keys, values, scaling, pattern))
         return torch.cat(parts, dim=2)
 
-    def _room(self, like: Float[Tensor, "1 groups _ width"]) -> Float[Tensor, "groups tokens width"]:
-        return like.new_empty(like.shape[1], len(self._positions), like.shape[3])
+    def _begin(self, layer: int, *like: Float[Tensor, "1 groups _ width"]) -> KeysAndValues:
+        """Room for a layer's keys and values, with those that are known."""
+        keys, values = (one.new_empty(one.shape[1], self._total, one.shape[3]) for one in like)
+        for place, pieces in zip(self._starts, self._known, strict=True):
+            for piece in pieces:
+                own = slice(place, place + _tokens(piece))
+                keys[:, own], values[:, own] = piece[layer]
+                place = own.stop
+        return keys, values
+
+
+def _tokens(piece: LayerKeys) -> int:
+    return next(iter(piece.values()))[0].shape[1]

@@ -67,6 +67,7 @@ class Service:
     def _own_engine(self, limits: Limits) -> Engine:
         if not isinstance(self.deployment, Policies):
             raise TypeError("policies that are not in this process need an engine of their own")
+        self.deployment.rows.cache_prefixes(limits.cached_tokens)
         decoder = MixtureDecoder(self.deployment.rows, self.deployment.power, limits.prefill)
         return DecodingEngine(decoder, limits.running, limits.queue, limits.prefill)
 

@@ -19,6 +19,8 @@ class Limits:
         samples: Maximum number of answers to one request (its prompts times ``n``).
         prefill: Number of prompt tokens that are read between two tokens of the running answers, counted once
             for every policy that reads them. Longer prompts are read in parts.
+        cached_tokens: Number of tokens of prompts that are kept for prompts that begin alike (system prompts,
+            turns of one conversation), counted once for every policy; 0 keeps none.
         running: Maximum number of answers that are decoded at once.
         queue: Maximum number of answers in the queue.
         seconds: Time limit from a request's arrival to the end of its answer.
@@ -35,6 +37,7 @@ class Limits:
     default_new_tokens: int = 256
     samples: int = 64
     prefill: int = 1024
+    cached_tokens: int = 16_384
     running: int = 16
     queue: int = 64
     seconds: float = 300.0
@@ -45,7 +48,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 < value < float("inf") and not (name == "queue" and value == 0):
+            if not 0 < value < float("inf") and not (name in ("queue", "cached_tokens") and value == 0):
                 raise InputError(f"must be above 0, found {value}", field=name)
 
 

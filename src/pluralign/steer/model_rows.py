@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
-from pluralign.steer.policy_rows import AdapterRows, Reading, finished
+from pluralign.steer.adapter_rows import AdapterRows
+from pluralign.steer.policy_rows import Reading, finished
 from pluralign.steer.prediction import Entry, Prediction
 
 
@@ -72,6 +73,11 @@ class ModelRows:
             return Prediction(torch.stack([found[i] for i in range(len(entries))]))
 
         return enter
+
+    def cache_prefixes(self, tokens: int) -> None:
+        """See `PolicyRows`: each model has its share of the tokens."""
+        for part in self._parts:
+            part.cache_prefixes(tokens // len(self._parts))
 
     def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
         """See `PolicyRows`."""

@@ -20,10 +20,11 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompts import TEMPLATES
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_folders import open_rows, policy_card, template_of
-from pluralign.steer.policy_rows import AdapterRows, PolicyRows
+from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.request_weights import Prompt, Weights, is_one, weights_of_each
 from pluralign.steer.requests import Request

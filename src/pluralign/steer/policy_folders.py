@@ -15,8 +15,9 @@ from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.tuned import load_language_policy, read_policy_folder
 from pluralign.lm.adapter_stack import why_not_stacked
 from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.model_rows import ModelRows
-from pluralign.steer.policy_rows import AdapterRows, PolicyRows
+from pluralign.steer.policy_rows import PolicyRows
 
 _log = logging.getLogger(__name__)
 

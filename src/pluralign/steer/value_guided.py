@@ -25,8 +25,9 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import PromptIds, fit_prompts
 from pluralign.lm.trunk import context_length
 from pluralign.losses.guidance import guided_logits
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.policy_rows import AdapterRows, PolicyRows, Reading
+from pluralign.steer.policy_rows import PolicyRows, Reading
 from pluralign.steer.prediction import Entry, Prediction
 from pluralign.steer.requests import Request
 from pluralign.steer.value_rows import ValueRows, open_value_rows
@@ -119,6 +120,10 @@ class ValueGuidedRows:
         prompts = {request: ids for request, _, ids in entries}
         enter = yield from self._base.read([(request, 0, ids) for request, ids in prompts.items()], tokens)
         return lambda: self._admit(entries, enter().logits())
+
+    def cache_prefixes(self, tokens: int) -> None:
+        """See `PolicyRows`: the language model's; value models read every prompt."""
+        self._base.cache_prefixes(tokens)
 
     def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
         """See `PolicyRows`."""

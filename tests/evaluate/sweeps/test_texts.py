@@ -18,8 +18,8 @@ from pluralign.evaluate.text_report.words import headline, takeaway
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.steer import requests
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.policy_rows import AdapterRows
 from pluralign.steer.requests import Request
 
 NAMES = ("helpful", "harmless")

@@ -25,8 +25,8 @@ from pluralign.lm.passes import trunk_of
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.options.features import FeatureStore
 from pluralign.rewards.export import export_folder
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.model_rows import ModelRows
-from pluralign.steer.policy_rows import AdapterRows
 
 CONTEXT = 64
 SIZES = {"vocab_size": 259, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}

@@ -21,10 +21,11 @@ from pluralign.folders.soups import soup_adapter, soup_backbone
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.prompts import fit_prompts, prompt_ids
+from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies, load_policies
 from pluralign.steer.policy_folders import open_whole
-from pluralign.steer.policy_rows import AdapterRows, PolicyRows
+from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.prompting import trade_off_instruction, with_instruction
 from pluralign.steer.value_guided import Guidance, open_value_guided_rows
 
