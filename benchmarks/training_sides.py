@@ -36,6 +36,7 @@ class Settings:
         cases: Cases to measure: bt-harmless, dpo-harmless, bt-ethics.
         gradient_checkpointing: Whether both sides use gradient checkpointing (TRL's default is True: less
             memory, a third slower).
+        token_budget: Largest number of tokens of a forest, on pluralign's side; results do not depend on it.
         lora_rank: Rank of a LoRA adapter on both sides; 0 trains all weights.
         dtype: Floating-point type of a trunk under an adapter, and of the matrix products.
         load_in: Format of the trunk's quantised weights: 4bit.
@@ -53,6 +54,7 @@ class Settings:
     turns: int = 2
     cases: tuple[str, ...] = ("bt-harmless", "dpo-harmless", "bt-ethics")
     gradient_checkpointing: bool = False
+    token_budget: int = 2048
     lora_rank: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     load_in: Literal["4bit"] | None = None
@@ -133,7 +135,8 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     engine._CHECKPOINTS = 1  # no intermediate checkpoints, as on TRL's side
     training = Training(
         batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=MAX_LENGTH,
-        bf16=settings.dtype == "bfloat16", lora_rank=settings.lora_rank, load_in=settings.load_in,
+        token_budget=settings.token_budget, bf16=settings.dtype == "bfloat16",
+        lora_rank=settings.lora_rank, load_in=settings.load_in,
         dtype=settings.dtype if settings.lora_rank else "auto",
         gradient_checkpointing=settings.gradient_checkpointing,
     )  # fmt: skip
