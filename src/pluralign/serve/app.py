@@ -88,6 +88,8 @@ def _model(service: Service, name: str, weights: SteeringWeights) -> dict[str, A
         "objectives": list(known.objectives),
         "steering_weights": in_order(weights, known.objectives),
         "max_model_len": known.context,
+        "dtype": known.dtype_name,
+        "batch_invariant": known.dtype_name == "float32",
     }
 
 

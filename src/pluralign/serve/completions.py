@@ -77,9 +77,9 @@ def _submit(service: Service, answer: Answer) -> Submission:
     except QueueFull as error:
         raise Refused(
             429,
-            "the queue is full; try again soon",
+            "the queue is full; try again after the seconds in Retry-After",
             code="queue_full",
-            headers={"Retry-After": "1"},
+            headers={"Retry-After": str(service.pace.place_in(len(answer.request.samples)))},
         ) from error
     except DecodingFailed as error:
         raise Refused(503, str(error), headers={"Retry-After": "10"}) from error

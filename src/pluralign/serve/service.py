@@ -16,6 +16,7 @@ from pluralign.serve.engine import DecodingEngine
 from pluralign.serve.errors import Refused
 from pluralign.serve.log_probs import TokenTexts
 from pluralign.serve.metrics import Metrics
+from pluralign.serve.pace import Pace
 from pluralign.serve.records import RequestRecord, reason_of, refusal_row
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
@@ -62,7 +63,7 @@ class Service:
         self.parser = RequestParser(self.deployment, self.limits, self.weights, self.presets)
         self.token_texts = TokenTexts(self.deployment.tokenizer)
         self.engine = (self.make_engine or self._own_engine)(self.limits)
-        self.metrics = Metrics()
+        self.metrics, self.pace = Metrics(), Pace(self.limits.running)
 
     def _own_engine(self, limits: Limits) -> Engine:
         if not isinstance(self.deployment, Policies):
@@ -82,6 +83,7 @@ class Service:
         ):
             self._require_audit()
         record.accepted = True
+        self.pace.begun()
 
     def finish(self, record: RequestRecord) -> None:
         """Count a text request that has ended, and write its line to the audit file."""
@@ -93,6 +95,7 @@ class Service:
         if record.first_token is not None:
             self.metrics.first_token.observe(record.first_token)
         if record.accepted:
+            self.pace.finished(row["samples"], row["milliseconds"] / 1000)
             self._written(lambda audit: audit.write(row, record.answer_texts()))
         else:
             self._written(lambda audit: audit.refused(row))

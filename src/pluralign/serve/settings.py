@@ -39,7 +39,7 @@ class Limits:
     prefill: int = 1024
     cached_tokens: int = 16_384
     running: int = 16
-    queue: int = 64
+    queue: int = 128
     seconds: float = 300.0
     reading_seconds: float = 20.0
     idle_seconds: float = 10.0

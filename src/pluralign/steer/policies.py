@@ -57,6 +57,11 @@ class Policies(PromptEncoder):
     dtype: DTypeName = "auto"
     control_tokens: bool = False
 
+    @property
+    def dtype_name(self) -> str:
+        """Floating-point type of the weights as they were loaded."""
+        return str(self.rows.backbone.model.dtype).removeprefix("torch.")
+
     @checked
     def generate(
         self,

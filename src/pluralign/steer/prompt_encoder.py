@@ -34,6 +34,11 @@ class PromptEncoder:
     """Whether all policies are adapters on one trunk."""
 
     @property
+    def dtype_name(self) -> str | None:
+        """Floating-point type of the weights; None if another process has them."""
+        return None
+
+    @property
     def stops(self) -> tuple[str, ...]:
         """Texts that always end an answer in a conversation, in addition to those of the request."""
         return self.conversations.stops
