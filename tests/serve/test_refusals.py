@@ -228,3 +228,12 @@ def test_after_all_that_it_answers(server, chat):
     counted = server.metrics()
     assert not [name for name in counted if 'status="5' in name]
     assert counted["pluralign_running"] == 0
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize(
+    "field", ['"seed": {}', '"temperature": {}', '"max_tokens": {}', '"steering_weights": {{"one": {}}}']
+)
+def test_numbers_of_hundreds_of_digits_are_refused(server, field, digits):
+    body = '{"model": "tiny-random", "prompt": "a", ' + field.format("9" * digits) + "}"
+    refused(server.post("/v1/completions", data=body.encode()), 400)
