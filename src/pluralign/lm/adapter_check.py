@@ -23,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json
+from pluralign.core.jsonl import is_object
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -114,7 +115,8 @@ class Adapter:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors, by name."""
-        with safe_open(self.folder / TENSORS, framework="pt") as file:
+        opened: Any = safe_open(self.folder / TENSORS, framework="pt")
+        with opened as file:
             return {name.removeprefix(PREFIX): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def why_not_on(self, model: nn.Module) -> str:
@@ -125,14 +127,16 @@ class Adapter:
         """
         if self.beyond:
             return self.beyond
-        modules = dict(model.named_modules())
+        network: Any = model
+        modules: dict[str, nn.Module] = dict(network.named_modules())
         for layer in self.layers:
             if not isinstance(modules.get(layer), nn.Linear | Conv1D):
                 return f"it changes {layer}, which is no linear layer"
         self._require_fit(modules)
         own = self.tensors() if self.copies else {}
         for layer in self.copies:
-            weight = modules[layer].weight.detach()  # pyright: ignore[reportCallIssue]
+            module: Any = modules[layer]
+            weight: Tensor = module.weight.detach()
             if not torch.equal(own[layer + _COPY].to(weight), weight):
                 return f"it changes the weights of {layer} themselves"
         return ""
@@ -168,14 +172,16 @@ class Adapter:
     def _targets(self, modules: Mapping[str, nn.Module]) -> set[str] | None:
         """Linear layers that the configuration names; None where it leaves them to PEFT."""
         from peft import PeftConfig
-        from peft.tuners.tuners_utils import check_target_module_exists
+        from peft.tuners import tuners_utils
 
+        reader: Any = PeftConfig
+        utils: Any = tuners_utils
         if self.config.get("target_modules") in (None, [], "", "all-linear"):
             return None
         linear = [name for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)]
         try:
-            config = PeftConfig.from_pretrained(str(self.folder))
-            return {name for name in linear if check_target_module_exists(config, name)}
+            config = reader.from_pretrained(str(self.folder))
+            return {name for name in linear if utils.check_target_module_exists(config, name)}
         except (TypeError, ValueError, AttributeError, re.error) as error:
             raise InputError(f"PEFT cannot read it: {error}", path=self.folder / CONFIG) from error
 
@@ -197,7 +203,7 @@ def check_adapter(folder: Path) -> Adapter:
     folder = Path(folder)
     _require_files(folder)
     config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
+    if not is_object(config) or not isinstance(config.get("peft_type"), str):
         raise InputError("expected the configuration of an adapter, with a peft_type", path=folder / CONFIG)
     _require_known(folder, config)
     start = _start(config)
@@ -208,8 +214,9 @@ def check_adapter(folder: Path) -> Adapter:
             path=folder,
         )
     try:
-        with safe_open(folder / TENSORS, framework="pt") as file:
-            shapes = {
+        opened: Any = safe_open(folder / TENSORS, framework="pt")
+        with opened as file:
+            shapes: dict[str, tuple[int, ...]] = {
                 name.removeprefix(PREFIX): tuple(file.get_slice(name).get_shape())
                 for name in file.keys()  # noqa: SIM118
             }

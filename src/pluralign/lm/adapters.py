@@ -45,10 +45,11 @@ def add_lora(
 
     alpha = rank if alpha is None else alpha
     kind: Any = LoraConfig
+    adapt: Any = get_peft_model
     config = kind(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=list(targets) or "all-linear")
     try:
         with _known_warnings():
-            return get_peft_model(model, config)
+            return adapt(model, config)
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"cannot be adapted: {reason}", field="target_modules") from error
@@ -67,11 +68,12 @@ def read_adapter(model: PreTrainedModel, folder: Path) -> Any:
     """
     from peft import PeftModel  # heavy: only where an adapter is asked for
 
+    kind: Any = PeftModel
     adapter = check_adapter(Path(folder))
     require_base(adapter, model)
     try:
         with _peft_warnings() as said:
-            adapted: Any = PeftModel.from_pretrained(model, str(folder))
+            adapted = kind.from_pretrained(model, str(folder))
             # PEFT does not say which tensors it left out, but when they are loaded a second time.
             unused = adapted.load_adapter(str(folder), "default").unexpected_keys
     except (
@@ -235,7 +237,8 @@ def _add_biases(adapted: Any) -> None:
     """Give layers without a bias one of zeros where the adapter has a bias for them."""
     for module in adapted.modules():
         base = getattr(module, "base_layer", None)
-        if isinstance(base, nn.Linear) and base.bias is None and _has_bias(module):
+        bias = getattr(base, "bias", None)
+        if isinstance(base, nn.Linear) and bias is None and _has_bias(module):
             base.bias = nn.Parameter(base.weight.new_zeros(base.out_features))
 
 

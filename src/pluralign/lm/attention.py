@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations import sdpa_attention
 
 from pluralign.core import InputError
 from pluralign.lm.block_mask import forest_block_mask
@@ -26,6 +26,11 @@ from pluralign.lm.path_attention import PathAttention
 from pluralign.lm.pattern import Pattern, mark, read_pattern
 
 NAME = "token_forest"
+# Their own types are incomplete.
+_torch: Any = torch
+_sdpa: Any = sdpa_attention
+_attentions: Any = AttentionInterface
+_masks: Any = AttentionMaskInterface
 # FlexAttention's kernels need at least this width of a head.
 _FLEX_HEAD = 16
 # For fewer queries torch picks a kernel for decoding that did not compile on an H200 (torch 2.11). Gradients
@@ -39,9 +44,10 @@ def use_forest_attention(model: PreTrainedModel) -> None:
     Raises:
         InputError: Its attention cannot be replaced.
     """
-    if model.config._attn_implementation != NAME:
+    network: Any = model
+    if network.config._attn_implementation != NAME:
         try:
-            model.set_attn_implementation(NAME)
+            network.set_attn_implementation(NAME)
         except (ValueError, ImportError) as error:
             raise InputError(
                 f"models of type {model.config.model_type!r} cannot read forests: {error}"
@@ -118,7 +124,7 @@ class ForestLayout:
             key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
         sizes = [block.size for block in self.forest.blocks]
         # Splitting and not slicing: the gradient of a slice is a tensor of the whole row's size.
-        queries, keys, values = query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2)
+        queries, keys, values = (torch.split(one, sizes, 2) for one in (query, key, value))
         parts: list[Tensor] = []
         for i, block in enumerate(self.forest.blocks):
             k, v = keys[i], values[i]
@@ -146,7 +152,7 @@ class ForestLayout:
             return mask
         known = (pattern.window, pattern.chunk, number)
         if known not in self._masks:
-            parts = self.forest.position_ids[0].split([block.size for block in self.forest.blocks])
+            parts = torch.split(self.forest.position_ids[0], [block.size for block in self.forest.blocks])
             keys = parts[number]
             if block.prompt >= 0:
                 keys = torch.cat([parts[block.prompt], keys])
@@ -182,9 +188,9 @@ def forest_attention(
         return attended.transpose(1, 2).contiguous(), None
     pattern = Pattern(softcap=softcap, sinks=s_aux)
     if pattern.plain:
-        return sdpa_attention_forward(
+        return _sdpa.sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )  # pyright: ignore[reportReturnType]
+        )
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     if attention_mask is None and query.shape[2] == 1:
@@ -196,8 +202,8 @@ def forest_attention(
 @cache
 def _compiled_flex() -> Any:
     # Lengths differ from forest to forest: without dynamic shapes each would be compiled again.
-    return torch.compile(flex_attention, dynamic=True)
+    return _torch.compile(flex_attention, dynamic=True)
 
 
-AttentionInterface.register(NAME, forest_attention)
-AttentionMaskInterface.register(NAME, mark)
+_attentions.register(NAME, forest_attention)
+_masks.register(NAME, mark)

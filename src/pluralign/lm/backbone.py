@@ -21,6 +21,7 @@ from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
 from pluralign.lm.device import default_device, resolve_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.encoder_decoder import check_encoder_decoder
+from pluralign.lm.model_parts import output_embeddings, text_config
 from pluralign.lm.precision import in_dtype
 from pluralign.lm.pretrained import read_model, read_tokenizer
 from pluralign.lm.quantized import LoadIn, is_quantized, quantize
@@ -63,7 +64,7 @@ class Backbone:
     @property
     def vocabulary_size(self) -> int:
         """Number of logits, which may be more than the tokenizer has tokens."""
-        return int(self.model.config.get_text_config().vocab_size)
+        return int(text_config(self.model).vocab_size)
 
 
 @checked
@@ -181,9 +182,8 @@ def make_backbone(
 
 def state_width(model: PreTrainedModel) -> int:
     """Width of the states that a trunk ends with: its layers' width, but for projections after them."""
-    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-    weight = getattr(head, "weight", None)
-    return int(model.config.get_text_config().hidden_size if weight is None else weight.shape[1])
+    weight = getattr(output_embeddings(model), "weight", None)
+    return int(text_config(model).hidden_size if weight is None else weight.shape[1])
 
 
 def make_tiny_backbone(seed: int = 0, architecture: Any = "llama") -> Backbone:
@@ -263,13 +263,14 @@ def fingerprint_of(
         dtype: Floating-point type in which the weights are read; by default their own. Weights that were
             rounded to a narrower type have another digest in a wider one than those that were not.
     """
+    known: Any = tokenizer
     config = model.config.to_dict()
     for volatile in ("transformers_version", "_name_or_path", "dtype", "use_cache", "quantization_config"):
         config.pop(volatile, None)
 
     def parts() -> Iterator[bytes]:
         yield json.dumps(config, sort_keys=True, default=str).encode()
-        yield str(tokenizer.chat_template).encode()
+        yield str(known.chat_template).encode()
         yield json.dumps(sorted(tokenizer.get_vocab().items())).encode()
         for name, tensor in model.state_dict().items():
             values = tensor.detach().flatten()

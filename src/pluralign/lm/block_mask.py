@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import no_type_check
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
@@ -27,8 +25,7 @@ def forest_block_mask(forest: Forest, window: int | None, chunk: int | None, siz
     """
     tokens, positions = forest.input_ids.shape[1], forest.position_ids[0]
 
-    # torch reads the signature of a mask, which a checked function hides.
-    @no_type_check
+    # Without shapes in its annotations, as `within`.
     def seen(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
         same_tree = forest.tree_ids[query] == forest.tree_ids[key]
         of_branch = forest.branch_ids[key]
@@ -38,7 +35,7 @@ def forest_block_mask(forest: Forest, window: int | None, chunk: int | None, siz
 
     some, whole = visible_blocks(forest.spans, window, chunk, size)
     partial, full = (
-        _ordered(torch.from_numpy(blocks).to(positions.device)) for blocks in (some & ~whole, whole)
+        _ordered(torch.as_tensor(blocks).to(positions.device)) for blocks in (some & ~whole, whole)
     )
     return BlockMask.from_kv_blocks(
         *partial, *full, BLOCK_SIZE=size, mask_mod=seen, seq_lengths=(tokens, tokens)
@@ -105,7 +102,7 @@ def visible_blocks(
 
 def _ranges(firsts: _Numbers, counts: _Numbers) -> _Numbers:
     """Ranges of consecutive numbers, one after the other."""
-    return np.repeat(firsts - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
+    return np.repeat(firsts - (counts.cumsum() - counts), counts) + np.arange(int(counts.sum()))
 
 
 def _ordered(blocks: Bool[Tensor, "rows columns"]) -> tuple[Tensor, Tensor]:

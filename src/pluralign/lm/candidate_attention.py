@@ -129,7 +129,7 @@ def _cut(
     kept: Float[Tensor, "groups tokens width"], lengths: Sequence[int], candidates: int, room: int
 ) -> tuple[Float[Tensor, "rows groups room width"], Float[Tensor, "rows groups candidates width"]]:
     """The prompts' part of what was kept, padded at its end, and the candidates'."""
-    parts = kept.transpose(0, 1).split([length + candidates for length in lengths])
+    parts = torch.split(kept.transpose(0, 1), [length + candidates for length in lengths])
     prompts = [part[:length] for part, length in zip(parts, lengths, strict=True)]
     latest = torch.stack([part[length:] for part, length in zip(parts, lengths, strict=True)])
     whole = pad_sequence(prompts, batch_first=True).transpose(1, 2)

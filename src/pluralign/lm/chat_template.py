@@ -137,7 +137,7 @@ class ChatTemplate:
         return [name for name in others if name in text]
 
     def _apply(self, messages: Messages, opens: bool, arguments: Mapping[str, Any]) -> str:
-        if self._takes_parts is not None and self._takes_parts:
+        if self._takes_parts:
             messages = [_as_parts(message) for message in messages]
         return self._rendered(messages, opens, arguments)
 
@@ -228,13 +228,18 @@ def _with_objects(message: Message, text: str) -> Message:
     template has encoded a second time."""
     calls: list[Any] = []
     for call in message.get("tool_calls", ()):
-        function: Any = call.get("function") if isinstance(call, Mapping) else None
-        given: Any = function.get("arguments") if isinstance(function, Mapping) else None
+        function = _entry(call, "function")
+        given = _entry(function, "arguments")
         if isinstance(given, str) and json.dumps(given, ensure_ascii=False) in text:
             with suppress(ValueError):
                 call = {**call, "function": {**function, "arguments": json.loads(given)}}
         calls.append(call)
     return {**message, "tool_calls": calls} if calls else message
+
+
+def _entry(value: Any, name: str) -> Any:
+    """An entry of a mapping; None where there is no such entry, or no mapping."""
+    return cast("Mapping[str, Any]", value).get(name) if isinstance(value, Mapping) else None
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
@@ -247,14 +252,11 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
             # A plain message, in which there is nothing to change.
             return items
         made = {_changed(key, change): _changed(one, change) for key, one in items.items()}
-        return made if made != value else value
+        return made if made != items else items
     if isinstance(value, list | tuple):
-        parts = [_changed(one, change) for one in cast("Sequence[Any]", value)]
-        return (
-            parts
-            if any(a is not b for a, b in zip(parts, cast("Sequence[Any]", value), strict=True))
-            else value
-        )
+        given = cast("Sequence[Any]", value)
+        parts = [_changed(one, change) for one in given]
+        return parts if any(a is not b for a, b in zip(parts, given, strict=True)) else given
     return value
 
 

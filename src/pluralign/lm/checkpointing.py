@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from pluralign.lm.layers import trunk_layers
+from pluralign.lm.tensors import recomputed
 
 
 @contextmanager
@@ -53,4 +53,4 @@ def _layers(model: PreTrainedModel) -> list[nn.Module]:
 
 def _checkpointed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     # Dropout is off, so there is no random state to restore.
-    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+    return recomputed(forward, *args, preserve_rng_state=False, **kwargs)

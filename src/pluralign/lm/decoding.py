@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -46,12 +47,13 @@ class Decoding:
         require(
             self, {"max_new_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 0, "min_p": 0}, {"min_p": 1}
         )
+        stop: Any = self.stop
         for name, holds, rule in (
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
             ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("top_k", self.top_k >= 0, "0 or more"),
-            ("stop", all(isinstance(s, str) and s for s in self.stop), "texts that are not empty"),
+            ("stop", all(isinstance(s, str) and s for s in stop), "texts that are not empty"),
         ):
             if not holds:
                 raise InputError(f"must be {rule}, found {getattr(self, name)!r}", field=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -31,7 +32,8 @@ def use_device(name: str | None) -> Generator[torch.device]:
         yield default_device()
         return
     device = resolve_device(name)
-    if device.type == "cuda" and device.index is not None:
+    number: Any = device.index  # None for "cuda"
+    if device.type == "cuda" and number is not None:
         # Trainers and libraries that ask for "cuda" get the current device.
         torch.cuda.set_device(device)
     _chosen.append(device)

@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.lm.forest import PROMPT, Forest, Tree, plant
+from pluralign.lm.model_parts import output_embeddings
+from pluralign.lm.tensors import to_list
 
 # Padding takes at most a fifth of a batch. Up to 512 tokens one batch is cheaper than two; beyond 16,384 the
 # copies of long prompts for many short branches would fill the memory.
@@ -82,7 +84,7 @@ def check_encoder_decoder(model: PreTrainedModel) -> None:
     (forest,) = plant([Tree([0, 1], [[1]])])
     forest = forest.to(model.device)
     states = encoder_decoder_hidden_states(model, forest)[forest.sources]
-    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    head = output_embeddings(model)
     bias = logits_bias(model)
     found = head(finish_states(model, states)) + (0 if bias is None else bias)
     prompt = forest.input_ids[:, :2]
@@ -176,7 +178,7 @@ def _decode(
 
 def _batches(sizes: Int[Tensor, "rows kinds"]) -> list[Int[Tensor, " _"]]:
     """Rows of like sizes, the longest first; a row's sizes are its tokens of each kind, padded apart."""
-    listed: list[list[int]] = sizes.tolist()
+    listed: list[list[int]] = to_list(sizes)
     batches: list[list[int]] = []
     tokens = 0
     widest: list[int] = []

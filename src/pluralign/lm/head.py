@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from pluralign.lm.encoder_decoder import finish_states, logits_bias
+from pluralign.lm.model_parts import output_embeddings, text_config
 from pluralign.lm.passes import trunk_of
 
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
@@ -21,8 +22,7 @@ def head_logits(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"]
 ) -> Float[Tensor, "tokens vocabulary"]:
     """Logits by the formula: a linear head, then scaling and soft-capping; float32."""
-    network: Any = model
-    logits: Tensor = network.get_output_embeddings()(finish_states(model, states)).float()
+    logits: Tensor = output_embeddings(model)(finish_states(model, states)).float()
     if (bias := logits_bias(model)) is not None:
         logits = logits + bias.float()
     return finish_logits(model, logits)
@@ -30,8 +30,7 @@ def head_logits(
 
 def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:
     """Scaling and soft-capping that some models (Cohere, Granite, Gemma) do after the vocabulary head."""
-    whole: Any = model.config
-    config = whole.get_text_config()
+    config = text_config(model)
     if scale := getattr(config, "logit_scale", None):
         logits = logits * scale
     if scaling := getattr(config, "logits_scaling", None):

@@ -37,7 +37,8 @@ class KeyShelf:
         self.lengths: list[int] = []
         """Number of tokens of the row in each slot, without the new one of a step."""
         self._store: dict[int, KeysAndValues] = {}
-        self._slots = self._room = 0
+        self._slots: int = 0
+        self._room: int = 0
         self._numbers: Int[Tensor, " rows"] | None = None
         self._places: Int[Tensor, " rows"] | None = None
         self._seen: dict[tuple[int | None, int | None], Tensor] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from pluralign.core import InputError
 from pluralign.lm.forest import Forest, Tree, plant
+from pluralign.lm.model_parts import text_config
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.plain import plain_states
 from pluralign.lm.support import support_of
@@ -32,7 +33,7 @@ def trunk_layers(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         InputError: The trunk has no list of as many modules as its configuration has layers.
     """
-    count = int(model.config.get_text_config().num_hidden_layers)
+    count = int(text_config(model).num_hidden_layers)
     found = [
         module
         for module in trunk_of(model).modules()
@@ -166,7 +167,7 @@ class CutTrunk:
     @torch.no_grad()
     def _try(self) -> None:
         prompt, branches = _TRIED
-        vocabulary = int(self.model.config.get_text_config().vocab_size)
+        vocabulary = int(text_config(self.model).vocab_size)
         ids = [(7 * i + 3) % vocabulary for i in range(prompt + sum(branches))]
         ends = [prompt + branches[0], prompt + sum(branches)]
         (forest,) = plant([Tree(ids[:prompt], [ids[prompt : ends[0]], ids[ends[0] : ends[1]]])])
@@ -186,7 +187,9 @@ class CutTrunk:
 
         def note(module: nn.Module, args: Any, output: Any) -> None:
             if module in layers:
-                self._returned[module] = len(output) if isinstance(output, tuple) else None
+                self._returned[module] = (
+                    len(cast("tuple[Any, ...]", output)) if isinstance(output, tuple) else None
+                )
             if top in self._returned:
                 after[module] = None
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class MemoryTrace(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        cast("Any", super()).__init__()
         self.now = 0
         """Bytes of the tensors that are alive."""
         self.peak = 0
@@ -73,9 +73,9 @@ def fused_attention() -> Generator[None]:
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **_: Any
 ) -> Tensor:
-    apply: Any = _Fused.apply
+    fused: Any = _Fused
     # A mask of booleans becomes one of numbers.
-    return apply(query, key, value, None if attn_mask is None else attn_mask.to(query.dtype))
+    return fused.apply(query, key, value, None if attn_mask is None else attn_mask.to(query.dtype))
 
 
 class _Fused(Function):

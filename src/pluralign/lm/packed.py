@@ -6,7 +6,7 @@ time on reading weights in an order that suits no product (docs/papers.md has th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +33,8 @@ class PackedLinear(nn.Module):
         self.out_features, self.in_features = weight.shape
         self.packed: Tensor
         self.register_buffer("packed", _ops()._reorder_linear_weight(weight), persistent=False)
-        bias = None if linear.bias is None else linear.bias.detach()
+        own: Any = linear.bias
+        bias = None if own is None else own.detach()
         self.bias: Tensor | None
         self.register_buffer("bias", bias, persistent=False)
 
@@ -135,7 +136,7 @@ class _Watched(nn.Module):
 
 
 @contextmanager
-def packed(model: nn.Module) -> Iterator[None]:
+def packed(model: nn.Module) -> Generator[None]:
     """Inside, the model's linear layers are packed; their weights are held twice, and must not change.
 
     Where that would take more than half of the free memory, nothing is packed.

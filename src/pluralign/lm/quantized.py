@@ -83,7 +83,8 @@ def quantize(model: PreTrainedModel, device: torch.device) -> None:
 
 def quantized_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Names and modules of a model's layers in 4 bits."""
-    for name, module in model.named_modules():
+    network: Any = model
+    for name, module in network.named_modules():
         if _is_quantized(module):
             yield name, module
 

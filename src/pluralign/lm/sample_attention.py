@@ -91,7 +91,8 @@ class SampleLayout:
         shared = shared.view(*queries.shape[:-1], length)
         scores = torch.cat([shared, queries @ own_keys.transpose(-1, -2)], dim=-1)
         weights = pattern.weights(scores, self._seen(pattern)[:, None, None, None], heads=3)
-        of_prompt, of_own = weights.to(prompt_values.dtype).split([length, self.step + 1], dim=-1)
+        weights = weights.to(prompt_values.dtype)
+        of_prompt, of_own = torch.split(weights, [length, self.step + 1], dim=-1)
         seen = of_prompt.reshape(prompts, groups, -1, length) @ prompt_values
         seen = seen.view(*queries.shape[:-1], -1) + of_own @ own_values
         return seen.permute(1, 3, 0, 2, 4).reshape(1, heads, prompts * samples, -1)

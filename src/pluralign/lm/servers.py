@@ -7,7 +7,7 @@ import json
 import random
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -200,7 +200,7 @@ class Servers:
         raise Unanswered(last)
 
     @asynccontextmanager
-    async def _next(self, servers: Sequence[_Server]) -> AsyncIterator[_Server]:
+    async def _next(self, servers: Sequence[_Server]) -> AsyncGenerator[_Server]:
         """The server whose turn it is, as soon as one is available."""
         while True:
             now = self._loop.time()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from pluralign.core import InputError
 from pluralign.core.digests import digest
 from pluralign.core.files import cache_folder, replace_when_whole
 from pluralign.lm.attention import use_forest_attention
+from pluralign.lm.model_parts import text_config
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.plain import Continuation
 from pluralign.lm.positions import LengthFactors, length_factors
@@ -105,7 +106,7 @@ def support_of(model: PreTrainedModel) -> Support:
 
 def _remembered(model: PreTrainedModel, trunk: Any) -> Support:
     """The verdict from the cache on disk, or that of a trial."""
-    config = model.config.get_text_config().to_dict()
+    config = text_config(model).to_dict()
     for volatile in ("transformers_version", "_name_or_path", "dtype", "use_cache", "architectures"):
         config.pop(volatile, None)
     first = next(trunk.parameters())
@@ -199,10 +200,10 @@ def _fault(
     errors: list[Tensor] = []
     for trial, right in zip(trials, expected, strict=True):
         try:
-            found = torch.cat(attempt(trial)).float()
+            found: Any = torch.cat(attempt(trial)).float()
         except Exception as error:  # whatever a model of an unknown kind raises
             return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        states = torch.cat(right).float()
+        states: Any = torch.cat(right).float()
         errors.append((found - states).norm(dim=-1) / states.norm(dim=-1))
     worst = float(torch.stack(errors).amin(dim=0).amax())
     # What is not a number is a fault, too.
@@ -212,13 +213,13 @@ def _fault(
 
 
 @contextmanager
-def _short_windows(model: PreTrainedModel, trunk: nn.Module) -> Iterator[None]:
+def _short_windows(model: PreTrainedModel, trunk: nn.Module) -> Generator[None]:
     """Inside, windows and chunks are of a few tokens."""
-    holders: list[Any] = [model.config.get_text_config(), *trunk.modules()]
+    holders: list[Any] = [text_config(model), *trunk.modules()]
     changed: list[tuple[Any, str, int]] = []
     for holder in holders:
         for name in _WINDOWS:
-            value = vars(holder).get(name)
+            value = holder.__dict__.get(name)
             if isinstance(value, int) and value > _SHORT:
                 changed.append((holder, name, value))
                 setattr(holder, name, _SHORT)

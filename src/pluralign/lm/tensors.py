@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.utils import checkpoint
 
 _torch: Any = torch
+_checkpoint: Any = checkpoint
 
 
 @contextmanager
@@ -33,3 +35,8 @@ def distinct_values(
 ) -> tuple[Int[Tensor, " distinct"], Int[Tensor, "*batch"]]:
     """Distinct values in ascending order, and the index of each value among them."""
     return _torch.unique(values, return_inverse=True)
+
+
+def recomputed(function: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    """Result of a function; the backward pass computes its activations again (`torch.utils.checkpoint`)."""
+    return _checkpoint.checkpoint(function, *args, use_reentrant=False, **settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -72,7 +72,6 @@ def make_tiny_model(seed: int = 0, architecture: Literal["llama", "gpt2"] = "lla
             resid_pdrop=0.0,
         )
     config.bos_token_id, config.eos_token_id, config.pad_token_id = None, 2, 0
+    maker: Any = AutoModelForCausalLM
     with seeded(seed):
-        return AutoModelForCausalLM.from_config(
-            config, attn_implementation="sdpa", dtype=torch.float32
-        ).eval()
+        return maker.from_config(config, attn_implementation="sdpa", dtype=torch.float32).eval()

@@ -12,11 +12,13 @@ from pluralign.lm.attention import ForestLayout, Layout
 from pluralign.lm.candidate_attention import CandidateLayout
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.head import head_logits
+from pluralign.lm.model_parts import text_config
 from pluralign.lm.passes import run_layout, trunk_of
 from pluralign.lm.plain import Continuation, run_sequences
 from pluralign.lm.positions import length_factors
 from pluralign.lm.row_attention import RowLayout
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
+from pluralign.lm.tensors import to_list
 
 
 class Trial:
@@ -29,7 +31,7 @@ class Trial:
 
     def __init__(self, model: PreTrainedModel, seed: int) -> None:
         self._model, self._device = model, model.device
-        config: Any = model.config.get_text_config()
+        config = text_config(model)
         longest = getattr(config, "max_position_embeddings", None) or 64
         if (factors := length_factors(trunk_of(model))) is not None:
             longest = min(longest, factors.boundary)
@@ -37,7 +39,7 @@ class Trial:
 
         def draw(length: int) -> list[int]:
             length = max(2, min(length, length * longest // 36))
-            return torch.randint(3, config.vocab_size, (length,), generator=generator).tolist()
+            return to_list(torch.randint(3, config.vocab_size, (length,), generator=generator))
 
         first, second, a, b, c, self._other = (draw(length) for length in (24, 5, 10, 7, 4, 10))
         self._trees = [Tree(first, [a, b]), Tree(second, [c])]
@@ -104,7 +106,8 @@ class Trial:
         self._run(layout, layout.forest.position_ids, layout.forest.input_ids)
         rows, samples = RowLayout(), SampleLayout(layout.kept, lengths, range(len(prompts)), 1, steps)
         rows.append(layout.kept, lengths, range(len(prompts)))
-        by_row, by_sample = [], []
+        by_row: list[Tensor] = []
+        by_sample: list[Tensor] = []
         for step in range(steps):
             positions = rows.begin(self._device)
             by_row.append(self._run(rows, positions, tokens[None, :, step]))
@@ -122,7 +125,7 @@ class Trial:
         """States of each path's tokens as candidates, the first of two each time."""
         prompts, other = [list(prompt) for prompt, _ in self._paths], torch.tensor(self._other)
         choices = torch.stack([tokens, other[: tokens.shape[1]].to(tokens).expand_as(tokens)], dim=2)
-        trees = [Tree(ids, two[0, :, None].tolist()) for ids, two in zip(prompts, choices, strict=True)]
+        trees = [Tree(ids, to_list(two[0, :, None])) for ids, two in zip(prompts, choices, strict=True)]
         (forest,) = plant(trees, 1 << 20)
         layout = PromptLayout(forest.to(self._device))
         found = [
@@ -144,4 +147,4 @@ class Trial:
         (forest,) = plant(trees)
         forest = forest.to(self._device)
         states = self._run(ForestLayout(forest), forest.position_ids, forest.input_ids)
-        return [*states[forest.places].split(forest.lengths.tolist())]
+        return [*torch.split(states[forest.places], to_list(forest.lengths))]

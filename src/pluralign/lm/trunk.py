@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -11,6 +9,7 @@ from transformers import PreTrainedModel
 from pluralign.lm.attention import ForestLayout
 from pluralign.lm.encoder_decoder import encoder_decoder_hidden_states
 from pluralign.lm.forest import Forest
+from pluralign.lm.model_parts import text_config
 from pluralign.lm.passes import run_layout
 from pluralign.lm.plain import plain_states
 from pluralign.lm.support import support_of
@@ -18,8 +17,7 @@ from pluralign.lm.support import support_of
 
 def context_length(model: PreTrainedModel) -> int | None:
     """Tokens of the longest path that the model was made for; None where it does not say."""
-    whole: Any = model.config
-    config = whole.get_text_config()
+    config = text_config(model)
     names = ("max_position_embeddings", "max_seq_len")
     return next((limit for name in names if (limit := getattr(config, name, None))), None)
 

@@ -7,18 +7,19 @@ are computed again in the backward pass.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from pluralign.lm.encoder_decoder import finish_states, logits_bias
 from pluralign.lm.forest import Forest
 from pluralign.lm.head import CAPS, finish_logits, head_logits, own_logits
+from pluralign.lm.model_parts import output_embeddings, text_config
 from pluralign.lm.support import support_of
+from pluralign.lm.tensors import recomputed
 
 _CHUNK = 256
 
@@ -31,7 +32,7 @@ def token_log_probs(
     A token with nothing before it has 0: nothing predicts it.
     """
     found = by_chunks(
-        lambda states, targets: log_probs_of(model, states, targets),
+        partial(log_probs_of, model),
         hidden[forest.sources],
         forest.input_ids[0, forest.places],
     )
@@ -56,7 +57,7 @@ def by_chunks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
     for start in range(0, len(columns[0]), _CHUNK):
         chunk = [column[start : start + _CHUNK] for column in columns]
         if torch.is_grad_enabled():
-            parts.append(checkpoint(function, *chunk, use_reentrant=False))  # pyright: ignore
+            parts.append(recomputed(function, *chunk))
         else:
             parts.append(function(*chunk))
     return torch.cat(parts)
@@ -69,7 +70,7 @@ def log_probs_of(
     logits = vocabulary_logits(model, states)
     if not _follows_formula(model):
         return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
-    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    head = output_embeddings(model)
     states = finish_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.
@@ -90,7 +91,7 @@ def vocabulary_logits(
 
 def has_linear_head(model: PreTrainedModel) -> bool:
     """Whether a mean of states has that mean of their logits: all but soft-capping allows it."""
-    config = model.config.get_text_config()
+    config = text_config(model)
     capped = any(getattr(config, name, None) for name in CAPS)
     return not capped and _follows_formula(model)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from pluralign.lm.backbone import Backbone, state_width
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.layers import forest_layers
 from pluralign.lm.map_forests import forest_states, map_forests
+from pluralign.lm.model_parts import text_config
 from pluralign.lm.prompts import RENDERING_VERSION, decision_tree
 from pluralign.lm.tensors import to_list
 from pluralign.lm.trunk import branch_last, branch_mean, context_length
@@ -76,19 +77,14 @@ def feature_layer(model: PreTrainedModel) -> int:
     A 64-unit head that ranks excuses of ETHICS' deontology (500 training scenarios, 200 others) is right on
     73 % of pairs with layer 24 of smollm2-135m, on 68 % with its last layer (30), on 71 % with layer 20.
     """
-    return max(1, round(0.8 * int(_text_config(model).num_hidden_layers)))
+    return max(1, round(0.8 * int(text_config(model).num_hidden_layers)))
 
 
 def feature_dimension(model: PreTrainedModel) -> int:
     """Width d of `branch_features` of `feature_layer`."""
-    config = _text_config(model)
+    config = text_config(model)
     whole = feature_layer(model) == config.num_hidden_layers
     return 2 * int(state_width(model) if whole else config.hidden_size)
-
-
-def _text_config(model: PreTrainedModel) -> Any:
-    config: Any = model.config
-    return config.get_text_config()
 
 
 class FeatureStore:
