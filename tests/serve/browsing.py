@@ -2,6 +2,7 @@
 
 import time
 
+SCALE = {"origin": {"one": 20.0, "two": 6.0}, "unit": {"one": 10.0, "two": 2.0}}
 FRONT = {
     "objectives": ["one", "two"],
     "points": [
@@ -32,3 +33,23 @@ def becomes(page, condition, seconds=10.0):
 def finished(page):
     becomes(page, "document.querySelector('#status').textContent.includes('tokens')")
     return page.locator("#answer").inner_text()
+
+
+def write(page, text="hello there"):
+    page.get_by_label("Prompt", exact=True).fill(text)
+    page.get_by_label("Prompt", exact=True).press("Control+Enter")
+    return finished(page)
+
+
+def weight(page, name):
+    return page.get_by_label(f"Weight of {name} in percent")
+
+
+def text_of(page, selector):
+    return page.evaluate(f"document.querySelector({selector!r}).textContent")
+
+
+def all_finished(page):
+    becomes(
+        page, "[...document.querySelectorAll('.card .status')].every(e => e.textContent.includes('tokens'))"
+    )

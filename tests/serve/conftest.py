@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+import types
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from adapters import adapted
 from openai import OpenAI
 
-from pluralign.core import OptionRewards
+from pluralign.core import OptionRewards, SteeringWeights
 from pluralign.games.choicescript.load import load_story
 from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.lm.adapters import save_adapter
@@ -27,6 +28,8 @@ from pluralign.serve.run import make_server
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
 from pluralign.steer.policies import load_policies
+
+from .browsing import FRONT, SCALE
 
 NAMES = ("one", "two", "three")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -240,3 +243,27 @@ def opened(browser):
     for context in contexts:
         context.close()
     assert not faults
+
+
+@pytest.fixture(scope="module")
+def table(folders):
+    """A server with everything that the page can show of a chat."""
+    service = Service(
+        load_policies("tiny-random", folders, dtype="float32"), Limits(new_tokens=512),
+        rewards=AnswerScorers({"one": Length(1.0), "two": Length(-1.0)}),
+        fronts={"chat": {**FRONT, "scale": SCALE}},
+        presets={"careful": SteeringWeights(one=0.2, two=0.8), "three alone": SteeringWeights(three=1.0)},
+    )  # fmt: skip
+    with serving(service) as found:
+        yield found
+
+
+@pytest.fixture(params=[1280, 390])
+def shown(request, table, opened):
+    """The page at one of two widths, with the bodies of its requests."""
+    page = opened(table, viewport={"width": request.param, "height": 800})
+    asked = []
+    page.on("request", lambda r: asked.append(r.post_data_json) if "completions" in r.url else None)
+    page.get_by_label("Tokens").fill("8")
+    page.get_by_label("Temperature").fill("0")
+    return types.SimpleNamespace(page=page, asked=asked, width=request.param)
