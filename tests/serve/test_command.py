@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from pluralign.cli import main
-from pluralign.serve.run import is_loopback
+from pluralign.serve.access import is_loopback
 
 
 @pytest.fixture

@@ -230,3 +230,31 @@ def test_a_decoder_that_cannot_go_on_is_told_by_health(serve, chat):
         refused(server.post(**chat()), 503)
         assert "broken" in refused(server.get("/health"), 503)["message"]
         refused(server.post(**chat()), 503)
+
+
+def test_short_memory_drops_the_newest_request_alone(serve, chat, slow):
+    with serve() as server:
+        slow(server)
+        alone = server.post(**chat(max_tokens=60)).json()["choices"]
+        decoder = server.service.engine._decoder
+        step, found = decoder.rows.step, {}
+
+        def short(*arguments):
+            decoder.rows.step = step
+            raise RuntimeError("CUDA out of memory")
+
+        def ask(name, text):
+            found[name] = requests.post(
+                f"{server.url}/v1/chat/completions", json=chat(text, max_tokens=60), timeout=60
+            )
+
+        threads = []
+        for count, (name, text) in enumerate((("old", "hello there"), ("new", "more")), start=1):
+            threads.append(threading.Thread(target=ask, args=(name, text)))
+            threads[-1].start()
+            assert server.wait_for(lambda seen, count=count: seen["pluralign_running"] == count)
+        decoder.rows.step = short
+        for thread in threads:
+            thread.join(60)
+        assert found["old"].json()["choices"] == alone
+        assert "not enough memory" in refused(found["new"], 503)["message"]

@@ -11,6 +11,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.rewards.value_head import ValueHead
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.memory import RequestDropped
 from pluralign.steer.model_rows import ModelRows
 from pluralign.steer.requests import Request, prompt_tokens
 from pluralign.steer.value_guided import ValueGuidedRows
@@ -99,3 +100,63 @@ def test_requests_that_are_released_while_their_prompt_is_read_leave_nothing(fol
 def test_prompt_tokens_are_those_that_policies_read():
     asked = [request(LONG), request(LONG, one=1.0), request(SHORT, one=1.0, two=0.0)]
     assert prompt_tokens(asked) == 2 * len(LONG) + len(SHORT)
+
+
+def short_of_memory(decoder, part, times=1):
+    """Makes a part of the decoder's next steps fail, after the model's rows have changed."""
+    whole, left = getattr(decoder.rows, part), [times]
+
+    def fail(*arguments):
+        found = whole(*arguments)
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+    setattr(decoder.rows, part, fail)
+
+
+@pytest.mark.parametrize("rows", [stacked, mixed])
+@pytest.mark.parametrize("prefill", [None, 7])
+def test_short_memory_drops_the_newest_request_alone(folders, rows, prefill):
+    asked = [request(LONG), request(SHORT, seed=1), request(LONG[:30], seed=2)]
+    expected = MixtureDecoder(rows(folders)).generate(asked)
+    decoder = MixtureDecoder(rows(folders), prefill=prefill)
+    numbers, events = decoder.admit(asked)
+    while len(decoder._running) < 3:
+        events += decoder.step()
+    for _ in range(3):
+        events += decoder.step()
+    short_of_memory(decoder, "step")
+    with pytest.raises(RequestDropped) as dropped:
+        decoder.step()
+    assert dropped.value.number == numbers[2]
+    events += dropped.value.events
+    assert set(decoder.running) == set(numbers[:2])
+    while decoder.running:
+        events += decoder.step()
+    texts = ["".join(event.text for event in events if event.request == number) for number in numbers]
+    assert texts[:2] == expected[:2]
+    counts = [event.tokens for event in events if event.request == numbers[0]]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_a_prompt_too_long_for_the_memory_leaves_the_others(folders):
+    asked = [request(SHORT, seed=1), request(LONG)]
+    expected = MixtureDecoder(stacked(folders)).generate(asked)[0]
+    decoder = MixtureDecoder(stacked(folders))
+    (number,), events = decoder.admit(asked[:1])
+    events += decoder.step()
+    short_of_memory(decoder, "admit")
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder.admit(asked[1:])
+    assert decoder.running == (number,)
+    while decoder.running:
+        events += decoder.step()
+    assert "".join(event.text for event in events) == expected
+    # Alone, a request that does not fit fails as before.
+    decoder.admit(asked[1:])
+    short_of_memory(decoder, "step")
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder.step()
+    assert not decoder.running

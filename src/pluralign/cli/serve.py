@@ -15,11 +15,18 @@ from pluralign.rewards.open import load_reward
 from pluralign.steer.mixing import GEOMETRIC
 
 try:
+    from pluralign.serve.access import (
+        accepted_hosts,
+        is_loopback,
+        read_named_tokens,
+        read_origins,
+        read_token,
+    )
     from pluralign.serve.app import Service
     from pluralign.serve.audit import Audit
     from pluralign.serve.fronts import read_fronts
     from pluralign.serve.rewards import AnswerScorers
-    from pluralign.serve.run import accepted_hosts, is_loopback, listen, read_token, run_server
+    from pluralign.serve.run import listen, run_server
     from pluralign.serve.settings import Access, Limits
     from pluralign.serve.story import StoryPlayer
     from pluralign.serve.submission import Engine
@@ -56,7 +63,9 @@ def serve(
     audit_texts: bool = False,
     audit_required: bool = False,
     token_file: Path | None = None,
+    named_tokens: Path | None = None,
     allow_hosts: tuple[str, ...] = (),
+    allow_origins: tuple[str, ...] = (),
     engine: EngineName = "own",
     engine_args: tuple[str, ...] = (),
     drain: float = 10.0,
@@ -95,7 +104,11 @@ def serve(
             of tools.
         audit_required: Whether requests are refused while the audit file cannot be written.
         token_file: File with the bearer token.
-        allow_hosts: Further Host headers that a server on the loopback interface accepts.
+        named_tokens: File with named bearer tokens, a line NAME=TOKEN each; after a space, the number of
+            requests of this token that may be in progress at once.
+        allow_hosts: Further Host headers that a server on the loopback interface accepts. Servers elsewhere
+            accept every Host header unless names are given.
+        allow_origins: Origins of web pages that may use the server (CORS), such as https://example.org.
         engine: Engine that decodes: own, or vllm (docs/vllm.md), which mixes plain LoRA adapters only.
         engine_args: Arguments of vLLM's engine as NAME=VALUE, such as dtype=bfloat16 max-model-len=4096
             tensor-parallel-size=2.
@@ -103,7 +116,12 @@ def serve(
             with an error.
         limits: Limits of requests.
     """
-    access = Access(read_token(token_file), accepted_hosts(host, allow_hosts))
+    access = Access(
+        read_token(token_file),
+        accepted_hosts(host, allow_hosts),
+        read_named_tokens(named_tokens),
+        read_origins(allow_origins),
+    )
     folders = named_folders(policies, "policies", required=True)
     scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
     default = None if weights is None else SteeringWeights.parse(weights)
@@ -139,7 +157,7 @@ def serve(
         address = f"[{host}]" if ":" in host else host
         kind = "adapters of one model" if service.deployment.shared else "whole models"
         say(f"serving {', '.join(folders)} ({kind}) at http://{address}:{bound.getsockname()[1]}/")
-        if access.token is None and not is_loopback(host):
+        if access.token is None and not access.named and not is_loopback(host):
             say("no token is set: anyone who can reach this address can use it (PLURALIGN_TOKEN sets one)")
         run_server(service, bound, drain)
         say("stopped")

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -52,7 +53,17 @@ def make_app(service: Service) -> ASGIApp:
             Exception: _internal_error,
         },
     )
-    return RequestMiddleware(app, service, tuple(path for _, path, _ in ROUTES))
+    checked = RequestMiddleware(app, service, tuple(path for _, path, _ in ROUTES))
+    if not service.access.origins:
+        return checked
+    # Outermost, because browsers ask for permission without a token.
+    return CORSMiddleware(
+        checked,
+        service.access.origins,
+        ("GET", "POST"),
+        ("*",),
+        expose_headers=("x-request-id", "retry-after"),
+    )
 
 
 async def _call(service: Service, handler: Handler, request: Request) -> Response:

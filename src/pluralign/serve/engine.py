@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pluralign.core import InputError
 from pluralign.serve.submission import DecodingFailed, Job, QueueFull, Submission, deliver
 from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.memory import RequestDropped, is_out_of_memory
 from pluralign.steer.requests import Event, Request, prompt_tokens
 
 _log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class DecodingEngine:
                     self._decoder.release(released)
                 events = self._admit(admitted)
                 self._admitting = 0
-                events += self._decoder.step()
+                events += self._step()
             except Exception as error:
                 if not self._recover(error, admitted):
                     break
@@ -152,10 +153,28 @@ class DecodingEngine:
                 return []
             # One request is invalid: admit each separately, so that the others are answered.
             return [event for job in jobs for event in self._admit([job])]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(jobs) > 1:
+                return [event for job in jobs for event in self._admit([job])]
+            _log.error("out of memory: a request was refused")
+            self._send([(jobs[0], DecodingFailed("there is not enough memory for this request now"))])
+            return []
         for number, job in zip(numbers, jobs, strict=True):
             job.number = number
             self._running[number] = job
         return events
+
+    def _step(self) -> list[Event]:
+        try:
+            return self._decoder.step()
+        except RequestDropped as error:
+            _log.error("%s", error)
+            job = self._running.pop(error.number, None)
+            if job is not None:
+                self._send([(job, DecodingFailed("there is not enough memory for this request now"))])
+            return list(error.events)
 
     def _route(self, events: Sequence[Event]) -> None:
         outgoing: list[tuple[Job, Event | Exception]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+from collections import Counter
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pluralign.serve.errors import Refused
 from pluralign.serve.service import Service
+from pluralign.serve.settings import NamedToken
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, service: Service, paths: tuple[str, ...]) -> None:
         self.app, self._service, self._paths = app, service, frozenset(paths)
         self._in_progress = 0
+        self._by_token: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, or answer with an error."""
@@ -54,8 +57,8 @@ class RequestMiddleware:
 
         self._in_progress += 1
         try:
-            self._check(scope)
-            await self.app(scope, receive, pass_on)
+            token = self._check(scope)
+            await self._limited(token, scope, receive, pass_on)
         except Refused as error:
             scope["pluralign.refused"] = error
             answer = JSONResponse(error.body(), error.status, error.headers)
@@ -78,9 +81,26 @@ class RequestMiddleware:
             if refused is not None and path != HEALTH and "pluralign.recorded" not in scope:
                 self._service.refuse(scope, status, refused)
 
-    def _check(self, scope: Scope) -> None:
-        if scope["path"] == HEALTH:
+    async def _limited(self, token: NamedToken | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, within the limit of its token."""
+        if token is None or token.running is None or scope["method"] != "POST":
+            await self.app(scope, receive, send)
             return
+        if self._by_token[token.name] >= token.running:
+            raise Refused(
+                429, f"the token {token.name!r} has {token.running} requests in progress already",
+                code="token_busy", headers={"Retry-After": str(self._service.pace.answer_in())},
+            )  # fmt: skip
+        self._by_token[token.name] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._by_token[token.name] -= 1
+
+    def _check(self, scope: Scope) -> NamedToken | None:
+        """Raise `Refused` for a request that may not pass; the named token of one that may."""
+        if scope["path"] == HEALTH:
+            return None
         if self._in_progress > self._service.limits.connections:
             raise Refused(
                 503, "too many requests at once", code="too_many_requests", headers={"Retry-After": "5"}
@@ -88,16 +108,22 @@ class RequestMiddleware:
         headers, access = Headers(scope=scope), self._service.access
         if access.hosts is not None and _name(headers.get("host", "")) not in access.hosts:
             raise Refused(421, "this server does not accept this Host header", code="unknown_host")
-        if access.token is None or scope["path"] in OPEN:
-            return
-        kind, _, token = headers.get("authorization", "").partition(" ")
+        if (access.token is None and not access.named) or scope["path"] in OPEN:
+            return None
+        kind, _, given = headers.get("authorization", "").partition(" ")
         # Takes the same time for every wrong token, and accepts bytes that are not ASCII.
-        same = hmac.compare_digest(token.strip().encode("latin-1", "replace"), access.token.encode())
-        if kind.lower() != "bearer" or not same:
+        data = given.strip().encode("latin-1", "replace")
+        same = access.token is not None and hmac.compare_digest(data, access.token.encode())
+        named = [one for one in access.named if hmac.compare_digest(data, one.token.encode())]
+        if kind.lower() != "bearer" or not (same or named):
             raise Refused(
                 401, "a bearer token is required (Authorization: Bearer ...)", code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
+        if not named:
+            return None
+        scope["pluralign.token"] = named[0].name
+        return named[0]
 
 
 def _name(host: str) -> str:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import math
-import os
 import signal
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -20,12 +17,8 @@ from pluralign.serve.app import make_app
 from pluralign.serve.connections import CLOSING, BoundedConnection, DrainingServer
 from pluralign.serve.service import Service
 
-TOKEN = "PLURALIGN_TOKEN"
-"""Environment variable with the bearer token."""
-
 # Seconds until the engine has certainly ended; what remains then is cut off.
 _ENDING = 30.0
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -84,48 +77,6 @@ def run_server(service: Service, bound: socket.socket, drain: float = 10.0) -> N
     """
     with _ended_by_signals():
         make_server(service, drain).run(sockets=[bound])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a server that listens on this host is reachable only from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def accepted_hosts(host: str, more: Sequence[str] = ()) -> tuple[str, ...] | None:
-    """The Host headers that a server accepts (`Access.hosts`); None accepts all.
-
-    Args:
-        host: Host that the server listens on.
-        more: Further names to accept.
-    """
-    names = tuple(name.lower() for name in more)
-    if not is_loopback(host):
-        return names or None
-    return tuple(dict.fromkeys((*_LOOPBACK, host.lower(), *names)))
-
-
-def read_token(file: Path | None = None) -> str | None:
-    """Read the bearer token from a file, or else from PLURALIGN_TOKEN; None if there is none.
-
-    A command-line option would be visible to other users of the machine.
-
-    Raises:
-        InputError: The file cannot be read, or the token is empty, not ASCII, or contains spaces.
-    """
-    if file is None:
-        token = os.environ.get(TOKEN)
-    else:
-        try:
-            token = file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeError) as error:
-            raise InputError(f"cannot be read: {error}", path=file) from error
-    if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
-        where = TOKEN if file is None else str(file)
-        raise InputError(f"the token in {where} must be ASCII, without spaces and not empty")
-    return token
 
 
 @contextlib.contextmanager

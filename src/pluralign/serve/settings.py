@@ -53,6 +53,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class NamedToken:
+    """A bearer token with a name, which the audit file contains.
+
+    Args:
+        name: Name of the token.
+        token: The token.
+        running: Maximum number of its requests that are in progress at once; None for no limit of its own.
+    """
+
+    name: str
+    token: str
+    running: int | None = None
+
+
+@dataclass(frozen=True)
 class Access:
     """Rules for who may send requests.
 
@@ -61,7 +76,11 @@ class Access:
             `/openapi.json` never require it.
         hosts: Accepted values of the Host header, without port; None accepts all. A server on the loopback
             interface accepts only loopback names, which prevents DNS rebinding by web pages.
+        named: Further bearer tokens, with names and limits of their own.
+        origins: Origins of web pages that may read answers (CORS).
     """
 
     token: str | None = None
     hosts: tuple[str, ...] | None = None
+    named: tuple[NamedToken, ...] = ()
+    origins: tuple[str, ...] = ()

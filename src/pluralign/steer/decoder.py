@@ -1,4 +1,4 @@
-"""Mixture decoding: each request is continued by its own mixture of policies, with all requests in one batch.
+"""Mixture decoding: each request is continued by its own mixture of policies, all requests in one batch.
 
 One forward pass per token serves all requests and all policies with positive weight. A request has no row for
 a policy of weight zero.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from pluralign.steer.memory import RequestDropped, free_memory, is_out_of_memory
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.mixture_batch import MixtureBatch
 from pluralign.steer.policy_rows import PolicyRows, Reading
@@ -63,8 +64,8 @@ class MixtureDecoder:
     @property
     def running(self) -> tuple[int, ...]:
         """Numbers of the unfinished requests."""
-        read = (number for one in self._reading for number in one.requests)
-        return (*self._running, *read, *(one.number for one in self._scoring))
+        scoring = (one.number for one in self._scoring)
+        return (*self._running, *(number for one in self._reading for number in one.requests), *scoring)
 
     def admit(self, requests: Sequence[Request]) -> tuple[list[int], list[Event]]:
         """Read new requests' prompts and sample their first tokens.
@@ -112,10 +113,28 @@ class MixtureDecoder:
             return []
         try:
             return self._start(running, entries, self.rows.admit(entries))
-        except BaseException:
+        except BaseException as error:
             # One of several models may have added its rows before another failed.
             self.release(set(running))
+            if is_out_of_memory(error):
+                self._read_again()
             raise
+
+    def _read_again(self) -> None:
+        """Remove all rows, which may be incomplete, and read prompts and texts so far again, in parts."""
+        found = dict(self._running)
+        for read in self._reading:
+            found |= {number: one for number, one in read.requests.items() if number not in read.released}
+        self.rows.release({number for number, _ in self.rows.order})
+        self._running, self._reading, self._batch = {}, deque(), None
+        free_memory()
+        for number, one in sorted(found.items()):
+            ids: Sequence[int] = [*one.request.prompt_ids, *one.text.ids]
+            entries = [(number, policy, ids) for policy in one.policies]
+            tokens = self.prefill or len(entries) * len(ids)
+            self._reading.append(_Reading({number: one}, entries, self.rows.read(entries, tokens)))
+        for one in self._scoring:
+            one.parts = self._scores(one.running)
 
     def _scores(self, one: RunningRequest) -> Generator[None, None, list[TokenLogProb | None]]:
         ids, alternatives = one.request.prompt_ids, one.request.alternatives or 0
@@ -126,12 +145,22 @@ class MixtureDecoder:
         request.
 
         If it fails, all requests are removed, because some of their rows may have advanced.
+
+        Raises:
+            RequestDropped: Memory was too short; only the newest request was removed.
         """
+        events: list[Event] = []
         try:
-            return self._score_on() + self._read_on() + self._step()
-        except BaseException:
+            for part in (self._score_on, self._read_on, self._step):
+                events += part()
+        except BaseException as error:
+            if is_out_of_memory(error) and len(self.running) > 1:
+                self.release({newest := max(self.running)})
+                self._read_again()
+                raise RequestDropped(newest, events) from error
             self.release(set(self.running))
             raise
+        return events
 
     def _step(self) -> list[Event]:
         if not self._running:
@@ -233,9 +262,9 @@ class MixtureDecoder:
         except StopIteration as done:
             enter: Callable[[], Prediction] = done.value
         self._reading.popleft()
-        events = self._start(one.requests, one.entries, enter())
+        found = self._start(one.requests, one.entries, enter())
         self.release(one.released)
-        return [event for event in events if event.request not in one.released]
+        return [event for event in found if event.request not in one.released]
 
     def _start(
         self, requests: Mapping[int, RunningRequest], entries: Sequence[tuple[int, int, Sequence[int]]],
