@@ -1,7 +1,6 @@
 """Mixture decoding: each request is continued by its own mixture of policies, all requests in one batch.
 
-One forward pass per token serves all requests and all policies with positive weight. A request has no row for
-a policy of weight zero.
+One forward pass per token serves all requests; policies of weight zero have no rows.
 """
 
 from __future__ import annotations
@@ -93,23 +92,24 @@ class MixtureDecoder:
             if one.request.prompt_log_probs
         ]
         self._scoring += scoring
-        for one in scoring:
-            del running[one.number]
-        return numbers, self._enter(running)
+        return numbers, self._enter(
+            {n: one for n, one in running.items() if not one.request.prompt_log_probs}
+        )
 
     def _enter(self, running: Mapping[int, RunningRequest]) -> list[Event]:
         """Read prompts, and sample their first tokens unless they are read in parts."""
         if not running:
             return []
-        requests = [one.request for one in running.values()]
         entries = [
             (number, policy, one.request.prompt_ids)
             for number, one in running.items()
             for policy in one.policies
         ]
-        if self.prefill is not None and prompt_tokens(requests) > self.prefill:
-            reading = self.rows.read(entries, self.prefill)
-            self._reading.append(_Reading(dict(running), entries, reading))
+        if (
+            self.prefill is not None
+            and prompt_tokens([one.request for one in running.values()]) > self.prefill
+        ):
+            self._reading.append(_Reading(dict(running), entries, self.rows.read(entries, self.prefill)))
             return []
         try:
             return self._start(running, entries, self.rows.admit(entries))
@@ -129,9 +129,8 @@ class MixtureDecoder:
         self._running, self._reading, self._batch = {}, deque(), None
         free_memory()
         for number, one in sorted(found.items()):
-            ids: Sequence[int] = [*one.request.prompt_ids, *one.text.ids]
-            entries = [(number, policy, ids) for policy in one.policies]
-            tokens = self.prefill or len(entries) * len(ids)
+            entries = [(number, policy, one.ids) for policy in one.policies]
+            tokens = self.prefill or len(entries) * len(one.ids)
             self._reading.append(_Reading({number: one}, entries, self.rows.read(entries, tokens)))
         for one in self._scoring:
             one.parts = self._scores(one.running)

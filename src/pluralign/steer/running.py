@@ -35,6 +35,11 @@ class RunningRequest:
     text: PartialText
     rules: AppliedRules | None
 
+    @property
+    def ids(self) -> Sequence[int]:
+        """Token ids of its prompt and its text so far."""
+        return [*self.request.prompt_ids, *self.text.ids]
+
 
 class Admission:
     """Checks requests before any policy reads them.
