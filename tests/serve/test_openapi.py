@@ -70,4 +70,4 @@ def test_schemathesis_finds_nothing(serve, story_table, rewards):
             "/pluralign/story/play",
         ):
             for status in (200, 400):
-                assert counted[f'pluralign_requests_total{{path="{path}",status="{status}"}}'] >= 3
+                assert counted[f'pluralign_requests_total{{path="{path}",status="{status}"}}'] >= 1
