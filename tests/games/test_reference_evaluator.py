@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,7 +49,10 @@ def printed(value: float | str | bool) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return value
-    return str(int(value)) if value == int(value) else repr(value)
+    if value == int(value):
+        return str(int(value))
+    # JavaScript writes exponents from 1e-7 down, Python from 1e-5.
+    return np.format_float_positional(value, trim="-") if 1e-6 <= abs(value) < 1e-4 else repr(value)
 
 
 def fair(percent: float, change: float) -> float | None:

@@ -120,7 +120,7 @@ def test_length_normalised_and_without_a_reference(tmp_path):
         (partial(losses.ipo, tau=0), "field 'tau': must be above 0"),
         (partial(lambda a, c, r, rc, rr: c - r, 1.0), "keyword arguments"),
         (partial(own, name=torch.ones(2)), "the setting 'name' cannot be written to the card"),
-        ("dpo", "expected a function of chosen, rejected"),
+        ("dpo", "expected a function, found 'dpo'"),
         (lambda c, r: c - r, "expected a function of chosen, rejected, reference_chosen"),
     ],
 )
