@@ -100,6 +100,20 @@ def test_a_dialogues_answer_ends_where_somebody_else_speaks(tmp_path):
     assert request.decoding.stop == ()
 
 
+@pytest.mark.parametrize("field", [{"continue_final_message": True}, {"add_generation_prompt": False}])
+def test_a_dialogues_answer_that_is_continued_has_no_lead(tmp_path, field):
+    messages = [*CHAT, {"role": "assistant", "content": "well"}]
+    dialogue = load_policies("tiny-random", {"a": trained(tmp_path / "a", 0)}, dtype="float32")
+    body = {"model": "tiny-random", "messages": messages, **field}
+    (request,) = RequestParser(dialogue, Limits()).parse("chat", body).samples
+    assert dialogue.tokenizer.decode(request.prompt_ids) == "\n\nHuman: hello\n\nAssistant: well"
+    # A space with which the continuation begins is part of the answer.
+    assert request.lead == ""
+    plain = {"model": "tiny-random", "messages": CHAT}
+    (request,) = RequestParser(dialogue, Limits()).parse("chat", plain).samples
+    assert request.lead == " "
+
+
 def test_what_cannot_be_served(tmp_path, folders):
     def message(**policies):
         with pytest.raises(InputError) as found:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.splits import seed_for
 from pluralign.lm.decoding import Decoding
-from pluralign.serve.chat import Tools, chat_prompt, schema_of, tools_of
+from pluralign.serve.chat import Tools, chat_prompt, continues, schema_of, tools_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.mixes import Mixes
@@ -115,7 +115,7 @@ class RequestParser:
         seed = body.get("seed")
         first = secrets.randbits(63) if seed is None else int(seed) % (2 * SEEDS)
         seeds = [first, *(seed_for(f"answer {i}", first) for i in range(1, len(prompts) * per_prompt))]
-        lead = self.deployment.conversations.lead if chat and not body.get("continue_final_message") else ""
+        lead = self.deployment.conversations.lead if chat and not continues(body) else ""
         alternatives, echo = _alternatives(kind, body), bool(body.get("echo"))
         silent = body.get("max_tokens") == 0
         if silent and not echo:

@@ -39,7 +39,7 @@ def chat_prompt(deployment: PromptEncoder, body: Mapping[str, Any]) -> list[int]
     given: Sequence[Mapping[str, Any]] = body["messages"]
     messages = Conversation([_message(one, place) for place, one in enumerate(given)], arguments)
     try:
-        if _continues(body):
+        if continues(body):
             return deployment.chat_ids(*_split(messages, arguments))
         return deployment.chat_ids(messages)
     except InputError as error:
@@ -81,14 +81,19 @@ def schema_of(body: Mapping[str, Any]) -> str | None:
     return schema_text(schema)
 
 
-def _continues(body: Mapping[str, Any]) -> bool:
-    continues, opens = body.get("continue_final_message"), body.get("add_generation_prompt")
-    if continues is not None and continues == opens:
+def continues(body: Mapping[str, Any]) -> bool:
+    """Whether the last message of a request is the beginning of its answer.
+
+    Raises:
+        Refused: The request's two fields for this contradict each other.
+    """
+    asked, opens = body.get("continue_final_message"), body.get("add_generation_prompt")
+    if asked is not None and asked == opens:
         raise Refused(
             400, "'continue_final_message' and 'add_generation_prompt' exclude each other",
             param="continue_final_message",
         )  # fmt: skip
-    return bool(continues) if opens is None else not opens
+    return bool(asked) if opens is None else not opens
 
 
 def _split(messages: Messages, arguments: Mapping[str, Any]) -> tuple[Messages, str]:
