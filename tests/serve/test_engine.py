@@ -161,11 +161,15 @@ def test_room_is_counted():
         last = engine.submit([request(5)])
         with pytest.raises(QueueFull):
             engine.submit([request(6)])
+        # Those that come again have twice the queue.
+        returned = [engine.submit([request(7)], again=True) for _ in range(2)]
+        with pytest.raises(QueueFull):
+            engine.submit([request(8)], again=True)
         decoder.go.set()
-        return await texts(batch), await texts(last)
+        return await texts(batch), await texts(last), [await texts(one) for one in returned]
 
     found, _ = run(story, running=1, queue=2)
-    assert found == (["1 1 1 ", "2 2 2 "], ["5 5 5 "])
+    assert found == (["1 1 1 ", "2 2 2 "], ["5 5 5 "], [["7 7 7 "]] * 2)
 
 
 def test_the_end_is_told_to_all():

@@ -28,7 +28,7 @@ def test_requests_are_sent_to_the_places_that_become_free(pace, now):
         now[0] += 2.0
         pace.finished(1, 8.0)
     # A place every two seconds, and a quarter more; each request takes a place.
-    assert [pace.place_in(1) for _ in range(4)] == [3, 5, 8, 10]
+    assert [pace.place_in(1) for _ in range(4)] == [2.5, 5, 7.5, 10]
     assert pace.place_in(2) == 15
     assert pace.answer_in() == 8
     now[0] += 16
@@ -36,7 +36,8 @@ def test_requests_are_sent_to_the_places_that_become_free(pace, now):
 
 
 def test_without_answers_the_estimate_is_rough(pace, now):
-    assert [pace.place_in(1) for _ in range(2)] == [1, 2]
+    # Half a second each, and a quarter more; two requests do not come together.
+    assert [pace.place_in(1) for _ in range(2)] == [1, 1.625]
     assert pace.answer_in() == 1
     now[0] += 10
     for _ in range(8):
@@ -53,7 +54,7 @@ def test_time_without_requests_does_not_count(pace, now):
         pace.finished(1, 4.0)
         now[0] += 10_000
     pace.begun()
-    assert pace.place_in(1) == 2  # 4 seconds for one of four answers at once
+    assert pace.place_in(1) == 1.25  # 4 seconds for one of four answers at once
 
 
 def test_nobody_waits_longer_than_a_minute(pace, now):

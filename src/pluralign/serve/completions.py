@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -45,7 +46,7 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
         deployment = service.deployment
         weights = in_order(parsed.weights, deployment.objectives)
         record.answer = Answer(record.id, parsed.model, parsed, weights, service.token_texts)
-        submission = _submit(service, record.answer)
+        submission = _submit(service, record.answer, _refused_before(request))
         try:
             service.begin(record)
         except Refused:
@@ -71,15 +72,25 @@ def _status(error: BaseException) -> int:
     return CLIENT_DISCONNECTED if isinstance(error, ClientDisconnected) else 500
 
 
-def _submit(service: Service, answer: Answer) -> Submission:
+def _refused_before(request: Request) -> bool:
+    # OpenAI's clients count their retries.
+    return request.headers.get("x-stainless-retry-count", "0") != "0"
+
+
+def _submit(service: Service, answer: Answer, again: bool) -> Submission:
     try:
-        return service.engine.submit(answer.request.samples)
+        return service.engine.submit(answer.request.samples, again)
     except QueueFull as error:
+        seconds = service.pace.place_in(len(answer.request.samples))
         raise Refused(
             429,
             "the queue is full; try again after the seconds in Retry-After",
             code="queue_full",
-            headers={"Retry-After": str(service.pace.place_in(len(answer.request.samples)))},
+            # OpenAI's clients read the milliseconds, which spread requests within a second.
+            headers={
+                "Retry-After": str(math.ceil(seconds)),
+                "Retry-After-Ms": str(math.ceil(1000 * seconds)),
+            },
         ) from error
     except DecodingFailed as error:
         raise Refused(503, str(error), headers={"Retry-After": "10"}) from error

@@ -69,8 +69,13 @@ class DecodingEngine:
         """Number of requests in the queue."""
         return len(self._waiting)
 
-    def submit(self, requests: Sequence[Request]) -> Submission:
+    def submit(self, requests: Sequence[Request], again: bool = False) -> Submission:
         """Queue all requests or none; call it on the event loop.
+
+        Args:
+            requests: Requests of one client.
+            again: Whether the client has been refused before; there is twice the room then, so that
+                clients that return are not kept out by new ones.
 
         Raises:
             QueueFull: The queue has no room for all of them.
@@ -83,7 +88,7 @@ class DecodingEngine:
             if self._stopping or self._failure is not None:
                 raise DecodingFailed(self._failure or "the server is shutting down")
             known = len(self._waiting) + self.running
-            if known + len(jobs) > self._most_running + self._most_waiting:
+            if known + len(jobs) > self._most_running + self._most_waiting * (1 + again):
                 raise QueueFull
             self._waiting.extend(jobs)
             self._wake.notify()

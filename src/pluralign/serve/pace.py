@@ -60,7 +60,7 @@ class Pace:
             # Time without requests says nothing about the pace.
             self._ended.clear()
 
-    def place_in(self, answers: int) -> int:
+    def place_in(self, answers: int) -> float:
         """Seconds until a request that has no place now finds one, from 1 to 60.
 
         Args:
@@ -69,7 +69,10 @@ class Pace:
         now = self._clock()
         self._booked = deque((one for one in self._booked if one[0] > now), maxlen=_BOOKED)
         ahead = sum(count for _, count in self._booked)
-        seconds = min(_LONGEST, max(1, math.ceil(_MARGIN * (ahead + answers) * self._seconds_each(now))))
+        each = _MARGIN * self._seconds_each(now)
+        # Requests that are all asked to wait for the shortest time would come together.
+        after = self._booked[-1][0] - now + answers * each if self._booked else 1.0
+        seconds = min(_LONGEST, max(1.0, after, (ahead + answers) * each))
         self._booked.append((now + seconds, answers))
         return seconds
 

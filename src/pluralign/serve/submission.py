@@ -93,8 +93,13 @@ class Engine(Protocol):
         """Cancel all requests and end."""
         ...
 
-    def submit(self, requests: Sequence[Request]) -> Submission:
+    def submit(self, requests: Sequence[Request], again: bool = False) -> Submission:
         """Queue all requests or none.
+
+        Args:
+            requests: Requests of one client.
+            again: Whether the client has been refused before; there is twice the room then, so that
+                clients that return are not kept out by new ones.
 
         Raises:
             QueueFull: The queue has no room for all of them.

@@ -65,8 +65,13 @@ class VllmEngine:
         # It shuts down again when it is deleted, which fails while the interpreter ends.
         self._llm.shutdown = lambda timeout=None: None
 
-    def submit(self, requests: Sequence[Request]) -> Submission:
+    def submit(self, requests: Sequence[Request], again: bool = False) -> Submission:
         """Queue all requests or none; call it on the event loop.
+
+        Args:
+            requests: Requests of one client.
+            again: Whether the client has been refused before; there is twice the room then, so that
+                clients that return are not kept out by new ones.
 
         Raises:
             QueueFull: The queue has no room for all of them.
@@ -74,7 +79,7 @@ class VllmEngine:
         """
         if self._stopping or self.failure is not None:
             raise DecodingFailed(self.failure or "the server is shutting down")
-        if len(self._tasks) + len(requests) > self._most_running + self._most_waiting:
+        if len(self._tasks) + len(requests) > self._most_running + self._most_waiting * (1 + again):
             raise QueueFull
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue()
