@@ -171,3 +171,15 @@ def test_labels_of_a_labelled_story_are_taken_over(made, side, run, tmp_path):
         "power.jsonl",
     ]
     assert run("games", "show", tmp_path / "toll.pluralign.json", "--objectives", *JUDGED) == 0
+
+
+def test_names_of_a_side_file_are_taken_over(made, side, run, tmp_path):
+    row = json.loads(side.read_text())
+    named = tmp_path / "named.pluralign.json"
+    labels = [{"file": str(side.parent / "score.jsonl"), "objective": "ahead"}]
+    named.write_text(json.dumps({"story": str(side.parent / row["story"]), "labels": labels}))
+    rate = ("annotate", made / "t.jsonl", "--objective", "power_avoidance", "--rater", "oracle", *OPTIONS)
+    out = tmp_path / "new" / "power.jsonl"
+    assert run(*rate, "--story", named, "--out", out) == 0
+    first, second = json.loads((out.parent / "named.pluralign.json").read_text())["labels"]
+    assert (first["objective"], second) == ("ahead", "power.jsonl")

@@ -72,7 +72,7 @@ def _joined(planned: LabelledFile, path: Path) -> LabelledFile:
             f"is of another story, {found.story}; choose another folder", path=path, field="story"
         )
     more = [label for label in planned.labels if not any(same_files([label], [old]) for old in found.labels)]
-    return replace(found, labels=(*found.labels, *more))
+    return replace(found, labels=(*found.labels, *more), names={**planned.names, **found.names})
 
 
 def add_to_side_file(file: LabelledFile) -> list[str]:
@@ -84,7 +84,7 @@ def add_to_side_file(file: LabelledFile) -> list[str]:
     if file.path.exists():
         file = _joined(file, file.path)
     write_labelled_file(file)
-    return [read_labels(label).objective.name for label in file.labels]
+    return [read_labels(label, file.names.get(label, "")).objective.name for label in file.labels]
 
 
 def is_lagged(file: Path, trajectories: Sequence[Trajectory]) -> bool:

@@ -1,15 +1,18 @@
-"""The side file that names a story and its labels: ``{"story": ..., "labels": [...]}``."""
+"""The side file that names a story and its labels: ``{"story": ..., "labels": [...]}``.
+
+An entry of ``labels`` is a file, or ``{"file": ..., "objective": NAME}``, which names the objective.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pluralign.core import InputError
+from pluralign.core import InputError, Objective
 from pluralign.core.files import write_json
-from pluralign.core.jsonl import is_list
+from pluralign.core.jsonl import is_list, is_object
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.side_file import SUFFIX, WORDS, names_story, read_fields, words_of
 
@@ -24,6 +27,7 @@ class LabelledFile:
         labels: Files of annotations, one for each objective.
         words: Those of title, author, summary and player_character that the file has.
         compatible: Whether a game of MACHIAVELLI counts as the original code does.
+        names: Names of the labels' objectives, by file; ``judged_NAME`` where there is none.
     """
 
     path: Path
@@ -31,6 +35,7 @@ class LabelledFile:
     labels: tuple[Path, ...] = ()
     words: dict[str, str] = field(default_factory=dict[str, str])
     compatible: bool = False
+    names: Mapping[Path, str] = field(default_factory=dict[Path, str])
 
     @property
     def name(self) -> str:
@@ -51,14 +56,31 @@ def read_labelled_file(path: Path) -> LabelledFile:
     if not isinstance(compatible, bool):
         raise InputError(f"must be true or false, found {compatible!r:.60}", path=path, field="compatible")
     labels = row.get("labels", [])
-    if not is_list(labels) or not all(isinstance(label, str) for label in labels):
+    if not is_list(labels):
         raise InputError(f"must be a list of files, found {labels!r:.60}", path=path, field="labels")
+    entries = [_entry(label, path) for label in labels]
     # Absolute, because a folder next to the file may have the name of a built-in story.
     story = row["story"] if row["story"] in list_stories() else (path.parent / row["story"]).absolute()
     if isinstance(story, Path) and names_story(story):
         raise InputError("is itself a side file; give the story that it names", path=path, field="story")
-    files = tuple(path.parent / label for label in labels)
-    return LabelledFile(path, story, files, words_of(row), compatible)
+    names = {path.parent / file: name for file, name in entries if name}
+    files = tuple(path.parent / file for file, _ in entries)
+    return LabelledFile(path, story, files, words_of(row), compatible, names)
+
+
+def _entry(label: object, path: Path) -> tuple[str, str]:
+    """File and name of an entry of ``labels``; the name is empty if there is none."""
+    if isinstance(label, str):
+        return label, ""
+    if is_object(label) and set(label) == {"file", "objective"}:
+        file, name = label["file"], label["objective"]
+        if isinstance(file, str) and isinstance(name, str):
+            try:
+                return file, Objective(name, name).name
+            except InputError as error:
+                raise InputError(error.message, path=path, field="labels") from None
+    message = f'must be a list of files or {{"file": FILE, "objective": NAME}}, found {label!r:.60}'
+    raise InputError(message, path=path, field="labels")
 
 
 def write_labelled_file(file: LabelledFile) -> None:
@@ -71,7 +93,12 @@ def write_labelled_file(file: LabelledFile) -> None:
     # A folder next to the file may have the name of a built-in story.
     if isinstance(file.story, Path) and story in list_stories():
         story = f"./{story}"
-    labels = [_relative(label, file.path) for label in file.labels]
+    labels: list[str | dict[str, str]] = [
+        {"file": _relative(label, file.path), "objective": file.names[label]}
+        if label in file.names
+        else _relative(label, file.path)
+        for label in file.labels
+    ]
     row = {"story": story, "labels": labels, **file.words}
     write_json(file.path, {**row, "compatible": True} if file.compatible else row)
 

@@ -30,12 +30,14 @@ class Labels:
         rater: Name of the rater.
         values: Values of the options by the decision's key: the share of the other options that an option
             beats, scaled to -1 (none) to 1 (all).
+        name: Name of the objective that rewards them; ``judged_NAME`` by default, after the objective asked.
     """
 
     path: Path
     asked: Objective
     rater: str
     values: Mapping[str, Values]
+    name: str = ""
 
     @property
     def metric(self) -> str:
@@ -44,13 +46,17 @@ class Labels:
 
     @property
     def objective(self) -> Objective:
-        """The objective ``judged_NAME``, which rewards what the rater prefers."""
+        """The objective that rewards what the rater prefers."""
         text = f"As {self.rater.removeprefix('judge:')} sees it: {self.asked.description}"
-        return Objective(f"judged_{self.asked.name}", text, {self.metric: 1.0})
+        return Objective(self.name or f"judged_{self.asked.name}", text, {self.metric: 1.0})
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path, name: str = "") -> Labels:
     """Read annotations that compare two options of one decision.
+
+    Args:
+        path: File of annotations.
+        name: Name of their objective; see `Labels`.
 
     Raises:
         InputError: The file does not exist, is empty, holds annotations of several raters or objectives, or
@@ -76,7 +82,7 @@ def read_labels(path: Path) -> Labels:
         duels = votes.setdefault(key, {})
         duels.setdefault((first, second), []).append(worth)
         duels.setdefault((second, first), []).append(1 - worth)
-    return Labels(path, asked, raters[0], {key: _values(duels) for key, duels in votes.items()})
+    return Labels(path, asked, raters[0], {key: _values(duels) for key, duels in votes.items()}, name)
 
 
 def digest_of(labels: Sequence[Labels]) -> str:

@@ -51,15 +51,21 @@ def label_story(file: LabelledFile, story: Story) -> LabelledStory:
         story: Story without labels.
 
     Raises:
-        InputError: Labels cannot be read, two files have the same objective, or the labels fit no decision of
+        InputError: Labels cannot be read, two files have the same objective, an
+            objective's name is in use, or the labels fit no decision of
             the story.
     """
-    labels = tuple(read_labels(path) for path in file.labels)
+    labels = tuple(read_labels(path, file.names.get(path, "")) for path in file.labels)
     objectives = {objective.name: objective for objective in story.info.objectives}
+    metrics: set[str] = set()
     for found in labels:
-        if found.objective.name in objectives:
+        if found.metric in metrics:
             message = f"'{found.asked.name}' has labels already: one file for each objective"
             raise InputError(message, path=found.path, field="objective")
+        if found.objective.name in objectives:
+            message = f"the story has an objective '{found.objective.name}' already"
+            raise InputError(message, path=found.path, field="objective")
+        metrics.add(found.metric)
         objectives[found.objective.name] = found.objective
     _check_fit(labels, story)
     info = replace(
