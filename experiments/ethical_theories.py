@@ -1,6 +1,6 @@
 """One rater per ethical theory, from what people said; their labels of games; agents that learn from them.
 
-    python experiments/ethical_theories.py --data DIR --train
+    python experiments/ethical_theories.py --data DIR --interactive-fiction DIR --train
     python experiments/ethical_theories.py --data DIR --interactive-fiction DIR
 
 ``--train`` trains a rater for each theory of ETHICS and each rule of MoralChoice, and measures it on its own
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import tyro
 from console import say, wrote
@@ -23,19 +22,28 @@ from ethical_theories_lib.agents import AgentSettings
 from ethical_theories_lib.data import THEORIES, Sizes, names_of_raters
 from ethical_theories_lib.games import STORIES, LabelGame, open_games, texts_of
 from ethical_theories_lib.labels import (
-    agree_with_each_other,
     agree_with_stories,
     annotate_games,
     annotate_lengths,
-    chosen_forms,
     label_file,
+    read_rewards,
 )
-from ethical_theories_lib.rating import RaterSettings, cut_model, scores_file, train_rater
+from ethical_theories_lib.mutual import agree_with_each_other, agree_with_variables, chosen_forms
+from ethical_theories_lib.pictures import draw_noise, draw_simplex
+from ethical_theories_lib.rating import (
+    RaterSettings,
+    cut_model,
+    score_texts,
+    scores_file,
+    train_rater,
+)
+from ethical_theories_lib.report import by_story, read_report
 from ethical_theories_lib.stages import StoryRun, adapt_all, learn_from_noise, learn_story
 from ethical_theories_lib.tables import as_markdown
+from ethical_theories_lib.trainings import across_trainings
 
 from pluralign.core import InputError
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import replace_when_whole, write_json
 from pluralign.games.labelled.file import LabelledFile, write_labelled_file
 from pluralign.games.side_file import SUFFIX
 from pluralign.learn.texts.trunk import LowerStates
@@ -43,6 +51,13 @@ from pluralign.lm.backbone import load_backbone, resolve_dtype
 from pluralign.options.open import Models
 
 RESULTS = Path(__file__).parent / "results"
+DIALS = {
+    "utilitarianism": "utilitarian",
+    "deontology": "deontological",
+    "justice": "just",
+    "virtue": "virtuous",
+}
+"""Names of the theories' dials."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,8 @@ class Settings:
         stories: Stories on which agents are trained.
         sizes_of_data: Numbers of episodes of the agents that learn from planted errors.
         episodes: Number of episodes of random play of games that are not built in.
-        seed: Random seed of the raters.
+        seeds: Random seeds of the trainings of the theories' raters; rules are trained with the first. The
+            agents of the k-th seed learn from the k-th training, in rotation.
         results: Folder of the result files.
     """
 
@@ -77,7 +93,7 @@ class Settings:
     stories: tuple[str, ...] = STORIES
     sizes_of_data: tuple[int, ...] = (100, 1000, 3000)
     episodes: int = 200
-    seed: int = 0
+    seeds: tuple[int, ...] = (0, 1, 2)
     results: Path = RESULTS
 
 
@@ -88,11 +104,25 @@ def run(settings: Settings) -> None:
         train_all(settings, games)
     else:
         use_all(settings, games)
-    report = read_report(settings)
-    write_json(settings.results / "ethical_theories.json", report)
-    with replace_when_whole(settings.results / "ethical_theories.md") as temporary:
+    report = {
+        "experiment": "ethical_theories",
+        "command": "python experiments/ethical_theories.py --data DIR --interactive-fiction DIR --train",
+        "settings": {
+            "rater": asdict(settings.rater), "agent": asdict(settings.agent), "sizes": asdict(settings.sizes),
+            "seeds": list(settings.seeds),
+        },
+        **read_report(settings.out, settings.raters, settings.seeds),
+    }  # fmt: skip
+    results = settings.results
+    write_json(results / "ethical_theories.json", report)
+    with replace_when_whole(results / "ethical_theories.md") as temporary:
         temporary.write_text(as_markdown(report), encoding="utf-8")
-    wrote(settings.results / "ethical_theories.md", "ethical_theories.json")
+    if "noise" in report:
+        draw_noise(report["noise"], results / "ethical_theories-noise.svg")
+    stories = by_story(report.get("agents", {}))
+    if mixed := {name: runs for name, runs in stories.items() if "simplex" in runs[0]}:
+        draw_simplex(mixed, results / "ethical_theories-simplex.svg")
+    wrote(results / "ethical_theories.md", "ethical_theories.json")
 
 
 def train_all(settings: Settings, games: Sequence[LabelGame]) -> None:
@@ -100,86 +130,59 @@ def train_all(settings: Settings, games: Sequence[LabelGame]) -> None:
     backbone = load_backbone(cut_model(settings.out, settings.rater), dtype=resolve_dtype("float32"))
     lower = LowerStates(backbone, settings.rater.layers)
     for name in settings.raters:
-        say(f"{name}, seed {settings.seed}")
-        texts = texts_of(games, name)
-        train_rater(
-            settings.data, settings.out, name, settings.seed, settings.sizes, settings.rater, lower, texts
-        )
+        for seed in settings.seeds if name in THEORIES else settings.seeds[:1]:
+            say(f"{name}, seed {seed}")
+            train_rater(settings.data, settings.out, name, seed, settings.sizes, settings.rater, lower)
+            score_texts(settings.out, name, seed, settings.rater, lower, texts_of(games, name))
 
 
-def trained(settings: Settings) -> list[str]:
+def trained(settings: Settings, games: Sequence[LabelGame]) -> list[str]:
     """Names of the raters that are finished.
 
     Raises:
-        InputError: There are none.
+        InputError: There are none, or one has not read the texts of all games.
     """
-    found = [r for r in settings.raters if scores_file(settings.out, r, settings.seed).exists()]
+    first = settings.seeds[0]
+    found = [r for r in settings.raters if scores_file(settings.out, r, first).exists()]
     if not found:
         raise InputError("has no trained raters; run with --train first", path=settings.out)
+    for name in found:
+        for seed in settings.seeds if name in THEORIES else (first,):
+            path = scores_file(settings.out, name, seed)
+            if not path.exists() or not read_rewards(settings.out, name, seed).keys() >= set(
+                texts_of(games, name)
+            ):
+                raise InputError("lacks texts of these games; run with --train and the same games", path=path)
     return found
 
 
 def use_all(settings: Settings, games: Sequence[LabelGame]) -> None:
     """Label, measure agreement, train and mix agents, and plant errors."""
-    raters, out = trained(settings), settings.out
+    raters, out, first = trained(settings, games), settings.out, settings.seeds[0]
     say(f"labels of {len(games)} games by {len(raters)} raters")
-    annotate_games(out, games, raters, settings.seed)
+    annotate_games(out, games, raters, first)
     annotate_lengths(out, games)
-    agreed = agree_with_stories(out, games, raters, settings.seed)
-    forms = chosen_forms(agreed)
+    agreed = agree_with_stories(out, games, raters, first)
+    forms = chosen_forms(agreed, games)
     write_json(out / "agreement.json", {"stories": agreed, "forms": forms})
-    write_json(out / "mutual.json", agree_with_each_other(out, games, raters, forms))
+    write_json(out / "mutual.json", agree_with_each_other(out, games, raters, forms, first))
+    write_json(out / "variables.json", agree_with_variables(out, games, raters, forms, first))
+    theories = [theory for theory in THEORIES if theory in raters]
+    write_json(out / "trainings.json", across_trainings(out, games, theories, settings.seeds, forms))
     models = Models(settings.rater.model, out / "features")
     known = {game.name: game for game in games}
-    theories = [theory for theory in THEORIES if theory in raters]
     runs: list[tuple[StoryRun, dict[str, str]]] = []
     for name in settings.stories:
         own = {theory: forms[theory][name] for theory in theories}
-        runs.append((StoryRun(out, known[name], models, settings.agent), own))
+        runs.append((StoryRun(out, known[name], models, settings.agent, settings.seeds), own))
         # For pluralign serve --story, whose dials are the labels' objectives.
-        labels = tuple(label_file(out, name, theory, form) for theory, form in own.items())
-        write_labelled_file(LabelledFile(out / f"{name}{SUFFIX}", name, labels))
+        dials = {label_file(out, name, theory, first, form): DIALS[theory] for theory, form in own.items()}
+        write_labelled_file(LabelledFile(out / f"{name}{SUFFIX}", name, tuple(dials), names=dials))
     for story, own in runs:
-        learn_story(story, own, settings.seed)
-    write_json(out / "adaptation.json", adapt_all(out, known, raters, settings.seed, models.store))
+        learn_story(story, own)
+    write_json(out / "adaptation.json", adapt_all(out, known, raters, first, models.store))
     for story, own in runs:
-        learn_from_noise(story, settings.sizes_of_data, own, settings.seed)
-
-
-def read_report(settings: Settings) -> dict[str, Any]:
-    """All figures so far."""
-    out = settings.out
-    figures = [out / "figures" / f"{name}-{settings.seed}.json" for name in settings.raters]
-    report: dict[str, Any] = {
-        "experiment": "ethical_theories",
-        "command": "python experiments/ethical_theories.py --data DIR --train",
-        "settings": {
-            "rater": asdict(settings.rater), "agent": asdict(settings.agent), "sizes": asdict(settings.sizes),
-            "seed": settings.seed,
-        },
-        "raters": [
-            {k: v for k, v in read_json(path).items() if k != "test margins"}
-            for path in figures
-            if path.exists()
-        ],
-    }  # fmt: skip
-    for name in ("agreement", "mutual", "adaptation"):
-        if (out / f"{name}.json").exists():
-            report[name] = read_json(out / f"{name}.json")
-    for name in ("agents", "noise"):
-        report[name] = {path.stem: read_json(path) for path in sorted((out / name).glob("*.json"))}
-    for name, figures in report["agents"].items():
-        if not name.endswith("-1"):
-            figures.pop("differing", None)  # long; the table has those of the first seed
-    return _rounded(report)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 5)
-    if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list) else value
+        learn_from_noise(story, settings.sizes_of_data, own)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

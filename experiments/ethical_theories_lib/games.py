@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,13 @@ class LabelGame:
         story: The game.
         decisions: Decisions with several options: all of a built-in story, those that random play meets of
             another game.
+        known: A trajectory of one step for each of their options, of a game that is not built in.
     """
 
     name: str
     story: Story
     decisions: tuple[Decision, ...]
+    known: tuple[Trajectory, ...] = ()
 
 
 def open_games(out: Path, interactive_fiction: Path | None, episodes: int) -> list[LabelGame]:
@@ -56,7 +58,7 @@ def open_games(out: Path, interactive_fiction: Path | None, episodes: int) -> li
         others = {"the_intercept": side, "starforge": interactive_fiction / "starforge_choicescript"}
         for name, path in others.items():
             story = open_story(str(path))
-            games.append(LabelGame(name, story, _met(story, episodes)))
+            games.append(open_met_game(name, story, episodes))
     return games
 
 
@@ -75,14 +77,24 @@ def _open_ones(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
     return tuple(decision for decision in decisions if len(decision.options) > 1)
 
 
-def _met(story: Story, episodes: int) -> tuple[Decision, ...]:
+def open_met_game(name: str, story: Story, episodes: int) -> LabelGame:
+    """The decisions with several options that random play meets, and what each option counts there."""
     game = story.make_game()
-    met: Mapping[str, Decision] = {
-        decision.key: decision
-        for seed in range(episodes)
-        for decision in play_at_random(game, seed, MAX_STEPS)
-    }
-    return _open_ones(list(met.values()))
+    found: dict[str, list[Trajectory]] = {}
+    decisions: list[Decision] = []
+    for seed in range(episodes):
+        for decision in play_at_random(game, seed, MAX_STEPS):
+            if decision.key in found or len(decision.options) < 2:
+                continue
+            decisions.append(decision)
+            state = game.save()
+            for action in range(len(decision.options)):
+                game.restore(state)
+                step = Step(decision, action, counts=game.choose(action))
+                trajectory = Trajectory(f"{len(found)}-{action}", name, "listed", 0, (step,), terminated=True)
+                found.setdefault(decision.key, []).append(trajectory)
+            game.restore(state)
+    return LabelGame(name, story, tuple(decisions), tuple(t for own in found.values() for t in own))
 
 
 def scenes_of(games: Sequence[LabelGame]) -> dict[str, str]:
@@ -118,12 +130,3 @@ def oracle_trajectories(graph: StateGraph) -> list[Trajectory]:
             step = Step(graph.decisions[number], action, counts=graph.counts[graph.counts_of[edge]])
             found.append(Trajectory(f"{number}-{action}", "graph", "listed", 0, (step,), terminated=True))
     return found
-
-
-def met_trajectories(game: LabelGame) -> list[Trajectory]:
-    """The same for a game whose states are not known: without counts."""
-    return [
-        Trajectory(f"{i}-{a}", game.name, "listed", 0, (Step(decision, a),), terminated=True)
-        for i, decision in enumerate(game.decisions)
-        for a in range(len(decision.options))
-    ]

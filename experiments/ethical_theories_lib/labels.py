@@ -14,13 +14,12 @@ from ethical_theories_lib.data import Side
 from ethical_theories_lib.games import (
     STORIES,
     LabelGame,
-    met_trajectories,
     oracle_trajectories,
     scenes_of,
 )
 from ethical_theories_lib.rating import rater_folder, scores_file
 from ethical_theories_lib.words import FORMS, Form, reward_of
-from pluralign.annotate.agreement import CONFIDENCE, agreement
+from pluralign.annotate.agreement import CONFIDENCE
 from pluralign.annotate.annotator import annotate_comparisons
 from pluralign.annotate.label_agreement import label_agreement
 from pluralign.annotate.options import compare_options
@@ -84,18 +83,14 @@ def option_values(game: LabelGame, form: Form, rewards: Mapping[Side, float]) ->
     }
 
 
-def label_file(out: Path, game: str, rater: str, form: str) -> Path:
+def label_file(out: Path, game: str, rater: str, seed: int, form: str) -> Path:
     """File of a rater's annotations of a game's options."""
-    return out / "labels" / f"{game}-{rater}-{form.replace(' ', '_')}.jsonl"
+    return out / "labels" / f"{game}-{rater}-{seed}-{form.replace(' ', '_')}.jsonl"
 
 
 def compared(game: LabelGame) -> tuple[list[Trajectory], list[Comparison]]:
     """All pairs of options of a game, and trajectories that took each option."""
-    known = (
-        oracle_trajectories(explore(game.story.make_game()))
-        if game.name in STORIES
-        else met_trajectories(game)
-    )
+    known = list(game.known) or oracle_trajectories(explore(game.story.make_game()))
     return known, compare_options(known, count=ALL_PAIRS, seed=0)
 
 
@@ -109,7 +104,7 @@ def annotate_games(out: Path, games: Sequence[LabelGame], raters: Sequence[str],
             for name, form in FORMS[rater].items():
                 values = option_values(game, form, rewards)
                 annotate_comparisons(
-                    comparisons, label_file(out, game.name, rater, name), theory_objective(rater),
+                    comparisons, label_file(out, game.name, rater, seed, name), theory_objective(rater),
                     TheoryRater(rater, values, {"form": name, "card": card}), progress=False,
                 )  # fmt: skip
 
@@ -126,7 +121,7 @@ def annotate_lengths(out: Path, games: Sequence[LabelGame]) -> None:
         for form, sign in (("shorter", -1.0), ("longer", 1.0)):
             values = {d.key: [sign * len(option) for option in d.options] for d in game.decisions}
             annotate_comparisons(
-                comparisons, label_file(out, game.name, LENGTH, form), theory_objective(LENGTH),
+                comparisons, label_file(out, game.name, LENGTH, 0, form), theory_objective(LENGTH),
                 TheoryRater(LENGTH, values, {"form": form}), progress=False,
             )  # fmt: skip
 
@@ -143,11 +138,12 @@ def agree_with_stories(
     info = stories[0].story.info
     harms = [info.objective("harm_avoidance"), *(info.objective(f"no_{v}") for v in VIOLATIONS)]
     everything = [comparison for _, comparisons in both.values() for comparison in comparisons]
-    truths = {harm.name: _truths(pooled, everything, harm) for harm in harms}
+    truths = {harm.name: truths_of(pooled, everything, harm) for harm in harms}
     harm, scenes = harms[0], scenes_of(stories)
     for rater in (*raters, LENGTH):
         for form in FORMS.get(rater, ("shorter", "longer")):
-            files = {g.name: read_annotations(label_file(out, g.name, rater, form)) for g in stories}
+            own = 0 if rater == LENGTH else seed
+            files = {g.name: read_annotations(label_file(out, g.name, rater, own, form)) for g in stories}
             together = [annotation for own in files.values() for annotation in own]
             row: dict[str, Any] = {
                 name: _agreement(own, known.get(name, pooled), harm, truths[harm.name], scenes)
@@ -165,7 +161,7 @@ def agree_with_stories(
     return found
 
 
-def _truths(
+def truths_of(
     known: Sequence[Trajectory], comparisons: Sequence[Comparison], objective: Objective
 ) -> dict[str, Preference]:
     """The labels' preference in each comparison, by its id; ties are left out."""
@@ -232,44 +228,6 @@ def balanced(
         "share": float(share), "low": float(low), "high": float(high), "better shorter": int(total[1]),
         "better longer": int(total[3]), "scenes": len(table),
     }  # fmt: skip
-
-
-def chosen_forms(agreed: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """For each rater and test story, the form with the best balanced share on the other three stories."""
-    return {
-        rater: {
-            story: max(
-                forms, key=lambda form: sum(_right(forms[form][other]) for other in STORIES if other != story)
-            )
-            for story in STORIES
-        }
-        for rater, forms in agreed.items()
-    }
-
-
-def _right(row: Mapping[str, Any]) -> float:
-    return row["balanced"]["share"] if row["balanced"] else 0.5
-
-
-def agree_with_each_other(
-    out: Path, games: Sequence[LabelGame], raters: Sequence[str], forms: Mapping[str, Mapping[str, str]]
-) -> dict[str, dict[str, Any]]:
-    """Kappa between every two raters over all options of the stories, in the forms chosen for each story."""
-    stories = [game.name for game in games if game.name in STORIES]
-    read = {
-        rater: [
-            replace(a, objective="right")
-            for story in stories
-            for a in read_annotations(label_file(out, story, rater, forms[rater][story]))
-        ]
-        for rater in raters
-    }
-    table: dict[str, dict[str, Any]] = {}
-    for i, one in enumerate(raters):
-        for other in raters[i + 1 :]:
-            kappa = agreement(read[one], read[other]).all
-            table.setdefault(one, {})[other] = asdict(kappa)
-    return table
 
 
 def value_table(values: Values) -> dict[str, np.ndarray[Any, Any]]:

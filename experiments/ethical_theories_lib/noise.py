@@ -16,7 +16,8 @@ from ethical_theories_lib.baselines import Array
 from pluralign.annotate.oracle import step_reward
 from pluralign.core import Objective, Trajectory
 
-ACCURACIES = (0.6, 0.7, 0.8, 0.9, 1.0)
+ACCURACIES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Accuracies of the planted raters; 0.5 are coin flips."""
 
 
 def planted_values(

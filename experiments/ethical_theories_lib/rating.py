@@ -27,6 +27,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.layers import trunk_layers
 from pluralign.rewards.heads import RewardHead
+from pluralign.rewards.reward_model import load_reward_model
 
 RESAMPLES = 2000
 
@@ -89,10 +90,9 @@ def scores_file(out: Path, name: str, seed: int) -> Path:
 
 
 def train_rater(
-    data: Path, out: Path, name: str, seed: int, sizes: Sizes, settings: RaterSettings,
-    lower: LowerStates, texts: Sequence[Side],
-) -> dict[str, Any]:  # fmt: skip
-    """Train a rater, measure it on its test pairs, and score the games' texts; finished ones are read.
+    data: Path, out: Path, name: str, seed: int, sizes: Sizes, settings: RaterSettings, lower: LowerStates
+) -> dict[str, Any]:
+    """Train a rater and measure it on its test pairs; a finished one is read.
 
     Args:
         data: Folder of the data sets.
@@ -102,7 +102,6 @@ def train_rater(
         sizes: Numbers of pairs.
         settings: Settings of the training.
         lower: States below the trained layers, shared by all raters.
-        texts: Texts of games to score.
     """
     file = out / "figures" / f"{name}-{seed}.json"
     if file.exists():
@@ -112,20 +111,10 @@ def train_rater(
     margins: dict[str, Array] = {}
 
     def measure(trunk: TunedTrunk, head: RewardHead) -> dict[str, Any]:
-        # Raters read the same texts in every form, so the rewards of the games are computed here, where the
-        # lower layers are known, and not by loading each rater.
-        reader = CompletionReader.for_model(
-            trunk.model, lower.backbone.tokenizer, settings.max_length, quotes=True
-        )
-        rewards = _rewards(trunk, head, known.pairs, reader, training)
+        rewards = _rewards(trunk, head, known.pairs, _reader(lower, settings.max_length), training)
         margins["rater"] = rewards[:, 0] - rewards[:, 1]
-        as_pairs, places = _as_pairs(texts)
-        scored = _rewards(trunk, head, as_pairs, reader, training)
-        rows = [[s.prompt, s.completion, float(scored[p])] for s, p in zip(texts, places, strict=True)]
-        write_json(scores_file(out, name, seed), {"rewards": rows})
         return {}
 
-    compute_lower(lower, texts, settings.max_length)
     folder = rater_folder(out, name, seed)
     run = Run(cut_model(out, settings), folder, training, seed, name=name, lower=lower, measure=measure)
     learned = fit_bradley_terry(known.pairs, run)
@@ -144,6 +133,41 @@ def train_rater(
         f"{figures['pairs']['test']} test pairs, words {100 * figures['test']['words']['value']:.1f} %"
     )
     return figures
+
+
+def score_texts(
+    out: Path, name: str, seed: int, settings: RaterSettings, lower: LowerStates, texts: Sequence[Side]
+) -> None:
+    """Score games' texts by a trained rater; known ones are kept.
+
+    The layers below the trained ones are read from ``lower``, as the raters read the same texts, which is
+    several times as fast as loading each rater as it is used by ``--rater reward:DIR``.
+    """
+    file, folder = scores_file(out, name, seed), rater_folder(out, name, seed)
+    rows: list[list[Any]] = read_json(file)["rewards"] if file.exists() else []
+    known = {Side(prompt, completion) for prompt, completion, _ in rows}
+    new = [text for text in texts if text not in known]
+    if not new:
+        return
+    compute_lower(lower, new, settings.max_length)
+    trained = load_reward_model(folder)
+    backbone = load_backbone(cut_model(out, settings), dtype=torch.float32)
+    trunk = TunedTrunk(
+        backbone,
+        (),
+        lora_rank=0,
+        layers=settings.layers,
+        vocabulary=False,
+        lower=lower,
+        bf16=False,
+        seed=seed,
+    )
+    model: Any = trunk.model
+    model.load_state_dict(trained.backbone.model.state_dict())
+    pairs, places = _as_pairs(new)
+    scored = _rewards(trunk, trained.head, pairs, _reader(lower, settings.max_length), settings.training(1))
+    rows += [[s.prompt, s.completion, float(scored[place])] for s, place in zip(new, places, strict=True)]
+    write_json(file, {"rewards": rows})
 
 
 def measured(known: RaterData, margins: Mapping[str, Array]) -> dict[str, Any]:
@@ -202,12 +226,15 @@ def _as_pairs(texts: Sequence[Side]) -> tuple[list[PreferencePair], list[tuple[i
 
 def compute_lower(lower: LowerStates, texts: Sequence[Side], max_length: int) -> None:
     """Compute the states of texts below the trained layers, each prompt once for all completions after it."""
-    backbone = lower.backbone
-    reader = CompletionReader.for_model(backbone.model, backbone.tokenizer, max_length, quotes=True)
+    reader = _reader(lower, max_length)
     after: dict[str, list[str]] = {}
     for text in texts:
         after.setdefault(text.prompt, []).append(text.completion)
     lower.compute([tree for p, options in after.items() for tree in reader.read(p, options).trees])
+
+
+def _reader(lower: LowerStates, max_length: int) -> CompletionReader:
+    return CompletionReader.for_model(lower.backbone.model, lower.backbone.tokenizer, max_length, quotes=True)
 
 
 def _rewards(

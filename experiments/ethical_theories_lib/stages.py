@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,14 @@ class StoryRun:
         game: The story.
         models: Language model that plays, and its features.
         settings: Settings of the agents.
-        longest: Number of episodes to collect, for the largest data.
+        rater_seeds: Seeds of the raters' trainings.
     """
 
     out: Path
     game: LabelGame
     models: Models
     settings: AgentSettings
-    longest: int = field(default=0)
+    rater_seeds: tuple[int, ...] = (0,)
 
     @cached_property
     def graph(self) -> StateGraph:
@@ -102,23 +102,27 @@ class StoryRun:
             self.models.store.flush()
         return read_trajectories(path)[:count]
 
+    def rater_seed(self, seed: int) -> int:
+        """The training of the raters from which the agents of this seed of the data learn: seeds of the data
+        count from 1, and each has the next training, so that agents of several seeds differ by both."""
+        return self.rater_seeds[(seed - 1) % len(self.rater_seeds)]
+
     def values(self, rater: str, form: str, seed: int) -> Table:
-        """A rater's values of the options of the story."""
-        rewards = read_rewards(self.out, rater, seed)
+        """Values of the options of the story by a rater, for the agents of this seed of the data."""
+        rewards = read_rewards(self.out, rater, self.rater_seed(seed))
         return value_table(option_values(self.game, FORMS[rater][form], rewards))
 
 
-def learn_story(story: StoryRun, forms: Mapping[str, str], rater_seed: int) -> None:
+def learn_story(story: StoryRun, forms: Mapping[str, str]) -> None:
     """Train and mix the agents of a story, for each seed of the data; finished seeds are kept.
 
     Args:
         story: The story.
         forms: Form in which each theory's rater reads the options of this story.
-        rater_seed: Seed of the raters.
     """
     for seed in range(1, story.settings.seeds + 1):
         path = story.out / "agents" / f"{story.game.name}-{seed}.json"
-        if path.exists():
+        if path.exists() and read_json(path)["rater seed"] == story.rater_seed(seed):
             continue
         played = story.episodes(seed, story.settings.episodes)
         folder = story.out / "policies" / f"{story.game.name}-{seed}"
@@ -128,10 +132,9 @@ def learn_story(story: StoryRun, forms: Mapping[str, str], rater_seed: int) -> N
             for o in story.objectives
         }
         for theory in forms:
-            labelled = label_steps(played, theory, story.values(theory, forms[theory], rater_seed))
-            agents[theory] = train_agent(
-                labelled, judged(theory), store, folder / theory, story.settings, seed
-            )
+            labelled = label_steps(played, theory, story.values(theory, forms[theory], seed))
+            own = folder / f"{theory}-{story.rater_seed(seed)}"
+            agents[theory] = train_agent(labelled, judged(theory), store, own, story.settings, seed)
         # The control: labels that say nothing. Away from score, violations fall without any theory, too.
         coins = planted_values(story.known, story.objectives[1], 0.5, seed)
         labelled = label_steps(played, "coins", coins)
@@ -140,6 +143,7 @@ def learn_story(story: StoryRun, forms: Mapping[str, str], rater_seed: int) -> N
         cloned = fit_bc(played, store=store, out=folder / "bc", config=cloning, seed=seed)
         others = {"random": UniformPolicy(), "language model": story.language_model(), "BC": cloned}
         figures = {
+            "rater seed": story.rater_seed(seed),
             "alone": {n: metrics(story.graph, p, story.objectives) for n, p in {**others, **agents}.items()},
             **mixtures(story, agents, list(forms)),
         }
@@ -175,31 +179,30 @@ def mixtures(story: StoryRun, agents: Mapping[str, Policy], theories: Sequence[s
     return found
 
 
-def learn_from_noise(
-    story: StoryRun, sizes: Sequence[int], forms: Mapping[str, str], rater_seed: int
-) -> None:
+def learn_from_noise(story: StoryRun, sizes: Sequence[int], forms: Mapping[str, str]) -> None:
     """Agents for harm avoidance from labels with planted errors, and from the raters' labels.
 
     Args:
         story: The story.
         sizes: Numbers of episodes.
         forms: Form in which each rater reads the options of this story.
-        rater_seed: Seed of the raters.
     """
     path = story.out / "noise" / f"{story.game.name}.json"
     rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
-    done = {(row["rater"], row["episodes"], row["seed"]) for row in rows}
+    done = {(row["rater"], row["rater seed"], row["episodes"], row["seed"]) for row in rows}
     harm = story.objectives[1]
     bounds = metrics(story.graph, UniformPolicy(), story.objectives)["violations"]
     for seed in range(1, story.settings.seeds + 1):
         planted = {f"planted {a:.0%}": planted_values(story.known, harm, a, seed) for a in ACCURACIES}
-        real = {rater: story.values(rater, form, rater_seed) for rater, form in forms.items()}
+        real = {rater: story.values(rater, form, seed) for rater, form in forms.items()}
         for size in sizes:
             for name, values in {**planted, **real}.items():
-                if (name, size, seed) in done:
+                training = story.rater_seed(seed) if name in real else None
+                if (name, training, size, seed) in done:
                     continue
                 played = story.episodes(seed, max(sizes))[:size]
-                folder = story.out / "noise-policies" / f"{story.game.name}-{name}-{size}-{seed}"
+                own = name if training is None else f"{name}-{training}"
+                folder = story.out / "noise-policies" / f"{story.game.name}-{own}-{size}-{seed}"
                 labelled = label_steps(played, "noise", values)
                 agent = train_agent(
                     labelled, judged("noise"), story.models.store, folder, story.settings, seed
@@ -207,8 +210,8 @@ def learn_from_noise(
                 found = metrics(story.graph, agent, story.objectives)
                 rows.append(
                     {
-                        "rater": name, "episodes": size, "seed": seed, "random": bounds,
-                        "accuracy": accuracy_of(values, story.known, harm), **found,
+                        "rater": name, "rater seed": training, "episodes": size, "seed": seed,
+                        "random": bounds, "accuracy": accuracy_of(values, story.known, harm), **found,
                     }
                 )  # fmt: skip
                 write_json(path, {"rows": rows})

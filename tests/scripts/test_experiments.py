@@ -267,15 +267,15 @@ def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, three_laye
 
 def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theories = script("ethical_theories")
-    from ethical_theories_lib import adaptation, games, labels, stages, tables
+    from ethical_theories_lib import adaptation, games, labels, mutual, stages, tables, trainings
 
-    for module in (games, labels, stages, tables, adaptation):
+    for module in (games, labels, mutual, stages, tables, trainings, adaptation):
         monkeypatch.setattr(module, "STORIES", ("gate", "hall"))
     for name in ("gate", "hall"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "startup.txt").write_text(MORAL_STORY.replace("gate", name), "utf-8")
     monkeypatch.setattr(games, "open_story", lambda name: open_story(str(tmp_path / name)))
-    monkeypatch.setattr(stages, "ACCURACIES", (0.6, 1.0))
+    monkeypatch.setattr(stages, "ACCURACIES", (0.5, 0.7, 0.8, 0.9, 1.0))
     write_ethics(tmp_path / "ethics")
     (tmp_path / "moralchoice").mkdir()
     from moralchoice_lib.data import RULES
@@ -287,19 +287,26 @@ def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.Mo
         tmp_path, out=tmp_path / "w", train=True, raters=("utilitarianism", "virtue", "duty"),
         rater=theories.RaterSettings(TINY, depth=2, layers=1, steps=2, epochs=0.1),
         agent=theories.AgentSettings(episodes=8, comparisons=20, steps=4, bc_steps=4, seeds=1),
-        stories=("gate",), sizes_of_data=(8,), results=tmp_path / "r",
+        stories=("gate",), sizes_of_data=(8,), seeds=(0, 1), results=tmp_path / "r",
     )  # fmt: skip
     theories.run(settings)
     theories.run(replace(settings, train=False))
     report = read_json(tmp_path / "r" / "ethical_theories.json")
     assert [row["name"] for row in report["raters"]] == list(settings.raters)
     assert set(report["agreement"]["stories"]["virtue"]) == {"traits of the act"}
-    assert len(report["noise"]["gate"]["rows"]) == 2 + 2
+    assert len(report["noise"]["gate"]["rows"]) == 5 + 2
+    assert set(report["noise"]["gate"]["places"]) == {"utilitarianism", "virtue"}
+    assert len(report["trainings"]["virtue"]["balanced"]["gate"]) == 2
+    assert report["criterion"]["spearman"]["virtue"]["runs"] == 1
     (agents,) = report["agents"].values()
     assert len(agents["differing"]["decisions"]) == 2
-    assert len(read_json(tmp_path / "w" / "gate.pluralign.json")["labels"]) == 2
+    assert [label["objective"] for label in read_json(tmp_path / "w" / "gate.pluralign.json")["labels"]] == [
+        "utilitarian",
+        "virtuous",
+    ]
     assert len(agents["lines"]["virtue"]["points"]) == 11
-    assert files(tmp_path / "r") == {"ethical_theories.json", "ethical_theories.md"}
+    name = "ethical_theories"
+    assert files(tmp_path / "r") == {f"{name}.json", f"{name}.md", f"{name}-noise.svg"}
 
 
 def write_ethics(folder: Path) -> None:
