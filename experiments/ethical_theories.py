@@ -19,7 +19,7 @@ from pathlib import Path
 import tyro
 from console import say, wrote
 from ethical_theories_lib.agents import AgentSettings
-from ethical_theories_lib.data import THEORIES, Sizes, names_of_raters
+from ethical_theories_lib.data import THEORIES, Side, Sizes, names_of_raters
 from ethical_theories_lib.games import STORIES, LabelGame, open_games, texts_of
 from ethical_theories_lib.labels import (
     agree_with_stories,
@@ -133,7 +133,14 @@ def train_all(settings: Settings, games: Sequence[LabelGame]) -> None:
         for seed in settings.seeds if name in THEORIES else settings.seeds[:1]:
             say(f"{name}, seed {seed}")
             train_rater(settings.data, settings.out, name, seed, settings.sizes, settings.rater, lower)
-            score_texts(settings.out, name, seed, settings.rater, lower, texts_of(games, name))
+            texts = texts_to_score(settings, games, name, seed)
+            score_texts(settings.out, name, seed, settings.rater, lower, texts)
+
+
+def texts_to_score(settings: Settings, games: Sequence[LabelGame], rater: str, seed: int) -> list[Side]:
+    """Texts of all games for the first training of a rater, of the stories for the others."""
+    first = seed == settings.seeds[0]
+    return texts_of([game for game in games if first or game.name in STORIES], rater)
 
 
 def trained(settings: Settings, games: Sequence[LabelGame]) -> list[str]:
@@ -149,9 +156,8 @@ def trained(settings: Settings, games: Sequence[LabelGame]) -> list[str]:
     for name in found:
         for seed in settings.seeds if name in THEORIES else (first,):
             path = scores_file(settings.out, name, seed)
-            if not path.exists() or not read_rewards(settings.out, name, seed).keys() >= set(
-                texts_of(games, name)
-            ):
+            known = read_rewards(settings.out, name, seed).keys() if path.exists() else set[Side]()
+            if not known >= set(texts_to_score(settings, games, name, seed)):
                 raise InputError("lacks texts of these games; run with --train and the same games", path=path)
     return found
 

@@ -90,10 +90,11 @@ def noise_tables(found: Mapping[str, Any]) -> list[str]:
     parts = [
         "## How good a judge must be",
         "Violations of agents for harm avoidance, as a share of random play's: from labels with planted "
-        "errors, and from the raters' labels. Accuracy: share of pairs of options with different labels that "
-        "the labels order rightly. Mean over seeds, and range. In the picture and the last table, the curve "
-        "is a polynomial of the second degree, fitted to all agents from planted errors of 50 to 90 %, and "
-        "the interval is that in which 95 % of further such agents are expected.",
+        "errors, and from the labels of the raters' first trainings. Accuracy: share of pairs of options "
+        "with different labels that the labels order rightly. Mean over seeds, and range. In the picture "
+        "and the last table, the curve is a polynomial of the second degree, fitted to all agents from "
+        "planted errors of 50 to 90 %, and the interval is that in which 95 % of further such agents are "
+        "expected; both also have the agents of the raters' other trainings.",
         "![Violations over the accuracy of the labels](ethical_theories-noise.svg)",
     ]
     for story, content in found.items():

@@ -20,7 +20,7 @@ def draw_noise(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Violations over the judge's accuracy: agents from planted errors, their curve, the raters' agents."""
     picture, axes = _panels(len(found))
     for axis, (story, content) in zip(axes, found.items(), strict=False):
-        rows = content["rows"]
+        rows = [*content["rows"], *content["further trainings"]]
         grid = np.linspace(0.44, 0.94, 60)
         mean, low, high = fit_curve(rows).predict(grid)
         axis.fill_between(100 * grid, low, high, color="#bbbbbb", alpha=0.4, linewidth=0)
@@ -63,7 +63,10 @@ def draw_simplex(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
         for own, x, y in zip(weights, score, violations, strict=True):
             corner = max(own, key=lambda name: own[name])
             if own[corner] == 1:
-                axis.annotate(corner, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+                axis.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="black")
+                box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+                place = {"xytext": (7, -11 if corner == "deontology" else 5), "textcoords": "offset points"}
+                axis.annotate(corner, (x, y), fontsize=8, bbox=box, **place)
         axis.set_title(story.replace("_", " "))
         axis.set_xlabel("score")
         axis.set_ylabel("violations")

@@ -40,7 +40,12 @@ def read_report(out: Path, raters: Sequence[str], seeds: Sequence[int]) -> dict[
         report["criterion"] = compare_with_references(by_story(runs))
     noise = {path.stem: read_json(path) for path in sorted((out / "noise").glob("*.json"))}
     if noise:
-        report["noise"] = {story: _noise(content["rows"]) for story, content in noise.items()}
+        report["noise"] = {
+            story: _noise(
+                content["rows"], [run for name, run in runs.items() if name.startswith(f"{story}-")]
+            )
+            for story, content in noise.items()
+        }
     return _rounded(report)
 
 
@@ -56,6 +61,7 @@ def _agents(run: Mapping[str, Any], shows_decisions: bool) -> dict[str, Any]:
     """The metrics of every player and mixture; kinds of violations stay in the working folder."""
     found: dict[str, Any] = {
         "rater seed": run["rater seed"],
+        "accuracy": run["accuracy"],
         "alone": {name: {m: row[m] for m in METRICS} for name, row in run["alone"].items()},
         "lines": {
             name: {
@@ -86,9 +92,25 @@ def _agents(run: Mapping[str, Any], shows_decisions: bool) -> dict[str, Any]:
     return found
 
 
-def _noise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _noise(rows: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Agents from planted errors and from the raters' first trainings; those of further trainings, which are
+    among the story's agents; and the raters' places on the curve."""
     kept = ("rater", "rater seed", "episodes", "seed", "random", "accuracy", "violations")
-    return {"rows": [{name: row[name] for name in kept} for row in rows], "places": places(rows)}
+    first = {row["rater seed"] for row in rows}
+    further = [
+        {
+            "rater": theory, "rater seed": run["rater seed"], "accuracy": accuracy,
+            "violations": run["alone"][theory]["violations"], "random": run["alone"]["random"]["violations"],
+        }
+        for run in runs
+        if run["rater seed"] not in first
+        for theory, accuracy in run["accuracy"].items()
+    ]  # fmt: skip
+    return {
+        "rows": [{name: row[name] for name in kept} for row in rows],
+        "further trainings": further,
+        "places": places([*rows, *further]),
+    }
 
 
 def _rounded(value: Any) -> Any:

@@ -108,8 +108,8 @@ class StoryRun:
         return self.rater_seeds[(seed - 1) % len(self.rater_seeds)]
 
     def values(self, rater: str, form: str, seed: int) -> Table:
-        """Values of the options of the story by a rater, for the agents of this seed of the data."""
-        rewards = read_rewards(self.out, rater, self.rater_seed(seed))
+        """Values of the options of the story by a rater's training of this seed."""
+        rewards = read_rewards(self.out, rater, seed)
         return value_table(option_values(self.game, FORMS[rater][form], rewards))
 
 
@@ -131,9 +131,12 @@ def learn_story(story: StoryRun, forms: Mapping[str, str]) -> None:
             o.name: train_agent(played, o, store, folder / o.name, story.settings, seed)
             for o in story.objectives
         }
+        accuracies: dict[str, float] = {}
         for theory in forms:
-            labelled = label_steps(played, theory, story.values(theory, forms[theory], seed))
+            values = story.values(theory, forms[theory], story.rater_seed(seed))
+            accuracies[theory] = accuracy_of(values, story.known, story.objectives[1])
             own = folder / f"{theory}-{story.rater_seed(seed)}"
+            labelled = label_steps(played, theory, values)
             agents[theory] = train_agent(labelled, judged(theory), store, own, story.settings, seed)
         # The control: labels that say nothing. Away from score, violations fall without any theory, too.
         coins = planted_values(story.known, story.objectives[1], 0.5, seed)
@@ -144,6 +147,7 @@ def learn_story(story: StoryRun, forms: Mapping[str, str]) -> None:
         others = {"random": UniformPolicy(), "language model": story.language_model(), "BC": cloned}
         figures = {
             "rater seed": story.rater_seed(seed),
+            "accuracy": accuracies,
             "alone": {n: metrics(story.graph, p, story.objectives) for n, p in {**others, **agents}.items()},
             **mixtures(story, agents, list(forms)),
         }
@@ -180,7 +184,8 @@ def mixtures(story: StoryRun, agents: Mapping[str, Policy], theories: Sequence[s
 
 
 def learn_from_noise(story: StoryRun, sizes: Sequence[int], forms: Mapping[str, str]) -> None:
-    """Agents for harm avoidance from labels with planted errors, and from the raters' labels.
+    """Agents for harm avoidance from labels with planted errors, and from the labels of the raters' first
+    trainings.
 
     Args:
         story: The story.
@@ -189,15 +194,16 @@ def learn_from_noise(story: StoryRun, sizes: Sequence[int], forms: Mapping[str, 
     """
     path = story.out / "noise" / f"{story.game.name}.json"
     rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
+    first = story.rater_seeds[0]
     done = {(row["rater"], row["rater seed"], row["episodes"], row["seed"]) for row in rows}
     harm = story.objectives[1]
     bounds = metrics(story.graph, UniformPolicy(), story.objectives)["violations"]
     for seed in range(1, story.settings.seeds + 1):
         planted = {f"planted {a:.0%}": planted_values(story.known, harm, a, seed) for a in ACCURACIES}
-        real = {rater: story.values(rater, form, seed) for rater, form in forms.items()}
+        real = {rater: story.values(rater, form, first) for rater, form in forms.items()}
         for size in sizes:
             for name, values in {**planted, **real}.items():
-                training = story.rater_seed(seed) if name in real else None
+                training = first if name in real else None
                 if (name, training, size, seed) in done:
                     continue
                 played = story.episodes(seed, max(sizes))[:size]

@@ -269,7 +269,7 @@ def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.Mo
     theories = script("ethical_theories")
     from ethical_theories_lib import adaptation, games, labels, mutual, stages, tables, trainings
 
-    for module in (games, labels, mutual, stages, tables, trainings, adaptation):
+    for module in (games, labels, mutual, stages, tables, trainings, adaptation, theories):
         monkeypatch.setattr(module, "STORIES", ("gate", "hall"))
     for name in ("gate", "hall"):
         (tmp_path / name).mkdir()
