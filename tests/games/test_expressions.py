@@ -43,7 +43,9 @@ def value(source: str) -> Any:
         ("round(7/2)", 4),
         ("round(0 - 2.5)", -2),
         ("round(2.4)", 2),
-        ("log(1000)", 3),
+        ("log(100)", 2),
+        # Math.log(1000)/Math.log(10)
+        ("log(1000)", 2.9999999999999996),
         ("length(name)", 3),
         ("length(a * 25)", 3),
         ("(length(name)) + 1", 4),

@@ -150,9 +150,9 @@ def boolean_trees(draw: st.DrawFn, inner: st.SearchStrategy[Tree]) -> Tree:
     right = draw(inner)
     gap = draw(spaces)
     spelled = both(word, left, right, gap, lambda: None).spelled
-    if left.value is None:
+    # Both sides are evaluated, even if one decides the condition.
+    if left.value is None or right.value is None:
         return Tree(spelled, None, False)
-    # The right side of a decided condition is not looked at.
     if left.value == (word == "or"):
         return Tree(spelled, left.value, False)
     return Tree(spelled, right.value, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pluralign.games.choicescript.language import values
+from pluralign.games.choicescript.language import letters, values
 from pluralign.games.choicescript.language.syntax import (
     Binary,
     Call,
@@ -18,8 +18,9 @@ from pluralign.games.choicescript.language.syntax import (
     Reference,
     Template,
     Variable,
+    walk,
 )
-from pluralign.games.choicescript.language.values import Value
+from pluralign.games.choicescript.language.values import DecimalLiteral, Truth, Value, WholeLiteral
 from pluralign.games.choicescript.run import operators
 from pluralign.games.choicescript.run.instructions import Compiled
 
@@ -32,17 +33,17 @@ Lookup = Callable[[list[Any], str], Value]
 
 def compile_expression(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
     """A function from the slots to the expression's value."""
-    return _function(_source(expression, resolve, depth=0), lookup)
+    return _function(expression, _source(expression, resolve, depth=0), lookup)
 
 
 def compile_condition(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
     """A function from the slots to True or False."""
-    return _function(f"truth({_source(expression, resolve, depth=0)})", lookup)
+    return _function(expression, f"truth({_source(expression, resolve, depth=0)})", lookup)
 
 
 def compile_assignment(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
     """A function from the slots to the value as a variable stores it."""
-    return _function(f"stored({_source(expression, resolve, depth=0)})", lookup)
+    return _function(expression, f"stored({_source(expression, resolve, depth=0)})", lookup)
 
 
 _NAMES: dict[str, Any] = {
@@ -55,16 +56,19 @@ _NAMES: dict[str, Any] = {
         values.text,
         values.stored,
         values.pick,
-        values.capitalise,
         values.read_variable,
+        letters.capitalise,
     )
-}
+} | {"TRUE": values.TRUE, "FALSE": values.FALSE}
+_ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "modulo", "^", "%+", "%-", "<", ">", "<=", ">="})
 
 
-def _function(source: str, lookup: Lookup | None) -> Compiled:
-    # The source contains only literals, slot numbers and the names above.
+def _function(expression: Expression, source: str, lookup: Lookup | None) -> Compiled:
+    # The source contains only literals, slot numbers, the names above and those of constants.
+    literals = (part.value for part in walk(expression) if isinstance(part, Literal))
+    constants = {_constant(value): value for value in literals if type(value) is not str}
     try:
-        return eval(f"lambda v: {source}", {"__builtins__": {}, **_NAMES, "lookup": lookup})
+        return eval(f"lambda v: {source}", {"__builtins__": {}, **_NAMES, **constants, "lookup": lookup})
     except (SyntaxError, MemoryError, RecursionError):
         # What Python's compiler raises for valid source that is nested too deeply.
         raise ExpressionError("this is nested too deeply") from None
@@ -73,17 +77,18 @@ def _function(source: str, lookup: Lookup | None) -> Compiled:
 def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
     match expression:
         case Literal(value):
-            return repr(value)
+            return repr(value) if type(value) is str else _constant(value)
         case Variable(name):
             return resolve(name)
         case Reference(prefix, ending):
             return f"lookup(v, {prefix!r} + text({_source(ending, resolve, depth)}))"
-        case Binary(("and" | "or") as word, _, _):
+        case Binary("then", _, _):
             # Flat, because the conditions of long *elseif chains would nest too deeply for Python.
-            parts = (f"truth({_source(part, resolve, depth)})" for part in _row(expression, word))
-            return f"({f' {word} '.join(parts)})"
+            parts = (f"truth({_source(part, resolve, depth)})" for part in _row(expression, "then"))
+            return f"({' and '.join(parts)})"
         case Binary(operator, left, right):
-            a, b = _source(left, resolve, depth), _source(right, resolve, depth)
+            of = _operand if operator in _ARITHMETIC else _source
+            a, b = of(left, resolve, depth), of(right, resolve, depth)
             return f"{operators.BINARY[operator].__name__}({a}, {b})"
         case Not(operand):
             return f"negate({_source(operand, resolve, depth)})"
@@ -97,6 +102,24 @@ def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
         case Template(parts):
             pieces = [repr(p) if isinstance(p, str) else f"text({_source(p, resolve, depth)})" for p in parts]
             return f"({' + '.join(pieces)})" if pieces else "''"
+
+
+def _operand(expression: Expression, resolve: Resolve, depth: int) -> str:
+    if isinstance(expression, Literal) and type(expression.value) in values.NUMBERS:
+        # Only a comparison tells a literal from a number.
+        return repr(expression.value)
+    return _source(expression, resolve, depth)
+
+
+def _constant(value: Value) -> str:
+    """Name of a literal in the source of a function."""
+    match value:
+        case Truth():
+            return value.upper()
+        case WholeLiteral() | DecimalLiteral():
+            return f"literal_{values.text(value)}".replace(".", "_")
+        case _:
+            return f"number_{values.text(value)}".replace(".", "_").replace("-", "minus_").replace("+", "")
 
 
 def _row(expression: Expression, word: str) -> Iterator[Expression]:

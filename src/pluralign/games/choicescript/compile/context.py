@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.compile.scope import BUILTIN
+from pluralign.games.choicescript.compile.scope import BUILTIN, SAVED
 from pluralign.games.choicescript.language.head import Head
 from pluralign.games.choicescript.language.parser import Node
-from pluralign.games.choicescript.language.values import EvaluationError, Value
+from pluralign.games.choicescript.language.values import FALSE, EvaluationError, Value
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.run.checkpoints import RestoreCheckpoint, SaveCheckpoint
 from pluralign.games.choicescript.run.control import Gosub, GosubScene, Jump, LeaveScene
@@ -20,7 +20,6 @@ from pluralign.games.choicescript.run.instructions import Instruction
 UNRESOLVED = -1
 """Target of a jump that is not known yet."""
 
-SAVED = "choice_saved_checkpoint"
 RESTORED = "choice_just_restored_checkpoint"
 
 
@@ -89,7 +88,7 @@ class CompileContext:
     @property
     def constants(self) -> dict[str, Value]:
         """Values of the variables that the engine provides."""
-        return {**BUILTIN, SAVED: "false", RESTORED: "false", "choice_title": self.head.title}
+        return {**BUILTIN, RESTORED: FALSE, "choice_title": self.head.title}
 
     @property
     def kept(self) -> tuple[int, ...]:

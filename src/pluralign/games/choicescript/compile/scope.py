@@ -17,8 +17,20 @@ from pluralign.games.choicescript.language.syntax import (
     Variable,
     walk,
 )
-from pluralign.games.choicescript.language.values import EvaluationError, Value, read_variable, text
+from pluralign.games.choicescript.language.values import (
+    FALSE,
+    TRUE,
+    EvaluationError,
+    Truth,
+    Value,
+    constant,
+    read_variable,
+    text,
+)
 from pluralign.games.choicescript.run.instructions import Compiled
+
+IMPLICIT = "implicit_control_flow"
+"""Variable that lets play fall out of options and into ``*else``; false in a game that does not create it."""
 
 BUILTIN: dict[str, Value] = {
     **dict.fromkeys(
@@ -42,13 +54,14 @@ BUILTIN: dict[str, Value] = {
             "choice_registered",
             "choice_restore_purchases_allowed",
             "choice_save_allowed",
-            "choice_subscribe_allowed",
             "choice_user_restored",
+            IMPLICIT,
         ),
-        "false",
+        FALSE,
     ),
-    "choice_is_web": "true",
-    "choice_release_date": 0,
+    "choice_is_web": TRUE,
+    "choice_subscribe_allowed": TRUE,
+    "choice_release_date": "release day",
     # A clock would make two episodes of one seed differ.
     "choice_time_stamp": 0,
 }
@@ -56,12 +69,17 @@ BUILTIN: dict[str, Value] = {
 
 ACHIEVED = "choice_achieved_"
 PURCHASED = "choice_purchased_"
+SAVED = "choice_saved_checkpoint"
 
 Slots = list[Any]
 
 
 class UnknownVariable(ExpressionError):
     """An expression reads an undeclared variable."""
+
+
+def _unknown(name: str) -> UnknownVariable:
+    return UnknownVariable(f"unknown variable '{name}': no *create and no *temp of this scene declares it")
 
 
 class Scope:
@@ -108,12 +126,18 @@ class Scope:
     def _provided(self, name: str) -> str:
         achieved = self.achievements.get(name.removeprefix(ACHIEVED))
         if name.startswith(ACHIEVED) and achieved is not None:
-            return f"('true' if v[{achieved}] else 'false')"
+            return f"(TRUE if v[{achieved}] else FALSE)"
+        value = self._constant(name)
+        if value is not None:
+            return value.upper() if isinstance(value, Truth) else repr(value)
+        raise _unknown(name)
+
+    def _constant(self, name: str) -> Value | None:
         if name in self.constants:
-            return repr(self.constants[name])
+            return self.constants[name]
         if name.startswith(PURCHASED):
-            return "'true'"
-        raise UnknownVariable(f"unknown variable '{name}': no *create and no *temp of this scene declares it")
+            return TRUE
+        return FALSE if name.startswith(SAVED) else constant(name)
 
     def slot(self, slots: Slots, name: str) -> int:
         """The current slot of a variable.
@@ -141,9 +165,10 @@ class Scope:
             return read_variable(slots[self.slot(slots, name)])
         achieved = self.achievements.get(name.removeprefix(ACHIEVED))
         if name.startswith(ACHIEVED) and achieved is not None:
-            return "true" if slots[achieved] else "false"
-        if name in self.constants:
-            return self.constants[name]
+            return TRUE if slots[achieved] else FALSE
+        value = self._constant(name)
+        if value is not None:
+            return value
         raise EvaluationError(f"there is no variable '{name}' here")
 
     def finder(self, variable: Variable | Reference) -> Callable[[Slots], int]:
@@ -155,6 +180,8 @@ class Scope:
         if isinstance(variable, Variable):
             name = variable.name
             if name not in self.own and name not in self.story:
+                if name == IMPLICIT:
+                    raise _unknown(name)
                 self.resolve(name)
                 raise ExpressionError(f"'{name}' belongs to the engine and cannot be set")
             return lambda slots: self.slot(slots, name)

@@ -15,7 +15,7 @@ from pluralign.games.choicescript.compile.context import CompileContext, Link, p
 from pluralign.games.choicescript.compile.liveness import live_slots
 from pluralign.games.choicescript.language.head import HEAD_COMMANDS, Head
 from pluralign.games.choicescript.language.parser import BLANK, Node, parse_scene
-from pluralign.games.choicescript.language.values import Value
+from pluralign.games.choicescript.language.values import FALSE, Value
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.run.control import Choose, Fault, Gosub, Jump
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
@@ -196,7 +196,7 @@ def _program(context: CompileContext) -> Program:
     slots: list[Value | None] = [*values, *[None] * (context.slots - len(values))]
     for name, slot in context.globals.items():
         if name not in context.head.variables:
-            slots[slot] = "false"
+            slots[slot] = FALSE
     return Program(
         instructions=instructions,
         entry=context.entries[STARTUP],

@@ -28,6 +28,8 @@ from pluralign.games.choicescript.language.tokens import NAMED_OPERATORS, TokenR
 
 # A *set's expression may begin with these; its variable is then the left operand.
 _LEADING_OPERATORS = ("%+", "%-", "+", "-", "*", "/", "&", "%", "^", "#", *NAMED_OPERATORS)
+# The official engine compares with 50 where it has no records of play.
+_AUTOMATIC_THRESHOLD = 50
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -55,6 +57,20 @@ def parse_assignment(source: str) -> tuple[Variable | Reference, Expression]:
         raise ExpressionError(f"expected VARIABLE EXPRESSION, found {source.strip()!r}")
     if reader.at_end():
         raise ExpressionError(f"no value is given in {source.strip()!r}")
+    left = variable if reader.sees(*_LEADING_OPERATORS) else _value(reader)
+    return variable, _whole(reader, left)
+
+
+def parse_assignment_by_name(source: str) -> tuple[Variable | Reference, Expression]:
+    """Parse what follows ``*setref``: a value that names the variable, and its new value.
+
+    Raises:
+        ExpressionError: It is not an assignment.
+    """
+    reader = TokenReader(source)
+    variable = Literal("") if reader.at_end() else named("", _value(reader))
+    if isinstance(variable, Literal) or reader.at_end():
+        raise ExpressionError(f"expected *setref NAME VALUE, found {source.strip()!r}")
     left = variable if reader.sees(*_LEADING_OPERATORS) else _value(reader)
     return variable, _whole(reader, left)
 
@@ -123,6 +139,8 @@ def _continued(reader: TokenReader, left: Expression, closing: str | None) -> Ex
     kind, found = reader.next()
     if kind != "operator":
         raise ExpressionError(f"expected an operator, found {found!r} in {reader.source!r}")
+    if found in ("<", ">", "<=", ">=") and reader.skip_automatic_threshold():
+        return Binary(found, left, Literal(_AUTOMATIC_THRESHOLD))
     return Binary(found, left, _value(reader))
 
 
@@ -146,7 +164,7 @@ def _value(reader: TokenReader) -> Expression:
         case "string":
             return _string(found)
         case "word" if found.lower() in ("true", "false"):
-            return Literal(found.lower())
+            return Literal(values.Truth(found.lower()))
         case "word" if found == "not":
             raise ExpressionError("not needs parentheses: not(...)")
         case "word":
@@ -156,11 +174,13 @@ def _value(reader: TokenReader) -> Expression:
 
 
 def _function(name: str, reader: TokenReader) -> Expression:
+    if name == "auto":
+        raise ExpressionError("auto() is not supported here: it must follow <, >, <= or >=")
     operand = _enclosed(reader, ")")
     return Not(operand) if name == "not" else Call(name, operand)
 
 
-def _variable(name: str, reader: TokenReader) -> Variable | Reference:
+def _variable(name: str, reader: TokenReader) -> Variable | Reference | Literal:
     ending: Expression | None = None
     while reader.sees("["):
         reader.next()
@@ -180,11 +200,10 @@ def _joined(ending: Expression) -> list[Expression]:
 
 
 def _literal_number(spelled: str) -> values.Value:
-    value = values.tidy(float(spelled))
-    if value == float("inf"):
+    value = values.literal(spelled)
+    if value is None:
         raise ExpressionError(f"number too large: {spelled[:20]}...")
-    # The official engine keeps the spelling of literals: 2.50 prints as 2.50.
-    return value if values.text(value) == spelled else spelled
+    return value
 
 
 def _string(quoted: str) -> Expression:
@@ -221,15 +240,26 @@ def parse_template(line: str) -> Template:
 
 def _parse_pick(body: str) -> Pick:
     body = body.lstrip()
+    first, space, rest = body.partition(" ")
+    if space and not first.startswith("("):
+        # The official engine reads everything up to the first space, such as a>3.
+        try:
+            return Pick(parse(first), _texts(rest))
+        except ExpressionError:
+            pass
     end = _value_end(body)
     if body.startswith("(") and body[end : end + 1] != " ":
         raise ExpressionError("@{(...) one|two} needs its closing parenthesis and a space after it")
     if not end or body[end : end + 1] != " ":
         raise ExpressionError("@{value one|two} needs a value and a space before its texts")
-    texts = _split(body[end + 1 :])
+    return Pick(parse(body[:end]), _texts(body[end + 1 :]))
+
+
+def _texts(source: str) -> tuple[Template, ...]:
+    texts = _split(source)
     if len(texts) < 2:
         raise ExpressionError("@{value one|two} needs two or more texts, separated by |")
-    return Pick(parse(body[:end]), tuple(parse_template(text) for text in texts))
+    return tuple(parse_template(text) for text in texts)
 
 
 def _split(texts: str) -> Sequence[str]:

@@ -87,7 +87,7 @@ def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> I
                 yield from _options(node.block, _both(guard, _both(earlier, condition)), strict)
                 open_chain = condition is not None
                 if condition is not None:
-                    earlier = Binary("and", earlier, Not(condition))
+                    earlier = Binary("then", earlier, Not(condition))
             case "comment":
                 if pluralign_note(node) is not None:
                     raise node.error("play never passes this annotation; it belongs under an #option")
@@ -160,4 +160,4 @@ def _condition(node: Node) -> Expression:
 def _both(a: Expression | None, b: Expression | None) -> Expression | None:
     if a is None or b is None:
         return a or b
-    return Binary("and", a, b)
+    return Binary("then", a, b)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pluralign.games.choicescript.language.values import Value, text
+from pluralign.games.choicescript.language.values import Value, constant, text
 
 
 class ExpressionError(Exception):
@@ -36,7 +36,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two values and an operator of `operators.BINARY`."""
+    """Two values and an operator of `operators.BINARY`.
+
+    The operator "then" is an *and* of which the right side is only evaluated if the left side is true.
+    """
 
     operator: str
     left: Expression
@@ -92,11 +95,13 @@ class Template:
 Expression = Literal | Variable | Reference | Binary | Not | Call | Pick | Capital | Template
 
 
-def named(prefix: str, ending: Expression) -> Variable | Reference:
-    """The variable with this name, resolved at once if the name is constant."""
-    if isinstance(ending, Literal):
-        return Variable((prefix + text(ending.value)).lower())
-    return Reference(prefix.lower(), ending)
+def named(prefix: str, ending: Expression) -> Variable | Reference | Literal:
+    """The variable with this name, resolved at once if the name is constant: ``{"true"}`` is true."""
+    if not isinstance(ending, Literal):
+        return Reference(prefix.lower(), ending)
+    name = (prefix + text(ending.value)).lower()
+    value = constant(name)
+    return Variable(name) if value is None else Literal(value)
 
 
 def children(expression: Expression) -> Iterator[Expression]:

@@ -19,8 +19,9 @@ _TOKEN = re.compile(
     |(?P<number>\d+(?:\.\d+)?\b)
     |(?P<string>"(?:[^"\\]|\\.)*")
     |(?P<word>\w+)
+    |(?P<comma>,)
     |(?P<operator>%[+-]|[!<>]=|[-+*/&%^\#<>=])""",
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.ASCII,
 )
 
 Token = tuple[str, str]
@@ -40,10 +41,6 @@ def tokenise(source: str) -> list[Token]:
         if match is None:
             raise ExpressionError(_unreadable(source[position:]))
         kind, value = str(match.lastgroup), match.group()
-        if kind == "function" and value.startswith("auto"):
-            raise ExpressionError(
-                "auto() is not supported: it sets thresholds from the publisher's own playthroughs"
-            )
         position = match.end()
         if kind == "word" and value in NAMED_OPERATORS:
             kind = "operator"
@@ -99,6 +96,23 @@ class TokenReader:
     def sees(self, *texts: str) -> bool:
         """Whether the next token is one of these texts."""
         return not self.at_end() and self._tokens[self._position][1] in texts
+
+    def skip_automatic_threshold(self) -> bool:
+        """Consume ``auto(PERCENTAGE, NAME)``; False if something else follows.
+
+        Raises:
+            ExpressionError: Its arguments are malformed.
+        """
+        if self.at_end() or not self._tokens[self._position][1].startswith("auto"):
+            return False
+        if self._tokens[self._position][0] != "function":
+            return False
+        kinds = [kind for kind, _ in self._tokens[self._position + 1 : self._position + 5]]
+        if kinds not in (["number", "comma", last, "bracket"] for last in ("word", "number")):
+            raise ExpressionError(f"expected auto(PERCENTAGE, NAME) in {self.source!r}")
+        self._position += 4
+        self.expect(")")
+        return True
 
     def expect(self, closing: str) -> None:
         """Consume a closing bracket.

@@ -1,8 +1,10 @@
 """Values of ChoiceScript variables, and their conversions to numbers, booleans and text.
 
-A value is a string, an int or a float. A boolean is stored as ``"true"`` or ``"false"``, so that a state
-that holds it never compares equal to one that holds 1 (Python's ``True == 1``). Source of the rules:
-``web/scene.js`` and ``web/util.js`` of the official engine (dfabulich/choicescript).
+A value is a string, a boolean (`Truth`) or a number. The official engine keeps the numbers of the source as
+they are spelled: ``2`` is the text "2", and ``1 + 1`` is a number. Both print and calculate alike, and only a
+comparison with a text such as "2.0" tells them apart, so literals have types of their own (`WholeLiteral`,
+`DecimalLiteral`) that equal the numbers in saved states. Source of the rules: ``web/scene.js`` and
+``web/util.js`` of the official engine (dfabulich/choicescript).
 """
 
 from __future__ import annotations
@@ -11,6 +13,27 @@ import math
 import re
 from decimal import Decimal
 from typing import Any
+
+
+class Truth(str):
+    """A boolean, by its spelling, so that a state that holds it never equals one that holds 1 (True == 1)."""
+
+    __slots__ = ()
+
+
+class WholeLiteral(int):
+    """A whole number as the source spells it: a text of the official engine."""
+
+    __slots__ = ()
+
+
+class DecimalLiteral(float):
+    """A decimal as the source spells it, if it prints as it is spelled."""
+
+    __slots__ = ()
+
+
+TRUE, FALSE = Truth("true"), Truth("false")
 
 Value = str | int | float
 """Value of a variable."""
@@ -21,8 +44,14 @@ NOT_CREATED = None
 NO_VALUE = ...
 """Content of the slot of a temporary variable that ``*temp`` created without a value."""
 
-# Python's float() would also take nan and 1_000.
-_NUMERAL = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+NUMBERS = frozenset({int, float, WholeLiteral, DecimalLiteral})
+"""Types of numbers."""
+
+_TEXTS = frozenset({str, WholeLiteral, DecimalLiteral})
+# Python's float() would also take nan and 1_000, and its \d other digits than 0 to 9.
+_DECIMAL = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+_LEADING_NUMBER = re.compile(rf"\s*({_DECIMAL})")
+_WHOLE_NUMBER = re.compile(rf"\s*({_DECIMAL}|0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|[-+]?Infinity)?\s*")
 
 # JavaScript prints integers from here on in exponent form.
 _LARGEST_PLAIN = 1e21
@@ -45,24 +74,39 @@ class EvaluationError(Exception):
 
 
 def number(value: Value) -> int | float:
-    """The value as a number; strings that spell a number are converted.
+    """The value as a number for an operator: a text counts if it begins with one ("5 apples").
 
     Raises:
-        EvaluationError: The value is not a number.
+        EvaluationError: The value is a boolean, or a text that does not begin with a number.
     """
-    if type(value) is int or type(value) is float:
+    kind = type(value)
+    if kind is int or kind is WholeLiteral or kind is float or kind is DecimalLiteral:
+        return value  # type: ignore[return-value]
+    if isinstance(value, str) and kind is not Truth:
+        found = _LEADING_NUMBER.match(value)
+        if found is not None:
+            return bounded(float(found.group(1)))
+    raise EvaluationError(f"not a number: {text(value)!r}")
+
+
+def numeric(value: Value) -> int | float | None:
+    """The value as a number for an equality, a bound, ``round`` and ``log``; None if it is not one.
+
+    True counts as 1, false and an empty text as 0, and a text must be a number as a whole.
+    """
+    if isinstance(value, bool | Truth):
+        return int(truth(value))
+    if not isinstance(value, str):
         return value
-    if value is True or value == "true":
-        return 1
-    if value is False or value == "false" or value == "":
-        return 0
-    if isinstance(value, str) and not _NUMERAL.fullmatch(value):
-        raise EvaluationError(f"not a number: {value!r}")
-    return tidy(bounded(float(value)))
+    found = _WHOLE_NUMBER.fullmatch(value)
+    if found is None:
+        return None
+    spelled = found.group(1) or "0"
+    return tidy(float(int(spelled, 0)) if spelled[1:2] in tuple("xXoObB") else float(spelled))
 
 
 def truth(value: Value) -> bool:
-    """The value as a boolean; only booleans and their spellings are allowed.
+    """The value as a boolean; only booleans and the texts "true" and "false" are allowed.
 
     Raises:
         EvaluationError: The value is not a boolean.
@@ -71,27 +115,37 @@ def truth(value: Value) -> bool:
         return True
     if value is False or value == "false":
         return False
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
     raise EvaluationError(f"neither true nor false: {text(value)!r}")
+
+
+def truthy(value: Value) -> bool:
+    """Whether JavaScript takes the value for true; of the texts only the empty one is false."""
+    if isinstance(value, bool | Truth):
+        return truth(value)
+    return text(value) != "" if type(value) in _TEXTS else value != 0
 
 
 def text(value: Value) -> str:
     """The value as it is printed."""
-    if type(value) is str:
-        return value
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN:
-        return str(int(value))
-    if isinstance(value, float) and "e" in repr(value):
-        return _with_exponent(repr(value))
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[return-value]
+    if kind is int or kind is WholeLiteral:
+        return str(value) if -_LARGEST_EXACT <= value <= _LARGEST_EXACT else _digits(float(value))  # type: ignore[operator]
+    if kind is bool:
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _digits(value)
     return str(value)
 
 
-def _with_exponent(spelled: str) -> str:
+def _digits(value: float) -> str:
+    spelled = float.__repr__(value)
+    if value.is_integer() and abs(value) < _LARGEST_PLAIN:
+        # The shortest digits that identify the number, then zeros.
+        return f"{Decimal(spelled):.0f}"
+    if "e" not in spelled:
+        return spelled
     mantissa, _, exponent = spelled.partition("e")
     # JavaScript prints smaller numbers in exponent form.
     return f"{Decimal(spelled):f}" if -6 <= int(exponent) < 0 else f"{mantissa}e{int(exponent):+d}"
@@ -103,24 +157,76 @@ def tidy(value: float) -> int | float:
 
 
 def bounded(value: int | float) -> int | float:
-    """A result, rounded as in JavaScript.
+    """A result, rounded as in JavaScript, as an int if it is whole.
 
     Raises:
         EvaluationError: The result is not finite.
     """
     if type(value) is int:
-        return value if -_LARGEST_EXACT <= value <= _LARGEST_EXACT else tidy(float(value))
+        return value if -_LARGEST_EXACT <= value <= _LARGEST_EXACT else tidy(_rounded(value))
     if not math.isfinite(value):
         raise EvaluationError("the result is too large for a number")
-    return value
+    return tidy(value)
+
+
+def _rounded(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise EvaluationError("the result is too large for a number") from None
+
+
+def literal(spelled: str) -> Value | None:
+    """The value of a number as the source spells it; None if it is too large."""
+    value = tidy(float(spelled))
+    if value == math.inf:
+        return None
+    if text(value) != spelled:
+        # 2.50 prints as 2.50.
+        return spelled
+    return WholeLiteral(value) if isinstance(value, int) else DecimalLiteral(value)
+
+
+def constant(name: str) -> Value | None:
+    """Value of a constant by its name: ``true``, ``false`` or a number; None for other names."""
+    if name in ("true", "false"):
+        return Truth(name)
+    value = numeric(name) if name else None
+    return value if value is not None and text(value) == name else None
+
+
+def is_whole(value: Value) -> bool:
+    """Whether a bound is a whole number; a text must also be spelled as one (1.0 is a decimal)."""
+    if isinstance(value, bool | Truth):
+        return False
+    found = numeric(value)
+    return isinstance(found, int) and text(found) == text(value)
+
+
+def equal(a: Value, b: Value) -> bool:
+    """``a = b``: loosely equal values, or values that print the same."""
+    if a == b:
+        return True
+    left, right = type(a), type(b)
+    if (left is str and right is str) or (left in NUMBERS and right in NUMBERS):
+        return False
+    return text(a) == text(b) or loosely_equal(a, b)
+
+
+def loosely_equal(a: Value, b: Value) -> bool:
+    """JavaScript's ``a == b``: compares two texts by their letters, and other pairs as numbers."""
+    if type(a) in _TEXTS and type(b) in _TEXTS:
+        return text(a) == text(b)
+    left, right = numeric(a), numeric(b)
+    return left is not None and left == right
 
 
 def stored(value: Value) -> Value:
-    """The value as a variable stores it: booleans by their spelling."""
+    """The value as a variable stores it."""
     if value is True:
-        return "true"
+        return TRUE
     if value is False:
-        return "false"
+        return FALSE
     return value
 
 
@@ -153,8 +259,3 @@ def pick(value: Value, size: int) -> int:
     if position != int(position) or not 1 <= position <= size:
         raise EvaluationError(f"@{{...}} lists {size} texts, and its value is {text(value)!r}")
     return int(position) - 1
-
-
-def capitalise(value: str) -> str:
-    """The text with its first letter in upper case."""
-    return value[:1].upper() + value[1:]

@@ -11,7 +11,9 @@ from pluralign.games.choicescript.language.values import (
     NO_VALUE,
     NOT_CREATED,
     EvaluationError,
-    number,
+    Value,
+    is_whole,
+    numeric,
     text,
     tidy,
 )
@@ -107,9 +109,16 @@ class Delete(Instruction):
         yield from self.found
 
 
+def _bound(value: Value) -> int | float:
+    found = numeric(value)
+    if found is None or not math.isfinite(found):
+        raise EvaluationError(f"not a number: {text(value)!r}")
+    return found
+
+
 @dataclass(slots=True)
 class Randomise(Instruction):
-    """``*rand``: a whole number if both bounds are whole."""
+    """``*rand``: a whole number if both bounds are whole (`is_whole`); equal bounds give the first."""
 
     find: Find
     low: Compiled
@@ -118,13 +127,17 @@ class Randomise(Instruction):
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        low, high = number(self.low(machine.slots)), number(self.high(machine.slots))
+        lowest, highest = self.low(machine.slots), self.high(machine.slots)
+        low, high = _bound(lowest), _bound(highest)
         if high < low:
             raise EvaluationError(f"*rand from {text(low)} to {text(high)}: the first must be smaller")
-        if isinstance(low, int) and isinstance(high, int):
-            value = low + math.floor(machine.draw() * (high - low + 1))
+        drawn = machine.draw()
+        if low == high:
+            value = lowest
+        elif is_whole(lowest) and is_whole(highest):
+            value = low + math.floor(drawn * (high - low + 1))
         else:
-            value = tidy(low + machine.draw() * (high - low))
+            value = tidy(low + drawn * (high - low))
         machine.slots[self.find(machine.slots)] = value
         return self.following
 
@@ -142,7 +155,10 @@ class Input(Instruction):
         """See `Instruction.run`."""
         slots, low, high = machine.slots, None, None
         if self.bounds is not None:
-            low, high = number(self.bounds[0](slots)), number(self.bounds[1](slots))
+            lowest, highest = self.bounds[0](slots), self.bounds[1](slots)
+            low, high = _bound(lowest), _bound(highest)
+            if not (is_whole(lowest) and is_whole(highest)):
+                low, high = float(low), float(high)
             if high < low:
                 raise EvaluationError(f"there is no number from {text(low)} to {text(high)}")
         slots[self.find(slots)] = machine.ask(Question(self.name, low, high, self.path, self.line))

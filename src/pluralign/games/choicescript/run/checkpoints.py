@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pluralign.games.choicescript.language.values import EvaluationError
+from pluralign.games.choicescript.language.values import FALSE, TRUE, EvaluationError
 from pluralign.games.choicescript.run.instructions import Instruction, Machine
 
 
@@ -30,9 +30,9 @@ class SaveCheckpoint(Instruction):
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
         slots = machine.slots
-        slots[self.restored] = "false"
+        slots[self.restored] = FALSE
         for flag in self.saved:
-            slots[flag] = "true"
+            slots[flag] = TRUE
         held = list(slots)
         for slot in self.kept:
             held[slot] = None
@@ -66,7 +66,7 @@ class RestoreCheckpoint(Instruction):
         machine.slots[:] = slots
         for slot, value in kept:
             machine.slots[slot] = value
-        machine.slots[self.restored] = "true"
+        machine.slots[self.restored] = TRUE
         machine.returns[:] = returns
         machine.frames[:] = frames
         return place

@@ -9,11 +9,15 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from pluralign.games.choicescript.language import letters
 from pluralign.games.choicescript.language.values import (
     EvaluationError,
     Value,
     bounded,
+    equal,
+    loosely_equal,
     number,
+    numeric,
     text,
     tidy,
     truth,
@@ -43,7 +47,7 @@ def divide(a: Value, b: Value) -> Value:
     divisor = number(b)
     if divisor == 0:
         raise EvaluationError("division by zero")
-    return tidy(bounded(number(a) / divisor))
+    return bounded(number(a) / divisor)
 
 
 def modulo(a: Value, b: Value) -> Value:
@@ -82,7 +86,7 @@ def fair_subtract(a: Value, b: Value) -> Value:
 
 def join(a: Value, b: Value) -> Value:
     """``a & b``: the two texts concatenated."""
-    joined = text(a) + text(b)
+    joined = letters.whole(text(a) + text(b))
     if len(joined) > _LONGEST:
         raise EvaluationError(f"a text of more than {_LONGEST} characters")
     return joined
@@ -90,20 +94,15 @@ def join(a: Value, b: Value) -> Value:
 
 def character(a: Value, b: Value) -> Value:
     """``a # b``: the character at position b, from 1."""
-    letters, position = text(a), number(b)
-    if not 1 <= position <= len(letters):
-        raise EvaluationError(f"{letters!r} has no character at position {text(position)}")
-    return letters[math.ceil(position) - 1]
-
-
-def equal(a: Value, b: Value) -> Value:
-    """``a = b``: equal values, or values that print the same."""
-    return a == b or text(a) == text(b)
+    of, position = text(a), number(b)
+    if not 1 <= position <= letters.length(of):
+        raise EvaluationError(f"{of!r} has no character at position {text(position)}")
+    return letters.character(of, int(position - 1))
 
 
 def not_equal(a: Value, b: Value) -> Value:
-    """``a != b``."""
-    return not equal(a, b)
+    """``a != b``: values that are not loosely equal, so that true is both equal and unequal to "true"."""
+    return not loosely_equal(a, b)
 
 
 def less(a: Value, b: Value) -> Value:
@@ -127,12 +126,12 @@ def at_least(a: Value, b: Value) -> Value:
 
 
 def both(a: Value, b: Value) -> Value:
-    """``a and b``."""
+    """``a and b``: both are evaluated, and b need not be a boolean if a is false."""
     return truth(a) and truth(b)
 
 
 def either(a: Value, b: Value) -> Value:
-    """``a or b``."""
+    """``a or b``: both are evaluated, and b need not be a boolean if a is true."""
     return truth(a) or truth(b)
 
 
@@ -143,19 +142,27 @@ def negate(a: Value) -> Value:
 
 def nearest(a: Value) -> Value:
     """``round(a)``: rounds to the nearest integer, halves up."""
-    return bounded(math.floor(number(a) + 0.5))
+    return bounded(math.floor(_converted("round", a) + 0.5))
 
 
 def logarithm(a: Value) -> Value:
-    """``log(a)``, to base 10."""
-    if number(a) <= 0:
+    """``log(a)``, to base 10: log(1000) is a little less than 3, as in JavaScript."""
+    value = _converted("log", a)
+    if value <= 0:
         raise EvaluationError(f"log() needs a value above 0, found {text(a)}")
-    return tidy(math.log10(number(a)))
+    return tidy(math.log(value) / math.log(10))
+
+
+def _converted(function: str, value: Value) -> int | float:
+    found = numeric(value)
+    if found is None or found in (math.inf, -math.inf):
+        raise EvaluationError(f"{function}() needs a number, found {text(value)!r}")
+    return found
 
 
 def length(a: Value) -> Value:
     """``length(a)``: number of characters of its text."""
-    return len(text(a))
+    return letters.length(text(a))
 
 
 def timestamp(a: Value) -> Value:

@@ -56,7 +56,8 @@ def check_answer(question: Question, answer: str | float) -> str | float:
     """
     if question.low is None or question.high is None:
         if isinstance(answer, str):
-            return answer
+            # A line break of a long answer is a line break of its text.
+            return answer.strip().replace("\n", "[n/]")
         raise EvaluationError(f"'{question.variable}' needs a string as an answer, found {answer!r}")
     if isinstance(answer, bool | str) or not question.low <= answer <= question.high:
         bounds = f"a number from {question.low} to {question.high}"

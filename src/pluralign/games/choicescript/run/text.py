@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pluralign.games.choicescript.language import letters
+
 # Markup only affects how a text looks.
 _MARKUP = re.compile(r"\[/?[bi]\]|\[url=[^\]]*\]|\[/url\]|\[c/\]")
 _LINE_BREAK = "[n/]"
@@ -15,6 +17,7 @@ _BREAKS = re.compile(r"\n{3,}")
 
 def clean(raw: str) -> str:
     """The text without markup, with single spaces and at most one blank line between paragraphs."""
+    raw = letters.whole(raw, "replace")
     if "[" in raw:
         raw = _MARKUP.sub("", raw).replace(_LINE_BREAK, "\n")
     spaced = _AROUND_BREAKS.sub("\n", _SPACES.sub(" ", raw))

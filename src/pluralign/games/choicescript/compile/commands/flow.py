@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pluralign.games.choicescript.compile.context import RESTORED, SAVED, UNRESOLVED
+from pluralign.games.choicescript.compile.context import RESTORED, UNRESOLVED
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
+from pluralign.games.choicescript.compile.scope import SAVED
 from pluralign.games.choicescript.language.expressions import parse, parse_place, parse_values
 from pluralign.games.choicescript.language.parser import BLANK, Node
 from pluralign.games.choicescript.language.syntax import Expression

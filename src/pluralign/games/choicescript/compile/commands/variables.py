@@ -8,12 +8,12 @@ from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.language.expressions import (
     parse,
     parse_assignment,
-    parse_values,
+    parse_assignment_by_name,
     parse_variable,
 )
 from pluralign.games.choicescript.language.head import array_values, check_name
 from pluralign.games.choicescript.language.parser import Node
-from pluralign.games.choicescript.language.syntax import Expression, Literal, Reference, Variable, named
+from pluralign.games.choicescript.language.syntax import Expression, Literal, Reference, Variable
 from pluralign.games.choicescript.run.assignments import (
     Assign,
     AssignTo,
@@ -32,11 +32,9 @@ def set_variable(scene: SceneBuilder, node: Node) -> None:
 
 
 def set_reference(scene: SceneBuilder, node: Node) -> None:
-    """``*setref NAME VALUE``, with a computed name."""
-    values = parse_values(node.data)
-    if len(values) != 2:
-        raise node.error(f"expected *setref NAME VALUE, found {node.data!r}")
-    _assign(scene, node, named("", values[0]), values[1])
+    """``*setref NAME EXPRESSION``, with a computed name."""
+    variable, value = parse_assignment_by_name(node.data)
+    _assign(scene, node, variable, value)
 
 
 def _assign(scene: SceneBuilder, node: Node, variable: Variable | Reference, value: Expression) -> None:
