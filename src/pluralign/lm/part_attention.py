@@ -72,6 +72,8 @@ class PartLayout:
             kept = self.kept[module.layer_idx] = self._begin(module.layer_idx, key, value)
         start, stop = self._part.start, self._part.stop
         heads = query.shape[1] // key.shape[1]
+        # Copies of all keys so far would take as long as a small part. On CUDA only slow kernels read groups.
+        grouped = pattern.plain and query.device.type == "cpu"
         parts: list[Tensor] = []
         for first, read, row, count in zip(
             self._starts, self._first_read, self._row_starts, self.unread, strict=True
@@ -81,7 +83,9 @@ class PartLayout:
                 own, end = slice(low - start, high - start), read + high - row
                 for store, new in zip(kept, (key, value), strict=True):
                     store[:, read + low - row : end] = new[0, :, own]
-                keys, values = (one[None, :, first:end].repeat_interleave(heads, dim=1) for one in kept)
+                keys, values = (one[None, :, first:end] for one in kept)
+                if not grouped:
+                    keys, values = (one.repeat_interleave(heads, dim=1) for one in (keys, values))
                 parts.append(self._paths.attend(query[:, :, own], keys, values, scaling, pattern))
         return torch.cat(parts, dim=2)
 

@@ -27,12 +27,13 @@ class PathAttention:
     def attend(
         self,
         query: Float[Tensor, "rows heads tokens width"],
-        key: Float[Tensor, "rows heads keys width"],
-        value: Float[Tensor, "rows heads keys value_width"],
+        key: Float[Tensor, "rows groups keys width"],
+        value: Float[Tensor, "rows groups keys value_width"],
         scaling: float | None,
         pattern: Pattern,
     ) -> Float[Tensor, "rows heads tokens value_width"]:
-        """Attention of the path's last tokens, whose queries these are, to all of the path."""
+        """Attention of the path's last tokens, whose queries these are, to all of the path; see
+        `Pattern.attend`."""
         tokens, length = query.shape[2], key.shape[2]
         narrow = pattern.reach is not None and length > pattern.reach
         window, chunk = (pattern.window, pattern.chunk) if narrow else (None, None)

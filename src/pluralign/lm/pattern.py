@@ -83,17 +83,18 @@ class Pattern:
     def attend(
         self,
         query: Float[Tensor, "rows heads tokens width"],
-        key: Float[Tensor, "rows heads keys width"],
-        value: Float[Tensor, "rows heads keys value_width"],
+        key: Float[Tensor, "rows groups keys width"],
+        value: Float[Tensor, "rows groups keys value_width"],
         seen: Bool[Tensor, "tokens keys"] | None,
         scaling: float | None,
         dropout: float = 0.0,
     ) -> Float[Tensor, "rows heads tokens value_width"]:
-        """Attention of as many heads of keys as of queries; ``seen`` None is causal."""
+        """Attention; ``seen`` None is causal. If the pattern is plain, keys may have fewer heads."""
         if self.plain:
             return F.scaled_dot_product_attention(
-                query, key, value, attn_mask=seen, is_causal=seen is None, dropout_p=dropout, scale=scaling
-            )
+                query, key, value, attn_mask=seen, is_causal=seen is None, dropout_p=dropout, scale=scaling,
+                enable_gqa=key.shape[1] < query.shape[1],
+            )  # fmt: skip
         scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
         if seen is None:
             seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()

@@ -25,6 +25,7 @@ from pluralign.serve.submission import Engine
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policies import Policies
 from pluralign.steer.prompt_encoder import PromptEncoder
+from pluralign.steer.reading_pace import ReadingPace
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Service:
         if not isinstance(self.deployment, Policies):
             raise TypeError("policies that are not in this process need an engine of their own")
         self.deployment.rows.cache_prefixes(limits.cached_tokens)
-        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power, limits.prefill)
+        decoder = MixtureDecoder(self.deployment.rows, self.deployment.power, limits.prefill, ReadingPace())
         return DecodingEngine(decoder, limits.running, limits.queue, limits.prefill)
 
     def begin(self, record: RequestRecord) -> None:

@@ -17,8 +17,9 @@ class Limits:
         new_tokens: Maximum length of an answer, in tokens.
         default_new_tokens: Length limit of answers to requests without ``max_tokens``.
         samples: Maximum number of answers to one request (its prompts times ``n``).
-        prefill: Number of prompt tokens that are read between two tokens of the running answers, counted once
-            for every policy that reads them. Longer prompts are read in parts.
+        prefill: Maximum number of prompt tokens that are read between two tokens of the running answers,
+            counted once for every policy that reads them. Parts are smaller where they would take longer than
+            some tokens of the running answers.
         cached_tokens: Number of tokens of prompts that are kept for prompts that begin alike (system prompts,
             turns of one conversation), counted once for every policy; 0 keeps none.
         running: Maximum number of answers that are decoded at once.

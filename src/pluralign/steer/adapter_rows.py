@@ -27,8 +27,11 @@ from pluralign.lm.support import support_of
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 from pluralign.steer.plain_rows import PlainRows
-from pluralign.steer.policy_rows import Reading, finished
+from pluralign.steer.policy_rows import Reading, Size, finished
 from pluralign.steer.prediction import Entry, Prediction, head_prediction, joined
+
+# Number of tokens from which on the keys of a prompt are copied between two steps of the other rows.
+_COPIED = 1024
 
 
 class AdapterRows:
@@ -75,8 +78,8 @@ class AdapterRows:
         return finished(self.read(entries, None))()
 
     @torch.inference_mode()
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int | None) -> Reading:
-        """See `PolicyRows`; without ``tokens`` everything is one part.
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None) -> Reading:
+        """See `PolicyRows`; without ``size`` everything is one part.
 
         Rows that cannot be decoded with others are read when the rows are added.
         """
@@ -87,8 +90,8 @@ class AdapterRows:
         kept: dict[int, KeysAndValues] = {}
         found = Prediction(torch.empty(0, 0))
         if texts:
-            kept, states = yield from self._read(texts, tokens)
-            self._remember(texts, kept)
+            kept, states = yield from self._read(texts, size)
+            yield from self._remember(texts, kept)
             found = self._prediction(states, [policy for policy, _ in texts])
 
         @torch.inference_mode()
@@ -105,14 +108,14 @@ class AdapterRows:
         return enter
 
     def _read(
-        self, texts: Sequence[tuple[int, Sequence[int]]], tokens: int | None
-    ) -> Generator[None, None, tuple[dict[int, KeysAndValues], Float[Tensor, "texts d"]]]:
+        self, texts: Sequence[tuple[int, Sequence[int]]], size: Size | None
+    ) -> Generator[int, None, tuple[dict[int, KeysAndValues], Float[Tensor, "texts d"]]]:
         """Keys and values of prompts in the order of policies, and the states of their last tokens."""
         lengths, total = [len(ids) for _, ids in texts], sum(len(ids) for _, ids in texts)
         known: list[list[LayerKeys]] = [
             [] if self._prefixes is None else self._prefixes.find(policy, ids) for policy, ids in texts
         ]
-        if not any(known) and (tokens is None or total <= tokens):
+        if not any(known) and (size is None or total <= size()):
             # A prompt's last token is its tree's branch, because hidden states are returned for branches.
             (forest,) = plant([Tree(list(ids[:-1]), [list(ids[-1:])]) for _, ids in texts], total)
             forest = forest.to(self.backbone.device)
@@ -126,31 +129,33 @@ class AdapterRows:
         ids = torch.tensor([[token for _, own in unread for token in own]], device=device)
         owners = [policy for policy, own in unread for _ in own]
         ends, total = np.cumsum(parts.unread) - 1, len(owners)
-        for start in range(0, total, tokens or total):
-            if start:
-                yield
-            stop = min(total, start + (tokens or total))
+        stop = 0
+        while stop < total:
+            start, stop = stop, min(total, stop + (total if size is None else size()))
             own = owners[start:stop]
             positions = parts.begin(start, stop)
             hidden = self._run(parts, self._route(own, [1] * len(own)), positions, ids[:, start:stop])
             states += [hidden[end - start] for end in ends.tolist() if start <= end < stop]
+            if stop < total:
+                yield stop - start
         return parts.kept, torch.stack(states)
 
-    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
         """See `PolicyRows`."""
         if not self._support.decodes(len(ids)):
             raise InputError(
                 "this model goes the plain way, which reports no log-probabilities of prompts",
                 field="prompt_log_probs",
             )
-        return self._predictions(policy, ids, tokens)
+        return self._predictions(policy, ids, size)
 
     @torch.inference_mode()
-    def _predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+    def _predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
         device = self.backbone.device
         parts, row = PartLayout([len(ids)], device), torch.tensor([list(ids)], device=device)
-        for start in range(0, len(ids), tokens):
-            stop = min(len(ids), start + tokens)
+        stop = 0
+        while stop < len(ids):
+            start, stop = stop, min(len(ids), stop + size())
             positions = parts.begin(start, stop)
             route = self._route([policy], [stop - start])
             states = self._run(parts, route, positions, row[:, start:stop])
@@ -158,13 +163,16 @@ class AdapterRows:
 
     def _remember(
         self, texts: Sequence[tuple[int, Sequence[int]]], kept: Mapping[int, KeysAndValues]
-    ) -> None:
-        """Keep what was read of prompts that follow each other among the keys."""
+    ) -> Iterator[int]:
+        """Keep what was read of prompts that follow each other among the keys; see `PolicyRows.read`."""
         if self._prefixes is None:
             return
         start = 0
         for policy, ids in texts:
             own = slice(start, start + len(ids))
+            if len(ids) > _COPIED:
+                # Copying takes about as long as some steps.
+                yield 0
             self._prefixes.add(policy, ids, {layer: (k[:, own], v[:, own]) for layer, (k, v) in kept.items()})
             start = own.stop
 

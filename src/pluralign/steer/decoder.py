@@ -6,38 +6,21 @@ One forward pass per token serves all requests; policies of weight zero have no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
 from pluralign.steer.memory import RequestDropped, free_memory, is_out_of_memory
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.mixture_batch import MixtureBatch
-from pluralign.steer.policy_rows import PolicyRows, Reading
+from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.prediction import Entry, Prediction
+from pluralign.steer.prompt_queue import Parts, PromptQueue, QueuedPrompts
 from pluralign.steer.prompt_scores import score_prompt
-from pluralign.steer.requests import Event, Request, TokenLogProb, parts, prompt_tokens
+from pluralign.steer.reading_pace import ReadingPace
+from pluralign.steer.requests import Event, Request, parts, prompt_tokens
 from pluralign.steer.running import Admission, RunningRequest, next_event
-
-
-@dataclass
-class _Scoring:
-    """A request of which the prompt's log-probabilities are computed before it is continued."""
-
-    number: int
-    running: RunningRequest
-    parts: Generator[None, None, list[TokenLogProb | None]]
-
-
-@dataclass
-class _Reading:
-    """Requests with prompts that are read in parts."""
-
-    requests: dict[int, RunningRequest]
-    entries: list[tuple[int, int, Sequence[int]]]
-    parts: Reading
-    released: set[int] = field(default_factory=set[int])
 
 
 class MixtureDecoder:
@@ -48,12 +31,16 @@ class MixtureDecoder:
         power: Power of the mixture: 0 geometric, 1 arithmetic, -1 harmonic (`mixing.mix_log_probs`).
         prefill: Number of prompt tokens, counted once for every policy that reads them, that are read between
             two tokens of the running requests; None reads all at once.
+        pace: Chooses smaller parts while requests are running; without it, parts always have ``prefill``
+            tokens.
     """
 
-    def __init__(self, rows: PolicyRows, power: float = GEOMETRIC, prefill: int | None = None) -> None:
-        self.rows, self.power, self.prefill = rows, power, prefill
-        self._scoring: deque[_Scoring] = deque()
-        self._reading: deque[_Reading] = deque()
+    def __init__(
+        self, rows: PolicyRows, power: float = GEOMETRIC, prefill: int | None = None,
+        pace: ReadingPace | None = None,
+    ) -> None:  # fmt: skip
+        self.rows, self.power, self.prefill, self._pace = rows, power, prefill, pace
+        self._prompts = PromptQueue()
         self._running: dict[int, RunningRequest] = {}
         self._unread: dict[int, deque[Event]] = {}
         self._batch: MixtureBatch | None = None
@@ -63,14 +50,13 @@ class MixtureDecoder:
     @property
     def running(self) -> tuple[int, ...]:
         """Numbers of the unfinished requests."""
-        scoring = (one.number for one in self._scoring)
-        return (*self._running, *(number for one in self._reading for number in one.requests), *scoring)
+        return (*self._running, *self._prompts.numbers)
 
     def admit(self, requests: Sequence[Request]) -> tuple[list[int], list[Event]]:
         """Read new requests' prompts and sample their first tokens.
 
-        Prompts of more than ``prefill`` tokens are read in parts, one before each step. So are prompts of
-        which the log-probabilities are asked for.
+        Prompts of more tokens than a part are read in parts, one before each step. So are prompts of which
+        the log-probabilities are asked for.
 
         Returns:
             The numbers of the requests, and one event for each; of requests that are read in parts, the first
@@ -81,20 +67,14 @@ class MixtureDecoder:
                 followed; no request is admitted then.
         """
         checked = [self._admission.check(request) for request in requests]
-        if not checked:
-            return [], []
         numbers = list(range(self._count, self._count + len(checked)))
         self._count += len(checked)
         running = dict(zip(numbers, checked, strict=True))
-        scoring = [
-            _Scoring(number, one, self._scores(one))
-            for number, one in running.items()
-            if one.request.prompt_log_probs
-        ]
-        self._scoring += scoring
-        return numbers, self._enter(
-            {n: one for n, one in running.items() if not one.request.prompt_log_probs}
-        )
+        for number, one in running.items():
+            if one.request.prompt_log_probs:
+                self._prompts.add(self._scored(number, one))
+        plain = {n: one for n, one in running.items() if not one.request.prompt_log_probs}
+        return numbers, self._enter(plain)
 
     def _enter(self, running: Mapping[int, RunningRequest]) -> list[Event]:
         """Read prompts, and sample their first tokens unless they are read in parts."""
@@ -105,11 +85,9 @@ class MixtureDecoder:
             for number, one in running.items()
             for policy in one.policies
         ]
-        if (
-            self.prefill is not None
-            and prompt_tokens([one.request for one in running.values()]) > self.prefill
-        ):
-            self._reading.append(_Reading(dict(running), entries, self.rows.read(entries, self.prefill)))
+        tokens = prompt_tokens([one.request for one in running.values()])
+        if tokens > self._size(tokens):
+            self._prompts.add(QueuedPrompts(running, tokens, self._read(running, entries)))
             return []
         try:
             return self._start(running, entries, self.rows.admit(entries))
@@ -122,22 +100,54 @@ class MixtureDecoder:
 
     def _read_again(self) -> None:
         """Remove all rows, which may be incomplete, and read prompts and texts so far again, in parts."""
-        found = dict(self._running)
-        for read in self._reading:
-            found |= {number: one for number, one in read.requests.items() if number not in read.released}
+        found, queued = dict(self._running), self._prompts.take_all()
         self.rows.release({number for number, _ in self.rows.order})
-        self._running, self._reading, self._batch = {}, deque(), None
+        self._running, self._batch = {}, None
         free_memory()
+        for prompts in queued:
+            if prompts.scored:
+                for number, one in prompts.left.items():
+                    self._prompts.add(self._scored(number, one))
+            else:
+                found |= prompts.left
         for number, one in sorted(found.items()):
             entries = [(number, policy, one.ids) for policy in one.policies]
-            tokens = self.prefill or len(entries) * len(one.ids)
-            self._reading.append(_Reading({number: one}, entries, self.rows.read(entries, tokens)))
-        for one in self._scoring:
-            one.parts = self._scores(one.running)
+            tokens = len(entries) * len(one.ids)
+            self._prompts.add(QueuedPrompts({number: one}, tokens, self._read({number: one}, entries)))
 
-    def _scores(self, one: RunningRequest) -> Generator[None, None, list[TokenLogProb | None]]:
+    def _size(self, whole: int) -> int:
+        """Number of tokens of the next part of prompts that have this many."""
+        if self.prefill is None:
+            return whole
+        if self._pace is None or not self._running:
+            return self.prefill
+        return self._pace.tokens(self.prefill)
+
+    def _read(
+        self, running: Mapping[int, RunningRequest], entries: Sequence[tuple[int, int, Sequence[int]]]
+    ) -> Parts:
+        """Read prompts in parts, then sample the first tokens of their requests."""
+        whole = sum(len(ids) for _, _, ids in entries)
+        enter = yield from self.rows.read(entries, lambda: self._size(whole))
+
+        def finish(released: set[int]) -> list[Event]:
+            found = self._start(running, entries, enter())
+            self.release(released)
+            return [event for event in found if event.request not in released]
+
+        return finish
+
+    def _scored(self, number: int, one: RunningRequest) -> QueuedPrompts:
+        tokens = prompt_tokens([one.request])
+        return QueuedPrompts({number: one}, tokens, self._score(number, one), scored=True)
+
+    def _score(self, number: int, one: RunningRequest) -> Parts:
+        """Compute the log-probabilities of a prompt in parts, then read it to continue it."""
         ids, alternatives = one.request.prompt_ids, one.request.alternatives or 0
-        return score_prompt(self.rows, one.policies, ids, alternatives, self.power, self.prefill or len(ids))
+        scores = yield from score_prompt(
+            self.rows, one.policies, ids, alternatives, self.power, lambda: self._size(len(ids))
+        )
+        return lambda _: [Event(number, "", 0, None, prompt=scores), *self._enter({number: one})]
 
     def step(self) -> list[Event]:
         """Read a part of the prompts that are read in parts, and sample the next token of every running
@@ -150,7 +160,7 @@ class MixtureDecoder:
         """
         events: list[Event] = []
         try:
-            for part in (self._score_on, self._read_on, self._step):
+            for part in (self._read_on, self._step):
                 events += part()
         except BaseException as error:
             if is_out_of_memory(error) and len(self.running) > 1:
@@ -164,20 +174,21 @@ class MixtureDecoder:
     def _step(self) -> list[Event]:
         if not self._running:
             return []
+        began = self._time()
         found = self.rows.step({number: one.text.ids[-1] for number, one in self._running.items()})
         requests, rows = list(self._running), list(self.rows.order)
         if self._batch is None or (self._batch.requests, self._batch.rows) != (requests, rows):
             self._batch = self._batch_of(requests, rows, found.states.device)
-        return self._choose(self._batch, found)
+        events = self._choose(self._batch, found)
+        if self._pace is not None:
+            self._pace.stepped(self._time() - began)
+        return events
 
     def release(self, requests: set[int]) -> None:
         """Remove requests, finished or not."""
         for number in requests:
             self._running.pop(number, None)
-        self._scoring = deque(one for one in self._scoring if one.number not in requests)
-        for one in self._reading:
-            one.released |= requests & set(one.requests)
-        self._reading = deque(one for one in self._reading if one.released < set(one.requests))
+        self._prompts.release(requests)
         self.rows.release(requests)
 
     def generate(self, requests: Sequence[Request]) -> list[str]:
@@ -237,33 +248,21 @@ class MixtureDecoder:
             if event.request in self._unread:
                 self._unread[event.request].append(event)
 
-    def _score_on(self) -> list[Event]:
-        """Read the next part of the prompt of which log-probabilities were asked for first."""
-        if not self._scoring:
-            return []
-        one = self._scoring[0]
-        try:
-            next(one.parts)
-            return []
-        except StopIteration as done:
-            scores: list[TokenLogProb | None] = done.value
-        self._scoring.popleft()
-        return [Event(one.number, "", 0, None, prompt=scores), *self._enter({one.number: one.running})]
-
     def _read_on(self) -> list[Event]:
-        """Read the next part of the prompts that came first; events of requests that have been read."""
-        if not self._reading:
-            return []
-        one = self._reading[0]
-        try:
-            next(one.parts)
-            return []
-        except StopIteration as done:
-            enter: Callable[[], Prediction] = done.value
-        self._reading.popleft()
-        found = self._start(one.requests, one.entries, enter())
-        self.release(one.released)
-        return [event for event in found if event.request not in one.released]
+        """Read the next part of the prompts in the queue; events of requests that have been read."""
+        began = self._time()
+        tokens, enter = self._prompts.read_part()
+        if self._pace is not None:
+            self._pace.has_read(tokens, self._time() - began)
+        return [] if enter is None else enter()
+
+    def _time(self) -> float:
+        """Time in seconds when the device has done what it was given; 0 if no time is measured."""
+        if self._pace is None:
+            return 0.0
+        if self.rows.backbone.device.type == "cuda":
+            torch.cuda.synchronize(self.rows.backbone.device)
+        return self._pace.clock()
 
     def _start(
         self, requests: Mapping[int, RunningRequest], entries: Sequence[tuple[int, int, Sequence[int]]],

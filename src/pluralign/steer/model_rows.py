@@ -10,7 +10,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
 from pluralign.steer.adapter_rows import AdapterRows
-from pluralign.steer.policy_rows import Reading, finished
+from pluralign.steer.policy_rows import Reading, Size, finished
 from pluralign.steer.prediction import Entry, Prediction
 
 
@@ -56,14 +56,16 @@ class ModelRows:
         """See `PolicyRows`."""
         return finished(self.read(entries, None))()
 
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int | None) -> Reading:
-        """See `PolicyRows`; without ``tokens`` each model reads everything in one part."""
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None) -> Reading:
+        """See `PolicyRows`; without ``size`` each model reads everything in one part."""
         parts: list[tuple[list[int], Callable[[], Prediction]]] = []
         for first, part in zip(self._firsts, self._parts, strict=True):
             mine = [i for i, entry in enumerate(entries) if 0 <= entry[1] - first < len(part.names)]
             if mine:
+                if parts:
+                    yield 0
                 new = [(entries[i][0], entries[i][1] - first, entries[i][2]) for i in mine]
-                parts.append((mine, (yield from part.read(new, tokens))))
+                parts.append((mine, (yield from part.read(new, size))))
 
         def enter() -> Prediction:
             found: dict[int, Tensor] = {}
@@ -79,14 +81,14 @@ class ModelRows:
         for part in self._parts:
             part.cache_prefixes(tokens // len(self._parts))
 
-    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
         """See `PolicyRows`."""
         first, part = next(
             (first, part)
             for first, part in zip(self._firsts, self._parts, strict=True)
             if 0 <= policy - first < len(part.names)
         )
-        found = part.predictions(policy - first, ids, tokens)
+        found = part.predictions(policy - first, ids, size)
         return (Prediction(one.logits().to(self.backbone.device)) for one in found)
 
     def step(self, tokens: Mapping[int, int]) -> Prediction:

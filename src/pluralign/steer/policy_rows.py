@@ -8,7 +8,9 @@ from typing import Protocol
 from pluralign.lm.backbone import Backbone
 from pluralign.steer.prediction import Entry, Prediction
 
-Reading = Generator[None, None, Callable[[], Prediction]]
+Size = Callable[[], int]
+"""Function that returns the number of tokens of the next part, counted once for every policy."""
+Reading = Generator[int, None, Callable[[], Prediction]]
 """Prompts that are read in parts; see `PolicyRows.read`."""
 
 
@@ -39,16 +41,17 @@ class PolicyRows(Protocol):
         """Read prompts (request, policy, token ids) as new rows; return their next-token predictions."""
         ...
 
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int) -> Reading:
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size) -> Reading:
         """Read prompts in parts, between which other rows may be stepped, added and removed.
 
         Args:
             entries: See `admit`.
-            tokens: Number of tokens of a part.
+            size: Function that is called before each part.
 
         Returns:
-            Generator that reads a part at a time. Its value is a function that adds the rows and returns
-            their next-token predictions, as `admit` does.
+            Generator that reads a part at a time, and yields the number of its tokens (0 if it is not known)
+            after all but the last one. Its value is a function that adds the rows and returns their
+            next-token predictions, as `admit` does.
         """
         ...
 
@@ -61,13 +64,13 @@ class PolicyRows(Protocol):
         """
         ...
 
-    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
         """Predictions of one policy after each token of a text, some tokens at a time; no row is added.
 
         Args:
             policy: Number of the policy.
             ids: Token ids of the text.
-            tokens: Number of tokens of a part.
+            size: Function that is called before each part.
 
         Raises:
             InputError: The policies cannot do that; raised before anything is read.

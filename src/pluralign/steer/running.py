@@ -83,7 +83,7 @@ class Admission:
         }
         if request.prompt_log_probs:
             for policy in policies:
-                self._rows.predictions(policy, request.prompt_ids, length)
+                self._rows.predictions(policy, request.prompt_ids, lambda: length)
         uniforms = np.random.default_rng(request.seed).random(most)
         text = PartialText(self._rows.backbone.tokenizer, request.decoding.stop, request.lead)
         return RunningRequest(request, policies, uniforms, text, self._applied(request.rules, text.ids))

@@ -27,7 +27,7 @@ from pluralign.lm.trunk import context_length
 from pluralign.losses.guidance import guided_logits
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.policy_rows import PolicyRows, Reading
+from pluralign.steer.policy_rows import PolicyRows, Reading, Size
 from pluralign.steer.prediction import Entry, Prediction
 from pluralign.steer.requests import Request
 from pluralign.steer.value_rows import ValueRows, open_value_rows
@@ -115,17 +115,17 @@ class ValueGuidedRows:
         first = self._base.admit([(request, 0, ids) for request, ids in prompts.items()])
         return self._admit(entries, first.logits())
 
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], tokens: int) -> Reading:
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size) -> Reading:
         """See `PolicyRows`: the language model reads in parts, the value models all at once afterwards."""
         prompts = {request: ids for request, _, ids in entries}
-        enter = yield from self._base.read([(request, 0, ids) for request, ids in prompts.items()], tokens)
+        enter = yield from self._base.read([(request, 0, ids) for request, ids in prompts.items()], size)
         return lambda: self._admit(entries, enter().logits())
 
     def cache_prefixes(self, tokens: int) -> None:
         """See `PolicyRows`: the language model's; value models read every prompt."""
         self._base.cache_prefixes(tokens)
 
-    def predictions(self, policy: int, ids: Sequence[int], tokens: int) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
         """See `PolicyRows`."""
         raise InputError(
             "guidance by value models reports no log-probabilities of prompts", field="prompt_log_probs"
