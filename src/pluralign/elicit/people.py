@@ -1,0 +1,85 @@
+"""A prior of weights from other people's choices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pluralign.core import InputError
+from pluralign.core.checks import checked
+from pluralign.core.choice import Choice
+from pluralign.elicit.choice_data import choice_data, objectives_of, value_scales
+from pluralign.elicit.posterior import FEW_EFFECTIVE, LAPSE
+from pluralign.elicit.prior import DECISIVENESS, LogNormalPrior
+from pluralign.elicit.sampling import Target, sample
+
+# Proposals are drawn again this many times; the prior is fitted to each set of draws this many times.
+_ROUNDS = 6
+_FITS = 10
+_DRAWS = 1024
+# Standard deviations of the learned prior are not below this, so that a person's own answers always count.
+_LEAST_DEVIATION = 0.1
+
+
+@checked
+def learn_prior(
+    people: Sequence[Sequence[Choice]],
+    objectives: Sequence[str] | None = None,
+    *,
+    scales: Mapping[str, float] | None = None,
+    lapse: float = LAPSE,
+    seed: int = 0,
+) -> LogNormalPrior:
+    """Learn how weights are distributed over people, for use as a prior of another person's weights.
+
+    Empirical Bayes: the log-normal distribution of decisiveness x weights that makes all people's choices
+    most probable, by EM over draws weighted by importance.
+
+    Args:
+        people: Choices of each person; the person whose weights are inferred afterwards is none of them.
+        objectives: Objectives, by default those of the first choice; the prior's numbers are in this order.
+        scales: Unit of each objective's values, by default their deviation over all choices
+            (`value_scales`). Use the same units afterwards.
+        lapse: Probability of an answer at random.
+        seed: Random seed of the draws.
+
+    Raises:
+        InputError: There are fewer than two people, or their choices have other objectives.
+    """
+    known = [choices for choices in people if choices]
+    if len(known) < 2:
+        raise InputError(f"a prior needs choices of two people or more, found {len(known)}", field="people")
+    questions = [choice.question for choices in known for choice in choices]
+    names = tuple(objectives) if objectives is not None else objectives_of(questions)
+    units = dict(scales) if scales is not None else value_scales(questions)
+    data = [choice_data(choices, names, units) for choices in known]
+    prior = LogNormalPrior((math.log(DECISIVENESS / len(names)),) * len(names), (1.0,) * len(names))
+    for number in range(_ROUNDS):
+        drawn = [
+            sample(Target(one, prior, len(names), lapse), _DRAWS, seed + number, FEW_EFFECTIVE / 4)
+            for one in data
+        ]
+        log_theta = np.stack([one.coordinates[:, : len(names)] for one in drawn])
+        with np.errstate(divide="ignore"):
+            # What does not depend on the prior: likelihood over proposal.
+            fixed = np.log(np.stack([one.shares for one in drawn])) - prior.log_density(log_theta)
+        for _ in range(_FITS):
+            prior = _fitted(log_theta, fixed, prior)
+    return prior
+
+
+def _fitted(
+    log_theta: np.ndarray[tuple[int, int, int], np.dtype[np.float64]],
+    fixed: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    prior: LogNormalPrior,
+) -> LogNormalPrior:
+    """One step of EM: moments of all people's posteriors under the prior before."""
+    log_shares = fixed + prior.log_density(log_theta)
+    shares = np.exp(log_shares - log_shares.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True) * len(shares)
+    mean = np.einsum("pd,pdk->k", shares, log_theta)
+    variance = np.einsum("pd,pdk->k", shares, (log_theta - mean) ** 2)
+    deviation = np.sqrt(variance).clip(min=_LEAST_DEVIATION)
+    return LogNormalPrior(tuple(mean.tolist()), tuple(deviation.tolist()))

@@ -1,0 +1,55 @@
+"""Priors from other people, and utilities other than weighted sums."""
+
+import numpy as np
+import pytest
+
+import pluralign as pl
+from pluralign.elicit.people import learn_prior
+from pluralign.elicit.utilities import compare_utilities
+
+from .planted import answer, question, questions, units
+
+
+def test_a_prior_is_learned_from_other_people(random):
+    mean, deviation = np.array([1.0, 0.0, -1.0]), np.array([0.3, 0.5, 0.8])
+    people = []
+    for _ in range(40):
+        theta = np.exp(random.normal(mean, deviation))
+        people.append([answer(random, one, theta) for one in questions(random, 12, 3)])
+    prior = learn_prior(people, scales=units(3))
+    np.testing.assert_allclose(prior.mean, mean, atol=0.4)
+    np.testing.assert_allclose(prior.deviation, deviation, atol=0.4)
+    few = pl.infer_weights(people[0][:1], prior=prior, scales=units(3))
+    assert few.mean["a"] > few.mean["b"] > few.mean["c"]
+    with pytest.raises(pl.InputError, match="two people"):
+        learn_prior([people[0], []])
+
+
+KINDS = {
+    "worst objective": lambda g: 25 * g.min(axis=1),
+    "lexicographic": None,
+    None: lambda g: 12 * g @ [0.5, 0.3, 0.2],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_utility_that_answers_come_from_is_found(kind, random):
+    choices = []
+    for number in range(80):
+        values = random.uniform(size=(3, 3))
+        if kind == "lexicographic":
+            values[:, 0] = values[:, 0].round(0)
+            utilities = 4.0 * np.argsort(np.argsort(values[:, 0] * 10 + values[:, 1]))
+        else:
+            utilities = KINDS[kind](values)
+        odds = np.exp(utilities - utilities.max())
+        taken = int(random.choice(3, p=odds / odds.sum()))
+        choices.append(pl.Choice(question(*values, number=number), taken))
+    found = compare_utilities(choices)
+    assert found.better == kind, found
+    assert found.fits[0].lead >= 0
+
+
+def test_comparisons_need_answers():
+    with pytest.raises(pl.InputError, match="at least 10"):
+        compare_utilities([pl.Choice(question((1, 0), (0, 1)), 0)] * 3)
