@@ -97,10 +97,10 @@ class Server:
 
 
 @contextmanager
-def serving(service, drain=1.0):
+def serving(service, drain=1.0, health=None):
     """Serve on a free port, and shut down in bounded time."""
     bound = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    server = make_server(service, drain)
+    server = make_server(service, drain, health)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     end = time.monotonic() + 20

@@ -75,6 +75,29 @@ def test_loopback_is_known():
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org")))
 
 
+def test_a_server_that_everybody_can_reach_says_so(folders, monkeypatch, capsys):
+    monkeypatch.delenv("PLURALIGN_TOKEN", raising=False)
+    doors = []
+    monkeypatch.setattr("pluralign.cli.serve.run_server", lambda service, *rest: doors.append(rest))
+    tiny = ("serve", "--model", "tiny-random", "--policies", f"one={folders['one']}", "--port", "0")
+
+    def lines(*options):
+        with pytest.raises(SystemExit) as ended:
+            main([*tiny, *options])
+        assert ended.value.code == 0
+        return capsys.readouterr().out.splitlines()
+
+    serving, health, token, hosts, _ = lines("--host", "0.0.0.0", "--health-port", "0")
+    assert serving.startswith("serving one")
+    assert re.fullmatch(r"health checks at http://0\.0\.0\.0:\d+/health", health)
+    assert token.startswith("no token is set")
+    assert hosts.startswith("every Host header is accepted")
+    assert doors[0][2] is not None
+    assert len(lines("--host", "0.0.0.0", "--allow-hosts", "example.org")) == 3
+    assert len(lines()) == 2
+    assert doors[2][2] is None
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_from_start_to_end(folders, tmp_path, ending):
     token = tmp_path / "token"

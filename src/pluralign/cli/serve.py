@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +53,7 @@ def serve(
     power: float = GEOMETRIC,
     host: str = "127.0.0.1",
     port: int = 8000,
+    health_port: int | None = None,
     rewards: tuple[str, ...] = (),
     sweep: tuple[Path, ...] = (),
     story: str | None = None,
@@ -88,6 +91,8 @@ def serve(
         power: Exponent of the power mean that mixes the policies: 1 arithmetic, 0 geometric, -1 harmonic.
         host: Host to listen on; other machines can reach any host except the loopback interface.
         port: Port to listen on; 0 picks a free one.
+        health_port: Port of a second listener on the same host, which answers /health alone, even while all
+            connections of the first one are taken, and with 503 after SIGTERM; by default there is none.
         rewards: Rewards for the page as NAME=SPEC: a reward model's folder, closed-form:DIR or
             classifier:NAME.
         sweep: Reports (report.json) of sweeps over the same objectives, for the page.
@@ -106,8 +111,8 @@ def serve(
         token_file: File with the bearer token.
         named_tokens: File with named bearer tokens, a line NAME=TOKEN each; after a space, the number of
             requests of this token that may be in progress at once.
-        allow_hosts: Further Host headers that a server on the loopback interface accepts. Servers elsewhere
-            accept every Host header unless names are given.
+        allow_hosts: Further Host headers that are accepted. On the loopback interface its own names always
+            are; on other addresses every Host header is unless names are given.
         allow_origins: Origins of web pages that may use the server (CORS), such as https://example.org.
         engine: Engine that decodes: own, or vllm (docs/vllm.md), which mixes plain LoRA adapters only.
         engine_args: Arguments of vLLM's engine as NAME=VALUE, such as dtype=bfloat16 max-model-len=4096
@@ -135,7 +140,7 @@ def serve(
         raise InputError("is for --audit FILE", field="audit_texts" if audit_texts else "audit_required")
     if not 0 <= drain < float("inf"):
         raise InputError(f"must be 0 or more seconds, found {drain:g}", field="drain")
-    with listen(host, port) as bound:
+    with listen(host, port) as bound, _listen_too(host, health_port) as health:
         if engine == "vllm":
             deployment, make_engine = _start_vllm(model, folders, engine_args, dtype, limits, options)
         else:
@@ -157,10 +162,22 @@ def serve(
         address = f"[{host}]" if ":" in host else host
         kind = "adapters of one model" if service.deployment.shared else "whole models"
         say(f"serving {', '.join(folders)} ({kind}) at http://{address}:{bound.getsockname()[1]}/")
+        if health is not None:
+            health.listen(64)
+            say(f"health checks at http://{address}:{health.getsockname()[1]}/health")
         if access.token is None and not access.named and not is_loopback(host):
             say("no token is set: anyone who can reach this address can use it (PLURALIGN_TOKEN sets one)")
-        run_server(service, bound, drain)
+        if access.hosts is None:
+            say(
+                "every Host header is accepted, so web pages can reach this server under names of their own "
+                "(DNS rebinding): --allow-hosts sets the accepted ones"
+            )
+        run_server(service, bound, drain, health)
         say("stopped")
+
+
+def _listen_too(host: str, port: int | None) -> AbstractContextManager[socket.socket | None]:
+    return nullcontext() if port is None else listen(host, port)
 
 
 def _start_vllm(

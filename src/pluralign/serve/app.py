@@ -20,6 +20,7 @@ from pluralign.core import SteeringWeights
 from pluralign.serve.bodies import ClientDisconnected, read_body
 from pluralign.serve.completions import CLIENT_DISCONNECTED, complete
 from pluralign.serve.errors import Refused
+from pluralign.serve.health import health
 from pluralign.serve.middleware import RequestMiddleware
 from pluralign.serve.openapi import document
 from pluralign.serve.page import page_response
@@ -105,10 +106,7 @@ def _model(service: Service, name: str, weights: SteeringWeights) -> dict[str, A
 
 
 async def _health(service: Service, request: Request) -> Response:
-    if service.engine.failure is not None:
-        raise Refused(503, service.engine.failure)
-    failure = service.audit_failure()
-    return JSONResponse({"status": "ok", **({"audit": failure} if failure else {})})
+    return health(service)
 
 
 async def _metrics(service: Service, request: Request) -> Response:

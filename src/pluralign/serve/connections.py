@@ -113,11 +113,23 @@ class DrainingServer(uvicorn.Server):
         config: uvicorn's settings.
         cancel: Function that ends all requests in progress with an error; called in another thread.
         drain: Seconds that requests in progress have to finish.
+        beside: Further server on the same event loop, which ends after this one.
     """
 
-    def __init__(self, config: uvicorn.Config, cancel: Callable[[], None], drain: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, cancel: Callable[[], None], drain: float,
+        beside: tuple[uvicorn.Server, socket.socket] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(config)
-        self._cancel, self._drain = cancel, drain
+        self._cancel, self._drain, self._beside = cancel, drain, beside
+        self._serving: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start both servers."""
+        await super().startup(sockets)
+        if self._beside is not None:
+            server, bound = self._beside
+            self._serving = asyncio.create_task(server.serve(sockets=[bound]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more connections, and return when all have ended."""
@@ -126,6 +138,9 @@ class DrainingServer(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             ending.cancel()
+            if self._beside is not None and self._serving is not None:
+                self._beside[0].should_exit = True
+                await self._serving
 
     async def _end_requests(self) -> None:
         await asyncio.sleep(self._drain)

@@ -15,6 +15,7 @@ import uvicorn
 from pluralign.core import InputError
 from pluralign.serve.app import make_app
 from pluralign.serve.connections import CLOSING, BoundedConnection, DrainingServer
+from pluralign.serve.health import HealthServer
 from pluralign.serve.service import Service
 
 # Seconds until the engine has certainly ended; what remains then is cut off.
@@ -50,12 +51,13 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def make_server(service: Service, drain: float = 10.0) -> uvicorn.Server:
+def make_server(service: Service, drain: float = 10.0, health: socket.socket | None = None) -> uvicorn.Server:
     """Make the server of a service.
 
     Args:
         service: The service.
         drain: Seconds that requests in progress have to finish when the server ends.
+        health: Bound socket of a second listener, which answers health checks alone.
     """
     connection: Any = partial(BoundedConnection, service.limits)
     config = uvicorn.Config(
@@ -64,19 +66,26 @@ def make_server(service: Service, drain: float = 10.0) -> uvicorn.Server:
         timeout_keep_alive=math.ceil(service.limits.idle_seconds) + 1,
         timeout_graceful_shutdown=math.ceil(drain + CLOSING + _ENDING),
     )  # fmt: skip
-    return DrainingServer(config, service.engine.stop, drain)
+    if health is None:
+        return DrainingServer(config, service.engine.stop, drain)
+    checks = HealthServer(service, lambda: server.should_exit)
+    server = DrainingServer(config, service.engine.stop, drain, (checks, health))
+    return server
 
 
-def run_server(service: Service, bound: socket.socket, drain: float = 10.0) -> None:
+def run_server(
+    service: Service, bound: socket.socket, drain: float = 10.0, health: socket.socket | None = None
+) -> None:
     """Serve on a bound socket until SIGINT or SIGTERM.
 
     Args:
         service: The service.
         bound: The socket.
         drain: Seconds that requests in progress have to finish after a signal.
+        health: See `make_server`.
     """
     with _ended_by_signals():
-        make_server(service, drain).run(sockets=[bound])
+        make_server(service, drain, health).run(sockets=[bound])
 
 
 @contextlib.contextmanager
