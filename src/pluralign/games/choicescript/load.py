@@ -6,7 +6,8 @@ from importlib import resources
 from pathlib import Path
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.compile.story import STARTUP, compile_story
+from pluralign.games.choicescript.compile.context import STARTUP
+from pluralign.games.choicescript.compile.story import compile_story
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pluralign.core import InputError
 from pluralign.games.choicescript.check import analysis
-from pluralign.games.choicescript.compile.story import STARTUP, compile_scenes
+from pluralign.games.choicescript.compile.context import STARTUP
+from pluralign.games.choicescript.compile.story import compile_scenes
 from pluralign.games.choicescript.load import read_scenes
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory, State

@@ -1,23 +1,30 @@
-"""Compilation of a scene's lines: blocks, conditions and choices."""
+"""Compilation of a scene's lines: blocks and conditions."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 from pluralign.core import InputError
+from pluralign.games.choicescript.compile.choices import ChoiceCompiler
 from pluralign.games.choicescript.compile.commands.handlers import HANDLERS
 from pluralign.games.choicescript.compile.commands.text import REUSE_MODES
-from pluralign.games.choicescript.compile.context import UNRESOLVED, CompileContext, all_nodes
+from pluralign.games.choicescript.compile.context import STARTUP, UNRESOLVED, CompileContext, all_nodes
+from pluralign.games.choicescript.compile.falling import ends_with_blank, implicit_flow, join, leave
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.compile.scope import UnknownVariable
-from pluralign.games.choicescript.language.expressions import parse, parse_template
+from pluralign.games.choicescript.language.expressions import parse
 from pluralign.games.choicescript.language.head import HEAD_COMMANDS, array_values
-from pluralign.games.choicescript.language.options import OptionLine, option_lines
-from pluralign.games.choicescript.language.parser import BLANK, FAULT, OPTION_PREFIXES, TEXT, Node
-from pluralign.games.choicescript.language.syntax import Expression, ExpressionError
-from pluralign.games.choicescript.run.control import Branch, Choose, Fault, Jump
-from pluralign.games.choicescript.run.instructions import Option
+from pluralign.games.choicescript.language.parser import (
+    BLANK,
+    CONTINUATIONS,
+    FAULT,
+    OPTION_PREFIXES,
+    TEXT,
+    Node,
+)
+from pluralign.games.choicescript.language.syntax import ExpressionError
+from pluralign.games.choicescript.run.assignments import Delete
+from pluralign.games.choicescript.run.control import Branch, Jump
 
 
 def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], last: Node) -> None:
@@ -37,6 +44,11 @@ def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], las
         if node.command in REUSE_MODES and not node.is_option and scene.default_reuse is None:
             scene.default_reuse = scene.new_slot()
     context.entries[name] = scene.place()
+    if name == STARTUP and context.head.variables:
+        # A return to the first scene creates the variables again.
+        created = tuple(context.globals[variable] for variable in context.head.variables)
+        following = scene.place() + 1
+        scene.emit(Delete(last.path, 1, created, following, initial=True, written=False))
     # The head of startup.txt is not played, but its lines' annotations are passed.
     scene.annotate_lines(last.path, nodes[0].line if nodes else last.line + 1)
     _SceneCompiler(scene).block(nodes)
@@ -60,7 +72,6 @@ def _temporaries(node: Node, most_arguments: int) -> Iterator[str]:
 class _SceneCompiler:
     def __init__(self, scene: SceneBuilder) -> None:
         self.scene = scene
-        self.implicit = scene.context.head.implicit_control_flow
 
     def block(self, nodes: Sequence[Node]) -> None:
         """Compile lines of one indentation."""
@@ -74,11 +85,14 @@ class _SceneCompiler:
                 self._attempt(node, lambda node=node: self._line(node))
                 continue
             chain = [node]
-            while position < len(nodes) and nodes[position].command in ("elseif", "elsif", "else"):
-                chain.append(nodes[position])
-                position += 1
-                if chain[-1].command == "else":
+            while chain[-1].command != "else":
+                following = _continuation(nodes, position)
+                if following is None:
                     break
+                if any(skipped.command == BLANK for skipped in nodes[position:following]):
+                    chain[-1].block.append(Node(node.path, node.line, 0, BLANK, ""))
+                chain.append(nodes[following])
+                position = following + 1
             self._attempt(node, lambda chain=chain: self._conditional(chain))
 
     def _attempt(self, node: Node, action: Callable[[], None]) -> None:
@@ -103,37 +117,58 @@ class _SceneCompiler:
         elif node.is_option:
             raise node.error("an #option outside of a *choice")
         elif node.command in ("choice", "fake_choice"):
-            self._choice(node)
+            ChoiceCompiler(self.scene, node, self.block, self._attempt).compile()
+        elif node.command in CONTINUATIONS and not self.scene.context.strict:
+            self._continued_alone(node)
         elif node.command in HANDLERS:
             HANDLERS[node.command](self.scene, node)
         else:
             raise node.error(_not_understood(node.command))
 
-    def _conditional(self, chain: Sequence[Node]) -> None:
-        for node in chain:
-            if not node.block:
-                raise node.error(f"expected lines indented under *{node.command}")
-            if node.command == "else" and node.data:
-                raise node.error(
-                    f"expected nothing after *else, found {node.data!r} (*elseif takes a condition)"
-                )
+    def _continued_alone(self, node: Node) -> None:
+        """``*else`` or ``*elseif`` without an ``*if``: with implicit control flow, play passes it."""
         joins: list[Jump] = []
+        allowed, message = implicit_flow(self.scene), _not_understood(node.command)
+        if allowed is False:
+            self.scene.fault(node.error(message))
+        else:
+            leave(self.scene, node, joins, (allowed, message))
+        self.block(node.block)
+        join(self.scene, joins)
+
+    def _conditional(self, chain: Sequence[Node]) -> None:
+        joins: list[Jump] = []
+        blank = list(ends_with_blank(chain))
         for position, node in enumerate(chain):
             branch = None
             if node.command != "else":
                 self._attempt(node, lambda node=node: self._branch(node))
                 last = self.scene.context.instructions[-1]
                 branch = last if isinstance(last, Branch) else None
+            elif node.data:
+                self.scene.fault(
+                    node.error(
+                        f"expected nothing after *else, found {node.data!r} (*elseif takes a condition)"
+                    )
+                )
             self.block(node.block)
             if position + 1 < len(chain):
                 following = chain[position + 1]
+                if any(blank[position + 1 : -1]):
+                    self.scene.constant(Node(node.path, node.line, 0, BLANK, ""), "\n\n")
                 message = (
                     f"play falls into *{following.command}: the block above it must end with *goto or *finish"
                 )
-                self._leave_block(following, message, falls=self.implicit, joins=joins)
+                leave(self.scene, following, joins, (implicit_flow(self.scene), message))
+            elif node.is_empty and node.command != "else":
+                joins.append(Jump(node.path, node.line, UNRESOLVED, written=False))
+                self.scene.emit(joins[-1])
             if branch is not None:
                 branch.otherwise = self.scene.place()
-        self._join(joins)
+            if node.is_empty and (node.command != "else" or self.scene.context.strict):
+                # A condition that holds needs no lines; one that does not has none to pass.
+                self.scene.fault(node.error(f"expected lines indented under *{node.command}"))
+        join(self.scene, joins)
 
     def _branch(self, node: Node) -> None:
         condition = parse(node.data)
@@ -141,86 +176,15 @@ class _SceneCompiler:
         here = self.scene.place()
         self.scene.emit(Branch(node.path, node.line, compiled, here + 1, UNRESOLVED, reads=reads))
 
-    def _leave_block(self, node: Node, message: str, *, falls: bool, joins: list[Jump]) -> None:
-        if falls:
-            joins.append(Jump(node.path, node.line, UNRESOLVED, written=False))
-            self.scene.emit(joins[-1])
-        else:
-            self.scene.emit(Fault(node.path, node.line, message, written=False))
 
-    def _join(self, joins: Sequence[Jump]) -> None:
-        here = self.scene.place()
-        for join in joins:
-            join.target = here
-
-    def _choice(self, node: Node) -> None:
-        groups = node.data.split()
-        if re.search(r"[^\w\s]", node.data):
-            raise node.error(
-                f"expected nothing or the groups' names after *{node.command}, found {node.data!r}"
-            )
-        joins: list[Jump] = []
-        falls = node.command == "fake_choice" or self.implicit
-        self._group(node, groups if len(groups) > 1 else [""], falls=falls, joins=joins)
-        self._join(joins)
-
-    def _group(self, node: Node, groups: Sequence[str], *, falls: bool, joins: list[Jump]) -> None:
-        """Compile one group's options, with the next group's under each of them."""
-        lines = list(option_lines(node, strict=self.scene.context.strict))
-        if groups[0]:
-            self.scene.constant(node, f"\n\n{groups[0]}\n")
-        options = [option for line in lines if (option := self._option(line)) is not None]
-        choose = Choose(node.path, node.line, tuple(options))
-        choose.reads = frozenset[int]().union(*(option.reads for option in options))
-        if all(option.always_listed for option in options):
-            choose.fixed = tuple(option.text for option in options)
-        self.scene.emit(choose)
-        targets = {option.line: option for option in options}
-        for line in lines:
-            if line.node.line in targets:
-                targets[line.node.line].target = self.scene.place()
-            if len(groups) > 1:
-                self._attempt(
-                    line.node,
-                    lambda line=line: self._group(line.node, groups[1:], falls=falls, joins=joins),
-                )
-                continue
-            if not line.body and not falls:
-                self.scene.fault(line.node.error("this option has no lines under it"))
-            self.block(line.body)
-            message = "play falls out of this option: its lines must end with *goto or *finish"
-            self._leave_block(line.node, message, falls=falls, joins=joins)
-
-    def _option(self, line: OptionLine) -> Option | None:
-        """An option without its body; None, after reporting the error, if it is malformed."""
-        made: list[Option] = []
-        self._attempt(line.node, lambda: made.append(self._readable_option(line)))
-        return made[0] if made else None
-
-    def _readable_option(self, line: OptionLine) -> Option:
-        scene, scope = self.scene, self.scene.scope
-        template = parse_template(line.text)
-        mode = REUSE_MODES[line.reuse] if line.reuse else None
-        default = scene.default_reuse if mode is None else None
-        used = scene.new_slot() if mode in ("hide", "disable") or default is not None else None
-        read = [e for e in (template, line.guard, line.selectable) if e is not None]
-        constant = template.constant
-        return Option(
-            line.node.path,
-            line.node.line,
-            text=constant or "",
-            render=scope.expression(template) if constant is None else None,
-            guard=self._condition(line.guard),
-            selectable=self._condition(line.selectable),
-            used=used,
-            mode=mode,
-            default=default,
-            target=UNRESOLVED,
-            reads=scope.reads(*read) | {slot for slot in (used, default) if slot is not None},
-        )
-
-    def _condition(self, condition: Expression | None) -> Callable[..., bool] | None:
-        return None if condition is None else self.scene.scope.condition(condition)
+def _continuation(nodes: Sequence[Node], position: int) -> int | None:
+    """Position of the ``*elseif`` or ``*else`` that continues an ``*if``, past comments; None without one."""
+    while position < len(nodes) and nodes[position].command in ("comment", BLANK):
+        if nodes[position].data.startswith("pluralign"):
+            return None
+        position += 1
+    found = position < len(nodes) and nodes[position].command in CONTINUATIONS
+    return position if found else None
 
 
 def _not_understood(command: str) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.compile.scope import BUILTIN, SAVED
+from pluralign.games.choicescript.compile.scope import BUILTIN, IMPLICIT, SAVED
 from pluralign.games.choicescript.language.head import Head
 from pluralign.games.choicescript.language.parser import Node
-from pluralign.games.choicescript.language.values import FALSE, EvaluationError, Value
+from pluralign.games.choicescript.language.values import FALSE, EvaluationError, Value, truthy
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.run.checkpoints import RestoreCheckpoint, SaveCheckpoint
 from pluralign.games.choicescript.run.control import Gosub, GosubScene, Jump, LeaveScene
@@ -19,6 +19,9 @@ from pluralign.games.choicescript.run.instructions import Instruction
 
 UNRESOLVED = -1
 """Target of a jump that is not known yet."""
+
+STARTUP = "startup"
+"""Name of the first scene, which declares title, variables and achievements at its top."""
 
 RESTORED = "choice_just_restored_checkpoint"
 
@@ -54,6 +57,7 @@ class CompileContext:
         most_arguments: Largest number of arguments of a subroutine.
         arguments: Slot of the last call's arguments; None if no subroutine takes any.
         visited: Slot of the scenes drawn by ``*goto_random_scene``.
+        implicit: Whether play falls out of options and into ``*else``; None if commands change it in play.
         checkpoints: Slot of each checkpoint.
         resume: Places where play resumes from each checkpoint.
         line_annotations: Index of the annotation of each line of each scene, for annotations that are kept
@@ -75,6 +79,7 @@ class CompileContext:
     most_arguments: int = 0
     arguments: int | None = None
     visited: int | None = None
+    implicit: bool | None = False
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
     resume: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     line_annotations: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
@@ -142,6 +147,7 @@ class CompileContext:
                 instruction.kept = self.kept
 
 
+_CHANGES = frozenset({"set", "setref", "config", "temp", "params", "rand", "input_text", "input_number"})
 _CALLS = frozenset({"gosub", "gosub_scene", "goto_scene", "redirect_scene"})
 
 
@@ -171,6 +177,8 @@ def prepare(head: Head, trees: Mapping[str, Sequence[Node]], *, strict: bool) ->
         context.most_arguments = max(
             (len(node.data.split()) for node in lines if node.command in _CALLS), default=0
         )
+    changes = (node.command in _CHANGES and IMPLICIT in node.data.lower() for node in lines)
+    context.implicit = None if any(changes) else truthy(head.variables.get(IMPLICIT, FALSE))
     if "goto_random_scene" in commands:
         context.visited = context.new_slot()
     for name in _checkpoints(lines):

@@ -11,7 +11,7 @@ from typing import Any
 from pluralign.core import InputError
 from pluralign.games import harms
 from pluralign.games.choicescript.compile.blocks import compile_scene
-from pluralign.games.choicescript.compile.context import CompileContext, Link, prepare
+from pluralign.games.choicescript.compile.context import STARTUP, CompileContext, Link, prepare
 from pluralign.games.choicescript.compile.liveness import live_slots
 from pluralign.games.choicescript.language.head import HEAD_COMMANDS, Head
 from pluralign.games.choicescript.language.parser import BLANK, Node, parse_scene
@@ -21,9 +21,6 @@ from pluralign.games.choicescript.run.control import Choose, Fault, Gosub, Jump
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.choicescript.run.program import STATS, LineAnnotations, Program
 from pluralign.games.game import GameInfo
-
-STARTUP = "startup"
-"""Name of the first scene, which declares title, variables and achievements at its top."""
 
 _ANNOTATED = re.compile(r"^\s*\*comment\s+pluralign\b", re.MULTILINE)
 
@@ -199,7 +196,8 @@ def _program(context: CompileContext) -> Program:
             slots[slot] = FALSE
     return Program(
         instructions=instructions,
-        entry=context.entries[STARTUP],
+        # The variables begin with their values; only a return to the first scene creates them again.
+        entry=context.entries[STARTUP] + bool(context.head.variables),
         slots=tuple(slots),
         live=live_slots(instructions),
         annotations=tuple(context.annotations),

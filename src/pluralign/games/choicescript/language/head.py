@@ -78,11 +78,6 @@ class Head:
         """Sum of the points of all achievements."""
         return sum(achievement.points for achievement in self.achievements.values())
 
-    @property
-    def implicit_control_flow(self) -> bool:
-        """Whether play may fall through from options and into ``*else``."""
-        return self.variables.get("implicit_control_flow") == "true"
-
     def read(self, node: Node) -> None:
         """Read one line of the head.
 

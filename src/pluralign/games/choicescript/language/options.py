@@ -6,10 +6,19 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pluralign.core import InputError
 from pluralign.games.choicescript.language.expressions import parse
 from pluralign.games.choicescript.language.head import pluralign_note
-from pluralign.games.choicescript.language.parser import BLANK, FAULT, OPTION, Node, option_start
-from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError, Not
+from pluralign.games.choicescript.language.parser import (
+    BLANK,
+    CONTINUATIONS,
+    FAULT,
+    OPTION,
+    Node,
+    option_start,
+)
+from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError, Literal, Not
+from pluralign.games.choicescript.language.values import FALSE
 
 _PREFIX = re.compile(r"\*(\w+)\s*")
 _REUSE = ("hide_reuse", "disable_reuse", "allow_reuse")
@@ -17,7 +26,7 @@ _REUSE = ("hide_reuse", "disable_reuse", "allow_reuse")
 
 @dataclass(frozen=True)
 class OptionLine:
-    """An option as it is written.
+    """An option as it is written, or a line that is none.
 
     Args:
         node: Line of the option.
@@ -25,6 +34,8 @@ class OptionLine:
         guard: Condition under which it is shown, from every ``*if`` around it and its own; None for always.
         selectable: Condition under which it can be taken; None for always.
         reuse: Reuse command before it, or "".
+        printed: Expression of a ``*print``, which computes the text with its #; None for other options.
+        fault: Error of a line that play must not reach; "" for an option.
     """
 
     node: Node
@@ -32,6 +43,8 @@ class OptionLine:
     guard: Expression | None = None
     selectable: Expression | None = None
     reuse: str = ""
+    printed: Expression | None = None
+    fault: str = ""
 
     @property
     def body(self) -> Sequence[Node]:
@@ -44,11 +57,11 @@ def option_lines(choice: Node, *, strict: bool = True) -> Iterator[OptionLine]:
 
     Args:
         choice: ``*choice`` line, or the option above another group of options.
-        strict: Whether to refuse two unconditional options with the same text, and a reuse command after
-            ``*if``.
+        strict: Whether to refuse every line that is not an option, two unconditional options with the same
+            text, and a reuse command after ``*if``. Otherwise only the line itself is faulty.
 
     Raises:
-        InputError: A line is not an option, there are no options, or two have the same text.
+        InputError: There are no options; or, if strict, a line is not an option or two have the same text.
     """
     always: dict[str, int] = {}
     count = 0
@@ -68,35 +81,62 @@ def option_lines(choice: Node, *, strict: bool = True) -> Iterator[OptionLine]:
 
 def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> Iterator[OptionLine]:
     earlier: Expression | None = None
-    open_chain = False
     for node in nodes:
         if node.command == BLANK:
             continue
-        if node.is_option:
-            open_chain = False
-            yield _option(node, guard, strict)
+        if node.command == "comment":
+            if pluralign_note(node) is not None:
+                raise node.error("play never passes this annotation; it belongs under an #option")
             continue
-        match node.command:
-            case "if":
-                condition = _condition(node)
-                earlier, open_chain = Not(condition), True
-                yield from _options(node.block, _both(guard, condition), strict)
-            case "elseif" | "elsif" | "else" if open_chain:
-                assert earlier is not None
-                condition = _condition(node) if node.command != "else" else None
-                yield from _options(node.block, _both(guard, _both(earlier, condition)), strict)
-                open_chain = condition is not None
-                if condition is not None:
-                    earlier = Binary("then", earlier, Not(condition))
-            case "comment":
-                if pluralign_note(node) is not None:
-                    raise node.error("play never passes this annotation; it belongs under an #option")
-            case _ if node.command == FAULT:
-                raise node.error(node.data)
-            case _:
-                raise node.error(
-                    f"expected an #option here, found *{node.command or 'text'}".replace("*text", "text")
-                )
+        try:
+            if node.is_option:
+                earlier = None
+                yield _option(node, guard, strict)
+            elif node.command == "if" or (node.command in CONTINUATIONS and earlier is not None):
+                yield from _branch(node, guard, earlier if node.command != "if" else None, strict)
+                earlier = _left_over(node, earlier)
+            elif node.command == "print":
+                earlier = None
+                yield OptionLine(node, guard=guard, printed=_parsed(node, node.data))
+            elif node.command not in CONTINUATIONS or strict:
+                raise _no_option(node)
+        except InputError as error:
+            if strict:
+                raise
+            # Nothing is known of a condition that cannot be read; play stops at it first.
+            earlier = Literal(FALSE) if node.command == "if" or earlier is not None else None
+            yield OptionLine(node, guard=guard, fault=error.message)
+
+
+def _branch(
+    node: Node, guard: Expression | None, earlier: Expression | None, strict: bool
+) -> Iterator[OptionLine]:
+    """The options under ``*if``, ``*elseif`` or ``*else``."""
+    condition = _condition(node) if node.command != "else" else None
+    guard = _both(guard, earlier)
+    if not node.is_empty:
+        yield from _options(node.block, _both(guard, condition), strict)
+        return
+    error = node.error(f"expected options indented under *{node.command}")
+    if strict:
+        raise error
+    if condition is not None:
+        # Only a condition that is false has lines to pass.
+        yield OptionLine(node, guard=_both(guard, Not(condition)), fault=error.message)
+
+
+def _left_over(node: Node, earlier: Expression | None) -> Expression | None:
+    """Condition under which play comes to the next ``*elseif``."""
+    if node.command == "else":
+        return None
+    otherwise = Not(_condition(node))
+    return otherwise if node.command == "if" else _both(earlier, otherwise)
+
+
+def _no_option(node: Node) -> InputError:
+    if node.command == FAULT:
+        return node.error(node.data)
+    return node.error(f"expected an #option here, found *{node.command or 'text'}".replace("*text", "text"))
 
 
 def _option(node: Node, guard: Expression | None, strict: bool) -> OptionLine:
@@ -136,10 +176,7 @@ def _guarded(option: OptionLine, command: str, rest: str, strict: bool) -> tuple
     source = rest[:end].strip()
     if strict and not (source.startswith("(") and source.endswith(")")):
         raise node.error(f"expected *{command} (CONDITION) #OPTION, found {rest!r}")
-    try:
-        condition = parse(source)
-    except ExpressionError as error:
-        raise node.error(str(error)) from None
+    condition = _parsed(node, source)
     if command == "if":
         return replace(option, guard=_both(option.guard, condition)), rest[end:]
     return replace(option, selectable=condition), rest[end:]
@@ -149,10 +186,12 @@ def _condition(node: Node) -> Expression:
     late = re.search(r"\)\s+\*(\w+)", node.data)
     if late is not None:
         raise node.error(f"*{late.group(1)} comes before *{node.command} on an option's line")
-    if not node.block:
-        raise node.error(f"expected options indented under *{node.command}")
+    return _parsed(node, node.data)
+
+
+def _parsed(node: Node, source: str) -> Expression:
     try:
-        return parse(node.data)
+        return parse(source)
     except ExpressionError as error:
         raise node.error(str(error)) from None
 

@@ -35,7 +35,11 @@ OPTION_PREFIXES = frozenset(
 )
 """Commands that the line of an option may begin with."""
 
-_CONTINUATIONS = frozenset({OPTION, "else", "elseif", "elsif"})
+CONTINUATIONS = frozenset({"else", "elseif", "elsif"})
+"""Commands that continue an ``*if``."""
+
+CONDITIONS = frozenset({"if", *CONTINUATIONS})
+"""Commands that open a block with a condition."""
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class Node:
         command: Command in lower case; `OPTION`, `BLANK` or `TEXT` for other lines.
         data: Text after the command; the whole line for text, without the # for an option.
         block: Lines indented under it.
+        spaced: Whether spaces end the line.
     """
 
     path: str
@@ -57,6 +62,7 @@ class Node:
     command: str
     data: str
     block: list[Node] = field(default_factory=list["Node"])
+    spaced: bool = False
 
     def error(self, message: str, *, name: str | None = None) -> InputError:
         """An error at this line."""
@@ -68,6 +74,11 @@ class Node:
         if self.command == OPTION:
             return True
         return self.command in OPTION_PREFIXES and option_start(self.data) >= 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no lines but blank ones are indented under it."""
+        return all(node.command == BLANK for node in self.block)
 
 
 def option_start(data: str) -> int:
@@ -100,9 +111,31 @@ def parse_scene(source: str, path: str | Path, *, strict: bool = True) -> list[N
 
 @dataclass(slots=True)
 class _Block:
+    """A block that is still open.
+
+    Args:
+        indent: Number of characters that indent it.
+        nodes: Its lines so far.
+        owner: Command that opened it.
+        groups: Number of groups of options that it lists, with those under them; 0 if it lists none.
+    """
+
     indent: int
     nodes: list[Node]
     owner: str = ""
+    groups: int = 0
+
+    def opens_option(self, node: Node) -> bool:
+        """Whether a line of the block is an option; ``*print`` may compute one among options."""
+        return node.is_option or (self.groups > 0 and node.command == "print")
+
+    def groups_under(self, owner: Node) -> int:
+        """`groups` of the block under one of its lines."""
+        if owner.command in ("choice", "fake_choice"):
+            return max(1, len(owner.data.split()))
+        if self.opens_option(owner):
+            return max(0, self.groups - 1)
+        return self.groups if owner.command in CONDITIONS else 0
 
 
 class _SceneReader:
@@ -122,7 +155,7 @@ class _SceneReader:
             return
         if "\ufffd" in raw:
             self.faults.append("a character is not valid UTF-8")
-        node = self._node(number, self._indent(number, raw), stripped)
+        node = self._node(number, self._indent(number, raw), raw, stripped)
         if node.indent > self.open[-1].indent:
             self._deeper(node)
         else:
@@ -145,22 +178,36 @@ class _SceneReader:
             )
         return len(space)
 
-    def _node(self, number: int, indent: int, stripped: str) -> Node:
+    def _node(self, number: int, indent: int, raw: str, stripped: str) -> Node:
         if stripped.startswith("#"):
             return Node(self.path, number, indent, OPTION, stripped[1:].strip())
         match = _COMMAND.match(stripped)
         if match is None:
-            return Node(self.path, number, indent, TEXT, stripped)
+            return Node(self.path, number, indent, TEXT, stripped, spaced=raw.rstrip("\r\n")[-1:].isspace())
         return Node(self.path, number, indent, match.group(1).lower(), match.group(2).strip())
+
+    def _owner(self, top: _Block) -> Node | None:
+        """The line that a deeper one belongs to."""
+        for node in reversed(top.nodes):
+            # A comment ends the block above it in play, but not where a condition or choice passes the block.
+            if node.command not in ("comment", BLANK):
+                passes = node.command in CONDITIONS or top.opens_option(node)
+                return node if node is top.nodes[-1] or (passes and not self.strict) else top.nodes[-1]
+        return top.nodes[-1] if top.nodes else None
 
     def _deeper(self, node: Node) -> None:
         top = self.open[-1]
-        owner = top.nodes[-1] if top.nodes else None
+        owner = self._owner(top)
         # Lines under a line of a *stat_chart, and those under them, belong to it.
         chart = top.owner == "stat_chart"
-        owns = owner is not None and (owner.command in _OWNERS or owner.is_option or chart)
+        owns = owner is not None and (owner.command in _OWNERS or top.opens_option(owner) or chart)
         if owner is not None and owns and len(self.open) < DEEPEST_BLOCK:
-            self.open.append(_Block(node.indent, owner.block, top.owner if chart else owner.command))
+            if owner is not top.nodes[-1] and node.command != "comment":
+                self.faults.append(
+                    f"indented by {node.indent}, expected {top.indent}: a comment ends the block"
+                )
+            kind = top.owner if chart else owner.command
+            self.open.append(_Block(node.indent, owner.block, kind, top.groups_under(owner)))
         elif owns:
             self.faults.append(f"blocks are nested more than {DEEPEST_BLOCK} deep")
         # The official engine ignores the indentation of comments only.
@@ -169,20 +216,32 @@ class _SceneReader:
                 f"indented by {node.indent}, expected {top.indent}: nothing opens a block here"
             )
             # The lines after it are not reported again.
-            self.open.append(_Block(node.indent, top.nodes, top.owner))
+            self.open.append(_Block(node.indent, top.nodes, top.owner, top.groups))
         self._append(self.open[-1].nodes, node)
 
     def _same_or_shallower(self, node: Node) -> None:
-        deepest = self.open[-1].nodes
         while self.open[-1].indent > node.indent and (self.strict or self.open[-2].indent >= node.indent):
             self.open.pop()
         if self.strict and self.open[-1].indent != node.indent:
             self.faults.append(f"indented by {node.indent}, which matches no open block")
-        if self.blank is not None and (node.command in _CONTINUATIONS or node.is_option):
+        if self.blank is not None and (node.command in CONTINUATIONS or self.open[-1].groups):
             # Play passes it only when it falls out of the block above.
-            deepest.append(self.blank)
+            self._last_block(self.open[-1]).append(self.blank)
             self.blank = None
         self._append(self.open[-1].nodes, node)
+
+    def _last_block(self, top: _Block) -> list[Node]:
+        """The block under the branch or option above."""
+        block, groups = top.nodes, top.groups
+        while True:
+            above = next((n for n in reversed(block) if n.command not in ("comment", BLANK, FAULT)), None)
+            option = above is not None and (above.is_option or (groups > 0 and above.command == "print"))
+            if above is None or not (option or above.command in CONDITIONS):
+                return block
+            groups -= option
+            block = above.block
+            if groups == 0:
+                return block
 
     def _append(self, block: list[Node], node: Node) -> None:
         if self.blank is not None:

@@ -100,18 +100,30 @@ class Gosub(Instruction):
 
 @dataclass(slots=True)
 class LeaveScene(Instruction):
-    """``*goto_scene`` and ``*finish``: clears the scene's temporaries; without a target, the game ends."""
+    """``*goto_scene`` and ``*finish``: clears the scene's temporaries; without a target, the game ends.
+
+    Args:
+        first: First slot of the scene.
+        blank: One None for each slot of the scene.
+        target: Next instruction.
+        computed: Computed target.
+        forgets: Whether calls of ``*gosub_scene`` that have not returned never will (``*goto_scene``).
+    """
 
     first: int
     blank: list[None]
     target: int | None
     computed: ComputedTarget | None = field(default=None, kw_only=True)
+    forgets: bool = field(default=False, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
         target = self.target if self.computed is None else self.computed.find(machine.slots)
         machine.slots[self.first : self.first + len(self.blank)] = self.blank
         machine.returns.clear()
+        if self.forgets and machine.frames:
+            machine.frames.clear()
+            machine.forgotten.add((self.path, self.line))
         if target is None:
             machine.end()
             return STOPPED
@@ -242,10 +254,20 @@ class End(Instruction):
 
 @dataclass(slots=True)
 class Choose(Instruction):
-    """``*choice`` and ``*fake_choice``: stops and lists the options."""
+    """``*choice`` and ``*fake_choice``: stops and lists the options.
+
+    Args:
+        options: The options.
+        fixed: Their texts, if they are always listed.
+        lines: The options and the lines among them that are none.
+        falls: Function from the slots to whether play may fall out of every option; None if the last option
+            shown needs no lines under it.
+    """
 
     options: tuple[Option, ...]
     fixed: tuple[str, ...] | None = None
+    lines: tuple[Option, ...] = ()
+    falls: Compiled | None = None
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
@@ -255,17 +277,26 @@ class Choose(Instruction):
         slots = machine.slots
         listed: list[Option] = []
         texts: list[str] = []
-        for option in self.options:
+        for option in self.lines:
             try:
                 if option.is_listed(slots):
+                    if option.fault:
+                        raise EvaluationError(option.fault)
                     listed.append(option)
                     texts.append(option.text if option.render is None else option.render(slots))
             except EvaluationError as error:
                 raise EvaluationError(str(error), option.line) from None
+        if self.falls is not None:
+            self._check_last(slots, self.falls)
         if not listed:
             raise EvaluationError("no option of this choice can be taken here")
         machine.present(tuple(texts), tuple(listed))
         return STOPPED
+
+    def _check_last(self, slots: list[Any], falls: Compiled) -> None:
+        shown = [option for option in self.options if option.is_shown(slots)]
+        if shown and shown[-1].empty and not falls(slots):
+            raise EvaluationError("this option has no lines under it", shown[-1].line)
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""

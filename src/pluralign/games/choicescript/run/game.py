@@ -80,6 +80,7 @@ class ChoiceScriptGame:
     Attributes:
         answers: Function that answers; may be replaced between steps.
         visited: Set that the places of all executed instructions are added to (for the checker), or None.
+        forgotten: File and line of each ``*goto_scene`` that left a called scene without ``*return``.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class ChoiceScriptGame:
         self._cached = 0
         self._counts: dict[tuple[int, tuple[int, ...]], dict[str, float]] = {}
         self.visited: set[int] | None = None
+        self.forgotten: set[tuple[str, int]] = set()
         self.slots: list[Any] = []
         self.shown: list[str] = []
         self.passed: list[int] = []

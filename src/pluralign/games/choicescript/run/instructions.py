@@ -33,6 +33,7 @@ class Machine(Protocol):
         returns: ``*gosub`` stack of the current scene.
         frames: ``*gosub_scene`` stack.
         initial: Initial values of the slots.
+        forgotten: File and line of each ``*goto_scene`` that left a called scene without a ``*return``.
     """
 
     slots: list[Any]
@@ -42,6 +43,7 @@ class Machine(Protocol):
     returns: list[int]
     frames: list[Frame]
     initial: tuple[Any, ...]
+    forgotten: set[tuple[str, int]]
 
     def draw(self) -> float:
         """The next random number, 0 or more and below 1."""
@@ -105,6 +107,8 @@ class Option:
         default: Slot of the scene's default mode; None if the scene sets none.
         target: First instruction of its body.
         reads: Slots that it reads.
+        fault: Error of a line that is no option, where play must not come; "" for an option.
+        empty: Whether it has no lines under it.
     """
 
     path: str
@@ -118,11 +122,20 @@ class Option:
     default: int | None
     target: int
     reads: frozenset[int]
+    fault: str = ""
+    empty: bool = False
 
     @property
     def always_listed(self) -> bool:
         """Whether it is always listed, with the same text."""
-        return self.render is None and self.guard is None and self.selectable is None and self.used is None
+        fixed = self.render is None and self.guard is None and self.selectable is None and self.used is None
+        return fixed and not self.fault
+
+    def is_shown(self, slots: list[Any]) -> bool:
+        """Whether the player sees it, if only as disabled."""
+        if self.guard is not None and not self.guard(slots):
+            return False
+        return self.used is None or slots[self.used] is None or self.reuse(slots) != "hide"
 
     def is_listed(self, slots: list[Any]) -> bool:
         """Whether the player can take it; disabled options are not listed."""

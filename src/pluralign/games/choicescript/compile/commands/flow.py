@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pluralign.games.choicescript.compile.context import RESTORED, UNRESOLVED
+from pluralign.games.choicescript.compile.context import RESTORED, STARTUP, UNRESOLVED
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.compile.scope import SAVED
 from pluralign.games.choicescript.language.expressions import parse, parse_place, parse_values
@@ -75,8 +75,9 @@ def gosub(scene: SceneBuilder, node: Node) -> None:
 def goto_scene(scene: SceneBuilder, node: Node) -> None:
     """``*goto_scene SCENE [LABEL [VALUE...]]``, and ``*redirect_scene`` of a stats screen."""
     name, place, rest = _scene_and_label(node)
+    _check_creation(scene, node, name, place)
     _hand_over(scene, node, rest)
-    leave = LeaveScene(node.path, node.line, scene.first, scene.blank, UNRESOLVED)
+    leave = LeaveScene(node.path, node.line, scene.first, scene.blank, UNRESOLVED, forgets=True)
     scene.link(node, leave, name, place)
     scene.emit(leave)
 
@@ -84,6 +85,7 @@ def goto_scene(scene: SceneBuilder, node: Node) -> None:
 def gosub_scene(scene: SceneBuilder, node: Node) -> None:
     """``*gosub_scene SCENE [LABEL [VALUE...]]``."""
     name, place, rest = _scene_and_label(node)
+    _check_creation(scene, node, name, place)
     _hand_over(scene, node, rest)
     here = scene.place()
     call = GosubScene(node.path, node.line, scene.first, scene.blank, UNRESOLVED, here + 1)
@@ -110,7 +112,7 @@ def goto_random_scene(scene: SceneBuilder, node: Node) -> None:
     reads = scene.scope.reads(*(c for _, c, _, _ in lines if c is not None)) | {used}
     scene.emit(GotoRandomScene(node.path, node.line, used, scenes, here + 1 + len(lines), reads=reads))
     for name, _, _, line in lines:
-        leave = LeaveScene(line.path, line.line, scene.first, scene.blank, UNRESOLVED)
+        leave = LeaveScene(line.path, line.line, scene.first, scene.blank, UNRESOLVED, forgets=True)
         scene.link(line, leave, name, None)
         scene.emit(leave)
 
@@ -179,6 +181,14 @@ def _scene_and_label(node: Node) -> tuple[str | Expression, str | Expression | N
     if not rest.strip():
         return name, None, ""
     return name, *parse_place(rest)
+
+
+def _check_creation(scene: SceneBuilder, node: Node, name: object, place: object) -> None:
+    head = scene.context.head
+    if name == scene.scene == STARTUP and place is None and (head.variables or head.achievements):
+        raise node.error(
+            f"*{node.command} {name} in {name} itself would create the variables twice; add a label"
+        )
 
 
 def _hand_over(scene: SceneBuilder, node: Node, source: str) -> None:

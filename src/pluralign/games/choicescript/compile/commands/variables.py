@@ -45,8 +45,6 @@ def _assign(scene: SceneBuilder, node: Node, variable: Variable | Reference, val
         reads |= scope.reads(variable, variable.ending)
         scene.emit(AssignTo(node.path, node.line, find, evaluate, scene.place() + 1, reads=reads))
         return
-    if variable.name == "implicit_control_flow":
-        raise node.error("implicit_control_flow is set once, by *create")
     slot, hidden = scope.own.get(variable.name), scope.story.get(variable.name)
     here = scene.place()
     if slot is None:
