@@ -21,6 +21,7 @@ from pluralign.core.choice import Choice as Choice
 from pluralign.core.choice import Question as Question
 from pluralign.core.pareto import hypervolume as hypervolume
 from pluralign.core.pareto import pareto_front as pareto_front
+from pluralign.data.choices import load_choices as load_choices
 from pluralign.data.load import load_demonstrations as load_demonstrations
 from pluralign.data.load import load_pairs as load_pairs
 from pluralign.data.load import load_prompts as load_prompts

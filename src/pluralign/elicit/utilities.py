@@ -26,6 +26,8 @@ Utility = Callable[[FloatArray, FloatArray], FloatArray]
 LINEAR = "linear"
 _LEAD = 2.0
 _FOLDS = 5
+LEAST_CHOICES = 2 * _FOLDS
+"""Number of choices that a comparison needs."""
 # Values are at least this, so that powers and ratios of them are finite.
 _SMALLEST = 0.01
 _MOST_ORDERS = 120
@@ -83,8 +85,8 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
     """
     require_seed(seed)
     known = [choice for choice in choices if choice.ranking]
-    if len(known) < 2 * _FOLDS:
-        raise InputError(f"needs at least {2 * _FOLDS} choices, found {len(known)}", field="choices")
+    if len(known) < LEAST_CHOICES:
+        raise InputError(f"needs at least {LEAST_CHOICES} choices, found {len(known)}", field="choices")
     names = objectives_of([choice.question for choice in known])
     data = choice_data(known, names, value_scales([choice.question for choice in known]))
     values = data.values[..., : len(names)]

@@ -1,0 +1,221 @@
+"""``pluralign weights``: choices or episodes -> the weights that explain them, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pluralign.cli.common import Figures, named_folders, say, say_table, wrote
+from pluralign.core import InputError
+from pluralign.core.choice import Choice
+from pluralign.elicit.many import PriorName
+from pluralign.elicit.posterior import LAPSE
+
+if TYPE_CHECKING:
+    from pluralign.elicit.feasibility import Feasibility
+    from pluralign.elicit.many import ManyWeights
+    from pluralign.elicit.posterior import WeightPosterior
+    from pluralign.elicit.utilities import Comparison
+
+# With fewer answers, answers that contradict any weights may be chance.
+_ENOUGH = 10
+
+
+def infer_weights(
+    out: Path,
+    choices: str | None = None,
+    trajectories: Path | None = None,
+    policies: tuple[str, ...] = (),
+    values: tuple[str, ...] = (),
+    chosen: str = "chosen",
+    rank: str = "",
+    person: str = "",
+    question: str = "",
+    prior: PriorName = "flat",
+    lapse: float = LAPSE,
+    seed: int = 0,
+) -> tuple[Figures, int]:
+    """Infer steering weights from choices among options with known values, or from episodes.
+
+    Writes weights.json with the mean weights, 90 % intervals, and how well weights explain the choices; the
+    answers that contradict each other; and other utilities, if they explain the choices better. `pluralign
+    serve --default-weights` takes the file. With --person there is one row per person in weights.csv instead.
+    The exit code is 1 if ten answers or more are explained no better than by chance.
+
+    Example: pluralign weights --choices runs/me/choices.jsonl --out runs/me
+
+    Example: pluralign weights --choices routes.csv --values time=-tt{} cost=-tc{} --chosen choice
+    --person ID --prior people --out runs/routes
+
+    Example: pluralign weights --trajectories runs/t.jsonl --policies score=runs/score harm=runs/harm
+    --out runs/agent
+
+    Args:
+        out: Folder for weights.json and weights.svg.
+        choices: Choices: a file that `pluralign ask` wrote, or a table (--values).
+        trajectories: Episodes instead of choices: under which weights would the policies' mixture act so?
+        policies: Policy of each objective, as NAME=DIR; with --trajectories.
+        values: Column of each objective's values, as NAME=COLUMN; NAME=-COLUMN if lower is better. In tables
+            with one row per choice, {} is the option's place in the column's name: time=-tt{} reads the
+            columns tt1, tt2, ... Without {}, each row is one option.
+        chosen: Column of the answer: with one row per choice, the option taken, as in the columns' names;
+            with one row per option, 1 for the option taken and 0 for the others.
+        rank: Column of the options' ranks, 1 for the best, instead of --chosen; with one row per option.
+        person: Column that names the person; by default all choices are one person's.
+        question: Column that numbers the questions of a person; with one row per option.
+        prior: Prior of the weights: flat is uniform, people learns it from the other people's choices.
+        lapse: Probability of an answer at random.
+        seed: Random seed of the draws.
+    """
+    if (choices is None) == (trajectories is None):
+        raise InputError("give either choices or trajectories", field="choices")
+    if trajectories is not None:
+        return _of_episodes(trajectories, policies, lapse, seed, out)
+    if policies:
+        raise InputError("requires --trajectories", field="policies")
+    from pluralign.data.choices import load_choices
+
+    found = load_choices(
+        str(choices), values=values, chosen=chosen, rank=rank, person=person, question=question
+    )
+    people = dict.fromkeys(choice.by for choice in found)
+    if len(people) > 1:
+        from pluralign.elicit.many import infer_many
+
+        return _report_many(infer_many(found, prior=prior, lapse=lapse, seed=seed), prior, out), 0
+    if prior == "people":
+        raise InputError("needs choices of several people; name their column by --person", field="prior")
+    from pluralign.elicit import posterior
+
+    return report_one(posterior.infer_weights(found, lapse=lapse, seed=seed), found, out)
+
+
+def _of_episodes(
+    path: Path, policies: tuple[str, ...], lapse: float, seed: int, out: Path
+) -> tuple[Figures, int]:
+    from pluralign.core.records import read_trajectories
+    from pluralign.elicit.grounding import choices_of_trajectories
+    from pluralign.elicit.posterior import infer_weights as infer
+    from pluralign.elicit.prior import SimplexPrior
+    from pluralign.options.open import Models, open_policy
+
+    models = Models()
+    opened = {
+        name: open_policy(str(folder), models)
+        for name, folder in named_folders(policies, "policies", required=True).items()
+    }
+    found = choices_of_trajectories(list(read_trajectories(path)), opened)
+    # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
+    units = dict.fromkeys(opened, 1.0)
+    posterior = infer(found, prior=SimplexPrior(decisiveness=1.0), scales=units, lapse=lapse, seed=seed)
+    return report_one(posterior, found, out, contradictions=False)
+
+
+def report_one(
+    posterior: WeightPosterior, choices: list[Choice], out: Path, *, contradictions: bool = True
+) -> tuple[Figures, int]:
+    """Print and write the weights of one person, and what contradicts them."""
+    from pluralign.elicit.feasibility import explained_by_weights
+    from pluralign.elicit.saved import save_posterior
+    from pluralign.elicit.utilities import LEAST_CHOICES, compare_utilities
+    from pluralign.evaluate.pictures.weights import draw_weights
+
+    intervals = {name: posterior.interval(name) for name in posterior.objectives}
+    say_table(
+        ["weight", "90 % interval"],
+        {name: [f"{posterior.mean[name]:.3f}", f"{low:.3f} to {high:.3f}"]
+         for name, (low, high) in intervals.items()},
+    )  # fmt: skip
+    _say_explained(posterior)
+    clash = explained_by_weights(choices, scales=posterior.scales) if contradictions and choices else None
+    other = compare_utilities(choices) if contradictions and _ranked(choices) >= LEAST_CHOICES else None
+    if clash is not None:
+        _say_clash(clash, choices)
+    if other is not None and other.better is not None:
+        lead = other.fits[0]
+        say(f"explained better by {other.better}: {lead.lead:+.3f} nats an answer (+- {lead.lead_error:.3f})")
+    figures = save_posterior(posterior, out / "weights.json", _more(clash, other))
+    draw_weights(posterior.objectives, posterior.mean.aligned_to(posterior.objectives), intervals,
+                 out / "weights.svg")  # fmt: skip
+    wrote(out / "weights.json", "weights.svg is next to it")
+    told = posterior.explains
+    chance = told is not None and posterior.answers >= _ENOUGH and told.log_loss >= told.even_log_loss
+    if chance:
+        say("no weights explain these answers better than chance")
+    return figures, 1 if chance else 0
+
+
+def _ranked(choices: list[Choice]) -> int:
+    return sum(bool(choice.ranking) for choice in choices)
+
+
+def _more(clash: Feasibility | None, other: Comparison | None) -> Mapping[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "contradicting": None if clash is None else list(clash.contradicting),
+        "removed": None if clash is None else list(clash.removed),
+        "utilities": None if other is None else [asdict(fit) for fit in other.fits],
+        "better_utility": None if other is None else other.better,
+    }
+
+
+def _say_explained(posterior: WeightPosterior) -> None:
+    from pluralign.elicit.posterior import FEW_EFFECTIVE
+
+    told = posterior.explains
+    if told is not None:
+        say(
+            f"{posterior.answers} answers; each predicted from the others: {100 * told.share:.0f} % right, "
+            f"log loss {told.log_loss:.3f} (chance {told.even_log_loss:.3f})"
+        )
+        for first, second in told.undetermined:
+            say(f"these questions cannot tell {first} and {second} apart")
+    if posterior.effective_samples < FEW_EFFECTIVE:
+        say(f"rough: the draws are worth {posterior.effective_samples:.0f} independent ones")
+
+
+def _say_clash(clash: Feasibility, choices: list[Choice]) -> None:
+    if clash.feasible:
+        return
+    proven = "" if clash.exact else " (perhaps there are fewer)"
+    count = len(clash.contradicting)
+    say(f"no weights explain all answers; {count} contradict each other{proven}:")
+    for index in clash.contradicting:
+        choice = choices[index]
+        options = choice.question.decision.options
+        taken = " > ".join(_short(options[place]) for place in choice.ranking)
+        say(f"  answer {index + 1}: {_short(choice.question.decision.prompt)}  {taken}")
+    say(f"without {len(clash.removed)} of the {len(choices)} answers, weights explain the others")
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:57]}..."
+
+
+def _report_many(found: ManyWeights, prior: PriorName, out: Path) -> Figures:
+    import numpy as np
+
+    from pluralign.core.files import write_json
+    from pluralign.evaluate.pictures.weights import draw_people
+
+    means = np.array([one.mean.aligned_to(found.objectives) for one in found.people.values()])
+    quarters = np.quantile(means, [0.25, 0.5, 0.75], axis=0)
+    say_table(
+        ["quarter", "median", "three quarters"],
+        {name: [f"{number:.3f}" for number in quarters[:, column]]
+         for column, name in enumerate(found.objectives)},
+    )  # fmt: skip
+    figures = {**found.to_json(), "prior": prior}
+    say(
+        f"{figures['answers']} answers of {figures['people']} people; each predicted from the others: "
+        f"{100 * figures['share']:.1f} % right, log loss {figures['log_loss']:.3f} "
+        f"(chance {figures['even_log_loss']:.3f})"
+    )
+    write_json(out / "weights.json", figures)
+    found.save_table(out / "weights.csv")
+    draw_people(found.objectives, means, out / "weights.svg")
+    wrote(out / "weights.csv", "one row per person; weights.json and weights.svg are next to it")
+    return figures

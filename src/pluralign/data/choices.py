@@ -1,0 +1,140 @@
+"""Choices and questions in users' files: rows of our own, one row per choice, or one row per option."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import Decision
+from pluralign.core.checks import checked
+from pluralign.core.choice import SAME, Answer, Choice, Question
+from pluralign.core.files import write_text
+from pluralign.core.jsonl import is_list, is_object
+from pluralign.data.choice_tables import ChoiceColumns, built, cell_of, number_of, table_rows
+from pluralign.data.source import Data, Row, Table, open_table
+
+
+@checked
+def load_choices(
+    data: Data,
+    *,
+    values: Sequence[str] = (),
+    chosen: str = "chosen",
+    rank: str = "",
+    person: str = "",
+    question: str = "",
+) -> list[Choice]:
+    """Read choices among options with known values.
+
+    Without ``values`` the rows are those that `pluralign ask` writes: prompt, options, values, answer.
+
+    Args:
+        data: See `load_pairs`.
+        values: Column of each objective's values, as NAME=COLUMN, or NAME=-COLUMN if lower is better. In
+            tables with one row per choice, {} is the option's place in the column's name: time=-tt{} reads
+            the columns tt1, tt2, ...; in tables with one row per option, names have no {}.
+        chosen: Column of the answer: with one row per choice, the option taken, as in the columns' names (1,
+            2, ...); with one row per option, 1 for the option taken and 0 for the others.
+        rank: Column of the options' ranks, 1 for the best, instead of ``chosen``; with one row per option.
+        person: Column that names the person; without it, all rows are of one person.
+        question: Column that numbers the questions of a person; with one row per option.
+
+    Raises:
+        InputError: A column is missing, a value is no number, or an answer is not one of the options; the
+            error names file, row and field.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"tt1": 10, "tt2": 20, "tc1": 5, "tc2": 3, "choice": 2}]
+        >>> (choice,) = pl.load_choices(rows, values=["time=-tt{}", "cost=-tc{}"], chosen="choice")
+        >>> choice.answer, dict(choice.question.values[1])
+        (1, {'time': -20.0, 'cost': -3.0})
+    """
+    columns = ChoiceColumns(tuple(values), chosen, rank, person, question)
+    table = open_table(data)
+    found = list(_own_rows(table, columns) if not columns.values else table_rows(table, columns))
+    if not found:
+        raise table.error("holds no choice")
+    return found
+
+
+def load_questions(data: Data) -> list[Question]:
+    """Read questions: rows that `question_row` makes, or choices, whose answers are ignored.
+
+    Args:
+        data: See `load_pairs`.
+
+    Raises:
+        InputError: A field is missing or has another type, or there is no row.
+    """
+    table = open_table(data)
+    found = [_question(table, number, row) for number, (_, _, row) in enumerate(table.rows(), start=1)]
+    if not found:
+        raise table.error("holds no question")
+    return found
+
+
+def question_row(question: Question) -> dict[str, Any]:
+    """A question as a JSON object."""
+    decision = question.decision
+    return {
+        "prompt": decision.prompt, "options": list(decision.options),
+        "values": [dict(own) for own in question.values],
+        "may_tie": question.may_tie, "cost": question.cost,
+    }  # fmt: skip
+
+
+def choice_row(choice: Choice) -> dict[str, Any]:
+    """A choice as a JSON object: its question, ``answer``, ``by`` and ``weight``."""
+    answer = list(choice.answer) if isinstance(choice.answer, tuple) else choice.answer
+    return {**question_row(choice.question), "answer": answer, "by": choice.by, "weight": choice.weight}
+
+
+def save_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write JSON lines."""
+    return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _own_rows(table: Table, columns: ChoiceColumns) -> Iterator[Choice]:
+    for number, (_, _, row) in enumerate(table.rows(), start=1):
+        question = _question(table, number, row)
+        answer = _answer(table, number, row.get("answer"))
+        by, weight = row.get("by") or "", row.get("weight", 1.0)
+        if not isinstance(by, str) or isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise table.error("expected a text by and a number weight", row=number)
+        if columns.person:
+            by = str(cell_of(table, number, row, columns.person))
+        yield built(table, number, lambda q=question, a=answer, b=by, w=weight: Choice(q, a, b, float(w)))
+
+
+def _answer(table: Table, number: int, cell: Any) -> Answer:
+    if cell == SAME or type(cell) is int:
+        return cell
+    if is_list(cell) and all(type(place) is int for place in cell):
+        return tuple(int(place) for place in cell)
+    raise table.error(
+        f"expected an option's number from 0, a ranking or {SAME!r}, found {cell!r:.60}",
+        row=number,
+        field="answer",
+    )
+
+
+def _question(table: Table, number: int, row: Row) -> Question:
+    prompt, options, values = (row.get(name) for name in ("prompt", "options", "values"))
+    if not isinstance(prompt, str):
+        raise table.error(f"expected a text, found {prompt!r:.60}", row=number, field="prompt")
+    if not is_list(options) or not all(isinstance(text, str) for text in options):
+        raise table.error(f"expected a list of texts, found {options!r:.60}", row=number, field="options")
+    if not is_list(values) or not all(is_object(own) for own in values):
+        raise table.error(
+            f"expected one object of numbers per option, found {values!r:.60}", row=number, field="values"
+        )
+    known = tuple({name: number_of(table, number, value, f"values.{name}") for name, value in own.items()
+                   if value is not None} for own in values)  # fmt: skip
+    may_tie, cost = row.get("may_tie") or False, row.get("cost", 1.0)
+    if not isinstance(may_tie, bool):
+        raise table.error(f"expected true or false, found {may_tie!r:.60}", row=number, field="may_tie")
+    cost = number_of(table, number, cost, "cost")
+    return built(table, number, lambda: Question(Decision(prompt, tuple(options)), known, may_tie, cost))

@@ -1,0 +1,80 @@
+"""Posteriors of weights as files, for servers that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pluralign.core import InputError
+from pluralign.core.files import read_json, write_json
+from pluralign.core.jsonl import is_list, is_object
+from pluralign.elicit.posterior import WeightPosterior
+from pluralign.elicit.prior import SimplexPrior
+
+# Draws with equal probabilities that a file holds.
+_DRAWS = 400
+_DIGITS = 5
+
+
+def save_posterior(posterior: WeightPosterior, path: Path, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a posterior: its summary, and draws for those who decide with it.
+
+    Args:
+        posterior: Posterior of one person's weights.
+        path: JSON file to write.
+        more: Further entries.
+
+    Returns:
+        The summary and the further entries.
+    """
+    summary = {**posterior.to_json(), **more}
+    draws = posterior.draw(_DRAWS)[:, : len(posterior.objectives)]
+    write_json(path, {**summary, "draws": [[float(f"{x:.{_DIGITS}g}") for x in row] for row in draws]})
+    return summary
+
+
+def load_posterior(path: str | Path) -> WeightPosterior:
+    """Read a posterior that `save_posterior` wrote; it can decide and suggest, but explains nothing.
+
+    Raises:
+        InputError: The file does not hold the weights of one person.
+    """
+    found = read_json(path)
+    if not is_object(found) or not is_object(found.get("weights")) or not is_list(found.get("draws")):
+        raise InputError(
+            "expected the weights.json of one person, which `pluralign ask` and `weights` write", path=path
+        )
+    names = tuple(found["weights"])
+    scales = found.get("scales")
+    draws = _draws(found["draws"], len(names), path)
+    if not is_object(scales) or set(scales) != set(names):
+        raise InputError("expected a scale of each objective", path=path, field="scales")
+    count = len(draws)
+    return WeightPosterior(
+        names, {name: float(scales[name]) for name in names}, draws, None, np.full(count, 1.0 / count),
+        _density(draws), 0.0, float(count), SimplexPrior(), float(found.get("lapse", 0.0)),
+        int(found.get("answers", 0)), None,
+    )  # fmt: skip
+
+
+def _draws(rows: Sequence[Any], objectives: int, path: str | Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        draws = np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("expected rows of numbers", path=path, field="draws") from error
+    if draws.ndim != 2 or draws.shape[1] != objectives or len(draws) < 2 or not (draws > 0).all():
+        raise InputError(
+            f"expected rows of {objectives} numbers above 0, found {draws.shape}", path=path, field="draws"
+        )
+    return draws
+
+
+def _density(draws: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Minus the squared distance from the mean of log theta, which orders draws as a normal density does."""
+    logs = np.log(draws)
+    apart = logs - logs.mean(axis=0)
+    inverse = np.linalg.pinv(apart.T @ apart / len(apart))
+    return -np.einsum("di,ij,dj->d", apart, inverse, apart)

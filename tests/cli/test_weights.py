@@ -1,0 +1,86 @@
+"""``pluralign weights``: tables of many people, one person's choices, an agent's episodes."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+import pluralign as pl
+from pluralign.data.choices import choice_row, save_rows
+from pluralign.elicit.saved import load_posterior
+
+VALUES = ["--values", "time=-tt{}", "cost=-tc{}", "--chosen", "choice"]
+
+
+@pytest.fixture
+def routes(tmp_path):
+    random = np.random.default_rng(0)
+    rows = ["ID,choice,tt1,tc1,tt2,tc2"]
+    for person in range(12):
+        theta = np.exp(random.normal([math.log(0.15), math.log(0.2)], 0.4))
+        for _ in range(9):
+            values = np.column_stack([random.uniform(10, 60, 2), random.uniform(2, 20, 2)])
+            first, second = -values @ theta
+            taken = int(random.random() < 1 / (1 + math.exp(first - second)))
+            rows.append(",".join(map(str, (person, taken + 1, *values.round(2).ravel()))))
+    path = tmp_path / "routes.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_a_table_of_many_people(run, routes, tmp_path):
+    out = tmp_path / "out"
+    assert run("weights", "--choices", routes, *VALUES, "--person", "ID", "--out", out) == 0
+    rows = list(csv.DictReader((out / "weights.csv").read_text().splitlines()))
+    assert len(rows) == 12
+    for row in rows:
+        assert float(row["time"]) + float(row["cost"]) == pytest.approx(1, abs=1e-3)
+        assert float(row["time_low"]) < float(row["time"]) < float(row["time_high"])
+    summary = json.loads((out / "weights.json").read_text())
+    assert summary["people"] == 12
+    assert summary["log_loss"] < 0.5 < summary["even_log_loss"]
+    assert (out / "weights.svg").exists()
+    shared = tmp_path / "shared"
+    options = [*VALUES, "--person", "ID", "--prior", "people", "--out", shared]
+    assert run("weights", "--choices", routes, *options) == 0
+    assert json.loads((shared / "weights.json").read_text())["log_loss"] < summary["log_loss"]
+
+
+def test_one_person_and_the_answers_that_contradict(run, tmp_path, capsys):
+    def choice(first, second, number, taken=0):
+        said = pl.Decision(f"question {number}", ("one", "two"))
+        values = tuple(dict(zip(("kind", "short"), own, strict=True)) for own in (first, second))
+        return pl.Choice(pl.Question(said, values), taken)
+
+    fair = [choice((1.0, 0.0), (0.0, 0.4 + n / 10), n) for n in range(6)]
+    path = save_rows(tmp_path / "c.jsonl", map(choice_row, [*fair, choice((0.0, 0.0), (1.0, 1.0), 9)]))
+    out = tmp_path / "out"
+    assert run("weights", "--choices", path, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "1 contradict each other" in printed
+    assert "answer 7: question 9" in printed
+    summary = json.loads((out / "weights.json").read_text())
+    assert summary["contradicting"] == [6]
+    assert summary["removed"] == [6]
+    saved = load_posterior(out / "weights.json")
+    assert saved.mean["kind"] == pytest.approx(summary["weights"]["kind"], abs=0.01)
+    assert saved.interval("kind")[0] == pytest.approx(summary["intervals"]["kind"][0], abs=0.03)
+    assert not pl.decide(saved, choice((1.0, 0.0), (0.0, 1.2), 0).question).decided
+    # Answers by a coin.
+    coin = [choice((1.0, 0.0), (0.0, 1.0), n, n % 2) for n in range(20)]
+    path = save_rows(tmp_path / "coin.jsonl", map(choice_row, coin))
+    assert run("weights", "--choices", path, "--out", tmp_path / "coin") == 1
+
+
+def test_wrong_options_are_refused(run, routes, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("weights", "--out", out) == 2
+    assert run("weights", "--choices", routes, "--policies", "a=b", "--out", out) == 2
+    assert run("weights", "--choices", routes, *VALUES, "--prior", "people", "--out", out) == 2
+    assert "several people" in capsys.readouterr().err
+    (tmp_path / "bad.json").write_text('{"weights": {"a": 1.0}}')
+    with pytest.raises(pl.InputError, match="of one person"):
+        load_posterior(tmp_path / "bad.json")
+    assert not out.exists()

@@ -1,0 +1,91 @@
+"""Choices in files: rows of our own, tables with a row per choice, tables with a row per option."""
+
+import pytest
+
+import pluralign as pl
+from pluralign.data.choices import choice_row, load_questions, save_rows
+
+WIDE = ["time=-tt{}", "cost=-tc{}"]
+LONG = ["time=-time", "cost=-cost"]
+TASK = {"values": LONG, "question": "task"}
+
+
+def question(may_tie=False):
+    said = pl.Decision("Which?", ("a", "b"))
+    return pl.Question(said, ({"kind": 1.0, "short": 0.5}, {"kind": 0.0, "short": 2.0}), may_tie, 1.5)
+
+
+def test_rows_of_our_own_come_back(tmp_path):
+    choices = [
+        pl.Choice(question(), 1, "me", 2.0), pl.Choice(question(True), "same"), pl.Choice(question(), (1, 0)),
+    ]  # fmt: skip
+    path = save_rows(tmp_path / "choices.jsonl", [choice_row(one) for one in choices])
+    assert pl.load_choices(path) == choices
+    assert load_questions(path) == [one.question for one in choices]
+
+
+def test_a_table_with_a_row_per_choice(tmp_path):
+    path = tmp_path / "routes.csv"
+    path.write_text("ID,choice,tt1,tc1,tt2,tc2,tt3,tc3\n7,2,10,5,20,3,1,1\n8,3,1,1,2,2,3,3.5\n")
+    first, second = pl.load_choices(path, values=WIDE, chosen="choice", person="ID")
+    assert (first.by, first.answer, second.by, second.answer) == ("7", 1, "8", 2)
+    assert [dict(own) for own in first.question.values] == [
+        {"time": -10.0, "cost": -5.0}, {"time": -20.0, "cost": -3.0}, {"time": -1.0, "cost": -1.0},
+    ]  # fmt: skip
+    assert first.question.decision.key != second.question.decision.key
+
+
+def test_a_table_with_a_row_per_option(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text(
+        "person,task,time,cost,taken,place\n1,1,10,5,0,2\n1,1,20,3,1,1\n2,1,1,2,1,1\n2,1,3,4,0,3\n2,1,5,6,0,2\n"
+    )
+    found = pl.load_choices(path, values=LONG, chosen="taken", person="person", question="task")
+    assert [(one.by, one.answer, len(one.question.values)) for one in found] == [("1", 1, 2), ("2", 0, 3)]
+    ranked = pl.load_choices(path, values=LONG, rank="place", person="person", question="task")
+    assert [one.answer for one in ranked] == [(1, 0), (0, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("tt1,tc1,tt2,choice\n1,2,3,1\n", {"values": WIDE, "chosen": "choice"}, "two options or more"),
+        ("tt1,tc1,tt2,tc2,chosen\n1,2,x,4,1\n", {"values": WIDE}, r":1, field 'tt2'.*number"),
+        ("tt1,tc1,tt2,tc2,chosen\n1,2,3,4,3\n", {"values": WIDE}, "one of 1, 2, found '3'"),
+        ("tt1,tc1,tt2,tc2\n1,2,3,4\n", {"values": WIDE}, "field 'chosen'.*is missing"),
+        ("task,time,cost,chosen\n1,2,3,1\n1,3,4,1\n", TASK, "taken.*found 2"),
+        ("task,time,cost,chosen\n1,2,3,1\n1,3,4,2\n", TASK, "expected 1 or 0"),
+        ("task,time,cost,chosen\n1,2,3,1\n", TASK, "at least two options"),
+        ("task,time,cost,chosen\n1,2,3,1\n", {"values": LONG}, "numbers the questions"),
+        ("a,b\n1,2\n", {"values": ["x=a", "y={}b"]}, "either all columns have"),
+        ("a,b\n1,2\n", {"values": ["x"]}, "NAME=COLUMN"),
+        ("a,b\n1,2\n", {}, "field 'prompt'"),
+    ],
+)  # fmt: skip
+def test_wrong_tables_are_refused(tmp_path, text, options, message):
+    path = tmp_path / "wrong.csv"
+    path.write_text(text)
+    with pytest.raises(pl.InputError, match=message):
+        pl.load_choices(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": None}, "field 'answer'"),
+        ({"answer": 2}, "field 'answer'.*0 to 1"),
+        ({"answer": True}, "field 'answer'"),
+        ({"answer": "same"}, "field 'answer'"),
+        ({"values": [{"kind": 1}, {"short": 2}]}, r"field 'values\[1\]'"),
+        ({"values": [{"kind": 1}, 2]}, "field 'values'"),
+        ({"values": [{"kind": 10**400}, {"kind": 2}]}, "field 'values.kind'.*number"),
+        ({"options": ["a"]}, "two options"),
+        ({"may_tie": 1}, "field 'may_tie'"),
+        ({"cost": -1}, "field 'cost'"),
+        ({"weight": "x"}, "number weight"),
+    ],
+)
+def test_wrong_rows_are_refused(change, message):
+    row = {**choice_row(pl.Choice(question(), 1)), **change}
+    with pytest.raises(pl.InputError, match=message):
+        pl.load_choices([row])
