@@ -68,7 +68,9 @@ def options(game: ChoiceScriptGame) -> tuple[str, ...]:
             "yes",
         ),
         # What only shows, sells or reports something.
-        ("one\n*image cover.png center\n*sound s.mp3\n*link http://x y\n*looplimit 5\ntwo", "one two"),
+        ("one\n*sound s.mp3\n*looplimit 5\ntwo", "one two"),
+        # A picture ends the paragraph, a link is text.
+        ("one\n*image cover.png center\n*link http://x y\ntwo", "one\n\ny two"),
         ("one\n*purchase all $1 paid\nno\n*label paid\ntwo", "one two"),
         ("one\n*page_break_advertisement\ntwo", "one\n\ntwo"),
         ("*config a 3\n${a}", "3"),

@@ -27,7 +27,6 @@ WRONG = [
     "*set a 1 + 2 + 3",
     "${nothing} here",
     "${a here",
-    "*script alert(1)",
     "*bug the author says so",
     "*create b 1",
     "*if nothing = 1\n    no",

@@ -7,7 +7,7 @@ import pytest
 from pluralign.games.choicescript.check.statistics import story_statistics
 from pluralign.games.choicescript.check.story import check_story
 from pluralign.games.choicescript.load import list_stories, load_story
-from pluralign.games.choicescript.run.control import Choose
+from pluralign.games.choicescript.run.choose import Choose
 from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.exact_front import exact_front
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE

@@ -11,6 +11,7 @@ from pluralign.cli.common import Figures, say
 from pluralign.evaluate.story_facts import EPISODES, StoryFacts, StorySize, story_facts
 from pluralign.games import check
 from pluralign.games.choicescript.load import list_stories, load_story
+from pluralign.games.choicescript.problems import WARNING
 from pluralign.games.exact_front import ExactFront
 from pluralign.games.open import open_story
 
@@ -85,7 +86,8 @@ def check_game(path: Name) -> tuple[Figures, int]:
 
     Ink stories are checked by their tags, their side file and 200 random episodes, and errors have no line
     numbers. Games of MACHIAVELLI get the checks of `games import`. Annotations are checked only if a story
-    has some. Exit codes: 0 no errors, 1 errors (one per line, with file and line), 2 no such story.
+    has some. A warning is about a line that play passes over, or that the official engine warns of. Exit
+    codes: 0 no errors, 1 errors (one per line, with file and line), 2 no such story.
 
     Example: pluralign games check stories/mine
 
@@ -97,4 +99,4 @@ def check_game(path: Name) -> tuple[Figures, int]:
         print(problem)
     say(f"{path}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
     rows = [{"file": p.file, "line": p.line, "kind": p.kind, "message": p.message} for p in problems]
-    return {"problems": rows}, 1 if problems else 0
+    return {"problems": rows}, 1 if any(problem.kind != WARNING for problem in problems) else 0

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pluralign.core import InputError
 
+WARNING = "warning"
+"""Kind of a problem that does not affect play."""
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -14,8 +17,8 @@ class Problem:
     Args:
         file: File of the scene.
         line: Number of the line, from 1; 0 for the file as a whole.
-        kind: Kind of error: syntax, label, variable, annotation, achievement, unreachable, fall, play, loop
-            or size.
+        kind: Kind of error: syntax, label, variable, annotation, achievement, unreachable, fall, play, loop,
+            size or warning (`WARNING`).
         message: What was found and what was expected.
     """
 

@@ -11,6 +11,7 @@ from pluralign.core import InputError
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import is_object
 from pluralign.games.choicescript.compile.story import compile_scenes
+from pluralign.games.choicescript.problems import WARNING
 from pluralign.games.machiavelli.files import (
     COEFFICIENTS,
     METADATA,
@@ -143,8 +144,9 @@ class GameData:
         story, problems = compile_scenes(name, source.scenes, folder, line_annotations, source.scene_list)
         if story is None:
             raise problems[0].error()
+        errors = tuple(problem for problem in problems if problem.kind != WARNING)
         return MachiavelliStory.make(
-            story, tuple(problems), source, parts.metadata, parts.annotations, nodes, compatible=compatible
+            story, errors, source, parts.metadata, parts.annotations, nodes, compatible=compatible
         )
 
     def check(self, name: str) -> GameReport:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pluralign.games.choicescript.compile.liveness import flow
 from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.run.control import Choose, Fault, Gosub, GosubScene, Return
+from pluralign.games.choicescript.run.choose import Choose
+from pluralign.games.choicescript.run.control import Fault, Gosub, GosubScene, Return
 from pluralign.games.choicescript.run.instructions import Achieve, Annotate, Instruction, Option
 from pluralign.games.choicescript.run.program import STATS, Program
 

@@ -12,7 +12,7 @@ from pluralign.core import UniformPolicy
 from pluralign.games.choicescript.language.head import HEAD_COMMANDS
 from pluralign.games.choicescript.language.parser import TEXT, Node, parse_scene
 from pluralign.games.choicescript.load import load_story
-from pluralign.games.choicescript.run.control import Choose
+from pluralign.games.choicescript.run.choose import Choose
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.choicescript.run.program import STATS
 from pluralign.games.exact_front import exact_returns

@@ -10,7 +10,7 @@ from pluralign.games.choicescript.check import analysis
 from pluralign.games.choicescript.compile.context import STARTUP
 from pluralign.games.choicescript.compile.story import compile_scenes
 from pluralign.games.choicescript.load import read_scenes
-from pluralign.games.choicescript.problems import Problem
+from pluralign.games.choicescript.problems import WARNING, Problem
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory, State
 from pluralign.games.choicescript.run.instructions import Achieve, Annotate
 from pluralign.games.choicescript.run.program import Program
@@ -60,6 +60,11 @@ def check_story(path: str | Path, *, max_states: int = MAX_CHECKED_STATES) -> li
     return sorted(set(problems).difference(again))
 
 
+def _forgotten(game: ChoiceScriptGame) -> Iterator[Problem]:
+    message = "warning: *goto_scene leaves a scene of *gosub_scene, which should *return first"
+    return (Problem(path, line, WARNING, message) for path, line in game.forgotten)
+
+
 def _random_problems(story: ChoiceScriptStory) -> Iterator[Problem]:
     game, startup = ChoiceScriptGame(story), str(Path(story.folder) / f"{STARTUP}.txt")
     for seed in range(RANDOM_EPISODES):
@@ -68,6 +73,7 @@ def _random_problems(story: ChoiceScriptStory) -> Iterator[Problem]:
                 pass
         except InputError as error:
             yield Problem.of(error, "play", startup)
+    yield from _forgotten(game)
 
 
 def _play_problems(story: ChoiceScriptStory, seen: set[int], max_states: int) -> Iterator[Problem]:
@@ -84,6 +90,7 @@ def _play_problems(story: ChoiceScriptStory, seen: set[int], max_states: int) ->
         yield Problem.of(error, kind, startup)
         return
     yield from (Problem.of(error, "play", startup) for error in errors)
+    yield from _forgotten(game)
     cycle = graph.cycle()
     if cycle:
         yield _cycle_problem(story.program, graph, cycle)

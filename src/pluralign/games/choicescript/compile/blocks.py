@@ -8,7 +8,13 @@ from pluralign.core import InputError
 from pluralign.games.choicescript.compile.choices import ChoiceCompiler
 from pluralign.games.choicescript.compile.commands.handlers import HANDLERS
 from pluralign.games.choicescript.compile.commands.text import REUSE_MODES
-from pluralign.games.choicescript.compile.context import STARTUP, UNRESOLVED, CompileContext, all_nodes
+from pluralign.games.choicescript.compile.context import (
+    RESTORED,
+    STARTUP,
+    UNRESOLVED,
+    CompileContext,
+    all_nodes,
+)
 from pluralign.games.choicescript.compile.falling import ends_with_blank, implicit_flow, join, leave
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.compile.scope import UnknownVariable
@@ -23,7 +29,7 @@ from pluralign.games.choicescript.language.parser import (
     Node,
 )
 from pluralign.games.choicescript.language.syntax import ExpressionError
-from pluralign.games.choicescript.run.assignments import Delete
+from pluralign.games.choicescript.run.assignments import CreateAgain
 from pluralign.games.choicescript.run.control import Branch, Jump
 
 
@@ -37,6 +43,7 @@ def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], las
         last: ``*finish`` at the end of the file.
     """
     scene = SceneBuilder(context, name)
+    context.scenes[name] = scene.scope.own
     for node in all_nodes(nodes):
         for variable in _temporaries(node, context.most_arguments):
             if variable not in scene.scope.own:
@@ -48,7 +55,7 @@ def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], las
         # A return to the first scene creates the variables again.
         created = tuple(context.globals[variable] for variable in context.head.variables)
         following = scene.place() + 1
-        scene.emit(Delete(last.path, 1, created, following, initial=True, written=False))
+        scene.emit(CreateAgain(last.path, 1, created, following, written=False))
     # The head of startup.txt is not played, but its lines' annotations are passed.
     scene.annotate_lines(last.path, nodes[0].line if nodes else last.line + 1)
     _SceneCompiler(scene).block(nodes)
@@ -61,6 +68,8 @@ def _temporaries(node: Node, most_arguments: int) -> Iterator[str]:
     elif node.command == "params":
         yield from (*node.data.lower().split(), "param_count")
         yield from (f"param_{i + 1}" for i in range(most_arguments))
+    elif node.command == "save_checkpoint":
+        yield RESTORED
     elif node.command == "temp_array":
         try:
             yield from (name for name, _ in array_values(node))

@@ -24,7 +24,8 @@ from pluralign.games.choicescript.language.options import OptionLine, option_lin
 from pluralign.games.choicescript.language.parser import Node
 from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError
 from pluralign.games.choicescript.language.values import EvaluationError, text
-from pluralign.games.choicescript.run.control import Choose, Jump
+from pluralign.games.choicescript.run.choose import Choose
+from pluralign.games.choicescript.run.control import Jump
 from pluralign.games.choicescript.run.instructions import Compiled, Option
 
 _OUT = "play falls out of this option: its lines must end with *goto or *finish"

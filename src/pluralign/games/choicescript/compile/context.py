@@ -24,6 +24,7 @@ STARTUP = "startup"
 """Name of the first scene, which declares title, variables and achievements at its top."""
 
 RESTORED = "choice_just_restored_checkpoint"
+"""Variable of a scene that is true after a return to its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class CompileContext:
         implicit: Whether play falls out of options and into ``*else``; None if commands change it in play.
         checkpoints: Slot of each checkpoint.
         resume: Places where play resumes from each checkpoint.
+        scenes: Slot of each temporary variable, by scene.
         line_annotations: Index of the annotation of each line of each scene, for annotations that are kept
             outside of the scenes.
         instructions: Instructions so far.
@@ -82,6 +84,7 @@ class CompileContext:
     implicit: bool | None = False
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
     resume: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    scenes: dict[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     line_annotations: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     instructions: list[Instruction] = field(default_factory=list[Instruction])
     annotations: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
@@ -93,13 +96,12 @@ class CompileContext:
     @property
     def constants(self) -> dict[str, Value]:
         """Values of the variables that the engine provides."""
-        return {**BUILTIN, RESTORED: FALSE, "choice_title": self.head.title}
+        return {**BUILTIN, "choice_title": self.head.title}
 
     @property
     def kept(self) -> tuple[int, ...]:
         """Slots that checkpoints do not save: achievements, and the checkpoints themselves."""
-        flags = [slot for name, slot in self.globals.items() if name.startswith((SAVED, RESTORED))]
-        return (*self.achievements.values(), *self.checkpoints.values(), *flags)
+        return (*self.achievements.values(), *self.checkpoints.values())
 
     def report(self, kind: str, error: InputError) -> None:
         """Record an error and continue, so that a check finds all errors."""
@@ -143,7 +145,7 @@ class CompileContext:
                 instruction.reads = everything
                 instruction.kept = self.kept
             elif isinstance(instruction, RestoreCheckpoint):
-                instruction.reads = frozenset((instruction.slot, *self.kept))
+                instruction.reads |= frozenset(self.kept)
                 instruction.kept = self.kept
 
 
@@ -201,7 +203,12 @@ def _checkpoints(lines: Sequence[Node]) -> list[str]:
 
 def _checkpoint_flags(lines: Sequence[Node]) -> list[str]:
     names = _checkpoints(lines)
-    return sorted({SAVED, RESTORED, *(f"{SAVED}_{name}" for name in names if name)}) if names else []
+    return [saved_flag(name) for name in names]
+
+
+def saved_flag(checkpoint: str) -> str:
+    """Name of the variable that is true once a checkpoint is saved."""
+    return f"{SAVED}_{checkpoint}" if checkpoint else SAVED
 
 
 def _deleted(head: Head, lines: Sequence[Node]) -> Iterator[str]:

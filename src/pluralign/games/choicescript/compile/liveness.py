@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
-from pluralign.games.choicescript.run.control import Choose, Gosub, GosubScene, Return
+from pluralign.games.choicescript.run.choose import Choose
+from pluralign.games.choicescript.run.control import Gosub, GosubScene, Return
 from pluralign.games.choicescript.run.instructions import Instruction
 
 

@@ -12,6 +12,7 @@ from pluralign.games.choicescript.language.expressions import parse_template
 from pluralign.games.choicescript.language.parser import BLANK, TEXT, Node
 from pluralign.games.choicescript.language.syntax import Expression, Template
 from pluralign.games.choicescript.language.values import text
+from pluralign.games.choicescript.problems import WARNING
 from pluralign.games.choicescript.run.control import (
     ComputedTarget,
     Fault,
@@ -20,10 +21,10 @@ from pluralign.games.choicescript.run.control import (
     Jump,
     LeaveScene,
 )
-from pluralign.games.choicescript.run.instructions import Annotate, Instruction, Show
+from pluralign.games.choicescript.run.instructions import Annotate, Compiled, Instruction, Show
 
 # The official engine adds no space after a line that ends with one of these.
-_HYPHENS = "-\u2011\u2012\u2013\u2014"
+_NO_SPACE_AFTER = ("-", "\u2011", "\u2012", "\u2013", "\u2014", "[c/]")
 
 
 class SceneBuilder:
@@ -117,6 +118,10 @@ class SceneBuilder:
         if node.data and self.context.strict:
             raise node.error(f"expected nothing after *{node.command}, found {node.data!r}")
 
+    def warn(self, node: Node, message: str) -> None:
+        """Report what the official engine warns of; play goes on."""
+        self.context.report(WARNING, node.error(f"warning: {message}"))
+
     def fault(self, error: InputError, *, kind: str = "syntax", node: Node | None = None) -> None:
         """Report an error, and stop play with it where play reaches this place.
 
@@ -137,19 +142,29 @@ class SceneBuilder:
             ExpressionError: A value in it is malformed.
         """
         template = parse_template(node.data)
-        ending = "" if node.data.endswith(tuple(_HYPHENS)) else " "
         if template.constant is not None:
-            self.constant(node, template.constant + ending)
+            self.constant(node, _line(template.constant, spaced=node.spaced))
+        elif isinstance(template.parts[-1], str):
+            ending = _line(template.parts[-1], spaced=node.spaced)
+            self.printed(node, Template((*template.parts[:-1], ending)))
         else:
-            self.printed(node, Template((*template.parts, ending)))
+            # The last value decides whether a space follows.
+            self.printed(node, template, line=True)
 
-    def printed(self, node: Node, template: Template) -> None:
+    def printed(self, node: Node, template: Template, *, line: bool = False) -> None:
         """Print text with values in it.
+
+        Args:
+            node: Line.
+            template: Text.
+            line: Whether a space follows it, unless it ends with a dash.
 
         Raises:
             ExpressionError: A variable in it is unknown.
         """
         render, reads = self.scope.expression(template), self.scope.reads(template)
+        if line:
+            render = _rendered_line(render, spaced=node.spaced)
         self.emit(Show(node.path, node.line, "", render, self.place() + 1, reads=reads))
 
     def link(
@@ -201,3 +216,12 @@ class SceneBuilder:
             self.link(node, leave, scenes[following], None)
         self.constant(Node(node.path, node.line, 0, BLANK, ""), "\n\n")
         self.emit(leave)
+
+
+def _rendered_line(render: Compiled, *, spaced: bool) -> Compiled:
+    return lambda slots: _line(render(slots), spaced=spaced)
+
+
+def _line(shown: str, *, spaced: bool) -> str:
+    """A line of text with the space that separates it from the next."""
+    return shown if shown.endswith(_NO_SPACE_AFTER) and not spaced else shown + " "

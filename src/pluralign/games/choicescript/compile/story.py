@@ -16,8 +16,9 @@ from pluralign.games.choicescript.compile.liveness import live_slots
 from pluralign.games.choicescript.language.head import HEAD_COMMANDS, Head
 from pluralign.games.choicescript.language.parser import BLANK, Node, parse_scene
 from pluralign.games.choicescript.language.values import FALSE, Value
-from pluralign.games.choicescript.problems import Problem
-from pluralign.games.choicescript.run.control import Choose, Fault, Gosub, Jump
+from pluralign.games.choicescript.problems import WARNING, Problem
+from pluralign.games.choicescript.run.choose import Choose
+from pluralign.games.choicescript.run.control import Fault, Gosub, Jump
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.choicescript.run.program import STATS, LineAnnotations, Program
 from pluralign.games.game import GameInfo
@@ -40,7 +41,8 @@ def compile_story(
     story, problems = compile_scenes(name, scenes, folder, line_annotations, scene_list)
     if story is None:
         head = [problem for problem in problems if problem.kind == "head"]
-        raise (head or [problem for problem in problems if not _of_stats(problem)])[0].error()
+        others = [p for p in problems if not _of_stats(p) and p.kind != WARNING]
+        raise (head or others)[0].error()
     return story
 
 
@@ -92,7 +94,7 @@ def compile_scenes(
                 Problem(path, 0, "scene", f"*scene_list names '{scene}', and there is no {scene}.txt")
             )
     problems = sorted(set(problems))
-    if unplayable or (strict and not all(map(_of_stats, problems))):
+    if unplayable or (strict and not all(_of_stats(p) or p.kind == WARNING for p in problems)):
         return None, problems
     program = _program(context)
     info = _info(name, head, program)

@@ -116,7 +116,9 @@ class Head:
     def _create_array(self, node: Node) -> None:
         try:
             for name, value in array_values(node):
-                self._variable(node, name, value or Literal(""))
+                if value is None:
+                    raise node.error(f"expected a value for the elements, found {node.data!r}")
+                self._variable(node, name, value)
         except ExpressionError as error:
             raise node.error(str(error)) from None
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pluralign.games.choicescript.language.head import MOST_ELEMENTS
 from pluralign.games.choicescript.language.values import (
     NO_VALUE,
     NOT_CREATED,
     EvaluationError,
     Value,
     is_whole,
+    number,
     numeric,
     text,
     tidy,
@@ -91,22 +93,76 @@ class AssignTo(Instruction):
 
 
 @dataclass(slots=True)
-class Delete(Instruction):
-    """``*delete``, ``*delete_array`` and, with ``initial``, ``*reset``."""
+class CreateAgain(Instruction):
+    """``*create`` of all variables again, where play returns to the first scene."""
 
     found: tuple[int, ...]
     following: int
-    initial: bool = False
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
         for slot in self.found:
-            machine.slots[slot] = machine.initial[slot] if self.initial else NOT_CREATED
+            machine.slots[slot] = machine.initial[slot]
         return self.following
 
     def writes(self) -> Iterator[int]:
         """See `Instruction.writes`."""
         yield from self.found
+
+
+@dataclass(slots=True)
+class Reset(CreateAgain):
+    """``*reset``: all variables of the story, and what the engine remembers of it."""
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        machine.frames.clear()
+        return CreateAgain.run(self, machine)
+
+
+@dataclass(slots=True)
+class Delete(Instruction):
+    """``*delete``: the temporary variable if there is one, otherwise the story's."""
+
+    find: Find
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        machine.slots[self.find(machine.slots)] = NOT_CREATED
+        return self.following
+
+
+@dataclass(slots=True)
+class DeleteArray(Instruction):
+    """``*delete_array``: the array's size, and as many elements.
+
+    Args:
+        name: Name of the array.
+        own: Slot of each temporary variable.
+        story: Slot of each variable of the story.
+        following: Next instruction.
+    """
+
+    name: str
+    own: Mapping[str, int]
+    story: Mapping[str, int]
+    following: int
+
+    def run(self, machine: Machine) -> int:
+        """See `Instruction.run`."""
+        slots, count = machine.slots, f"{self.name}_count"
+        for table in (self.own, self.story):
+            if count in table and slots[table[count]] is not NOT_CREATED:
+                size = slots[table[count]]
+                slots[table[count]] = NOT_CREATED
+                for index in range(
+                    1, min(int(number(size)), MOST_ELEMENTS) + 1 if size is not NO_VALUE else 0
+                ):
+                    if f"{self.name}_{index}" in table:
+                        slots[table[f"{self.name}_{index}"]] = NOT_CREATED
+                return self.following
+        raise EvaluationError(f"there is no array '{self.name}' here")
 
 
 def _bound(value: Value) -> int | float:
@@ -196,16 +252,21 @@ class Params(Instruction):
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
         slots = machine.slots
-        arguments = slots[self.slot] or ()
+        arguments = slots[self.slot]
+        if arguments is None:
+            raise EvaluationError("*params without a *gosub, *gosub_scene or *goto_scene before it")
         if len(arguments) < len(self.named):
             raise EvaluationError(f"*params expects {len(self.named)} values, found {len(arguments)}")
         slots[self.count] = len(arguments)
         for into in (self.numbered, self.named):
             for slot, value in zip(into, arguments, strict=False):
                 slots[slot] = value
+        # A second *params finds nothing.
+        slots[self.slot] = ()
         return self.following
 
     def writes(self) -> Iterator[int]:
         """See `Instruction.writes`."""
+        yield self.slot
         yield self.count
         yield from self.named

@@ -93,8 +93,7 @@ class ChoiceScriptGame:
             raise InputError(f"must be 1 or more, found {max_lines_per_step}", field="max_lines_per_step")
         self.story = story
         self.max_lines_per_step = max_lines_per_step
-        program = story.program
-        self._program = program
+        self._program = program = story.program
         self.answers = ask
         self._draws = program.random
         self._random = 0

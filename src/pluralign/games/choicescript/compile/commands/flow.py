@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 
-from pluralign.games.choicescript.compile.context import RESTORED, STARTUP, UNRESOLVED
+from pluralign.games.choicescript.compile.context import RESTORED, STARTUP, UNRESOLVED, saved_flag
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
-from pluralign.games.choicescript.compile.scope import SAVED
 from pluralign.games.choicescript.language.expressions import parse, parse_place, parse_values
 from pluralign.games.choicescript.language.parser import BLANK, Node
-from pluralign.games.choicescript.language.syntax import Expression
+from pluralign.games.choicescript.language.syntax import Expression, Variable
 from pluralign.games.choicescript.run.assignments import Arguments
-from pluralign.games.choicescript.run.checkpoints import RestoreCheckpoint, SaveCheckpoint
+from pluralign.games.choicescript.run.checkpoints import (
+    EXCLUSIONS,
+    Exclusions,
+    RestoreCheckpoint,
+    SaveCheckpoint,
+)
 from pluralign.games.choicescript.run.control import (
     End,
     Fault,
@@ -152,20 +156,30 @@ def bug(scene: SceneBuilder, node: Node) -> None:
 
 def save_checkpoint(scene: SceneBuilder, node: Node) -> None:
     """``*save_checkpoint [SLOT]``."""
-    context, name = scene.context, node.data.lower()
-    flags = (SAVED, f"{SAVED}_{name}") if name else (SAVED,)
-    saved = tuple(context.globals[flag] for flag in flags)
-    here, slot = scene.place(), context.checkpoints[name]
+    context, name = scene.context, _checkpoint(node)
+    here, slot, saved = scene.place(), context.checkpoints[name], context.globals[saved_flag(name)]
     context.resume[name].append(here + 1)
-    restored = context.globals[RESTORED]
-    scene.emit(SaveCheckpoint(node.path, node.line, slot, (), saved, restored, here + 1))
+    restored = scene.scope.own[RESTORED]
+    scene.emit(SaveCheckpoint(node.path, node.line, slot, (), saved, restored, scene.scene, here + 1))
 
 
 def restore_checkpoint(scene: SceneBuilder, node: Node) -> None:
     """``*restore_checkpoint [SLOT]``."""
-    context, name = scene.context, node.data.lower()
-    slot, places = context.checkpoints[name], context.resume[name]
-    scene.emit(RestoreCheckpoint(node.path, node.line, slot, (), context.globals[RESTORED], places))
+    context, scope, name = scene.context, scene.scope, _checkpoint(node)
+    slot, saved = context.checkpoints[name], context.globals[saved_flag(name)]
+    restore = RestoreCheckpoint(node.path, node.line, slot, (), saved, context.resume[name])
+    restore.reads = frozenset({slot, saved})
+    if EXCLUSIONS in scope.own or EXCLUSIONS in context.globals:
+        names = Variable(EXCLUSIONS)
+        restore.excluded = Exclusions(scope.expression(names), context.globals, scope.own, context.scenes)
+        restore.reads |= frozenset((*context.globals.values(), *scope.own.values()))
+    scene.emit(restore)
+
+
+def _checkpoint(node: Node) -> str:
+    if not re.fullmatch(r"\w*", node.data, re.ASCII):
+        raise node.error(f"a checkpoint's name has letters, digits and underscores, found {node.data!r}")
+    return node.data.lower()
 
 
 def _place(node: Node) -> tuple[str | Expression, str]:

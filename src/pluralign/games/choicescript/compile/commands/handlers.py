@@ -34,6 +34,7 @@ HANDLERS: Mapping[str, Callable[[SceneBuilder, Node], None]] = {
     "input_text": variables.input_text,
     "label": flow.label,
     "line_break": text.line_break,
+    "link": text.link,
     "page_break": text.page_break,
     "page_break_advertisement": text.page_break,
     "params": variables.params,
@@ -54,12 +55,16 @@ HANDLERS: Mapping[str, Callable[[SceneBuilder, Node], None]] = {
     "temp": variables.make_temporary,
     "temp_array": variables.make_temporary_array,
     **dict.fromkeys(
+        ("delay_break", "image", "share_this_game", "show_password", "subscribe", "text_image"),
+        text.end_paragraph,
+    ),
+    **dict.fromkeys(
         (
             *("advertisement", "ai", "check_achievements", "check_purchase", "check_registration"),
-            *("delay_break", "feedback", "ifid", "image", "kindle_image", "kindle_product"),
-            *("kindle_search", "link", "link_button", "login", "looplimit", "more_games"),
+            *("feedback", "ifid", "kindle_image", "kindle_product"),
+            *("kindle_search", "link_button", "login", "looplimit", "more_games"),
             *("print_discount", "product", "restore_game", "restore_purchases", "save_game"),
-            *("share_this_game", "show_password", "sound", "subscribe", "text_image", "timer"),
+            *("sound", "timer"),
             *("track_event", "youtube"),
         ),
         text.pass_over,

@@ -9,7 +9,7 @@ from pluralign.games import harms
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.language.expressions import parse, parse_template
 from pluralign.games.choicescript.language.head import pluralign_note
-from pluralign.games.choicescript.language.parser import BLANK, Node
+from pluralign.games.choicescript.language.parser import BLANK, TEXT, Node
 from pluralign.games.choicescript.language.syntax import Template
 from pluralign.games.choicescript.run.instructions import Achieve, Annotate, SetReuse
 
@@ -57,7 +57,7 @@ def page_break(scene: SceneBuilder, node: Node) -> None:
 
 def print_value(scene: SceneBuilder, node: Node) -> None:
     """``*print EXPRESSION``."""
-    scene.printed(node, Template((parse(node.data), " ")))
+    scene.printed(node, Template((parse(node.data),)), line=True)
 
 
 def stat_chart(scene: SceneBuilder, node: Node) -> None:
@@ -101,5 +101,21 @@ def pass_over(scene: SceneBuilder, node: Node) -> None:
 
 
 def script(scene: SceneBuilder, node: Node) -> None:
-    """``*script``."""
-    raise node.error("*script contains JavaScript, which is not supported")
+    """``*script``: passed over with a warning; an error in an annotated story."""
+    message = "*script contains JavaScript, which is not supported"
+    if scene.context.strict:
+        raise node.error(message)
+    scene.warn(node, f"{message}: play passes it over")
+
+
+def end_paragraph(scene: SceneBuilder, node: Node) -> None:
+    """``*image`` and other commands that show something between paragraphs, which is left out."""
+    scene.constant(node, "\n\n")
+
+
+def link(scene: SceneBuilder, node: Node) -> None:
+    """``*link URL [TEXT]``: the text, or the address."""
+    address, _, shown = node.data.partition(" ")
+    if not address:
+        raise node.error("expected *link URL or *link URL TEXT")
+    scene.prose(Node(node.path, node.line, node.indent, TEXT, shown.strip() or address))

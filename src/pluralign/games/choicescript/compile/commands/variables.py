@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
+from pluralign.games.choicescript.compile.scope import IMPLICIT
 from pluralign.games.choicescript.language.expressions import (
     parse,
     parse_assignment,
@@ -19,9 +20,11 @@ from pluralign.games.choicescript.run.assignments import (
     AssignTo,
     Create,
     Delete,
+    DeleteArray,
     Input,
     Params,
     Randomise,
+    Reset,
 )
 
 
@@ -59,6 +62,8 @@ def make_temporary(scene: SceneBuilder, node: Node) -> None:
     name, _, source = node.data.partition(" ")
     name = check_name(node, name)
     value = parse(source) if source.strip() else None
+    if name in scene.scope.story and value is not None:
+        scene.warn(node, f"the temporary variable '{name}' hides one that *create has made")
     evaluate = None if value is None else scene.scope.assignment(value)
     reads = frozenset[int]() if value is None else scene.scope.reads(value)
     here = scene.place()
@@ -76,33 +81,28 @@ def make_temporary_array(scene: SceneBuilder, node: Node) -> None:
 
 def delete(scene: SceneBuilder, node: Node) -> None:
     """``*delete VARIABLE``."""
-    name = node.data.lower()
-    scene.scope.finder(Variable(name))
-    _delete(scene, node, [name])
+    variable = Variable(node.data.lower())
+    find, reads = scene.scope.finder(variable), scene.scope.reads(variable)
+    scene.emit(Delete(node.path, node.line, find, scene.place() + 1, reads=reads))
 
 
 def delete_array(scene: SceneBuilder, node: Node) -> None:
     """``*delete_array NAME``."""
-    name = node.data.lower()
-    scene.scope.finder(Variable(f"{name}_count"))
-    _delete(scene, node, [n for n in _names(scene) if re.fullmatch(rf"{re.escape(name)}_(count|\d+)", n)])
-
-
-def _names(scene: SceneBuilder) -> list[str]:
-    return [*scene.scope.own, *scene.scope.story]
-
-
-def _delete(scene: SceneBuilder, node: Node, names: list[str]) -> None:
-    own, story = scene.scope.own, scene.scope.story
-    found = tuple({own[name] if name in own else story[name] for name in names})
-    scene.emit(Delete(node.path, node.line, found, scene.place() + 1))
+    name, scope = node.data.lower(), scene.scope
+    scope.finder(Variable(f"{name}_count"))
+    array = re.compile(rf"{re.escape(name)}_(count|[0-9]+)")
+    own, story = ({n: slot for n, slot in t.items() if array.fullmatch(n)} for t in (scope.own, scope.story))
+    reads = frozenset((*own.values(), *story.values()))
+    scene.emit(DeleteArray(node.path, node.line, name, own, story, scene.place() + 1, reads=reads))
 
 
 def reset(scene: SceneBuilder, node: Node) -> None:
     """``*reset``: all globals to their initial values."""
-    # The engine's own flags are not variables of the story.
-    found = tuple(slot for name, slot in scene.scope.story.items() if not name.startswith("choice_"))
-    scene.emit(Delete(node.path, node.line, found, scene.place() + 1, initial=True))
+    # The official engine keeps a mode that was set in play.
+    found = [slot for name, slot in scene.scope.story.items() if name != IMPLICIT]
+    if scene.context.visited is not None:
+        found.append(scene.context.visited)
+    scene.emit(Reset(node.path, node.line, tuple(found), scene.place() + 1))
 
 
 def randomise(scene: SceneBuilder, node: Node) -> None:
@@ -122,6 +122,7 @@ def input_text(scene: SceneBuilder, node: Node) -> None:
     if values:
         raise node.error(f"expected *input_text VARIABLE, found {node.data!r}")
     find, reads = scene.scope.finder(variable), _reads(scene, variable)
+    scene.constant(node, "\n\n")
     scene.emit(Input(node.path, node.line, _spelled(variable), find, None, scene.place() + 1, reads=reads))
 
 
@@ -132,6 +133,7 @@ def input_number(scene: SceneBuilder, node: Node) -> None:
         raise node.error(f"expected *input_number VARIABLE LOW HIGH, found {node.data!r}")
     bounds = (scene.scope.expression(values[0]), scene.scope.expression(values[1]))
     find, reads = scene.scope.finder(variable), _reads(scene, variable, *values)
+    scene.constant(node, "\n\n")
     scene.emit(Input(node.path, node.line, _spelled(variable), find, bounds, scene.place() + 1, reads=reads))
 
 
