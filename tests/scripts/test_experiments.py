@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from small_story import write_story
 
+from pluralign.core import InputError
 from pluralign.core.files import read_json
 from pluralign.games.open import open_story
 from pluralign.learn.options import bc
@@ -290,6 +291,8 @@ def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.Mo
         stories=("gate",), sizes_of_data=(8,), seeds=(0, 1), results=tmp_path / "r",
     )  # fmt: skip
     theories.run(settings)
+    with pytest.raises(InputError, match=r"utilitarianism-2\.json: lacks texts of these games"):
+        theories.run(replace(settings, train=False, seeds=(0, 1, 2)))
     theories.run(replace(settings, train=False))
     report = read_json(tmp_path / "r" / "ethical_theories.json")
     assert [row["name"] for row in report["raters"]] == list(settings.raters)
