@@ -83,9 +83,10 @@ def kappa_over_scenes(
     resampled = cohens_kappa(np.tensordot(drawn, stacked, axes=1))[0]
     low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     kappa = cohens_kappa(stacked.sum(axis=0))[0]
+    pairs = stacked.sum(axis=(1, 2))
     return {
-        "kappa": float(kappa), "low": float(low), "high": float(high), "comparisons": int(stacked.sum()),
-        "scenes": len(stacked),
+        "kappa": float(kappa), "low": float(low), "high": float(high), "comparisons": int(pairs.sum()),
+        "scenes": len(stacked), "largest scene": int(pairs.max()),
     }  # fmt: skip
 
 

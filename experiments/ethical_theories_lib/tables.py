@@ -9,6 +9,9 @@ from ethical_theories_lib.agent_tables import agent_tables, criterion_tables, no
 from ethical_theories_lib.games import STORIES
 from ethical_theories_lib.labels import POOLED
 
+FEW = 10
+"""Number of scenes from which on an interval over scenes is shown."""
+
 
 def as_markdown(report: Mapping[str, Any]) -> str:
     """All parts that are finished."""
@@ -130,7 +133,8 @@ def _mutual(found: Mapping[str, Any]) -> list[str]:
         counts = next(iter(next(iter(of_part.values())).values()))
         rows = [[_plain(one), *[_pair(of_part, one, other) for other in names]] for one in names]
         parts += [
-            f"{_plain(part).capitalize()}, {counts['comparisons']:,} pairs in {counts['scenes']} scenes:",
+            f"{_plain(part).capitalize()}, {counts['comparisons']:,} pairs in {counts['scenes']} scenes "
+            f"(the largest has {counts['largest scene']}):",
             table(["", *[_plain(name) for name in names]], rows),
         ]
     return parts
@@ -144,19 +148,22 @@ def _variables(found: Mapping[str, Any]) -> list[str]:
     parts = ["## Variables of games without labels of harm"]
     for game, variables in found.items():
         raters = list(next(iter(variables.values())))
-        rows = [
-            [_plain(rater), *[_share(of[rater], "share") for of in variables.values()]] for rater in raters
-        ]
-        counts = [
-            max(r["better shorter"] + r["better longer"] for r in of.values()) for of in variables.values()
-        ]
-        head = [f"{_plain(name)}, {count} pairs" for name, count in zip(variables, counts, strict=True)]
+        head = ["rater"]
+        for name, of in variables.items():
+            row = of[raters[0]]
+            count, scenes = row["better shorter"] + row["better longer"], row["scenes"]
+            head.append(f"{_plain(name)}, {count} pairs in {scenes} scene{'s' * (scenes > 1)}")
+        rows = [[_plain(rater), *[_few(of[rater]) for of in variables.values()]] for rater in raters]
         parts += [
             f"{_plain(game).capitalize()}: how often a rater prefers the option that the game counts "
-            "as more of the variable, balanced by length, %:",
-            table(["rater", *head], rows),
+            f"as more of the variable, balanced by length, %; no interval for fewer than {FEW} scenes:",
+            table(head, rows),
         ]
     return parts
+
+
+def _few(row: Mapping[str, Any]) -> str:
+    return _share(row, "share") if row["scenes"] >= FEW else f"{100 * row['share']:.1f}"
 
 
 def _trainings(found: Mapping[str, Any]) -> list[str]:
