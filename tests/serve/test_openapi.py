@@ -19,7 +19,7 @@ def test_the_document_names_every_path_that_is_served(server):
     document = server.get("/openapi.json").json()
     assert set(document["paths"]) == {
         "/", "/health", "/metrics", "/v1/models", "/v1/models/{model}", "/v1/chat/completions",
-        "/v1/completions", "/pluralign/config",
+        "/v1/completions", "/v1/responses", "/pluralign/config",
     }  # fmt: skip
     body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
     weights = body["schema"]["properties"]["steering_weights"]
@@ -53,7 +53,7 @@ def test_schemathesis_finds_nothing(serve, story_table, rewards):
     with serve(limits, story=story_table, rewards=rewards) as server:
         schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
         operations = [result.ok() for result in schema.get_all_operations()]
-        assert len(operations) == 11
+        assert len(operations) == 12
         for operation in operations:
             for mode in schemathesis.GenerationMode:
                 strategy = operation.as_strategy(generation_mode=mode)
@@ -66,6 +66,7 @@ def test_schemathesis_finds_nothing(serve, story_table, rewards):
         for path in (
             "/v1/chat/completions",
             "/v1/completions",
+            "/v1/responses",
             "/pluralign/rewards",
             "/pluralign/story/play",
         ):

@@ -7,14 +7,15 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pluralign.serve.api import Kind, ParsedRequest
 from pluralign.serve.choices import Choice
+from pluralign.serve.errors import Refused
 from pluralign.serve.log_probs import TokenTexts
 from pluralign.steer.requests import Event
 
-_IDS = {"chat": "chatcmpl-", "completions": "cmpl-"}
+_IDS = {"chat": "chatcmpl-", "completions": "cmpl-", "responses": "resp_"}
 _WHOLE = {"chat": "chat.completion", "completions": "text_completion"}
 _PART = {"chat": "chat.completion.chunk", "completions": "text_completion"}
 DONE = "data: [DONE]\n\n"
@@ -23,6 +24,30 @@ DONE = "data: [DONE]\n\n"
 def new_id(kind: Kind) -> str:
     """A new id for a request and its answer."""
     return _IDS[kind] + secrets.token_hex(12)
+
+
+class AnswerForm(Protocol):
+    """An answer in the format of an API."""
+
+    def whole(self) -> dict[str, Any]:
+        """The body of a response that is not streamed."""
+        ...
+
+    def opening(self) -> Sequence[str]:
+        """The first chunks of a stream."""
+        ...
+
+    def add(self, place: int, event: Event) -> Sequence[str]:
+        """Append an event to the sample at this place; the chunks of a stream for it, none without news."""
+        ...
+
+    def closing(self) -> Sequence[str]:
+        """The last chunks of a stream."""
+        ...
+
+    def failed(self, refused: Refused) -> Sequence[str]:
+        """The last chunks of a stream that an error ends."""
+        ...
 
 
 @dataclass
@@ -94,6 +119,10 @@ class Answer:
         if not self.request.include_usage:
             return [DONE]
         return [sse({**self._head(_PART), "choices": [], "usage": self.usage()}), DONE]
+
+    def failed(self, refused: Refused) -> Sequence[str]:
+        """The last chunks of a stream that an error ends; OpenAI's client raises the error in the chunk."""
+        return [sse(refused.body())]
 
     def _chunk(self, place: int, content: Mapping[str, Any]) -> str:
         usage = {"usage": None} if self.request.include_usage else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pluralign.core import InputError, SteeringWeights
@@ -14,13 +14,14 @@ from pluralign.serve.chat import Tools, chat_prompt, continues, schema_of, tools
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
 from pluralign.serve.mixes import Mixes
+from pluralign.serve.response_fields import chat_body, response_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
 from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.requests import Request
 from pluralign.steer.token_rules import TokenRules
 
-Kind = Literal["chat", "completions"]
+Kind = Literal["chat", "completions", "responses"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class RequestParser:
         self.schemas: dict[Kind, Schema] = {
             "chat": chat_schema(*known),
             "completions": completion_schema(*known),
+            "responses": response_schema(*known),
         }
         """JSON Schemas of the bodies."""
 
@@ -98,6 +100,8 @@ class RequestParser:
         if isinstance(model := body.get("model"), str):
             self.mixes.of_model(model)  # before fields that another server may know
         check(body, self.schemas[kind])
+        if kind == "responses":
+            return self._response(body)
         stream = bool(body.get("stream"))
         if body.get("stream_options") is not None and not stream:
             raise Refused(400, "'stream_options' requires 'stream' to be true", param="stream_options")
@@ -134,6 +138,16 @@ class RequestParser:
             kind, samples, per_prompt, stream, bool(options.get("include_usage")),
             body["messages" if chat else "prompt"], body["model"], echo, silent, tools,
         )  # fmt: skip
+
+    def _response(self, body: dict[str, Any]) -> ParsedRequest:
+        """The chat request that means the same; errors name the fields of the body."""
+        try:
+            return replace(self.parse("chat", chat_body(body)), kind="responses")
+        except Refused as error:
+            error.param = {"messages": "input", "max_tokens": "max_output_tokens"}.get(
+                error.param or "", error.param
+            )
+            raise
 
     def _prompts(self, given: Any) -> list[list[int]]:
         """Token ids of a text, of several texts, or of one or several lists of ids."""

@@ -79,6 +79,10 @@ async def _completions(service: Service, request: Request) -> Response:
     return await complete(service, request, "completions")
 
 
+async def _responses(service: Service, request: Request) -> Response:
+    return await complete(service, request, "responses")
+
+
 async def _models(service: Service, request: Request) -> Response:
     listed = [_model(service, name, weights) for name, weights in service.parser.mixes.models.items()]
     return JSONResponse({"object": "list", "data": listed})
@@ -173,6 +177,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/models/{model:path}", _one_model),
     ("POST", "/v1/chat/completions", _chat),
     ("POST", "/v1/completions", _completions),
+    ("POST", "/v1/responses", _responses),
     ("GET", "/pluralign/config", _config),
     ("POST", "/pluralign/rewards", _rewards),
     ("GET", "/pluralign/story", _story),

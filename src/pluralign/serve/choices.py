@@ -21,7 +21,7 @@ class Choice:
 
     def __init__(self, request: ParsedRequest, sample: Request, texts: TokenTexts) -> None:
         self._request, self._sample, self._texts = request, sample, texts
-        self._chat = request.kind == "chat"
+        self._chat = request.kind != "completions"
         self._tools = request.tools and ToolText(request.tools.format, request.tools.names)
         self._echoed = texts.text(sample.prompt_ids) if request.echo else ""
         self._begun = False

@@ -12,11 +12,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pluralign.core import InputError
-from pluralign.serve.answers import Answer, new_id, sse
+from pluralign.serve.answers import Answer, AnswerForm, new_id
 from pluralign.serve.api import Kind
 from pluralign.serve.bodies import ClientDisconnected, read_body, until_disconnected
 from pluralign.serve.errors import Refused
 from pluralign.serve.records import RequestRecord, client_of
+from pluralign.serve.responses import ResponseForm
 from pluralign.serve.service import Service
 from pluralign.serve.submission import DecodingFailed, QueueFull, Submission
 from pluralign.steer.request_weights import in_order
@@ -45,7 +46,8 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
         parsed = await asyncio.to_thread(service.parser.parse, kind, body)
         deployment = service.deployment
         weights = in_order(parsed.weights, deployment.objectives)
-        record.answer = Answer(record.id, parsed.model, parsed, weights, service.token_texts)
+        answer = Answer(record.id, parsed.model, parsed, weights, service.token_texts)
+        record.answer, form = answer, ResponseForm(answer, body) if kind == "responses" else answer
         submission = _submit(service, record.answer, _refused_before(request))
         try:
             service.begin(record)
@@ -53,8 +55,8 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
             service.engine.cancel(submission)
             raise
         if parsed.stream:
-            return _Stream(service, record, submission)
-        return await _whole(service, request, record, submission)
+            return _Stream(service, record, form, submission)
+        return await _whole(service, request, record, form, submission)
     except BaseException as error:
         record.status = _status(error)
         record.reason = service.reason(error) if isinstance(error, Refused) else None
@@ -97,10 +99,10 @@ def _submit(service: Service, answer: Answer, again: bool) -> Submission:
 
 
 async def _whole(
-    service: Service, request: Request, record: RequestRecord, submission: Submission
+    service: Service, request: Request, record: RequestRecord, form: AnswerForm, submission: Submission
 ) -> Response:
     gone = asyncio.create_task(until_disconnected(request))
-    written = asyncio.create_task(_write(service, record, submission))
+    written = asyncio.create_task(_write(service, record, form, submission))
     try:
         await asyncio.wait({gone, written}, return_when=asyncio.FIRST_COMPLETED)
         if not written.done():
@@ -110,29 +112,26 @@ async def _whole(
         gone.cancel()
         written.cancel()
         service.engine.cancel(submission)
-    assert record.answer is not None
-    content = record.answer.whole()
+    content = form.whole()
     service.finish(record)
     return JSONResponse(content, headers={"x-request-id": record.id})
 
 
-async def _write(service: Service, record: RequestRecord, submission: Submission) -> None:
-    async for _ in _events(service, record, submission):
+async def _write(service: Service, record: RequestRecord, form: AnswerForm, submission: Submission) -> None:
+    async for _ in _events(service, record, form, submission):
         pass
 
 
 async def _events(
-    service: Service, record: RequestRecord, submission: Submission
+    service: Service, record: RequestRecord, form: AnswerForm, submission: Submission
 ) -> AsyncIterator[list[str]]:
-    """Add each event to the record's answer, and yield its chunks."""
-    answer = record.answer
-    assert answer is not None
+    """Add each event to the answer, and yield its chunks."""
     left = service.limits.seconds - (time.monotonic() - record.started)
     try:
         async for place, event in submission.events(left):
             if record.first_token is None:
                 record.first_token = time.monotonic() - record.started
-            yield list(answer.add(place, event))
+            yield list(form.add(place, event))
     except TimeoutError as error:
         raise Refused(504, f"the answer took longer than {service.limits.seconds:g} seconds") from error
     except InputError as error:
@@ -144,10 +143,12 @@ async def _events(
 class _Stream(StreamingResponse):
     """A streamed answer; when it ends, for any reason, its request is removed from the decoder."""
 
-    def __init__(self, service: Service, record: RequestRecord, submission: Submission) -> None:
+    def __init__(
+        self, service: Service, record: RequestRecord, form: AnswerForm, submission: Submission
+    ) -> None:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no", "x-request-id": record.id}
         super().__init__(
-            _chunks(service, record, submission),
+            _chunks(service, record, form, submission),
             headers=headers,
             media_type="text/event-stream; charset=utf-8",
         )
@@ -172,18 +173,19 @@ class _Stream(StreamingResponse):
             self._service.finish(self._record)
 
 
-async def _chunks(service: Service, record: RequestRecord, submission: Submission) -> AsyncIterator[str]:
-    answer = record.answer
-    assert answer is not None
+async def _chunks(
+    service: Service, record: RequestRecord, form: AnswerForm, submission: Submission
+) -> AsyncIterator[str]:
     try:
-        for chunk in answer.opening():
+        for chunk in form.opening():
             yield chunk
-        async for chunks in _events(service, record, submission):
+        async for chunks in _events(service, record, form, submission):
             for chunk in chunks:
                 yield chunk
-        for chunk in answer.closing():
+        for chunk in form.closing():
             yield chunk
     except Refused as error:
-        # The status has been sent; OpenAI's client raises the error in the chunk.
+        # The status has been sent.
         record.status, record.reason = error.status, service.reason(error)
-        yield sse(error.body())
+        for chunk in form.failed(error):
+            yield chunk

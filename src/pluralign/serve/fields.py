@@ -16,34 +16,36 @@ MOST_ALTERNATIVES = 20
 """Maximum number of most likely tokens that a request may ask for at each place."""
 
 
-def _only(*values: Any) -> Schema:
+def unsupported(*values: Any) -> Schema:
+    """Schema of a known field that may be null or have one of these values, which have no effect."""
     return {"enum": [None, *values], "x-unsupported": True}
 
 
-_IGNORED: dict[str, Schema] = {
+IGNORED: dict[str, Schema] = {
     "user": {"type": ["string", "null"], "description": "Accepted and ignored."},
     "safety_identifier": {"type": ["string", "null"], "description": "Accepted and ignored."},
     "prompt_cache_key": {"type": ["string", "null"], "description": "Accepted and ignored."},
     "metadata": {"type": ["object", "null"], "description": "Accepted and ignored."},
 }
+"""Fields without effect."""
 _IGNORED_CHAT: dict[str, Schema] = {
     "parallel_tool_calls": {"type": ["boolean", "null"], "description": "Accepted and ignored."},
 }
 _UNSUPPORTED_CHAT: dict[str, Schema] = {
-    "functions": _only([]),
-    "function_call": _only("none"),
-    "modalities": _only(["text"]),
-    "audio": _only(),
-    "prediction": _only(),
-    "reasoning_effort": _only("none"),
-    "verbosity": _only(),
-    "web_search_options": _only(),
-    "store": _only(False),
-    "service_tier": _only("auto", "default"),
+    "functions": unsupported([]),
+    "function_call": unsupported("none"),
+    "modalities": unsupported(["text"]),
+    "audio": unsupported(),
+    "prediction": unsupported(),
+    "reasoning_effort": unsupported("none"),
+    "verbosity": unsupported(),
+    "web_search_options": unsupported(),
+    "store": unsupported(False),
+    "service_tier": unsupported("auto", "default"),
 }
 _UNSUPPORTED_COMPLETIONS: dict[str, Schema] = {
-    "best_of": _only(1),
-    "suffix": _only(""),
+    "best_of": unsupported(1),
+    "suffix": unsupported(""),
 }
 _TEXT_PART: Schema = {
     "type": "object",
@@ -91,7 +93,7 @@ _TOOL: Schema = {
                 "name": {"type": "string", "minLength": 1},
                 "description": _TEXT,
                 "parameters": {"type": ["object", "null"]},
-                "strict": _only(False),
+                "strict": unsupported(False),
             },
             "required": ["name"],
         },
@@ -122,7 +124,7 @@ def chat_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits
     """Schema of the body of `/v1/chat/completions`."""
     own: dict[str, Schema] = {
         "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
-        "max_completion_tokens": _tokens(limits),
+        "max_completion_tokens": token_limit(limits),
         "logprobs": {"type": ["boolean", "null"], "default": False},
         "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": MOST_ALTERNATIVES},
         "response_format": _FORMAT,
@@ -142,8 +144,8 @@ def chat_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits
         },
         **_IGNORED_CHAT,
     }
-    common = _common(models, objectives, limits)
-    return _body(own | common | _UNSUPPORTED_CHAT, ("model", "messages"))
+    common = common_fields(models, objectives, limits)
+    return body_schema(own | common | _UNSUPPORTED_CHAT, ("model", "messages"))
 
 
 def completion_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits) -> Schema:
@@ -164,9 +166,9 @@ def completion_schema(models: Sequence[str], objectives: Sequence[str], limits: 
             "description": "Whether the answer begins with the prompt; then logprobs are of its tokens, too.",
         },
     }
-    common = _common(models, objectives, limits)
-    common["max_tokens"] = {**_tokens(limits), "minimum": 0, "description": "0 is for echo alone."}
-    return _body(own | common | _UNSUPPORTED_COMPLETIONS, ("model", "prompt"))
+    common = common_fields(models, objectives, limits)
+    common["max_tokens"] = {**token_limit(limits), "minimum": 0, "description": "0 is for echo alone."}
+    return body_schema(own | common | _UNSUPPORTED_COMPLETIONS, ("model", "prompt"))
 
 
 def weights_schema(objectives: Sequence[str], maximum: float = 1) -> Schema:
@@ -186,7 +188,8 @@ def weights_schema(objectives: Sequence[str], maximum: float = 1) -> Schema:
     }
 
 
-def _body(properties: Mapping[str, Schema], required: Sequence[str]) -> Schema:
+def body_schema(properties: Mapping[str, Schema], required: Sequence[str]) -> Schema:
+    """Schema of a body with these fields and no others."""
     return {
         "type": "object",
         "properties": dict(properties),
@@ -196,7 +199,8 @@ def _body(properties: Mapping[str, Schema], required: Sequence[str]) -> Schema:
     }
 
 
-def _common(models: Sequence[str], objectives: Sequence[str], limits: Limits) -> dict[str, Schema]:
+def common_fields(models: Sequence[str], objectives: Sequence[str], limits: Limits) -> dict[str, Schema]:
+    """Fields that requests for text have in common."""
     stop = {"type": "string", "minLength": 1}
     include = {"include_usage": {"type": ["boolean", "null"]}}
     return {
@@ -213,7 +217,7 @@ def _common(models: Sequence[str], objectives: Sequence[str], limits: Limits) ->
             "default": False,
             "description": "Whether to divide the steering weights by their sum.",
         },
-        "max_tokens": _tokens(limits),
+        "max_tokens": token_limit(limits),
         "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 1},
         "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 1},
         "top_k": {
@@ -239,9 +243,10 @@ def _common(models: Sequence[str], objectives: Sequence[str], limits: Limits) ->
         "n": {"type": ["integer", "null"], "minimum": 1, "maximum": limits.samples, "default": 1},
         "stream": {"type": ["boolean", "null"], "default": False},
         "stream_options": {"type": ["object", "null"], "properties": include, "additionalProperties": NULL},
-        **_IGNORED,
+        **IGNORED,
     }
 
 
-def _tokens(limits: Limits) -> Schema:
+def token_limit(limits: Limits) -> Schema:
+    """Schema of the maximum number of new tokens."""
     return {"type": ["integer", "null"], "minimum": 1, "maximum": limits.new_tokens}

@@ -60,6 +60,9 @@ def document(service: Service) -> dict[str, Any]:
         "/v1/completions": _post(
             "Create completions of texts.", service.parser.schemas["completions"], text, stream=True
         ),
+        "/v1/responses": _post(
+            "Create a response.", service.parser.schemas["responses"], _response(weights), stream=True
+        ),
         "/v1/models": _get("List the served model and its presets.", _list_of_models()),
         "/v1/models/{model}": _with_model(
             _get("Describe a model.", _model(), ("400", "401", "404")), tuple(service.parser.mixes.models)
@@ -163,6 +166,20 @@ def _chat_choice() -> dict[str, Any]:
 def _text_choice() -> dict[str, Any]:
     reasons = {"enum": ["stop", "length"]}
     return _object({"index": _COUNT, "text": _TEXT, "logprobs": _LOGPROBS, "finish_reason": reasons})
+
+
+def _response(weights: Any) -> dict[str, Any]:
+    return _object(
+        {
+            "id": _TEXT,
+            "object": {"enum": ["response"]},
+            "created_at": _COUNT,
+            "status": {"enum": ["completed", "incomplete"]},
+            "model": _TEXT,
+            "steering_weights": weights,
+            "output": {"type": "array", "items": _object({"type": _TEXT, "id": _TEXT}), "minItems": 1},
+        }
+    )
 
 
 def _model() -> dict[str, Any]:
