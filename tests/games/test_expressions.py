@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.compile.codegen import compile_condition, compile_expression
+from pluralign.games.choicescript.compile.codegen import Functions
 from pluralign.games.choicescript.language.expressions import parse, parse_assignment, parse_template
 from pluralign.games.choicescript.language.syntax import ExpressionError, Reference, Variable, variables
 from pluralign.games.choicescript.language.values import EvaluationError, text
@@ -21,7 +21,7 @@ SLOTS: dict[str, Any] = {"a": 4, "half": 0.5, "name": "ann", "yes": "true", "no"
 
 def value(source: str) -> Any:
     names = list(SLOTS)
-    return compile_expression(parse(source), lambda n: f"v[{names.index(n)}]")(list(SLOTS.values()))
+    return Functions(lambda n: f"v[{names.index(n)}]").expression(parse(source))(list(SLOTS.values()))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_values(source: str, expected: object) -> None:
 )
 def test_conditions(source: str, expected: bool) -> None:
     names = list(SLOTS)
-    condition = compile_condition(parse(source), lambda n: f"v[{names.index(n)}]")
+    condition = Functions(lambda n: f"v[{names.index(n)}]").condition(parse(source))
     assert condition(list(SLOTS.values())) is expected
 
 
@@ -193,7 +193,7 @@ def test_assignments(source: str, expected: object) -> None:
     variable, expression = parse_assignment(source)
     assert isinstance(variable, Variable)
     assert variable.name in SLOTS
-    found = compile_expression(expression, lambda n: f"v[{names.index(n)}]")(list(SLOTS.values()))
+    found = Functions(lambda n: f"v[{names.index(n)}]").expression(expression)(list(SLOTS.values()))
     assert found == expected
 
 
@@ -241,7 +241,7 @@ def test_what_is_no_assignment(source: str) -> None:
 )
 def test_templates(line: str, expected: str) -> None:
     names = list(SLOTS)
-    render = compile_expression(parse_template(line), lambda n: f"v[{names.index(n)}]")
+    render = Functions(lambda n: f"v[{names.index(n)}]").expression(parse_template(line))
     assert render(list(SLOTS.values())) == expected
 
 
@@ -256,7 +256,7 @@ def test_what_is_no_template(line: str) -> None:
 @pytest.mark.parametrize("source", ["@{a one|two}", "@{half one|two}", "@{name one|two}", "@{(a-4) one|two}"])
 def test_multireplace_outside_its_texts(source: str) -> None:
     names = list(SLOTS)
-    render = compile_expression(parse_template(source), lambda n: f"v[{names.index(n)}]")
+    render = Functions(lambda n: f"v[{names.index(n)}]").expression(parse_template(source))
     with pytest.raises(EvaluationError):
         render(list(SLOTS.values()))
 

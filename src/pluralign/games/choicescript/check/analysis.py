@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pluralign.games.choicescript.compile.liveness import flow
+from pluralign.games.choicescript.compile.flow_graph import flow
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.run.choose import Choose
 from pluralign.games.choicescript.run.control import Fault, Gosub, GosubScene, Return
@@ -26,7 +26,7 @@ def reachable(program: Program) -> set[int]:
             if there not in seen:
                 seen.add(there)
                 waiting.append(there)
-    return seen
+    return {here for here in seen if here < len(program.instructions)}
 
 
 def unreachable_problems(program: Program, seen: set[int]) -> Iterator[Problem]:

@@ -53,7 +53,7 @@ def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], las
     context.entries[name] = scene.place()
     if name == STARTUP and context.head.variables:
         # A return to the first scene creates the variables again.
-        created = tuple(context.globals[variable] for variable in context.head.variables)
+        created = frozenset(context.globals[variable] for variable in context.head.variables)
         following = scene.place() + 1
         scene.emit(CreateAgain(last.path, 1, created, following, written=False))
     # The head of startup.txt is not played, but its lines' annotations are passed.

@@ -26,7 +26,7 @@ from pluralign.games.choicescript.language.syntax import Binary, Expression, Exp
 from pluralign.games.choicescript.language.values import EvaluationError, text
 from pluralign.games.choicescript.run.choose import Choose
 from pluralign.games.choicescript.run.control import Jump
-from pluralign.games.choicescript.run.instructions import Compiled, Option
+from pluralign.games.choicescript.run.instructions import Compiled, Option, SlotOrSet
 
 _OUT = "play falls out of this option: its lines must end with *goto or *finish"
 _INTO_ELSE = "play falls into *else: the lines of the option above it must end with *goto or *finish"
@@ -81,7 +81,7 @@ class ChoiceCompiler:
         listed = [(line, option) for line in lines if (option := self._option(line)) is not None]
         options = [option for _, option in listed if not option.fault]
         choose = Choose(node.path, node.line, tuple(options), lines=tuple(option for _, option in listed))
-        choose.reads = frozenset[int]().union(*(option.reads for option in choose.lines))
+        choose.reads = frozenset[SlotOrSet]().union(*(option.reads for option in choose.lines))
         if len(groups) == 1 and any(option.empty for option in options):
             self._need_last_lines(choose)
         elif all(option.always_listed for option in choose.lines):
@@ -149,7 +149,7 @@ class ChoiceCompiler:
 
     def _faulty(self, line: OptionLine) -> Option:
         self.scene.context.report("syntax", line.node.error(line.fault))
-        return self._made(line, "", None, frozenset[int]())
+        return self._made(line, "", None, frozenset[SlotOrSet]())
 
     def _readable(self, line: OptionLine) -> Option:
         if line.printed is not None:
@@ -158,10 +158,12 @@ class ChoiceCompiler:
         template = parse_template(line.text)
         constant = template.constant
         if constant is not None:
-            return self._made(line, constant, None, frozenset[int]())
+            return self._made(line, constant, None, frozenset[SlotOrSet]())
         return self._made(line, "", self.scene.scope.expression(template), self.scene.scope.reads(template))
 
-    def _made(self, line: OptionLine, shown: str, render: Compiled | None, reads: frozenset[int]) -> Option:
+    def _made(
+        self, line: OptionLine, shown: str, render: Compiled | None, reads: frozenset[SlotOrSet]
+    ) -> Option:
         scene = self.scene
         mode = REUSE_MODES[line.reuse] if line.reuse else None
         default = scene.default_reuse if mode is None and not line.fault else None

@@ -31,19 +31,43 @@ Lookup = Callable[[list[Any], str], Value]
 """A function from the slots and a name computed in play to the variable's value."""
 
 
-def compile_expression(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
-    """A function from the slots to the expression's value."""
-    return _function(expression, _source(expression, resolve, depth=0), lookup)
+class Functions:
+    """Functions compiled so far, which share their names; expressions with equal sources are one function.
 
+    Args:
+        resolve: Function from a variable's name to its source.
+        lookup: Function that finds variables by computed names; None if there are none.
+    """
 
-def compile_condition(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
-    """A function from the slots to True or False."""
-    return _function(expression, f"truth({_source(expression, resolve, depth=0)})", lookup)
+    def __init__(self, resolve: Resolve, lookup: Lookup | None = None) -> None:
+        self.resolve = resolve
+        self._names: dict[str, Any] = {"__builtins__": {}, **_NAMES, "lookup": lookup}
+        self._made: dict[str, Compiled] = {}
 
+    def expression(self, expression: Expression) -> Compiled:
+        """A function from the slots to the expression's value."""
+        return self._function(expression, "({})")
 
-def compile_assignment(expression: Expression, resolve: Resolve, lookup: Lookup | None = None) -> Compiled:
-    """A function from the slots to the value as a variable stores it."""
-    return _function(expression, f"stored({_source(expression, resolve, depth=0)})", lookup)
+    def condition(self, expression: Expression) -> Compiled:
+        """A function from the slots to True or False."""
+        return self._function(expression, "truth({})")
+
+    def assignment(self, expression: Expression) -> Compiled:
+        """A function from the slots to the value as a variable stores it."""
+        return self._function(expression, "stored({})")
+
+    def _function(self, expression: Expression, frame: str) -> Compiled:
+        source = frame.format(_source(expression, self.resolve, depth=0))
+        if source not in self._made:
+            literals = (part.value for part in walk(expression) if isinstance(part, Literal))
+            self._names |= {_constant(value): value for value in literals if type(value) is not str}
+            # The source contains only literals, slot numbers, the names above and those of constants.
+            try:
+                self._made[source] = eval(f"lambda v: {source}", self._names)
+            except (SyntaxError, MemoryError, RecursionError):
+                # What Python's compiler raises for valid source that is nested too deeply.
+                raise ExpressionError("this is nested too deeply") from None
+        return self._made[source]
 
 
 _NAMES: dict[str, Any] = {
@@ -61,17 +85,6 @@ _NAMES: dict[str, Any] = {
     )
 } | {"TRUE": values.TRUE, "FALSE": values.FALSE}
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "modulo", "^", "%+", "%-", "<", ">", "<=", ">="})
-
-
-def _function(expression: Expression, source: str, lookup: Lookup | None) -> Compiled:
-    # The source contains only literals, slot numbers, the names above and those of constants.
-    literals = (part.value for part in walk(expression) if isinstance(part, Literal))
-    constants = {_constant(value): value for value in literals if type(value) is not str}
-    try:
-        return eval(f"lambda v: {source}", {"__builtins__": {}, **_NAMES, **constants, "lookup": lookup})
-    except (SyntaxError, MemoryError, RecursionError):
-        # What Python's compiler raises for valid source that is nested too deeply.
-        raise ExpressionError("this is nested too deeply") from None
 
 
 def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
@@ -101,7 +114,8 @@ def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
             return _pick_source(value, texts, resolve, depth)
         case Template(parts):
             pieces = [repr(p) if isinstance(p, str) else f"text({_source(p, resolve, depth)})" for p in parts]
-            return f"({' + '.join(pieces)})" if pieces else "''"
+            # A sum of so many texts would be nested too deeply for Python.
+            return f"''.join(({', '.join(pieces)},))" if len(pieces) > 1 else "".join(pieces) or "''"
 
 
 def _operand(expression: Expression, resolve: Resolve, depth: int) -> str:

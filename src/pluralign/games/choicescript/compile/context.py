@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from pluralign.core import InputError
@@ -15,7 +16,7 @@ from pluralign.games.choicescript.language.values import FALSE, EvaluationError,
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.run.checkpoints import RestoreCheckpoint, SaveCheckpoint
 from pluralign.games.choicescript.run.control import Gosub, GosubScene, Jump, LeaveScene
-from pluralign.games.choicescript.run.instructions import Instruction
+from pluralign.games.choicescript.run.instructions import Instruction, SlotOrSet
 
 UNRESOLVED = -1
 """Target of a jump that is not known yet."""
@@ -62,6 +63,7 @@ class CompileContext:
         checkpoints: Slot of each checkpoint.
         resume: Places where play resumes from each checkpoint.
         scenes: Slot of each temporary variable, by scene.
+        beginning: See `Scope`.
         line_annotations: Index of the annotation of each line of each scene, for annotations that are kept
             outside of the scenes.
         instructions: Instructions so far.
@@ -85,6 +87,7 @@ class CompileContext:
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
     resume: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     scenes: dict[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    beginning: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     line_annotations: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     instructions: list[Instruction] = field(default_factory=list[Instruction])
     annotations: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
@@ -92,6 +95,9 @@ class CompileContext:
     entries: dict[str, int] = field(default_factory=dict[str, int])
     links: list[Link] = field(default_factory=list[Link])
     problems: list[Problem] = field(default_factory=list[Problem])
+    _places: dict[tuple[str | None, str | None], tuple[int, ...]] = field(
+        default_factory=dict[tuple[str | None, str | None], tuple[int, ...]], init=False
+    )
 
     @property
     def constants(self) -> dict[str, Value]:
@@ -102,6 +108,23 @@ class CompileContext:
     def kept(self) -> tuple[int, ...]:
         """Slots that checkpoints do not save: achievements, and the checkpoints themselves."""
         return (*self.achievements.values(), *self.checkpoints.values())
+
+    @cached_property
+    def resets(self) -> frozenset[int]:
+        """Slots that ``*reset`` sets to their initial values."""
+        # The official engine keeps a mode that was set in play.
+        found = frozenset(slot for name, slot in self.globals.items() if name != IMPLICIT)
+        return found if self.visited is None else found | {self.visited}
+
+    @cached_property
+    def arrays(self) -> Mapping[str, Mapping[str, int]]:
+        """Slots of the story's variables in each array, by name of the array."""
+        return by_array(self.globals)
+
+    @cached_property
+    def scene_after(self) -> dict[str, str]:
+        """The next scene of the list, by scene."""
+        return dict(pairwise(self.head.scenes))
 
     def report(self, kind: str, error: InputError) -> None:
         """Record an error and continue, so that a check finds all errors."""
@@ -129,24 +152,34 @@ class CompileContext:
             raise EvaluationError(f"there is no label '{label}' in scene '{scene}'")
         return place
 
-    def places(self, link: Link) -> Iterator[int]:
-        """Possible targets of a jump to a computed label or scene."""
-        if link.scene is None:
-            yield from self.entries.values()
-        for (scene, label), place in self.labels.items():
-            if link.scene in (None, scene) and link.label in (None, label):
-                yield place
+    def places(self, scene: str | None, label: str | None) -> tuple[int, ...]:
+        """Possible targets of jumps to a computed label or scene; equal jumps share the tuple.
+
+        Args:
+            scene: Name of the scene; None if it is computed.
+            label: Name of the label; None if it is computed, or for the beginning of the scene.
+        """
+        if (scene, label) not in self._places:
+            entries = self.entries.values() if scene is None else ()
+            found = (
+                place
+                for (its_scene, its_label), place in self.labels.items()
+                if scene in (None, its_scene) and label in (None, its_label)
+            )
+            self._places[scene, label] = (*entries, *found)
+        return self._places[scene, label]
 
     def resolve_checkpoints(self) -> None:
         """Let checkpoints save all slots; called once all scenes are compiled."""
-        everything = frozenset(range(self.slots))
+        everything, kept = frozenset(range(self.slots)), self.kept
+        kept_slots = frozenset(kept)
         for instruction in self.instructions:
             if isinstance(instruction, SaveCheckpoint):
-                instruction.reads = everything
-                instruction.kept = self.kept
+                instruction.reads = frozenset[SlotOrSet]((everything,))
+                instruction.kept = kept
             elif isinstance(instruction, RestoreCheckpoint):
-                instruction.reads |= frozenset(self.kept)
-                instruction.kept = self.kept
+                instruction.reads |= frozenset[SlotOrSet]((kept_slots,))
+                instruction.kept = kept
 
 
 _CHANGES = frozenset({"set", "setref", "config", "temp", "params", "rand", "input_text", "input_number"})
@@ -212,9 +245,19 @@ def saved_flag(checkpoint: str) -> str:
 
 
 def _deleted(head: Head, lines: Sequence[Node]) -> Iterator[str]:
+    arrays = by_array(dict.fromkeys(head.variables, 0))
     for node in lines:
         if node.command == "delete":
             yield node.data.lower()
         elif node.command == "delete_array":
-            pattern = re.compile(rf"{re.escape(node.data.lower())}_(count|\d+)")
-            yield from filter(pattern.fullmatch, head.variables)
+            yield from arrays.get(node.data.lower(), ())
+
+
+def by_array(slots: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """The variables that are elements of an array or its count, by name of the array."""
+    found: dict[str, dict[str, int]] = {}
+    for name, slot in slots.items():
+        array, _, element = name.rpartition("_")
+        if element == "count" or (element.isascii() and element.isdecimal()):
+            found.setdefault(array, {})[name] = slot
+    return found

@@ -13,7 +13,7 @@ from pluralign.games.choicescript.language.syntax import Variable
 from pluralign.games.choicescript.language.values import stored, truthy
 from pluralign.games.choicescript.run.assignments import Create
 from pluralign.games.choicescript.run.control import Branch, Fault, Jump
-from pluralign.games.choicescript.run.instructions import Compiled
+from pluralign.games.choicescript.run.instructions import Compiled, SlotOrSet
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Permission:
     """
 
     holds: Compiled
-    reads: frozenset[int]
+    reads: frozenset[SlotOrSet]
 
 
 Allowed = bool | Permission

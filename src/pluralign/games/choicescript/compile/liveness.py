@@ -6,88 +6,130 @@ states with equal futures are equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
+from pluralign.games.choicescript.compile.flow_graph import Edges, flow
 from pluralign.games.choicescript.run.choose import Choose
-from pluralign.games.choicescript.run.control import Gosub, GosubScene, Return
-from pluralign.games.choicescript.run.instructions import Instruction
+from pluralign.games.choicescript.run.instructions import Instruction, SlotOrSet
 
 
-def flow(instructions: Sequence[Instruction]) -> list[tuple[int, ...]]:
-    """Successors of each instruction, across choices and returns.
+class LiveSlots(Mapping[int, tuple[int, ...]]):
+    """Slots that play may read after each choice before it writes them, by place of the choice.
 
-    A return is taken to lead back to every call: a superset of what can happen.
+    Args:
+        live: The slots as the bits of an integer, by place.
     """
-    local = [i.back for i in instructions if isinstance(i, Gosub)]
-    scene = [i.back for i in instructions if isinstance(i, GosubScene)]
-    returns = (*local, *scene)
-    edges: list[tuple[int, ...]] = []
-    for here, instruction in enumerate(instructions):
-        match instruction:
-            case Choose():
-                edges.append(tuple(option.target for option in instruction.options))
-            case Return():
-                edges.append(returns)
-            case _:
-                edges.append(tuple(instruction.successors(here)))
-    return edges
+
+    def __init__(self, live: Mapping[int, int]) -> None:
+        self._live = live
+        self._slots: dict[int, tuple[int, ...]] = {}
+
+    def __getitem__(self, place: int) -> tuple[int, ...]:
+        bits = self._live[place]
+        if bits not in self._slots:
+            # Only the choices that play reaches have their slots listed.
+            self._slots[bits] = tuple(slot for slot, bit in enumerate(reversed(f"{bits:b}")) if bit == "1")
+        return self._slots[bits]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._live)
+
+    def __len__(self) -> int:
+        return len(self._live)
 
 
-def live_slots(instructions: Sequence[Instruction]) -> dict[int, tuple[int, ...]]:
-    """Slots that play may read after each choice before it writes them, by place of the choice."""
-    edges = _edges(instructions)
-    before: list[list[int]] = [[] for _ in edges]
-    for here, following in enumerate(edges):
-        for there in following:
+def live_slots(instructions: Sequence[Instruction]) -> LiveSlots:
+    """Slots that play may read after each choice before it writes them.
+
+    A caller's temporaries are kept whole in its frame; what a scene reads after a ``*gosub_scene`` is live
+    during the call.
+    """
+    edges = [tuple(there for there in found if there >= 0) for found in flow(instructions, over_calls=True)]
+    blocks = _blocks(instructions, edges)
+    block_of = {start: number for number, (start, _) in enumerate(blocks)}
+    following = [[block_of[there] for there in edges[last]] for _, last in blocks]
+    bits = _Bits()
+    effects = [bits.effect(instructions[start : last + 1]) for start, last in blocks]
+    hubs = len(edges) - len(instructions)
+    live = _solve(following, [reads for reads, _ in effects], [~writes for _, writes in effects], hubs)
+    return LiveSlots(
+        {here: live[block_of[here]] for here, i in enumerate(instructions) if isinstance(i, Choose)}
+    )
+
+
+def _blocks(instructions: Sequence[Instruction], edges: Edges) -> list[tuple[int, int]]:
+    """First and last place of each run that play always passes from its beginning to its end."""
+    before = [0] * len(edges)
+    for found in edges:
+        for there in found:
+            before[there] += 1
+    blocks: list[tuple[int, int]] = []
+    start = 0
+    for here, found in enumerate(edges):
+        inner = found == (here + 1,) and here + 1 < len(instructions) and before[here + 1] == 1
+        if not (inner and not isinstance(instructions[here + 1], Choose)):
+            blocks.append((start, here))
+            start = here + 1
+    return blocks
+
+
+def _solve(
+    following: Sequence[Sequence[int]], reads: Sequence[int], kept: Sequence[int], hubs: int
+) -> list[int]:
+    before: list[list[int]] = [[] for _ in following]
+    for here, found in enumerate(following):
+        for there in found:
             before[there].append(here)
-    # Sets of slots are bits of integers, so that games with thousands of variables compile in seconds.
-    reads = [*(_bits(i.reads) for i in instructions), 0]
-    kept = [*(~_bits(i.writes()) for i in instructions), -1]
-    live = [0] * len(edges)
-    # Later places first, because liveness flows backwards.
-    waiting = [-here for here in reversed(range(len(edges)))]
-    queued = bytearray(b"\1") * len(edges)
+    live = [0] * len(following)
+    # Later blocks first, because liveness flows backwards; the hubs at the end once all of theirs are done.
+    turn = [-here for here in range(len(following) - hubs)]
+    turn += range(1, hubs + 1)
+    waiting = sorted(turn)
+    queued = bytearray(b"\1") * len(following)
     while waiting:
-        here = -heappop(waiting)
+        first = heappop(waiting)
+        here = -first if first <= 0 else len(following) - hubs - 1 + first
         queued[here] = 0
         after = 0
-        for there in edges[here]:
-            after |= live[there]
-        now = reads[here] | (after & kept[here])
+        for there in following[here]:
+            # Equal sets are one object, so that memory does not grow with places times slots.
+            after = live[there] if live[there] | after == live[there] else after | live[there]
+        now = after & kept[here] | reads[here]
+        now = after if now == after else now
         if now != live[here]:
             live[here] = now
             for earlier in before[here]:
                 if not queued[earlier]:
                     queued[earlier] = 1
-                    heappush(waiting, -earlier)
-    # A caller's temporaries are kept whole in its frame.
-    choices = [here for here, instruction in enumerate(instructions) if isinstance(instruction, Choose)]
-    slots = {bits: _slots(bits) for bits in {live[here] for here in choices}}
-    return {here: slots[live[here]] for here in choices}
+                    heappush(waiting, turn[earlier])
+    return live
 
 
-def _edges(instructions: Sequence[Instruction]) -> list[list[int]]:
-    """`flow` with one more place at the end, through which all returns lead."""
-    returns = len(instructions)
-    edges: list[list[int]] = []
-    for instruction, following in zip(instructions, flow(instructions), strict=True):
-        if isinstance(instruction, Return):
-            edges.append([returns])
-            continue
-        # What a scene reads after a *gosub_scene stays live during the call.
-        back = [instruction.back] if isinstance(instruction, GosubScene) else []
-        edges.append([there for there in (*following, *back) if there >= 0])
-    backs = {i.back for i in instructions if isinstance(i, Gosub | GosubScene)}
-    return [*edges, sorted(backs)]
+class _Bits:
+    """Sets of slots as bits of integers, so that games with thousands of variables compile in seconds."""
 
+    def __init__(self) -> None:
+        self._shared: dict[frozenset[int], int] = {}
 
-def _bits(slots: Iterable[int]) -> int:
-    bits = 0
-    for slot in slots:
-        bits |= 1 << slot
-    return bits
+    def effect(self, instructions: Sequence[Instruction]) -> tuple[int, int]:
+        """What a block reads before it writes it, and what it writes."""
+        reads = writes = 0
+        for instruction in reversed(instructions):
+            written = self._of(instruction.writes())
+            writes |= written
+            reads = reads & ~written | self._of(instruction.reads)
+        return reads, writes
 
-
-def _slots(bits: int) -> tuple[int, ...]:
-    return tuple(slot for slot, bit in enumerate(reversed(f"{bits:b}")) if bit == "1")
+    def _of(self, slots: Iterable[SlotOrSet]) -> int:
+        if isinstance(slots, range):
+            return ((1 << len(slots)) - 1) << slots.start
+        bits = 0
+        for slot in slots:
+            if isinstance(slot, int):
+                bits |= 1 << slot
+                continue
+            if slot not in self._shared:
+                self._shared[slot] = self._of(slot)
+            bits |= self._shared[slot]
+        return bits

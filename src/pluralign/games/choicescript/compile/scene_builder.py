@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.compile.context import UNRESOLVED, CompileContext, Link
+from pluralign.games.choicescript.compile.context import UNRESOLVED, CompileContext, Link, by_array
 from pluralign.games.choicescript.compile.scope import Scope
 from pluralign.games.choicescript.language.expressions import parse_template
 from pluralign.games.choicescript.language.parser import BLANK, TEXT, Node
@@ -45,13 +46,20 @@ class SceneBuilder:
         self.context = context
         self.scene = scene
         constants = {**context.constants, "choice_scene": scene}
-        self.scope = Scope(context.globals, context.achievements, constants, context.deleted)
+        self.scope = Scope(
+            context.globals, context.achievements, constants, context.deleted, context.beginning
+        )
         self.first = context.slots
         self.blank: list[None] = []
         self.default_reuse: int | None = None
         self._line_annotations = context.line_annotations.get(scene, ())
         self._text: list[str] = []
         self._text_node: Node | None = None
+
+    @cached_property
+    def arrays(self) -> Mapping[str, Mapping[str, int]]:
+        """Slots of the temporary variables in each array, by name of the array."""
+        return by_array(self.scope.own)
 
     def new_slot(self) -> int:
         """A new slot of this scene."""
@@ -208,12 +216,11 @@ class SceneBuilder:
 
     def finish(self, node: Node, *, written: bool) -> None:
         """Continue with the next scene of the list, or end after the last."""
-        scenes = self.context.head.scenes
-        following = scenes.index(self.scene) + 1 if self.scene in scenes else len(scenes)
+        following = self.context.scene_after.get(self.scene)
         leave = LeaveScene(node.path, node.line, self.first, self.blank, None, written=written)
-        if following < len(scenes):
+        if following is not None:
             leave.target = UNRESOLVED
-            self.link(node, leave, scenes[following], None)
+            self.link(node, leave, following, None)
         self.constant(Node(node.path, node.line, 0, BLANK, ""), "\n\n")
         self.emit(leave)
 

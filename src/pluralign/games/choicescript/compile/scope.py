@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pluralign.games.choicescript.compile.codegen import (
-    compile_assignment,
-    compile_condition,
-    compile_expression,
-)
+from pluralign.games.choicescript.compile.codegen import Functions
 from pluralign.games.choicescript.language.syntax import (
     Expression,
     ExpressionError,
@@ -27,7 +23,7 @@ from pluralign.games.choicescript.language.values import (
     read_variable,
     text,
 )
-from pluralign.games.choicescript.run.instructions import Compiled
+from pluralign.games.choicescript.run.instructions import Compiled, SlotOrSet
 
 IMPLICIT = "implicit_control_flow"
 """Variable that lets play fall out of options and into ``*else``; false in a game that does not create it."""
@@ -90,6 +86,8 @@ class Scope:
         achievements: Slot of each achievement.
         constants: Values that the engine provides, by name.
         deleted: Names of story variables that some ``*delete`` removes.
+        beginning: Slots of the story variables and of the achievements by the beginning of their names, as
+            found so far; all scenes share it.
 
     Attributes:
         own: Slot of each temporary variable of the scene.
@@ -101,12 +99,16 @@ class Scope:
         achievements: dict[str, int],
         constants: dict[str, Value],
         deleted: frozenset[str],
+        beginning: dict[str, frozenset[int]],
     ) -> None:
         self.story = story
         self.achievements = achievements
         self.constants = constants
         self.deleted = deleted
         self.own: dict[str, int] = {}
+        self._beginning = beginning
+        self._own_beginning: dict[str, frozenset[int]] = {}
+        self._functions = Functions(self.resolve, self.lookup)
 
     def resolve(self, name: str) -> str:
         """Python source that reads a variable; a temporary hides a global once its ``*temp`` has run.
@@ -190,23 +192,23 @@ class Scope:
 
     def expression(self, expression: Expression) -> Compiled:
         """A function from the slots to the expression's value."""
-        return compile_expression(expression, self.resolve, self.lookup)
+        return self._functions.expression(expression)
 
     def condition(self, expression: Expression) -> Compiled:
         """A function from the slots to True or False."""
-        return compile_condition(expression, self.resolve, self.lookup)
+        return self._functions.condition(expression)
 
     def assignment(self, expression: Expression) -> Compiled:
         """A function from the slots to the value as a variable stores it."""
-        return compile_assignment(expression, self.resolve, self.lookup)
+        return self._functions.assignment(expression)
 
-    def reads(self, *read: Expression) -> frozenset[int]:
+    def reads(self, *read: Expression) -> frozenset[SlotOrSet]:
         """Slots that the expressions may read."""
         return frozenset(
             slot for expression in read for part in walk(expression) for slot in self._slots(part)
         )
 
-    def _slots(self, part: Expression) -> Iterator[int]:
+    def _slots(self, part: Expression) -> Iterator[SlotOrSet]:
         match part:
             case Variable(name):
                 for table in (self.own, self.story):
@@ -215,9 +217,19 @@ class Scope:
                 if name.startswith(ACHIEVED) and name.removeprefix(ACHIEVED) in self.achievements:
                     yield self.achievements[name.removeprefix(ACHIEVED)]
             case Reference(prefix, _):
-                for table in (self.own, self.story):
-                    yield from (slot for name, slot in table.items() if name.startswith(prefix))
-                if ACHIEVED.startswith(prefix[: len(ACHIEVED)]):
-                    yield from self.achievements.values()
+                if prefix not in self._own_beginning:
+                    self._own_beginning[prefix] = _beginning(self.own, prefix)
+                if prefix not in self._beginning:
+                    found = _beginning(self.story, prefix)
+                    if ACHIEVED.startswith(prefix[: len(ACHIEVED)]):
+                        found = found.union(self.achievements.values())
+                    self._beginning[prefix] = found
+                yield from (
+                    found for found in (self._own_beginning[prefix], self._beginning[prefix]) if found
+                )
             case _:
                 return
+
+
+def _beginning(table: dict[str, int], prefix: str) -> frozenset[int]:
+    return frozenset(slot for name, slot in table.items() if name.startswith(prefix))

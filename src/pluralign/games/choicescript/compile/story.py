@@ -23,7 +23,7 @@ from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.choicescript.run.program import STATS, LineAnnotations, Program
 from pluralign.games.game import GameInfo
 
-_ANNOTATED = re.compile(r"^\s*\*comment\s+pluralign\b", re.MULTILINE)
+_ANNOTATED = re.compile(r"^[^\S\n]*\*comment[^\S\n]+pluralign\b", re.MULTILINE)
 
 
 def compile_story(
@@ -172,7 +172,7 @@ def _compile(
 def _resolve(context: CompileContext, link: Link) -> None:
     computed = link.instruction.computed
     if computed is not None:
-        computed.places = tuple(context.places(link))
+        computed.places = context.places(link.scene, link.label)
         return
     assert link.scene is not None
     target, kind, message = context.entries.get(link.scene), "scene", ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from pluralign.games.choicescript.language.values import (
     text,
     tidy,
 )
-from pluralign.games.choicescript.run.instructions import Compiled, Instruction, Machine
+from pluralign.games.choicescript.run.instructions import Compiled, Instruction, Machine, SlotOrSet
 from pluralign.games.choicescript.run.questions import Question
 
 Find = Callable[[list[Any]], int]
@@ -53,7 +53,7 @@ class Assign(Instruction):
         machine.slots[slot] = value
         return self.following
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """See `Instruction.writes`."""
         if self.fallback is None:
             yield self.slot
@@ -72,7 +72,7 @@ class Create(Instruction):
         machine.slots[self.slot] = NO_VALUE if self.evaluate is None else self.evaluate(machine.slots)
         return self.following
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """See `Instruction.writes`."""
         yield self.slot
 
@@ -96,7 +96,7 @@ class AssignTo(Instruction):
 class CreateAgain(Instruction):
     """``*create`` of all variables again, where play returns to the first scene."""
 
-    found: tuple[int, ...]
+    found: frozenset[int]
     following: int
 
     def run(self, machine: Machine) -> int:
@@ -105,9 +105,9 @@ class CreateAgain(Instruction):
             machine.slots[slot] = machine.initial[slot]
         return self.following
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """See `Instruction.writes`."""
-        yield from self.found
+        return (self.found,)
 
 
 @dataclass(slots=True)
@@ -234,7 +234,7 @@ class Arguments(Instruction):
         machine.slots[self.slot] = tuple([value(machine.slots) for value in self.values])
         return self.following
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """See `Instruction.writes`."""
         yield self.slot
 
@@ -265,7 +265,7 @@ class Params(Instruction):
         slots[self.slot] = ()
         return self.following
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """See `Instruction.writes`."""
         yield self.slot
         yield self.count

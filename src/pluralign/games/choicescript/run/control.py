@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from pluralign.games.choicescript.language.values import EvaluationError
-from pluralign.games.choicescript.run.instructions import STOPPED, Compiled, Instruction, Machine
+from pluralign.games.choicescript.run.instructions import STOPPED, Compiled, Instruction, Machine, SlotOrSet
 
 
 @dataclass(slots=True)
@@ -136,9 +136,9 @@ class LeaveScene(Instruction):
         elif self.target is not None:
             yield self.target
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """See `Instruction.writes`."""
-        yield from range(self.first, self.first + len(self.blank))
+        return range(self.first, self.first + len(self.blank))
 
 
 @dataclass(slots=True)

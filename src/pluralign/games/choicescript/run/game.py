@@ -99,7 +99,7 @@ class ChoiceScriptGame:
         self._random = 0
         self.initial = program.slots
         self._steps = tuple(instruction.run for instruction in program.instructions)
-        self._keep = {place: _getter(live) for place, live in program.live.items()}
+        self._keep: dict[int, Callable[[list[Any]], tuple[Any, ...]]] = {}
         self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
         self._cached = 0
         self._counts: dict[tuple[int, tuple[int, ...]], dict[str, float]] = {}
@@ -198,6 +198,8 @@ class ChoiceScriptGame:
         place = self._place
         if place == STOPPED:
             return State(STOPPED, (), (), (), self._text)
+        if place not in self._keep:
+            self._keep[place] = _getter(self._program.live[place])
         return State(
             place,
             self._keep[place](self.slots),

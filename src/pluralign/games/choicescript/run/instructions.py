@@ -6,7 +6,7 @@ the same program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,9 @@ from pluralign.games.choicescript.run.questions import Question
 
 Compiled = Callable[[list[Any]], Any]
 """A compiled expression: a function from the slots to its value."""
+
+SlotOrSet = int | frozenset[int]
+"""A slot, or a set of slots that many instructions share."""
 
 STOPPED = -1
 """Program counter of a machine that waits at a choice or has ended."""
@@ -75,7 +78,7 @@ class Instruction:
 
     path: str
     line: int
-    reads: frozenset[int] = field(default=frozenset(), kw_only=True)
+    reads: frozenset[SlotOrSet] = field(default=frozenset(), kw_only=True)
     written: bool = field(default=True, kw_only=True)
 
     def run(self, machine: Machine) -> int:
@@ -86,9 +89,9 @@ class Instruction:
         """Possible next places without a choice; those of `Return` are left to the caller."""
         yield here + 1
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """Slots that it always overwrites."""
-        return iter(())
+        return ()
 
 
 @dataclass(slots=True)
@@ -121,7 +124,7 @@ class Option:
     mode: str | None
     default: int | None
     target: int
-    reads: frozenset[int]
+    reads: frozenset[SlotOrSet]
     fault: str = ""
     empty: bool = False
 
@@ -209,6 +212,6 @@ class SetReuse(Instruction):
         machine.slots[self.slot] = self.mode
         return self.following
 
-    def writes(self) -> Iterator[int]:
+    def writes(self) -> Iterable[SlotOrSet]:
         """See `Instruction.writes`."""
         yield self.slot

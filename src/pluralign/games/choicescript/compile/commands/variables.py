@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
-from pluralign.games.choicescript.compile.scope import IMPLICIT
 from pluralign.games.choicescript.language.expressions import (
     parse,
     parse_assignment,
@@ -26,6 +25,7 @@ from pluralign.games.choicescript.run.assignments import (
     Randomise,
     Reset,
 )
+from pluralign.games.choicescript.run.instructions import SlotOrSet
 
 
 def set_variable(scene: SceneBuilder, node: Node) -> None:
@@ -65,7 +65,7 @@ def make_temporary(scene: SceneBuilder, node: Node) -> None:
     if name in scene.scope.story and value is not None:
         scene.warn(node, f"the temporary variable '{name}' hides one that *create has made")
     evaluate = None if value is None else scene.scope.assignment(value)
-    reads = frozenset[int]() if value is None else scene.scope.reads(value)
+    reads = frozenset[SlotOrSet]() if value is None else scene.scope.reads(value)
     here = scene.place()
     scene.emit(Create(node.path, node.line, scene.scope.own[name], evaluate, here + 1, reads=reads))
 
@@ -74,7 +74,7 @@ def make_temporary_array(scene: SceneBuilder, node: Node) -> None:
     """``*temp_array NAME SIZE [VALUE...]``: NAME_1 and so on, and NAME_count."""
     for name, value in array_values(node):
         evaluate = None if value is None else scene.scope.assignment(value)
-        reads = frozenset[int]() if value is None else scene.scope.reads(value)
+        reads = frozenset[SlotOrSet]() if value is None else scene.scope.reads(value)
         slot = scene.scope.own[name]
         scene.emit(Create(node.path, node.line, slot, evaluate, scene.place() + 1, reads=reads))
 
@@ -90,19 +90,14 @@ def delete_array(scene: SceneBuilder, node: Node) -> None:
     """``*delete_array NAME``."""
     name, scope = node.data.lower(), scene.scope
     scope.finder(Variable(f"{name}_count"))
-    array = re.compile(rf"{re.escape(name)}_(count|[0-9]+)")
-    own, story = ({n: slot for n, slot in t.items() if array.fullmatch(n)} for t in (scope.own, scope.story))
+    own, story = (arrays.get(name, {}) for arrays in (scene.arrays, scene.context.arrays))
     reads = frozenset((*own.values(), *story.values()))
     scene.emit(DeleteArray(node.path, node.line, name, own, story, scene.place() + 1, reads=reads))
 
 
 def reset(scene: SceneBuilder, node: Node) -> None:
     """``*reset``: all globals to their initial values."""
-    # The official engine keeps a mode that was set in play.
-    found = [slot for name, slot in scene.scope.story.items() if name != IMPLICIT]
-    if scene.context.visited is not None:
-        found.append(scene.context.visited)
-    scene.emit(Reset(node.path, node.line, tuple(found), scene.place() + 1))
+    scene.emit(Reset(node.path, node.line, scene.context.resets, scene.place() + 1))
 
 
 def randomise(scene: SceneBuilder, node: Node) -> None:
@@ -117,7 +112,7 @@ def randomise(scene: SceneBuilder, node: Node) -> None:
 
 def input_text(scene: SceneBuilder, node: Node) -> None:
     """``*input_text VARIABLE [long] [allow_blank]``."""
-    words = re.sub(r"\s+(long|allow_blank)\b", "", node.data)
+    words = re.sub(r"(?<!\s)\s+(long|allow_blank)\b", "", node.data)
     variable, values = parse_variable(words)
     if values:
         raise node.error(f"expected *input_text VARIABLE, found {node.data!r}")
@@ -149,7 +144,7 @@ def params(scene: SceneBuilder, node: Node) -> None:
     scene.emit(take)
 
 
-def _reads(scene: SceneBuilder, variable: Variable | Reference, *values: Expression) -> frozenset[int]:
+def _reads(scene: SceneBuilder, variable: Variable | Reference, *values: Expression) -> frozenset[SlotOrSet]:
     return scene.scope.reads(variable, *values)
 
 

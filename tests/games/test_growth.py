@@ -1,0 +1,97 @@
+"""Load time and memory grow with the game, and not with its square."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from pluralign.games.choicescript.check.analysis import reachable
+from pluralign.games.choicescript.compile.story import compile_story
+
+Make = Callable[[int], str]
+
+
+def rows(line: str, count: int) -> str:
+    """A line, or several, once for each number, which stands for N."""
+    return "".join(line.replace("N", str(number)) for number in range(count))
+
+
+GAMES: dict[str, tuple[int, Make]] = {
+    "blank lines": (10_000, lambda n: "x\n" + "\n" * n + "y\n"),
+    "elements of an array": (2_000, lambda n: f"*temp_array a {n} 0\n${{a[3]}}"),
+    "references to an array": (
+        400,
+        lambda n: f"*create_array a {n} 0\n*create i 1\n" + rows("*set a[i] {i}\n${a[i]}\n", n),
+    ),
+    "branches": (1_250, lambda n: "*temp x 5\n*if x = 0\n  a\n" + rows("*elseif x = N\n  b\n", n)),
+    "choices": (400, lambda n: rows("*label lN\nt\n*choice\n  #a\n    *goto lN\n  #b\n    *finish\n", n)),
+    "options": (800, lambda n: "*hide_reuse\n*choice\n" + rows("  #aN\n    *finish\n", n)),
+    "fake choices": (400, lambda n: rows("*fake_choice\n  #a\n  #b\n", n)),
+    "variables and choices": (
+        400,
+        lambda n: rows("*create vN 0\n", n) + rows("${vN}\n*choice\n  #a\n    *goto lN\n*label lN\n", n),
+    ),
+    "temporaries and endings": (400, lambda n: rows("*temp vN N\n*if vN < 0\n  *finish\n", n)),
+    "computed labels": (300, lambda n: '*temp w "l0"\n' + rows('*label lN\n*if w = "x"\n  *gotoref w\n', n)),
+    "checkpoints restored": (
+        300,
+        lambda n: (
+            rows("*save_checkpoint\nx\n", n) + "*choice\n" + rows("  #aN\n    *restore_checkpoint\n", n)
+        ),
+    ),
+    "calls and returns": (
+        400,
+        lambda n: rows("*gosub sN N\n", n) + rows("*label sN\n*params a\n*return\n", n),
+    ),
+    "arrays deleted": (300, lambda n: rows("*create_array vN 1 1\n", n) + rows("*delete_array vN\n", n)),
+    "values in a line": (800, lambda n: "*temp x 1\n" + "${x} or @{x one|two} " * n),
+    "spaces in a line": (20_000, lambda n: "*temp x\n*input_text x" + " " * n + "allow_blank"),
+    "lines of a chart": (400, lambda n: "*temp x 1\n*stat_chart\n" + rows("  text x\n", n)),
+    "errors": (800, lambda n: rows("*nonsense N\n", n)),
+}
+
+
+def load(source: str) -> None:
+    """Compile a story, and follow its flow as the checker does."""
+    reachable(compile_story("grown", {"startup": "*title Grown\n*create z 0\n" + source}, "grown").program)
+
+
+def seconds(source: str) -> float:
+    """CPU seconds of the fastest of three loads."""
+    found: list[float] = []
+    for _ in range(3):
+        start = time.process_time()
+        load(source)
+        found.append(time.process_time() - start)
+    return min(found)
+
+
+def peak(source: str) -> int:
+    """Bytes in use at most."""
+    tracemalloc.start()
+    load(source)
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+
+@pytest.mark.parametrize("kind", GAMES)
+def test_four_times_the_game_takes_about_four_times_the_time(kind: str) -> None:
+    size, make = GAMES[kind]
+    once, four_times = seconds(make(size)), seconds(make(4 * size))
+    # The square would be 16 times; the rest is room for caches and other programs.
+    assert four_times < 9 * once + 0.05, (once, four_times)
+
+
+@pytest.mark.parametrize("kind", GAMES)
+def test_four_times_the_game_takes_about_four_times_the_memory(kind: str) -> None:
+    size, make = GAMES[kind]
+    once, four_times = peak(make(size // 4)), peak(make(size))
+    assert four_times < 7 * once + 200_000, (once, four_times)
+
+
+def test_an_array_of_ten_thousand_fits_into_little_memory() -> None:
+    assert peak("*temp_array a 10000 0\n${a[3]}") < 30_000_000
