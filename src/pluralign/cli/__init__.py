@@ -62,6 +62,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
     "targets": ("targets:reach_targets", "completions x target mean rewards -> steering weights"),
+    "ask": ("ask:ask_questions", "a few questions to a person -> their steering weights, with intervals"),
     "weights": ("weights:infer_weights", "choices or episodes -> the weights behind them, with intervals"),
     "choose": ("choose:choose_completions", "completions x rewards x weights -> the best one per prompt"),
     "export": ("export:export_folder", "a trained folder -> a model that other tools load"),

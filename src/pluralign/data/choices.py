@@ -11,7 +11,7 @@ from pluralign.core import Decision
 from pluralign.core.checks import checked
 from pluralign.core.choice import SAME, Answer, Choice, Question
 from pluralign.core.files import write_text
-from pluralign.core.jsonl import is_list, is_object
+from pluralign.core.jsonl import is_list, is_object, read_rows
 from pluralign.data.choice_tables import ChoiceColumns, built, cell_of, number_of, table_rows
 from pluralign.data.source import Data, Row, Table, open_table
 
@@ -53,7 +53,7 @@ def load_choices(
         (1, {'time': -20.0, 'cost': -3.0})
     """
     columns = ChoiceColumns(tuple(values), chosen, rank, person, question)
-    table = open_table(data)
+    table = _open(data)
     found = list(_own_rows(table, columns) if not columns.values else table_rows(table, columns))
     if not found:
         raise table.error("holds no choice")
@@ -69,7 +69,7 @@ def load_questions(data: Data) -> list[Question]:
     Raises:
         InputError: A field is missing or has another type, or there is no row.
     """
-    table = open_table(data)
+    table = _open(data)
     found = [_question(table, number, row) for number, (_, _, row) in enumerate(table.rows(), start=1)]
     if not found:
         raise table.error("holds no question")
@@ -95,6 +95,14 @@ def choice_row(choice: Choice) -> dict[str, Any]:
 def save_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write JSON lines."""
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _open(data: Data) -> Table:
+    """A table; JSON lines are read row by row, because a column may hold numbers, lists and texts."""
+    if not isinstance(data, str | Path) or not str(data).endswith(".jsonl"):
+        return open_table(data)
+    rows = [fields.row for fields in read_rows(data)]
+    return Table(Path(data).name, str(data), {"train": rows}, assigned=False)
 
 
 def _own_rows(table: Table, columns: ChoiceColumns) -> Iterator[Choice]:

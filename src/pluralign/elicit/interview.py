@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -85,18 +85,19 @@ class Interview:
         """Questions by the keys of their decisions."""
         return {question.decision.key: question for question in self.pool}
 
-    def turn(self, choices: Sequence[Choice]) -> Turn:
+    def turn(self, choices: Sequence[Choice], skipped: Collection[str] = ()) -> Turn:
         """The posterior after some answers, and the next question.
 
         Args:
             choices: Answers so far, in any order.
+            skipped: Keys of decisions that are not asked.
         """
         posterior = infer_weights(
             choices, self.objectives, prior=self.prior, scales=self.units, lapse=self.lapse, seed=self.seed
         )
         if len(choices) >= self.questions:
             return Turn(posterior, None, "number")
-        asked = [choice.question.decision.key for choice in choices]
+        asked = [*skipped, *(choice.question.decision.key for choice in choices)]
         suggestion = next_question(posterior, self.pool, asked=asked, seed=self.seed)
         if suggestion is None:
             return Turn(posterior, None, "pool")

@@ -109,19 +109,33 @@ def choose_best(
     answers = list(draws.answers.values())
     if _alone(answers) == len(answers) and not raw:
         raise InputError("has one completion per prompt: nothing to compare", path=draws.path)
-    wanted = [(name, _DRAWS) for name in used]
-    means = score_sources(used, {_DRAWS: answers}, kept, wanted=wanted, dtype=dtype)
+    scored = score_answers(answers, used, kept, dtype=dtype)
+    scales = {} if raw else {name: scale_of([r.mean for r in own], name) for name, own in scored.items()}
+    weighted = weigh(scored, weights, scales, lower_bound=lower_bound)
+    return Chosen(answers, scored, {n: one.deviation for n, one in scales.items()}, weighted, weights)
+
+
+def score_answers(
+    answers: Sequence[Answers], rewards: Mapping[str, Scorer], kept: Path, *, dtype: DTypeName = "float32"
+) -> dict[str, list[OptionRewards]]:
+    """Rewards of each prompt's completions, by objective.
+
+    Args:
+        answers: Completions by prompt.
+        rewards: Reward of each objective.
+        kept: File for the rewards; an interrupted run continues.
+        dtype: Precision of the reward models.
+    """
+    wanted = [(name, _DRAWS) for name in rewards]
+    means = score_sources(rewards, {_DRAWS: answers}, kept, wanted=wanted, dtype=dtype)
     sigmas = read_sigmas(kept)
-    scored = {
+    return {
         pair[0]: [
             OptionRewards(np.array(mean), np.array(sigma))
             for mean, sigma in zip(means[pair], sigmas[pair], strict=True)
         ]
         for pair in wanted
     }
-    scales = {} if raw else {name: scale_of([r.mean for r in own], name) for name, own in scored.items()}
-    weighted = weigh(scored, weights, scales, lower_bound=lower_bound)
-    return Chosen(answers, scored, {n: one.deviation for n, one in scales.items()}, weighted, weights)
 
 
 def _alone(answers: Sequence[Answers]) -> int:

@@ -1,0 +1,168 @@
+"""``pluralign ask``: questions to a person -> their weights, with intervals."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pluralign.cli.common import Figures, named_entries, say, wrote
+from pluralign.cli.weights import report_one
+from pluralign.core import InputError
+from pluralign.core.choice import SAME, Answer, Question
+from pluralign.elicit.posterior import LAPSE
+from pluralign.elicit.questions import LEAST_INFORMATION
+from pluralign.lm.dtypes import DTypeName
+
+if TYPE_CHECKING:
+    from pluralign.elicit.interview import Turn
+
+_WIDTH = 88
+_ENDS = {
+    "number": "that was the last question",
+    "information": "no further question would say much more",
+    "pool": "no question is left",
+}
+
+
+def ask_questions(
+    out: Path,
+    pool: str | None = None,
+    completions: str | None = None,
+    rewards: tuple[str, ...] = (),
+    story: str | None = None,
+    policies: tuple[str, ...] = (),
+    by: str = "human",
+    questions: int = 8,
+    least_information: float = LEAST_INFORMATION,
+    lapse: float = LAPSE,
+    seed: int = 0,
+    dtype: DTypeName = "float32",
+) -> tuple[Figures, int]:
+    """Ask a person a few questions, chosen by their earlier answers, and infer their steering weights.
+
+    A question shows two completions of one prompt, or the options of a story's decision. The next one is
+    always that whose answer is expected to say most about the weights. An interrupted interview continues
+    with the same next question. Nothing but the answers is stored.
+
+    Example: pluralign ask --completions draws.jsonl --rewards helpful=runs/rm-helpful
+    harmless=runs/rm-harmless --out runs/me
+
+    Example: pluralign ask --story salt_ledger --policies score=runs/score harm_avoidance=runs/harm
+    --by simulated:score=0.7,harm_avoidance=0.3@4 --out runs/me
+
+    Args:
+        out: Folder for choices.jsonl, pool.jsonl (for `serve --ask`), weights.json and weights.svg.
+        pool: Questions with values of their own, as JSON lines: prompt, options, values.
+        completions: Completions instead, several per prompt (`pluralign generate --samples N`).
+        rewards: Reward of each objective, as NAME=REWARD; with --completions.
+        story: Story instead: its decisions are the questions.
+        policies: Policy of each objective, as NAME=DIR; with --story. Weights are then those of the mixture.
+        by: Who answers: human, simulated:NAME=WEIGHT,...@DECISIVENESS, file:CHOICES, or judge:MODEL.
+        questions: Largest number of questions.
+        least_information: Information in nats below which a question is not asked.
+        lapse: Probability of an answer at random.
+        seed: Random seed of the draws, of equal questions, and of simulated answers.
+        dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
+    """
+    if sum(source is not None for source in (pool, completions, story)) != 1:
+        raise InputError("give a pool, completions or a story", field="pool")
+    for field, given, source in (("rewards", rewards, completions), ("policies", policies, story)):
+        if given and source is None:
+            raise InputError(f"requires --{'completions' if field == 'rewards' else 'story'}", field=field)
+    from pluralign.elicit.interview import Interview
+    from pluralign.elicit.prior import SimplexPrior
+    from pluralign.workflows import ask
+
+    prior, scales = None, None
+    if completions is not None:
+        from pluralign.data.answers import load_answers
+
+        named = named_entries(rewards, "rewards", "NAME=REWARD")
+        asked = ask.pool_of_completions(
+            load_answers(completions), dict(named), out / "rewards.jsonl", dtype=dtype
+        )
+    elif story is not None:
+        named = named_entries(policies, "policies", "NAME=DIR")
+        asked = ask.pool_of_story(story, named, seed)
+        # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
+        prior, scales = SimplexPrior(decisiveness=1.0), dict.fromkeys(named, 1.0)
+    else:
+        from pluralign.data.choices import load_questions
+
+        asked = load_questions(str(pool))
+    interview = Interview(asked, questions, least_information, scales, prior, lapse, seed)
+    if len(interview.objectives) < 2:
+        raise InputError("weights need at least two objectives", field="rewards" if completions else "pool")
+    human = _Person()
+    answer = ask.open_answerer(by, interview, human)
+    kept = out / "choices.jsonl"
+    choices, turn = ask.hold_interview(interview, answer, kept, _tell if by == "human" else _quiet)
+    ask.save_pool(asked, out / "pool.jsonl")
+    say(_ENDS[turn.end] if turn.end else "the same command continues")
+    if choices:
+        wrote(kept, f"{len(choices)} answers")
+    return report_one(turn.posterior, choices, out)
+
+
+class _Person:
+    """Asks the person at the terminal."""
+
+    def __call__(self, question: Question) -> Answer | None:
+        _show(question.decision.prompt, "")
+        for number, option in enumerate(question.decision.options, start=1):
+            _show(option, f"  {number}. ")
+        more = ", s (about the same)" if question.may_tie else ""
+        numbers = " or ".join(str(n) for n in range(1, len(question.values) + 1))
+        return _read(f"{numbers}{more}, Enter to skip, q to stop: ", question)
+
+
+def _read(prompt: str, question: Question) -> Answer | None:
+    from pluralign.workflows.ask import Stopped
+
+    while True:
+        try:
+            told = input(prompt).strip().lower()
+        except EOFError:
+            say("")
+            raise Stopped from None
+        if told == "q":
+            raise Stopped
+        if not told:
+            return None
+        if told == "s" and question.may_tie:
+            return SAME
+        if told.isdecimal() and 1 <= int(told) <= len(question.values):
+            return int(told) - 1
+        say(f"expected {prompt.rstrip(': ')}")
+
+
+def _show(text: str, lead: str) -> None:
+    lines = [
+        line
+        for part in text.strip().splitlines() or [""]
+        for line in (textwrap.wrap(part, _WIDTH - len(lead)) or [""])
+    ]
+    for place, line in enumerate(lines):
+        say((lead if place == 0 else " " * len(lead)) + line)
+
+
+def _quiet(turn: Turn) -> None:
+    del turn
+
+
+def _tell(turn: Turn) -> None:
+    """Print the dials: mean and interval of each weight as a bar."""
+    say("")
+    if not turn.posterior.answers:
+        return
+    names: Sequence[str] = turn.posterior.objectives
+    longest = max(map(len, names))
+    for name in names:
+        low, high = turn.posterior.interval(name)
+        mean = turn.posterior.mean[name]
+        cells = ["-" if low <= place / 40 <= high else " " for place in range(41)]
+        cells[round(40 * mean)] = "o"
+        say(f"  {name:{longest}}  |{''.join(cells)}|  {mean:.2f}  ({low:.2f} to {high:.2f})")
+    say("")

@@ -1,0 +1,204 @@
+"""An interview from the first question to the weights: by a person, a simulated one, a judge, or a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pluralign.core import Comparison, Decision, InputError, Objective, Segment, SteeringWeights, Step
+from pluralign.core.choice import SAME, Answer, Choice, Question
+from pluralign.core.messages import dialogue
+from pluralign.data.choices import choice_row, load_choices, question_row, save_rows
+from pluralign.elicit.interview import Interview, Turn
+
+if TYPE_CHECKING:
+    from pluralign.annotate.rater import Rater
+    from pluralign.data.answers import AnswerSet
+    from pluralign.evaluate.rewards.scored import Scorer
+    from pluralign.lm.dtypes import DTypeName
+
+Answerer = Callable[[Question], Answer | None]
+"""Function from a question to its answer; None skips the question."""
+
+# Random episodes whose decisions become questions, their steps, and the largest number of questions.
+_EPISODES = 200
+_MOST_STEPS = 200
+_MOST_QUESTIONS = 2000
+_PREFERENCE = Objective("preference", "the answer that you would rather have")
+
+
+class Stopped(Exception):
+    """The person has ended the interview."""
+
+
+def hold_interview(
+    interview: Interview,
+    answer: Answerer,
+    kept: Path,
+    told: Callable[[Turn], None] = lambda turn: None,
+) -> tuple[list[Choice], Turn]:
+    """Ask until the interview ends; each answer is written at once, and an interrupted interview continues.
+
+    Args:
+        interview: Interview with a pool of questions.
+        answer: Function that answers; it may raise `Stopped`.
+        kept: JSON-lines file of the answers.
+        told: Function that is called after every answer, and before the first.
+
+    Returns:
+        The answers, and what is known at the end.
+
+    Raises:
+        InputError: The file has answers to other questions.
+    """
+    choices = _continued(interview, kept)
+    skipped: list[str] = []
+    while True:
+        turn = interview.turn(choices, skipped)
+        told(turn)
+        if turn.suggestion is None:
+            return choices, turn
+        question = turn.suggestion.question
+        try:
+            found = answer(question)
+        except Stopped:
+            return choices, turn
+        if found is None:
+            skipped.append(question.decision.key)
+            continue
+        choices.append(Choice(question, found))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(choice_row(choices[-1]), ensure_ascii=False) + "\n")
+
+
+def _continued(interview: Interview, kept: Path) -> list[Choice]:
+    if not kept.exists() or not kept.read_bytes().strip():
+        return []
+    found = load_choices(kept)
+    for row, choice in enumerate(found, start=1):
+        if interview.by_key.get(choice.question.decision.key) != choice.question:
+            raise InputError(
+                "is an answer to a question that is not in the pool; give another --out", path=kept, row=row
+            )
+    return found
+
+
+def save_pool(pool: Sequence[Question], path: Path) -> Path:
+    """Write a pool of questions, for ``serve --ask``."""
+    return save_rows(path, map(question_row, pool))
+
+
+def pool_of_completions(
+    completions: AnswerSet, rewards: Mapping[str, Scorer], kept: Path, *, dtype: DTypeName = "float32"
+) -> list[Question]:
+    """Questions from completions of one prompt, with their rewards as values.
+
+    Args:
+        completions: Completions, several per prompt.
+        rewards: Reward of each objective.
+        kept: File for the rewards; an interrupted run continues.
+        dtype: Precision of the reward models.
+
+    Raises:
+        InputError: No prompt has two different completions.
+    """
+    from pluralign.elicit.grounding import pairs_by_reward
+    from pluralign.evaluate.rewards.choose import score_answers
+
+    answers = list(completions.answers.values())
+    scored = score_answers(answers, rewards, kept, dtype=dtype)
+    decisions = [one.decision(dialogue) for one in answers]
+    pool = pairs_by_reward(decisions, scored)
+    if not pool:
+        raise InputError("no prompt has two different completions", path=completions.path or None)
+    return pool[:_MOST_QUESTIONS]
+
+
+def pool_of_story(story: str, policies: Mapping[str, str], seed: int = 0) -> list[Question]:
+    """Questions from the decisions of a story, with the policies' log-probabilities as values.
+
+    Args:
+        story: Name of a built-in story, or path of a game.
+        policies: Policy of each objective, as `open_policy` takes them.
+        seed: Random seed of the episodes that meet the decisions.
+    """
+    from pluralign.elicit.grounding import questions_by_policies
+    from pluralign.games.open import open_story
+    from pluralign.games.random_play import play_at_random
+    from pluralign.options.open import Models, open_policy
+
+    opened = open_story(story)
+    game = opened.make_game()
+    met: dict[str, Decision] = {}
+    for number in range(_EPISODES):
+        for decision in play_at_random(game, seed + number, _MOST_STEPS):
+            if len(met) < _MOST_QUESTIONS:
+                met.setdefault(decision.key, decision)
+    models = Models()
+    return questions_by_policies(
+        list(met.values()), {name: open_policy(spec, models) for name, spec in policies.items()}
+    )
+
+
+def open_answerer(spec: str, interview: Interview, human: Answerer) -> Answerer:
+    """Who answers, by name.
+
+    Args:
+        spec: ``human``; ``simulated:NAME=WEIGHT,...@DECISIVENESS``; ``file:CHOICES`` (answers in a file, in
+            any order; questions without one are skipped); or ``judge:MODEL`` (a rater of `open_rater`).
+        interview: Interview with a pool of questions.
+        human: Function that asks a person.
+
+    Raises:
+        InputError: The name is unknown, or its settings are wrong.
+    """
+    kind, _, rest = spec.partition(":")
+    match kind, rest:
+        case "human", "":
+            return human
+        case "simulated", told if told:
+            return _simulated(told, interview)
+        case "file", path if path:
+            known = {one.question.decision.key: one.answer for one in load_choices(path)}
+            return lambda question: known.get(question.decision.key)
+        case "judge", model if model:
+            from pluralign.annotate.open import open_rater
+
+            return _judged(open_rater(spec))
+        case _:
+            known_forms = "human, simulated:NAME=WEIGHT,...@DECISIVENESS, file:CHOICES or judge:MODEL"
+            raise InputError(f"expected {known_forms}, found {spec!r}", field="by")
+
+
+def _simulated(told: str, interview: Interview) -> Answerer:
+    from pluralign.elicit.grounding import Planted
+
+    weights, _, decisiveness = told.partition("@")
+    try:
+        number = float(decisiveness or "4")
+    except ValueError as error:
+        raise InputError(f"expected a number after @, found {decisiveness!r}", field="by") from error
+    mix = SteeringWeights.parse(weights)
+    mix.require_known(interview.objectives)
+    return Planted(mix, number, interview.units, seed=interview.seed).answer
+
+
+def _judged(rater: Rater) -> Answerer:
+    def answer(question: Question) -> Answer | None:
+        if len(question.values) != 2:
+            return None
+        first, second = (
+            Segment(f"{question.decision.key}-{place}", 0, (Step(question.decision, place),))
+            for place in (0, 1)
+        )
+        (rating,) = rater.rate([Comparison(first, second)], _PREFERENCE)
+        if rating is None:
+            return None
+        if rating.preference == "tie":
+            return SAME if question.may_tie else None
+        return 0 if rating.preference == "first" else 1
+
+    return answer
