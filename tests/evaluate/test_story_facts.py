@@ -4,6 +4,7 @@ import pytest
 
 import pluralign as pl
 from pluralign.core import InputError
+from pluralign.core.supported import supported_points
 from pluralign.evaluate import story_facts as facts
 from pluralign.evaluate.story_facts import StorySize, story_facts
 from pluralign.games.exact_front import exact_front
@@ -17,6 +18,7 @@ def test_a_small_story_is_exact():
     front = exact_front(explore(story.make_game()), chosen)
     json = found.to_json()
     assert json["exact_front"] == front.points.tolist()
+    assert json["reached_by_weights"] == supported_points(front.points).tolist()
     assert json["worst"] == front.worst.tolist()
     assert list(json["random"]) == [found.random[name] for name in ("score", "harm_avoidance")]
     spans = zip(front.worst, json["random"], front.best, strict=True)

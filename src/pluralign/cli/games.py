@@ -5,9 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from pluralign.cli.common import Figures, say
+from pluralign.core.supported import better_lot, supported_points
 from pluralign.evaluate.story_facts import EPISODES, StoryFacts, StorySize, story_facts
 from pluralign.games import check
 from pluralign.games.choicescript.load import list_stories, load_story
@@ -79,6 +81,24 @@ def _say_front(found: StoryFacts, front: ExactFront) -> None:
     say(f"\nexact Pareto front of {', '.join(found.objectives)}: {len(front.points)} points")
     for point in front.points:
         say("".join(f"{value:8g}" for value in point))
+    _say_reached(front)
+
+
+def _say_reached(front: ExactFront) -> None:
+    reached = supported_points(front.points)
+    say(f"\nof {len(reached)} front points {int(reached.sum())} are optimal for some linear weights")
+    if reached.all():
+        return
+    say("no weights reach the others; a lot (a random choice once per episode) beats each in every objective")
+    say("(gain in % of the objective's range over the front):")
+    for row in np.flatnonzero(~reached).tolist():
+        lot = better_lot(front.points, row)
+        parts = [
+            f"{100 * share:.0f} % ({', '.join(f'{value:g}' for value in front.points[place])})"
+            for place, share in lot.shares.items()
+        ]
+        point = "".join(f"{value:8g}" for value in front.points[row])
+        say(f"{point}   {' + '.join(parts)}: gain {100 * lot.margin:.1f} %")
 
 
 def check_game(path: Name) -> tuple[Figures, int]:

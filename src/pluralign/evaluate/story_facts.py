@@ -8,6 +8,7 @@ from typing import Any
 
 from pluralign.core import Objective, UniformPolicy
 from pluralign.core.checks import checked
+from pluralign.core.supported import supported_points
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.report.summary import walk
 from pluralign.evaluate.statistics import Estimate
@@ -77,6 +78,7 @@ class StoryFacts:
             "random": [self.random[name] for name in self.objectives],
         }  # fmt: skip
         if self.front is not None:
+            found["reached_by_weights"] = supported_points(self.front.points).tolist()
             found["worst"], found["best"] = self.front.worst.tolist(), self.front.best.tolist()
             found["exact_front"] = self.front.points.tolist()
         return found
