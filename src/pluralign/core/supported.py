@@ -31,7 +31,8 @@ class Lot:
 def supported_points(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Mask of the points that are optimal for some non-negative weights, shape (points,).
 
-    Ties count: a point in the middle of an edge of the convex hull is optimal for the edge's weights. One linear programme per point (Geoffrion 1968, "Proper Efficiency", for the notion).
+    Ties count: a point in the middle of an edge of the convex hull is optimal for the edge's weights. One
+    linear programme per point; "supported" is the term of multi-objective programming.
 
     Args:
         points: Returns, shape (points, objectives).
