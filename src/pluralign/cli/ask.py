@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluralign.cli.common import Figures, named_entries, say, wrote
-from pluralign.cli.weights import report_one
+from pluralign.cli.common import Figures, named_entries, say, say_weights, wrote
 from pluralign.core import InputError
 from pluralign.core.choice import SAME, Answer, Question
 from pluralign.elicit.posterior import LAPSE
@@ -74,6 +73,7 @@ def ask_questions(
     from pluralign.elicit.interview import Interview
     from pluralign.elicit.prior import SimplexPrior
     from pluralign.workflows import ask
+    from pluralign.workflows.weights import report_weights
 
     prior, scales = None, None
     if completions is not None:
@@ -103,7 +103,7 @@ def ask_questions(
     say(_ENDS[turn.end] if turn.end else "the same command continues")
     if choices:
         wrote(kept, f"{len(choices)} answers")
-    return report_one(turn.posterior, choices, out)
+    return say_weights(report_weights(turn.posterior, choices), out)
 
 
 class _Person:

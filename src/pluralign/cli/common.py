@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from pluralign.core import InputError
 from pluralign.lm.endpoint_settings import EndpointSettings
+
+if TYPE_CHECKING:
+    from pluralign.workflows.weights import WeightReport
 
 Figures = Mapping[str, Any]
 """What a verb found, as JSON values: ``--json FILE`` writes it."""
@@ -35,6 +38,21 @@ def say_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None
     for name, cells in (("", columns), *rows.items()):
         aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
         say("  ".join([f"  {name:{first}}", *aligned]).rstrip())
+
+
+def say_weights(report: WeightReport, out: Path) -> tuple[Figures, int]:
+    """Print and write the weights of one person; return the figures and the exit code."""
+    posterior = report.posterior
+    rows: dict[str, list[str]] = {}
+    for name in posterior.objectives:
+        low, high = posterior.interval(name)
+        rows[name] = [f"{posterior.mean[name]:.3f}", f"{low:.3f} to {high:.3f}"]
+    say_table(["weight", "90 % interval"], rows)
+    for line in report.lines():
+        say(line)
+    figures = report.save(out)
+    wrote(out / "weights.json", "weights.svg is next to it")
+    return figures, int(report.by_chance)
 
 
 def named_entries(entries: Sequence[str], field: str, form: str, *, required: bool = True) -> dict[str, str]:

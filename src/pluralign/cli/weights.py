@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluralign.cli.common import Figures, named_folders, say, say_table, wrote
+from pluralign.cli.common import Figures, named_folders, say, say_table, say_weights, wrote
 from pluralign.core import InputError
-from pluralign.core.choice import Choice
 from pluralign.elicit.many import PriorName
 from pluralign.elicit.posterior import LAPSE
 
 if TYPE_CHECKING:
-    from pluralign.elicit.feasibility import Feasibility
     from pluralign.elicit.many import ManyWeights
-    from pluralign.elicit.posterior import WeightPosterior
-    from pluralign.elicit.utilities import Comparison
-
-# With fewer answers, answers that contradict any weights may be chance.
-_ENOUGH = 10
 
 
 def infer_weights(
@@ -86,9 +78,10 @@ def infer_weights(
         return _report_many(infer_many(found, prior=prior, lapse=lapse, seed=seed), prior, out), 0
     if prior == "people":
         raise InputError("needs choices of several people; name their column by --person", field="prior")
-    from pluralign.elicit import posterior
+    from pluralign.elicit.posterior import infer_weights as infer
+    from pluralign.workflows.weights import report_weights
 
-    return report_one(posterior.infer_weights(found, lapse=lapse, seed=seed), found, out)
+    return say_weights(report_weights(infer(found, lapse=lapse, seed=seed), found), out)
 
 
 def _of_episodes(
@@ -99,6 +92,7 @@ def _of_episodes(
     from pluralign.elicit.posterior import infer_weights as infer
     from pluralign.elicit.prior import SimplexPrior
     from pluralign.options.open import Models, open_policy
+    from pluralign.workflows.weights import report_weights
 
     models = Models()
     opened = {
@@ -109,90 +103,7 @@ def _of_episodes(
     # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
     units = dict.fromkeys(opened, 1.0)
     posterior = infer(found, prior=SimplexPrior(decisiveness=1.0), scales=units, lapse=lapse, seed=seed)
-    return report_one(posterior, found, out, contradictions=False)
-
-
-def report_one(
-    posterior: WeightPosterior, choices: list[Choice], out: Path, *, contradictions: bool = True
-) -> tuple[Figures, int]:
-    """Print and write the weights of one person, and what contradicts them."""
-    from pluralign.elicit.feasibility import explained_by_weights
-    from pluralign.elicit.saved import save_posterior
-    from pluralign.elicit.utilities import LEAST_CHOICES, compare_utilities
-    from pluralign.evaluate.pictures.weights import draw_weights
-
-    intervals = {name: posterior.interval(name) for name in posterior.objectives}
-    say_table(
-        ["weight", "90 % interval"],
-        {name: [f"{posterior.mean[name]:.3f}", f"{low:.3f} to {high:.3f}"]
-         for name, (low, high) in intervals.items()},
-    )  # fmt: skip
-    _say_explained(posterior)
-    clash = explained_by_weights(choices, scales=posterior.scales) if contradictions and choices else None
-    other = compare_utilities(choices) if contradictions and _ranked(choices) >= LEAST_CHOICES else None
-    if clash is not None:
-        _say_clash(clash, choices)
-    if other is not None and other.better is not None:
-        lead = other.fits[0]
-        say(f"explained better by {other.better}: {lead.lead:+.3f} nats an answer (+- {lead.lead_error:.3f})")
-    figures = save_posterior(posterior, out / "weights.json", _more(clash, other))
-    draw_weights(posterior.objectives, posterior.mean.aligned_to(posterior.objectives), intervals,
-                 out / "weights.svg")  # fmt: skip
-    wrote(out / "weights.json", "weights.svg is next to it")
-    told = posterior.explains
-    chance = told is not None and posterior.answers >= _ENOUGH and told.log_loss >= told.even_log_loss
-    if chance:
-        say("no weights explain these answers better than chance")
-    return figures, 1 if chance else 0
-
-
-def _ranked(choices: list[Choice]) -> int:
-    return sum(bool(choice.ranking) for choice in choices)
-
-
-def _more(clash: Feasibility | None, other: Comparison | None) -> Mapping[str, object]:
-    from dataclasses import asdict
-
-    return {
-        "contradicting": None if clash is None else list(clash.contradicting),
-        "removed": None if clash is None else list(clash.removed),
-        "utilities": None if other is None else [asdict(fit) for fit in other.fits],
-        "better_utility": None if other is None else other.better,
-    }
-
-
-def _say_explained(posterior: WeightPosterior) -> None:
-    from pluralign.elicit.posterior import FEW_EFFECTIVE
-
-    told = posterior.explains
-    if told is not None:
-        say(
-            f"{posterior.answers} answers; each predicted from the others: {100 * told.share:.0f} % right, "
-            f"log loss {told.log_loss:.3f} (chance {told.even_log_loss:.3f})"
-        )
-        for first, second in told.undetermined:
-            say(f"these questions cannot tell {first} and {second} apart")
-    if posterior.effective_samples < FEW_EFFECTIVE:
-        say(f"rough: the draws are worth {posterior.effective_samples:.0f} independent ones")
-
-
-def _say_clash(clash: Feasibility, choices: list[Choice]) -> None:
-    if clash.feasible:
-        return
-    proven = "" if clash.exact else " (perhaps there are fewer)"
-    count = len(clash.contradicting)
-    say(f"no weights explain all answers; {count} contradict each other{proven}:")
-    for index in clash.contradicting:
-        choice = choices[index]
-        options = choice.question.decision.options
-        taken = " > ".join(_short(options[place]) for place in choice.ranking)
-        say(f"  answer {index + 1}: {_short(choice.question.decision.prompt)}  {taken}")
-    say(f"without {len(clash.removed)} of the {len(choices)} answers, weights explain the others")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"{line[:57]}..."
+    return say_weights(report_weights(posterior, found, contradictions=False), out)
 
 
 def _report_many(found: ManyWeights, prior: PriorName, out: Path) -> Figures:

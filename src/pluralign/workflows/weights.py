@@ -1,0 +1,123 @@
+"""Report of one person's weights: what explains the answers, what contradicts them, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pluralign.core.choice import Choice
+from pluralign.elicit.feasibility import Feasibility, explained_by_weights
+from pluralign.elicit.posterior import FEW_EFFECTIVE, WeightPosterior
+from pluralign.elicit.saved import save_posterior
+from pluralign.elicit.utilities import LEAST_CHOICES, Comparison, compare_utilities
+from pluralign.evaluate.pictures.weights import draw_weights
+
+# With fewer answers, answers that contradict any weights may be chance.
+_ENOUGH = 10
+
+
+@dataclass(frozen=True, eq=False)
+class WeightReport:
+    """Weights of one person, and whether weights explain the choices.
+
+    Args:
+        posterior: Posterior of the weights.
+        choices: Choices that it was inferred from.
+        clash: Whether any weights explain all answers; None if that was not asked.
+        utilities: Comparison with other utilities; None for fewer than ten answers.
+    """
+
+    posterior: WeightPosterior
+    choices: Sequence[Choice]
+    clash: Feasibility | None
+    utilities: Comparison | None
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether ten answers or more are explained no better than by chance."""
+        told = self.posterior.explains
+        return told is not None and self.posterior.answers >= _ENOUGH and told.log_loss >= told.even_log_loss
+
+    def lines(self) -> list[str]:
+        """What a person should know about these weights."""
+        found: list[str] = []
+        told, posterior = self.posterior.explains, self.posterior
+        if told is not None:
+            found.append(
+                f"{posterior.answers} answers; each predicted from the others: {100 * told.share:.0f} % "
+                f"right, log loss {told.log_loss:.3f} (chance {told.even_log_loss:.3f})"
+            )
+            found += [f"these questions cannot tell {a} and {b} apart" for a, b in told.undetermined]
+        if posterior.effective_samples < FEW_EFFECTIVE:
+            found.append(f"rough: the draws are worth {posterior.effective_samples:.0f} independent ones")
+        if self.clash is not None and not self.clash.feasible:
+            found += _contradictions(self.clash, self.choices)
+        if self.utilities is not None and self.utilities.better is not None:
+            lead = self.utilities.fits[0]
+            found.append(
+                f"explained better by {self.utilities.better}: {lead.lead:+.3f} nats an answer (standard "
+                f"error {lead.lead_error:.3f})"
+            )
+        if self.by_chance:
+            found.append("no weights explain these answers better than chance")
+        return found
+
+    def save(self, out: Path) -> dict[str, Any]:
+        """Write weights.json and weights.svg; return the summary.
+
+        Args:
+            out: Folder for the files.
+        """
+        posterior, clash, other = self.posterior, self.clash, self.utilities
+        intervals = {name: posterior.interval(name) for name in posterior.objectives}
+        means = posterior.mean.aligned_to(posterior.objectives)
+        summary = save_posterior(
+            posterior,
+            out / "weights.json",
+            {
+                "contradicting": None if clash is None else list(clash.contradicting),
+                "removed": None if clash is None else list(clash.removed),
+                "utilities": None if other is None else [asdict(fit) for fit in other.fits],
+                "better_utility": None if other is None else other.better,
+            },
+        )
+        draw_weights(posterior.objectives, means, intervals, out / "weights.svg")
+        return summary
+
+
+def report_weights(
+    posterior: WeightPosterior, choices: Sequence[Choice], *, contradictions: bool = True
+) -> WeightReport:
+    """Look for what contradicts weights.
+
+    Args:
+        posterior: Posterior of one person's weights.
+        choices: Choices that it was inferred from.
+        contradictions: Whether to look for contradicting answers and for other utilities; both take values of
+            few choices, not an agent's thousands of steps.
+    """
+    ranked = sum(bool(choice.ranking) for choice in choices)
+    clash = explained_by_weights(choices, scales=posterior.scales) if contradictions and choices else None
+    other = compare_utilities(choices) if contradictions and ranked >= LEAST_CHOICES else None
+    return WeightReport(posterior, choices, clash, other)
+
+
+def _contradictions(clash: Feasibility, choices: Sequence[Choice]) -> list[str]:
+    proven = "" if clash.exact else " (perhaps fewer do)"
+    found = [
+        f"no weights explain all answers; {len(clash.contradicting)} contradict each other{proven}:",
+    ]
+    for index in clash.contradicting:
+        choice = choices[index]
+        options = choice.question.decision.options
+        taken = " > ".join(_short(options[place]) for place in choice.ranking)
+        found.append(f"  answer {index + 1}: {_short(choice.question.decision.prompt)}  {taken}")
+    found.append(f"without {len(clash.removed)} of the {len(choices)} answers, weights explain the others")
+    return found
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:57]}..."
