@@ -218,6 +218,11 @@ def browser():
         found.close()
 
 
+def refusal(text):
+    """Whether a browser reports a refusal that pages expect."""
+    return "status of 401" in text or "status of 429" in text
+
+
 @pytest.fixture
 def opened(browser):
     """Opens a page of a server; the page's errors and foreign requests fail the test."""
@@ -230,7 +235,7 @@ def opened(browser):
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on(
-            "console", lambda m: faults.append(m.text) if m.type == "error" and "401" not in m.text else None
+            "console", lambda m: faults.append(m.text) if m.type == "error" and not refusal(m.text) else None
         )
         page.on(
             "request", lambda r: None if r.url.startswith((server.url, "data:")) else faults.append(r.url)

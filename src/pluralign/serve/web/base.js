@@ -69,25 +69,40 @@ function accept(field, note) {
 }
 
 // ---- The server ----
-async function ask(path, body, signal) {
+// Like a request, it ends with the signal.
+const pause = (seconds, signal) => new Promise((done, fail) => {
+  const timer = setTimeout(done, 1000 * seconds);
+  signal?.addEventListener("abort", () => { clearTimeout(timer); fail(signal.reason); }, {once: true});
+});
+// A server that is busy says when it has a place; the request is sent once more then. `say` shows the wait.
+async function ask(path, body, signal, say = () => {}) {
   const headers = token ? {Authorization: `Bearer ${token}`} : {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  let answer;
-  try {
-    answer = await fetch(path, {
-      method: body === undefined ? "GET" : "POST", headers, signal,
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server does not respond.");
+  for (let first = true; ; first = false) {
+    let answer;
+    try {
+      answer = await fetch(path, {
+        method: body === undefined ? "GET" : "POST", headers, signal,
+        body: body === undefined ? undefined : JSON.stringify(body),
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Error("The server does not respond.");
+    }
+    if (answer.ok) return answer;
+    const seconds = Number(answer.headers.get("Retry-After"));
+    if (first && answer.status === 429 && seconds > 0) {
+      say(`The server is busy. Trying again in ${number(seconds, 0, 0)} ${seconds === 1 ? "second" : "seconds"}…`);
+      await pause(seconds, signal);
+      say("Trying again…");
+      continue;
+    }
+    let message = `The server responded with status ${answer.status}.`;
+    try { message = (await answer.json()).error.message; } catch { /* no JSON: the status must do */ }
+    const error = new Error(message);
+    error.status = answer.status;
+    throw error;
   }
-  if (answer.ok) return answer;
-  let message = `The server responded with status ${answer.status}.`;
-  try { message = (await answer.json()).error.message; } catch { /* no JSON: the status must do */ }
-  const error = new Error(message);
-  error.status = answer.status;
-  throw error;
 }
 
 async function* events(answer) {

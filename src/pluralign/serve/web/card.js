@@ -87,7 +87,8 @@ class Card {
     let weights = this.weights, usage, finish;
     try {
       const body = {...requestOf(this.chat.model, asked, weights), stream: true, stream_options: {include_usage: true}};
-      const answer = await ask("/v1/chat/completions", body, own.signal);
+      const answer = await ask("/v1/chat/completions", body, own.signal, words => { this.status.textContent = words; });
+      this.status.textContent = "Writing…";
       this.text.textContent = "";
       this.text.classList.remove("old");
       for await (const chunk of events(answer)) {
@@ -120,7 +121,7 @@ class Card {
     try {
       const history = before(answer);
       const body = {prompt: answer.prompt, answer: answer.text, ...(history.length ? {history} : {})};
-      const {rewards} = await (await ask("/pluralign/rewards", body, own.signal)).json();
+      const {rewards} = await (await ask("/pluralign/rewards", body, own.signal, words => { this.worth.textContent = words; })).json();
       if (own.signal.aborted) return;
       this.rewards = Object.fromEntries(Object.entries(rewards).map(([name, {reward, sigma}]) =>
         [name, {value: chat.units.value(name, reward), sigma: chat.units.spread(name, sigma)}]));

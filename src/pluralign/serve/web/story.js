@@ -35,7 +35,8 @@ class Story {
     do {
       this.again = false;
       try {
-        const answer = await ask("/pluralign/story/play", {actions: this.actions, steering_weights: this.dials.value});
+        const body = {actions: this.actions, steering_weights: this.dials.value};
+        const answer = await ask("/pluralign/story/play", body, undefined, words => { $("story-status").textContent = words; });
         this.found = await answer.json();
         complain("");
         this.show();
