@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
-from pluralign.serve.settings import Limits
+from pluralign.serve.settings import Access, Limits, NamedToken
 
 BOUND = (
     "steering_weights", "logit_bias", "tools", "response_format", "chat_template_kwargs", "top_logprobs",
@@ -25,6 +25,13 @@ def test_the_document_names_every_path_that_is_served(server):
     weights = body["schema"]["properties"]["steering_weights"]
     assert list(weights["properties"]) == ["one", "two", "three"]
     assert weights["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("access", [Access(token="a"), Access(named=(NamedToken("ann", "a"),)), Access()])
+def test_the_document_says_whether_a_token_is_needed(serve, access):
+    with serve(access=access) as server:
+        document = server.get("/openapi.json").json()
+    assert document.get("security") == (None if access == Access() else [{"bearer": []}])
 
 
 def test_schemathesis_finds_nothing(serve, story_table, rewards):

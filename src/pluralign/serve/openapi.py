@@ -87,13 +87,13 @@ def document(service: Service) -> dict[str, Any]:
             service.story.schema,
             _scene(service.story.names),
         )
+    secured = service.access.token is not None or service.access.named
     schemes = {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "pluralign", "version": version("pluralign")},
         "paths": paths,
-        **({"components": schemes} if service.access.token is not None else {}),
-        **({"security": [{"bearer": []}]} if service.access.token is not None else {}),
+        **({"components": schemes, "security": [{"bearer": []}]} if secured else {}),
     }
 
 

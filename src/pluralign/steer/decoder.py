@@ -260,8 +260,8 @@ class MixtureDecoder:
         """Time in seconds when the device has done what it was given; 0 if no time is measured."""
         if self._pace is None:
             return 0.0
-        if self.rows.backbone.device.type == "cuda":
-            torch.cuda.synchronize(self.rows.backbone.device)
+        if self.rows.backbone.device.type != "cpu":
+            torch.accelerator.synchronize(self.rows.backbone.device)
         return self._pace.clock()
 
     def _start(
