@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ethical_theories_lib.baselines import Array
 from ethical_theories_lib.games import STORIES, LabelGame, scenes_of
 from ethical_theories_lib.labels import (
     POOLED,
@@ -82,6 +83,25 @@ def within_uncertainty(first: float, second: float, sigmas: tuple[float, float])
     return "first" if first > second else "second"
 
 
+def mean_and_sigma(trainings: Sequence[Values]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Mean and standard deviation over trainings of each option's reward, by the decision's key, after each
+    training's rewards have mean 0 and deviation 1 over all options, as in an ensemble."""
+    every = [np.concatenate([np.asarray(own) for own in values.values()]) for values in trainings]
+    stacked = {
+        key: np.stack(
+            [
+                (np.asarray(values[key]) - whole.mean()) / whole.std()
+                for values, whole in zip(trainings, every, strict=True)
+            ]
+        )
+        for key in trainings[0]
+    }
+    return (
+        {key: rows.mean(axis=0) for key, rows in stacked.items()},
+        {key: rows.std(axis=0) for key, rows in stacked.items()},
+    )
+
+
 def _figures(out: Path, theory: str, seed: int) -> Path:
     return out / "figures" / f"{theory}-{seed}.json"
 
@@ -124,15 +144,7 @@ def _decided(
 ) -> dict[str, Any]:  # fmt: skip
     """The mean of the standardised trainings: all pairs, and those that differ by more than its uncertainty,
     the trainings' standard deviation (`rewards.ensemble`)."""
-    scales = {
-        seed: np.std(np.concatenate([np.asarray(v) for v in own.values()])) for seed, own in values.items()
-    }
-    stacked = {
-        key: np.array([np.asarray(own[key]) / scales[seed] for seed, own in values.items()])
-        for key in next(iter(values.values()))
-    }
-    means = {key: rows.mean(axis=0) for key, rows in stacked.items()}
-    sigmas = {key: rows.std(axis=0) for key, rows in stacked.items()}
+    means, sigmas = mean_and_sigma(list(values.values()))
     every = [comparison for _, own in both.values() for comparison in own]
     labels: list[Annotation] = []
     for comparison in every:

@@ -20,7 +20,7 @@ from ethical_theories_lib.criterion import ALL, compare_with_references, paired 
 from ethical_theories_lib.curve import fit_curve, places  # noqa: E402
 from ethical_theories_lib.games import open_met_game  # noqa: E402
 from ethical_theories_lib.mutual import kappa_over_scenes  # noqa: E402
-from ethical_theories_lib.trainings import within_uncertainty  # noqa: E402
+from ethical_theories_lib.trainings import mean_and_sigma, within_uncertainty  # noqa: E402
 
 from pluralign.games.open import open_story  # noqa: E402
 
@@ -99,6 +99,16 @@ def test_ties_within_the_uncertainty_of_a_difference() -> None:
     assert within_uncertainty(1.0, 0.4, (0.3, 0.4)) == "first"
     assert within_uncertainty(0.4, 1.0, (0.3, 0.4)) == "second"
     assert within_uncertainty(1.0, 1.0, (0.0, 0.0)) == "tie"
+
+
+def test_trainings_are_compared_without_their_origins_and_units() -> None:
+    one = {"a": [1.0, 2.0, 4.0], "b": [0.0, -1.0]}
+    same = {key: [3 * value + 7 for value in own] for key, own in one.items()}
+    means, sigmas = mean_and_sigma([one, same])
+    assert sigmas["a"] == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+    assert sum(means["a"]) + sum(means["b"]) == pytest.approx(0.0, abs=1e-12)
+    other = {**one, "b": [0.0, 5.0]}
+    assert mean_and_sigma([one, other])[1]["b"][1] > 0.5
 
 
 def test_options_of_met_decisions_are_all_tried() -> None:
