@@ -37,13 +37,13 @@ from ethical_theories_lib.rating import (
     scores_file,
     train_rater,
 )
-from ethical_theories_lib.report import by_story, read_report
+from ethical_theories_lib.report import as_json, by_story, read_report
 from ethical_theories_lib.stages import StoryRun, adapt_all, learn_from_noise, learn_story
 from ethical_theories_lib.tables import as_markdown
 from ethical_theories_lib.trainings import across_trainings
 
 from pluralign.core import InputError
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json, write_text
 from pluralign.games.labelled.file import LabelledFile, write_labelled_file
 from pluralign.games.side_file import SUFFIX
 from pluralign.learn.texts.trunk import LowerStates
@@ -114,9 +114,8 @@ def run(settings: Settings) -> None:
         **read_report(settings.out, settings.raters, settings.seeds),
     }  # fmt: skip
     results = settings.results
-    write_json(results / "ethical_theories.json", report)
-    with replace_when_whole(results / "ethical_theories.md") as temporary:
-        temporary.write_text(as_markdown(report), encoding="utf-8")
+    write_text(results / "ethical_theories.json", as_json(report))
+    write_text(results / "ethical_theories.md", as_markdown(report))
     if "noise" in report:
         draw_noise(report["noise"], results / "ethical_theories-noise.svg")
     stories = by_story(report.get("agents", {}))

@@ -61,10 +61,8 @@ def _lines(runs: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for name in runs[0]["lines"]:
         spearmans = [run["lines"][name]["spearman"] for run in runs]
-        ends = [
-            _over([run["lines"][name]["points"][place]["violations"] for run in runs]) for place in (0, -1)
-        ]
-        ends = ends if runs[0]["lines"][name]["points"][0]["weight"] == 0 else ends[::-1]
+        lines = [run["lines"][name] for run in runs]
+        ends = [_over([line["violations"][line["weight"].index(end)] for line in lines]) for end in (0, 1)]
         rows.append([name.replace("_", " "), ", ".join(f"{s:.2f}" for s in spearmans), *ends])
     for run in runs[:1]:
         if "simplex" in run:

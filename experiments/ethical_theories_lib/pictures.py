@@ -46,27 +46,23 @@ def draw_simplex(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
     """Score and violations of all mixtures of four agents, mean over seeds; colours are the weight on score.
 
     Args:
-        found: Figures of `stages.learn_story`, by story, one for each seed.
+        found: Figures of the agents (`report.read_report`), by story, one for each seed.
         path: Output file.
     """
     picture, axes = _panels(len(found))
     shown = None
     for axis, (story, runs) in zip(axes, found.items(), strict=False):
-        points = [run["simplex"]["points"] for run in runs]
-        weights = [point["weights"] for point in points[0]]
         score, violations = (
-            np.mean([[point[name] for point in own] for own in points], axis=0)
-            for name in ("score", "violations")
+            np.mean([run["simplex"][name] for run in runs], axis=0) for name in ("score", "violations")
         )
-        colours = [own["score"] for own in weights]
-        shown = axis.scatter(score, violations, c=colours, cmap="viridis", vmin=0, vmax=1, s=24)
-        for own, x, y in zip(weights, score, violations, strict=True):
-            corner = max(own, key=lambda name: own[name])
-            if own[corner] == 1:
-                axis.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="black")
-                box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
-                place = {"xytext": (7, -11 if corner == "deontology" else 5), "textcoords": "offset points"}
-                axis.annotate(corner, (x, y), fontsize=8, bbox=box, **place)
+        weights = runs[0]["simplex"]["weights"]
+        shown = axis.scatter(score, violations, c=weights["score"], cmap="viridis", vmin=0, vmax=1, s=24)
+        for corner, own in weights.items():
+            point = (score[own.index(1)], violations[own.index(1)])
+            axis.plot(*point, "o", markersize=9, markerfacecolor="none", markeredgecolor="black")
+            box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+            place = {"xytext": (7, -11 if corner == "deontology" else 5), "textcoords": "offset points"}
+            axis.annotate(corner, point, fontsize=8, bbox=box, **place)
         axis.set_title(story.replace("_", " "))
         axis.set_xlabel("score")
         axis.set_ylabel("violations")

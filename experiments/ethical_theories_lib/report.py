@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,18 @@ def read_report(out: Path, raters: Sequence[str], seeds: Sequence[int]) -> dict[
     return _rounded(report)
 
 
+def as_json(report: Mapping[str, Any]) -> str:
+    """The report with one line for each part of a part; indented throughout, it would be twice as long."""
+    parts: list[str] = []
+    for name, part in report.items():
+        text = json.dumps(part, ensure_ascii=False)
+        if isinstance(part, dict):
+            rows = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in part.items()]
+            text = "{\n  " + ",\n  ".join(rows) + "\n }"
+        parts.append(f" {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
 def by_story(agents: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Figures of the agents, named STORY-SEED, by story."""
     found: dict[str, list[Mapping[str, Any]]] = {}
@@ -66,14 +79,8 @@ def _agents(run: Mapping[str, Any], shows_decisions: bool) -> dict[str, Any]:
         "lines": {
             name: {
                 "spearman": line["spearman"],
-                "points": [
-                    {
-                        "weight": point["weights"][name],
-                        "score": point["score"],
-                        "violations": point["violations"],
-                    }
-                    for point in line["points"]
-                ],
+                "weight": [point["weights"][name] for point in line["points"]],
+                **_columns(line["points"]),
             }
             for name, line in run["lines"].items()
         },
@@ -82,7 +89,8 @@ def _agents(run: Mapping[str, Any], shows_decisions: bool) -> dict[str, Any]:
         points = run["simplex"]["points"]
         found["simplex"] = {
             **{name: value for name, value in run["simplex"].items() if name != "points"},
-            "points": [{name: p[name] for name in ("weights", "score", "violations")} for p in points],
+            "weights": {name: [point["weights"][name] for point in points] for name in points[0]["weights"]},
+            **_columns(points),
         }
     if shows_decisions and "differing" in run:
         found["differing"] = {
@@ -90,6 +98,10 @@ def _agents(run: Mapping[str, Any], shows_decisions: bool) -> dict[str, Any]:
             "decisions": [{**row, "page": row["page"][-PAGE:]} for row in run["differing"]["decisions"]],
         }
     return found
+
+
+def _columns(points: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    return {name: [point[name] for point in points] for name in ("score", "violations")}
 
 
 def _noise(rows: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -115,7 +127,7 @@ def _noise(rows: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]])
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 5)
+        return round(value, 4)
     if isinstance(value, dict):
         return {name: _rounded(one) for name, one in value.items()}
     return [_rounded(one) for one in value] if isinstance(value, list) else value

@@ -307,7 +307,7 @@ def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.Mo
         "utilitarian",
         "virtuous",
     ]
-    assert len(agents["lines"]["virtue"]["points"]) == 11
+    assert len(agents["lines"]["virtue"]["violations"]) == 11
     name = "ethical_theories"
     assert files(tmp_path / "r") == {f"{name}.json", f"{name}.md", f"{name}-noise.svg"}
 
