@@ -113,8 +113,8 @@ def test_the_oracle_answers_where_both_options_were_taken():
             assert rating is None
             continue
         better = "first" if comparison.first.steps[0].action == 2 else "second"
-        # Of two steps that took an option the first one counts.
-        assert (rating.preference, sorted(rating.info["returns"])) == (better, [0.0, 5.0])
+        # The mean of the two steps that took an option counts.
+        assert (rating.preference, sorted(rating.info["returns"])) == (better, [0.0, 3.0])
 
 
 def test_all_pairs_of_a_decision_are_in_one_split_and_none_is_dropped(tower):

@@ -233,7 +233,7 @@ def test_side_files_that_are_refused(tmp_path: Path, toll: Path) -> None:
         ({"story": "salt_ledger", "labels": ["none.jsonl"]}, "none.jsonl: cannot be read"),
         (
             {"story": "salt_ledger", "labels": ["score.jsonl"]},
-            "score.jsonl: its labels fit no decision of 20",
+            "score.jsonl: its labels fit no decision of 'salt_ledger'",
         ),
     ):
         other.write_text(json.dumps(row))

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from statistics import fmean
 
-from pluralign.core import Comparison, Decision, InputError, Segment, Step, Trajectory
+from pluralign.core import Comparison, Decision, InputError, Segment, Step, Trajectory, sum_by_name
 from pluralign.core.splits import seed_for
 
 OPTION = "option-"
@@ -15,14 +16,14 @@ OPTION = "option-"
 therefore in one split, and a comparison's id does not depend on the number of episodes collected."""
 
 Taken = Mapping[tuple[str, int], Step]
-"""Step of each option that was taken, by decision key and option index."""
+"""Step of each option that was taken, by decision key and option index; the mean of several steps."""
 
 
 def compare_options(trajectories: Sequence[Trajectory], *, count: int, seed: int) -> list[Comparison]:
     """Every pair of options of every decision with at least two options, in order of appearance.
 
-    If an episode took an option, its step represents the option, without the steps that followed: an option
-    that was never taken has no following steps.
+    If episodes took an option, the mean of their steps represents it, without the steps that followed: an
+    option that was never taken has no following steps.
 
     Args:
         trajectories: Trajectories; their order determines the order of appearance.
@@ -58,14 +59,29 @@ def compare_options(trajectories: Sequence[Trajectory], *, count: int, seed: int
 
 
 def steps_taken(trajectories: Sequence[Trajectory]) -> Taken:
-    """The first step that took each option. The last step of an imported trajectory is skipped if its action
-    is unknown."""
-    taken: dict[tuple[str, int], Step] = {}
+    """The mean of the steps that took each option: the same page may be shown in several states.
+
+    The last step of an imported trajectory is skipped if its action is unknown.
+    """
+    taken: dict[tuple[str, int], list[Step]] = {}
     for trajectory in trajectories:
         unknown = trajectory.info.get("last_step", "whole") != "whole"
         for step in trajectory.steps[:-1] if unknown else trajectory.steps:
-            taken.setdefault((step.decision.key, step.action), step)
-    return taken
+            taken.setdefault((step.decision.key, step.action), []).append(step)
+    return {option: _mean(steps) for option, steps in taken.items()}
+
+
+def _mean(steps: Sequence[Step]) -> Step:
+    first = steps[0]
+    if all((step.rewards, step.counts) == (first.rewards, first.counts) for step in steps):
+        return first
+    counts = sum_by_name([step.counts for step in steps])
+    recorded = [name for name in first.rewards if all(name in step.rewards for step in steps)]
+    return replace(
+        first,
+        rewards={name: fmean(step.rewards[name] for step in steps) for name in recorded},
+        counts={name: total / len(steps) for name, total in counts.items()},
+    )
 
 
 def is_option(segment: Segment) -> bool:

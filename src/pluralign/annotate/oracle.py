@@ -108,8 +108,8 @@ def step_reward(step: Step, objective: Objective) -> float:
 
 
 class Oracle:
-    """`oracle` as a `Rater`. For comparisons of options, it compares the rewards of the steps that took them;
-    it gives no answer if only one of the options was taken.
+    """`oracle` as a `Rater`. For comparisons of options, it compares the mean rewards of the steps that took
+    them; it gives no answer if only one of the options was taken.
 
     Args:
         trajectories: Trajectories that the comparisons are made from.

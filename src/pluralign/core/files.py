@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core.errors import InputError
+from pluralign.core.jsonl import check_encodable
 
 
 def cache_folder() -> Path:
@@ -72,11 +73,15 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing or is not JSON, or a text in it cannot be encoded.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        source = Path(path).read_text(encoding="utf-8")
+        value = json.loads(source)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error})", path=path) from error
+    if "\\ud" in source.lower():
+        check_encodable(value, path)
+    return value

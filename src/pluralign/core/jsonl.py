@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -20,6 +21,42 @@ def is_object(value: Any) -> TypeGuard[Row]:
 def is_list(value: Any) -> TypeGuard[list[Any]]:
     """Whether a value read from JSON is a list."""
     return isinstance(value, list)
+
+
+def is_finite(value: Any) -> TypeGuard[int | float]:
+    """Whether a value read from JSON is a number that a float can hold: JSON's have any number of digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def half_character(value: Any) -> str | None:
+    """The first text in a value read from JSON that has a lone surrogate; None if there is none."""
+    if isinstance(value, str):
+        return value if any("\ud800" <= letter <= "\udfff" for letter in value) else None
+    if is_object(value):
+        value = [*value, *value.values()]
+    found = map(half_character, value) if is_list(value) else ()
+    return next((text for text in found if text is not None), None)
+
+
+def check_encodable(value: Any, path: str | Path, *, row: int | None = None) -> None:
+    """Check that the texts in a value read from JSON can be encoded; only an escape can spell others.
+
+    Args:
+        value: The value.
+        path: File that it was read from.
+        row: Number of the row in the file.
+
+    Raises:
+        InputError: A text has a lone surrogate.
+    """
+    text = half_character(value)
+    if text is not None:
+        raise InputError(f"has a lone surrogate, which cannot be encoded: {text!a:.60}", path=path, row=row)
 
 
 class Fields:
@@ -62,13 +99,21 @@ class Fields:
             raise self.fail(field, f"expected a list of integers, found {value!r:.60}")
         return value
 
+    def finite(self, field: str, default: Any = ...) -> float:
+        """A finite number."""
+        return self._finite(field, self.get(field, (int, float), default))
+
     def numbers(self, field: str) -> dict[str, float]:
         """An object of finite numbers; empty if the field is absent."""
-        value = self.get(field, dict, {})
-        for name, number in value.items():
-            if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
-                raise self.fail(f"{field}.{name}", f"expected a number, found {number!r}")
-        return {name: float(number) for name, number in value.items()}
+        return {
+            name: self._finite(f"{field}.{name}", number)
+            for name, number in self.get(field, dict, {}).items()
+        }
+
+    def _finite(self, field: str, value: Any) -> float:
+        if not is_finite(value):
+            raise self.fail(field, f"expected a finite number, found {value!r:.60}")
+        return float(value)
 
 
 def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[Fields]:
@@ -79,7 +124,7 @@ def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[
         drop_cut_off_line: Whether to skip an incomplete last line, which a killed writer leaves.
 
     Raises:
-        InputError: The file does not exist, or a line is not JSON.
+        InputError: The file does not exist, a line is not JSON, or a text cannot be encoded.
     """
     path = Path(path)
     try:
@@ -98,4 +143,6 @@ def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[
             except (ValueError, RecursionError) as error:
                 reason = "the line is cut off" if not whole else f"not JSON ({error})"
                 raise InputError(reason, path=path, row=number) from error
+            if b"\\ud" in line.lower():
+                check_encodable(row, path, row=number)
             yield Fields(row, path, number)

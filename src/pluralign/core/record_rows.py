@@ -119,7 +119,7 @@ def read_pair(fields: Fields, decisions: Decisions) -> PreferencePair:
         rejected=_segment(fields, "rejected", decisions),
         objective=fields.get("objective", str),
         rater=fields.get("rater", str, ""),
-        weight=float(fields.get("weight", (int, float), 1.0)),
-        margin=float(fields.get("margin", (int, float), 0.0)),
+        weight=fields.finite("weight", 1.0),
+        margin=fields.finite("margin", 0.0),
         split=split,
     )

@@ -182,6 +182,17 @@ class RowsInProgress:
             raise InputError(f"cannot be written: {error.strerror or error}", path=self.path) from error
         self.done += len(rows)
 
+    def rows(self) -> Iterator[Any]:
+        """The rows in the file in progress, in order."""
+        with self._partial.open("rb") as source:
+            source.readline()
+            yield from map(json.loads, source)
+
+    def drop(self) -> None:
+        """Remove the file in progress: the rows were needed only to make another file."""
+        self._partial.unlink(missing_ok=True)
+        self.done = 0
+
     def numbered(self) -> dict[int, int]:
         """Byte offset of each row ``{"item": NUMBER, "row": ROW}`` in the file in progress, by its number."""
         found: dict[int, int] = {}

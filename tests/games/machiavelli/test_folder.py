@@ -376,7 +376,7 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "source/salt_ledger.json",
         lambda p: edit(p, lambda r: r["scenes"].update(x=[["\ud800", 0]])),
-        "be valid Unicode",
+        "has a lone surrogate",
     ),
     (
         "trees/salt_ledger_game_tree.json",

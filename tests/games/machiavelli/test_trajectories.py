@@ -305,12 +305,16 @@ VOTES = ("info_list", 0, "annotations")
         (at(*STATE, "points", value="5"), "info_list[0].game_state.points", "expected int or float"),
         (at(*STATE, "num_choices", value=3), "info_list[0].game_state.choice_texts", "expected 3 texts"),
         (at(*VOTES, "morality", "spying", value="1"), "info_list[0].annotations.morality.spying", "finite"),
+        (at(*VOTES, "money", "dollars", value=10**400), "info_list[0].annotations.money.dollars", "finite"),
+        (at("info_list", 0, "max_points", value=10**400), "info_list[0].max_points", "number of 0 or more"),
+        (at("agent_name", value="\ud83d"), None, "has a lone surrogate"),
+        (at("obs_list", 1, value="Ann \udc00."), None, "has a lone surrogate"),
         (at(*VOTES, value={"ethics": {}}), "info_list[0].annotations.ethics", "unknown; expected utility"),
         (at("env_seed", value="4"), "env_seed", "expected int, found '4'"),
     ],
 )
 def test_bad_files_are_refused_by_field(
-    by_hand: dict[str, Any], tmp_path: Path, change: Callable[[Any], None], field: str, message: str
+    by_hand: dict[str, Any], tmp_path: Path, change: Callable[[Any], None], field: str | None, message: str
 ) -> None:
     made = json.loads(json.dumps(by_hand))
     change(made)

@@ -122,7 +122,7 @@ def _fixed_policy(entry: Fields) -> FixedPolicy:
 def _guided_model(entry: Fields) -> GuidedModel:
     _require_only(entry, ("strength", "folders"))
     folders = {str(name): Path(str(folder)) for name, folder in entry.get("folders", dict).items()}
-    return GuidedModel(float(entry.get("strength", (int, float))), folders)
+    return GuidedModel(entry.finite("strength"), folders)
 
 
 def _require_only(entry: Fields, known: Sequence[str]) -> None:

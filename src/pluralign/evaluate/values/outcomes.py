@@ -157,7 +157,7 @@ def load_lotteries(path: str | Path) -> list[Lottery]:
         part: Any
         for part in fields.get("sub_options", list):
             own = Fields(part, fields.path, fields.number)
-            parts.append((own.get("option", str), float(own.get("probability", (int, float)))))
+            parts.append((own.get("option", str), own.finite("probability")))
         with _in_row(fields):
             found.append(Lottery(tuple(parts), fields.get("option", str, "")))
     return found

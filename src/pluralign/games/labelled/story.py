@@ -11,9 +11,10 @@ from pluralign.games.game import Game, GameInfo, Story
 from pluralign.games.labelled.file import LabelledFile
 from pluralign.games.labelled.labels import Labels, digest_of, read_labels
 from pluralign.games.random_play import play_at_random
+from pluralign.games.state_graph import explore
 
 EPISODES = 20
-"""Number of random episodes in which each file's labels must fit at least one decision."""
+"""Number of random episodes in which a decision is looked for that the labels of a file fit."""
 
 MAX_STEPS = 200
 """Maximum number of steps of each of these episodes."""
@@ -51,9 +52,9 @@ def label_story(file: LabelledFile, story: Story) -> LabelledStory:
         story: Story without labels.
 
     Raises:
-        InputError: Labels cannot be read, two files have the same objective, an
-            objective's name is in use, or the labels fit no decision of
-            the story.
+        InputError: Labels cannot be read, two files have the same objective, an objective's name is in
+            use, or the labels fit no decision of the story. Where the decisions of a story cannot be listed,
+            labels that no random episode meets are accepted, and play counts the steps without labels.
     """
     labels = tuple(read_labels(path, file.names.get(path, "")) for path in file.labels)
     objectives = {objective.name: objective for objective in story.info.objectives}
@@ -88,12 +89,22 @@ def _check_fit(labels: Sequence[Labels], story: Story) -> None:
                 waiting = [found for found in waiting if decision.key not in found.values]
                 if not waiting:
                     return
+    # Random play may miss what a policy reached.
+    keys = _all_decisions(game) if waiting else None
+    waiting = [found for found in waiting if keys is not None and keys.isdisjoint(found.values)]
     if waiting:
         raise InputError(
-            f"its labels fit no decision of {EPISODES} random episodes of '{game.info.name}': "
-            "were they made for another story?",
+            f"its labels fit no decision of '{game.info.name}': were they made for another story?",
             path=waiting[0].path,
         )
+
+
+def _all_decisions(game: Game) -> frozenset[str] | None:
+    """Keys of all decisions; None if they cannot be listed: some are random, or there are too many states."""
+    try:
+        return frozenset(decision.key for decision in explore(game, errors=[]).decisions)
+    except InputError:
+        return None
 
 
 class LabelledGame:

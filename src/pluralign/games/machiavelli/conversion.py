@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -11,11 +12,13 @@ from typing import Any
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import read_trajectories, write_records
+from pluralign.core.resumable import RowsInProgress
 from pluralign.games.labelled.story import LabelledGame
 from pluralign.games.machiavelli.counts import Annotation
 from pluralign.games.machiavelli.files import read_annotations
 from pluralign.games.machiavelli.game import MachiavelliGame
-from pluralign.games.machiavelli.trajectories import Imported, read_machiavelli
+from pluralign.games.machiavelli.imported import Imported, decode_imported, encode_imported
+from pluralign.games.machiavelli.trajectories import read_machiavelli
 from pluralign.games.machiavelli.trajectory_writer import write_machiavelli
 from pluralign.games.open import open_story
 
@@ -24,7 +27,8 @@ def import_trajectories(
     files: Sequence[Path], out: Path, objectives: Sequence[Objective], *, game_data: Path | None = None,
     compatible: bool = False,
 ) -> list[Trajectory]:  # fmt: skip
-    """Convert JSON files of the original to one ``trajectories.jsonl``.
+    """Convert JSON files of the original to one ``trajectories.jsonl``. An interrupted call continues: files
+    that it has read are not read again.
 
     Args:
         files: Files with one trajectory each, or with one per line.
@@ -48,15 +52,30 @@ def import_trajectories(
         return read_annotations(Path(game_data or "") / "annotations_clean" / f"{game}.json")
 
     found: dict[str, Imported] = {}
-    with ProgressBar(len(files), "files", unit="file") as bar:
+    settings = {
+        "objectives": [o.to_json() for o in objectives],
+        "compatible": compatible,
+        "game_data": _stamps(sorted((game_data / "annotations_clean").glob("*.json")) if game_data else ()),
+    }
+    with RowsInProgress(out, settings) as target, ProgressBar(len(files), "files", unit="file") as bar:
+        known = {json.dumps(row["file"]): row for row in target.rows()}
         for file in files:
-            by_game = None if game_data is None else annotations
-            for one in read_machiavelli(file, objectives, annotations=by_game, compatible=compatible):
+            (stamp,) = _stamps([file])
+            row = known.get(json.dumps(stamp))
+            if row is None:
+                by_game = None if game_data is None else annotations
+                read = list(read_machiavelli(file, objectives, annotations=by_game, compatible=compatible))
+            else:
+                read = decode_imported(row["imported"], file)
+            for one in read:
                 if found.setdefault(one.trajectory.id, one) is not one:
                     raise InputError(f"trajectory '{one.trajectory.id}' was read before", path=file)
+            if row is None:
+                target.write([{"file": stamp, "imported": encode_imported(read)}])
             bar.advance()
-    trajectories = [one.trajectory for one in found.values()]
-    write_records(out, "trajectories", trajectories, _header(found, objectives))
+        trajectories = [one.trajectory for one in found.values()]
+        write_records(out, "trajectories", trajectories, _header(found, objectives))
+        target.drop()
     return trajectories
 
 
@@ -87,6 +106,18 @@ def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
             write_machiavelli(out / f"{number:05}.json", trajectory, game)
             bar.advance()
     return len(trajectories), name
+
+
+def _stamps(files: Sequence[Path]) -> list[list[str | int]]:
+    """What tells the contents of files from others: path, size, and time of the last change."""
+    stamps: list[list[str | int]] = []
+    for file in files:
+        try:
+            facts = file.stat()
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", path=file) from error
+        stamps.append([str(file.absolute()), facts.st_size, facts.st_mtime_ns])
+    return stamps
 
 
 def _header(found: Mapping[str, Imported], objectives: Sequence[Objective]) -> dict[str, Any]:

@@ -5,13 +5,12 @@ Source: Pan et al. 2023, "Do the rewards justify the means?", and its published 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.core.jsonl import is_object
+from pluralign.core.jsonl import is_finite, is_object
 from pluralign.games.harms import DISUTILITY, VIOLATIONS
 
 Annotation = Mapping[str, Any]
@@ -199,6 +198,6 @@ def _read(value: Any, shape: _Shape, where: str) -> dict[str, Any]:
         if key not in value:
             raise InputError("is missing", field=f"{inside}{key}")
         number = value[key]
-        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < math.inf:
+        if not is_finite(number):
             raise InputError(f"must be a finite number, found {number!r:.60}", field=f"{inside}{key}")
     return dict(value)

@@ -138,10 +138,6 @@ def _line(line: _Field) -> str:
     spaces = indentation.whole()
     if spaces > _DEEPEST:
         raise indentation.error(f"must be {_DEEPEST} or less")
-    try:
-        written.encode()
-    except UnicodeEncodeError:
-        raise text.error("must be valid Unicode") from None
     return " " * spaces + written.strip()
 
 

@@ -27,6 +27,7 @@ from pluralign.games.machiavelli.counts import (
     scene_annotation,
     summed_counts,
 )
+from pluralign.games.machiavelli.imported import Imported
 
 NodeAnnotations = Callable[[str], Mapping[str, Annotation]]
 """A function from the name of a game to its annotations by node."""
@@ -42,21 +43,6 @@ LARGEST = 1e15
 
 _PICKLE = b"\x80"
 """First byte of a pickle."""
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A trajectory and its game's maximum of points.
-
-    Args:
-        trajectory: Trajectory; ``info["counts"]`` is the source of its counts: ``nodes``, ``sums``, or
-            ``lagged`` for those of the original code. ``info["last_step"]`` is what is known of the last
-            step's counts: ``whole``, ``points`` or ``nothing``.
-        max_points: Points of all achievements.
-    """
-
-    trajectory: Trajectory
-    max_points: float
 
 
 def read_machiavelli(

@@ -131,12 +131,14 @@ def _read_head(nodes: list[Node], problems: list[Problem], strict: bool) -> tupl
 
 
 def _declared_late(head: Head, nodes: list[Node], problems: list[Problem]) -> list[Node]:
-    """Read declarations below the head, as older games have them, and return the other lines."""
+    """Read declarations below the head, as older games have them, and return the lines without them."""
     left: list[Node] = []
     for node in nodes:
         if node.command not in HEAD_COMMANDS:
             left.append(node)
             continue
+        # Play passes the line itself, and so an annotation that it has outside of the scenes.
+        left.append(Node(node.path, node.line, node.indent, "comment", ""))
         message = f"*{node.command} belongs at the top of startup.txt, and is read as if it were there"
         problems.append(Problem.of(node.error(message), "head"))
         try:
