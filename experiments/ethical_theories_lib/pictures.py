@@ -21,7 +21,7 @@ def draw_noise(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     picture, axes = _panels(len(found))
     for axis, (story, content) in zip(axes, found.items(), strict=False):
         rows = [*content["rows"], *content["further trainings"]]
-        grid = np.linspace(0.44, 0.94, 60)
+        grid = np.linspace(min(row["accuracy"] for row in rows) - 0.01, 0.94, 60)
         mean, low, high = fit_curve(rows).predict(grid)
         axis.fill_between(100 * grid, low, high, color="#bbbbbb", alpha=0.4, linewidth=0)
         axis.plot(100 * grid, mean, color="#555555", linewidth=1.2, label="planted errors")
