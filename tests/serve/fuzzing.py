@@ -3,6 +3,9 @@
 import copy
 import json
 
+from .asking import pool
+
+KEYS = [question.decision.key for question in pool()]
 TOOL = {
     "type": "function",
     "function": {
@@ -67,6 +70,10 @@ VALID = {
     ],
     "/pluralign/rewards": [
         {"prompt": "hello", "answer": "there", "history": [{"role": "user", "content": "a"}]},
+    ],
+    "/pluralign/ask": [
+        {"answers": [{"question": KEYS[0], "answer": 1}, {"question": KEYS[1], "answer": "same"}]},
+        {"answers": [], "skipped": KEYS[2:4]},
     ],
     "/pluralign/story/play": [{"actions": [0, 1], "steering_weights": {"score": 0.5, "harm_avoidance": 0.5}}],
 }  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from pluralign.serve.settings import Limits
 
+from .asking import asker
 from .fuzzing import VALID, fuzzed
 from .test_tool_calls import TEMPLATE
 
@@ -14,7 +15,7 @@ LIMITS = Limits(new_tokens=4, default_new_tokens=3, samples=8, body_bytes=200_00
 
 @pytest.fixture
 def target(serve, story_table, rewards):
-    with serve(LIMITS, story=story_table, rewards=rewards) as server:
+    with serve(LIMITS, story=story_table, rewards=rewards, asker=asker()) as server:
         server.service.deployment.tokenizer.chat_template = TEMPLATE
         yield server
 

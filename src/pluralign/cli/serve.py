@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from pluralign.cli.common import named_entries, named_folders, say
 from pluralign.core import InputError, SteeringWeights
+from pluralign.data.choices import load_questions
+from pluralign.elicit.posterior import WeightPosterior
+from pluralign.elicit.saved import load_posterior
 from pluralign.games.open import open_story
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
@@ -25,8 +28,10 @@ try:
         read_token,
     )
     from pluralign.serve.app import Service
+    from pluralign.serve.ask import Asker
     from pluralign.serve.audit import Audit
     from pluralign.serve.fronts import read_fronts
+    from pluralign.serve.inferred import require_served
     from pluralign.serve.rewards import AnswerScorers
     from pluralign.serve.run import listen, run_server
     from pluralign.serve.settings import Access, Limits
@@ -49,6 +54,7 @@ def serve(
     policies: tuple[str, ...],
     model: str = DEFAULT_MODEL,
     weights: str | None = None,
+    default_weights: Path | None = None,
     preset: tuple[str, ...] = (),
     power: float = GEOMETRIC,
     host: str = "127.0.0.1",
@@ -58,6 +64,8 @@ def serve(
     sweep: tuple[Path, ...] = (),
     story: str | None = None,
     story_policies: tuple[str, ...] = (),
+    ask: Path | None = None,
+    ask_questions: int = 5,
     features: Path | None = None,
     template: str | None = None,
     dtype: DTypeName = "auto",
@@ -87,6 +95,9 @@ def serve(
             the model itself.
         model: Base model: smollm2-135m, a hub id or a local folder.
         weights: Default weights as NAME=NUMBER,NAME=NUMBER, for requests without any; equal by default.
+        default_weights: Default weights instead as a file weights.json, which `ask` and `weights` write.
+            Answers then report the weights' 90 % intervals, and decisions of a story whether the weights
+            decide. Its objectives are those of the policies or of the story's policies.
         preset: Named weights as PRESET=NAME=NUMBER,NAME=NUMBER, for requests to the model MODEL@PRESET.
         power: Exponent of the power mean that mixes the policies: 1 arithmetic, 0 geometric, -1 harmonic.
         host: Host to listen on; other machines can reach any host except the loopback interface.
@@ -98,6 +109,9 @@ def serve(
         sweep: Reports (report.json) of sweeps over the same objectives, for the page.
         story: Story for the page: name of a built-in story, or path of any game (docs/other_games.md).
         story_policies: Policies of the story as NAME=DIR, one per objective.
+        ask: Questions for the page (docs/weights.md) as JSON lines, such as the pool.jsonl that `ask` writes.
+            Their objectives are those of the policies or of the story's policies.
+        ask_questions: Largest number of questions to a person; with --ask.
         features: Folder in which features of the story's language model are kept.
         template: Chat template: dialogue or chat; by default the one that the policies were trained with.
         dtype: Precision of the models.
@@ -130,9 +144,18 @@ def serve(
     folders = named_folders(policies, "policies", required=True)
     scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
     default = None if weights is None else SteeringWeights.parse(weights)
+    inferred = None if default_weights is None else load_posterior(default_weights)
+    asker = None if ask is None else Asker(load_questions(ask), ask_questions)
+    story_folders = named_folders(story_policies, "story_policies")
+    served = {"policies": tuple(folders)} | ({"story": tuple(story_folders)} if story_folders else {})
+    for field, known in (("default_weights", inferred), ("ask", asker)):
+        if known is not None:
+            require_served(known.objectives, served, field)
+    if default is not None and inferred is not None:
+        raise InputError("is given together with --weights", field="default_weights")
     named = named_entries(preset, "preset", "PRESET=NAME=NUMBER,...", required=False)
     presets = {name: SteeringWeights.parse(mix) for name, mix in named.items()}
-    fronts = read_fronts(sweep, tuple(folders), tuple(named_folders(story_policies, "story_policies")))
+    fronts = read_fronts(sweep, tuple(folders), tuple(story_folders))
     if engine_args and engine != "vllm":
         raise InputError("is for --engine vllm", field="engine_args")
     options: Any = {"power": power, "template": template, "control_tokens": control_tokens}
@@ -152,10 +175,12 @@ def serve(
             default,
             None if audit is None else Audit(audit, texts=audit_texts, required=audit_required),
             AnswerScorers({name: load_reward(spec) for name, spec in scorers.items()}) if scorers else None,
-            _story(story, story_policies, power, features),
+            _story(story, story_policies, power, features, inferred),
             fronts,
             make_engine,
             presets,
+            asker=asker,
+            inferred=inferred,
         )
         # Clients that read the line below may connect immediately.
         bound.listen(1024)
@@ -165,6 +190,8 @@ def serve(
         if health is not None:
             health.listen(64)
             say(f"health checks at http://{address}:{health.getsockname()[1]}/health")
+        if inferred is not None:
+            _say_inferred(inferred)
         if access.token is None and not access.named and not is_loopback(host):
             say("no token is set: anyone who can reach this address can use it (PLURALIGN_TOKEN sets one)")
         if access.hosts is None:
@@ -174,6 +201,17 @@ def serve(
             )
         run_server(service, bound, drain, health)
         say("stopped")
+
+
+def _say_inferred(inferred: WeightPosterior) -> None:
+    ends = {name: inferred.interval(name) for name in inferred.objectives}
+    parts = [f"{name} {inferred.mean[name]:.2f} ({a:.2f} to {b:.2f})" for name, (a, b) in ends.items()]
+    say(f"default weights, inferred from {inferred.answers} answers: {', '.join(parts)}")
+    if any(scale != 1 for scale in inferred.scales.values()):
+        say(
+            "their values have scales other than 1, so they are weights of rewards or attributes, and only "
+            "approximately those of a mixture (docs/weights.md)"
+        )
 
 
 def _listen_too(host: str, port: int | None) -> AbstractContextManager[socket.socket | None]:
@@ -193,7 +231,11 @@ def _start_vllm(
 
 
 def _story(
-    story: str | None, policies: tuple[str, ...], power: float, features: Path | None
+    story: str | None,
+    policies: tuple[str, ...],
+    power: float,
+    features: Path | None,
+    inferred: WeightPosterior | None,
 ) -> StoryPlayer | None:
     folders = named_folders(policies, "story_policies")
     if (story is None) != (not folders):
@@ -201,8 +243,10 @@ def _story(
     if story is None:
         return None
     models = Models(features=features)
+    own = inferred is not None and set(inferred.objectives) == set(folders)
     return StoryPlayer(
         open_story(story).make_game,
         {name: open_policy(str(place), models) for name, place in folders.items()},
         power,
+        inferred if own else None,
     )

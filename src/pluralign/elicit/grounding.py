@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards, Policy, SteeringWeights, Trajectory
 from pluralign.core.choice import Choice, Question
+from pluralign.elicit.choice_data import objectives_of, values_of
 from pluralign.losses.choice import choice_log_probs
 
 FloatArray = npt.NDArray[np.float64]
@@ -81,6 +82,15 @@ def questions_by_policies(decisions: Sequence[Decision], policies: Mapping[str, 
                 )
         found.append(Question(decision, values))
     return found
+
+
+def are_log_probs(questions: Sequence[Question]) -> bool:
+    """Whether all values are log-probabilities: each objective's probabilities of the options sum to 1."""
+    names = objectives_of(questions)
+    return all(
+        np.allclose(np.exp(np.minimum(values_of(question, names), 1.0)).sum(axis=0), 1.0, rtol=0, atol=1e-6)
+        for question in questions
+    )
 
 
 def _log_probs(policy: Policy, decisions: Sequence[Decision]) -> Iterator[FloatArray]:

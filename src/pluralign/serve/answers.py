@@ -60,6 +60,7 @@ class Answer:
         request: The request that is answered.
         weights: Weight of every objective, as reported in the answer.
         token_texts: Texts of single tokens.
+        intervals: 90 % intervals of the weights, if they are inferred ones.
         created: Unix time of the request, in seconds.
     """
 
@@ -68,6 +69,7 @@ class Answer:
     request: ParsedRequest
     weights: Mapping[str, float]
     token_texts: TokenTexts
+    intervals: Mapping[str, Sequence[float]] | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -87,6 +89,12 @@ class Answer:
     def completion_tokens(self) -> int:
         """Number of tokens that have been generated."""
         return sum(choice.tokens for choice in self.choices)
+
+    @property
+    def steering(self) -> dict[str, Any]:
+        """The weights that produced it, and their intervals if they are inferred ones."""
+        intervals = {} if self.intervals is None else {"steering_intervals": dict(self.intervals)}
+        return {"steering_weights": dict(self.weights), **intervals}
 
     def usage(self) -> dict[str, int]:
         """Token counts, as OpenAI's API reports them."""
@@ -134,7 +142,7 @@ class Answer:
             "object": kinds[self.request.kind],
             "created": self.created,
             "model": self.model,
-            "steering_weights": dict(self.weights),
+            **self.steering,
         }
 
 

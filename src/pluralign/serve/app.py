@@ -95,7 +95,7 @@ async def _one_model(service: Service, request: Request) -> Response:
 
 
 def _model(service: Service, name: str, weights: SteeringWeights) -> dict[str, Any]:
-    known = service.deployment
+    known, intervals = service.deployment, service.intervals_of(weights)
     return {
         "id": name,
         "object": "model",
@@ -103,6 +103,7 @@ def _model(service: Service, name: str, weights: SteeringWeights) -> dict[str, A
         "owned_by": "pluralign",
         "objectives": list(known.objectives),
         "steering_weights": in_order(weights, known.objectives),
+        **({} if intervals is None else {"steering_intervals": dict(intervals)}),
         "max_model_len": known.context,
         "dtype": known.dtype_name,
         "batch_invariant": known.dtype_name == "float32",
@@ -138,6 +139,8 @@ async def _config(service: Service, request: Request) -> Response:
             "model": known.name,
             "objectives": list(known.objectives),
             "steering_weights": in_order(service.parser.mixes.default, known.objectives),
+            "steering_intervals": service.intervals,
+            "ask": None if service.asker is None else service.asker.describe(),
             "presets": {
                 name: in_order(weights, known.objectives) for name, weights in service.presets.items()
             },
@@ -154,6 +157,16 @@ async def _rewards(service: Service, request: Request) -> Response:
     if service.rewards is None:
         raise Refused(404, "this server has no reward models")
     return JSONResponse(await service.rewards.answer(await read_body(request, service.limits)))
+
+
+async def _ask(service: Service, request: Request) -> Response:
+    if service.asker is None:
+        raise Refused(404, "this server has no questions")
+    body = await read_body(request, service.limits)
+    answer = await service.asker.answer(body)
+    counts = {"answers": len(body["answers"]), "skipped": len(body.get("skipped", ()))}
+    service.note(request.scope, {"event": "ask", **counts}, {"given": body})
+    return JSONResponse(answer)
 
 
 async def _story(service: Service, request: Request) -> Response:
@@ -180,6 +193,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/responses", _responses),
     ("GET", "/pluralign/config", _config),
     ("POST", "/pluralign/rewards", _rewards),
+    ("POST", "/pluralign/ask", _ask),
     ("GET", "/pluralign/story", _story),
     ("POST", "/pluralign/story/play", _play),
 )

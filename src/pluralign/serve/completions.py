@@ -46,7 +46,8 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
         parsed = await asyncio.to_thread(service.parser.parse, kind, body)
         deployment = service.deployment
         weights = in_order(parsed.weights, deployment.objectives)
-        answer = Answer(record.id, parsed.model, parsed, weights, service.token_texts)
+        intervals = service.intervals_of(parsed.weights)
+        answer = Answer(record.id, parsed.model, parsed, weights, service.token_texts, intervals)
         record.answer, form = answer, ResponseForm(answer, body) if kind == "responses" else answer
         submission = _submit(service, record.answer, _refused_before(request))
         try:

@@ -80,6 +80,12 @@ def document(service: Service) -> dict[str, Any]:
         paths["/pluralign/rewards"] = _post(
             "Score an answer with every reward model.", REWARDS, found, errors=("502",)
         )
+    if service.asker is not None:
+        paths["/pluralign/ask"] = _post(
+            "Choose the next question by all answers so far, and infer weights from them.",
+            service.asker.schema,
+            _interview(service.asker.objectives),
+        )
     if service.story is not None:
         paths["/pluralign/story"] = _get("Facts about the story.", {"type": "object"})
         paths["/pluralign/story/play"] = _post(
@@ -207,5 +213,25 @@ def _scene(names: Sequence[str]) -> dict[str, Any]:
             "options": {"type": "array", "items": _TEXT},
             "mixed": shares,
             "probabilities": {"type": "object", "properties": dict.fromkeys(names, shares)},
+        }
+    )
+
+
+def _interview(names: Sequence[str]) -> dict[str, Any]:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    interval = {"type": "array", "items": share, "minItems": 2, "maxItems": 2}
+    weights, intervals = ({"type": "object", "properties": dict.fromkeys(names, one), "required": list(names)}
+                          for one in (share, interval))  # fmt: skip
+    options = {"type": "array", "items": _TEXT, "minItems": 2}
+    question = {"key": _TEXT, "prompt": _TEXT, "options": options, "may_tie": {"type": "boolean"}}
+    return _object(
+        {
+            "question": {"anyOf": [{"type": "null"}, _object(question)]},
+            "end": {"enum": [None, "number", "information", "pool"]},
+            "weights": weights,
+            "intervals": intervals,
+            "information": {"type": ["number", "null"], "minimum": 0},
+            "regret": {"type": "number", "minimum": 0},
+            "answers": _COUNT,
         }
     )

@@ -130,7 +130,7 @@ class ResponseForm:
             "created_at": self._answer.created,
             "status": status,
             "model": self._answer.model,
-            "steering_weights": dict(self._answer.weights),
+            **self._answer.steering,
             "output": list(output),
             "error": None,
             "incomplete_details": None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Mapping
@@ -16,10 +15,9 @@ from pluralign.core.messages import Messages
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.schema import Schema, check
+from pluralign.serve.turns import Turns
 
 _log = logging.getLogger(__name__)
-_WAITING = 8
-"""Number of requests that may wait for earlier ones."""
 
 _TEXT = {"type": "string"}
 SCHEMA: Schema = {
@@ -55,8 +53,7 @@ class AnswerScorers:
     def __init__(self, scorers: Mapping[str, Reward], most_characters: int = 50_000) -> None:
         self._scorers = dict(scorers)
         self._most = most_characters
-        self._turn = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._turns = Turns("answers to score")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,21 +70,10 @@ class AnswerScorers:
         prompt = [*body.get("history", ()), {"role": "user", "content": body["prompt"]}]
         if sum(len(message["content"]) for message in prompt) + len(body["answer"]) > self._most:
             raise Refused(400, f"prompt and answer have more than {self._most} characters", param="answer")
-        if self._waiting >= _WAITING:
-            raise Refused(
-                429,
-                "too many answers are waiting to be scored",
-                code="queue_full",
-                headers={"Retry-After": "1"},
-            )
-        self._waiting += 1
         try:
-            async with self._turn:
-                return {"rewards": await asyncio.to_thread(self._score, prompt, body["answer"])}
+            return {"rewards": await self._turns.take(lambda: self._score(prompt, body["answer"]))}
         except InputError as error:
             raise Refused(400, error.message, param="prompt") from error
-        finally:
-            self._waiting -= 1
 
     @torch.inference_mode()
     def _score(self, prompt: Messages, answer: str) -> dict[str, dict[str, float | None]]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import Scope
 
-from pluralign.core import SteeringWeights
+from pluralign.core import InputError, SteeringWeights
+from pluralign.elicit.posterior import WeightPosterior
 from pluralign.serve.api import RequestParser
+from pluralign.serve.ask import Asker
 from pluralign.serve.audit import Audit
 from pluralign.serve.engine import DecodingEngine
 from pluralign.serve.errors import Refused
+from pluralign.serve.inferred import intervals_of, require_served
 from pluralign.serve.log_probs import TokenTexts
 from pluralign.serve.metrics import Metrics
 from pluralign.serve.pace import Pace
-from pluralign.serve.records import RequestRecord, reason_of, refusal_row
+from pluralign.serve.records import RequestRecord, client_of, reason_of, refusal_row
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
@@ -47,6 +50,12 @@ class Service:
         make_engine: Function that makes the engine that decodes, from the limits; by default the policies are
             decoded in this process.
         presets: Steering weights by name, which requests ask for as ``MODEL@NAME``.
+        asker: Questions whose answers determine weights.
+        inferred: Default weights that were inferred from choices, instead of ``weights``.
+
+    Raises:
+        InputError: Questions or inferred weights are for other objectives than those served, or default
+            weights are given twice.
     """
 
     deployment: PromptEncoder
@@ -59,12 +68,29 @@ class Service:
     fronts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     make_engine: Callable[[Limits], Engine] | None = None
     presets: Mapping[str, SteeringWeights] = field(default_factory=dict[str, SteeringWeights])
+    asker: Asker | None = None
+    inferred: WeightPosterior | None = None
 
     def __post_init__(self) -> None:
-        self.parser = RequestParser(self.deployment, self.limits, self.weights, self.presets)
+        names = self.deployment.objectives
+        served = {"policies": names} | ({"story": self.story.names} if self.story else {})
+        if self.asker is not None:
+            require_served(self.asker.objectives, served, "ask")
+        default, self.intervals = self.weights, None
+        if self.inferred is not None:
+            require_served(self.inferred.objectives, served, "default_weights")
+            if self.weights is not None:
+                raise InputError("is given together with other default weights", field="default_weights")
+            if set(self.inferred.objectives) == set(names):
+                default, self.intervals = self.inferred.mean, intervals_of(self.inferred, names)
+        self.parser = RequestParser(self.deployment, self.limits, default, self.presets)
         self.token_texts = TokenTexts(self.deployment.tokenizer)
         self.engine = (self.make_engine or self._own_engine)(self.limits)
         self.metrics, self.pace = Metrics(), Pace(self.limits.running)
+
+    def intervals_of(self, weights: SteeringWeights) -> Mapping[str, Sequence[float]] | None:
+        """90 % intervals of a request's weights; None if they are its own, or not inferred."""
+        return self.intervals if weights is self.parser.mixes.default else None
 
     def _own_engine(self, limits: Limits) -> Engine:
         if not isinstance(self.deployment, Policies):
@@ -85,6 +111,16 @@ class Service:
             self._require_audit()
         record.accepted = True
         self.pace.begun()
+
+    def note(self, scope: Scope, row: Mapping[str, Any], texts: Mapping[str, Any]) -> None:
+        """Write the line of a request that is neither for text nor refused.
+
+        Raises:
+            Refused: Status 503; the line is required, and could not be written.
+        """
+        whole = {**row, **client_of(scope)}
+        if not self._written(lambda audit: audit.write(whole, texts)):
+            self._require_audit()
 
     def finish(self, record: RequestRecord) -> None:
         """Count a text request that has ended, and write its line to the audit file."""

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pluralign.core import Policy, SteeringWeights
+from pluralign.elicit.posterior import WeightPosterior
 from pluralign.games.game import Game
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
+from pluralign.serve.inferred import StoryVerdicts, intervals_of, require_served
 from pluralign.serve.mixes import read_weights
 from pluralign.serve.schema import Schema, check
 from pluralign.steer.mixing import GEOMETRIC
@@ -28,20 +30,27 @@ class StoryPlayer:
         make_game: Function that makes a new game.
         policies: Policies by objective of the story.
         power: Exponent of the power mean that mixes them.
+        inferred: Default weights that were inferred from choices; uniform weights if None.
 
     Raises:
-        InputError: The story has no such objective.
+        InputError: The story has no such objective, or the power is too large for inferred weights.
     """
 
     def __init__(
-        self, make_game: Callable[[], Game], policies: Mapping[str, Policy], power: float = GEOMETRIC
-    ) -> None:
+        self, make_game: Callable[[], Game], policies: Mapping[str, Policy], power: float = GEOMETRIC,
+        inferred: WeightPosterior | None = None,
+    ) -> None:  # fmt: skip
         self._make_game, self._power = make_game, power
         self.names = tuple(policies)
         self._info = make_game().info
         self._objectives = [self._info.objective(name) for name in self.names]
-        self._uniform = SteeringWeights.uniform(self.names)
-        self._policy = SteeredPolicy(policies, self._uniform, power)
+        self._default, self._intervals = SteeringWeights.uniform(self.names), {}
+        self._verdicts = None
+        if inferred is not None:
+            require_served(inferred.objectives, {"story": self.names}, "default_weights")
+            self._default, self._verdicts = inferred.mean, StoryVerdicts(inferred, power)
+            self._intervals = {"steering_intervals": intervals_of(inferred, self.names)}
+        self._policy = SteeredPolicy(policies, self._default, power)
         self._turn = asyncio.Semaphore(1)
 
     @property
@@ -69,6 +78,8 @@ class StoryPlayer:
             "player_character": info.player_character,
             "objectives": [{"name": o.name, "description": o.description} for o in self._objectives],
             "power": str(self._power),
+            "steering_weights": in_order(self._default, self.names),
+            **self._intervals,
         }
 
     async def answer(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +90,7 @@ class StoryPlayer:
         """
         check(body, self.schema)
         given = body.get("steering_weights")
-        weights = self._uniform if given is None else read_weights(given, self.names)
+        weights = self._default if given is None else read_weights(given, self.names)
         async with self._turn:
             return await asyncio.to_thread(self._play, [int(action) for action in body["actions"]], weights)
 
@@ -98,6 +109,7 @@ class StoryPlayer:
                 returns[objective.name] += objective.reward(counts)
         return {
             "steering_weights": in_order(weights, self.names),
+            **(self._intervals if weights is self._default else {}),
             "taken": taken,
             "returns": returns,
             "text": game.text,
@@ -109,9 +121,12 @@ class StoryPlayer:
         if decision is None:
             return {"ended": True, "options": [], "mixed": [], "probabilities": {}}
         blend = self._policy.with_weights(weights).blend(decision, with_unweighted=True)
+        verdicts = self._verdicts if weights is self._default else None
+        verdict = {} if verdicts is None else verdicts.of(decision, blend.probabilities)
         return {
             "ended": False,
             "options": list(decision.options),
             "mixed": [float(p) for p in blend.mixed],
             "probabilities": {name: [float(p) for p in blend.probabilities[name]] for name in self.names},
+            **verdict,
         }
