@@ -42,6 +42,10 @@ def test_bad_input_is_told_at_once(complaint, tmp_path, folders, monkeypatch):
     assert "'rewards': expected NAME=SPEC" in complaint("--policies", one, *tiny, "--rewards", "x")
     assert "NAME=NUMBER" in complaint("--policies", one, *tiny, "--weights", "x")
     assert "from 0 to 65535" in complaint("--policies", one, *tiny, "--port", 99999)
+    assert "from 0 to 65535" in complaint("--policies", one, *tiny, "--port", 0, "--health-port", -1)
+    assert "'health_port': must differ" in complaint(
+        "--policies", one, *tiny, "--port", 9000, "--health-port", 9000
+    )
     assert "cannot be read" in complaint("--policies", one, *tiny, "--token-file", tmp_path / "nowhere")
     assert "cannot be written" in complaint("--policies", one, *tiny, "--port", 0, "--audit", "/proc/x/y")
     assert "'audit_required': is for --audit" in complaint("--policies", one, *tiny, "--audit-required", True)

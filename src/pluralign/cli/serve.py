@@ -163,6 +163,8 @@ def serve(
         raise InputError("is for --audit FILE", field="audit_texts" if audit_texts else "audit_required")
     if not 0 <= drain < float("inf"):
         raise InputError(f"must be 0 or more seconds, found {drain:g}", field="drain")
+    if health_port is not None and health_port == port != 0:
+        raise InputError("must differ from --port", field="health_port")
     with listen(host, port) as bound, _listen_too(host, health_port) as health:
         if engine == "vllm":
             deployment, make_engine = _start_vllm(model, folders, engine_args, dtype, limits, options)
