@@ -153,6 +153,8 @@ def test_branches(shown: Shown, lines: str, text: str) -> None:
         ("*if a = 1\n  one\n*else if a = 0\n  zero", "6: expected nothing after *else"),
         ("*if a = 0\n  zero\nand\n*else\n  many", "7: *else without an *if"),
         ("*if a = 0\n  zero\n*comment the block ends here\n    two\nend", "7: indented by 4"),
+        ("*create implicit_control_flow true\n*if a = 0\n  zero\n*else\nend", "7: expected lines indented"),
+        ("*create implicit_control_flow true\nand\n*else\nend", "6: expected lines indented"),
     ],
 )
 def test_branches_that_stop_play(make_game: MakeGame, lines: str, said: str) -> None:
@@ -209,6 +211,8 @@ def test_branches_with_implicit_control_flow(shown: Shown, lines: str, text: str
         ),
         ('*if b\n    *print "#" & a\n      *finish', ("0", "One"), 0),
         ('*print "no sign"\n    *finish', None, 5),
+        ("*if b\n    #Two\n      *finish\n  *else", None, 8),
+        ("*else", None, 5),
     ],
 )
 def test_wrong_lines_among_options(

@@ -39,8 +39,15 @@ def test_the_first_scene_creates_its_variables_again(make_game: MakeGame) -> Non
     returned = make_game(hub.replace("{}", "gosub_scene") + "\n", head=HEAD, second="*return")
     with pytest.raises(InputError, match="falls out of this option"):
         play(returned, 0)
+    # The blank lines of its head end the paragraph.
+    spaced = hub.replace("{}", "goto_scene")
+    game = make_game(spaced, head=HEAD + "\n", second="Back.\n*goto_scene startup")
+    assert (play(game), play(game, 0)) == ("a is 0", "Back.\n\na is 0")
+    # Within the scene, there is no second *create, unless play was elsewhere in between.
     with pytest.raises(InputError, match=r"startup\.txt:5: .* would create the variables twice"):
         play(make_game("*if b\n  *goto_scene startup", head=HEAD))
+    away = "a is ${a}\n*choice\n  #On\n    *set a 1\n    *gosub_scene second\n    *goto_scene startup"
+    assert play(make_game(away, head=HEAD, second="Away.\n*return"), 0, 0) == "Away. a is 0"
 
 
 def test_goto_scene_forgets_the_calls(make_game: MakeGame) -> None:

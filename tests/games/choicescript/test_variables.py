@@ -37,6 +37,8 @@ def test_commands(shown: Shown, lines: str, text: str) -> None:
     "lines",
     [
         "*delete a\n*delete a",
+        "*delete a\n*set a 1",
+        "*delete a\n*set a +1",
         "*delete a\n${a}",
         "*temp a 5\n*delete a\n*delete a\n${a}",
         "*delete_array x\n*delete_array x",

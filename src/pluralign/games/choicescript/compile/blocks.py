@@ -29,6 +29,7 @@ from pluralign.games.choicescript.language.parser import (
     Node,
 )
 from pluralign.games.choicescript.language.syntax import ExpressionError
+from pluralign.games.choicescript.language.values import TRUE
 from pluralign.games.choicescript.run.assignments import CreateAgain
 from pluralign.games.choicescript.run.control import Branch, Jump
 
@@ -56,6 +57,9 @@ def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], las
         created = frozenset(context.globals[variable] for variable in context.head.variables)
         following = scene.place() + 1
         scene.emit(CreateAgain(last.path, 1, created, following, written=False))
+        scene.mark_created(last, TRUE)
+    if name == STARTUP and context.head.spaced:
+        scene.constant(Node(last.path, 1, 0, BLANK, ""), "\n\n")
     # The head of startup.txt is not played, but its lines' annotations are passed.
     scene.annotate_lines(last.path, nodes[0].line if nodes else last.line + 1)
     _SceneCompiler(scene).block(nodes)
@@ -137,11 +141,11 @@ class _SceneCompiler:
     def _continued_alone(self, node: Node) -> None:
         """``*else`` or ``*elseif`` without an ``*if``: with implicit control flow, play passes it."""
         joins: list[Jump] = []
-        allowed, message = implicit_flow(self.scene), _not_understood(node.command)
-        if allowed is False:
+        message = _not_understood(node.command)
+        if self.scene.context.implicit is False:
             self.scene.fault(node.error(message))
         else:
-            leave(self.scene, node, joins, (allowed, message))
+            leave(self.scene, node, joins, (implicit_flow(self.scene), message), _lines_to_pass([node]))
         self.block(node.block)
         join(self.scene, joins)
 
@@ -168,7 +172,8 @@ class _SceneCompiler:
                 message = (
                     f"play falls into *{following.command}: the block above it must end with *goto or *finish"
                 )
-                leave(self.scene, following, joins, (implicit_flow(self.scene), message))
+                falls, passes = (implicit_flow(self.scene), message), _lines_to_pass(chain[position + 1 :])
+                leave(self.scene, following, joins, falls, passes)
             elif node.is_empty and node.command != "else":
                 joins.append(Jump(node.path, node.line, UNRESOLVED, written=False))
                 self.scene.emit(joins[-1])
@@ -194,6 +199,12 @@ def _continuation(nodes: Sequence[Node], position: int) -> int | None:
         position += 1
     found = position < len(nodes) and nodes[position].command in CONTINUATIONS
     return position if found else None
+
+
+def _lines_to_pass(chain: Sequence[Node]) -> tuple[bool, str]:
+    """Whether branches that play passes have lines, as each must, and the error message if not."""
+    empty = next((node.command for node in chain if node.is_empty), "")
+    return not empty, f"expected lines indented under *{empty}"
 
 
 def _not_understood(command: str) -> str:

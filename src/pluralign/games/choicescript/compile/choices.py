@@ -185,6 +185,7 @@ class ChoiceCompiler:
             | {slot for slot in (used, default) if slot is not None},
             fault=line.fault,
             empty=line.node.is_empty,
+            around=self._condition(line.around),
         )
 
     def _condition(self, condition: Expression | None) -> Callable[..., bool] | None:

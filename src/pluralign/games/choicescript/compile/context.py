@@ -59,6 +59,8 @@ class CompileContext:
         most_arguments: Largest number of arguments of a subroutine.
         arguments: Slot of the last call's arguments; None if no subroutine takes any.
         visited: Slot of the scenes drawn by ``*goto_random_scene``.
+        created: Slot that is true until the first scene is left, during which it may not create its variables
+            again; None if it leads nowhere to its own beginning.
         implicit: Whether play falls out of options and into ``*else``; None if commands change it in play.
         checkpoints: Slot of each checkpoint.
         resume: Places where play resumes from each checkpoint.
@@ -83,6 +85,7 @@ class CompileContext:
     most_arguments: int = 0
     arguments: int | None = None
     visited: int | None = None
+    created: int | None = None
     implicit: bool | None = False
     checkpoints: dict[str, int] = field(default_factory=dict[str, int])
     resume: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
@@ -183,6 +186,7 @@ class CompileContext:
 
 
 _CHANGES = frozenset({"set", "setref", "config", "temp", "params", "rand", "input_text", "input_number"})
+_JUMPS = frozenset({"gosub_scene", "goto_scene", "redirect_scene"})
 _CALLS = frozenset({"gosub", "gosub_scene", "goto_scene", "redirect_scene"})
 
 
@@ -214,6 +218,8 @@ def prepare(head: Head, trees: Mapping[str, Sequence[Node]], *, strict: bool) ->
         )
     changes = (node.command in _CHANGES and IMPLICIT in node.data.lower() for node in lines)
     context.implicit = None if any(changes) else truthy(head.variables.get(IMPLICIT, FALSE))
+    if head.variables and any(map(_restarts, all_nodes(trees[STARTUP]))):
+        context.created = context.new_slot()
     if "goto_random_scene" in commands:
         context.visited = context.new_slot()
     for name in _checkpoints(lines):
@@ -227,6 +233,10 @@ def all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
     for node in nodes:
         yield node
         yield from all_nodes(node.block)
+
+
+def _restarts(node: Node) -> bool:
+    return node.command in _JUMPS and node.data.lower() == STARTUP
 
 
 def _checkpoints(lines: Sequence[Node]) -> list[str]:

@@ -7,13 +7,20 @@ from functools import cached_property
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.games.choicescript.compile.context import UNRESOLVED, CompileContext, Link, by_array
+from pluralign.games.choicescript.compile.context import (
+    STARTUP,
+    UNRESOLVED,
+    CompileContext,
+    Link,
+    by_array,
+)
 from pluralign.games.choicescript.compile.scope import Scope
 from pluralign.games.choicescript.language.expressions import parse_template
 from pluralign.games.choicescript.language.parser import BLANK, TEXT, Node
 from pluralign.games.choicescript.language.syntax import Expression, Template
-from pluralign.games.choicescript.language.values import text
+from pluralign.games.choicescript.language.values import FALSE, Truth, text
 from pluralign.games.choicescript.problems import WARNING
+from pluralign.games.choicescript.run.assignments import Create
 from pluralign.games.choicescript.run.control import (
     ComputedTarget,
     Fault,
@@ -214,11 +221,20 @@ class SceneBuilder:
         make = self.scope.expression(name)
         return lambda slots: text(make(slots)).lower()
 
+    def mark_created(self, node: Node, created: Truth) -> None:
+        """Record whether the first scene has created its variables since play came to it, if that matters."""
+        slot = self.context.created
+        if slot is not None and self.scene == STARTUP:
+            self.emit(
+                Create(node.path, node.line, slot, lambda slots: created, self.place() + 1, written=False)
+            )
+
     def finish(self, node: Node, *, written: bool) -> None:
         """Continue with the next scene of the list, or end after the last."""
         following = self.context.scene_after.get(self.scene)
         leave = LeaveScene(node.path, node.line, self.first, self.blank, None, written=written)
         if following is not None:
+            self.mark_created(node, FALSE)
             leave.target = UNRESOLVED
             self.link(node, leave, following, None)
         self.constant(Node(node.path, node.line, 0, BLANK, ""), "\n\n")

@@ -15,7 +15,7 @@ from pluralign.games.choicescript.compile.context import STARTUP, CompileContext
 from pluralign.games.choicescript.compile.liveness import live_slots
 from pluralign.games.choicescript.language.head import HEAD_COMMANDS, Head
 from pluralign.games.choicescript.language.parser import BLANK, Node, parse_scene
-from pluralign.games.choicescript.language.values import FALSE, Value
+from pluralign.games.choicescript.language.values import FALSE, TRUE, Value
 from pluralign.games.choicescript.problems import WARNING, Problem
 from pluralign.games.choicescript.run.choose import Choose
 from pluralign.games.choicescript.run.control import Fault, Gosub, Jump
@@ -123,6 +123,7 @@ def _read_head(nodes: list[Node], problems: list[Problem], strict: bool) -> tupl
         if node.command not in (*HEAD_COMMANDS, "comment", "product", "ifid", BLANK):
             break
         length += 1
+        head.spaced |= node.command == BLANK
         try:
             head.read(node)
         except InputError as error:
@@ -195,13 +196,15 @@ def _program(context: CompileContext) -> Program:
     instructions = tuple(context.instructions)
     values = list(context.head.variables.values())
     slots: list[Value | None] = [*values, *[None] * (context.slots - len(values))]
+    if context.created is not None:
+        slots[context.created] = TRUE
     for name, slot in context.globals.items():
         if name not in context.head.variables:
             slots[slot] = FALSE
     return Program(
         instructions=instructions,
         # The variables begin with their values; only a return to the first scene creates them again.
-        entry=context.entries[STARTUP] + bool(context.head.variables),
+        entry=context.entries[STARTUP] + bool(context.head.variables) + (context.created is not None),
         slots=tuple(slots),
         live=live_slots(instructions),
         annotations=tuple(context.annotations),

@@ -60,10 +60,12 @@ class Head:
     Args:
         strict: Whether a violated rule of the official engine refuses the story.
         broken: Violated rules of a story that is not strict.
+        spaced: Whether it has blank lines, which end the paragraph where play returns to it.
     """
 
     strict: bool = True
     broken: list[InputError] = field(default_factory=list[InputError])
+    spaced: bool = False
     title: str = ""
     author: str = ""
     summary: str = ""

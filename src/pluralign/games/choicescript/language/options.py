@@ -31,7 +31,8 @@ class OptionLine:
     Args:
         node: Line of the option.
         text: Text, in which values may be substituted.
-        guard: Condition under which it is shown, from every ``*if`` around it and its own; None for always.
+        around: Condition from every ``*if`` around it; None for always.
+        guard: Condition under which it is shown: the one around it and that of its own line; None for always.
         selectable: Condition under which it can be taken; None for always.
         reuse: Reuse command before it, or "".
         printed: Expression of a ``*print``, which computes the text with its #; None for other options.
@@ -40,6 +41,7 @@ class OptionLine:
 
     node: Node
     text: str = ""
+    around: Expression | None = None
     guard: Expression | None = None
     selectable: Expression | None = None
     reuse: str = ""
@@ -97,9 +99,11 @@ def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> I
                 earlier = _left_over(node, earlier)
             elif node.command == "print":
                 earlier = None
-                yield OptionLine(node, guard=guard, printed=_parsed(node, node.data))
+                yield OptionLine(node, around=guard, guard=guard, printed=_parsed(node, node.data))
             elif node.command not in CONTINUATIONS or strict:
                 raise _no_option(node)
+            elif node.is_empty:
+                yield OptionLine(node, guard=guard, fault=f"expected options indented under *{node.command}")
         except InputError as error:
             if strict:
                 raise
@@ -112,17 +116,16 @@ def _branch(
     node: Node, guard: Expression | None, earlier: Expression | None, strict: bool
 ) -> Iterator[OptionLine]:
     """The options under ``*if``, ``*elseif`` or ``*else``."""
-    condition = _condition(node) if node.command != "else" else None
-    guard = _both(guard, earlier)
+    taken = _both(earlier, _condition(node) if node.command != "else" else None)
     if not node.is_empty:
-        yield from _options(node.block, _both(guard, condition), strict)
+        yield from _options(node.block, _both(guard, taken), strict)
         return
     error = node.error(f"expected options indented under *{node.command}")
     if strict:
         raise error
-    if condition is not None:
-        # Only a condition that is false has lines to pass.
-        yield OptionLine(node, guard=_both(guard, Not(condition)), fault=error.message)
+    if taken is not None:
+        # Only a branch that is not taken needs lines to pass.
+        yield OptionLine(node, guard=_both(guard, Not(taken)), fault=error.message)
 
 
 def _left_over(node: Node, earlier: Expression | None) -> Expression | None:
@@ -141,7 +144,7 @@ def _no_option(node: Node) -> InputError:
 
 def _option(node: Node, guard: Expression | None, strict: bool) -> OptionLine:
     """Parse the line of an option: commands, then the text."""
-    option, command, rest = OptionLine(node, guard=guard), node.command, node.data
+    option, command, rest = OptionLine(node, around=guard, guard=guard), node.command, node.data
     while command != OPTION:
         if command in _REUSE:
             option = replace(option, reuse=command)

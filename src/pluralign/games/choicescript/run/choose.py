@@ -52,9 +52,15 @@ class Choose(Instruction):
         return STOPPED
 
     def _check_last(self, slots: list[Any], falls: Compiled) -> None:
-        shown = [option for option in self.options if option.is_shown(slots)]
-        if shown and shown[-1].empty and not falls(slots):
-            raise EvaluationError("this option has no lines under it", shown[-1].line)
+        last: Option | None = None
+        for option in self.options:
+            if option.is_shown(slots):
+                last = option
+            elif not option.empty and (option.around is None or option.around(slots)):
+                # The lines of an option that its own line hides count as those of the one above.
+                last = None
+        if last is not None and last.empty and not falls(slots):
+            raise EvaluationError("this option has no lines under it", last.line)
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""

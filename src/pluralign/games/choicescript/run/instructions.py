@@ -112,6 +112,7 @@ class Option:
         reads: Slots that it reads.
         fault: Error of a line that is no option, where play must not come; "" for an option.
         empty: Whether it has no lines under it.
+        around: Condition of the lines around it; None for always.
     """
 
     path: str
@@ -127,6 +128,7 @@ class Option:
     reads: frozenset[SlotOrSet]
     fault: str = ""
     empty: bool = False
+    around: Compiled | None = None
 
     @property
     def always_listed(self) -> bool:

@@ -9,6 +9,7 @@ from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.language.expressions import parse, parse_place, parse_values
 from pluralign.games.choicescript.language.parser import BLANK, Node
 from pluralign.games.choicescript.language.syntax import Expression, Variable
+from pluralign.games.choicescript.language.values import FALSE, TRUE
 from pluralign.games.choicescript.run.assignments import Arguments
 from pluralign.games.choicescript.run.checkpoints import (
     EXCLUSIONS,
@@ -17,6 +18,7 @@ from pluralign.games.choicescript.run.checkpoints import (
     SaveCheckpoint,
 )
 from pluralign.games.choicescript.run.control import (
+    Branch,
     End,
     Fault,
     Gosub,
@@ -198,11 +200,18 @@ def _scene_and_label(node: Node) -> tuple[str | Expression, str | Expression | N
 
 
 def _check_creation(scene: SceneBuilder, node: Node, name: object, place: object) -> None:
-    head = scene.context.head
-    if name == scene.scene == STARTUP and place is None and (head.variables or head.achievements):
-        raise node.error(
-            f"*{node.command} {name} in {name} itself would create the variables twice; add a label"
-        )
+    slot = scene.context.created
+    if slot is None or scene.scene != STARTUP:
+        return
+    if name != STARTUP:
+        scene.mark_created(node, FALSE)
+    elif place is None:
+        here = scene.place()
+        created = Branch(node.path, node.line, lambda slots: slots[slot] == TRUE, here + 1, here + 2)
+        created.reads = frozenset({slot})
+        scene.emit(created)
+        message = f"*{node.command} {name} in {name} itself would create the variables twice; add a label"
+        scene.emit(Fault(node.path, node.line, message))
 
 
 def _hand_over(scene: SceneBuilder, node: Node, source: str) -> None:

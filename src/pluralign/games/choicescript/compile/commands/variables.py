@@ -44,8 +44,10 @@ def _assign(scene: SceneBuilder, node: Node, variable: Variable | Reference, val
     scope = scene.scope
     find = scope.finder(variable)
     evaluate, reads = scope.assignment(value), scope.reads(value)
-    if isinstance(variable, Reference):
-        reads |= scope.reads(variable, variable.ending)
+    if isinstance(variable, Reference) or variable.name in scope.deleted:
+        reads |= scope.reads(variable)
+        if isinstance(variable, Reference):
+            reads |= scope.reads(variable.ending)
         scene.emit(AssignTo(node.path, node.line, find, evaluate, scene.place() + 1, reads=reads))
         return
     slot, hidden = scope.own.get(variable.name), scope.story.get(variable.name)
