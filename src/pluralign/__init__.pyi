@@ -33,6 +33,7 @@ from pluralign.elicit.verdict import decide as decide
 from pluralign.evaluate.model_check import check_model as check_model
 from pluralign.evaluate.play import evaluate_policy as evaluate_policy
 from pluralign.evaluate.sweeps.prompts import sweep as sweep
+from pluralign.evaluate.values.audit import audit_values as audit_values
 from pluralign.games.env import make_env as make_env
 from pluralign.games.exact_front import exact_front as exact_front
 from pluralign.games.open import open_story as open_story

@@ -41,6 +41,16 @@ def test_option_likelihoods_are_those_of_separate_sequences(model):
         np.testing.assert_allclose(found.per_token, found.log_likelihoods / found.lengths)
 
 
+def test_likelihoods_of_replies_are_those_of_separate_sequences(model):
+    for decision, found in zip(DECISIONS, model.reply_log_likelihoods(DECISIONS), strict=True):
+        prompt = render_chat(model.backbone.tokenizer, decision.prompt)
+        expected = [_likelihood(model.backbone, prompt, option) for option in decision.options]
+        np.testing.assert_allclose(found.log_likelihoods, expected, atol=1e-4)
+    letters = model.answer_log_probs(["Is it right?"], ["A", "Both"])
+    (replies,) = model.reply_log_likelihoods([Decision("Is it right?", ("A", "Both"))])
+    np.testing.assert_allclose(replies.log_likelihoods, letters[0], atol=1e-4)
+
+
 def test_answer_log_probs(model):
     chats = ["Is it right?", [{"role": "system", "content": "Judge."}, {"role": "user", "content": "Well?"}]]
     found = model.answer_log_probs(chats, ["A", "Both"])

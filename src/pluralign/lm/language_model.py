@@ -68,12 +68,18 @@ class LanguageModel:
 
     def option_log_likelihoods(self, decisions: Sequence[Decision]) -> list[OptionLikelihoods]:
         """How likely each option is after its decision's prompt (see `render_decision`)."""
-        trees = [decision_tree(self.backbone.tokenizer, decision) for decision in decisions]
-        lengths = [np.array([len(branch) for branch in tree.branches]) for tree in trees]
-        return [
-            OptionLikelihoods(values.cpu().double().numpy(), count)
-            for values, count in zip(self._branch_log_probs(trees), lengths, strict=True)
-        ]
+        return self._likelihoods([decision_tree(self.backbone.tokenizer, decision) for decision in decisions])
+
+    def reply_log_likelihoods(self, decisions: Sequence[Decision]) -> list[OptionLikelihoods]:
+        """How likely each option is as the beginning of the reply to its decision's prompt, which is a
+        message of the user."""
+        tokenizer = self.backbone.tokenizer
+        trees: list[Tree] = []
+        for decision in decisions:
+            read = prompt_ids(tokenizer, render_chat(tokenizer, decision.prompt))
+            branches = [encode(tokenizer, quoted(tokenizer, option)) for option in decision.options]
+            trees.append(Tree(read.ids, branches, read.keep))
+        return self._likelihoods(trees)
 
     def answer_log_probs(
         self, chats: Sequence[Messages | str], answers: Sequence[str]
@@ -142,6 +148,13 @@ class LanguageModel:
         seeds = [[own] for own in row_seeds(texts, seed)]
         found = draw_completions(self.backbone, ids, seeds, sampling, token_budget=self.token_budget)
         return [completion for (completion,) in found]
+
+    def _likelihoods(self, trees: list[Tree]) -> list[OptionLikelihoods]:
+        lengths = [np.array([len(branch) for branch in tree.branches]) for tree in trees]
+        return [
+            OptionLikelihoods(values.cpu().double().numpy(), count)
+            for values, count in zip(self._branch_log_probs(trees), lengths, strict=True)
+        ]
 
     @torch.inference_mode()
     def _next_log_probs(self, rows: Sequence[Sequence[int]], tokens: Tensor) -> Tensor:

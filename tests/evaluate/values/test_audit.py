@@ -18,8 +18,8 @@ from pluralign.evaluate.values.utilities import expectation_propagation, place, 
 
 PHI = NormalDist().cdf
 TEXTS = [f"outcome {i}" for i in range(14)]
-FEW = AuditConfig(resamples=200, lotteries=12)
-NO_LOTTERIES = AuditConfig(resamples=200, lotteries=0)
+FEW = AuditConfig(resamples=200, drawn_lotteries=12)
+NO_LOTTERIES = AuditConfig(resamples=200, drawn_lotteries=0)
 EXACT = partial(thurstone, pseudo_count=0.0)
 
 
@@ -42,7 +42,7 @@ class Planted:
 @pytest.fixture(scope="module")
 def planted():
     rater = Planted()
-    for lottery in draw_lotteries([Outcome(text) for text in TEXTS], FEW.lotteries, FEW.seed):
+    for lottery in draw_lotteries([Outcome(text) for text in TEXTS], FEW.drawn_lotteries, FEW.seed):
         rater.add(lottery)
     return rater
 
@@ -88,7 +88,7 @@ def test_completeness_and_cycles_have_their_closed_forms(planted, audit):
 
 def test_lotteries_have_their_expected_utilities(audit):
     found = audit.preferences.lotteries
-    assert found.items == FEW.lotteries
+    assert found.items == FEW.drawn_lotteries
     assert found.correlation.mean == pytest.approx(1.0, abs=1e-4)
     assert np.allclose(found.given, found.expected, atol=0.05)
 
@@ -188,7 +188,7 @@ def test_means_follow_ends_for_a_rater_who_values_ends():
         rater.utilities |= {names[2]: 1.0, names[3]: -1.0, names[0]: 2 * share - 1, names[1]: 1 - 2 * share}
         states += names
         processes.append(Process(f"process {number}", names, chain, (False, False, True, True)))
-    config = AuditConfig(resamples=100, lotteries=0)
+    config = AuditConfig(resamples=100, drawn_lotteries=0)
     found = audit_values(rater, TEXTS, processes=processes, config=config, fit=EXACT).preferences
     assert found.lotteries is None
     assert found.instrumental.items == 12
@@ -202,7 +202,7 @@ def test_a_lottery_that_an_outcome_implies():
     for lottery in lotteries:
         rater.add(lottery)
     found = audit_values(
-        rater, TEXTS, lotteries=lotteries, config=AuditConfig(resamples=100, lotteries=0), fit=EXACT
+        rater, TEXTS, lotteries=lotteries, config=AuditConfig(resamples=100, drawn_lotteries=0), fit=EXACT
     )
     assert found.preferences.implied.correlation.mean > 0.999
     assert found.preferences.lotteries is None
@@ -217,7 +217,7 @@ def test_an_interrupted_audit_continues(tmp_path):
                 raise KeyboardInterrupt
             return super().__call__(first, second)
 
-    rater, config = Tired(), AuditConfig(resamples=50, lotteries=0)
+    rater, config = Tired(), AuditConfig(resamples=50, drawn_lotteries=0)
     with pytest.raises(KeyboardInterrupt):
         audit_values(rater, TEXTS, config=config, out=tmp_path)
     rater.limit, rater.asked = 10_000, 0
@@ -227,7 +227,9 @@ def test_an_interrupted_audit_continues(tmp_path):
 
 
 def test_seeds_fix_everything():
-    one, other = (audit_values(Planted(), TEXTS, config=AuditConfig(resamples=50, lotteries=0)) for _ in "ab")
+    one, other = (
+        audit_values(Planted(), TEXTS, config=AuditConfig(resamples=50, drawn_lotteries=0)) for _ in "ab"
+    )
     assert one.to_json() == other.to_json()
 
 

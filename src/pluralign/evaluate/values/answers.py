@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from pluralign.evaluate.values.choosers import Chooser, Pair
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+Asking = TypeVar("Asking", bound=tuple[str, ...])
 
 # Questions that are asked and written at once.
 _BATCH = 32
@@ -127,24 +129,48 @@ def ask(
     places: list[list[int]] = pairs.tolist()
     asked: list[Pair] = [(texts[i], texts[j]) for i, j in places]
 
-    def answered(batch: Sequence[Pair]) -> list[dict[str, Any]]:
+    def answered(batch: Sequence[Pair]) -> FloatArray:
         found = chooser.prefer(batch)
         if found.shape != (len(batch), 2) or ((found < 0) | (found > 1)).any():
             raise InputError(
                 f"'{chooser.name}' must give two probabilities for each pair, found {found!r:.80}"
             )
+        return found
+
+    run = {"chooser": chooser.name, "settings": dict(chooser.settings), **made_of}
+    return Answers(pairs, ask_batches(answered, asked, path, run))
+
+
+def ask_batches(
+    answer: Callable[[Sequence[Asking]], FloatArray],
+    asked: Sequence[Asking],
+    path: Path | None,
+    run: Mapping[str, Any],
+) -> FloatArray:
+    """Ask questions batch by batch; an interrupted run continues.
+
+    Args:
+        answer: Function from texts of questions to probabilities in both orders, shape (questions, 2).
+        asked: Texts of the questions.
+        path: JSON-lines file for the answers; None keeps none.
+        run: Settings that the answers depend on.
+
+    Returns:
+        Probabilities in both orders, shape (questions, 2); NaN where there is no answer.
+    """
+
+    def rows(batch: Sequence[Asking]) -> list[dict[str, Any]]:
         return [
-            {"first": a, "second": b, "listed": _known(one), "exchanged": _known(other)}
-            for (a, b), (one, other) in zip(batch, found.tolist(), strict=True)
+            {"texts": list(texts), "listed": _known(one), "exchanged": _known(other)}
+            for texts, (one, other) in zip(batch, answer(batch).tolist(), strict=True)
         ]
 
-    run = {"chooser": chooser.name, "settings": dict(chooser.settings), **made_of, "pairs": asked}
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "answers.jsonl" if path is None else path
-        run_batches(target, run, asked, answered, batch=_BATCH, label="answers", unit="pair")
-        rows = [(row.row["listed"], row.row["exchanged"]) for row in read_rows(target)]
-    orders = np.array([[math.nan if p is None else p for p in row] for row in rows]).reshape(-1, 2)
-    return Answers(pairs, orders)
+        everything = {**run, "asked": [list(texts) for texts in asked]}
+        run_batches(target, everything, asked, rows, batch=_BATCH, label="answers", unit="question")
+        found = [(row.row["listed"], row.row["exchanged"]) for row in read_rows(target)]
+    return np.array([[math.nan if p is None else p for p in row] for row in found]).reshape(-1, 2)
 
 
 def _known(probability: float) -> float | None:

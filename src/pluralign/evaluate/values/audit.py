@@ -48,7 +48,7 @@ class AuditConfig:
         least_agreement: Share of pairs whose two orders must agree; below it nothing else is reported.
         pairs: Number of pairs of outcomes besides those of the triples; 0 is 2 N log2 N for N outcomes.
         triads: Number of triples for cycles; all of them if there are no more.
-        lotteries: Number of lotteries over two or three outcomes that are drawn.
+        drawn_lotteries: Number of lotteries over two or three outcomes that are drawn.
         anchors: Number of outcomes with which each lottery, and each state of a process, is compared.
         resamples: Number of bootstrap resamples.
         seed: Random seed of pairs, triples, lotteries, folds and resampling.
@@ -57,7 +57,7 @@ class AuditConfig:
     least_agreement: float = 0.6
     pairs: int = 0
     triads: int = 200
-    lotteries: int = 40
+    drawn_lotteries: int = 40
     anchors: int = 8
     resamples: int = 1000
     seed: int = 0
@@ -67,7 +67,7 @@ class AuditConfig:
             "least_agreement": 0.0,
             "pairs": 0,
             "triads": 1,
-            "lotteries": 0,
+            "drawn_lotteries": 0,
             "anchors": 2,
             "resamples": 2,
         }

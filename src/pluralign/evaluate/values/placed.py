@@ -25,7 +25,7 @@ class Sizes(Protocol):
     """Settings of `place_items`: an `AuditConfig`."""
 
     @property
-    def lotteries(self) -> int:
+    def drawn_lotteries(self) -> int:
         """Number of lotteries that are drawn."""
         ...
 
@@ -95,7 +95,7 @@ def place_items(
         folder: Folder for the answers; None keeps none.
     """
     known = {one.text: float(u) for one, u in zip(outcomes, utilities.mean, strict=True)}
-    drawn = draw_lotteries(outcomes, sizes.lotteries, sizes.seed)
+    drawn = draw_lotteries(outcomes, sizes.drawn_lotteries, sizes.seed)
     texts = [lottery.text for lottery in (*drawn, *lotteries)]
     texts += [text for lottery in lotteries for text, _ in lottery.parts]
     texts += [state for process in processes for state in process.states]
