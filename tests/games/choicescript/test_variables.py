@@ -58,6 +58,12 @@ def test_what_stops_play(make_game: MakeGame, lines: str) -> None:
         make_game(lines, head=HEAD, two="*reset\n*return")
 
 
+def test_values_of_a_caller_outlast_the_call_of_another_scene(shown: Shown) -> None:
+    lines = "*gosub s 5\n*ending\n*label s\n*gosub_scene two x 7 8\n*params p\n${p} ${param_count}\n*return"
+    two = "*label x\n*params q r\n${q}${r}\n*return"
+    assert shown(lines, head=HEAD, two=two) == "78 5 1"
+
+
 def test_arrays_need_values_in_the_head(make_game: MakeGame) -> None:
     with pytest.raises(InputError, match=r"startup\.txt:1: expected a value for the elements"):
         make_game("x", head="*create_array x 3\n")

@@ -221,6 +221,20 @@ class SceneBuilder:
         make = self.scope.expression(name)
         return lambda slots: text(make(slots)).lower()
 
+    @cached_property
+    def kept_arguments(self) -> int | None:
+        """Slot for the arguments of the scene while it calls another; None if no scene takes any."""
+        return None if self.context.arguments is None else self.new_slot()
+
+    def move(self, node: Node, source: int | None, target: int | None) -> None:
+        """Copy a slot's content to another, if there are such slots."""
+        if source is None or target is None:
+            return
+        here, reads = self.place(), frozenset({source})
+        copy = Create(node.path, node.line, target, lambda slots: slots[source], here + 1, written=False)
+        copy.reads = reads
+        self.emit(copy)
+
     def mark_created(self, node: Node, created: Truth) -> None:
         """Record whether the first scene has created its variables since play came to it, if that matters."""
         slot = self.context.created

@@ -92,11 +92,14 @@ def gosub_scene(scene: SceneBuilder, node: Node) -> None:
     """``*gosub_scene SCENE [LABEL [VALUE...]]``."""
     name, place, rest = _scene_and_label(node)
     _check_creation(scene, node, name, place)
+    scene.move(node, scene.context.arguments, scene.kept_arguments)
     _hand_over(scene, node, rest)
     here = scene.place()
     call = GosubScene(node.path, node.line, scene.first, scene.blank, UNRESOLVED, here + 1)
     scene.link(node, call, name, place)
     scene.emit(call)
+    # A *params after the return finds the values of the scene's own caller.
+    scene.move(node, scene.kept_arguments, scene.context.arguments)
 
 
 def goto_random_scene(scene: SceneBuilder, node: Node) -> None:
