@@ -177,12 +177,17 @@ class TwoOptions:
         return found
 
 
-@pytest.fixture
-def story_table():
+def story_player(inferred=None, power=0.0):
     """A built-in story with a policy for each of two objectives."""
     story = load_story("salt_ledger")
     policies = {"score": TwoOptions("a", 0), "harm_avoidance": TwoOptions("b", -1)}
-    return StoryPlayer(lambda: ChoiceScriptGame(story), policies)
+    return StoryPlayer(lambda: ChoiceScriptGame(story), policies, power, inferred)
+
+
+@pytest.fixture
+def story_table():
+    """The story under uniform weights."""
+    return story_player()
 
 
 class Length:

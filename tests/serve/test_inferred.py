@@ -11,14 +11,11 @@ from pluralign.cli import main
 from pluralign.core import InputError
 from pluralign.data.choices import question_row, save_rows
 from pluralign.elicit.saved import load_posterior, save_posterior
-from pluralign.games.choicescript.load import load_story
-from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.serve.inferred import StoryVerdicts
-from pluralign.serve.story import StoryPlayer
 from pluralign.steer.mixing import mix_log_probs
 
 from .asking import pool
-from .conftest import TwoOptions
+from .conftest import story_player
 from .test_story import PLAY
 
 STORY = ("score", "harm_avoidance")
@@ -34,12 +31,6 @@ def answers(names, counts):
     question = pl.Question(said, values)
     choices = [pl.Choice(question, place) for place, count in enumerate(counts) for _ in range(count)]
     return pl.infer_weights(choices, names, scales=dict.fromkeys(names, 1.0))
-
-
-def story_player(inferred=None, power=0.0):
-    story = load_story("salt_ledger")
-    policies = {"score": TwoOptions("a", 0), "harm_avoidance": TwoOptions("b", -1)}
-    return StoryPlayer(lambda: ChoiceScriptGame(story), policies, power, inferred)
 
 
 @pytest.fixture(scope="module")

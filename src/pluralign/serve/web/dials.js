@@ -9,10 +9,10 @@ class Dials {
     this.before = [];
     this.parts = names.map((_, i) => make("span", {colour: colour(i)}));
     this.undoing = button("undo", () => this.undo(), {class: "plain"});
-    const equal = button("equal", () => this.set(names.map(() => 1 / names.length)), {class: "plain"});
+    this.equal = button("equal", () => this.set(names.map(() => 1 / names.length)), {class: "plain"});
     place.classList.toggle("few", names.length <= 3);
     place.append(
-      make("div", {class: "head"}, make("h2", {id: `${place.id}-title`}, "Weights"), ...this.choice(), this.undoing, equal),
+      make("div", {class: "head"}, make("h2", {id: `${place.id}-title`}, "Weights"), ...this.choice(), this.undoing, this.equal),
       make("div", {class: "mix", "aria-hidden": "true"}, ...this.parts));
     this.inputs = names.map((name, i) => this.dial(place, name, i));
     place.addEventListener("keydown", event => {
@@ -35,12 +35,11 @@ class Dials {
     return [this.select];
   }
   dial(place, name, i) {
-    const id = `${place.id}-${i}`, alone = this.names.length === 1;
+    const id = `${place.id}-${i}`;
     const input = make("input", {id, type: "range", min: 0, max: 100, step: 1, colour: colour(i)});
     const typed = make("input", {type: "number", min: 0, max: 100, step: "any", required: "",
       "aria-label": `Weight of ${words(name)} in percent`, "aria-describedby": `${id}-wrong`});
     const note = make("small", {class: "wrong", id: `${id}-wrong`, role: "alert"});
-    input.disabled = typed.disabled = alone;
     input.addEventListener("input", () => { this.digits = 0; this.turn(i, input.value / 100); });
     typed.addEventListener("input", () => accept(typed, note));
     typed.addEventListener("change", () => {
@@ -48,10 +47,12 @@ class Dials {
       this.digits = Math.min(2, (typed.value.split(".")[1] ?? "").length);
       this.turn(i, typed.value / 100);
     });
+    const range = make("span", {class: "range"}), mean = make("span", {class: "mean"});
+    const bar = make("div", {class: "interval", "aria-hidden": "true"}, range, mean);
     place.append(make("div", {class: "dial", colour: colour(i)},
       make("label", {for: id}, make("span", {class: "dot", "aria-hidden": "true"}), words(name)),
-      make("span", {class: "typed"}, typed, make("span", {"aria-hidden": "true"}, "%")), input, note));
-    return {input, typed, note};
+      make("span", {class: "typed"}, typed, make("span", {"aria-hidden": "true"}, "%")), input, bar, note));
+    return {input, typed, note, bar, range, mean};
   }
   // The others keep their proportions; those before this weight was 100 % if they are all zero now.
   turn(i, value) {
@@ -70,7 +71,7 @@ class Dials {
     this.change(weights);
   }
   undo() {
-    if (!this.before.length) return;
+    if (!this.before.length || this.preview) return;
     this.last = -1;
     this.change(this.before.pop());
   }
@@ -79,18 +80,39 @@ class Dials {
     this.show();
     this.moved();
   }
+  // The dials show these weights with their intervals, and cannot be moved, until they show their own again.
+  look(preview) {
+    this.preview = preview;
+    this.show();
+  }
   show() {
-    const shares = rounded(this.weights, this.digits);
-    this.weights.forEach((w, i) => {
-      const {input, typed, note} = this.inputs[i], share = percent(shares[i], this.digits);
+    const weights = this.preview ? this.names.map(name => this.preview.weights[name]) : this.weights;
+    const shares = rounded(weights, this.digits), fixed = Boolean(this.preview);
+    // Intervals belong to inferred weights: once a dial has moved, they are hidden.
+    const known = this.preview ?? this.estimate;
+    const inferred = known && this.names.every((name, i) => Math.abs((known.weights[name] ?? 0) - weights[i]) < 1e-6);
+    weights.forEach((w, i) => {
+      const {input, typed, note, bar, range, mean} = this.inputs[i];
+      let share = percent(shares[i], this.digits);
+      input.disabled = typed.disabled = fixed || this.names.length === 1;
+      bar.hidden = !inferred;
+      if (inferred) {
+        const [low, high] = known.intervals[this.names[i]];
+        range.style.left = `${100 * low}%`;
+        mean.style.left = `${100 * w}%`;
+        range.style.width = `${100 * (high - low)}%`;
+        share += `, 90% interval from ${percent(low)} to ${percent(high)}`;
+      }
       if (Math.abs(input.value - 100 * w) > 0.5 || document.activeElement !== input) input.value = 100 * w;
       input.setAttribute("aria-valuetext", share);
       typed.value = +(100 * shares[i]).toFixed(this.digits);
       accept(typed, note);
       this.parts[i].style.flexBasis = `${100 * w}%`;
     });
-    this.undoing.disabled = !this.before.length;
+    this.undoing.disabled = fixed || !this.before.length;
+    this.equal.disabled = fixed;
     if (!this.select) return;
+    this.select.disabled = fixed;
     const same = preset => this.names.every((name, i) => Math.abs((preset[name] ?? 0) - this.weights[i]) < 1e-6);
     this.select.value = Object.values(this.presets).findIndex(same) + 1 || "";
   }

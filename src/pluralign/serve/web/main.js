@@ -17,6 +17,9 @@ for (const [name, other] of [["chat", "story"], ["story", "chat"]]) {
   });
 }
 
+// Default weights with their intervals, if they were inferred from choices.
+const inferredOf = ({steering_weights: weights, steering_intervals: intervals}) => intervals ? {weights, intervals} : undefined;
+
 async function begin() {
   let config;
   try {
@@ -32,10 +35,13 @@ async function begin() {
   $("login").hidden = true;
   const {tab} = saved.read();
   $("about").textContent = `${config.model}: ${config.objectives.map(words).join(", ")}`;
-  new Chat(config, new Units(config.fronts.chat));
+  const chat = new Chat(config, new Units(config.fronts.chat));
+  new Interview("chat", config.ask, chat.dials, inferredOf(config));
   if (config.story) {
     $("tabs").hidden = false;
-    new Story(config.story, new Units(config.fronts.story)).look();
+    const story = new Story(config.story, new Units(config.fronts.story));
+    new Interview("story", config.ask, story.dials, inferredOf(config.story));
+    story.look();
   } else {
     $("chat").removeAttribute("role");
   }

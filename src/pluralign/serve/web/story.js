@@ -6,8 +6,9 @@ class Story {
     this.names = names;
     this.actions = mine.actions ?? [];
     this.title = story.title;
+    this.usual = story.steering_intervals && story.steering_weights;
     this.front = new Front($("story-front"), units, names);
-    this.dials = new Dials($("story-dials"), names, mine.weights ?? Object.fromEntries(names.map(n => [n, 1 / names.length])),
+    this.dials = new Dials($("story-dials"), names, mine.weights ?? story.steering_weights,
       () => { this.front.show(this.dials.value); this.look(); });
     this.front.show(this.dials.value);
     $("story-title").textContent = story.title;
@@ -19,6 +20,11 @@ class Story {
     });
     $("back").addEventListener("click", () => { this.actions.pop(); this.look(); });
     $("again").addEventListener("click", () => { this.actions = []; this.look(); });
+  }
+  // The server says more of its own default weights, where they were inferred.
+  weights() {
+    const {value} = this.dials;
+    return this.usual && this.names.every(name => Math.abs(value[name] - this.usual[name]) < 1e-9) ? {} : {steering_weights: value};
   }
   likeliest() { return this.found.mixed.indexOf(Math.max(...this.found.mixed)); }
   take(action) {
@@ -35,7 +41,7 @@ class Story {
     do {
       this.again = false;
       try {
-        const body = {actions: this.actions, steering_weights: this.dials.value};
+        const body = {actions: this.actions, ...this.weights()};
         const answer = await ask("/pluralign/story/play", body, undefined, words => { $("story-status").textContent = words; });
         this.found = await answer.json();
         complain("");
@@ -56,6 +62,9 @@ class Story {
     past.querySelector("div").replaceChildren(...found.taken.flatMap(step => [
       make("div", {class: "prose"}, step.text), make("p", {class: "took"}, `→ ${step.option}`)]));
     this.showOptions();
+    $("verdict").hidden = found.decided !== false;
+    $("verdict").textContent = found.decided === false ? "The inferred weights do not decide here between: " +
+      found.undominated.map(i => `“${found.options[i]}”`).join(", ") : "";
     $("back").disabled = $("again").disabled = !this.actions.length;
     $("choose").disabled = found.ended;
     $("sum").replaceChildren(make("span", {class: "muted"}, found.ended ? "The end. In all:" : "So far:"),
