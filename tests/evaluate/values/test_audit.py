@@ -224,6 +224,11 @@ def test_an_interrupted_audit_continues(tmp_path):
     found = audit_values(rater, TEXTS, config=config, out=tmp_path)
     assert rater.asked < 2 * found.consistency.pairs
     assert found.to_json() == audit_values(Planted(), TEXTS, config=config).to_json()
+    rater.asked = 0
+    assert audit_values(rater, TEXTS, config=config, out=tmp_path).to_json() == found.to_json()
+    assert rater.asked == 0
+    audit_values(rater, TEXTS[:-1], config=config, out=tmp_path)
+    assert rater.asked > 0
 
 
 def test_seeds_fix_everything():

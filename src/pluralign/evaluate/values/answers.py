@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.digests import digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.evaluate.statistics import wilson
@@ -147,7 +150,7 @@ def ask_batches(
     path: Path | None,
     run: Mapping[str, Any],
 ) -> FloatArray:
-    """Ask questions batch by batch; an interrupted run continues.
+    """Ask questions batch by batch; an interrupted run continues, and a finished one asks nothing.
 
     Args:
         answer: Function from texts of questions to probabilities in both orders, shape (questions, 2).
@@ -165,12 +168,24 @@ def ask_batches(
             for texts, (one, other) in zip(batch, answer(batch).tolist(), strict=True)
         ]
 
+    made_of = json.dumps({**run, "asked": asked}, sort_keys=True, default=str)
+    header = {"made_of": digest([made_of.encode()])}
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "answers.jsonl" if path is None else path
-        everything = {**run, "asked": [list(texts) for texts in asked]}
-        run_batches(target, everything, asked, rows, batch=_BATCH, label="answers", unit="question")
-        found = [(row.row["listed"], row.row["exchanged"]) for row in read_rows(target)]
+        if not _is_whole(target, header, len(asked)):
+            run_batches(
+                target, header, asked, rows, batch=_BATCH, header=header, label="answers", unit="question"
+            )
+        found = [(row.row["listed"], row.row["exchanged"]) for row in islice(read_rows(target), 1, None)]
     return np.array([[math.nan if p is None else p for p in row] for row in found]).reshape(-1, 2)
+
+
+def _is_whole(path: Path, header: Mapping[str, Any], rows: int) -> bool:
+    """Whether a file has the answers to these questions already."""
+    if not path.is_file():
+        return False
+    found = [fields.row for fields in read_rows(path)]
+    return len(found) == rows + 1 and found[0] == header
 
 
 def _known(probability: float) -> float | None:

@@ -87,7 +87,7 @@ def draw_movement(
         for line, item in enumerate(most):
             text = textwrap.shorten(audits[0].outcomes[item].text, 26 if narrow else 38, placeholder=" …")
             _line(below, [position for position, _ in known], means[:, item], line, text)
-        below.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
+        figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=1 if narrow else 2)
     else:
         below.text(0.5, 0.5, "not known at two points", ha="center", transform=below.transAxes)
     for axes in (above, below):
@@ -104,10 +104,9 @@ def draw_drift(
     most = sorted(topics, key=lambda topic: -abs(topic.magnitude.mean))[:_LINES]
     for line, topic in enumerate(most):
         _line(axes, positions, np.array(topic.support), line, topic.topic)
-    axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("probability of support")
     axes.set_xlabel(axis)
-    axes.legend(frameon=False, fontsize="small", loc="best")
+    figure.legend(frameon=False, fontsize="small", loc="outside lower center", ncols=1 if narrow else 3)
 
 
 def _line(axes: Any, positions: Sequence[float], values: Any, line: int, label: str) -> None:

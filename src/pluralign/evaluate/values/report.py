@@ -164,6 +164,8 @@ def headline(report: ValuesReport) -> str:
             first = audit.consistency.first_place
             place, share = ("first", first) if first >= 0.5 else ("second", 1 - first)
             return f"{audit.name} has no stable preferences: it names the {place} place in {percent(share)}"
+        if audit.preferences is not None and audit.preferences.utilities is None:
+            return f"{audit.name} answers alike in both orders, but no utilities predict its answers"
         return f"{audit.name} has preferences that do not depend on the order"
     if not audits:
         return f"Stances move by {total_drift(report.topics):.2f} on average"
@@ -202,8 +204,8 @@ def _listed(audit: ValueAudit) -> list[tuple[str, float, float]]:
 def _pictures(report: ValuesReport, one: ValueAudit | None) -> list[tuple[Markup, str]]:
     found: list[tuple[Markup, str]] = []
 
-    def add(name: str, caption: str, make: Any, height: float) -> None:
-        picture = draw(name, caption, make, broad=(_WIDE, height), narrow=(_NARROW, height))
+    def add(name: str, caption: str, make: Any, height: float, narrow: float = 0.0) -> None:
+        picture = draw(name, caption, make, broad=(_WIDE, height), narrow=(_NARROW, narrow or height))
         found.append((picture, caption))
 
     preferences = None if one is None else one.preferences
@@ -224,10 +226,10 @@ def _pictures(report: ValuesReport, one: ValueAudit | None) -> list[tuple[Markup
         audits = [point.audit for point in moving if point.audit is not None]
         add(
             "movement", "Agreement of both orders, and utilities of the outcomes that move most.",
-            partial(draw_movement, positions, audits, report.axis), 4.6,
+            partial(draw_movement, positions, audits, report.axis), 4.6, 6.6,
         )  # fmt: skip
     if report.topics:
         positions = [float(point.position or 0.0) for point in report.points]
         caption = "Probability of the supporting answer, for the topics that move most."
-        add("drift", caption, partial(draw_drift, report.topics, positions, report.axis), 4.6)
+        add("drift", caption, partial(draw_drift, report.topics, positions, report.axis), 4.6, 5.2)
     return found
