@@ -5,11 +5,13 @@ import types
 
 import pytest
 
+import pluralign as pl
+from pluralign.serve.ask import Asker
 from pluralign.serve.service import Service
 from pluralign.serve.settings import Limits
 from pluralign.steer.policies import load_policies
 
-from .asking import asker
+from .asking import NAMES, asker
 from .browsing import becomes, dial, finished, outputs, text_of, weight, write
 from .conftest import serving, story_player
 from .test_inferred import answers
@@ -178,6 +180,22 @@ def test_without_questions_the_page_does_not_ask(serve, opened):
     with serve() as server:
         page = opened(server)
         assert not page.get_by_role("button", name="Ask me").count()
+
+
+def test_one_of_several_options_is_taken_by_its_text(serve, opened):
+    said = [pl.Decision(f"Where at {n}?", ("To the well.", "To the chapel.", "Home.")) for n in range(4)]
+    values = [{name: float(name == own) for name in NAMES} for own in NAMES]
+    with serve(asker=Asker([pl.Question(one, tuple(values)) for one in said])) as server:
+        page = opened(server, viewport={"width": 390, "height": 800})
+        asked = []
+        page.on("request", lambda r: asked.append(r.post_data_json) if r.url.endswith("/ask") else None)
+        press(page, "Ask me")
+        arrived(page, 1)
+        assert not page.get_by_role("button", name="About the same").is_visible()
+        press(page, "To the chapel.")
+        arrived(page, 2)
+        assert [one["answer"] for one in asked[-1]["answers"]] == [1]
+        assert outputs(page)[1] == max(outputs(page))
 
 
 @pytest.mark.parametrize("width", [1280, 390])

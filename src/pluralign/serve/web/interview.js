@@ -114,10 +114,11 @@ class Interview {
     this.prompt.hidden = !question;
     const options = question?.options ?? [], two = options.length === 2;
     this.offers.classList.toggle("two", two);
-    this.offers.replaceChildren(...options.map((text, i) => {
-      const title = two ? ["First", "Second"][i] : `Option ${number(i + 1, 0, 0)}`, id = `${this.name}-offer-${i}`;
-      return make("div", {class: "offer"}, make("div", {class: "answer prose", id}, text.trimStart() || "(empty)"),
-        button(title, () => this.take(i), {"aria-describedby": id}));
+    this.offers.replaceChildren(...options.map((option, i) => {
+      const text = option.trimStart() || "(empty)", id = `${this.name}-offer-${i}`;
+      if (!two) return button(text, () => this.take(i), {class: "option"});
+      return make("div", {class: "offer"}, make("div", {class: "answer prose", id}, text),
+        button(["First", "Second"][i], () => this.take(i), {"aria-describedby": id}));
     }));
     this.same.hidden = !question?.may_tie;
     this.skip.hidden = !question;
