@@ -219,7 +219,8 @@ def table(settings: Settings, rows: list[dict[str, Any]], models: dict[str, Valu
     for reading, audit in models.items():
         lines += ["", f"## {settings.model} by {reading}", ""]
         lines.append(told_gate(audit.consistency, settings.model, audit.config.least_agreement))
-        lines += ["", *(f"- {line}" for line in told_preferences(audit))]
+        told = [f"- {line}" for line in told_preferences(audit)]
+        lines += ["", *told] if told else []
     return "\n".join(lines).rstrip() + "\n"
 
 
