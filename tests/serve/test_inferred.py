@@ -171,3 +171,28 @@ def test_the_verb_reads_weights_and_questions(folders, tmp_path, monkeypatch, ca
         assert message in line
     code, (line,) = run("--default-weights", weights, "--weights", "one=1")
     assert (code, "together with --weights" in line) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"scales": {"one": "x", "two": 1.0}},
+        {"scales": {"one": 0.0, "two": 1.0}},
+        {"scales": {"one": 1.0}},
+        {"draws": [[1.0, 2.0], [1.0, -2.0]]},
+        {"draws": [[1.0, 2.0], [1.0, 1e999]]},
+        {"draws": [[1.0], [2.0]]},
+        {"draws": [["a", 1.0], [1.0, 1.0]]},
+        {"draws": 1},
+        {"lapse": "x"},
+        {"lapse": 1.0},
+        {"answers": "six"},
+    ],
+)
+def test_files_that_hold_no_weights_are_refused(tmp_path, part):
+    path = tmp_path / "weights.json"
+    save_posterior(answers(("one", "two"), (5, 1)), path, {})
+    path.write_text(json.dumps(json.loads(path.read_text()) | part))
+    with pytest.raises(InputError, match="expected") as found:
+        load_posterior(path)
+    assert found.value.path == str(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,25 @@ def load_posterior(path: str | Path) -> WeightPosterior:
     names = tuple(found["weights"])
     scales = found.get("scales")
     draws = _draws(found["draws"], len(names), path)
-    if not is_object(scales) or set(scales) != set(names):
-        raise InputError("expected a scale of each objective", path=path, field="scales")
+    if not is_object(scales) or set(scales) != set(names) or not all(map(_is_scale, scales.values())):
+        raise InputError("expected a scale of each objective, above 0", path=path, field="scales")
+    lapse, answers = found.get("lapse", 0.0), found.get("answers", 0)
+    if type(answers) is not int or not (_is_number(lapse) and 0 <= lapse < 1):
+        raise InputError("expected a number of answers and a lapse below 1", path=path)
     count = len(draws)
     return WeightPosterior(
         names, {name: float(scales[name]) for name in names}, draws, None, np.full(count, 1.0 / count),
-        _density(draws), 0.0, float(count), SimplexPrior(), float(found.get("lapse", 0.0)),
-        int(found.get("answers", 0)), None,
+        _density(draws), 0.0, float(count), SimplexPrior(), float(lapse),
+        answers, None,
     )  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_scale(value: Any) -> bool:
+    return _is_number(value) and value > 0
 
 
 def _draws(rows: Sequence[Any], objectives: int, path: str | Path) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -65,11 +77,15 @@ def _draws(rows: Sequence[Any], objectives: int, path: str | Path) -> np.ndarray
         draws = np.array(rows, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError("expected rows of numbers", path=path, field="draws") from error
-    if draws.ndim != 2 or draws.shape[1] != objectives or len(draws) < 2 or not (draws > 0).all():
+    if draws.ndim != 2 or draws.shape[1] != objectives or len(draws) < 2 or not _positive(draws):
         raise InputError(
             f"expected rows of {objectives} numbers above 0, found {draws.shape}", path=path, field="draws"
         )
     return draws
+
+
+def _positive(draws: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    return bool((draws > 0).all() and np.isfinite(draws).all())
 
 
 def _density(draws: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -51,6 +51,7 @@ class Asker:
         )  # fmt: skip
         if len(names) < 2:
             raise InputError(f"weights need at least two objectives, found {', '.join(names)}", field="ask")
+        self._known = self._interview.by_key
         self.objectives: tuple[str, ...] = tuple(names)
         self._most = max(len(question.values) for question in pool)
         self._turns = Turns("questions")
@@ -81,7 +82,7 @@ class Asker:
 
     def describe(self) -> dict[str, Any]:
         """Facts for the page: objectives, the largest number of questions, and a digest of the pool."""
-        keys = hashlib.sha256("".join(self._interview.by_key).encode()).hexdigest()
+        keys = hashlib.sha256("".join(self._known).encode()).hexdigest()
         return {
             "objectives": list(self.objectives),
             "questions": self._interview.questions,
@@ -107,7 +108,7 @@ class Asker:
         return await self._turns.take(lambda: self._reply(choices, skipped))
 
     def _named(self, key: str, where: str, seen: set[str]) -> Question:
-        question = self._interview.by_key.get(key)
+        question = self._known.get(key)
         if question is None:
             raise Refused(400, f"'{where}' is no question of this server: {key!r}", param=where)
         if key in seen:
