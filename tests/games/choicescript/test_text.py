@@ -47,6 +47,11 @@ HEAD = '*title T\n*create a 0\n*create dash "noon -"\n*create face "😀"\n'
         ("one\n*gosub_scene second\nthree\n*ending", "one two three"),
         ("see\n*link https://example.org/ here\nnow", "see here now"),
         ("see\n*link https://example.org/", "see https://example.org/"),
+        (
+            "*stat_chart\n  text (a + 1) The sum\n  percent (a + 2)\n  text a\nend",
+            "The sum: 1\na + 2: 2%\na: 0\n\nend",
+        ),
+        ("one\n*label\ntwo", "one two"),
         # Half a character cannot be shown.
         ("<${face # 1}>", "<\ufffd>"),
         ("<${(face # 1)&(face # 2)}>", "<😀>"),
@@ -66,6 +71,12 @@ def test_an_option_without_text_after_a_dash(make_game: MakeGame) -> None:
     game.reset()
     game.choose(1)
     assert game.text == "last"
+
+
+@pytest.mark.parametrize("line", ["*stat_chart", "*image", "*text_image", "*link", "*stat_chart\n  text (a"])
+def test_what_may_not_be_empty(make_game: MakeGame, line: str) -> None:
+    with pytest.raises(InputError, match=r"startup\.txt:[56]: "):
+        make_game(f"{line}\nend", head=HEAD)
 
 
 def test_script_is_passed_over_with_a_warning(

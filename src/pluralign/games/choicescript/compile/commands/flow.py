@@ -34,6 +34,8 @@ from pluralign.games.choicescript.run.control import (
 def label(scene: SceneBuilder, node: Node) -> None:
     """``*label NAME``."""
     name, labels = node.data.lower(), scene.context.labels
+    if not name and not scene.context.strict:
+        return
     if not name or re.search(r"\s", name):
         raise node.error(f"a label must be one word, found {node.data!r}")
     if (scene.scene, name) in labels:

@@ -62,6 +62,8 @@ def print_value(scene: SceneBuilder, node: Node) -> None:
 
 def stat_chart(scene: SceneBuilder, node: Node) -> None:
     """``*stat_chart``: its entries as lines of text."""
+    if node.is_empty:
+        raise node.error("expected the entries of the chart, indented, one per line")
     scene.constant(node, "\n\n")
     for line in node.block:
         if line.command != BLANK:
@@ -71,7 +73,7 @@ def stat_chart(scene: SceneBuilder, node: Node) -> None:
 
 def _chart_line(line: Node) -> Template:
     kind, _, rest = line.data.partition(" ")
-    name, _, title = rest.strip().partition(" ")
+    name, title = _variable_and_title(rest.strip())
     if line.command or not name or kind not in ("text", "percent", "opposed_pair"):
         raise line.error("expected text, percent or opposed_pair, and a variable")
     shown = "${" + name + "}"
@@ -84,6 +86,18 @@ def _chart_line(line: Node) -> Template:
         raise line.error("expected the names of the pair's two ends, indented, one on a line")
     left, right = ends if len(ends) == 2 else (name, ends[0])
     return parse_template(f"{left}: {shown}%, {right}: ${{100 - {name}}}%\n")
+
+
+def _variable_and_title(rest: str) -> tuple[str, str]:
+    """The value of an entry, which may be an expression in parentheses, and its title."""
+    depth = 0
+    for position, letter in enumerate(rest):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0 and rest.startswith("("):
+            inside = rest[1:position]
+            return inside, rest[position + 1 :].strip() or inside
+    name, _, title = rest.partition(" ")
+    return name, title
 
 
 def set_reuse(scene: SceneBuilder, node: Node) -> None:
@@ -110,6 +124,8 @@ def script(scene: SceneBuilder, node: Node) -> None:
 
 def end_paragraph(scene: SceneBuilder, node: Node) -> None:
     """``*image`` and other commands that show something between paragraphs, which is left out."""
+    if node.command.endswith("image") and not node.data:
+        raise node.error(f"expected the name of a file after *{node.command}")
     scene.constant(node, "\n\n")
 
 
