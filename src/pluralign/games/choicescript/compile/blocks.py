@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pluralign.core import InputError
 from pluralign.games.choicescript.compile.choices import ChoiceCompiler
@@ -145,13 +145,14 @@ class _SceneCompiler:
         if self.scene.context.implicit is False:
             self.scene.fault(node.error(message))
         else:
-            leave(self.scene, node, joins, (implicit_flow(self.scene), message), _lines_to_pass([node]))
+            leave(self.scene, node, joins, (implicit_flow(self.scene), message), _lines_to_pass(node))
         self.block(node.block)
         join(self.scene, joins)
 
     def _conditional(self, chain: Sequence[Node]) -> None:
         joins: list[Jump] = []
-        blank = list(ends_with_blank(chain))
+        blank = _any_later(ends_with_blank(chain[:-1]))
+        empty = _any_later(node.is_empty for node in chain)
         for position, node in enumerate(chain):
             branch = None
             if node.command != "else":
@@ -167,12 +168,13 @@ class _SceneCompiler:
             self.block(node.block)
             if position + 1 < len(chain):
                 following = chain[position + 1]
-                if any(blank[position + 1 : -1]):
+                if blank[position] > 0:
                     self.scene.constant(Node(node.path, node.line, 0, BLANK, ""), "\n\n")
                 message = (
                     f"play falls into *{following.command}: the block above it must end with *goto or *finish"
                 )
-                falls, passes = (implicit_flow(self.scene), message), _lines_to_pass(chain[position + 1 :])
+                falls = (implicit_flow(self.scene), message)
+                passes = _lines_to_pass(chain[empty[position]] if empty[position] else following)
                 leave(self.scene, following, joins, falls, passes)
             elif node.is_empty and node.command != "else":
                 joins.append(Jump(node.path, node.line, UNRESOLVED, written=False))
@@ -201,10 +203,19 @@ def _continuation(nodes: Sequence[Node], position: int) -> int | None:
     return position if found else None
 
 
-def _lines_to_pass(chain: Sequence[Node]) -> tuple[bool, str]:
-    """Whether branches that play passes have lines, as each must, and the error message if not."""
-    empty = next((node.command for node in chain if node.is_empty), "")
-    return not empty, f"expected lines indented under *{empty}"
+def _lines_to_pass(node: Node) -> tuple[bool, str]:
+    """Whether a branch that play passes has lines, as each must, and the error message if not."""
+    return not node.is_empty, f"expected lines indented under *{node.command}"
+
+
+def _any_later(holds: Iterable[bool]) -> list[int]:
+    """For each position the next later one at which something holds; 0 if there is none."""
+    found, later = list[int](), 0
+    values = list(holds)
+    for position in reversed(range(len(values))):
+        found.append(later)
+        later = position if values[position] else later
+    return [*reversed(found), 0]
 
 
 def _not_understood(command: str) -> str:

@@ -21,7 +21,7 @@ from pluralign.games.choicescript.compile.falling import (
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.language.expressions import parse_template
 from pluralign.games.choicescript.language.options import OptionLine, option_lines
-from pluralign.games.choicescript.language.parser import Node
+from pluralign.games.choicescript.language.parser import BLANK, Node
 from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError
 from pluralign.games.choicescript.language.values import EvaluationError, text
 from pluralign.games.choicescript.run.choose import Choose
@@ -108,6 +108,8 @@ class ChoiceCompiler:
             self.scene.fault(node.error("this option has no lines under it"))
         self.block(line.body)
         fall = self.ways.get(node.line, Fall(never=True))
+        if fall.blank:
+            self.scene.constant(Node(node.path, node.line, 0, BLANK, ""), "\n\n")
         required: list[tuple[Allowed, str]] = []
         if fall.into_else:
             required.append((self.implicit, _INTO_ELSE))

@@ -39,11 +39,13 @@ class Fall:
 
     Args:
         into_else: Whether ``*else`` or ``*elseif`` follows the option's lines.
+        blank: Whether a blank line ends what play passes there.
         always: Whether nothing but the end of the choice follows.
         never: Whether play may not fall there in any mode.
     """
 
     into_else: bool = False
+    blank: bool = False
     always: bool = False
     never: bool = False
 
@@ -149,7 +151,10 @@ def _fall(lines: Sequence[_Line], position: int) -> Fall:
     fall = Fall()
     while position < len(lines) and lines[position].kind == "else":
         fall.into_else = True
-        position = lines[position].end
+        last, position = lines[position].node, lines[position].end
+        while last.block:
+            last = last.block[-1]
+        fall.blank = fall.blank or last.command == BLANK
     fall.always = position == len(lines)
     fall.never = not fall.always and lines[position].kind != "option"
     return fall
