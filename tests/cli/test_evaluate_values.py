@@ -97,6 +97,16 @@ def test_a_grid_of_weights(run, outcomes, stances, tmp_path):
     assert page.count("<svg") >= 2
 
 
+def test_stances_of_a_single_model(run, stances, tmp_path, capsys):
+    out = tmp_path / "one"
+    assert run("evaluate", "values", "--model", "tiny-random", "--stances", stances, "--out", out) == 0
+    found = _report(out)
+    assert found["total_drift"] is None
+    assert len(found["topics"][0]["support"]) == 1
+    assert "tea: support" in capsys.readouterr().out
+    assert "Stances of tiny-random on 1 topic" in (out / "report.html").read_text(encoding="utf-8")
+
+
 def test_checkpoints_are_in_order(run, stances, tmp_path, capsys):
     folders = [tmp_path / f"checkpoint-{step}" for step in (20, 10)]
     for folder in folders:

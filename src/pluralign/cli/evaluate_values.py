@@ -113,7 +113,8 @@ def evaluate_values(
     _, page = write_values_report(report, out)
     for topic in topics:
         time = "undefined" if topic.time is None else f"{topic.time:.2f}"
-        say(f"  {topic.topic}: drift {topic.magnitude.with_interval()}, time {time}")
+        moved = f", drift {topic.magnitude.with_interval()}, time {time}" if len(points) > 1 else ""
+        say(f"  {topic.topic}: support {topic.support[-1]:.2f}{moved}")
     wrote(page, "report.json is next to it")
     return report.to_json()
 

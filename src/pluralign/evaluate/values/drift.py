@@ -73,7 +73,8 @@ def stance_drift(
 
     Args:
         questions: Questions.
-        support: Probability of the supporting answer, shape (checkpoints, questions).
+        support: Probability of the supporting answer, shape (checkpoints, questions); of a single checkpoint
+            there is no drift.
         positions: Position of each checkpoint (steps, or a weight), ascending.
         resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
@@ -81,9 +82,9 @@ def stance_drift(
     Raises:
         InputError: The shapes do not match, or positions do not ascend.
     """
-    if support.shape != (len(positions), len(questions)) or len(positions) < 2 or not len(questions):
+    if support.shape != (len(positions), len(questions)) or not support.size:
         raise InputError(
-            f"expected probabilities of shape (checkpoints, questions), two or more of them, found "
+            f"expected probabilities of shape (checkpoints, questions), found "
             f"{support.shape} for {len(positions)} checkpoints and {len(questions)} questions",
             field="support",
         )

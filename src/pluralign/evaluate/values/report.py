@@ -83,7 +83,7 @@ class ValuesReport:
             "version": VERSION,
             "axis": self.axis,
             "points": [point.to_json() for point in self.points],
-            "total_drift": total_drift(self.topics) if self.topics else None,
+            "total_drift": total_drift(self.topics) if self.topics and len(self.points) > 1 else None,
             "topics": [topic.to_json() for topic in self.topics],
             "settings": dict(self.settings),
             "versions": dict(self.versions),
@@ -167,6 +167,8 @@ def headline(report: ValuesReport) -> str:
         if audit.preferences is not None and audit.preferences.utilities is None:
             return f"{audit.name} answers alike in both orders, but no utilities predict its answers"
         return f"{audit.name} has preferences that do not depend on the order"
+    if not audits and len(report.points) == 1:
+        return f"Stances of {report.points[0].label} on {len(report.topics)} topic{'s' * (len(report.topics) != 1)}"
     if not audits:
         return f"Stances move by {total_drift(report.topics):.2f} on average"
     passed = sum(audit.passed for audit in audits)
@@ -177,7 +179,7 @@ def make_page(report: ValuesReport) -> str:
     """The report as one HTML document."""
     least = next((audit.config.least_agreement for audit in report.audits), 0.6)
     one = report.audits[0] if len(report.audits) == 1 else None
-    lead = told_gate(one.consistency, one.name, least) if one else "Order consistency comes first."
+    lead = told_gate(one.consistency, one.name, least) if one else _told_range(report)
     return render(
         "values.html",
         report=report, eyebrow="values", title=headline(report), lead=lead, least=least,
@@ -187,6 +189,13 @@ def make_page(report: ValuesReport) -> str:
                  if p.audit and p.audit.preferences and p.audit.preferences.weights],
         settings={**report.settings, **report.versions},
     )  # fmt: skip
+
+
+def _told_range(report: ValuesReport) -> str:
+    found = [own for p in report.points for own in (p.audit and p.audit.consistency, p.stances) if own]
+    shares = sorted(own.agreement for own in found)
+    between = percent(shares[0]) if len(shares) == 1 else f"{percent(shares[0])} to {percent(shares[-1])}"
+    return f"Both orders of a question get the same answer in {between} of the cases."
 
 
 def _listed(audit: ValueAudit) -> list[tuple[str, float, float]]:
@@ -228,7 +237,7 @@ def _pictures(report: ValuesReport, one: ValueAudit | None) -> list[tuple[Markup
             "movement", "Agreement of both orders, and utilities of the outcomes that move most.",
             partial(draw_movement, positions, audits, report.axis), 4.6, 6.6,
         )  # fmt: skip
-    if report.topics:
+    if report.topics and len(report.points) > 1:
         positions = [float(point.position or 0.0) for point in report.points]
         caption = "Probability of the supporting answer, for the topics that move most."
         add("drift", caption, partial(draw_drift, report.topics, positions, report.axis), 4.6, 5.2)

@@ -90,7 +90,8 @@ def audit_all(
         done: Function that is called after each audit.
 
     Returns:
-        Audits in the order of the subjects, and the drift of stances, if there are any at two positions.
+        Audits in the order of the subjects, and the stances by topic with their drift, if they were asked
+        for along an axis, or of a single subject.
     """
     points: list[AuditPoint] = []
     support: list[Answers] = []
@@ -117,7 +118,9 @@ def audit_all(
         done(points[-1])
     topics: list[TopicDrift] = []
     positions = [subject.position for subject in subjects if subject.position is not None]
-    if material.stances and len(positions) > 1:
+    if len(subjects) == 1:
+        positions = [0.0]
+    if material.stances and len(positions) == len(subjects):
         values = np.stack([answers.prefer for answers in support])
         topics = stance_drift(
             material.stances, values, positions, resamples=config.resamples, seed=config.seed
