@@ -168,7 +168,8 @@ def headline(report: ValuesReport) -> str:
             return f"{audit.name} answers alike in both orders, but no utilities predict its answers"
         return f"{audit.name} has preferences that do not depend on the order"
     if not audits and len(report.points) == 1:
-        return f"Stances of {report.points[0].label} on {len(report.topics)} topic{'s' * (len(report.topics) != 1)}"
+        number = len(report.topics)
+        return f"Stances of {report.points[0].label} on {number} topic{'s' * (number != 1)}"
     if not audits:
         return f"Stances move by {total_drift(report.topics):.2f} on average"
     passed = sum(audit.passed for audit in audits)
