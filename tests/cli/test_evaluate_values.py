@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from pluralign.lm.backbone import make_tiny_backbone
+
 FEW = ("--resamples", "50", "--drawn-lotteries", "0")
 
 
@@ -105,6 +107,25 @@ def test_stances_of_a_single_model(run, stances, tmp_path, capsys):
     assert len(found["topics"][0]["support"]) == 1
     assert "tea: support" in capsys.readouterr().out
     assert "Stances of tiny-random on 1 topic" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_identical_checkpoints_do_not_drift(run, outcomes, stances, tmp_path):
+    folders = [tmp_path / f"checkpoint-{step}" for step in (10, 20)]
+    tiny = make_tiny_backbone()
+    for folder in folders:
+        tiny.model.save_pretrained(folder)
+        tiny.tokenizer.save_pretrained(folder)
+    out = tmp_path / "out"
+    given = ("--checkpoints", *folders, "--stances", stances, "--outcomes", outcomes, *FEW, "--out", out)
+    assert run("evaluate", "values", *given) == 0
+    found = _report(out)
+    assert found["axis"] == "steps"
+    assert [point["position"] for point in found["points"]] == [10.0, 20.0]
+    assert found["total_drift"] == 0.0
+    assert found["topics"][0]["magnitude"]["mean"] == 0.0
+    assert found["topics"][0]["time"] is None
+    first, second = (point["audit"]["consistency"] for point in found["points"])
+    assert first == second
 
 
 def test_checkpoints_are_in_order(run, stances, tmp_path, capsys):

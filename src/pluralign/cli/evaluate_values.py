@@ -275,4 +275,4 @@ def _say_point(point: AuditPoint) -> None:
             ]
             say(f"  Implied weights with 90 % intervals: {', '.join(told)}")
     if point.stances is not None:
-        say(f"stances of {told_gate(point.stances, point.label, 0.0)}")
+        say(f"On stances, {told_gate(point.stances, point.label, 0.0)}")
