@@ -27,6 +27,13 @@ GAMES: dict[str, tuple[int, Make]] = {
         lambda n: f"*create_array a {n} 0\n*create i 1\n" + rows("*set a[i] {i}\n${a[i]}\n", n),
     ),
     "branches": (1_250, lambda n: "*temp x 5\n*if x = 0\n  a\n" + rows("*elseif x = N\n  b\n", n)),
+    "branches of options": (
+        150,
+        lambda n: (
+            "*temp x 5\n*choice\n  #z\n    *finish\n  *if x = 0\n    #a\n      *finish\n"
+            + rows("  *elseif x = N\n    #bN\n      *finish\n", n)
+        ),
+    ),
     "choices": (400, lambda n: rows("*label lN\nt\n*choice\n  #a\n    *goto lN\n  #b\n    *finish\n", n)),
     "options": (800, lambda n: "*hide_reuse\n*choice\n" + rows("  #aN\n    *finish\n", n)),
     "fake choices": (400, lambda n: rows("*fake_choice\n  #a\n  #b\n", n)),

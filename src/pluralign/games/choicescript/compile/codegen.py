@@ -31,6 +31,10 @@ Lookup = Callable[[list[Any], str], Value]
 """A function from the slots and a name computed in play to the variable's value."""
 
 
+_LONG_ROW = 8
+"""Number of conditions in a row from which each is a function of its own."""
+
+
 class Functions:
     """Functions compiled so far, which share their names; expressions with equal sources are one function.
 
@@ -43,6 +47,7 @@ class Functions:
         self.resolve = resolve
         self._names: dict[str, Any] = {"__builtins__": {}, **_NAMES, "lookup": lookup}
         self._made: dict[str, Compiled] = {}
+        self._parts: dict[int, tuple[Expression, Compiled]] = {}
 
     def expression(self, expression: Expression) -> Compiled:
         """A function from the slots to the expression's value."""
@@ -50,7 +55,18 @@ class Functions:
 
     def condition(self, expression: Expression) -> Compiled:
         """A function from the slots to True or False."""
-        return self._function(expression, "truth({})")
+        parts = list(row(expression, "then"))
+        if len(parts) < _LONG_ROW:
+            return self._function(expression, "truth({})")
+        # The options of a long *elseif chain share the functions of its conditions.
+        functions = tuple([self._part(part) for part in parts])
+        return lambda slots: all(function(slots) for function in functions)
+
+    def _part(self, part: Expression) -> Compiled:
+        if id(part) not in self._parts:
+            # The part is kept, because its identity is the key.
+            self._parts[id(part)] = (part, self._function(part, "truth({})"))
+        return self._parts[id(part)][1]
 
     def assignment(self, expression: Expression) -> Compiled:
         """A function from the slots to the value as a variable stores it."""
@@ -97,7 +113,7 @@ def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
             return f"lookup(v, {prefix!r} + text({_source(ending, resolve, depth)}))"
         case Binary("then", _, _):
             # Flat, because the conditions of long *elseif chains would nest too deeply for Python.
-            parts = (f"truth({_source(part, resolve, depth)})" for part in _row(expression, "then"))
+            parts = (f"truth({_source(part, resolve, depth)})" for part in row(expression, "then"))
             return f"({' and '.join(parts)})"
         case Binary(operator, left, right):
             of = _operand if operator in _ARITHMETIC else _source
@@ -136,12 +152,16 @@ def _constant(value: Value) -> str:
             return f"number_{values.text(value)}".replace(".", "_").replace("-", "minus_").replace("+", "")
 
 
-def _row(expression: Expression, word: str) -> Iterator[Expression]:
-    if isinstance(expression, Binary) and expression.operator == word:
-        yield from _row(expression.left, word)
-        yield from _row(expression.right, word)
-    else:
-        yield expression
+def row(expression: Expression, word: str) -> Iterator[Expression]:
+    """The operands of an operator that joins any number of them."""
+    # Without recursion, because a row may have thousands of operands.
+    waiting = [expression]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Binary) and found.operator == word:
+            waiting += (found.right, found.left)
+        else:
+            yield found
 
 
 def _pick_source(value: Expression, texts: tuple[Template, ...], resolve: Resolve, depth: int) -> str:

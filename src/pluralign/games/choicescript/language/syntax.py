@@ -124,10 +124,12 @@ def children(expression: Expression) -> Iterator[Expression]:
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
-    """An expression and all its subexpressions."""
-    yield expression
-    for child in children(expression):
-        yield from walk(child)
+    """An expression and all its subexpressions, each before its own."""
+    waiting = [expression]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        waiting.extend(reversed(tuple(children(found))))
 
 
 def variables(expression: Expression) -> Iterator[str]:
