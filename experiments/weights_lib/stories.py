@@ -33,10 +33,11 @@ def agents(story: str, seed: int, folder: Path, settings: JobSettings) -> MainJo
     """The main job up to its agents, one per objective, in the folders of ``experiments/stories.py``."""
     job = MainJob(folder / f"{story}-{seed}", replace(settings, story=story, seed=seed))
     job.models.features = folder / "features"
-    main_job.collect_offline(job)
-    main_job.annotate_by_oracle(job)
-    main_job.pair_all(job, {"oracle": "soft"})
-    main_job.learn_all(job, ["oracle"])
+    if not all(job.policy_folder("oracle", name).exists() for name in job.settings.objectives):
+        main_job.collect_offline(job)
+        main_job.annotate_by_oracle(job)
+        main_job.pair_all(job, {"oracle": "soft"})
+        main_job.learn_all(job, ["oracle"])
     return job
 
 
