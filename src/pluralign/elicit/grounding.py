@@ -1,4 +1,4 @@
-"""Questions from decisions: values by the rewards of completions, or by the policies' log-probabilities."""
+"""Questions from decisions: values by rewards, by policies' log-probabilities, or by returns of a game."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from pluralign.core import Decision, InputError, OptionRewards, Policy, SteeringWeights, Trajectory
+from pluralign.core import (
+    Decision,
+    InputError,
+    Objective,
+    OptionRewards,
+    Policy,
+    SteeringWeights,
+    Trajectory,
+)
 from pluralign.core.choice import Choice, Question
 from pluralign.elicit.choice_data import objectives_of, values_of
+from pluralign.games.state_graph import END, StateGraph
 from pluralign.losses.choice import choice_log_probs
 
 FloatArray = npt.NDArray[np.float64]
@@ -162,3 +171,43 @@ class Planted:
         log_probs = choice_log_probs(shape, np.ones((1, len(values)), bool), theta, self._lapse)[0, 0]
         random = np.random.default_rng([self._seed, int(question.decision.key[:8], 16)])
         return int(random.choice(len(values), p=np.exp(log_probs) / np.exp(log_probs).sum()))
+
+
+def questions_by_returns(graph: StateGraph, objectives: Sequence[Objective]) -> list[Question]:
+    """Decisions of a game, with the best return that each option leaves attainable as values.
+
+    The value of an option for an objective is its reward plus the highest return from the state that follows,
+    if only this objective counted from there on. A decision that is met in several states has the mean over
+    them.
+
+    Args:
+        graph: States of the game.
+        objectives: Objectives.
+
+    Raises:
+        InputError: An episode can go on forever.
+    """
+    rewards = graph.rewards(objectives)
+    best = np.zeros((len(graph.states), len(objectives)))
+    total = {
+        index: np.zeros((len(one.options), len(objectives))) for index, one in enumerate(graph.decisions)
+    }
+    met = [0] * len(graph.decisions)
+    for state in graph.backwards.tolist():
+        if state == END:
+            continue
+        edges = slice(graph.first[state], graph.first[state + 1])
+        values = rewards[edges] + best[graph.target[edges]]
+        best[state] = values.max(axis=0)
+        number = int(graph.decision_of[state])
+        total[number] += values
+        met[number] += 1
+    names = [objective.name for objective in objectives]
+    return [
+        Question(
+            decision,
+            tuple(dict(zip(names, row, strict=True)) for row in (total[index] / met[index]).tolist()),
+        )
+        for index, decision in enumerate(graph.decisions)
+        if len(decision.options) > 1 and met[index]
+    ]

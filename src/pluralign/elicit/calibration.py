@@ -1,0 +1,127 @@
+"""The dial whose mixture acts by a user's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.core import InputError, Policy, SteeringWeights, simplex_grid
+from pluralign.core.checks import checked
+from pluralign.core.choice import Choice, Question
+from pluralign.core.progress import ProgressBar
+from pluralign.elicit.choice_data import objectives_of, value_scales
+from pluralign.elicit.posterior import WeightPosterior, infer_weights
+
+FloatArray = npt.NDArray[np.float64]
+
+# Steps of the grid on which the best dial is looked for, by number of objectives.
+_FINE = {2: 1000, 3: 100, 4: 30}
+_COARSE = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Implied weights of a mixture under each dial of a grid.
+
+    Args:
+        objectives: Objectives, in the order of the columns.
+        dials: Weights of the mixture, shape (dials, objectives).
+        implied: Weights by which the mixture acts, shape (dials, objectives).
+        posteriors: Posterior of the implied weights at each dial.
+    """
+
+    objectives: tuple[str, ...]
+    dials: FloatArray
+    implied: FloatArray
+    posteriors: tuple[WeightPosterior, ...]
+
+    def dial(self, wanted: SteeringWeights) -> tuple[SteeringWeights, float]:
+        """The dial whose implied weights are nearest to what a user wants.
+
+        Implied weights are interpolated linearly between dials: with two objectives along the grid, with more
+        on its triangulation.
+
+        Args:
+            wanted: Weights of the values.
+
+        Returns:
+            Weights for the mixture, and the distance of their implied weights from those wanted (sum of
+            absolute differences); it is large where no dial acts so.
+
+        Raises:
+            InputError: A weight names an objective that is not calibrated.
+        """
+        goal = wanted.aligned_to(self.objectives)
+        steps = _FINE.get(len(self.objectives), _COARSE)
+        fine = [weights.aligned_to(self.objectives) for weights in simplex_grid(self.objectives, steps)]
+        candidates = np.array(fine)
+        apart = np.abs(self._interpolated(candidates) - goal).sum(axis=1)
+        # Where several dials act alike, the one nearest to the wanted weights themselves.
+        near = np.flatnonzero(apart <= apart.min() + 1e-9)
+        best = near[np.abs(candidates[near] - goal).sum(axis=1).argmin()]
+        return SteeringWeights(dict(zip(self.objectives, fine[best].tolist(), strict=True))), float(
+            apart[best]
+        )
+
+    def _interpolated(self, dials: FloatArray) -> FloatArray:
+        if len(self.objectives) == 2:
+            order = np.argsort(self.dials[:, 0])
+            first = np.interp(dials[:, 0], self.dials[order, 0], self.implied[order, 0])
+            return np.column_stack([first, 1.0 - first])
+        from scipy.interpolate import LinearNDInterpolator
+
+        # The last weight follows from the others.
+        found: FloatArray = LinearNDInterpolator(self.dials[:, :-1], self.implied)(dials[:, :-1])
+        missing = np.isnan(found).any(axis=1)
+        found[missing] = np.inf
+        return found
+
+
+@checked
+def calibrate(
+    pool: Sequence[Question], steered: Callable[[SteeringWeights], Policy], *, steps: int = 10
+) -> Calibration:
+    """Find by which weights a mixture acts under each dial of a grid.
+
+    The mixture answers every question of the pool, and its probabilities count as answers, so nothing is
+    sampled. Policies that are each the model tilted by exp(beta_k times objective k) have implied weights
+    proportional to dial_k beta_k; learned policies do not, which is why the dial is not the weight.
+
+    Args:
+        pool: Questions with values of the objectives.
+        steered: Function from weights to the mixture, for instance ``SteeredPolicy(...).with_weights``.
+        steps: Number of steps of the grid: dials are multiples of 1/steps.
+
+    Raises:
+        InputError: The pool is empty, or the mixture gives no probabilities for a question.
+    """
+    names = objectives_of(pool)
+    scales = value_scales(pool)
+    grid = simplex_grid(names, steps)
+    decisions = [question.decision for question in pool]
+    posteriors: list[WeightPosterior] = []
+    with ProgressBar(len(grid), "calibrate", unit="dial") as bar:
+        for weights in grid:
+            log_probs = steered(weights).log_probs(decisions)
+            choices = [
+                Choice(question, place, weight=float(probability))
+                for question, own in zip(pool, log_probs, strict=True)
+                for place, probability in enumerate(_probabilities(own, question))
+                if probability > 1e-12
+            ]
+            posteriors.append(infer_weights(choices, names, scales=scales, lapse=0.0, draws=2048))
+            bar.advance()
+    implied = np.array([one.mean.aligned_to(names) for one in posteriors])
+    dials = np.array([weights.aligned_to(names) for weights in grid])
+    return Calibration(names, dials, implied, tuple(posteriors))
+
+
+def _probabilities(log_probs: FloatArray, question: Question) -> FloatArray:
+    if len(log_probs) != len(question.values):
+        raise InputError(
+            f"expected {len(question.values)} log-probabilities, found {len(log_probs)}", field="steered"
+        )
+    return np.exp(log_probs)
