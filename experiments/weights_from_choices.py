@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 from console import say, wrote
 from weights_lib import people, planted, stories
-from weights_lib.tables import misspecified_lines, people_lines, planted_lines, story_lines
+from weights_lib.tables import dial_lines, misspecified_lines, people_lines, planted_lines, story_lines
 
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.statistics import estimate
@@ -81,6 +81,7 @@ def run(settings: Settings) -> None:
         measured("people", lambda: people.measure(folder, settings.halvings))
     for seed, story in product(range(1, settings.seeds + 1), settings.stories):
         measured(f"{story}-{seed}", lambda story=story, seed=seed: _story(story, seed, settings))
+        measured(f"{story}-{seed}-dials", lambda story=story, seed=seed: _dials(story, seed, settings))
     wrote(settings.results / "weights_from_choices.md", f"{len(parts)} parts")
 
 
@@ -96,6 +97,10 @@ def _story(story: str, seed: int, settings: Settings) -> list[Row]:
     return list(stories.measure(job, settings.repeats))
 
 
+def _dials(story: str, seed: int, settings: Settings) -> list[Row]:
+    return list(stories.measure_dials(stories.agents(story, seed, settings.agents, settings.job)))
+
+
 def write_results(parts: Row, settings: Settings) -> None:
     """``weights_from_choices.json`` (means) and ``weights_from_choices.md``."""
     tables = {
@@ -103,6 +108,7 @@ def write_results(parts: Row, settings: Settings) -> None:
         "misspecified": parts.get("misspecified"),
         "people": parts.get("people"),
         "stories": list(_of_stories(parts, settings)),
+        "dials": list(_of_dials(parts, settings)),
     }
     write_json(settings.results / "weights_from_choices.json", tables)
     lines = ["# Weights from choices", "", "`python experiments/weights_from_choices.py --data DIR`"]
@@ -110,6 +116,7 @@ def write_results(parts: Row, settings: Settings) -> None:
     lines += misspecified_lines(tables["misspecified"])
     lines += people_lines(tables["people"])
     lines += story_lines(tables["stories"], settings.repeats)
+    lines += dial_lines(tables["dials"])
     with replace_when_whole(settings.results / "weights_from_choices.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -125,6 +132,19 @@ def _of_planted(rows: list[Row]) -> Iterator[Row]:
         right = float(np.average([r for _, r in sure], weights=[d for d, _ in sure])) if sure else None
         yield {"objectives": objectives, "way": way, "questions": questions, "people": len(own), **means,
                "right": right}  # fmt: skip
+
+
+def _of_dials(parts: Row, settings: Settings) -> Iterator[Row]:
+    """Mean regret of each way to set the dial, by story."""
+    for story in settings.stories:
+        names = [f"{story}-{seed}-dials" for seed in range(1, settings.seeds + 1)]
+        rows = [row for name in names if name in parts for row in parts[name]]
+        found: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            found[row["way"]].append(row["regret"])
+        if found:
+            yield {"story": story, "seeds": sum(name in parts for name in names),
+                   **{way: estimate(own).to_json() for way, own in found.items()}}  # fmt: skip
 
 
 def _of_stories(parts: Row, settings: Settings) -> Iterator[Row]:

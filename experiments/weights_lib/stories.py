@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 import pluralign as pl
 from pluralign.core import Objective
-from pluralign.elicit.grounding import Planted, questions_by_policies
+from pluralign.elicit.calibration import calibrate
+from pluralign.elicit.grounding import Planted, questions_by_policies, questions_by_returns
 from pluralign.elicit.prior import SimplexPrior
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.state_graph import StateGraph, explore
@@ -63,6 +64,33 @@ def measure(job: MainJob, repeats: int) -> Iterator[dict[str, Any]]:
                            "error": float(np.abs(mean.aligned_to(names) - user).sum())}  # fmt: skip
 
 
+def measure_dials(job: MainJob) -> Iterator[dict[str, Any]]:
+    """Rows of one story and training seed: user, and the regret of each way to set the dial.
+
+    Regret is measured against the best of 21 dials, so that it is what another dial could save.
+    """
+    names = list(job.settings.objectives)
+    policies = job.open("oracle")
+    graph = explore(job.make_game())
+    served = _Served(graph, policies, job.objectives)
+    mixture = pl.SteeredPolicy(policies, pl.SteeringWeights.uniform(names))
+    found = calibrate(questions_by_returns(graph, job.objectives), mixture.with_weights)
+    units = np.array([found.scales[name] for name in names])
+    for share in USERS:
+        user = np.array([share, *[(1 - share) / (len(names) - 1)] * (len(names) - 1)])
+        # The user's utility is in shares of the front's range, implied weights in units of the pool.
+        converted = user / served.range * units
+        wanted, plain, scaled = (
+            pl.SteeringWeights(dict(zip(names, (own / own.sum()).tolist(), strict=True)))
+            for own in (converted, user, converted)
+        )
+        best = max(served.utility(mix, user) for mix in pl.simplex_grid(names, 20))
+        dials = {"utility as weights": plain, "in units of the values": scaled,
+                 "calibrated dial": found.dial(wanted)[0]}  # fmt: skip
+        for way, mix in dials.items():
+            yield {"user": share, "way": way, "regret": best - served.utility(mix, user)}
+
+
 class _Served:
     """Exact utilities of mixtures, in shares of each objective's range over the exact front."""
 
@@ -71,8 +99,8 @@ class _Served:
     ) -> None:
         self._graph, self._policies, self._objectives = graph, policies, objectives
         front = exact_front(graph, objectives)
-        self._low, self._range = front.points.min(axis=0), np.ptp(front.points, axis=0)
-        self._points = (front.points - self._low) / self._range
+        self._low, self.range = front.points.min(axis=0), np.ptp(front.points, axis=0)
+        self._points = (front.points - self._low) / self.range
         self._known: dict[tuple[float, ...], FloatArray] = {}
 
     def best(self, user: FloatArray) -> float:
@@ -87,7 +115,7 @@ class _Served:
             mix = pl.SteeringWeights(dict(zip(names, (np.array(key) / sum(key)).tolist(), strict=True)))
             found = exact_returns(self._graph, pl.SteeredPolicy(self._policies, mix), self._objectives)
             returns = np.array([found.objectives[name] for name in names])
-            self._known[key] = (returns - self._low) / self._range
+            self._known[key] = (returns - self._low) / self.range
         return float(self._known[key] @ user)
 
 

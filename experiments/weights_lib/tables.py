@@ -118,6 +118,28 @@ def story_lines(rows: Sequence[Row], repeats: int) -> list[str]:
     ]
 
 
+def dial_lines(rows: Sequence[Row]) -> list[str]:
+    """Dials."""
+    if not rows:
+        return []
+    ways = [way for way in rows[0] if way not in ("story", "seeds")]
+    return [
+        "",
+        "## The calibrated dial",
+        "",
+        *_paragraph("""
+            The same users state their weights of the returns, in shares of the front's range. Regret:
+            utility of the best of 21 dials minus that of the mixture. Values: best attainable returns."""),
+        "",
+        f"| story | seeds | {' | '.join(ways)} |",
+        f"|---|---:|{'---:|' * len(ways)}",
+        *(
+            f"| {row['story']} | {row['seeds']} | {' | '.join(_interval(row[way], 4) for way in ways)} |"
+            for row in rows
+        ),
+    ]
+
+
 def _paragraph(text: str) -> list[str]:
     return textwrap.wrap(" ".join(text.split()), 110)
 

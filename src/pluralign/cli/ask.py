@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pluralign.cli.common import Figures, named_entries, say, say_weights, wrote
 from pluralign.core import InputError
@@ -16,6 +17,9 @@ from pluralign.lm.dtypes import DTypeName
 
 if TYPE_CHECKING:
     from pluralign.elicit.interview import Turn
+
+StoryValues = Literal["policies", "returns"]
+"""What the values of a story's options are."""
 
 _WIDTH = 88
 _ENDS = {
@@ -32,6 +36,7 @@ def ask_questions(
     rewards: tuple[str, ...] = (),
     story: str | None = None,
     policies: tuple[str, ...] = (),
+    values: StoryValues = "policies",
     by: str = "human",
     questions: int = 8,
     least_information: float = LEAST_INFORMATION,
@@ -57,7 +62,10 @@ def ask_questions(
         completions: Completions instead, several per prompt (`pluralign generate --samples N`).
         rewards: Reward of each objective, as NAME=REWARD; with --completions.
         story: Story instead: its decisions are the questions.
-        policies: Policy of each objective, as NAME=DIR; with --story. Weights are then those of the mixture.
+        policies: Policy of each objective, as NAME=DIR; with --story.
+        values: Values of a story's options: policies (their log-probabilities; weights are those of their
+            mixture) or returns (the best that an option leaves attainable; weights are those of returns, and
+            the mixture's dial is calibrated).
         by: Who answers: human, simulated:NAME=WEIGHT,...@DECISIVENESS, file:CHOICES, or judge:MODEL.
         questions: Largest number of questions.
         least_information: Information in nats below which a question is not asked.
@@ -67,6 +75,8 @@ def ask_questions(
     """
     if sum(source is not None for source in (pool, completions, story)) != 1:
         raise InputError("give a pool, completions or a story", field="pool")
+    if story is None and values != "policies":
+        raise InputError("requires --story", field="values")
     for field, given, source in (("rewards", rewards, completions), ("policies", policies, story)):
         if given and source is None:
             raise InputError(f"requires --{'completions' if field == 'rewards' else 'story'}", field=field)
@@ -75,7 +85,7 @@ def ask_questions(
     from pluralign.workflows import ask
     from pluralign.workflows.weights import report_weights
 
-    prior, scales = None, None
+    prior, scales, dial = None, None, None
     if completions is not None:
         from pluralign.data.answers import load_answers
 
@@ -85,9 +95,13 @@ def ask_questions(
         )
     elif story is not None:
         named = named_entries(policies, "policies", "NAME=DIR")
-        asked = ask.pool_of_story(story, named, seed)
-        # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
-        prior, scales = SimplexPrior(decisiveness=1.0), dict.fromkeys(named, 1.0)
+        opened = ask.OpenedStory(story, named)
+        if values == "returns":
+            asked, dial = opened.by_returns(), opened.dial
+        else:
+            asked = opened.by_policies(seed)
+            # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
+            prior, scales = SimplexPrior(decisiveness=1.0), dict.fromkeys(named, 1.0)
     else:
         from pluralign.data.choices import load_questions
 
@@ -103,7 +117,10 @@ def ask_questions(
     say(_ENDS[turn.end] if turn.end else "the same command continues")
     if choices:
         wrote(kept, f"{len(choices)} answers")
-    return say_weights(report_weights(turn.posterior, choices), out)
+    report = report_weights(turn.posterior, choices)
+    if dial is not None and choices:
+        report = replace(report, dial=dial(asked, turn.posterior.mean))
+    return say_weights(report, out)
 
 
 class _Person:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ from pluralign.core import InputError, Policy, SteeringWeights, simplex_grid
 from pluralign.core.checks import checked
 from pluralign.core.choice import Choice, Question
 from pluralign.core.progress import ProgressBar
-from pluralign.elicit.choice_data import objectives_of, value_scales
-from pluralign.elicit.posterior import WeightPosterior, infer_weights
+from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, value_scales
+from pluralign.losses.choice import choice_derivatives
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -30,13 +30,13 @@ class Calibration:
         objectives: Objectives, in the order of the columns.
         dials: Weights of the mixture, shape (dials, objectives).
         implied: Weights by which the mixture acts, shape (dials, objectives).
-        posteriors: Posterior of the implied weights at each dial.
+        scales: Unit of each objective's values; implied weights are those of values in these units.
     """
 
     objectives: tuple[str, ...]
     dials: FloatArray
     implied: FloatArray
-    posteriors: tuple[WeightPosterior, ...]
+    scales: Mapping[str, float]
 
     def dial(self, wanted: SteeringWeights) -> tuple[SteeringWeights, float]:
         """The dial whose implied weights are nearest to what a user wants.
@@ -102,7 +102,7 @@ def calibrate(
     scales = value_scales(pool)
     grid = simplex_grid(names, steps)
     decisions = [question.decision for question in pool]
-    posteriors: list[WeightPosterior] = []
+    implied: list[FloatArray] = []
     with ProgressBar(len(grid), "calibrate", unit="dial") as bar:
         for weights in grid:
             log_probs = steered(weights).log_probs(decisions)
@@ -112,11 +112,24 @@ def calibrate(
                 for place, probability in enumerate(_probabilities(own, question))
                 if probability > 1e-12
             ]
-            posteriors.append(infer_weights(choices, names, scales=scales, lapse=0.0, draws=2048))
+            implied.append(_most_likely(choice_data(choices, names, scales)))
             bar.advance()
-    implied = np.array([one.mean.aligned_to(names) for one in posteriors])
     dials = np.array([weights.aligned_to(names) for weights in grid])
-    return Calibration(names, dials, implied, tuple(posteriors))
+    return Calibration(names, dials, np.array(implied), scales)
+
+
+def _most_likely(data: ChoiceData) -> FloatArray:
+    """Weights of the utility that makes choices most likely: the log-likelihood is concave in theta >= 0."""
+    from scipy.optimize import minimize
+
+    def loss(theta: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient, _ = choice_derivatives(data.values, data.offered, data.chosen, data.weights, theta)
+        return -value, -gradient
+
+    size = data.values.shape[2]
+    found = minimize(loss, np.ones(size), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * size)
+    theta: FloatArray = found.x
+    return theta / theta.sum() if theta.sum() > 0 else np.full(size, 1.0 / size)
 
 
 def _probabilities(log_probs: FloatArray, question: Question) -> FloatArray:

@@ -117,30 +117,67 @@ def pool_of_completions(
     return pool[:_MOST_QUESTIONS]
 
 
-def pool_of_story(story: str, policies: Mapping[str, str], seed: int = 0) -> list[Question]:
-    """Questions from the decisions of a story, with the policies' log-probabilities as values.
+class OpenedStory:
+    """A story and the policies of its objectives.
 
     Args:
         story: Name of a built-in story, or path of a game.
         policies: Policy of each objective, as `open_policy` takes them.
-        seed: Random seed of the episodes that meet the decisions.
-    """
-    from pluralign.elicit.grounding import questions_by_policies
-    from pluralign.games.open import open_story
-    from pluralign.games.random_play import play_at_random
-    from pluralign.options.open import Models, open_policy
 
-    opened = open_story(story)
-    game = opened.make_game()
-    met: dict[str, Decision] = {}
-    for number in range(_EPISODES):
-        for decision in play_at_random(game, seed + number, _MOST_STEPS):
-            if len(met) < _MOST_QUESTIONS:
-                met.setdefault(decision.key, decision)
-    models = Models()
-    return questions_by_policies(
-        list(met.values()), {name: open_policy(spec, models) for name, spec in policies.items()}
-    )
+    Raises:
+        InputError: The story or a policy cannot be opened.
+    """
+
+    def __init__(self, story: str, policies: Mapping[str, str]) -> None:
+        from pluralign.games.open import open_story
+        from pluralign.options.open import Models, open_policy
+
+        models = Models()
+        self._story = open_story(story)
+        self._policies = {name: open_policy(spec, models) for name, spec in policies.items()}
+
+    def by_policies(self, seed: int = 0) -> list[Question]:
+        """Questions from the decisions of random episodes, with the policies' log-probabilities as values.
+
+        Args:
+            seed: Random seed of the episodes.
+        """
+        from pluralign.elicit.grounding import questions_by_policies
+        from pluralign.games.random_play import play_at_random
+
+        game = self._story.make_game()
+        met: dict[str, Decision] = {}
+        for number in range(_EPISODES):
+            for decision in play_at_random(game, seed + number, _MOST_STEPS):
+                if len(met) < _MOST_QUESTIONS:
+                    met.setdefault(decision.key, decision)
+        return questions_by_policies(list(met.values()), self._policies)
+
+    def by_returns(self) -> list[Question]:
+        """Questions from all decisions, with the best attainable returns as values.
+
+        Raises:
+            InputError: The story has too many states to explore, or random numbers.
+        """
+        from pluralign.elicit.grounding import questions_by_returns
+        from pluralign.games.state_graph import explore
+
+        objectives = [self._story.info.objective(name) for name in self._policies]
+        return questions_by_returns(explore(self._story.make_game()), objectives)[:_MOST_QUESTIONS]
+
+    def dial(self, pool: Sequence[Question], wanted: SteeringWeights) -> tuple[SteeringWeights, float]:
+        """Weights of the policies' mixture that acts by given weights of the returns; see `Calibration.dial`.
+
+        Args:
+            pool: Questions with returns as values.
+            wanted: Weights of the returns in units of their deviations.
+        """
+        from pluralign.elicit.calibration import calibrate
+        from pluralign.steer.steered_policy import SteeredPolicy
+
+        names = list(self._policies)
+        mixture = SteeredPolicy(self._policies, SteeringWeights.uniform(names))
+        return calibrate(pool, mixture.with_weights).dial(wanted)
 
 
 def open_answerer(spec: str, interview: Interview, human: Answerer) -> Answerer:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pluralign.core import SteeringWeights
 from pluralign.core.choice import Choice
 from pluralign.elicit.feasibility import Feasibility, explained_by_weights
 from pluralign.elicit.posterior import FEW_EFFECTIVE, WeightPosterior
@@ -27,12 +28,15 @@ class WeightReport:
         choices: Choices that it was inferred from.
         clash: Whether any weights explain all answers; None if that was not asked.
         utilities: Comparison with other utilities; None for fewer than ten answers.
+        dial: Weights for the mixture that acts by the inferred weights, and how far its implied weights are
+            from them; None if that was not calibrated.
     """
 
     posterior: WeightPosterior
     choices: Sequence[Choice]
     clash: Feasibility | None
     utilities: Comparison | None
+    dial: tuple[SteeringWeights, float] | None = None
 
     @property
     def by_chance(self) -> bool:
@@ -60,6 +64,9 @@ class WeightReport:
                 f"explained better by {self.utilities.better}: {lead.lead:+.3f} nats an answer (standard "
                 f"error {lead.lead_error:.3f})"
             )
+        if self.dial is not None:
+            weights, apart = self.dial
+            found.append(f"the mixture that acts by these weights: {weights.to_text()} (off by {apart:.3f})")
         if self.by_chance:
             found.append("no weights explain these answers better than chance")
         return found
@@ -81,6 +88,7 @@ class WeightReport:
                 "removed": None if clash is None else list(clash.removed),
                 "utilities": None if other is None else [asdict(fit) for fit in other.fits],
                 "better_utility": None if other is None else other.better,
+                "dial": None if self.dial is None else dict(self.dial[0]),
             },
         )
         draw_weights(posterior.objectives, means, intervals, out / "weights.svg")
