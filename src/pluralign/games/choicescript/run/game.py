@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -100,7 +99,7 @@ class ChoiceScriptGame:
         self._random = 0
         self.initial = program.slots
         self._steps = tuple(instruction.run for instruction in program.instructions)
-        self._keep = cache(lambda place: _getter(program.live[place]))
+        self._keep: dict[int, Callable[[list[Any]], tuple[Any, ...]]] = {}
         self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
         self._cached = 0
         self._counts: dict[tuple[int, tuple[int, ...]], dict[str, float]] = {}
@@ -199,14 +198,10 @@ class ChoiceScriptGame:
         place = self._place
         if place == STOPPED:
             return State(STOPPED, (), (), (), self._text)
-        return State(
-            place,
-            self._keep(place)(self.slots),
-            tuple(self.returns),
-            tuple(self.frames),
-            self._text,
-            self._random,
-        )
+        if place not in self._keep:
+            self._keep[place] = _getter(self._program.live[place])
+        values = self._keep[place](self.slots)
+        return State(place, values, tuple(self.returns), tuple(self.frames), self._text, self._random)
 
     def restore(self, state: Hashable) -> None:
         """Return to a state that a game of this story saved."""
