@@ -117,8 +117,8 @@ def test_completions_become_questions(tmp_path):
     rows = [{"prompt": p, "completion": text} for p in ("Say:", "Tell:") for text in texts]
     kept = tmp_path / "rewards.jsonl"
     found = pool_of_completions(load_answers(rows), {"long": Length(1), "short": Length(-1)}, kept)
-    # Of six pairs one has two equal texts.
-    assert len(found) == 10
+    # Two of the four samples are equal.
+    assert len(found) == 6
     assert found[0].values == ({"long": 2.0, "short": -2.0}, {"long": 4.0, "short": -4.0})
     assert found[0].may_tie
     assert found[0].cost > 1
@@ -144,6 +144,8 @@ def test_what_cannot_be_asked_is_refused(run, refuses, pool, tmp_path):
     one = pl.Question(pl.Decision("?", ("a", "b")), ({"kind": 1.0}, {"kind": 0.0}))
     alone = save_rows(tmp_path / "alone.jsonl", [question_row(one)])
     assert "two objectives" in refuses("ask", "--pool", alone, *out)
+    twice = save_rows(tmp_path / "twice.jsonl", map(question_row, [*load_questions(pool)[:3]] * 2))
+    assert "in the pool twice" in refuses("ask", "--pool", twice, *out)
     # Answers to other questions are not overwritten.
     other = pl.Question(one.decision, tuple({**own, "short": 1.0} for own in one.values))
     kept = save_rows(tmp_path / "out" / "choices.jsonl", [choice_row(pl.Choice(other, 0))])

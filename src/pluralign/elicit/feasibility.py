@@ -140,9 +140,9 @@ def _removed(
 ) -> tuple[tuple[int, ...], bool]:
     """Fewest choices without which the others have weights with a strict margin."""
     rows, names = apart.shape
-    large = float(np.abs(apart).max()) + 10 * tolerance
     slack = np.zeros((rows, choices))
-    slack[np.arange(rows), owner] = large
+    # The most that a row can lack on the simplex.
+    slack[np.arange(rows), owner] = (10 * tolerance - apart.min(axis=1)).clip(min=0.0)
     constraints = [
         LinearConstraint(np.hstack([apart, slack]), 10 * tolerance, np.inf),
         LinearConstraint(np.append(np.ones(names), np.zeros(choices))[None], 1.0, 1.0),

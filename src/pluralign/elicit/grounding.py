@@ -38,22 +38,18 @@ def pairs_by_reward(
         rewards: Rewards of each prompt's completions, by objective.
         may_tie: Whether "about the same" is an answer.
     """
-    found: list[Question] = []
+    found: dict[str, Question] = {}
     for index, decision in enumerate(decisions):
-        for first, second in combinations(range(len(decision.options)), 2):
-            options = (decision.options[first], decision.options[second])
-            if options[0] == options[1]:
-                continue
+        # Equal samples are one option.
+        places = {text: place for place, text in reversed(list(enumerate(decision.options)))}
+        for first, second in combinations(sorted(places.values()), 2):
+            pair = Decision(decision.prompt, (decision.options[first], decision.options[second]))
             values = tuple(
                 {name: float(own[index].mean[place]) for name, own in rewards.items()}
                 for place in (first, second)
             )
-            found.append(
-                Question(
-                    Decision(decision.prompt, options), values, may_tie, _words(decision.prompt, options)
-                )
-            )
-    return found
+            found[pair.key] = Question(pair, values, may_tie, _words(pair.prompt, pair.options))
+    return list(found.values())
 
 
 def _words(prompt: str, options: Sequence[str]) -> float:

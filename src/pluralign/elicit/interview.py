@@ -51,7 +51,8 @@ class Interview:
         seed: Random seed of the draws, and of choices among equal questions.
 
     Raises:
-        InputError: The pool has no questions or different objectives, or a setting is out of bounds.
+        InputError: The pool is empty, has different objectives or a question twice, or a setting is out of
+            bounds.
     """
 
     pool: Sequence[Question]
@@ -64,6 +65,12 @@ class Interview:
 
     def __post_init__(self) -> None:
         objectives_of(self.pool)
+        if len(self.by_key) < len(self.pool):
+            seen: set[str] = set()
+            for row, question in enumerate(self.pool, start=1):
+                if question.decision.key in seen:
+                    raise InputError("is in the pool twice (prompt and options)", row=row, field="pool")
+                seen.add(question.decision.key)
         require_seed(self.seed)
         if self.questions < 1:
             raise InputError(f"must be at least 1, found {self.questions}", field="questions")

@@ -15,9 +15,10 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import checked, require_seed
 from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, per_choice, value_scales
+from pluralign.elicit.explanation import Explanation, explain
 from pluralign.elicit.prior import SimplexPrior, WeightPrior
 from pluralign.elicit.sampling import Draws, Target, sample
-from pluralign.losses.choice import choice_derivatives, choice_log_likelihood, choice_log_probs
+from pluralign.losses.choice import choice_log_likelihood
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -27,30 +28,6 @@ MASS = 0.9
 """Posterior mass of intervals."""
 # Draws with fewer effective samples are reported.
 FEW_EFFECTIVE = 400
-# Draws x rows x options held at once.
-_AT_ONCE = 4_000_000
-# Directions with less information than this share of the largest are undetermined.
-_NO_INFORMATION = 1e-9
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """How well weights explain choices; each choice is predicted from the others.
-
-    Args:
-        share: Share of the answers that were the most probable ones.
-        log_loss: Mean of -log probability of the answers, in nats.
-        even_log_loss: The same if all answers were equally probable.
-        rank: Number of directions, among as many as there are objectives, about which the questions say
-            anything.
-        undetermined: Pairs of objectives that these questions cannot tell apart.
-    """
-
-    share: float
-    log_loss: float
-    even_log_loss: float
-    rank: int
-    undetermined: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,49 +120,10 @@ class WeightPosterior:
 
     @cached_property
     def explains(self) -> Explanation | None:
-        """How well weights explain the choices; None if there are no choices.
-
-        Each answer is predicted without itself, by weighting the draws with the inverse of its probability
-        (Gelfand, Dey and Chang 1992).
-        """
-        data = self._data
-        if data is None:
+        """How well weights explain the choices; None if there are no choices."""
+        if self._data is None:
             return None
-        right, loss, even, counted = 0.0, 0.0, 0.0, 0.0
-        step = max(1, _AT_ONCE // (len(self.shares) * data.values.shape[1]))
-        for first in range(0, len(data.chosen), step):
-            part = slice(first, first + step)
-            log_probs = choice_log_probs(data.values[part], data.offered[part], self.parameters, self.lapse)
-            chosen, weights = data.chosen[part], data.weights[part]
-            rows = np.arange(len(chosen))
-            with np.errstate(divide="ignore"):
-                left = np.log(self.shares)[:, None] - weights * log_probs[:, rows, chosen]
-            left = np.exp(left - left.max(axis=0))
-            left /= left.sum(axis=0)
-            predicted = np.einsum("dc,dco->co", left, np.exp(log_probs))
-            own = predicted[rows, chosen]
-            best = predicted >= predicted.max(axis=1, keepdims=True) - 1e-9
-            right += float(weights @ (best[rows, chosen] / best.sum(axis=1)))
-            loss -= float(weights @ np.log(own))
-            even += float(weights @ np.log(data.offered[part].sum(axis=1)))
-            counted += float(weights.sum())
-        rank, alike = self._undetermined(data)
-        return Explanation(right / counted, loss / counted, even / counted, rank, alike)
-
-    def _undetermined(self, data: ChoiceData) -> tuple[int, tuple[tuple[str, str], ...]]:
-        mean = self.shares @ self.parameters
-        _, _, hessian = choice_derivatives(data.values, data.offered, data.chosen, data.weights, mean)
-        count = len(self.objectives)
-        information = -hessian[:count, :count]
-        values = np.linalg.eigvalsh(information)
-        largest = max(float(values[-1]), 1e-300)
-        pairs: list[tuple[str, str]] = []
-        for i in range(count):
-            for j in range(i + 1, count):
-                apart = information[i, i] + information[j, j] - 2 * information[i, j]
-                if apart <= _NO_INFORMATION * largest:
-                    pairs.append((self.objectives[i], self.objectives[j]))
-        return int((values > _NO_INFORMATION * largest).sum()), tuple(pairs)
+        return explain(self._data, self.objectives, self.parameters, self.shares, self.lapse)
 
     def _interval(self, values: FloatArray, mass: float) -> tuple[float, float]:
         if not 0 < mass < 1:
