@@ -30,7 +30,7 @@ def routes(tmp_path):
     return path
 
 
-def test_a_table_of_many_people(run, routes, tmp_path):
+def test_a_table_of_many_people(run, routes, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("weights", "--choices", routes, *VALUES, "--person", "ID", "--out", out) == 0
     rows = list(csv.DictReader((out / "weights.csv").read_text().splitlines()))
@@ -42,6 +42,11 @@ def test_a_table_of_many_people(run, routes, tmp_path):
     assert summary["people"] == 12
     assert summary["log_loss"] < 0.5 < summary["even_log_loss"]
     assert (out / "weights.svg").exists()
+    assert "go against" not in capsys.readouterr().out
+    # Without the minus, more time would be better.
+    wrong = ["--values", "time=tt{}", "cost=-tc{}", "--chosen", "choice", "--person", "ID"]
+    assert run("weights", "--choices", routes, *wrong, "--out", tmp_path / "wrong") == 0
+    assert "go against time: if less of it is better, write time=-COLUMN" in capsys.readouterr().out
     shared = tmp_path / "shared"
     options = [*VALUES, "--person", "ID", "--prior", "people", "--out", shared]
     assert run("weights", "--choices", routes, *options) == 0

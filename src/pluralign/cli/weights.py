@@ -11,6 +11,9 @@ from pluralign.elicit.many import PriorName
 from pluralign.elicit.posterior import LAPSE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pluralign.core.choice import Choice
     from pluralign.elicit.many import ManyWeights
 
 
@@ -75,7 +78,8 @@ def infer_weights(
     if len(people) > 1:
         from pluralign.elicit.many import infer_many
 
-        return _report_many(infer_many(found, prior=prior, lapse=lapse, seed=seed), prior, out), 0
+        many = infer_many(found, prior=prior, lapse=lapse, seed=seed)
+        return _report_many(many, found, prior, out), 0
     if prior == "people":
         raise InputError("needs choices of several people; name their column by --person", field="prior")
     from pluralign.elicit.posterior import infer_weights as infer
@@ -106,11 +110,13 @@ def _of_episodes(
     return say_weights(report_weights(posterior, found, contradictions=False), out)
 
 
-def _report_many(found: ManyWeights, prior: PriorName, out: Path) -> Figures:
+def _report_many(found: ManyWeights, choices: Sequence[Choice], prior: PriorName, out: Path) -> Figures:
     import numpy as np
 
     from pluralign.core.files import write_json
+    from pluralign.elicit.signs import objectives_against
     from pluralign.evaluate.pictures.weights import draw_people
+    from pluralign.workflows.weights import against_lines
 
     means = np.array([one.mean.aligned_to(found.objectives) for one in found.people.values()])
     quarters = np.quantile(means, [0.25, 0.5, 0.75], axis=0)
@@ -125,6 +131,8 @@ def _report_many(found: ManyWeights, prior: PriorName, out: Path) -> Figures:
         f"{100 * figures['share']:.1f} % right, log loss {figures['log_loss']:.3f} "
         f"(chance {figures['even_log_loss']:.3f})"
     )
+    for line in against_lines(objectives_against(choices, figures["scales"])):
+        say(line)
     write_json(out / "weights.json", figures)
     found.save_table(out / "weights.csv")
     draw_people(found.objectives, means, out / "weights.svg")

@@ -12,6 +12,7 @@ from pluralign.core.choice import Choice
 from pluralign.elicit.feasibility import Feasibility, explained_by_weights
 from pluralign.elicit.posterior import FEW_EFFECTIVE, WeightPosterior
 from pluralign.elicit.saved import save_posterior
+from pluralign.elicit.signs import objectives_against
 from pluralign.elicit.utilities import LEAST_CHOICES, Comparison, compare_utilities
 from pluralign.evaluate.pictures.weights import draw_weights
 
@@ -54,6 +55,8 @@ class WeightReport:
                 f"right, log loss {told.log_loss:.3f} (chance {told.even_log_loss:.3f})"
             )
             found += [f"these questions cannot tell {a} and {b} apart" for a, b in told.undetermined]
+        if self.choices:
+            found += against_lines(objectives_against(self.choices, posterior.scales))
         if posterior.effective_samples < FEW_EFFECTIVE:
             found.append(f"rough: the draws are worth {posterior.effective_samples:.0f} independent ones")
         if self.clash is not None and not self.clash.feasible:
@@ -110,6 +113,14 @@ def report_weights(
     clash = explained_by_weights(choices, scales=posterior.scales) if contradictions and choices else None
     other = compare_utilities(choices) if contradictions and ranked >= LEAST_CHOICES else None
     return WeightReport(posterior, choices, clash, other)
+
+
+def against_lines(objectives: Sequence[str]) -> list[str]:
+    """What to say about objectives that choices go against."""
+    return [
+        f"these choices go against {name}: if less of it is better, write {name}=-COLUMN"
+        for name in objectives
+    ]
 
 
 def _contradictions(clash: Feasibility, choices: Sequence[Choice]) -> list[str]:
