@@ -46,7 +46,10 @@ def test_a_table_of_many_people(run, routes, tmp_path, capsys):
     # Without the minus, more time would be better.
     wrong = ["--values", "time=tt{}", "cost=-tc{}", "--chosen", "choice", "--person", "ID"]
     assert run("weights", "--choices", routes, *wrong, "--out", tmp_path / "wrong") == 0
-    assert "go against time: if less of it is better, write time=-COLUMN" in capsys.readouterr().out
+    assert (
+        "go against time: is less of it better? (a column takes a minus: time=-COLUMN)"
+        in capsys.readouterr().out
+    )
     shared = tmp_path / "shared"
     options = [*VALUES, "--person", "ID", "--prior", "people", "--out", shared]
     assert run("weights", "--choices", routes, *options) == 0

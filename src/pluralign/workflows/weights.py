@@ -118,7 +118,7 @@ def report_weights(
 def against_lines(objectives: Sequence[str]) -> list[str]:
     """What to say about objectives that choices go against."""
     return [
-        f"these choices go against {name}: if less of it is better, write {name}=-COLUMN"
+        f"these choices go against {name}: is less of it better? (a column takes a minus: {name}=-COLUMN)"
         for name in objectives
     ]
 
