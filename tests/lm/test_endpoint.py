@@ -196,12 +196,18 @@ except KeyboardInterrupt:
 
 def test_ctrl_c_ends_a_run_that_waits():
     with misbehaving(hang) as server:
+        # A job in the background of a shell ignores the signal, and so would its children.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen([sys.executable, "-c", ASKS, server.url], stderr=subprocess.PIPE)
+        signal.signal(signal.SIGINT, before)
         deadline = time.monotonic() + 60
         while len(server.requests) < 50 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (130, b"")
 
 

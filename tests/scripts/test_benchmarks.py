@@ -140,6 +140,7 @@ def test_exponents_of_powers(script: Script) -> None:
 def test_memory(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A measurement takes a process of its own, except here, where its figure means nothing."""
     memory = script("memory")
-    monkeypatch.setattr(memory, "_in_a_process", memory._measure)
+    # The peak of this process may have been higher before.
+    monkeypatch.setattr(memory, "_in_a_process", lambda *given: max(1, memory._measure(*given)))
     memory.main(memory.Settings(("lora",), "0.03b", 64, tmp_path / "f"))
     assert read_json(tmp_path / "f")["lora"]["estimate"]["peak"] > 0.1e9
