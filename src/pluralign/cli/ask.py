@@ -48,7 +48,7 @@ def ask_questions(
 
     A question shows two completions of one prompt, or the options of a story's decision. The next one is
     always that whose answer is expected to say most about the weights. An interrupted interview continues
-    with the same next question. Nothing but the answers is stored.
+    with the same next question. Of the person, only the answers are stored.
 
     Example: pluralign ask --completions draws.jsonl --rewards helpful=runs/rm-helpful
     harmless=runs/rm-harmless --out runs/me

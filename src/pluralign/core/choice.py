@@ -80,7 +80,7 @@ class Choice:
         question: Question that was asked.
         answer: Index of the option taken; or indices from the best option on, where options that are not
             named are below those that are; or `SAME`.
-        by: Name of whoever answered, if choices of several people are kept together.
+        by: Name of the person who answered, if choices of several people are kept together.
         weight: Number of times that the answer counts.
 
     Raises:

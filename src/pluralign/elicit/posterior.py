@@ -32,7 +32,7 @@ FEW_EFFECTIVE = 400
 
 @dataclass(frozen=True, eq=False)
 class WeightPosterior:
-    """Weights of a person, of an agent or of a model, as far as choices determine them.
+    """Distribution of the weights of a person, an agent or a model, given choices.
 
     Args:
         objectives: Objectives, in the order of the columns.
