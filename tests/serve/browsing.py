@@ -22,10 +22,13 @@ def outputs(page, panel="chat"):
     return page.evaluate(f"[...document.querySelectorAll('#{panel} .typed input')].map(e => e.value + ' %')")
 
 
-def becomes(page, condition, seconds=10.0):
-    """Waits until a condition holds; playwright's own way is one that the page's policy forbids."""
+def becomes(page, condition, seconds=30.0):
+    """Waits until a condition of the page (text) or of the test (function) holds.
+
+    Playwright's own way is one that the page's policy forbids.
+    """
     end = time.monotonic() + seconds
-    while not page.evaluate(condition):
+    while not (condition() if callable(condition) else page.evaluate(condition)):
         assert time.monotonic() < end, condition
         page.wait_for_timeout(20)
 

@@ -86,8 +86,8 @@ class Server:
             name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")
         }
 
-    def wait_for(self, holds, seconds=10.0):
-        """Whether the metrics come to hold."""
+    def wait_for(self, holds, seconds=30.0):
+        """Whether the metrics come to hold; what the server counts after a response is not there at once."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if holds(self.metrics()):
@@ -103,7 +103,7 @@ def serving(service, drain=1.0, health=None):
     server = make_server(service, drain, health)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not server.started and time.monotonic() < end:
         time.sleep(0.01)
     assert server.started
@@ -114,7 +114,7 @@ def serving(service, drain=1.0, health=None):
         found.session.close()
         found.openai.close()
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         bound.close()
         assert not thread.is_alive()
         assert not service.engine._thread.is_alive()
@@ -237,7 +237,7 @@ def opened(browser):
         context = browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on(
             "console", lambda m: faults.append(m.text) if m.type == "error" and not refusal(m.text) else None

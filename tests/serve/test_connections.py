@@ -76,7 +76,7 @@ def test_idle_and_half_sent_connections_leave_room(serve, chat, seconds):
             one.close()
     assert not failures
     assert len(lengths) >= 4
-    assert sorted(lengths)[len(lengths) * 9 // 10] < 1
+    assert sorted(lengths)[len(lengths) * 9 // 10] < 5
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", HALF], ids=["nothing", "a word", "half the headers"])
@@ -148,16 +148,16 @@ def test_health_is_answered_while_all_requests_are_taken(serve, chat):
     with serve(Limits(connections=2, running=1)) as server:
         decoder = server.service.engine._decoder
         step, go = decoder.step, threading.Event()
-        decoder.step = lambda: (go.wait(20), step())[1]
+        decoder.step = lambda: (go.wait(60), step())[1]
         held = [server.begin(**chat(max_tokens=500)) for _ in range(2)]
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while server.service.engine.running + server.service.engine.waiting < 2:
             assert time.monotonic() < end
             time.sleep(0.01)
-        busy = requests.get(f"{server.url}/v1/models", timeout=10)
+        busy = requests.get(f"{server.url}/v1/models", timeout=30)
         assert (busy.status_code, busy.json()["error"]["code"]) == (503, "too_many_requests")
         assert int(busy.headers["retry-after"]) >= 1
-        assert requests.get(f"{server.url}/health", timeout=10).json() == {"status": "ok"}
+        assert requests.get(f"{server.url}/health", timeout=30).json() == {"status": "ok"}
         for one in held:
             one.close()
         go.set()

@@ -28,7 +28,7 @@ def checked(door):
     url = f"http://127.0.0.1:{door.getsockname()[1]}"
 
     def check(path="/health", method="GET"):
-        return requests.request(method, url + path, timeout=5)
+        return requests.request(method, url + path, timeout=30)
 
     return check
 
@@ -42,14 +42,14 @@ def test_health_is_answered_while_the_main_listener_is_full(folders, chat, door,
     with serving(service(folders, connections=2, running=1), health=door) as server:
         decoder = server.service.engine._decoder
         step, go = decoder.step, threading.Event()
-        decoder.step = lambda: (go.wait(30), step())[1]
+        decoder.step = lambda: (go.wait(60), step())[1]
         held = [server.begin(**chat(max_tokens=500)) for _ in range(2)]
         engine, end = server.service.engine, time.monotonic() + 20
         while engine.running + engine.waiting < 2:
             assert time.monotonic() < end
             time.sleep(0.01)
         with pytest.raises(requests.RequestException):
-            requests.get(f"{server.url}/health", timeout=5)
+            requests.get(f"{server.url}/health", timeout=30)
         assert checked().json() == {"status": "ok"}
         for one in held:
             one.close()
@@ -77,11 +77,12 @@ def test_only_health_is_answered(folders, door, checked):
 
 def test_a_server_that_drains_is_reported(folders, chat, door, checked):
     seen = []
-    with serving(service(folders), drain=1.0, health=door) as server:
+    with serving(service(folders), drain=30.0, health=door) as server:
         decoder = server.service.engine._decoder
         step = decoder.step
         decoder.step = lambda: (time.sleep(0.05), step())[1]
         running = server.begin(**chat(max_tokens=1000))
+        answered = threading.Event()
         assert server.wait_for(lambda found: found["pluralign_running"] == 1)
 
         def watch():
@@ -89,13 +90,16 @@ def test_a_server_that_drains_is_reported(folders, chat, door, checked):
             with contextlib.suppress(requests.RequestException):
                 while True:
                     seen.append(checked())
+                    answered.set()
+                    if seen[-1].status_code != 200:
+                        # The server has nothing to wait for any more.
+                        running.close()
                     time.sleep(0.1)
 
         thread = threading.Thread(target=watch)
         thread.start()
-        time.sleep(0.3)
-    thread.join(20)
-    running.close()
+        assert answered.wait(30)
+    thread.join(60)
     assert not thread.is_alive()
     statuses = [one.status_code for one in seen]
     assert statuses[0] == 200

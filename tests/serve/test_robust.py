@@ -8,6 +8,7 @@ import pytest
 import requests
 from openai import APIError, AuthenticationError, OpenAI, RateLimitError
 
+from pluralign.serve import connections
 from pluralign.serve.audit import Audit
 from pluralign.serve.settings import Access, Limits
 
@@ -18,7 +19,7 @@ from .test_refusals import refused
 def slow():
     """Makes every step of a server's decoder take this long."""
 
-    def make(server, seconds=0.02):
+    def make(server, seconds=0.05):
         decoder = server.service.engine._decoder
         step = decoder.step
 
@@ -43,13 +44,11 @@ def test_a_stream_that_its_client_leaves_frees_its_slot(serve, chat, slow):
         next(iter(stream))
         assert server.wait_for(lambda found: found["pluralign_running"] == 1)
         stream.close()
-        began = time.monotonic()
-        assert server.wait_for(lambda found: found["pluralign_running"] == 0, 2)
-        # 1000 tokens would have taken 20 seconds.
-        assert time.monotonic() - began < 2
-        assert not server.service.deployment.rows.order
-        counted = server.metrics()
-        assert counted['pluralign_requests_total{path="/v1/chat/completions",status="499"}'] == 1
+        # 1000 tokens would have taken 50 seconds.
+        assert server.wait_for(lambda found: found["pluralign_running"] == 0)
+        gone = 'pluralign_requests_total{path="/v1/chat/completions",status="499"}'
+        assert server.wait_for(lambda found: found.get(gone) == 1)
+        assert server.wait_for(lambda _: not server.service.deployment.rows.order)
         assert server.post(**chat()).status_code == 200
 
 
@@ -64,7 +63,7 @@ def test_clients_that_hang_up_free_their_slots(serve, chat, slow, stream):
         for connection in connections:
             connection.close()
         assert server.wait_for(
-            lambda found: (found["pluralign_running"], found["pluralign_waiting"]) == (0, 0), 2
+            lambda found: (found["pluralign_running"], found["pluralign_waiting"]) == (0, 0)
         )
         gone = 'pluralign_requests_total{path="/v1/chat/completions",status="499"}'
         assert server.wait_for(lambda found: found.get(gone) == 5)
@@ -101,9 +100,9 @@ def test_answers_that_take_too_long(serve, chat, slow):
         stream = server.openai.chat.completions.create(**chat(max_tokens=1000), stream=True)
         with pytest.raises(APIError, match=r"longer than 0\.5 seconds"):
             list(stream)
-        assert server.wait_for(lambda found: found["pluralign_running"] == 0, 2)
-        counted = server.metrics()
-        assert counted['pluralign_requests_total{path="/v1/chat/completions",status="504"}'] == 2
+        assert server.wait_for(lambda found: found["pluralign_running"] == 0)
+        late = 'pluralign_requests_total{path="/v1/chat/completions",status="504"}'
+        assert server.wait_for(lambda found: found[late] == 2)
 
 
 def test_requests_come_and_go_while_others_run(serve, chat):
@@ -172,11 +171,13 @@ def test_every_answer_has_its_safety_headers(server):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_server_that_ends_tells_those_who_wait(serve, chat, slow, tmp_path, capfd, stream):
+def test_a_server_that_ends_tells_those_who_wait(serve, chat, slow, tmp_path, capfd, monkeypatch, stream):
+    # A busy client has time to read the last words, and the server's end does not wait for that time.
+    monkeypatch.setattr(connections, "CLOSING", 20.0)
     answers = []
     path = tmp_path / "audit.jsonl"
     with serve(Limits(running=1), audit=Audit(path)) as server:
-        slow(server, 0.05)
+        slow(server)
         url = server.url + "/v1/chat/completions"
 
         def ask():
@@ -189,9 +190,9 @@ def test_a_server_that_ends_tells_those_who_wait(serve, chat, slow, tmp_path, ca
         waiting.start()
         assert server.wait_for(lambda found: found["pluralign_running"] == 1)
         began = time.monotonic()
-    # The server gives those who wait a second here, and the engine ends with it.
-    assert time.monotonic() - began < 10
-    waiting.join(10)
+    # The server gives those who wait a second here, and the engine ends with it; the answer takes 50.
+    assert time.monotonic() - began < 15
+    waiting.join(30)
     if stream:
         last = answers[0].text.strip().splitlines()[-1]
         assert "shutting down" in json.loads(last.removeprefix("data: "))["error"]["message"]
@@ -234,10 +235,11 @@ def test_a_decoder_that_cannot_go_on_is_told_by_health(serve, chat):
 
 def test_short_memory_drops_the_newest_request_alone(serve, chat, slow):
     with serve() as server:
-        slow(server)
         alone = server.post(**chat(max_tokens=60)).json()["choices"]
         decoder = server.service.engine._decoder
-        step, found = decoder.rows.step, {}
+        fast, step, found = decoder.step, decoder.rows.step, {}
+        # Both requests run when memory becomes short.
+        slow(server, 0.3)
 
         def short(*arguments):
             decoder.rows.step = step
@@ -253,7 +255,7 @@ def test_short_memory_drops_the_newest_request_alone(serve, chat, slow):
             threads.append(threading.Thread(target=ask, args=(name, text)))
             threads[-1].start()
             assert server.wait_for(lambda seen, count=count: seen["pluralign_running"] == count)
-        decoder.rows.step = short
+        decoder.rows.step, decoder.step = short, fast
         for thread in threads:
             thread.join(60)
         assert found["old"].json()["choices"] == alone

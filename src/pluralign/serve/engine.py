@@ -62,7 +62,8 @@ class DecodingEngine:
     @property
     def running(self) -> int:
         """Number of requests being decoded."""
-        return len(self._running) + self._admitting
+        with self._wake:
+            return len(self._running) + self._admitting
 
     @property
     def waiting(self) -> int:
@@ -166,9 +167,11 @@ class DecodingEngine:
             _log.error("out of memory: a request was refused")
             self._send([(jobs[0], DecodingFailed("there is not enough memory for this request now"))])
             return []
-        for number, job in zip(numbers, jobs, strict=True):
-            job.number = number
-            self._running[number] = job
+        with self._wake:
+            for number, job in zip(numbers, jobs, strict=True):
+                job.number = number
+                self._running[number] = job
+            self._admitting -= len(jobs)
         return events
 
     def _step(self) -> list[Event]:
