@@ -181,8 +181,11 @@ from pluralign.annotate.rater import Rating
 
 class Slow:
     name, settings, batch = "counting", {}, 4
+    asked = 0
     def rate(self, comparisons, objective):
-        time.sleep(0.3)
+        # The end comes after the test's signal, however late that is.
+        self.asked += len(comparisons)
+        time.sleep(0.1 if self.asked < 36 else 60)
         return [Rating("first") for _ in comparisons]
 
 annotate(sys.argv[1], sys.argv[2], SCORE, Slow(),

@@ -198,7 +198,7 @@ def test_a_judge_at_an_endpoint():
         return server_reply(body, n)
 
     with serving(respond) as server:
-        judge = ReplyJudge(Endpoint("m", EndpointSettings((server.url,), timeout=5, retries=3)))
+        judge = ReplyJudge(Endpoint("m", EndpointSettings((server.url,), timeout=30, retries=3)))
         ratings = judge.rate([comparison(), comparison(good="Help him up.")], KIND)
     assert [r.preference for r in ratings] == ["first", "first"]
     assert judge.name == "judge:openai:m"

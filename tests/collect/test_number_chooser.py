@@ -1,3 +1,4 @@
+import threading
 import time
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_seeds_differ_by_decision_and_attempt():
 def ask(url, n=1, **settings):
     names = {"concurrency", "timeout", "retries"} & settings.keys()
     requests = {name: settings.pop(name) for name in names}
-    endpoint = EndpointSettings((url,), **{"timeout": 5, "retries": 2, **requests})
+    endpoint = EndpointSettings((url,), **{"timeout": 30, "retries": 2, **requests})
     chooser = endpoint_chooser("m", endpoint, **settings)
     return chooser.choose([DECISION] * n, list(range(n)))
 
@@ -163,18 +164,18 @@ def test_transient_errors_are_tried_again(status):
 def test_retry_after_is_honoured():
     with serving(lambda body, n: failed(429, Retry_After="1.2") if n == 1 else said("3")) as server:
         ask(server.url)
-    assert 1.15 < server.times[1] - server.times[0] < 3
+    assert 1.15 < server.times[1] - server.times[0] < 10
 
 
 def test_requests_run_side_by_side_up_to_the_bound():
-    def slow(body, n):
-        time.sleep(0.1)
+    four = threading.Barrier(4)
+
+    def answers(body, n):
+        four.wait(30)
         return said("1")
 
-    with serving(slow) as server:
-        started = time.monotonic()
-        ask(server.url, n=12, concurrency=4)
-        assert time.monotonic() - started < 1.0
+    with serving(answers) as server:
+        assert len(ask(server.url, n=12, concurrency=4, timeout=60)) == 12
     assert server.most_under_way == 4
 
 
@@ -216,11 +217,11 @@ def test_dead_endpoint():
 
 def test_slow_endpoint_times_out():
     def slow(body, n):
-        time.sleep(0.6)
+        time.sleep(1.0)
         return said("1")
 
     with serving(slow) as server, pytest.raises(InputError, match=r"timed out"):
-        ask(server.url, timeout=0.2, retries=1)
+        ask(server.url, timeout=0.5, retries=1)
     assert len(server.requests) == 2
 
 

@@ -193,10 +193,12 @@ import random, sys, time
 from pathlib import Path
 from pluralign.core.resumable import run_unordered
 
+most = int(sys.argv[2])
+
 def work(missing):
     random.shuffle(missing)
-    for number in missing:
-        time.sleep(0.002)
+    for count, number in enumerate(missing):
+        time.sleep(0.002 if count < most else 60)
         yield number, {"n": number}
 
 run_unordered(Path(sys.argv[1]), {}, 500, work, shown=False)
@@ -206,12 +208,12 @@ run_unordered(Path(sys.argv[1]), {}, 500, work, shown=False)
 def test_kill_9_loses_and_doubles_no_row(tmp_path):
     out, partial = tmp_path / "rows.jsonl", tmp_path / ".rows.jsonl.partial"
     for enough in (100, 300):
-        process = subprocess.Popen([sys.executable, "-c", SLOW, str(out)])
+        process = subprocess.Popen([sys.executable, "-c", SLOW, str(out), "240"])
         deadline = time.monotonic() + 60
         while not partial.exists() or partial.read_bytes().count(b"\n") <= enough:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
-    subprocess.run([sys.executable, "-c", SLOW, str(out)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SLOW, str(out), "500"], check=True, timeout=120)
     assert lines(out) == [{"n": n} for n in range(500)]

@@ -266,7 +266,7 @@ def test_random_play_is_not_slow(name: str) -> None:
     # benchmarks/games.py measures; here only a collapse is caught, on a machine that others use too.
     env = make_env(name)
     choose = np.random.default_rng(0)
-    steps, began = 0, time.perf_counter()
+    steps, began = 0, time.process_time()
     while steps < 2_000:
         _, info = env.reset(seed=0)
         ended = False
@@ -275,4 +275,4 @@ def test_random_play_is_not_slow(name: str) -> None:
             _, _, terminated, truncated, info = env.step(int(choose.integers(listed)))
             ended = terminated or truncated
             steps += 1
-    assert steps / (time.perf_counter() - began) > 4_000
+    assert steps / (time.process_time() - began) > 4_000

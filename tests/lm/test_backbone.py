@@ -49,7 +49,7 @@ def test_an_unknown_model_is_one_line(name, monkeypatch):
         load_backbone(name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
 
 
 def test_a_broken_folder_is_one_line(tmp_path):

@@ -49,11 +49,12 @@ def test_hundreds_in_flight_out_of_order_are_those_of_one_at_a_time(concurrency)
 
 def test_replies_come_as_they_are_finished():
     async def first_is_slow(exchange):
-        await asyncio.sleep(0.5 if exchange.body["seed"] == 0 else 0)
+        while exchange.body["seed"] == 0 and (len(server.requests), server.in_flight) != (20, 1):
+            await asyncio.sleep(0.05)
         await echo(exchange)
 
     with misbehaving(first_is_slow) as server:
-        endpoint = opened(server, concurrency=2)
+        endpoint = opened(server, concurrency=2, timeout=30.0)
         found = endpoint.replies(["a"] * 20, range(20), max_new_tokens=4, temperature=0.0)
         assert [number for number, _ in found][-1] == 0
 
@@ -73,6 +74,8 @@ FAULTS = {
     "wrong json": wrong_json,
     "hang": hang,
 }
+# Only where a server hangs does the client wait for as long.
+TIMEOUTS = {"hang": 1.0}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -82,8 +85,10 @@ def test_every_tenth_request_fails(fault):
 
     started = time.monotonic()
     with misbehaving(sometimes) as server:
-        assert drawn(opened(server, concurrency=16, timeout=0.5), 40) == {i: EXPECTED[i] for i in range(40)}
-    assert time.monotonic() - started < 20
+        assert drawn(opened(server, concurrency=16, timeout=TIMEOUTS.get(fault, 30.0)), 40) == {
+            i: EXPECTED[i] for i in range(40)
+        }
+    assert time.monotonic() - started < 40
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -94,13 +99,13 @@ def test_a_failed_server_of_three_is_set_aside_and_tried_again(fault):
         await (FAULTS[fault] if broken else echo)(exchange)
 
     with misbehaving(at_first) as bad, misbehaving(echo) as one, misbehaving(echo) as other:
-        endpoint = opened(bad, one, other, concurrency=12, timeout=0.5)
+        endpoint = opened(bad, one, other, concurrency=12, timeout=TIMEOUTS.get(fault, 30.0))
         assert drawn(endpoint, 200) == EXPECTED
         failed = len(bad.requests)
         assert 0 < failed < 30
         assert min(len(one.requests), len(other.requests)) > 50
         broken = False
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(bad.requests) < failed + 20 and time.monotonic() < deadline:
             assert drawn(endpoint, 60).keys() == set(range(60))
             time.sleep(0.1)
@@ -139,7 +144,7 @@ def test_an_answer_that_drips_is_bounded_in_time():
     started = time.monotonic()
     with misbehaving(drips) as server, pytest.raises(InputError, match=r"timed out after 0\.4 s"):
         drawn(opened(server, timeout=0.4, retries=1))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
@@ -175,10 +180,11 @@ def test_an_abandoned_run_stops_asking():
         replies = endpoint.replies(["a"] * 1000, range(1000), max_new_tokens=1, temperature=0.0)
         next(replies)
         replies.close()
-        time.sleep(0.2)
-        asked = len(server.requests)
-        time.sleep(0.2)
-        assert len(server.requests) == asked < 1000
+        asked, before = len(server.requests), 0
+        while asked != before:
+            time.sleep(0.3)
+            asked, before = len(server.requests), asked
+        assert asked < 1000
         endpoint.close()
 
 
@@ -205,7 +211,7 @@ def test_ctrl_c_ends_a_run_that_waits():
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, errors) == (130, b"")
@@ -222,7 +228,7 @@ def test_endpoints_leave_no_thread_behind():
         drawn(endpoint, 3)
         assert left()
         del endpoint
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while left() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left()

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
@@ -92,12 +93,18 @@ def answer(llm, asked):
     async def run():
         own = engine(llm)
         text, last = "", None
-        async for _, event in own.submit([asked]).events(5):
+        async for _, event in own.submit([asked]).events(30):
             text, last = text + event.text, event
         await asyncio.sleep(0)
         return text, last, own
 
     return asyncio.run(run())
+
+
+async def becomes(condition):
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def test_a_request_reaches_vllm_with_its_weights_and_seed():
@@ -118,7 +125,7 @@ def test_rules_and_log_probs_reach_vllm_and_come_back():
     asked = replace(request(), rules=rules, alternatives=1)
 
     async def run():
-        return [event async for _, event in engine(llm).submit([asked]).events(5)]
+        return [event async for _, event in engine(llm).submit([asked]).events(30)]
 
     events = asyncio.run(run())
     ((_, params, _),) = llm.calls
@@ -158,7 +165,7 @@ def test_a_dead_engine_is_reported():
     async def run():
         own = engine(StandIn("one", error=RuntimeError("gone")))
         with pytest.raises(DecodingFailed, match="vLLM has stopped"):
-            async for _ in own.submit([request()]).events(5):
+            async for _ in own.submit([request()]).events(30):
                 pass
         assert own.failure is not None
         with pytest.raises(DecodingFailed, match="vLLM has stopped"):
@@ -173,13 +180,11 @@ def test_the_queue_has_a_limit_and_cancelling_frees_it():
         llm.gate.clear()
         own = engine(llm)
         first = own.submit([request(), request(), request()])
-        await asyncio.sleep(0.01)
-        assert (own.running, own.waiting) == (2, 1)
+        await becomes(lambda: (own.running, own.waiting) == (2, 1))
         with pytest.raises(QueueFull):
             own.submit([request()])
         own.cancel(first)
-        await asyncio.sleep(0.01)
-        assert (own.running, own.waiting, llm.closed) == (0, 0, 2)
+        await becomes(lambda: (own.running, own.waiting, llm.closed) == (0, 0, 2))
         own.stop()
         assert llm.calls[-1] == "shutdown"
         with pytest.raises(DecodingFailed, match="shutting down"):
@@ -219,7 +224,7 @@ def test_the_server_is_the_same():
         session.trust_env = False
 
         def post(**more):
-            return session.post(f"{address}/v1/chat/completions", json={**body, **more}, timeout=20)
+            return session.post(f"{address}/v1/chat/completions", json={**body, **more}, timeout=30)
 
         answer = post(steering_weights={"a": 1.0}).json()
         assert answer["choices"][0]["message"]["content"] == "Hello"
@@ -227,6 +232,8 @@ def test_the_server_is_the_same():
         assert answer["usage"]["completion_tokens"] == 5
         assert post(stream=True).text.endswith("data: [DONE]\n\n")
         assert post(steering_weights={"c": 1.0}).status_code == 400
-        metrics = session.get(f"{address}/metrics", timeout=20).text
-        assert 'pluralign_tokens_total{kind="completion"} 10' in metrics
-        assert session.get(f"{address}/health", timeout=20).status_code == 200
+        # A stream is counted when it has ended, which its client sees first.
+        end = time.monotonic() + 30
+        while 'kind="completion"} 10' not in (text := session.get(f"{address}/metrics", timeout=30).text):
+            assert time.monotonic() < end, text
+        assert session.get(f"{address}/health", timeout=30).status_code == 200
