@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from pluralign.games.choicescript.check.analysis import reachable
 from pluralign.games.choicescript.compile.story import compile_story
+from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
 Make = Callable[[int], str]
 
@@ -102,3 +106,71 @@ def test_four_times_the_game_takes_about_four_times_the_memory(kind: str) -> Non
 
 def test_an_array_of_ten_thousand_fits_into_little_memory() -> None:
     assert peak("*temp_array a 10000 0\n${a[3]}") < 30_000_000
+
+
+LOOPS: dict[str, tuple[int, Make]] = {
+    "branches of options": (
+        50,
+        lambda n: (
+            "*temp x 5\n*label l\n*choice\n  #z\n    *goto l\n  *if x = 0\n    #a\n      *goto l\n"
+            + rows("  *elseif x = 7N\n    #bN\n      *goto l\n", n)
+        ),
+    ),
+    "branches that fall": (
+        50,
+        lambda n: (
+            "*create implicit_control_flow true\n*temp x 0\n*label l\n*choice\n  *if x = 0\n    #a\n      a\n"
+            + rows("  *elseif x = N\n    #bN\n      b\n", n)
+            + "*goto l"
+        ),
+    ),
+    "named checkpoints": (
+        50,
+        lambda n: (
+            "*label again\n*choice\n  #z\n    *goto b\n"
+            + rows("  #aN\n    *restore_checkpoint cN\n", n)
+            + "*label b\n"
+            + rows("*save_checkpoint cN\n", n)
+            + rows("*save_checkpoint cN\n", n)
+            + "*goto again"
+        ),
+    ),
+    "resets": (
+        50,
+        lambda n: (
+            rows("*create vN 0\n", n)
+            + "*label again\n*choice\n  #z\n    *goto b\n*label b\n"
+            + "*reset\n" * n
+            + "*goto again"
+        ),
+    ),
+}
+
+
+def work(source: str) -> int:
+    """Lines of Python executed to load a story and to play three steps."""
+    count, before = 0, sys.gettrace()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += 1
+        return trace
+
+    sys.settrace(trace)
+    try:
+        story = compile_story("grown", {"startup": "*title Grown\n*create z 0\n" + source}, "grown")
+        game = ChoiceScriptGame(story)
+        for _ in range(3):
+            game.choose(0)
+            game.save()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_four_times_the_game_takes_about_four_times_the_work(kind: str) -> None:
+    size, make = LOOPS[kind]
+    work(make(size))
+    once, four_times = work(make(size)), work(make(4 * size))
+    assert four_times < 4.2 * once, (once, four_times)

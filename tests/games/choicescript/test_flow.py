@@ -188,7 +188,7 @@ def test_branches_with_implicit_control_flow(shown: Shown, lines: str, text: str
     [
         ("*if (b = false)\n    #Two\n      *finish\n    *goto x", ("One",), 8),
         ("*if (b = false)\n    words", ("One",), 6),
-        ("*if (b = false)\n    *if (nobody = 1)\n      #Two\n        *finish", ("One",), 7),
+        ("*if (b = false)\n    *if (nobody = 1)\n      #Two\n        *finish", ("One",), 6),
         ("*if (b = false)\n    #Of ${nobody}\n      *finish", ("One",), 6),
         ("*if (b = false)\n    *set a 1", ("One",), 6),
         (

@@ -32,6 +32,7 @@ from pluralign.games.choicescript.language.syntax import ExpressionError
 from pluralign.games.choicescript.language.values import TRUE
 from pluralign.games.choicescript.run.assignments import CreateAgain
 from pluralign.games.choicescript.run.control import Branch, Jump
+from pluralign.games.choicescript.run.instructions import runs
 
 
 def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], last: Node) -> None:
@@ -56,7 +57,7 @@ def compile_scene(context: CompileContext, name: str, nodes: Sequence[Node], las
         # A return to the first scene creates the variables again.
         created = frozenset(context.globals[variable] for variable in context.head.variables)
         following = scene.place() + 1
-        scene.emit(CreateAgain(last.path, 1, created, following, written=False))
+        scene.emit(CreateAgain(last.path, 1, created, runs(created), following, written=False))
         scene.mark_created(last, TRUE)
     if name == STARTUP and context.head.spaced:
         scene.constant(Node(last.path, 1, 0, BLANK, ""), "\n\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from pluralign.core import InputError
 from pluralign.games.choicescript.compile.commands.text import REUSE_MODES
@@ -20,16 +21,24 @@ from pluralign.games.choicescript.compile.falling import (
 )
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
 from pluralign.games.choicescript.language.expressions import parse_template
-from pluralign.games.choicescript.language.options import OptionLine, option_lines
+from pluralign.games.choicescript.language.options import BranchLines, ChoiceLine, OptionLine, option_lines
 from pluralign.games.choicescript.language.parser import BLANK, Node
-from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError
+from pluralign.games.choicescript.language.syntax import Expression, ExpressionError
 from pluralign.games.choicescript.language.values import EvaluationError, text
-from pluralign.games.choicescript.run.choose import Choose
+from pluralign.games.choicescript.run.choose import Choose, GuardedOptions, Listed
 from pluralign.games.choicescript.run.control import Jump
 from pluralign.games.choicescript.run.instructions import Compiled, Option, SlotOrSet
 
 _OUT = "play falls out of this option: its lines must end with *goto or *finish"
 _INTO_ELSE = "play falls into *else: the lines of the option above it must end with *goto or *finish"
+
+
+@dataclass
+class _Found:
+    """Options of a choice in the order of their lines, and the slots that their branches read."""
+
+    options: list[tuple[OptionLine, Option]] = field(default_factory=list[tuple[OptionLine, Option]])
+    reads: list[frozenset[SlotOrSet]] = field(default_factory=list[frozenset[SlotOrSet]])
 
 
 class ChoiceCompiler:
@@ -75,19 +84,20 @@ class ChoiceCompiler:
 
     def _group(self, node: Node, groups: Sequence[str]) -> None:
         """Compile one group's options, with the next group's under each of them."""
-        lines = list(option_lines(node, strict=self.scene.context.strict))
+        lines = option_lines(node, strict=self.scene.context.strict)
         if groups[0]:
             self.scene.constant(node, f"\n\n{groups[0]}\n")
-        listed = [(line, option) for line in lines if (option := self._option(line)) is not None]
-        options = [option for _, option in listed if not option.fault]
-        choose = Choose(node.path, node.line, tuple(options), lines=tuple(option for _, option in listed))
-        choose.reads = frozenset[SlotOrSet]().union(*(option.reads for option in choose.lines))
+        found = _Found()
+        listed = self._listed(lines, found)
+        options = [option for _, option in found.options if not option.fault]
+        choose = Choose(node.path, node.line, tuple(options), lines=listed)
+        choose.reads = frozenset[SlotOrSet]().union(*found.reads)
         if len(groups) == 1 and any(option.empty for option in options):
             self._need_last_lines(choose)
-        elif all(option.always_listed for option in choose.lines):
+        elif all(isinstance(line, Option) and line.always_listed for line in listed):
             choose.fixed = tuple(option.text for option in options)
         self.scene.emit(choose)
-        for line, option in listed:
+        for line, option in found.options:
             if not option.fault:
                 option.target = self.scene.place()
                 self._body(line, groups)
@@ -118,6 +128,33 @@ class ChoiceCompiler:
             required.append((False if fall.never else self.falls, _OUT))
         leave(self.scene, node, self.joins, *required)
 
+    def _listed(self, lines: Sequence[ChoiceLine], found: _Found) -> tuple[Listed, ...]:
+        made: list[Listed] = []
+        for line in lines:
+            if not isinstance(line, OptionLine):
+                made.append(tuple([self._branch(branch, found) for branch in line]))
+            elif (option := self._option(line)) is not None:
+                made.append(option)
+                found.options.append((line, option))
+                found.reads.append(option.reads)
+        return tuple(made)
+
+    def _branch(self, branch: BranchLines, found: _Found) -> GuardedOptions:
+        scope, node, condition, lines = self.scene.scope, branch.node, branch.condition, branch.lines
+        holds: list[Compiled] = []
+        if condition is not None:
+            try:
+                holds.append(scope.condition(condition))
+                found.reads.append(scope.reads(condition))
+            except (ExpressionError, RecursionError) as error:
+                # Play stops at a condition that cannot be read.
+                lines = [OptionLine(node, fault=str(error)), *lines]
+                if self.scene.context.strict:
+                    self.attempt(node, lambda: holds.append(scope.condition(condition)))
+                    lines = branch.lines
+        options = self._listed(lines, found)
+        return GuardedOptions(node.line, holds[0] if holds else None, options, branch.needs_lines)
+
     def _option(self, line: OptionLine) -> Option | None:
         """An option without its body, or a faulty line; None, after reporting the error, if strict."""
         made: list[Option] = []
@@ -136,10 +173,7 @@ class ChoiceCompiler:
             self._readable(line)
         except (ExpressionError, RecursionError) as found:
             error.append(str(found))
-        guard = line.guard
-        while guard is not None and not self._compiles(guard):
-            # Play stops at the condition that cannot be read, if those around it hold.
-            guard = guard.left if isinstance(guard, Binary) and guard.operator == "then" else None
+        guard = None if line.guard is None or not self._compiles(line.guard) else line.guard
         return self._faulty(OptionLine(line.node, guard=guard, fault=error[0] if error else ""))
 
     def _compiles(self, condition: Expression) -> bool:
@@ -187,7 +221,6 @@ class ChoiceCompiler:
             | {slot for slot in (used, default) if slot is not None},
             fault=line.fault,
             empty=line.node.is_empty,
-            around=self._condition(line.around),
         )
 
     def _condition(self, condition: Expression | None) -> Callable[..., bool] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pluralign.games.choicescript.language import letters, values
@@ -31,10 +31,6 @@ Lookup = Callable[[list[Any], str], Value]
 """A function from the slots and a name computed in play to the variable's value."""
 
 
-_LONG_ROW = 8
-"""Number of conditions in a row from which each is a function of its own."""
-
-
 class Functions:
     """Functions compiled so far, which share their names; expressions with equal sources are one function.
 
@@ -47,7 +43,6 @@ class Functions:
         self.resolve = resolve
         self._names: dict[str, Any] = {"__builtins__": {}, **_NAMES, "lookup": lookup}
         self._made: dict[str, Compiled] = {}
-        self._parts: dict[int, tuple[Expression, Compiled]] = {}
 
     def expression(self, expression: Expression) -> Compiled:
         """A function from the slots to the expression's value."""
@@ -55,18 +50,7 @@ class Functions:
 
     def condition(self, expression: Expression) -> Compiled:
         """A function from the slots to True or False."""
-        parts = list(row(expression, "then"))
-        if len(parts) < _LONG_ROW:
-            return self._function(expression, "truth({})")
-        # The options of a long *elseif chain share the functions of its conditions.
-        functions = tuple([self._part(part) for part in parts])
-        return lambda slots: all(function(slots) for function in functions)
-
-    def _part(self, part: Expression) -> Compiled:
-        if id(part) not in self._parts:
-            # The part is kept, because its identity is the key.
-            self._parts[id(part)] = (part, self._function(part, "truth({})"))
-        return self._parts[id(part)][1]
+        return self._function(expression, "truth({})")
 
     def assignment(self, expression: Expression) -> Compiled:
         """A function from the slots to the value as a variable stores it."""
@@ -111,9 +95,8 @@ def _source(expression: Expression, resolve: Resolve, depth: int) -> str:
             return resolve(name)
         case Reference(prefix, ending):
             return f"lookup(v, {prefix!r} + text({_source(ending, resolve, depth)}))"
-        case Binary("then", _, _):
-            # Flat, because the conditions of long *elseif chains would nest too deeply for Python.
-            parts = (f"truth({_source(part, resolve, depth)})" for part in row(expression, "then"))
+        case Binary("then", left, right):
+            parts = (f"truth({_source(part, resolve, depth)})" for part in (left, right))
             return f"({' and '.join(parts)})"
         case Binary(operator, left, right):
             of = _operand if operator in _ARITHMETIC else _source
@@ -150,18 +133,6 @@ def _constant(value: Value) -> str:
             return f"literal_{values.text(value)}".replace(".", "_")
         case _:
             return f"number_{values.text(value)}".replace(".", "_").replace("-", "minus_").replace("+", "")
-
-
-def row(expression: Expression, word: str) -> Iterator[Expression]:
-    """The operands of an operator that joins any number of them."""
-    # Without recursion, because a row may have thousands of operands.
-    waiting = [expression]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, Binary) and found.operator == word:
-            waiting += (found.right, found.left)
-        else:
-            yield found
 
 
 def _pick_source(value: Expression, texts: tuple[Template, ...], resolve: Resolve, depth: int) -> str:

@@ -16,7 +16,7 @@ from pluralign.games.choicescript.language.values import FALSE, EvaluationError,
 from pluralign.games.choicescript.problems import Problem
 from pluralign.games.choicescript.run.checkpoints import RestoreCheckpoint, SaveCheckpoint
 from pluralign.games.choicescript.run.control import Gosub, GosubScene, Jump, LeaveScene
-from pluralign.games.choicescript.run.instructions import Instruction, SlotOrSet
+from pluralign.games.choicescript.run.instructions import Instruction, SlotOrSet, runs
 
 UNRESOLVED = -1
 """Target of a jump that is not known yet."""
@@ -120,6 +120,11 @@ class CompileContext:
         return found if self.visited is None else found | {self.visited}
 
     @cached_property
+    def reset_parts(self) -> tuple[slice, ...]:
+        """The same slots as slices."""
+        return runs(self.resets)
+
+    @cached_property
     def arrays(self) -> Mapping[str, Mapping[str, int]]:
         """Slots of the story's variables in each array, by name of the array."""
         return by_array(self.globals)
@@ -174,15 +179,15 @@ class CompileContext:
 
     def resolve_checkpoints(self) -> None:
         """Let checkpoints save all slots; called once all scenes are compiled."""
-        everything, kept = frozenset(range(self.slots)), self.kept
-        kept_slots = frozenset(kept)
+        everything, kept = frozenset(range(self.slots)), frozenset(self.kept)
+        saved = runs(everything - kept)
         for instruction in self.instructions:
             if isinstance(instruction, SaveCheckpoint):
                 instruction.reads = frozenset[SlotOrSet]((everything,))
-                instruction.kept = kept
+                instruction.parts = saved
             elif isinstance(instruction, RestoreCheckpoint):
-                instruction.reads |= frozenset[SlotOrSet]((kept_slots,))
-                instruction.kept = kept
+                instruction.reads |= frozenset[SlotOrSet]((kept,))
+                instruction.parts = saved
 
 
 _CHANGES = frozenset({"set", "setref", "config", "temp", "params", "rand", "input_text", "input_number"})

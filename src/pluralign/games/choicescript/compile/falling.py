@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pluralign.games.choicescript.compile.context import UNRESOLVED
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
@@ -125,7 +125,10 @@ def falls(choice: Node, groups: int) -> dict[int, Fall]:
     """
     lines: list[_Line] = []
     _list(choice.block, groups, 1, lines)
-    return {line.node.line: _fall(lines, position + 1) for position, line in enumerate(lines) if line.leaf}
+    found = [Fall(always=True)] * (len(lines) + 1)
+    for position in reversed(range(len(lines))):
+        found[position] = _fall(lines[position], found)
+    return {line.node.line: found[position + 1] for position, line in enumerate(lines) if line.leaf}
 
 
 def _list(nodes: Sequence[Node], groups: int, depth: int, lines: list[_Line]) -> None:
@@ -147,17 +150,15 @@ def _list(nodes: Sequence[Node], groups: int, depth: int, lines: list[_Line]) ->
         line.end = len(lines)
 
 
-def _fall(lines: Sequence[_Line], position: int) -> Fall:
-    fall = Fall()
-    while position < len(lines) and lines[position].kind == "else":
-        fall.into_else = True
-        last, position = lines[position].node, lines[position].end
-        while last.block:
-            last = last.block[-1]
-        fall.blank = fall.blank or last.command == BLANK
-    fall.always = position == len(lines)
-    fall.never = not fall.always and lines[position].kind != "option"
-    return fall
+def _fall(line: _Line, after: Sequence[Fall]) -> Fall:
+    """How play falls out of an option above a line."""
+    if line.kind != "else":
+        return Fall(never=line.kind != "option")
+    last = line.node
+    while last.block:
+        last = last.block[-1]
+    following = after[line.end]
+    return replace(following, into_else=True, blank=following.blank or last.command == BLANK)
 
 
 def ends_with_blank(nodes: Sequence[Node]) -> Iterator[bool]:

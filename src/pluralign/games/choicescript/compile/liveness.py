@@ -82,14 +82,17 @@ def _solve(
         for there in found:
             before[there].append(here)
     live = [0] * len(following)
-    # Later blocks first, because liveness flows backwards; the hubs at the end once all of theirs are done.
-    turn = [-here for here in range(len(following) - hubs)]
-    turn += range(1, hubs + 1)
-    waiting = sorted(turn)
-    queued = bytearray(b"\1") * len(following)
+    # Sweeps: later blocks first, because liveness flows backwards; then the hubs, whose targets are done.
+    size = len(following)
+    order = [*reversed(range(size - hubs)), *range(size - hubs, size)]
+    turn = [0] * size
+    for position, here in enumerate(order):
+        turn[here] = position
+    waiting = list(range(size))
+    queued = bytearray(b"\1") * size
     while waiting:
-        first = heappop(waiting)
-        here = -first if first <= 0 else len(following) - hubs - 1 + first
+        sweep, position = divmod(heappop(waiting), size)
+        here = order[position]
         queued[here] = 0
         after = 0
         for there in following[here]:
@@ -102,7 +105,8 @@ def _solve(
             for earlier in before[here]:
                 if not queued[earlier]:
                     queued[earlier] = 1
-                    heappush(waiting, turn[earlier])
+                    # What this sweep has passed waits for the next one.
+                    heappush(waiting, (sweep + (turn[earlier] <= position)) * size + turn[earlier])
     return live
 
 

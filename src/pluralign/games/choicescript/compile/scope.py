@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pluralign.games.choicescript.compile.codegen import Functions, row
+from pluralign.games.choicescript.compile.codegen import Functions
 from pluralign.games.choicescript.language.syntax import (
     Expression,
     ExpressionError,
@@ -108,7 +108,6 @@ class Scope:
         self.own: dict[str, int] = {}
         self._beginning = beginning
         self._own_beginning: dict[str, frozenset[int]] = {}
-        self._read: dict[int, tuple[Expression, frozenset[SlotOrSet]]] = {}
         self._functions = Functions(self.resolve, self.lookup)
 
     def resolve(self, name: str) -> str:
@@ -205,22 +204,9 @@ class Scope:
 
     def reads(self, *read: Expression) -> frozenset[SlotOrSet]:
         """Slots that the expressions may read."""
-        return frozenset[SlotOrSet]().union(
-            *(
-                self._reads(part) if part is expression else self._reads_of_part(part)
-                for expression in read
-                for part in row(expression, "then")
-            )
+        return frozenset(
+            slot for expression in read for part in walk(expression) for slot in self._slots(part)
         )
-
-    def _reads(self, expression: Expression) -> frozenset[SlotOrSet]:
-        return frozenset(slot for part in walk(expression) for slot in self._slots(part))
-
-    def _reads_of_part(self, part: Expression) -> frozenset[SlotOrSet]:
-        if id(part) not in self._read:
-            # The part is kept, because its identity is the key.
-            self._read[id(part)] = (part, self._reads(part))
-        return self._read[id(part)][1]
 
     def _slots(self, part: Expression) -> Iterator[SlotOrSet]:
         match part:

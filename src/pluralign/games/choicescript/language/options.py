@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pluralign.core import InputError
@@ -17,8 +17,7 @@ from pluralign.games.choicescript.language.parser import (
     Node,
     option_start,
 )
-from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError, Literal, Not
-from pluralign.games.choicescript.language.values import FALSE
+from pluralign.games.choicescript.language.syntax import Binary, Expression, ExpressionError
 
 _PREFIX = re.compile(r"\*(\w+)\s*")
 _REUSE = ("hide_reuse", "disable_reuse", "allow_reuse")
@@ -31,8 +30,7 @@ class OptionLine:
     Args:
         node: Line of the option.
         text: Text, in which values may be substituted.
-        around: Condition from every ``*if`` around it; None for always.
-        guard: Condition under which it is shown: the one around it and that of its own line; None for always.
+        guard: Condition of the ``*if`` on its own line; None for always.
         selectable: Condition under which it can be taken; None for always.
         reuse: Reuse command before it, or "".
         printed: Expression of a ``*print``, which computes the text with its #; None for other options.
@@ -41,7 +39,6 @@ class OptionLine:
 
     node: Node
     text: str = ""
-    around: Expression | None = None
     guard: Expression | None = None
     selectable: Expression | None = None
     reuse: str = ""
@@ -54,8 +51,29 @@ class OptionLine:
         return self.node.block
 
 
-def option_lines(choice: Node, *, strict: bool = True) -> Iterator[OptionLine]:
-    """The options of a choice, in order.
+@dataclass(frozen=True)
+class BranchLines:
+    """The options under an ``*if``, ``*elseif`` or ``*else``.
+
+    Args:
+        node: Line of the command.
+        condition: Its condition; None for ``*else``.
+        lines: Lines of the branch.
+        needs_lines: Error if play passes the branch and it has no lines; "" if it has.
+    """
+
+    node: Node
+    condition: Expression | None
+    lines: Sequence[ChoiceLine]
+    needs_lines: str = ""
+
+
+ChoiceLine = OptionLine | list[BranchLines]
+"""An option, or the branches of an ``*if``."""
+
+
+def option_lines(choice: Node, *, strict: bool = True) -> list[ChoiceLine]:
+    """The options of a choice, in order, in the branches that contain them.
 
     Args:
         choice: ``*choice`` line, or the option above another group of options.
@@ -65,24 +83,32 @@ def option_lines(choice: Node, *, strict: bool = True) -> Iterator[OptionLine]:
     Raises:
         InputError: There are no options; or, if strict, a line is not an option or two have the same text.
     """
+    lines = _lines(choice.block, strict)
     always: dict[str, int] = {}
-    count = 0
-    for option in _options(choice.block, None, strict):
-        count += 1
-        if option.guard is None and strict:
+    for option in lines:
+        if isinstance(option, OptionLine) and option.guard is None and strict:
             if option.text in always:
                 raise option.node.error(
                     f"the option on line {always[option.text]} has the same text: {option.text!r}"
                 )
             always[option.text] = option.node.line
-        yield option
-    if not count:
+    if not _any(lines):
         where = f"*{choice.command}" if not choice.is_option else "this option"
         raise choice.error(f"expected options (#...) indented under {where}")
+    return lines
 
 
-def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> Iterator[OptionLine]:
-    earlier: Expression | None = None
+def _any(lines: Sequence[ChoiceLine]) -> bool:
+    """Whether there are options, or errors that play can reach."""
+    return any(
+        isinstance(line, OptionLine) or any(branch.needs_lines or _any(branch.lines) for branch in line)
+        for line in lines
+    )
+
+
+def _lines(nodes: Sequence[Node], strict: bool) -> list[ChoiceLine]:
+    lines: list[ChoiceLine] = []
+    branches: list[BranchLines] = []
     for node in nodes:
         if node.command == BLANK:
             continue
@@ -90,50 +116,55 @@ def _options(nodes: Sequence[Node], guard: Expression | None, strict: bool) -> I
             if pluralign_note(node) is not None:
                 raise node.error("play never passes this annotation; it belongs under an #option")
             continue
-        try:
-            if node.is_option:
-                earlier = None
-                yield _option(node, guard, strict)
-            elif node.command == "if" or (node.command in CONTINUATIONS and earlier is not None):
-                yield from _branch(node, guard, earlier if node.command != "if" else None, strict)
-                earlier = _left_over(node, earlier)
-            elif node.command == "print":
-                earlier = None
-                yield OptionLine(node, around=guard, guard=guard, printed=_parsed(node, node.data))
-            elif node.command not in CONTINUATIONS or strict:
-                raise _no_option(node)
-            elif node.is_empty:
-                yield OptionLine(node, guard=guard, fault=f"expected options indented under *{node.command}")
-        except InputError as error:
+        if node.command == "if" and not node.is_option:
+            branches = []
+            lines.append(branches)
+        elif node.command in CONTINUATIONS and not branches:
             if strict:
-                raise
-            # Nothing is known of a condition that cannot be read; play stops at it first.
-            earlier = Literal(FALSE) if node.command == "if" or earlier is not None else None
-            yield OptionLine(node, guard=guard, fault=error.message)
+                raise _no_option(node)
+            if node.is_empty:
+                lines.append(OptionLine(node, fault=_needs_lines(node)))
+            continue
+        elif node.command not in CONTINUATIONS:
+            branches = []
+            lines.append(_single(node, strict))
+            continue
+        branches.append(_branch(node, strict))
+        if node.command == "else":
+            branches = []
+    return lines
 
 
-def _branch(
-    node: Node, guard: Expression | None, earlier: Expression | None, strict: bool
-) -> Iterator[OptionLine]:
-    """The options under ``*if``, ``*elseif`` or ``*else``."""
-    taken = _both(earlier, _condition(node) if node.command != "else" else None)
-    if not node.is_empty:
-        yield from _options(node.block, _both(guard, taken), strict)
-        return
-    error = node.error(f"expected options indented under *{node.command}")
-    if strict:
-        raise error
-    if taken is not None:
-        # Only a branch that is not taken needs lines to pass.
-        yield OptionLine(node, guard=_both(guard, Not(taken)), fault=error.message)
+def _branch(node: Node, strict: bool) -> BranchLines:
+    needs_lines = _needs_lines(node) if node.is_empty else ""
+    try:
+        condition = None if node.command == "else" else _condition(node)
+        if needs_lines and strict:
+            raise node.error(needs_lines)
+    except InputError as error:
+        if strict:
+            raise
+        # Play stops at a condition that cannot be read.
+        return BranchLines(node, None, [OptionLine(node, fault=error.message), *_lines(node.block, strict)])
+    return BranchLines(node, condition, _lines(node.block, strict), needs_lines)
 
 
-def _left_over(node: Node, earlier: Expression | None) -> Expression | None:
-    """Condition under which play comes to the next ``*elseif``."""
-    if node.command == "else":
-        return None
-    otherwise = Not(_condition(node))
-    return otherwise if node.command == "if" else _both(earlier, otherwise)
+def _single(node: Node, strict: bool) -> OptionLine:
+    """An option, or a line that is none."""
+    try:
+        if node.is_option:
+            return _option(node, strict)
+        if node.command == "print":
+            return OptionLine(node, printed=_parsed(node, node.data))
+        raise _no_option(node)
+    except InputError as error:
+        if strict:
+            raise
+        return OptionLine(node, fault=error.message)
+
+
+def _needs_lines(node: Node) -> str:
+    return f"expected options indented under *{node.command}"
 
 
 def _no_option(node: Node) -> InputError:
@@ -142,9 +173,9 @@ def _no_option(node: Node) -> InputError:
     return node.error(f"expected an #option here, found *{node.command or 'text'}".replace("*text", "text"))
 
 
-def _option(node: Node, guard: Expression | None, strict: bool) -> OptionLine:
+def _option(node: Node, strict: bool) -> OptionLine:
     """Parse the line of an option: commands, then the text."""
-    option, command, rest = OptionLine(node, around=guard, guard=guard), node.command, node.data
+    option, command, rest = OptionLine(node), node.command, node.data
     while command != OPTION:
         if command in _REUSE:
             option = replace(option, reuse=command)
@@ -199,7 +230,5 @@ def _parsed(node: Node, source: str) -> Expression:
         raise node.error(str(error)) from None
 
 
-def _both(a: Expression | None, b: Expression | None) -> Expression | None:
-    if a is None or b is None:
-        return a or b
-    return Binary("then", a, b)
+def _both(a: Expression | None, b: Expression) -> Expression:
+    return b if a is None else Binary("then", a, b)

@@ -94,15 +94,22 @@ class AssignTo(Instruction):
 
 @dataclass(slots=True)
 class CreateAgain(Instruction):
-    """``*create`` of all variables again, where play returns to the first scene."""
+    """``*create`` of all variables again, where play returns to the first scene.
+
+    Args:
+        found: Slots of the variables.
+        parts: The same as slices.
+        following: Next instruction.
+    """
 
     found: frozenset[int]
+    parts: tuple[slice, ...]
     following: int
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        for slot in self.found:
-            machine.slots[slot] = machine.initial[slot]
+        for part in self.parts:
+            machine.slots[part] = machine.initial[part]
         return self.following
 
     def writes(self) -> Iterable[SlotOrSet]:

@@ -20,7 +20,7 @@ class SaveCheckpoint(Instruction):
 
     Args:
         slot: Slot of the checkpoint.
-        kept: Slots that checkpoints do not save: achievements, and the checkpoints themselves.
+        parts: Slots that checkpoints save, as slices: all but achievements and the checkpoints themselves.
         saved: Slot of the flag for this saved checkpoint, which is a variable like others.
         restored: Slot of the scene's flag for a restored checkpoint.
         scene: Name of the scene.
@@ -28,7 +28,7 @@ class SaveCheckpoint(Instruction):
     """
 
     slot: int
-    kept: tuple[int, ...]
+    parts: tuple[slice, ...]
     saved: int
     restored: int
     scene: str
@@ -37,19 +37,11 @@ class SaveCheckpoint(Instruction):
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
         slots = machine.slots
-        slots[self.restored] = FALSE
         slots[self.saved] = TRUE
-        held = list(slots)
-        held[self.restored] = TRUE
-        for slot in self.kept:
-            held[slot] = None
-        slots[self.slot] = (
-            self.following,
-            tuple(held),
-            tuple(machine.returns),
-            tuple(machine.frames),
-            self.scene,
-        )
+        slots[self.restored] = TRUE
+        held = tuple([tuple(slots[part]) for part in self.parts])
+        slots[self.restored] = FALSE
+        slots[self.slot] = (self.following, held, tuple(machine.returns), tuple(machine.frames), self.scene)
         return self.following
 
 
@@ -86,14 +78,14 @@ class RestoreCheckpoint(Instruction):
 
     Args:
         slot: Slot of the checkpoint.
-        kept: Slots that keep their values: achievements, and the checkpoints themselves.
+        parts: Slots that checkpoints save, as slices.
         saved: Slot of the flag for this saved checkpoint.
         places: Places where play may resume.
         excluded: Variables that keep their values; None if the story declares none.
     """
 
     slot: int
-    kept: tuple[int, ...]
+    parts: tuple[slice, ...]
     saved: int
     places: list[int]
     excluded: Exclusions | None = field(default=None, kw_only=True)
@@ -103,11 +95,10 @@ class RestoreCheckpoint(Instruction):
         found = machine.slots[self.slot]
         if found is None or machine.slots[self.saved] != TRUE:
             raise EvaluationError("there is no checkpoint to restore: its *save_checkpoint has not run")
-        place, slots, returns, frames, scene = found
-        kept = [(slot, machine.slots[slot]) for slot in self.kept]
-        if self.excluded is not None:
-            kept += self.excluded.find(machine, scene)
-        machine.slots[:] = slots
+        place, held, returns, frames, scene = found
+        kept = list(self.excluded.find(machine, scene)) if self.excluded is not None else []
+        for part, values in zip(self.parts, held, strict=True):
+            machine.slots[part] = values
         for slot, value in kept:
             machine.slots[slot] = value
         machine.returns[:] = returns

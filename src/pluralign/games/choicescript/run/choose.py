@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pluralign.games.choicescript.language.values import EvaluationError
 from pluralign.games.choicescript.run.instructions import STOPPED, Compiled, Instruction, Machine, Option
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedOptions:
+    """The options under an ``*if``, ``*elseif`` or ``*else``.
+
+    Args:
+        line: Number of the line, from 1.
+        holds: Function from the slots to whether its condition holds; None for always.
+        lines: The options and branches in it.
+        needs_lines: Error if play passes it, because it has no lines; "" if it has.
+    """
+
+    line: int
+    holds: Compiled | None
+    lines: Sequence[Listed]
+    needs_lines: str
+
+    def applies(self, slots: list[Any]) -> bool:
+        """Whether its condition holds."""
+        try:
+            return self.holds is None or self.holds(slots)
+        except EvaluationError as error:
+            raise EvaluationError(str(error), self.line) from None
+
+
+Listed = Option | tuple[GuardedOptions, ...]
+"""An option, or the branches of an ``*if``, of which the first that holds counts."""
 
 
 @dataclass(slots=True)
@@ -17,14 +45,14 @@ class Choose(Instruction):
     Args:
         options: The options.
         fixed: Their texts, if they are always listed.
-        lines: The options and the lines among them that are none.
+        lines: The options and the lines among them that are none, in their branches.
         falls: Function from the slots to whether play may fall out of every option; None if the last option
             shown needs no lines under it.
     """
 
     options: tuple[Option, ...]
     fixed: tuple[str, ...] | None = None
-    lines: tuple[Option, ...] = ()
+    lines: tuple[Listed, ...] = ()
     falls: Compiled | None = None
 
     def run(self, machine: Machine) -> int:
@@ -35,7 +63,9 @@ class Choose(Instruction):
         slots = machine.slots
         listed: list[Option] = []
         texts: list[str] = []
-        for option in self.lines:
+        reached = list[Option]()
+        for option in _reached(self.lines, slots):
+            reached.append(option)
             try:
                 if option.is_listed(slots):
                     if option.fault:
@@ -45,23 +75,39 @@ class Choose(Instruction):
             except EvaluationError as error:
                 raise EvaluationError(str(error), option.line) from None
         if self.falls is not None:
-            self._check_last(slots, self.falls)
+            _check_last(reached, slots, self.falls)
         if not listed:
             raise EvaluationError("no option of this choice can be taken here")
         machine.present(tuple(texts), tuple(listed))
         return STOPPED
 
-    def _check_last(self, slots: list[Any], falls: Compiled) -> None:
-        last: Option | None = None
-        for option in self.options:
-            if option.is_shown(slots):
-                last = option
-            elif not option.empty and (option.around is None or option.around(slots)):
-                # The lines of an option that its own line hides count as those of the one above.
-                last = None
-        if last is not None and last.empty and not falls(slots):
-            raise EvaluationError("this option has no lines under it", last.line)
-
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""
         return iter(())
+
+
+def _reached(lines: Sequence[Listed], slots: list[Any]) -> Iterator[Option]:
+    """The options that play comes to, in the branches whose conditions hold."""
+    for line in lines:
+        if isinstance(line, Option):
+            yield line
+            continue
+        taken = False
+        for branch in line:
+            if not taken and branch.applies(slots):
+                taken = True
+                yield from _reached(branch.lines, slots)
+            elif branch.needs_lines:
+                raise EvaluationError(branch.needs_lines, branch.line)
+
+
+def _check_last(reached: Sequence[Option], slots: list[Any], falls: Compiled) -> None:
+    last: Option | None = None
+    for option in reached:
+        if option.is_shown(slots):
+            last = option
+        elif not option.empty:
+            # The lines of an option that its own line hides count as those of the one above.
+            last = None
+    if last is not None and last.empty and not falls(slots):
+        raise EvaluationError("this option has no lines under it", last.line)

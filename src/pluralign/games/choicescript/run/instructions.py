@@ -18,6 +18,16 @@ Compiled = Callable[[list[Any]], Any]
 SlotOrSet = int | frozenset[int]
 """A slot, or a set of slots that many instructions share."""
 
+
+def runs(slots: Iterable[int]) -> tuple[slice, ...]:
+    """Slots as slices of adjacent ones."""
+    found: list[slice] = []
+    for slot in sorted(slots):
+        start = found.pop().start if found and found[-1].stop == slot else slot
+        found.append(slice(start, slot + 1))
+    return tuple(found)
+
+
 STOPPED = -1
 """Program counter of a machine that waits at a choice or has ended."""
 
@@ -103,7 +113,7 @@ class Option:
         line: Number of the line, from 1.
         text: Text, if it is constant.
         render: Function from the slots to the text, if it is not constant.
-        guard: Condition under which it is shown (``*if``); None for always.
+        guard: Condition of the ``*if`` on its own line; None for always.
         selectable: Condition under which it can be chosen (``*selectable_if``); None for always.
         used: Slot that records that it was taken; None if that has no effect.
         mode: Reuse mode of its own (``allow``, ``hide``, ``disable``); None for the scene's default.
@@ -112,7 +122,6 @@ class Option:
         reads: Slots that it reads.
         fault: Error of a line that is no option, where play must not come; "" for an option.
         empty: Whether it has no lines under it.
-        around: Condition of the lines around it; None for always.
     """
 
     path: str
@@ -128,7 +137,6 @@ class Option:
     reads: frozenset[SlotOrSet]
     fault: str = ""
     empty: bool = False
-    around: Compiled | None = None
 
     @property
     def always_listed(self) -> bool:

@@ -99,7 +99,8 @@ def delete_array(scene: SceneBuilder, node: Node) -> None:
 
 def reset(scene: SceneBuilder, node: Node) -> None:
     """``*reset``: all globals to their initial values."""
-    scene.emit(Reset(node.path, node.line, scene.context.resets, scene.place() + 1))
+    context = scene.context
+    scene.emit(Reset(node.path, node.line, context.resets, context.reset_parts, scene.place() + 1))
 
 
 def randomise(scene: SceneBuilder, node: Node) -> None:
