@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pluralign.annotate.human import import_sheet
 from pluralign.annotate.judge import Decide, Judge, ReplyJudge, both_orders_agree, mean_of_orders
+from pluralign.annotate.listwise import ListwiseJudge, ListwiseReplyJudge
 from pluralign.annotate.oracle import Noise, Oracle
 from pluralign.annotate.rater import Rater
 from pluralign.annotate.reward_rater import RewardRater
+from pluralign.annotate.rubric import RubricRater, load_rubric
 from pluralign.core import Comparison, InputError, Trajectory
 from pluralign.lm.endpoint import PREFIX, Endpoint, endpoint_model
 from pluralign.lm.endpoint_settings import EndpointSettings
@@ -37,13 +39,16 @@ def open_rater(
     endpoint: EndpointSettings | None = None,
     dtype: DTypeName = "float32",
     tie_sigmas: float | None = None,
+    rubric: str | Path | None = None,
 ) -> Rater:
     """Open a rater by name. A rater of your own needs no name: `annotate` takes any `Rater`.
 
     Args:
         spec: ``oracle`` (the trajectories' own rewards), ``judge:MODEL`` (a local language model; ``judge:``
-            is the default model), ``judge:openai:MODEL`` (an OpenAI-compatible endpoint), ``human:SHEET``
-            (answers in a CSV or JSONL file) or ``reward:REWARD`` (any reward that `load_reward` loads).
+            is the default model), ``judge:openai:MODEL`` (an OpenAI-compatible endpoint), ``rubric:MODEL``
+            (a judge of each criterion of a rubric), ``listwise:MODEL`` (a judge that reads all options of a
+            decision together), both with ``openai:MODEL`` as well, ``human:SHEET`` (answers in a CSV or JSONL
+            file) or ``reward:REWARD`` (any reward that `load_reward` loads).
         trajectories: Trajectories that the comparisons are made from; only the oracle needs them.
         comparisons: Comparisons to rate; only a sheet needs them.
         noise: Noise of the oracle; None never errs.
@@ -55,6 +60,7 @@ def open_rater(
         dtype: Precision of local models.
         tie_sigmas: Largest difference of two rewards that is a tie, in standard deviations of the difference;
             see `RewardRater`. None is 1 for rewards; other raters have no such uncertainty.
+        rubric: File of criteria (see `load_rubric`); only ``rubric:MODEL`` needs it.
 
     Raises:
         InputError: The rater is unknown, or something that it needs is missing.
@@ -64,6 +70,8 @@ def open_rater(
         raise InputError(f"only judges have a prompt, not {spec}", field="prompt")
     if tie_sigmas is not None and kind != "reward":
         raise InputError(f"only rewards have an uncertainty, not {spec}", field="tie_sigmas")
+    if rubric is not None and kind != "rubric":
+        raise InputError(f"is for rubric:MODEL, not {spec}", field="rubric")
     match kind, rest:
         case "oracle", "" if trajectories is not None:
             return Oracle(trajectories, noise=noise, seed=seed)
@@ -77,6 +85,18 @@ def open_rater(
                 return ReplyJudge(Endpoint(remote, endpoint), prompt=prompt, batch=batch)
             language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
             return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
+        case "rubric", model if model != PREFIX:
+            if rubric is None:
+                raise InputError("rubric:MODEL needs a file of criteria", field="rubric")
+            criteria = load_rubric(rubric)
+            judge = open_rater(f"judge:{model}", prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype)
+            return RubricRater(judge, criteria)
+        case "listwise", model if model != PREFIX:
+            if decide != "agreement":
+                raise InputError(f"{spec} has one answer for all orders", field="decide")
+            if (remote := endpoint_model(model)) is not None:
+                return ListwiseReplyJudge(Endpoint(remote, endpoint or EndpointSettings()), prompt=prompt)
+            return ListwiseJudge(Models(model or DEFAULT_MODEL, dtype=dtype).language_model, prompt=prompt)
         case "reward", reward if reward:
             from pluralign.rewards.open import load_reward, reward_provenance
 
@@ -87,6 +107,6 @@ def open_rater(
             )
         case _:
             known = ["oracle"] * (trajectories is not None)
-            known += ["judge:MODEL", "judge:openai:MODEL"]
+            known += ["judge:MODEL", "judge:openai:MODEL", "rubric:MODEL", "listwise:MODEL"]
             known += ["human:SHEET"] * (comparisons is not None) + ["reward:REWARD"]
             raise InputError(f"unknown rater '{spec}'; known: {', '.join(known)}", field="rater")

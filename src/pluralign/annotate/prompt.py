@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pluralign.core import Comparison, Objective, Segment
@@ -36,12 +37,46 @@ class JudgePrompt:
         """
         first, second = comparison.first, comparison.second
         shared = first.steps[0].decision.prompt == second.steps[0].decision.prompt
-        situation = f"The situation:\n{_shorten(first.steps[0].decision.prompt)}" if shared else ""
+        situation = f"The situation:\n{shorten(first.steps[0].decision.prompt)}" if shared else ""
         return self._file.fill(
             objective=objective.description,
             situation=situation,
             first=tell(first, with_situation=not shared),
             second=tell(second, with_situation=not shared),
+        )
+
+
+class ListPrompt:
+    """Template with ``$objective``, ``$situation``, ``$answers`` and ``$letters`` (see `PromptFile`).
+
+    Args:
+        path: Prompt file; None uses ``annotate/prompts/listwise.txt``.
+        ranks: Whether the answers are to be ranked, rather than the best one named.
+    """
+
+    def __init__(self, path: str | Path | None = None, *, ranks: bool = False) -> None:
+        self._file = PromptFile(
+            path,
+            package="pluralign.annotate",
+            name="prompts/ranking.txt" if ranks else "prompts/listwise.txt",
+            placeholders=("objective", "situation", "answers", "letters"),
+            required=("objective", "answers"),
+        )
+        self.digest = self._file.digest
+
+    def fill(
+        self, situation: str, answers: Sequence[str], letters: Sequence[str], objective: Objective
+    ) -> str:
+        """The prompt of one list of answers, in the order given."""
+        listed = [
+            f"Answer {letter}:\n> {shorten(text.strip())}"
+            for letter, text in zip(letters, answers, strict=True)
+        ]
+        return self._file.fill(
+            objective=objective.description,
+            situation=f"The situation:\n{shorten(situation)}",
+            answers="\n\n".join(listed),
+            letters=f"{', '.join(letters[:-1])} or {letters[-1]}",
         )
 
 
@@ -55,10 +90,11 @@ def tell(segment: Segment, *, with_situation: bool) -> str:
         parts.append(f"> {step.decision.options[step.action].strip()}")
         if step.outcome:
             parts.append(step.outcome.strip())
-    return _shorten("\n\n".join(parts))
+    return shorten("\n\n".join(parts))
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """The text, cut in the middle if it has more than `LONGEST` characters."""
     if len(text) <= LONGEST:
         return text
     return f"{text[: LONGEST // 2]}\n\n[...]\n\n{text[-LONGEST // 2 :]}"

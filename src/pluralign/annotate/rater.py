@@ -1,6 +1,5 @@
 """The interface of raters.
 
-A rater of your own is any object with the four members of `Rater`. It needs no base class and no
 A rater is any object with the four members of `Rater`. It needs no base class and no registration:
 `annotate` takes it directly.
 """

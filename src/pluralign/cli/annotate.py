@@ -37,12 +37,15 @@ def annotate_trajectories(
     story: str | None = None,
     seed: int = 0,
     tie_sigmas: float | None = None,
+    rubric: Path | None = None,
 ) -> Figures:
     """Compare segments of trajectories, or the options of their decisions, by one objective.
 
     Raters: oracle (the story's own annotations), judge:MODEL (a local language model), judge:openai:MODEL (an
-    endpoint), reward:REWARD (the higher reward by anything that score takes: a reward model, a discriminator,
-    an ensemble, a classifier), human:SHEET (answers in a CSV or JSONL file), sheet (write that file, to be
+    endpoint), rubric:MODEL (a judge of each criterion of --rubric by itself), listwise:MODEL (a judge that
+    reads all options of a decision together, each once at each place), both also with openai:MODEL,
+    reward:REWARD (the higher reward by anything that score takes: a reward model, a discriminator, an
+    ensemble, a classifier), human:SHEET (answers in a CSV or JSONL file), sheet (write that file, to be
     filled in).
 
     With --comparisons.of options, a game without annotations gets labels: --story writes a side file that can
@@ -73,6 +76,9 @@ def annotate_trajectories(
         seed: Random seed of the oracle's noise and of bootstraps.
         tie_sigmas: Largest difference of two rewards that is a tie, in standard deviations of the difference;
             by default 1 (rewards without uncertainty are a tie where they are equal). For reward:REWARD only.
+        rubric: Criteria of rubric:MODEL as JSON lines with name, description and, optionally, weight (by
+            default 1) and veto (true: decides before criteria without a veto). They replace the objective's
+            description.
     """
     if rater == "sheet":
         if story is not None:
@@ -84,6 +90,7 @@ def annotate_trajectories(
     return annotate_file(
         file, objective, rater, out, comparisons=comparisons, story=story, seed=seed, say=say, noise=noise,
         prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype, tie_sigmas=tie_sigmas,
+        rubric=rubric,
     )  # fmt: skip
 
 

@@ -30,12 +30,13 @@ def evaluate_win_rate(
     endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
     out: Path | None = None,
     dtype: DTypeName = "float32",
+    rubric: Path | None = None,
 ) -> Figures:
     """Measure how often completions A win, tie or lose against completions B of the same prompts.
 
-    Raters: judge:MODEL (a local language model), judge:openai:MODEL (an endpoint), reward:REWARD (the higher
-    reward wins; anything that `pluralign score` takes). Judges compare in both orders. With --out, an
-    interrupted run continues.
+    Raters: judge:MODEL (a local language model), judge:openai:MODEL (an endpoint), rubric:MODEL (a judge of
+    each criterion of --rubric by itself), reward:REWARD (the higher reward wins; anything that `pluralign
+    score` takes). Judges compare in both orders. With --out, an interrupted run continues.
 
     Example: pluralign evaluate win-rate --a best.jsonl --b sft.jsonl --rater judge:smollm2-135m
     --objective harmless --out runs/ratings.jsonl
@@ -52,15 +53,18 @@ def evaluate_win_rate(
         endpoint: Requests to an endpoint.
         out: JSON-lines file for the rating of each prompt.
         dtype: Precision of local models.
+        rubric: Criteria of rubric:MODEL as JSON lines with name, description and, optionally, weight and
+            veto.
     """
     first, second = (load_answers(path, one=True) for path in (a, b))
     wanted = judged_objective(rater, objective, description)
-    own = COMPLETIONS_PROMPT if rater.startswith("judge:") else None
+    own = COMPLETIONS_PROMPT if rater.startswith(("judge:", "rubric:")) else None
     # A win rate counts ties, so rewards are compared as they are: every difference decides.
     exact = 0.0 if rater.startswith("reward:") else None
     asked = open_rater(
-        rater, prompt=prompt or own, decide=decide, endpoint=endpoint, dtype=dtype, tie_sigmas=exact
-    )
+        rater, prompt=prompt or own, decide=decide, endpoint=endpoint, dtype=dtype, tie_sigmas=exact,
+        rubric=rubric,
+    )  # fmt: skip
     rated_by = [rater, asked.name, asked.settings]
     made_of = {"a": source_digest(a), "b": source_digest(b), "rater": rated_by, "dtype": dtype}
     comparisons = answer_comparisons(first, second, asked)

@@ -107,7 +107,7 @@ def judged_objective(rater: str, name: str, description: str = "") -> Objective:
     """The objective that completions are compared by.
 
     Args:
-        rater: Name of the rater; one that reads rewards needs no objective.
+        rater: Name of the rater; one that reads rewards or has a rubric needs no objective.
         name: Name of the objective; "helpful" and "harmless" have a description.
         description: Meaning of more of the objective, in words that a judge can use.
 
@@ -116,6 +116,8 @@ def judged_objective(rater: str, name: str, description: str = "") -> Objective:
     """
     if rater.startswith("reward:"):
         return Objective(name or "reward", description or f"the reward of {rater.removeprefix('reward:')}")
+    if rater.startswith("rubric:"):
+        return Objective(name or "rubric", description or "The criteria of the rubric.")
     if not name:
         raise InputError(
             "required for judges: harmless, helpful, or a name with --description", field="objective"
