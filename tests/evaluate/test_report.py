@@ -71,10 +71,15 @@ def page(page_text: str) -> Page:
     return Page(page_text)
 
 
-def test_both_files_are_written_and_the_report_comes_back(tmp_path: Path) -> None:
-    report = make_report()
-    data, page = write_report(report, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Both files of a report."""
+    return write_report(make_report(), tmp_path_factory.mktemp("written") / "out")
+
+
+def test_both_files_are_written_and_the_report_comes_back(written: tuple[Path, Path]) -> None:
+    report, (data, page) = make_report(), written
+    assert sorted(p.name for p in data.parent.iterdir()) == ["report.html", "report.json"]
     assert read_report(data) == report
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     row = json.loads(data.read_text(encoding="utf-8"), parse_constant=lambda c: pytest.fail(f"{c} in JSON"))
@@ -85,8 +90,8 @@ def test_both_files_are_written_and_the_report_comes_back(tmp_path: Path) -> Non
         assert key in row
 
 
-def test_the_same_report_gives_the_same_page() -> None:
-    assert make_page(make_report()) == make_page(make_report())
+def test_the_same_report_gives_the_same_page(written: tuple[Path, Path]) -> None:
+    assert make_page(make_report()) == written[1].read_text(encoding="utf-8")
 
 
 def test_the_page_asks_for_nothing(page_text: str, page: Page) -> None:
@@ -182,7 +187,7 @@ def without_violations(report: Report) -> Report:
     return replace(report, policies=policies, sweep=quiet(report.sweep), retrained=quiet(report.retrained))
 
 
-def test_a_report_without_an_exact_front(tmp_path: Path) -> None:
+def test_a_report_without_an_exact_front(tmp_path: Path, written: tuple[Path, Path]) -> None:
     report = without_front(make_report(other_ratios={}))
     data, path = write_report(report, tmp_path)
     assert read_report(data) == report
@@ -193,7 +198,7 @@ def test_a_report_without_an_exact_front(tmp_path: Path) -> None:
     assert "states cannot be explored" in text
     assert "Attainable mean return" not in text
     assert "At the same weights" not in takeaway(report)
-    assert make_page(make_report()).count("exact Pareto front") == 4
+    assert written[1].read_text(encoding="utf-8").count("exact Pareto front") == 4
 
 
 def test_a_report_of_a_story_without_violations() -> None:
@@ -340,7 +345,7 @@ def test_labels_keep_off_marks_and_lines_where_they_can() -> None:
     assert label.box.holds(line) == 0
 
 
-def test_reports_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_reports_that_do_not_fit_are_refused(tmp_path: Path, written: tuple[Path, Path]) -> None:
     report = make_report()
     with pytest.raises(InputError, match="two objectives"):
         replace(report, objectives=("score",))
@@ -352,8 +357,7 @@ def test_reports_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         replace(report, kinds={**report.kinds, "random": "dice"})
     with pytest.raises(InputError, match="violations"):
         replace(report, sweep=(report.sweep[0], replace(report.sweep[1], metrics={})))
-    path, _ = write_report(report, tmp_path)
-    row = json.loads(path.read_text())
+    path, row = tmp_path / "report.json", json.loads(written[0].read_text())
     for broken, message in (
         ({**row, "version": 2}, "version 1"),
         ({k: v for k, v in row.items() if k != "story"}, "'story': is missing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import tracemalloc
@@ -70,14 +71,16 @@ def load(source: str) -> None:
     reachable(compile_story("grown", {"startup": "*title Grown\n*create z 0\n" + source}, "grown").program)
 
 
-def seconds(source: str) -> float:
-    """CPU seconds of the fastest of three loads."""
-    found: list[float] = []
+def seconds(source: str, enough: float = 0.0) -> float:
+    """CPU seconds of the fastest of three loads, or of the first that is fast enough."""
+    fastest = math.inf
     for _ in range(3):
         start = time.process_time()
         load(source)
-        found.append(time.process_time() - start)
-    return min(found)
+        fastest = min(fastest, time.process_time() - start)
+        if fastest < enough:
+            break
+    return fastest
 
 
 def peak(source: str) -> int:
@@ -92,9 +95,10 @@ def peak(source: str) -> int:
 @pytest.mark.parametrize("kind", GAMES)
 def test_four_times_the_game_takes_about_four_times_the_time(kind: str) -> None:
     size, make = GAMES[kind]
-    once, four_times = seconds(make(size)), seconds(make(4 * size))
     # The square would be 16 times; the rest is room for caches and other programs.
-    assert four_times < 9 * once + 0.05, (once, four_times)
+    most = 9 * seconds(make(size)) + 0.05
+    four_times = seconds(make(4 * size), enough=most)
+    assert four_times < most, (four_times, most)
 
 
 @pytest.mark.parametrize("kind", GAMES)

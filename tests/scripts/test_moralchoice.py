@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import ForkServer
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / ".." / "shared" / "data" / "moralchoice"
@@ -92,9 +92,8 @@ def test_no_decision_is_learned_from_in_its_own_fold(folder: Path, tmp_path: Pat
     assert {fold_of(f"X_{i}", settings.folds, 0) for i in range(40)} == set(range(settings.folds))
 
 
-def test_an_absent_folder_is_one_line() -> None:
-    command = [sys.executable, str(ROOT / "experiments" / "moralchoice.py"), "--data", "nowhere"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_an_absent_folder_is_one_line(forks: ForkServer) -> None:
+    ended = forks.run(ROOT / "experiments" / "moralchoice.py", "--data", "nowhere")
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
 

@@ -1,11 +1,9 @@
 """The verb: what it refuses at once, and a server from its start to its end."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +11,8 @@ import requests
 
 from pluralign.cli import main
 from pluralign.serve.access import is_loopback
+
+from .test_ending import COMMAND
 
 
 @pytest.fixture
@@ -103,27 +103,23 @@ def test_a_server_that_everybody_can_reach_says_so(folders, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_a_server_from_start_to_end(folders, tmp_path, ending):
+def test_a_server_from_start_to_end(forks, folders, tmp_path, ending):
     token = tmp_path / "token"
     token.write_text("secret-token\n")
-    command = [
-        sys.executable, "-m", "pluralign.cli", "serve", "--model", "tiny-random", "--port", "0", "--policies",
+    server = forks.start(
+        COMMAND, "serve", "--model", "tiny-random", "--port", "0", "--policies",
         *(f"{name}={folder}" for name, folder in folders.items()), "--weights", "one=0.25,two=0.75",
-        "--audit", str(tmp_path / "audit.jsonl"), "--token-file", str(token), "--limits.new-tokens", "20",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+        "--audit", tmp_path / "audit.jsonl", "--token-file", token, "--limits.new-tokens", "20",
+    )  # fmt: skip
     try:
-        line = server.stdout.readline()
+        line = server.first_line()
         found = re.fullmatch(
             r"serving one, two, three \(adapters of one model\) at (http://127\.0\.0\.1:\d+/)\n", line
         )
-        assert found, (line, server.poll() is None or server.stderr.read())
+        assert found, (line, server.poll() is None or server.wait().stderr)
         url = found[1]
         assert requests.get(url + "health", timeout=60).json() == {"status": "ok"}
-        assert requests.get(url + "v1/models", timeout=10).status_code == 401
+        assert requests.get(url + "v1/models", timeout=60).status_code == 401
         body = {"model": "tiny-random", "messages": [{"role": "user", "content": "a"}]}
         answer = requests.post(
             url + "v1/chat/completions",
@@ -133,13 +129,12 @@ def test_a_server_from_start_to_end(folders, tmp_path, ending):
         )
         assert answer.json()["steering_weights"] == {"one": 0.25, "two": 0.75, "three": 0.0}
         assert answer.json()["usage"]["completion_tokens"] <= 20
-        assert requests.get(url, headers={"Host": "evil.example"}, timeout=10).status_code == 421
-        server.send_signal(ending)
-        out, errors = server.communicate(timeout=60)
+        assert requests.get(url, headers={"Host": "evil.example"}, timeout=60).status_code == 421
+        server.send(ending)
+        ended = server.wait(60)
     finally:
         server.kill()
-        server.communicate()
-    assert (server.returncode, out, errors) == (0, "stopped\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{line}stopped\n", "")
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [(line["event"], line.get("status")) for line in lines] == [
         ("refused", 401), ("start", None), ("end", 200), ("refused", 421),

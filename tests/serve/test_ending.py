@@ -1,38 +1,32 @@
 """The command's end: killed, or asked to end while streams are in progress."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
 
+import pluralign.cli
+
+COMMAND = Path(pluralign.cli.__file__).with_name("__main__.py")
 MESSAGES = [{"role": "user", "content": "hello there"}]
 
 
 @contextmanager
-def started(folders, *options):
+def started(forks, folders, *options):
     """The command as a process, and the address that it prints at its start."""
-    command = [
-        sys.executable, "-m", "pluralign.cli", "serve", "--model", "tiny-random", "--dtype", "float32",
-        "--port", "0", "--policies", *(f"{name}={folder}" for name, folder in folders.items()),
-        *map(str, options),
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PLURALIGN_TOKEN", None)
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = forks.start(
+        COMMAND, "serve", "--model", "tiny-random", "--dtype", "float32", "--port", "0", "--policies",
+        *(f"{name}={folder}" for name, folder in folders.items()), *options,
+    )  # fmt: skip
     try:
-        yield process, process.stdout.readline().rpartition(" at ")[2].rstrip("/\n")
+        yield process, process.first_line().rpartition(" at ")[2].rstrip("/\n")
     finally:
         process.kill()
-        process.communicate()
 
 
 class Stream(threading.Thread):
@@ -71,9 +65,9 @@ def begin(url, count):
     return streams
 
 
-def test_every_stream_of_a_killed_server_has_its_line(folders, tmp_path):
+def test_every_stream_of_a_killed_server_has_its_line(forks, folders, tmp_path):
     path = tmp_path / "audit.jsonl"
-    with started(folders, "--audit", path) as (server, url):
+    with started(forks, folders, "--audit", path) as (server, url):
         streams = begin(url, 13)
         server.kill()
         for stream in streams:
@@ -87,18 +81,18 @@ def test_every_stream_of_a_killed_server_has_its_line(folders, tmp_path):
 
 
 @pytest.mark.parametrize("drain", [0, pytest.param(60, marks=pytest.mark.slow)])
-def test_streams_end_when_the_server_is_asked_to(folders, tmp_path, drain):
+def test_streams_end_when_the_server_is_asked_to(forks, folders, tmp_path, drain):
     path = tmp_path / "audit.jsonl"
-    with started(folders, "--audit", path, "--drain", drain) as (server, url):
+    with started(forks, folders, "--audit", path, "--drain", drain) as (server, url):
         streams = begin(url, 4)
         began = time.monotonic()
-        server.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
         for stream in streams:
             stream.join(60)
-        out, errors = server.communicate(timeout=30)
+        ended = server.wait(60)
         # A server without requests does not wait.
         assert time.monotonic() - began < 50
-    assert (server.returncode, out, errors) == (0, "stopped\n", "")
+    assert (ended.returncode, ended.stdout.splitlines()[1:], ended.stderr) == (0, ["stopped"], "")
     assert not any(stream.cut for stream in streams)
     ends = [json.loads(one) for one in path.read_text().splitlines()][4:]
     assert [one["event"] for one in ends] == ["end"] * 4

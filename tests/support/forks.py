@@ -33,9 +33,24 @@ class Fork:
         return int(status.read_text()) if status.exists() else None
 
     def kill(self) -> None:
-        """Kill the process (SIGKILL)."""
+        """Kill the process (SIGKILL) unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(self._when_there("pid", 60)), signal.SIGKILL)
+            if self.poll() is None:
+                self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(int(self._when_there("pid", 60)), number)
+
+    def first_line(self, timeout: float = 300) -> str:
+        """Wait for the first line that the script prints; what it has printed if it ends without one."""
+        out, deadline = self._folder / "out", time.monotonic() + timeout
+        while not out.exists() or "\n" not in (text := out.read_text()):
+            assert time.monotonic() < deadline, f"no line after {timeout} s"
+            if self.poll() is not None:
+                return out.read_text()
+            time.sleep(0.01)
+        return text.splitlines(keepends=True)[0]
 
     def wait(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Wait for the end, at most ``timeout`` seconds."""
@@ -63,6 +78,7 @@ class ForkServer:
     def __init__(self, folder: Path, hash_seed: int) -> None:
         self._folder, self._count = folder, 0
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": str(hash_seed)}
+        environment.pop("PLURALIGN_TOKEN", None)
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, text=True, env=environment
         )
