@@ -64,6 +64,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "targets": ("targets:reach_targets", "completions x target mean rewards -> steering weights"),
     "ask": ("ask:ask_questions", "a few questions to a person -> their steering weights, with intervals"),
     "weights": ("weights:infer_weights", "choices or episodes -> the weights behind them, with intervals"),
+    "relevance": ("relevance:estimate_relevance", "prompts x objectives -> what is at stake in each prompt"),
     "choose": ("choose:choose_completions", "completions x rewards x weights -> the best one per prompt"),
     "export": ("export:export_folder", "a trained folder -> a model that other tools load"),
     "serve": ("serve:serve", "policies -> OpenAI's API with weights per request, and a page"),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pluralign.cli.common import named_entries, named_folders, say
 from pluralign.core import InputError, SteeringWeights
 from pluralign.data.choices import load_questions
+from pluralign.data.objectives import load_objectives
 from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.saved import load_posterior
 from pluralign.games.open import open_story
@@ -18,6 +19,7 @@ from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
 from pluralign.rewards.open import load_reward
 from pluralign.steer.mixing import GEOMETRIC
+from pluralign.steer.relevance import open_relevance
 
 try:
     from pluralign.serve.access import (
@@ -32,6 +34,7 @@ try:
     from pluralign.serve.audit import Audit
     from pluralign.serve.fronts import read_fronts
     from pluralign.serve.inferred import require_served
+    from pluralign.serve.relevance import RequestRelevance
     from pluralign.serve.rewards import AnswerScorers
     from pluralign.serve.run import listen, run_server
     from pluralign.serve.settings import Access, Limits
@@ -66,6 +69,8 @@ def serve(
     story_policies: tuple[str, ...] = (),
     ask: Path | None = None,
     ask_questions: int = 5,
+    relevance: str | None = None,
+    principles: Path | None = None,
     features: Path | None = None,
     template: str | None = None,
     dtype: DTypeName = "auto",
@@ -112,6 +117,11 @@ def serve(
         ask: Questions for the page (docs/weights.md) as JSON lines, such as the pool.jsonl that `ask` writes.
             Their objectives are those of the policies or of the story's policies.
         ask_questions: Largest number of questions to a person; with --ask.
+        relevance: Estimator of which objectives are at stake in a prompt: judge:MODEL (a local language
+            model) or reward:DIR (a discriminator of principles; docs/judges.md). Requests with
+            "steering_relevance": true then get their weights times its factors, and answers report them.
+        principles: Objectives for --relevance as JSON lines with name and description; their names are among
+            those of the policies.
         features: Folder in which features of the story's language model are kept.
         template: Chat template: dialogue or chat; by default the one that the policies were trained with.
         dtype: Precision of the models.
@@ -147,6 +157,9 @@ def serve(
     inferred = None if default_weights is None else load_posterior(default_weights)
     asker = None if ask is None else Asker(load_questions(ask), ask_questions)
     story_folders = named_folders(story_policies, "story_policies")
+    if (relevance is None) != (principles is None):
+        raise InputError("--relevance and --principles must be given together", field="relevance")
+    described = None if principles is None else load_objectives(principles)
     served = {"policies": tuple(folders)} | ({"story": tuple(story_folders)} if story_folders else {})
     for field, known in (("default_weights", inferred), ("ask", asker)):
         if known is not None:
@@ -183,6 +196,9 @@ def serve(
             presets,
             asker=asker,
             inferred=inferred,
+            relevance=None
+            if relevance is None or described is None
+            else RequestRelevance(open_relevance(relevance, described), tuple(folders)),
         )
         # Clients that read the line below may connect immediately.
         bound.listen(1024)

@@ -92,9 +92,12 @@ class Answer:
 
     @property
     def steering(self) -> dict[str, Any]:
-        """The weights that produced it, and their intervals if they are inferred ones."""
+        """The weights that produced it, their intervals if they are inferred ones, and the factors by
+        relevance that they contain."""
         intervals = {} if self.intervals is None else {"steering_intervals": dict(self.intervals)}
-        return {"steering_weights": dict(self.weights), **intervals}
+        factors = self.request.relevance
+        relevance = {} if factors is None else {"steering_relevance": dict(factors)}
+        return {"steering_weights": dict(self.weights), **intervals, **relevance}
 
     def usage(self) -> dict[str, int]:
         """Token counts, as OpenAI's API reports them."""

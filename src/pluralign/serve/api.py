@@ -39,6 +39,7 @@ class ParsedRequest:
         echo: Whether the answer begins with the prompt.
         silent: Whether nothing is generated: the one token that is decoded is not part of the answer.
         tools: Tools that the answer may call.
+        relevance: Factors on the steering weights by relevance; None if the request does not ask for them.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class ParsedRequest:
     echo: bool = False
     silent: bool = False
     tools: Tools | None = None
+    relevance: Mapping[str, float] | None = None
 
     @property
     def weights(self) -> SteeringWeights:

@@ -141,6 +141,7 @@ async def _config(service: Service, request: Request) -> Response:
             "steering_weights": in_order(service.parser.mixes.default, known.objectives),
             "steering_intervals": service.intervals,
             "ask": None if service.asker is None else service.asker.describe(),
+            "relevance": None if service.relevance is None else service.relevance.describe(),
             "presets": {
                 name: in_order(weights, known.objectives) for name, weights in service.presets.items()
             },

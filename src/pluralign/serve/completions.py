@@ -17,6 +17,7 @@ from pluralign.serve.api import Kind
 from pluralign.serve.bodies import ClientDisconnected, read_body, until_disconnected
 from pluralign.serve.errors import Refused
 from pluralign.serve.records import RequestRecord, client_of
+from pluralign.serve.relevance import FIELD, asks_for_relevance
 from pluralign.serve.responses import ResponseForm
 from pluralign.serve.service import Service
 from pluralign.serve.submission import DecodingFailed, QueueFull, Submission
@@ -44,6 +45,10 @@ async def complete(service: Service, request: Request, kind: Kind) -> Response:
     try:
         body = await read_body(request, service.limits)
         parsed = await asyncio.to_thread(service.parser.parse, kind, body)
+        if asks_for_relevance(body):
+            if service.relevance is None:
+                raise Refused(400, "this server has no relevance (serve --relevance)", param=FIELD)
+            parsed = await service.relevance.weighed(parsed)
         deployment = service.deployment
         weights = in_order(parsed.weights, deployment.objectives)
         intervals = service.intervals_of(parsed.weights)

@@ -217,6 +217,11 @@ def common_fields(models: Sequence[str], objectives: Sequence[str], limits: Limi
             "default": False,
             "description": "Whether to divide the steering weights by their sum.",
         },
+        "steering_relevance": {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "Whether to multiply the steering weights by what is at stake in the prompt.",
+        },
         "max_tokens": token_limit(limits),
         "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 1},
         "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 1},

@@ -56,6 +56,7 @@ class RequestRecord:
             "api": self.kind,
             **self.client,
             "steering_weights": None if self.answer is None else dict(self.answer.weights),
+            **({"steering_relevance": dict(request.relevance)} if request and request.relevance else {}),
             "decoding": decoding,
             "samples": 0 if request is None else len(request.samples),
             "stream": request is not None and request.stream,

@@ -62,8 +62,8 @@ _FORMAT: Schema = {
     "additionalProperties": NULL,
 }
 _SHARED = (
-    "model", "steering_weights", "normalize", "temperature", "top_p", "top_k", "min_p", "seed", "stop",
-    "stream", *IGNORED,
+    "model", "steering_weights", "normalize", "steering_relevance", "temperature", "top_p", "top_k", "min_p",
+    "seed", "stop", "stream", *IGNORED,
 )  # fmt: skip
 _UNSUPPORTED: dict[str, Schema] = {
     "background": unsupported(False),

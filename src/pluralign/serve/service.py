@@ -21,6 +21,7 @@ from pluralign.serve.log_probs import TokenTexts
 from pluralign.serve.metrics import Metrics
 from pluralign.serve.pace import Pace
 from pluralign.serve.records import RequestRecord, client_of, reason_of, refusal_row
+from pluralign.serve.relevance import RequestRelevance
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
@@ -52,6 +53,7 @@ class Service:
         presets: Steering weights by name, which requests ask for as ``MODEL@NAME``.
         asker: Questions whose answers determine weights.
         inferred: Default weights that were inferred from choices, instead of ``weights``.
+        relevance: Factors on the weights of requests that ask for them, by what is at stake in their prompts.
 
     Raises:
         InputError: Questions or inferred weights are for other objectives than those served, or default
@@ -70,6 +72,7 @@ class Service:
     presets: Mapping[str, SteeringWeights] = field(default_factory=dict[str, SteeringWeights])
     asker: Asker | None = None
     inferred: WeightPosterior | None = None
+    relevance: RequestRelevance | None = None
 
     def __post_init__(self) -> None:
         names = self.deployment.objectives

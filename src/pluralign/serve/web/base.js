@@ -42,6 +42,12 @@ function rounded(shares, digits = 0) {
   for (const i of order.slice(0, Math.round(units - total(whole)))) whole[i] += 1;
   return whole.map(one => one / units);
 }
+// Factors by what is at stake in the prompt: those below 1.
+function factorsOf(factors) {
+  const below = Object.entries(factors).filter(([, factor]) => factor < 1);
+  return below.length ? below.map(([name, factor]) => `${words(name)} × ${number(factor, 0, 2)}`).join(", ") : "everything";
+}
+
 function described(weights) {
   const shares = rounded(Object.values(weights));
   return Object.keys(weights).map((name, i) => [name, shares[i]]).filter(([, share]) => share > 0)

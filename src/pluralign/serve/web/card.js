@@ -84,7 +84,7 @@ class Card {
     this.text.classList.toggle("old", Boolean(this.text.textContent));
     this.busy = true;
     this.status.textContent = "Writing…";
-    let weights = this.weights, usage, finish;
+    let weights = this.weights, usage, finish, factors;
     try {
       const body = {...requestOf(this.chat.model, asked, weights), stream: true, stream_options: {include_usage: true}};
       const answer = await ask("/v1/chat/completions", body, own.signal, words => { this.status.textContent = words; });
@@ -94,6 +94,7 @@ class Card {
       for await (const chunk of events(answer)) {
         if (chunk.error) throw new Error(chunk.error.message);
         weights = chunk.steering_weights;
+        factors = chunk.steering_relevance;
         usage = chunk.usage ?? usage;
         const choice = chunk.choices[0];
         if (!choice) continue;
@@ -109,7 +110,7 @@ class Card {
     if (own !== this.controller) return;
     this.busy = false;
     if (!this.partial) this.text.textContent = "(empty)";
-    const note = `${usage ? number(usage.completion_tokens, 0, 0) : "?"} tokens${finish === "length" ? ", cut off at the limit" : ""}`;
+    const note = `${usage ? number(usage.completion_tokens, 0, 0) : "?"} tokens${finish === "length" ? ", cut off at the limit" : ""}${factors ? ` · at stake: ${factorsOf(factors)}` : ""}`;
     this.status.textContent = `${described(weights)} · ${note}`;
     this.keep(this.partial, note);
     await this.score(this.written);

@@ -13,6 +13,8 @@ class Chat {
     this.front = new Front($("chat-front"), units, names);
     this.dials = new Dials($("chat-dials"), names, mine.weights ?? config.steering_weights, () => this.moved(), config.presets);
     this.fields = ["tokens", "temperature", "seed"].map($);
+    $("relevance-field").hidden = !config.relevance;
+    $("relevance").checked = Boolean(config.relevance && mine.relevance);
     $("tokens").max = config.new_tokens;
     $("tokens").value = Math.min(160, config.new_tokens);
     for (const name of ["prompt", "system", "tokens", "temperature", "seed"]) $(name).value = mine[name] ?? $(name).value;
@@ -41,6 +43,7 @@ class Chat {
       });
     }
     for (const field of this.fields) field.addEventListener("input", () => { accept(field, $(`${field.id}-wrong`)); this.save(); });
+    $("relevance").addEventListener("change", () => { this.save(); if (this.asked) this.begin(); });
     $("pin").addEventListener("click", () => {
       let i = 1;
       while (this.cards.some(card => card.title === `Pinned mix ${i}`)) i += 1;
@@ -67,7 +70,7 @@ class Chat {
       return undefined;
     }
     const [tokens, temperature, seed] = this.fields.map(field => Number(field.value));
-    return {prompt: $("prompt").value, system: $("system").value, turns: this.turns, tokens, temperature, seed};
+    return {prompt: $("prompt").value, system: $("system").value, turns: this.turns, tokens, temperature, seed, relevance: $("relevance").checked};
   }
   same(a, b) { return JSON.stringify([...before(a), a.prompt]) === JSON.stringify([...before(b), b.prompt]); }
   begin() {
@@ -205,7 +208,8 @@ class Chat {
     this.live.place.scrollIntoView({block: "nearest"});
   }
   // ---- Links, code, and the tab's memory ----
-  fill({weights, turns, ...texts}) {
+  fill({weights, turns, relevance, ...texts}) {
+    if (relevance !== undefined) $("relevance").checked = relevance && !$("relevance-field").hidden;
     for (const name of ["prompt", "system", "tokens", "temperature", "seed"]) {
       if (texts[name] === undefined) continue;
       $(name).value = texts[name];
@@ -224,7 +228,7 @@ class Chat {
       const found = readLink(fragment, this.dials.names);
       this.stop();
       this.fresh("Press Write for the answer to this prompt.");
-      this.fill({system: "", turns: [], ...found});
+      this.fill({system: "", turns: [], relevance: false, ...found});
       this.save();
     } catch (error) { complain(error.message); }
   }
@@ -234,7 +238,7 @@ class Chat {
   }
   save() {
     const texts = Object.fromEntries(["prompt", "system", "tokens", "temperature", "seed"].map(name => [name, $(name).value]));
-    saved.write({objectives: this.dials.names, weights: this.dials.value, turns: this.turns, earlier: this.earlier, ...texts,
+    saved.write({objectives: this.dials.names, weights: this.dials.value, turns: this.turns, earlier: this.earlier, relevance: $("relevance").checked, ...texts,
       pinned: this.cards.slice(1).map(card => [card.title, card.weights])});
   }
 }

@@ -7,6 +7,7 @@ function requestOf(model, asked, weights) {
   return {
     model, messages: [...before(asked), {role: "user", content: asked.prompt}], steering_weights: weights,
     max_tokens: asked.tokens, temperature: asked.temperature, seed: asked.seed,
+    ...(asked.relevance ? {steering_relevance: true} : {}),
   };
 }
 
@@ -27,6 +28,7 @@ function linkTo(asked, weights) {
   const mix = Object.entries(weights).filter(([, w]) => w > 0).map(([name, w]) => `${name}=${+w.toFixed(6)}`).join(",");
   const parts = new URLSearchParams({prompt: asked.prompt, weights: mix, seed: asked.seed, tokens: asked.tokens, temperature: asked.temperature});
   if (asked.system) parts.set("system", asked.system);
+  if (asked.relevance) parts.set("relevance", "1");
   if (asked.turns.length) parts.set("turns", JSON.stringify(asked.turns));
   return `${location.origin}${location.pathname}#${parts}`;
 }
@@ -36,6 +38,7 @@ function readLink(fragment, names) {
   const parts = new URLSearchParams(fragment.replace(/^#/, "")), found = {};
   for (const name of ["prompt", "system"]) if (parts.has(name)) found[name] = parts.get(name);
   for (const name of ["seed", "tokens", "temperature"]) if (parts.has(name)) found[name] = parts.get(name);
+  if (parts.has("relevance")) found.relevance = parts.get("relevance") === "1";
   if (parts.has("turns")) {
     try { found.turns = JSON.parse(parts.get("turns")); } catch { found.turns = undefined; }
     if (!Array.isArray(found.turns) || !found.turns.every(isTurn)) throw new Error("The turns of the link cannot be read.");
@@ -58,12 +61,12 @@ function curlOf(body) {
 }
 
 // JSON of texts and numbers is Python, too.
-function pythonOf({steering_weights: weights, ...body}) {
+function pythonOf({steering_weights: weights, steering_relevance: relevance, ...body}) {
   const fields = Object.entries(body).map(([name, value]) => `    ${name}=${JSON.stringify(value)},\n`).join("");
   return `${token ? "import os\n\n" : ""}import openai\n
 client = openai.OpenAI(base_url="${location.origin}/v1", api_key=${token ? 'os.environ["PLURALIGN_TOKEN"]' : '"none"'})
 answer = client.chat.completions.create(
-${fields}    extra_body=${JSON.stringify({steering_weights: weights})},
+${fields}    extra_body={"steering_weights": ${JSON.stringify(weights)}${relevance ? ', "steering_relevance": True' : ""}},
 )
 print(answer.choices[0].message.content)
 `;
