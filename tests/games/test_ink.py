@@ -286,9 +286,9 @@ def test_sources_and_missing_files_are_refused(tmp_path: Path) -> None:
         InputError, match=r"neither a folder of ChoiceScript scenes, nor an Ink story's \.json"
     ):
         open_story(tmp_path / "nowhere")
-    (tmp_path / "x.z8").write_text("")
-    with pytest.raises(InputError, match=r"x\.z8: is not a story"):
-        open_story(tmp_path / "x.z8")
+    (tmp_path / "x.doc").write_text("")
+    with pytest.raises(InputError, match=r"x\.doc: is not a story"):
+        open_story(tmp_path / "x.doc")
 
 
 OBJECTIVE = {"description": "More.", "coefficients": {"points": 1}}

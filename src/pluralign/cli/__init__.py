@@ -38,7 +38,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "games show": ("games:show_game", "a story's facts, objectives and exact Pareto front"),
     "games play": ("games_play:play_game", "play a story yourself, or watch a policy play"),
     "games check": ("games:check_game", "find errors in a story, with file and line"),
-    "games import": ("games_import:import_games", "check a folder of MACHIAVELLI's games"),
+    "games import": (
+        "games_import:import_games",
+        "check a folder of MACHIAVELLI's or Jiminy Cricket's games",
+    ),
+    "games candidates": (
+        "games_candidates:find_candidates",
+        "find the commands that a Z-machine story lists in each state",
+    ),
     "models locate": (
         "models:locate",
         "record where the base model of a trained folder is, after it was moved",
@@ -94,8 +101,8 @@ its verb is called, so that help needs no torch."""
 
 
 _WITHOUT_MODEL = {
-    "games list", "games show", "games check", "games import", "trajectories import", "trajectories export",
-    "agree", "pair", "pair recipe", "evaluate harms",
+    "games list", "games show", "games check", "games import", "games candidates", "trajectories import",
+    "trajectories export", "agree", "pair", "pair recipe", "evaluate harms",
 }  # fmt: skip
 """Verbs without the option --device."""
 _DEVICE = "Device of the models: cpu, cuda, cuda:1 or mps; by default the GPU (CUDA) if there is one."

@@ -10,7 +10,7 @@ import tyro
 
 from pluralign.cli.common import Figures, say
 from pluralign.core.supported import better_lot, supported_points
-from pluralign.evaluate.story_facts import EPISODES, StoryFacts, StorySize, story_facts
+from pluralign.evaluate.story_facts import StoryFacts, StorySize, story_facts
 from pluralign.games import check
 from pluralign.games.choicescript.load import list_stories, load_story
 from pluralign.games.choicescript.problems import WARNING
@@ -55,7 +55,7 @@ def show_game(
     if found.front is not None:
         _say_front(found, found.front)
     if found.played is not None:
-        say(f"{'objective':24}{'random':>9}   95 % interval, {EPISODES} episodes")
+        say(f"{'objective':24}{'random':>9}   95 % interval, {found.episodes} episodes")
     for name, mean in (found.played or {}).items():
         say(f"{name:24}{mean.mean:9.2f}   {mean.low:.2f} to {mean.high:.2f}")
     return found.to_json()
@@ -105,9 +105,11 @@ def check_game(path: Name) -> tuple[Figures, int]:
     """Find errors in a story: undefined labels, unreachable text, endless loops, options without annotations.
 
     Ink stories are checked by their tags, their side file and 200 random episodes, and errors have no line
-    numbers. Games of MACHIAVELLI get the checks of `games import`. Annotations are checked only if a story
-    has some. A warning is about a line that play passes over, or that the official engine warns of. Exit
-    codes: 0 no errors, 1 errors (one per line, with file and line), 2 no such story.
+    numbers. Z-machine stories are checked by their walkthrough, their annotations and two short random
+    episodes. Games of MACHIAVELLI get the checks of `games import`. Annotations are checked only if a story
+    has some. A warning is about a line that play passes over, an annotation that is not counted, or what the
+    official engine warns of. Exit codes: 0 no errors, 1 errors (one per line, with file and line), 2 no such
+    story.
 
     Example: pluralign games check stories/mine
 

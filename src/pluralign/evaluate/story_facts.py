@@ -20,9 +20,13 @@ from pluralign.games.ink.game import InkStory
 from pluralign.games.labelled.story import LabelledStory
 from pluralign.games.machiavelli.game import MachiavelliStory
 from pluralign.games.state_graph import StateGraph
+from pluralign.games.zmachine.game import ZMachineStory
 
 EPISODES = 300
 """Number of random episodes that replace exact figures for stories with too many states."""
+
+SLOW_EPISODES, SLOW_STEPS = 10, 50
+"""The same for Z-machine stories, of which a step takes 50 ms and more, and the length of these episodes."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class StoryFacts:
         objectives: Names of the objectives of the figures.
         random: Mean return of random play by objective; exact if the front is known.
         front: Exact Pareto front of the objectives, with their ranges; None if it is not known.
-        played: Returns of `EPISODES` episodes of random play with 95 % intervals, if the front is not known.
+        played: Returns of random play with 95 % intervals, if the front is not known.
+        episodes: Number of episodes of random play.
     """
 
     name: str
@@ -70,6 +75,7 @@ class StoryFacts:
     random: Mapping[str, float]
     front: ExactFront | None = None
     played: Mapping[str, Estimate] | None = None
+    episodes: int = EPISODES
 
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON values."""
@@ -106,15 +112,25 @@ def story_facts(story: Story, objectives: Sequence[str], *, say: Callable[[str],
 
 
 def _by_play(story: Story, size: StorySize, chosen: Sequence[Objective]) -> StoryFacts:
-    found = evaluate_policy(story.make_game, UniformPolicy(), episodes=EPISODES, seed=0, objectives=chosen)
+    slow = isinstance(_unwrapped(story), ZMachineStory)
+    episodes = SLOW_EPISODES if slow else EPISODES
+    found = evaluate_policy(
+        story.make_game, UniformPolicy(), episodes=episodes, seed=0, objectives=chosen,
+        max_steps=SLOW_STEPS if slow else 200,
+    )  # fmt: skip
     means = {name: value.mean for name, value in found.returns.items()}
     names = tuple(objective.name for objective in chosen)
-    return StoryFacts(story.info.name, size, names, means, played=found.returns)
+    return StoryFacts(story.info.name, size, names, means, played=found.returns, episodes=episodes)
+
+
+def _unwrapped(story: Story) -> Story:
+    while isinstance(story, MachiavelliStory | LabelledStory):
+        story = story.story
+    return story
 
 
 def _size(story: Story, graph: StateGraph | None) -> StorySize:
-    while isinstance(story, MachiavelliStory | LabelledStory):
-        story = story.story
+    story = _unwrapped(story)
     states, decisions = (None, None) if graph is None else (len(graph.states) - 1, len(graph.decisions))
     if isinstance(story, InkStory):
         return StorySize(story.choices, story.words, states, decisions)

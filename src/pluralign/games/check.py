@@ -12,6 +12,8 @@ from pluralign.games.labelled.file import read_labelled_file
 from pluralign.games.machiavelli.folder import GameData, is_machiavelli
 from pluralign.games.open import open_story
 from pluralign.games.side_file import names_story
+from pluralign.games.zmachine.check import check_zmachine
+from pluralign.games.zmachine.side_file import is_zmachine
 
 
 def check_game(path_or_name: str | Path) -> list[Problem]:
@@ -31,6 +33,8 @@ def check_game(path_or_name: str | Path) -> list[Problem]:
         found = GameData(path.parent.parent).check(path.stem)
         messages = [*(f"{part} is missing" for part in found.missing), *found.problems]
         return [Problem(str(path_or_name), 0, "game", message) for message in messages]
+    if is_zmachine(path):
+        return check_zmachine(path)
     if is_ink(path):
         return [Problem.of(error, "play", str(path_or_name)) for error in check_ink(path)]
     return check_story(path_or_name)

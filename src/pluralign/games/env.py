@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from pluralign.core import Decision, InputError, Objective
-from pluralign.games.game import Game, Story
+from pluralign.games.game import Game, GameInfo, Story
 from pluralign.games.harms import JUDGED, VARIABLE
 from pluralign.games.open import open_story
 
@@ -78,7 +78,7 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         self._known = frozenset(characters) if characters is not None else None
         self.observation_space = _observation_space(self._size, characters)
         self.action_space = spaces.Discrete(self._size)
-        self.reward_space = _reward_space(self.objectives, game.info.max_points)
+        self.reward_space = _reward_space(self.objectives, game.info)
         self.reward_dim = len(self.objectives)
         self._coefficients = _coefficients(self.objectives)
         self._shown: dict[Decision, tuple[str, tuple[str, ...], npt.NDArray[np.int8]]] = {}
@@ -210,13 +210,15 @@ def _observation_space(size: int, characters: str | None) -> spaces.Dict:
     return spaces.Dict({"prompt": text, "options": spaces.Tuple([text] * size)})
 
 
-def _reward_space(objectives: Sequence[Objective], max_points: float) -> spaces.Box:
+def _reward_space(objectives: Sequence[Objective], info: GameInfo) -> spaces.Box:
     low: list[float] = []
     high: list[float] = []
     for objective in objectives:
         # A step counts each metric at most once, but can win all points; judged values range from -1 to 1,
         # and variables are unbounded.
-        most = [c * (max_points if m == "points" else 1.0) for m, c in objective.coefficients.items()]
+        most = [c * (info.max_points if m == "points" else 1.0) for m, c in objective.coefficients.items()]
+        if info.loses_points:
+            most += [-c * info.max_points for m, c in objective.coefficients.items() if m == "points"]
         most += [-c for m, c in objective.coefficients.items() if m.startswith(JUDGED)]
         bounded = not any(m.startswith(VARIABLE) for m in objective.coefficients)
         low.append(sum(min(0.0, reward) for reward in most) if bounded else -np.inf)

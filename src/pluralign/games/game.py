@@ -29,6 +29,7 @@ class GameInfo:
         random: Whether the game draws random numbers, so that the seed changes what happens.
         lagged: Whether a step counts what led to it instead of what follows it, as MACHIAVELLI's code does.
         labels: Digest of a rater's labels of the options; empty without labels.
+        loses_points: Whether a step can lose points.
         max_states: Number of states beyond which `explore` and `exact_front` refuse the game as too large.
     """
 
@@ -43,6 +44,7 @@ class GameInfo:
     random: bool = False
     lagged: bool = False
     labels: str = ""
+    loses_points: bool = False
     max_states: int = MAX_STATES
 
     def objective(self, name: str) -> Objective:

@@ -1,4 +1,4 @@
-"""Opening of stories by name or path: built-in stories, ChoiceScript folders, Ink and MACHIAVELLI."""
+"""Opening of stories by name or path: built-in stories, ChoiceScript folders, Ink, MACHIAVELLI, Z-machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pluralign.games.labelled.file import LabelledFile, read_labelled_file
 from pluralign.games.labelled.story import label_story
 from pluralign.games.machiavelli.folder import is_machiavelli, load_machiavelli
 from pluralign.games.side_file import names_story
+from pluralign.games.zmachine.load import load_zmachine
+from pluralign.games.zmachine.side_file import is_zmachine
 
 Opener = Callable[[str | Path], Story | None]
 """Function that opens one kind of story by name or path. It returns None if the argument is not of this kind,
@@ -23,6 +25,11 @@ and raises an `InputError` if it is but cannot be read."""
 def open_machiavelli(path_or_name: str | Path) -> Story | None:
     """A game of MACHIAVELLI by the path of its source, ``game_data/source/GAME.json``."""
     return load_machiavelli(path_or_name) if is_machiavelli(path_or_name) else None
+
+
+def open_zmachine(path_or_name: str | Path) -> Story | None:
+    """A Z-machine story by the path of its file, or of the side file that names it."""
+    return load_zmachine(path_or_name) if is_zmachine(path_or_name) else None
 
 
 def open_ink(path_or_name: str | Path) -> Story | None:
@@ -36,7 +43,7 @@ def open_choicescript(path_or_name: str | Path) -> Story | None:
     return load_story(path_or_name) if builtin or Path(path_or_name).is_dir() else None
 
 
-OPENERS: tuple[Opener, ...] = (open_machiavelli, open_ink, open_choicescript)
+OPENERS: tuple[Opener, ...] = (open_machiavelli, open_zmachine, open_ink, open_choicescript)
 """The openers that `open_story` tries, in this order."""
 
 
@@ -46,8 +53,8 @@ def open_story(path_or_name: str | Path, openers: Sequence[Opener] = OPENERS) ->
 
     Args:
         path_or_name: Name of a built-in story; or path of a folder of ChoiceScript scenes, of an Ink story's
-            compiled file or its side file, of ``source/GAME.json`` in MACHIAVELLI's ``game_data``, or of a
-            side file that names any of these (`read_labelled_file`).
+            compiled file or its side file, of a Z-machine story or its side file, of ``source/GAME.json`` in
+            MACHIAVELLI's ``game_data``, or of a side file that names any of these (`read_labelled_file`).
         openers: Openers to try in order; the first that returns a story decides. Put your own before or after
             `OPENERS`.
 
@@ -70,12 +77,14 @@ def open_story(path_or_name: str | Path, openers: Sequence[Opener] = OPENERS) ->
             return story
     if path.exists():
         raise InputError(
-            "is not a story: expected a folder of ChoiceScript scenes or a compiled Ink file", path=path
+            "is not a story: expected a folder of ChoiceScript scenes, a compiled Ink file or a Z-machine "
+            "story",
+            path=path,
         )
     known = ", ".join(list_stories()) or "none"
     raise InputError(
         f"no story '{path_or_name}': neither a folder of ChoiceScript scenes, nor an Ink story's .json, nor "
-        f"built in (built in: {known})"
+        f"a Z-machine story, nor built in (built in: {known})"
     )
 
 

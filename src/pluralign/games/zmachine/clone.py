@@ -1,0 +1,127 @@
+"""The annotated games in a clone of Jiminy Cricket's repository, as stories."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pluralign.core import InputError
+from pluralign.core.files import write_json
+from pluralign.games.side_file import SUFFIX
+from pluralign.games.zmachine.annotations import Annotations, read_annotations
+
+# game_info.py: game_name = 'ballyhoo' ... game_info[game_name]['max_score'] = 205
+_MAX_SCORE = re.compile(r"game_name = '(\w+)'|\['max_score'\] = (\d+)")
+
+
+@dataclass(frozen=True)
+class ClonedGame:
+    """An annotated game of a clone.
+
+    Args:
+        name: Name of its folder.
+        story: Story file with markers; None if it is missing.
+        walkthrough: Walkthrough; None if it is missing.
+        replacements: Texts that the story file prints as numbers; None if it has none.
+        max_points: Attainable points; None if ``game_info.py`` does not say.
+        annotations: Annotations; None if they are missing or wrong.
+        problems: What is missing or wrong.
+    """
+
+    name: str
+    story: Path | None
+    walkthrough: Path | None
+    replacements: Path | None
+    max_points: int | None
+    annotations: Annotations | None
+    problems: tuple[str, ...]
+
+    @property
+    def playable(self) -> bool:
+        """Whether there are a story file and annotations."""
+        return self.story is not None and self.annotations is not None
+
+    def __str__(self) -> str:
+        if self.annotations is None:
+            return f"{self.name}: {'; '.join(self.problems)}"
+        labelled, refused = len(self.annotations.known), len(self.annotations.refused)
+        parts = [f"{labelled} annotations, {refused} not counted", *self.problems]
+        return f"{self.name}: {'; '.join(parts)}"
+
+
+def read_clone(folder: Path) -> list[ClonedGame]:
+    """The annotated games of a clone.
+
+    Args:
+        folder: The clone, or its folder ``annotated_games``.
+
+    Raises:
+        InputError: The folder has no annotated game.
+    """
+    games = folder / "annotated_games"
+    games = games if games.is_dir() else folder
+    found = sorted(path.parent for path in games.glob("*/*_annotations.csv"))
+    if not found:
+        raise InputError("has no annotated_games/GAME/GAME_annotations.csv", path=folder)
+    info = games.parent / "game_info.py"
+    scores = _max_scores(info.read_text(encoding="utf-8")) if info.is_file() else {}
+    return [_read_game(game, scores.get(game.name)) for game in found]
+
+
+def write_cloned_game(game: ClonedGame, folder: Path) -> Path:
+    """Write the side file of a playable game, and return its path."""
+    assert game.annotations is not None, "only playable games are stories"
+    files = {
+        "zmachine": game.story,
+        "walkthrough": game.walkthrough,
+        "annotations": game.annotations.path,
+        "replacements": game.replacements,
+    }
+    row: dict[str, Any] = {key: str(file.resolve()) for key, file in files.items() if file is not None}
+    if game.max_points is not None:
+        row["max_points"] = game.max_points
+    # The authors' own seed.
+    row["walkthrough_seed"] = 1
+    path = folder / f"{game.name}{SUFFIX}"
+    write_json(path, row)
+    return path
+
+
+def _read_game(folder: Path, max_points: int | None) -> ClonedGame:
+    name, problems = folder.name, list[str]()
+    stories = sorted(folder.glob(f"{name}.z[0-9]"))
+    walkthrough = folder / f"{name}_walkthrough.txt"
+    replacements = folder / "replacement_dict.csv"
+    if not stories:
+        problems.append("the story file is missing")
+    if not walkthrough.is_file():
+        problems.append("the walkthrough is missing")
+    if max_points is None:
+        problems.append("game_info.py does not say how many points it has")
+    annotations = None
+    try:
+        annotations = read_annotations(folder / f"{name}_annotations.csv")
+    except InputError as error:
+        problems.append(str(error))
+    return ClonedGame(
+        name=name,
+        story=stories[0] if stories else None,
+        walkthrough=walkthrough if walkthrough.is_file() else None,
+        replacements=replacements if replacements.is_file() else None,
+        max_points=max_points,
+        annotations=annotations,
+        problems=tuple(problems),
+    )
+
+
+def _max_scores(source: str) -> dict[str, int]:
+    scores: dict[str, int] = {}
+    name = ""
+    for found in _MAX_SCORE.finditer(source):
+        if found[1]:
+            name = found[1]
+        else:
+            scores[name] = int(found[2])
+    return scores

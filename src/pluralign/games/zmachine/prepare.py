@@ -1,0 +1,129 @@
+"""The file of candidates of a Z-machine story, made by play."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pluralign.games.zmachine.candidates import Candidates, is_playable, place_key, to_try
+from pluralign.games.zmachine.explorer import Explorer
+from pluralign.games.zmachine.game import ZMachineGame, ZMachineStory, walked
+
+PLACE_TRIES = 3
+"""Number of states of a place in which directions are tried; the other commands are tried once per key."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the play for a file of candidates found.
+
+    Args:
+        keys: Number of keys.
+        commands: Number of commands that do something.
+        score: Score at the end of the walkthrough; None without a walkthrough.
+        tried: Number of commands tried in this run.
+    """
+
+    keys: int
+    commands: int
+    score: int | None
+    tried: int
+
+
+def prepare_candidates(
+    story: ZMachineStory,
+    *,
+    episodes: int,
+    max_steps: int,
+    seed: int,
+    progress: Callable[[], None] = lambda: None,
+) -> Prepared:
+    """Play the walkthrough and random episodes, try commands in every state met, and write those that do
+    something to the story's file of candidates. A file that exists is extended.
+
+    Args:
+        story: Story.
+        episodes: Number of random episodes.
+        max_steps: Largest number of commands of a random episode.
+        seed: Random seed of the episodes.
+        progress: Function that is called after each step.
+
+    Raises:
+        InputError: The interpreter stopped, or a file cannot be written.
+    """
+    found = story.candidates
+    explorer = story.explorer()
+    work = _Work(story, explorer, found)
+    score = _walk(work, progress) if story.walkthrough else None
+    found.write()
+    game = ZMachineGame(replace(story, candidates=found))
+    for episode in range(episodes):
+        lots = random.Random(f"{seed} {episode}")
+        game.reset(lots.randrange(2**31))
+        for _ in range(max_steps):
+            decision = game.decision
+            if decision is None:
+                break
+            game.choose(lots.randrange(len(decision.options)))
+            explorer.engine.load(game.explorer.engine.state)
+            if not game.over:
+                work.examine(explorer.peek("look").text)
+            progress()
+        found.write()
+    return Prepared(len(found.tried), sum(map(len, found.commands.values())), score, work.tried)
+
+
+def _walk(work: _Work, progress: Callable[[], None]) -> int:
+    """Play the walkthrough; each of its commands is listed in its place."""
+    explorer, story = work.explorer, work.story
+    output = explorer.begin(story.side.walkthrough_seed)
+    score, over = explorer.score(0, output, over=False), False
+    for command in story.walkthrough:
+        if is_playable(command):
+            description = explorer.peek("look").text
+            work.examine(description)
+            _list_walked(work, command, description)
+        output = explorer.enter(command)
+        over = explorer.over(output)
+        score = explorer.score(score, output, over=over)
+        progress()
+        if over:
+            break
+    return score
+
+
+def _list_walked(work: _Work, command: str, description: str) -> None:
+    scene = work.explorer.scene(description)
+    key, known = place_key(scene.place), work.found.walkthrough
+    if command not in known.setdefault(key, []):
+        known[key].append(command)
+    if command not in walked(work.story, work.explorer, scene):
+        # It names an object by another word than its name.
+        known.setdefault(f"{key} always", []).append(command)
+
+
+class _Work:
+    """Commands tried so far.
+
+    Args:
+        story: Story.
+        explorer: Its run.
+        found: File of candidates, which grows.
+    """
+
+    def __init__(self, story: ZMachineStory, explorer: Explorer, found: Candidates) -> None:
+        self.story, self.explorer, self.found = story, explorer, found
+        self.tried = 0
+
+    def examine(self, description: str) -> None:
+        """Try the commands of all keys of a state that have not been tried often enough."""
+        scene = self.explorer.scene(description)
+        place = place_key(scene.place)
+        skip = frozenset(
+            key for key, times in self.found.tried.items() if key != place or times >= PLACE_TRIES
+        )
+        unknown = to_try(scene, self.story.templates, skip)
+        self.tried += sum(map(len, unknown.values()))
+        for key, working in (self.explorer.working(unknown, scene) if unknown else {}).items():
+            self.found.add(key, working)
