@@ -213,6 +213,9 @@ def test_branches_with_implicit_control_flow(shown: Shown, lines: str, text: str
         ('*print "no sign"\n    *finish', None, 5),
         ("*if b\n    #Two\n      *finish\n  *else", None, 8),
         ("*else", None, 5),
+        ("*if b\n    #Two\n      *finish\n  *else if b\n    #Three\n      *finish", None, 8),
+        ("*if not(b)\n    #Two\n      *finish\n  *else if b\n    #Three\n      *finish", None, 8),
+        ("*if not(b)\n    #Two\n      *finish\n  *elseif (b) #Three\n    *finish", None, 8),
     ],
 )
 def test_wrong_lines_among_options(

@@ -112,3 +112,10 @@ def test_what_the_official_engine_warns_of(folder: Callable[..., Path]) -> None:
 def test_a_warning_does_not_refuse_an_annotated_story(make_game: MakeGame) -> None:
     lines = "*temp a 1\n${a}\n*choice\n  #One\n    *comment pluralign {}\n    *finish"
     assert make_game(lines, head=HEAD).text == "1"
+
+
+def test_a_bug_names_the_values_in_its_message(make_game: MakeGame) -> None:
+    with pytest.raises(InputError, match=r"startup\.txt:6: \*bug: a is 3, not nought"):
+        make_game("*set a 3\n*bug a is ${a}, not @{(a = 0) zero|nought}", head=HEAD)
+    with pytest.raises(InputError, match="unknown variable 'nobody'"):
+        make_game("*bug ${nobody}", head=HEAD)

@@ -153,7 +153,7 @@ class ChoiceCompiler:
                     self.attempt(node, lambda: holds.append(scope.condition(condition)))
                     lines = branch.lines
         options = self._listed(lines, found)
-        return GuardedOptions(node.line, holds[0] if holds else None, options, branch.needs_lines)
+        return GuardedOptions(node.line, holds[0] if holds else None, options, branch.passing)
 
     def _option(self, line: OptionLine) -> Option | None:
         """An option without its body, or a faulty line; None, after reporting the error, if strict."""

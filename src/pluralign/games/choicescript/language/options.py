@@ -59,13 +59,13 @@ class BranchLines:
         node: Line of the command.
         condition: Its condition; None for ``*else``.
         lines: Lines of the branch.
-        needs_lines: Error if play passes the branch and it has no lines; "" if it has.
+        passing: Error if play passes the branch without entering it; "" for none.
     """
 
     node: Node
     condition: Expression | None
     lines: Sequence[ChoiceLine]
-    needs_lines: str = ""
+    passing: str = ""
 
 
 ChoiceLine = OptionLine | list[BranchLines]
@@ -101,7 +101,7 @@ def option_lines(choice: Node, *, strict: bool = True) -> list[ChoiceLine]:
 def _any(lines: Sequence[ChoiceLine]) -> bool:
     """Whether there are options, or errors that play can reach."""
     return any(
-        isinstance(line, OptionLine) or any(branch.needs_lines or _any(branch.lines) for branch in line)
+        isinstance(line, OptionLine) or any(branch.passing or _any(branch.lines) for branch in line)
         for line in lines
     )
 
@@ -136,17 +136,21 @@ def _lines(nodes: Sequence[Node], strict: bool) -> list[ChoiceLine]:
 
 
 def _branch(node: Node, strict: bool) -> BranchLines:
-    needs_lines = _needs_lines(node) if node.is_empty else ""
-    try:
-        condition = None if node.command == "else" else _condition(node)
-        if needs_lines and strict:
-            raise node.error(needs_lines)
-    except InputError as error:
-        if strict:
-            raise
-        # Play stops at a condition that cannot be read.
-        return BranchLines(node, None, [OptionLine(node, fault=error.message), *_lines(node.block, strict)])
-    return BranchLines(node, condition, _lines(node.block, strict), needs_lines)
+    condition, fault, passing = None, "", _needs_lines(node) if node.is_empty else ""
+    if node.command == "else" and node.data:
+        fault = passing = f"expected nothing after *else, found {node.data!r} (*elseif takes a condition)"
+    elif node.command in CONTINUATIONS and re.match(r"\(.*\)\s+#", node.data):
+        fault = passing = f"expected the #option on the line below *{node.command}, found {node.data!r}"
+    elif node.command != "else":
+        try:
+            condition = _condition(node)
+        except InputError as error:
+            fault = error.message
+    if strict and (fault or passing):
+        raise node.error(fault or passing)
+    lines = _lines(node.block, strict)
+    # Play stops at a condition that cannot be read.
+    return BranchLines(node, condition, [OptionLine(node, fault=fault), *lines] if fault else lines, passing)
 
 
 def _single(node: Node, strict: bool) -> OptionLine:

@@ -18,13 +18,13 @@ class GuardedOptions:
         line: Number of the line, from 1.
         holds: Function from the slots to whether its condition holds; None for always.
         lines: The options and branches in it.
-        needs_lines: Error if play passes it, because it has no lines; "" if it has.
+        passing: Error if play passes it without entering it; "" for none.
     """
 
     line: int
     holds: Compiled | None
     lines: Sequence[Listed]
-    needs_lines: str
+    passing: str
 
     def applies(self, slots: list[Any]) -> bool:
         """Whether its condition holds."""
@@ -97,8 +97,8 @@ def _reached(lines: Sequence[Listed], slots: list[Any]) -> Iterator[Option]:
             if not taken and branch.applies(slots):
                 taken = True
                 yield from _reached(branch.lines, slots)
-            elif branch.needs_lines:
-                raise EvaluationError(branch.needs_lines, branch.line)
+            elif branch.passing:
+                raise EvaluationError(branch.passing, branch.line)
 
 
 def _check_last(reached: Sequence[Option], slots: list[Any], falls: Compiled) -> None:

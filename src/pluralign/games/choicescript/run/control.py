@@ -65,14 +65,16 @@ class Fault(Instruction):
     Args:
         message: Error message.
         known: Whether compilation has reported it.
+        render: Function from the slots to the message, if it is not constant.
     """
 
     message: str
     known: bool = False
+    render: Compiled | None = field(default=None, kw_only=True)
 
     def run(self, machine: Machine) -> int:
         """See `Instruction.run`."""
-        raise EvaluationError(self.message)
+        raise EvaluationError(self.message if self.render is None else self.render(machine.slots))
 
     def successors(self, here: int) -> Iterator[int]:
         """See `Instruction.successors`."""

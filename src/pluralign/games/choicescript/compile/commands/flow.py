@@ -6,7 +6,7 @@ import re
 
 from pluralign.games.choicescript.compile.context import RESTORED, STARTUP, UNRESOLVED, saved_flag
 from pluralign.games.choicescript.compile.scene_builder import SceneBuilder
-from pluralign.games.choicescript.language.expressions import parse, parse_place, parse_values
+from pluralign.games.choicescript.language.expressions import parse, parse_place, parse_template, parse_values
 from pluralign.games.choicescript.language.parser import BLANK, Node
 from pluralign.games.choicescript.language.syntax import Expression, Variable
 from pluralign.games.choicescript.language.values import FALSE, TRUE
@@ -158,7 +158,11 @@ def ending(scene: SceneBuilder, node: Node) -> None:
 
 def bug(scene: SceneBuilder, node: Node) -> None:
     """``*bug [MESSAGE]``: the author's own error."""
-    scene.emit(Fault(node.path, node.line, f"*bug: {node.data or 'the story says so'}", known=True))
+    message = f"*bug: {node.data or 'the story says so'}"
+    template = parse_template(message)
+    render = None if template.constant is not None else scene.scope.expression(template)
+    reads = scene.scope.reads(template)
+    scene.emit(Fault(node.path, node.line, message, known=True, render=render, reads=reads))
 
 
 def save_checkpoint(scene: SceneBuilder, node: Node) -> None:
