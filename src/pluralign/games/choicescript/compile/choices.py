@@ -205,6 +205,9 @@ class ChoiceCompiler:
         default = scene.default_reuse if mode is None and not line.fault else None
         used = scene.new_slot() if mode in ("hide", "disable") or default is not None else None
         conditions = [e for e in (line.guard, line.selectable) if e is not None]
+        if conditions or used is not None:
+            slots = frozenset(slot for slot in (used, default) if slot is not None)
+            reads = reads | scene.scope.reads(*conditions) | slots
         return Option(
             line.node.path,
             line.node.line,
@@ -216,9 +219,7 @@ class ChoiceCompiler:
             mode=mode,
             default=default,
             target=UNRESOLVED,
-            reads=reads
-            | scene.scope.reads(*conditions)
-            | {slot for slot in (used, default) if slot is not None},
+            reads=reads,
             fault=line.fault,
             empty=line.node.is_empty,
         )

@@ -45,7 +45,10 @@ def live_slots(instructions: Sequence[Instruction]) -> LiveSlots:
     A caller's temporaries are kept whole in its frame; what a scene reads after a ``*gosub_scene`` is live
     during the call.
     """
-    edges = [tuple(there for there in found if there >= 0) for found in flow(instructions, over_calls=True)]
+    edges = [
+        tuple(there for there in found if there >= 0) if found and min(found) < 0 else found
+        for found in flow(instructions, over_calls=True)
+    ]
     blocks = _blocks(instructions, edges)
     block_of = {start: number for number, (start, _) in enumerate(blocks)}
     following = [[block_of[there] for there in edges[last]] for _, last in blocks]
@@ -122,7 +125,9 @@ class _Bits:
         for instruction in reversed(instructions):
             written = self._of(instruction.writes())
             writes |= written
-            reads = reads & ~written | self._of(instruction.reads)
+            reads &= ~written
+            if instruction.reads:
+                reads |= self._of(instruction.reads)
         return reads, writes
 
     def _of(self, slots: Iterable[SlotOrSet]) -> int:

@@ -247,6 +247,7 @@ class _SceneReader:
         if self.blank is not None:
             block.append(self.blank)
             self.blank = None
-        block.extend(Node(self.path, node.line, node.indent, FAULT, message) for message in self.faults)
-        self.faults = []
+        if self.faults:
+            block.extend(Node(self.path, node.line, node.indent, FAULT, message) for message in self.faults)
+            self.faults = []
         block.append(node)
