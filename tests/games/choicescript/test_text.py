@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pluralign.cli.games import check_game
-from pluralign.core import InputError
+from pluralign.core import Decision, InputError
 from pluralign.games.choicescript.check.story import check_story
 from pluralign.games.choicescript.run.game import ChoiceScriptGame
 
@@ -119,3 +119,11 @@ def test_a_bug_names_the_values_in_its_message(make_game: MakeGame) -> None:
         make_game("*set a 3\n*bug a is ${a}, not @{(a = 0) zero|nought}", head=HEAD)
     with pytest.raises(InputError, match="unknown variable 'nobody'"):
         make_game("*bug ${nobody}", head=HEAD)
+
+
+def test_choice_linenum_is_the_line_that_reads_it(make_game: MakeGame) -> None:
+    lines = (
+        "*set a choice_linenum\n${a} ${choice_linenum} ${choice_scene}\n*choice\n  *if choice_linenum = 8\n"
+    )
+    game = make_game(lines + "    #One\n      *finish\n  #Two ${choice_linenum}\n    *finish", head=HEAD)
+    assert game.decision == Decision("5 6 startup", ("One", "Two 11"))

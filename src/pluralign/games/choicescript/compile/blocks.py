@@ -122,6 +122,7 @@ class _SceneCompiler:
             self.scene.fault(error, node=node)
 
     def _line(self, node: Node) -> None:
+        self.scene.scope.line = node.line
         if node.command == TEXT:
             self.scene.prose(node)
         elif node.command == BLANK:
@@ -188,6 +189,7 @@ class _SceneCompiler:
         join(self.scene, joins)
 
     def _branch(self, node: Node) -> None:
+        self.scene.scope.line = node.line
         condition = parse(node.data)
         compiled, reads = self.scene.scope.condition(condition), self.scene.scope.reads(condition)
         here = self.scene.place()

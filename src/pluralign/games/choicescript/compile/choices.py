@@ -141,6 +141,7 @@ class ChoiceCompiler:
 
     def _branch(self, branch: BranchLines, found: _Found) -> GuardedOptions:
         scope, node, condition, lines = self.scene.scope, branch.node, branch.condition, branch.lines
+        scope.line = node.line
         holds: list[Compiled] = []
         if condition is not None:
             try:
@@ -158,6 +159,7 @@ class ChoiceCompiler:
     def _option(self, line: OptionLine) -> Option | None:
         """An option without its body, or a faulty line; None, after reporting the error, if strict."""
         made: list[Option] = []
+        self.scene.scope.line = line.node.line
         try:
             made.append(self._faulty(line) if line.fault else self._readable(line))
         except (ExpressionError, InputError, RecursionError):

@@ -66,6 +66,7 @@ BUILTIN: dict[str, Value] = {
 ACHIEVED = "choice_achieved_"
 PURCHASED = "choice_purchased_"
 SAVED = "choice_saved_checkpoint"
+LINE = "choice_linenum"
 
 Slots = list[Any]
 
@@ -91,6 +92,7 @@ class Scope:
 
     Attributes:
         own: Slot of each temporary variable of the scene.
+        line: Number of the line that is being compiled.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Scope:
         self.constants = constants
         self.deleted = deleted
         self.own: dict[str, int] = {}
+        self.line = 0
         self._beginning = beginning
         self._own_beginning: dict[str, frozenset[int]] = {}
         self._functions = Functions(self.resolve, self.lookup)
@@ -129,7 +132,7 @@ class Scope:
         achieved = self.achievements.get(name.removeprefix(ACHIEVED))
         if name.startswith(ACHIEVED) and achieved is not None:
             return f"(TRUE if v[{achieved}] else FALSE)"
-        value = self._constant(name)
+        value = self.line if name == LINE else self._constant(name)
         if value is not None:
             return value.upper() if isinstance(value, Truth) else repr(value)
         raise _unknown(name)
