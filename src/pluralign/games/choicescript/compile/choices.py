@@ -92,9 +92,11 @@ class ChoiceCompiler:
         options = [option for _, option in found.options if not option.fault]
         choose = Choose(node.path, node.line, tuple(options), lines=listed)
         choose.reads = frozenset[SlotOrSet]().union(*found.reads)
+        if all(isinstance(line, Option) for line in listed):
+            choose.plain = tuple(option for _, option in found.options)
         if len(groups) == 1 and any(option.empty for option in options):
             self._need_last_lines(choose)
-        elif all(isinstance(line, Option) and line.always_listed for line in listed):
+        elif choose.plain is not None and all(option.always_listed for option in choose.plain):
             choose.fixed = tuple(option.text for option in options)
         self.scene.emit(choose)
         for line, option in found.options:

@@ -46,6 +46,7 @@ class Choose(Instruction):
         options: The options.
         fixed: Their texts, if they are always listed.
         lines: The options and the lines among them that are none, in their branches.
+        plain: The same if there are no branches; None if there are.
         falls: Function from the slots to whether play may fall out of every option; None if the last option
             shown needs no lines under it.
     """
@@ -53,6 +54,7 @@ class Choose(Instruction):
     options: tuple[Option, ...]
     fixed: tuple[str, ...] | None = None
     lines: tuple[Listed, ...] = ()
+    plain: tuple[Option, ...] | None = None
     falls: Compiled | None = None
 
     def run(self, machine: Machine) -> int:
@@ -63,9 +65,11 @@ class Choose(Instruction):
         slots = machine.slots
         listed: list[Option] = []
         texts: list[str] = []
-        reached = list[Option]()
-        for option in _reached(self.lines, slots):
-            reached.append(option)
+        reached: list[Option] = []
+        falls = self.falls
+        for option in _reached(self.lines, slots) if self.plain is None else self.plain:
+            if falls is not None:
+                reached.append(option)
             try:
                 if option.is_listed(slots):
                     if option.fault:
@@ -74,8 +78,8 @@ class Choose(Instruction):
                     texts.append(option.text if option.render is None else option.render(slots))
             except EvaluationError as error:
                 raise EvaluationError(str(error), option.line) from None
-        if self.falls is not None:
-            _check_last(reached, slots, self.falls)
+        if falls is not None:
+            _check_last(reached, slots, falls)
         if not listed:
             raise EvaluationError("no option of this choice can be taken here")
         machine.present(tuple(texts), tuple(listed))

@@ -100,6 +100,7 @@ class ChoiceScriptGame:
         self.initial = program.slots
         self._steps = tuple(instruction.run for instruction in program.instructions)
         self._keep: dict[int, Callable[[list[Any]], tuple[Any, ...]]] = {}
+        self._live: dict[int, tuple[int, ...]] = {}
         self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
         self._cached = 0
         self._counts: dict[tuple[int, tuple[int, ...]], dict[str, float]] = {}
@@ -214,7 +215,10 @@ class ChoiceScriptGame:
         if state.place == STOPPED:
             self.end()
             return
-        for slot, value in zip(self._program.live[state.place], state.values, strict=True):
+        live = self._live.get(state.place)
+        if live is None:
+            live = self._live[state.place] = self._program.live[state.place]
+        for slot, value in zip(live, state.values, strict=True):
             self.slots[slot] = value
         self._place = state.place
         self._steps[state.place](self)
