@@ -1,6 +1,5 @@
 """A listener for health checks alone."""
 
-import contextlib
 import socket
 import threading
 import time
@@ -86,15 +85,12 @@ def test_a_server_that_drains_is_reported(folders, chat, door, checked):
         assert server.wait_for(lambda found: found["pluralign_running"] == 1)
 
         def watch():
-            # Until the listener is closed.
-            with contextlib.suppress(requests.RequestException):
-                while True:
-                    seen.append(checked())
-                    answered.set()
-                    if seen[-1].status_code != 200:
-                        # The server has nothing to wait for any more.
-                        running.close()
-                    time.sleep(0.1)
+            # The server does not end before this: it waits for the answer.
+            while [one.status_code for one in seen[-3:]] != [503] * 3:
+                seen.append(checked())
+                answered.set()
+                time.sleep(0.1)
+            running.close()
 
         thread = threading.Thread(target=watch)
         thread.start()
