@@ -77,6 +77,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("serve:serve", "policies -> OpenAI's API with weights per request, and a page"),
     "vllm": ("vllm:print_command", "policies -> the command of plain vllm serve that mixes them"),
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
+    "calibrate": ("calibrate:calibrate_sweep", "a finished sweep -> a dial that takes wishes for outcomes"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
     "evaluate harms": ("evaluate_harms:evaluate_harms", "trajectories -> MACHIAVELLI's metrics, normalised"),
     "evaluate story-rewards": (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
-from pluralign.core import SteeringWeights
 from pluralign.data.answers import load_answers
 from pluralign.lm.dtypes import DTypeName
+from pluralign.steer.suggest import constant_weights
 
 
 def choose_completions(
@@ -31,7 +31,8 @@ def choose_completions(
     Args:
         completions: Samples, several per prompt (`pluralign generate --samples N`).
         rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
-        weights: Weights of the objectives, as NAME=NUMBER,NAME=NUMBER. A reward of weight 0 is not loaded.
+        weights: Weights of the objectives, as NAME=NUMBER,NAME=NUMBER, or wish:DIAL:NAME=NUMBER,... by a
+            calibrated dial. A reward of weight 0 is not loaded.
         out: JSON-lines file to write: prompt, completion, sample, rewards, weighted_reward and weights. The
             rewards of all completions are kept next to it.
         lower_bound: Number of standard deviations to subtract from each reward, if its model estimates them.
@@ -42,7 +43,7 @@ def choose_completions(
     from pluralign.evaluate.rewards.choose import choose_best
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
-    mix = SteeringWeights.parse(weights)
+    mix = constant_weights(weights)
     mix.require_known(tuple(named))
     kept = out.with_name(f"{out.stem}.rewards.jsonl")
     found = choose_best(

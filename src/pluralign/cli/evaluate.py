@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pluralign.cli.common import Figures, named_folders, say
-from pluralign.core import InputError, Policy, SteeringWeights
+from pluralign.core import InputError, Policy
 from pluralign.evaluate.harms_table import HEADLINES
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policy
 from pluralign.steer.steered_policy import SteeredPolicy
+from pluralign.steer.suggest import constant_weights
 
 
 def evaluate_play(
@@ -36,7 +37,8 @@ def evaluate_play(
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         policy: Policy that plays: random, a trained policy's folder, or a language model.
         policies: Policies to mix, one per objective, as NAME=DIR.
-        weights: Weights as NAME=NUMBER,NAME=NUMBER: non-negative, summing to one.
+        weights: Weights as NAME=NUMBER,NAME=NUMBER: non-negative, summing to one; or
+            wish:DIAL:NAME=NUMBER,... by a calibrated dial.
         power: Power of the mixture: 1 arithmetic, 0 geometric, -1 harmonic.
         episodes: Number of episodes.
         seed: Random seed of the episodes.
@@ -73,4 +75,4 @@ def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, 
         return open_policy(policy, models)
     folders = named_folders(policies, "policies")
     opened = {name: open_policy(str(folder), models) for name, folder in folders.items()}
-    return SteeredPolicy(opened, SteeringWeights.parse(weights), power)
+    return SteeredPolicy(opened, constant_weights(weights), power)

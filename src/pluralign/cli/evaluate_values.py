@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from pluralign.cli.common import Figures, Requests, named_folders, say, wrote
-from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.core import InputError, simplex_grid
 from pluralign.evaluate.values.audit import AuditConfig
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
+from pluralign.steer.suggest import constant_weights
 
 if TYPE_CHECKING:
     from pluralign.evaluate.values.report import AuditPoint
@@ -30,7 +31,8 @@ class Sources:
         rater: Rater: judge:MODEL, judge:openai:MODEL (an endpoint), reward:REWARD, or human:SHEET.
         model: Language model, or the base model of the policies.
         policies: Policies to mix, one per objective, as NAME=DIR.
-        weights: Weights of the mixture as NAME=NUMBER,NAME=NUMBER.
+        weights: Weights of the mixture as NAME=NUMBER,NAME=NUMBER, or wish:DIAL:NAME=NUMBER,... by a
+            calibrated dial.
         weights_grid: Number of steps of a grid of weights, each of which is audited.
         checkpoints: Folders of a model's checkpoints in the order of training, each of which is audited.
         reading: Answers that are read of models: letters, by their exact log-odds, or the likelihood of the
@@ -189,7 +191,7 @@ def _mixtures(source: Sources, dtype: DTypeName) -> tuple[list[Subject], str]:
 
     policies = load_policies(source.model, folders, dtype=dtype, power=source.power)
     first = policies.objectives[0]
-    mixes = [SteeringWeights.parse(source.weights)] if source.weights else []
+    mixes = [constant_weights(source.weights)] if source.weights else []
     mixes = mixes or simplex_grid(policies.objectives, source.weights_grid)
     if len(policies.objectives) == 2 or source.weights:
         positions: list[float | None] = [None if source.weights else mix.get(first, 0.0) for mix in mixes]

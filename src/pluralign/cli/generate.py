@@ -57,7 +57,8 @@ def generate_texts(
         seed: Random seed of the samples.
         limit: Largest number of prompts; the first ones are used.
         guides: Value model of each objective, as NAME=DIR.
-        weights: Weights of the guides, as NAME=NUMBER,NAME=NUMBER; equal by default. Weight 0 costs nothing.
+        weights: Weights of the guides, as NAME=NUMBER,NAME=NUMBER, or wish:DIAL:NAME=NUMBER,... by a
+            calibrated dial; equal by default. Weight 0 costs nothing.
         strength: Strength of the guides, nats per standard deviation of their training rewards; 1 by default,
             0 for the plain model.
         candidates: Number of most likely tokens that the guides evaluate; 20 by default.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pluralign.cli.common import named_folders
 from pluralign.core import InputError, SteeringWeights
+from pluralign.steer.suggest import constant_weights
 
 if TYPE_CHECKING:
     from pluralign.steer.writers import Guides
@@ -30,7 +31,7 @@ def read_guides(
     from pluralign.steer.value_guided import Guidance
     from pluralign.steer.writers import Guides
 
-    mix = SteeringWeights.uniform(tuple(named)) if weights is None else SteeringWeights.parse(weights)
+    mix = SteeringWeights.uniform(tuple(named)) if weights is None else constant_weights(weights)
     guidance = Guidance()
     if strength is not None:
         guidance = replace(guidance, strength=strength)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pluralign.cli.common import named_entries, named_folders, say
-from pluralign.core import InputError, SteeringWeights
+from pluralign.core import InputError
 from pluralign.data.choices import load_questions
 from pluralign.data.objectives import load_objectives
 from pluralign.elicit.posterior import WeightPosterior
@@ -20,6 +20,7 @@ from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
 from pluralign.rewards.open import load_reward
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.relevance import open_relevance
+from pluralign.steer.suggest import constant_weights
 
 try:
     from pluralign.serve.access import (
@@ -99,7 +100,8 @@ def serve(
         policies: Policies as NAME=DIR, one per objective: a folder from learn, a PEFT adapter's folder, or
             the model itself.
         model: Base model: smollm2-135m, a hub id or a local folder.
-        weights: Default weights as NAME=NUMBER,NAME=NUMBER, for requests without any; equal by default.
+        weights: Default weights as NAME=NUMBER,NAME=NUMBER, for requests without any, or
+            wish:DIAL:NAME=NUMBER,... by a calibrated dial; equal by default.
         default_weights: Default weights instead as a file weights.json, which `ask` and `weights` write.
             Answers then report the weights' 90 % intervals, and decisions of a story whether the weights
             decide. Its objectives are those of the policies or of the story's policies.
@@ -153,7 +155,7 @@ def serve(
     )
     folders = named_folders(policies, "policies", required=True)
     scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
-    default = None if weights is None else SteeringWeights.parse(weights)
+    default = None if weights is None else constant_weights(weights)
     inferred = None if default_weights is None else load_posterior(default_weights)
     asker = None if ask is None else Asker(load_questions(ask), ask_questions)
     story_folders = named_folders(story_policies, "story_policies")
@@ -167,7 +169,7 @@ def serve(
     if default is not None and inferred is not None:
         raise InputError("is given together with --weights", field="default_weights")
     named = named_entries(preset, "preset", "PRESET=NAME=NUMBER,...", required=False)
-    presets = {name: SteeringWeights.parse(mix) for name, mix in named.items()}
+    presets = {name: constant_weights(mix) for name, mix in named.items()}
     fronts = read_fronts(sweep, tuple(folders), tuple(story_folders))
     if engine_args and engine != "vllm":
         raise InputError("is for --engine vllm", field="engine_args")

@@ -19,6 +19,8 @@ from pluralign.steer.mixing import GEOMETRIC
 
 EPISODES = 300
 """Default number of episodes on a story per weighting."""
+STEPS = 10
+"""Default number of steps of the grid."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def sweep_weights(
     out: Path,
     story: str | None = None,
     prompts: str | None = None,
-    steps: int = 10,
+    steps: int = STEPS,
+    budget: int | None = None,
     power: tuple[float, ...] = (GEOMETRIC,),
     episodes: int = EPISODES,
     seed: int = 0,
@@ -90,6 +93,8 @@ def sweep_weights(
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         prompts: File of prompts, as for `pluralign generate`.
         steps: Number of steps of the grid: weights are multiples of 1/steps.
+        budget: Number of weightings instead of a grid: the corners, the centre and others far from both.
+            pluralign calibrate predicts the rest from them.
         power: Power of the mixture: 1 arithmetic, 0 geometric, -1 harmonic; with prompts, one or more.
         episodes: Number of episodes on a story per weighting.
         seed: Random seed of the episodes or the completions.
@@ -99,19 +104,21 @@ def sweep_weights(
     folders = named_folders(policies, "policies")
     if len(folders) < 2:
         raise InputError(f"expected two or more NAME=DIR, found {len(folders)}", field="policies")
+    if steps != STEPS and budget is not None:
+        raise InputError("is given together with --budget", field="steps")
     if (story is None) == (prompts is None):
         raise InputError("give either a story or prompts", field="story")
     if prompts is not None:
         if features is not None or episodes != EPISODES:
             raise InputError("requires --story", field="episodes" if features is None else "features")
-        return _sweep_prompts(folders, prompts, out, texts, steps, power, seed)
+        return _sweep_prompts(folders, prompts, out, texts, steps, budget, power, seed)
     for option in fields(texts):
         if getattr(texts, option.name) != getattr(TextSettings, option.name):
             raise InputError("requires --prompts", field=option.name)
     if len(power) != 1:
         raise InputError(f"a sweep on a story takes one power, found {len(power)}", field="power")
     found = sweep_story(
-        folders, str(story), steps=steps, power=power[0], episodes=episodes, seed=seed,
+        folders, str(story), steps=steps, budget=budget, power=power[0], episodes=episodes, seed=seed,
         models=Models(features=features), folder=out, say=say,
     )  # fmt: skip
     _say_files(found.save(out), "the sweep")
@@ -122,13 +129,13 @@ def sweep_weights(
 
 def _sweep_prompts(
     folders: dict[str, Path], prompts: str, out: Path, texts: TextSettings, steps: int,
-    powers: tuple[float, ...], seed: int,
+    budget: int | None, powers: tuple[float, ...], seed: int,
 ) -> Figures:  # fmt: skip
     rewards = named_entries(texts.rewards, "rewards", "NAME=REWARD")
     fixed, guided = ([], []) if texts.sides is None else read_sides(texts.sides)
     described = named_entries(texts.describe, "describe", "NAME=TEXT", required=False)
     found = sweep(
-        folders, prompts, dict(rewards), model=texts.model, steps=steps, powers=powers,
+        folders, prompts, dict(rewards), model=texts.model, steps=steps, budget=budget, powers=powers,
         alternatives=Alternatives(texts.baselines, fixed, guided, described), samples=texts.samples,
         max_new_tokens=texts.max_new_tokens, temperature=texts.temperature, limit=texts.limit,
         template=texts.template, dtype=texts.dtype, control_tokens=texts.control_tokens, seed=seed,

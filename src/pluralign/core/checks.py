@@ -112,7 +112,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             kind = signature.parameters[name].kind
             hint = hints.get(name)
-            if value == "" and Path in _members(hint):
+            if isinstance(value, str) and value == "" and Path in _members(hint):
                 # It would be the working directory.
                 raise InputError("must not be empty", field=name)
             if hint is None or kind in (kind.VAR_KEYWORD, kind.VAR_POSITIONAL) or _is(value, hint):

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
-from pluralign.core import InputError
+from pluralign.core import InputError, SteeringWeights
 from pluralign.core.messages import Messages
 
 Prompt = str | Messages
 """A text that is continued as it is, or messages that the template renders to text."""
 
-WeightsProvider = Callable[[Prompt], Mapping[str, float]]
+WeightsFunction = Callable[[Prompt], Mapping[str, float]]
 """Function, or object with `__call__`, from a prompt to its weights by objective."""
 
-Weights = Mapping[str, float] | WeightsProvider
-"""Weights by objective, non-negative and summing to one, or a provider of weights for each prompt."""
+
+@runtime_checkable
+class WeightsProvider(Protocol):
+    """Suggests steering weights for prompts (`steer.suggest` has those of this package).
+
+    An objective whose wish is 0 keeps weight 0, whatever is suggested, and a wish for one objective is that
+    objective's policy.
+    """
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Objectives of the weights."""
+        ...
+
+    def suggest(
+        self, prompts: Sequence[Prompt], wish: SteeringWeights | None = None
+    ) -> list[SteeringWeights]:
+        """Weights for each prompt.
+
+        Args:
+            prompts: Prompts, as texts or messages.
+            wish: What a user wants; its meaning is the provider's. None leaves the choice to the provider.
+
+        Raises:
+            InputError: The wish names an unknown objective.
+        """
+        ...
+
+
+Weights = Mapping[str, float] | WeightsFunction | WeightsProvider
+"""Weights by objective, non-negative and summing to one; or a function or provider of weights for each
+prompt."""
 
 
 def is_one(prompts: Prompt | Sequence[Prompt]) -> bool:
@@ -35,6 +66,8 @@ def weights_of_each(
     """
     if isinstance(weights, Mapping):
         return [weights] * len(prompts)
+    if isinstance(weights, WeightsProvider):
+        return [*weights.suggest(prompts)]
     if callable(weights):
         return [weights(prompt) for prompt in prompts]
     if isinstance(weights, str) or not isinstance(weights, Sequence):  # pyright: ignore

@@ -49,7 +49,7 @@ class JobSettings:
         play: Number of episodes on which each policy is evaluated.
         weightings: Number n of steps of the sweep: weights are 0, 1/n, ..., 1.
         retrained: Number of steps of the grid of weightings for which agents are trained.
-        objectives: The two objectives of the trade-off.
+        objectives: Two or more objectives of the trade-off; stories of the demo show the first two.
     """
 
     story: str = "salt_ledger"
@@ -62,7 +62,7 @@ class JobSettings:
     play: int = 300
     weightings: int = 10
     retrained: int = 10
-    objectives: tuple[str, str] = ("score", "harm_avoidance")
+    objectives: tuple[str, ...] = ("score", "harm_avoidance")
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
@@ -94,7 +94,7 @@ class MainJob:
 
     @cached_property
     def objectives(self) -> list[Objective]:
-        """The two objectives of the trade-off."""
+        """The objectives of the trade-off."""
         info = self.make_game().info
         return [info.objective(name) for name in self.settings.objectives]
 

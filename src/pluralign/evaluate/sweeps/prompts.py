@@ -21,6 +21,7 @@ from pluralign.evaluate.rewards.scored import Scorer, score_sources
 from pluralign.evaluate.statistics import Estimate
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Writing
 from pluralign.evaluate.sweeps.fronts import SideFront, compare_sides
+from pluralign.evaluate.sweeps.grids import weightings
 from pluralign.evaluate.sweeps.sides import SideBuilder
 from pluralign.evaluate.sweeps.texts import Score, TextPoint, file_name, text_sweep
 from pluralign.evaluate.text_report.model import TextReport
@@ -93,6 +94,7 @@ def sweep(
     *,
     model: str | None = None,
     steps: int = 10,
+    budget: int | None = None,
     powers: Sequence[float] | None = None,
     alternatives: Alternatives = Alternatives(),  # noqa: B008 - frozen
     samples: int = 1,
@@ -117,6 +119,7 @@ def sweep(
         model: Base model of the policies: smollm2-135m, a hub id or a local folder. By default that of loaded
             policies, or else smollm2-135m.
         steps: Number of steps of the grid: weights are multiples of 1/steps.
+        budget: Number of weightings that fill the simplex (`steer.design.design`), instead of a grid.
         powers: Powers of the mixture: 0 geometric, 1 arithmetic, -1 harmonic. Each power is a side; the first
             one is compared with all others. By default that of loaded policies, or else geometric.
         alternatives: Other sides to compare with.
@@ -169,6 +172,7 @@ def sweep(
     if control_tokens is None:
         control_tokens = loaded is not None and loaded.control_tokens
     writing = Writing(model, max_new_tokens, temperature, template, dtype, control_tokens)
+    grid = weightings(list(folders), steps, budget)
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         builder = SideBuilder(folders, prompts, writing, alternatives.descriptions, limit)
         texts = [prompt.text for prompt in builder.prompts]
@@ -179,7 +183,7 @@ def sweep(
             )
         source = str(prompts) if isinstance(prompts, str | Path) else ""
         points = text_sweep(
-            texts, builder.sides(steps, powers, alternatives),
+            texts, builder.sides(grid, powers, alternatives),
             _scorer(rewards, source, builder.prompts, Path(place) / "rewards", dtype),
             samples=samples, seed=seed, folder=Path(place),
         )  # fmt: skip
@@ -202,6 +206,9 @@ def sweep(
     if not control_tokens:
         # Said where it is not the default.
         del settings["control_tokens"]
+    if budget is not None:
+        settings["budget"] = budget
+        del settings["steps"]
     fronts, shown = compare_sides(points, list(folders), seed=seed), [unquoted(text) for text in texts]
     return TextSweep(TextReport(fronts, shown, settings, versions(), builder.notes))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Conversation, arguments_of
 from pluralign.data.examples import Prompt
@@ -80,13 +80,19 @@ class SideBuilder:
             SteeringWeights.uniform(list(self._folders)), list(self._folders), self._described
         )
 
-    def sides(self, steps: int, powers: Sequence[float], alternatives: Alternatives) -> list[Side]:
+    def sides(
+        self, grid: Sequence[SteeringWeights], powers: Sequence[float], alternatives: Alternatives
+    ) -> list[Side]:
         """The mixtures, one side per power; the alternatives; the base model.
+
+        Args:
+            grid: Weightings of the mixtures and of alternatives that take weights.
+            powers: Powers of the mixtures.
+            alternatives: Sides to compare with.
 
         Raises:
             InputError: A fixed policy or a value model has other objectives, or a weighting occurs twice.
         """
-        grid = simplex_grid(list(self._folders), steps)
         found = [self._steered(grid, power) for power in powers]
         if "soups" in alternatives.baselines:
             found.append(self._soups(grid))

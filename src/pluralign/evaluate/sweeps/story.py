@@ -13,7 +13,7 @@ import numpy as np
 
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
-from pluralign.core import InputError, Policy, UniformPolicy, simplex_grid
+from pluralign.core import InputError, Policy, UniformPolicy
 from pluralign.core.checks import checked, require_at_least
 from pluralign.core.files import require_free
 from pluralign.core.pareto import non_dominated, reference_point
@@ -24,6 +24,7 @@ from pluralign.evaluate.report.page import write_picture, write_report
 from pluralign.evaluate.report.summary import make_report
 from pluralign.evaluate.statistics import Estimate
 from pluralign.evaluate.sweeps.fronts import reference_below
+from pluralign.evaluate.sweeps.grids import weightings
 from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policy
@@ -93,6 +94,7 @@ def sweep_story(
     story: str | Path,
     *,
     steps: int = 10,
+    budget: int | None = None,
     power: float = GEOMETRIC,
     episodes: int = 300,
     seed: int = 0,
@@ -106,6 +108,7 @@ def sweep_story(
         policies: Policy of each objective, or its folder; two or more.
         story: Name of a built-in story, or path of any game.
         steps: Number of steps of the grid: weights are multiples of 1/steps.
+        budget: Number of weightings that fill the simplex (`steer.design.design`), instead of a grid.
         power: Power of the mixture: 0 geometric, 1 arithmetic, -1 harmonic.
         episodes: Number of episodes for each weighting and each policy.
         seed: Random seed of the episodes.
@@ -125,7 +128,7 @@ def sweep_story(
         raise InputError(
             f"expected policies of two or more objectives, found {len(policies)}", field="policies"
         )
-    grid = simplex_grid(list(policies), steps)
+    grid = weightings(list(policies), steps, budget)
     if len(grid) < 3:
         raise InputError(f"must be 2 or more with two policies, found {steps}", field="steps")
     if folder is not None and not (Path(folder) / "sweep.jsonl").exists():
@@ -152,8 +155,9 @@ def sweep_story(
                 objectives=objectives, progress=False,
             )  # fmt: skip
         played = {name: read_trajectories(file) for name, file in files.items()}
+    size = {"steps": steps} if budget is None else {"budget": budget}
     report = make_report(
         make_game(), objectives, played=played, kinds=kinds, sweeps={power: points}, seconds=0.0, seed=seed,
-        settings={"steps": steps, "power": power, "episodes": episodes}, say=say,
+        settings={**size, "power": power, "episodes": episodes}, say=say,
     )  # fmt: skip
     return StorySweep(report, tuple(points))

@@ -1,0 +1,98 @@
+"""Outcomes of a finished sweep, and the dial that they calibrate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.checks import checked
+from pluralign.core.files import read_json
+from pluralign.core.jsonl import Fields, is_list, is_object
+from pluralign.evaluate.statistics import FloatArray
+from pluralign.steer.kriging import Link
+from pluralign.steer.surrogate import Surrogate, fit_surrogate
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Evaluated weightings of a sweep's side.
+
+    Args:
+        objectives: Objectives, in the order of the columns.
+        weightings: Weightings.
+        values: Mean returns or rewards, shape (weightings, objectives).
+        kind: ``returns`` or ``rewards``.
+        side: Name of the side; "" on stories.
+    """
+
+    objectives: tuple[str, ...]
+    weightings: tuple[SteeringWeights, ...]
+    values: FloatArray
+    kind: str
+    side: str
+
+
+def read_outcomes(sweep: str | Path, side: str | None = None) -> Outcomes:
+    """Read the outcomes in a sweep's report.
+
+    Args:
+        sweep: Folder of the sweep, or its report.json.
+        side: Name of a side of a sweep over prompts, for instance "rewarded soups"; by default the first.
+
+    Raises:
+        InputError: There is no report of a sweep, or it has no such side; the error names the file.
+    """
+    path = Path(sweep) / REPORT if Path(sweep).is_dir() else Path(sweep)
+    row = read_json(path)
+    if not is_object(row) or row.get("pluralign") not in ("text_sweep", "report"):
+        raise InputError("expected the report.json of a sweep", path=path)
+    report = Fields(row, path, 1)
+    names = tuple(report.texts("objectives"))
+    if row["pluralign"] == "report":
+        if side is not None:
+            raise InputError("the sweep of a story has no sides", path=path, field="side")
+        return _outcomes(names, report.get("sweep", list), "returns", "", path)
+    sides = {one["label"]: one for one in report.get("sides", list) if is_object(one) and "label" in one}
+    label = next(iter(sides), "") if side is None else side
+    if label not in sides:
+        raise InputError(
+            f"expected one of {', '.join(map(repr, sides))}, found {label!r}", path=path, field="side"
+        )
+    points = sides[label].get("points")
+    return _outcomes(names, points if is_list(points) else [], "rewards", label, path)
+
+
+@checked
+def calibrate_dial(sweep: str | Path, *, side: str | None = None, link: Link = "identity") -> Surrogate:
+    """Fit a surrogate to a finished sweep, from which `steer.suggest.Calibrated` suggests weights.
+
+    Args:
+        sweep: Folder of the sweep, or its report.json.
+        side: Name of a side of a sweep over prompts; by default the first.
+        link: Function that is applied to the quadratic forms.
+
+    Raises:
+        InputError: There is no report of a sweep, or too few weightings.
+    """
+    found = read_outcomes(sweep, side)
+    return fit_surrogate(found.weightings, found.values, objectives=found.objectives, link=link)
+
+
+def _outcomes(names: tuple[str, ...], points: list[Any], kind: str, side: str, path: Path) -> Outcomes:
+    weightings: list[SteeringWeights] = []
+    values: list[list[float]] = []
+    for number, point in enumerate(points, start=1):
+        fields = Fields(point if is_object(point) else {}, path, number)
+        # Policies that were trained for one weighting may have none for the others.
+        weightings.append(SteeringWeights({name: fields.numbers("weights").get(name, 0.0) for name in names}))
+        own = fields.numbers(kind)
+        if missing := [name for name in names if name not in own]:
+            raise fields.fail(kind, f"has no {missing[0]!r}")
+        values.append([own[name] for name in names])
+    return Outcomes(names, tuple(weightings), np.array(values).reshape(-1, len(names)), kind, side)

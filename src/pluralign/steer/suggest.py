@@ -1,0 +1,202 @@
+"""Weights that follow from a prompt or a wish instead of being given: one interface.
+
+A provider suggests weights before a request is made, so whatever mixes policies stays as it is, and each
+answer carries the weights that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final, get_args
+
+import numpy as np
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.files import read_json, write_json
+from pluralign.core.jsonl import Fields, is_object
+from pluralign.steer.kriging import Link
+from pluralign.steer.request_weights import Prompt, WeightsProvider
+from pluralign.steer.surrogate import Surrogate, fit_surrogate
+
+DIAL = "dial.json"
+_KIND, _VERSION = "dial", 1
+
+
+@final
+@dataclass(frozen=True)
+class Given:
+    """Weights as they are given: the wish, or else constant weights.
+
+    Args:
+        weights: Weights where there is no wish.
+    """
+
+    weights: SteeringWeights
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """See `WeightsProvider`."""
+        return tuple(self.weights)
+
+    def suggest(
+        self, prompts: Sequence[Prompt], wish: SteeringWeights | None = None
+    ) -> list[SteeringWeights]:
+        """See `WeightsProvider`."""
+        if wish is not None:
+            wish.require_known(self.objectives)
+        return [self.weights if wish is None else wish] * len(prompts)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """Weights whose predicted outcomes are best for a user's wish (`Surrogate.weights_for`).
+
+    Args:
+        surrogate: Surrogate of a sweep.
+    """
+
+    surrogate: Surrogate
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """See `WeightsProvider`."""
+        return self.surrogate.objectives
+
+    def suggest(
+        self, prompts: Sequence[Prompt], wish: SteeringWeights | None = None
+    ) -> list[SteeringWeights]:
+        """See `WeightsProvider`; the wish is the importance of outcomes, in units of their ranges in the
+        sweep. Without one, all are equally important."""
+        asked = SteeringWeights.uniform(self.objectives) if wish is None else wish
+        return [self.surrogate.weights_for(asked)] * len(prompts)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Wished:
+    """A provider with a user's wish.
+
+    Args:
+        provider: Provider of weights.
+        wish: The wish, for requests without one of their own.
+    """
+
+    provider: WeightsProvider
+    wish: SteeringWeights
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """See `WeightsProvider`."""
+        return self.provider.objectives
+
+    def suggest(
+        self, prompts: Sequence[Prompt], wish: SteeringWeights | None = None
+    ) -> list[SteeringWeights]:
+        """See `WeightsProvider`."""
+        return self.provider.suggest(prompts, self.wish if wish is None else wish)
+
+
+AUTO, WISH = "auto:", "wish:"
+
+
+def open_weights(text: str) -> WeightsProvider:
+    """Open the weights that an option of the command line names.
+
+    Args:
+        text: ``NAME=NUMBER,NAME=NUMBER``; ``auto:DIR``, the suggestions of a calibrated dial; or
+            ``wish:DIR:NAME=NUMBER,NAME=NUMBER``, its suggestions for a wish.
+
+    Raises:
+        InputError: The text is none of these, the folder holds no provider, or the wish names an unknown
+            objective.
+    """
+    if text.startswith(AUTO):
+        return open_provider(text.removeprefix(AUTO))
+    if text.startswith(WISH):
+        folder, colon, wish = text.removeprefix(WISH).rpartition(":")
+        if not colon or not folder:
+            raise InputError(f"expected wish:DIR:NAME=NUMBER,..., found {text!r}", field="weights")
+        provider, wanted = open_provider(folder), SteeringWeights.parse(wish)
+        wanted.require_known(provider.objectives)
+        return Wished(provider, wanted)
+    return Given(SteeringWeights.parse(text))
+
+
+def open_provider(folder: str | Path) -> WeightsProvider:
+    """Open a folder that suggests weights.
+
+    Args:
+        folder: Folder of a calibrated dial.
+
+    Raises:
+        InputError: The folder holds no provider of weights.
+    """
+    return Calibrated(load_dial(folder))
+
+
+def constant_weights(text: str) -> SteeringWeights:
+    """Weights that an option of the command line names, where they cannot depend on a prompt.
+
+    Args:
+        text: Weights, as for `open_weights`.
+
+    Raises:
+        InputError: See `open_weights`.
+    """
+    return open_weights(text).suggest([""])[0]
+
+
+def save_dial(surrogate: Surrogate, folder: Path, source: dict[str, Any]) -> Path:
+    """Write the evaluated points of a surrogate to a folder, and return the file.
+
+    Args:
+        surrogate: The surrogate.
+        folder: Folder of the dial.
+        source: Where the points are from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(
+        folder / DIAL,
+        {
+            "pluralign": _KIND, "version": _VERSION, "objectives": list(surrogate.objectives),
+            "link": surrogate.link, "weightings": surrogate.weightings.tolist(),
+            "outcomes": surrogate.outcomes.tolist(), "r2": _finite(surrogate.r2()), "source": source,
+        },
+    )  # fmt: skip
+    return folder / DIAL
+
+
+def load_dial(folder: str | Path) -> Surrogate:
+    """Read a surrogate that `save_dial` wrote.
+
+    Args:
+        folder: Folder of the dial, or its file.
+
+    Raises:
+        InputError: There is no dial, or its points do not determine one; the error names the file.
+    """
+    path = Path(folder) / DIAL if Path(folder).is_dir() else Path(folder)
+    row = read_json(path)
+    if not is_object(row) or row.get("pluralign") != _KIND or row.get("version") != _VERSION:
+        raise InputError("expected a dial that `pluralign calibrate` wrote", path=path)
+    fields = Fields(row, path, 1)
+    names, link = list(fields.texts("objectives")), fields.get("link", str)
+    if link not in get_args(Link):
+        raise fields.fail("link", f"expected {', '.join(get_args(Link))}, found {link!r}")
+    try:
+        rows = [[float(x) for x in own] for own in fields.get("weightings", list)]
+        weightings = [SteeringWeights(dict(zip(names, own, strict=True))) for own in rows]
+        outcomes = np.array([[float(x) for x in own] for own in fields.get("outcomes", list)])
+        return fit_surrogate(weightings, outcomes, objectives=names, link=link)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"is no dial ({error})", path=path) from error
+
+
+def _finite(shares: dict[str, float] | None) -> dict[str, float | None] | None:
+    """JSON has no NaN."""
+    if shares is None:
+        return None
+    return {name: None if np.isnan(value) else value for name, value in shares.items()}
