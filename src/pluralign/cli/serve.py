@@ -20,7 +20,7 @@ from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
 from pluralign.rewards.open import load_reward
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.relevance import open_relevance
-from pluralign.steer.suggest import constant_weights
+from pluralign.steer.suggest import constant_weights, open_provider
 
 try:
     from pluralign.serve.access import (
@@ -59,6 +59,7 @@ def serve(
     model: str = DEFAULT_MODEL,
     weights: str | None = None,
     default_weights: Path | None = None,
+    suggest: Path | None = None,
     preset: tuple[str, ...] = (),
     power: float = GEOMETRIC,
     host: str = "127.0.0.1",
@@ -105,6 +106,8 @@ def serve(
         default_weights: Default weights instead as a file weights.json, which `ask` and `weights` write.
             Answers then report the weights' 90 % intervals, and decisions of a story whether the weights
             decide. Its objectives are those of the policies or of the story's policies.
+        suggest: Folder of a calibrated dial (pluralign calibrate). Requests with "steering_wish", or with
+            "auto" as steering weights, then get its weights, and the page has dials of outcomes.
         preset: Named weights as PRESET=NAME=NUMBER,NAME=NUMBER, for requests to the model MODEL@PRESET.
         power: Exponent of the power mean that mixes the policies: 1 arithmetic, 0 geometric, -1 harmonic.
         host: Host to listen on; other machines can reach any host except the loopback interface.
@@ -168,6 +171,11 @@ def serve(
             require_served(known.objectives, served, field)
     if default is not None and inferred is not None:
         raise InputError("is given together with --weights", field="default_weights")
+    provider = None if suggest is None else open_provider(suggest)
+    if provider is not None and set(provider.objectives) != set(folders):
+        raise InputError(
+            f"is for {', '.join(provider.objectives)}; served are {', '.join(folders)}", field="suggest"
+        )
     named = named_entries(preset, "preset", "PRESET=NAME=NUMBER,...", required=False)
     presets = {name: constant_weights(mix) for name, mix in named.items()}
     fronts = read_fronts(sweep, tuple(folders), tuple(story_folders))
@@ -201,6 +209,7 @@ def serve(
             relevance=None
             if relevance is None or described is None
             else RequestRelevance(open_relevance(relevance, described), tuple(folders)),
+            provider=provider,
         )
         # Clients that read the line below may connect immediately.
         bound.listen(1024)

@@ -12,12 +12,13 @@ from pluralign.core.splits import seed_for
 from pluralign.lm.decoding import Decoding
 from pluralign.serve.chat import Tools, chat_prompt, continues, schema_of, tools_of
 from pluralign.serve.errors import Refused
-from pluralign.serve.fields import SEEDS, chat_schema, completion_schema
+from pluralign.serve.fields import SEEDS, chat_schema, completion_schema, with_suggestions
 from pluralign.serve.mixes import Mixes
 from pluralign.serve.response_fields import chat_body, response_schema
 from pluralign.serve.schema import Schema, check
 from pluralign.serve.settings import Limits
 from pluralign.steer.prompt_encoder import PromptEncoder
+from pluralign.steer.request_weights import WeightsProvider
 from pluralign.steer.requests import Request
 from pluralign.steer.token_rules import TokenRules
 
@@ -73,6 +74,7 @@ class RequestParser:
         limits: Limits of a request.
         weights: Default steering weights, for requests without any; uniform if None.
         presets: Steering weights by name, which requests ask for as ``MODEL@NAME``.
+        provider: Provider of weights for requests that have a wish or leave the weights to the server.
 
     Raises:
         InputError: See `Mixes`.
@@ -80,17 +82,20 @@ class RequestParser:
 
     def __init__(
         self, deployment: PromptEncoder, limits: Limits, weights: SteeringWeights | None = None,
-        presets: Mapping[str, SteeringWeights] | None = None,
+        presets: Mapping[str, SteeringWeights] | None = None, provider: WeightsProvider | None = None,
     ) -> None:  # fmt: skip
         self.deployment, self.limits = deployment, limits
         default = weights or SteeringWeights.uniform(deployment.objectives)
-        self.mixes = Mixes(deployment.name, deployment.objectives, default, presets)
+        self.mixes = Mixes(deployment.name, deployment.objectives, default, presets, provider)
         known = tuple(self.mixes.models), deployment.objectives, limits
         self.schemas: dict[Kind, Schema] = {
             "chat": chat_schema(*known),
             "completions": completion_schema(*known),
             "responses": response_schema(*known),
         }
+        if provider is not None:
+            names = deployment.objectives
+            self.schemas = {kind: with_suggestions(own, names) for kind, own in self.schemas.items()}
         """JSON Schemas of the bodies."""
 
     def parse(self, kind: Kind, body: dict[str, Any]) -> ParsedRequest:
@@ -107,10 +112,10 @@ class RequestParser:
         stream = bool(body.get("stream"))
         if body.get("stream_options") is not None and not stream:
             raise Refused(400, "'stream_options' requires 'stream' to be true", param="stream_options")
-        weights = self.mixes.read(body)
         chat = kind == "chat"
         tools = tools_of(self.deployment, body) if chat else None
         prompts = [chat_prompt(self.deployment, body)] if chat else self._prompts(body["prompt"])
+        weights = self.mixes.read(body, [body["messages"]] if chat else self._texts(body["prompt"]))
         per_prompt = int(body.get("n") or 1)
         if len(prompts) * per_prompt > self.limits.samples:
             raise Refused(
@@ -162,6 +167,12 @@ class RequestParser:
             ]  # fmt: skip
         except InputError as error:
             raise Refused(400, error.message, param="prompt") from error
+
+    def _texts(self, given: Any) -> list[str]:
+        """The prompts of `_prompts` as texts."""
+        several = isinstance(given, list) and not isinstance(given[0], int | float)
+        decode = self.deployment.tokenizer.decode
+        return [one if isinstance(one, str) else decode(one) for one in (given if several else [given])]
 
     def _decoding(self, kind: Kind, body: dict[str, Any], length: int) -> Decoding:
         """The decoding settings for an answer to a prompt of this many tokens."""

@@ -25,6 +25,7 @@ from pluralign.serve.middleware import RequestMiddleware
 from pluralign.serve.openapi import document
 from pluralign.serve.page import page_response
 from pluralign.serve.service import Service
+from pluralign.serve.suggestions import describe_provider, suggest
 from pluralign.steer.request_weights import in_order
 
 Handler = Callable[[Service, Request], Awaitable[Response]]
@@ -140,6 +141,7 @@ async def _config(service: Service, request: Request) -> Response:
             "objectives": list(known.objectives),
             "steering_weights": in_order(service.parser.mixes.default, known.objectives),
             "steering_intervals": service.intervals,
+            "suggest": describe_provider(service.provider),
             "ask": None if service.asker is None else service.asker.describe(),
             "relevance": None if service.relevance is None else service.relevance.describe(),
             "presets": {
@@ -170,6 +172,13 @@ async def _ask(service: Service, request: Request) -> Response:
     return JSONResponse(answer)
 
 
+async def _suggest(service: Service, request: Request) -> Response:
+    if service.provider is None:
+        raise Refused(404, "this server suggests no weights")
+    body = await read_body(request, service.limits)
+    return JSONResponse(suggest(service.parser.mixes, body, service.deployment.objectives))
+
+
 async def _story(service: Service, request: Request) -> Response:
     if service.story is None:
         raise Refused(404, "this server has no story")
@@ -195,6 +204,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/pluralign/config", _config),
     ("POST", "/pluralign/rewards", _rewards),
     ("POST", "/pluralign/ask", _ask),
+    ("POST", "/pluralign/suggest", _suggest),
     ("GET", "/pluralign/story", _story),
     ("POST", "/pluralign/story/play", _play),
 )

@@ -188,6 +188,29 @@ def weights_schema(objectives: Sequence[str], maximum: float = 1) -> Schema:
     }
 
 
+def with_suggestions(schema: Schema, objectives: Sequence[str]) -> Schema:
+    """A schema of requests for text whose weights may be suggested.
+
+    Args:
+        schema: Schema of the body.
+        objectives: Names of the objectives.
+    """
+    wish = {
+        **weights_schema(objectives, 1_000_000),
+        "description": "What the answer should achieve: importance of each objective, summing to 1; the "
+        "server suggests weights. An objective of importance 0 has weight 0.",
+    }
+    given = schema["properties"]["steering_weights"]
+    weights = {
+        "anyOf": [{"enum": ["auto"]}, given],
+        "description": f'{given["description"]} With "auto" the server suggests weights.',
+    }
+    return {
+        **schema,
+        "properties": {**schema["properties"], "steering_weights": weights, "steering_wish": wish},
+    }
+
+
 def body_schema(properties: Mapping[str, Schema], required: Sequence[str]) -> Schema:
     """Schema of a body with these fields and no others."""
     return {

@@ -8,6 +8,10 @@ from typing import Any
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.serve.errors import Refused
+from pluralign.steer.request_weights import Prompt, WeightsProvider
+
+AUTO = "auto"
+"""Value of ``steering_weights`` that leaves the weights to the provider."""
 
 
 class Mixes:
@@ -21,6 +25,7 @@ class Mixes:
         objectives: Names of the objectives.
         default: Weights of requests without any.
         presets: Weights by name.
+        provider: Provider of weights for requests with ``"steering_weights": "auto"`` or a wish.
 
     Raises:
         InputError: Weights name an objective that is not served, or a preset's name is empty or has one of
@@ -29,9 +34,15 @@ class Mixes:
 
     def __init__(
         self, model: str, objectives: Sequence[str], default: SteeringWeights,
-        presets: Mapping[str, SteeringWeights] | None = None,
+        presets: Mapping[str, SteeringWeights] | None = None, provider: WeightsProvider | None = None,
     ) -> None:  # fmt: skip
         self._model, self._objectives = model, tuple(objectives)
+        self.provider = provider
+        if provider is not None and set(provider.objectives) != set(objectives):
+            raise InputError(
+                f"is for {', '.join(provider.objectives)}; served are {', '.join(objectives)}",
+                field="suggest",
+            )
         self.default, self.presets = default, dict(presets or {})
         for name, weights in (("", default), *self.presets.items()):
             weights.require_known(objectives)
@@ -44,23 +55,61 @@ class Mixes:
         named = {f"{self._model}@{name}": weights for name, weights in self.presets.items()}
         return {self._model: self.default, **named}
 
-    def read(self, body: Mapping[str, Any]) -> SteeringWeights:
+    def read(self, body: Mapping[str, Any], prompts: Sequence[Prompt] = ("",)) -> SteeringWeights:
         """The weights of a request that has passed the schema.
+
+        Args:
+            body: The body.
+            prompts: Prompts of the request, for which weights may be suggested.
 
         Raises:
             Refused: Status 404 for an unknown model, 400 for weights that do not sum to 1, that name an
                 unknown objective, or that are given twice.
         """
         named = self.of_model(body["model"])
-        given = body.get("steering_weights")
-        if given is None:
+        given, wish = body.get("steering_weights"), body.get("steering_wish")
+        if given is None and wish is None:
             return self.default if named is None else named
         if named is not None:
+            field = "steering_weights" if wish is None else "steering_wish"
             raise Refused(
-                400, "the weights are given twice: in 'model' and in 'steering_weights'",
+                400, f"the weights are given twice: in 'model' and in '{field}'",
+                param=field, code="invalid_steering_weights",
+            )  # fmt: skip
+        normalize = bool(body.get("normalize"))
+        if wish is None and given != AUTO:
+            return read_weights(given, self._objectives, normalize=normalize)
+        if given not in (None, AUTO):
+            raise Refused(
+                400, "the weights are given twice: in 'steering_weights' and in 'steering_wish'",
+                param="steering_wish", code="invalid_steering_weights",
+            )  # fmt: skip
+        return self.suggest(prompts, wish, normalize=normalize)
+
+    def suggest(
+        self, prompts: Sequence[Prompt], wish: Mapping[str, float] | None, *, normalize: bool = False
+    ) -> SteeringWeights:
+        """Weights that the provider suggests for a request.
+
+        Args:
+            prompts: Its prompts.
+            wish: Its wish; None if it leaves the weights to the provider.
+            normalize: Whether to divide the wishes by their sum.
+
+        Raises:
+            Refused: Status 400 for a wish that does not sum to 1, or prompts with different suggestions.
+        """
+        assert self.provider is not None
+        asked = None
+        if wish is not None:
+            asked = read_weights(wish, self._objectives, normalize=normalize, field="steering_wish")
+        found = set(self.provider.suggest(prompts, asked))
+        if len(found) > 1:
+            raise Refused(
+                400, "these prompts have different suggested weights; send one prompt per request",
                 param="steering_weights", code="invalid_steering_weights",
             )  # fmt: skip
-        return read_weights(given, self._objectives, normalize=bool(body.get("normalize")))
+        return found.pop()
 
     def of_model(self, model: str) -> SteeringWeights | None:
         """The weights in a model's name; None if it has none.
@@ -95,13 +144,16 @@ class Mixes:
         return weights
 
 
-def read_weights(given: Any, objectives: Sequence[str], *, normalize: bool = False) -> SteeringWeights:
+def read_weights(
+    given: Any, objectives: Sequence[str], *, normalize: bool = False, field: str = "steering_weights"
+) -> SteeringWeights:
     """Steering weights that have passed the schema.
 
     Args:
         given: Weights by objective.
         objectives: Names of the objectives.
         normalize: Whether to divide the weights by their sum.
+        field: Field of the request.
 
     Raises:
         Refused: The weights do not sum to 1, or all are 0.
@@ -112,7 +164,5 @@ def read_weights(given: Any, objectives: Sequence[str], *, normalize: bool = Fal
         weights = SteeringWeights(given)
         weights.require_known(objectives)
     except InputError as error:
-        raise Refused(
-            400, error.message, param="steering_weights", code="invalid_steering_weights"
-        ) from error
+        raise Refused(400, error.message, param=field, code="invalid_steering_weights") from error
     return weights

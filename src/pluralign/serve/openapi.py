@@ -9,6 +9,7 @@ from typing import Any
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.rewards import SCHEMA as REWARDS
 from pluralign.serve.service import Service
+from pluralign.serve.suggestions import suggestion_schema
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -85,6 +86,13 @@ def document(service: Service) -> dict[str, Any]:
             "Choose the next question by all answers so far, and infer weights from them.",
             service.asker.schema,
             _interview(service.asker.objectives),
+        )
+    if service.provider is not None:
+        names = service.deployment.objectives
+        paths["/pluralign/suggest"] = _post(
+            "Suggest weights for a wish, with predicted outcomes if there is a calibrated dial.",
+            suggestion_schema(names),
+            _object({"steering_weights": weights, "predicted": {"anyOf": [{"type": "null"}, _NUMBERS]}}),
         )
     if service.story is not None:
         paths["/pluralign/story"] = _get("Facts about the story.", {"type": "object"})

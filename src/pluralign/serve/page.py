@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from starlette.responses import HTMLResponse, Response
 
-_SCRIPTS = ("base", "dials", "interview", "front", "share", "card", "chat", "story", "main")
+_SCRIPTS = ("base", "dials", "wish", "interview", "front", "share", "card", "chat", "story", "main")
 """Parts of the page's script, in their order; they share one scope."""
 _INLINE = {
     "script-src": re.compile(r"<script>(.*?)</script>", re.DOTALL),

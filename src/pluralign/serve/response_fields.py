@@ -117,7 +117,7 @@ def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
     messages = [_message(item, place) for place, item in enumerate(items)]
     if body.get("instructions"):
         messages.insert(0, {"role": "system", "content": body["instructions"]})
-    found = {name: body[name] for name in _SHARED if name in body}
+    found = {name: body[name] for name in (*_SHARED, "steering_wish") if name in body}
     found |= {"messages": _joined(messages), "max_tokens": body.get("max_output_tokens")}
     if tools := body.get("tools"):
         found["tools"] = [

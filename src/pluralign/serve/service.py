@@ -30,6 +30,7 @@ from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policies import Policies
 from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.reading_pace import ReadingPace
+from pluralign.steer.request_weights import WeightsProvider
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Service:
         make_engine: Function that makes the engine that decodes, from the limits; by default the policies are
             decoded in this process.
         presets: Steering weights by name, which requests ask for as ``MODEL@NAME``.
+        provider: Provider of weights for requests that have a wish or leave the weights to the server.
         asker: Questions whose answers determine weights.
         inferred: Default weights that were inferred from choices, instead of ``weights``.
         relevance: Factors on the weights of requests that ask for them, by what is at stake in their prompts.
@@ -70,6 +72,7 @@ class Service:
     fronts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     make_engine: Callable[[Limits], Engine] | None = None
     presets: Mapping[str, SteeringWeights] = field(default_factory=dict[str, SteeringWeights])
+    provider: WeightsProvider | None = None
     asker: Asker | None = None
     inferred: WeightPosterior | None = None
     relevance: RequestRelevance | None = None
@@ -86,7 +89,7 @@ class Service:
                 raise InputError("is given together with other default weights", field="default_weights")
             if set(self.inferred.objectives) == set(names):
                 default, self.intervals = self.inferred.mean, intervals_of(self.inferred, names)
-        self.parser = RequestParser(self.deployment, self.limits, default, self.presets)
+        self.parser = RequestParser(self.deployment, self.limits, default, self.presets, self.provider)
         self.token_texts = TokenTexts(self.deployment.tokenizer)
         self.engine = (self.make_engine or self._own_engine)(self.limits)
         self.metrics, self.pace = Metrics(), Pace(self.limits.running)

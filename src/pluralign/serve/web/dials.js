@@ -1,7 +1,8 @@
 // ---- The sliders and typed weights: a point on the simplex ----
 class Dials {
-  constructor(place, names, weights, moved, presets = {}) {
+  constructor(place, names, weights, moved, presets = {}, {title = "Weights", noun = "Weight of"} = {}) {
     this.names = names;
+    this.noun = noun;
     this.moved = moved;
     this.presets = presets;
     this.digits = 0;
@@ -12,7 +13,7 @@ class Dials {
     this.equal = button("equal", () => this.set(names.map(() => 1 / names.length)), {class: "plain"});
     place.classList.toggle("few", names.length <= 3);
     place.append(
-      make("div", {class: "head"}, make("h2", {id: `${place.id}-title`}, "Weights"), ...this.choice(), this.undoing, this.equal),
+      make("div", {class: "head"}, make("h2", {id: `${place.id}-title`}, title), ...this.choice(), this.undoing, this.equal),
       make("div", {class: "mix", "aria-hidden": "true"}, ...this.parts));
     this.inputs = names.map((name, i) => this.dial(place, name, i));
     place.addEventListener("keydown", event => {
@@ -38,7 +39,7 @@ class Dials {
     const id = `${place.id}-${i}`;
     const input = make("input", {id, type: "range", min: 0, max: 100, step: 1, colour: colour(i)});
     const typed = make("input", {type: "number", min: 0, max: 100, step: "any", required: "",
-      "aria-label": `Weight of ${words(name)} in percent`, "aria-describedby": `${id}-wrong`});
+      "aria-label": `${this.noun} ${words(name)} in percent`, "aria-describedby": `${id}-wrong`});
     const note = make("small", {class: "wrong", id: `${id}-wrong`, role: "alert"});
     input.addEventListener("input", () => { this.digits = 0; this.turn(i, input.value / 100); });
     typed.addEventListener("input", () => accept(typed, note));

@@ -37,6 +37,7 @@ async function begin() {
   $("about").textContent = `${config.model}: ${config.objectives.map(words).join(", ")}`;
   const chat = new Chat(config, new Units(config.fronts.chat));
   new Interview("chat", config.ask, chat.dials, inferredOf(config));
+  new Wish($("chat-wish"), config.suggest, chat.dials);
   if (config.story) {
     $("tabs").hidden = false;
     const story = new Story(config.story, new Units(config.fronts.story));

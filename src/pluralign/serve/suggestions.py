@@ -1,0 +1,57 @@
+"""Suggested weights for the page: the weights of a wish, and what they are predicted to achieve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pluralign.serve.fields import weights_schema
+from pluralign.serve.mixes import Mixes
+from pluralign.serve.schema import Schema, check
+from pluralign.steer.request_weights import WeightsProvider, in_order
+from pluralign.steer.suggest import Calibrated
+
+
+def suggestion_schema(objectives: Sequence[str]) -> Schema:
+    """Schema of the body of `/pluralign/suggest`.
+
+    Args:
+        objectives: Names of the objectives.
+    """
+    return {
+        "type": "object",
+        "properties": {
+            "steering_wish": weights_schema(objectives, 1_000_000),
+            "prompt": {"type": ["string", "null"], "description": "Prompt; not used by dials."},
+            "normalize": {"type": ["boolean", "null"]},
+        },
+        "additionalProperties": False,
+    }
+
+
+def describe_provider(provider: WeightsProvider | None) -> dict[str, Any] | None:
+    """Facts about a provider for the page: whether outcomes are predicted, and from how many weightings."""
+    if provider is None:
+        return None
+    dial = isinstance(provider, Calibrated)
+    return {"predicts": dial, "weightings": len(provider.surrogate.weightings) if dial else None}
+
+
+def suggest(mixes: Mixes, body: dict[str, Any], objectives: Sequence[str]) -> dict[str, Any]:
+    """The response of `/pluralign/suggest` to a body.
+
+    Args:
+        mixes: Reader of weights, with a provider.
+        body: The body.
+        objectives: Names of the objectives.
+
+    Raises:
+        Refused: The body is invalid.
+    """
+    check(body, suggestion_schema(objectives))
+    weights = mixes.suggest(
+        [body.get("prompt") or ""], body.get("steering_wish"), normalize=bool(body.get("normalize"))
+    )
+    provider = mixes.provider
+    predicted = provider.surrogate.at(weights) if isinstance(provider, Calibrated) else None
+    return {"steering_weights": in_order(weights, objectives), "predicted": predicted}

@@ -1,0 +1,137 @@
+"""Weights that the server suggests: for a wish, or when a request leaves them to it."""
+
+import numpy as np
+import pytest
+
+from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.serve.settings import Limits
+from pluralign.steer.suggest import Calibrated
+from pluralign.steer.surrogate import fit_surrogate
+
+from .browsing import becomes
+from .conftest import NAMES
+
+GRID = simplex_grid(NAMES, 2)
+
+
+def saturating(objectives):
+    """A dial whose outcomes rise less and less with the weight."""
+    array = np.array([weights.aligned_to(NAMES) for weights in GRID])
+    return Calibrated(fit_surrogate(GRID, 1.5 * array - 0.5 * array**2, objectives=objectives))
+
+
+def asked(server, body, path="/v1/chat/completions"):
+    response = server.post(path, **body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.fixture(scope="module")
+def provider():
+    return saturating(NAMES)
+
+
+@pytest.fixture(scope="module")
+def suggesting(folders, provider):
+    from pluralign.serve.service import Service
+    from pluralign.steer.policies import load_policies
+
+    from .conftest import serving
+
+    deployment = load_policies("tiny-random", folders, dtype="float32")
+    with serving(Service(deployment, Limits(), provider=provider)) as found:
+        yield found
+
+
+def test_a_wish_becomes_weights(suggesting, chat, provider):
+    wish = {"one": 0.7, "two": 0.3}
+    answer = asked(suggesting, chat(steering_wish=wish))
+    expected = provider.suggest([""], SteeringWeights(wish))[0]
+    assert answer["steering_weights"] == pytest.approx(dict(expected), abs=1e-12)
+    assert answer["steering_weights"]["three"] == 0
+    assert answer["steering_weights"] != pytest.approx({**wish, "three": 0.0}, abs=0.01)
+    twice = asked(suggesting, chat(steering_wish={"one": 1.4, "two": 0.6}, normalize=True))
+    assert twice["steering_weights"] == pytest.approx(answer["steering_weights"])
+    responses = {"model": "tiny-random", "input": "a", "steering_wish": wish}
+    answer = asked(suggesting, responses, "/v1/responses")
+    assert answer["steering_weights"] == pytest.approx(dict(expected), abs=1e-12)
+
+
+def test_auto_leaves_the_weights_to_the_server(suggesting, chat):
+    answer = asked(suggesting, chat(steering_weights="auto"))
+    assert list(answer["steering_weights"].values()) == pytest.approx([1 / 3] * 3, abs=1e-3)
+    body = {"model": "tiny-random", "prompt": ["a", "b"], "max_tokens": 2, "steering_weights": "auto"}
+    assert asked(suggesting, body, "/v1/completions")["steering_weights"] == answer["steering_weights"]
+
+
+def test_a_wish_for_one_objective_is_its_policy(suggesting, chat):
+    answer = asked(suggesting, chat(steering_wish={"two": 1}))
+    assert answer["steering_weights"] == {"one": 0, "two": 1, "three": 0}
+    plain = asked(suggesting, chat(steering_weights={"two": 1}))
+    assert answer["choices"][0]["message"] == plain["choices"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"steering_wish": {"one": 0.5}}, "steering_wish"),
+        ({"steering_wish": {"wild": 1}}, "steering_wish"),
+        ({"steering_wish": {"one": 1}, "steering_weights": {"one": 1}}, "steering_wish"),
+        ({"steering_weights": "automatic"}, "steering_weights"),
+        ({"steering_wish": {"one": 1}, "model": "tiny-random@one=1"}, "steering_wish"),
+    ],
+)
+def test_wrong_wishes_are_refused(suggesting, chat, fields, param):
+    response = suggesting.post(**chat(**fields))
+    assert response.status_code == 400
+    assert param in response.json()["error"]["param"]
+
+
+def test_servers_without_a_provider_know_no_wish(server, chat):
+    for fields in ({"steering_wish": {"one": 1}}, {"steering_weights": "auto"}):
+        assert server.post(**chat(**fields)).status_code == 400
+    assert server.post("/pluralign/suggest").status_code == 404
+    assert server.get("/pluralign/config").json()["suggest"] is None
+
+
+def test_prompts_with_different_suggestions_need_requests_of_their_own(serve, chat):
+    class ByLength:
+        objectives = tuple(NAMES)
+
+        def suggest(self, prompts, wish=None):
+            return [SteeringWeights.one_hot(NAMES[len(prompt) % 2], NAMES) for prompt in prompts]
+
+    with serve(provider=ByLength()) as server:
+        body = {"model": "tiny-random", "prompt": ["a", "bb"], "max_tokens": 2, "steering_weights": "auto"}
+        response = server.post("/v1/completions", **body)
+        assert response.status_code == 400
+        assert "one prompt per request" in response.json()["error"]["message"]
+        alike = asked(server, {**body, "prompt": ["a", "b"]}, "/v1/completions")
+        assert alike["steering_weights"]["two"] == 1
+        assert asked(server, {"prompt": "bb"}, "/pluralign/suggest") == {
+            "steering_weights": {"one": 1, "two": 0, "three": 0}, "predicted": None,
+        }  # fmt: skip
+
+
+def test_a_dial_of_other_objectives_is_refused(serve):
+    grid = simplex_grid(["a", "b"], 2)
+    other = Calibrated(fit_surrogate(grid, [[0, 1], [0.5, 0.5], [1, 0]]))
+    with pytest.raises(InputError, match="is for a, b; served are one, two, three"), serve(provider=other):
+        pass
+
+
+def test_the_page_has_dials_of_outcomes(suggesting, opened, provider):
+    page = opened(suggesting)
+    page.get_by_text("Ask for outcomes").click()
+    for name, value in (("one", "60"), ("two", "0")):
+        page.get_by_role("group", name="What matters to you").get_by_role("slider", name=name).fill(value)
+    becomes(
+        page, "document.querySelector('#chat-wish [role=status]').textContent.startsWith('Predicted from')"
+    )
+    wish = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('#chat-wish input[type=number]')]"
+        ".map((one, i) => [['one', 'two', 'three'][i], one.value / 100]))"
+    )
+    expected = provider.suggest([""], SteeringWeights(wish))[0]
+    becomes(page, f"Math.abs(document.querySelector('#chat-dials-0').value - {100 * expected['one']}) < 1")
+    assert page.locator("#chat-dials-1").input_value() == "0"
