@@ -56,6 +56,13 @@ class Calibrated:
 
     Args:
         surrogate: Surrogate of a sweep.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> grid = pl.simplex_grid(["kind", "brief"], 2)
+        >>> dial = pl.Calibrated(pl.fit_surrogate(grid, [[0.0, 1.0], [0.75, 0.75], [1.0, 0.0]]))
+        >>> dial.suggest(["Hello!"], pl.SteeringWeights(kind=1.0))[0].to_text()
+        'kind=1'
     """
 
     surrogate: Surrogate

@@ -174,9 +174,9 @@ def fit_surrogate(
         >>> import pluralign as pl
         >>> grid = pl.simplex_grid(["kind", "brief"], 2)
         >>> dial = pl.fit_surrogate(grid, [[0.0, 1.0], [0.75, 0.75], [1.0, 0.0]])
-        >>> dial.at(pl.SteeringWeights(kind=0.25, brief=0.75))["kind"]
+        >>> round(dial.at(pl.SteeringWeights(kind=0.25, brief=0.75))["kind"], 4)
         0.4375
-        >>> dial.weights_for(pl.SteeringWeights(kind=0.5, brief=0.5))["kind"]
+        >>> round(dial.weights_for(pl.SteeringWeights(kind=0.5, brief=0.5))["kind"], 4)
         0.5
     """
     names = tuple(weightings[0] if objectives is None and weightings else objectives or ())
@@ -189,7 +189,7 @@ def fit_surrogate(
         )
     if not np.isfinite(found).all():
         raise InputError("must be finite", field="outcomes")
-    array = np.array([weights.aligned_to(names) for weights in weightings])
+    array = np.array([weights.aligned_to(names) for weights in weightings]).reshape(-1, len(names))
     needed = least_points(len(names))
     rank = int(np.linalg.matrix_rank(quadratic_terms(array)))
     if rank < needed:

@@ -79,6 +79,20 @@ def calibrate_dial(sweep: str | Path, *, side: str | None = None, link: Link = "
 
     Raises:
         InputError: There is no report of a sweep, or too few weightings.
+
+    Examples:
+        >>> import json, pathlib
+        >>> import pluralign as pl
+        >>> points = [(0.0, -9.0, 4.0), (0.5, -1.0, 3.0), (1.0, 0.0, 0.0)]  # weight of calm, and returns
+        >>> rows = [
+        ...     {"weights": {"calm": w, "fun": 1 - w}, "returns": {"calm": calm, "fun": fun}}
+        ...     for w, calm, fun in points
+        ... ]
+        >>> report = {"pluralign": "report", "objectives": ["calm", "fun"], "sweep": rows}
+        >>> _ = pathlib.Path("report.json").write_text(json.dumps(report))
+        >>> dial = pl.calibrate_dial("report.json")
+        >>> dial.weights_for(pl.SteeringWeights(calm=0.75, fun=0.25)).to_text()
+        'calm=0.6764,fun=0.3236'
     """
     found = read_outcomes(sweep, side)
     return fit_surrogate(found.weightings, found.values, objectives=found.objectives, link=link)
