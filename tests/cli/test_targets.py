@@ -179,3 +179,22 @@ def test_weights_are_given_as_they_are_taken(shares):
     exact = SteeringWeights({f"o{i}": share / sum(shares) for i, share in enumerate(shares)})
     read = SteeringWeights.parse(exact.to_text())
     assert {name: read.get(name, 0.0) for name in exact} == pytest.approx(dict(exact), abs=1e-4)
+
+
+def test_ceilings_and_equations(run, options, tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    exact = (*options, "--exactly", "lively=+0.2sd", "--out", tmp_path / "exact", "--json", figures)
+    assert run(*exact) == 0
+    told = capsys.readouterr().out
+    assert "= " in told
+    found = json.loads(figures.read_text())
+    assert found["expected"]["lively"] == pytest.approx(found["equations"]["lively"], abs=1e-3)
+    weights = SteeringWeights(found["weights"])
+    from pluralign.steer.suggest import constant_weights
+
+    assert constant_weights(f"auto:{tmp_path / 'exact'}") == weights
+    assert run(*options, "--at-most", "lively=-0.2sd", "--out", tmp_path / "most") == 0
+    assert "to be lowered: lively" in capsys.readouterr().out
+    assert json.loads((tmp_path / "most" / "targets.json").read_text())["weights"] is None
+    assert run(*options, "--out", tmp_path / "none") == 2
+    assert "give at least one target" in capsys.readouterr().err

@@ -109,3 +109,54 @@ def test_bad_targets_are_told():
         meet_targets({"a": [1.0, float("nan")]}, {"a": 1.0})
     with pytest.raises(InputError, match="a prompt for each of 2 samples, found 3"):
         meet_targets({"a": [1.0, 2.0]}, {"a": 1.0}, [0, 0, 1])
+
+
+def test_an_upper_bound_lowers_a_reward():
+    # From a uniform choice of 0 or 1, a mean of 1/4 takes the odds 1 : 3.
+    coin = {"a": [0.0, 1.0], "b": [1.0, 0.0]}
+    found = meet_targets(coin, at_most={"a": 0.25})
+    assert found.multipliers == pytest.approx({"a": -np.log(3), "b": 0.0})
+    assert found.expected == pytest.approx({"a": 0.25, "b": 0.75})
+    assert found.weights is None
+    assert found.lowered == ("a",)
+    idle = meet_targets(coin, at_most={"a": 0.75})
+    assert idle.multipliers == {"a": 0.0, "b": 0.0}
+    assert idle.weights is None
+    assert idle.lowered == ()
+
+
+def test_an_equation_has_a_multiplier_of_any_sign():
+    coin = {"a": [0.0, 1.0]}
+    assert meet_targets(coin, exactly={"a": 0.75}).multipliers["a"] == pytest.approx(np.log(3), abs=1e-6)
+    assert meet_targets(coin, exactly={"a": 0.25}).multipliers["a"] == pytest.approx(-np.log(3), abs=1e-6)
+    # At the sampled mean nothing is needed.
+    assert meet_targets(coin, exactly={"a": 0.5}).multipliers["a"] == 0.0
+    missed = meet_targets(coin, exactly={"a": -0.5})
+    assert not missed.reachable
+    assert missed.shortfall == pytest.approx(1.0)
+
+
+def test_a_ceiling_stops_where_a_floor_alone_would_go_on():
+    rng = np.random.default_rng(2)
+    table = rng.normal(size=(4000, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+    rewards = {"proxy": table[:, 0], "other": table[:, 1]}
+    floor = meet_targets(rewards, {"other": 1.0})
+    assert floor.expected["proxy"] > 0.7
+    both = meet_targets(rewards, {"other": 1.0}, at_most={"proxy": 0.4})
+    assert both.expected["proxy"] == pytest.approx(0.4, abs=1e-3)
+    assert both.expected["other"] == pytest.approx(1.0, abs=1e-3)
+    assert both.lowered == ("proxy",)
+    between = meet_targets(rewards, {"proxy": 0.2}, at_most={"proxy": 0.4})
+    assert between.expected["proxy"] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_targets_that_contradict_each_other_are_refused():
+    coin = {"a": [0.0, 1.0]}
+    with pytest.raises(InputError, match="is to be at least"):
+        meet_targets(coin, {"a": 0.5}, at_most={"a": 0.4})
+    with pytest.raises(InputError, match="another target"):
+        meet_targets(coin, {"a": 0.5}, exactly={"a": 0.5})
+    with pytest.raises(InputError, match="finite"):
+        meet_targets(coin, at_most={"a": float("inf")})
+    with pytest.raises(InputError, match="expected targets on a, found b"):
+        meet_targets(coin, exactly={"b": 1.0})

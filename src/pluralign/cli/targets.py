@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 def reach_targets(
     completions: str,
     rewards: tuple[str, ...],
-    at_least: tuple[str, ...],
     out: Path,
+    at_least: tuple[str, ...] = (),
+    at_most: tuple[str, ...] = (),
+    exactly: tuple[str, ...] = (),
     dtype: DTypeName = "float32",
 ) -> tuple[Figures, int]:
     """Find the steering weights that bring mean rewards to target levels ("harmless at least at this level").
@@ -38,10 +40,13 @@ def reach_targets(
     Args:
         completions: Samples of the model, several per prompt (`pluralign generate --samples N`).
         rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
-        at_least: Target of each constrained objective, as NAME=LEVEL; the others are free. A level is a
-            number in the reward's own unit; +0.5sd or -0.5sd is that number of standard deviations above or
-            below the samples' mean.
         out: Folder for targets.json and rewards.jsonl.
+        at_least: Smallest acceptable mean reward, as NAME=LEVEL; the others are free. A level
+            is a number in the reward's own unit; +0.5sd or -0.5sd is that number of standard deviations above
+            or below the samples' mean.
+        at_most: Largest acceptable mean reward, as NAME=LEVEL.
+        exactly: Required mean reward, as NAME=LEVEL, for instance the level at which a reward stops being a
+            good proxy (`pluralign evaluate best-of-n`).
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
     # Help needs no model.
@@ -49,12 +54,21 @@ def reach_targets(
     from pluralign.evaluate.rewards.targets import reach_targets as reach
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
-    given = named_entries(at_least, "at_least", "NAME=LEVEL")
-    levels = {name: Level.parse(text, name) for name, text in given.items()}
-    found = reach(load_answers(completions), dict(named), levels, out, dtype=dtype)
+    given = {
+        field: named_entries(entries, field, "NAME=LEVEL", required=False)
+        for field, entries in (("at_least", at_least), ("at_most", at_most), ("exactly", exactly))
+    }
+    levels = {
+        field: {name: Level.parse(text, name, field) for name, text in own.items()}
+        for field, own in given.items()
+    }
+    found = reach(
+        load_answers(completions), dict(named), levels["at_least"], out, at_most=levels["at_most"],
+        exactly=levels["exactly"], dtype=dtype,
+    )  # fmt: skip
     _report(found)
     path = out / "targets.json"
-    figures = found.save(path, {"completions": completions, "rewards": named, "at_least": given})
+    figures = found.save(path, {"completions": completions, "rewards": named, **given})
     wrote(path, "rewards.jsonl is next to it")
     return figures, 0 if found.palette.reachable else 1
 
@@ -64,9 +78,9 @@ def _report(found: ReachedTargets) -> None:
     say(f"mean rewards of {samples} samples of {found.prompts} prompts")
     rows: dict[str, list[str]] = {}
     for name, column in found.rewards.items():
-        then, goal = palette.expected[name], found.targets.get(name)
-        missed = max(0.0, goal - then) if goal is not None else 0.0
-        cells = [f"{column.mean():.4f}", "free" if goal is None else f"{goal:.4f}", f"{then:.4f}"]
+        then = palette.expected[name]
+        goals, missed = _goals(found, name, then)
+        cells = [f"{column.mean():.4f}", goals, f"{then:.4f}"]
         rows[name] = [*cells, f"{palette.multipliers[name] if palette.reachable else missed:.4f}"]
     last = ["mean then", "multiplier"] if palette.reachable else ["at nearest", "missed by"]
     say_table(["mean now", "target", *last], rows)
@@ -75,6 +89,11 @@ def _report(found: ReachedTargets) -> None:
             "no mixture meets these targets on these samples: the nearest misses one by "
             f"{palette.shortfall:.3f} of its standard deviations"
         )
+    elif palette.lowered:
+        say(
+            f"to be lowered: {', '.join(palette.lowered)}. Weights cannot say that, so there are none; a "
+            "policy learned for the opposite could"
+        )
     elif palette.weights is None:
         say("no steering is needed: the samples meet the targets as they are")
     else:
@@ -82,3 +101,15 @@ def _report(found: ReachedTargets) -> None:
         strength, beta = palette.strength, 1 / palette.strength
         say(f"strength: {strength:.4g}, that of policies learned from these rewards with beta {beta:.4g}")
         say(f"effective sample size: {palette.effective_samples:.1f} of {samples}")
+
+
+def _goals(found: ReachedTargets, name: str, mean: float) -> tuple[str, float]:
+    """Targets of an objective as text, and by how much a mean misses them."""
+    goals: list[str] = []
+    missed = 0.0
+    for sign, levels in ((">=", found.targets), ("<=", found.at_most), ("=", found.exactly)):
+        if name in levels:
+            apart = levels[name] - mean
+            missed = max(missed, abs(apart) if sign == "=" else apart if sign == ">=" else -apart)
+            goals.append(f"{sign} {levels[name]:.4f}")
+    return ", ".join(goals) or "free", missed

@@ -20,7 +20,7 @@ from pluralign.steer.kriging import Link
 from pluralign.steer.request_weights import Prompt, WeightsProvider
 from pluralign.steer.surrogate import Surrogate, fit_surrogate
 
-DIAL = "dial.json"
+DIAL, TARGETS = "dial.json", "targets.json"
 _KIND, _VERSION = "dial", 1
 
 
@@ -136,12 +136,22 @@ def open_provider(folder: str | Path) -> WeightsProvider:
     """Open a folder that suggests weights.
 
     Args:
-        folder: Folder of a calibrated dial.
+        folder: Folder of a calibrated dial, or of `pluralign targets`, whose weights are suggested where
+            there is no wish.
 
     Raises:
-        InputError: The folder holds no provider of weights.
+        InputError: The folder holds no provider of weights, or targets that weights do not meet.
     """
-    return Calibrated(load_dial(folder))
+    targets = Path(folder) / TARGETS
+    if not targets.is_file():
+        return Calibrated(load_dial(folder))
+    row = read_json(targets)
+    weights = row.get("weights") if is_object(row) else None
+    if not is_object(weights):
+        raise InputError(
+            "has no weights: the targets cannot be met, or are met without steering", path=targets
+        )
+    return Given(SteeringWeights(weights))
 
 
 def constant_weights(text: str) -> SteeringWeights:

@@ -1,7 +1,12 @@
-"""Target levels instead of weights ("harmless at least at this level"): the multi-human-value palette."""
+"""Target levels instead of weights ("harmless at least at this level"): the multi-human-value palette.
+
+With targets that are met exactly, it is the problem of constrained RLHF (Moskovitz et al. 2024, arXiv
+2310.04373: xi-PPO) on samples: a reward is raised to the level at which it stops being a good proxy.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -26,16 +31,18 @@ class Palette:
 
     Args:
         reachable: Whether some distribution over the samples meets all targets.
-        multipliers: Multiplier lambda of each objective, 0 for objectives without a target. The policy that
-            meets the targets with the least divergence from the sampled policy is proportional to pi_0(y)
-            exp(sum_k lambda_k r_k(y)). Empty if the targets cannot be met.
+        multipliers: Multiplier lambda of each objective, 0 for objectives without a target, negative for
+            those that have to be lowered. The policy that meets the targets with the least divergence from
+            the sampled policy is proportional to pi_0(y) exp(sum_k lambda_k
+            r_k(y)). Empty if the targets cannot be met.
         weights: The multipliers normalised to sum to one, as steering weights; None if no steering is needed
-            (the sampled policy already meets the targets) or if the targets cannot be met.
-        strength: Sum of the multipliers, 1 / beta of the tilted policy.
+            (the sampled policy already meets the targets), if the targets cannot be met, or if an objective
+            has to be lowered, which weights cannot say.
+        strength: Sum of the multipliers' absolute values; if none is negative, 1 / beta of the tilted policy.
         expected: Mean reward of each objective under that policy (if the targets cannot be met: under the
             distribution that misses them least).
-        shortfall: Smallest possible value of the largest shortfall, in units of each objective's standard
-            deviation; 0 if the targets can be met.
+        shortfall: Smallest possible value of the largest distance from a target, in units of each objective's
+            standard deviation; 0 if the targets can be met.
         effective_samples: Effective sample size of the expected rewards, 1 / sum of squared probabilities.
     """
 
@@ -46,6 +53,11 @@ class Palette:
     expected: Mapping[str, float]
     shortfall: float
     effective_samples: float
+
+    @property
+    def lowered(self) -> tuple[str, ...]:
+        """Objectives with negative multipliers: their rewards have to be lowered."""
+        return tuple(name for name, value in self.multipliers.items() if value < 0)
 
 
 @dataclass(frozen=True)
@@ -65,26 +77,33 @@ class _Prompts:
 
 def meet_targets(
     rewards: Mapping[str, Sequence[float] | FloatArray],
-    targets: Mapping[str, float],
+    targets: Mapping[str, float] | None = None,
     prompts: Sequence[int] | IntArray | None = None,
+    *,
+    at_most: Mapping[str, float] | None = None,
+    exactly: Mapping[str, float] | None = None,
 ) -> Palette:
     """Mixture of objectives that meets targets on mean rewards with the least divergence from the samples'
     policy.
 
     Minimises KL(pi || pi_0) subject to E_pi[r_k] >= c_k (Wang et al. 2024). The dual is max over lambda >= 0
     of -log E_0 exp(lambda . r) + lambda . c; it is concave and is solved on samples of pi_0 (with logsumexp).
+    The multiplier of an upper bound is at most 0, that of an equation has any sign.
     With several prompts, the first term is the mean over prompts of -log E_0[exp(lambda . r) | prompt]: a
     policy chooses between answers, not between prompts. A linear programme over the samples first decides
     whether the targets can be met; otherwise the dual has no maximum.
 
     Args:
         rewards: Rewards of the same samples of pi_0, by objective, shape (samples,) each.
-        targets: Smallest acceptable mean reward, by objective; other objectives are unconstrained.
+        targets: Smallest acceptable mean reward, by objective; objectives without any target are
+            unconstrained.
         prompts: Prompt number of each sample; by default all samples answer one prompt.
+        at_most: Largest acceptable mean reward, by objective.
+        exactly: Required mean reward, by objective; these have no other target.
 
     Raises:
-        InputError: There is an unknown objective, no target, no sample, a different number of samples per
-            objective, or a value that is not finite.
+        InputError: There is an unknown objective, no target, targets that contradict each other, no sample, a
+            different number of samples per objective, or a value that is not finite.
 
     Examples:
         >>> import numpy as np
@@ -94,48 +113,87 @@ def meet_targets(
         >>> found.reachable, round(found.expected["kind"], 3)
         (True, 0.6)
     """
-    table, wanted = _checked(rewards, targets)
+    table = _table(rewards)
+    limits = _limits(list(rewards), targets or {}, at_most or {}, exactly or {})
     numbers = np.zeros(len(table), dtype=np.int64) if prompts is None else np.asarray(prompts, dtype=np.int64)
     if numbers.shape != (len(table),):
         raise InputError(f"expected a prompt for each of {len(table)} samples, found {numbers.size}")
     order = np.argsort(numbers, kind="stable")
     table, asked = table[order], _by_prompt(numbers)
-    bound = np.array([name in targets for name in rewards])
-    deviation = np.where(table.std(axis=0) > 0, table.std(axis=0), 1.0)[bound]
+    deviation = np.where(table.std(axis=0) > 0, table.std(axis=0), 1.0)
     # Rewards are divided by each objective's standard deviation, so that one tolerance fits all.
-    scaled, goal = table[:, bound] / deviation, wanted / deviation
-    missed, nearest = _least_shortfall(scaled, goal, asked)
+    bound, sign = limits.objective, limits.sign
+    scaled, goal = sign * (table / deviation)[:, bound], sign * limits.level / deviation[bound]
+    missed, nearest = _least_shortfall(scaled, goal, limits.equal, asked)
     if missed > _TOLERANCE:
         expected = dict(zip(rewards, (nearest @ table).tolist(), strict=True))
         return Palette(False, {}, None, 0.0, expected, missed, _effective(nearest))
-    solved = _dual(scaled, goal, asked)
+    solved = _dual(scaled, goal, limits.equal, asked)
     _, tilted = _tilt(scaled @ solved, asked)
-    multipliers = np.zeros(len(bound))
-    multipliers[bound] = np.where(solved > _TOLERANCE, solved, 0.0) / deviation
-    total = float(multipliers.sum())
+    solved = np.where(np.abs(solved) > _TOLERANCE, solved, 0.0) * sign / deviation[bound]
+    multipliers = np.bincount(bound, solved, minlength=len(rewards))
+    total = float(np.abs(multipliers).sum())
     found = dict(zip(rewards, multipliers.tolist(), strict=True))
-    weights = SteeringWeights({name: value / total for name, value in found.items()}) if total else None
+    weights = None
+    if total and not (multipliers < 0).any():
+        weights = SteeringWeights({name: value / total for name, value in found.items()})
     expected = dict(zip(rewards, (tilted @ table).tolist(), strict=True))
     return Palette(True, found, weights, total, expected, 0.0, _effective(tilted))
 
 
-def _checked(
-    rewards: Mapping[str, Sequence[float] | FloatArray], targets: Mapping[str, float]
-) -> tuple[FloatArray, FloatArray]:
-    unknown = sorted(set(targets) - set(rewards))
-    if unknown or not targets:
-        raise InputError(
-            f"expected targets on {', '.join(rewards)}, found {', '.join(unknown) or 'none'}", field="targets"
-        )
+@dataclass(frozen=True)
+class _Limits:
+    """Targets as constraints sign (E[r] - level) >= 0, or = 0.
+
+    Args:
+        objective: Number of each constraint's objective.
+        sign: 1, or -1 for upper bounds.
+        level: Level in the reward's unit.
+        equal: Whether the constraint is an equation.
+    """
+
+    objective: IntArray
+    sign: FloatArray
+    level: FloatArray
+    equal: npt.NDArray[np.bool_]
+
+
+def _limits(
+    names: Sequence[str], least: Mapping[str, float], most: Mapping[str, float], exactly: Mapping[str, float]
+) -> _Limits:
+    kinds = {"targets": (least, 1.0, False), "at_most": (most, -1.0, False), "exactly": (exactly, 1.0, True)}
+    for field, (levels, _, _) in kinds.items():
+        if unknown := sorted(set(levels) - set(names)):
+            raise InputError(
+                f"expected targets on {', '.join(names)}, found {', '.join(unknown)}", field=field
+            )
+        if not all(math.isfinite(level) for level in levels.values()):
+            raise InputError("rewards and targets must be finite numbers", field=field)
+    if not (least or most or exactly):
+        raise InputError(f"expected targets on {', '.join(names)}, found none", field="targets")
+    if twice := sorted(set(exactly) & (set(least) | set(most))):
+        raise InputError(f"'{twice[0]}' has another target, too", field="exactly")
+    if wrong := [name for name in names if name in least and name in most and least[name] > most[name]]:
+        raise InputError(f"'{wrong[0]}' is to be at least {least[wrong[0]]:g}", field="at_most")
+    rows = [
+        (number, sign, float(levels[name]), equal)
+        for number, name in enumerate(names)
+        for levels, sign, equal in kinds.values()
+        if name in levels
+    ]
+    number, sign, level, equal = zip(*rows, strict=True)
+    return _Limits(np.array(number), np.array(sign), np.array(level), np.array(equal))
+
+
+def _table(rewards: Mapping[str, Sequence[float] | FloatArray]) -> FloatArray:
     columns = [np.asarray(values, dtype=np.float64) for values in rewards.values()]
     sizes = {values.shape for values in columns}
     if len(sizes) != 1 or sizes == {(0,)} or any(len(size) != 1 for size in sizes):
         raise InputError(f"expected equally many samples of each objective, found shapes {sorted(sizes)}")
     table = np.stack(columns, axis=1)
-    wanted = np.array([float(targets[name]) for name in rewards if name in targets])
-    if not np.isfinite(table).all() or not np.isfinite(wanted).all():
+    if not np.isfinite(table).all():
         raise InputError("rewards and targets must be finite numbers")
-    return table, wanted
+    return table
 
 
 def _by_prompt(numbers: IntArray) -> _Prompts:
@@ -145,10 +203,13 @@ def _by_prompt(numbers: IntArray) -> _Prompts:
     return _Prompts(np.repeat(np.arange(len(sizes)), sizes), starts, sizes / len(numbers))
 
 
-def _least_shortfall(table: FloatArray, goal: FloatArray, prompts: _Prompts) -> tuple[float, FloatArray]:
+def _least_shortfall(
+    table: FloatArray, goal: FloatArray, equal: npt.NDArray[np.bool_], prompts: _Prompts
+) -> tuple[float, FloatArray]:
     """The smallest t such that some distribution over each prompt's samples has all means above goal - t, and
-    the probabilities of all samples under it."""
+    those of equations below goal + t; and the probabilities of all samples under it."""
     samples = len(table)
+    table, goal = np.hstack([table, -table[:, equal]]), np.append(goal, -goal[equal])
     # Variables: the samples' probabilities, and t.
     membership = _sparse.csr_array(
         (np.ones(samples), (prompts.number, np.arange(samples))), shape=(len(prompts.share), samples + 1)
@@ -171,7 +232,7 @@ def _tilt(scores: FloatArray, prompts: _Prompts) -> tuple[float, FloatArray]:
     return value, raised * (prompts.share / totals)[prompts.number]
 
 
-def _dual(table: FloatArray, goal: FloatArray, prompts: _Prompts) -> FloatArray:
+def _dual(table: FloatArray, goal: FloatArray, equal: npt.NDArray[np.bool_], prompts: _Prompts) -> FloatArray:
     """The lambda that maximises the dual, starting from 0."""
     gaps = table - goal
 
@@ -179,7 +240,7 @@ def _dual(table: FloatArray, goal: FloatArray, prompts: _Prompts) -> FloatArray:
         value, tilted = _tilt(gaps @ multipliers, prompts)
         return value, tilted @ gaps
 
-    bounds = [(0, 1e4)] * len(goal)
+    bounds = [(-1e4 if free else 0, 1e4) for free in equal.tolist()]
     answer = _optimize.minimize(
         loss, np.zeros(len(goal)), jac=True, bounds=bounds, method="L-BFGS-B",
         options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 2000},

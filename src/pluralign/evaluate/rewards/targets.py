@@ -34,7 +34,7 @@ class Level:
     relative: bool = False
 
     @classmethod
-    def parse(cls, text: str, name: str) -> Level:
+    def parse(cls, text: str, name: str, field: str = "at_least") -> Level:
         """Parse ``1.5``, ``+0.5sd`` or ``-0.5sd``."""
         relative = text.endswith(_SD) and text[0] in "+-"
         try:
@@ -44,7 +44,7 @@ class Level:
         if not math.isfinite(value):
             raise InputError(
                 f"expected a number, or standard deviations as in +0.5sd; found {text!r} for '{name}'",
-                field="at_least",
+                field=field,
             )
         return cls(value, relative)
 
@@ -59,13 +59,17 @@ class ReachedTargets:
 
     Attributes:
         palette: Solution, or the distance to the targets.
-        targets: Target mean of each constrained objective, in the reward's unit.
+        targets: Smallest acceptable mean of each objective that has one, in the reward's unit.
+        at_most: Largest acceptable means.
+        exactly: Required means.
         rewards: Reward of every sample, by objective.
         prompts: Number of prompts.
     """
 
     palette: Palette
     targets: Mapping[str, float]
+    at_most: Mapping[str, float]
+    exactly: Mapping[str, float]
     rewards: Mapping[str, FloatArray]
     prompts: int
 
@@ -78,7 +82,8 @@ class ReachedTargets:
         """Write a JSON file, with more figures before the solution; return all figures."""
         palette = self.palette
         found = {
-            **figures, "prompts": self.prompts, "samples": self.samples, "targets": self.targets,
+            **figures, "prompts": self.prompts, "samples": self.samples, "targets": dict(self.targets),
+            "ceilings": dict(self.at_most), "equations": dict(self.exactly),
             "mean": {name: float(column.mean()) for name, column in self.rewards.items()},
             "deviation": {name: float(column.std()) for name, column in self.rewards.items()},
             "reachable": palette.reachable, "expected": dict(palette.expected),
@@ -92,6 +97,7 @@ class ReachedTargets:
 
 def reach_targets(
     samples: AnswerSet, rewards: Mapping[str, Scorer], levels: Mapping[str, Level], folder: Path, *,
+    at_most: Mapping[str, Level] | None = None, exactly: Mapping[str, Level] | None = None,
     dtype: DTypeName = "float32",
 ) -> ReachedTargets:  # fmt: skip
     """Score samples and find the steering weights that bring mean rewards to target levels; see
@@ -100,15 +106,20 @@ def reach_targets(
     Args:
         samples: Samples of the model, several per prompt.
         rewards: Reward of each objective.
-        levels: Target level of each constrained objective.
+        levels: Smallest acceptable mean reward, by objective.
         folder: Folder for rewards.jsonl; an interrupted run continues.
+        at_most: Largest acceptable mean reward, by objective.
+        exactly: Required mean reward, by objective.
         dtype: Precision of the rewards.
 
     Raises:
         InputError: A target has no reward, or every prompt has a single sample.
     """
-    if unknown := sorted(set(levels) - set(rewards)):
-        raise InputError(f"'{unknown[0]}' has no reward; there are {', '.join(rewards)}", field="at_least")
+    for field, given in (("at_least", levels), ("at_most", at_most), ("exactly", exactly)):
+        if unknown := sorted(set(given or {}) - set(rewards)):
+            raise InputError(f"'{unknown[0]}' has no reward; there are {', '.join(rewards)}", field=field)
+    if not (levels or at_most or exactly):
+        raise InputError("give at least one target", field="at_least")
     answers = list(samples.answers.values())
     sizes = [len(one.completions) for one in answers]
     if max(sizes) < 2:
@@ -116,6 +127,11 @@ def reach_targets(
     wanted = [(name, "samples") for name in rewards]
     found = score_sources(rewards, {"samples": answers}, folder / "rewards.jsonl", wanted=wanted, dtype=dtype)
     columns = {name: np.concatenate(found[name, "samples"]) for name in rewards}
-    targets = {name: level.on(columns[name]) for name, level in levels.items()}
-    palette = meet_targets(columns, targets, np.repeat(np.arange(len(sizes)), sizes))
-    return ReachedTargets(palette, targets, columns, len(sizes))
+    targets, most, exact = (
+        {name: level.on(columns[name]) for name, level in (given or {}).items()}
+        for given in (levels, at_most, exactly)
+    )
+    palette = meet_targets(
+        columns, targets, np.repeat(np.arange(len(sizes)), sizes), at_most=most, exactly=exact
+    )
+    return ReachedTargets(palette, targets, most, exact, columns, len(sizes))
