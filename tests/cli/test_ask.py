@@ -9,9 +9,10 @@ import pluralign as pl
 from pluralign.core import OptionRewards
 from pluralign.data.answers import load_answers
 from pluralign.data.choices import choice_row, load_questions, question_row, save_rows
+from pluralign.data.text_choices import TextColumns, load_text_choices
 from pluralign.elicit.interview import Interview
 from pluralign.rewards.reward import Reward
-from pluralign.workflows.ask import hold_interview, open_answerer, pool_of_completions
+from pluralign.workflows.ask import hold_interview, open_answerer, pool_of_completions, values_by_rewards
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,18 @@ def test_completions_become_questions(tmp_path):
     alone = load_answers([{"prompt": "Say:", "completion": " a"}])
     with pytest.raises(pl.InputError, match="two different completions"):
         pool_of_completions(alone, {"long": Length(1), "short": Length(-1)}, tmp_path / "r.jsonl")
+
+
+def test_texts_of_surveys_have_rewards_as_values(tmp_path):
+    rows = [
+        {"ask": "Say:", "scale": "a|bcd", "answer": answer, "who": who}
+        for who, answer in (("x", "bcd"), ("y", "A"))
+    ]
+    columns = TextColumns("answer", person="who", prompt="ask", options="scale")
+    values = values_by_rewards({"long": Length(1), "short": Length(-1)}, tmp_path / "rewards.jsonl")
+    first, second = load_text_choices(rows, columns, values)
+    assert (first.answer, second.answer, second.by) == (1, 0, "y")
+    assert first.question.values == ({"long": 1.0, "short": -1.0}, {"long": 3.0, "short": -3.0})
 
 
 def test_a_story_of_uniform_policies_leaves_nothing_to_ask(run, tmp_path, capsys):

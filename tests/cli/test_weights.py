@@ -92,3 +92,45 @@ def test_wrong_options_are_refused(run, routes, tmp_path, capsys):
     with pytest.raises(pl.InputError, match="of one person"):
         load_posterior(tmp_path / "bad.json")
     assert not out.exists()
+
+
+def test_conflicts_between_values(run, refuses, tmp_path, capsys):
+    random = np.random.default_rng(1)
+    lines = ["agent,a,for_a,b,for_b"]
+    for _ in range(60):
+        first, second = random.permutation(3)[:2]
+        scores = [0.9 - 0.3 * place + 0.2 * random.normal() for place in (first, second)]
+        lines.append(f"x,v{first},{scores[0]:.3f},v{second},{scores[1]:.3f}")
+    path = tmp_path / "cases.csv"
+    path.write_text("\n".join(lines) + "\n")
+    sides = ["--choices", path, "--sides", "a=for_a", "b=for_b"]
+    assert run("weights", *sides, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "weights.json").read_text())
+    assert found["weights"]["v0"] > found["weights"]["v1"] > found["weights"]["v2"]
+    assert set(found["scales"].values()) == {1.0}
+    said = refuses("weights", *sides, "--values", "x=a", "--out", tmp_path / "no")
+    assert "only one of --values, --rewards and --sides" in said
+    said = refuses("weights", *sides, "--prompt", "a", "--out", tmp_path / "no")
+    assert "requires --rewards" in said
+    assert not (tmp_path / "no").exists()
+
+
+def test_questions_with_empty_values_are_counted(run, tmp_path, capsys):
+    path = tmp_path / "long.csv"
+    path.write_text("task,a,b,chosen\n1,2,,1\n1,3,4,0\n2,2,3,1\n2,3,1,0\n")
+    table = ["--values", "a=a", "b=b", "--question", "task", "--missing", "drop"]
+    assert run("weights", "--choices", path, *table, "--out", tmp_path / "out") == 0
+    assert "1 of 2 questions left out: a value is empty" in capsys.readouterr().out
+
+
+def test_pairs_by_label(run, tmp_path):
+    path = tmp_path / "acts.csv"
+    path.write_text(
+        "id,act,fits\n" + "".join(f"{n},She asks {n}.,1\n{n},She does not {n}.,0\n" for n in range(9))
+    )
+    out = tmp_path / "pairs.jsonl"
+    given = ["--data", path, "--text", "act", "--label", "fits", "--group", "id", "--objective", "respect"]
+    assert run("pair", "labels", *given, "--out", out) == 0
+    found = pl.load_pairs(out, "respect")
+    assert len(found) == 9
+    assert all("asks" in pair.texts()[0][1] for pair in found)

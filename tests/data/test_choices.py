@@ -47,6 +47,53 @@ def test_a_table_with_a_row_per_option(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("table.tsv", "task\ttime\tcost\tchosen\n1\t2.5\t3\t1\n1\t3\t4\t0\n"),
+        ("table.csv", "task;time;cost;chosen\n1;2,5;3;1\n1;3;4;0\n"),
+        ("table.csv", "task,time,cost,chosen\n1,2.5,3,TRUE\n1,3,4,FALSE\n"),
+        ("table.csv", "\ufefftask,time,cost,chosen\n1,2.5,3,1.0\n1,3,4,0.0\n"),
+    ],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    (choice,) = pl.load_choices(path, **TASK)
+    assert (choice.answer, dict(choice.question.values[0])) == (0, {"time": -2.5, "cost": -3.0})
+
+
+def test_categories_and_names_of_options(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("task,time,mode,alt,choice\n1,2,bus,A,B\n1,3,train,B,B\n")
+    (choice,) = pl.load_choices(
+        path, values=["time=-time", "bus=-mode:bus"], question="task", option="alt", chosen="choice"
+    )
+    assert choice.answer == 1
+    assert choice.question.decision.options == ("A", "B")
+    assert [own["bus"] for own in choice.question.values] == [-1.0, 0.0]
+    wide = tmp_path / "wide.csv"
+    wide.write_text("mode_1,time_1,mode_2,time_2,chosen\nbus,3,train,4,2\n")
+    (choice,) = pl.load_choices(wide, values=["time=-time_{}", "bus=mode_{}:bus"])
+    assert [dict(own) for own in choice.question.values] == [
+        {"time": -3.0, "bus": 1.0}, {"time": -4.0, "bus": 0.0},
+    ]  # fmt: skip
+
+
+def test_empty_values_are_refused_or_left_out(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("task,time,cost,chosen\n1,2,,1\n1,3,4,0\n2,2,3,1\n2,3,4,0\n")
+    with pytest.raises(pl.InputError, match=r"csv:1, field 'cost'.*is empty"):
+        pl.load_choices(path, **TASK)
+    (choice,) = pl.load_choices(path, **TASK, missing="drop")
+    assert choice.question.decision.prompt == "question 2"
+    # An option without any value was not offered.
+    wide = tmp_path / "wide.csv"
+    wide.write_text("tt1,tc1,tt2,tc2,tt3,tc3,chosen\n1,2,3,4,5,6,3\n1,2,3,4,,,2\n1,2,3,4,,7,2\n")
+    found = pl.load_choices(wide, values=WIDE, missing="drop")
+    assert [len(one.question.values) for one in found] == [3, 2]
+
+
+@pytest.mark.parametrize(
     ("text", "options", "message"),
     [
         ("tt1,tc1,tt2,choice\n1,2,3,1\n", {"values": WIDE, "chosen": "choice"}, "two options or more"),
@@ -59,7 +106,15 @@ def test_a_table_with_a_row_per_option(tmp_path):
         ("task,time,cost,chosen\n1,2,3,1\n", {"values": LONG}, "numbers the questions"),
         ("a,b\n1,2\n", {"values": ["x=a", "y={}b"]}, "either all columns have"),
         ("a,b\n1,2\n", {"values": ["x"]}, "NAME=COLUMN"),
-        ("a,b\n1,2\n", {}, "field 'prompt'"),
+        ("a,b\n1,2\n", {}, "field 'prompt'.*name the columns by values: a, b"),
+        ("task,time,cost,chosen\n1,2 min,3,1\n1,3,4,0\n", TASK, "number without a unit, found '2 min'"),
+        ("task,time,cost,chosen\n1,bus,3,1\n1,3,4,0\n", TASK, "NAME=time:bus"),
+        ("task,time,cost,chosen\n1,2,3,1\n1,3,4,1\n", TASK, "person's column missing"),
+        ("task,time,cost,chosen\n1,2,3,1,\n1,3,4,0,\n", TASK, "1 cells more than the header"),
+        ("task,time,cost,alt,chosen\n1,2,3,x,1\n1,3,4,x,0\n", {**TASK, "option": "alt"}, "there twice"),
+        ("task,time,cost,alt,chosen\n1,2,3,x,z\n1,3,4,y,z\n", {**TASK, "option": "alt"}, "one of x, y"),
+        ("task,time,cost,a,b\n1,2,3,1,1\n", {**TASK, "rank": "a", "rating": "b"}, "either rank or rating"),
+        ("task,who,time,cost,chosen\n1,,3,1,1\n", {**TASK, "person": "who"}, "name of a person"),
     ],
 )  # fmt: skip
 def test_wrong_tables_are_refused(tmp_path, text, options, message):

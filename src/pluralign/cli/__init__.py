@@ -65,6 +65,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "agree": ("annotate:agree", "Cohen's kappa between two raters"),
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
     "pair recipe": ("pair:pair_by_recipe", "completions of two sources -> pairs.jsonl (init-sft, ...)"),
+    "pair labels": ("pair:pair_by_label", "texts that fit a value or do not -> pairs.jsonl"),
     **{f"learn {row.name}": (_LEARN.get(row.name, _BY_ROW), row.help) for row in METHODS.values()},
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),
@@ -103,7 +104,7 @@ its verb is called, so that help needs no torch."""
 
 _WITHOUT_MODEL = {
     "games list", "games show", "games check", "games import", "games candidates", "trajectories import",
-    "trajectories export", "agree", "pair", "pair recipe", "evaluate harms",
+    "trajectories export", "agree", "pair", "pair recipe", "pair labels", "evaluate harms",
 }  # fmt: skip
 """Verbs without the option --device."""
 _DEVICE = "Device of the models: cpu, cuda, cuda:1 or mps; by default the GPU (CUDA) if there is one."

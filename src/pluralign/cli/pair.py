@@ -10,10 +10,11 @@ import tyro
 from pluralign.cli.common import Figures, wrote
 from pluralign.cli.texts import read_demonstrations
 from pluralign.core import InputError
+from pluralign.data.labelled import LabelColumns, load_labelled_pairs
 from pluralign.data.source import objective_of
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.pair.pairs import pair
-from pluralign.pair.recipes import RECIPES, pair_completions, write_recipe_pairs
+from pluralign.pair.recipes import RECIPES, pair_completions, write_recipe_pairs, write_text_pairs
 
 
 def pair_annotations(
@@ -94,5 +95,35 @@ def pair_by_recipe(
     )
     sources = [given[worse], given[better]]
     write_recipe_pairs(out, found, objective=name, recipe=recipe, seed=seed, sources=sources)
+    wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
+    return found.counts
+
+
+def pair_by_label(
+    data: str,
+    columns: Annotated[LabelColumns, tyro.conf.arg(name="")],
+    out: Path,
+    objective: str = "",
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> Figures:
+    """Pair texts that fit a value with texts that do not: a file of texts with labels, one value at a time.
+
+    Example: pluralign pair labels --data nurses.csv --text behaviour --label fits --value value
+    --objective justice --group case --out runs/justice.jsonl
+
+    Args:
+        data: Texts with labels (.csv, .tsv, .jsonl, .json, .parquet; .gz too).
+        columns: Meaning of the columns.
+        out: Output file.
+        objective: Value whose rows are paired, by its name in the column --value; without that column, a name
+            of your own (by default the file's).
+        shares: Shares of train, validation and test.
+        seed: Random seed of the splits and of the order of options.
+    """
+    found = load_labelled_pairs(data, columns, objective, seed=seed, shares=shares)
+    about = found[0].objective
+    header = {"objective": about, "seed": seed, "shares": list(shares), "sources": [data]}
+    write_text_pairs(out, found, header)
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
     return found.counts

@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluralign.cli.common import Figures, named_folders, say, say_table, say_weights, wrote
+from pluralign.cli.common import Figures, named_entries, named_folders, say, say_table, say_weights, wrote
 from pluralign.core import InputError
+from pluralign.data.choice_tables import ChoiceColumns, Missing
+from pluralign.data.choices import read_choices
+from pluralign.data.contests import load_contests
+from pluralign.data.text_choices import TextColumns
 from pluralign.elicit.many import PriorName
 from pluralign.elicit.posterior import LAPSE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pluralign.core.choice import Choice
     from pluralign.elicit.many import ManyWeights
@@ -25,8 +29,15 @@ def infer_weights(
     values: tuple[str, ...] = (),
     chosen: str = "chosen",
     rank: str = "",
+    rating: str = "",
     person: str = "",
     question: str = "",
+    option: str = "",
+    missing: Missing = "refuse",
+    rewards: tuple[str, ...] = (),
+    prompt: str = "",
+    options: str = "",
+    sides: tuple[str, ...] = (),
     prior: PriorName = "flat",
     lapse: float = LAPSE,
     seed: int = 0,
@@ -43,6 +54,9 @@ def infer_weights(
     Example: pluralign weights --choices routes.csv --values time=-tt{} cost=-tc{} --chosen choice
     --person ID --prior people --out runs/routes
 
+    Example: pluralign weights --choices survey.csv --prompt question --options options --chosen answer
+    --rewards care=runs/care fairness=runs/fairness --out runs/survey
+
     Example: pluralign weights --trajectories runs/t.jsonl --policies score=runs/score harm=runs/harm
     --out runs/agent
 
@@ -53,12 +67,23 @@ def infer_weights(
         policies: Policy of each objective, as NAME=DIR; with --trajectories.
         values: Column of each objective's values, as NAME=COLUMN; NAME=-COLUMN if lower is better. In tables
             with one row per choice, {} is the option's place in the column's name: time=-tt{} reads the
-            columns tt1, tt2, ... Without {}, each row is one option.
+            columns tt1, tt2, ... Without {}, each row is one option. bus=mode:bus is 1 where the column mode
+            holds bus, and 0 elsewhere.
         chosen: Column of the answer: with one row per choice, the option taken, as in the columns' names;
-            with one row per option, 1 for the option taken and 0 for the others.
+            with one row per option, 1 for the option taken and 0 for the others, or its name in every row.
         rank: Column of the options' ranks, 1 for the best, instead of --chosen; with one row per option.
-        person: Column that names the person; by default all choices are one person's.
+        rating: Column of the options' ratings, the highest for the best, instead of --chosen; likewise.
+        person: Column that names the person, or several with commas between them; by default all choices are
+            one person's.
         question: Column that numbers the questions of a person; with one row per option.
+        option: Column of the options' names or texts; with one row per option.
+        missing: What to do about a question with an empty value: refuse the file, or drop the question.
+        rewards: Reward of each objective for the options' texts, as NAME=REWARD; instead of --values.
+        prompt: Column of the question's text; with --rewards.
+        options: Column of all options' texts, in a list or with | between them, in tables with one row per
+            question; with --rewards.
+        sides: Cases in which two values conflict instead of choices: columns of the two values' names and of
+            an agent's adherence to each, as NAMES=SCORES NAMES=SCORES.
         prior: Prior of the weights: flat is uniform, people learns it from the other people's choices.
         lapse: Probability of an answer at random.
         seed: Random seed of the draws.
@@ -69,23 +94,54 @@ def infer_weights(
         return _of_episodes(trajectories, policies, lapse, seed, out)
     if policies:
         raise InputError("requires --trajectories", field="policies")
-    from pluralign.data.choices import load_choices
-
-    found = load_choices(
-        str(choices), values=values, chosen=chosen, rank=rank, person=person, question=question
-    )
+    if sum(map(bool, (values, rewards, sides))) > 1:
+        raise InputError("give only one of --values, --rewards and --sides", field="values")
+    columns = {"chosen": chosen, "rank": rank, "rating": rating, "person": person, "question": question,
+               "option": option}  # fmt: skip
+    for field, given in (("prompt", prompt), ("options", options)):
+        if bool(given) > bool(rewards):
+            raise InputError("requires --rewards", field=field)
+    scales: Mapping[str, float] | None = None
+    if rewards:
+        if not prompt:
+            raise InputError("name the column of the question's text", field="prompt")
+        found = _of_texts(str(choices), rewards, TextColumns(**columns, prompt=prompt, options=options), out)
+    elif sides:
+        found = load_contests(str(choices), sides, person=person)
+        # Strengths of a Bradley-Terry model have one unit.
+        scales = dict.fromkeys(found[0].question.objectives, 1.0)
+    else:
+        found = _of_values(str(choices), ChoiceColumns(**columns, values=values, missing=missing))
     people = dict.fromkeys(choice.by for choice in found)
     if len(people) > 1:
         from pluralign.elicit.many import infer_many
 
-        many = infer_many(found, prior=prior, lapse=lapse, seed=seed)
+        many = infer_many(found, prior=prior, scales=scales, lapse=lapse, seed=seed)
         return _report_many(many, found, prior, out), 0
     if prior == "people":
         raise InputError("needs choices of several people; name their column by --person", field="prior")
     from pluralign.elicit.posterior import infer_weights as infer
     from pluralign.workflows.weights import report_weights
 
-    return say_weights(report_weights(infer(found, lapse=lapse, seed=seed), found), out)
+    posterior = infer(found, scales=scales, lapse=lapse, seed=seed)
+    return say_weights(report_weights(posterior, found, contradictions=not sides), out)
+
+
+def _of_values(path: str, columns: ChoiceColumns) -> Sequence[Choice]:
+    found = read_choices(path, columns)
+    if left_out := found.counts["missing"]:
+        say(f"{left_out} of {found.counts['questions']} questions left out: a value is empty")
+    return found
+
+
+def _of_texts(path: str, rewards: tuple[str, ...], columns: TextColumns, out: Path) -> Sequence[Choice]:
+    from pluralign.data.text_choices import load_text_choices
+    from pluralign.workflows.ask import values_by_rewards
+
+    named = named_entries(rewards, "rewards", "NAME=REWARD")
+    if len(named) < 2:
+        raise InputError("weights need at least two objectives", field="rewards")
+    return load_text_choices(path, columns, values_by_rewards(dict(named), out / "rewards.jsonl"))
 
 
 def _of_episodes(

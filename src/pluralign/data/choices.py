@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pluralign.core import Decision
+from pluralign.core import Decision, Examples
 from pluralign.core.checks import checked
 from pluralign.core.choice import SAME, Answer, Choice, Question
 from pluralign.core.files import write_text
 from pluralign.core.jsonl import is_list, is_object, read_rows
-from pluralign.data.choice_tables import ChoiceColumns, built, cell_of, number_of, table_rows
+from pluralign.data.cells import built, number_of, person_of
+from pluralign.data.choice_tables import ChoiceColumns, Missing, table_rows
 from pluralign.data.source import Data, Row, Table, open_table
 
 
@@ -23,23 +25,34 @@ def load_choices(
     values: Sequence[str] = (),
     chosen: str = "chosen",
     rank: str = "",
+    rating: str = "",
     person: str = "",
     question: str = "",
+    option: str = "",
+    missing: Missing = "refuse",
 ) -> list[Choice]:
     """Read choices among options with known values.
 
     Without ``values`` the rows are those that `pluralign ask` writes: prompt, options, values, answer.
+    If any two ranks or ratings are equal, every question becomes pairs of options, which together count like
+    the ranking, and equal ones are "about the same".
 
     Args:
         data: See `load_pairs`.
         values: Column of each objective's values, as NAME=COLUMN, or NAME=-COLUMN if lower is better. In
             tables with one row per choice, {} is the option's place in the column's name: time=-tt{} reads
-            the columns tt1, tt2, ...; in tables with one row per option, names have no {}.
+            the columns tt1, tt2, ...; an option without any value was not offered. In tables with one row per
+            option, names have no {}. bus=mode:bus is 1 where the column mode holds bus, and 0 elsewhere.
         chosen: Column of the answer: with one row per choice, the option taken, as in the columns' names (1,
-            2, ...); with one row per option, 1 for the option taken and 0 for the others.
+            2, ...); with one row per option, 1 for the option taken and 0 for the others, or its name in
+            every row (``option``).
         rank: Column of the options' ranks, 1 for the best, instead of ``chosen``; with one row per option.
-        person: Column that names the person; without it, all rows are of one person.
+        rating: Column of the options' ratings, the highest for the best, instead of ``chosen``; likewise.
+        person: Column that names the person, or several with commas between them; without it, all rows are of
+            one person.
         question: Column that numbers the questions of a person; with one row per option.
+        option: Column of the options' names or texts; with one row per option.
+        missing: What to do about a question with an empty value: refuse the file, or drop the question.
 
     Raises:
         InputError: A column is missing, a value is no number, or an answer is not one of the options; the
@@ -52,12 +65,26 @@ def load_choices(
         >>> choice.answer, dict(choice.question.values[1])
         (1, {'time': -20.0, 'cost': -3.0})
     """
-    columns = ChoiceColumns(tuple(values), chosen, rank, person, question)
-    table = _open(data)
-    found = list(_own_rows(table, columns) if not columns.values else table_rows(table, columns))
+    columns = ChoiceColumns(chosen, rank, rating, person, question, option, tuple(values), missing)
+    return list(read_choices(data, columns))
+
+
+def read_choices(data: Data, columns: ChoiceColumns) -> Examples[Choice]:
+    """Read choices as `load_choices` does, and count questions and those left out (``missing``).
+
+    Args:
+        data: See `load_pairs`.
+        columns: Meaning of the columns.
+
+    Raises:
+        InputError: See `load_choices`.
+    """
+    table = open_choices(data)
+    counts: Counter[str] = Counter(questions=0, missing=0)
+    found = list(table_rows(table, columns, counts) if columns.values else _own_rows(table, columns))
     if not found:
-        raise table.error("holds no choice")
-    return found
+        raise table.error(f"holds no choice{f': {dict(counts)}' if counts['missing'] else ''}")
+    return Examples(tuple(found), dict(counts))
 
 
 def load_questions(data: Data) -> list[Question]:
@@ -69,7 +96,7 @@ def load_questions(data: Data) -> list[Question]:
     Raises:
         InputError: A field is missing or has another type, or there is no row.
     """
-    table = _open(data)
+    table = open_choices(data)
     found = [_question(table, number, row) for number, (_, _, row) in enumerate(table.rows(), start=1)]
     if not found:
         raise table.error("holds no question")
@@ -97,7 +124,7 @@ def save_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _open(data: Data) -> Table:
+def open_choices(data: Data) -> Table:
     """A table; JSON lines are read row by row, because a column may hold numbers, lists and texts."""
     if not isinstance(data, str | Path) or not str(data).endswith(".jsonl"):
         return open_table(data)
@@ -113,7 +140,7 @@ def _own_rows(table: Table, columns: ChoiceColumns) -> Iterator[Choice]:
         if not isinstance(by, str) or isinstance(weight, bool) or not isinstance(weight, int | float):
             raise table.error("expected a text by and a number weight", row=number)
         if columns.person:
-            by = str(cell_of(table, number, row, columns.person))
+            by = person_of(table, number, row, columns.person)
         yield built(table, number, lambda q=question, a=answer, b=by, w=weight: Choice(q, a, b, float(w)))
 
 
@@ -132,7 +159,8 @@ def _answer(table: Table, number: int, cell: Any) -> Answer:
 def _question(table: Table, number: int, row: Row) -> Question:
     prompt, options, values = (row.get(name) for name in ("prompt", "options", "values"))
     if not isinstance(prompt, str):
-        raise table.error(f"expected a text, found {prompt!r:.60}", row=number, field="prompt")
+        more = "" if "prompt" in row else f" (of a table, name the columns by values: {', '.join(row):.200})"
+        raise table.error(f"expected a text, found {prompt!r:.60}{more}", row=number, field="prompt")
     if not is_list(options) or not all(isinstance(text, str) for text in options):
         raise table.error(f"expected a list of texts, found {options!r:.60}", row=number, field="options")
     if not is_list(values) or not all(is_object(own) for own in values):

@@ -20,7 +20,7 @@ Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
 """A file (.jsonl, .json, .csv, .parquet; .gz too), a folder, a hub id, a ``datasets.Dataset`` or
 ``datasets.DatasetDict``, a mapping from splits to rows, or any iterable of rows (mappings by column)."""
 
-_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+_BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     datasets: Any = import_module("datasets")  # heavy
     if builder == "csv":
         # Otherwise a completion "None" or "N/A" would count as missing.
-        arguments["keep_default_na"] = False
+        arguments |= {"keep_default_na": False, **_separators(source)}
     logging: Any = datasets.logging
     hub = getLogger("huggingface_hub")
     hidden, verbosity, hub_level = datasets.are_progress_bars_disabled(), logging.get_verbosity(), hub.level
@@ -139,7 +139,9 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     try:
         if Path(builder).is_dir() and (Path(builder) / "dataset_dict.json").exists():
             load = library.load_from_disk
-        return dict(load(builder, **arguments).items())
+        return {name: _unshifted(rows, source) for name, rows in load(builder, **arguments).items()}
+    except InputError:
+        raise
     except Exception as error:
         for found in _explain(source):
             raise found from error
@@ -152,6 +154,35 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
         hub.setLevel(hub_level)
         if not hidden:
             datasets.enable_progress_bars()
+
+
+def _separators(source: str | Path) -> dict[str, str]:
+    """Arguments of pandas for tables with tabs, or with semicolons and (then) commas in numbers."""
+    path = Path(source)
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(".tsv"):
+        return {"sep": "\t"}
+    if not path.is_file():
+        return {}
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as handle:
+            first = handle.readline()
+    except (OSError, EOFError):
+        return {}
+    return {"sep": ";", "decimal": ","} if b";" in first and b"," not in first else {}
+
+
+def _unshifted(rows: Any, source: str | Path) -> Any:
+    """Rows of a table whose rows are not longer than its header, which would put cells into wrong columns.
+
+    Raises:
+        InputError: They are longer.
+    """
+    names: list[str] = getattr(rows, "column_names", None) or []
+    more = sum(name.startswith("__index_level_") for name in names)
+    if more:
+        raise InputError(f"the rows have {more} cells more than the header", path=source)
+    return rows
 
 
 def _explain(source: str | Path) -> Iterator[InputError]:

@@ -14,7 +14,7 @@ from pluralign.core.checks import checked
 from pluralign.core.choice import Question
 from pluralign.elicit.choice_data import question_arrays
 from pluralign.elicit.posterior import WeightPosterior
-from pluralign.losses.choice import choice_log_probs
+from pluralign.losses.choice import choice_probs
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,6 +24,8 @@ LEAST_INFORMATION = 0.02
 _DRAWS = 512
 # Draws x questions x options held at once.
 _AT_ONCE = 4_000_000
+# The least probability that has a logarithm.
+_TINY = np.finfo(np.float64).tiny
 # log nu before anybody answered "about the same".
 _TIE = math.log(0.5)
 
@@ -122,12 +124,11 @@ def expected_information(
     for first in range(0, len(values), step):
         part = slice(first, first + step)
         # Shape (answers, questions, draws).
-        log_probs = choice_log_probs(values[part], offered[part], draws, lapse).transpose(2, 1, 0)
-        probs = np.exp(log_probs)
+        probs = choice_probs(values[part], offered[part], draws, lapse).transpose(2, 1, 0)
         mean = probs.mean(axis=2)
-        log_probs[~offered[part].T] = 0.0
-        probs *= log_probs
-        own = probs.sum(axis=0).mean(axis=1)
+        # p log p is 0 where p is.
+        logs = np.log(np.maximum(probs, _TINY))
+        own = np.einsum("aqd,aqd->q", probs, logs) / len(draws)
         found[part] = own - (mean * np.log(np.where(mean > 0, mean, 1.0))).sum(axis=0)
     return found.clip(min=0.0)
 
@@ -183,14 +184,18 @@ def _arrays(posterior: WeightPosterior, pool: Sequence[Question], seed: int) -> 
 def _regret(arrays: _Arrays) -> float:
     weights = arrays.draws[:, : arrays.objectives]
     weights = weights / weights.sum(axis=1, keepdims=True)
-    total, answers = 0.0, arrays.values.shape[1]
-    step = max(1, _AT_ONCE // (len(weights) * answers))
+    # "About the same" is no option, and is the last answer.
+    places = int(np.flatnonzero(arrays.options.any(axis=0))[-1]) + 1
+    options, total = arrays.options[:, :places], 0.0
+    step = max(1, _AT_ONCE // (len(weights) * places))
     for first in range(0, len(arrays.values), step):
         part = slice(first, first + step)
-        values = np.moveaxis(arrays.values[part, :, : arrays.objectives], 1, 0)
-        utilities = values @ weights.T
-        utilities[~arrays.options[part].T] = -np.inf
-        total += float((utilities.max(axis=0).mean(axis=1) - utilities.mean(axis=2).max(axis=0)).sum())
+        values = np.moveaxis(arrays.values[part, :places, : arrays.objectives], 1, 0)
+        utilities, mean = values @ weights.T, values @ weights.mean(axis=0)
+        if not options[part].all():
+            utilities[~options[part].T] = -np.inf
+            mean[~options[part].T] = -np.inf
+        total += float((utilities.max(axis=0).mean(axis=1) - mean.max(axis=0)).sum())
     return total / len(arrays.values)
 
 

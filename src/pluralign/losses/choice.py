@@ -31,21 +31,47 @@ def choice_log_probs(
         theta: Parameters of the utility, shape (draws, parameters).
         lapse: Probability of an answer at random.
     """
+    utilities = _utilities(values, offered, theta)
+    if lapse:
+        odds = _probabilities(utilities, offered, lapse)
+        with np.errstate(divide="ignore"):
+            log_probs = np.log(odds)
+    else:
+        log_probs = utilities - np.log(np.exp(utilities).sum(axis=0))
+    return log_probs.transpose(2, 1, 0)
+
+
+def choice_probs(values: FloatArray, offered: BoolArray, theta: FloatArray, lapse: float = 0.0) -> FloatArray:
+    """Probabilities of the options, shape (draws, choices, options); 0 where none is offered.
+
+    Args:
+        values: See `choice_log_probs`.
+        offered: See `choice_log_probs`.
+        theta: See `choice_log_probs`.
+        lapse: See `choice_log_probs`.
+    """
+    return _probabilities(_utilities(values, offered, theta), offered, lapse).transpose(2, 1, 0)
+
+
+def _utilities(values: FloatArray, offered: BoolArray, theta: FloatArray) -> FloatArray:
+    """Utilities above the best option's, shape (options, choices, draws)."""
     choices, options, parameters = values.shape
     # Options come first here, because NumPy is slow at sums over a short last axis.
     by_option = np.moveaxis(values, 1, 0).reshape(options * choices, parameters)
     utilities = (by_option @ theta.T).reshape(options, choices, len(theta))
-    utilities[~offered.T] = -np.inf
+    if not offered.all():
+        utilities[~offered.T] = -np.inf
     utilities -= utilities.max(axis=0)
-    odds = np.exp(utilities)
+    return utilities
+
+
+def _probabilities(utilities: FloatArray, offered: BoolArray, lapse: float) -> FloatArray:
+    """Probabilities from utilities, which are overwritten, shape (options, choices, draws)."""
+    odds = np.exp(utilities, out=utilities)
+    odds *= (1.0 - lapse) / odds.sum(axis=0)
     if lapse:
-        odds *= (1.0 - lapse) / odds.sum(axis=0)
         odds += np.where(offered, lapse / offered.sum(axis=-1, keepdims=True), 0.0).T[:, :, None]
-        with np.errstate(divide="ignore"):
-            log_probs = np.log(odds)
-    else:
-        log_probs = utilities - np.log(odds.sum(axis=0))
-    return log_probs.transpose(2, 1, 0)
+    return odds
 
 
 def choice_log_likelihood(

@@ -17,7 +17,7 @@ demonstrations (DPO-AfD) and of the first iteration of SPIN.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,22 @@ def write_recipe_pairs(
         seed: Random seed of the splits and of the order of options.
         sources: Files of the rejected and of the preferred completions.
     """
-    header: dict[str, Any] = {
-        "objective": objective, "recipe": recipe, "seed": seed, "sources": list(sources),
-        "counts": pairs.counts,
-    }  # fmt: skip
+    header = {"objective": objective, "recipe": recipe, "seed": seed, "sources": list(sources)}
+    write_text_pairs(path, pairs, header)
+
+
+def write_text_pairs(path: str | Path, pairs: Examples[PreferencePair], header: Mapping[str, Any]) -> None:
+    """Write pairs to a file of pairs, with their counts and the template that rendered their messages.
+
+    Args:
+        path: File to write.
+        pairs: Pairs, with their counts.
+        header: Further entries of the header.
+    """
+    entries: dict[str, Any] = {**header, "counts": pairs.counts}
     if pairs.template is not None:
-        header["template"] = {"name": pairs.template.name, "digest": pairs.template.digest}
-    write_records(path, PAIRS, pairs, header)
+        entries["template"] = {"name": pairs.template.name, "digest": pairs.template.digest}
+    write_records(path, PAIRS, pairs, entries)
 
 
 def _template(*sources: Sequence[Demonstration]) -> Template | None:

@@ -117,6 +117,34 @@ def pool_of_completions(
     return pool[:_MOST_QUESTIONS]
 
 
+def values_by_rewards(
+    rewards: Mapping[str, Scorer], kept: Path, *, dtype: DTypeName = "float32"
+) -> Callable[[Sequence[Decision]], list[tuple[Mapping[str, float], ...]]]:
+    """Function from decisions to the rewards of their options, by objective.
+
+    Args:
+        rewards: Reward of each objective.
+        kept: File for the rewards; an interrupted run continues.
+        dtype: Precision of the reward models.
+    """
+
+    def values_of(decisions: Sequence[Decision]) -> list[tuple[Mapping[str, float], ...]]:
+        from pluralign.data.answers import Answers
+        from pluralign.evaluate.rewards.choose import score_answers
+
+        answers = [Answers(one.prompt, one.options, "", row) for row, one in enumerate(decisions, start=1)]
+        scored = score_answers(answers, rewards, kept, dtype=dtype)
+        return [
+            tuple(
+                {name: float(own[index].mean[place]) for name, own in scored.items()}
+                for place in range(len(decision.options))
+            )
+            for index, decision in enumerate(decisions)
+        ]
+
+    return values_of
+
+
 class OpenedStory:
     """A story and the policies of its objectives.
 

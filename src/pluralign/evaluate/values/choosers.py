@@ -242,7 +242,7 @@ def both_replies(replies: Replies, questions: Sequence[tuple[str, str, str]]) ->
         questions: Question, first answer, second answer.
     """
     decisions = [
-        Decision(_listing(question, *own), (a, b)) for question, a, b in questions for own in ((a, b), (b, a))
+        Decision(listing(question, *own), (a, b)) for question, a, b in questions for own in ((a, b), (b, a))
     ]
     found = replies.reply_log_likelihoods(decisions)
     odds = np.array([own.per_token[0] - own.per_token[1] for own in found]).reshape(-1, 2)
@@ -254,7 +254,8 @@ def sigmoid(odds: FloatArray) -> FloatArray:
     return 0.5 * (1.0 + np.tanh(0.5 * odds))
 
 
-def _listing(question: str, first: str, second: str) -> str:
+def listing(question: str, first: str, second: str) -> str:
+    """A question with its two answers listed, as a prompt."""
     return (
         f"{question}\n\n- {first}\n- {second}\n\nReply with one of the two, word for word, and nothing else."
     )
