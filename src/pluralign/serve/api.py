@@ -172,7 +172,7 @@ class RequestParser:
         """The prompts of `_prompts` as texts."""
         several = isinstance(given, list) and not isinstance(given[0], int | float)
         decode = self.deployment.tokenizer.decode
-        return [one if isinstance(one, str) else decode(one) for one in (given if several else [given])]
+        return [one if isinstance(one, str) else str(decode(one)) for one in (given if several else [given])]
 
     def _decoding(self, kind: Kind, body: dict[str, Any], length: int) -> Decoding:
         """The decoding settings for an answer to a prompt of this many tokens."""

@@ -44,10 +44,10 @@ def design(objectives: Sequence[str], budget: int) -> list[SteeringWeights]:
         )
     chosen = np.concatenate([np.eye(len(names)), np.full((1, len(names)), 1.0 / len(names))])
     grid = fine_grid(len(names))
-    apart = np.sqrt(((grid[:, None] - chosen[None]) ** 2).sum(axis=2)).min(axis=1)
+    apart: FloatArray = np.sqrt(((grid[:, None] - chosen[None]) ** 2).sum(axis=2)).min(axis=1)
     while len(chosen) < budget:
         # Of equally distant weightings the first, so that a larger budget extends a smaller one's design.
-        new = grid[int(np.round(apart, 9).argmax())]
+        new = grid[int(np.argmax(np.round(apart, 9)))]
         chosen = np.concatenate([chosen, new[None]])
         apart = np.minimum(apart, np.sqrt(((grid - new) ** 2).sum(axis=1)))
     return [SteeringWeights(dict(zip(names, row, strict=True))) for row in chosen.tolist()]

@@ -58,7 +58,7 @@ def fitted_parts(weightings: FloatArray, outcomes: FloatArray, link: Link) -> tu
 def _part(weightings: FloatArray, goal: FloatArray) -> Part:
     """The correlation length and noise of the highest restricted likelihood, and their fit of one outcome."""
     terms = quadratic_terms(weightings)
-    coefficients: FloatArray = np.linalg.lstsq(terms, goal, rcond=None)[0]
+    coefficients = np.asarray(np.linalg.lstsq(terms, goal, rcond=None)[0], np.float64)
     best = Part(coefficients, np.zeros(len(goal)), 1.0)
     spare = len(goal) - np.linalg.matrix_rank(terms)
     left = goal - terms @ coefficients
@@ -71,9 +71,10 @@ def _part(weightings: FloatArray, goal: FloatArray) -> Part:
             covariance = correlated + noise * np.eye(len(goal))
             root = np.linalg.cholesky(covariance)
             scaled = np.linalg.solve(root, terms)
-            fitted: FloatArray = np.linalg.lstsq(scaled, np.linalg.solve(root, goal), rcond=None)[0]
+            best_fit = np.linalg.lstsq(scaled, np.linalg.solve(root, goal), rcond=None)[0]
+            fitted = np.asarray(best_fit, np.float64)
             rest = goal - terms @ fitted
-            inverse = np.linalg.solve(covariance, rest)
+            inverse = np.asarray(np.linalg.solve(covariance, rest), np.float64)
             corner = np.abs(np.diag(np.linalg.qr(scaled)[1]))
             likelihood = -0.5 * spare * np.log(rest @ inverse) - np.log(np.diag(root)).sum()
             likelihood -= np.log(corner[corner > 1e-12]).sum()

@@ -14,7 +14,7 @@ from pluralign.core import InputError, Objective, SteeringWeights
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompt_file import PromptFile
 from pluralign.rewards.reward import Reward
-from pluralign.steer.request_weights import Prompt, WeightsProvider
+from pluralign.steer.request_weights import Prompt, WeightsFunction
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -135,11 +135,12 @@ class Relevance:
         >>> class OnlyHonesty:
         ...     name = "only-honesty"
         ...     def at_stake(self, prompts, principles):
-        ...         return np.array([["truth" in principle for principle in principles] for _ in prompts],
-        float) >>> aims = [Objective("honest", "It is the truth."), Objective("short", "It is short.")] >>>
-        relevance = Relevance(OnlyHonesty(), aims) >>> weights = SteeringWeights({"honest": 0.2, "short":
-        0.8}) >>> {name: round(weight, 3) for name, weight in relevance.weigh(weights,
-        relevance.of("Why?")).items()} {'honest': 0.714, 'short': 0.286}
+        ...         return np.array([["truth" in one for one in principles] for _ in prompts], float)
+        >>> aims = [Objective("honest", "It is the truth."), Objective("short", "It is short.")]
+        >>> relevance = Relevance(OnlyHonesty(), aims)
+        >>> weights = SteeringWeights({"honest": 0.2, "short": 0.8})
+        >>> {name: round(w, 3) for name, w in relevance.weigh(weights, relevance.of("Why?")).items()}
+        {'honest': 0.714, 'short': 0.286}
     """
 
     def __init__(self, estimator: Estimator, objectives: Sequence[Objective]) -> None:
@@ -173,7 +174,7 @@ class Relevance:
         1."""
         return weigh(weights, factors)
 
-    def provider(self, weights: Mapping[str, float]) -> WeightsProvider:
+    def provider(self, weights: Mapping[str, float]) -> WeightsFunction:
         """Function from a prompt to these weights with its factors, for `Policies.generate`.
 
         Raises:

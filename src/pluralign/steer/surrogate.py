@@ -84,7 +84,7 @@ class Surrogate:
         importance = wish.aligned_to(self.objectives) / self.units
         wanted = np.flatnonzero(importance > 0)
         if len(wanted) == 1:
-            return SteeringWeights.one_hot(self.objectives[wanted[0]], self.objectives)
+            return SteeringWeights.one_hot(self.objectives[int(wanted[0])], self.objectives)
         grid = fine_grid(len(wanted))
         full = np.zeros((len(grid), len(self.objectives)))
         full[:, wanted] = grid
