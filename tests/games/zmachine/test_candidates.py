@@ -58,6 +58,16 @@ def test_a_command_of_the_walkthrough_is_listed_where_its_objects_are(toll: Any)
     assert "save" not in game.decision.options
 
 
+def test_without_try_unknown_the_file_alone_decides(toll: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = open_story(toll(prepared=False, try_unknown=False)).make_game()
+    assert game.decision is not None
+    assert game.decision.options == ("wait",)
+    monkeypatch.setattr(Explorer, "working", lambda *_: pytest.fail("tried"))
+    game = open_story(toll(try_unknown=False)).make_game()
+    assert game.decision is not None
+    assert "take coin" in game.decision.options
+
+
 def test_a_place_lists_at_most_max_options(toll: Any) -> None:
     game = open_story(toll(max_options=1)).make_game()
     assert game.decision is not None

@@ -248,7 +248,7 @@ def list_commands(story: ZMachineStory, explorer: Explorer, description: str) ->
     """
     scene = explorer.scene(description)
     known = story.candidates
-    unknown = to_try(scene, story.templates, known.tried)
+    unknown = to_try(scene, story.templates, known.tried) if story.side.try_unknown else {}
     found = {**known.commands, **(explorer.working(unknown, scene) if unknown else {})}
     listed = dict.fromkeys(walked(story, explorer, scene))
     for key in keys_of(scene):

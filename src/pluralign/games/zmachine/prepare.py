@@ -62,25 +62,31 @@ def prepare_candidates(
         lots = random.Random(f"{seed} {episode}")
         game.reset(lots.randrange(2**31))
         for _ in range(max_steps):
-            decision = game.decision
-            if decision is None:
+            if game.over:
                 break
-            game.choose(lots.randrange(len(decision.options)))
             explorer.engine.load(game.explorer.engine.state)
-            if not game.over:
-                work.examine(explorer.peek("look").text)
+            work.examine(explorer.peek("look").text)
+            decision = game.decision
+            assert decision is not None, "the game is not over"
+            game.choose(lots.randrange(len(decision.options)))
             progress()
         found.write()
     return Prepared(len(found.tried), sum(map(len, found.commands.values())), score, work.tried)
 
 
 def _walk(work: _Work, progress: Callable[[], None]) -> int:
-    """Play the walkthrough; each of its commands is listed in its place."""
+    """Play the walkthrough; each of its commands is listed in its place.
+
+    Commands are tried if the file has not got the whole walkthrough, so that an extended file is the same as
+    one that was made at once.
+    """
     explorer, story = work.explorer, work.story
+    listed = {command for commands in work.found.walkthrough.values() for command in commands}
+    fresh = not listed.issuperset(filter(is_playable, story.walkthrough))
     output = explorer.begin(story.side.walkthrough_seed)
     score, over = explorer.score(0, output, over=False), False
     for command in story.walkthrough:
-        if is_playable(command):
+        if fresh and is_playable(command):
             description = explorer.peek("look").text
             work.examine(description)
             _list_walked(work, command, description)

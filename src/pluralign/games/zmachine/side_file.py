@@ -18,7 +18,7 @@ SUFFIXES = tuple(f".z{version}" for version in range(1, 9))
 _PATHS = ("zmachine", "walkthrough", "candidates", "annotations", "replacements")
 _NUMBERS = ("max_options", "max_moves", "max_points", "walkthrough_seed")
 _LISTS = ("templates", "endings")
-_KEYS = (*_PATHS, *_NUMBERS, *_LISTS, "player", "annotated_by", *WORDS)
+_KEYS = (*_PATHS, *_NUMBERS, *_LISTS, "player", "annotated_by", "try_unknown", *WORDS)
 
 MAX_OPTIONS = 40
 MAX_MOVES = 400
@@ -45,6 +45,8 @@ class SideFile:
         max_moves: Number of commands after which an episode ends.
         max_points: Attainable points; None if the story prints them.
         walkthrough_seed: Seed of the walkthrough's random numbers.
+        try_unknown: Whether play tries the commands of keys that the file of candidates does not have;
+            otherwise they are not listed.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class SideFile:
     max_moves: int = MAX_MOVES
     max_points: int | None = None
     walkthrough_seed: int = 0
+    try_unknown: bool = True
 
     @property
     def name(self) -> str:
@@ -115,6 +118,9 @@ def read_side_file(path: Path) -> SideFile:
     how = row.get("annotated_by", "markers")
     if how not in ("markers", "quotes"):
         raise InputError(f"must be markers or quotes, found {how!r}", path=path, field="annotated_by")
+    try_unknown = row.get("try_unknown", True)
+    if not isinstance(try_unknown, bool):
+        raise InputError(f"must be true or false, found {try_unknown!r:.60}", path=path, field="try_unknown")
     numbers = {key: _number(row, key, path) for key in _NUMBERS if key in row}
     lists = {key: _texts(row[key], key, path) for key in _LISTS if key in row}
     return SideFile(
@@ -133,6 +139,7 @@ def read_side_file(path: Path) -> SideFile:
         max_moves=numbers.get("max_moves", MAX_MOVES),
         max_points=numbers.get("max_points"),
         walkthrough_seed=numbers.get("walkthrough_seed", 0),
+        try_unknown=try_unknown,
     )
 
 
