@@ -65,7 +65,7 @@ class Settings:
     explored: int = 4
     episodes: int = 30
     comparisons: int = 2000
-    play: int = 10
+    play: int = 20
     seed: int = 1
     results: Path = RESULTS
 
