@@ -10,6 +10,7 @@ import torch
 from console import say
 from moralchoice_lib.data import OBJECTIVES, RULES, Case, FloatArray
 from scipy.stats import rankdata
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pluralign.core import Decision
 from pluralign.lm.language_model import LanguageModel
@@ -20,6 +21,7 @@ from pluralign.steer.relevance import JudgedRelevance, judged_probabilities
 from principles_lib.settings import Settings, folds_of
 
 PRINCIPLES = [OBJECTIVES[rule].description for rule in RULES]
+_BATCH = 512
 OWN, SHARED, LEFT_OUT = "probe of the rule", "one probe for all rules", "one probe, rule left out"
 
 
@@ -109,9 +111,11 @@ def _probe(
     # Steps of Adam are too small to find the base rate in time.
     torch.nn.init.constant_(head.outer.bias, float(torch.logit(targets.mean(), eps=1e-3)))
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=1.0)
+    rng = np.random.default_rng(seed)
     for _ in range(settings.steps):
+        rows = torch.as_tensor(rng.choice(len(inputs), min(_BATCH, len(inputs)), replace=False))
         optimizer.zero_grad()
-        torch.nn.functional.binary_cross_entropy_with_logits(head(inputs), targets).backward()
+        binary_cross_entropy_with_logits(head(inputs[rows]), targets[rows]).backward()
         optimizer.step()
     with torch.no_grad():
         return head(torch.as_tensor(features[test]).float()).double().numpy()

@@ -38,8 +38,8 @@ class Settings:
     every: int = 2
     folds: int = 2
     seeds: int = 3
-    steps: int = 200
-    judged: int = 100
+    steps: int = 100
+    judged: int = 40
 
     def __post_init__(self) -> None:
         for name, lowest in (("every", 1), ("folds", 2), ("seeds", 1), ("steps", 1), ("judged", 1)):

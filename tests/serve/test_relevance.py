@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pluralign.core import InputError, Objective
+from pluralign.core.errors import ServerError
 from pluralign.serve.relevance import RequestRelevance
 from pluralign.steer.relevance import Relevance
 
@@ -85,6 +86,29 @@ def test_a_server_without_it_says_so(server, chat):
     assert refused.status_code == 400
     assert "serve --relevance" in refused.json()["error"]["message"]
     assert server.get("/pluralign/config").json()["relevance"] is None
+
+
+class Failing:
+    name = "failing"
+
+    def __init__(self, error):
+        self.error = error
+
+    def at_stake(self, prompts, principles):
+        raise self.error
+
+
+def test_an_estimator_that_fails_is_reported_without_addresses(serve, chat):
+    for error, status, words in (
+        (ServerError("http://10.0.0.1 is down"), 502, "try again later"),
+        (InputError("the rewards are not numbers"), 400, "not numbers"),
+    ):
+        with serve(relevance=RequestRelevance(Relevance(Failing(error), AIMS), NAMES)) as server:
+            refused = server.post(**chat(steering_relevance=True))
+            assert refused.status_code == status
+            assert words in refused.json()["error"]["message"]
+            assert "10.0.0.1" not in refused.text
+            assert server.post(**chat()).status_code == 200
 
 
 def test_objectives_that_are_not_served_are_refused():

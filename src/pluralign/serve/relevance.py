@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.errors import ServerError
 from pluralign.core.message_fields import normal_message
 from pluralign.serve.api import ParsedRequest
 from pluralign.serve.errors import Refused
 from pluralign.serve.turns import Turns
 from pluralign.steer.relevance import Relevance
 from pluralign.steer.request_weights import Prompt
+
+_log = logging.getLogger(__name__)
 
 FIELD = "steering_relevance"
 """Field of requests that asks for it, and of answers with the factors."""
@@ -45,10 +49,19 @@ class RequestRelevance:
         """The request with its weights times the factors of its prompt.
 
         Raises:
-            Refused: The request has several prompts or one of token ids, or too many requests are waiting.
+            Refused: The request has several prompts or one of token ids, too many requests are waiting, or
+                the estimator fails.
         """
-        prompt = _prompt(request)
-        factors = await self._turns.take(lambda: self._relevance.of(prompt))
+        try:
+            prompt = _prompt(request)
+            factors = await self._turns.take(lambda: self._relevance.of(prompt))
+        except ServerError as error:
+            # The message has addresses, which are not for clients.
+            _log.error("relevance by %s: %s", self._relevance.name, error.message)
+            message = "the server of the relevance does not answer as expected; try again later"
+            raise Refused(502, message, code="relevance_unavailable") from error
+        except InputError as error:
+            raise Refused(400, error.message, param=FIELD) from error
         weights = self._relevance.weigh(request.weights, factors)
         samples = [replace(sample, weights=weights) for sample in request.samples]
         return replace(request, samples=samples, relevance=factors)
