@@ -179,7 +179,7 @@ def _subjects(
 
 
 def _mixtures(source: Sources, dtype: DTypeName) -> tuple[list[Subject], str]:
-    from pluralign.evaluate.values.mixtures import MixtureReplies
+    from pluralign.evaluate.values.mixtures import mixtures_of
     from pluralign.evaluate.values.run import Subject
 
     if not source.model:
@@ -198,8 +198,7 @@ def _mixtures(source: Sources, dtype: DTypeName) -> tuple[list[Subject], str]:
     else:
         positions = [None] * len(mixes)
     found: list[Subject] = []
-    for mix, position in zip(mixes, positions, strict=True):
-        replies = MixtureReplies(policies, mix)
+    for mix, position, replies in zip(mixes, positions, mixtures_of(policies, mixes), strict=True):
         found.append(
             Subject(
                 mix.to_text(), partial(_read, replies, source.reading), lambda r=replies: r, position, mix

@@ -8,7 +8,7 @@ from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Decision, OptionRewards
 from pluralign.evaluate.values.audit import AuditConfig
 from pluralign.evaluate.values.choosers import RaterChooser, ReplyChooser, letter_chooser
-from pluralign.evaluate.values.mixtures import MixtureReplies
+from pluralign.evaluate.values.mixtures import MixtureReplies, mixtures_of
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.language_model import LanguageModel
 
@@ -35,6 +35,26 @@ def test_a_mixture_of_equal_policies_is_the_policy(model, policies, share):
         assert own.lengths.tolist() == expected.lengths.tolist()
     own = mixture.answer_log_probs(["Rain or sun?"], ["A", "B"])
     np.testing.assert_allclose(own, model.answer_log_probs(["Rain or sun?"], ["A", "B"]), atol=1e-3)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_mixtures_under_several_weights_read_each_text_once(monkeypatch, power):
+    policies = pl.load_policies(
+        "tiny-random", helpful="tiny-random", harmless="tiny-random", dtype="float32", power=power
+    )
+    mixes = [pl.SteeringWeights(helpful=share, harmless=1 - share) for share in (0.0, 0.3, 1.0)]
+    alone = [MixtureReplies(policies, mix).reply_log_likelihoods(DECISIONS) for mix in mixes]
+    read = []
+    whole = policies.rows.predictions
+    monkeypatch.setattr(
+        policies.rows, "predictions", lambda number, *rest: (read.append(number), whole(number, *rest))[1]
+    )
+    together = [one.reply_log_likelihoods(DECISIONS) for one in mixtures_of(policies, mixes)]
+    # Two policies read two options of two decisions.
+    assert len(read) == 8
+    for own, expected in zip(together, alone, strict=True):
+        for one, other in zip(own, expected, strict=True):
+            np.testing.assert_allclose(one.log_likelihoods, other.log_likelihoods, atol=1e-5)
 
 
 def test_an_unknown_objective_is_refused(policies):

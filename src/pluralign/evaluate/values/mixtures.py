@@ -12,12 +12,56 @@ from pluralign.core import Decision, SteeringWeights
 from pluralign.core.messages import Messages
 from pluralign.lm.language_model import OptionLikelihoods
 from pluralign.steer.policies import Policies
-from pluralign.steer.prompt_scores import score_prompt
+from pluralign.steer.prompt_scores import score_mixtures
+from pluralign.steer.requests import TokenLogProb
 
 FloatArray = npt.NDArray[np.float64]
 
 # Tokens that each policy reads at once.
 _PART = 4096
+
+
+class MixtureReadings:
+    """Log-probabilities of answers under several mixtures of the same policies, which read each text once.
+
+    Args:
+        policies: Policies.
+        mixes: Weights of each mixture by objective.
+
+    Raises:
+        InputError: A weight names an objective without a policy.
+    """
+
+    def __init__(self, policies: Policies, mixes: Sequence[SteeringWeights]) -> None:
+        for weights in mixes:
+            weights.require_known(policies.objectives)
+        self.policies = policies
+        self._mixtures = [
+            {number: weights[name] for number, name in enumerate(policies.rows.names)
+             if weights.get(name, 0.0) > 0}
+            for weights in mixes
+        ]  # fmt: skip
+        self._known: dict[tuple[int, tuple[int, ...]], list[list[float]]] = {}
+
+    def tokens(self, mixture: int, chat: Messages | str, answer: str) -> list[float]:
+        """Log-probabilities of an answer's tokens under the mixture of this number."""
+        messages = cast("Messages", [{"role": "user", "content": chat}] if isinstance(chat, str) else chat)
+        start = len(self.policies.chat_ids(messages))
+        whole = self.policies.chat_ids(messages, answer)
+        key = start, tuple(whole)
+        if key not in self._known:
+            read = self._read(whole)
+            self._known[key] = [[one.log_prob for one in own[start:] if one is not None] for own in read]
+        return self._known[key][mixture]
+
+    def _read(self, ids: Sequence[int]) -> list[list[TokenLogProb | None]]:
+        power = self.policies.power
+        reading = score_mixtures(self.policies.rows, self._mixtures, ids, 0, power, lambda: _PART)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as ended:
+                return ended.value
 
 
 class MixtureReplies:
@@ -26,19 +70,19 @@ class MixtureReplies:
     Args:
         policies: Policies.
         weights: Weights by objective.
+        readings: Log-probabilities that several mixtures share.
+        number: Number of this mixture in ``readings``.
 
     Raises:
         InputError: A weight names an objective without a policy.
     """
 
-    def __init__(self, policies: Policies, weights: SteeringWeights) -> None:
-        weights.require_known(policies.objectives)
-        self._policies, self._weights = policies, weights
-        self._numbers = {
-            number: weights[name]
-            for number, name in enumerate(policies.rows.names)
-            if weights.get(name, 0.0) > 0
-        }
+    def __init__(
+        self, policies: Policies, weights: SteeringWeights, readings: MixtureReadings | None = None,
+        number: int = 0,
+    ) -> None:  # fmt: skip
+        self._policies, self._weights, self._number = policies, weights, number
+        self._readings = readings or MixtureReadings(policies, [weights])
 
     @property
     def name(self) -> str:
@@ -69,13 +113,18 @@ class MixtureReplies:
 
     def _tokens(self, chat: Messages | str, answer: str) -> list[float]:
         """Log-probabilities of the answer's tokens."""
-        messages = cast("Messages", [{"role": "user", "content": chat}] if isinstance(chat, str) else chat)
-        start = len(self._policies.chat_ids(messages))
-        whole = self._policies.chat_ids(messages, answer)
-        power = self._policies.power
-        reading = score_prompt(self._policies.rows, self._numbers, whole, 0, power, lambda: _PART)
-        while True:
-            try:
-                next(reading)
-            except StopIteration as ended:
-                return [token.log_prob for token in ended.value[start:] if token is not None]
+        return self._readings.tokens(self._number, chat, answer)
+
+
+def mixtures_of(policies: Policies, mixes: Sequence[SteeringWeights]) -> list[MixtureReplies]:
+    """Mixtures of the same policies under several weights, for all of which each text is read once.
+
+    Args:
+        policies: Policies.
+        mixes: Weights of each mixture by objective.
+
+    Raises:
+        InputError: A weight names an objective without a policy.
+    """
+    readings = MixtureReadings(policies, mixes)
+    return [MixtureReplies(policies, weights, readings, number) for number, weights in enumerate(mixes)]
