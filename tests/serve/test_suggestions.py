@@ -108,9 +108,12 @@ def test_prompts_with_different_suggestions_need_requests_of_their_own(serve, ch
         assert "one prompt per request" in response.json()["error"]["message"]
         alike = asked(server, {**body, "prompt": ["a", "b"]}, "/v1/completions")
         assert alike["steering_weights"]["two"] == 1
+        # A user's message is one prompt, of one message.
         assert asked(server, {"prompt": "bb"}, "/pluralign/suggest") == {
-            "steering_weights": {"one": 1, "two": 0, "three": 0}, "predicted": None,
+            "steering_weights": {"one": 0, "two": 1, "three": 0}, "predicted": None,
         }  # fmt: skip
+        facts = {"predicts": False, "weightings": None, "reads": True}
+        assert server.get("/pluralign/config").json()["suggest"] == facts
 
 
 def test_a_dial_of_other_objectives_is_refused(serve):
@@ -135,3 +138,21 @@ def test_the_page_has_dials_of_outcomes(suggesting, opened, provider):
     expected = provider.suggest([""], SteeringWeights(wish))[0]
     becomes(page, f"Math.abs(document.querySelector('#chat-dials-0').value - {100 * expected['one']}) < 1")
     assert page.locator("#chat-dials-1").input_value() == "0"
+
+
+def test_the_page_asks_for_weights_of_a_prompt(serve, opened):
+    class Careful:
+        objectives = tuple(NAMES)
+
+        def suggest(self, prompts, wish=None):
+            risky = ["poison" in prompt[-1]["content"] for prompt in prompts]
+            return [
+                SteeringWeights(one=0.1, two=0.9 if own else 0.0, three=0.0 if own else 0.9) for own in risky
+            ]
+
+    with serve(provider=Careful()) as server:
+        page = opened(server)
+        page.get_by_label("Prompt", exact=True).fill("Is it poison?")
+        page.get_by_role("button", name="Suggest weights for this prompt").click()
+        becomes(page, "document.querySelector('#chat-dials-1').value == 90")
+        assert page.locator("#chat-wish [role=status]").inner_text() == "Suggested: one 10%, two 90%."

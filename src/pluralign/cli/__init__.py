@@ -29,6 +29,7 @@ _LEARN = {
     "modpo": "learn_modpo:learn_modpo",
     "adversarial": "learn_adversarial:learn_adversarial",
     "value": "learn_value:learn_value",
+    "weights": "learn_weights:learn_weights",
 }
 """Methods with options of their own; all others are verbs by their rows."""
 

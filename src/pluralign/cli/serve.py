@@ -106,7 +106,8 @@ def serve(
         default_weights: Default weights instead as a file weights.json, which `ask` and `weights` write.
             Answers then report the weights' 90 % intervals, and decisions of a story whether the weights
             decide. Its objectives are those of the policies or of the story's policies.
-        suggest: Folder of a calibrated dial (pluralign calibrate). Requests with "steering_wish", or with
+        suggest: Folder of a calibrated dial (pluralign calibrate), or of a model that suggests weights for a
+            prompt (pluralign learn weights). Requests with "steering_wish", or with
             "auto" as steering weights, then get its weights, and the page has dials of outcomes.
         preset: Named weights as PRESET=NAME=NUMBER,NAME=NUMBER, for requests to the model MODEL@PRESET.
         power: Exponent of the power mean that mixes the policies: 1 arithmetic, 0 geometric, -1 harmonic.

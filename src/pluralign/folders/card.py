@@ -32,6 +32,7 @@ KINDS = {
     "reward_ensemble": "an ensemble of rewards",
     "value_model": "a value model",
     "language_policy": "a language policy",
+    "prompt_weights": "a model that suggests weights",
 }
 """Descriptions of kinds of folders, by the kind in their card."""
 

@@ -16,7 +16,7 @@ Data = Literal[
 ]
 """Kind of data that a method is trained on."""
 
-Result = Literal["policy", "reward model", "value model", "option policy", "option reward"]
+Result = Literal["policy", "reward model", "value model", "option policy", "option reward", "weights"]
 """Kind of model that a method writes."""
 
 
@@ -116,6 +116,9 @@ METHODS: dict[str, Method] = {
                example="--data answers.jsonl --out runs/spin --training.lora-rank 16"),
         Method("value", f"{_TEXTS}.value:fit_value", "scored completions", "value model",
                "the expected reward after every prefix, for value-guided decoding", "Han et al. 2024 (VAS)"),
+        Method("weights", f"{_TEXTS}.suggestions:fit_weights", "pairs", "weights",
+               "weights that depend on the prompt, from choices and rewards",
+               "Liu et al. 2025 (PRO), labels from choices"),
     )
 }  # fmt: skip
 """Every method by name, in the order of results: option methods, reward models, policies, value models."""

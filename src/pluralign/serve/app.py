@@ -176,7 +176,8 @@ async def _suggest(service: Service, request: Request) -> Response:
     if service.provider is None:
         raise Refused(404, "this server suggests no weights")
     body = await read_body(request, service.limits)
-    return JSONResponse(suggest(service.parser.mixes, body, service.deployment.objectives))
+    names = service.deployment.objectives
+    return JSONResponse(await asyncio.to_thread(suggest, service.parser.mixes, body, names))
 
 
 async def _story(service: Service, request: Request) -> Response:

@@ -9,7 +9,7 @@ from pluralign.serve.fields import weights_schema
 from pluralign.serve.mixes import Mixes
 from pluralign.serve.schema import Schema, check
 from pluralign.steer.request_weights import WeightsProvider, in_order
-from pluralign.steer.suggest import Calibrated
+from pluralign.steer.suggest import Calibrated, Given
 
 
 def suggestion_schema(objectives: Sequence[str]) -> Schema:
@@ -22,7 +22,10 @@ def suggestion_schema(objectives: Sequence[str]) -> Schema:
         "type": "object",
         "properties": {
             "steering_wish": weights_schema(objectives, 1_000_000),
-            "prompt": {"type": ["string", "null"], "description": "Prompt; not used by dials."},
+            "prompt": {
+                "type": ["string", "null"],
+                "description": "A user's message, for which weights are suggested; dials do not read it.",
+            },
             "normalize": {"type": ["boolean", "null"]},
         },
         "additionalProperties": False,
@@ -30,11 +33,13 @@ def suggestion_schema(objectives: Sequence[str]) -> Schema:
 
 
 def describe_provider(provider: WeightsProvider | None) -> dict[str, Any] | None:
-    """Facts about a provider for the page: whether outcomes are predicted, and from how many weightings."""
+    """Facts about a provider for the page: whether it predicts outcomes, from how many weightings, and
+    whether it reads the prompt."""
     if provider is None:
         return None
     dial = isinstance(provider, Calibrated)
-    return {"predicts": dial, "weightings": len(provider.surrogate.weightings) if dial else None}
+    weightings = len(provider.surrogate.weightings) if dial else None
+    return {"predicts": dial, "weightings": weightings, "reads": not isinstance(provider, Calibrated | Given)}
 
 
 def suggest(mixes: Mixes, body: dict[str, Any], objectives: Sequence[str]) -> dict[str, Any]:
@@ -49,9 +54,8 @@ def suggest(mixes: Mixes, body: dict[str, Any], objectives: Sequence[str]) -> di
         Refused: The body is invalid.
     """
     check(body, suggestion_schema(objectives))
-    weights = mixes.suggest(
-        [body.get("prompt") or ""], body.get("steering_wish"), normalize=bool(body.get("normalize"))
-    )
+    message = {"role": "user", "content": body.get("prompt") or ""}
+    weights = mixes.suggest([[message]], body.get("steering_wish"), normalize=bool(body.get("normalize")))
     provider = mixes.provider
     predicted = provider.surrogate.at(weights) if isinstance(provider, Calibrated) else None
     return {"steering_weights": in_order(weights, objectives), "predicted": predicted}

@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final, get_args
+from typing import TYPE_CHECKING, Any, final, get_args
 
 import numpy as np
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import Fields, is_object
+from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.kriging import Link
 from pluralign.steer.request_weights import Prompt, WeightsProvider
 from pluralign.steer.surrogate import Surrogate, fit_surrogate
 
-DIAL, TARGETS = "dial.json", "targets.json"
+if TYPE_CHECKING:
+    from pluralign.rewards.prompt_weights import PromptWeights
+
+DIAL, TARGETS, CARD = "dial.json", "targets.json", "card.json"
 _KIND, _VERSION = "dial", 1
 
 
@@ -82,6 +86,34 @@ class Calibrated:
 
 
 @final
+class Learned:
+    """Weights that a model suggests for each prompt (`learn.texts.suggestions`, Preference Orchestrator).
+
+    A wish is a prior: weights are proportional to wish_k times suggestion_k.
+
+    Args:
+        model: Model that suggests weights.
+    """
+
+    def __init__(self, model: PromptWeights) -> None:
+        self.model = model
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """See `WeightsProvider`."""
+        return self.model.objectives
+
+    def suggest(
+        self, prompts: Sequence[Prompt], wish: SteeringWeights | None = None
+    ) -> list[SteeringWeights]:
+        """See `WeightsProvider`."""
+        prior = np.ones(len(self.objectives)) if wish is None else wish.aligned_to(self.objectives)
+        found = self.model.weights(prompts) * prior
+        shares = found / found.sum(axis=1, keepdims=True)
+        return [SteeringWeights(dict(zip(self.objectives, row, strict=True))) for row in shares.tolist()]
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Wished:
     """A provider with a user's wish.
@@ -113,7 +145,7 @@ def open_weights(text: str) -> WeightsProvider:
     """Open the weights that an option of the command line names.
 
     Args:
-        text: ``NAME=NUMBER,NAME=NUMBER``; ``auto:DIR``, the suggestions of a calibrated dial; or
+        text: ``NAME=NUMBER,NAME=NUMBER``; ``auto:DIR``, the suggestions of a folder (`open_provider`); or
             ``wish:DIR:NAME=NUMBER,NAME=NUMBER``, its suggestions for a wish.
 
     Raises:
@@ -132,16 +164,23 @@ def open_weights(text: str) -> WeightsProvider:
     return Given(SteeringWeights.parse(text))
 
 
-def open_provider(folder: str | Path) -> WeightsProvider:
+def open_provider(folder: str | Path, *, dtype: DTypeName = "auto") -> WeightsProvider:
     """Open a folder that suggests weights.
 
     Args:
-        folder: Folder of a calibrated dial, or of `pluralign targets`, whose weights are suggested where
-            there is no wish.
+        folder: Folder of a calibrated dial; of a model that suggests weights (`learn weights`); or of
+            `pluralign targets`, whose weights are suggested where there is no wish.
+        dtype: Precision of the trunk of a model that suggests weights.
 
     Raises:
         InputError: The folder holds no provider of weights, or targets that weights do not meet.
     """
+    if (Path(folder) / CARD).is_file():
+        # Other providers need no model.
+        from pluralign.lm.backbone import resolve_dtype
+        from pluralign.rewards.prompt_weights import load_prompt_weights
+
+        return Learned(load_prompt_weights(folder, dtype=resolve_dtype(dtype)))
     targets = Path(folder) / TARGETS
     if not targets.is_file():
         return Calibrated(load_dial(folder))
@@ -161,9 +200,13 @@ def constant_weights(text: str) -> SteeringWeights:
         text: Weights, as for `open_weights`.
 
     Raises:
-        InputError: See `open_weights`.
+        InputError: See `open_weights`; or the weights depend on prompts.
     """
-    return open_weights(text).suggest([""])[0]
+    provider = open_weights(text)
+    inner = provider.provider if isinstance(provider, Wished) else provider
+    if isinstance(inner, Learned):
+        raise InputError("depend on the prompt, and there is one mix for all here", field="weights")
+    return provider.suggest([""])[0]
 
 
 def save_dial(surrogate: Surrogate, folder: Path, source: dict[str, Any]) -> Path:

@@ -2,31 +2,38 @@
 class Wish {
   // `known` is what the server says of its dial: from how many mixes of a sweep it predicts.
   constructor(place, known, dials) {
-    if (!known?.predicts) return;
+    if (!known) return;
     this.known = known;
     this.dials = dials;
-    const inner = make("div", {id: "chat-wish-dials", role: "group", "aria-labelledby": "chat-wish-dials-title"});
     this.said = make("p", {class: "hint muted", role: "status"});
+    place.hidden = false;
+    if (!known.predicts) {
+      place.append(make("summary", {}, "Suggested weights"),
+        button("Suggest weights for this prompt", () => this.look({prompt: $("prompt").value})), this.said);
+      place.open = true;
+      return;
+    }
+    const inner = make("div", {id: "chat-wish-dials", role: "group", "aria-labelledby": "chat-wish-dials-title"});
     place.append(make("summary", {}, "Ask for outcomes"), inner, this.said);
     const equal = Object.fromEntries(dials.names.map(name => [name, 1 / dials.names.length]));
     this.wishes = new Dials(inner, dials.names, equal, () => this.moved(), {}, {title: "What matters to you", noun: "Importance of"});
     this.said.textContent = "Set how much each outcome matters; the weights above follow.";
-    place.hidden = false;
   }
   moved() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.look(), 120);
+    this.timer = setTimeout(() => this.look({steering_wish: this.wishes.value, normalize: true}), 120);
   }
   // The last move is the one that counts.
-  async look() {
+  async look(asked) {
     this.controller?.abort();
     const own = this.controller = new AbortController();
     try {
-      const answer = await ask("/pluralign/suggest", {steering_wish: this.wishes.value, normalize: true}, own.signal, () => {});
+      const answer = await ask("/pluralign/suggest", asked, own.signal, () => {});
       const {steering_weights: weights, predicted} = await answer.json();
       if (own.signal.aborted) return;
       complain("");
       this.dials.set(this.dials.names.map(name => weights[name]));
+      if (!predicted) { this.said.textContent = `Suggested: ${described(weights)}.`; return; }
       const outcomes = Object.entries(predicted).map(([name, value]) => `${words(name)} ${short(value)}`).join(", ");
       this.said.textContent = `Predicted from ${number(this.known.weightings, 0, 0)} measured mixes: ${outcomes}.`;
     } catch (error) {

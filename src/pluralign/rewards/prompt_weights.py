@@ -1,0 +1,158 @@
+"""Weights that depend on the prompt: a linear layer on the mean state of a frozen trunk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pluralign.core import InputError
+from pluralign.core.jsonl import Fields
+from pluralign.core.messages import Messages, Template
+from pluralign.folders.backbones import load_folder_backbone
+from pluralign.folders.card import CARD, HEAD, Card, load_card, read_folder, write_folder
+from pluralign.folders.tensors import read_tensors
+from pluralign.lm.backbone import Backbone
+from pluralign.lm.forest import Tree
+from pluralign.lm.map_forests import map_forests
+from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
+from pluralign.lm.trunk import branch_mean
+from pluralign.rewards.reward_model import RewardSettings
+
+KIND = "prompt_weights"
+_SPREAD = 1e-6
+
+
+class WeightsHead(nn.Module):
+    """Logits of the weights: a linear layer on standardised features, zero at the start (equal weights).
+
+    Args:
+        dimension: Width of the trunk's states.
+        objectives: Number of objectives.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, dimension: int, objectives: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dimension, objectives)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        self.register_buffer("centre", torch.zeros(dimension))
+        self.register_buffer("spread", torch.ones(dimension))
+
+    def standardise_by(self, features: Float[Tensor, "prompts d"]) -> None:
+        """Take centre and spread of the features from these."""
+        self.centre = features.mean(dim=0)
+        self.spread = features.std(dim=0, correction=0).clamp_min(_SPREAD)
+
+    def forward(self, features: Float[Tensor, "prompts d"]) -> Float[Tensor, "prompts objectives"]:
+        """Logits of the weights."""
+        return self.linear((features - self.centre) / self.spread)
+
+
+class PromptWeights:
+    """Suggests weights for a prompt: softmax of a linear layer on the trunk's mean state.
+
+    Args:
+        backbone: Frozen trunk.
+        head: Linear layer.
+        objectives: Objectives, in the order of the layer's outputs.
+        settings: Settings for reading prompts.
+        card: Card of the model.
+    """
+
+    def __init__(
+        self, backbone: Backbone, head: WeightsHead, objectives: Sequence[str],
+        settings: RewardSettings | None = None, card: Card | None = None,
+    ) -> None:  # fmt: skip
+        self.backbone, self.head = backbone, head.to(backbone.device).eval()
+        self.objectives, self.settings = tuple(objectives), settings or RewardSettings()
+        self.card = card or Card("")
+        self._turn = threading.Lock()
+
+    @property
+    def template(self) -> Template:
+        """Template of messages, and of texts by users."""
+        return TEMPLATES[self.settings.template](self.backbone.tokenizer, self.settings.control_tokens)
+
+    def text_of(self, prompt: str | Messages) -> str:
+        """A prompt as the text that is read."""
+        template = self.template
+        return template.quote_prompt(prompt) if isinstance(prompt, str) else template(prompt, True)
+
+    @torch.inference_mode()
+    def features(self, texts: Sequence[str]) -> Float[Tensor, "prompts d"]:
+        """Mean state of each prompt, in float32.
+
+        Args:
+            texts: Prompts as rendered texts.
+
+        Raises:
+            InputError: A prompt has no tokens.
+        """
+        ids = [prompt_ids(self.backbone.tokenizer, text) for text in texts]
+        if empty := [number for number, one in enumerate(ids, start=1) if not one.ids]:
+            raise InputError(f"prompt {empty[0]} has no tokens", field="prompts")
+        trees = [Tree([], [one]) for one in fit_prompts(ids, self.settings.max_length, 0)[0]]
+        found = map_forests(self.backbone.model, trees, branch_mean, token_budget=self.settings.token_budget)
+        return torch.cat(found) if found else torch.zeros(0, self.backbone.hidden_size)
+
+    def weights(self, prompts: Sequence[str | Messages]) -> npt.NDArray[np.float64]:
+        """Suggested weights, shape (prompts, objectives). Each row depends on its prompt alone.
+
+        Args:
+            prompts: Texts, used as they are (names of control tokens are ordinary text), or messages.
+        """
+        with self._turn, torch.inference_mode():
+            logits = self.head(self.features([self.text_of(prompt) for prompt in prompts]))
+            return torch.softmax(logits.double(), dim=1).cpu().numpy()
+
+    def save(self, folder: Path) -> None:
+        """Write the folder of the model.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        settings = self.settings
+        content = {
+            "name": folder.name, "objectives": list(self.objectives), "max_length": settings.max_length,
+            "template": settings.template,
+        }  # fmt: skip
+        write_folder(folder, KIND, self.card, content, {HEAD: self.head.state_dict()})
+
+
+def load_prompt_weights(
+    folder: str | Path, *, dtype: torch.dtype | None = None, model: str | None = None
+) -> PromptWeights:
+    """Load a model that suggests weights.
+
+    Args:
+        folder: Folder that `fit_weights` wrote.
+        dtype: Floating-point type of the trunk; float32 by default, as in training.
+        model: Hub id or folder of the trunk, if it was moved.
+
+    Raises:
+        InputError: The folder holds another kind of model, or files are missing or damaged.
+    """
+    folder = Path(folder)
+    content = read_folder(folder, KIND, HEAD)
+    names = Fields(content, folder / CARD, 1).texts("objectives")
+    if len(names) < 2:
+        raise InputError("expected two or more objectives", path=folder / CARD, field="objectives")
+    backbone = load_folder_backbone(folder, content, dtype=dtype, model=model)
+    head = WeightsHead(backbone.hidden_size, len(names))
+    tensors = read_tensors(folder / HEAD)
+    expected = {name: value.shape for name, value in head.state_dict().items()}
+    if {name: value.shape for name, value in tensors.items()} != expected:
+        raise InputError("has tensors of other names or shapes than its card says", path=folder / HEAD)
+    head.load_state_dict(tensors)
+    settings = RewardSettings(int(content["max_length"]), str(content["template"]))
+    return PromptWeights(backbone, head, names, settings, load_card(folder))
