@@ -14,6 +14,7 @@ from pluralign.evaluate.statistics import (
     bias_corrected,
     estimate,
     estimate_columns,
+    estimate_tail,
     paired_difference,
     percentile,
     resampling_weights,
@@ -151,3 +152,25 @@ def test_bad_input_is_refused() -> None:
         spearman([1.0, 2.0], [1.0, 2.0])
     with pytest.raises(InputError, match="shape"):
         estimate_columns(np.zeros(3))
+
+
+def test_the_mean_of_the_worst_share():
+    values = [5.0, 1.0, 3.0, 2.0, 4.0]
+    assert estimate_tail(values, 0.4).mean == pytest.approx(1.5)
+    # The value at the edge counts in part: one and a half of five.
+    assert estimate_tail(values, 0.3).mean == pytest.approx((1.0 + 0.5 * 2.0) / 1.5)
+    assert estimate_tail(values, 1.0).mean == pytest.approx(3.0)
+    assert estimate_tail(values, 0.01).mean == pytest.approx(1.0)
+    whole, mean = estimate_tail(values, 1.0), estimate(values)
+    assert (whole.low, whole.high) == pytest.approx((mean.low, mean.high))
+    for share in (0.0, 1.1):
+        with pytest.raises(InputError, match="tail"):
+            estimate_tail(values, share)
+
+
+def test_the_interval_of_a_tail_holds_the_truth():
+    # The mean of the lower fifth of a standard normal is -phi(q) / 0.2 with q its quantile.
+    truth = -np.exp(-(0.8416**2) / 2) / np.sqrt(2 * np.pi) / 0.2
+    rng = np.random.default_rng(0)
+    found = [estimate_tail(rng.normal(size=200), 0.2, resamples=300, seed=n) for n in range(60)]
+    assert sum(one.low <= truth <= one.high for one in found) >= 50

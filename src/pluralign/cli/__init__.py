@@ -90,6 +90,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate golden": ("evaluate_golden:evaluate_golden", "policies' answers scored by a golden reward"),
     "evaluate best-of-n": ("evaluate_best_of_n:evaluate_best_of_n", "the best of N samples, for every N"),
     "evaluate win-rate": ("evaluate_win_rate:evaluate_win_rate", "win rate between two sets of completions"),
+    "evaluate conflict": (
+        "evaluate_conflict:evaluate_conflict",
+        "samples x rewards -> which prompts make objectives conflict",
+    ),
     "evaluate values": (
         "evaluate_values:evaluate_values",
         "preferences between outcomes in both orders, utilities, cycles, stances and their drift",

@@ -24,6 +24,7 @@ def evaluate_play(
     episodes: int = 300,
     seed: int = 0,
     greedy: bool = False,
+    tail: float | None = None,
     objectives: tuple[str, ...] = ("score", "harm_avoidance"),
     features: Path | None = None,
 ) -> Figures:
@@ -43,6 +44,7 @@ def evaluate_play(
         episodes: Number of episodes.
         seed: Random seed of the episodes.
         greedy: Whether to take the most likely option instead of sampling.
+        tail: Share of the worst episodes whose mean return is reported as well, such as 0.2; by objective.
         objectives: Objectives to report returns for.
         features: Folder that keeps a language model's features between runs.
     """
@@ -59,12 +61,16 @@ def evaluate_play(
     rows = {**result.returns, **{f"{name} (metric)": result.metrics[name] for name in HEADLINES}}
     for name, value in rows.items():
         say(f"  {name:24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
+    tails = {} if tail is None else result.tails(tail)
+    for name, value in tails.items():
+        say(f"  {name + f' (worst {tail:.0%})':24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
     return {
         "policy": result.name,
         "story": story,
         "episodes": result.episodes,
         "returns": {name: asdict(value) for name, value in result.returns.items()},
         "metrics": {name: asdict(value) for name, value in result.metrics.items()},
+        **({} if tail is None else {"tail": tail, "tails": {name: asdict(v) for name, v in tails.items()}}),
     }
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pluralign.collect.roll_out import roll_out
 from pluralign.core import InputError, Objective, Policy, Trajectory
 from pluralign.evaluate.harms_table import TABLE_METRICS, metric_values
-from pluralign.evaluate.statistics import Estimate, estimate_columns
+from pluralign.evaluate.statistics import Estimate, estimate_columns, estimate_tail
 from pluralign.games.game import Game
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,6 +41,10 @@ class PolicyResult:
     def returns_array(self, objectives: Sequence[str]) -> FloatArray:
         """Returns of the episodes in the order of these objectives, shape (episodes, objectives)."""
         return np.stack([np.asarray(self.episode_returns[o]) for o in objectives], axis=1)
+
+    def tails(self, share: float) -> dict[str, Estimate]:
+        """Mean return of the worst share of the episodes, by objective (`estimate_tail`)."""
+        return {name: estimate_tail(returns, share) for name, returns in self.episode_returns.items()}
 
 
 def evaluate_policy(

@@ -31,7 +31,7 @@ const total = numbers => numbers.reduce((sum, one) => sum + one, 0);
 const minus = text => text.replace("-", "\u2212");
 const number = (x, least, most) =>
   minus(new Intl.NumberFormat(undefined, {minimumFractionDigits: least, maximumFractionDigits: most}).format(x));
-const short = x => { const digits = Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2; return number(x, digits, digits); };
+const short = x => { if (Math.abs(x) < 0.005) x = 0; const digits = Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 2; return number(x, digits, digits); };
 const percent = (share, digits = 0) =>
   new Intl.NumberFormat(undefined, {style: "percent", maximumFractionDigits: digits}).format(share);
 // Shares rounded to percent so that they sum to 1, by largest remainders.

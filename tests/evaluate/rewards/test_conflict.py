@@ -1,0 +1,85 @@
+"""Kinds of prompts, by which rewards differ between their samples."""
+
+import numpy as np
+import pytest
+from json_lines import write
+
+from pluralign.core import InputError
+from pluralign.evaluate.rewards.conflict import find_conflict
+
+
+def conflict(*prompts, **options):
+    """Prompts, each with (first rewards, second rewards)."""
+    table = {name: [own[k] for own in prompts] for k, name in enumerate(("a", "b"))}
+    return find_conflict(table, [f"p{n}" for n in range(len(prompts))], **options)
+
+
+def test_kinds_of_prompts():
+    rng = np.random.default_rng(0)
+    line, other = rng.normal(size=(2, 40))
+    flat = np.full(40, 3.0)
+    found = conflict((line, flat), (flat, line), (line, other), (line, -line), (flat, flat), (line, line))
+    assert found.kinds == ("one", "one", "several", "opposed", "none", "several")
+    assert found.shares == {"none": 1 / 6, "one": 1 / 3, "several": 1 / 3, "opposed": 1 / 6}
+    assert np.isnan(found.volumes[[0, 1, 4]]).all()
+    # One sample is best by both; on the anti-diagonal the samples' staircase remains.
+    assert found.volumes[5] == pytest.approx(1.0)
+    scaled = np.sort((line - line.min()) / np.ptp(line))
+    stairs = float((np.diff(scaled) * (1 - scaled[1:])).sum())
+    assert found.volumes[3] == pytest.approx(stairs)
+    assert stairs < 0.5 < found.volumes[2]
+    assert found.correlations[3, 0] == pytest.approx(-1)
+    assert np.isnan(found.correlations[0, 0])
+
+
+def test_a_reward_that_varies_alone():
+    rng = np.random.default_rng(1)
+    found = conflict(*((rng.normal(size=8), np.ones(8)) for _ in range(20)))
+    assert set(found.kinds) <= {"one", "none"}
+    assert found.shares["one"] > 0.9
+    assert found.volume is None
+    assert found.between["b"] == 0
+
+
+def test_variance_between_prompts():
+    # Two prompts whose means are 10 apart, with deviation 1 within: 25 / 26 of the variance is between.
+    found = conflict(([-1.0, 1.0], [0.0, 1.0]), ([9.0, 11.0], [1.0, 0.0]))
+    assert found.between["a"] == pytest.approx(25 / 26)
+    assert found.between["b"] == 0
+
+
+def test_little_deviation_counts_as_none():
+    found = conflict(*(([0.0, 1.0], [0.0, 1.0]) for _ in range(3)), ([0.0, 0.4], [1.0, 0.0]))
+    assert found.kinds[3] == "one"
+    assert conflict(([0.0, 0.4], [1.0, 0.0]), ([0.0, 1.0], [0.0, 1.0]), threshold=0.1).kinds[0] == "opposed"
+
+
+def test_wrong_rewards_are_refused():
+    with pytest.raises(InputError, match="two or more objectives"):
+        find_conflict({"a": [[1.0, 2.0]]}, ["p"])
+    with pytest.raises(InputError, match="two or more samples"):
+        conflict(([1.0], [1.0]))
+    with pytest.raises(InputError, match="finite"):
+        conflict(([1.0, np.nan], [1.0, 2.0]))
+    with pytest.raises(InputError, match="above 0"):
+        conflict(([1.0, 2.0], [1.0, 2.0]), threshold=0)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    import pluralign as pl
+    from pluralign.cli import main
+
+    words = [f"{a}{b}" for a in "abcd" for b in "efgh"]
+    for name, (good, bad) in {"lively": ("!", "."), "calm": (".", "!")}.items():
+        rows = [{"prompt": f"Say {w}:", "chosen": f" {w}{good}", "rejected": f" {w}{bad}"} for w in words]
+        pl.fit_reward(pl.load_pairs(rows, name), model="tiny-random", out=tmp_path / name)
+    draws = [{"prompt": f"Say {w}:", "completion": f" {w}{end}"} for w in words for end in ("!", ".", "?")]
+    write(tmp_path / "draws.jsonl", draws)
+    given = [f"{name}={tmp_path / name}" for name in ("lively", "calm")]
+    files = ["--completions", str(tmp_path / "draws.jsonl"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "conflict", *files, "--rewards", *given])
+    assert not ended.value.code
+    assert "16 prompts" in capsys.readouterr().out
+    assert (tmp_path / "out" / "conflict.json").exists()
+    assert (tmp_path / "out" / "conflict.svg").stat().st_size > 1000
