@@ -51,8 +51,8 @@ class Settings:
         explored: Number of random episodes in which commands are tried, after the walkthrough.
         episodes: Number of random episodes of the offline data.
         comparisons: Number of comparisons by the oracle, for each objective.
-        play: Number of episodes on which each policy is evaluated.
-        seed: Random seed of all stages.
+        play: Number of episodes on which each policy is evaluated, for each seed.
+        seeds: Number of seeds of data, training and play.
         results: Folder of the result files.
     """
 
@@ -66,33 +66,44 @@ class Settings:
     episodes: int = 30
     comparisons: int = 2000
     play: int = 20
-    seed: int = 1
+    seeds: int = 3
     results: Path = RESULTS
 
 
 def run(settings: Settings) -> None:
-    """Explore, collect, annotate, pair, train, play, report."""
+    """Explore; for each seed collect, annotate, pair, train and play; report as results come."""
     side = write_side_file(settings)
-    known = JobSettings(
-        story=str(side),
-        seed=settings.seed,
-        model=settings.model,
-        episodes=settings.episodes,
-        comparisons=settings.comparisons,
-        play=settings.play,
-        objectives=OBJECTIVES,
-    )
-    job = MainJob(settings.out, known)
-    steps = StagedRun(settings.out, stages=6)
     sizes = {"steps": settings.steps, "explored": settings.explored}
-    found = steps.stage("candidates", "commands are tried", sizes, lambda: explore(side, settings))
-    steps.stage("collect", "random play", {**asdict(known), **sizes}, lambda: collect_offline(job))
+    first = StagedRun(settings.out, stages=1)
+    found = first.stage("candidates", "commands are tried", sizes, lambda: explore(side, settings))
+    jobs: list[MainJob] = []
+    seconds = first.total
+    for seed in range(1, settings.seeds + 1):
+        known = JobSettings(
+            story=str(side),
+            seed=seed,
+            model=settings.model,
+            episodes=settings.episodes,
+            comparisons=settings.comparisons,
+            play=settings.play,
+            objectives=OBJECTIVES,
+        )
+        jobs.append(MainJob(settings.out / f"seed-{seed}", known))
+        seconds += run_job(jobs[-1], sizes)
+        write_results(figures_of(jobs, settings, found, seconds), settings)
+
+
+def run_job(job: MainJob, sizes: Mapping[str, Any]) -> float:
+    """All stages of one seed; their duration in seconds."""
+    steps = StagedRun(job.folder, stages=5)
+    known = {**asdict(job.settings), **sizes}
+    steps.stage("collect", f"seed {job.settings.seed}: random play", known, lambda: collect_offline(job))
     steps.stage("annotate", "the oracle compares", {}, lambda: main_job.annotate_by_oracle(job))
     steps.stage("pair", "pairs from annotations", {}, lambda: main_job.pair_all(job, {"oracle": "soft"}))
     cpl = asdict(main_job.cpl_config())
     steps.stage("learn", "one agent per objective", cpl, lambda: main_job.learn_all(job, ["oracle"]))
     steps.stage("play", "every policy plays", {}, lambda: play_all(job))
-    write_results(figures_of(job, settings, found, steps.total), settings)
+    return steps.total
 
 
 def write_side_file(settings: Settings) -> Path:
@@ -119,9 +130,7 @@ def write_side_file(settings: Settings) -> Path:
 def explore(side: Path, settings: Settings) -> dict[str, Any]:
     """Find the commands to list; the walkthrough is played to its end."""
     story = load_zmachine(side)
-    return asdict(
-        prepare_candidates(story, episodes=settings.explored, max_steps=settings.steps, seed=settings.seed)
-    )
+    return asdict(prepare_candidates(story, episodes=settings.explored, max_steps=settings.steps, seed=1))
 
 
 def collect_offline(job: MainJob) -> dict[str, Any]:
@@ -168,10 +177,15 @@ def players(job: MainJob) -> dict[str, Policy]:
     }
 
 
-def figures_of(job: MainJob, settings: Settings, found: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Means with intervals, and differences from random play in paired episodes."""
-    played = {name: read_trajectories(main_job.played_file(job, name)) for name in players(job)}
-    data = read_trajectories(job.trajectories)
+def figures_of(
+    jobs: Sequence[MainJob], settings: Settings, found: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Means with intervals over the episodes of all seeds, and differences from random play."""
+    played = {
+        name: [e for job in jobs for e in read_trajectories(main_job.played_file(job, name))]
+        for name in players(jobs[0])
+    }
+    data = [episode for job in jobs for episode in read_trajectories(job.trajectories)]
     rows: dict[str, Any] = {}
     for name, episodes in played.items():
         rows[name] = {
@@ -186,13 +200,13 @@ def figures_of(job: MainJob, settings: Settings, found: Mapping[str, Any], secon
     labelled = sum(step.rewards["harm_avoidance"] != 0 for episode in data for step in episode.steps)
     return {
         "model": settings.model,
-        "seed": settings.seed,
+        "seeds": len(jobs),
         "commands per episode": settings.steps,
         "explored": settings.explored,
         "data": {"episodes": len(data), "steps": sum(len(e.steps) for e in data), "labelled steps": labelled},
         "candidates": dict(found),
-        "max_points": job.make_game().info.max_points,
-        "episodes per policy": settings.play,
+        "max_points": jobs[0].make_game().info.max_points,
+        "episodes per policy": settings.play * len(jobs),
         "cpl": asdict(main_job.cpl_config()),
         "policies": rows,
         "seconds": round(seconds),
@@ -224,11 +238,11 @@ def table(figures: Mapping[str, Any]) -> str:
         f"in those of {figures['explored']} random episodes, {found['commands']} commands did something.",
         "",
         f"Episodes of {figures['commands per episode']} commands. Offline data: {data['episodes']} random "
-        f"episodes ({data['steps']} steps, {data['labelled steps']} of them labelled). One CPL agent per "
-        f"objective, features of {figures['model']}. Means over {figures['episodes per policy']} episodes, "
-        "95 % intervals; differences are those of paired episodes. "
-        f"Seed {figures['seed']}. harm_avoidance is minus the degrees of what is bad to others, in rows that "
-        "are recognised by their quoted text.",
+        f"episodes ({data['steps']} steps, {data['labelled steps']} of them labelled), divided among "
+        f"{figures['seeds']} seeds. For each seed, one CPL agent per objective with features of "
+        f"{figures['model']}. Means over {figures['episodes per policy']} episodes (all seeds), 95 % "
+        "intervals; differences are those of paired episodes. harm_avoidance is minus the degrees of what is "
+        "bad to others, in rows that are recognised by their quoted text; repetitions count again.",
         "",
         "| policy | score | more than random | harm_avoidance | more than random |",
         "| --- | ---: | ---: | ---: | ---: |",

@@ -27,7 +27,7 @@ def test_zork(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     story = write_toll(tmp_path / "toll")
     settings = zork.Settings(
         story, story.with_name("toll_walkthrough.txt"), story.with_name("toll_annotations.csv"),
-        tmp_path / "w", "tiny-random", steps=6, explored=2, episodes=12, comparisons=30, play=3,
+        tmp_path / "w", "tiny-random", steps=6, explored=2, episodes=12, comparisons=30, play=3, seeds=1,
         results=tmp_path / "r",
     )  # fmt: skip
     zork.run(settings)

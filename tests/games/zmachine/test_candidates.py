@@ -38,8 +38,13 @@ def test_the_file_is_the_same_for_the_same_seed_and_is_extended(toll: Any) -> No
     find_candidates(side, episodes=2, max_steps=6, seed=4)
     first = read_json(path)
     path.unlink()
+    # In two runs, of which the second one does not try the walkthrough's states again.
+    find_candidates(side, episodes=0)
     find_candidates(side, episodes=2, max_steps=6, seed=4)
     assert read_json(path) == first
+    side.with_name("toll_walkthrough.txt").write_text("north\nsouth\n")
+    find_candidates(side, episodes=0)
+    assert "south" in read_json(path)["walkthrough"]["place 3"]
     find_candidates(side, episodes=3, max_steps=6, seed=5)
     assert set(first["commands"]) <= set(read_json(path)["commands"])
 
