@@ -66,7 +66,7 @@ class Settings:
     episodes: int = 30
     comparisons: int = 2000
     play: int = 20
-    seeds: int = 3
+    seeds: int = 2
     results: Path = RESULTS
 
 
@@ -204,7 +204,7 @@ def figures_of(
         "commands per episode": settings.steps,
         "explored": settings.explored,
         "data": {"episodes": len(data), "steps": sum(len(e.steps) for e in data), "labelled steps": labelled},
-        "candidates": dict(found),
+        "candidates": {name: found[name] for name in ("keys", "commands", "score")},
         "max_points": jobs[0].make_game().info.max_points,
         "episodes per policy": settings.play * len(jobs),
         "cpl": asdict(main_job.cpl_config()),
