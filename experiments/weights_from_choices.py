@@ -1,9 +1,9 @@
-"""Weights inferred from choices: simulated people, stories, 559 real people; docs/papers.md has the tables.
+"""Weights inferred from choices: simulated people, rules, stories, 559 real people (docs/papers.md).
 
     python experiments/weights_from_choices.py --data DIR --out runs/weights
 
-DIR contains ``value_choices/``; without it, that part is left out. An interrupted run continues: each part,
-story and seed has its own file.
+DIR contains ``value_choices/`` and ``moralchoice/``; without it, these parts are left out. An interrupted run
+continues: each part, story and seed has its own file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,18 @@ from typing import Any
 import numpy as np
 import tyro
 from console import say, wrote
-from weights_lib import people, planted, stories
-from weights_lib.tables import dial_lines, misspecified_lines, people_lines, planted_lines, story_lines
+from weights_lib import people, planted, rules, stories
+from weights_lib.tables import (
+    dial_lines,
+    misspecified_lines,
+    people_lines,
+    planted_lines,
+    rule_lines,
+    story_lines,
+)
 
 from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.evaluate.statistics import estimate
+from pluralign.evaluate.statistics import estimate, wilson
 from pluralign.games.choicescript.load import list_stories
 from pluralign.workflows.main_job import JobSettings
 
@@ -36,7 +43,7 @@ class Settings:
 
     Args:
         out: Working folder; ``experiments/stories.py --out`` of the same name leaves agents that are used.
-        data: Folder with ``value_choices/``.
+        data: Folder with ``value_choices/`` and ``moralchoice/``.
         agents: Folder of the stories' agents.
         seeds: Number of training seeds of the stories' agents.
         stories: Names of the stories.
@@ -79,6 +86,8 @@ def run(settings: Settings) -> None:
     if settings.data is not None:
         folder = settings.data / "value_choices"
         measured("people", lambda: people.measure(folder, settings.halvings))
+        cases = settings.data / "moralchoice"
+        measured("rules", lambda: list(rules.measure(cases)))
     for seed, story in product(range(1, settings.seeds + 1), settings.stories):
         measured(f"{story}-{seed}", lambda story=story, seed=seed: _story(story, seed, settings))
         measured(f"{story}-{seed}-dials", lambda story=story, seed=seed: _dials(story, seed, settings))
@@ -107,6 +116,7 @@ def write_results(parts: Row, settings: Settings) -> None:
         "planted": [row for name in parts if name.startswith("planted") for row in _of_planted(parts[name])],
         "misspecified": parts.get("misspecified"),
         "people": parts.get("people"),
+        "rules": list(_of_rules(parts.get("rules", []))),
         "stories": list(_of_stories(parts, settings)),
         "dials": list(_of_dials(parts, settings)),
     }
@@ -114,6 +124,7 @@ def write_results(parts: Row, settings: Settings) -> None:
     lines = ["# Weights from choices", "", "`python experiments/weights_from_choices.py --data DIR`"]
     lines += planted_lines(tables["planted"], settings.pool)
     lines += misspecified_lines(tables["misspecified"])
+    lines += rule_lines(tables["rules"])
     lines += people_lines(tables["people"])
     lines += story_lines(tables["stories"], settings.repeats)
     lines += dial_lines(tables["dials"])
@@ -132,6 +143,17 @@ def _of_planted(rows: list[Row]) -> Iterator[Row]:
         right = float(np.average([r for _, r in sure], weights=[d for d, _ in sure])) if sure else None
         yield {"objectives": objectives, "way": way, "questions": questions, "people": len(own), **means,
                "right": right}  # fmt: skip
+
+
+def _of_rules(rows: list[Row]) -> Iterator[Row]:
+    groups: dict[tuple[int, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["answers"], row["way"]].append(row)
+    for (answers, way), own in sorted(groups.items()):
+        found, near = (sum(row["places"] <= most for row in own) for most in (1, 3))
+        yield {"answers": answers, "way": way, "people": len(own), "found": found / len(own),
+               "interval": wilson(found, len(own)), "among_three": near / len(own),
+               "mean": float(np.mean([row["mean"] for row in own]))}  # fmt: skip
 
 
 def _of_dials(parts: Row, settings: Settings) -> Iterator[Row]:

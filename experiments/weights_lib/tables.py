@@ -92,6 +92,30 @@ def people_lines(found: Row | None) -> list[str]:
     ]
 
 
+def rule_lines(rows: Sequence[Row]) -> list[str]:
+    """MoralChoice."""
+    if not rows:
+        return []
+    return [
+        "",
+        "## Rules of MoralChoice",
+        "",
+        *_paragraph("""
+            Simulated people who hold one of ten rules (weight 0.6, the others 0.044 each, decisiveness
+            8, lapses 2 %), four for each rule, choose between the two actions of decisions that are
+            labelled for all rules. Found: the rule has the largest mean weight (by chance 10 %)."""),
+        "",
+        "| answers | questions | people | found | among the first three | its mean weight |",
+        "|---:|---|---:|---|---:|---:|",
+        *(
+            f"| {row['answers']} | {row['way']} | {row['people']} | {row['found']:.2f} "
+            f"({row['interval'][0]:.2f} to {row['interval'][1]:.2f}) | {row['among_three']:.2f} | "
+            f"{row['mean']:.2f} |"
+            for row in rows
+        ),
+    ]
+
+
 def story_lines(rows: Sequence[Row], repeats: int) -> list[str]:
     """Stories."""
     if not rows:
