@@ -17,11 +17,26 @@ from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, per_choice, value_scales
 from pluralign.elicit.posterior import LAPSE
 from pluralign.elicit.prior import DECISIVENESS
-from pluralign.losses.choice import choice_log_likelihood
+from pluralign.losses.choice import choice_derivatives, choice_log_likelihood
 
 FloatArray = npt.NDArray[np.float64]
 Utility = Callable[[FloatArray, FloatArray], FloatArray]
 """Function from values in [0, 1], shape (..., objectives), and parameters to utilities, shape (...)."""
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """A utility that is a sum of features times exp(parameters), so that its gradient is known.
+
+    Args:
+        features: Function from values to features, shape (..., parameters).
+    """
+
+    features: Callable[[FloatArray], FloatArray]
+
+    def __call__(self, values: FloatArray, x: FloatArray) -> FloatArray:
+        return self.features(values) @ np.exp(x)
+
 
 LINEAR = "linear"
 _LEAD = 2.0
@@ -95,14 +110,20 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
     fold = np.random.default_rng(seed).permutation(len(known)) % _FOLDS
     found: dict[str, FloatArray] = {}
     for name, candidates in _families(len(names), unit[data.offered]).items():
+        # Features do not depend on the fold.
+        prepared = [
+            (_Weighted(_same), start, utility.features(unit)) if isinstance(utility, _Weighted)
+            else (utility, start, unit)
+            for utility, start in candidates
+        ]  # fmt: skip
         rows = np.zeros(len(data.chosen), dtype=np.float64)
         for held in range(_FOLDS):
             out = fold[data.choices] == held
-            best = min(
-                (_fitted(utility, start, unit, data, ~out, lapse) for utility, start in candidates),
-                key=lambda one: one[0],
-            )
-            rows[out] = _rows(best[1], best[2], unit, data, out, lapse)
+            fits = [_fitted(*one, data, ~out, lapse) for one in prepared]
+            # The first of equal ones: orders that differ in their last objectives often fit alike.
+            place = min(range(len(fits)), key=lambda index: round(fits[index][0], 6))
+            utility, _, features = prepared[place]
+            rows[out] = _rows(utility, fits[place][1], features, data, out, lapse)
         found[name] = per_choice(data.choices, rows * data.weights, len(known))
     fits = [_fit(name, rows, found[LINEAR]) for name, rows in found.items()]
     fits.sort(key=lambda fit: -fit.log_likelihood)
@@ -123,7 +144,7 @@ def _families(objectives: int, values: FloatArray) -> dict[str, list[tuple[Utili
     weights = np.full(objectives, math.log(4 * DECISIVENESS / objectives))
     strength = np.array([math.log(4 * DECISIVENESS)])
     return {
-        LINEAR: [(_linear, weights)],
+        LINEAR: [(_Weighted(_same), weights)],
         "power mean": [(_power_mean, np.append(weights, 1.0))],
         "worst objective": [(_worst, np.append(strength, np.zeros(objectives)))],
         # Ranks are whole numbers.
@@ -136,8 +157,8 @@ def _families(objectives: int, values: FloatArray) -> dict[str, list[tuple[Utili
     }
 
 
-def _linear(values: FloatArray, x: FloatArray) -> FloatArray:
-    return values @ np.exp(x)
+def _same(values: FloatArray) -> FloatArray:
+    return values
 
 
 def _power_mean(values: FloatArray, x: FloatArray) -> FloatArray:
@@ -161,21 +182,22 @@ def _orders(objectives: int) -> Iterator[Utility]:
 def _lexicographic(order: tuple[int, ...], tolerance: float) -> Utility:
     steps = math.floor(1 / tolerance) + 1
 
-    def utility(values: FloatArray, x: FloatArray) -> FloatArray:
+    def features(values: FloatArray) -> FloatArray:
         total = np.zeros(values.shape[:-1])
         for objective in order:
             total = total * steps + np.floor(values[..., objective] / tolerance)
         # Only the order counts: ranks among a question's options.
-        return math.exp(x[0]) * (total[..., None] > total[..., None, :]).sum(axis=-1)
+        return (total[..., None] > total[..., None, :]).sum(axis=-1, keepdims=True).astype(np.float64)
 
-    return utility
+    return _Weighted(features)
 
 
 def _threshold(objective: int, level: float) -> Utility:
-    def utility(values: FloatArray, x: FloatArray) -> FloatArray:
-        return values @ np.exp(x[:-1]) - math.exp(x[-1]) * (values[..., objective] < level)
+    def features(values: FloatArray) -> FloatArray:
+        below = np.where(values[..., objective] < level, -1.0, 0.0)
+        return np.concatenate([values, below[..., None]], axis=-1)
 
-    return utility
+    return _Weighted(features)
 
 
 def _rows(
@@ -199,8 +221,10 @@ def _fitted(
     data: ChoiceData,
     part: npt.NDArray[np.bool_],
     lapse: float,
-) -> tuple[float, Utility, FloatArray]:
-    """Penalised loss on the training part, the utility and its parameters."""
+) -> tuple[float, FloatArray]:
+    """Penalised loss on the training part, and the parameters."""
+    if isinstance(utility, _Weighted):
+        return _fitted_weights(start, unit[part], data, part, lapse)
 
     def loss(x: FloatArray) -> float:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -209,4 +233,21 @@ def _fitted(
         return total if math.isfinite(total) else 1e12
 
     found = minimize(loss, start, method="L-BFGS-B")
-    return float(found.fun), utility, found.x
+    return float(found.fun), found.x
+
+
+def _fitted_weights(
+    start: FloatArray, features: FloatArray, data: ChoiceData, part: npt.NDArray[np.bool_], lapse: float
+) -> tuple[float, FloatArray]:
+    """As `_fitted`, of a utility with a known gradient."""
+    offered, chosen, weights = data.offered[part], data.chosen[part], data.weights[part]
+
+    def loss(x: FloatArray) -> tuple[float, FloatArray]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            theta = np.exp(x)
+            fit, slope, _ = choice_derivatives(features, offered, chosen, weights, theta, lapse)
+        total, gradient = 0.5 * float(((x - start) ** 2).sum()) - fit, x - start - slope * theta
+        return (total, gradient) if math.isfinite(total) else (1e12, np.zeros_like(x))
+
+    found = minimize(loss, start, jac=True, method="L-BFGS-B")
+    return float(found.fun), found.x
