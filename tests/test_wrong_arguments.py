@@ -16,6 +16,7 @@ from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
 from pluralign.learn.texts.ensemble import fit_ensemble
+from pluralign.learn.texts.lipo import LiPOConfig, fit_lipo
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo
 from pluralign.learn.texts.rewards import (
@@ -32,6 +33,7 @@ from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 from pluralign.options.features import FeatureStore
+from pluralign.pair.ranked import rank_completions
 from pluralign.rewards.heads import HeadShape
 from pluralign.rewards.tqr import TQRShape
 
@@ -214,6 +216,7 @@ def _learners(pairs, reward):
     for fit in (fit_spin, fit_adversarial):
         yield fit, demonstrations, pairs
     yield fit_value, scored, pairs
+    yield fit_lipo, rank_completions(scored, 2), scored
     mix = pl.SteeringWeights({"o": 0.5, "b": 0.5})
     yield partial(fit_modpo, margins={"b": Margin(reward)}, weights=mix), pairs, demonstrations
 
@@ -244,7 +247,7 @@ def test_trainers_on_texts(pairs, reward):
 
 
 SETTINGS = (
-    AVAConfig, AdversarialConfig, BradleyTerryConfig, DPOConfig, HLGauss, HeadShape, MODPOConfig,
+    AVAConfig, AdversarialConfig, BradleyTerryConfig, DPOConfig, HLGauss, HeadShape, LiPOConfig, MODPOConfig,
     PreferenceTransformerConfig, SFTConfig, SPINConfig, TQRShape, VLLMSampling, ValueConfig,
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ _LEARN = {
     "ava-p": "learn_texts:learn_ava_p",
     "ensemble": "ensemble:learn_ensemble",
     "modpo": "learn_modpo:learn_modpo",
+    "lipo": "learn_lipo:learn_lipo",
     "adversarial": "learn_adversarial:learn_adversarial",
     "value": "learn_value:learn_value",
     "weights": "learn_weights:learn_weights",

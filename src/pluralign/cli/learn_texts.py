@@ -42,8 +42,8 @@ class TextRun:
 
     Args:
         data: Training data: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen, rejected,
-            prompt); demonstrations may also be prompt and completion, or messages; for value, with rewards
-            added by score, or a column "reward".
+            prompt); demonstrations may also be prompt and completion, or messages; for value and lipo, with
+            rewards added by score, or a column "reward".
         out: Output folder.
         model: Model before training: smollm2-135m, a hub id or a local folder. Methods with a reference, such
             as dpo, use it as the reference too.

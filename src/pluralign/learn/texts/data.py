@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import UnionType
 from typing import Any, TypeVar
 
 import torch
@@ -13,12 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.core.digests import digest
+from pluralign.data.examples import RankedCompletions
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
 from pluralign.lm.forest import Forest, Tree, plant
 from pluralign.lm.prompts import quoted_completion, quoted_prompt
 from pluralign.lm.tensors import to_list
 
-Row = TypeVar("Row", bound=PreferencePair | Demonstration)
+Row = TypeVar("Row", bound=PreferencePair | Demonstration | RankedCompletions)
 
 
 class IdenticalPairs(InputError):
@@ -129,7 +131,7 @@ def encode_completion_pairs(
         )
     labels = [(pairs[number].weight, pairs[number].margin) for number in kept]
     counts = {"pairs": len(kept), "identical_pairs": len(read) - len(kept)}
-    return _table([read[number] for number in kept], labels, reader, counts, kept)
+    return completion_table([read[number] for number in kept], labels, reader, counts, kept)
 
 
 def encode_demonstrations(
@@ -142,7 +144,7 @@ def encode_demonstrations(
     ]
     read = [reader.read(prompt, [text]) for prompt, text in texts]
     counts, kept = {"demonstrations": len(read)}, list(range(len(read)))
-    return _table(read, [(1.0, 0.0)] * len(read), reader, counts, kept)
+    return completion_table(read, [(1.0, 0.0)] * len(read), reader, counts, kept)
 
 
 def batches(data: CompletionData, rows: Sequence[int], token_budget: int) -> Iterator[Batch]:
@@ -185,13 +187,25 @@ def _read_pair(number: int, pair: PreferencePair, reader: CompletionReader) -> C
     return CompletionTrees((*first.trees, *second.trees), ((0, 0), (1, 0)))
 
 
-def _table(
+def completion_table(
     read: Sequence[CompletionTrees],
     labels: Sequence[tuple[float, float]],
     reader: CompletionReader,
     counts: dict[str, Any],
     kept: list[int],
 ) -> CompletionData:
+    """The data of rows that were read.
+
+    Args:
+        read: Trees of each row.
+        labels: Weight and margin of each row (`CompletionData`).
+        reader: Reader that read them, for its counts.
+        counts: Further counts.
+        kept: Index of each row among the given rows.
+
+    Raises:
+        InputError: There are no rows.
+    """
     if not read:
         raise InputError("there is nothing to learn from")
     trees: list[Tree] = []
@@ -240,19 +254,22 @@ def quoted_demonstrations(
     ]
 
 
-def split_rows(rows: Iterable[Row], path: str | None = None) -> tuple[list[Row], list[Row]]:
+def split_rows(
+    rows: Iterable[Row], path: str | None = None, kind: type | UnionType = PreferencePair | Demonstration
+) -> tuple[list[Row], list[Row]]:
     """Rows for training and rows for validation; the split ``test`` is not used.
 
     Args:
         rows: All rows.
         path: File of the rows, for error messages.
+        kind: Type of the rows.
 
     Raises:
         InputError: There are no rows for training.
     """
     known = list(rows)
     for number, row in enumerate(known, start=1):
-        if not isinstance(row, PreferencePair | Demonstration):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(row, kind):
             raise InputError(
                 f"expected a pair or demonstration, as load_pairs and its kin read them, found {row!r:.60}",
                 row=number,

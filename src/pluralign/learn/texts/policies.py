@@ -192,13 +192,14 @@ def learn_policy(
 
 def train_policy(
     session: Session,
-    make_loss: Callable[[Float[Tensor, "rows 2"]], BatchLoss],
+    make_loss: Callable[[Float[Tensor, "rows completions"]], BatchLoss],
     figures: Mapping[str, Any] | None = None,
     *,
     per_token: bool = False,
     reference: bool = True,
+    accuracy: Callable[[Float[Tensor, "rows completions"]], float] | None = None,
 ) -> Backbone:
-    """Train on pairs with the model before training as reference, measure, and write the folder.
+    """Train on pairs or lists with the model before training as reference, measure, and write the folder.
 
     Args:
         session: Session that has not been trained.
@@ -206,13 +207,15 @@ def train_policy(
         figures: Further figures for the card.
         per_token: Whether to use mean log-probabilities per token instead of sums.
         reference: Whether the loss uses the reference; if False, it is zero.
+        accuracy: Accuracy of the implicit rewards log pi / pi_ref of the validation rows; by default the
+            share of pairs in which the first one is larger.
 
     Returns:
         The policy's language model.
     """
     training = session.run.training
 
-    def known(data: CompletionData, part: str) -> Float[Tensor, "rows 2"]:
+    def known(data: CompletionData, part: str) -> Float[Tensor, "rows completions"]:
         if not reference:
             return torch.zeros(data.places.shape[:2])
         values = reference_log_probs(
@@ -226,6 +229,9 @@ def train_policy(
     if session.validation is not None and validation is not None:
         log_probs = row_log_probs(session.trunk, session.validation, training.token_budget, training.mixed)
         implicit = (log_probs / session.validation.lengths if per_token else log_probs) - validation
-        right = (implicit[:, 0] > implicit[:, 1]).float().mean()
-        found["validation_accuracy"] = round(float(right), 4)
+        found["validation_accuracy"] = round((accuracy or _first_is_larger)(implicit), 4)
     return session.finish_policy(found)
+
+
+def _first_is_larger(implicit: Float[Tensor, "pairs 2"]) -> float:
+    return float((implicit[:, 0] > implicit[:, 1]).float().mean())

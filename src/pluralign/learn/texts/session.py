@@ -17,19 +17,15 @@ import torch
 from torch import Tensor
 
 from pluralign.core import Demonstration, InputError, PreferencePair
+from pluralign.data.examples import RankedCompletions
 from pluralign.data.reading import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, load_language_policy
 from pluralign.learn.engine import processes, train_phase
 from pluralign.learn.phase import Phase, require_trackers
 from pluralign.learn.run_folder import check_folder, claim_folder
-from pluralign.learn.texts.data import (
-    CompletionData,
-    IdenticalPairs,
-    encode_completion_pairs,
-    encode_demonstrations,
-    split_rows,
-)
+from pluralign.learn.texts.data import CompletionData, IdenticalPairs, split_rows
+from pluralign.learn.texts.encoding import encode_rows
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import BatchLoss, ForestLoss, row_rewards
 from pluralign.learn.texts.training_options import Training
@@ -57,14 +53,15 @@ class Session:
         method: Name of the method, for the card.
         run: Model, folder, training options, seed.
         settings: Settings of the method, for the card; other settings make another run.
-        rows: All pairs or demonstrations. The split ``train`` is used for training and ``validation`` for
-            measurement; ``test`` is not used.
+        rows: All pairs, demonstrations or lists. The split ``train`` is used for training and ``validation``
+            for measurement; ``test`` is not used.
         demonstrations: Whether to train on single completions: demonstrations, or the chosen completions of
             pairs.
         vocabulary: Whether the loss uses the vocabulary head.
         label_weights: Whether the loss applies the probabilities of labels.
         identical: Whether pairs with identical completions are learned from; else they are left out.
         head: Whether a method with the vocabulary head has a head of its own too.
+        lists: Whether the rows are ranked lists.
 
     Raises:
         InputError: There is no training row, nothing would be trained, a label may be wrong but the loss does
@@ -74,15 +71,16 @@ class Session:
 
     def __init__(
         self, method: str, run: Run, settings: Mapping[str, Any],
-        rows: Sequence[PreferencePair] | Sequence[Demonstration], *,
+        rows: Sequence[PreferencePair] | Sequence[Demonstration] | Sequence[RankedCompletions], *,
         demonstrations: bool = False, vocabulary: bool = False, label_weights: bool = False,
-        identical: bool = False, head: bool = False,
+        identical: bool = False, head: bool = False, lists: bool = False,
     ) -> None:  # fmt: skip
         if run.training.layers == 0 and vocabulary and not head:
             raise InputError(f"0 trains heads alone, and {method} has none; give 1 or more", field="layers")
         self.started = time.monotonic()
         self.method, self.run, self.settings = method, run, settings
-        train, validation = split_rows(rows, run.provenance.get("file"))
+        kind = RankedCompletions if lists else PreferencePair | Demonstration
+        train, validation = split_rows(rows, run.provenance.get("file"), kind)
         if not demonstrations and any(isinstance(row, Demonstration) for row in train):
             raise InputError(f"{method} requires preference pairs; these are demonstrations")
         self.objective = train[0].objective
@@ -103,11 +101,7 @@ class Session:
                 run.training.max_length, self.max_length,
             )  # fmt: skip
         self.template = learned_template(rows, run.template, self.backbone.tokenizer)
-        self.data: CompletionData = (
-            encode_demonstrations(train, self.reader())
-            if demonstrations
-            else encode_completion_pairs(_pairs(train), self.reader(), identical=identical)
-        )
+        self.data = encode_rows(train, self.reader(), single=demonstrations, identical=identical)
         if not label_weights and not bool((self.data.weights == 1).all()):
             raise InputError(
                 f"{method} does not support uncertain labels, and some pairs have a weight below 1 (ties, "
@@ -236,15 +230,12 @@ class Session:
         length, quotes = self.run.training.max_length, not self.quoted
         return CompletionReader.for_model(self.backbone.model, self.backbone.tokenizer, length, quotes=quotes)
 
-    def _read_validation(self, rows: Sequence[PreferencePair | Demonstration]) -> CompletionData | None:
+    def _read_validation(
+        self, rows: Sequence[PreferencePair | Demonstration | RankedCompletions]
+    ) -> CompletionData | None:
         """Both completions of pairs, even if only chosen ones are trained on: the accuracy needs both."""
-        if not rows:
-            return None
-        pairs = _pairs(rows)
-        if not pairs:
-            return encode_demonstrations(rows, self.reader())
         try:
-            return encode_completion_pairs(pairs, self.reader())
+            return encode_rows(rows, self.reader()) if rows else None
         except IdenticalPairs as error:
             _log.warning("validation: %s", error)
             return None
@@ -272,8 +263,8 @@ class Session:
             "completion_tokens": self.data.completion_tokens,
         }
         if self.validation is not None:
-            kind = "validation_pairs" if self.validation.places.shape[1] > 1 else "validation_demonstrations"
-            counts[kind] = len(self.validation)
+            kind = next(one for one in ("pairs", "lists", "demonstrations") if one in self.validation.counts)
+            counts[f"validation_{kind}"] = len(self.validation)
             if identical := self.validation.counts.get("identical_pairs"):
                 counts["validation_identical_pairs"] = identical
         config = {"training": dataclasses.asdict(self.run.training), **self.settings}
@@ -288,7 +279,3 @@ class Session:
 
     def _tensors(self) -> dict[str, Tensor]:
         return {} if self._adapter() is not None else self.trunk.changed()
-
-
-def _pairs(rows: Sequence[PreferencePair | Demonstration]) -> list[PreferencePair]:
-    return [row for row in rows if isinstance(row, PreferencePair)]
