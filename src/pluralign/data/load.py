@@ -43,7 +43,7 @@ def load_pairs(
         1
 
     Args:
-        data: File (.jsonl, .json, .csv, .parquet; .gz too), folder, hub id, ``datasets.Dataset`` or
+        data: File (.jsonl, .json, .csv, .tsv, .parquet; .gz too), folder, hub id, ``datasets.Dataset`` or
             ``DatasetDict``, or any iterable of rows.
         objective: Name of the objective that the preferences are about; by default the source's name.
         split: Split to read, of a source with splits; other rows are taken to be of this split. None reads

@@ -17,7 +17,7 @@ from pluralign.core.splits import SPLITS, Split
 Row = Mapping[str, Any]
 
 Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
-"""A file (.jsonl, .json, .csv, .parquet; .gz too), a folder, a hub id, a ``datasets.Dataset`` or
+"""A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder, a hub id, a ``datasets.Dataset`` or
 ``datasets.DatasetDict``, a mapping from splits to rows, or any iterable of rows (mappings by column)."""
 
 _BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
