@@ -1,0 +1,101 @@
+"""Advantages of a group of samples from several rewards: how a vector of rewards becomes one number.
+
+Each function takes rewards of shape (prompts, samples, objectives) and weights of shape (prompts,
+objectives) and returns advantages of shape (prompts, samples) whose mean over a prompt's samples is 0
+(`gdpo`: over the batch). Deviations are population deviations. Where all samples of a prompt have the same
+reward, its advantages are 0.
+
+With w . r the weighted sum, c_k the reward minus its mean over the group and sd its deviation,
+
+    centred_sum = sum_k w_k c_k,    reward_combination = centred_sum / sd(w . r),
+    dvao = centred_sum / sum_k w_k sd_k,    advantage_combination = sum_k w_k c_k / sd_k.
+
+So the first three have the same sign everywhere and the weighted sum's optimum; they differ in the size of
+steps. `advantage_combination` and `gdpo` mend unequal scales of rewards, and end elsewhere. Rewards that
+are divided once by a constant need no such mending.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Rewards = Float[Tensor, "prompts samples objectives"]
+Weights = Float[Tensor, "prompts objectives"]
+Advantages = Float[Tensor, "prompts samples"]
+
+
+def centred_sum(rewards: Rewards, weights: Weights) -> Advantages:
+    """Weighted sum of rewards minus its mean over the group (RLOO and Dr. GRPO up to a constant).
+
+    Args:
+        rewards: Rewards of each sample.
+        weights: Weights of the objectives for each prompt.
+    """
+    return torch.einsum("pso,po->ps", _centred(rewards), weights)
+
+
+def reward_combination(rewards: Rewards, weights: Weights) -> Advantages:
+    """GRPO of the weighted sum: `centred_sum` divided by its deviation (Shao et al. 2024).
+
+    Where rewards oppose each other, the deviation is small and noise is blown up.
+
+    Args:
+        rewards: Rewards of each sample.
+        weights: Weights of the objectives for each prompt.
+    """
+    total = centred_sum(rewards, weights)
+    return _divided(total, total.square().mean(dim=1, keepdim=True).sqrt())
+
+
+def advantage_combination(rewards: Rewards, weights: Weights) -> Advantages:
+    """Weighted sum of rewards that are standardised in the group, each by itself.
+
+    Args:
+        rewards: Rewards of each sample.
+        weights: Weights of the objectives for each prompt.
+    """
+    return torch.einsum("pso,po->ps", _divided(_centred(rewards), _deviations(rewards)[:, None]), weights)
+
+
+def gdpo(rewards: Rewards, weights: Weights) -> Advantages:
+    """`advantage_combination`, standardised over the batch (GDPO; TRL's ``normalize_then_sum``).
+
+    Args:
+        rewards: Rewards of each sample.
+        weights: Weights of the objectives for each prompt.
+    """
+    total = advantage_combination(rewards, weights)
+    total = total - total.mean()
+    return _divided(total, total.square().mean().sqrt())
+
+
+def dvao(rewards: Rewards, weights: Weights) -> Advantages:
+    """`centred_sum` divided by the weighted sum of the deviations (DVAO, Jiang et al. 2026, arXiv
+    2605.25604).
+
+    Equal to the paper's sum of standardised rewards with weights in proportion to w_k sd_k. Equal
+    deviations make it `advantage_combination`, perfectly correlated rewards `reward_combination`; it is
+    never larger than the latter (proposition 2).
+
+    Args:
+        rewards: Rewards of each sample.
+        weights: Weights of the objectives for each prompt, not negative.
+    """
+    scale = (_deviations(rewards) * weights).sum(dim=1, keepdim=True)
+    return _divided(centred_sum(rewards, weights), scale)
+
+
+def _centred(rewards: Rewards) -> Rewards:
+    return rewards - rewards.mean(dim=1, keepdim=True)
+
+
+def _deviations(rewards: Rewards) -> Weights:
+    return _centred(rewards).square().mean(dim=1).sqrt()
+
+
+def _divided(values: Tensor, scale: Tensor) -> Tensor:
+    """Values divided by a scale; 0 where the scale is 0 but for rounding."""
+    tiny = torch.finfo(values.dtype).eps * values.abs().amax().clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.where(scale > tiny, values / scale.clamp_min(tiny), 0.0)

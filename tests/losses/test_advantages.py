@@ -1,0 +1,110 @@
+"""Advantages of several rewards: golden values, and the identities between the ways to combine them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pluralign.core import InputError
+from pluralign.losses.advantages import (
+    advantage_combination,
+    centred_sum,
+    dvao,
+    gdpo,
+    reward_combination,
+)
+from pluralign.losses.risk import mixed_value_at_risk
+
+REWARDS = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [0.0, 4.0], [1.0, 0.0]]], dtype=torch.float64)
+HALF = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+ALL = (centred_sum, reward_combination, advantage_combination, gdpo, dvao)
+
+
+def random_rewards(seed, prompts=5, samples=6, objectives=3):
+    rng = np.random.default_rng(seed)
+    rewards = torch.tensor(rng.normal(size=(prompts, samples, objectives)) * rng.uniform(0.1, 10, objectives))
+    return rewards, torch.tensor(rng.dirichlet(np.ones(objectives), prompts))
+
+
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [
+        (centred_sum, [-0.25, -0.75, 1.25, -0.25]),
+        (reward_combination, [-1 / 3, -1, 5 / 3, -1 / 3]),
+        (advantage_combination, [0.21132, -0.78868, 0.36603, 0.21132]),
+        (dvao, [-0.22401, -0.67203, 1.12005, -0.22401]),
+    ],
+)
+def test_golden_values(combine, expected):
+    np.testing.assert_allclose(combine(REWARDS, HALF)[0], expected, atol=5e-6)
+
+
+def test_gdpo_standardises_over_the_batch():
+    rewards, weights = random_rewards(0)
+    found = gdpo(rewards, weights)
+    assert float(found.mean()) == pytest.approx(0, abs=1e-12)
+    assert float(found.std(correction=0)) == pytest.approx(1)
+    plain = advantage_combination(rewards, weights)
+    np.testing.assert_allclose(found, plain / plain.std(correction=0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_dvao_is_the_weighted_sum_with_another_denominator(seed):
+    rewards, weights = random_rewards(seed)
+    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    deviations = centred.square().mean(dim=1).sqrt()
+    # The paper's form: standardised rewards, weights in proportion to w_k sd_k.
+    shares = weights * deviations / (weights * deviations).sum(dim=1, keepdim=True)
+    paper = torch.einsum("pso,po->ps", centred / deviations[:, None], shares)
+    found, sum_ = dvao(rewards, weights), centred_sum(rewards, weights)
+    np.testing.assert_allclose(found, paper, atol=1e-12)
+    scale = (weights * deviations).sum(dim=1, keepdim=True)
+    np.testing.assert_allclose(found * scale, sum_, atol=1e-12)
+    spread = sum_.square().mean(dim=1, keepdim=True).sqrt()
+    np.testing.assert_allclose(reward_combination(rewards, weights) * spread, sum_, atol=1e-12)
+    # Proposition 2, and the mean square of proposition 1.
+    assert (found.abs() <= reward_combination(rewards, weights).abs() + 1e-12).all()
+    assert (reward_combination(rewards, weights) ** 2).mean() >= (
+        advantage_combination(rewards, weights) ** 2
+    ).mean()
+
+
+def test_where_the_ways_are_equal():
+    rewards, weights = random_rewards(3)
+    deviations = (rewards - rewards.mean(dim=1, keepdim=True)).square().mean(dim=1, keepdim=True).sqrt()
+    alike = rewards / deviations
+    np.testing.assert_allclose(dvao(alike, weights), advantage_combination(alike, weights), atol=1e-12)
+    one = rewards[:, :, :1] * torch.tensor([1.0, 3.0, 0.2])
+    np.testing.assert_allclose(dvao(one, weights), reward_combination(one, weights), atol=1e-12)
+
+
+@pytest.mark.parametrize("combine", ALL)
+def test_equal_rewards_have_no_advantage(combine):
+    assert (combine(torch.full((2, 4, 2), 0.1), torch.full((2, 2), 0.5)) == 0).all()
+    mixed = torch.stack(
+        [torch.full((4, 2), 0.1), torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.0, 0.0], [1.0, 1.0]])]
+    )
+    found = combine(mixed, torch.full((2, 2), 0.5))
+    assert torch.isfinite(found).all()
+    assert found[0].abs().max() < 1e-6 < found[1].abs().max()
+
+
+def test_opposite_rewards_blow_up_the_noise_of_grpo_alone():
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=8)
+    rewards = torch.tensor(np.stack([first, -first + 0.01 * rng.normal(size=8)], axis=1))[None]
+    assert reward_combination(rewards, HALF).abs().max() > 1
+    assert dvao(rewards, HALF).abs().max() < 0.02
+
+
+def test_mixed_value_at_risk():
+    scores = torch.arange(6.0)
+    assert mixed_value_at_risk(scores, 2, 3, omega=0.5).tolist() == [-4, -2.5, -1, 0, 0, 0]
+    plain = mixed_value_at_risk(scores, 0, 5, omega=0)
+    np.testing.assert_allclose(plain - plain.mean(), scores - scores.mean())
+    with pytest.raises(InputError, match="at least low"):
+        mixed_value_at_risk(scores, 3, 2, omega=0)
+    with pytest.raises(InputError, match="negative"):
+        mixed_value_at_risk(scores, 2, 3, omega=-1)
