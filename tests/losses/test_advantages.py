@@ -91,6 +91,17 @@ def test_equal_rewards_have_no_advantage(combine):
     assert found[0].abs().max() < 1e-6 < found[1].abs().max()
 
 
+@pytest.mark.parametrize("combine", [reward_combination, advantage_combination, dvao])
+def test_rounding_is_no_difference(combine):
+    # Means of equal rewards, and sums that are equal but for rounding, must not become advantages of 1.
+    groups = [[[0.1, 0.2], [0.3, 0.0], [0.1, 0.2]], [[0.7, 0.7], [0.7, 0.7], [0.7, 0.7]]]
+    rewards = torch.tensor(groups, dtype=torch.float64)
+    found = combine(rewards, torch.ones(2, 2).double() * 0.5)
+    assert (found[1] == 0).all()
+    if combine is reward_combination:
+        assert (found[0] == 0).all()
+
+
 def test_opposite_rewards_blow_up_the_noise_of_grpo_alone():
     rng = np.random.default_rng(0)
     first = rng.normal(size=8)

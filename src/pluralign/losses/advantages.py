@@ -24,6 +24,8 @@ from torch import Tensor
 Rewards = Float[Tensor, "prompts samples objectives"]
 Weights = Float[Tensor, "prompts objectives"]
 Advantages = Float[Tensor, "prompts samples"]
+# Multiple of the precision of numbers below which their differences are rounding.
+_ROUNDING = 16
 
 
 def centred_sum(rewards: Rewards, weights: Weights) -> Advantages:
@@ -46,7 +48,8 @@ def reward_combination(rewards: Rewards, weights: Weights) -> Advantages:
         weights: Weights of the objectives for each prompt.
     """
     total = centred_sum(rewards, weights)
-    return _divided(total, total.square().mean(dim=1, keepdim=True).sqrt())
+    size = torch.einsum("pso,po->ps", rewards.abs(), weights).amax(dim=1)
+    return _divided(total, _deviations(total, size)[:, None])
 
 
 def advantage_combination(rewards: Rewards, weights: Weights) -> Advantages:
@@ -56,7 +59,7 @@ def advantage_combination(rewards: Rewards, weights: Weights) -> Advantages:
         rewards: Rewards of each sample.
         weights: Weights of the objectives for each prompt.
     """
-    return torch.einsum("pso,po->ps", _divided(_centred(rewards), _deviations(rewards)[:, None]), weights)
+    return torch.einsum("pso,po->ps", _standardised(rewards), weights)
 
 
 def gdpo(rewards: Rewards, weights: Weights) -> Advantages:
@@ -66,9 +69,11 @@ def gdpo(rewards: Rewards, weights: Weights) -> Advantages:
         rewards: Rewards of each sample.
         weights: Weights of the objectives for each prompt.
     """
-    total = advantage_combination(rewards, weights)
-    total = total - total.mean()
-    return _divided(total, total.square().mean().sqrt())
+    standardised = _standardised(rewards)
+    total = torch.einsum("pso,po->ps", standardised, weights)
+    size = torch.einsum("pso,po->ps", standardised.abs(), weights).amax()[None]
+    centred = total - total.mean()
+    return _divided(centred, _deviations(centred.flatten()[None], size))
 
 
 def dvao(rewards: Rewards, weights: Weights) -> Advantages:
@@ -83,7 +88,7 @@ def dvao(rewards: Rewards, weights: Weights) -> Advantages:
         rewards: Rewards of each sample.
         weights: Weights of the objectives for each prompt, not negative.
     """
-    scale = (_deviations(rewards) * weights).sum(dim=1, keepdim=True)
+    scale = (_deviations(_centred(rewards), rewards.abs().amax(dim=1)) * weights).sum(dim=1, keepdim=True)
     return _divided(centred_sum(rewards, weights), scale)
 
 
@@ -91,11 +96,24 @@ def _centred(rewards: Rewards) -> Rewards:
     return rewards - rewards.mean(dim=1, keepdim=True)
 
 
-def _deviations(rewards: Rewards) -> Weights:
-    return _centred(rewards).square().mean(dim=1).sqrt()
+def _standardised(rewards: Rewards) -> Rewards:
+    centred = _centred(rewards)
+    return _divided(centred, _deviations(centred, rewards.abs().amax(dim=1))[:, None])
+
+
+def _deviations(
+    centred: Float[Tensor, "prompts samples *objectives"], size: Float[Tensor, " prompts *objectives"]
+) -> Float[Tensor, " prompts *objectives"]:
+    """Population deviation of values with mean 0 over the samples; exactly 0 where it is due to rounding.
+
+    Args:
+        centred: The values.
+        size: Largest size of the numbers from which they were computed; a difference far below is rounding.
+    """
+    found = centred.square().mean(dim=1).sqrt()
+    return torch.where(found > _ROUNDING * torch.finfo(found.dtype).eps * size, found, 0.0)
 
 
 def _divided(values: Tensor, scale: Tensor) -> Tensor:
-    """Values divided by a scale; 0 where the scale is 0 but for rounding."""
-    tiny = torch.finfo(values.dtype).eps * values.abs().amax().clamp_min(torch.finfo(values.dtype).tiny)
-    return torch.where(scale > tiny, values / scale.clamp_min(tiny), 0.0)
+    """Values divided by a scale; 0 where the scale is 0."""
+    return torch.where(scale > 0, values / torch.where(scale > 0, scale, 1.0), 0.0)

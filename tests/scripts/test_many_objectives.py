@@ -1,0 +1,41 @@
+"""The experiments on many objectives, in small."""
+
+from pluralign.core.files import read_json
+from pluralign.workflows.main_job import JobSettings
+
+
+def test_calibrated_dials(script, tmp_path, monkeypatch):
+    dials = script("calibrated_dials")
+    monkeypatch.setattr("dials_lib.stories.BUDGETS", (6,))
+    monkeypatch.setattr("dials_lib.stories.EPISODES", 2)
+    job = JobSettings(model="tiny-random", episodes=40, comparisons=60)
+    settings = dials.Settings(
+        tmp_path / "out", tmp_path / "agents", seeds=1, stories=("salt_ledger",), draws=1, steps=3, job=job,
+        results=tmp_path,
+    )  # fmt: skip
+    dials.run(settings)
+    rows = read_json(tmp_path / "calibrated_dials.json")
+    assert {row["way"] for row in rows} >= {"utility as weights", "fill", "by volume", "fill, 2 episodes"}
+    assert "| salt_ledger | 6 | fill |" in (tmp_path / "calibrated_dials.md").read_text()
+
+
+def test_reward_combinations(script, tmp_path):
+    tables = script("reward_combinations")
+    settings = tables.Settings(
+        tmp_path / "out", seeds=2, prompts=6, options=4, steps=(5, 40), groups=(4,), results=tmp_path
+    )
+    tables.run(settings)
+    rows = {
+        (row["table"], row["way"], row["steps"]): row
+        for row in read_json(tmp_path / "reward_combinations.json")
+    }
+    best = rows["equal scales", "optimum of the weighted sum", 0]["volume"]["mean"]
+    early, late = (rows["equal scales", "weighted sum", steps]["volume"]["mean"] for steps in (5, 40))
+    assert early < late < best * 1.05
+    # A constant factor changes no standardised reward.
+    for name in ("sum of standardised", "GDPO"):
+        equal, larger = (
+            rows[table, name, 40]["volume"]["mean"] for table in ("equal scales", "second ten times larger")
+        )
+        assert abs(equal - larger) < 1e-9
+    assert len((tmp_path / "reward_combinations.md").read_text().splitlines()) > 30
