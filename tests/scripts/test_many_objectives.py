@@ -1,6 +1,9 @@
 """The experiments on many objectives, in small."""
 
+from dataclasses import replace
+
 from pluralign.core.files import read_json
+from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings
 
 
@@ -8,7 +11,9 @@ def test_calibrated_dials(script, tmp_path, monkeypatch):
     dials = script("calibrated_dials")
     monkeypatch.setattr("dials_lib.stories.BUDGETS", (6,))
     monkeypatch.setattr("dials_lib.stories.EPISODES", 2)
-    job = JobSettings(model="tiny-random", episodes=40, comparisons=60)
+    whole = main_job.cpl_config
+    monkeypatch.setattr(main_job, "cpl_config", lambda: replace(whole(), steps=20))
+    job = JobSettings(model="tiny-random", episodes=20, comparisons=60)
     settings = dials.Settings(
         tmp_path / "out", tmp_path / "agents", seeds=1, stories=("salt_ledger",), draws=1, steps=3, job=job,
         results=tmp_path,
