@@ -28,7 +28,7 @@ from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 from pluralign.steer.plain_rows import PlainRows
 from pluralign.steer.policy_rows import Reading, Size, finished
-from pluralign.steer.prediction import Entry, Prediction, head_prediction, joined
+from pluralign.steer.prediction import Entry, StatePrediction, head_prediction, joined
 
 # Number of tokens from which on the keys of a prompt are copied between two steps of the other rows.
 _COPIED = 1024
@@ -73,12 +73,14 @@ class AdapterRows:
         """See `PolicyRows`."""
         self._prefixes = PrefixCache(tokens) if tokens else None
 
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> StatePrediction:
         """See `PolicyRows`."""
         return finished(self.read(entries, None))()
 
     @torch.inference_mode()
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None) -> Reading:
+    def read(
+        self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None
+    ) -> Reading[StatePrediction]:
         """See `PolicyRows`; without ``size`` everything is one part.
 
         Rows that cannot be decoded with others are read when the rows are added.
@@ -88,14 +90,14 @@ class AdapterRows:
         # Equal prompts of one policy (samples of a prompt, other weights) are read once.
         texts = sorted({(entries[i][1], tuple(entries[i][2])) for i in together})
         kept: dict[int, KeysAndValues] = {}
-        found = Prediction(torch.empty(0, 0))
+        found = StatePrediction(torch.empty(0, 0))
         if texts:
             kept, states = yield from self._read(texts, size)
             yield from self._remember(texts, kept)
             found = self._prediction(states, [policy for policy, _ in texts])
 
         @torch.inference_mode()
-        def enter() -> Prediction:
+        def enter() -> StatePrediction:
             parts = [self._enter([entries[i] for i in together], texts, kept, found)] if texts else []
             if plain:
                 parts.append(self._plain.admit([entries[i] for i in plain]))
@@ -140,7 +142,7 @@ class AdapterRows:
                 yield stop - start
         return parts.kept, torch.stack(states)
 
-    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[StatePrediction]:
         """See `PolicyRows`."""
         if not self._support.decodes(len(ids)):
             raise InputError(
@@ -150,7 +152,7 @@ class AdapterRows:
         return self._predictions(policy, ids, size)
 
     @torch.inference_mode()
-    def _predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
+    def _predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[StatePrediction]:
         device = self.backbone.device
         parts, row = PartLayout([len(ids)], device), torch.tensor([list(ids)], device=device)
         stop = 0
@@ -186,8 +188,8 @@ class AdapterRows:
 
     def _enter(
         self, entries: Sequence[tuple[int, int, Sequence[int]]], texts: Sequence[tuple[int, Sequence[int]]],
-        kept: Mapping[int, KeysAndValues], found: Prediction,
-    ) -> Prediction:  # fmt: skip
+        kept: Mapping[int, KeysAndValues], found: StatePrediction,
+    ) -> StatePrediction:  # fmt: skip
         """Add rows of prompts that were read."""
         place = {text: i for i, text in enumerate(texts)}
         asked = [place[policy, tuple(ids)] for _, policy, ids in entries]
@@ -199,7 +201,7 @@ class AdapterRows:
         return replace(found, states=found.states[torch.tensor(asked, device=found.states.device)])
 
     @torch.inference_mode()
-    def step(self, tokens: Mapping[int, int]) -> Prediction:
+    def step(self, tokens: Mapping[int, int]) -> StatePrediction:
         """See `PolicyRows`."""
         late = self._outgrown(tokens)
         parts = [self._step(tokens)] if self._together else []
@@ -220,7 +222,7 @@ class AdapterRows:
         found = [(*entry, self._ids.pop(entry)) for entry in late]
         return sorted(found, key=lambda one: (one[1], len(one[2])))
 
-    def _step(self, tokens: Mapping[int, int]) -> Prediction:
+    def _step(self, tokens: Mapping[int, int]) -> StatePrediction:
         device = self.backbone.device
         ids = torch.tensor([[tokens[request] for request, _ in self._together]], device=device)
         positions = self._rows.begin(device)
@@ -238,13 +240,13 @@ class AdapterRows:
         self._plain.release(requests)
         self._ids = {entry: ids for entry, ids in self._ids.items() if entry[0] not in requests}
 
-    def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> Prediction:
-        """Prediction of rows in the order of policies."""
+    def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> StatePrediction:
+        """StatePrediction of rows in the order of policies."""
         model = self.backbone.model
         if self._stack.adapts_head:
             # The logits depend on the policy as well as the state.
             with self._stack.routed(self._route(policies, [1] * len(policies))):
-                return Prediction(vocabulary_logits(model, states))
+                return StatePrediction(vocabulary_logits(model, states))
         return head_prediction(model, states)
 
     def _arrange(self, rows: list[int]) -> None:

@@ -178,7 +178,7 @@ class MixtureDecoder:
         found = self.rows.step({number: one.text.ids[-1] for number, one in self._running.items()})
         requests, rows = list(self._running), list(self.rows.order)
         if self._batch is None or (self._batch.requests, self._batch.rows) != (requests, rows):
-            self._batch = self._batch_of(requests, rows, found.states.device)
+            self._batch = self._batch_of(requests, rows, found.device)
         events = self._choose(self._batch, found)
         if self._pace is not None:
             self._pace.stepped(self._time() - began)
@@ -271,7 +271,7 @@ class MixtureDecoder:
         """Sample the first tokens of requests, of which the prompts have been read."""
         self._running.update(requests)
         rows = [entry[:2] for entry in entries]
-        return self._choose(self._batch_of(list(requests), rows, found.states.device), found)
+        return self._choose(self._batch_of(list(requests), rows, found.device), found)
 
     def _choose(self, batch: MixtureBatch, found: Prediction) -> list[Event]:
         chosen = batch.choose(found, self.power)

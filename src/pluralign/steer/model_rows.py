@@ -11,7 +11,7 @@ from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.policy_rows import Reading, Size, finished
-from pluralign.steer.prediction import Entry, Prediction
+from pluralign.steer.prediction import Entry, StatePrediction
 
 
 class ModelRows:
@@ -52,13 +52,15 @@ class ModelRows:
             for request, policy in part.order
         ]
 
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> StatePrediction:
         """See `PolicyRows`."""
         return finished(self.read(entries, None))()
 
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None) -> Reading:
+    def read(
+        self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None
+    ) -> Reading[StatePrediction]:
         """See `PolicyRows`; without ``size`` each model reads everything in one part."""
-        parts: list[tuple[list[int], Callable[[], Prediction]]] = []
+        parts: list[tuple[list[int], Callable[[], StatePrediction]]] = []
         for first, part in zip(self._firsts, self._parts, strict=True):
             mine = [i for i, entry in enumerate(entries) if 0 <= entry[1] - first < len(part.names)]
             if mine:
@@ -67,12 +69,12 @@ class ModelRows:
                 new = [(entries[i][0], entries[i][1] - first, entries[i][2]) for i in mine]
                 parts.append((mine, (yield from part.read(new, size))))
 
-        def enter() -> Prediction:
+        def enter() -> StatePrediction:
             found: dict[int, Tensor] = {}
             for mine, enter_part in parts:
                 logits = enter_part().logits().to(self.backbone.device)
                 found.update(zip(mine, logits, strict=True))
-            return Prediction(torch.stack([found[i] for i in range(len(entries))]))
+            return StatePrediction(torch.stack([found[i] for i in range(len(entries))]))
 
         return enter
 
@@ -81,7 +83,7 @@ class ModelRows:
         for part in self._parts:
             part.cache_prefixes(tokens // len(self._parts))
 
-    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[StatePrediction]:
         """See `PolicyRows`."""
         first, part = next(
             (first, part)
@@ -89,12 +91,12 @@ class ModelRows:
             if 0 <= policy - first < len(part.names)
         )
         found = part.predictions(policy - first, ids, size)
-        return (Prediction(one.logits().to(self.backbone.device)) for one in found)
+        return (StatePrediction(one.logits().to(self.backbone.device)) for one in found)
 
-    def step(self, tokens: Mapping[int, int]) -> Prediction:
+    def step(self, tokens: Mapping[int, int]) -> StatePrediction:
         """See `PolicyRows`."""
         parts = [part.step(tokens).logits() for part in self._parts if part.order]
-        return Prediction(torch.cat([logits.to(self.backbone.device) for logits in parts]))
+        return StatePrediction(torch.cat([logits.to(self.backbone.device) for logits in parts]))
 
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""

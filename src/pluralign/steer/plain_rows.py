@@ -13,7 +13,7 @@ from pluralign.lm.adapter_stack import AdapterStack, Route
 from pluralign.lm.plain import Continuation
 from pluralign.lm.support import support_of
 from pluralign.lm.vocabulary import vocabulary_logits
-from pluralign.steer.prediction import Entry, Prediction, head_prediction
+from pluralign.steer.prediction import Entry, StatePrediction, head_prediction
 
 
 @dataclass
@@ -47,7 +47,7 @@ class PlainRows:
         return [(request, group.policy) for group in self._groups for request in group.requests]
 
     @torch.inference_mode()
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> StatePrediction:
         """See `PolicyRows`."""
         alike: dict[tuple[int, int], list[int]] = {}
         for i, (_, policy, ids) in enumerate(entries):
@@ -70,7 +70,7 @@ class PlainRows:
         )
 
     @torch.inference_mode()
-    def step(self, tokens: Mapping[int, int]) -> Prediction:
+    def step(self, tokens: Mapping[int, int]) -> StatePrediction:
         """See `PolicyRows`."""
         states: list[Tensor] = []
         for group in self._groups:
@@ -88,7 +88,7 @@ class PlainRows:
             group.requests = [group.requests[i] for i in left]
         self._groups = [group for group in self._groups if group.requests]
 
-    def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> Prediction:
+    def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> StatePrediction:
         if not self._stack.adapts_head:
             return head_prediction(self._model, states)
         # The logits depend on the policy as well as the state.
@@ -96,7 +96,7 @@ class PlainRows:
         for row, policy in enumerate(policies):
             with self._stack.routed(self._route(policy)):
                 logits.append(vocabulary_logits(self._model, states[row : row + 1]))
-        return Prediction(torch.cat(logits))
+        return StatePrediction(torch.cat(logits))
 
     def _route(self, policy: int) -> Route | None:
         return Route.of_all(policy) if policy < self._adapters else None

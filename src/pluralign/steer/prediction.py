@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -17,9 +18,31 @@ Entry = tuple[int, int]
 """Number of a request and of a policy."""
 
 
+class Prediction(Protocol):
+    """Next-token predictions of all rows."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the logits."""
+        ...
+
+    def logits(self) -> Float[Tensor, "rows vocabulary"]:
+        """Logits of every row, float32."""
+        ...
+
+    def mixed(
+        self, owners: Int[Tensor, " rows"], weights: Float[Tensor, " rows"], mixtures: int, power: float
+    ) -> Float[Tensor, "mixtures vocabulary"]:
+        """Log-probabilities of mixtures of the rows (`mixing.mix_rows`)."""
+        ...
+
+
+P = TypeVar("P", bound=Prediction)
+
+
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """Next-token predictions of all rows; logits are computed on request.
+class StatePrediction:
+    """Next-token predictions from a state of each row; logits are computed on request.
 
     Args:
         states: Input of the head.
@@ -32,8 +55,13 @@ class Prediction:
     head: Callable[[Float[Tensor, "rows d"]], Float[Tensor, "rows vocabulary"]] = lambda states: states
     linear: bool = True
 
+    @property
+    def device(self) -> torch.device:
+        """See `Prediction`."""
+        return self.states.device
+
     def logits(self) -> Float[Tensor, "rows vocabulary"]:
-        """Logits of every row, float32."""
+        """See `Prediction`."""
         return self.head(self.states).float()
 
     def mixed(
@@ -51,13 +79,13 @@ class Prediction:
         return mix_rows(self.logits().log_softmax(-1), owners, weights, mixtures, power)
 
 
-def head_prediction(model: PreTrainedModel, states: Float[Tensor, "rows d"]) -> Prediction:
+def head_prediction(model: PreTrainedModel, states: Float[Tensor, "rows d"]) -> StatePrediction:
     """Prediction from states with a model's vocabulary head."""
-    return Prediction(states, lambda own: vocabulary_logits(model, own), has_linear_head(model))
+    return StatePrediction(states, lambda own: vocabulary_logits(model, own), has_linear_head(model))
 
 
-def joined(parts: Sequence[Prediction]) -> Prediction:
+def joined(parts: Sequence[P]) -> P | StatePrediction:
     """Concatenation of several predictions, as logits; a single prediction is returned as it is."""
     if len(parts) == 1:
         return parts[0]
-    return Prediction(torch.cat([part.logits() for part in parts]))
+    return StatePrediction(torch.cat([part.logits() for part in parts]))

@@ -8,7 +8,7 @@ import torch
 
 from pluralign.steer.mixture_batch import token_log_probs
 from pluralign.steer.policy_rows import PolicyRows, Size
-from pluralign.steer.prediction import Prediction, joined
+from pluralign.steer.prediction import Prediction, StatePrediction, joined
 from pluralign.steer.requests import TokenLogProb
 
 
@@ -60,14 +60,14 @@ def score_mixtures(
     while stop < len(ids):
         # The policies read the same tokens.
         step = max(1, size() // len(numbers))
-        part = {number: next(one) for number, one in zip(numbers, parts, strict=True)}
+        part: dict[int, Prediction] = {n: next(one) for n, one in zip(numbers, parts, strict=True)}
         if len(mixtures) > 1:
             # Otherwise each mixture would compute the same logits.
-            part = {number: Prediction(one.logits()) for number, one in part.items()}
+            part = {number: StatePrediction(one.logits()) for number, one in part.items()}
         start, stop = stop, min(len(ids), stop + step)
         targets = ids[start:stop]
         for own, policies in zip(found, mixtures, strict=True):
-            count, device = len(targets), part[numbers[0]].states.device
+            count, device = len(targets), part[numbers[0]].device
             owners = torch.arange(count, device=device).repeat(len(policies))
             weights = torch.tensor(list(policies.values()), device=device).repeat_interleave(count)
             mixed = joined([part[number] for number in policies]).mixed(owners, weights, count, power)

@@ -28,7 +28,7 @@ from pluralign.losses.guidance import guided_logits
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policy_rows import PolicyRows, Reading, Size
-from pluralign.steer.prediction import Entry, Prediction
+from pluralign.steer.prediction import Entry, StatePrediction
 from pluralign.steer.requests import Request
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 
@@ -109,13 +109,13 @@ class ValueGuidedRows:
             for request, model in part.order
         ]
 
-    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Prediction:
+    def admit(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> StatePrediction:
         """See `PolicyRows`."""
         prompts = {request: ids for request, _, ids in entries}
         first = self._base.admit([(request, 0, ids) for request, ids in prompts.items()])
         return self._admit(entries, first.logits())
 
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size) -> Reading:
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size) -> Reading[StatePrediction]:
         """See `PolicyRows`: the language model reads in parts, the value models all at once afterwards."""
         prompts = {request: ids for request, _, ids in entries}
         enter = yield from self._base.read([(request, 0, ids) for request, ids in prompts.items()], size)
@@ -125,7 +125,7 @@ class ValueGuidedRows:
         """See `PolicyRows`: the language model's; value models read every prompt."""
         self._base.cache_prefixes(tokens)
 
-    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[StatePrediction]:
         """See `PolicyRows`."""
         raise InputError(
             "guidance by value models reports no log-probabilities of prompts", field="prompt_log_probs"
@@ -134,13 +134,13 @@ class ValueGuidedRows:
     @torch.inference_mode()
     def _admit(
         self, entries: Sequence[tuple[int, int, Sequence[int]]], logits: Float[Tensor, "requests vocabulary"]
-    ) -> Prediction:
+    ) -> StatePrediction:
         """Predictions of new rows, of which the language model has read the prompts."""
         place = {request: i for i, request in enumerate(dict.fromkeys(request for request, _, _ in entries))}
         owners = torch.tensor([place[request] for request, _, _ in entries], device=logits.device)
         if not self.guidance.strength:
             self._unguided += [entry[:2] for entry in entries]
-            return Prediction(logits[owners])
+            return StatePrediction(logits[owners])
         ids = self._likeliest(list(place), logits)
         try:
             values = self._admit_values(entries).to(logits)
@@ -148,21 +148,21 @@ class ValueGuidedRows:
             # If a forward pass fails, no request has been added.
             self.release(set(place))
             raise
-        return Prediction(guided_logits(logits[owners], ids[owners], values, self.guidance.strength))
+        return StatePrediction(guided_logits(logits[owners], ids[owners], values, self.guidance.strength))
 
     @torch.inference_mode()
-    def step(self, tokens: Mapping[int, int]) -> Prediction:
+    def step(self, tokens: Mapping[int, int]) -> StatePrediction:
         """See `PolicyRows`."""
         logits = self._base.step(tokens).logits()
         requests = [request for request, _ in self._base.order]
         place = {request: i for i, request in enumerate(requests)}
         owners = torch.tensor([place[request] for request, _ in self.order], device=logits.device)
         if not self.guidance.strength:
-            return Prediction(logits[owners])
+            return StatePrediction(logits[owners])
         chosen = {request: self._candidates[request].index(tokens[request]) for request in requests}
         ids = self._likeliest(requests, logits)
         parts = [part.step(chosen, self._candidates).to(logits) for part in self._values if part.order]
-        return Prediction(
+        return StatePrediction(
             guided_logits(logits[owners], ids[owners], torch.cat(parts), self.guidance.strength)
         )
 
