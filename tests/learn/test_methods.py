@@ -11,8 +11,9 @@ from pluralign.folders.card import KINDS
 from pluralign.learn.methods import METHODS, method_of, method_table
 
 KIND = {
-    "policy": "language_policy", "reward model": "reward_model", "value model": "value_model",
-    "option policy": "option_policy", "option reward": "option_reward", "weights": "prompt_weights",
+    "policy": "language_policy", "heads": "objective_heads", "reward model": "reward_model",
+    "value model": "value_model", "option policy": "option_policy", "option reward": "option_reward",
+    "weights": "prompt_weights",
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ _LEARN = {
     "ensemble": "ensemble:learn_ensemble",
     "modpo": "learn_modpo:learn_modpo",
     "lipo": "learn_lipo:learn_lipo",
+    "mah-dpo": "learn_heads:learn_mah_dpo",
     "adversarial": "learn_adversarial:learn_adversarial",
     "value": "learn_value:learn_value",
     "weights": "learn_weights:learn_weights",

@@ -84,3 +84,22 @@ def named_folders(entries: Sequence[str], field: str, *, required: bool = False)
     """Read ``NAME=DIR`` entries; see `named_entries`."""
     found = named_entries(entries, field, "NAME=DIR", required=required)
     return {name: Path(folder) for name, folder in found.items()}
+
+
+def named_policies(entries: Sequence[str], field: str) -> dict[str, Path]:
+    """Read ``NAME=DIR`` entries, and folders of heads without a name, which have their objectives' names.
+
+    Raises:
+        InputError: See `named_entries`; or an entry without a name holds no heads.
+    """
+    from pluralign.folders.heads import is_heads_folder  # heavy
+    from pluralign.steer.policy_folders import heads_of
+
+    found: dict[str, Path] = {}
+    for entry in entries:
+        headed = "=" not in entry and is_heads_folder(entry)
+        own = heads_of(entry) if headed else named_folders([entry], field)
+        if twice := sorted(set(own) & set(found)):
+            raise InputError(f"'{twice[0]}' is given twice", field=field)
+        found |= own
+    return found or named_folders((), field, required=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from pluralign.cli.common import Figures, Requests, named_folders, say, wrote
+from pluralign.cli.common import Figures, Requests, named_policies, say, wrote
 from pluralign.core import InputError, simplex_grid
 from pluralign.evaluate.values.audit import AuditConfig
 from pluralign.lm.dtypes import DTypeName
@@ -186,7 +186,7 @@ def _mixtures(source: Sources, dtype: DTypeName) -> tuple[list[Subject], str]:
         raise InputError("policies need their base model", field="model")
     if bool(source.weights) == bool(source.weights_grid):
         raise InputError("policies need either --weights or --weights-grid", field="weights")
-    folders = named_folders(source.policies, "policies", required=True)
+    folders = named_policies(source.policies, "policies")
     from pluralign.steer.policies import load_policies
 
     policies = load_policies(source.model, folders, dtype=dtype, power=source.power)

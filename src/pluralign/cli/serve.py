@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from pluralign.cli.common import named_entries, named_folders, say
+from pluralign.cli.common import named_entries, named_folders, named_policies, say
 from pluralign.core import InputError
 from pluralign.data.choices import load_questions
 from pluralign.data.objectives import load_objectives
@@ -41,7 +41,7 @@ try:
     from pluralign.serve.settings import Access, Limits
     from pluralign.serve.story import StoryPlayer
     from pluralign.serve.submission import Engine
-    from pluralign.steer.policies import load_policies
+    from pluralign.steer.policies import Policies, load_policies
     from pluralign.steer.prompt_encoder import PromptEncoder
     from pluralign.vllm.launch import read_engine_args, require_vllm
     from pluralign.vllm.policies import start_vllm
@@ -91,15 +91,15 @@ def serve(
 ) -> None:
     """Serve a mixture of policies with OpenAI's API; each request sets its weights. A page at / has sliders.
 
-    Policies that are plain LoRA adapters of the model share one forward pass per token; others are loaded
-    whole.
+    Policies that are plain LoRA adapters of the model share one forward pass per token, and heads on it one
+    row of it; others are loaded whole.
     Requests must carry a bearer token if PLURALIGN_TOKEN is set in the environment or --token-file is given.
 
     Example: pluralign serve --model smollm2-135m --policies helpful=runs/helpful harmless=runs/harmless
 
     Args:
         policies: Policies as NAME=DIR, one per objective: a folder from learn, a PEFT adapter's folder, or
-            the model itself.
+            the model itself. A folder of heads (learn mah-dpo) without a name means all of its objectives.
         model: Base model: smollm2-135m, a hub id or a local folder.
         weights: Default weights as NAME=NUMBER,NAME=NUMBER, for requests without any, or
             wish:DIAL:NAME=NUMBER,... by a calibrated dial; equal by default.
@@ -157,7 +157,7 @@ def serve(
         read_named_tokens(named_tokens),
         read_origins(allow_origins),
     )
-    folders = named_folders(policies, "policies", required=True)
+    folders = named_policies(policies, "policies")
     scorers = named_entries(rewards, "rewards", "NAME=SPEC", required=False)
     default = None if weights is None else constant_weights(weights)
     inferred = None if default_weights is None else load_posterior(default_weights)
@@ -216,6 +216,7 @@ def serve(
         bound.listen(1024)
         address = f"[{host}]" if ":" in host else host
         kind = "adapters of one model" if service.deployment.shared else "whole models"
+        kind = "heads on one model" if isinstance(deployment, Policies) and deployment.headed else kind
         say(f"serving {', '.join(folders)} ({kind}) at http://{address}:{bound.getsockname()[1]}/")
         if health is not None:
             health.listen(64)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from pluralign.cli.common import Figures, named_entries, named_folders, say, say_table, wrote
+from pluralign.cli.common import Figures, named_entries, named_policies, say, say_table, wrote
 from pluralign.core import InputError
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, read_sides
 from pluralign.evaluate.sweeps.prompts import TextSweep, sweep
@@ -88,7 +88,8 @@ def sweep_weights(
     --rewards helpful=runs/rm-helpful harmless=runs/rm-harmless --out runs/sweep
 
     Args:
-        policies: Policy of each objective, as NAME=DIR; the figure shows the first two.
+        policies: Policy of each objective, as NAME=DIR; the figure shows the first two. A folder of heads
+            (learn mah-dpo) without a name means all of its objectives.
         out: Output folder.
         story: Name of a built-in story, or path of any game (docs/other_games.md).
         prompts: File of prompts, as for `pluralign generate`.
@@ -101,7 +102,7 @@ def sweep_weights(
         features: Folder that keeps a language model's features of a story between runs.
         texts: Options of sweeps over prompts.
     """
-    folders = named_folders(policies, "policies")
+    folders = named_policies(policies, "policies") if policies else {}
     if len(folders) < 2:
         raise InputError(f"expected two or more NAME=DIR, found {len(folders)}", field="policies")
     if steps != STEPS and budget is not None:

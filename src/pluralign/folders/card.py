@@ -33,6 +33,7 @@ KINDS = {
     "value_model": "a value model",
     "language_policy": "a language policy",
     "prompt_weights": "a model that suggests weights",
+    "objective_heads": "heads of several objectives on one model",
 }
 """Descriptions of kinds of folders, by the kind in their card."""
 

@@ -16,7 +16,9 @@ Data = Literal[
 ]
 """Kind of data that a method is trained on."""
 
-Result = Literal["policy", "reward model", "value model", "option policy", "option reward", "weights"]
+Result = Literal[
+    "policy", "heads", "reward model", "value model", "option policy", "option reward", "weights"
+]
 """Kind of model that a method writes."""
 
 
@@ -109,6 +111,8 @@ METHODS: dict[str, Method] = {
         Method("lipo", f"{_TEXTS}.lipo:fit_lipo", "scored completions", "policy",
                "listwise preference optimisation: ranked lists of a prompt's completions",
                "Liu et al. 2024, eq. 7 and 8", implicit_reward=True),
+        Method("mah-dpo", f"{_TEXTS}.heads:fit_mah_dpo", "pairs", "heads",
+               "DPO of a head for each of several objectives on one model", "Shen et al. 2025"),
         Method("sft", f"{_TEXTS}.sft:fit_sft", "pairs or demonstrations", "policy",
                "supervised fine-tuning", "Ouyang et al. 2022",
                example="--data answers.jsonl --out runs/sft --training.lora-rank 16"),

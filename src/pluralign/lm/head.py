@@ -22,10 +22,17 @@ def head_logits(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"]
 ) -> Float[Tensor, "tokens vocabulary"]:
     """Logits by the formula: a linear head, then scaling and soft-capping; float32."""
+    return finish_logits(model, raw_logits(model, states))
+
+
+def raw_logits(
+    model: PreTrainedModel, states: Float[Tensor, "tokens d"]
+) -> Float[Tensor, "tokens vocabulary"]:
+    """Outputs of the linear head, before scaling and soft-capping; float32."""
     logits: Tensor = output_embeddings(model)(finish_states(model, states)).float()
     if (bias := logits_bias(model)) is not None:
         logits = logits + bias.float()
-    return finish_logits(model, logits)
+    return logits
 
 
 def finish_logits(model: PreTrainedModel, logits: Tensor) -> Tensor:

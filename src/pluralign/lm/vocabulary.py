@@ -6,7 +6,7 @@ are computed again in the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from pluralign.lm.encoder_decoder import finish_states, logits_bias
 from pluralign.lm.forest import Forest
-from pluralign.lm.head import CAPS, finish_logits, head_logits, own_logits
+from pluralign.lm.head import CAPS, finish_logits, head_logits, own_logits, raw_logits
+from pluralign.lm.head_change import HeadChange
 from pluralign.lm.model_parts import output_embeddings, text_config
 from pluralign.lm.support import support_of
 from pluralign.lm.tensors import recomputed
@@ -37,6 +38,34 @@ def token_log_probs(
         forest.input_ids[0, forest.places],
     )
     return found.masked_fill(~forest.predicted, 0.0)
+
+
+def changed_log_probs(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest,
+    changes: Sequence[HeadChange], owners: Int[Tensor, " branches"],
+) -> Float[Tensor, " branches"]:  # fmt: skip
+    """`branch_log_probs` where each branch has its own change of the vocabulary head.
+
+    Args:
+        model: The language model.
+        hidden: Hidden states of the forest.
+        forest: The forest.
+        changes: Changes of the head; each depends on its own branches alone.
+        owners: Number of each branch's change.
+    """
+    of_tokens = owners.to(hidden.device)[forest.token_branches]
+    values = hidden.new_zeros(len(of_tokens), dtype=torch.float32)
+    for number, change in enumerate(changes):
+        own = (of_tokens == number).nonzero()[:, 0]
+        if not len(own):
+            continue
+        found = by_chunks(
+            partial(log_probs_of, model, change=change),
+            hidden[forest.sources[own]],
+            forest.input_ids[0, forest.places[own]],
+        )
+        values = values.index_copy(0, own, found.float())
+    return branch_sum(values.masked_fill(~forest.predicted, 0.0), forest)
 
 
 def branch_log_probs(
@@ -64,10 +93,21 @@ def by_chunks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
 
 
 def log_probs_of(
-    model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Int[Tensor, " tokens"]
-) -> Float[Tensor, " tokens"]:
-    """Log-probability of each target after its state, float32. Holds the logits of all these tokens."""
-    logits = vocabulary_logits(model, states)
+    model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Int[Tensor, " tokens"],
+    change: HeadChange | None = None,
+) -> Float[Tensor, " tokens"]:  # fmt: skip
+    """Log-probability of each target after its state, float32. Holds the logits of all these tokens.
+
+    Args:
+        model: The language model; with a change, one that `head_change.require_changeable` accepts.
+        states: Hidden states.
+        targets: Token after each state.
+        change: Change of the vocabulary head.
+    """
+    if change is None:
+        logits = vocabulary_logits(model, states)
+    else:
+        logits = finish_logits(model, raw_logits(model, states) + change(states))
     if not _follows_formula(model):
         return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
     head = output_embeddings(model)
@@ -79,6 +119,8 @@ def log_probs_of(
         chosen = chosen + head.bias[targets].float()
     if (bias := logits_bias(model)) is not None:
         chosen = chosen + bias[targets].float()
+    if change is not None:
+        chosen = chosen + change.at(states, targets)
     return finish_logits(model, chosen) - torch.logsumexp(logits, dim=-1)
 
 

@@ -22,8 +22,9 @@ from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.head_rows import HeadRows
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.policy_folders import open_rows, policy_card, template_of
+from pluralign.steer.policy_folders import heads_of, open_rows, policy_cards, template_of
 from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.request_weights import Prompt, Weights, is_one, weights_of_each
@@ -190,6 +191,11 @@ class Policies(PromptEncoder):
         return isinstance(self.rows, AdapterRows)
 
     @property
+    def headed(self) -> bool:
+        """Whether the policies are heads on one model."""
+        return isinstance(self.rows, HeadRows)
+
+    @property
     def context(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Largest number of tokens of prompt and answer together; None if the model does not specify it."""
         return self.rows.context
@@ -197,7 +203,7 @@ class Policies(PromptEncoder):
 
 def load_policies(
     model: str,
-    policies: Mapping[str, str | Path] | None = None,
+    policies: Mapping[str, str | Path] | str | Path | None = None,
     /,
     *,
     power: float = GEOMETRIC,
@@ -209,14 +215,16 @@ def load_policies(
 ) -> Policies:
     """Load one policy per objective, to be mixed at inference time.
 
-    If every policy is a LoRA adapter of the model (or the model itself), they share one forward pass of the
-    trunk per token. Otherwise each policy is loaded as a whole model.
+    Heads on one model (``learn mah-dpo``) share one row and one forward pass per token. Policies that are all
+    LoRA adapters of the model (or the model itself) share one forward pass of the trunk per token. Otherwise
+    each policy is loaded as a whole model.
 
     Args:
         model: Base model of the policies: ``smollm2-135m``, a hub id or a local folder.
         policies: Folder of each policy by objective: the output of `fit_policy` or ``learn``, a folder with a
             PEFT adapter, or ``model`` again for the base model itself. An objective with the name of one of
-            the options below must be given here.
+            the options below must be given here. A folder of heads alone (``learn mah-dpo``) means all of its
+            objectives.
         power: Exponent of the power mean: 0 geometric, 1 arithmetic, -1 harmonic.
         dtype: Floating-point type: "float32", "bfloat16", or "auto" for the faster of them on this machine.
         template: Template of conversations, "dialogue" or "chat"; by default the one that the policies were
@@ -227,8 +235,8 @@ def load_policies(
         folders: Further policies as keywords: ``load_policies(model, helpful="runs/helpful")``.
 
     Raises:
-        InputError: There is no policy, a folder holds none or one of another model, or the policies have
-            different templates.
+        InputError: There is no policy, a folder holds none or one of another model, heads and other policies
+            were given together, or the policies have different templates.
 
     Examples:
         >>> import pluralign as pl
@@ -242,6 +250,8 @@ def load_policies(
             f"must be a number, found {power!r}; an objective of this name must be given in the mapping",
             field="power",
         )
+    if isinstance(policies, str | Path):
+        policies = heads_of(policies)
     if policies is not None and not isinstance(policies, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"expected a folder for each objective, found {policies!r:.60}", field="policies")
     if not isinstance(model, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -254,7 +264,7 @@ def load_policies(
         raise InputError("expected at least one policy, found none", field="policies")
     if twice := sorted(set(policies or ()) & set(folders)):
         raise InputError(f"'{twice[0]}' is given twice", field="policies")
-    cards = {name: policy_card(folder) for name, folder in named.items()}
+    cards = policy_cards(named)
     own = template_of(cards) if template is None else template
     if own not in TEMPLATES:
         raise InputError(f"must be one of {', '.join(TEMPLATES)}, found {own!r}", field="template")

@@ -1,9 +1,10 @@
-"""Loading of policy folders as rows of one decoder: adapters on one trunk if possible, else whole models."""
+"""Loading of policy folders as rows of one decoder: heads or adapters on one model if possible, else whole
+models."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from pluralign.core import InputError
 from pluralign.folders.backbones import is_quantized_card, load_trained, same_model
 from pluralign.folders.card import ADAPTER, CARD
+from pluralign.folders.heads import KIND, is_heads_folder, load_heads, read_heads_folder
 from pluralign.folders.tuned import load_language_policy, read_policy_folder
 from pluralign.lm.adapter_stack import why_not_stacked
 from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone
 from pluralign.steer.adapter_rows import AdapterRows
+from pluralign.steer.head_rows import HeadRows
 from pluralign.steer.model_rows import ModelRows
 from pluralign.steer.policy_rows import PolicyRows
 
@@ -31,12 +34,15 @@ def open_rows(
     Args:
         model: Base model of the policies: a hub id, local folder or built-in name.
         policies: Folder of each policy, by objective; ``model`` again for the base model itself.
-        cards: Card of each policy (`policy_card`).
+        cards: Card of each policy (`policy_cards`).
         dtype: Floating-point type of the weights.
 
     Raises:
-        InputError: A folder holds no policy, or one of another model.
+        InputError: A folder holds no policy, or one of another model; or heads would be decoded with other
+            policies.
     """
+    if headed := [name for name, card in cards.items() if card is not None and card["pluralign"] == KIND]:
+        return _open_heads(model, policies, headed, cards, dtype)
     adapters = {name: adapter_folder(folder, cards[name], model) for name, folder in policies.items()}
     whole = [name for name, (known, _) in adapters.items() if not known]
     together = {name: folder for name, (known, folder) in adapters.items() if known}
@@ -53,6 +59,49 @@ def open_rows(
         # What is loaded whole needs the memory.
         del trunk
     return ModelRows({name: open_whole(policies[name], model, dtype) for name in whole}, stacked)
+
+
+def _open_heads(
+    model: str, policies: Mapping[str, Path], headed: Sequence[str],
+    cards: Mapping[str, Mapping[str, Any] | None], dtype: torch.dtype,
+) -> HeadRows:  # fmt: skip
+    folder = policies[headed[0]]
+    others = [name for name, place in policies.items() if place != folder]
+    if others:
+        raise InputError(
+            f"holds heads, which are decoded on one model alone; {others[0]!r} is in another folder",
+            path=folder,
+        )
+    card = cards[headed[0]]
+    assert card is not None, "heads have a card"
+    if unknown := [name for name in policies if name not in card["objectives"]]:
+        raise InputError(
+            f"has no head of {unknown[0]!r}; its objectives are {', '.join(card['objectives'])}", path=folder
+        )
+    found = load_heads(folder, dtype=dtype, model=model)
+    return HeadRows(merged_backbone(found.backbone), {name: found.heads[name] for name in policies})
+
+
+def heads_of(folder: str | Path) -> dict[str, Path]:
+    """The policies of a folder of heads: the folder itself, by objective.
+
+    Raises:
+        InputError: The folder holds no heads.
+    """
+    return dict.fromkeys(read_heads_folder(Path(folder))["objectives"], Path(folder))
+
+
+def policy_cards(policies: Mapping[str, Path]) -> dict[str, Mapping[str, Any] | None]:
+    """Card of each policy's folder, which may be one of heads; see `policy_card`.
+
+    Raises:
+        InputError: A folder does not hold a language policy, or is damaged.
+    """
+    known: dict[Path, Mapping[str, Any] | None] = {}
+    for folder in policies.values():
+        if folder not in known:
+            known[folder] = read_heads_folder(folder) if is_heads_folder(folder) else policy_card(folder)
+    return {name: known[folder] for name, folder in policies.items()}
 
 
 def _own_rows(trunk: Backbone, adapters: Mapping[str, Path | None]) -> list[str]:

@@ -66,7 +66,7 @@ class SideBuilder:
         self.template = writing.template
         first = self._open(self._folders)
         self.template = first.template
-        self._stops, self._shared = first.stops, first.shared
+        self._stops, self._shared, self._headed = first.stops, first.shared, first.headed
         self._template = first.conversations
         self.prompts = load_prompts(prompts, template=self._template, limit=limit)
         self._plain = self._fitted(first, [prompt.text for prompt in self.prompts])
@@ -94,7 +94,9 @@ class SideBuilder:
             InputError: A fixed policy or a value model has other objectives, or a weighting occurs twice.
         """
         found = [self._steered(grid, power) for power in powers]
-        if "soups" in alternatives.baselines:
+        if "soups" in alternatives.baselines and self._headed:
+            self.notes.append("Rewarded soups left out: the mean of heads is their geometric mixture.")
+        elif "soups" in alternatives.baselines:
             found.append(self._soups(grid))
         if "prompting" in alternatives.baselines:
             found.append(self._prompting(grid))

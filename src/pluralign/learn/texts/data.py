@@ -55,7 +55,8 @@ class CompletionData:
     @property
     def completion_tokens(self) -> int:
         """Number of tokens of all completions."""
-        return sum(len(branch) for tree in self.trees for branch in tree.branches)
+        own = (self.trees[i] for trees in self.rows for i in trees)
+        return sum(len(branch) for tree in own for branch in tree.branches)
 
     @property
     def lengths(self) -> Int[Tensor, "rows completions"]:
@@ -66,6 +67,14 @@ class CompletionData:
     def size(self, row: int) -> int:
         """Number of tokens of one row's trees."""
         return sum(_tokens(self.trees[i]) for i in self.rows[row])
+
+    def select(self, rows: Sequence[int]) -> CompletionData:
+        """Some of the rows, with the same trees."""
+        numbers = torch.tensor(rows, dtype=torch.long)
+        return replace(
+            self, rows=[self.rows[i] for i in rows], places=self.places[numbers],
+            weights=self.weights[numbers], margins=self.margins[numbers], kept=[self.kept[i] for i in rows],
+        )  # fmt: skip
 
     def digest(self) -> str:
         """Digest of the token ids and weights, equal across processes."""
@@ -104,8 +113,9 @@ class Batch:
 
 
 def encode_completion_pairs(
-    pairs: Sequence[PreferencePair], reader: CompletionReader, *, identical: bool = False
-) -> CompletionData:
+    pairs: Sequence[PreferencePair], reader: CompletionReader, *, identical: bool = False,
+    several: bool = False,
+) -> CompletionData:  # fmt: skip
     """One-step pairs as trees: a single tree if chosen and rejected have the same prompt, else two.
 
     Pairs whose completions are identical after truncation are left out and counted (``identical_pairs``).
@@ -114,13 +124,14 @@ def encode_completion_pairs(
         pairs: One-step pairs of one objective.
         reader: Reader of the model's texts.
         identical: Whether to keep identical pairs, for losses of unpaired completions.
+        several: Whether the pairs may have several objectives, which the loss distinguishes.
 
     Raises:
         IdenticalPairs: All pairs are identical.
         InputError: There are no pairs, they have several objectives, or a pair has several steps.
     """
     objectives = sorted({pair.objective for pair in pairs})
-    if len(objectives) > 1:
+    if len(objectives) > 1 and not several:
         raise InputError(f"pairs of one objective are expected, found {', '.join(objectives)}")
     read = [_read_pair(number, pair, reader) for number, pair in enumerate(pairs, start=1)]
     kept = [number for number, one in enumerate(read) if identical or len(set(one.paths)) == 2]

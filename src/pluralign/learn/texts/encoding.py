@@ -18,7 +18,7 @@ from pluralign.lm.completion_trees import CompletionReader
 
 def encode_rows(
     rows: Sequence[PreferencePair | Demonstration | RankedCompletions], reader: CompletionReader, *,
-    single: bool = False, identical: bool = False,
+    single: bool = False, identical: bool = False, several: bool = False,
 ) -> CompletionData:  # fmt: skip
     """Preference pairs or ranked lists with all their completions, or demonstrations, as trees.
 
@@ -27,13 +27,14 @@ def encode_rows(
         reader: Reader of the model's texts.
         single: Whether to read one completion of each row: of pairs, the chosen one.
         identical: See `encode_completion_pairs`.
+        several: See `encode_completion_pairs`.
     """
     lists = [row for row in rows if isinstance(row, RankedCompletions)]
     if lists:
         return encode_lists(lists, reader)
     pairs = [row for row in rows if isinstance(row, PreferencePair)]
     if pairs and not single:
-        return encode_completion_pairs(pairs, reader, identical=identical)
+        return encode_completion_pairs(pairs, reader, identical=identical, several=several)
     return encode_demonstrations([row for row in rows if not isinstance(row, RankedCompletions)], reader)
 
 

@@ -62,6 +62,7 @@ class Session:
         identical: Whether pairs with identical completions are learned from; else they are left out.
         head: Whether a method with the vocabulary head has a head of its own too.
         lists: Whether the rows are ranked lists.
+        several: Whether the pairs may have several objectives.
 
     Raises:
         InputError: There is no training row, nothing would be trained, a label may be wrong but the loss does
@@ -73,7 +74,7 @@ class Session:
         self, method: str, run: Run, settings: Mapping[str, Any],
         rows: Sequence[PreferencePair] | Sequence[Demonstration] | Sequence[RankedCompletions], *,
         demonstrations: bool = False, vocabulary: bool = False, label_weights: bool = False,
-        identical: bool = False, head: bool = False, lists: bool = False,
+        identical: bool = False, head: bool = False, lists: bool = False, several: bool = False,
     ) -> None:  # fmt: skip
         if run.training.layers == 0 and vocabulary and not head:
             raise InputError(f"0 trains heads alone, and {method} has none; give 1 or more", field="layers")
@@ -83,7 +84,7 @@ class Session:
         train, validation = split_rows(rows, run.provenance.get("file"), kind)
         if not demonstrations and any(isinstance(row, Demonstration) for row in train):
             raise InputError(f"{method} requires preference pairs; these are demonstrations")
-        self.objective = train[0].objective
+        self.objective, self._several = "" if several else train[0].objective, several
         if run.out is None:
             raise InputError("a session needs a folder; see folder_optional", field="out")
         self.out = run.out
@@ -101,7 +102,9 @@ class Session:
                 run.training.max_length, self.max_length,
             )  # fmt: skip
         self.template = learned_template(rows, run.template, self.backbone.tokenizer)
-        self.data = encode_rows(train, self.reader(), single=demonstrations, identical=identical)
+        self.data = encode_rows(
+            train, self.reader(), single=demonstrations, identical=identical, several=several
+        )
         if not label_weights and not bool((self.data.weights == 1).all()):
             raise InputError(
                 f"{method} does not support uncertain labels, and some pairs have a weight below 1 (ties, "
@@ -175,15 +178,20 @@ class Session:
 
     def finish_policy(self, figures: Mapping[str, Any]) -> Backbone:
         """Write the policy's folder, and return the language model as `load_language_policy` reads it."""
-        content = {"name": self.name, "policy": True, "template": self.template}
+        self.write("language_policy", {"policy": True}, figures)
+        return self._loaded(self.trunk.model) if self._stays_loaded else load_language_policy(self.out)
+
+    def write(
+        self, kind: str, content: Mapping[str, Any], figures: Mapping[str, Any],
+        files: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> None:  # fmt: skip
+        """Write the output folder of a language model, with further files of tensors."""
+        content = {"name": self.name, **content, "template": self.template}
         content |= {"control_tokens": True} if self.run.control_tokens else {}
-        tensors = self._tensors()
-        files = {TRUNK: tensors} if tensors else {}
+        files = {**({TRUNK: tensors} if (tensors := self._tensors()) else {}), **(files or {})}
         with processes().main_process_first():
             if processes().is_main_process:
-                card = self._card(figures)
-                write_folder(self.out, "language_policy", card, content, files, self._adapter())
-        return self._loaded(self.trunk.model) if self._stays_loaded else load_language_policy(self.out)
+                write_folder(self.out, kind, self._card(figures), content, files, self._adapter())
 
     def finish_value_model(
         self, head: ValueHead, scale: RewardScale, figures: Mapping[str, Any]
@@ -235,7 +243,7 @@ class Session:
     ) -> CompletionData | None:
         """Both completions of pairs, even if only chosen ones are trained on: the accuracy needs both."""
         try:
-            return encode_rows(rows, self.reader()) if rows else None
+            return encode_rows(rows, self.reader(), several=self._several) if rows else None
         except IdenticalPairs as error:
             _log.warning("validation: %s", error)
             return None

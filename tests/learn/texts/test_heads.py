@@ -1,0 +1,174 @@
+"""Heads of several objectives on one model: DPO with one, no gradient of one in another, tied embeddings."""
+
+import dataclasses
+from functools import partial
+
+import pytest
+import torch
+
+import pluralign as pl
+from pluralign.core import InputError
+from pluralign.core.digests import sha256
+from pluralign.core.files import read_json, write_json
+from pluralign.folders.card import load_card
+from pluralign.folders.heads import HEADS, load_heads
+from pluralign.folders.tensors import read_tensors, write_tensors
+from pluralign.learn.texts.data import batches, encode_completion_pairs
+from pluralign.learn.texts.heads import HeadsLoss, MAHDPOConfig, fit_mah_dpo
+from pluralign.learn.texts.policies import PreferenceLoss
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training_options import Training
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.completion_trees import CompletionReader
+from pluralign.lm.head_change import make_change
+from pluralign.lm.tensors import seeded
+from pluralign.lm.trunk import forest_hidden_states
+from pluralign.losses import dpo
+
+ROWS = [{"prompt": f"Say {i}:", "chosen": " yes, yes", "rejected": " no"} for i in range(12)]
+TURNED = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in ROWS]
+FROZEN = Training(learning_rate=1e-2, epochs=2, bf16=False)
+JOINT = dataclasses.replace(FROZEN, lora_rank=2)
+LOSS = partial(dpo, beta=0.1)
+
+
+def data(*names):
+    return {name: pl.load_pairs(TURNED if name == "no" else ROWS, name) for name in names}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A batch of pairs of two objectives, its states, and two heads that have changed."""
+    backbone = load_backbone("tiny-random")
+    reader = CompletionReader.for_model(backbone.model, backbone.tokenizer, 64)
+    both = data("yes", "no")
+    pairs = [pair for own in both.values() for pair in own if pair.split == "train"]
+    rows = encode_completion_pairs(pairs, reader, several=True)
+    with seeded(0):
+        heads = [make_change(backbone.model, 4) for _ in both]
+        for head in heads:
+            torch.nn.init.normal_(head.up, std=0.1)
+    (batch,) = batches(rows, range(len(rows)), 10**6)
+    with torch.no_grad():
+        states = forest_hidden_states(backbone.model, batch.forest)
+    owners = torch.tensor([list(both).index(pairs[i].objective) for i in rows.kept])
+    return backbone, batch, states, heads, owners
+
+
+def heads_loss(heads, owners, reference, weights=None):
+    return HeadsLoss(heads, owners, LOSS, reference, torch.ones(len(owners)) if weights is None else weights)
+
+
+def test_one_head_without_a_change_has_the_loss_of_dpo_bit_for_bit(made):
+    backbone, batch, states, _, owners = made
+    reference = torch.randn(len(owners), 2, generator=torch.Generator().manual_seed(0))
+    one = heads_loss([make_change(backbone.model, 4)], torch.zeros_like(owners), reference)
+    assert torch.equal(
+        one(backbone.model, states, batch), PreferenceLoss(LOSS, reference)(backbone.model, states, batch)
+    )
+
+
+def test_one_head_has_the_loss_of_dpo_with_the_changed_vocabulary_head(made):
+    backbone, batch, states, heads, owners = made
+    reference = torch.zeros(len(owners), 2)
+    changed = load_backbone("tiny-random").model
+    weight = changed.get_output_embeddings().weight
+    changed.get_output_embeddings().weight = torch.nn.Parameter(weight + heads[0].up @ heads[0].down)
+    found = heads_loss(heads[:1], torch.zeros_like(owners), reference)(backbone.model, states, batch)
+    expected = PreferenceLoss(LOSS, reference)(changed, states, batch)
+    plain = PreferenceLoss(LOSS, reference)(backbone.model, states, batch)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert not torch.allclose(found, plain, atol=1e-3)
+
+
+def test_pairs_of_one_objective_have_no_gradient_in_the_other_head(made):
+    backbone, batch, states, heads, owners = made
+    only = (owners == 0).float()
+    loss = heads_loss(heads, owners, torch.zeros(len(owners), 2), only)(backbone.model, states, batch)
+    own = torch.autograd.grad(loss, list(heads[0].parameters()), retain_graph=True)
+    other = torch.autograd.grad(loss, list(heads[1].parameters()))
+    assert all(float(gradient.abs().max()) > 0 for gradient in own)
+    assert all(float(gradient.abs().max()) == 0 for gradient in other)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Two heads, trained on a frozen trunk."""
+    out = tmp_path_factory.mktemp("heads")
+    return out / "both", fit_mah_dpo(data("yes", "no"), Run("tiny-random", out / "both", FROZEN))
+
+
+def test_a_head_on_a_frozen_trunk_is_that_of_its_objective_trained_alone(learned):
+    _, both = learned
+    alone = fit_mah_dpo(data("no"), Run("tiny-random", None, FROZEN))
+    assert torch.equal(alone.heads["no"].down, both.heads["no"].down)
+    assert torch.allclose(alone.heads["no"].up, both.heads["no"].up, atol=1e-4)
+    assert float(both.heads["yes"].up.abs().max()) > 1e-3
+
+
+def test_a_frozen_trunk_and_its_embeddings_stay_as_they_are(learned):
+    folder, both = learned
+    before = load_backbone("tiny-random").model.state_dict()
+    after = both.backbone.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert {path.name for path in folder.iterdir()} == {"card.json", HEADS, "checkpoints"}
+
+
+def test_joint_training_changes_the_trunk_by_an_adapter_and_no_embedding():
+    found = fit_mah_dpo(
+        data("yes", "no"), Run("tiny-random", None, JOINT), MAHDPOConfig(trunk="joint", rank=2)
+    )
+    model = found.backbone.model
+    plain = load_backbone("tiny-random").model
+    assert torch.equal(model.get_input_embeddings().weight, plain.get_input_embeddings().weight)
+    assert any("lora_B" in name and bool((w != 0).any()) for name, w in model.named_parameters())
+    assert found.heads["no"].up.shape[1] == 2
+
+
+def test_the_heads_learn_opposite_objectives(learned):
+    folder, _ = learned
+    figures = load_card(folder).figures
+    for name in ("yes", "no"):
+        curve = figures[f"curve_{name}"]
+        assert curve[-1]["loss"] < curve[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("training", "config", "field"),
+    [
+        (JOINT, MAHDPOConfig(), "lora_rank"),
+        (dataclasses.replace(FROZEN, layers=1), MAHDPOConfig(), "layers"),
+        (FROZEN, MAHDPOConfig(trunk="joint"), "lora_rank"),
+    ],
+)
+def test_training_options_that_do_not_match_the_trunk_are_refused(training, config, field, tmp_path):
+    with pytest.raises(InputError) as error:
+        fit_mah_dpo(data("yes"), Run("tiny-random", tmp_path / "out", training), config)
+    assert error.value.field == field
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_objective_without_training_pairs_is_refused(tmp_path):
+    pairs = data("yes", "no")
+    held_out = [dataclasses.replace(pair, split="validation") for pair in pairs["no"]]
+    with pytest.raises(InputError, match="no training pair") as error:
+        fit_mah_dpo({"yes": pairs["yes"], "no": held_out}, Run("tiny-random", tmp_path / "out", FROZEN))
+    assert error.value.field == "no"
+
+
+def test_heads_of_other_objectives_or_another_model_are_refused(learned, tmp_path):
+    folder, _ = learned
+    card = read_json(folder / "card.json")
+    tensors = read_tensors(folder / HEADS)
+    foreign = {name.replace("yes", "maybe"): value for name, value in tensors.items()}
+    write_tensors(tmp_path / HEADS, foreign)
+    write_json(tmp_path / "card.json", card)
+    with pytest.raises(InputError, match="damaged"):
+        load_heads(tmp_path)
+    write_json(tmp_path / "card.json", {**card, "files": {HEADS: sha256(tmp_path / HEADS)}})
+    with pytest.raises(InputError, match="card does not name: 'maybe"):
+        load_heads(tmp_path)
+    write_json(folder / "card.json", {**card, "backbone": {**card["backbone"], "fingerprint": "0" * 64}})
+    with pytest.raises(InputError, match="trained on a different"):
+        load_heads(folder)
+    write_json(folder / "card.json", card)
