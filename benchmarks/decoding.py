@@ -7,6 +7,11 @@ pass per token; one policy merged into its weights (the fastest alternative, wit
 and N passes with ``set_adapter``, as in published multi-objective decoders. Figures are medians of the time
 per token and of the time to the first token, relative to the merged policy; and the largest difference
 between the arithmetic mixture's probabilities and those of plain passes.
+
+    python benchmarks/decoding.py --heads
+
+Random heads of rank 16 on one trunk instead of adapters, relative to one policy without heads in the same
+decoder, by CPU seconds.
 """
 
 from __future__ import annotations
@@ -27,9 +32,12 @@ from pluralign.core.files import write_json
 from pluralign.lm.adapters import add_lora, read_adapter, save_adapter
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.head_change import HeadChange, make_change
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.head_rows import HeadRows
 from pluralign.steer.mixing import ARITHMETIC, mix_rows
+from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.requests import Request
 
 
@@ -45,32 +53,37 @@ class Settings:
         turns: Number of measurements of each side, in alternating order.
         model: Base model.
         json: Output file for the figures.
+        heads: Whether the policies are heads on one trunk (1, 3, 5 and 8 of them by default).
     """
 
-    objectives: tuple[int, ...] = (3, 5, 8)
+    objectives: tuple[int, ...] = ()
     batches: tuple[int, ...] = (1, 8)
     prompt_tokens: int = 64
     new_tokens: int = 24
     turns: int = 3
     model: str = "smollm2-135m"
     json: Path | None = None
+    heads: bool = False
 
 
 Times = tuple[float, float]
 """Seconds to the first token, and per token after it."""
 
 
-def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: int) -> Times:
+def ours(
+    rows: PolicyRows, prompts: torch.Tensor, objectives: int, new_tokens: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Times:  # fmt: skip
     """One batched pass per token."""
     weights = SteeringWeights(dict.fromkeys(rows.names[:objectives], 1 / objectives))
     decoder = MixtureDecoder(rows)
     asked = [Request(row, weights, Decoding(new_tokens, 0.0)) for row in prompts.tolist()]
-    started = time.perf_counter()
+    started = clock()
     decoder.admit(asked)
-    first = time.perf_counter()
+    first = clock()
     for _ in range(new_tokens - 1):
         decoder.step()
-    ended = time.perf_counter()
+    ended = clock()
     decoder.release(set(decoder.running))
     return first - started, (ended - first) / (new_tokens - 1)
 
@@ -119,9 +132,62 @@ def largest_difference(rows: AdapterRows, models: list[Callable[[], Any]], promp
     return found
 
 
+def measure_heads(settings: Settings) -> None:
+    """Measure heads against one policy, and print a table."""
+    plain = AdapterRows(load_backbone(settings.model, dtype=torch.float32), {"policy": None})
+    figures: list[dict[str, Any]] = []
+    print(f"{torch.get_num_threads()} threads, float32, {settings.prompt_tokens} prompt tokens, CPU seconds")
+    print("objectives  batch   time a token / one policy   first token / one policy")
+    for n in settings.objectives or (1, 3, 5, 8):
+        rows = random_heads(settings.model, n)
+        for batch in settings.batches:
+            generator = torch.Generator().manual_seed(batch)
+            shape, tokens = (batch, settings.prompt_tokens), len(plain.backbone.tokenizer)
+            prompts = torch.randint(9, tokens, shape, generator=generator)
+            sides: dict[str, tuple[PolicyRows, int]] = {"heads": (rows, n), "policy": (plain, 1)}
+            found: dict[str, list[Times]] = {name: [] for name in sides}
+            for turn in range(settings.turns + 1):
+                for name in list(sides)[:: 1 if turn % 2 else -1]:
+                    own = ours(
+                        sides[name][0], prompts, sides[name][1], settings.new_tokens, time.process_time
+                    )
+                    # The first turn compiles products for these shapes.
+                    found[name] += [own] if turn else []
+            first, token = (
+                [statistics.median(times[i] for times in found[name]) for name in sides] for i in (0, 1)
+            )
+            row = {
+                "objectives": n, "batch": batch, "over_policy": token[0] / token[1],
+                "first_over_policy": first[0] / first[1], "seconds": found,
+            }  # fmt: skip
+            figures.append(row)
+            print(
+                f"{n:10}  {batch:5}   {row['over_policy']:25.3f}   {row['first_over_policy']:24.3f}",
+                flush=True,
+            )
+        del rows
+    if settings.json is not None:
+        write_json(settings.json, {"threads": torch.get_num_threads(), "rows": figures})
+
+
+def random_heads(model: str, count: int) -> HeadRows:
+    """Rows of random rank-16 heads on a model of their own."""
+    backbone = load_backbone(model, dtype=torch.float32)
+    heads: dict[str, HeadChange] = {}
+    for seed in range(count):
+        torch.manual_seed(seed)
+        heads[str(seed)] = make_change(backbone.model, 16)
+        torch.nn.init.normal_(heads[str(seed)].up, std=0.02)
+    return HeadRows(backbone, heads)
+
+
 def main(settings: Settings) -> None:
     """Measure, and print a table."""
-    most = max(settings.objectives)
+    if settings.heads:
+        measure_heads(settings)
+        return
+    objectives = settings.objectives or (3, 5, 8)
+    most = max(objectives)
     with tempfile.TemporaryDirectory() as place:
         folders = random_adapters(settings.model, most, Path(place))
         rows = AdapterRows(load_backbone(settings.model, dtype=torch.float32), folders)
@@ -150,7 +216,7 @@ def main(settings: Settings) -> None:
     for batch in settings.batches:
         generator = torch.Generator().manual_seed(batch)
         prompts = torch.randint(9, tokens, (batch, settings.prompt_tokens), generator=generator)
-        for n in settings.objectives:
+        for n in objectives:
             sides: dict[str, Callable[[], Times]] = {
                 "ours": lambda n=n, p=prompts: ours(rows, p, n, settings.new_tokens),
                 "merged": lambda p=prompts: passes([lambda: merged], p, settings.new_tokens),
