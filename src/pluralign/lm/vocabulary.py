@@ -108,9 +108,10 @@ def log_probs_of(
         logits = vocabulary_logits(model, states)
     else:
         logits = finish_logits(model, raw_logits(model, states) + change(states))
-    if not _follows_formula(model):
-        return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
     head = output_embeddings(model)
+    # The weights of a head with an adapter are those below the adapter.
+    if not _follows_formula(model) or hasattr(head, "base_layer"):
+        return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
     states = finish_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.

@@ -18,6 +18,7 @@ from pluralign.learn.texts.heads import HeadsLoss, MAHDPOConfig, fit_mah_dpo
 from pluralign.learn.texts.policies import PreferenceLoss
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
+from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.head_change import make_change
@@ -79,6 +80,22 @@ def test_one_head_has_the_loss_of_dpo_with_the_changed_vocabulary_head(made):
     plain = PreferenceLoss(LOSS, reference)(backbone.model, states, batch)
     assert torch.allclose(found, expected, atol=1e-6)
     assert not torch.allclose(found, plain, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning")
+def test_an_adapter_of_the_vocabulary_head_has_the_same_log_probabilities_as_a_head(made):
+    backbone, batch, states, heads, owners = made
+    adapted = add_lora(load_backbone("tiny-random").model, 4, targets=["lm_head"])
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            weight.data = (heads[0].down if "lora_A" in name else heads[0].up).detach().clone()
+    reference = torch.zeros(len(owners), 2)
+    loss = heads_loss(heads[:1], torch.zeros_like(owners), reference)
+    assert torch.allclose(
+        loss(backbone.model, states, batch),
+        PreferenceLoss(LOSS, reference)(adapted, states, batch),
+        atol=1e-6,
+    )
 
 
 def test_pairs_of_one_objective_have_no_gradient_in_the_other_head(made):
