@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pluralign.lm.support import support_of
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 from pluralign.steer.plain_rows import PlainRows
-from pluralign.steer.policy_rows import Reading, Size, finished
+from pluralign.steer.policy_rows import Size, finished
 from pluralign.steer.prediction import Entry, StatePrediction, head_prediction, joined
 
 # Number of tokens from which on the keys of a prompt are copied between two steps of the other rows.
@@ -80,7 +80,7 @@ class AdapterRows:
     @torch.inference_mode()
     def read(
         self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None
-    ) -> Reading[StatePrediction]:
+    ) -> Generator[int, None, Callable[[], StatePrediction]]:
         """See `PolicyRows`; without ``size`` everything is one part.
 
         Rows that cannot be decoded with others are read when the rows are added.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from pluralign.lm.head_change import HeadChange, StackedChanges, require_changea
 from pluralign.lm.vocabulary import has_linear_head
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.mixing import GEOMETRIC, mix_rows
-from pluralign.steer.policy_rows import Reading, Size, finished
+from pluralign.steer.policy_rows import Size, finished
 from pluralign.steer.prediction import Entry, StatePrediction
 
 
@@ -100,7 +100,7 @@ class HeadRows:
 
     def read(
         self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None
-    ) -> Reading[HeadPrediction]:
+    ) -> Generator[int, None, Callable[[], HeadPrediction]]:
         """See `PolicyRows`: a prompt is read once for all policies."""
         texts = {request: ids for request, _, ids in entries}
         enter_rows = yield from self._rows.read([(request, 0, ids) for request, ids in texts.items()], size)

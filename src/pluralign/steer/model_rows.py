@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
 from pluralign.steer.adapter_rows import AdapterRows
-from pluralign.steer.policy_rows import Reading, Size, finished
+from pluralign.steer.policy_rows import Size, finished
 from pluralign.steer.prediction import Entry, StatePrediction
 
 
@@ -58,7 +58,7 @@ class ModelRows:
 
     def read(
         self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size | None
-    ) -> Reading[StatePrediction]:
+    ) -> Generator[int, None, Callable[[], StatePrediction]]:
         """See `PolicyRows`; without ``size`` each model reads everything in one part."""
         parts: list[tuple[list[int], Callable[[], StatePrediction]]] = []
         for first, part in zip(self._firsts, self._parts, strict=True):

@@ -10,7 +10,7 @@ from pluralign.steer.prediction import Entry, P, Prediction
 
 Size = Callable[[], int]
 """Function that returns the number of tokens of the next part, counted once for every policy."""
-Reading = Generator[int, None, Callable[[], P]]
+Reading = Generator[int, None, Callable[[], Prediction]]
 """Prompts that are read in parts; see `PolicyRows.read`."""
 
 
@@ -41,7 +41,7 @@ class PolicyRows(Protocol):
         """Read prompts (request, policy, token ids) as new rows; return their next-token predictions."""
         ...
 
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size) -> Reading[Prediction]:
+    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size) -> Reading:
         """Read prompts in parts, between which other rows may be stepped, added and removed.
 
         Args:
@@ -86,7 +86,7 @@ class PolicyRows(Protocol):
         ...
 
 
-def finished(parts: Reading[P]) -> Callable[[], P]:
+def finished(parts: Generator[int, None, Callable[[], P]]) -> Callable[[], P]:
     """Read all parts; the function that adds the rows."""
     while True:
         try:

@@ -8,7 +8,7 @@ therefore treated like any other policy, and `MixtureDecoder` applies the weight
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from pluralign.lm.trunk import context_length
 from pluralign.losses.guidance import guided_logits
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.policy_rows import PolicyRows, Reading, Size
+from pluralign.steer.policy_rows import PolicyRows, Size
 from pluralign.steer.prediction import Entry, StatePrediction
 from pluralign.steer.requests import Request
 from pluralign.steer.value_rows import ValueRows, open_value_rows
@@ -115,7 +115,9 @@ class ValueGuidedRows:
         first = self._base.admit([(request, 0, ids) for request, ids in prompts.items()])
         return self._admit(entries, first.logits())
 
-    def read(self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size) -> Reading[StatePrediction]:
+    def read(
+        self, entries: Sequence[tuple[int, int, Sequence[int]]], size: Size
+    ) -> Generator[int, None, Callable[[], StatePrediction]]:
         """See `PolicyRows`: the language model reads in parts, the value models all at once afterwards."""
         prompts = {request: ids for request, _, ids in entries}
         enter = yield from self._base.read([(request, 0, ids) for request, ids in prompts.items()], size)
