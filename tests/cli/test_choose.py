@@ -197,3 +197,36 @@ def test_rewards_of_a_version_without_sigmas_are_refused(run, refuses, options, 
     path = tmp_path / "chosen.rewards.jsonl"
     write(path, [{k: v for k, v in row.items() if k != "sigmas"} for row in rows_of(path)])
     assert "chosen.rewards.jsonl:2, field 'sigmas': is missing" in refuses(*given)
+
+
+def test_inferred_weights_say_when_they_do_not_decide(run, options, tmp_path, capsys):
+    import pluralign as pl
+    from pluralign.elicit.saved import save_posterior
+
+    def taught(*answers):
+        """What is known after a person has preferred lively answers, or calm ones."""
+        choices = []
+        for number, lively in enumerate(answers):
+            said = pl.Decision(f"q{number}", ("!", "."))
+            values = ({"lively": 1.0, "calm": -1.0}, {"lively": -1.0, "calm": 1.0})
+            choices.append(pl.Choice(pl.Question(said, values), 0 if lively else 1))
+        return pl.infer_weights(choices, scales={"lively": 0.1, "calm": 0.1})
+
+    out, left = tmp_path / "chosen.jsonl", {}
+    for name, answers in (("many", [True, False] * 10), ("few", [True])):
+        save_posterior(taught(*answers), tmp_path / f"{name}.json", {})
+        assert run(*options, "--weights", tmp_path / f"{name}.json", "--out", out) == 0
+        rows = rows_of(out)
+        assert all(row["decided"] == (len(row["undominated"]) == 1) for row in rows)
+        assert all(row["sample"] in row["undominated"] for row in rows)
+        undecided = sum(not row["decided"] for row in rows)
+        assert f"of {undecided} prompts (decided: false)" in capsys.readouterr().out
+        left[name] = sum(len(row["undominated"]) for row in rows)
+    # After one answer, weights leave more samples than after twenty.
+    assert left["many"] < left["few"]
+    assert undecided >= 1
+    assert run(*options, "--weights", tmp_path / "many.json", "--raw", "True", "--out", out) == 2
+    assert (
+        run(*options[:-2], options[-1], "--weights", tmp_path / "many.json", "--out", tmp_path / "b.jsonl")
+        == 2
+    )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
+from pluralign.elicit.posterior import WeightPosterior
+from pluralign.elicit.saved import load_posterior
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.suggest import constant_weights
 
@@ -32,7 +34,8 @@ def choose_completions(
         completions: Samples, several per prompt (`pluralign generate --samples N`).
         rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
         weights: Weights of the objectives, as NAME=NUMBER,NAME=NUMBER, or wish:DIAL:NAME=NUMBER,... by a
-            calibrated dial. A reward of weight 0 is not loaded.
+            calibrated dial, or a file weights.json that `ask` or `weights` wrote; then each row says whether
+            the weights decide, and which samples they leave. A reward of weight 0 is not loaded.
         out: JSON-lines file to write: prompt, completion, sample, rewards, weighted_reward and weights. The
             rewards of all completions are kept next to it.
         lower_bound: Number of standard deviations to subtract from each reward, if its model estimates them.
@@ -43,8 +46,9 @@ def choose_completions(
     from pluralign.evaluate.rewards.choose import choose_best
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
-    mix = constant_weights(weights)
-    mix.require_known(tuple(named))
+    mix = load_posterior(weights) if Path(weights).is_file() else constant_weights(weights)
+    if isinstance(mix, WeightPosterior):
+        mix.mean.require_known(tuple(named))
     kept = out.with_name(f"{out.stem}.rewards.jsonl")
     found = choose_best(
         load_answers(completions), dict(named), mix, kept, lower_bound=lower_bound, raw=raw, dtype=dtype
@@ -52,6 +56,10 @@ def choose_completions(
     found.save(out)
     told = f"the best of {found.completions} completions of {len(found.answers)} prompts"
     wrote(out, f"{told}; prompts with one completion: {found.alone}" if found.alone else told)
+    if found.verdicts:
+        say(
+            f"the weights do not decide between the completions of {found.undecided} prompts (decided: false)"
+        )
     means = found.means()
     say("mean rewards")
     say_table(
@@ -61,6 +69,6 @@ def choose_completions(
     return {
         "prompts": len(found.answers), "completions": found.completions,
         "prompts_with_one_completion": found.alone, "rewards": {name: named[name] for name in found.rewards},
-        "weights": dict(mix), "lower_bound": lower_bound, "scales": dict(found.scales) or None,
-        "means": means,
+        "weights": dict(found.weights), "lower_bound": lower_bound, "scales": dict(found.scales) or None,
+        "means": means, **({"undecided": found.undecided} if found.verdicts else {}),
     }  # fmt: skip

@@ -6,15 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pluralign.core import InputError, OptionRewards, SteeringWeights
+from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
+from pluralign.core.choice import Question
 from pluralign.core.files import write_text
 from pluralign.data.answers import Answers, AnswerSet
+from pluralign.elicit.posterior import WeightPosterior
+from pluralign.elicit.verdict import Verdict, decide
 from pluralign.evaluate.rewards.scored import Scorer, read_sigmas, score_sources
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.ensemble import scale_of
+from pluralign.rewards.ensemble import Scale, scale_of
 from pluralign.steer.best_of_n import check_lower_bound, weigh
 
 _DRAWS = "draws"
@@ -30,6 +34,8 @@ class Chosen:
         scales: Standard deviation that divides each objective's rewards; empty for raw rewards.
         weighted: Weighted reward of each prompt's completions.
         weights: Weights of the objectives.
+        verdicts: For weights that were inferred, whether they decide between a prompt's completions, and the
+            completions that they leave; None for a prompt with one completion. Empty for given weights.
     """
 
     answers: Sequence[Answers]
@@ -37,6 +43,7 @@ class Chosen:
     scales: Mapping[str, float]
     weighted: Sequence[OptionRewards]
     weights: SteeringWeights
+    verdicts: Sequence[Verdict | None] = ()
 
     @property
     def best(self) -> list[int]:
@@ -78,22 +85,38 @@ class Chosen:
                 },
                 "weighted_reward": float(self.weighted[i].mean[best]),
                 "weights": dict(self.weights),
+                **self._verdict(i),
             }
             for i, (one, best) in enumerate(zip(self.answers, self.best, strict=True))
         ]
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
+    @property
+    def undecided(self) -> int:
+        """Number of prompts whose completion inferred weights do not decide."""
+        return sum(verdict is not None and not verdict.decided for verdict in self.verdicts)
+
+    def _verdict(self, prompt: int) -> dict[str, Any]:
+        """Fields of a prompt's row: samples that inferred weights leave."""
+        if not self.verdicts:
+            return {}
+        verdict, samples = self.verdicts[prompt], self.answers[prompt].samples
+        if verdict is None:
+            return {"decided": True, "undominated": list(samples)}
+        return {"decided": verdict.decided, "undominated": [samples[i] for i in verdict.undominated]}
+
 
 def choose_best(
-    draws: AnswerSet, rewards: Mapping[str, Scorer], weights: SteeringWeights, kept: Path, *,
-    lower_bound: float = 0.0, raw: bool = False, dtype: DTypeName = "float32",
+    draws: AnswerSet, rewards: Mapping[str, Scorer], weights: SteeringWeights | WeightPosterior,
+    kept: Path, *, lower_bound: float = 0.0, raw: bool = False, dtype: DTypeName = "float32",
 ) -> Chosen:  # fmt: skip
     """Choose the best completion of each prompt by a weighted sum of rewards.
 
     Args:
         draws: Completions, several per prompt.
         rewards: Reward of each objective; rewards of weight 0 are not loaded.
-        weights: Weights of the objectives.
+        weights: Weights of the objectives, or what is known about a person's. Inferred weights are those of
+            rewards in the posterior's units, and each prompt gets a verdict (`elicit.verdict.decide`).
         kept: File for the rewards of all completions; an interrupted run continues.
         lower_bound: Number of standard deviations to subtract from each reward, if its model estimates them.
         raw: Whether rewards keep their own units; otherwise each is divided by its standard deviation between
@@ -101,18 +124,44 @@ def choose_best(
         dtype: Precision of the reward models.
 
     Raises:
-        InputError: A weight has no reward, or every prompt has a single completion.
+        InputError: A weight has no reward, an objective of inferred weights has none, inferred weights are
+            asked for in raw rewards, or every prompt has a single completion.
     """
+    inferred = weights if isinstance(weights, WeightPosterior) else None
+    weights = weights.mean if isinstance(weights, WeightPosterior) else weights
     weights.require_known(tuple(rewards))
+    if inferred is not None and raw:
+        raise InputError("inferred weights have units of their own", field="raw")
     check_lower_bound(lower_bound)
-    used = {name: scorer for name, scorer in rewards.items() if weights.get(name, 0.0) > 0}
+    used = {n: scorer for n, scorer in rewards.items() if inferred or weights.get(n, 0.0) > 0}
+    if inferred is not None:
+        used = {name: used[name] for name in inferred.objectives}
     answers = list(draws.answers.values())
     if _alone(answers) == len(answers) and not raw:
         raise InputError("has one completion per prompt: nothing to compare", path=draws.path)
     scored = score_answers(answers, used, kept, dtype=dtype)
-    scales = {} if raw else {name: scale_of([r.mean for r in own], name) for name, own in scored.items()}
+    scales: dict[str, Scale] = {}
+    if inferred is not None:
+        scales = {name: Scale(0.0, inferred.scales[name]) for name in scored}
+    elif not raw:
+        scales = {name: scale_of([r.mean for r in own], name) for name, own in scored.items()}
     weighted = weigh(scored, weights, scales, lower_bound=lower_bound)
-    return Chosen(answers, scored, {n: one.deviation for n, one in scales.items()}, weighted, weights)
+    verdicts = [] if inferred is None else _verdicts(inferred, answers, scored)
+    deviations = {name: one.deviation for name, one in scales.items()}
+    return Chosen(answers, scored, deviations, weighted, weights, verdicts)
+
+
+def _verdicts(
+    inferred: WeightPosterior, answers: Sequence[Answers], scored: Mapping[str, Sequence[OptionRewards]]
+) -> list[Verdict | None]:
+    found: list[Verdict | None] = []
+    for number, one in enumerate(answers):
+        count = len(one.completions)
+        # Only the number of options and their values count.
+        decision = Decision("", tuple(str(place) for place in range(count)))
+        values = tuple({n: float(own[number].mean[k]) for n, own in scored.items()} for k in range(count))
+        found.append(decide(inferred, Question(decision, values)) if count > 1 else None)
+    return found
 
 
 def score_answers(
