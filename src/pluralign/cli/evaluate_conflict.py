@@ -30,8 +30,8 @@ def evaluate_conflict(
         completions: Samples, several per prompt (`pluralign generate --samples N`).
         rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
         out: Folder for conflict.json, conflict.svg and rewards.jsonl.
-        threshold: Deviation within a prompt from which on a reward differs, in units of its median over
-            prompts.
+        threshold: Deviation within a prompt from which on a reward differs, in units of its pooled deviation
+            within prompts.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
     # Help needs no model.

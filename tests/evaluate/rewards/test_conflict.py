@@ -54,6 +54,14 @@ def test_little_deviation_counts_as_none():
     assert conflict(([0.0, 0.4], [1.0, 0.0]), ([0.0, 1.0], [0.0, 1.0]), threshold=0.1).kinds[0] == "opposed"
 
 
+def test_prompts_that_leave_nothing_do_not_set_the_unit():
+    # Most prompts leave next to nothing; it must not count as a difference.
+    rng = np.random.default_rng(4)
+    little = [tuple(0.02 * rng.normal(size=(2, 16))) for _ in range(15)]
+    much = [tuple(rng.normal(size=(2, 16))) for _ in range(5)]
+    assert conflict(*little, *much).shares == {"none": 0.75, "one": 0, "several": 0.25, "opposed": 0}
+
+
 def test_wrong_rewards_are_refused():
     with pytest.raises(InputError, match="two or more objectives"):
         find_conflict({"a": [[1.0, 2.0]]}, ["p"])

@@ -16,7 +16,7 @@ _COLOURS = {"none": "#a3a3a3", "one": "#0f766e", "several": "#4338ca", "opposed"
 
 
 def draw_conflict(found: Conflict, path: Path) -> None:
-    """Draw the first two objectives' deviations of each prompt, in units of their medians, by kind.
+    """Draw the first two objectives' deviations of each prompt, in units of the pooled ones, by kind.
 
     Args:
         found: Result of `find_conflict`.
@@ -25,8 +25,8 @@ def draw_conflict(found: Conflict, path: Path) -> None:
     Raises:
         InputError: The file name ends in neither .svg nor .png.
     """
-    medians = np.median(found.deviations, axis=0)
-    units = np.where(medians > 0, medians, 1.0)
+    pooled = np.sqrt((found.deviations**2).mean(axis=0))
+    units = np.where(pooled > 0, pooled, 1.0)
     scaled = found.deviations / units
     kinds = np.array(found.kinds)
     with figure_file(path, (4.6, 4.2), {}) as figure:
@@ -38,6 +38,6 @@ def draw_conflict(found: Conflict, path: Path) -> None:
             )
         for mark, line in ((axes.axvline, 0.5), (axes.axhline, 0.5)):
             mark(line, color="0.6", linewidth=0.8, linestyle=":")
-        axes.set_xlabel(f"{found.objectives[0]}: deviation within the prompt / median")
-        axes.set_ylabel(f"{found.objectives[1]}: deviation within the prompt / median")
+        axes.set_xlabel(f"{found.objectives[0]}: deviation within the prompt / all")
+        axes.set_ylabel(f"{found.objectives[1]}: deviation within the prompt / all")
         axes.legend(frameon=False, fontsize=8, title="rewards that differ", title_fontsize=8)

@@ -25,7 +25,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 each other."""
 
 THRESHOLD = 0.5
-"""Deviation within a prompt from which on a reward differs, in units of its median over prompts."""
+"""Deviation within a prompt from which on a reward differs, in units of its deviation within all prompts."""
 OPPOSED = -0.5
 """Correlation of two differing rewards below which they exclude each other."""
 _NAMED = 120
@@ -124,7 +124,8 @@ def find_conflict(
     Args:
         rewards: Rewards of the samples of each prompt, by objective.
         prompts: Prompts as texts.
-        threshold: Deviation from which on a reward differs, in units of its median over prompts.
+        threshold: Deviation from which on a reward differs, in units of its pooled deviation within prompts.
+            (A median would be small where most prompts leave nothing to choose.)
 
     Raises:
         InputError: There are fewer than two objectives, no prompt, a prompt with one sample, different
@@ -139,7 +140,7 @@ def find_conflict(
     deviations = np.stack([own.std(axis=0) for own in samples])
     # A constant reward has rounding errors of the mean.
     deviations[deviations < 1e-12 * np.abs(np.concatenate(samples)).max(initial=1.0)] = 0.0
-    differ = deviations > threshold * np.median(deviations, axis=0)
+    differ = deviations > threshold * np.sqrt((deviations**2).mean(axis=0))
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     correlations = np.array([[_correlation(own, i, j) for i, j in pairs] for own in samples])
     kinds: tuple[Kind, ...] = tuple(
