@@ -11,7 +11,7 @@ between the arithmetic mixture's probabilities and those of plain passes.
     python benchmarks/decoding.py --heads
 
 Random heads of rank 16 on one trunk instead of adapters, relative to one policy without heads in the same
-decoder, by CPU seconds.
+decoder, token by token in alternation, by CPU seconds.
 """
 
 from __future__ import annotations
@@ -70,20 +70,17 @@ Times = tuple[float, float]
 """Seconds to the first token, and per token after it."""
 
 
-def ours(
-    rows: PolicyRows, prompts: torch.Tensor, objectives: int, new_tokens: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Times:  # fmt: skip
+def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: int) -> Times:
     """One batched pass per token."""
     weights = SteeringWeights(dict.fromkeys(rows.names[:objectives], 1 / objectives))
     decoder = MixtureDecoder(rows)
     asked = [Request(row, weights, Decoding(new_tokens, 0.0)) for row in prompts.tolist()]
-    started = clock()
+    started = time.perf_counter()
     decoder.admit(asked)
-    first = clock()
+    first = time.perf_counter()
     for _ in range(new_tokens - 1):
         decoder.step()
-    ended = clock()
+    ended = time.perf_counter()
     decoder.release(set(decoder.running))
     return first - started, (ended - first) / (new_tokens - 1)
 
@@ -144,17 +141,12 @@ def measure_heads(settings: Settings) -> None:
             generator = torch.Generator().manual_seed(batch)
             shape, tokens = (batch, settings.prompt_tokens), len(plain.backbone.tokenizer)
             prompts = torch.randint(9, tokens, shape, generator=generator)
-            sides: dict[str, tuple[PolicyRows, int]] = {"heads": (rows, n), "policy": (plain, 1)}
-            found: dict[str, list[Times]] = {name: [] for name in sides}
-            for turn in range(settings.turns + 1):
-                for name in list(sides)[:: 1 if turn % 2 else -1]:
-                    own = ours(
-                        sides[name][0], prompts, sides[name][1], settings.new_tokens, time.process_time
-                    )
-                    # The first turn compiles products for these shapes.
-                    found[name] += [own] if turn else []
+            # The first turn compiles products for these shapes.
+            found = [token_by_token([rows, plain], prompts, settings.new_tokens, turn)
+                     for turn in range(settings.turns + 1)][1:]  # fmt: skip
             first, token = (
-                [statistics.median(times[i] for times in found[name]) for name in sides] for i in (0, 1)
+                [statistics.median(value for turn in found for value in turn[i][side]) for side in (0, 1)]
+                for i in (0, 1)
             )
             row = {
                 "objectives": n, "batch": batch, "over_policy": token[0] / token[1],
@@ -168,6 +160,27 @@ def measure_heads(settings: Settings) -> None:
         del rows
     if settings.json is not None:
         write_json(settings.json, {"threads": torch.get_num_threads(), "rows": figures})
+
+
+def token_by_token(
+    sides: list[PolicyRows], prompts: torch.Tensor, new_tokens: int, turn: int
+) -> tuple[list[list[float]], list[list[float]]]:
+    """CPU seconds of each side's first token and of each further one, the sides in turn at every token."""
+    decoders = [MixtureDecoder(rows) for rows in sides]
+    first, further = [list[float]() for _ in sides], [list[float]() for _ in sides]
+    for token in range(new_tokens):
+        for i in (0, 1) if (turn + token) % 2 else (1, 0):
+            weights = SteeringWeights.uniform(list(sides[i].names))
+            asked = [Request(row, weights, Decoding(new_tokens + 1, 0.0)) for row in prompts.tolist()]
+            started = time.process_time()
+            if token:
+                decoders[i].step()
+            else:
+                decoders[i].admit(asked)
+            (further if token else first)[i].append(time.process_time() - started)
+    for decoder in decoders:
+        decoder.release(set(decoder.running))
+    return first, further
 
 
 def random_heads(model: str, count: int) -> HeadRows:
