@@ -131,15 +131,21 @@ def test_a_frozen_trunk_and_its_embeddings_stay_as_they_are(learned):
     assert {path.name for path in folder.iterdir()} == {"card.json", HEADS, "checkpoints"}
 
 
-def test_joint_training_changes_the_trunk_by_an_adapter_and_no_embedding():
-    found = fit_mah_dpo(
-        data("yes", "no"), Run("tiny-random", None, JOINT), MAHDPOConfig(trunk="joint", rank=2)
-    )
+def test_joint_training_changes_the_trunk_by_an_adapter_and_no_embedding(tmp_path):
+    run = Run("tiny-random", tmp_path / "out", JOINT)
+    found = fit_mah_dpo(data("yes", "no"), run, MAHDPOConfig(trunk="joint", rank=2))
     model = found.backbone.model
     plain = load_backbone("tiny-random").model
     assert torch.equal(model.get_input_embeddings().weight, plain.get_input_embeddings().weight)
     assert any("lora_B" in name and bool((w != 0).any()) for name, w in model.named_parameters())
     assert found.heads["no"].up.shape[1] == 2
+    # They are decoded on the adapted trunk.
+    rows = pl.load_policies("tiny-random", tmp_path / "out", dtype="float32").rows
+    logits = rows.admit([(0, rows.names.index("no"), [20, 30, 40])]).logits()
+    with torch.no_grad():
+        states = model(input_ids=torch.tensor([[20, 30, 40]]), output_hidden_states=True).hidden_states[-1]
+        head = plain.get_output_embeddings().weight + found.heads["no"].up @ found.heads["no"].down
+    assert torch.allclose(logits[0], states[0, -1] @ head.T, atol=1e-4)
 
 
 def test_the_heads_learn_opposite_objectives(learned):
