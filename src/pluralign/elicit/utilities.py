@@ -119,11 +119,11 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
         rows = np.zeros(len(data.chosen), dtype=np.float64)
         for held in range(_FOLDS):
             out = fold[data.choices] == held
-            fits = [_fitted(*one, data, ~out, lapse) for one in prepared]
+            tried = [_fitted(*one, data, ~out, lapse) for one in prepared]
             # The first of equal ones: orders that differ in their last objectives often fit alike.
-            place = min(range(len(fits)), key=lambda index: round(fits[index][0], 6))
+            place = min(range(len(tried)), key=lambda index: round(tried[index][0], 6))
             utility, _, features = prepared[place]
-            rows[out] = _rows(utility, fits[place][1], features, data, out, lapse)
+            rows[out] = _rows(utility, tried[place][1], features, data, out, lapse)
         found[name] = per_choice(data.choices, rows * data.weights, len(known))
     fits = [_fit(name, rows, found[LINEAR]) for name, rows in found.items()]
     fits.sort(key=lambda fit: -fit.log_likelihood)
