@@ -76,7 +76,10 @@ def write_results(rows: list[Row], settings: Settings) -> None:
     """``calibrated_dials.json`` (means) and ``calibrated_dials.md``."""
     cells = list(_cells(rows))
     write_json(settings.results / "calibrated_dials.json", cells)
-    seeds = len({row["seed"] for row in rows})
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        seeds[row["story"]].add(row["seed"])
+    trainings = ", ".join(f"{story} {len(own)}" for story, own in sorted(seeds.items()))
     lines = [
         "# Calibrated dials",
         "",
@@ -84,7 +87,7 @@ def write_results(rows: list[Row], settings: Settings) -> None:
         "",
         *textwrap.wrap(
             f"Three objectives ({', '.join(OBJECTIVES)}), agents learned by CPL from "
-            f"{settings.job.comparisons:,} comparisons, {seeds} training seeds per story. Returns of 66 "
+            f"{settings.job.comparisons:,} comparisons (training seeds: {trainings}). Returns of 66 "
             "weightings of the geometric mixture are exact; the surrogate sees as many as the budget "
             "says (`50 episodes`: mean returns of 50 played episodes instead). R2: share of the "
             "variance of the weightings not seen, mean over objectives. Regret: of the weights that "
