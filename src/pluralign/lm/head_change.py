@@ -14,7 +14,6 @@ from pluralign.core import InputError
 from pluralign.lm.encoder_decoder import finish_states
 from pluralign.lm.head import finish_logits, raw_logits
 from pluralign.lm.model_parts import output_embeddings
-from pluralign.lm.packed import PackedLinear, can_pack
 from pluralign.lm.support import support_of
 
 
@@ -63,8 +62,10 @@ class StackedChanges:
     def __init__(self, model: PreTrainedModel, changes: Sequence[HeadChange]) -> None:
         like = output_embeddings(model).weight
         self._model, self.count = model, len(changes)
-        self._down = _product(torch.cat([change.down for change in changes]), like)
-        self._up = _product(torch.cat([change.up for change in changes], dim=1), like)
+        self._down = torch.cat([change.down.detach() for change in changes]).to(like.device, like.dtype)
+        # Transposed, in which layout few rows are multiplied the fastest on CPUs.
+        ups = torch.cat([change.up.detach().T for change in changes])
+        self._up = ups.to(like.device, like.dtype).contiguous()
 
     def choose(self, numbers: Int[Tensor, " rows"]) -> Float[Tensor, "rows changes"]:
         """Weights of rows with one change each, by its number."""
@@ -82,18 +83,13 @@ class StackedChanges:
             sources: Number of each row's state; by default there is one row per state.
         """
         raw, read = raw_logits(self._model, states), finish_states(self._model, states)
-        inner = self._down(read).view(len(states), self.count, -1)
+        inner = nn.functional.linear(read, self._down).view(len(states), self.count, -1)
         if sources is not None:
             raw, inner = raw[sources], inner[sources]
         inner = (inner * weights[:, :, None].to(inner.dtype)).flatten(1)
-        return finish_logits(self._model, raw + self._up(inner).float())
-
-
-def _product(weight: Float[Tensor, "out in"], like: Tensor) -> nn.Module:
-    """A linear layer for inference, packed where this machine can."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    linear.weight = nn.Parameter(weight.detach().to(like.device, like.dtype), requires_grad=False)
-    return PackedLinear(linear) if can_pack(linear) else linear
+        if inner.dtype == raw.dtype:
+            return finish_logits(self._model, torch.addmm(raw, inner, self._up))
+        return finish_logits(self._model, raw + (inner @ self._up).float())
 
 
 def make_change(model: PreTrainedModel, rank: int) -> HeadChange:
