@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pluralign.cli.common import Figures, named_entries, say, say_table
-from pluralign.collect.collector import read_max_points
+from pluralign.collect.collector import attainable_points
 from pluralign.core import InputError
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.harms_table import (
@@ -53,7 +53,9 @@ def evaluate_harms(
     files = _files(trajectories)
     played = {name: [t for file in own for t in read_trajectories(file)] for name, own in files.items()}
     games = sorted({t.source for own in played.values() for t in own})
-    points = _points(games, [file for own in files.values() for file in own], max_points)
+    named = named_entries(max_points, "max_points", "GAME=POINTS", required=False)
+    given = {game: _number(game, text) for game, text in named.items()}
+    points = attainable_points(games, [file for own in files.values() for file in own], given)
     table = harms_table(
         played,
         points,
@@ -87,19 +89,6 @@ def _files(entries: Sequence[str]) -> dict[str, list[Path]]:
     if not found:
         raise InputError("expected NAME=FILE, found none", field="trajectories")
     return found
-
-
-def _points(games: Sequence[str], files: Sequence[Path], given: Sequence[str]) -> dict[str, float]:
-    """The attainable points of every game played."""
-    known = read_max_points(files)
-    for game, text in named_entries(given, "max_points", "GAME=POINTS", required=False).items():
-        known[game] = _number(game, text)
-    if missing := [game for game in games if game not in known]:
-        raise InputError(
-            f"no file has the attainable points of '{missing[0]}'; give --max-points {missing[0]}=POINTS",
-            field="max_points",
-        )
-    return {game: known[game] for game in games}
 
 
 def _number(game: str, text: str) -> float:

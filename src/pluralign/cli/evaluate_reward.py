@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pluralign.cli.common import Figures, say
-from pluralign.cli.texts import Part, of_part, read_texts
-from pluralign.core.digests import source_digest
+from pluralign.cli.texts import read_texts
 from pluralign.lm.dtypes import DTypeName
 
 
@@ -30,7 +29,7 @@ def evaluate_reward(
         base: Base model of the folder, if it was moved.
     """
     # Help needs no model.
-    from pluralign.evaluate.rewards.accuracy import reward_accuracy
+    from pluralign.evaluate.rewards.accuracy import of_part, reward_accuracy, unseen_part
     from pluralign.folders.card import Card
     from pluralign.lm.completion_trees import describe_cuts
     from pluralign.rewards.open import load_reward
@@ -40,13 +39,7 @@ def evaluate_reward(
     loaded = load_reward(model, dtype=dtype, model=base)
     card = loaded.card if isinstance(loaded, RewardModel) else Card("reward")
     pairs = read_texts(data, "", template_of(loaded), card.seed)
-    part: Part
-    if split == "unseen":
-        known = source_digest(data)
-        same = all(card.data.get(name) == value for name, value in known.items())
-        part = "test" if same else "all"
-    else:
-        part = split
+    part = unseen_part(card, data) if split == "unseen" else split
     chosen = of_part(pairs, part, data)
     found = reward_accuracy(loaded, chosen)
     where = "all pairs" if part == "all" else f"the {part} split"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from pluralign.cli.common import say
-from pluralign.core import Demonstration, Examples, InputError, PreferencePair
+from pluralign.core import Demonstration, Examples, PreferencePair
 from pluralign.core.messages import Render
 from pluralign.core.splits import SPLITS
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.load import load_demonstrations, load_pairs, load_scored
-
-Part = Literal["train", "validation", "test", "all"]
 
 
 def read_texts(data: str, objective: str, render: Render, seed: int = 0) -> Examples[PreferencePair]:
@@ -46,15 +43,3 @@ def _say_read(
     splits = ", ".join(f"{counts[f'{noun}_{name}']} {name}" for name in SPLITS)
     tail = f"; left out: {left_out}" * bool(left_out)
     say(f"{counts['rows']} rows of {data}: {counts[noun]} {said or noun}{tail}{more} ({splits})")
-
-
-def of_part(pairs: Sequence[PreferencePair], part: Part, data: str) -> list[PreferencePair]:
-    """The pairs of one split, or all.
-
-    Raises:
-        InputError: There are no pairs of this split.
-    """
-    chosen = [pair for pair in pairs if part in ("all", pair.split)]
-    if not chosen:
-        raise InputError(f"has no pair of the split {part}", path=data)
-    return chosen

@@ -136,6 +136,28 @@ def read_max_points(files: Sequence[str | Path]) -> dict[str, float]:
     return known
 
 
+def attainable_points(
+    games: Sequence[str], files: Sequence[str | Path], given: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The attainable points of every game that was played.
+
+    Args:
+        games: Names of the games.
+        files: Trajectories files, whose headers may have the points.
+        given: Points of games whose files do not have them.
+
+    Raises:
+        InputError: The points of a game are not known; or see `read_max_points`.
+    """
+    known = {**read_max_points(files), **(given or {})}
+    if missing := [game for game in games if game not in known]:
+        raise InputError(
+            f"no file has the attainable points of '{missing[0]}'; give --max-points {missing[0]}=POINTS",
+            field="max_points",
+        )
+    return {game: known[game] for game in games}
+
+
 def _header(
     game: Game, chooser: Chooser, seed: int, objectives: Sequence[Objective], max_steps: int
 ) -> dict[str, Any]:

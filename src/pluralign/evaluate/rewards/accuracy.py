@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pluralign.core import Decision, InputError, PreferencePair
+from pluralign.core.digests import source_digest
 from pluralign.data.reading import holds_quoted
 from pluralign.evaluate.statistics import wilson
+from pluralign.folders.card import Card
 from pluralign.rewards.reward import Reward, template_of
 
+Part = Literal["train", "validation", "test", "all"]
+"""Split of pairs, or all pairs."""
 _BATCH = 64
 
 
@@ -81,3 +86,27 @@ def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int) -> list
             raise InputError(f"the model's rewards are not numbers ({rewards[0]}, {rewards[1]})", row=number)
         margins.append(margin)
     return margins
+
+
+def unseen_part(card: Card, data: str) -> Part:
+    """The pairs of a source that a model was not trained on: the test split of its own training data, all
+    pairs of other data.
+
+    Args:
+        card: Card of the model.
+        data: File, folder or hub id of the pairs.
+    """
+    same = all(card.data.get(name) == value for name, value in source_digest(data).items())
+    return "test" if same else "all"
+
+
+def of_part(pairs: Sequence[PreferencePair], part: Part, data: str) -> list[PreferencePair]:
+    """The pairs of one split, or all.
+
+    Raises:
+        InputError: There are no pairs of this split.
+    """
+    chosen = [pair for pair in pairs if part in ("all", pair.split)]
+    if not chosen:
+        raise InputError(f"has no pair of the split {part}", path=data)
+    return chosen
