@@ -6,8 +6,6 @@ from pathlib import Path
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.data.answers import load_answers
-from pluralign.elicit.posterior import WeightPosterior
-from pluralign.elicit.saved import load_posterior
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.suggest import constant_weights
 
@@ -43,6 +41,8 @@ def choose_completions(
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
     # Help needs no model.
+    from pluralign.elicit.posterior import WeightPosterior
+    from pluralign.elicit.saved import load_posterior
     from pluralign.evaluate.rewards.choose import choose_best
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")

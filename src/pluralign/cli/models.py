@@ -9,9 +9,6 @@ from typing import Annotated
 import tyro
 
 from pluralign.cli.common import Figures, say
-from pluralign.evaluate.model_check import check_model
-from pluralign.folders.card import locate_model
-from pluralign.learn.texts.memory import TrainingMemory, estimate_memory
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.dtypes import DTypeName
 
@@ -28,6 +25,9 @@ def check(model: Annotated[str, tyro.conf.Positional], dtype: DTypeName = "auto"
         model: Hub id, local folder or built-in name.
         dtype: Floating-point type of the weights.
     """
+    # Help needs no model.
+    from pluralign.evaluate.model_check import check_model
+
     uses = check_model(model, dtype=dtype)
     width = max(map(len, uses))
     for name, use in uses.items():
@@ -49,6 +49,8 @@ def locate(
         folder: Folder of a trained policy or reward model.
         model: Hub id or folder of its base model.
     """
+    from pluralign.folders.card import locate_model
+
     before = locate_model(folder, model)
     say(f"{folder}: the base model is {model} (it was {before})")
     return {"folder": str(folder), "model": model, "before": before}
@@ -89,7 +91,9 @@ def memory(
         reward: Whether a reward at the last token is learned; by default log-probabilities (DPO).
         shards: Number of processes that share weights, gradients and optimizer under FSDP2 or ZeRO-3.
     """
-    found: TrainingMemory = estimate_memory(model, training, reward=reward, shards=shards)
+    from pluralign.learn.texts.memory import estimate_memory
+
+    found = estimate_memory(model, training, reward=reward, shards=shards)
     figures = asdict(found)
     for name, note in _ROWS.items():
         say(f"{name:11} {figures[name] / 1e9:8.2f} GB  {note}")

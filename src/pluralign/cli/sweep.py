@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from pluralign.cli.common import Figures, named_entries, named_policies, say, say_table, wrote
 from pluralign.core import InputError
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, read_sides
-from pluralign.evaluate.sweeps.prompts import TextSweep, sweep
-from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL, Models
 from pluralign.steer.mixing import GEOMETRIC
+
+if TYPE_CHECKING:
+    from pluralign.evaluate.sweeps.prompts import TextSweep
 
 EPISODES = 300
 """Default number of episodes on a story per weighting."""
@@ -118,6 +119,9 @@ def sweep_weights(
             raise InputError("requires --prompts", field=option.name)
     if len(power) != 1:
         raise InputError(f"a sweep on a story takes one power, found {len(power)}", field="power")
+    # Help needs no model.
+    from pluralign.evaluate.sweeps.story import sweep_story
+
     found = sweep_story(
         folders, str(story), steps=steps, budget=budget, power=power[0], episodes=episodes, seed=seed,
         models=Models(features=features), folder=out, say=say,
@@ -132,6 +136,8 @@ def _sweep_prompts(
     folders: dict[str, Path], prompts: str, out: Path, texts: TextSettings, steps: int,
     budget: int | None, powers: tuple[float, ...], seed: int,
 ) -> Figures:  # fmt: skip
+    from pluralign.evaluate.sweeps.prompts import sweep
+
     rewards = named_entries(texts.rewards, "rewards", "NAME=REWARD")
     fixed, guided = ([], []) if texts.sides is None else read_sides(texts.sides)
     described = named_entries(texts.describe, "describe", "NAME=TEXT", required=False)

@@ -9,11 +9,6 @@ from pathlib import Path
 from pluralign.cli.common import named_folders, say
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.vllm.adapters import open_adapters
-from pluralign.vllm.launch import command_line, engine_options
-from pluralign.vllm.settings import MixtureSettings
-from pluralign.vllm.soups import POLICIES, RUNTIME
-from pluralign.vllm.trunk import dialogue_template, model_files
 
 
 def print_command(
@@ -39,6 +34,13 @@ def print_command(
             weights.
         vllm_args: Further arguments of vllm serve, such as --vllm-args=--port --vllm-args=8001.
     """
+    # Help needs no model.
+    from pluralign.vllm.adapters import open_adapters
+    from pluralign.vllm.launch import command_line, engine_options
+    from pluralign.vllm.settings import MixtureSettings
+    from pluralign.vllm.soups import POLICIES, RUNTIME
+    from pluralign.vllm.trunk import dialogue_template, model_files
+
     folders = named_folders(policies, "policies", required=True)
     adapters = open_adapters(model, folders)
     settings = MixtureSettings(adapters.folders, power, together)
