@@ -38,7 +38,7 @@ class ComparisonSettings:
             episodes first.
         seed: Random seed of the draw.
         length: Steps in a segment; None extends each segment to the end of its episode.
-        anchor: Where segments start: at the ``same_decision``, or at ``any`` step.
+        anchor: Place where segments start: the ``same_decision``, or ``any`` step.
         within_splits: Whether both segments come from the same split, so that `pluralign.pair` drops no pair
             if it is given the same split seed and shares.
         split_seed: Seed of the splits.

@@ -41,7 +41,7 @@ def make_comparisons(
         count: Number of comparisons to draw; the result has fewer if there are fewer.
         seed: Random seed of the draw, and of which segment is listed first.
         length: Steps in a segment (fewer if the episode ends before); None extends it to the episode's end.
-        anchor: Where segments start; see above.
+        anchor: Place where segments start; see above.
         group: Function from a trajectory's id to its group. Segments of different groups are not compared.
             Each group has the same share of the comparisons as of the trajectories until its pairs are
             exhausted. With the split as the group (`pluralign.core.splits.split_of`), no comparison is lost

@@ -66,7 +66,7 @@ def ask_questions(
         values: Values of a story's options: policies (their log-probabilities; weights are those of their
             mixture) or returns (the best that an option leaves attainable; weights are those of returns, and
             the mixture's dial is calibrated).
-        by: Who answers: human, simulated:NAME=WEIGHT,...@DECISIVENESS, file:CHOICES, or judge:MODEL.
+        by: Source of answers: human, simulated:NAME=WEIGHT,...@DECISIVENESS, file:CHOICES, or judge:MODEL.
         questions: Largest number of questions.
         least_information: Information in nats below which a question is not asked.
         lapse: Probability of an answer at random.

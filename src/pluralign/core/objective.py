@@ -24,8 +24,8 @@ class Objective:
     Args:
         name: Name in lower case letters, digits and underscores, beginning with a letter.
         description: Meaning of a higher value, in words that a rater can judge by.
-        coefficients: For objectives defined by a game's counts, the reward of a step is
-            ``sum(coefficients[m] * counts[m])`` over the metrics m; empty otherwise.
+        coefficients: Coefficients of a game's counts: the reward of a step is ``sum(coefficients[m] *
+            counts[m])`` over the metrics m. Empty for objectives that no counts define.
 
     Raises:
         InputError: The name or the description cannot be used.

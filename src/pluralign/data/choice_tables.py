@@ -138,7 +138,7 @@ def _all_empty(row: Row, patterns: Iterable[ValueColumn], label: str) -> bool:
 
 
 def _labels(table: Table, patterns: Mapping[str, ValueColumn], row: Row) -> list[str]:
-    """What {} stands for in the columns of all objectives, in the order of the columns."""
+    """Texts that {} is replaced by in the columns of all objectives, in the order of the columns."""
     common: list[str] | None = None
     for one in patterns.values():
         before, _, after = one.column.partition("{}")

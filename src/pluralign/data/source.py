@@ -68,8 +68,8 @@ def open_table(data: Data, split: Split | None = None) -> Table:
 
     Args:
         data: See `Data`.
-        split: For a source with splits, the only split to read; for rows without splits, the split that they
-            belong to. None reads all splits.
+        split: Split to read, of a source with splits; split that the rows belong to, of one without. None
+            reads all splits.
 
     Raises:
         InputError: The source or split does not exist, or a file cannot be read (the error names the line).

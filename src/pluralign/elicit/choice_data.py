@@ -121,7 +121,7 @@ def choice_data(choices: Sequence[Choice], names: Sequence[str], scales: Mapping
     """Arrays of choices.
 
     Args:
-        choices: At least one choice; all have values for these objectives.
+        choices: One or more choices; all have values for these objectives.
         names: Objectives, the order of the parameters.
         scales: Unit of each objective's values.
     """

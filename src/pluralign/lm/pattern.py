@@ -37,7 +37,7 @@ class Pattern:
         window: Number of latest tokens, its own included, that a token sees; None for all.
         chunk: Number of tokens of a chunk: a token sees its own chunk only; None for all.
         softcap: Scores s become softcap x tanh(s / softcap); None leaves them as they are.
-        sinks: For each head the score of a key without a value, which takes its share of the softmax.
+        sinks: Score, for each head, of a key without a value, which takes its share of the softmax.
     """
 
     window: int | None = None
@@ -64,7 +64,7 @@ class Pattern:
 
         Args:
             scores: Scaled products; axis 1 counts the groups of keys.
-            seen: Where a query sees a key; broadcasts.
+            seen: Mask, True where a query sees a key; it broadcasts.
             heads: Axis of ``scores`` that counts the heads of a group.
 
         Returns:

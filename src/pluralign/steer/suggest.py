@@ -215,7 +215,7 @@ def save_dial(surrogate: Surrogate, folder: Path, source: dict[str, Any]) -> Pat
     Args:
         surrogate: The surrogate.
         folder: Folder of the dial.
-        source: Where the points are from.
+        source: Sweep that the points are from, and its side.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(

@@ -34,8 +34,8 @@ class Chosen:
         scales: Standard deviation that divides each objective's rewards; empty for raw rewards.
         weighted: Weighted reward of each prompt's completions.
         weights: Weights of the objectives.
-        verdicts: For weights that were inferred, whether they decide between a prompt's completions, and the
-            completions that they leave; None for a prompt with one completion. Empty for given weights.
+        verdicts: Verdict of inferred weights on each prompt's completions, None for a prompt with one
+            completion; empty for given weights.
     """
 
     answers: Sequence[Answers]

@@ -123,7 +123,7 @@ def ask(
     """Ask about pairs in both orders; an interrupted run continues.
 
     Args:
-        chooser: Who is asked.
+        chooser: Rater, model or person that is asked.
         texts: Texts of the items.
         pairs: Indices of the items of each pair, shape (pairs, 2).
         path: JSON-lines file for the answers; None keeps none.

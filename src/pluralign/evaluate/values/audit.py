@@ -172,7 +172,7 @@ def audit_values(
     Args:
         who: Rater, language model (asked for a letter; its exact log-odds are read), policy over listed
             options, or function of two texts that gives the probability of naming the first.
-        outcomes: At least three outcomes, as texts or with groups and scores by objective.
+        outcomes: Three or more outcomes, as texts or with groups and scores by objective.
         lotteries: Lotteries that some outcomes imply, in addition to those that are drawn.
         processes: Markov processes for the test of means and ends.
         config: Settings.

@@ -86,7 +86,7 @@ def place_items(
     """Ask about lotteries and states, and test whether their utilities follow from those of outcomes.
 
     Args:
-        chooser: Who is asked.
+        chooser: Rater, model or person that is asked.
         outcomes: Outcomes.
         utilities: Their utilities.
         lotteries: Lotteries that an outcome implies.
