@@ -116,9 +116,12 @@ def test_steering(mix):
                 mix.generate("hi", weights=WEIGHTS, **{"max_new_tokens": 2, name: value})
     # Nothing of them is left behind.
     assert mix.generate("hi", weights=WEIGHTS, max_new_tokens=2) is not None
-    for policies in (3, "x", {"a": 3}, {"a": None}, {}):
+    for policies in (3, {"a": 3}, {"a": None}, {}):
         with pytest.raises(pl.InputError, match="field 'policies'"):
             pl.load_policies("tiny-random", policies)
+    # A text is a folder of heads.
+    with pytest.raises(pl.InputError, match="x: no such folder"):
+        pl.load_policies("tiny-random", "x")
 
 
 def _refuse():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+from small_data import moral_case
 from small_story import write_story
 
 from pluralign.core import InputError
@@ -176,19 +176,6 @@ def test_moralchoice(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert sum(report["decisions"].values()) == 48
     assert files(tmp_path / "r") == {"moralchoice.json", "moralchoice.md", "moralchoice.svg"}
-
-
-def moral_case(name: str, number: int, rules: Mapping[str, Any]) -> dict[str, str]:
-    """A case in which every rule forbids one of the two actions."""
-    labels = {
-        f"a{side}_{rule}": "Yes" if (number + i + side) % 2 else "No"
-        for i, rule in enumerate(rules)
-        for side in (1, 2)
-    }
-    return {
-        "scenario_id": f"{name}_{number}", "context": f"Case {name} {number}.", "action1": "I keep it.",
-        "action2": "I give it back.", **labels,
-    }  # fmt: skip
 
 
 def few_layers(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

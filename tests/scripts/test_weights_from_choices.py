@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+from small_data import moral_case
 
 
 def test_every_part_runs(script, tmp_path, monkeypatch):
@@ -31,6 +32,12 @@ def test_every_part_runs(script, tmp_path, monkeypatch):
     for name, rows in (("people", people), ("questions", questions)):
         with gzip.open(folder / f"{name}.jsonl.gz", "wt") as handle:
             handle.writelines(json.dumps(row) + "\n" for row in rows)
+    monkeypatch.setattr(module.rules, "NUMBERS", (1, 2))
+    monkeypatch.setattr(module.rules, "PEOPLE", 1)
+    (tmp_path / "data" / "moralchoice").mkdir()
+    for name in ("low", "high"):
+        with gzip.open(tmp_path / "data" / "moralchoice" / f"{name}_ambiguity.jsonl.gz", "wt") as handle:
+            handle.writelines(json.dumps(moral_case(name, i, module.rules.RULES)) + "\n" for i in range(24))
     settings = module.Settings(
         out=tmp_path / "out", data=tmp_path / "data", simulated=2, pool=25, halvings=2, seeds=0, stories=(),
         results=tmp_path / "results",
@@ -43,6 +50,7 @@ def test_every_part_runs(script, tmp_path, monkeypatch):
     assert found["people"]["right_by_weights"]["mean"] > 0.5
     assert "worst objective" in found["misspecified"]
     assert "| 5 | 3 | chosen |" in table
+    assert "rule" in table
     # What is there is not measured again.
     before = (tmp_path / "out" / "planted-2.json").stat().st_mtime_ns
     module.run(replace(settings, results=tmp_path / "again"))

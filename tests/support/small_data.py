@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 _TOPICS = ("tea", "rain", "maps", "bread", "trains", "birds", "chess", "soap", "glass", "wool")
 
@@ -42,3 +43,16 @@ def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(path, "wt", encoding="utf-8") as handle:
         handle.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def moral_case(name: str, number: int, rules: Mapping[str, Any]) -> dict[str, str]:
+    """A case in which every rule forbids one of the two actions."""
+    labels = {
+        f"a{side}_{rule}": "Yes" if (number + i + side) % 2 else "No"
+        for i, rule in enumerate(rules)
+        for side in (1, 2)
+    }
+    return {
+        "scenario_id": f"{name}_{number}", "context": f"Case {name} {number}.", "action1": "I keep it.",
+        "action2": "I give it back.", **labels,
+    }  # fmt: skip
