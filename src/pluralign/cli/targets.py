@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
+from pluralign.core.level import Level
 from pluralign.data.answers import load_answers
 from pluralign.lm.dtypes import DTypeName
 
@@ -50,7 +51,6 @@ def reach_targets(
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
     # Help needs no model.
-    from pluralign.evaluate.rewards.targets import Level
     from pluralign.evaluate.rewards.targets import reach_targets as reach
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")

@@ -92,6 +92,20 @@ def dvao(rewards: Rewards, weights: Weights) -> Advantages:
     return _divided(centred_sum(rewards, weights), scale)
 
 
+def influences(rewards: Rewards) -> Float[Tensor, " objectives"]:
+    """Influence of each objective on the others, I_j = sum_k Cov(r_j, r_k) within groups, mean over prompts.
+
+    It is the inner product <g_j, sum_k g_k> of the objectives' natural gradients of a softmax policy
+    (dynamic reward weighting, Lu et al. 2025, arXiv 2509.11452, eq. 3), without a backward pass. The sum
+    includes the objective itself, as in the paper, so steep objectives have much influence.
+
+    Args:
+        rewards: Rewards of each sample.
+    """
+    centred = _centred(rewards)
+    return (centred * centred.sum(dim=2, keepdim=True)).mean(dim=(0, 1))
+
+
 def _centred(rewards: Rewards) -> Rewards:
     return rewards - rewards.mean(dim=1, keepdim=True)
 

@@ -32,3 +32,23 @@ def mixed_value_at_risk(
     if not omega >= 0:
         raise InputError(f"must not be negative, found {omega}", field="omega")
     return (1 + omega) * (scores - low).clamp(max=0) + scores.clamp(low, high) - high
+
+
+def quantile_utility(
+    scores: Float[Tensor, ...], low: float, high: float, *, omega: float
+) -> Float[Tensor, ...]:
+    """`mixed_value_at_risk` with edges at quantiles of the scores.
+
+    Args:
+        scores: Scores of one batch.
+        low: Share of the scores below the lower edge, from 0 to 1.
+        high: Share of the scores below the upper edge, from ``low`` to 1.
+        omega: Additional weight of scores below the lower edge, not negative.
+
+    Raises:
+        InputError: The shares are not in this order within [0, 1], or omega is negative.
+    """
+    if not 0 <= low <= high <= 1:
+        raise InputError(f"must be shares in increasing order, found {low:g} and {high:g}", field="tail")
+    edges = [float(scores.flatten().quantile(share)) for share in (low, high)]
+    return mixed_value_at_risk(scores, *edges, omega=omega)

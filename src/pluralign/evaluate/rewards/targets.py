@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,45 +11,12 @@ import numpy as np
 
 from pluralign.core import InputError
 from pluralign.core.files import write_json
+from pluralign.core.level import Level
 from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.rewards.scored import Scorer, score_sources
 from pluralign.evaluate.statistics import FloatArray
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.targets import Palette, meet_targets
-
-_SD = "sd"
-
-
-@dataclass(frozen=True)
-class Level:
-    """Target level of a mean reward.
-
-    Args:
-        value: Level in the reward's own unit, or in standard deviations above the samples' mean.
-        relative: Whether the level is in standard deviations.
-    """
-
-    value: float
-    relative: bool = False
-
-    @classmethod
-    def parse(cls, text: str, name: str, field: str = "at_least") -> Level:
-        """Parse ``1.5``, ``+0.5sd`` or ``-0.5sd``."""
-        relative = text.endswith(_SD) and text[0] in "+-"
-        try:
-            value = float(text.removesuffix(_SD) if relative else text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise InputError(
-                f"expected a number, or standard deviations as in +0.5sd; found {text!r} for '{name}'",
-                field=field,
-            )
-        return cls(value, relative)
-
-    def on(self, samples: FloatArray) -> float:
-        """The level in the reward's own unit."""
-        return float(samples.mean() + self.value * samples.std()) if self.relative else self.value
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +93,9 @@ def reach_targets(
     wanted = [(name, "samples") for name in rewards]
     found = score_sources(rewards, {"samples": answers}, folder / "rewards.jsonl", wanted=wanted, dtype=dtype)
     columns = {name: np.concatenate(found[name, "samples"]) for name in rewards}
+    moments = {name: (float(column.mean()), float(column.std())) for name, column in columns.items()}
     targets, most, exact = (
-        {name: level.on(columns[name]) for name, level in (given or {}).items()}
+        {name: level.at(*moments[name]) for name, level in (given or {}).items()}
         for given in (levels, at_most, exactly)
     )
     palette = meet_targets(
