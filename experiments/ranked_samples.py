@@ -1,20 +1,24 @@
 """Whether more than two of a prompt's scored samples help: four losses on the same ranked lists.
 
     python experiments/ranked_samples.py --data FOLDER
+    python experiments/ranked_samples.py --data FOLDER --measures cheerful
 
-FOLDER contains hh_rlhf/, which is divided as in helpful_harmless.py. For each objective and seed, a reward
-model ranks four samples of SmolLM2-135M for each prompt. The best against the worst of them (DPO), all their
-pairs (DPO), list-MLE and LiPO-lambda train one LoRA policy each, from the same lists. A policy that moves
-farther from the base model usually has more reward, so policies are compared at equal KL: each adapter is
-also scaled down, and the mean reward is interpolated at the largest KL that all four methods reach, and at
-half of it. The reward is the one that ranked the samples, so nothing is said about over-optimisation. Every
-stage is a file in ``--out``; an interrupted run continues. ``--report`` writes the tables of all finished
-seeds.
+FOLDER contains hh_rlhf/. For each objective and seed, a reward ranks four samples of SmolLM2-135M for each
+prompt. The best against the worst of them (DPO), all their pairs (DPO), list-MLE and LiPO-lambda train one
+LoRA policy each, from the same lists. A policy that moves farther from the base model usually has more
+reward, so policies are compared at equal KL: each adapter is also scaled down, and the mean reward is
+interpolated at the largest KL that all four methods reach, and at half of it.
+
+Without ``--measures`` the rewards are models of HH-RLHF's objectives, divided as in helpful_harmless.py.
+With it they are programs (measured_lib), which cost nothing and have no errors of their own; the prompts are
+then HH-RLHF's questions as chats. Either way the reward is the one that ranked the samples, so nothing is
+said about over-optimisation. Every stage is a file in ``--out``; an interrupted run continues. ``--report``
+writes the tables of all finished seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +27,8 @@ from typing import Any
 import tyro
 from afd_lib.stages import Recipe, Workshop
 from helpful_harmless_lib import data
+from measured_lib.measures import QUALITIES
+from measured_lib.prompts import divided
 from ranked_samples_lib.divergence import divergences
 from ranked_samples_lib.report import write_report
 
@@ -57,6 +63,8 @@ METHODS: dict[str, ListwiseLoss] = {
     "lambda": lambda_loss,
 }
 """Loss of each method; the first one has lists of two and is what the others are compared with."""
+Rewards = Callable[[str, Mapping[str, Sequence[str]]], Sequence[Sequence[float]]]
+"""Function from a name and samples by prompt to their rewards."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +77,19 @@ class Settings:
         seeds: Random seeds of the parts, of training and of sampling.
         model: Base model of all training.
         objectives: Objectives of HH-RLHF.
+        measures: Qualities that a program measures, in place of ``objectives``.
         sizes: Numbers of rows; ``value_prompts`` and ``value_samples`` are those of the ranked samples.
         beta: Temperature of the implicit reward.
         lora_rank: LoRA rank of the policies.
         learning_rate: Learning rate of the policies.
         epochs: Number of passes over the lists.
+        batch_size: Number of lists per step.
+        bf16: Whether training uses bfloat16, which only some processors are fast at.
         reward_layers: Number of uppermost layers that reward models train.
         strengths: Factors of the adapters, above 0 and at most 1, in increasing order.
         samples: Number of answers per test prompt and point.
         tokens: Number of new tokens of every answer.
+        temperature: Sampling temperature of all answers.
         report: Whether to write the report only.
         results: Folder of the result files.
     """
@@ -87,15 +99,19 @@ class Settings:
     seeds: tuple[int, ...] = (1, 2, 3)
     model: str = "smollm2-135m"
     objectives: tuple[str, ...] = data.OBJECTIVES
+    measures: tuple[str, ...] = ()
     sizes: data.Sizes = field(default_factory=data.Sizes)
     beta: float = 0.1
     lora_rank: int = 16
     learning_rate: float = 2e-4
     epochs: float = 2
+    batch_size: int = 8
+    bf16: bool = True
     reward_layers: int = 4
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     samples: int = 4
     tokens: int = 48
+    temperature: float = 1.0
     report: bool = False
     results: Path = Path(__file__).parent / "results"
 
@@ -110,7 +126,7 @@ class Experiment:
 
     def __init__(self, settings: Settings, seed: int) -> None:
         self.settings = settings
-        common = {"batch_size": 8, "bf16": True}
+        common = {"batch_size": settings.batch_size, "bf16": settings.bf16}
         policy = {
             "lora_rank": settings.lora_rank, "learning_rate": settings.learning_rate,
             "epochs": settings.epochs, **common,
@@ -118,58 +134,80 @@ class Experiment:
         reward = {"layers": settings.reward_layers, "learning_rate": 2e-4, "epochs": 1, **common}
         recipe = Recipe(settings.model, settings.tokens, policy=policy, reward=reward)
         self.shop = Workshop(settings.out / str(seed), recipe, seed)
-        self.parts = data.read(settings.data, seed, settings.sizes)
+        sizes = settings.sizes
+        if settings.measures:
+            parts = (sizes.value_prompts, sizes.tests)
+            self.prompts, self.test = divided(settings.data, self.shop.base.tokenizer, parts, seed)
+        else:
+            self.parts = data.read(settings.data, seed, sizes)
+            pairs = [pair for rows in self.parts.policies.values() for pair in rows]
+            known = {pair.chosen.steps[0].decision.prompt for pair in pairs}
+            self.prompts, self.test = sorted(known, key=seed_for)[: sizes.value_prompts], self.parts.test
 
     def run(self) -> dict[str, Any]:
         """Run all stages, and return the figures by objective."""
-        return {name: self._objective(name) for name in self.settings.objectives}
+        return {name: self._objective(name) for name in self.settings.measures or self.settings.objectives}
 
     def _objective(self, name: str) -> dict[str, Any]:
-        judge = self.shop.trained(f"rm-{name}", fit_bradley_terry, self.parts.rewards[name], "reward")
-        lists = self._lists(name, judge)
-        base = self._point(f"{name}-base", None, 0.0, judge)
+        rewards = self._measured(name) if self.settings.measures else self._learned(name)
+        lists = self._lists(name, rewards)
+        base = self._point(f"{name}-base", None, 0.0, rewards)
         found: dict[str, Any] = {}
         for number, (method, loss) in enumerate(METHODS.items()):
             rows = lists if number else best_against_worst(lists)
             label = f"{name}-{method.replace(' ', '-')}"
             config = LiPOConfig(self.settings.beta)
             folder = self.shop.trained(label, partial(fit_lipo, loss=loss), rows, "policy", config)
-            points = [self._point(label, folder, strength, judge) for strength in self.settings.strengths]
+            points = [self._point(label, folder, strength, rewards) for strength in self.settings.strengths]
             figures = load_card(folder).figures
             accuracy = figures.get("validation_accuracy")
             found[method] = {"accuracy": accuracy, "seconds": figures["seconds"], "points": [base, *points]}
         return {"lists": len(lists), "methods": found}
 
-    def _lists(self, name: str, judge: Path) -> list[RankedCompletions]:
-        """Ranked samples of the base model; the draws are the same for both objectives."""
-        pairs = [pair for rows in self.parts.policies.values() for pair in rows]
-        prompts = sorted({pair.chosen.steps[0].decision.prompt for pair in pairs}, key=seed_for)
-        sizes = self.settings.sizes
-        draws = self.shop.drawn("draws", None, prompts[: sizes.value_prompts], sizes.value_samples)
-        scores = self.shop.scored("draws", draws, {name: judge})[name]
+    def _measured(self, name: str) -> Rewards:
+        _, measure = QUALITIES[name].first
+        return lambda label, draws: [[measure(text) for text in texts] for texts in draws.values()]
+
+    def _learned(self, name: str) -> Rewards:
+        """Rewards of a model, which is trained if it is not there."""
+        judge = self.shop.trained(f"rm-{name}", fit_bradley_terry, self.parts.rewards[name], "reward")
+        model = load_reward_model(judge, dtype=self.shop.base.dtype)
+
+        def rewards(label: str, draws: Mapping[str, Sequence[str]]) -> list[list[float]]:
+            decisions = [Decision(prompt, tuple(texts)) for prompt, texts in draws.items()]
+            return [one.mean.tolist() for one in model.score_decisions(decisions)]
+
+        return rewards
+
+    def _lists(self, name: str, rewards: Rewards) -> list[RankedCompletions]:
+        """Ranked samples of the base model; the draws are the same for all objectives."""
+        own = self.settings
+        size = own.sizes.value_samples
+        draws = self.shop.drawn("draws", None, self.prompts, size, own.temperature)
         rows = [
             ScoredCompletion(prompt, text, float(reward), name, "train" if i % 10 else "validation")
-            for i, ((prompt, texts), own) in enumerate(zip(draws.items(), scores, strict=True))
-            for text, reward in zip(texts, own, strict=True)
+            for i, ((prompt, texts), found) in enumerate(
+                zip(draws.items(), rewards("draws", draws), strict=True)
+            )
+            for text, reward in zip(texts, found, strict=True)
         ]
-        return list(rank_completions(rows, sizes.value_samples))
+        return list(rank_completions(rows, size))
 
-    def _point(self, label: str, folder: Path | None, strength: float, judge: Path) -> dict[str, Any]:
+    def _point(self, label: str, folder: Path | None, strength: float, rewards: Rewards) -> dict[str, Any]:
         """Mean reward and KL of each test prompt's answers, of a policy whose adapter is scaled."""
         path = self.shop.folder / "points" / f"{label}-{strength:g}.json"
         if path.exists():
             return read_json(path)
         policy = self.shop.base if folder is None else self._scaled(folder, strength)
-        decoding, own = Decoding(self.settings.tokens), self.settings
+        own = self.settings
+        decoding = Decoding(own.tokens, own.temperature)
         draws = draw_samples(
-            policy, self.parts.test, own.samples, decoding, seed=self.shop.seed, label=f"{label}-{strength:g}"
+            policy, self.test, own.samples, decoding, seed=self.shop.seed, label=f"{label}-{strength:g}"
         )
-        decisions = [Decision(prompt, tuple(texts)) for prompt, texts in draws.items()]
-        rewards = load_reward_model(judge, dtype=self.shop.base.dtype).score_decisions(decisions)
         found = {
             "strength": strength,
-            "rewards": [float(one.mean.mean()) for one in rewards],
-            "kl": divergences(policy, self.shop.base, draws, own.tokens),
+            "rewards": [sum(one) / len(one) for one in rewards(label, draws)],
+            "kl": divergences(policy, self.shop.base, draws, own.tokens, own.temperature),
         }
         write_json(path, found)
         return found
@@ -189,7 +227,7 @@ def main(settings: Settings) -> None:
             figures = Experiment(settings, seed).run()
             plain = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
             write_json(settings.out / f"{seed}.json", {"settings": plain, "objectives": figures})
-    write_report(settings.out, settings.results)
+    write_report(settings.out, settings.results, "measured_" * bool(settings.measures) + "ranked_samples")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,11 @@ _CHUNK = 256
 
 @torch.inference_mode()
 def divergences(
-    policy: Backbone, base: Backbone, draws: Mapping[str, Sequence[str]], tokens: int
+    policy: Backbone,
+    base: Backbone,
+    draws: Mapping[str, Sequence[str]],
+    tokens: int,
+    temperature: float = 1.0,
 ) -> list[float]:
     """Mean over each prompt's samples of KL(policy || base), nats.
 
@@ -34,6 +38,7 @@ def divergences(
         base: Base model with the same tokenizer.
         draws: Samples by prompt.
         tokens: Largest number of new tokens of a sample.
+        temperature: Sampling temperature, which both distributions have.
     """
 
     def kl(hidden: Tensor, forest: Forest) -> list[float]:
@@ -41,7 +46,7 @@ def divergences(
         found: list[Tensor] = []
         for chunk in forest.sources.split(_CHUNK):
             own, other = (
-                vocabulary_logits(one.model, states[chunk]).log_softmax(-1)
+                (vocabulary_logits(one.model, states[chunk]) / temperature).log_softmax(-1)
                 for one, states in ((policy, hidden), (base, others))
             )
             found.append((own.exp() * (own - other)).sum(-1))

@@ -57,13 +57,13 @@ def compared(methods: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def write_report(out: Path, results: Path) -> None:
-    """Write ranked_samples.json and .md for every seed in ``out``."""
+def write_report(out: Path, results: Path, name: str) -> None:
+    """Write NAME.json and NAME.md for every seed in ``out``."""
     found = {path.stem: read_json(path) for path in sorted(out.glob("[0-9]*.json"))}
     results.mkdir(parents=True, exist_ok=True)
     figures = {seed: _figures(one) for seed, one in found.items()}
-    write_json(results / "ranked_samples.json", figures)
-    with replace_when_whole(results / "ranked_samples.md") as temporary:
+    write_json(results / f"{name}.json", figures)
+    with replace_when_whole(results / f"{name}.md") as temporary:
         temporary.write_text("\n".join(_markdown(figures)) + "\n", "utf-8")
 
 
@@ -90,7 +90,11 @@ def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _markdown(figures: Mapping[str, Any]) -> list[str]:
-    lines = ["# Ranked samples", "", "Rewards in the reward model's units; intervals over test prompts."]
+    lines = [
+        "# Ranked samples",
+        "",
+        "Rewards in the units of the model or program that gives them; intervals over test prompts.",
+    ]
     for seed, one in figures.items():
         for name, of in one["objectives"].items():
             lines += ["", f"## Seed {seed}, {name}: {of['lists']} lists"]

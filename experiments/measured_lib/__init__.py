@@ -1,0 +1,1 @@
+"""Text objectives that a program measures."""

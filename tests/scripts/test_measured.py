@@ -1,0 +1,72 @@
+"""Qualities that a program measures, and policies that are ranked by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pluralign.core import InputError
+from pluralign.core.files import read_json
+from pluralign.lm.backbone import load_tokenizer
+
+Script = Callable[[str], ModuleType]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "less"),
+    [
+        (
+            "cheerful",
+            "What a wonderful, happy day! I love it.",
+            "That is a terrible, sad disaster. I hate it.",
+        ),
+        ("plain", "You can put it in the box at home.", "Reconstitution necessitates hermetic containment."),
+        ("asking", "Do you like it? What would you change?", "You like it. You would change nothing."),
+        ("brief", "Yes.", "Yes, that is right. It has been so for a long time. Nobody knows why."),
+    ],
+)
+def test_both_instruments_agree_on_clear_cases(script: Script, name: str, more: str, less: str) -> None:
+    script("ranked_samples")
+
+    from measured_lib.measures import QUALITIES
+
+    for _, measure in (QUALITIES[name].first, QUALITIES[name].second):
+        assert measure(more) > measure(less)
+        assert measure("") == measure("")
+
+
+def test_prompts_are_questions_in_disjoint_parts(script: Script, data: Path) -> None:
+    script("ranked_samples")
+    from measured_lib.prompts import divided, questions
+
+    known = questions(data)
+    assert known
+    assert all(one.endswith("?") and len(one) <= 160 for one in known)
+    tokenizer = load_tokenizer("tiny-random")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    first, second = divided(data, tokenizer, (2, 1), seed=1)
+    assert (len(first), len(second)) == (2, 1)
+    assert not set(first) & set(second)
+    assert divided(data, tokenizer, (2, 1), seed=1) == (first, second)
+    with pytest.raises(InputError, match="expected 9000 questions or more"):
+        divided(data, tokenizer, (9000,), seed=1)
+
+
+def test_policies_are_ranked_by_a_program(
+    script: Script, tmp_path: Path, data: Path, three_layers: str
+) -> None:
+    ranked = script("ranked_samples")
+    sizes = ranked.data.Sizes(tests=2, value_prompts=8, value_samples=3)
+    settings = ranked.Settings(
+        data, tmp_path / "w", seeds=(1,), model=three_layers, measures=("brief",), sizes=sizes,
+        learning_rate=1e-2, strengths=(1.0,), samples=2, tokens=8, temperature=0.7, bf16=False,
+        results=tmp_path / "r",
+    )  # fmt: skip
+    ranked.main(settings)
+    of = read_json(tmp_path / "r" / "measured_ranked_samples.json")["1"]["objectives"]["brief"]
+    for row in of["methods"].values():
+        # Numbers of words, with a minus sign.
+        assert -9 <= row["points"][1]["rewards"]["mean"] <= 0
