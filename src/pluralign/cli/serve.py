@@ -104,8 +104,9 @@ def serve(
         weights: Default weights as NAME=NUMBER,NAME=NUMBER, for requests without any, or
             wish:DIAL:NAME=NUMBER,... by a calibrated dial; equal by default.
         default_weights: Default weights instead as a file weights.json, which `ask` and `weights` write.
-            Answers then report the weights' 90 % intervals, and decisions of a story whether the weights
-            decide. Its objectives are those of the policies or of the story's policies.
+            Answers then report the weights' 90 % intervals, and decisions of a story, and several answers to
+            one prompt, whether the weights decide. Its objectives are those of the policies or of the
+            story's policies.
         suggest: Folder of a calibrated dial (pluralign calibrate), or of a model that suggests weights for a
             prompt (pluralign learn weights). Requests with "steering_wish", or with
             "auto" as steering weights, then get its weights, and the page has dials of outcomes.

@@ -88,4 +88,5 @@ def dominance(weights: FloatArray, values: FloatArray) -> npt.NDArray[np.bool_]:
         values: Values of the options, shape (options, objectives).
     """
     utilities = weights @ values.T
-    return (utilities[:, :, None] - utilities[:, None, :]).min(axis=0) > 0
+    # Option by option, as all differences of many options at once would fill the memory.
+    return np.stack([(own - utilities.T).min(axis=1) > 0 for own in utilities.T])

@@ -61,6 +61,7 @@ class Answer:
         weights: Weight of every objective, as reported in the answer.
         token_texts: Texts of single tokens.
         intervals: 90 % intervals of the weights, if they are inferred ones.
+        verdict: Fields that say whether inferred weights decide between the answers, once that is known.
         created: Unix time of the request, in seconds.
     """
 
@@ -70,6 +71,7 @@ class Answer:
     weights: Mapping[str, float]
     token_texts: TokenTexts
     intervals: Mapping[str, Sequence[float]] | None = None
+    verdict: Mapping[str, Any] = field(default_factory=dict[str, Any])
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -111,7 +113,7 @@ class Answer:
     def whole(self) -> dict[str, Any]:
         """The body of a response that is not streamed."""
         choices = [{"index": i, **choice.whole()} for i, choice in enumerate(self.choices)]
-        return {**self._head(_WHOLE), "choices": choices, "usage": self.usage()}
+        return {**self._head(_WHOLE), **self.verdict, "choices": choices, "usage": self.usage()}
 
     def opening(self) -> Sequence[str]:
         """The first chunks of a stream."""

@@ -126,6 +126,10 @@ async def _whole(
 async def _write(service: Service, record: RequestRecord, form: AnswerForm, submission: Submission) -> None:
     async for _ in _events(service, record, form, submission):
         pass
+    answer = record.answer
+    if answer is not None and (verdicts := service.verdicts_on(answer.request)) is not None:
+        left = service.limits.seconds - (time.monotonic() - record.started)
+        answer.verdict = (await verdicts.of(answer, service.engine, left)).fields()
 
 
 async def _events(

@@ -16,6 +16,20 @@ _COUNT = {"type": "integer", "minimum": 0}
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
 _LOGPROBS = {"type": ["object", "null"]}
 _NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_INTERVAL = {"type": "array", "items": _SHARE, "minItems": 2, "maxItems": 2}
+_STEERING = {
+    "steering_intervals": {
+        "type": "object",
+        "description": "90 % intervals of the weights, if they are default weights inferred from choices.",
+        "additionalProperties": _INTERVAL,
+    },
+    "steering_relevance": {
+        "type": "object",
+        "description": "Factors on the weights by what is at stake in the prompt, if the request asks.",
+        "additionalProperties": _SHARE,
+    },
+}
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -152,8 +166,12 @@ def _errors(statuses: Sequence[str]) -> dict[str, Any]:
     return {status: {"description": _REASONS[status], "content": content} for status in statuses}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _object(properties: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {**properties, **(optional or {})},
+        "required": list(properties),
+    }
 
 
 def _answer(kind: str, choice: Any, weights: Any) -> dict[str, Any]:
@@ -167,7 +185,8 @@ def _answer(kind: str, choice: Any, weights: Any) -> dict[str, Any]:
             "steering_weights": weights,
             "choices": {"type": "array", "items": choice, "minItems": 1},
             "usage": _object(counts),
-        }
+        },
+        _STEERING | _verdict("answers", ["boolean", "null"]),
     )
 
 
@@ -192,7 +211,8 @@ def _response(weights: Any) -> dict[str, Any]:
             "model": _TEXT,
             "steering_weights": weights,
             "output": {"type": "array", "items": _object({"type": _TEXT, "id": _TEXT}), "minItems": 1},
-        }
+        },
+        _STEERING,
     )
 
 
@@ -209,6 +229,22 @@ def _with_model(path: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
     return {**path, "parameters": [place]}
 
 
+def _verdict(noun: str, kinds: Sequence[str]) -> dict[str, Any]:
+    """Fields that say whether inferred weights decide."""
+    null = "; null if that could not be computed" if "null" in kinds else ""
+    return {
+        "decided": {
+            "type": list(kinds),
+            "description": f"Whether all credible weights leave one of the {noun}{null}.",
+        },
+        "undominated": {
+            "type": "array",
+            "description": f"Indices of the {noun} that no other is better than under all credible weights.",
+            "items": _COUNT,
+        },
+    }
+
+
 def _scene(names: Sequence[str]) -> dict[str, Any]:
     shares = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1.000001}}
     return _object(
@@ -221,15 +257,14 @@ def _scene(names: Sequence[str]) -> dict[str, Any]:
             "options": {"type": "array", "items": _TEXT},
             "mixed": shares,
             "probabilities": {"type": "object", "properties": dict.fromkeys(names, shares)},
-        }
+        },
+        {"steering_intervals": _STEERING["steering_intervals"], **_verdict("options", ["boolean"])},
     )
 
 
 def _interview(names: Sequence[str]) -> dict[str, Any]:
-    share = {"type": "number", "minimum": 0, "maximum": 1}
-    interval = {"type": "array", "items": share, "minItems": 2, "maxItems": 2}
     weights, intervals = ({"type": "object", "properties": dict.fromkeys(names, one), "required": list(names)}
-                          for one in (share, interval))  # fmt: skip
+                          for one in (_SHARE, _INTERVAL))  # fmt: skip
     options = {"type": "array", "items": _TEXT, "minItems": 2}
     question = {"key": _TEXT, "prompt": _TEXT, "options": options, "may_tie": {"type": "boolean"}}
     return _object(

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.elicit.posterior import WeightPosterior
-from pluralign.serve.api import RequestParser
+from pluralign.serve.api import ParsedRequest, RequestParser
 from pluralign.serve.ask import Asker
 from pluralign.serve.audit import Audit
 from pluralign.serve.engine import DecodingEngine
@@ -26,7 +26,9 @@ from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Access, Limits
 from pluralign.serve.story import StoryPlayer
 from pluralign.serve.submission import Engine
+from pluralign.serve.verdicts import AnswerVerdicts
 from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies
 from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.reading_pace import ReadingPace
@@ -82,13 +84,16 @@ class Service:
         served = {"policies": names} | ({"story": self.story.names} if self.story else {})
         if self.asker is not None:
             require_served(self.asker.objectives, served, "ask")
-        default, self.intervals = self.weights, None
+        default, self.intervals, self.verdicts = self.weights, None, None
         if self.inferred is not None:
             require_served(self.inferred.objectives, served, "default_weights")
             if self.weights is not None:
                 raise InputError("is given together with other default weights", field="default_weights")
             if set(self.inferred.objectives) == set(names):
                 default, self.intervals = self.inferred.mean, intervals_of(self.inferred, names)
+                # vLLM reports no log-probabilities of prompts.
+                if self.make_engine is None and self.deployment.power == GEOMETRIC:
+                    self.verdicts = AnswerVerdicts(self.inferred, self.deployment)
         self.parser = RequestParser(self.deployment, self.limits, default, self.presets, self.provider)
         self.token_texts = TokenTexts(self.deployment.tokenizer)
         self.engine = (self.make_engine or self._own_engine)(self.limits)
@@ -97,6 +102,12 @@ class Service:
     def intervals_of(self, weights: SteeringWeights) -> Mapping[str, Sequence[float]] | None:
         """90 % intervals of a request's weights; None if they are its own, or not inferred."""
         return self.intervals if weights is self.parser.mixes.default else None
+
+    def verdicts_on(self, request: ParsedRequest) -> AnswerVerdicts | None:
+        """What compares the answers to a request; None if its weights are its own or not inferred, or there
+        is nothing to compare."""
+        alone = request.per_prompt < 2 or request.stream or request.silent
+        return None if alone or self.intervals_of(request.weights) is None else self.verdicts
 
     def _own_engine(self, limits: Limits) -> Engine:
         if not isinstance(self.deployment, Policies):
