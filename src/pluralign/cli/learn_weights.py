@@ -8,7 +8,8 @@ from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import DIALOGUE
 from pluralign.data.load import load_pairs
-from pluralign.learn.texts.suggestions import WeightsConfig, fit_weights
+from pluralign.learn.texts.suggestions import fit_weights
+from pluralign.learn.texts.weights_head import WeightsConfig
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.open import load_reward

@@ -5,7 +5,8 @@ import pytest
 
 import pluralign as pl
 from pluralign.core import InputError, OptionRewards, SteeringWeights
-from pluralign.learn.texts.suggestions import WeightsConfig, fit_weights
+from pluralign.learn.texts.suggestions import fit_weights
+from pluralign.learn.texts.weights_head import WeightsConfig
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.rewards.prompt_weights import load_prompt_weights
 from pluralign.rewards.reward import Reward
@@ -94,6 +95,8 @@ def test_the_papers_label_follows_the_level(planted, tmp_path):
     found = fit_weights(pairs, rewards(-3.0), out=tmp_path / "w", model="tiny-random", config=config)
     plain, risky = suggested(found)
     assert risky < plain
+    # What it is compared with are the best fixed weights for the choices, not for the label.
+    assert found.card.figures["fixed_weights"] == pytest.approx([0.5, 0.5], abs=0.1)
     margins = WeightsConfig(label="margin", penalties=(0.01,))
     plain, risky = suggested(
         fit_weights(pairs, rewards(-3.0), out=tmp_path / "m", model="tiny-random", config=margins)

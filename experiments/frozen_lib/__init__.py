@@ -1,0 +1,1 @@
+"""Rewards on frozen features of HH-RLHF's pairs, shared by experiments on several objectives."""
