@@ -25,7 +25,7 @@ FILES = {
 """Files of each objective. Rows of the first one are divided; the others are for reward models only."""
 PARTS = {"rewards": 0.4, "train": 0.3, "validation": 0.1, "test": 0.2}
 """Shares of the conversations of the divided files."""
-_CHUNK = 16
+_CHUNK, _SAID = 16, 400
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,11 @@ class Features:
 
     def of_decisions(self, decisions: Sequence[Decision]) -> list[FloatArray]:
         """Features of the options of each decision, shape (options, d)."""
+        known = len(self.store)
         for start in range(0, len(decisions), _CHUNK):
             self.store.get(decisions[start : start + _CHUNK])
-            if start % (50 * _CHUNK) == 0:
-                say(f"  features of {start} of {len(decisions)}")
+            if len(self.store) >= known + _SAID:
+                known = len(self.store)
+                say(f"  features of {start} of {len(decisions)} decisions")
         self.store.flush()
         return [own.features.astype(np.float64) for own in self.store.get(decisions)]

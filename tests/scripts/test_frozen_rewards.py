@@ -1,0 +1,52 @@
+"""The experiments with rewards on frozen features, in small."""
+
+import gzip
+import json
+
+import pytest
+from small_data import moral_case
+
+from pluralign.core.files import read_json
+from pluralign.learn.texts.weights_head import WeightsConfig
+
+
+@pytest.fixture
+def folder(data, script):
+    """The folder of data sets, with MoralChoice."""
+    script("moralchoice")
+    from moralchoice_lib.data import RULES
+
+    (data / "moralchoice").mkdir(exist_ok=True)
+    for name in ("low", "high"):
+        rows = [moral_case(name, number, RULES) for number in range(12)]
+        with gzip.open(data / "moralchoice" / f"{name}_ambiguity.jsonl.gz", "wt") as handle:
+            handle.writelines(json.dumps(row) + "\n" for row in rows)
+    return data
+
+
+def test_suggested_weights(script, folder, tmp_path, monkeypatch):
+    suggested = script("suggested_weights")
+    labels = {
+        "choice": WeightsConfig(penalties=(1.0,)),
+        "softmax": WeightsConfig("softmax", penalties=(1.0,)),
+    }
+    for module in ("helpful_harmless", "moral", "tables"):
+        monkeypatch.setattr(f"suggested_lib.{module}.LABELS", labels)
+    monkeypatch.setattr("suggested_lib.moral._FOLDS", 2)
+    settings = suggested.Settings(
+        folder,
+        tmp_path / "out",
+        tmp_path / "features",
+        "tiny-random",
+        suggested.Limits(prompts=2),
+        2,
+        1,
+        tmp_path,
+    )
+    suggested.run(settings)
+    found = read_json(tmp_path / "suggested_weights.json")
+    ways = found["hh_rlhf"]["ways"]
+    assert ways["best fixed weights"]["minus_fixed"]["mean"] == 0
+    assert all(0 <= value <= 1 for value in ways["choice"]["area"])
+    assert 0 <= found["moralchoice"]["labels of rules as rewards"]["choice"]["named"]["mean"] <= 1
+    assert "MoralChoice" in (tmp_path / "suggested_weights.md").read_text()
