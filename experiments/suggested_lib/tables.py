@@ -176,10 +176,10 @@ def _rule_parts(rules: Row) -> list[str]:
         _wrapped(
             f"{rules['decisions']} decisions of low ambiguity; the choice is the act that MoralChoice calls "
             f"right. Five folds, {rules['folds']} divisions. A rule is at stake if only the wrong act "
-            "violates it. Named: the largest weight is on a rule at stake, in decisions that have one (a rule "
-            f"at random: {100 * rules['chance']:.0f} %). Area: mean over rules of the area under the ROC curve "
-            "of a rule's weight for whether it is at stake (fixed weights differ between folds only). "
-            "Intervals are over decisions."
+            "violates it. Named: the largest weight is on a rule at stake, in decisions that have one "
+            f"(a rule at random: {100 * rules['chance']:.0f} %). Area: mean over rules of the area under the "
+            "ROC curve of a rule's weight for whether it is at stake (fixed weights differ between folds "
+            "only). Intervals are over decisions."
         ),
     ]
     for kind in (moral.KNOWN, moral.LEARNED):
