@@ -109,6 +109,9 @@ def test_best_of_n(run, scorers, files, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "golden (ceiling)" in told
     assert "N = 4" in told
+    assert list(report["proxy_points"]) == ["x", "long"]
+    assert report["proxy_points"]["long"]["n"] == 4
+    assert "proxy point of long: none; the golden reward is highest at N = 4" in told
     assert "win rate" in told
     # The proxies read the draws alone, and each text of a prompt once.
     opened, _ = scorers

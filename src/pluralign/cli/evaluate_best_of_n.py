@@ -27,7 +27,9 @@ def evaluate_best_of_n(
     """Measure best-of-N by each reward with a golden reward, for every N from one set of samples.
 
     Rewards and the golden reward are anything that `pluralign score` takes. In the last line of the table,
-    the golden reward selects itself: no reward can do better on these samples. An interrupted run continues.
+    the golden reward selects itself: no reward can do better on these samples. A reward's proxy point is
+    its mean at the N where the golden reward is highest: a level for `pluralign targets --exactly`. An
+    interrupted run continues.
 
     Example: pluralign evaluate best-of-n --completions draws.jsonl --rewards irl=runs/irl bt=runs/bt
     --golden runs/golden --base base.jsonl --demonstrations demo.jsonl --greedy greedy.jsonl --out runs/bon
@@ -75,3 +77,12 @@ def _report(found: GoldenCurves) -> None:
             say(f"{title} of the best of N on {found.prompts} prompts, with standard errors")
             rows = {name: [curve[n - 1].with_error() for n in sizes] for name, curve in family.items()}
             say_table([f"N = {n}" for n in sizes], rows)
+    for name, point in found.proxy_points.items():
+        if point.peaks:
+            say(
+                f"proxy point of {name}: the golden reward is highest at N = {point.n}, where {name} has "
+                f"the mean {point.level:.4g} (targets --exactly {name}={point.level:.4g}); at "
+                f"N = {found.samples} the golden reward is {point.lost.with_interval(3)} lower"
+            )
+        else:
+            say(f"proxy point of {name}: none; the golden reward is highest at N = {found.samples}")

@@ -16,6 +16,8 @@ from pluralign.evaluate.rewards.best_of_n import (
     normalised,
     rank_probabilities,
 )
+from pluralign.evaluate.rewards.proxy_point import proxy_point
+from pluralign.steer.targets import meet_targets
 
 
 def by_enumeration(proxy, values):
@@ -193,3 +195,23 @@ def test_refusals():
         normalised(two, two, np.ones(3))
     with pytest.raises(InputError, match="field 'base'"):
         normalised(two, np.array([1.0, np.nan]), two)
+
+
+def test_the_proxy_point_is_where_the_golden_reward_peaks():
+    # The highest reward of each prompt is a mistake.
+    proxy = np.tile(np.arange(8.0), (3, 1))
+    golden = np.where(proxy == 7, -1.0, proxy) + np.array([[0.0], [1.0], [2.0]])
+    found = proxy_point(proxy, golden)
+    curve = expected_best(proxy, golden).mean(axis=0)
+    assert found.n == 2
+    assert curve[found.n - 1] == curve.max()
+    assert found.level == pytest.approx(expected_best(proxy, proxy)[0, found.n - 1])
+    assert found.lost.mean == pytest.approx(curve.max() - curve[-1])
+    assert found.peaks
+    # The same rewards are the same level for targets, reached without the mistake's share of best of 8.
+    palette = meet_targets(
+        {"proxy": proxy.ravel()}, prompts=np.repeat(range(3), 8), exactly={"proxy": found.level}
+    )
+    assert palette.expected["proxy"] == pytest.approx(found.level)
+    rising = proxy_point(proxy, proxy)
+    assert (rising.n, rising.peaks, rising.lost.mean) == (8, False, 0.0)

@@ -36,8 +36,8 @@ def draw_conflict(found: Conflict, path: Path) -> None:
             axes.scatter(
                 own[:, 0], own[:, 1], s=16, alpha=0.7, color=_COLOURS[kind], label=f"{kind} {share:.0%}"
             )
-        for mark, line in ((axes.axvline, 0.5), (axes.axhline, 0.5)):
-            mark(line, color="0.6", linewidth=0.8, linestyle=":")
+        for mark in (axes.axvline, axes.axhline):
+            mark(found.threshold, color="0.6", linewidth=0.8, linestyle=":")
         axes.set_xlabel(f"{found.objectives[0]}: deviation within the prompt / all")
         axes.set_ylabel(f"{found.objectives[1]}: deviation within the prompt / all")
         axes.legend(frameon=False, fontsize=8, title="rewards that differ", title_fontsize=8)

@@ -47,6 +47,7 @@ class Conflict:
         kinds: Kind of each prompt.
         between: Share of each reward's variance that lies between prompts, by objective: what no answer to a
             prompt can change.
+        threshold: Threshold by which the prompts were classified, see `find_conflict`.
     """
 
     objectives: tuple[str, ...]
@@ -56,6 +57,7 @@ class Conflict:
     volumes: FloatArray
     kinds: tuple[Kind, ...]
     between: Mapping[str, float]
+    threshold: float = THRESHOLD
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -150,7 +152,7 @@ def find_conflict(
     volumes = np.array([_volume(own[:, row]) for own, row in zip(samples, differ, strict=True)])
     return Conflict(
         names, tuple(prompts), deviations, correlations, volumes, kinds,
-        dict(zip(names, _between(samples), strict=True)),
+        dict(zip(names, _between(samples), strict=True)), threshold,
     )  # fmt: skip
 
 

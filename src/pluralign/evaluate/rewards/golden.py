@@ -15,6 +15,7 @@ from pluralign.core.files import write_json
 from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves, draw_scores
 from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
+from pluralign.evaluate.rewards.proxy_point import ProxyPoint, proxy_point
 from pluralign.evaluate.rewards.scored import AnswerRewards, Scorer, score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
 from pluralign.lm.dtypes import DTypeName
@@ -104,12 +105,14 @@ class GoldenCurves:
         curves: Curve of each reward; the last one is that of the golden reward itself, the ceiling.
         normalised: Curves on the scale of `ENDS`; empty if there is no such scale.
         sources: Mean golden rewards of other answers to the same prompts.
+        proxy_points: Proxy point of each reward but the golden one.
         note: Reason why nothing is normalised.
     """
 
     curves: Mapping[str, BestOfN]
     normalised: Mapping[str, Sequence[Estimate]]
     sources: Mapping[str, Estimate]
+    proxy_points: Mapping[str, ProxyPoint]
     note: str
 
     @property
@@ -144,6 +147,7 @@ class GoldenCurves:
             "n": list(range(1, self.samples + 1)),
             "kl_bound": list(self.curves[GOLDEN].kl_bound),
             "golden_of": _plain(self.sources),
+            "proxy_points": {name: point.to_json() for name, point in self.proxy_points.items()},
             "curves": {
                 name: {
                     "golden": [one.to_json() for one in curve.golden],
@@ -199,7 +203,8 @@ def golden_best_of_n(
     }
     scaled, note = _normalised({name: c.golden_by_prompt for name, c in curves.items()}, means, seed)
     sources = {name: estimate(values, seed=seed) for name, values in means.items()}
-    return GoldenCurves(curves, scaled, sources, note)
+    points = {name: proxy_point(np.array(found[name, "draws"]), worth, seed=seed) for name in rewards}
+    return GoldenCurves(curves, scaled, sources, points, note)
 
 
 def _check_samples(draws: AnswerSet) -> None:
