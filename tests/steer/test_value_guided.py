@@ -17,8 +17,9 @@ from pluralign.losses.value import Bins
 from pluralign.rewards.value_head import ValueHead
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
+from pluralign.steer.draws import draw_mixture_completions
 from pluralign.steer.requests import Request
-from pluralign.steer.value_guided import Guidance, ValueGuidedRows, draw_guided_completions
+from pluralign.steer.value_guided import Guidance, ValueGuidedRows
 from pluralign.steer.value_rows import Guide, ValueRows
 
 PROMPTS = ["hello there", "a", "what is it that you want?"]
@@ -164,7 +165,7 @@ def test_no_strength_is_the_base_model_token_for_token(stacked):
         sampling = Decoding(12, temperature)
         expected = draw_completions(make_tiny_backbone(), prompts, seeds, sampling)
         mix = SteeringWeights(kind=0.3, brief=0.7)
-        assert draw_guided_completions(rows, prompts, seeds, mix, sampling) == expected
+        assert draw_mixture_completions(rows, prompts, seeds, mix, sampling) == expected
     assert calls == []
     assert not rows.order
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, Requests, wrote
-from pluralign.cli.guides import read_guides
+from pluralign.cli.guides import BlockOption, Mix, read_steering
+from pluralign.core import InputError
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from pluralign.lm.decoding import Decoding
+    from pluralign.steer.block_guides import Blocks
+    from pluralign.steer.writers import Guides
+    from pluralign.steer.writing import Writer
 
 
 def generate_texts(
@@ -30,6 +38,11 @@ def generate_texts(
     dtype: DTypeName = "auto",
     base: str | None = None,
     control_tokens: bool = False,
+    policies: tuple[str, ...] = (),
+    guide_weights: str | None = None,
+    block: BlockOption | None = None,
+    draws: int | None = None,
+    block_tokens: int | None = None,
     endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
 ) -> Figures:
     """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
@@ -40,7 +53,11 @@ def generate_texts(
     continues. A sample depends on its prompt, its number and the seed only.
 
     With --guides, value models (pluralign learn value) guide the sampling: each token is one of the most
-    likely, and STRENGTH times the weighted sum of values is added to its logit.
+    likely, and STRENGTH times the weighted sum of values is added to its logit. With --block as well, DRAWS
+    continuations of each sentence or line are sampled, and the one that the guides score highest is kept; the
+    rows report the number of tokens that were drawn.
+
+    With --policies, a mixture of policies of the model is sampled, with or without --block.
 
     Example: pluralign generate --model runs/sft --prompts hh/harmless.jsonl.gz --samples 64 --out draws.jsonl
 
@@ -56,9 +73,10 @@ def generate_texts(
         temperature: Sampling temperature; 0 selects the most likely token.
         seed: Random seed of the samples.
         limit: Largest number of prompts; the first ones are used.
-        guides: Value model of each objective, as NAME=DIR.
-        weights: Weights of the guides, as NAME=NUMBER,NAME=NUMBER, or wish:DIAL:NAME=NUMBER,... by a
-            calibrated dial; equal by default. Weight 0 costs nothing.
+        guides: Value model of each objective, as NAME=DIR; with --block also a reward, as pluralign score
+            takes it.
+        weights: Weights of the policies or, without --policies, of the guides, as NAME=NUMBER,NAME=NUMBER, or
+            wish:DIAL:NAME=NUMBER,... by a calibrated dial; equal by default. Weight 0 costs nothing.
         strength: Strength of the guides, nats per standard deviation of their training rewards; 1 by default,
             0 for the plain model.
         candidates: Number of most likely tokens that the guides evaluate; 20 by default.
@@ -67,40 +85,65 @@ def generate_texts(
         base: Base model of a trained policy's folder, if it was moved.
         control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
             names are ordinary text, except for policies trained with this option.
+        policies: Policy of each objective, as NAME=DIR; the model is their base model. A folder of heads
+            (learn mah-dpo) without a name means all of its objectives.
+        guide_weights: Weights of the guides in addition to those of the policies; equal by default.
+        block: Unit of the blocks that are drawn and chosen: sentences, lines, or tokens.
+        draws: Number of continuations of each block; 5 by default, 1 for plain sampling.
+        block_tokens: Largest number of tokens of a block; 64 by default.
         endpoint: Requests to an endpoint.
     """
     # Help needs no model.
     from pluralign.lm.decoding import Decoding
-    from pluralign.steer.writers import open_writer, write_completions
+    from pluralign.steer.writers import write_completions
 
-    led = read_guides(guides, weights, strength, candidates)
-    writer = open_writer(
-        model,
-        Decoding(max_new_tokens, temperature),
-        adapter=adapter,
-        guides=led,
-        dtype=dtype,
-        base=base,
-        control_tokens=control_tokens,
-        endpoint=endpoint,
+    mix, led = read_steering(
+        policies, guides, weights, guide_weights, strength, candidates, block, draws, block_tokens, dtype
     )
+    if mix is not None and (adapter is not None or base is not None):
+        raise InputError("does not apply to --policies", field="base" if adapter is None else "adapter")
+    writer = _open(model, Decoding(max_new_tokens, temperature), mix, led, adapter, dtype, base,
+                   control_tokens, endpoint)  # fmt: skip
     found = load_prompts(prompts, template=writer.template, limit=limit)
     given = [prompt.given for prompt in found]
     counts = {**found.counts, "cut": writer.cut(given)}
     columns = {
         "model": model, "adapter": None if adapter is None else str(adapter),
         "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed,
-        **({} if led is None else led.described()),
+        **({} if mix is None else mix.described()), **({} if led is None else led.described()),
     }  # fmt: skip
     run = {"prompts": source_digest(prompts), "dtype": dtype, "limit": limit}
     if control_tokens:
         run["control_tokens"] = True
     if led is not None:
         run["guide_cards"] = led.digests()
+    if mix is not None:
+        run["policy_cards"] = mix.digests()
     write_completions(writer, given, out, samples=samples, seed=seed, columns=columns, run=run)
     left_out = [f"{value} {_LEFT_OUT[name]}" for name, value in counts.items() if value and name in _LEFT_OUT]
     wrote(out, "; ".join([f"{len(found) * samples} completions of {len(found)} prompts", *left_out]))
     return {**counts, "prompts": len(found), "completions": len(found) * samples}
+
+
+def _open(
+    model: str, decoding: Decoding, mix: Mix | None, led: Guides | Blocks | None, adapter: Path | None,
+    dtype: DTypeName, base: str | None, control_tokens: bool, endpoint: EndpointSettings,
+) -> Writer:  # fmt: skip
+    from pluralign.lm.endpoint import endpoint_model
+    from pluralign.steer.block_guides import Blocks
+    from pluralign.steer.writers import open_policy_writer, open_writer
+
+    if mix is None:
+        return open_writer(
+            model, decoding, adapter=adapter, guides=led, dtype=dtype, base=base,
+            control_tokens=control_tokens, endpoint=endpoint,
+        )  # fmt: skip
+    if endpoint_model(model) is not None:
+        raise InputError("an endpoint has no policies to mix; give their base model", field="model")
+    blocks = led if isinstance(led, Blocks) else None
+    return open_policy_writer(
+        model, mix.folders, mix.weights, decoding, blocks=blocks, dtype=dtype, control_tokens=control_tokens
+    )
 
 
 _LEFT_OUT = {

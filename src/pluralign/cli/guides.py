@@ -1,22 +1,68 @@
-"""``--guides``: value models that guide ``pluralign generate``."""
+"""Options of ``pluralign generate`` that steer: ``--policies``, ``--guides`` and ``--block``."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from pluralign.cli.common import named_folders
+from pluralign.cli.common import named_entries, named_folders, named_policies
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.digests import source_digest
+from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.suggest import constant_weights
 
 if TYPE_CHECKING:
+    from pluralign.steer.block_guides import Blocks
     from pluralign.steer.writers import Guides
+
+BlockOption = Literal["sentences", "lines", "tokens"]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Policies that are mixed.
+
+    Args:
+        folders: Folder of each policy, by objective.
+        weights: Weights of the policies.
+    """
+
+    folders: Mapping[str, Path]
+    weights: SteeringWeights
+
+    def described(self) -> dict[str, Any]:
+        """Columns that record the mixture in each row."""
+        named = {name: str(folder) for name, folder in self.folders.items()}
+        return {"policies": named, "weights": dict(self.weights)}
+
+    def digests(self) -> dict[str, Any]:
+        """Digests of the folders' cards; of a folder without a card, its name alone."""
+        from pluralign.folders.card import CARD  # heavy
+
+        cards = {name: folder / CARD for name, folder in self.folders.items()}
+        return {name: source_digest(card) if card.is_file() else str(card) for name, card in cards.items()}
+
+
+def read_mix(policies: tuple[str, ...], weights: str | None) -> Mix | None:
+    """The policies given by ``--policies``; None without any.
+
+    Raises:
+        InputError: An entry is malformed, or the weights name other objectives.
+    """
+    if not policies:
+        return None
+    folders = named_policies(policies, "policies")
+    mix = _weights(weights, tuple(folders))
+    mix.require_known(tuple(folders))
+    return Mix(folders, mix)
 
 
 def read_guides(
     guides: tuple[str, ...], weights: str | None, strength: float | None, candidates: int | None
 ) -> Guides | None:
-    """The guides given by ``--guides``; None without any.
+    """The guides of every token given by ``--guides``; None without any.
 
     Raises:
         InputError: An entry is malformed, a folder holds no value model, the weights name other objectives,
@@ -24,17 +70,71 @@ def read_guides(
     """
     named = named_folders(guides, "guides")
     if not named:
-        given = {"weights": weights, "strength": strength, "candidates": candidates}
-        for name in (name for name, value in given.items() if value is not None):
-            raise InputError("requires --guides", field=name)
+        _refuse("requires --guides", weights=weights, strength=strength, candidates=candidates)
         return None
     from pluralign.steer.value_guided import Guidance
     from pluralign.steer.writers import Guides
 
-    mix = SteeringWeights.uniform(tuple(named)) if weights is None else constant_weights(weights)
     guidance = Guidance()
     if strength is not None:
         guidance = replace(guidance, strength=strength)
     if candidates is not None:
         guidance = replace(guidance, candidates=candidates)
-    return Guides(named, mix, guidance)
+    return Guides(named, _weights(weights, tuple(named)), guidance)
+
+
+def read_blocks(
+    guides: tuple[str, ...], weights: str | None, block: BlockOption, draws: int | None,
+    tokens: int | None, dtype: DTypeName,
+) -> Blocks:  # fmt: skip
+    """The guides of blocks given by ``--guides`` and ``--block``.
+
+    Raises:
+        InputError: See `Blocks`; or there are no guides.
+    """
+    named = named_entries(guides, "guides", "NAME=DIR", required=False)
+    if not named:
+        raise InputError("requires --guides", field="block")
+    from pluralign.steer.block_guides import Blocks
+
+    found = Blocks(dict(named), _weights(weights, tuple(named)), end=block, dtype=dtype)
+    if draws is not None:
+        found = replace(found, draws=draws)
+    return found if tokens is None else replace(found, tokens=tokens)
+
+
+def read_steering(
+    policies: tuple[str, ...], guides: tuple[str, ...], weights: str | None, guide_weights: str | None,
+    strength: float | None, candidates: int | None, block: BlockOption | None, draws: int | None,
+    block_tokens: int | None, dtype: DTypeName,
+) -> tuple[Mix | None, Guides | Blocks | None]:  # fmt: skip
+    """Policies and guides, from the options of ``pluralign generate``.
+
+    Raises:
+        InputError: See `read_mix`, `read_guides` and `read_blocks`; or options do not go together.
+    """
+    mix = read_mix(policies, weights)
+    if mix is None:
+        _refuse("requires --policies; the weights of guides alone are --weights", guide_weights=guide_weights)
+    own = weights if mix is None else guide_weights
+    if block is not None:
+        _refuse("does not apply to --block", strength=strength, candidates=candidates)
+        return mix, read_blocks(guides, own, block, draws, block_tokens, dtype)
+    _refuse("requires --block", draws=draws, block_tokens=block_tokens)
+    if mix is not None and guides:
+        raise InputError("guide every token of a single model; with --policies, give --block", field="guides")
+    if mix is not None:
+        _refuse("requires --guides", guide_weights=guide_weights, strength=strength, candidates=candidates)
+        return mix, None
+    return None, read_guides(guides, own, strength, candidates)
+
+
+def _weights(given: str | None, names: tuple[str, ...]) -> SteeringWeights:
+    return SteeringWeights.uniform(names) if given is None else constant_weights(given)
+
+
+def _refuse(message: str, **options: object) -> None:
+    """Refuse options that were given."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(message, field=name)

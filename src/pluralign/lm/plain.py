@@ -168,6 +168,10 @@ class Continuation:
         for cache in self._cache.values():
             cache.reorder_cache(index)
 
+    def ids(self, row: int) -> list[int]:
+        """Token ids of a sequence."""
+        return to_list(self._ids[row])
+
     def _read(self) -> Float[Tensor, "rows d"]:
         self._cache = {}
         length = self._ids.shape[1]

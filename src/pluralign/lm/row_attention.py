@@ -64,6 +64,13 @@ class RowLayout:
         ]
         self._rows += self._add([cut[i] for i in prompts], [lengths[i] for i in prompts])
 
+    def copy(self, row: int) -> tuple[int, dict[int, KeysAndValues]]:
+        """Number of tokens of a row, and a copy of its keys and values by layer, as `append` takes them."""
+        room, slot = self._rows[row]
+        shelf = self._shelves[room]
+        held = {layer: (keys.clone(), values.clone()) for layer, (keys, values) in shelf.row(slot).items()}
+        return shelf.lengths[slot], held
+
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order."""
         if not rows or list(rows) != list(range(len(self._rows))):

@@ -27,7 +27,7 @@ from pluralign.lm.support import support_of
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 from pluralign.steer.plain_rows import PlainRows
-from pluralign.steer.policy_rows import Size, finished
+from pluralign.steer.policy_rows import HeldRow, Size, finished
 from pluralign.steer.prediction import Entry, StatePrediction, head_prediction, joined
 
 # Number of tokens from which on the keys of a prompt are copied between two steps of the other rows.
@@ -239,6 +239,32 @@ class AdapterRows:
         self._arrange([row for row, (request, _) in enumerate(self._together) if request not in requests])
         self._plain.release(requests)
         self._ids = {entry: ids for entry, ids in self._ids.items() if entry[0] not in requests}
+
+    @torch.inference_mode()
+    def hold(self, request: int) -> list[HeldRow]:
+        """See `PolicyRows`; rows that cannot be decoded with others are read again."""
+        own = [i for i, (number, _) in enumerate(self._together) if number == request]
+        held = [
+            HeldRow(entry[1], tuple(self._ids.get(entry, ())), *self._rows.copy(i))
+            for i, entry in ((i, self._together[i]) for i in own)
+        ]
+        held += self._plain.held(request)
+        self.release({request})
+        return held
+
+    @torch.inference_mode()
+    def resume(self, held: Sequence[HeldRow], requests: Sequence[int]) -> None:
+        """See `PolicyRows`."""
+        for row in (row for row in held if row.keys):
+            self._rows.append(row.keys, [row.length], [0] * len(requests))
+            new = [(request, row.policy) for request in requests]
+            self._together += new
+            if self._support.factors is not None:
+                self._ids.update({entry: list(row.ids) for entry in new})
+        self._arrange(sorted(range(len(self._together)), key=lambda row: self._together[row][1]))
+        again = [(request, row.policy, row.ids) for row in held if not row.keys for request in requests]
+        if again:
+            self._plain.admit(again)
 
     def _prediction(self, states: Float[Tensor, "rows d"], policies: Sequence[int]) -> StatePrediction:
         """StatePrediction of rows in the order of policies."""

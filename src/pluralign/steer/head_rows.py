@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +14,7 @@ from pluralign.lm.head_change import HeadChange, StackedChanges, require_changea
 from pluralign.lm.vocabulary import has_linear_head
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.mixing import GEOMETRIC, mix_rows
-from pluralign.steer.policy_rows import Size, finished
+from pluralign.steer.policy_rows import HeldRow, Size, finished
 from pluralign.steer.prediction import Entry, StatePrediction
 
 
@@ -140,6 +140,18 @@ class HeadRows:
         """See `PolicyRows`."""
         self._rows.release(requests)
         self._policies = {n: own for n, own in self._policies.items() if n not in requests}
+        self._places = None
+
+    def hold(self, request: int) -> list[HeldRow]:
+        """See `PolicyRows`: one row, under the number of each of its policies."""
+        policies = self._policies.pop(request)
+        self._places = None
+        return [replace(row, policy=own) for row in self._rows.hold(request) for own in policies]
+
+    def resume(self, held: Sequence[HeldRow], requests: Sequence[int]) -> None:
+        """See `PolicyRows`."""
+        self._rows.resume([replace(held[0], policy=0)], requests)
+        self._policies.update({request: [row.policy for row in held] for request in requests})
         self._places = None
 
     def _prediction(self, found: StatePrediction, sources: Tensor, policies: Tensor) -> HeadPrediction:

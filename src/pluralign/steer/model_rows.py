@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
 from pluralign.steer.adapter_rows import AdapterRows
-from pluralign.steer.policy_rows import Size, finished
+from pluralign.steer.policy_rows import HeldRow, Size, finished
 from pluralign.steer.prediction import Entry, StatePrediction
 
 
@@ -102,3 +103,23 @@ class ModelRows:
         """See `PolicyRows`."""
         for part in self._parts:
             part.release(requests)
+
+    def hold(self, request: int) -> list[HeldRow]:
+        """See `PolicyRows`."""
+        return [
+            replace(row, policy=first + row.policy)
+            for first, part in zip(self._firsts, self._parts, strict=True)
+            for row in part.hold(request)
+        ]
+
+    def resume(self, held: Sequence[HeldRow], requests: Sequence[int]) -> None:
+        """See `PolicyRows`."""
+        for first, part in zip(self._firsts, self._parts, strict=True):
+            part.resume(
+                [
+                    replace(row, policy=row.policy - first)
+                    for row in held
+                    if 0 <= row.policy - first < len(part.names)
+                ],
+                requests,
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,12 @@ class PartialText:
         self._given = 0
         # Text of all tokens before `_read`, and the start of the tokens that the next ones are decoded with.
         self._text, self._context, self._read = "", 0, 0
+
+    def copy(self) -> PartialText:
+        """A copy, to be continued differently."""
+        other = copy(self)
+        other.ids = list(self.ids)
+        return other
 
     def add(self, token: int, last: bool) -> tuple[str, bool]:
         """Append a token.

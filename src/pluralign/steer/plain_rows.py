@@ -13,6 +13,7 @@ from pluralign.lm.adapter_stack import AdapterStack, Route
 from pluralign.lm.plain import Continuation
 from pluralign.lm.support import support_of
 from pluralign.lm.vocabulary import vocabulary_logits
+from pluralign.steer.policy_rows import HeldRow
 from pluralign.steer.prediction import Entry, StatePrediction, head_prediction
 
 
@@ -77,6 +78,14 @@ class PlainRows:
             with self._stack.routed(self._route(group.policy)):
                 states.append(group.rows.step([tokens[request] for request in group.requests]))
         return self._prediction(torch.cat(states), [policy for _, policy in self.order])
+
+    def held(self, request: int) -> list[HeldRow]:
+        """The rows of a request, as texts that are read again."""
+        return [
+            HeldRow(group.policy, group.rows.ids(group.requests.index(request)), 0, {})
+            for group in self._groups
+            if request in group.requests
+        ]
 
     @torch.inference_mode()
     def release(self, requests: set[int]) -> None:

@@ -21,6 +21,8 @@ from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.steer.adapter_rows import AdapterRows
+from pluralign.steer.block_decoder import BlockDecoder
+from pluralign.steer.block_guides import Blocks
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.head_rows import HeadRows
 from pluralign.steer.mixing import GEOMETRIC
@@ -75,6 +77,7 @@ class Policies(PromptEncoder):
         top_k: int = 0,
         stop: str | Sequence[str] = (),
         seed: int = 0,
+        blocks: Blocks | None = None,
     ) -> Any:
         """Generate answers under steering weights.
 
@@ -92,13 +95,14 @@ class Policies(PromptEncoder):
             top_k: Number of most likely tokens to keep; 0 keeps all.
             stop: Text or texts at which an answer ends; they are not part of it.
             seed: Random seed. The same prompt with the same seed gets the same answer.
+            blocks: Guides that choose among several draws of each sentence, line or number of tokens.
 
         Returns:
             The answer (str) to a single prompt, or a list of answers.
 
         Raises:
             InputError: Weights have an unknown objective or do not sum to one, or a prompt is empty or leaves
-                no room for the answer in the model's context.
+                no room for the answer in the model's context; see `BlockDecoder` for ``blocks``.
 
         Examples:
             >>> import pluralign as pl
@@ -113,8 +117,17 @@ class Policies(PromptEncoder):
         mixes = weights_of_each(weights, asked)
         decoding = Decoding(max_new_tokens, temperature, top_p, top_k, _texts(stop))
         requests = [self.request(*each, decoding, seed) for each in zip(asked, mixes, strict=True)]
-        texts = self._decoder.generate(requests)
+        if blocks is None:
+            texts = self._decoder.generate(requests)
+        else:
+            texts = self._by_blocks(blocks, list(zip(asked, requests, strict=True)))
         return texts[0] if alone else texts
+
+    def _by_blocks(self, blocks: Blocks, asked: Sequence[tuple[Prompt, Request]]) -> list[str]:
+        if self._decoder.running:
+            raise InputError("a stream of these policies is open; finish or close it first", field="blocks")
+        found = dict(BlockDecoder(self.rows, blocks, self.power).answers(asked))
+        return [found[number].text for number in range(len(asked))]
 
     @checked
     def stream(

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.prefix_cache import LayerKeys
 from pluralign.steer.prediction import Entry, P, Prediction
 
 Size = Callable[[], int]
 """Function that returns the number of tokens of the next part, counted once for every policy."""
 Reading = Generator[int, None, Callable[[], Prediction]]
 """Prompts that are read in parts; see `PolicyRows.read`."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldRow:
+    """A row that was taken out of the decoder, to be continued later.
+
+    Args:
+        policy: Number of the policy.
+        ids: Token ids of the row, if its keys may have to be computed again; empty otherwise.
+        length: Number of tokens of the keys.
+        keys: Keys and values by layer; empty for a row that is read again.
+    """
+
+    policy: int
+    ids: Sequence[int]
+    length: int
+    keys: LayerKeys
 
 
 class PolicyRows(Protocol):
@@ -83,6 +102,18 @@ class PolicyRows(Protocol):
 
     def release(self, requests: set[int]) -> None:
         """Remove the rows of these requests."""
+        ...
+
+    def hold(self, request: int) -> Sequence[HeldRow]:
+        """Remove the rows of a request; copies of them, to be continued by `resume`.
+
+        Raises:
+            InputError: The policies cannot do that; nothing is removed then.
+        """
+        ...
+
+    def resume(self, held: Sequence[HeldRow], requests: Sequence[int]) -> None:
+        """Add the rows that were held, once for each of some new requests; `step` continues them."""
         ...
 
 

@@ -92,13 +92,18 @@ def prompt_tokens(requests: Sequence[Request]) -> int:
     return sum(len(ids) for _, ids in read)
 
 
+def fits(rows: int, tokens: int) -> bool:
+    """Whether this number of rows and of their prompts' tokens is decoded together."""
+    return rows <= _ROWS and tokens <= _PROMPT_TOKENS
+
+
 def parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
     """Requests in order, in parts within two limits on the policies' rows."""
     part: list[Request] = []
     rows = tokens = 0
     for request in requests:
         own = sum(weight > 0 for weight in request.weights.values())
-        if part and (rows + own > _ROWS or tokens + own * len(request.prompt_ids) > _PROMPT_TOKENS):
+        if part and not fits(rows + own, tokens + own * len(request.prompt_ids)):
             yield part
             part, rows, tokens = [], 0, 0
         part.append(request)

@@ -18,18 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pluralign.core import InputError, SteeringWeights
+from pluralign.core import InputError
 from pluralign.folders.backbones import same_model
 from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone
-from pluralign.lm.decoding import Decoding
-from pluralign.lm.prompts import PromptIds, fit_prompts
-from pluralign.lm.trunk import context_length
 from pluralign.losses.guidance import guided_logits
 from pluralign.steer.adapter_rows import AdapterRows
-from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.policy_rows import PolicyRows, Size
+from pluralign.steer.policy_rows import HeldRow, PolicyRows, Size
 from pluralign.steer.prediction import Entry, StatePrediction
-from pluralign.steer.requests import Request
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 
 
@@ -82,7 +77,7 @@ class ValueGuidedRows:
             )
         self._base, self._values = base, values
         for part in values:
-            _require_fit(base.backbone, part)
+            part.require_fit(base.backbone)
         # Index of each part's first policy among all policies.
         self._firsts = [sum(len(part.names) for part in values[:i]) for i in range(len(values))]
         self._candidates: dict[int, list[int]] = {}
@@ -177,6 +172,14 @@ class ValueGuidedRows:
             self._candidates.pop(request, None)
         self._unguided = [entry for entry in self._unguided if entry[0] not in requests]
 
+    def hold(self, request: int) -> list[HeldRow]:
+        """See `PolicyRows`."""
+        raise InputError("guidance of every token is not drawn in blocks", field="block")
+
+    def resume(self, held: Sequence[HeldRow], requests: Sequence[int]) -> None:
+        """See `PolicyRows`; nothing was held."""
+        raise InputError("guidance of every token is not drawn in blocks", field="block")
+
     def _admit_values(self, entries: Sequence[tuple[int, int, Sequence[int]]]) -> Float[Tensor, "rows k"]:
         found: dict[int, Tensor] = {}
         for first, part in zip(self._firsts, self._values, strict=True):
@@ -218,49 +221,3 @@ def open_value_guided_rows(
         shared = next((trunk for known, trunk in trunks.items() if same_model(known, name)), None)
         base = shared or load_backbone(name, dtype=dtype or torch.float32)
     return ValueGuidedRows(AdapterRows(merged_backbone(base), {"base": None}), values, guidance)
-
-
-def draw_guided_completions(
-    rows: ValueGuidedRows,
-    prompts: Sequence[PromptIds],
-    seeds: Sequence[Sequence[int]],
-    weights: SteeringWeights,
-    decoding: Decoding,
-) -> list[list[str]]:
-    """Continue each prompt several times with value guidance; see `lm.generation.draw_completions`.
-
-    Args:
-        rows: Rows of the language model and its value models.
-        prompts: Token ids of each prompt, at least one.
-        seeds: Seeds of each prompt's samples.
-        weights: Weights of the objectives.
-        decoding: Sampling settings.
-
-    Returns:
-        For each prompt, one completion per seed, without special tokens.
-
-    Raises:
-        InputError: An objective is unknown; or see `draw_completions`.
-    """
-    fitted, _ = fit_prompts(prompts, rows.context, decoding.max_new_tokens)
-    drawn = iter(
-        MixtureDecoder(rows).generate(
-            [
-                Request(ids, weights, decoding, seed)
-                for ids, own in zip(fitted, seeds, strict=True)
-                for seed in own
-            ]
-        )
-    )
-    return [[next(drawn) for _ in own] for own in seeds]
-
-
-def _require_fit(base: Backbone, part: ValueRows) -> None:
-    names = ", ".join(part.names)
-    if part.backbone.tokenizer.get_vocab() != base.tokenizer.get_vocab():
-        raise InputError(f"the value model of {names} has another vocabulary than {base.name!r}")
-    limit, own = context_length(base.model), context_length(part.backbone.model)
-    if own is not None and (limit is None or own < limit):
-        raise InputError(
-            f"the value model of {names} reads {own} tokens, {base.name!r} reads {limit or 'more'}"
-        )

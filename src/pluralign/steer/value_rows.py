@@ -16,14 +16,18 @@ from pluralign.folders.backbones import load_folder_backbone
 from pluralign.lm.adapter_stack import AdapterStack, Route, why_not_stacked
 from pluralign.lm.backbone import Backbone, merged_backbone
 from pluralign.lm.candidate_attention import CandidateLayout
-from pluralign.lm.forest import Tree, plant
+from pluralign.lm.forest import Tree, by_tree, plant
 from pluralign.lm.passes import run_layout
 from pluralign.lm.sample_attention import PromptLayout
 from pluralign.lm.support import support_of
+from pluralign.lm.trunk import branch_last, context_length, forest_hidden_states
 from pluralign.rewards.value_head import ValueHead
 from pluralign.rewards.value_model import ValueFolder, load_value_model, read_value_folder
 from pluralign.steer.plain_candidates import PlainCandidates
 from pluralign.steer.prediction import Entry
+
+# Number of tokens that `ValueRows.after` reads at a time.
+_TOKENS = 8192
 
 Candidates = Mapping[int, Sequence[int]]
 """Token ids of each request, equally many."""
@@ -77,6 +81,45 @@ class ValueRows:
         self._plain = PlainCandidates(self._stack, self._adapters) if plain else None
         self.order: list[Entry] = []
         """The rows: (request, number of the value model)."""
+
+    def require_fit(self, base: Backbone) -> None:
+        """Refuse a language model that these value models cannot guide.
+
+        Raises:
+            InputError: It has another vocabulary, or a longer context.
+        """
+        names = ", ".join(self.names)
+        if self.backbone.tokenizer.get_vocab() != base.tokenizer.get_vocab():
+            raise InputError(f"the value model of {names} has another vocabulary than {base.name!r}")
+        limit, own = context_length(base.model), context_length(self.backbone.model)
+        if own is not None and (limit is None or own < limit):
+            raise InputError(
+                f"the value model of {names} reads {own} tokens, {base.name!r} reads {limit or 'more'}"
+            )
+
+    @torch.inference_mode()
+    def after(self, trees: Sequence[Tree]) -> dict[str, list[Float[Tensor, " branches"]]]:
+        """Value after each branch of each tree, by name; no row is added.
+
+        Value models without an adapter share one pass, others have one each; a tree's prompt is read once a
+        pass.
+
+        Args:
+            trees: Texts with their continuations.
+        """
+        model, count = self.backbone.model, len(self.names)
+        factors = support_of(model).factors
+        forests = [one.to(self.backbone.device) for one in plant(trees, _TOKENS, factors=factors)]
+        found: dict[str, list[Tensor]] = {}
+        routes = [Route.of_all(i) for i in range(self._adapters)] + [None] * (count > self._adapters)
+        for first, route in enumerate(routes):
+            with self._stack.routed(route):
+                states = [branch_last(forest_hidden_states(model, forest), forest) for forest in forests]
+            for number in range(first, count if route is None else first + 1):
+                head = self._heads[number]
+                values = [head.values(head(own)) for own in states]
+                found[self.names[number]] = by_tree(trees, forests, values)
+        return found
 
     @torch.inference_mode()
     def admit(

@@ -11,23 +11,26 @@ from typing import Any, NamedTuple
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import source_digest
-from pluralign.core.messages import DIALOGUE, Template
 from pluralign.core.resumable import run_batches, run_unordered
 from pluralign.core.splits import seed_for
 from pluralign.data.columns import columns_of
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
-from pluralign.lm.backbone import Backbone, load_backbone, resolve_dtype
+from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.dtypes import DTypeName
-from pluralign.lm.endpoint import Endpoint, Reply, endpoint_model
+from pluralign.lm.endpoint import endpoint_model
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.lm.generation import draw_completions
-from pluralign.lm.prompts import TEMPLATES, PromptIds, fit_prompts, prompt_ids
-from pluralign.lm.trunk import context_length
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.rewards.value_model import KIND
+from pluralign.steer.adapter_rows import AdapterRows
+from pluralign.steer.block_guides import Blocks
+from pluralign.steer.draws import draw_mixture_completions
+from pluralign.steer.policies import load_policies
 from pluralign.steer.request_weights import Prompt
-from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
+from pluralign.steer.value_guided import Guidance, open_value_guided_rows
+from pluralign.steer.writing import Stream, Writer, endpoint_writer, local_writer, mixture_writer
 
 _BATCH = 256
 """Number of completions that are sampled and written together."""
@@ -72,35 +75,9 @@ class Guides:
         return {name: source_digest(folder / CARD) for name, folder in self.folders.items()}
 
 
-Stream = Callable[[Sequence[Prompt], Sequence[int]], Iterator[tuple[int, Reply]]]
-"""Function from prompts and one seed for each to (number of the prompt, completion), in any order."""
-
-
-@dataclass(frozen=True)
-class Writer:
-    """A model that completes prompts; created by `open_writer`.
-
-    Args:
-        template: Template from messages to the text that is continued.
-        draw: Function from prompts and the seeds of each prompt's samples to each prompt's completions.
-        cut: Function from prompts to the number of those that are longer than the context.
-        stream: Function from prompts and one seed for each to their completions as they are finished; used
-            in place of ``draw`` where given.
-    """
-
-    template: Template
-    draw: Callable[[Sequence[Prompt], Sequence[Sequence[int]]], list[list[str]]]
-    cut: Callable[[Sequence[Prompt]], int]
-    stream: Stream | None = None
-
-    def text(self, prompt: Prompt) -> str:
-        """A prompt as the text that is continued."""
-        return prompt if isinstance(prompt, str) else self.template(prompt, True)
-
-
 def open_writer(
     model: str, decoding: Decoding | None = None, *, adapter: Path | None = None,
-    guides: Guides | None = None, dtype: DTypeName = "auto", base: str | None = None,
+    guides: Guides | Blocks | None = None, dtype: DTypeName = "auto", base: str | None = None,
     control_tokens: bool = False, endpoint: EndpointSettings | None = None,
 ) -> Writer:  # fmt: skip
     """Load a model that completes prompts.
@@ -109,7 +86,7 @@ def open_writer(
         model: Hub id, local folder, ``smollm2-135m``, a trained policy's folder, or ``openai:NAME``.
         decoding: Sampling settings.
         adapter: Folder of a PEFT adapter of the model.
-        guides: Value models that guide the model.
+        guides: Value models that guide every token, or guides of blocks.
         dtype: Floating-point type of the weights; ``auto`` is bfloat16 if the hardware supports it well.
         base: Base model of a trained policy's folder, if it was moved.
         control_tokens: Whether prompts that are texts may contain control tokens by name; by default such
@@ -127,7 +104,7 @@ def open_writer(
             )
         if guides is not None:
             raise InputError("an endpoint does not provide logits, which guidance requires", field="guides")
-        return _endpoint(remote, endpoint, decoding)
+        return endpoint_writer(remote, endpoint, decoding)
     if base is not None and not (Path(model) / CARD).is_file():
         raise InputError(
             f"{model} is not the folder of a trained policy, which has a base model", field="base"
@@ -145,13 +122,39 @@ def open_writer(
         control_tokens = control_tokens or card.get("control_tokens") is True
     elif adapter is not None:
         opened = load_backbone(model, dtype=kind, adapter=adapter)
-    if guides is None or not guides.guidance.strength:
-        backbone = load_backbone(opened, dtype=kind) if isinstance(opened, str) else opened
-        draw = partial(draw_completions, backbone, decoding=decoding)
-        return _local(backbone, TEMPLATES[template](backbone.tokenizer, control_tokens), decoding, draw)
-    rows = open_value_guided_rows(opened, guides.folders, guides.guidance, dtype=kind)
-    draw = partial(draw_guided_completions, rows, weights=guides.weights, decoding=decoding)
-    return _local(rows.backbone, TEMPLATES[template](rows.backbone.tokenizer, control_tokens), decoding, draw)
+    if isinstance(guides, Guides) and guides.guidance.strength:
+        rows = open_value_guided_rows(opened, guides.folders, guides.guidance, dtype=kind)
+        draw = partial(draw_mixture_completions, rows, weights=guides.weights, decoding=decoding)
+        own = TEMPLATES[template](rows.backbone.tokenizer, control_tokens)
+        return local_writer(rows.backbone, own, decoding, draw)
+    backbone = load_backbone(opened, dtype=kind) if isinstance(opened, str) else opened
+    own = TEMPLATES[template](backbone.tokenizer, control_tokens)
+    if isinstance(guides, Blocks):
+        one = AdapterRows(merged_backbone(backbone), {"model": None})
+        return mixture_writer(one, own, SteeringWeights(model=1.0), decoding, guides)
+    return local_writer(backbone, own, decoding, partial(draw_completions, backbone, decoding=decoding))
+
+
+def open_policy_writer(
+    model: str, policies: Mapping[str, Path], weights: SteeringWeights, decoding: Decoding | None = None, *,
+    blocks: Blocks | None = None, dtype: DTypeName = "auto", control_tokens: bool = False,
+) -> Writer:  # fmt: skip
+    """Load a mixture of policies that completes prompts.
+
+    Args:
+        model: Base model of the policies.
+        policies: Folder of each policy, by objective.
+        weights: Weights of the policies.
+        decoding: Sampling settings.
+        blocks: Guides that choose among several draws of each block.
+        dtype: Floating-point type of the weights.
+        control_tokens: Whether prompts that are texts may contain control tokens by name; see `open_writer`.
+
+    Raises:
+        InputError: See `load_policies` and `mixture_writer`.
+    """
+    found = load_policies(model, policies, dtype=dtype, control_tokens=control_tokens)
+    return mixture_writer(found.rows, found.conversations, weights, decoding or Decoding(), blocks)
 
 
 def write_completions(
@@ -174,7 +177,7 @@ def write_completions(
         writer: Model that completes the prompts.
         prompts: Texts or messages, each once.
         out: File to write: ``prompt``, ``completion``, ``sample`` and the columns; from an endpoint also
-            ``finish_reason``.
+            ``finish_reason``, and from blocks ``tokens`` and ``drawn`` (`BlockAnswer`) as well.
         samples: Number of completions per prompt.
         seed: Random seed.
         columns: Further columns with a constant value, to record how the completions were sampled.
@@ -234,52 +237,10 @@ def _streamed(
     """Rows of the missing draws as they are finished, with their numbers; errors say how many there are."""
     some, done = [draws[number] for number in missing], len(draws) - len(missing)
     try:
-        for i, reply in stream([prompts[draw.prompt] for draw in some], [draw.seed for draw in some]):
-            yield missing[i], row(some[i], reply.text, finish_reason=reply.finish_reason)
+        for i, text, more in stream([prompts[draw.prompt] for draw in some], [draw.seed for draw in some]):
+            yield missing[i], row(some[i], text, **more)
             done += 1
     except InputError as error:
         number = None if error.row is None else some[error.row - 1].prompt + 1
         kept = f"{done} of {len(draws)} completions are kept, and the same command continues"
         raise InputError(f"{error.message}; {kept}", row=number, field="prompt") from error
-
-
-def _local(
-    backbone: Backbone, template: Template, decoding: Decoding, draw: Callable[..., list[list[str]]]
-) -> Writer:
-    def ids(prompts: Sequence[Prompt]) -> list[PromptIds]:
-        texts = [
-            template.quote_prompt(prompt) if isinstance(prompt, str) else template(prompt, True)
-            for prompt in prompts
-        ]
-        return [prompt_ids(backbone.tokenizer, text) for text in texts]
-
-    def answers(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
-        drawn = draw(prompts=ids(prompts), seeds=seeds)
-        return [
-            texts if isinstance(prompt, str) else [template.bare_answer(text) for text in texts]
-            for prompt, texts in zip(prompts, drawn, strict=True)
-        ]
-
-    context = context_length(backbone.model)
-    return Writer(
-        template, answers, lambda prompts: fit_prompts(ids(prompts), context, decoding.max_new_tokens)[1]
-    )
-
-
-def _endpoint(model: str, settings: EndpointSettings | None, decoding: Decoding) -> Writer:
-    if decoding.top_p < 1 or decoding.top_k or decoding.stop:
-        raise InputError("endpoints support temperature only, not top_p, top_k or stop", field="decoding")
-    endpoint = Endpoint(model, settings)
-
-    def stream(prompts: Sequence[Prompt], seeds: Sequence[int]) -> Iterator[tuple[int, Reply]]:
-        return endpoint.replies(
-            prompts, seeds, max_new_tokens=decoding.max_new_tokens, temperature=decoding.temperature
-        )
-
-    def draw(prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
-        given = [prompt for prompt, own in zip(prompts, seeds, strict=True) for _ in own]
-        found = dict(stream(given, [seed for own in seeds for seed in own]))
-        texts = iter([found[i].text for i in range(len(given))])
-        return [[next(texts) for _ in own] for own in seeds]
-
-    return Writer(DIALOGUE, draw, lambda prompts: 0, stream)

@@ -21,7 +21,8 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import PromptIds, prompt_ids
 from pluralign.rewards.value_model import load_value_model
-from pluralign.steer.value_guided import Guidance, draw_guided_completions, open_value_guided_rows
+from pluralign.steer.draws import draw_mixture_completions
+from pluralign.steer.value_guided import Guidance, open_value_guided_rows
 
 SCRIPT = Path(__file__).parent / "train_values_and_die.py"
 LETTERS = list("abcdefgh")
@@ -98,8 +99,8 @@ def test_guided_samples_have_more_of_what_was_rewarded(loss, policy, tmp_path):
     plain = draw_completions(policy, prompts, seeds, sampling)
     for letter in "ab":
         mix = SteeringWeights.one_hot(letter, ("a", "b"))
-        assert more(letter, draw_guided_completions(rows, prompts, seeds, mix, sampling), plain)
-    both = draw_guided_completions(rows, prompts, seeds, SteeringWeights(a=0.5, b=0.5), sampling)
+        assert more(letter, draw_mixture_completions(rows, prompts, seeds, mix, sampling), plain)
+    both = draw_mixture_completions(rows, prompts, seeds, SteeringWeights(a=0.5, b=0.5), sampling)
     assert more("a", both, plain)
     assert more("b", both, plain)
 
@@ -114,7 +115,7 @@ def test_a_policy_that_is_an_adapter_is_guided(tmp_path):
     for strength, equal in ((0.0, True), (9.0, False)):
         base = load_language_policy(tmp_path / "policy")
         rows = open_value_guided_rows(base, {"a": tmp_path / "value"}, Guidance(strength))
-        found = draw_guided_completions(rows, prompts, seeds, SteeringWeights(a=1.0), Decoding(6))
+        found = draw_mixture_completions(rows, prompts, seeds, SteeringWeights(a=1.0), Decoding(6))
         assert (found == expected) is equal
 
 
