@@ -45,6 +45,7 @@ from pluralign.learn.options.cpl import fit_cpl as fit_cpl
 from pluralign.learn.texts.memory import estimate_memory as estimate_memory
 from pluralign.learn.texts.policies import fit_policy as fit_policy
 from pluralign.learn.texts.rewards import fit_reward as fit_reward
+from pluralign.learn.texts.rl import fit_rl as fit_rl
 from pluralign.learn.texts.training_options import Training as Training
 from pluralign.pair.pairs import make_pairs as make_pairs
 from pluralign.rewards.open import load_reward as load_reward

@@ -30,6 +30,7 @@ _LEARN = {
     "lipo": "learn_lipo:learn_lipo",
     "mah-dpo": "learn_heads:learn_mah_dpo",
     "adversarial": "learn_adversarial:learn_adversarial",
+    "rl": "learn_rl:learn_rl",
     "value": "learn_value:learn_value",
     "weights": "learn_weights:learn_weights",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,13 @@ class Constrained:
             self._theta[i] = min(max(self._theta[i] + self.rate * gap, low), self.highest)
             self._gap[i] += share * (gap - self._gap[i])
             self._mean[i] += share * (self._now()[i] - self._mean[i])
+
+    def describe(self) -> dict[str, Any]:
+        """See `Weighting.describe`."""
+        targets = [dataclasses.asdict(one) for one in self.constraints]
+        weights = dict(zip(self.objectives, to_list(self._base), strict=True))
+        return {"kind": "constrained", "targets": targets, "weights": weights, "rate": self.rate,
+                "highest": self.highest}  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """See `Weighting.state`."""

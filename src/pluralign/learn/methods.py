@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Data = Literal[
-    "pairs", "demonstrations", "pairs or demonstrations", "scored completions", "trajectories", "rewards"
+    "pairs",
+    "demonstrations",
+    "pairs or demonstrations",
+    "scored completions",
+    "trajectories",
+    "rewards",
+    "prompts and rewards",
 ]
 """Kind of data that a method is trained on."""
 
@@ -118,6 +124,9 @@ METHODS: dict[str, Method] = {
                example="--data answers.jsonl --out runs/sft --training.lora-rank 16"),
         Method("adversarial", f"{_TEXTS}.adversarial.loop:fit_adversarial", "demonstrations", "policy",
                "imitation with a discriminator and a policy gradient", "Inverse-RLignment, eq. 23-25"),
+        Method("rl", f"{_TEXTS}.rl:fit_rl", "prompts and rewards", "policy",
+               "a policy gradient on several rewards, for one weighting, with targets if wanted",
+               "Ahmadian et al. 2024 (RLOO); Moskovitz et al. 2024"),
         Method("spin", f"{_TEXTS}.spin:fit_spin", "demonstrations", "policy",
                "self-play fine-tuning", "Chen et al. 2024, eq. 4.7", implicit_reward=True,
                example="--data answers.jsonl --out runs/spin --training.lora-rank 16"),

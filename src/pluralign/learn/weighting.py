@@ -72,6 +72,10 @@ class Weighting(Protocol):
         """Take note of samples: of every batch in training, and of held-out ones before and after rounds."""
         ...
 
+    def describe(self) -> dict[str, Any]:
+        """Kind and settings, as JSON values; a run with others is another run."""
+        ...
+
     def state(self) -> dict[str, Any]:
         """What `observe` changed, as JSON values."""
         ...
@@ -107,11 +111,15 @@ class Fixed(_Constant):
 
     def __init__(self, weights: SteeringWeights) -> None:
         self.objectives = tuple(weights)
-        self._row = as_row(weights)
+        self._row, self._given = as_row(weights), dict(weights)
 
     def weights(self, prompts: Sequence[str]) -> Weights:
         """See `Weighting.weights`."""
         return self._row.expand(len(prompts), -1)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Weighting.describe`."""
+        return {"kind": "fixed", "weights": self._given}
 
 
 @final
@@ -121,11 +129,12 @@ class Suggested(_Constant):
     Args:
         suggest: Function from prompts to weights; ``provider.suggest`` of a provider of weights.
         objectives: Objectives of the weights.
+        source: Name of what suggests them, for the card.
     """
 
-    def __init__(self, suggest: SuggestWeights, objectives: Sequence[str]) -> None:
+    def __init__(self, suggest: SuggestWeights, objectives: Sequence[str], source: str = "") -> None:
         self.objectives = tuple(objectives)
-        self._suggest = suggest
+        self._suggest, self._source = suggest, source
         self._known: dict[str, Float[Tensor, " objectives"]] = {}
 
     def weights(self, prompts: Sequence[str]) -> Weights:
@@ -136,6 +145,10 @@ class Suggested(_Constant):
                 aligned = SteeringWeights(found).aligned_to(self.objectives)
                 self._known[prompt] = torch.tensor(aligned)
         return torch.stack([self._known[prompt] for prompt in prompts])
+
+    def describe(self) -> dict[str, Any]:
+        """See `Weighting.describe`."""
+        return {"kind": "suggested", "source": self._source}
 
 
 @final
@@ -154,7 +167,7 @@ class ByInfluence:
     def __init__(self, weights: SteeringWeights, *, rate: float = 0.1) -> None:
         require_at_least(0, rate=rate)
         self.objectives = tuple(weights)
-        self.rate, self._row = rate, as_row(weights)
+        self.rate, self._row, self._given = rate, as_row(weights), dict(weights)
 
     def weights(self, prompts: Sequence[str]) -> Weights:
         """See `Weighting.weights`."""
@@ -164,6 +177,10 @@ class ByInfluence:
         """See `Weighting.observe`; held-out samples change nothing."""
         if not step.held_out:
             self._row = weights_by_influence(self._row, influences(step.standardised), self.rate)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Weighting.describe`."""
+        return {"kind": "influence", "weights": self._given, "rate": self.rate}
 
     def state(self) -> dict[str, Any]:
         """See `Weighting.state`."""
@@ -191,7 +208,7 @@ class ByHypervolume:
 
     def __init__(self, weights: SteeringWeights) -> None:
         self.objectives = tuple(weights)
-        self.factor, self._row = 1.0, as_row(weights)
+        self.factor, self._row, self._given = 1.0, as_row(weights), dict(weights)
         self._points: list[list[float]] = []
 
     def weights(self, prompts: Sequence[str]) -> Weights:
@@ -211,6 +228,10 @@ class ByHypervolume:
         self.factor = hypervolume_factor(gain)
         if gain > 0:
             self._points.append(point)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Weighting.describe`."""
+        return {"kind": "hypervolume", "weights": self._given}
 
     def state(self) -> dict[str, Any]:
         """See `Weighting.state`."""

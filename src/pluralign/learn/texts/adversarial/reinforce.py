@@ -28,20 +28,22 @@ Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
 """Function from prompts and completions (one per prompt) to rewards."""
 
 
-def fresh_policy(model: str, weights: Mapping[str, Tensor], lora_rank: int, seed: int) -> Backbone:
+def fresh_policy(model: str, weights: Mapping[str, Tensor], training: Training, seed: int) -> Backbone:
     """A separate copy of the policy for one `reinforce`, since TRL changes more of a model than its weights.
 
     Args:
         model: Policy before training.
         weights: Trained weights, by their names in the model.
-        lora_rank: Rank of the trained adapter; 0 if all weights are trained.
+        training: Training options, with the adapter's if one is trained.
         seed: Random seed of a new adapter's weights.
     """
     backbone = load_backbone(model, dtype=torch.float32)
     network: Any = backbone.model
-    if lora_rank:
+    if training.lora_rank:
         with seeded(seed):
-            network = add_lora(network, lora_rank)
+            network = add_lora(
+                network, training.lora_rank, alpha=training.lora_alpha, targets=training.target_modules
+            )
     network.load_state_dict(weights, strict=False)
     return dataclasses.replace(backbone, model=network.eval())
 
@@ -61,7 +63,8 @@ def reinforce(
         backbone: Model whose parameters with ``requires_grad`` are trained, in float32.
         prompts: Texts; each gets ``samples`` completions per epoch.
         reward: Function from prompts and completions to rewards; completions have no end-of-text token.
-        training: Epochs, batch size (completions), learning rate, weight decay, warm-up, precision.
+        training: Epochs, batch size (completions), learning rate with its schedule, weight decay, gradient
+            norm, precision.
         samples: Number of completions per prompt in a batch, at least 2.
         sampling: Sampling settings.
         seed: Random seed of samples and order.
@@ -86,7 +89,8 @@ def reinforce(
             num_generations=samples, max_completion_length=sampling.max_new_tokens,
             temperature=sampling.temperature, beta=0.0, normalize_advantages=False, disable_dropout=True,
             learning_rate=training.learning_rate, weight_decay=training.weight_decay,
-            lr_scheduler_type="linear", warmup_steps=round(training.warmup * steps), bf16=training.mixed,
+            lr_scheduler_type=training.lr_scheduler_type, max_grad_norm=training.max_grad_norm,
+            warmup_steps=round(training.warmup * steps), bf16=training.mixed,
             use_cpu=default_device().type == "cpu", gradient_checkpointing=False, seed=seed,
             save_strategy="no", logging_strategy="no", report_to="none",
             disable_tqdm=not sys.stderr.isatty(), **(vllm or VLLMSampling()).arguments(),

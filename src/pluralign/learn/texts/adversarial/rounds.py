@@ -128,7 +128,7 @@ class Rounds:
         if (folder / "figures.json").exists():
             return read_json(folder / "figures.json")
         policy = fresh_policy(
-            self._run.model, self.weights_after(number - 1), self._run.training.lora_rank, self._run.seed
+            self._run.model, self.weights_after(number - 1), self._run.training, self._run.seed
         )
         prompts = round_prompts(self._rows, self._config.prompts, number, self._run.seed)
         samples = self._kept_samples(number, policy, [*prompts, *self._held_out])

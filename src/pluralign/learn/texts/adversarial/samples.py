@@ -85,25 +85,39 @@ def within_limits(
     Raises:
         InputError: The limits leave no room for a prompt.
     """
-    eos = str(tokenizer.eos_token)
+    eos, room = str(tokenizer.eos_token), prompt_room(tokenizer, max_length, max_new_tokens)
+    found: list[Demonstration] = []
+    for row in rows:
+        prompt, completion = cut_prompt(tokenizer, row.prompt, room), row.completion
+        if completion.rstrip().endswith(eos):
+            completion = completion.rstrip().removesuffix(eos)
+        ids = encode(tokenizer, completion)
+        if len(ids) > max_new_tokens:
+            completion = _decoded(tokenizer, completion, ids[:max_new_tokens])
+        found.append(dataclasses.replace(row, prompt=prompt, completion=completion))
+    return found
+
+
+def prompt_room(tokenizer: PreTrainedTokenizerBase, max_length: int, max_new_tokens: int) -> int:
+    """Number of tokens that a prompt may have besides its BOS.
+
+    Raises:
+        InputError: There is no room for a prompt.
+    """
     # The end-of-text token needs a position as well.
     room = max_length - len(bos_ids(tokenizer)) - max_new_tokens - 1
     if room < 1:
         raise InputError(
             f"must leave room for {max_new_tokens} new tokens, found {max_length}", field="max_length"
         )
-    found: list[Demonstration] = []
-    for row in rows:
-        prompt, completion = without_bos(tokenizer, row.prompt), row.completion
-        if completion.rstrip().endswith(eos):
-            completion = completion.rstrip().removesuffix(eos)
-        prompt_ids, ids = encode(tokenizer, prompt), encode(tokenizer, completion)
-        if len(prompt_ids) > room:
-            prompt = _decoded(tokenizer, prompt, prompt_ids[-room:])
-        if len(ids) > max_new_tokens:
-            completion = _decoded(tokenizer, completion, ids[:max_new_tokens])
-        found.append(dataclasses.replace(row, prompt=prompt, completion=completion))
-    return found
+    return room
+
+
+def cut_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, room: int) -> str:
+    """A prompt without its BOS, and from the left no longer than its room."""
+    prompt = without_bos(tokenizer, prompt)
+    ids = encode(tokenizer, prompt)
+    return _decoded(tokenizer, prompt, ids[-room:]) if len(ids) > room else prompt
 
 
 def _decoded(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> str:

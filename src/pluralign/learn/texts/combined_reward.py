@@ -1,0 +1,120 @@
+"""Several rewards of completions as one reward for TRL's policy gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pluralign.core import InputError
+from pluralign.learn.combination import Combination
+from pluralign.learn.weighting import Observed, Weighting, require_objectives
+from pluralign.lm.tensors import to_list
+from pluralign.losses.advantages import Advantages, Rewards
+from pluralign.rewards.value_model import RewardScale
+
+RewardFunctions = Mapping[str, Callable[[Sequence[str], Sequence[str]], Sequence[float]]]
+"""Functions from prompts and completions (one per prompt) to rewards, by objective."""
+
+LogRatios = Callable[[Sequence[str], Sequence[Sequence[str]]], Float[Tensor, " completions"]]
+"""Function from prompts and each one's completions to log pi - log pi_0 of all completions, nats."""
+
+
+@final
+class CombinedReward:
+    """A reward for `reinforce` whose advantages are those of several rewards combined.
+
+    TRL's RLOO takes off the mean reward of a completion's G - 1 siblings. Rewards (G - 1) / G A, with
+    advantages A whose mean over the group is 0, come back as A: x - (-x) / (G - 1) = x G / (G - 1).
+
+    Args:
+        rewards: Reward functions by objective.
+        weighting: Weights of the standardised rewards; it observes every batch.
+        combination: How they become advantages.
+        scales: Scale of each objective, in the order of the weighting.
+        samples: Number of completions of a prompt, which follow one another.
+        log_ratios: Log-ratios to the policy before training; required if the divergence has a weight.
+
+    Raises:
+        InputError: The combination would cancel what the weighting says, an objective has no reward, or
+            there are no log-ratios.
+    """
+
+    def __init__(
+        self, rewards: RewardFunctions, weighting: Weighting, combination: Combination,
+        scales: Sequence[RewardScale], samples: int, log_ratios: LogRatios | None = None,
+    ) -> None:  # fmt: skip
+        require_objectives(weighting, list(rewards))
+        combination.require(weighting)
+        if combination.kl and log_ratios is None:
+            raise InputError("requires the samples' log-ratios", field="kl")
+        self._rewards, self._weighting, self._combination = rewards, weighting, combination
+        self._scales, self._samples, self._log_ratios = scales, samples, log_ratios
+        self._used: list[Float[Tensor, " objectives"]] = []
+        self.count = 0
+        """Number of completions so far."""
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """Rewards of whole groups of completions.
+
+        Raises:
+            InputError: A reward is not finite, or the completions are not in whole groups.
+        """
+        size = self._samples
+        groups = [prompts[i : i + size] for i in range(0, len(prompts), size)]
+        if any(len(group) != size or len(set(group)) > 1 for group in groups):
+            raise InputError(f"expected {size} completions of each prompt, one after another")
+        known, texts = [group[0] for group in groups], grouped(completions, size)
+        step = Observed(reward_table(self._rewards, self._weighting.objectives, known, texts), self._scales)
+        weights = self._weighting.weights(known)
+        near = None
+        if self._combination.kl and self._log_ratios is not None:
+            near = -self._log_ratios(known, texts).double().view(len(known), size)
+        advantages: Advantages = self._combination.advantages(step.standardised, weights, near)
+        self._weighting.observe(step)
+        self._used.append(weights.mean(dim=0))
+        self.count += len(completions)
+        return to_list((advantages * (size - 1) / size).flatten())
+
+    @property
+    def mean_weights(self) -> dict[str, float]:
+        """Mean of the weights that were used, by objective."""
+        found = torch.stack(self._used).mean(dim=0)
+        return dict(zip(self._weighting.objectives, to_list(found), strict=True))
+
+
+def grouped(completions: Sequence[str], size: int) -> list[list[str]]:
+    """Completions in groups of one size."""
+    return [list(completions[i : i + size]) for i in range(0, len(completions), size)]
+
+
+def reward_table(
+    rewards: RewardFunctions, objectives: Sequence[str], prompts: Sequence[str],
+    completions: Sequence[Sequence[str]],
+) -> Rewards:  # fmt: skip
+    """Rewards of completions, shape (prompts, samples, objectives), float64.
+
+    Args:
+        rewards: Reward functions by objective.
+        objectives: Order of the last axis.
+        prompts: Prompts.
+        completions: Completions of each prompt, equally many.
+
+    Raises:
+        InputError: A function returns another number of rewards, or one that is not finite.
+    """
+    flat = [(prompt, text) for prompt, own in zip(prompts, completions, strict=True) for text in own]
+    columns: list[Tensor] = []
+    for name in objectives:
+        found = [float(value) for value in rewards[name](*map(list, zip(*flat, strict=True)))]
+        if len(found) != len(flat) or not all(math.isfinite(value) for value in found):
+            raise InputError(
+                f"expected {len(flat)} finite rewards, found {len(found)}: {found[:3]}...",
+                field=f"rewards.{name}",
+            )
+        columns.append(torch.tensor(found, dtype=torch.float64).view(len(prompts), -1))
+    return torch.stack(columns, dim=2)

@@ -1,0 +1,236 @@
+"""A policy gradient on several rewards: TRL's advantages are ours, interrupted runs, targets, refusals."""
+
+import dataclasses
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import pluralign as pl
+from pluralign.core import InputError, SteeringWeights
+from pluralign.core.level import Level
+from pluralign.core.splits import split_of
+from pluralign.folders.card import load_card
+from pluralign.folders.tuned import load_language_policy
+from pluralign.learn.combination import Combination, Tail
+from pluralign.learn.constraints import Constrained
+from pluralign.learn.texts import rl_rounds
+from pluralign.learn.texts.adversarial import reinforce
+from pluralign.learn.texts.adversarial.samples import sample_log_probs
+from pluralign.learn.texts.combined_reward import CombinedReward
+from pluralign.learn.texts.rl import fit_rl
+from pluralign.learn.texts.rl_rounds import RLConfig
+from pluralign.learn.texts.run import Run
+from pluralign.learn.weighting import ByHypervolume, Fixed
+from pluralign.lm.backbone import load_backbone
+from pluralign.lm.decoding import Decoding
+from pluralign.losses.advantages import (
+    advantage_combination,
+    centred_sum,
+    dvao,
+    gdpo,
+    reward_combination,
+)
+from pluralign.rewards.value_model import RewardScale
+
+WEIGHTS = SteeringWeights(letters=0.7, low=0.3)
+PROMPTS = [f"Say {i}:" for i in range(24)]
+SCALES = (RewardScale(1.0, 2.0), RewardScale(-3.0, 5.0))
+
+
+def letters(prompts, completions):
+    """Number of ASCII letters."""
+    return [sum(c.isascii() and c.isalpha() for c in text) for text in completions]
+
+
+def low(prompts, completions):
+    """Minus the mean code point, in hundreds."""
+    return [-sum(map(ord, text)) / 100 / max(1, len(text)) for text in completions]
+
+
+REWARDS = {"letters": letters, "low": low}
+
+
+@pytest.mark.parametrize("combine", [centred_sum, reward_combination, advantage_combination, gdpo, dvao])
+def test_trl_takes_the_combined_advantages(combine):
+    """RLOO's baseline gives back what `CombinedReward` means (on its own formula; below on TRL's run)."""
+    size = 4
+    reward = CombinedReward(REWARDS, Fixed(WEIGHTS), Combination(combine), SCALES, size)
+    prompts = [prompt for prompt in PROMPTS[:3] for _ in range(size)]
+    texts = [f"{'a' * (i % 5)}{'!' * (i % 3)}~" for i in range(len(prompts))]
+    found = torch.tensor(reward(prompts, texts)).view(3, size)
+    advantages = found - (found.sum(1, keepdim=True) - found) / (size - 1)
+    raw = torch.tensor([letters(prompts, texts), low(prompts, texts)], dtype=torch.float64)
+    table = (raw.T - torch.tensor([1.0, -3.0])) / torch.tensor([2.0, 5.0])
+    weights = torch.tensor([[0.7, 0.3]], dtype=torch.float64).expand(3, 2)
+    expected = combine(table.view(3, size, 2).double(), weights)
+    torch.testing.assert_close(advantages.double(), expected, atol=1e-6, rtol=1e-6)
+    assert reward.mean_weights == pytest.approx(WEIGHTS)
+    with pytest.raises(InputError, match="4 completions of each prompt"):
+        reward(prompts[1:], texts[1:])
+
+
+def config(**changes):
+    return dataclasses.replace(RLConfig(rounds=2, prompts=8, samples=4, max_new_tokens=3), **changes)
+
+
+def run(out, **changes):
+    return Run("tiny-random", out, pl.Training(learning_rate=2e-3, batch_size=16, bf16=False, **changes))
+
+
+def test_trl_logs_these_advantages_and_the_rewards_rise(tmp_path, monkeypatch):
+    from trl.trainer.rloo_trainer import RLOOTrainer
+
+    given, taken = [], []
+    scored, combined = RLOOTrainer._generate_and_score_completions, Combination.advantages
+
+    def watched(self, inputs):
+        result = scored(self, inputs)
+        taken.append(result["advantages"])
+        return result
+
+    def advantages(self, *arguments):
+        given.append(combined(self, *arguments))
+        return given[-1]
+
+    monkeypatch.setattr(RLOOTrainer, "_generate_and_score_completions", watched)
+    monkeypatch.setattr(Combination, "advantages", advantages)
+    training = run(tmp_path / "out", lora_rank=4, epochs=3.0)
+    policy = fit_rl(
+        PROMPTS, training, config(kl=0.05), rewards=REWARDS, weighting=Fixed(WEIGHTS), combine=dvao
+    )
+    assert len(given) == len(taken) == 12
+    for own, other in zip(given, taken, strict=True):
+        torch.testing.assert_close(other, own.flatten().float(), atol=1e-5, rtol=1e-4)
+    card = load_card(tmp_path / "out")
+    assert card.config["combine"] == "dvao"
+    assert card.config["weighting"] == {"kind": "fixed", "weights": dict(WEIGHTS)}
+    before, *_, after = rounds = card.figures["rounds"]
+    assert [figures["round"] for figures in rounds] == [0, 1, 2]
+    gains = {
+        name: (after["rewards"][name] - before["rewards"][name]) / before["scales"][name]["deviation"]
+        for name in REWARDS
+    }
+    assert sum(WEIGHTS[name] * gain for name, gain in gains.items()) > 0.1
+    assert after["kl"] > 0
+    assert after["weights"] == dict(WEIGHTS)
+    # The first draw; then each round's batches (3 passes over 8 prompts) and its measurement.
+    held_out = sum(split_of(prompt) == "validation" for prompt in PROMPTS)
+    assert card.data["validation_prompts"] == held_out
+    measured = min(2, held_out) or 2
+    assert after["samples"] == before["samples"] + 2 * (3 * 8 * 4 + 4 * measured)
+    again = load_language_policy(tmp_path / "out")
+    ids = torch.tensor([again.tokenizer("Say:")["input_ids"]])
+    torch.testing.assert_close(again.model(ids).logits, policy.model(ids).logits)
+
+
+@pytest.mark.parametrize(
+    "weighting",
+    [
+        ByHypervolume(WEIGHTS),
+        Constrained(REWARDS, at_least={"low": Level(0.3, relative=True)}, weights=WEIGHTS, rate=0.5),
+    ],
+    ids=["hypervolume", "constrained"],
+)
+def test_interrupted_and_continued_ends_with_the_same_weights(tmp_path, monkeypatch, weighting):
+    def fit(out):
+        training = run(out, lora_rank=2)
+        return fit_rl(PROMPTS, training, config(kl=0.05), rewards=REWARDS, weighting=weighting)
+
+    def weights(out):
+        return load_file(out / "adapter" / "adapter_model.safetensors")
+
+    untouched = weighting.state()
+    fit(tmp_path / "whole")
+    assert weighting.state() == untouched
+    seen = []
+
+    def interrupt(*arguments, **names):
+        seen.append(names["seed"])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return reinforce.reinforce(*arguments, **names)
+
+    monkeypatch.setattr(rl_rounds, "reinforce", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "stopped")
+    assert not (tmp_path / "stopped" / "card.json").exists()
+    torch.manual_seed(99)
+    fit(tmp_path / "stopped")
+    assert len(seen) == 3
+    assert seen[1] == seen[2] != seen[0]
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    assert any(value.abs().max() > 1e-5 for name, value in whole.items() if "lora_B" in name)
+    cards = [load_card(tmp_path / name).figures for name in ("whole", "stopped")]
+    assert cards[0]["rounds"] == cards[1]["rounds"]
+    if isinstance(weighting, Constrained):
+        assert cards[0]["multipliers"]["low"] > 0
+        assert cards[0]["multipliers"]["letters"] == 0
+    # A finished run is read and not run again, and another one is refused.
+    fit(tmp_path / "stopped")
+    assert len(seen) == 3
+    with pytest.raises(InputError, match=r"config\.kl was 0\.05, is 0\.0"):
+        fit_rl(
+            PROMPTS, run(tmp_path / "stopped", lora_rank=2), config(kl=0.0), rewards=REWARDS,
+            weighting=Fixed(WEIGHTS),
+        )  # fmt: skip
+
+
+def test_near_is_minus_the_sample_s_log_ratio():
+    policy, initial = load_backbone("tiny-random"), load_backbone("tiny-random")
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight.mul_(1.2)
+    texts = ["ab", "c", "", "xyz"]
+    rows, sampling = [("Say:", texts)], Decoding(3)
+    ratios = [sample_log_probs(who, rows, sampling, token_budget=64) for who in (policy, initial)]
+    reward = CombinedReward(
+        REWARDS, Fixed(SteeringWeights(letters=0, low=1)), Combination(kl=2.0),
+        (RewardScale(0, 1), RewardScale(0, 1e9)), 4, lambda prompts, completions: ratios[0] - ratios[1],
+    )  # fmt: skip
+    found = torch.tensor(reward(["Say:"] * 4, texts)) * 4 / 3
+    near = (ratios[1] - ratios[0]).double()
+    torch.testing.assert_close(found.double(), 2 * (near - near.mean()), atol=1e-5, rtol=1e-5)
+
+
+def test_refusals(tmp_path):
+    def refused(message, *, training=None, rewards=REWARDS, weighting=None, combine=centred_sum, **changes):
+        chosen = run(tmp_path / "out", **(training or {}))
+        with pytest.raises(InputError, match=message):
+            fit_rl(
+                changes.pop("prompts", PROMPTS), chosen,
+                dataclasses.replace(config(), **changes.pop("config", {})),
+                rewards=rewards, weighting=weighting or Fixed(WEIGHTS), combine=combine,
+            )  # fmt: skip
+
+    refused("'low' is in one of them only", rewards={"letters": letters})
+    refused("reward_combination cancels the factor", weighting=ByHypervolume(WEIGHTS),
+            combine=reward_combination)  # fmt: skip
+    refused("dvao cancels a tail", config={"tail": Tail()}, combine=dvao)
+    refused("its weight is no price", combine=gdpo)
+    target = Constrained(REWARDS, at_least={"low": Level(0)})
+    refused("'kl': must be above 0 with targets", weighting=target, config={"kl": 0.0})
+    refused("whole trunk or an adapter", training={"layers": 1})
+    refused("'gradient_checkpointing': has no effect", training={"gradient_checkpointing": True})
+    refused("at most the 4 samples of 3 prompts, found 16", config={"prompts": 3})
+    refused("'prompts'", prompts=["", "x"])
+    refused("'prompts'", prompts=[])
+    refused("room for 9 new tokens", training={"max_length": 4}, config={"max_new_tokens": 9})
+    assert not (tmp_path / "out").exists()
+    constant = {**REWARDS, "low": lambda prompts, completions: [1.0] * len(prompts)}
+    refused(r"rewards\.low.*the same reward, 1", rewards=constant)
+    wrong = {**REWARDS, "low": lambda prompts, completions: [float("nan")] * len(prompts)}
+    refused(r"rewards\.low.*finite", rewards=wrong)
+    with pytest.raises(InputError, match="'kl'"):
+        RLConfig(kl=-1)
+    with pytest.raises(InputError, match="'samples'"):
+        RLConfig(samples=1)
+
+
+def test_a_tail_and_no_divergence(tmp_path):
+    fit = partial(fit_rl, PROMPTS[:8], rewards=REWARDS, weighting=Fixed(WEIGHTS))
+    fit(run(tmp_path / "out"), config(rounds=1, kl=0.0, tail=Tail(0.25, 1.0)))
+    card = load_card(tmp_path / "out")
+    assert card.config["tail"] == {"low": 0.25, "high": 1.0, "omega": 0.5}
+    assert (tmp_path / "out" / "trunk.safetensors").exists()
