@@ -52,7 +52,5 @@ def test_scripts_do_without_the_command_line(path):
 
 @pytest.mark.parametrize("path", VERBS, ids=lambda path: path.name)
 def test_verbs_share_parsing_and_printing_only(path):
-    learners = (
-        {"pluralign.cli.learn", "pluralign.cli.learn_texts"} if path.name.startswith("learn") else set()
-    )
-    assert imported(path) <= SHARED | learners
+    learners = {f"pluralign.cli.{name}" for name in ("learn", "learn_texts", "rl_options")}
+    assert imported(path) <= SHARED | (learners if path.name.startswith("learn") else set())
