@@ -51,6 +51,23 @@ def test_ragged_targets_are_those_of_generalised_advantages(sequences, lam, seed
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=1e-6)
 
 
+def test_discounted_targets_by_hand():
+    values, lengths = flat([0.5, 0.2, 0.8], [7.0])
+    rewards = torch.tensor([2.0, -2.0])
+    # With lambda 1: gamma^(n - t) r.
+    found = gae_targets(values, rewards, lengths, lam=1.0, gamma=0.9)
+    torch.testing.assert_close(found, torch.tensor([0.81 * 2, 0.9 * 2, 2.0, -2.0]))
+    found = gae_targets(values, rewards, lengths, lam=0.75, gamma=0.5)
+    second = 0.5 * (0.25 * 0.8 + 0.75 * 2)
+    expected = [0.5 * (0.25 * 0.2 + 0.75 * second), second, 2.0, -2.0]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    for lam in (0.0, 0.3, 0.95, 1.0):
+        assert torch.equal(
+            gae_targets(values, rewards, lengths, lam=lam),
+            gae_targets(values, rewards, lengths, lam=lam, gamma=1.0),
+        )
+
+
 def test_the_ends_of_lambda():
     values, lengths = flat([0.5, 0.2, 0.8], [7.0])
     rewards = torch.tensor([1.0, -2.0])

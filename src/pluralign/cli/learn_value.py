@@ -16,6 +16,8 @@ def learn_value(
     loss: Literal["squared", "hl-gauss"] = "squared",
     lam: float = 0.95,
     bins: int | None = None,
+    gamma: float = 1.0,
+    at: Literal["tokens", "sentences"] = "tokens",
 ) -> Figures:
     """Train a value model, which predicts a completion's final reward after each token, for guided sampling.
 
@@ -33,11 +35,14 @@ def learn_value(
         loss: Loss: half the squared error, or classification into bins with smoothed targets (hl-gauss).
         lam: Parameter lambda of the lambda-returns used as targets; 1 is the final reward at every token.
         bins: Number of bins of hl-gauss, 8 or more; 51 by default.
+        gamma: Discount of the standardised reward for each step before the end; 1 for none.
+        at: Places of the targets, which are the steps: every token, or the ends of sentences only, where
+            generate --block sentences reads the values.
     """
     if bins is not None and loss != "hl-gauss":
         raise InputError("requires --loss hl-gauss", field="bins")
     classes = None if loss == "squared" else HLGauss() if bins is None else HLGauss(bins)
-    config = ValueConfig(lam, classes)
+    config = ValueConfig(lam, classes, gamma, at)
     rows, asked = run.scored_completions()
     fit_value(rows, asked, config)
     return tell_learned(run.out)

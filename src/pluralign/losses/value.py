@@ -18,19 +18,22 @@ def gae_targets(
     lengths: Int[Tensor, " completions"],
     *,
     lam: float = 0.95,
+    gamma: float = 1.0,
 ) -> Float[Tensor, " tokens"]:
     """Targets of the values: lambda-returns, V + GAE (Schulman et al. 2016, eq. 16).
 
-    G_T = r and G_t = (1 - lam) V_{t+1} + lam G_{t+1}, with gamma = 1 and no reward before the end. V_t is the
-    value after token t, so the last target is known: it is the reward. (Value-augmented sampling, Han et
-    al. 2024: gamma 1, lam 0.95.)
+    G_T = r and G_t = gamma ((1 - lam) V_{t+1} + lam G_{t+1}), with no reward before the end. V_t is the value
+    after step t, a token or a sentence, so the last target is known: it is the reward. (Value-augmented
+    sampling, Han et al. 2024: gamma 1, lam 0.95.) With lam 1 the targets are gamma^(T - t) r (MAH-DPO's
+    process rewards, Shen et al. 2025: gamma 0.9).
 
     Args:
         values: Current values V, completions concatenated; no gradient flows through the targets.
         rewards: Reward r of each completion.
-        lengths: Number of tokens of each completion, at least 1.
+        lengths: Number of steps of each completion, at least 1.
         lam: Parameter lambda; 1 gives the reward at every token (Monte Carlo), 0 the next token's value
             (TD(0)).
+        gamma: Discount of each step; 1 for none.
     """
     values, longest = values.detach(), int(lengths.max()) if len(lengths) else 0
     starts = lengths.cumsum(0) - lengths
@@ -41,7 +44,7 @@ def gae_targets(
     for k in range(1, longest):
         rows = (lengths > k).nonzero().squeeze(1)
         places = starts[rows] + lengths[rows] - 1 - k
-        targets[places] = (1 - lam) * values[places + 1] + lam * targets[places + 1]
+        targets[places] = gamma * ((1 - lam) * values[places + 1] + lam * targets[places + 1])
     return targets
 
 

@@ -145,6 +145,40 @@ def test_the_first_loss_is_that_of_no_knowledge(tmp_path):
     assert load_card(tmp_path).figures["curve"][0]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("tuning", [{"layers": 0}, {"lora_rank": 4}])
+def test_the_first_loss_at_sentence_ends_is_that_of_their_discounted_rewards(tuning, tmp_path):
+    """Zero weights: targets are r (gamma lam)^(sentences to come), at the ends of sentences alone."""
+    words = ["ab. cd! e", "a", "ab.", "a. b. c. d."]
+    rows = [ScoredCompletion("Say:", text, float(i), "many a") for i, text in enumerate(words)]
+    training = Training(epochs=1, batch_size=4, learning_rate=1e-3, bf16=False, warmup=0, **tuning)
+    fit_value(rows, Run("tiny-random", tmp_path, training), ValueConfig(0.5, None, 0.8, "sentences"))
+    # Sentences, and the end of text.
+    counts, rewards = [3, 1, 2, 5], np.arange(4.0)
+    scaled = (rewards - rewards.mean()) / rewards.std()
+    every = [0.5 * (r * 0.4**k) ** 2 for r, n in zip(scaled, counts, strict=True) for k in range(n)]
+    card = load_card(tmp_path)
+    assert card.figures["curve"][0]["loss"] == pytest.approx(sum(every) / sum(counts), rel=1e-5)
+    assert (card.config["gamma"], card.config["at"]) == (0.8, "sentences")
+
+
+def test_a_value_model_at_sentence_ends_learns_there(tmp_path):
+    rows = [ScoredCompletion("Say:", f"{a}. {b}.", float(a == "a") + (b == "a"), "many a")
+            for a in LETTERS[:4] for b in LETTERS[:4]]  # fmt: skip
+    training = Training(epochs=40, learning_rate=1e-2, bf16=False, lora_rank=4)
+    fit_value(rows, Run("tiny-random", tmp_path, training), ValueConfig(1.0, at="sentences"))
+    found = load_value_model(tmp_path).values([Decision("Say:", ("a. b.", "c. b.", "a. a."))])[0]
+    # After the first sentence (two tokens): what is known by then; after the second: the reward.
+    assert found[0][1] > found[1][1] + 0.3
+    assert found[2][4] > found[0][4] + 0.3
+
+
+def test_defaults_leave_no_trace_of_later_settings(tmp_path):
+    assert ValueConfig().settings() == {"lam": 0.95, "classes": None}
+    for wrong in ({"gamma": 1.1}, {"gamma": -0.1}, {"at": "words"}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            ValueConfig(**wrong)
+
+
 def test_an_empty_completion_is_the_end_of_text_alone(tmp_path):
     blank = [ScoredCompletion("Say 1:", "", 0.0, "many a"), ScoredCompletion("x", "  ", 1.0, "many a")]
     rows = [*scored(20), *blank]

@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import checked, require
@@ -25,6 +25,8 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, map_rows
 from pluralign.lm.backbone import load_tokenizer
+from pluralign.lm.tensors import to_list
+from pluralign.lm.text_blocks import sentence_ends
 from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss
 from pluralign.rewards.value_head import ValueHead
 from pluralign.rewards.value_model import RewardScale, ValueModel
@@ -59,13 +61,28 @@ class ValueConfig:
     Args:
         lam: Parameter lambda of the lambda-returns used as targets (Han et al. 2024: 0.95).
         classes: Settings of values by classification; None trains with the squared error, as Han et al. do.
+        gamma: Discount of each step before the end; 1 for none. Rewards are standardised first, so that
+            early targets shrink to the mean reward (Shen et al. 2025: 0.9, of correctness 0 or 1).
+        at: Places of the targets, which are the steps: every token, or the ends of sentences and of the
+            completion (`lm.text_blocks`).
     """
 
     lam: float = 0.95
     classes: HLGauss | None = None
+    gamma: float = 1.0
+    at: Literal["tokens", "sentences"] = "tokens"
 
     def __post_init__(self) -> None:
-        require(self, {"lam": 0}, {"lam": 1})
+        require(self, {"lam": 0, "gamma": 0}, {"lam": 1, "gamma": 1})
+
+    def settings(self) -> dict[str, Any]:
+        """Settings as a run's card has them; defaults that came later are left out."""
+        found = dataclasses.asdict(self)
+        return {key: value for key, value in found.items() if (key, value) not in _LATER.items()}
+
+
+# Defaults of settings that cards of earlier versions do not have.
+_LATER = {"gamma": 1.0, "at": "tokens"}
 
 
 class ValueLoss(BatchLoss):
@@ -75,29 +92,39 @@ class ValueLoss(BatchLoss):
         head: Value head.
         loss: `value_loss`, or `hl_gauss_loss` with its bins.
         rewards: Reward of every row's completion, in units of their scale, shape (rows,).
-        lam: See `ValueConfig`.
-        data: Rows, for the mean number of tokens (see `AVALoss`).
+        config: Lambda and discount.
+        data: Rows, for the mean number of steps (see `AVALoss`).
+        steps: Whether each token of every row's completion is a step; None if all tokens are.
     """
 
     def __init__(
-        self, head: ValueHead, loss: TokenLoss, rewards: Float[Tensor, " rows"], lam: float,
-        data: CompletionData,
+        self, head: ValueHead, loss: TokenLoss, rewards: Float[Tensor, " rows"], config: ValueConfig,
+        data: CompletionData, steps: Sequence[Bool[Tensor, " _"]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.head, self._loss, self._lam = head, loss, lam
-        self._tokens = data.completion_tokens / len(data)
+        self.head, self._loss, self._steps = head, loss, steps
+        self._lam, self._gamma = config.lam, config.gamma
+        total = data.completion_tokens if steps is None else sum(int(own.sum()) for own in steps)
+        self._mean_steps = total / len(data)
         self.rewards: Tensor
         self.register_buffer("rewards", rewards, persistent=False)
 
     def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
         """See `BatchLoss`."""
         forest = batch.forest
-        outputs = self.head(hidden[forest.places])
+        outputs, lengths = self.head(hidden[forest.places]), forest.lengths
+        if self._steps is not None:
+            # Each completion is one branch.
+            rows: list[int] = to_list(batch.rows[batch.branches[:, 0].to(batch.rows.device).argsort()])
+            steps = [self._steps[row] for row in rows]
+            outputs = outputs[torch.cat(steps).to(outputs.device)]
+            lengths = torch.stack([own.sum() for own in steps]).to(lengths.device)
         rewards = outputs.new_zeros(len(forest.ends))
         rewards[batch.branches[:, 0]] = self.rewards[batch.rows.to(self.rewards.device)]
-        targets = gae_targets(self.head.values(outputs.detach()), rewards, forest.lengths, lam=self._lam)
+        values = self.head.values(outputs.detach())
+        targets = gae_targets(values, rewards, lengths, lam=self._lam, gamma=self._gamma)
         outputs = outputs if self.head.bins is not None else outputs.squeeze(-1)
-        return self._loss(outputs, targets, tokens=self._tokens * len(batch.rows) / batch.share)
+        return self._loss(outputs, targets, tokens=self._mean_steps * len(batch.rows) / batch.share)
 
 
 @checked
@@ -131,7 +158,7 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
     scale = _scale(train)
     rewards, held_out = _scaled(train, scale), _scaled(validation, scale)
     described = {**dataclasses.asdict(scale), "digest": digest([rewards.numpy().tobytes()])}
-    settings = {**dataclasses.asdict(config), "rewards": described}
+    settings = {**config.settings(), "rewards": described}
     tokenizer = load_tokenizer(run.model)
     # The rows lose their template before the session reads them.
     template = learned_template(rows, run.template, tokenizer)
@@ -141,7 +168,8 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
     bins = None if config.classes is None else _bins(config.classes, float(rewards.abs().max()))
     head = ValueHead(session.backbone.hidden_size, bins).to(session.backbone.device)
     loss: TokenLoss = value_loss if bins is None else partial(hl_gauss_loss, bins=bins)
-    objective = ValueLoss(head, loss, rewards, config.lam, session.data).to(session.backbone.device)
+    steps = None if config.at == "tokens" else _sentence_steps(session.data, tokenizer)
+    objective = ValueLoss(head, loss, rewards, config, session.data, steps).to(session.backbone.device)
     figures: dict[str, Any] = {"curve": session.train(objective)}
     return session.finish_value_model(head, scale, {**figures, **_validation(session, head, held_out)})
 
@@ -162,6 +190,15 @@ def _scale(rows: Sequence[ScoredCompletion]) -> RewardScale:
 def _scaled(rows: Sequence[ScoredCompletion], scale: RewardScale) -> Float[Tensor, " rows"]:
     values = [(row.reward - scale.mean) / scale.deviation for row in rows]
     return torch.tensor(values, dtype=torch.float32)
+
+
+def _sentence_steps(data: CompletionData, tokenizer: PreTrainedTokenizerBase) -> list[Bool[Tensor, " _"]]:
+    """Whether each token of each row's completion ends a sentence, or the completion."""
+    places: list[list[tuple[int, int]]] = to_list(data.places)
+    return [
+        torch.tensor(sentence_ends(tokenizer, data.trees[tree].branches[branch]))
+        for ((tree, branch),) in places
+    ]
 
 
 def _bins(classes: HLGauss, farthest: float) -> Bins:
