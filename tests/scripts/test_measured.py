@@ -70,3 +70,27 @@ def test_policies_are_ranked_by_a_program(
     for row in of["methods"].values():
         # Numbers of words, with a minus sign.
         assert -9 <= row["points"][1]["rewards"]["mean"] <= 0
+
+
+def test_a_rule_and_a_value_model_guide_blocks(
+    script: Script, tmp_path: Path, data: Path, three_layers: str
+) -> None:
+    guidance = script("block_guidance")
+    assert [guidance.follows(text) for text in ("Yes.", "Yes. ", "Yes", f"{'a ' * 25}b.")] == [
+        True, True, False, False
+    ]  # fmt: skip
+    draft = guidance.Draft("", "Yes.", False, (), (1,), 0)
+    assert guidance.rule(draft) == 0.5
+    # A random model ends no sentence: its rule is an odd length.
+    guidance.follows = lambda text: len(text) % 2 == 1
+    settings = guidance.Settings(
+        data, tmp_path / "w", seeds=(1, 2), model=three_layers, draws=(2,), trained=5,
+        samples=4, tests=2, tokens=6, results=tmp_path / "r",
+    )  # fmt: skip
+    guidance.run(settings)
+    found = read_json(tmp_path / "r" / "block_guidance.json")
+    sides = {(cell["side"], cell["draws"]): cell for cell in found["cells"]}
+    assert len(sides) == 4
+    assert sides["plain", 1]["drawn"] == sides["plain", 1]["kept"]
+    assert sides["rule", 2]["drawn"] > sides["rule", 2]["kept"]
+    assert len(found["differences"]) == 2
