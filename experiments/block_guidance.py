@@ -198,9 +198,9 @@ def _table(
             f"{Path(settings.model).name}, {settings.tests} questions for each of {len(settings.seeds)} "
             f"seeds, answered in one short sentence, at most {settings.tokens} tokens, temperature 1. The "
             f"rule: the answer ends with a full stop and has at most {WORDS} words. The value models are "
-            f"heads on the frozen trunk, from {settings.trained} x {settings.samples} samples of other questions; after the last "
-            f"token they explain {known} of the rule's variance on held-out questions. Intervals of 95 % "
-            "over questions; tokens and CPU seconds (one thread) per answer.",
+            f"heads on the frozen trunk, from {settings.trained} x {settings.samples} samples of other "
+            f"questions; after the last token they explain {known} of the rule's variance on held-out "
+            "questions. Intervals of 95 % over questions; tokens and CPU seconds (one thread) per answer.",
             100,
         ), "",
         "| guide | draws | follows the rule | by seed | tokens drawn | tokens kept | CPU s |",

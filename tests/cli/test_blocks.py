@@ -4,19 +4,13 @@ import json
 
 import pytest
 from json_lines import rows_of, write
-from torch import nn
+from tiny_heads import write_heads
 
 import pluralign as pl
 from pluralign.core.resumable import RowsInProgress
 from pluralign.data.examples import ScoredCompletion
-from pluralign.folders.card import Card, write_folder
-from pluralign.folders.heads import HEADS, KIND, head_tensors
-from pluralign.folders.tuned import describe_backbone
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.value import fit_value
-from pluralign.lm.backbone import load_backbone
-from pluralign.lm.head_change import make_change
-from pluralign.lm.tensors import seeded
 
 NAMES = ("kind", "brief")
 
@@ -31,14 +25,7 @@ def place(tmp_path_factory):
     fit_value(rows, Run("tiny-random", folder / "value", training))
     pairs = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
     pl.fit_reward(pl.load_pairs(pairs, "agreement"), model="tiny-random", out=folder / "reward")
-    backbone = load_backbone("tiny-random")
-    with seeded(0):
-        heads = {name: make_change(backbone.model, 4) for name in NAMES}
-        for head in heads.values():
-            nn.init.normal_(head.up, std=0.5)
-    content = {"name": "heads", "objectives": list(NAMES), "template": "dialogue"}
-    card = Card("mah-dpo", backbone=describe_backbone(backbone))
-    write_folder(folder / "heads", KIND, card, content, {HEADS: head_tensors(heads)})
+    write_heads(folder / "heads", NAMES)
     return folder
 
 

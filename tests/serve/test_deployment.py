@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from tiny_heads import write_heads
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.folders.card import CARD, TRUNK, Card, write_folder
@@ -12,13 +13,14 @@ from pluralign.folders.tuned import describe_backbone
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.serve.api import RequestParser
+from pluralign.serve.app import Service
 from pluralign.serve.fronts import read_front
 from pluralign.serve.settings import Limits
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policies import load_policies
 from pluralign.steer.requests import Request
 
-from .conftest import adapted
+from .conftest import adapted, serving
 
 CHAT = [{"role": "user", "content": "hello"}]
 
@@ -186,3 +188,19 @@ def test_what_is_no_sweep(tmp_path):
         assert str(path) in str(found.value)
     with pytest.raises(InputError, match="cannot be read"):
         read_front(tmp_path / "nowhere")
+
+
+def test_heads_are_served_each_alone_and_mixed(tmp_path, chat):
+    heads = write_heads(tmp_path / "heads", ("kind", "brief"))
+    alone = {name: load_policies("tiny-random", {name: heads}, dtype="float32") for name in ("kind", "brief")}
+    mixed = load_policies("tiny-random", heads, dtype="float32")
+    expected = [greedy(policies, **{name: 1.0}) for name, policies in alone.items()]
+    expected.append(greedy(mixed, kind=0.5, brief=0.5))
+    with serving(Service(load_policies("tiny-random", heads, dtype="float32"), Limits())) as server:
+        found: list[str] = []
+        for weights in ({"kind": 1.0, "brief": 0.0}, {"brief": 1.0}, {"kind": 0.5, "brief": 0.5}):
+            body = {**chat("hello", steering_weights=weights), "max_tokens": 12}
+            answer = server.session.post(f"{server.url}/v1/chat/completions", json=body).json()
+            found.append(answer["choices"][0]["message"]["content"])
+    assert found == [text.removeprefix(" ") for text in expected]
+    assert len(set(found)) == 3

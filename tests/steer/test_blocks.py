@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from adapters import adapted
+from tiny_heads import random_heads
 from torch import nn
 
 import pluralign as pl
@@ -13,7 +14,6 @@ from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding, TokenSampler
 from pluralign.lm.forest import Tree
-from pluralign.lm.head_change import make_change
 from pluralign.lm.tensors import seeded
 from pluralign.lm.text_blocks import BlockEnds, sentence_ends
 from pluralign.rewards.value_head import ValueHead
@@ -51,11 +51,7 @@ def rows_of(kind, folders):
         return AdapterRows(backbone, folders)
     if kind == "models":
         return ModelRows({"b": load_backbone("tiny-random")}, AdapterRows(backbone, {"a": folders["a"]}))
-    with seeded(0):
-        heads = {name: make_change(backbone.model, 4) for name in MIX}
-        for head in heads.values():
-            nn.init.normal_(head.up, std=0.5)
-    return HeadRows(backbone, heads)
+    return HeadRows(backbone, random_heads(backbone, list(MIX)))
 
 
 KINDS = pytest.mark.parametrize("kind", ["adapters", "heads", "models"])

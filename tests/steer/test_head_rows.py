@@ -4,17 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_heads import write_heads
 from torch import nn
 
 import pluralign as pl
 from pluralign.core import InputError, SteeringWeights
-from pluralign.folders.card import Card, write_folder
-from pluralign.folders.heads import HEADS, KIND, head_tensors, load_heads
-from pluralign.folders.tuned import describe_backbone
+from pluralign.folders.heads import load_heads
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.lm.decoding import Decoding
-from pluralign.lm.head_change import make_change
-from pluralign.lm.tensors import seeded
 from pluralign.lm.tiny import make_tiny_model
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.head_rows import HeadRows
@@ -41,15 +38,7 @@ def whole(backbone: Backbone, change) -> Backbone:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of three random heads on tiny-random."""
-    out, backbone = tmp_path_factory.mktemp("heads") / "heads", load_backbone("tiny-random")
-    with seeded(0):
-        heads = {name: make_change(backbone.model, 4) for name in NAMES}
-        for head in heads.values():
-            nn.init.normal_(head.up, std=0.5)
-    card = Card("mah-dpo", backbone=describe_backbone(backbone))
-    content = {"name": "heads", "objectives": list(NAMES), "template": "dialogue"}
-    write_folder(out, KIND, card, content, {HEADS: head_tensors(heads)})
-    return out
+    return write_heads(tmp_path_factory.mktemp("heads") / "heads", NAMES)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from adapters import adapted
 from safetensors.torch import load_file
+from tiny_heads import write_heads
 
 from pluralign.cli import main
 from pluralign.core import InputError, SteeringWeights
@@ -60,6 +61,17 @@ def test_an_adapter_beyond_plain_lora_is_refused_by_name(model, folders, tmp_pat
     (other / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
     with pytest.raises(InputError, match=r"policy 'dora' is more than a plain LoRA adapter.*use_dora"):
         open_adapters(str(model), {**folders, "dora": other})
+
+
+def test_heads_are_refused_by_name(model, folders, tmp_path, capsys):
+    heads = write_heads(tmp_path / "heads", ("kind", "brief"))
+    for named in ({"kind": heads}, {**folders, "kind": heads, "brief": heads}):
+        with pytest.raises(InputError, match=r"heads.*holds heads, which vLLM does not mix.*--engine own"):
+            open_adapters(str(model), named)
+    with pytest.raises(SystemExit) as ended:
+        main(["vllm", "--model", str(model), "--policies", str(heads)])
+    assert ended.value.code == 2
+    assert "holds heads, which vLLM does not mix" in capsys.readouterr().err
 
 
 def test_policies_of_another_model_are_refused(model):

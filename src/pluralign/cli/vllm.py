@@ -6,7 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
-from pluralign.cli.common import named_folders, say
+from pluralign.cli.common import named_policies, say
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.steer.mixing import GEOMETRIC
 
@@ -41,7 +41,7 @@ def print_command(
     from pluralign.vllm.soups import POLICIES, RUNTIME
     from pluralign.vllm.trunk import dialogue_template, model_files
 
-    folders = named_folders(policies, "policies", required=True)
+    folders = named_policies(policies, "policies")
     adapters = open_adapters(model, folders)
     settings = MixtureSettings(adapters.folders, power, together)
     options = engine_options(settings, adapters, soups=soups)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pluralign.core import InputError
+from pluralign.folders.heads import is_heads_folder
 from pluralign.lm.adapter_check import DOWN, check_adapter
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.steer.policy_folders import adapter_folder, policy_card, template_of
@@ -42,11 +43,19 @@ def open_adapters(model: str, policies: Mapping[str, Path], template: str | None
         template: Template of conversations; by default the one that the policies were trained with.
 
     Raises:
-        InputError: There is no policy, or one that vLLM cannot mix: a whole model, or an adapter that is more
-            than a plain LoRA, or one that was trained on another model.
+        InputError: There is no policy, or one that vLLM cannot mix: heads, a whole model, an adapter that is
+            more than a plain LoRA, or one that was trained on another model.
     """
     if not policies:
         raise InputError("expected at least one policy, found none", field="policies")
+    for folder in policies.values():
+        if is_heads_folder(folder):
+            raise InputError(
+                "holds heads, which vLLM does not mix: it mixes LoRA adapters of one model (heads need "
+                "--engine own)",
+                path=folder,
+                field="policies",
+            )
     cards = {name: policy_card(folder) for name, folder in policies.items()}
     folders: dict[str, str | None] = {}
     ranks: dict[str, int] = {}

@@ -6,6 +6,7 @@ import numpy as np
 
 from pluralign.core import Decision, PreferencePair, Segment, Step
 from pluralign.learn.texts.ava import fit_ava_d, fit_ava_p
+from pluralign.learn.texts.heads import MAHDPOConfig, fit_mah_dpo
 from pluralign.learn.texts.policies import fit_dpo, fit_policy
 from pluralign.learn.texts.rewards import (
     fit_bradley_terry,
@@ -24,6 +25,13 @@ def by_loss(loss, **reading):
     )
 
 
+def by_heads(trunk):
+    """Two heads, each on half of the pairs, as a learner like the others."""
+    return lambda data, run: fit_mah_dpo(
+        {"lively": data[::2], "calm": data[1::2]}, run, MAHDPOConfig(rank=2, trunk=trunk)
+    )
+
+
 LEARNERS = {
     "bradley-terry": fit_bradley_terry,
     "bt-variance": fit_bt_variance,
@@ -36,6 +44,8 @@ LEARNERS = {
     "simpo": by_loss(simpo, per_token=True, reference=False),
     "sft": fit_sft,
     "occupancy-sft": lambda data, run: fit_sft(data, run, SFTConfig(occupancy=True)),
+    "frozen-heads": by_heads("frozen"),
+    "joint-heads": by_heads("joint"),
     "contrastive-sft": lambda data, run: fit_sft(data, run, SFTConfig(contrastive=True)),
 }
 

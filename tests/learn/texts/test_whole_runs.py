@@ -113,13 +113,22 @@ def test_a_seed_is_a_run(tmp_path):
     assert weights("a", 0) == weights("b", 0) != weights("c", 1)
 
 
-@pytest.mark.parametrize("extra", [[], ["lora_rank=4"]])
-def test_killed_and_resumed_ends_with_the_same_weights(extra, forks, other_forks, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "kill_at", "extra"),
+    [
+        ("bradley-terry", 7, []),
+        ("bradley-terry", 7, ["lora_rank=4"]),
+        # The second of two heads, after the first one's six steps.
+        ("frozen-heads", 10, []),
+        ("joint-heads", 7, ["lora_rank=4"]),
+    ],
+)
+def test_killed_and_resumed_ends_with_the_same_weights(method, kill_at, extra, forks, other_forks, tmp_path):
     def run(processes, out, kill_at=0):
-        return processes.run(SCRIPT, "bradley-terry", out, kill_at, *extra)
+        return processes.run(SCRIPT, method, out, kill_at, *extra)
 
     assert "forwards 12" in run(forks, tmp_path / "whole").stdout
-    assert run(forks, tmp_path / "killed", 7).returncode == -9
+    assert run(forks, tmp_path / "killed", kill_at).returncode == -9
     assert not (tmp_path / "killed" / "card.json").exists()
     resumed = run(other_forks, tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr
