@@ -31,6 +31,7 @@ _LEARN = {
     "mah-dpo": "learn_heads:learn_mah_dpo",
     "adversarial": "learn_adversarial:learn_adversarial",
     "rl": "learn_rl:learn_rl",
+    "story-rl": "learn_story_rl:learn_story_rl",
     "value": "learn_value:learn_value",
     "weights": "learn_weights:learn_weights",
 }

@@ -14,6 +14,7 @@ from pluralign.core import InputError
 from pluralign.core.files import replace_when_whole
 
 _safetensors: Any = safetensors.torch
+_safe_open: Any = safetensors.safe_open
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -24,6 +25,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         return _safetensors.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"holds no tensors: {str(error).splitlines()[0]}", path=path) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Texts in the header of a file of tensors, by name.
+
+    Raises:
+        InputError: The file is not a safetensors file.
+    """
+    try:
+        with _safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"holds no tensors: {str(error).splitlines()[0]}", path=path) from error
 

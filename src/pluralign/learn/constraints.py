@@ -57,7 +57,8 @@ class Constrained:
     its multiplier (minus that of a largest level). After every batch, a multiplier moves by the distance of
     the batch's mean from the target. Multipliers of inequalities are softplus(theta) minus its value at
     theta's lower bound, so they are 0 where the target is met anyway; those of equalities have any sign. Only
-    averaged multipliers converge; `multipliers` are averages in which the t-th batch counts t times.
+    averaged multipliers converge; `multipliers` are averages in which the t-th batch counts about t ** 3
+    times.
 
     Args:
         objectives: Objectives of the rewards.
@@ -112,7 +113,8 @@ class Constrained:
             return
         means: list[float] = to_list(step.rewards.mean(dim=(0, 1)))
         self._steps += 1
-        share = 2 / (self._steps + 1)
+        # Weights t (t + 1) (t + 2): the beginning hardly counts.
+        share = 4 / (self._steps + 3)
         for i, one in enumerate(self.constraints):
             place = self.objectives.index(one.name)
             gap = one.gap(means[place], step.scales[place])

@@ -19,6 +19,7 @@ Data = Literal[
     "trajectories",
     "rewards",
     "prompts and rewards",
+    "a story",
 ]
 """Kind of data that a method is trained on."""
 
@@ -78,6 +79,9 @@ METHODS: dict[str, Method] = {
                "contrastive preference learning over listed options", "Hejna et al. 2024, eq. 9"),
         Method("avril", "pluralign.learn.options.avril:fit_avril", "trajectories", "option reward",
                "a posterior over rewards of listed options", "Chan & van der Schaar 2021, eq. 4"),
+        Method("story-rl", "pluralign.learn.options.story_rl:fit_story_rl", "a story", "option policy",
+               "a policy gradient on a story's objectives, for one weighting, with targets if wanted",
+               "Ahmadian et al. 2024 (RLOO); Moskovitz et al. 2024"),
         Method("bradley-terry", f"{_TEXTS}.rewards:fit_bradley_terry", "pairs", "reward model",
                "a reward at the last token", "Bradley and Terry 1952; Ouyang et al. 2022, eq. 1",
                loss="bradley_terry",
