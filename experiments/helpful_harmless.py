@@ -8,13 +8,14 @@ conversations, which scores the completions. The steered sweeps are compared wit
 adapters, prompting the base model for the trade-off, MODPO trained for three weightings, and DPO on both
 objectives' preferences mixed. A further sweep has policies trained on the base model's samples, the best of
 four against the worst by the rewards that score them in the end (as in Rame et al. 2023), compared with value
-models trained on the same samples. Every stage is a file in ``--out``; an interrupted run continues.
-``--report`` writes the tables and figures of all finished seeds.
+models and with heads on one model (MAH-DPO, joint and frozen) that were trained on the same samples; what
+joint training costs an objective is reported, too. Every stage is a file in ``--out``; an interrupted run
+continues. ``--report`` writes the tables and figures of all finished seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,25 +25,32 @@ import numpy as np
 import tyro
 from afd_lib.stages import Draws, Recipe, Workshop
 from helpful_harmless_lib import data
-from helpful_harmless_lib.report import write_report
+from helpful_harmless_lib.remembered import Remembered
+from helpful_harmless_lib.report import FROZEN, JOINT, write_report
 
-from pluralign.core import Decision, OptionRewards, PreferencePair, SteeringWeights
+from pluralign.core import PreferencePair, SteeringWeights
 from pluralign.core.files import write_json
-from pluralign.core.messages import Messages, dialogue
 from pluralign.core.splits import seed_for
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.text_pairs import TextPair, one_step_pair
-from pluralign.evaluate.sweeps.alternatives import Alternatives, Baseline, FixedPolicy, GuidedModel
+from pluralign.evaluate.sweeps.alternatives import (
+    Alternatives,
+    Baseline,
+    FixedPolicy,
+    GuidedModel,
+    OtherPolicies,
+)
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.folders.card import load_card
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
+from pluralign.learn.texts.heads import MAHDPOConfig, fit_mah_dpo
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo
 from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.value import ValueConfig, fit_value
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.open import load_reward
-from pluralign.rewards.reward import Reward
 from pluralign.rewards.tqr import TQRShape
 
 BETA = 0.1
@@ -69,6 +77,8 @@ class Settings:
         samples: Number of answers per test prompt and weighting.
         tokens: Number of new tokens of every answer.
         strengths: Strengths of value guidance; empty for none.
+        heads: Whether to train heads on the ranked samples, on a frozen trunk and jointly with an adapter.
+        head_rate: Learning rate of heads on the frozen trunk.
         ava: Whether to train AVA-p policies as well, with their own sweep.
         report: Whether to write the report only.
         results: Folder of the result files.
@@ -86,30 +96,11 @@ class Settings:
     samples: int = 1
     tokens: int = 48
     strengths: tuple[float, ...] = (2.0,)
+    heads: bool = True
+    head_rate: float = 1e-3
     ava: bool = True
     report: bool = False
     results: Path = Path(__file__).parent / "results"
-
-
-class Remembered(Reward):
-    """A scorer that scores each decision once, because the MODPO runs use the same pairs."""
-
-    def __init__(self, scorer: LikelihoodRatio) -> None:
-        self.name = scorer.name
-        self._scorer, self._known = scorer, dict[Decision, OptionRewards]()
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        return self._scorer.counts
-
-    def render(self, messages: Messages, opens: bool) -> str:
-        return dialogue(messages, opens)
-
-    def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
-        asked = list(decisions)
-        new = [decision for decision in dict.fromkeys(asked) if decision not in self._known]
-        self._known |= dict(zip(new, self._scorer.score_decisions(new), strict=True))
-        return [self._known[decision] for decision in asked]
 
 
 class Experiment:
@@ -143,8 +134,11 @@ class Experiment:
         baselines = ("soups", "prompting")
         sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), baselines, {})}
         values = self._values(rewards) if self.settings.strengths else {}
-        ranked = {name: self._dpo(f"ranked-{name}", self._ranked(name, rewards), 2) for name in rewards}
-        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, [], (0.0,), ("soups",), values)
+        pairs = {name: self._ranked(name, rewards) for name in rewards}
+        ranked = {name: self._dpo(f"ranked-{name}", own, 2) for name, own in pairs.items()}
+        heads = self._heads(pairs) if self.settings.heads else {}
+        others = [OtherPolicies(label, dict.fromkeys(rewards, folder)) for label, folder in heads.items()]
+        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, [], (0.0,), ("soups",), values, others)
         trained = {f"DPO, {name}": folder for name, folder in policies.items()}
         trained |= {f"{one.label}@{_named(one.weights)}": one.folder for one in fixed}
         if self.settings.ava:
@@ -157,11 +151,27 @@ class Experiment:
         trained |= {f"reward, {name}": folder for name, folder in rewards.items()}
         trained |= {f"value, {name}": folder for name, folder in values.items()}
         trained |= {f"DPO, ranked, {name}": folder for name, folder in ranked.items()}
+        trained |= {f"MAH-DPO, {label}": folder for label, folder in heads.items()}
         return {"trained": {name: _figures(folder) for name, folder in trained.items()}, "sweeps": sweeps}
 
     def _dpo(self, name: str, rows: list[Any], epochs: int = 1) -> Path:
         config = DPOConfig(beta=BETA)
         return self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", config, epochs=epochs)
+
+    def _heads(self, pairs: Mapping[str, list[PreferencePair]]) -> dict[str, Path]:
+        """Heads of both objectives, from the pairs and for as many epochs as the ranked policies."""
+        found: dict[str, Path] = {}
+        rows = [pair for own in pairs.values() for pair in own]
+
+        def fit(_: Any, run: Run, config: MAHDPOConfig) -> None:
+            fit_mah_dpo(pairs, run, config)
+
+        for trunk in JOINT, FROZEN:
+            config = MAHDPOConfig(beta=BETA, trunk="joint" if trunk == JOINT else "frozen")
+            more = {} if trunk == JOINT else {"lora_rank": 0, "learning_rate": self.settings.head_rate}
+            name = trunk.replace(" ", "-")
+            found[trunk] = self.shop.trained(name, fit, rows, "policy", config, epochs=2, **more)
+        return found
 
     def _modpo(self, share: float, policies: Mapping[str, Path]) -> Path:
         """Train MODPO on the first objective's pairs, with the other's implicit reward as the margin."""
@@ -224,14 +234,14 @@ class Experiment:
     def _sweep(
         self, name: str, policies: Mapping[str, Path], rewards: Mapping[str, Path],
         fixed: Sequence[FixedPolicy], powers: tuple[float, ...], baselines: tuple[Baseline, ...],
-        values: Mapping[str, Path],
+        values: Mapping[str, Path], others: Sequence[OtherPolicies] = (),
     ) -> dict[str, Any]:  # fmt: skip
         strengths = self.settings.strengths if values else ()
         guided = [GuidedModel(strength, values) for strength in strengths]
         folder = self.shop.folder / f"sweep-{name}"
         found = sweep(
             policies, self.parts.test, rewards, model=self.settings.model, steps=self.settings.steps,
-            powers=powers, alternatives=Alternatives(baselines, fixed, guided),
+            powers=powers, alternatives=Alternatives(baselines, fixed, guided, others=others),
             samples=self.settings.samples, max_new_tokens=self.settings.tokens, seed=self.settings.seed,
             folder=folder,
         )  # fmt: skip
@@ -249,8 +259,13 @@ def _named(weights: SteeringWeights) -> str:
 
 
 def _figures(folder: Path) -> dict[str, Any]:
-    card = load_card(folder)
-    return {"seconds": card.figures.get("seconds"), "accuracy": card.figures.get("validation_accuracy")}
+    figures = load_card(folder).figures
+    # Heads have an accuracy for each objective.
+    heads = [
+        figures[key] for key in (f"validation_accuracy_{name}" for name in data.OBJECTIVES) if key in figures
+    ]
+    accuracy = float(np.mean(heads)) if heads else figures.get("validation_accuracy")
+    return {"seconds": figures.get("seconds"), "accuracy": accuracy}
 
 
 def main(settings: Settings) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from afd_lib.report import cell, write_table
 
 from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.evaluate.statistics import estimate
+
+JOINT, FROZEN = "joint heads", "frozen heads"
 
 
 def write_report(out: Path, results: Path) -> None:
@@ -38,6 +43,7 @@ def _without_prompts(one: Mapping[str, Any]) -> dict[str, Any]:
             **{key: sweep[key] for key in ("prompts", "scale")},
             "base": point(sweep["base"]),
             "sides": [{**side, "points": [point(row) for row in side["points"]]} for side in sweep["sides"]],
+            **({"heads": costs} if (costs := head_costs(sweep)) else {}),
         }
         for name, sweep in one["sweeps"].items()
     }
@@ -78,7 +84,50 @@ def _markdown(seed: str, one: Mapping[str, Any]) -> str:
                 for row in side["points"]
             ],
         )  # fmt: skip
+        lines += _costs_table(head_costs(sweep))
     return "\n".join(lines)
+
+
+def head_costs(sweep: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rewards of heads that have all the weight, minus those of the policy that was learned separately.
+
+    Returns:
+        For each set of heads and each objective with all the weight: the differences in each reward, in
+        standard deviations of the base model's rewards, with intervals over prompts; empty without heads.
+    """
+    sides = {side["label"]: side["points"] for side in sweep["sides"]}
+    found: list[dict[str, Any]] = []
+    for label in (name for name in (JOINT, FROZEN) if name in sides):
+        for objective in sweep["objectives"]:
+            own, alone = (
+                next(row for row in points if row["weights"][objective] == 1)
+                for points in (sides[label], sweep["sides"][0]["points"])
+            )
+            differences = {
+                name: asdict(
+                    estimate(
+                        (np.array(own["by_prompt"][name]) - np.array(alone["by_prompt"][name]))
+                        / sweep["scale"]["unit"][name]
+                    )
+                )
+                for name in sweep["objectives"]
+            }
+            found.append({"heads": label, "weight_on": objective, "differences": differences})
+    return found
+
+
+def _costs_table(costs: list[dict[str, Any]]) -> list[str]:
+    if not costs:
+        return []
+    names = list(costs[0]["differences"])
+    rows = [
+        (row["heads"], row["weight_on"], *(cell(row["differences"][name]) for name in names)) for row in costs
+    ]
+    return [
+        "", "One head alone, minus the policy that was learned for its objective separately (what heads, and",
+        "their joint training, cost an objective), in standard deviations of the base model's rewards:",
+        *write_table(("heads", "all the weight on", *(f"{name}, difference" for name in names)), rows),
+    ]  # fmt: skip
 
 
 def _verdict(sweep: Mapping[str, Any]) -> str:

@@ -46,13 +46,20 @@ def test_a_sweep_takes_the_folder_for_all_objectives_and_says_why_there_are_no_s
         pl.fit_reward(
             pl.load_pairs(str(made / f"{name}.jsonl"), name), model="tiny-random", out=tmp_path / f"rm-{name}"
         )
+    other = {"label": "the same heads", "folders": dict.fromkeys(NAMES, str(made / "heads"))}
+    (tmp_path / "sides.json").write_text(json.dumps({"others": [other]}))
     code = run(
-        "sweep", "--policies", made / "heads", "--prompts", tmp_path / "prompts.jsonl", "--rewards",
+        "sweep", "--sides", tmp_path / "sides.json", "--policies", made / "heads", "--prompts",
+        tmp_path / "prompts.jsonl", "--rewards",
         *(f"{n}={tmp_path / f'rm-{n}'}" for n in NAMES), "--model", "tiny-random", "--steps", "2",
         "--max-new-tokens", "3", "--dtype", "float32", "--baselines", "soups", "--out", tmp_path / "out",
     )  # fmt: skip
     assert code == 0
-    report = json.dumps(read_json(tmp_path / "out" / "report.json"))
+    found = read_json(tmp_path / "out" / "report.json")
+    report = json.dumps(found)
+    assert [side["label"] for side in found["sides"][:2]] == ["steered (geometric mean)", "the same heads"]
+    assert found["sides"][1]["points"] == found["sides"][0]["points"]
+    assert found["sides"][1]["first_leads_by"]["mean"] == 0
     assert "steered (geometric mean)" in report
     assert "Rewarded soups left out" in report
     assert '"rewarded soups"' not in report

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, read_sides
+from pluralign.evaluate.sweeps.alternatives import (
+    Alternatives,
+)
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.evaluate.sweeps.texts import Side
 from pluralign.lm.pretrained import no_loading_bars
@@ -243,6 +244,8 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
     assert "expected at least two prompts" in refuses(*options, *out, "--limit", "1")
     unknown = sides_file(tmp_path, fixed=[fixed("a", tmp_path, terse=1)])
     assert "unknown objective 'terse'" in refuses(*options, *out, "--sides", unknown)
+    others = sides_file(tmp_path, others=[{"label": "x", "folders": {"lively": "x"}}])
+    assert "field 'others': have the objectives lively, but" in refuses(*options, *out, "--sides", others)
     others = sides_file(tmp_path, guided=[{"strength": 1, "folders": {"lively": "x"}}])
     assert "have the objectives lively, but the policies" in refuses(*options, *out, "--sides", others)
     policies = {name: str(folders / name) for name in ENDS}
@@ -261,25 +264,6 @@ def test_bad_input_is_one_line(refuses, options, folders, tmp_path):
         "--sides",
         sides_file(tmp_path, fixed=[fixed("a", tmp_path / "none", lively=1)]),
     )
-
-
-def test_a_file_of_sides_is_read(tmp_path):
-    guided = {"strength": 2, "folders": {"a": "v/a", "b": "v/b"}}
-    path = sides_file(tmp_path, fixed=[fixed("modpo", "runs/x", b=0.25, a=0.75)], guided=[guided])
-    assert read_sides(path) == (
-        [FixedPolicy("modpo", SteeringWeights(a=0.75, b=0.25), Path("runs/x"))],
-        [GuidedModel(2.0, {"a": Path("v/a"), "b": Path("v/b")})],
-    )
-    assert read_sides(sides_file(tmp_path)) == ([], [])
-    for sides, message in (
-        ({"fixed": [fixed("one", "d", a=0.5)]}, "must sum to 1"),
-        ({"fixed": [{"label": "one", "weights": {"a": 1}}]}, "sides.json:1, field 'folder'"),
-        ({"fixed": ["one"]}, "field 'fixed': expected a list of objects"),
-        ({"guided": [guided, {"strength": "2", "folders": {}}]}, "sides.json:2, field 'strength'"),
-        ({"fixd": []}, "field 'fixd': expected only the lists"),
-    ):
-        with pytest.raises(InputError, match=message):
-            read_sides(sides_file(tmp_path, **sides))
 
 
 def test_a_sweep_in_python_is_the_verbs(run, options, folders, tmp_path):

@@ -251,6 +251,14 @@ def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, three_laye
     )
     assert set(read_json(tmp_path / "w" / "1.json")["sweeps"]) == {"DPO", "DPO, ranked", "AVA-p"}
     assert files(tmp_path / "r")
+    ranked = read_json(tmp_path / "r" / "helpful_harmless.json")["1"]["sweeps"]["DPO, ranked"]
+    assert [side["label"] for side in ranked["sides"]] == [
+        "steered (geometric mean)", "rewarded soups", "value guided (2)", "joint heads", "frozen heads"
+    ]  # fmt: skip
+    assert [(row["heads"], row["weight_on"]) for row in ranked["heads"]] == [
+        (f"{trunk} heads", name) for trunk in ("joint", "frozen") for name in ("helpful", "harmless")
+    ]
+    assert "minus the policy that was learned" in (tmp_path / "r" / "helpful_harmless.md").read_text()
 
 
 def test_ethical_theories(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

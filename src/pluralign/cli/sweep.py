@@ -36,7 +36,8 @@ class TextSettings:
             the trade-off.
         sides: JSON file of further sides: {"fixed": [{"label", "weights", "folder"}, ...]} are policies that
             were trained for one weighting each, {"guided": [{"strength", "folders"}, ...]} are value models
-            that guide the base model (docs/serving.md).
+            that guide the base model, {"others": [{"label", "folders"}, ...]} are other policies, such as
+            heads (docs/serving.md).
         describe: Description of an objective for prompting, as NAME=TEXT.
         samples: Number of completions per prompt and weighting.
         max_new_tokens: Largest number of tokens of a completion.
@@ -139,11 +140,11 @@ def _sweep_prompts(
     from pluralign.evaluate.sweeps.prompts import sweep
 
     rewards = named_entries(texts.rewards, "rewards", "NAME=REWARD")
-    fixed, guided = ([], []) if texts.sides is None else read_sides(texts.sides)
+    fixed, guided, others = ([], [], []) if texts.sides is None else read_sides(texts.sides)
     described = named_entries(texts.describe, "describe", "NAME=TEXT", required=False)
     found = sweep(
         folders, prompts, dict(rewards), model=texts.model, steps=steps, budget=budget, powers=powers,
-        alternatives=Alternatives(texts.baselines, fixed, guided, described), samples=texts.samples,
+        alternatives=Alternatives(texts.baselines, fixed, guided, described, others), samples=texts.samples,
         max_new_tokens=texts.max_new_tokens, temperature=texts.temperature, limit=texts.limit,
         template=texts.template, dtype=texts.dtype, control_tokens=texts.control_tokens, seed=seed,
         folder=out,

@@ -45,6 +45,19 @@ class GuidedModel:
 
 
 @dataclass(frozen=True)
+class OtherPolicies:
+    """Another set of policies, steered in the same way: heads, or policies of another method.
+
+    Args:
+        label: Name of the side.
+        folders: Folder of each objective's policy; for heads, their folder for each of them.
+    """
+
+    label: str
+    folders: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
 class Alternatives:
     """Alternatives to steered policies, in addition to the base model.
 
@@ -54,12 +67,14 @@ class Alternatives:
         fixed: Policies that were trained for one weighting each.
         guided: Value models that guide the base model.
         descriptions: Descriptions of objectives, for prompting; by default their names.
+        others: Other policies, mixed by the geometric mean.
     """
 
     baselines: Sequence[Baseline] = ("soups", "prompting")
     fixed: Sequence[FixedPolicy] = ()
     guided: Sequence[GuidedModel] = ()
     descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
+    others: Sequence[OtherPolicies] = ()
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,10 @@ class Writing:
     control_tokens: bool = False
 
 
-def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel]]:
-    """Read a JSON file of sides: ``fixed`` policies, each with ``label``, ``weights`` and ``folder``, and
-    ``guided`` models, each with ``strength`` and ``folders``. Either list may be absent.
+def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel], list[OtherPolicies]]:
+    """Read a JSON file of sides: ``fixed`` policies, each with ``label``, ``weights`` and ``folder``,
+    ``guided`` models, each with ``strength`` and ``folders``, and ``others``, each with ``label`` and
+    ``folders``. Lists may be absent.
 
     Raises:
         InputError: The file is invalid; the error names the file, the number of the entry in its list, and
@@ -94,13 +110,17 @@ def read_sides(path: str | Path) -> tuple[list[FixedPolicy], list[GuidedModel]]:
     """
     row: Any = read_json(path)
     if not isinstance(row, dict):
-        raise InputError("expected an object with the lists 'fixed' and 'guided'", path=path)
+        raise InputError(f"expected an object with {_LISTS}", path=path)
     content = cast("dict[str, Any]", row)
-    if unknown := sorted(set(content) - {"fixed", "guided"}):
-        raise InputError("expected only the lists 'fixed' and 'guided'", path=path, field=unknown[0])
+    if unknown := sorted(set(content) - {"fixed", "guided", "others"}):
+        raise InputError(f"expected only {_LISTS}", path=path, field=unknown[0])
     fixed = [_fixed_policy(entry) for entry in _entries(content, "fixed", Path(path))]
     guided = [_guided_model(entry) for entry in _entries(content, "guided", Path(path))]
-    return fixed, guided
+    others = [_other_policies(entry) for entry in _entries(content, "others", Path(path))]
+    return fixed, guided, others
+
+
+_LISTS = "the lists 'fixed', 'guided' and 'others'"
 
 
 def _entries(row: Mapping[str, Any], name: str, path: Path) -> list[Fields]:
@@ -121,8 +141,18 @@ def _fixed_policy(entry: Fields) -> FixedPolicy:
 
 def _guided_model(entry: Fields) -> GuidedModel:
     _require_only(entry, ("strength", "folders"))
-    folders = {str(name): Path(str(folder)) for name, folder in entry.get("folders", dict).items()}
-    return GuidedModel(entry.finite("strength"), folders)
+    return GuidedModel(entry.finite("strength"), _folders(entry))
+
+
+def _other_policies(entry: Fields) -> OtherPolicies:
+    _require_only(entry, ("label", "folders"))
+    if not entry.get("label", str):
+        raise entry.fail("label", "must not be empty")
+    return OtherPolicies(entry.get("label", str), _folders(entry))
+
+
+def _folders(entry: Fields) -> dict[str, Path]:
+    return {str(name): Path(str(folder)) for name, folder in entry.get("folders", dict).items()}
 
 
 def _require_only(entry: Fields, known: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ from pluralign.rewards.open import require_reward
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies
-from pluralign.steer.policy_folders import adapter_folder, policy_card
+from pluralign.steer.policy_folders import adapter_folder, policy_card, policy_cards
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +203,11 @@ def sweep(
         ],
         "descriptions": dict(alternatives.descriptions), "instruction": builder.example,
     }  # fmt: skip
+    if alternatives.others:
+        settings["others"] = [
+            {"label": one.label, "folders": {n: str(own) for n, own in one.folders.items()}}
+            for one in alternatives.others
+        ]
     if not control_tokens:
         # Said where it is not the default.
         del settings["control_tokens"]
@@ -235,15 +240,18 @@ def _check(
     for one in alternatives.fixed:
         one.weights.require_known(names)
         adapter_folder(one.folder, policy_card(one.folder), model)
-    for one in alternatives.guided:
-        if set(one.folders) != set(names):
+    sets = [("guided", one.folders) for one in alternatives.guided]
+    for field, folders in [*sets, *(("others", one.folders) for one in alternatives.others)]:
+        if set(folders) != set(names):
             raise InputError(
-                f"have the objectives {', '.join(sorted(one.folders))}, but the policies "
+                f"have the objectives {', '.join(sorted(folders))}, but the policies "
                 f"{', '.join(sorted(names))}",
-                field="guided",
+                field=field,
             )
-        for folder in one.folders.values():
-            read_card(folder, VALUES)
+    for folder in (folder for one in alternatives.guided for folder in one.folders.values()):
+        read_card(folder, VALUES)
+    for one in alternatives.others:
+        policy_cards(one.folders)
 
 
 def _scorer(

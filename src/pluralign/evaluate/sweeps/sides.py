@@ -101,22 +101,33 @@ class SideBuilder:
         if "prompting" in alternatives.baselines:
             found.append(self._prompting(grid))
         found += [self._guided(grid, one) for one in alternatives.guided]
+        found += [self._mixed(one.label, grid, self._ordered(one.folders)) for one in alternatives.others]
         for label in dict.fromkeys(one.label for one in alternatives.fixed):
             found.append(self._fixed(label, [one for one in alternatives.fixed if one.label == label]))
         return [*found, self._base()]
 
     def _steered(self, grid: Sequence[SteeringWeights], power: float) -> Side:
+        return self._mixed(f"steered ({mean_name(power)})", grid, self._folders, power)
+
+    def _mixed(
+        self, label: str, grid: Sequence[SteeringWeights], folders: Mapping[str, Path],
+        power: float = GEOMETRIC,
+    ) -> Side:  # fmt: skip
         return Side(
-            f"steered ({mean_name(power)})", [grid],
+            label, [grid],
             lambda group: mixture_writer(
-                self._open(self._folders).rows, power, self._weighted, self._decoding, self._lead
+                self._open(folders).rows, power, self._weighted, self._decoding, self._lead
             ),
-            self._made_from(self._folders, power=power), max(1, _ROWS // len(self._folders)),
+            self._made_from(folders, power=power), max(1, _ROWS // len(folders)),
         )  # fmt: skip
+
+    def _ordered(self, folders: Mapping[str, Path]) -> dict[str, Path]:
+        """Folders in the order of this sweep's objectives."""
+        return {name: folders[name] for name in self._folders}
 
     def _guided(self, grid: Sequence[SteeringWeights], led: GuidedModel) -> Side:
         guidance = Guidance(led.strength)
-        folders = {name: led.folders[name] for name in self._folders}
+        folders = self._ordered(led.folders)
 
         def opened(group: Sequence[Weighting]) -> Writer:
             self._opened = None
