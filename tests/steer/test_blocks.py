@@ -1,5 +1,7 @@
 """Blockwise guided decoding on tiny models: plain sampling, best of n, and tokens computed from scratch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from pluralign.lm.text_blocks import BlockEnds, sentence_ends
 from pluralign.rewards.value_head import ValueHead
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.block_decoder import BlockDecoder
+from pluralign.steer.block_guides import Draft
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.head_rows import HeadRows
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC
@@ -206,6 +209,17 @@ def test_sentences_and_lines_end_where_they_should():
     assert sentence_ends(tokenizer, tokenizer.encode("a. b", add_special_tokens=False)) == [
         False, True, False, True
     ]  # fmt: skip
+
+
+def test_a_guide_of_weight_zero_is_left_out_and_an_empty_text_has_a_score(tmp_path):
+    rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+    reward = pl.fit_reward(pl.load_pairs(rows, "yes"), model="tiny-random", out=tmp_path / "reward")
+    blocks = pl.Blocks({"yes": tmp_path / "reward", "last": last}, {"yes": 1.0, "last": 0.0}, draws=2)
+    blocks = dataclasses.replace(blocks, draws=3, dtype="float32")
+    assert list(blocks.guides) == ["yes"]
+    drafts = [Draft("Say 1:", text, False, PROMPTS[0], (5,), 0) for text in (" yes", "")]
+    expected = reward.score(["Say 1:", "Say 1:"], [" yes", ""])
+    assert blocks.scores(drafts).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_bad_input_is_refused_by_name(folders, tmp_path):

@@ -98,9 +98,9 @@ class Blocks:
         mix = SteeringWeights.uniform(tuple(self.guides)) if self.weights is None else self.weights
         weights = SteeringWeights(mix)
         weights.require_known(tuple(self.guides))
-        object.__setattr__(self, "weights", weights)
         # A guide of weight zero is not opened.
         used = {name: guide for name, guide in self.guides.items() if weights.get(name, 0.0) > 0}
+        object.__setattr__(self, "weights", SteeringWeights({name: weights[name] for name in used}))
         for guide in used.values():
             if isinstance(guide, str | Path):
                 require_reward(guide)
