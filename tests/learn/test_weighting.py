@@ -134,6 +134,8 @@ def test_suggested_weights_are_asked_for_once():
         assert weighting.weights(["x", "y", "x"]).tolist() == [[0.0, 1.0], [0.75, 0.25], [0.0, 1.0]]
     assert asked == ["x", "y"]
     require_objectives(weighting, ["a", "b"])
+    with pytest.raises(InputError, match="'objectives': expected different"):
+        require_objectives(Fixed(HALF), ["a", "b", "a"])
     with pytest.raises(InputError, match="'c' is in one of them only"):
         require_objectives(Fixed(HALF), ["a", "b", "c"])
 

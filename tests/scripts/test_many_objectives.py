@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from small_story import write_story
+
 from pluralign.core.files import read_json
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings
@@ -44,3 +46,27 @@ def test_reward_combinations(script, tmp_path):
         )
         assert abs(equal - larger) < 1e-9
     assert len((tmp_path / "reward_combinations.md").read_text().splitlines()) > 30
+
+
+def test_reward_weightings(script, tmp_path, monkeypatch):
+    weightings = script("reward_weightings")
+    monkeypatch.setattr("weightings_lib.story.WEIGHTS", (0.5,))
+    monkeypatch.setattr("weightings_lib.story.PLAYS", 20)
+    monkeypatch.setattr("weightings_lib.tables.WEIGHTS", (0.2, 0.8))
+    config = replace(
+        weightings.Settings().config, rounds=2, block=2, decisions=2, samples=2, episodes=2, hidden=0
+    )
+    settings = weightings.Settings(
+        tmp_path / "out", seeds=2, story_seeds=1, prompts=6, options=4, budgets=(8, 16), batches=40,
+        story=str(write_story(tmp_path / "toll")), model="tiny-random", features=tmp_path / "features",
+        config=config, results=tmp_path,
+    )  # fmt: skip
+    weightings.run(settings)
+    rows = read_json(tmp_path / "reward_weightings.json")
+    assert {row["part"] for row in rows} == {
+        "moving", "targets", "tails", "story combinations", "story target", "story tails",
+    }  # fmt: skip
+    # Batches for validation are counted.
+    assert {row["batches"] for row in rows if row["part"] == "moving"} == {8, 16}
+    assert all(0 < row["ratio"] < 2 for row in rows if row["part"] == "targets")
+    assert "## Story combinations" in (tmp_path / "reward_weightings.md").read_text()

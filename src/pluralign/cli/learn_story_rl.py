@@ -47,7 +47,7 @@ class StoryRLOptions:
     episodes: int = 16
     decisions: int = 32
     samples: int = 8
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-3
     hidden: int = 64
     kl: float = 0.1
     combine: Literal["sum", "group", "each", "gdpo", "variance"] = "sum"

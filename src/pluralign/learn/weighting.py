@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ class Observed:
         return (self.rewards - means) / deviations
 
 
+@runtime_checkable
 class Weighting(Protocol):
     """Weights of objectives for each prompt, with a state if they move."""
 
@@ -276,8 +277,13 @@ def require_objectives(weighting: Weighting, rewards: Sequence[str]) -> None:
     """Check that every reward has a weight and every weight a reward.
 
     Raises:
-        InputError: An objective has no reward, or a reward no objective.
+        InputError: This is no weighting, a name occurs twice, an objective has no reward, or a reward no
+            objective.
     """
+    if not isinstance(weighting, Weighting):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"expected a weighting such as Fixed, found {weighting!r:.60}", field="weighting")
+    if len(set(rewards)) < len(rewards):
+        raise InputError(f"expected different objectives, found {', '.join(rewards)}", field="objectives")
     if unknown := sorted(set(weighting.objectives) ^ set(rewards)):
         raise InputError(
             f"expected weights of {', '.join(rewards)}, found {', '.join(weighting.objectives)} "

@@ -204,6 +204,7 @@ def test_refusals(tmp_path):
                 rewards=rewards, weighting=weighting or Fixed(WEIGHTS), combine=combine,
             )  # fmt: skip
 
+    refused("'weighting': expected a weighting", weighting=3)
     refused("'low' is in one of them only", rewards={"letters": letters})
     refused("reward_combination cancels the factor", weighting=ByHypervolume(WEIGHTS),
             combine=reward_combination)  # fmt: skip
@@ -220,6 +221,7 @@ def test_refusals(tmp_path):
     assert not (tmp_path / "out").exists()
     constant = {**REWARDS, "low": lambda prompts, completions: [1.0] * len(prompts)}
     refused(r"rewards\.low.*the same reward, 1", rewards=constant)
+    refused(r"rewards\.low.*expected a function", rewards={**REWARDS, "low": 3})
     wrong = {**REWARDS, "low": lambda prompts, completions: [float("nan")] * len(prompts)}
     refused(r"rewards\.low.*finite", rewards=wrong)
     with pytest.raises(InputError, match="'kl'"):

@@ -59,7 +59,7 @@ class StoryRLConfig:
     episodes: int = 16
     decisions: int = 32
     samples: int = 8
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-3
     weight_decay: float = 0.0
     hidden: int = 64
     kl: float = 0.1
@@ -210,13 +210,13 @@ class StoryRounds:
             row["weights"] = {n: round(v, 4) for n, v in zip(names, mean, strict=True)}
         if isinstance(self._weighting, Constrained):
             row |= {"multipliers": self._weighting.multipliers, "missed": self._weighting.missed}
+        scales = [dataclasses.asdict(scale) for scale in self._scales]
+        if not number:
+            row["scales"] = dict(zip(names, scales, strict=True))
         before = self.rows[-1] if self.rows else {"round": 0, "samples": 0}
         played_on = (number - before["round"]) * (config.episodes + config.decisions * config.samples)
         self.rows.append({**row, "samples": before["samples"] + len(played) + played_on})
-        content = {
-            "rows": self.rows, "weighting": self._weighting.state(),
-            "scales": [dataclasses.asdict(scale) for scale in self._scales],
-        }  # fmt: skip
+        content = {"rows": self.rows, "weighting": self._weighting.state(), "scales": scales}
         tensors = {f"head.{key}": value for key, value in self.head.state_dict().items()}
         for i, own in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{key}": value for key, value in own.items()}

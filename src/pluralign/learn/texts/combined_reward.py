@@ -110,6 +110,8 @@ def reward_table(
     flat = [(prompt, text) for prompt, own in zip(prompts, completions, strict=True) for text in own]
     columns: list[Tensor] = []
     for name in objectives:
+        if not callable(rewards[name]):
+            raise InputError(f"expected a function, found {rewards[name]!r:.60}", field=f"rewards.{name}")
         found = [float(value) for value in rewards[name](*map(list, zip(*flat, strict=True)))]
         if len(found) != len(flat) or not all(math.isfinite(value) for value in found):
             raise InputError(

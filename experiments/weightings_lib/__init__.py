@@ -1,0 +1,1 @@
+"""Parts of the experiment on weightings, targets and tails."""
