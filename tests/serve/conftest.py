@@ -177,11 +177,11 @@ class TwoOptions:
         return found
 
 
-def story_player(inferred=None, power=0.0):
+def story_player(inferred=None, power=0.0, dial=None):
     """A built-in story with a policy for each of two objectives."""
     story = load_story("salt_ledger")
     policies = {"score": TwoOptions("a", 0), "harm_avoidance": TwoOptions("b", -1)}
-    return StoryPlayer(lambda: ChoiceScriptGame(story), policies, power, inferred)
+    return StoryPlayer(lambda: ChoiceScriptGame(story), policies, power, inferred, dial)
 
 
 @pytest.fixture

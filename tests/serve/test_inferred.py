@@ -10,8 +10,9 @@ import pluralign as pl
 from pluralign.cli import main
 from pluralign.core import InputError
 from pluralign.data.choices import question_row, save_rows
-from pluralign.elicit.saved import load_posterior, save_posterior
+from pluralign.elicit.saved import load_implied_dial, load_posterior, save_posterior
 from pluralign.serve.inferred import StoryVerdicts
+from pluralign.serve.story import open_story_player
 from pluralign.steer.mixing import mix_log_probs
 
 from .asking import pool
@@ -171,6 +172,20 @@ def test_the_verb_reads_weights_and_questions(folders, tmp_path, monkeypatch, ca
         assert message in line
     code, (line,) = run("--default-weights", weights, "--weights", "one=1")
     assert (code, "together with --weights" in line) == (2, True)
+
+
+def test_a_file_without_a_dial_offers_none(tmp_path):
+    path, dial = tmp_path / "weights.json", {"score": 0.8, "harm_avoidance": 0.2}
+    save_posterior(answers(STORY, (5, 1)), path, {"dial": dial})
+    assert dict(load_implied_dial(path)) == dial
+    with pytest.raises(InputError, match="the story's policies are score, power") as found:
+        open_story_player("salt_ledger", {"score": "random", "power": "random"}, implied_dial=path)
+    assert found.value.field == "implied_dial"
+    for wrong, message in ((None, "has no dial; `pluralign ask"), ({"score": 0.5}, "must sum to 1")):
+        save_posterior(answers(STORY, (5, 1)), path, {"dial": wrong})
+        with pytest.raises(InputError, match=message) as found:
+            load_implied_dial(path)
+        assert found.value.path == str(path)
 
 
 @pytest.mark.parametrize(

@@ -216,3 +216,19 @@ def test_the_story_asks_too_and_says_what_inferred_weights_leave_open(serve, ope
         press(page, "Ask me")
         page.get_by_text("Question 1 of at most 5").wait_for()
         becomes(page, f"{bands} === 2")
+
+
+def test_the_mix_that_acts_by_the_weights_is_offered_with_what_was_measured(serve, opened):
+    inferred, dial = answers(STORY, (2, 2)), pl.SteeringWeights(score=0.8, harm_avoidance=0.2)
+    with serve(story=story_player(inferred, dial=dial), inferred=inferred) as server:
+        page = opened(server)
+        page.get_by_role("tab", name="Story").click()
+        page.get_by_text("The mix that acts by these weights").click()
+        page.get_by_text("it did not serve people better than the inferred weights").wait_for()
+        press(page, "Use score 80%, harm avoidance 20%")
+        becomes(page, "document.querySelector('#story-dials-0').value === '80'")
+    with serve(story=story_player(inferred), inferred=inferred) as server:
+        page = opened(server)
+        page.get_by_role("tab", name="Story").click()
+        page.locator("#options button").first.wait_for()
+        assert page.locator("#story-wish").is_hidden()

@@ -14,9 +14,8 @@ from pluralign.data.choices import load_questions
 from pluralign.data.objectives import load_objectives
 from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.saved import load_posterior
-from pluralign.games.open import open_story
 from pluralign.lm.dtypes import DTypeName
-from pluralign.options.open import DEFAULT_MODEL, Models, open_policy
+from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.open import load_reward
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.relevance import open_relevance
@@ -39,7 +38,7 @@ try:
     from pluralign.serve.rewards import AnswerScorers
     from pluralign.serve.run import listen, run_server
     from pluralign.serve.settings import Access, Limits
-    from pluralign.serve.story import StoryPlayer
+    from pluralign.serve.story import open_story_player
     from pluralign.serve.submission import Engine
     from pluralign.steer.policies import Policies, load_policies
     from pluralign.steer.prompt_encoder import PromptEncoder
@@ -59,6 +58,7 @@ def serve(
     model: str = DEFAULT_MODEL,
     weights: str | None = None,
     default_weights: Path | None = None,
+    implied_dial: bool = False,
     suggest: Path | None = None,
     preset: tuple[str, ...] = (),
     power: float = GEOMETRIC,
@@ -107,6 +107,9 @@ def serve(
             Answers then report the weights' 90 % intervals, and decisions of a story, and several answers to
             one prompt, whether the weights decide. Its objectives are those of the policies or of the
             story's policies.
+        implied_dial: Whether the page of a story offers the mixture that acts by the default weights (the
+            "dial" in their file, from `ask --values returns`). It served people no better than the weights
+            did (docs/weights.md), so it is off by default.
         suggest: Folder of a calibrated dial (pluralign calibrate), or of a model that suggests weights for a
             prompt (pluralign learn weights). Requests with "steering_wish", or with
             "auto" as steering weights, then get its weights, and the page has dials of outcomes.
@@ -164,6 +167,8 @@ def serve(
     inferred = None if default_weights is None else load_posterior(default_weights)
     asker = None if ask is None else Asker(load_questions(ask), ask_questions)
     story_folders = named_folders(story_policies, "story_policies")
+    if (story is None) != (not story_folders):
+        raise InputError("--story and --story-policies must be given together", field="story")
     if (relevance is None) != (principles is None):
         raise InputError("--relevance and --principles must be given together", field="relevance")
     described = None if principles is None else load_objectives(principles)
@@ -173,6 +178,8 @@ def serve(
             require_served(known.objectives, served, field)
     if default is not None and inferred is not None:
         raise InputError("is given together with --weights", field="default_weights")
+    if implied_dial and default_weights is None:
+        raise InputError("needs --default-weights weights.json", field="implied_dial")
     provider = None if suggest is None else open_provider(suggest)
     if provider is not None and set(provider.objectives) != set(folders):
         raise InputError(
@@ -202,7 +209,11 @@ def serve(
             default,
             None if audit is None else Audit(audit, texts=audit_texts, required=audit_required),
             AnswerScorers({name: load_reward(spec) for name, spec in scorers.items()}) if scorers else None,
-            _story(story, story_policies, power, features, inferred),
+            None
+            if story is None
+            else open_story_player(
+                story, story_folders, power, features, inferred, default_weights if implied_dial else None
+            ),
             fronts,
             make_engine,
             presets,
@@ -260,25 +271,3 @@ def _start_vllm(
 ) -> tuple[PromptEncoder, Callable[[Limits], Engine]]:
     require_vllm()
     return start_vllm(model, folders, {"dtype": dtype, **read_engine_args(engine_args)}, limits, **options)
-
-
-def _story(
-    story: str | None,
-    policies: tuple[str, ...],
-    power: float,
-    features: Path | None,
-    inferred: WeightPosterior | None,
-) -> StoryPlayer | None:
-    folders = named_folders(policies, "story_policies")
-    if (story is None) != (not folders):
-        raise InputError("--story and --story-policies must be given together", field="story")
-    if story is None:
-        return None
-    models = Models(features=features)
-    own = inferred is not None and set(inferred.objectives) == set(folders)
-    return StoryPlayer(
-        open_story(story).make_game,
-        {name: open_policy(str(place), models) for name, place in folders.items()},
-        power,
-        inferred if own else None,
-    )

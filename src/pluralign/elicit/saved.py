@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pluralign.core import InputError
+from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_list, is_object
 from pluralign.elicit.posterior import WeightPosterior
@@ -62,6 +62,24 @@ def load_posterior(path: str | Path) -> WeightPosterior:
         _density(draws), 0.0, float(count), SimplexPrior(), float(lapse),
         answers, None,
     )  # fmt: skip
+
+
+def load_implied_dial(path: str | Path) -> SteeringWeights:
+    """Read the mixture that acts by the weights in a file (`elicit.calibration`), which the file has, too.
+
+    Raises:
+        InputError: The file has none.
+    """
+    found = read_json(path)
+    dial = found.get("dial") if is_object(found) else None
+    if not is_object(dial):
+        raise InputError(
+            "has no dial; `pluralign ask --story ... --values returns` writes one", path=path, field="dial"
+        )
+    try:
+        return SteeringWeights(dial)
+    except InputError as error:
+        raise InputError(error.message, path=path, field="dial") from error
 
 
 def _is_number(value: Any) -> bool:

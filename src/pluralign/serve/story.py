@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from pluralign.core import Policy, SteeringWeights
+from pluralign.core import InputError, Policy, SteeringWeights
 from pluralign.elicit.posterior import WeightPosterior
+from pluralign.elicit.saved import load_implied_dial
 from pluralign.games.game import Game
+from pluralign.games.open import open_story
+from pluralign.options.open import Models, open_policy
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.inferred import StoryVerdicts, intervals_of, require_served
@@ -31,6 +36,7 @@ class StoryPlayer:
         policies: Policies by objective of the story.
         power: Exponent of the power mean that mixes them.
         inferred: Default weights that were inferred from choices; uniform weights if None.
+        dial: Weights of the mixture that acts by the inferred weights, which the page offers.
 
     Raises:
         InputError: The story has no such objective, or the power is too large for inferred weights.
@@ -38,11 +44,13 @@ class StoryPlayer:
 
     def __init__(
         self, make_game: Callable[[], Game], policies: Mapping[str, Policy], power: float = GEOMETRIC,
-        inferred: WeightPosterior | None = None,
+        inferred: WeightPosterior | None = None, dial: SteeringWeights | None = None,
     ) -> None:  # fmt: skip
-        self._make_game, self._power = make_game, power
+        # One game for all requests: games keep what they found out about states.
+        self._game, self._power = make_game(), power
+        self._playing = threading.Lock()
         self.names = tuple(policies)
-        self._info = make_game().info
+        self._info = self._game.info
         self._objectives = [self._info.objective(name) for name in self.names]
         self._default, self._intervals = SteeringWeights.uniform(self.names), {}
         self._verdicts = None
@@ -50,6 +58,7 @@ class StoryPlayer:
             require_served(inferred.objectives, {"story": self.names}, "default_weights")
             self._default, self._verdicts = inferred.mean, StoryVerdicts(inferred, power)
             self._intervals = {"steering_intervals": intervals_of(inferred, self.names)}
+        self._dial = dial
         self._policy = SteeredPolicy(policies, self._default, power)
         self._turn = asyncio.Semaphore(1)
 
@@ -79,6 +88,7 @@ class StoryPlayer:
             "objectives": [{"name": o.name, "description": o.description} for o in self._objectives],
             "power": str(self._power),
             "steering_weights": in_order(self._default, self.names),
+            "implied_dial": None if self._dial is None else in_order(self._dial, self.names),
             **self._intervals,
         }
 
@@ -95,7 +105,11 @@ class StoryPlayer:
             return await asyncio.to_thread(self._play, [int(action) for action in body["actions"]], weights)
 
     def _play(self, actions: list[int], weights: SteeringWeights) -> dict[str, Any]:
-        game = self._make_game()
+        # A request that was cancelled may still be playing.
+        with self._playing:
+            return self._replay(self._game, actions, weights)
+
+    def _replay(self, game: Game, actions: list[int], weights: SteeringWeights) -> dict[str, Any]:
         game.reset()
         taken: list[dict[str, str]] = []
         returns = dict.fromkeys(self.names, 0.0)
@@ -130,3 +144,34 @@ class StoryPlayer:
             "probabilities": {name: [float(p) for p in blend.probabilities[name]] for name in self.names},
             **verdict,
         }
+
+
+def open_story_player(
+    story: str, policies: Mapping[str, Path], power: float = GEOMETRIC, features: Path | None = None,
+    inferred: WeightPosterior | None = None, implied_dial: Path | None = None,
+) -> StoryPlayer:  # fmt: skip
+    """Open a story with its policies for the page.
+
+    Args:
+        story: Name of a built-in story, or path of any game.
+        policies: Folder of each policy, by objective.
+        power: Exponent of the power mean that mixes them.
+        features: Folder in which features are kept.
+        inferred: Default weights that were inferred from choices; ignored if they are for other objectives.
+        implied_dial: File of these weights with the mixture that acts by them, which the page then offers.
+
+    Raises:
+        InputError: The story or a policy cannot be opened, or the file has no dial for these policies.
+    """
+    dial = None if implied_dial is None else load_implied_dial(implied_dial)
+    if dial is not None and set(dial) != set(policies):
+        raise InputError(
+            f"is for {', '.join(dial)}; the story's policies are {', '.join(policies)}", field="implied_dial"
+        )
+    models = Models(features=features)
+    own = inferred is not None and set(inferred.objectives) == set(policies)
+    return StoryPlayer(
+        open_story(story).make_game,
+        {name: open_policy(str(place), models) for name, place in policies.items()},
+        power, inferred if own else None, dial,
+    )  # fmt: skip

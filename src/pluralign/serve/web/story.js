@@ -11,6 +11,7 @@ class Story {
     this.dials = new Dials($("story-dials"), names, mine.weights ?? story.steering_weights,
       () => { this.front.show(this.dials.value); this.look(); });
     this.front.show(this.dials.value);
+    this.offer(story.implied_dial);
     $("story-title").textContent = story.title;
     $("summary").textContent = story.summary;
     $("key").append(make("span", {}, "Bar: the mix. Marks: each policy alone:"),
@@ -20,6 +21,15 @@ class Story {
     });
     $("back").addEventListener("click", () => { this.actions.pop(); this.look(); });
     $("again").addEventListener("click", () => { this.actions = []; this.look(); });
+  }
+  // The mix whose own choices the inferred weights explain best, with what was measured of it.
+  offer(dial) {
+    if (!dial) return;
+    $("story-wish").hidden = false;
+    $("story-wish").append(make("summary", {}, "The mix that acts by these weights"),
+      make("p", {class: "hint muted"}, "The inferred weights explain this mix's own choices best. On four stories it did not serve people " +
+        "better than the inferred weights in the units of their values: its regret was higher on each."),
+      button(`Use ${described(dial)}`, () => this.dials.set(this.names.map(name => dial[name]))));
   }
   // The server says more of its own default weights, where they were inferred.
   weights() {
