@@ -53,6 +53,26 @@ def test_it_writes_a_policy_and_reports_the_rounds(run, command, tmp_path, capsy
     assert "config.weighting.weights.lively was 0.7, is 0.6" in capsys.readouterr().err
 
 
+def test_weights_can_depend_on_the_prompt(run, command, tmp_path, capsys):
+    from pluralign.folders.card import Card
+    from pluralign.folders.tuned import describe_backbone
+    from pluralign.lm.backbone import load_backbone
+    from pluralign.rewards.prompt_weights import PromptWeights, WeightsHead
+
+    backbone = load_backbone("tiny-random")
+    head = WeightsHead(backbone.hidden_size, 2)
+    head.linear.bias.data[0] = 1.0
+    card = Card("weights", backbone=describe_backbone(backbone))
+    PromptWeights(backbone, head, ("calm", "lively"), card=card).save(tmp_path / "suggest")
+    auto = ("--weights", f"auto:{tmp_path / 'suggest'}")
+    assert run(*command, *auto) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:2] == ["calm", "lively"]
+    assert lines[3].split()[5:7] == ["0.731", "0.269"]
+    assert run(*command, *auto, "--config.adapt", "influence") == 2
+    assert "depend on the prompt" in capsys.readouterr().err
+
+
 def test_targets_have_multipliers(run, command, capsys):
     assert run(*command, "--at-least", "calm=+9sd", "--config.rate", 0.5) == 0
     told = capsys.readouterr().out
