@@ -27,6 +27,7 @@ Q_NETWORK = "q_network.safetensors"
 KINDS = {
     "option_policy": "a policy over listed options",
     "option_q_values": "Q-values of listed options",
+    "option_values": "values of listed options for several objectives",
     "option_reward": "a posterior over rewards of listed options",
     "reward_model": "a reward model",
     "reward_ensemble": "an ensemble of rewards",
