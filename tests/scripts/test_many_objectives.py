@@ -70,3 +70,16 @@ def test_reward_weightings(script, tmp_path, monkeypatch):
     assert {row["batches"] for row in rows if row["part"] == "moving"} == {8, 16}
     assert all(0 < row["ratio"] < 2 for row in rows if row["part"] == "targets")
     assert "## Story combinations" in (tmp_path / "reward_weightings.md").read_text()
+
+
+def test_offline_q_stories(script, tmp_path):
+    values = script("offline_q_stories")
+    settings = values.Settings(
+        tmp_path / "out", tmp_path / "features", "tiny-random", seeds=1, stories=("salt_ledger",),
+        episodes=(3,), ways=("pessimistic", "any weights"), steps=3, results=tmp_path,
+    )  # fmt: skip
+    values.run(settings)
+    rows = {row["way"]: row for row in read_json(tmp_path / "offline_q_stories.json")}
+    assert set(rows) == {"pessimistic", "any weights"}
+    assert all(0 <= row["hypervolume"]["mean"] <= 1.1 for row in rows.values())
+    assert "| pessimistic | 3 | salt_ledger | 1 |" in (tmp_path / "offline_q_stories.md").read_text()

@@ -165,6 +165,23 @@ def recorded_objective(trajectories_path: str | Path, name: str) -> Objective:
     return Objective(**recorded[name])
 
 
+def recorded_objectives(trajectories_path: str | Path, names: Sequence[str] = ()) -> list[Objective]:
+    """Read objectives from the header of a trajectories file.
+
+    Args:
+        trajectories_path: The file.
+        names: Names of the objectives; all of the file if there are none.
+
+    Raises:
+        InputError: The file has no objective, or none of one of the names.
+    """
+    found = read_header(trajectories_path, "trajectories").get("objectives", [])
+    if not found:
+        raise InputError("the trajectories were collected without objectives", path=trajectories_path)
+    wanted = names or [row["name"] for row in found]
+    return [recorded_objective(trajectories_path, name) for name in wanted]
+
+
 @checked
 def annotate_comparisons(
     comparisons: Sequence[Comparison],

@@ -24,6 +24,7 @@ _LEARN = {
     "bc": "learn:learn_bc",
     "cpl": "learn:learn_cpl",
     "avril": "learn:learn_avril",
+    "q": "learn_q:learn_q",
     "ava-p": "learn_texts:learn_ava_p",
     "ensemble": "ensemble:learn_ensemble",
     "modpo": "learn_modpo:learn_modpo",

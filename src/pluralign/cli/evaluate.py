@@ -10,9 +10,9 @@ from pluralign.core import InputError, Policy
 from pluralign.evaluate.harms_table import HEADLINES
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.games.open import open_story
-from pluralign.options.open import Models, open_policy
-from pluralign.steer.steered_policy import SteeredPolicy
+from pluralign.options.open import Models, open_policies, open_policy
 from pluralign.steer.suggest import constant_weights
+from pluralign.steer.value_steered import steered
 
 
 def evaluate_play(
@@ -80,5 +80,4 @@ def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, 
     if policy:
         return open_policy(policy, models)
     folders = named_folders(policies, "policies")
-    opened = {name: open_policy(str(folder), models) for name, folder in folders.items()}
-    return SteeredPolicy(opened, constant_weights(weights), power)
+    return steered(open_policies(folders, models), constant_weights(weights), power)

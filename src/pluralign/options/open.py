@@ -105,6 +105,30 @@ def open_policy(name: str, models: Models, *, temperature: float = 1.0) -> Polic
     return LanguageModelPolicy(own.language_model, own.store, temperature=temperature)
 
 
+def open_policies(policies: Mapping[str, str | Path | Policy], models: Models) -> dict[str, Policy]:
+    """Open one policy for each objective. A model of values for any weights, which may be given for several
+    objectives, is opened once and pursues each of them alone.
+
+    Args:
+        policies: Policy of each objective, or its name or folder as `open_policy` takes it.
+        models: Language model and features, used if they match the policy's own.
+
+    Raises:
+        InputError: There is no such policy.
+    """
+    from pluralign.options.values import for_objective
+
+    known: dict[str, Policy] = {}
+    opened: dict[str, Policy] = {}
+    for objective, given in policies.items():
+        if isinstance(given, str | Path):
+            if str(given) not in known:
+                known[str(given)] = open_policy(str(given), models)
+            given = known[str(given)]
+        opened[objective] = for_objective(given, objective)
+    return opened
+
+
 def open_trained(folder: Path, models: Models) -> Policy:
     """Open the trained policy in a folder, on the language model named on its card.
 
@@ -112,12 +136,14 @@ def open_trained(folder: Path, models: Models) -> Policy:
         InputError: The folder holds no policy.
     """
     from pluralign.folders.card import read_card
-    from pluralign.options import checkpoint, drrn
+    from pluralign.options import checkpoint, drrn, values
 
     content = read_card(folder)
     store = models.of_folder(folder, content).store
     if content["pluralign"] == drrn.KIND:
         return drrn.DRRNPolicy.load(folder, store)
+    if content["pluralign"] == values.KIND:
+        return values.ValuePolicy.load(folder, store)
     return checkpoint.load_policy(folder, store)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from pluralign.core import Decision, InputError, SteeringWeights
+from pluralign.core import Decision, InputError, Policy, SteeringWeights
 from pluralign.folders.card import HEAD, Card, read_folder, write_folder
 from pluralign.folders.tensors import read_tensors
 from pluralign.lm.tensors import seeded
@@ -283,7 +283,7 @@ def greedy_log_probs(totals: FloatArray, temperature: float) -> FloatArray:
     return scaled - np.logaddexp.reduce(scaled)
 
 
-def for_objective(policy: Any, objective: str) -> Any:
+def for_objective(policy: Policy, objective: str) -> Policy:
     """The policy of one objective alone: a policy for any weights gets all weight on it; others are as they
     are."""
     if isinstance(policy, ValuePolicy) and policy.conditioned and objective in policy.objectives:

@@ -13,7 +13,7 @@ from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.saved import load_implied_dial
 from pluralign.games.game import Game
 from pluralign.games.open import open_story
-from pluralign.options.open import Models, open_policy
+from pluralign.options.open import Models, open_policies
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.inferred import StoryVerdicts, intervals_of, require_served
@@ -21,7 +21,7 @@ from pluralign.serve.mixes import read_weights
 from pluralign.serve.schema import Schema, check
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.request_weights import in_order
-from pluralign.steer.steered_policy import SteeredPolicy
+from pluralign.steer.value_steered import steered
 
 _MOST_ACTIONS = 500
 
@@ -59,7 +59,7 @@ class StoryPlayer:
             self._default, self._verdicts = inferred.mean, StoryVerdicts(inferred, power)
             self._intervals = {"steering_intervals": intervals_of(inferred, self.names)}
         self._dial = dial
-        self._policy = SteeredPolicy(policies, self._default, power)
+        self._policy = steered(policies, self._default, power)
         self._turn = asyncio.Semaphore(1)
 
     @property
@@ -172,6 +172,6 @@ def open_story_player(
     own = inferred is not None and set(inferred.objectives) == set(policies)
     return StoryPlayer(
         open_story(story).make_game,
-        {name: open_policy(str(place), models) for name, place in policies.items()},
+        open_policies(policies, models),
         power, inferred if own else None, dial,
     )  # fmt: skip

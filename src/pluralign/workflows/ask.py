@@ -158,11 +158,11 @@ class OpenedStory:
 
     def __init__(self, story: str, policies: Mapping[str, str]) -> None:
         from pluralign.games.open import open_story
-        from pluralign.options.open import Models, open_policy
+        from pluralign.options.open import Models, open_policies
 
         models = Models()
         self._story = open_story(story)
-        self._policies = {name: open_policy(spec, models) for name, spec in policies.items()}
+        self._policies = open_policies(policies, models)
 
     def by_policies(self, seed: int = 0) -> list[Question]:
         """Questions from the decisions of random episodes, with the policies' log-probabilities as values.
@@ -201,10 +201,10 @@ class OpenedStory:
             wanted: Weights of the returns in units of their deviations.
         """
         from pluralign.elicit.calibration import calibrate
-        from pluralign.steer.steered_policy import SteeredPolicy
+        from pluralign.steer.value_steered import steered
 
         names = list(self._policies)
-        mixture = SteeredPolicy(self._policies, SteeringWeights.uniform(names))
+        mixture = steered(self._policies, SteeringWeights.uniform(names))
         return calibrate(pool, mixture.with_weights).dial(wanted)
 
 

@@ -19,7 +19,7 @@ from pluralign.evaluate.play import PolicyResult, evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.game import Game
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.steered_policy import SteeredPolicy
+from pluralign.steer.value_steered import steered
 
 KIND = "sweep"
 
@@ -144,7 +144,7 @@ def sweep(
             if key not in known:
                 result = evaluate_policy(
                     make_game,
-                    SteeredPolicy(policies, weights, power),
+                    steered(policies, weights, power),
                     episodes=episodes,
                     seed=seed,
                     objectives=objectives,

@@ -27,7 +27,7 @@ from pluralign.evaluate.sweeps.fronts import reference_below
 from pluralign.evaluate.sweeps.grids import weightings
 from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
 from pluralign.games.open import open_story
-from pluralign.options.open import Models, open_policy
+from pluralign.options.open import Models, open_policies
 from pluralign.steer.mixing import GEOMETRIC
 
 
@@ -137,10 +137,7 @@ def sweep_story(
     info = make_game().info
     objectives = [info.objective(name) for name in policies]
     models = models or Models()
-    opened = {
-        name: open_policy(str(own), models) if isinstance(own, str | Path) else own
-        for name, own in policies.items()
-    }
+    opened = open_policies(policies, models)
     players: dict[str, Policy] = {"random": UniformPolicy(), **opened}
     kinds: dict[str, Kind] = {name: "random" if name == "random" else "learned" for name in players}
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
