@@ -42,6 +42,7 @@ from pluralign.learn.methods import METHODS as METHODS
 from pluralign.learn.methods import method_table as method_table
 from pluralign.learn.options.bc import fit_bc as fit_bc
 from pluralign.learn.options.cpl import fit_cpl as fit_cpl
+from pluralign.learn.options.q import fit_q as fit_q
 from pluralign.learn.options.story_rl import fit_story_rl as fit_story_rl
 from pluralign.learn.texts.memory import estimate_memory as estimate_memory
 from pluralign.learn.texts.policies import fit_policy as fit_policy
@@ -57,5 +58,6 @@ from pluralign.steer.steered_policy import SteeredPolicy as SteeredPolicy
 from pluralign.steer.suggest import Calibrated as Calibrated
 from pluralign.steer.surrogate import fit_surrogate as fit_surrogate
 from pluralign.steer.targets import meet_targets as meet_targets
+from pluralign.steer.value_steered import ValueSteeredPolicy as ValueSteeredPolicy
 
 __version__: str

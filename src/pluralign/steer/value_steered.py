@@ -31,6 +31,21 @@ class ValueSteeredPolicy:
     Raises:
         InputError: There are no policies, they have values of different objectives, or a weight names an
             objective without a policy.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> from pluralign.learn.options.q import QConfig
+        >>> from pluralign.lm.backbone import load_backbone
+        >>> from pluralign.options.features import FeatureStore
+        >>> game = pl.open_story("salt_ledger")
+        >>> goals = game.info.select(["score", "harm_avoidance"])
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=2, seed=0, objectives=goals))
+        >>> store = FeatureStore(load_backbone("tiny-random"))
+        >>> values = pl.fit_q(played, store=store, out="values", objectives=goals, config=QConfig(steps=2))
+        >>> agents = {"score": values, "harm_avoidance": values}
+        >>> pl.ValueSteeredPolicy(agents, pl.SteeringWeights(score=0.3, harm_avoidance=0.7)).name
+        'steered(score=0.3,harm_avoidance=0.7)'
     """
 
     def __init__(

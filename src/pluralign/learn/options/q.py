@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -60,6 +61,19 @@ def fit_q(
     Raises:
         InputError: No trajectories or objectives, a step has no reward for an objective, the backup and the
             reference do not match, or ``out`` holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> from pluralign.lm.backbone import load_backbone
+        >>> from pluralign.options.features import FeatureStore
+        >>> game = pl.open_story("salt_ledger")
+        >>> goals = game.info.select(["score", "harm_avoidance"])
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=3, seed=0, objectives=goals))
+        >>> store = FeatureStore(load_backbone("tiny-random"))
+        >>> values = pl.fit_q(played, store=store, out="values", objectives=goals, config=QConfig(steps=5))
+        >>> values.with_weights(pl.SteeringWeights(score=0.3, harm_avoidance=0.7)).objectives
+        ('score', 'harm_avoidance')
     """
     require_seed(seed)
     started, config = time.monotonic(), config or QConfig()
@@ -110,12 +124,8 @@ def belief(policy: ValuePolicy, decisions: Sequence[Decision]) -> dict[str, floa
         decisions: Decisions that episodes begin with.
     """
     values, log_probs = policy.values(decisions), policy.log_probs(decisions)
-    total = sum(
-        (torch.as_tensor(p).exp() @ torch.as_tensor(v) for p, v in zip(log_probs, values, strict=True))
-    )
-    assert isinstance(total, Tensor), "there is a first decision"
-    mean = (total / len(decisions)).tolist()
-    return dict(zip(policy.objectives, mean, strict=True))
+    expected = np.mean([np.exp(p) @ v for p, v in zip(log_probs, values, strict=True)], axis=0)
+    return {name: float(value) for name, value in zip(policy.objectives, expected, strict=True)}
 
 
 def _check(

@@ -138,7 +138,8 @@ class ValueLearning(nn.Module):
         features, mask = pad_features(source.get(decisions))
         head.fit_standardisation(features[mask])
         # Not named "config": a trainer would take it for a language model's configuration.
-        self.head, self.settings, self._weights, self._seed = head, config, weights, seed
+        self.head, self.settings, self._seed = head, config, seed
+        self._weights: Tensor | None = weights
         # Checkpoints contain the networks that follow, so that a continued run ends with the same weights.
         self.target = copy.deepcopy(head).requires_grad_(False)
         self._inner: Tensor | None = None
@@ -147,6 +148,13 @@ class ValueLearning(nn.Module):
         self.features: Tensor
         self.mask: Tensor
         self.reference: Tensor
+        self.states: Tensor
+        self.actions: Tensor
+        self.sums: Tensor
+        self.factors: Tensor
+        self.next_states: Tensor
+        self.next_actions: Tensor
+        self.shares: Tensor
         none = torch.zeros(len(decisions), dtype=torch.int64)
         data = {"features": head.standardise(features), "mask": mask}
         data["reference"] = none if reference is None else reference
@@ -198,7 +206,8 @@ class ValueLearning(nn.Module):
         weights: Float[Tensor, "batch objectives"],
     ) -> Float[Tensor, "heads batch options objectives"]:  # fmt: skip
         options = self.features.shape[1]
-        return head.outputs(inner, weights.repeat_interleave(options, dim=0)).unflatten(1, (-1, options))
+        flat = head.outputs(inner, weights.repeat_interleave(options, dim=0))
+        return flat.view(len(flat), len(weights), options, -1)
 
     def _drawn(self, count: int) -> Float[Tensor, "batch objectives"]:
         """Weights of every row: fixed, or uniform on the simplex, one in five with all weight on one."""
@@ -216,10 +225,11 @@ class ValueLearning(nn.Module):
 
     def _known(self) -> Float[Tensor, "heads decisions options hidden"]:
         """First layer of the networks that follow, for all options; it changes only when they move."""
-        if self._inner is None:
-            flat = self.target.first_layer(self.features.flatten(0, 1))
-            self._inner = flat.unflatten(1, self.features.shape[:2])
-        return self._inner
+        known: Tensor | None = self._inner
+        if known is None:
+            flat: Tensor = self.target.first_layer(self.features.flatten(0, 1))
+            self._inner = known = flat.view(len(flat), *self.features.shape[:2], -1)
+        return known
 
     @torch.no_grad()
     def _follow(self) -> None:

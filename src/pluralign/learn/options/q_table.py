@@ -12,6 +12,7 @@ from torch import Tensor
 from pluralign.annotate.oracle import step_reward
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories
+from pluralign.lm.tensors import to_list
 from pluralign.losses.offline_q import steps_ahead
 
 
@@ -95,4 +96,4 @@ def scaled_rewards(
     spread = returns.amax(dim=0) - returns.amin(dim=0)
     scales = torch.where(spread > 0, spread, 1.0)
     rewards = torch.tensor([step for row in rows for step in row]) / scales
-    return rewards, tuple(scales.tolist())
+    return rewards, tuple(to_list(scales))
