@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from frozen_lib.data import Features, FloatArray, Pairs, part_of, prompt_of
-from frozen_lib.heads import LinearReward, fit_reward
+from frozen_lib.heads import LinearReward
+from frozen_lib.material import OBJECTIVES, reward_models
 
 from pluralign.core import PreferencePair
 from pluralign.core.splits import seed_for
 from suggested_lib.prompts import LABELS, states_of, suggestions
 
-OBJECTIVES = ("helpful", "harmless")
 EQUAL, FIXED, HIDDEN = "equal weights", "best fixed weights", "the objective of the pair, which is hidden"
 _GRID = np.linspace(0, 1, 101)
 
@@ -66,29 +66,6 @@ def measure(pairs: Pairs, features: Features, folder: Path, seed: int) -> dict[s
             for column, name in enumerate(OBJECTIVES)
         },
     }
-
-
-def reward_models(
-    pairs: Pairs, features: Features, seed: int
-) -> tuple[dict[str, LinearReward], dict[str, dict[str, float]]]:
-    """Reward model of each objective, from the part for rewards, and its accuracy on each objective's test
-    pairs. A fifth of the rows chooses the penalty."""
-    models: dict[str, LinearReward] = {}
-    for objective in OBJECTIVES:
-        own = [pair for pair in pairs.divided[objective] if part_of(pair, seed) == "rewards"]
-        own += pairs.more[objective]
-        train = [pair for pair in own if seed_for(f"penalty {prompt_of(pair)}", seed) % 5]
-        held_out = [pair for pair in own if not seed_for(f"penalty {prompt_of(pair)}", seed) % 5]
-        models[objective] = fit_reward(features.of_pairs(train), features.of_pairs(held_out))
-    tests = {
-        objective: features.of_pairs([p for p in pairs.divided[objective] if part_of(p, seed) == "test"])
-        for objective in OBJECTIVES
-    }
-    accuracies = {
-        name: {objective: model.accuracy(own) for objective, own in tests.items()}
-        for name, model in models.items()
-    }
-    return models, accuracies
 
 
 def rewards_of(

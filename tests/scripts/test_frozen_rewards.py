@@ -50,3 +50,26 @@ def test_suggested_weights(script, folder, tmp_path, monkeypatch):
     assert all(0 <= value <= 1 for value in ways["choice"]["area"])
     assert 0 <= found["moralchoice"]["labels of rules as rewards"]["choice"]["named"]["mean"] <= 1
     assert "MoralChoice" in (tmp_path / "suggested_weights.md").read_text()
+
+
+def test_conflict_and_ceilings(script, data, tmp_path):
+    conflict, ceilings = script("conflict"), script("ceilings")
+    common = {
+        "data": data, "features": tmp_path / "features", "model": "tiny-random",
+        "limits": conflict.Limits(prompts=2), "tokens": 4, "seeds": 2, "results": tmp_path,
+    }  # fmt: skip
+    conflict.run(conflict.Settings(out=tmp_path / "draws", drawn=8, samples=6, **common))
+    found = read_json(tmp_path / "conflict.json")
+    assert sum(found["kinds"]["0.5"][kind]["helpful"]["mean"] for kind in conflict.KINDS) == pytest.approx(1)
+    assert (tmp_path / "conflict.svg").stat().st_size > 1000
+    own = ceilings.Settings(
+        out=tmp_path / "ceilings", draws=tmp_path / "draws", samples=8, rows=(5,), **common
+    )
+    ceilings.run(own)
+    ways = read_json(tmp_path / "ceilings.json")["proxies"]["helpful, 5 rows"]["ways"]
+    level, peak, matched = (ways[way] for way in (ceilings.LEVEL, ceilings.PEAK, ceilings.MATCHED))
+    # The level is met exactly, at the least divergence.
+    assert level["proxy"] == pytest.approx(peak["proxy"], abs=1e-4)
+    assert level["kl"] <= peak["kl"] + 1e-6
+    assert matched["kl"] == pytest.approx(peak["kl"], abs=1e-2)
+    assert matched["proxy"] >= peak["proxy"] - 1e-2
