@@ -35,12 +35,14 @@ class Limits:
     Args:
         prompt: Largest number of characters of a prompt.
         answer: Largest number of characters of an answer.
+        more: Largest number of pairs of each objective from the files for reward models only.
         prompts: Number of prompts of each objective for which samples are drawn. Their conversations are in
             no other part.
     """
 
     prompt: int = 500
     answer: int = 400
+    more: int = 250
     prompts: int = 30
 
 
@@ -87,7 +89,13 @@ def read_pairs(folder: Path, limits: Limits) -> Pairs:
 
     return Pairs(
         {objective: kept(first) for objective, (first, *_) in read.items()},
-        {objective: kept([pair for own in more for pair in own]) for objective, (_, *more) in read.items()},
+        {
+            objective: sorted(
+                kept([pair for own in more for pair in own]),
+                key=lambda pair: seed_for(f"more {prompt_of(pair)}"),
+            )[: limits.more]
+            for objective, (_, *more) in read.items()
+        },
         prompts,
     )
 

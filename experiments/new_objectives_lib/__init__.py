@@ -1,0 +1,1 @@
+"""Parts of ``experiments/new_objectives.py``."""
