@@ -204,7 +204,7 @@ def _divergence(shares: FloatArray) -> FloatArray:
 
 def _strength(proxy: FloatArray, divergence: float) -> float:
     """Strength at which the tilt has this mean divergence, by bisection."""
-    low, high = 0.0, 100.0
+    low, high = 0.0, 1e6
     for _ in range(60):
         middle = (low + high) / 2
         under = _divergence(_tilt(proxy, middle)).mean() < divergence
