@@ -22,6 +22,7 @@ from console import say, wrote
 from frozen_lib.data import Features, FloatArray, Limits, Pairs, part_of, read_pairs
 from frozen_lib.heads import LinearReward, fit_reward
 from frozen_lib.material import OBJECTIVES, drawn, sample_features
+from numpy.typing import NDArray
 
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.rewards.best_of_n import expected_best, rank_probabilities
@@ -184,7 +185,7 @@ def tilted(proxy: FloatArray, golden: FloatArray, best: int) -> dict[str, FloatA
     }
 
 
-def _placed(by_rank: FloatArray, order: FloatArray) -> FloatArray:
+def _placed(by_rank: FloatArray, order: NDArray[np.intp]) -> FloatArray:
     """Probabilities of samples from those of ranks."""
     found = np.zeros(order.shape)
     np.put_along_axis(found, order, np.broadcast_to(by_rank, order.shape), axis=1)

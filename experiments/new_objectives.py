@@ -34,6 +34,8 @@ PLANNED, FEATURES, POLICIES, OTHERS = (
 _STEPS = {2: 20, 3: 6}
 """Steps of the grid of weights by number of objectives; for more, weights are drawn."""
 _DRAWN, _MARGIN = 40, 0.1
+_SMALL = 500
+"""Number of steps below which most of the features are cheap."""
 Row = dict[str, Any]
 
 
@@ -46,8 +48,9 @@ class Settings:
         out: Working folder.
         stories: Names of the stories.
         features: Numbers of features of the representation.
+        most: Further number of features in shares of the steps, for small problems.
         policies: Numbers of policies of random rewards.
-        seeds: Number of draws of the random rewards.
+        seeds: Number of draws of the random rewards, and of features where these are not unique.
         results: Folder of the result files.
     """
 
@@ -55,6 +58,7 @@ class Settings:
     out: Path = Path("runs/new_objectives")
     stories: tuple[str, ...] = ("salt_ledger", "high_water")
     features: tuple[int, ...] = (16, 64, 128)
+    most: float = 0.9
     policies: tuple[int, ...] = (8, 32)
     seeds: int = 5
     results: Path = RESULTS
@@ -87,21 +91,29 @@ def measure(problem: Problem, settings: Settings) -> Iterator[Row]:
         last = float((returns(problem, choose(alone))[-1] - worst) / (best - worst))
         return {
             "problem": problem.name, "objectives": len(problem.objectives), "way": way, "number": number,
-            "seed": seed, "front": front_share(front, points), "last": last,
+            "seed": seed, "front": front_share(front, points, problem.front), "last": last,
         }  # fmt: skip
 
     yield {
         **row(PLANNED, len(grid), 0, lambda weights: plan(problem, problem.rewards @ weights)),
-        "reference": front_share(front, list(problem.front)),
+        "reference": front_share(front, list(problem.front), problem.front),
     }
-    most = features(problem, max(settings.features))
-    for number in settings.features:
-        known = np.stack([seen(own, most[:, :number]) for own in problem.rewards.T], axis=1)
-        found = row(FEATURES, number, 0, lambda weights, known=known: plan(problem, known @ weights))
-        yield {**found, "seen": [_explained(*pair) for pair in zip(problem.rewards.T, known.T, strict=True)]}
+    steps = len(problem.owner)
+    numbers = [own for own in settings.features if own < steps]
+    numbers += [round(settings.most * steps)] if steps < _SMALL else []
+    for seed in range(1, settings.seeds + 1):
+        # Equal singular values leave a choice of features, which the seed makes.
+        backward = features(problem, max(numbers), seed)
+        for number in numbers:
+            known = np.stack([seen(own, backward[:, :number]) for own in problem.rewards.T], axis=1)
+            found = row(FEATURES, number, seed, lambda weights, known=known: plan(problem, known @ weights))
+            yield {
+                **found,
+                "seen": [_explained(*own) for own in zip(problem.rewards.T, known.T, strict=True)],
+            }
     for seed in range(1, settings.seeds + 1):
         rng = np.random.default_rng(seed)
-        random = [plan(problem, rng.normal(size=len(problem.owner))) for _ in range(max(settings.policies))]
+        random = [plan(problem, rng.normal(size=steps)) for _ in range(max(settings.policies))]
         values = [step_values(problem, steps) for steps in random]
         for number in settings.policies:
             own = values[:number]
@@ -127,9 +139,10 @@ def weightings(problem: Problem, without: int = 0) -> list[FloatArray]:
     return [np.concatenate([own, np.zeros(without)]) / units for own in found]
 
 
-def front_share(front: FloatArray, points: Sequence[FloatArray]) -> float:
-    """Hypervolume in shares of the front's; the reference is a tenth of the range below the front."""
-    low, high = front.min(axis=0), front.max(axis=0)
+def front_share(front: FloatArray, points: Sequence[FloatArray], known: FloatArray) -> float:
+    """Hypervolume in shares of the front's. The reference is a tenth of the range below the known front, in
+    which each objective has a range."""
+    low, high = known.min(axis=0), known.max(axis=0)
     reference = low - _MARGIN * (high - low)
     return hypervolume(np.stack(points), reference) / hypervolume(front, reference)
 
@@ -148,13 +161,14 @@ def _write(rows: list[Row], settings: Settings) -> None:
         "# Objectives invented after training", "", "`python experiments/new_objectives.py --data DIR`", "",
         textwrap.fill(
             "Exact plans and successor measures on tables. Front: hypervolume of the policies for a grid of "
-            "weightings, in shares of the front's (the reference front with what was planned). Last "
+            "weightings, in shares of the hypervolume of the reference front and these plans together. Last "
             "objective: its return under its own weights, 0 is the worst policy and 1 the best. Features: "
-            "forward-backward with so many features of random play's successor measure, and a perfect "
-            "policy for each reward that they see. Policies: generalised policy improvement over policies "
-            f"of random rewards ({settings.seeds} draws; smallest to largest), or over those planned for "
-            "weightings of the other objectives. Weights are linear, so that concave parts of a front are "
-            "out of reach for all.",
+            "forward-backward with this number of features of random play's successor measure, and a "
+            "perfect policy for the part of each reward that they represent. Policies: generalised policy "
+            "improvement over policies of random rewards, or over those planned for weightings of the other "
+            f"objectives. {settings.seeds} draws of random rewards, and of features among those with equal "
+            "singular values: mean, smallest to largest. Weights are linear, so that concave parts of a "
+            "front are out of reach for all.",
             100,
         ), "",
         "| problem | way | number | front | last objective |", "|---|---|---:|---:|---:|",
