@@ -4,14 +4,16 @@
 
 For each story and seed, episodes of random play teach an agent of score and one of harm avoidance (`learn q`)
 on frozen features of SmolLM2-135M. Options that the data never took are judged by the network that thinks
-least of them (pessimistic) or by one network (free). Then: n-step targets, the expectile, and one model for
-any weights. Exact returns of the greedy choices, what the agent expects at the start, and the hypervolume of
-eleven weightings, steered by generalised policy improvement or by the weights themselves. Every learned agent
-is a folder in ``--out``, and an interrupted run continues.
+least of them (pessimistic) or by one network (free). Then: n-step targets, the expectile, one model for any
+weights, and episodes that prefer options taken least often. Measured are exact returns of the greedy choices,
+what the agent expects at the start, and the hypervolume of eleven weightings, steered by generalised policy
+improvement or by the weights themselves. Every learned agent is a folder in ``--out``, and an interrupted run
+continues.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +25,12 @@ from console import say, wrote
 from offline_q_lib.tables import write_results
 
 import pluralign as pl
+from pluralign.collect.chooser import Chooser, PolicyChooser
+from pluralign.collect.collector import collect
+from pluralign.collect.coverage import CoverageChooser
 from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import hypervolume_ratio, reference_point
+from pluralign.core.records import read_trajectories
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.exact_front import ExactFront, exact_front, exact_returns
 from pluralign.games.state_graph import StateGraph, explore
@@ -48,6 +54,8 @@ WAYS: dict[str, dict[str, Any]] = {
 """Settings of `QConfig` of each way to learn; the defaults are first."""
 ANY = "any weights"
 """The way with one model for all weights."""
+COVERED = "coverage play"
+"""The default way, learned from episodes that prefer options taken least often."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Settings:
     seeds: int = 3
     stories: tuple[str, ...] = tuple(list_stories())
     episodes: tuple[int, ...] = (100, 30)
-    ways: tuple[str, ...] = (*WAYS, ANY)
+    ways: tuple[str, ...] = (*WAYS, ANY, COVERED)
     steps: int = QConfig.steps
     results: Path = RESULTS
 
@@ -91,14 +99,17 @@ class Story:
         self.graph: StateGraph = explore(self.game.make_game())
         self.front: ExactFront = exact_front(self.graph, self.objectives)
 
-    def played(self, episodes: int, seed: int) -> list[pl.Trajectory]:
-        """Episodes of random play."""
-        return list(
-            pl.roll_out(
-                self.game.make_game, pl.UniformPolicy(), episodes=episodes, seed=seed,
-                objectives=self.objectives,
-            )
-        )  # fmt: skip
+    def played(self, chooser: Chooser, episodes: int, seed: int) -> tuple[list[pl.Trajectory], float]:
+        """Episodes, and the share of the story's options that they took."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "t.jsonl"
+            collect(
+                self.game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=self.objectives,
+                progress=False,
+            )  # fmt: skip
+            played = read_trajectories(out)
+        taken = {(step.decision.key, step.action) for one in played for step in one.steps}
+        return played, len(taken) / sum(len(decision.options) for decision in self.graph.decisions)
 
     def returns(self, policy: pl.Policy) -> list[float]:
         """Exact expected returns of a policy."""
@@ -135,7 +146,8 @@ class Greedy:
 def measure(story: Story, way: str, episodes: int, seed: int, settings: Settings) -> dict[str, Any]:
     """Learn the agents of one way, and measure them."""
     store = Models(settings.model, settings.features).store
-    played = story.played(episodes, seed)
+    chooser = CoverageChooser() if way == COVERED else PolicyChooser(pl.UniformPolicy())
+    played, covered = story.played(chooser, episodes, seed)
     config = replace(QConfig(steps=settings.steps), **WAYS.get(way, {}))
     if way == ANY:
         config = replace(config, steps=2 * settings.steps)
@@ -158,7 +170,7 @@ def measure(story: Story, way: str, episodes: int, seed: int, settings: Settings
             "best": float(story.front.best[column]),
             "worst": float(story.front.worst[column]),
         }
-    return {**found, "volume": story.share(agents)}
+    return {**found, "covered": covered, "volume": story.share(agents)}
 
 
 def plans(settings: Settings) -> Iterator[tuple[str, int]]:

@@ -20,6 +20,7 @@ COLUMNS = {
         row["harm_avoidance"]["expects"] - row["harm_avoidance"]["served"]
     ),
     "hypervolume": lambda row: row["volume"],
+    "options taken": lambda row: row.get("covered"),
 }
 """Columns of the table by name."""
 
@@ -52,7 +53,8 @@ def write_results(rows: Sequence[Row], results: Path) -> None:
             "Agents of score and harm avoidance, and models of any weights, learned from episodes of random "
             "play. Exact returns of the greedy choices of each objective's agent (score: share of the best "
             "attainable; harm avoidance: 0 is best); what the agent expects at the start minus the exact "
-            "return of its choices as served; hypervolume of eleven weightings in shares of the exact front. "
+            "return of its choices as served; share of the story's options that the episodes took; "
+            "hypervolume of eleven weightings in shares of the exact front. "
             "Means over seeds of play and training, 95 % intervals where there are two or more.",
             100,
         ),
@@ -69,11 +71,16 @@ def write_results(rows: Sequence[Row], results: Path) -> None:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _figure(values: Sequence[float]) -> Row:
+def _figure(values: Sequence[float | None]) -> Row:
+    values = [value for value in values if value is not None]
+    if not values:
+        return {}
     return estimate(values).to_json() if len(values) > 1 else {"mean": float(values[0])}
 
 
 def _cell(figure: Row, name: str) -> str:
-    digits = 3 if name in ("score, share of best", "hypervolume") else 1
+    if not figure:
+        return ""
+    digits = 3 if name in ("score, share of best", "hypervolume", "options taken") else 1
     ends = f" ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})" if "low" in figure else ""
     return f"{figure['mean']:.{digits}f}{ends}"

@@ -76,10 +76,11 @@ def test_offline_q_stories(script, tmp_path):
     values = script("offline_q_stories")
     settings = values.Settings(
         tmp_path / "out", tmp_path / "features", "tiny-random", seeds=1, stories=("salt_ledger",),
-        episodes=(3,), ways=("pessimistic", "any weights"), steps=3, results=tmp_path,
+        episodes=(3,), ways=("pessimistic", "any weights", "coverage play"), steps=3, results=tmp_path,
     )  # fmt: skip
     values.run(settings)
     rows = {row["way"]: row for row in read_json(tmp_path / "offline_q_stories.json")}
-    assert set(rows) == {"pessimistic", "any weights"}
+    assert set(rows) == {"pessimistic", "any weights", "coverage play"}
+    assert rows["coverage play"]["options taken"]["mean"] > 0
     assert all(0 <= row["hypervolume"]["mean"] <= 1.1 for row in rows.values())
     assert "| pessimistic | 3 | salt_ledger | 1 |" in (tmp_path / "offline_q_stories.md").read_text()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from pluralign.cli.common import Figures, Requests, say, wrote
 from pluralign.collect.collector import collect
+from pluralign.collect.coverage import CoverageChooser
 from pluralign.collect.open import Mode, open_chooser
 from pluralign.games.open import open_story
 from pluralign.lm.endpoint_settings import EndpointSettings
@@ -26,6 +28,7 @@ def collect_trajectories(
     endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
     features: Path | None = None,
     max_steps: int = 200,
+    need: int = 1,
 ) -> Figures:
     """Play a story with a policy and write the trajectories.
 
@@ -35,8 +38,9 @@ def collect_trajectories(
 
     Args:
         story: Name of a built-in story, or path of any game (docs/other_games.md).
-        policy: Policy: random, drrn, a trained policy's folder, a language model (smollm2-135m, hub id or
-            folder), or openai:MODEL for an endpoint (its key is OPENAI_API_KEY).
+        policy: Policy: random, coverage (prefers options that were taken least often), drrn, a trained
+            policy's folder, a language model (smollm2-135m, hub id or folder), or openai:MODEL for an
+            endpoint (its key is OPENAI_API_KEY).
         out: Output file.
         episodes: Number of episodes in the file.
         seed: Random seed.
@@ -48,12 +52,13 @@ def collect_trajectories(
         endpoint: Requests to an endpoint.
         features: Folder in which features of the language model are kept between runs.
         max_steps: Maximum number of steps in an episode.
+        need: Number of visits that each option should have, for the policy "coverage".
     """
     game = open_story(story)
     chosen = game.info.select(objectives)
     chooser = open_chooser(
         policy, game.make_game, Models(features=features), mode=mode, temperature=temperature, prompt=prompt,
-        re_asks=re_asks, endpoint=endpoint, seed=seed,
+        re_asks=re_asks, endpoint=endpoint, seed=seed, needed=need,
     )  # fmt: skip
     report = collect(
         game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=chosen, max_steps=max_steps,
@@ -67,6 +72,14 @@ def collect_trajectories(
         )
     if report.truncated:
         say(f"{report.truncated} episodes were truncated after {max_steps} steps")
+    covered: Figures = {}
+    if isinstance(chooser, CoverageChooser):
+        found = chooser.counts.report(need)
+        covered = {"coverage": asdict(found)}
+        say(
+            f"{found.taken} of {found.options} options of {found.decisions} decisions were taken; "
+            f"{found.missing} have fewer than {need} visits"
+        )
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
-    return report.as_json()
+    return {**report.as_json(), **covered}

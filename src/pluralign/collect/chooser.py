@@ -6,13 +6,13 @@ Any object with the three members of `Chooser` is a chooser.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from pluralign.core import Decision, Policy
+from pluralign.core import Decision, Policy, Trajectory
 
 SEED_RANGE = 2**63
 
@@ -48,6 +48,20 @@ class Chooser(Protocol):
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
         """Make one choice per decision. Each depends on its decision and its seed (0 to 2**63 - 1) and on
         nothing else in the batch."""
+        ...
+
+
+@runtime_checkable
+class RoundChooser(Chooser, Protocol):
+    """A chooser that learns from the episodes of earlier rounds, and stays the same within a round."""
+
+    @property
+    def round_size(self) -> int:
+        """Number of episodes in a round; episode e is in round e // round_size."""
+        ...
+
+    def start_round(self, episodes: Iterable[Trajectory]) -> None:
+        """Take note of the episodes of the round before, and begin the next one."""
         ...
 
 

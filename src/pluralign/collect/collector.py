@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pluralign.collect.chooser import Chooser
+from pluralign.collect.chooser import Chooser, RoundChooser
 from pluralign.collect.roll_out import play
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.checks import checked
@@ -90,19 +90,22 @@ def collect(
     if episodes < 1:
         raise InputError(f"expected at least one episode, found {episodes}", field="episodes")
     header = _header(make_game(), chooser, seed, objectives, max_steps)
-    present: set[str] = set()
+    present: list[Trajectory] = []
     if continues(out, KIND, header):
-        present = {t.id for t in read_trajectories(out, drop_cut_off_line=True)}
-    missing = [e for e in range(episodes) if f"{chooser.name}-{seed}-{e}" not in present]
-    played = play(
-        make_game,
-        chooser,
-        episodes=missing,
-        seed=seed,
-        objectives=objectives,
-        max_steps=max_steps,
-        batch=batch,
-    )
+        present = read_trajectories(out, drop_cut_off_line=True)
+    ids = {trajectory.id for trajectory in present}
+    missing = [e for e in range(episodes) if f"{chooser.name}-{seed}-{e}" not in ids]
+
+    def played_by(indexes: Sequence[int]) -> Iterator[Trajectory]:
+        return play(
+            make_game, chooser, episodes=indexes, seed=seed, objectives=objectives, max_steps=max_steps,
+            batch=batch,
+        )  # fmt: skip
+
+    if isinstance(chooser, RoundChooser):
+        played = _in_rounds(chooser, present, missing, played_by)
+    else:
+        played = played_by(missing)
     done = episodes - len(missing)
     bar = ProgressBar(episodes, f"episodes of {chooser.name}", unit="episode", done=done, shown=progress)
     with RecordWriter(out, KIND, header) as writer, bar:
@@ -116,6 +119,29 @@ def collect(
                 f"{error}; {done} of {episodes} episodes are in {out}: the same command continues from there"
             ) from error
     return _report(read_trajectories(out), len(missing))
+
+
+def _in_rounds(
+    chooser: RoundChooser, present: Sequence[Trajectory], missing: Sequence[int],
+    played_by: Callable[[Sequence[int]], Iterator[Trajectory]],
+) -> Iterator[Trajectory]:  # fmt: skip
+    """Episodes round by round; a chooser has seen all earlier rounds when one begins.
+
+    A file's episodes are in order, so what is missing follows what is there.
+    """
+    size = chooser.round_size
+    done = len(present)
+    whole = done - done % size
+    chooser.start_round(present[:whole])
+    seen = list(present[whole:])
+    while missing:
+        own = [episode for episode in missing if episode // size == missing[0] // size]
+        missing = missing[len(own) :]
+        for trajectory in played_by(own):
+            seen.append(trajectory)
+            yield trajectory
+        chooser.start_round(seen)
+        seen = []
 
 
 def read_max_points(files: Sequence[str | Path]) -> dict[str, float]:

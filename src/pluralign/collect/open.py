@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pluralign.collect.chooser import Chooser, PolicyChooser
+from pluralign.collect.coverage import CoverageChooser
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
 from pluralign.core import InputError
 from pluralign.core.checks import require_at_least
@@ -30,12 +31,14 @@ def open_chooser(
     re_asks: int = 3,
     endpoint: EndpointSettings | None = None,
     seed: int = 0,
+    needed: int = 1,
 ) -> Chooser:
     """Open a chooser by name. Choosers of your own need no name: `collect` takes any `Chooser`, and
     `PolicyChooser` turns any `Policy` into one.
 
     Args:
-        name: ``random``, ``drrn`` (which is first trained online in this game), a trained policy's folder, a
+        name: ``random``, ``coverage`` (options that were taken least often), ``drrn`` (which is first trained
+            online in this game), a trained policy's folder, a
             language model (``smollm2-135m``, hub id or folder), or ``openai:MODEL`` for an endpoint
             (its key is OPENAI_API_KEY).
         make_game: Function that makes a new game.
@@ -47,6 +50,7 @@ def open_chooser(
         re_asks: Number of times to ask again after a malformed reply.
         endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
         seed: Random seed of DRRN's training.
+        needed: Number of visits that each option should have, for ``coverage``.
 
     Raises:
         InputError: There is no such policy, its model cannot be loaded, a number is out of range, or a prompt
@@ -61,6 +65,8 @@ def open_chooser(
         )
     if remote is not None:
         return endpoint_chooser(remote, endpoint, prompt=prompt, re_asks=re_asks, temperature=temperature)
+    if name == "coverage":
+        return CoverageChooser(needed=needed)
     if name == "drrn":
         from pluralign.collect.drrn_training import train_drrn
 
