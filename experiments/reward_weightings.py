@@ -119,14 +119,14 @@ def write_results(rows: list[Row], settings: Settings) -> None:
         "episodes). Intervals of 95 % over seeds.",
         100,
     )
-    part = ""
+    part, columns = "", list[str]()
     for (own, way, batches), found in groups.items():
-        names = [n for n, value in found[0].items() if isinstance(value, float) and n != "batches"]
         if own != part:
             part = own
-            lines += ["", f"## {own[0].upper()}{own[1:]}", "", f"| way | batches | {' | '.join(names)} |"]
-            lines.append("|---|---:|" + "---:|" * len(names))
-            columns = names
+            known = [row for row in rows if row["part"] == part]
+            columns = list(dict.fromkeys(n for row in known for n in row if isinstance(row[n], float)))
+            lines += ["", f"## {own[0].upper()}{own[1:]}", "", f"| way | batches | {' | '.join(columns)} |"]
+            lines.append("|---|---:|" + "---:|" * len(columns))
         cells = [_cell([row[name] for row in found if row.get(name) is not None]) for name in columns]
         lines.append(f"| {way} | {batches or ''} | {' | '.join(cells)} |")
     with replace_when_whole(settings.results / "reward_weightings.md") as temporary:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pluralign.collect.roll_out import roll_out
-from pluralign.core import Decision, Objective, SteeringWeights, UniformPolicy
+from pluralign.core import Decision, Objective, SteeringWeights
 from pluralign.core.level import Level
 from pluralign.core.pareto import hypervolume_ratio, rescale
 from pluralign.folders.card import load_card
@@ -42,6 +43,11 @@ COMBINATIONS: dict[str, Combine] = {
 }  # fmt: skip
 MOVING = {"by influence": ByInfluence, "by hypervolume": ByHypervolume}
 PLAYS = 2000
+TAILS = (
+    ("mean", None, 0.1), ("mean", None, 0.07), ("mean", None, 0.05), ("worst fifth", Tail(0.2, 1.0), 0.1),
+    ("worst fifth, best ignored", Tail(), 0.1),
+)  # fmt: skip
+PRICES, LEVELS = (0.1, 0.3, 1.0), (-10.0, -6.0)
 
 
 class GraphGame:
@@ -142,39 +148,28 @@ class StoryRuns:
             }  # fmt: skip
 
     def target(self) -> Iterator[Row]:
-        """Score alone, and score with a lowest level of harm avoidance."""
-        start = self.returns(UniformPolicy())
-        free = self.returns(self.fit("free", Fixed(_mix(1.0)), kl=0.1))
-        yield {
-            "part": "story target",
-            "way": "none",
-            "score": free[0],
-            "gap": None,
-            "harm_avoidance": free[1],
-        }
-        for level in (-10.0, -6.0):
-            name = f"target{level:g}"
-            weighting = Constrained(
-                NAMES, at_least={"harm_avoidance": Level(level)}, weights=_mix(1.0), rate=0.05
-            )
-            found = self.returns(self.fit(name, weighting, kl=0.1))
+        """Score alone, and score with a lowest level of harm avoidance, near random play or less near."""
+        for kl, level in product(PRICES, (None, *LEVELS)):
+            name, config = f"target-{kl}-{level}", {"kl": kl, "rounds": 2 * self._config.rounds}
+            weighting: Weighting = Fixed(_mix(1.0))
+            if level is not None:
+                goal = {"harm_avoidance": Level(level)}
+                weighting = Constrained(NAMES, at_least=goal, weights=_mix(1.0), rate=0.05)
+            found = self.returns(self.fit(name, weighting, **config))
             figures = self.card(name)
+            way = "no target" if level is None else f"at least {level:g}"
             yield {
-                "part": "story target", "way": f"at least {level:g} (random play {start[1]:.1f})",
-                "score": found[0], "harm_avoidance": found[1], "gap": found[1] - level,
-                "multiplier": figures["multipliers"]["harm_avoidance"], "kl": figures["kl"],
-                "missed": figures["missed"],
+                "part": "story target", "way": f"{way}, divergence times {kl:g}", "score": found[0],
+                "harm_avoidance": found[1], "gap": None if level is None else found[1] - level,
+                "multiplier": figures.get("multipliers", {}).get("harm_avoidance"),
+                "kl": figures["kl"], "missed": figures.get("missed", {}),
             }  # fmt: skip
 
     def tails(self) -> Iterator[Row]:
         """Mean and worst fifth of weighted returns, of policies trained for the mean and for a tail."""
-        for way, tail in (
-            ("mean", None),
-            ("worst fifth", Tail(0.2, 1.0)),
-            ("worst fifth, best ignored", Tail()),
-        ):
-            name = f"tail-{way.replace(' ', '_')}"
-            policy = self.fit(name, Fixed(_mix(0.5)), tail=tail, kl=0.1)
+        for way, tail, kl in TAILS:
+            name = f"tail-{way}-{kl}".replace(" ", "_")
+            policy = self.fit(name, Fixed(_mix(0.5)), tail=tail, kl=kl)
             played = roll_out(
                 self.make_game, policy, episodes=PLAYS, seed=self._seed + 100, objectives=self.objectives
             )
@@ -183,7 +178,7 @@ class StoryRuns:
             table = np.array([[one.returns()[n] for n in NAMES] for one in played])
             score = np.sort((table / units).mean(axis=1))
             yield {
-                "part": "story tails", "way": way, "mean": float(score.mean()),
+                "part": "story tails", "way": f"{way}, divergence times {kl:g}", "mean": float(score.mean()),
                 "worst": float(score[: len(score) // 5].mean()), "kl": self.card(name)["kl"],
             }  # fmt: skip
 

@@ -52,6 +52,7 @@ def test_reward_weightings(script, tmp_path, monkeypatch):
     weightings = script("reward_weightings")
     monkeypatch.setattr("weightings_lib.story.WEIGHTS", (0.5,))
     monkeypatch.setattr("weightings_lib.story.PLAYS", 20)
+    monkeypatch.setattr("weightings_lib.story.PRICES", (0.1,))
     monkeypatch.setattr("weightings_lib.tables.WEIGHTS", (0.2, 0.8))
     config = replace(
         weightings.Settings().config, rounds=2, block=2, decisions=2, samples=2, episodes=2, hidden=0
