@@ -77,12 +77,14 @@ def run(settings: Settings) -> None:
         write_results(rows, settings)
     if settings.story_seeds:
         store = Models(settings.model, settings.features, "float32").store
-        for seed in range(1, settings.story_seeds + 1):
-            runs = StoryRuns(settings.story, store, settings.config, seed, settings.out / f"story-{seed}")
-            for name, own in (
-                ("combinations", runs.combinations()), ("target", runs.target()), ("tails", runs.tails())
-            ):  # fmt: skip
-                rows += _kept(settings.out / f"story-{name}-{seed}.json", own, seed)
+        runs = {
+            seed: StoryRuns(settings.story, store, settings.config, seed, settings.out / f"story-{seed}")
+            for seed in range(1, settings.story_seeds + 1)
+        }
+        for name in ("combinations", "tails", "target"):
+            for seed, own in runs.items():
+                path = settings.out / f"story-{name}-{seed}.json"
+                rows += _kept(path, getattr(own, name)(), seed)
                 write_results(rows, settings)
     wrote(settings.results / "reward_weightings.md", f"{len(rows)} rows")
 

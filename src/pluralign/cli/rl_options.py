@@ -68,7 +68,7 @@ def make_weighting(
     if not weights:
         if not levels:
             raise InputError("give weights, or a target such as --at-least NAME=+0.5sd", field="weights")
-        return Constrained(objectives, rate=rate, **levels)
+        return _constrained(objectives, levels, rate)
     provider = open_weights(weights)
     inner = provider.provider if isinstance(provider, Wished) else provider
     if isinstance(inner, Learned):
@@ -81,10 +81,20 @@ def make_weighting(
     given.require_known(objectives)
     whole = SteeringWeights({name: given.get(name, 0.0) for name in objectives})
     if levels:
-        return Constrained(objectives, weights=whole, rate=rate, **levels)
+        return _constrained(objectives, levels, rate, whole)
     if adapt == "influence":
         return ByInfluence(whole, rate=rate)
     return ByHypervolume(whole) if adapt == "hypervolume" else Fixed(whole)
+
+
+def _constrained(
+    objectives: Sequence[str], levels: Mapping[str, Mapping[str, Level]], rate: float,
+    weights: SteeringWeights | None = None,
+) -> Constrained:  # fmt: skip
+    return Constrained(
+        objectives, at_least=levels.get("at_least"), at_most=levels.get("at_most"),
+        exactly=levels.get("exactly"), weights=weights, rate=rate,
+    )  # fmt: skip
 
 
 def parse_tail(text: str) -> Tail | None:
