@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import small_data
 from small_story import write_story
 
 from pluralign.core.files import read_json
@@ -85,3 +86,19 @@ def test_offline_q_stories(script, tmp_path):
     assert rows["coverage play"]["options taken"]["mean"] > 0
     assert all(0 <= row["hypervolume"]["mean"] <= 1.1 for row in rows.values())
     assert "| pessimistic | 3 | salt_ledger | 1 |" in (tmp_path / "offline_q_stories.md").read_text()
+
+
+def test_selection(script, tmp_path):
+    selection = script("selection")
+    data = small_data.write_data(tmp_path / "data", 80)
+    settings = selection.Settings(
+        data, tmp_path / "out", "tiny-random", budgets=(6, 12), draws=2, random=2, penalties=(0.01, 0.1),
+        results=tmp_path,
+    )  # fmt: skip
+    selection.run(settings)
+    rows = {(row["by"], row["budget"]): row for row in read_json(tmp_path / "selection.json")["table"]}
+    assert len(rows) == 6 * 2 + 1
+    assert rows["random", 6]["right"]["low"] <= rows["random", 6]["right"]["mean"]
+    own, chance = rows["diversity", 12]["right"]["mean"], rows["random", 12]["right"]["mean"]
+    assert abs(rows["diversity", 12]["more than random"]["mean"] - (own - chance)) < 1e-12
+    assert "| all pairs | all |" in (tmp_path / "selection.md").read_text()

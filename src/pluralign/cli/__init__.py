@@ -72,6 +72,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
     "pair recipe": ("pair:pair_by_recipe", "completions of two sources -> pairs.jsonl (init-sft, ...)"),
     "pair labels": ("pair:pair_by_label", "texts that fit a value or do not -> pairs.jsonl"),
+    "select": ("select:select", "pairs -> those worth a label, by difficulty, diversity, dependability"),
     **{f"learn {row.name}": (_LEARN.get(row.name, _BY_ROW), row.help) for row in METHODS.values()},
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
     "generate": ("generate:generate_texts", "model or trained policy x prompts -> completions.jsonl"),

@@ -78,22 +78,23 @@ def map_forests(
 
 def map_completions(
     model: PreTrainedModel, read: Sequence[CompletionTrees], f: Callable[[Any, Forest], Sequence[T]], *,
-    token_budget: int = 4096,
+    token_budget: int = 4096, states: States = forest_hidden_states,
 ) -> list[list[T]]:  # fmt: skip
     """What a function makes of every completion, such as the rewards of its tokens.
 
     Args:
         model: See `forest_hidden_states`.
         read: Prompts with completions, as `CompletionReader` read them.
-        f: Function from a forest's hidden states and the forest to one value for each of its branches.
+        f: Function from a forest's states and the forest to one value for each of its branches.
         token_budget: Largest number of tokens in one forward pass.
+        states: What is computed of each forest.
 
     Returns:
         For each prompt the values of its completions.
     """
     found: dict[tuple[int, int], T] = {}
     trees = [tree for one in read for tree in one.trees]
-    for forest, hidden in forest_states(model, trees, token_budget=token_budget):
+    for forest, hidden in forest_states(model, trees, token_budget=token_budget, states=states):
         values = f(hidden, forest)
         found.update(
             ((tree, branch), value)

@@ -75,6 +75,27 @@ def branch_log_probs(
     return branch_sum(token_log_probs(model, hidden, forest), forest)
 
 
+def branch_losses_and_entropies(
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
+) -> Float[Tensor, "branches two"]:
+    """Means over each branch's predicted tokens: negative log-probability, and entropy of the prediction.
+
+    In nats, float32; 0 for a branch of one token with nothing before it.
+    """
+
+    def both(states: Tensor, targets: Tensor) -> Tensor:
+        logits = vocabulary_logits(model, states)
+        log_probs = logits.log_softmax(dim=-1)
+        losses = -log_probs.gather(1, targets[:, None]).squeeze(1)
+        return torch.stack([losses, -(log_probs.exp() * log_probs).sum(dim=-1)], dim=1)
+
+    found = by_chunks(both, hidden[forest.sources], forest.input_ids[0, forest.places])
+    known = forest.predicted[:, None].float()
+    totals = found.new_zeros(len(forest.ends), 3)
+    totals = totals.index_add(0, forest.token_branches, torch.cat([found * known, known], dim=1))
+    return totals[:, :2] / totals[:, 2:].clamp(min=1.0)
+
+
 def branch_sum(values: Float[Tensor, " branch_tokens"], forest: Forest) -> Float[Tensor, " branches"]:
     """The sum over each branch's tokens."""
     return values.new_zeros(len(forest.ends)).index_add(0, forest.token_branches, values)

@@ -1,0 +1,5 @@
+"""Names of the criteria by which pairs are selected."""
+
+from typing import Literal
+
+Criterion = Literal["difficulty", "diversity", "dependability"]
