@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from pluralign.annotate.annotator import recorded_objective
 from pluralign.cli.common import Figures, wrote
 from pluralign.core import InputError
 from pluralign.core.digests import source_digest
@@ -58,8 +59,12 @@ Flat = Annotated[OptionRun, tyro.conf.arg(name="")]
 def learn_bc(
     run: Flat,
     config: BCConfig = BCConfig(),  # noqa: B008 - frozen
+    objective: str = "",
 ) -> Figures:
     """Train a policy on trajectories by behaviour cloning.
+
+    With --objective, options that did better than the others that episodes took at the same decision are
+    imitated more (advantage-weighted cloning).
 
     If the same command is run again, an interrupted run continues and ends with the same weights.
 
@@ -68,8 +73,10 @@ def learn_bc(
     Args:
         run: Data, model, folder.
         config: Settings of the method.
+        objective: Name of the objective whose advantages weigh the steps.
     """
-    fit_bc(read_trajectories(run.data), config=config, **run.shared(run.models))
+    aim = recorded_objective(run.data, objective) if objective else None
+    fit_bc(read_trajectories(run.data), objective=aim, config=config, **run.shared(run.models))
     return tell_learned(run.out)
 
 

@@ -6,17 +6,29 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pluralign.core import InputError, Trajectory
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pluralign.annotate.oracle import step_reward
+from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.checks import checked, require, require_seed
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
-from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
+from pluralign.learn.options.tables import (
+    DecisionIndex,
+    TrajectoryTable,
+    encode_trajectories,
+    table_digest,
+)
 from pluralign.learn.phase import Phase
 from pluralign.learn.run_folder import claim_folder
+from pluralign.losses.siblings import advantage_weights, sibling_advantages
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
@@ -34,6 +46,8 @@ class BCConfig:
         weight_decay: Weight decay of AdamW (ours).
         hidden: Width of the head's hidden layer; 0 for a linear head (ours).
         lora_rank: Rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
+        beta: Temperature of the weights of steps, in standard deviations of the advantages; only with an
+            objective (ours; smaller is greedier).
     """
 
     steps: int = 1000
@@ -42,12 +56,11 @@ class BCConfig:
     weight_decay: float = 0.01
     hidden: int = 64
     lora_rank: int = 0
+    beta: float = 0.5
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            {"steps": 1, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "hidden": 0, "lora_rank": 0},
-        )
+        lowest = {"steps": 1, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "hidden": 0}
+        require(self, {**lowest, "lora_rank": 0, "beta": 1e-6})
 
 
 @checked
@@ -56,6 +69,7 @@ def fit_bc(
     *,
     store: FeatureSource,
     out: str | Path,
+    objective: Objective | None = None,
     config: BCConfig | None = None,
     seed: int = 0,
     name: str = "bc",
@@ -63,11 +77,16 @@ def fit_bc(
 ) -> OptionPolicy:
     """Train a policy on trajectories by maximum likelihood (`losses.behaviour_cloning_loss`).
 
+    With an objective, steps are weighted by min(exp(A / beta), 100), with A the advantage of the option over
+    the others that episodes took at the same decision (`losses.siblings`): what did better than its siblings
+    is imitated more. Steps of truncated episodes, whose returns are not known, are then left out.
+
     If interrupted and called again with the same arguments, training continues where it stopped and ends with
     the same weights.
 
     Args:
         trajectories: Trajectories; all steps are imitated.
+        objective: Objective of the advantages; None imitates all steps alike.
         store: Features of the decisions.
         out: Folder to write.
         config: See `BCConfig`.
@@ -100,16 +119,22 @@ def fit_bc(
     table = encode_trajectories(trajectories, index)
     digest = table_digest((table.states, table.actions), index.decisions)
     settings = dataclasses.asdict(config)
-    backbone = describe_source(store)
-    claim_folder(
-        Path(out), {"method": "bc", "config": settings, "data": digest, "seed": seed, "backbone": backbone}
-    )
+    weights = None
+    if objective is None:
+        # Runs that do not weigh steps are recorded as before there was a temperature.
+        settings.pop("beta")
+    else:
+        weights = step_weights(trajectories, objective, table, config.beta)
+        digest = table_digest((table.states, table.actions, weights), index.decisions)
+    run = {"method": "bc", "config": settings, "data": digest, "seed": seed}
+    aim = {} if objective is None else {"objective": objective.name}
+    claim_folder(Path(out), {**run, **aim, "backbone": describe_source(store)})
     scorer = make_scorer(index.decisions, store, hidden=config.hidden, lora_rank=config.lora_rank, seed=seed)
     phase = Phase(
         "behaviour cloning", Path(out) / "checkpoints" / "bc", len(table), config.steps,
         config.batch_size, config.learning_rate, config.weight_decay, seed,
     )  # fmt: skip
-    curve = train_phase(BehaviourCloning(scorer, table), phase)
+    curve = train_phase(BehaviourCloning(scorer, table, weights), phase)
     data = {
         **(provenance or {}),
         "digest": digest,
@@ -118,6 +143,45 @@ def fit_bc(
         "decisions": len(index.decisions),
     }
     card = make_card(
-        "bc", seed=seed, config=settings, data=data, store=store, figures={"curve": curve}, started=started
+        "bc",
+        **aim,
+        seed=seed,
+        config=settings,
+        data=data,
+        store=store,
+        figures={"curve": curve},
+        started=started,
     )
     return finish(Learned(scorer, card, name), store, Path(out))
+
+
+def step_weights(
+    trajectories: Sequence[Trajectory], objective: Objective, table: TrajectoryTable, beta: float
+) -> Float[Tensor, " steps"]:
+    """Weights of all steps by the advantages of their options over their siblings; 0 in truncated episodes.
+
+    Args:
+        trajectories: Episodes.
+        objective: Objective of the returns.
+        table: All steps of these episodes.
+        beta: Temperature, in standard deviations of the advantages.
+
+    Raises:
+        InputError: A step has no reward for the objective, or all episodes were cut off.
+    """
+    returns: list[float] = []
+    for trajectory in trajectories:
+        rewards = [step_reward(step, objective) for step in trajectory.steps]
+        returns += list(accumulate(reversed(rewards)))[::-1]
+    ended = torch.tensor([trajectory.terminated for trajectory in trajectories for _ in trajectory.steps])
+    if not bool(ended.any()):
+        raise InputError("all episodes were cut off, so that no return is known", field="objective")
+    known = ended.nonzero()[:, 0]
+    advantages = sibling_advantages(
+        table.states[known], table.actions[known], torch.tensor(returns, dtype=torch.float64)[known]
+    )
+    spread = float(advantages.std(correction=0))
+    weights = torch.zeros(len(table))
+    # Where all options do equally well, all are imitated alike.
+    weights[known] = advantage_weights(advantages, beta * (spread or 1.0)).float()
+    return weights

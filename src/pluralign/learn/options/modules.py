@@ -26,11 +26,16 @@ class BehaviourCloning(nn.Module):
     Args:
         scorer: Module to train.
         table: Demonstrated steps.
+        weights: Weight of each step, not negative; all 1 by default.
     """
 
-    def __init__(self, scorer: AnyScorer, table: TrajectoryTable) -> None:
+    def __init__(
+        self, scorer: AnyScorer, table: TrajectoryTable, weights: Float[Tensor, " steps"] | None = None
+    ) -> None:
         super().__init__()
         self.scorer = scorer
+        self.weights: Tensor | None
+        self.register_buffer("weights", weights, persistent=False)
         self.states: Tensor
         self.actions: Tensor
         hold_table(self, table)
@@ -38,7 +43,8 @@ class BehaviourCloning(nn.Module):
     def forward(self, rows: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """Loss on these rows of the table, nats per step."""
         taken = self.scorer.taken(self.states[rows], self.actions[rows])
-        return {"loss": weighted_mean_nll(taken, torch.ones_like(taken))}
+        weights = torch.ones_like(taken) if self.weights is None else self.weights[rows]
+        return {"loss": weighted_mean_nll(taken, weights)}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""Cloning that imitates more what did better than its siblings."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pluralign.core import InputError, Objective, Trajectory
+from pluralign.folders.card import load_card
+from pluralign.learn.options.bc import BCConfig, fit_bc, step_weights
+from pluralign.learn.options.tables import DecisionIndex, encode_trajectories
+
+_spec = importlib.util.spec_from_file_location("toy", Path(__file__).parent / "toy.py")
+toy = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(toy)
+
+TREASURE = Objective("treasure", "Treasure is found.")
+SHORT = BCConfig(steps=200, hidden=0, learning_rate=3e-2, batch_size=128, beta=0.3)
+
+
+def _played(chain, count):
+    rng = np.random.default_rng(0)
+    return [chain.roll(rng, str(i)) for i in range(count)]
+
+
+def test_it_finds_more_than_what_it_imitates(tmp_path):
+    chain = toy.Chain(0)
+    played = _played(chain, 150)
+    values = {
+        name: chain.value(
+            chain.table(
+                fit_bc(
+                    played, store=toy.OneHot(chain), out=tmp_path / name, objective=objective, config=SHORT
+                )
+            )
+        )
+        for name, objective in (("alike", None), ("weighted", TREASURE))
+    }
+    best, random = chain.value(None), float(np.mean([t.returns()["treasure"] for t in played]))
+    assert abs(values["alike"] - random) < 0.15 * (best - random)
+    assert values["weighted"] > random + 0.5 * (best - random)
+    assert load_card(tmp_path / "weighted").objective == "treasure"
+    assert "beta" not in load_card(tmp_path / "alike").config
+
+
+def test_steps_of_episodes_that_were_cut_off_are_left_out():
+    chain = toy.Chain(0)
+    played = _played(chain, 3)
+    cut = Trajectory("cut", "c", "r", 0, played[0].steps[:2], terminated=False, truncated=True)
+    table = encode_trajectories([*played, cut], DecisionIndex())
+    weights = step_weights([*played, cut], TREASURE, table, 1.0)
+    assert weights[-2:].tolist() == [0, 0]
+    assert bool((weights[:-2] > 0).all())
+    whole = encode_trajectories(played, DecisionIndex())
+    torch.testing.assert_close(step_weights(played, TREASURE, whole, 1.0), weights[:-2])
+    with pytest.raises(InputError, match="cut off"):
+        step_weights([cut], TREASURE, encode_trajectories([cut], DecisionIndex()), 1.0)
+    with pytest.raises(InputError, match="have no rewards for it"):
+        step_weights(played, Objective("gold", "Gold."), whole, 1.0)
