@@ -47,7 +47,7 @@ TAILS = (
     ("mean", None, 0.1), ("mean", None, 0.07), ("mean", None, 0.05), ("worst fifth", Tail(0.2, 1.0), 0.1),
     ("worst fifth, best ignored", Tail(), 0.1),
 )  # fmt: skip
-PRICES, LEVELS = (0.1, 0.3, 1.0), (-10.0, -6.0)
+PRICES, LEVELS = (0.1, 0.3), (-10.0, -6.0)
 
 
 class GraphGame:
