@@ -127,10 +127,11 @@ def write_results(rows: list[Row], settings: Settings) -> None:
             part = own
             known = [row for row in rows if row["part"] == part]
             columns = list(dict.fromkeys(n for row in known for n in row if isinstance(row[n], float)))
-            lines += ["", f"## {own[0].upper()}{own[1:]}", "", f"| way | batches | {' | '.join(columns)} |"]
-            lines.append("|---|---:|" + "---:|" * len(columns))
+            lines += ["", f"## {own[0].upper()}{own[1:]}", ""]
+            lines += [f"| way | batches | seeds | {' | '.join(columns)} |"]
+            lines.append("|---|---:|---:|" + "---:|" * len(columns))
         cells = [_cell([row[name] for row in found if row.get(name) is not None]) for name in columns]
-        lines.append(f"| {way} | {batches or ''} | {' | '.join(cells)} |")
+        lines.append(f"| {way} | {batches or ''} | {len(found)} | {' | '.join(cells)} |")
     with replace_when_whole(settings.results / "reward_weightings.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
