@@ -102,3 +102,11 @@ def test_selection(script, tmp_path):
     own, chance = rows["diversity", 12]["right"]["mean"], rows["random", 12]["right"]["mean"]
     assert abs(rows["diversity", 12]["more than random"]["mean"] - (own - chance)) < 1e-12
     assert "| all pairs | all |" in (tmp_path / "selection.md").read_text()
+
+
+def test_sibling_advantages(script, tmp_path):
+    siblings = script("sibling_advantages")
+    siblings.run(siblings.Settings(seeds=2, stories=("salt_ledger",), episodes=(40,), results=tmp_path))
+    (row,) = read_json(tmp_path / "sibling_advantages.json")
+    assert row["siblings"]["mean"] > row["episode return"]["mean"] + 0.05
+    assert "| salt_ledger | 40 |" in (tmp_path / "sibling_advantages.md").read_text()
