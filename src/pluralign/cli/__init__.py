@@ -1,3 +1,4 @@
+# pyright: basic
 """The command line: one verb for each stage of the pipeline."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """Reading of single values on the command line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """``pluralign evaluate best-of-n``: golden rewards of best-of-N by several rewards."""
 
 from __future__ import annotations

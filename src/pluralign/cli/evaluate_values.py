@@ -1,3 +1,4 @@
+# pyright: basic
 """``pluralign evaluate values``: preferences of raters and models between outcomes, and their stances."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """``pluralign weights``: choices or episodes -> the weights that explain them, with intervals."""
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -69,12 +71,13 @@ class Calibration:
     def _interpolated(self, dials: FloatArray) -> FloatArray:
         if len(self.objectives) == 2:
             order = np.argsort(self.dials[:, 0])
-            first = np.interp(dials[:, 0], self.dials[order, 0], self.implied[order, 0])
+            first: FloatArray = cast("Any", np).interp(
+                dials[:, 0], self.dials[order, 0], self.implied[order, 0]
+            )
             return np.column_stack([first, 1.0 - first])
-        from scipy.interpolate import LinearNDInterpolator
-
+        interpolate: Any = import_module("scipy.interpolate")
         # The last weight follows from the others.
-        found: FloatArray = LinearNDInterpolator(self.dials[:, :-1], self.implied)(dials[:, :-1])
+        found: FloatArray = interpolate.LinearNDInterpolator(self.dials[:, :-1], self.implied)(dials[:, :-1])
         missing = np.isnan(found).any(axis=1)
         found[missing] = np.inf
         return found
@@ -120,16 +123,18 @@ def calibrate(
 
 def _most_likely(data: ChoiceData) -> FloatArray:
     """Weights of the utility that makes choices most likely: the log-likelihood is concave in theta >= 0."""
-    from scipy.optimize import minimize
+    # scipy has no types, and is slow to import.
+    optimize: Any = import_module("scipy.optimize")
 
     def loss(theta: FloatArray) -> tuple[float, FloatArray]:
         value, gradient, _ = choice_derivatives(data.values, data.offered, data.chosen, data.weights, theta)
         return -value, -gradient
 
     size = data.values.shape[2]
-    found = minimize(loss, np.ones(size), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * size)
+    found = optimize.minimize(loss, np.ones(size), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * size)
     theta: FloatArray = found.x
-    return theta / theta.sum() if theta.sum() > 0 else np.full(size, 1.0 / size)
+    total = float(theta.sum())
+    return theta / total if total > 0 else np.ones(size) / size
 
 
 def _probabilities(log_probs: FloatArray, question: Question) -> FloatArray:

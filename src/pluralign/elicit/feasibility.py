@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import LinearConstraint, linprog, milp
 
 from pluralign.core import SteeringWeights
 from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import objectives_of, value_scales, values_of
 
 FloatArray = npt.NDArray[np.float64]
+
+# scipy has no types.
+_optimize: Any = import_module("scipy.optimize")
 
 # Seconds for each of the two searches over subsets.
 _SECONDS = 10.0
@@ -82,7 +86,7 @@ def explained_by_weights(
         return Feasibility(np.inf, None, (), (), True)
     apart = apart / units
     objective = np.append(np.zeros(len(names)), -1.0)
-    found = linprog(
+    found = _optimize.linprog(
         objective,
         A_ub=np.column_stack([-apart, np.ones(len(apart))]),
         b_ub=np.zeros(len(apart)),
@@ -128,9 +132,11 @@ def _contradicting(
     belongs = np.zeros((rows, choices))
     belongs[np.arange(rows), owner] = 1.0
     constraints = [
-        LinearConstraint(np.hstack([apart.T, np.zeros((apart.shape[1], choices))]), -np.inf, tolerance),
-        LinearConstraint(np.append(np.ones(rows), np.zeros(choices))[None], 1.0, 1.0),
-        LinearConstraint(np.hstack([np.eye(rows), -belongs]), -np.inf, 0.0),
+        _optimize.LinearConstraint(
+            np.hstack([apart.T, np.zeros((apart.shape[1], choices))]), -np.inf, tolerance
+        ),
+        _optimize.LinearConstraint(np.append(np.ones(rows), np.zeros(choices))[None], 1.0, 1.0),
+        _optimize.LinearConstraint(np.hstack([np.eye(rows), -belongs]), -np.inf, 0.0),
     ]
     return _smallest(rows, choices, constraints)
 
@@ -144,18 +150,16 @@ def _removed(
     # The most that a row can lack on the simplex.
     slack[np.arange(rows), owner] = (10 * tolerance - apart.min(axis=1)).clip(min=0.0)
     constraints = [
-        LinearConstraint(np.hstack([apart, slack]), 10 * tolerance, np.inf),
-        LinearConstraint(np.append(np.ones(names), np.zeros(choices))[None], 1.0, 1.0),
+        _optimize.LinearConstraint(np.hstack([apart, slack]), 10 * tolerance, np.inf),
+        _optimize.LinearConstraint(np.append(np.ones(names), np.zeros(choices))[None], 1.0, 1.0),
     ]
     return _smallest(names, choices, constraints)
 
 
-def _smallest(
-    continuous: int, choices: int, constraints: list[LinearConstraint]
-) -> tuple[tuple[int, ...], bool]:
+def _smallest(continuous: int, choices: int, constraints: list[Any]) -> tuple[tuple[int, ...], bool]:
     cost = np.append(np.zeros(continuous), np.ones(choices))
     whole = np.append(np.zeros(continuous), np.ones(choices))
-    found = milp(
+    found = _optimize.milp(
         cost,
         constraints=constraints,
         integrality=whole,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,10 +139,10 @@ def sample(target: Target, draws: int, seed: int, few: float) -> Draws:
 
 
 def _maximum(target: Target) -> FloatArray:
-    from scipy.optimize import minimize
-
+    # scipy has no types, and is slow to import.
+    optimize: Any = import_module("scipy.optimize")
     start = target.start()
-    found = minimize(target.value_and_gradient, start, jac=True, method="L-BFGS-B")
+    found = optimize.minimize(target.value_and_gradient, start, jac=True, method="L-BFGS-B")
     best: FloatArray = found.x if np.isfinite(found.fun) else start
     return best
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -110,5 +110,5 @@ def _density(draws: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np
     """Minus the squared distance from the mean of log theta, which orders draws as a normal density does."""
     logs = np.log(draws)
     apart = logs - logs.mean(axis=0)
-    inverse = np.linalg.pinv(apart.T @ apart / len(apart))
+    inverse: np.ndarray[Any, np.dtype[np.float64]] = cast("Any", np).linalg.pinv(apart.T @ apart / len(apart))
     return -np.einsum("di,ij,dj->d", apart, inverse, apart)

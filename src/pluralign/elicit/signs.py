@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import choice_data, objectives_of
 from pluralign.losses.choice import choice_derivatives
 
 FloatArray = npt.NDArray[np.float64]
+
+# scipy has no types.
+_optimize: Any = import_module("scipy.optimize")
 
 # Standard errors below zero from which a negative weight is no chance.
 _CLEARLY = 3.0
@@ -38,7 +42,7 @@ def objectives_against(choices: Sequence[Choice], scales: Mapping[str, float]) -
         value, gradient, _ = choice_derivatives(data.values, data.offered, data.chosen, data.weights, theta)
         return 0.5 * _PRECISION * float(theta @ theta) - value, _PRECISION * theta - gradient
 
-    found = minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B")
+    found = _optimize.minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B")
     _, _, hessian = choice_derivatives(data.values, data.offered, data.chosen, data.weights, found.x)
     errors = np.sqrt(np.linalg.inv(_PRECISION * np.eye(size) - hessian).diagonal())
     return tuple(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from pluralign.core import InputError
 from pluralign.core.checks import checked, require_seed
@@ -20,6 +21,9 @@ from pluralign.elicit.prior import DECISIVENESS
 from pluralign.losses.choice import choice_derivatives, choice_log_likelihood
 
 FloatArray = npt.NDArray[np.float64]
+
+# scipy has no types.
+_optimize: Any = import_module("scipy.optimize")
 Utility = Callable[[FloatArray, FloatArray], FloatArray]
 """Function from values in [0, 1], shape (..., objectives), and parameters to utilities, shape (...)."""
 
@@ -232,7 +236,7 @@ def _fitted(
         total = 0.5 * float(((x - start) ** 2).sum()) - float(rows @ data.weights[part])
         return total if math.isfinite(total) else 1e12
 
-    found = minimize(loss, start, method="L-BFGS-B")
+    found = _optimize.minimize(loss, start, method="L-BFGS-B")
     return float(found.fun), found.x
 
 
@@ -249,5 +253,5 @@ def _fitted_weights(
         total, gradient = 0.5 * float(((x - start) ** 2).sum()) - fit, x - start - slope * theta
         return (total, gradient) if math.isfinite(total) else (1e12, np.zeros_like(x))
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B")
+    found = _optimize.minimize(loss, start, jac=True, method="L-BFGS-B")
     return float(found.fun), found.x

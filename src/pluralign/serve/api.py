@@ -1,3 +1,4 @@
+# pyright: basic
 """Requests of OpenAI's API: their validation, and the samples to decode for them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """The ASGI application: routes and error responses."""
 
 from __future__ import annotations

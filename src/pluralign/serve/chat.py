@@ -1,3 +1,4 @@
+# pyright: basic
 """Conversations in requests: messages, tools, and the form of the answer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """One answer of several to a request, while it is written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """Connections of clients: time limits, limits of their number, and room for new ones."""
 
 from __future__ import annotations

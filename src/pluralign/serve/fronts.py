@@ -1,3 +1,4 @@
+# pyright: basic
 """Results of a sweep for the page: one point per weighting, and the exact front if it is known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """Validation of the part of JSON Schema that requests need; the same schemas are published in OpenAPI."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: basic
 """vLLM as the engine of ``pluralign serve``."""
 
 from __future__ import annotations

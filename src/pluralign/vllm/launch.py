@@ -1,3 +1,4 @@
+# pyright: basic
 """Options with which vLLM mixes policies."""
 
 from __future__ import annotations

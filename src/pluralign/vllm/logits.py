@@ -1,3 +1,4 @@
+# pyright: basic
 """Logits processors and worker hooks of vLLM that mix the rows of a batch.
 
 vLLM computes the logits of all rows, masks them by grammars, takes their log-probabilities, applies

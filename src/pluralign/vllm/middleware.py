@@ -1,3 +1,4 @@
+# pyright: basic
 """Middleware of plain ``vllm serve``: steering weights at the top of a body, checked."""
 
 from __future__ import annotations

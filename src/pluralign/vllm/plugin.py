@@ -1,3 +1,4 @@
+# pyright: basic
 """The names that vLLM's options refer to: classes of this package on those of the vLLM that is installed.
 
 They are made when they are asked for, so that this module imports without vLLM.

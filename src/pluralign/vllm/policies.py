@@ -1,3 +1,4 @@
+# pyright: basic
 """Policies that vLLM decodes, for the project's own server: the model is loaded by vLLM alone."""
 
 from __future__ import annotations

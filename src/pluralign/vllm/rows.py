@@ -1,3 +1,4 @@
+# pyright: basic
 """The rows of vLLM's batches that belong to mixtures: their mixing, and the drawing of their tokens."""
 
 from __future__ import annotations

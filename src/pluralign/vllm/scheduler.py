@@ -1,3 +1,4 @@
+# pyright: basic
 """vLLM's scheduler with mixtures: the requests of a group compute freely, but draw their tokens in lockstep.
 
 The last token before the next one is held back until the whole group has come so far, whatever prefix

@@ -1,3 +1,4 @@
+# pyright: basic
 """Which policies vLLM mixes, and the steering weights of its requests."""
 
 from __future__ import annotations

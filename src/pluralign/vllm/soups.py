@@ -1,3 +1,4 @@
+# pyright: basic
 """Soups on demand: ``"model": "mix:helpful=0.7,harmless=0.3"`` is an adapter that vLLM loads when it is first
 asked for (`folders.soups.soup_adapter`)."""
 

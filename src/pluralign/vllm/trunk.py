@@ -1,3 +1,4 @@
+# pyright: basic
 """The model that vLLM loads: its files, and whether policies were trained on it."""
 
 from __future__ import annotations
