@@ -60,7 +60,7 @@ def agents(chain, tmp_path_factory):
     played, found = _episodes(chain, 150), {}
     for name in ("treasure", "rest", ""):
         folder = tmp_path_factory.mktemp("q") / (name or "any")
-        config = FAST if name else QConfig(**{**vars(FAST), "steps": 600})
+        config = QConfig(**{**vars(FAST), "steps": {"treasure": 400, "rest": 150, "": 450}[name]})
         found[name] = (
             fit_q(
                 played, store=toy.OneHot(chain), out=folder, objectives=BOTH, objective=name, config=config
