@@ -61,7 +61,7 @@ class Settings:
     features: Path = Path("runs/frozen_features")
     model: str = "smollm2-135m"
     limits: Limits = field(default_factory=Limits)
-    samples: int = 64
+    samples: int = 32
     tokens: int = 32
     rows: tuple[int, ...] = (30, 100)
     seeds: int = 5

@@ -19,6 +19,7 @@ import tyro
 from console import say, wrote
 from frozen_lib.data import Features, FloatArray, Limits, read_pairs
 from frozen_lib.material import OBJECTIVES, drawn, objective_of, reward_models, sample_features
+from numpy.typing import NDArray
 
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.pictures.conflict import draw_conflict
@@ -61,8 +62,8 @@ class Settings:
     features: Path = Path("runs/frozen_features")
     model: str = "smollm2-135m"
     limits: Limits = field(default_factory=Limits)
-    drawn: int = 64
-    samples: int = 16
+    drawn: int = 32
+    samples: int = 32
     tokens: int = 32
     seeds: int = 5
     results: Path = RESULTS
@@ -108,7 +109,7 @@ def run(settings: Settings) -> None:
     wrote(settings.results / "conflict.md", f"{len(parts)} seeds")
 
 
-def _kinds(found: Sequence[Conflict], harmless: FloatArray) -> Row:
+def _kinds(found: Sequence[Conflict], harmless: NDArray[np.bool_]) -> Row:
     """Share of the seeds in which a prompt is of a kind: means by set, and their difference."""
     rows: Row = {}
     for kind in KINDS:
@@ -117,13 +118,13 @@ def _kinds(found: Sequence[Conflict], harmless: FloatArray) -> Row:
     return rows
 
 
-def _deviations(found: Sequence[Conflict], harmless: FloatArray) -> Row:
+def _deviations(found: Sequence[Conflict], harmless: NDArray[np.bool_]) -> Row:
     """Deviations within a prompt in units of the pooled ones, by set."""
     scaled = np.mean([one.deviations / np.sqrt((one.deviations**2).mean(axis=0)) for one in found], axis=0)
     return {name: _by_set(scaled[:, column], harmless) for column, name in enumerate(OBJECTIVES)}
 
 
-def _by_set(values: FloatArray, harmless: FloatArray) -> Row:
+def _by_set(values: FloatArray, harmless: NDArray[np.bool_]) -> Row:
     """Means of helpful and harmless prompts, and harmless minus helpful."""
     first, second = values[~harmless], values[harmless]
     rng = np.random.default_rng(0)
