@@ -76,9 +76,10 @@ def collect_trajectories(
     if isinstance(chooser, CoverageChooser):
         found = chooser.counts.report(need)
         covered = {"coverage": asdict(found)}
+        rest = "were not" if need == 1 else f"have fewer than {need} visits"
         say(
             f"{found.taken} of {found.options} options of {found.decisions} decisions were taken; "
-            f"{found.missing} have fewer than {need} visits"
+            f"{found.missing} {rest}"
         )
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
