@@ -37,7 +37,7 @@ from pluralign.games.state_graph import StateGraph, explore
 from pluralign.learn.options.q import QConfig, belief, fit_q
 from pluralign.options.open import Models
 from pluralign.options.values import ValuePolicy
-from pluralign.steer.value_steered import steered
+from pluralign.steer.steered import steered
 
 RESULTS = Path(__file__).parent / "results"
 OBJECTIVES = ("score", "harm_avoidance")

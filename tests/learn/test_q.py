@@ -13,8 +13,9 @@ from pluralign.learn.options.q import QConfig, fit_q
 from pluralign.learn.options.q_learning import ValueLearning
 from pluralign.options.open import Models, open_policies
 from pluralign.options.values import HeadShape, ValueHead, ValuePolicy, ValueUnits
+from pluralign.steer.steered import steered
 from pluralign.steer.steered_policy import SteeredPolicy
-from pluralign.steer.value_steered import ValueSteeredPolicy, steered
+from pluralign.steer.value_steered import ValueSteeredPolicy
 
 _spec = importlib.util.spec_from_file_location("toy", Path(__file__).parent / "toy.py")
 toy = importlib.util.module_from_spec(_spec)

@@ -11,8 +11,8 @@ from pluralign.evaluate.harms_table import HEADLINES
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policies, open_policy
+from pluralign.steer.steered import steered
 from pluralign.steer.suggest import constant_weights
-from pluralign.steer.value_steered import steered
 
 
 def evaluate_play(

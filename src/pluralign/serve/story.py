@@ -21,7 +21,7 @@ from pluralign.serve.mixes import read_weights
 from pluralign.serve.schema import Schema, check
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.request_weights import in_order
-from pluralign.steer.value_steered import steered
+from pluralign.steer.steered import steered
 
 _MOST_ACTIONS = 500
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from pluralign.core import Decision, InputError, Policy, SteeringWeights
+from pluralign.core import Decision, InputError, SteeringWeights
 from pluralign.options.values import ValuePolicy, for_objective, greedy_log_probs
-from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.steered_policy import Blend, SteeredPolicy
+from pluralign.steer.steered_policy import Blend
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -112,24 +111,3 @@ class ValueSteeredPolicy:
         places = [agent.objectives.index(one) for one in self.policies]
         factors = np.array([self.weights.get(one, 0.0) / self._scales[one] for one in self.policies])
         return [values[:, places] @ factors for values in agent.values(decisions, self.weights)]
-
-
-def steered(
-    policies: Mapping[str, Policy], weights: SteeringWeights, power: float = GEOMETRIC
-) -> SteeredPolicy | ValueSteeredPolicy:
-    """The steered policy of one policy per objective: by values where all have them, else by probabilities.
-
-    Args:
-        policies: Policies by objective.
-        weights: Weights by objective.
-        power: Exponent of the power mean of probabilities. Agents with values are mixed by their
-            probabilities, too, if it is not the default.
-
-    Raises:
-        InputError: See `SteeredPolicy` and `ValueSteeredPolicy`.
-    """
-    known = {name: policy for name, policy in policies.items() if isinstance(policy, ValuePolicy)}
-    if known and len(known) == len(policies) and power == GEOMETRIC:
-        return ValueSteeredPolicy(known, weights)
-    alone = {name: for_objective(policy, name) for name, policy in policies.items()}
-    return SteeredPolicy(alone, weights, power)

@@ -19,7 +19,7 @@ from pluralign.evaluate.play import PolicyResult, evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.game import Game
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.value_steered import steered
+from pluralign.steer.steered import steered
 
 KIND = "sweep"
 
