@@ -201,7 +201,7 @@ class OpenedStory:
             wanted: Weights of the returns in units of their deviations.
         """
         from pluralign.elicit.calibration import calibrate
-        from pluralign.steer.value_steered import steered
+        from pluralign.steer.steered import steered
 
         names = list(self._policies)
         mixture = steered(self._policies, SteeringWeights.uniform(names))
