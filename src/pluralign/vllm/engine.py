@@ -1,4 +1,3 @@
-# pyright: basic
 """vLLM as the engine of ``pluralign serve``."""
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -64,7 +64,7 @@ class VllmEngine:
         self._stopping = True
         self._llm.shutdown(timeout=timeout)
         # It shuts down again when it is deleted, which fails while the interpreter ends.
-        self._llm.shutdown = lambda timeout=None: None
+        self._llm.shutdown = _nothing
 
     def submit(self, requests: Sequence[Request], again: bool = False) -> Submission:
         """Queue all requests or none; call it on the event loop.
@@ -159,17 +159,19 @@ def log_prob_of(token: int, found: Mapping[int, Any], alternatives: int) -> Toke
     return TokenLogProb(token, found[token].logprob, likeliest)
 
 
+def _nothing(timeout: float | None = None) -> None:
+    """In place of a shutdown that has happened."""
+
+
 def sampling_params(request: Request, stops: frozenset[int]) -> Any:
     """A request's sampling settings as vLLM's ``SamplingParams``."""
-    from vllm import SamplingParams  # pyright: ignore
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # pyright: ignore
-
+    vllm, settings = (import_module(name) for name in ("vllm", "vllm.sampling_params"))
     how, rules = request.decoding, request.rules
-    grammar: Any = None if rules.schema is None else StructuredOutputsParams(json=rules.schema)
-    return SamplingParams(
+    grammar = None if rules.schema is None else settings.StructuredOutputsParams(json=rules.schema)
+    return vllm.SamplingParams(
         max_tokens=how.max_new_tokens, temperature=how.temperature, top_p=how.top_p, top_k=how.top_k,
         min_p=how.min_p, presence_penalty=rules.presence_penalty, frequency_penalty=rules.frequency_penalty,
         logit_bias=dict(rules.logit_bias) or None, structured_outputs=grammar, logprobs=request.alternatives,
         seed=request.seed, stop_token_ids=sorted(stops), detokenize=False,
-        output_kind=RequestOutputKind.DELTA, extra_args={WEIGHTS: json.dumps(dict(request.weights))},
+        output_kind=settings.RequestOutputKind.DELTA, extra_args={WEIGHTS: json.dumps(dict(request.weights))},
     )  # fmt: skip

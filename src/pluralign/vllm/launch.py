@@ -1,4 +1,3 @@
-# pyright: basic
 """Options with which vLLM mixes policies."""
 
 from __future__ import annotations
@@ -6,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 from pluralign.core import InputError
 from pluralign.vllm.adapters import AdapterFolders, lora_rank
@@ -62,7 +62,7 @@ def command_line(model: str, options: Mapping[str, Any], more: Sequence[str] = (
         if isinstance(value, bool):
             found.append(flag if value else "--no-" + flag.removeprefix("--"))
         elif isinstance(value, list):
-            found += [flag, *map(str, value)]
+            found += [flag, *map(str, cast("list[Any]", value))]
         else:
             found += [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
     return [*found, *more]
@@ -91,9 +91,8 @@ def read_engine_args(entries: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: An entry has no name or value, or vLLM has no such argument, or mixtures set it.
     """
-    from vllm.engine.arg_utils import AsyncEngineArgs  # pyright: ignore
-
-    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    arguments: Any = import_module("vllm.engine.arg_utils")
+    known = {field.name for field in dataclasses.fields(arguments.AsyncEngineArgs)}
     found: dict[str, Any] = {}
     for entry in entries:
         name, equals, text = entry.partition("=")

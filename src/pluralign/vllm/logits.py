@@ -1,4 +1,3 @@
-# pyright: basic
 """Logits processors and worker hooks of vLLM that mix the rows of a batch.
 
 vLLM computes the logits of all rows, masks them by grammars, takes their log-probabilities, applies
@@ -137,7 +136,7 @@ def require_mixable_params(sampling_params: Any) -> None:
     Raises:
         InputError: The steering weights are none, or a parameter has no meaning for mixtures.
     """
-    extra = sampling_params.extra_args or {}
+    extra: dict[str, Any] = sampling_params.extra_args or {}
     if MEMBER in extra:
         raise InputError("is for internal use", field=MEMBER)
     if extra.get(WEIGHTS) is None:

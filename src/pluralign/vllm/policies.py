@@ -1,4 +1,3 @@
-# pyright: basic
 """Policies that vLLM decodes, for the project's own server: the model is loaded by vLLM alone."""
 
 from __future__ import annotations
@@ -6,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,10 @@ def start_vllm(
 
 def _start(options: Mapping[str, Any]) -> Any:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    from vllm.engine.arg_utils import AsyncEngineArgs  # pyright: ignore
-    from vllm.v1.engine.async_llm import AsyncLLM  # pyright: ignore
-
+    arguments: Any = import_module("vllm.engine.arg_utils")
+    engine: Any = import_module("vllm.v1.engine.async_llm")
     try:
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**options))
+        return engine.AsyncLLM.from_engine_args(arguments.AsyncEngineArgs(**options))
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         line = next((one for one in str(error).splitlines() if one.strip()), type(error).__name__)
         raise InputError(f"vLLM does not start: {line.strip()}") from error
@@ -120,8 +119,10 @@ def _start(options: Mapping[str, Any]) -> Any:
 
 def _stop_ids(place: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of the tokens that end a text (`lm.generation.stop_ids`), from the model's files alone."""
+    configs: Any = GenerationConfig
     try:
-        config: Any = GenerationConfig.from_pretrained(place)
+        config = configs.from_pretrained(place)
     except OSError:
-        config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(place))
+        models: Any = AutoConfig
+        config = configs.from_model_config(models.from_pretrained(place))
     return end_ids(tokenizer, config)

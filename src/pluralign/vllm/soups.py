@@ -1,4 +1,3 @@
-# pyright: basic
 """Soups on demand: ``"model": "mix:helpful=0.7,harmless=0.3"`` is an adapter that vLLM loads when it is first
 asked for (`folders.soups.soup_adapter`)."""
 
@@ -12,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,9 @@ class SoupResolver:
         except InputError as error:
             _log.error("%s: %s", lora_name, error)
             return None
-        from vllm.lora.request import LoRARequest  # pyright: ignore
-
+        requests: Any = import_module("vllm.lora.request")
         # vLLM gives the number.
-        return LoRARequest(lora_name=lora_name, lora_int_id=1, lora_path=str(folder))
+        return requests.LoRARequest(lora_name=lora_name, lora_int_id=1, lora_path=str(folder))
 
     def folder(self, name: str) -> Path:
         """The folder of a soup, made if necessary.
@@ -97,9 +96,8 @@ def register() -> None:
     given = os.environ.get(POLICIES)
     if given is None:
         return
-    from vllm.lora.resolver import LoRAResolverRegistry  # pyright: ignore
-
+    registry: Any = import_module("vllm.lora.resolver").LoRAResolverRegistry
     root = tempfile.mkdtemp(prefix="pluralign-soups-")
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     resolver: Any = SoupResolver(json.loads(given), Path(root))
-    LoRAResolverRegistry.register_resolver("pluralign soups", resolver)
+    registry.register_resolver("pluralign soups", resolver)
