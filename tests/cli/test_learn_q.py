@@ -56,6 +56,7 @@ def test_one_folder_is_swept_played_and_served_for_every_weighting(folder):
     both = dict.fromkeys(("score", "harm_avoidance"), folder / "q")
     swept = sweep_story(both, "salt_ledger", steps=2, episodes=2, models=models, say=lambda text: None)
     assert [point.weights["score"] for point in swept.points] == [0, 0.5, 1]
+    assert swept.report.mixture == "agents' values"
     told = evaluate_play(
         "salt_ledger", policies=tuple(f"{n}={p}" for n, p in both.items()),
         weights="score=0.5,harm_avoidance=0.5", episodes=2, features=folder / "features",

@@ -22,6 +22,7 @@ from pluralign.serve.schema import Schema, check
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.request_weights import in_order
 from pluralign.steer.steered import steered
+from pluralign.steer.steered_policy import SteeredPolicy
 
 _MOST_ACTIONS = 500
 
@@ -60,6 +61,9 @@ class StoryPlayer:
             self._intervals = {"steering_intervals": intervals_of(inferred, self.names)}
         self._dial = dial
         self._policy = steered(policies, self._default, power)
+        if not isinstance(self._policy, SteeredPolicy):
+            # Verdicts rank options by weighted log-probabilities, which values do not follow.
+            self._verdicts = None
         self._turn = asyncio.Semaphore(1)
 
     @property

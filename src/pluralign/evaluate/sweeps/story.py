@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, open_policies
 from pluralign.steer.mixing import GEOMETRIC
+from pluralign.steer.steered import steered
+from pluralign.steer.steered_policy import SteeredPolicy
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,4 +159,6 @@ def sweep_story(
         make_game(), objectives, played=played, kinds=kinds, sweeps={power: points}, seconds=0.0, seed=seed,
         settings={**size, "power": power, "episodes": episodes}, say=say,
     )  # fmt: skip
+    if not isinstance(steered(opened, grid[0], power), SteeredPolicy):
+        report = replace(report, mixture="agents' values")
     return StorySweep(report, tuple(points))
