@@ -101,6 +101,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "evaluate_conflict:evaluate_conflict",
         "samples x rewards -> which prompts make objectives conflict",
     ),
+    "evaluate mismatch": (
+        "evaluate_mismatch:evaluate_mismatch",
+        "runs -> whether their losses and accuracies go with what their policies get",
+    ),
     "evaluate values": (
         "evaluate_values:evaluate_values",
         "preferences between outcomes in both orders, utilities, cycles, stances and their drift",
