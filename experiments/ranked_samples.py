@@ -132,7 +132,8 @@ class Experiment:
             "epochs": settings.epochs, **common,
         }  # fmt: skip
         reward = {"layers": settings.reward_layers, "learning_rate": 2e-4, "epochs": 1, **common}
-        recipe = Recipe(settings.model, settings.tokens, policy=policy, reward=reward)
+        chats = bool(settings.measures)
+        recipe = Recipe(settings.model, settings.tokens, policy=policy, reward=reward, control_tokens=chats)
         self.shop = Workshop(settings.out / str(seed), recipe, seed)
         sizes = settings.sizes
         if settings.measures:
@@ -207,7 +208,9 @@ class Experiment:
         found = {
             "strength": strength,
             "rewards": [sum(one) / len(one) for one in rewards(label, draws)],
-            "kl": divergences(policy, self.shop.base, draws, own.tokens, own.temperature),
+            "kl": divergences(
+                policy, self.shop.base, draws, own.tokens, own.temperature, quotes=not own.measures
+            ),
         }
         write_json(path, found)
         return found

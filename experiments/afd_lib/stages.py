@@ -43,6 +43,8 @@ class Recipe:
         policy: Training options of policies.
         reward: Training options of reward models: only the uppermost layers, so that all share the layers
             below.
+        control_tokens: Whether prompts contain control tokens by name, as rendered chats do; by default such
+            names are ordinary text to trainers.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Recipe:
     longest: int = 384
     policy: Mapping[str, Any] | None = None
     reward: Mapping[str, Any] | None = None
+    control_tokens: bool = False
 
 
 class Workshop:
@@ -92,6 +95,7 @@ class Workshop:
                 self.seed,
                 name=name,
                 lower=self.lower if kind == "reward" else None,
+                control_tokens=self.recipe.control_tokens,
             )
             fit(rows, run, *config)
         return out

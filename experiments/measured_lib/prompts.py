@@ -53,9 +53,18 @@ def divided(
     Raises:
         InputError: A file is missing, or there are too few questions.
     """
+    return tuple([rendered(tokenizer, one) for one in part] for part in parts(data, sizes, seed))
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
+    """A question as a chat, up to the start of the answer."""
+    return render_chat(tokenizer, [{"role": "user", "content": question}])
+
+
+def parts(data: Path, sizes: tuple[int, ...], seed: int) -> list[list[str]]:
+    """Questions in disjoint parts; see `divided`."""
     known = sorted(questions(data), key=lambda text: seed_for(text, seed))
     if len(known) < sum(sizes):
         raise InputError(f"expected {sum(sizes)} questions or more, found {len(known)}", path=data)
-    chats = [render_chat(tokenizer, [{"role": "user", "content": one}]) for one in known]
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    return tuple(chats[start : start + size] for start, size in zip(starts, sizes, strict=True))
+    return [known[start : start + size] for start, size in zip(starts, sizes, strict=True)]

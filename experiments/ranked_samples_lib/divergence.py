@@ -26,6 +26,8 @@ def divergences(
     draws: Mapping[str, Sequence[str]],
     tokens: int,
     temperature: float = 1.0,
+    *,
+    quotes: bool = True,
 ) -> list[float]:
     """Mean over each prompt's samples of KL(policy || base), nats.
 
@@ -39,6 +41,7 @@ def divergences(
         draws: Samples by prompt.
         tokens: Largest number of new tokens of a sample.
         temperature: Sampling temperature, which both distributions have.
+        quotes: Whether names of control tokens in prompts are ordinary text; not in rendered chats.
     """
 
     def kl(hidden: Tensor, forest: Forest) -> list[float]:
@@ -52,7 +55,7 @@ def divergences(
             found.append((own.exp() * (own - other)).sum(-1))
         return to_list(branch_sum(_until(torch.cat(found), forest, tokens), forest).cpu().double())
 
-    reader = CompletionReader.for_model(policy.model, policy.tokenizer, 100_000, quotes=True)
+    reader = CompletionReader.for_model(policy.model, policy.tokenizer, 100_000, quotes=quotes)
     read = [reader.read(prompt, texts) for prompt, texts in draws.items()]
     return [sum(own) / len(own) for own in map_completions(policy.model, read, kl, token_budget=1024)]
 

@@ -1,0 +1,346 @@
+"""Text steered by what a program measures: cheerful, brief, plain and asking answers, and the alternatives.
+
+    python experiments/measured_text.py --data FOLDER --seed 1
+
+FOLDER contains hh_rlhf/, whose questions are the prompts, as chats. SmolLM2-135M answers each training prompt
+several times; a program measures the answers, and one LoRA policy per objective learns from the best against
+the worst of each prompt (DPO). Mixtures of two and of all four policies answer unseen prompts under a grid of
+weights. They are compared with mixtures by other means and of other policies (LiPO on ranked lists, heads on
+one model), soups of the same adapters, value guidance, MODPO trained for three weightings, prompting, and the
+best of as many answers of the base model as there are policies, which takes as many tokens.
+
+Methods see the first instrument of each objective only; the second one, of another make, measures the same
+answers. Fluency is the base model's likelihood and the share of repeated trigrams. Prompts are the same for
+all seeds; answers, training and samples have the seed. Every stage is a file in ``--out``; an interrupted run
+continues. ``--report`` writes the tables and pictures of all finished seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from afd_lib.stages import Recipe, Workshop
+from measured_lib.best_of import best_of
+from measured_lib.measures import QUALITIES
+from measured_lib.outcomes import outcomes
+from measured_lib.prompts import parts, rendered
+from measured_lib.report import write_report
+from measured_lib.reward import MeasuredReward
+
+from pluralign.core import PreferencePair, SteeringWeights
+from pluralign.core.files import read_json, write_json
+from pluralign.data.examples import ScoredCompletion
+from pluralign.data.text_pairs import TextPair, one_step_pair
+from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, OtherPolicies
+from pluralign.evaluate.sweeps.prompts import sweep
+from pluralign.evaluate.sweeps.texts import TextPoint
+from pluralign.folders.card import CARD, load_card
+from pluralign.learn.texts.heads import MAHDPOConfig, fit_mah_dpo
+from pluralign.learn.texts.lipo import LiPOConfig, fit_lipo
+from pluralign.learn.texts.modpo import MODPOConfig, fit_modpo, open_margin
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.value import ValueConfig, fit_value
+from pluralign.losses.listwise import lambda_loss
+from pluralign.pair.ranked import rank_completions
+
+MODPO_AT = (0.25, 0.5, 0.75)
+"""Weights on the first objective for which MODPO policies are trained."""
+DESCRIPTIONS = {
+    "cheerful": "a positive, happy tone",
+    "brief": "as few words as possible",
+    "plain": "short and common words",
+    "asking": "questions to the reader",
+}
+"""What prompting tells the base model about the objectives."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the experiment.
+
+    Args:
+        data: Folder of the data sets.
+        out: Working folder.
+        seed: Random seed of training answers, training and sampling.
+        model: Base model of all training.
+        prompts: Number of training prompts; every tenth is for validation.
+        answers: Number of measured answers for each of them.
+        lists: Number of these answers in each ranked list of LiPO.
+        lipo: Whether to train policies on ranked lists as well, which takes a few times longer than on pairs.
+        tests: Number of test prompts.
+        fewer_tests: Number of these for the sweeps of the other two, and of all four objectives.
+        fluent: Number of test prompts whose answers the base model reads for fluency.
+        full: Two objectives with all alternatives.
+        brief: Two further objectives with soups, prompting and heads only.
+        guided_tests: Number of test prompts that value guidance, which is slow, answers.
+        steps: Number of steps of the grid for two objectives.
+        budget: Number of weightings of all four objectives (`steer.design.design`).
+        beta: Temperature of the implicit reward.
+        lora_rank: LoRA rank of the policies.
+        learning_rate: Learning rate of the policies.
+        head_rate: Learning rate of heads on the frozen trunk.
+        epochs: Number of passes over the pairs.
+        batch_size: Number of pairs per step.
+        strengths: Strengths of value guidance.
+        value_layers: Number of uppermost layers that value models train.
+        tokens: Number of new tokens of every answer.
+        drawing: Sampling temperature of the training answers.
+        temperature: Sampling temperature of the test answers.
+        report: Whether to write the report only.
+        results: Folder of the result files.
+    """
+
+    data: Path
+    out: Path = Path("runs/measured_text")
+    seed: int = 1
+    model: str = "smollm2-135m"
+    prompts: int = 160
+    answers: int = 8
+    lists: int = 4
+    lipo: bool = True
+    tests: int = 200
+    fewer_tests: int = 100
+    fluent: int = 60
+    full: tuple[str, str] = ("cheerful", "brief")
+    brief: tuple[str, str] = ("plain", "asking")
+    guided_tests: int = 24
+    steps: int = 4
+    budget: int = 10
+    beta: float = 0.1
+    lora_rank: int = 16
+    learning_rate: float = 7e-4
+    head_rate: float = 2e-3
+    epochs: float = 1
+    batch_size: int = 4
+    strengths: tuple[float, ...] = (2.0,)
+    value_layers: int = 4
+    tokens: int = 48
+    drawing: float = 1.0
+    temperature: float = 0.7
+    report: bool = False
+    results: Path = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep.
+
+    Args:
+        objectives: Objectives of the dials.
+        fixed: Policies of one weighting each.
+        guided: Value guidance; with it there are no other alternatives.
+        others: Other policies.
+        powers: Powers of the mixtures.
+        tests: Number of test prompts; None for all.
+    """
+
+    objectives: tuple[str, ...]
+    fixed: Sequence[FixedPolicy] = ()
+    guided: Sequence[GuidedModel] = ()
+    others: Sequence[OtherPolicies] = ()
+    powers: tuple[float, ...] = (0.0, 1.0)
+    tests: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the files."""
+        return " ".join([*self.objectives, *(["guided"] if self.guided else [])])
+
+    @property
+    def alternatives(self) -> Alternatives:
+        """Sides to compare the mixtures with."""
+        told = {name: DESCRIPTIONS[name] for name in self.objectives}
+        baselines = () if self.guided else ("soups", "prompting")
+        return Alternatives(baselines, self.fixed, self.guided, told, self.others)
+
+
+class Experiment:
+    """All stages of one seed.
+
+    Args:
+        settings: Settings of the experiment.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        common = {"batch_size": settings.batch_size}
+        policy = {
+            "lora_rank": settings.lora_rank, "learning_rate": settings.learning_rate,
+            "epochs": settings.epochs, **common,
+        }  # fmt: skip
+        reward = {"layers": settings.value_layers, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8}
+        recipe = Recipe(settings.model, settings.tokens, policy=policy, reward=reward, control_tokens=True)
+        self.shop = Workshop(settings.out / str(settings.seed), recipe, settings.seed)
+        self.names = (*settings.full, *settings.brief)
+        train, self.test = parts(settings.data, (settings.prompts, settings.tests), 0)
+        chats = [rendered(self.shop.base.tokenizer, one) for one in train]
+        self.draws = self.shop.drawn("draws", None, chats, settings.answers, settings.drawing)
+        self.measured = {
+            name: np.array([[QUALITIES[name].first[1](text) for text in own] for own in self.draws.values()])
+            for name in self.names
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Run all stages, and return the outcomes of every sweep."""
+        own = self.settings
+        pairs = {name: self._pairs(name) for name in self.names}
+        policies = {name: self._dpo(name, rows) for name, rows in pairs.items()}
+        first, second = own.full
+        modpo = [
+            FixedPolicy(
+                "MODPO", SteeringWeights({first: share, second: 1 - share}), self._modpo(share, pairs)
+            )
+            for share in MODPO_AT
+        ]
+        guided = [GuidedModel(strength, self._values(own.full)) for strength in own.strengths]
+        lists = [OtherPolicies("LiPO", {name: self._lipo(name) for name in own.full})] if own.lipo else []
+        joint = OtherPolicies("joint heads", dict.fromkeys(own.full, self._heads(pairs, own.full, "joint")))
+        alone = self._heads(pairs, self.names, "frozen")
+
+        def frozen(names: Sequence[str]) -> OtherPolicies:
+            return OtherPolicies("frozen heads", dict.fromkeys(names, alone))
+
+        plans = [
+            Plan(own.full, others=[*lists, joint, frozen(own.full)], fixed=modpo),
+            Plan(own.brief, others=[frozen(own.brief)], powers=(0.0,), tests=own.fewer_tests),
+            Plan(self.names, others=[frozen(self.names)], powers=(0.0,), tests=own.fewer_tests),
+            Plan(own.full, guided=guided, powers=(0.0,), tests=own.guided_tests),
+        ]
+        found = {plan.name: self._outcomes(plan, policies) for plan in plans}
+        seconds = {folder.name: load_card(folder).figures.get("seconds") for folder in self._trained}
+        return {**found, "trained": seconds}
+
+    def _dpo(self, name: str, rows: list[PreferencePair]) -> Path:
+        return self._kept(
+            self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", DPOConfig(self.settings.beta))
+        )
+
+    def _pairs(self, name: str) -> list[PreferencePair]:
+        """Pairs of the best and the worst answer to each prompt, where they differ."""
+        rows: list[PreferencePair] = []
+        for i, ((prompt, texts), found) in enumerate(
+            zip(self.draws.items(), self.measured[name], strict=True)
+        ):
+            best, worst = texts[int(found.argmax())], texts[int(found.argmin())]
+            if found.max() > found.min() and best.strip() and worst.strip():
+                split = "train" if i % 10 else "validation"
+                rows.append(
+                    one_step_pair(TextPair(prompt, best, worst), f"{name}-{i}", name, "program", split, 0)
+                )
+        return rows
+
+    def _lipo(self, name: str) -> Path:
+        size = self.settings.lists
+        rows = list(rank_completions(self._scored(name, size), size))
+        fit = partial(fit_lipo, loss=lambda_loss)
+        return self._kept(
+            self.shop.trained(f"lipo-{name}", fit, rows, "policy", LiPOConfig(self.settings.beta))
+        )
+
+    def _scored(self, name: str, size: int) -> list[ScoredCompletion]:
+        """The first answers to each prompt with their measures in standard deviations of all answers."""
+        unit = float(self.measured[name].std()) or 1.0
+        return [
+            ScoredCompletion(prompt, text, float(value) / unit, name, "train" if i % 10 else "validation")
+            for i, ((prompt, texts), found) in enumerate(
+                zip(self.draws.items(), self.measured[name], strict=True)
+            )
+            for text, value in list(zip(texts, found, strict=True))[:size]
+        ]
+
+    def _values(self, names: Sequence[str]) -> dict[str, Path]:
+        return {
+            name: self._kept(
+                self.shop.trained(
+                    f"value-{name}",
+                    fit_value,
+                    self._scored(name, self.settings.answers),
+                    "reward",
+                    ValueConfig(),
+                )
+            )
+            for name in names
+        }
+
+    def _heads(
+        self,
+        pairs: Mapping[str, list[PreferencePair]],
+        names: Sequence[str],
+        trunk: Literal["joint", "frozen"],
+    ) -> Path:
+        """Heads of objectives, from the policies' pairs and for as many epochs."""
+        own = {name: pairs[name] for name in names}
+
+        def fit(_: Any, run: Run, config: MAHDPOConfig) -> None:
+            fit_mah_dpo(own, run, config)
+
+        config = MAHDPOConfig(beta=self.settings.beta, trunk=trunk)
+        more = {"lora_rank": 0, "learning_rate": self.settings.head_rate} if trunk == "frozen" else {}
+        rows = [pair for one in own.values() for pair in one]
+        return self._kept(self.shop.trained(f"{trunk}-heads", fit, rows, "policy", config, **more))
+
+    def _modpo(self, share: float, pairs: Mapping[str, list[PreferencePair]]) -> Path:
+        """MODPO on the first objective's pairs, with the other policy's implicit reward as the margin."""
+        own, other = self.settings.full
+        folder = self.shop.folder / f"modpo-{share:g}"
+        if not (folder / CARD).is_file():
+            margin = open_margin(f"closed-form:{self.shop.folder / f'dpo-{other}'}", "auto")
+            weights = SteeringWeights({own: share, other: 1 - share})
+            fit = partial(fit_modpo, margins={other: margin}, weights=weights)
+            self.shop.trained(folder.name, fit, pairs[own], "policy", MODPOConfig(self.settings.beta))
+        return self._kept(folder)
+
+    def _outcomes(self, plan: Plan, policies: Mapping[str, Path]) -> dict[str, Any]:
+        """Sweep two or more objectives, unless it is done, and measure all answers by all instruments."""
+        own, names = self.settings, plan.objectives
+        folder = self.shop.folder / f"sweep-{plan.name.replace(' ', '-')}"
+        path = folder.with_suffix(".json")
+        if path.exists():
+            return read_json(path)
+        questions = self.test[: plan.tests]
+        found = sweep(
+            {name: policies[name] for name in names},
+            [{"prompt": [{"role": "user", "content": one}]} for one in questions],
+            {name: MeasuredReward(*QUALITIES[name].first) for name in names}, model=own.model,
+            steps=own.steps, budget=own.budget if len(names) > 2 else None, powers=plan.powers,
+            alternatives=plan.alternatives, max_new_tokens=own.tokens, temperature=own.temperature,
+            template="chat", seed=own.seed, folder=folder,
+        )  # fmt: skip
+        found.save(folder)
+        points: list[TextPoint] = [point for side in found.sides for point in side.points]
+        chats = [rendered(self.shop.base.tokenizer, one) for one in questions]
+        drawn = self.shop.drawn(f"test-{len(names)}", None, chats, len(names), own.temperature)
+        scale = {name: (self.measured[name].mean(), self.measured[name].std()) for name in names}
+        weightings = [point.weights for point in found.points if point.weights]
+        points += best_of(list(drawn.values()), scale, weightings)
+        told = outcomes([*points, found.report.fronts.base], questions, names, self.shop.base, own.fluent)
+        write_json(path, told)
+        return told
+
+    def _kept(self, folder: Path) -> Path:
+        self._trained.append(folder)
+        return folder
+
+    @cached_property
+    def _trained(self) -> list[Path]:
+        return []
+
+
+def main(settings: Settings) -> None:
+    """Run all stages of one seed, and report all finished runs."""
+    if not settings.report:
+        found = Experiment(settings).run()
+        plain = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
+        write_json(settings.out / f"{settings.seed}.json", {"settings": plain, **found})
+    write_report(settings.out, settings.results)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
