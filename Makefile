@@ -1,6 +1,7 @@
 # make demo    the main job, on this machine, from nothing: writes demo/report.html
 # make test    the tests            make check   style, types, layers
 # make test-slow  those that need the embedded weights, too
+# make test-gpu   those for one GPU (CUDA); elsewhere they are skipped, and say so
 # make test-vllm  mixtures inside vLLM, in a virtual environment of its own (3.5 GB)
 # make test-clients  other packages as clients of the server, in a virtual environment of its own
 # make docs    the documentation as a site, in site/        make package   the wheel and the source archive, checked
@@ -10,7 +11,7 @@ OUT ?= demo
 BIN := .venv/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-slow test-vllm test-clients check docs package format setup clean
+.PHONY: demo test test-slow test-gpu test-vllm test-clients check types style layers docs package format setup clean
 
 demo: .venv/.installed
 	$(BIN)/pluralign demo --out $(OUT)
@@ -24,6 +25,9 @@ test: .venv/.installed-dev
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m "not gpu and not network"
 
+test-gpu: .venv/.installed-dev
+	$(BIN)/python -m pytest -n 0 -m gpu -rs
+
 test-vllm:
 	PYTHON=$(PYTHON) .ci/vllm
 
@@ -33,10 +37,17 @@ test-clients: .venv/.installed-dev
 	.venv-clients/bin/python -m pip install --quiet --group clients
 	PYTHONPATH=src HF_DATASETS_OFFLINE=1 .venv-clients/bin/python -m pytest -n 0 tests/serve/clients
 
-check: .venv/.installed-dev
+# Types take longer than the rest together: with make -j 2 they have a core of their own.
+check: types style layers
+
+types: .venv/.installed-dev
+	$(BIN)/pyright --project pyproject.toml
+
+style: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright --project pyproject.toml
+
+layers: .venv/.installed-dev
 	$(BIN)/lint-imports
 
 # The theme announces its successor at every build; that is no warning about these pages.

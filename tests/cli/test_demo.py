@@ -51,21 +51,23 @@ def test_the_report_has_what_was_asked_for(undisturbed):
     assert "https:" not in page
 
 
-@pytest.mark.parametrize("stage", ["collect", "judge", "learn"])
-def test_a_killed_run_continues_and_ends_the_same(undisturbed, forks, other_forks, story, tmp_path, stage):
+def test_a_run_that_is_killed_in_three_stages_continues_and_ends_the_same(
+    undisturbed, forks, other_forks, story, tmp_path
+):
     out = tmp_path / "out"
-    child = forks.start(SCRIPT, out, story)
-    mark = out / ".stages" / f"{stage}.json"
-    deadline = time.monotonic() + 200
-    while not mark.exists() and child.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    # Some way into the stage after it.
-    time.sleep(0.2)
-    child.kill()
-    assert child.wait().returncode == -signal.SIGKILL
-    assert mark.exists()
-    assert not (out / "report.json").exists()
+    for stage, processes in (("collect", forks), ("judge", other_forks), ("learn", forks)):
+        child = processes.start(SCRIPT, out, story)
+        mark = out / ".stages" / f"{stage}.json"
+        deadline = time.monotonic() + 200
+        while not mark.exists() and child.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        # Some way into the stage after it.
+        time.sleep(0.2)
+        child.kill()
+        assert child.wait().returncode == -signal.SIGKILL, stage
+        assert mark.exists(), stage
+        assert not (out / "report.json").exists(), stage
     ended = other_forks.run(SCRIPT, out, story)
     assert ended.returncode == 0, ended.stderr
     assert "already done" in ended.stdout

@@ -1,11 +1,13 @@
 """The experiments on many objectives, in small."""
 
 from dataclasses import replace
+from functools import partial
 
 import small_data
 from small_story import write_story
 
 from pluralign.core.files import read_json
+from pluralign.learn.options import bc
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings
 
@@ -16,6 +18,7 @@ def test_calibrated_dials(script, tmp_path, monkeypatch):
     monkeypatch.setattr("dials_lib.stories.EPISODES", 2)
     whole = main_job.cpl_config
     monkeypatch.setattr(main_job, "cpl_config", lambda: replace(whole(), steps=20))
+    monkeypatch.setattr(bc, "fit_bc", partial(bc.fit_bc, config=bc.BCConfig(steps=20)))
     job = JobSettings(model="tiny-random", episodes=20, comparisons=60)
     settings = dials.Settings(
         tmp_path / "out", tmp_path / "agents", seeds=1, stories=("salt_ledger",), draws=1, steps=3, job=job,

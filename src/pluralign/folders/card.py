@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Mapping
@@ -68,7 +69,11 @@ class Card:
 def current_versions() -> dict[str, str]:
     """Versions of Python, pluralign and the main dependencies of training."""
     names = ("pluralign", "torch", "transformers", "peft", "accelerate")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+# Looking one up reads the folders of all packages.
+_version = functools.cache(importlib.metadata.version)
 
 
 def write_folder(

@@ -101,7 +101,7 @@ def test_the_weight_moves_the_policy_between_conflicting_objectives(tmp_path):
     # Labels that are right three times in four: the own reward's gap is log 3, the margin's -GAP.
     rows = [dataclasses.replace(pair, weight=LABEL) for pair in pairs(104)]
     train, unseen = rows[:64], rows[64:]
-    settings = dataclasses.replace(TRAINING, epochs=20)
+    settings = dataclasses.replace(TRAINING, epochs=20, batch_size=16)
     found = []
     for own in (1.0, 0.7, 0.4, 0.1):
         policy = fit_modpo(
