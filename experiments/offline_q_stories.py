@@ -13,47 +13,26 @@ continues.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
 from console import say, wrote
+from offline_q_lib.agents import ANY, OBJECTIVES, WAYS, Story, learn_agents
 from offline_q_lib.tables import write_results
 
 import pluralign as pl
-from pluralign.collect.chooser import Chooser, PolicyChooser
-from pluralign.collect.collector import collect
+from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.coverage import CoverageChooser
 from pluralign.core.files import read_json, write_json
-from pluralign.core.pareto import hypervolume_ratio, reference_point
-from pluralign.core.records import read_trajectories
 from pluralign.games.choicescript.load import list_stories
-from pluralign.games.exact_front import ExactFront, exact_front, exact_returns
-from pluralign.games.state_graph import StateGraph, explore
-from pluralign.learn.options.q import QConfig, belief, fit_q
+from pluralign.learn.options.q import QConfig, belief
 from pluralign.options.open import Models
-from pluralign.options.values import ValuePolicy
-from pluralign.steer.steered import steered
 
 RESULTS = Path(__file__).parent / "results"
-OBJECTIVES = ("score", "harm_avoidance")
-WEIGHTINGS = 11
-
-WAYS: dict[str, dict[str, Any]] = {
-    "pessimistic": {},
-    "free": {"unseen": "free", "heads": 1},
-    "expectile 0.9": {"backup": "expectile"},
-    "3 steps": {"backup": "expectile", "n": 3},
-    "5 steps": {"backup": "expectile", "n": 5},
-    "10 steps": {"backup": "expectile", "n": 10},
-}
-"""Settings of `QConfig` of each way to learn; the defaults are first."""
-ANY = "any weights"
-"""The way with one model for all weights."""
 COVERED = "coverage play"
 """The default way, learned from episodes that prefer options taken least often."""
 
@@ -86,47 +65,6 @@ class Settings:
     results: Path = RESULTS
 
 
-class Story:
-    """A story with its exact values.
-
-    Args:
-        name: Name of the story.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name, self.game = name, pl.open_story(name)
-        self.objectives = self.game.info.select(OBJECTIVES)
-        self.graph: StateGraph = explore(self.game.make_game())
-        self.front: ExactFront = exact_front(self.graph, self.objectives)
-
-    def played(self, chooser: Chooser, episodes: int, seed: int) -> tuple[list[pl.Trajectory], float]:
-        """Episodes, and the share of the story's options that they took."""
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "t.jsonl"
-            collect(
-                self.game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=self.objectives,
-                progress=False,
-            )  # fmt: skip
-            played = read_trajectories(out)
-        taken = {(step.decision.key, step.action) for one in played for step in one.steps}
-        return played, len(taken) / sum(len(decision.options) for decision in self.graph.decisions)
-
-    def returns(self, policy: pl.Policy) -> list[float]:
-        """Exact expected returns of a policy."""
-        found = exact_returns(self.graph, policy, self.objectives).objectives
-        return [found[name] for name in OBJECTIVES]
-
-    def share(self, policies: dict[str, ValuePolicy]) -> float:
-        """Hypervolume of the steered policy under eleven weightings, as a share of the exact front's."""
-        points = [
-            self.returns(
-                steered(policies, pl.SteeringWeights(dict(zip(OBJECTIVES, (w, 1 - w), strict=True))))
-            )
-            for w in np.linspace(0, 1, WEIGHTINGS).tolist()
-        ]
-        return hypervolume_ratio(points, self.front.points, reference_point(self.front.worst))
-
-
 class Greedy:
     """The most likely option of a policy."""
 
@@ -148,18 +86,7 @@ def measure(story: Story, way: str, episodes: int, seed: int, settings: Settings
     store = Models(settings.model, settings.features).store
     chooser = CoverageChooser() if way == COVERED else PolicyChooser(pl.UniformPolicy())
     played, covered = story.played(chooser, episodes, seed)
-    config = replace(QConfig(steps=settings.steps), **WAYS.get(way, {}))
-    if way == ANY:
-        config = replace(config, steps=2 * settings.steps)
-    place = settings.out / "agents" / f"{story.name}-{seed}-{episodes}-{way.replace(' ', '-')}"
-    known = {"store": store, "objectives": story.objectives, "config": config, "seed": seed}
-    if way == ANY:
-        model = fit_q(played, out=place, **known)
-        agents = {
-            name: model.with_weights(pl.SteeringWeights.one_hot(name, OBJECTIVES)) for name in OBJECTIVES
-        }
-    else:
-        agents = {name: fit_q(played, out=place / name, objective=name, **known) for name in OBJECTIVES}
+    agents = learn_agents(story, way, played, seed, settings.out / "agents", store, settings.steps)
     first = [played[0].steps[0].decision]
     found: dict[str, Any] = {}
     for column, name in enumerate(OBJECTIVES):

@@ -32,6 +32,7 @@ from pluralign.elicit.questions import next_question as next_question
 from pluralign.elicit.verdict import decide as decide
 from pluralign.evaluate.model_check import check_model as check_model
 from pluralign.evaluate.play import evaluate_policy as evaluate_policy
+from pluralign.evaluate.search import compare_searches as compare_searches
 from pluralign.evaluate.sweeps.outcomes import calibrate_dial as calibrate_dial
 from pluralign.evaluate.sweeps.prompts import sweep as sweep
 from pluralign.evaluate.values.audit import audit_values as audit_values
@@ -55,6 +56,7 @@ from pluralign.rewards.open import load_reward as load_reward
 from pluralign.steer.block_guides import Blocks as Blocks
 from pluralign.steer.policies import Policies as Policies
 from pluralign.steer.policies import load_policies as load_policies
+from pluralign.steer.search.play import search_play as search_play
 from pluralign.steer.steered_policy import SteeredPolicy as SteeredPolicy
 from pluralign.steer.suggest import Calibrated as Calibrated
 from pluralign.steer.surrogate import fit_surrogate as fit_surrogate

@@ -91,6 +91,26 @@ def test_offline_q_stories(script, tmp_path):
     assert "| pessimistic | 3 | salt_ledger | 1 |" in (tmp_path / "offline_q_stories.md").read_text()
 
 
+def test_search_stories(script, tmp_path):
+    stories = script("search_stories")
+    settings = stories.Settings(
+        tmp_path / "out", tmp_path / "agents", tmp_path / "features", "tiny-random", seeds=2, searches=2,
+        stories=("salt_ledger",), episodes=3, values=("exact, noise 0.1", "any weights"), steps=3,
+        results=tmp_path,
+    )  # fmt: skip
+    stories.METHODS = {name: stories.METHODS[name] for name in ("parallel", "bavt", "beam", "beam of 2")}
+    stories.run(settings)
+    rows = {(r["values"], r["method"], r["budget"]): r for r in read_json(tmp_path / "search_stories.json")}
+    noisy, learned = (rows[values, "beam", 400] for values in settings.values)
+    parallel = rows["exact, noise 0.1", "parallel", 400]
+    # Values that are good beat random play; values that nobody trained do not matter here.
+    assert parallel["worth"]["mean"] < noisy["worth"]["mean"] <= 1.0
+    assert 0.0 <= learned["worth"]["mean"] <= 1.0
+    assert parallel["worth"]["low"] < parallel["worth"]["high"]
+    assert rows["exact, noise 0.1", "beam of 2", None]["calls"]["mean"] < 160
+    assert "| beam | 400 |" in (tmp_path / "search_stories.md").read_text()
+
+
 def test_selection(script, tmp_path):
     selection = script("selection")
     data = small_data.write_data(tmp_path / "data", 80)

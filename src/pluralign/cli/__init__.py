@@ -88,6 +88,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "sweep": ("sweep:sweep_weights", "policies x weights grid -> report.json, report.html"),
     "calibrate": ("calibrate:calibrate_sweep", "a finished sweep -> a dial that takes wishes for outcomes"),
     "evaluate play": ("evaluate:evaluate_play", "a policy's returns and harms on a story"),
+    "evaluate search": (
+        "evaluate_search:evaluate_search",
+        "values x weights x budgets -> the best plays that searches of a story find",
+    ),
     "evaluate harms": ("evaluate_harms:evaluate_harms", "trajectories -> MACHIAVELLI's metrics, normalised"),
     "evaluate story-rewards": (
         "evaluate_story_rewards:evaluate_story_rewards",

@@ -89,7 +89,9 @@ def collect(
     out = Path(out)
     if episodes < 1:
         raise InputError(f"expected at least one episode, found {episodes}", field="episodes")
-    header = _header(make_game(), chooser, seed, objectives, max_steps)
+    header = trajectories_header(
+        make_game(), chooser.name, chooser.settings, seed=seed, objectives=objectives, max_steps=max_steps
+    )
     present: list[Trajectory] = []
     if continues(out, KIND, header):
         present = read_trajectories(out, drop_cut_off_line=True)
@@ -184,9 +186,20 @@ def attainable_points(
     return {game: known[game] for game in games}
 
 
-def _header(
-    game: Game, chooser: Chooser, seed: int, objectives: Sequence[Objective], max_steps: int
-) -> dict[str, Any]:
+def trajectories_header(
+    game: Game, policy: str, settings: Mapping[str, Any], *, seed: int, objectives: Sequence[Objective],
+    max_steps: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Header of a trajectories file; a file with another header is not continued.
+
+    Args:
+        game: Game that is played; it is reset.
+        policy: Name of the player.
+        settings: All settings that its choices depend on, as JSON values.
+        seed: Random seed of the episodes.
+        objectives: Objectives whose rewards are recorded.
+        max_steps: Number of steps after which an episode is cut off.
+    """
     game.reset(0)
     first, info = game.decision, game.info
     further = {"labels": info.labels} if info.labels else {}
@@ -197,8 +210,8 @@ def _header(
         "first_decision": first.key if first else None,
         "max_points": {info.name: info.max_points},
         **further,
-        "policy": chooser.name,
-        "settings": dict(chooser.settings),
+        "policy": policy,
+        "settings": dict(settings),
         "seed": seed,
         "max_steps": max_steps,
         "objectives": [o.to_json() for o in objectives],

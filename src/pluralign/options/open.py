@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pluralign.core import Policy, UniformPolicy
+from pluralign.core import InputError, Policy, UniformPolicy
 
 if TYPE_CHECKING:
     from pluralign.lm.dtypes import DTypeName
     from pluralign.lm.language_model import LanguageModel
     from pluralign.options.features import FeatureStore
     from pluralign.options.option_reward import OptionRewardPosterior
+    from pluralign.options.values import ValuePolicy
 
 DEFAULT_MODEL = "smollm2-135m"
 """Default language model of all verbs and workflows."""
@@ -127,6 +128,27 @@ def open_policies(policies: Mapping[str, str | Path | Policy], models: Models) -
             given = known[str(given)]
         opened[objective] = for_objective(given, objective)
     return opened
+
+
+def open_values(given: Path | Mapping[str, Path], models: Models) -> ValuePolicy | dict[str, ValuePolicy]:
+    """Open values that `learn q` learned: a model of any weights, or the agent of each objective.
+
+    Args:
+        given: Folder of the model, or of each agent.
+        models: Language model and features, used if they match the policy's own.
+
+    Raises:
+        InputError: A folder holds no values.
+    """
+    from pluralign.options.values import ValuePolicy
+
+    folders = {"": given} if isinstance(given, Path) else dict(given)
+    opened: dict[str, ValuePolicy] = {}
+    for name, policy in open_policies(folders, models).items():
+        if not isinstance(policy, ValuePolicy):
+            raise InputError("holds no values; expected a folder that learn q wrote", path=folders[name])
+        opened[name] = policy
+    return opened[""] if isinstance(given, Path) else opened
 
 
 def open_trained(folder: Path, models: Models) -> Policy:

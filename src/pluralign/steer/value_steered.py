@@ -73,6 +73,11 @@ class ValueSteeredPolicy:
         parts = ",".join(f"{o}={self.weights.get(o, 0.0):g}" for o in self.policies)
         return f"steered({parts})"
 
+    @property
+    def scales(self) -> dict[str, float]:
+        """Return of each objective that counts as 1 in the weighted sums: the mean of the agents'."""
+        return dict(self._scales)
+
     def with_weights(self, weights: SteeringWeights) -> ValueSteeredPolicy:
         """The same policies under other weights."""
         return ValueSteeredPolicy(self.policies, weights, self._name)

@@ -1,0 +1,1 @@
+"""Search over saved states of text games, steered by values under weights."""
