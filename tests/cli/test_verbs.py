@@ -264,7 +264,8 @@ def test_verbs_start_without_torch_unless_their_options_need_it():
     modules = ("demo", "games", "games_play", "collect", "annotate", "pair", "trajectories", "evaluate_harms",
                "evaluate_win_rate", "choose", "ensemble", "evaluate", "evaluate_best_of_n", "evaluate_golden",
                "evaluate_reward", "evaluate_separation", "evaluate_story_rewards", "export", "generate",
-               "score", "targets")  # fmt: skip
+               "score", "targets", "ask", "calibrate", "evaluate_conflict", "evaluate_mismatch", "relevance",
+               "select", "serve", "sweep", "vllm", "weights")  # fmt: skip
     code = f"import sys\nfor name in {modules}: __import__(f'pluralign.cli.{{name}}')\n"
     code += "assert not {'torch', 'transformers'} & set(sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

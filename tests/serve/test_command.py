@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import sys
+from importlib import import_module
 
 import pytest
 import requests
@@ -82,7 +83,9 @@ def test_loopback_is_known():
 def test_a_server_that_everybody_can_reach_says_so(folders, monkeypatch, capsys):
     monkeypatch.delenv("PLURALIGN_TOKEN", raising=False)
     doors = []
-    monkeypatch.setattr("pluralign.cli.serve.run_server", lambda service, *rest: doors.append(rest))
+    monkeypatch.setattr(
+        import_module("pluralign.serve.run"), "run_server", lambda service, *rest: doors.append(rest)
+    )
     tiny = ("serve", "--model", "tiny-random", "--policies", f"one={folders['one']}", "--port", "0")
 
     def lines(*options):

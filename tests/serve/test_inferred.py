@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -134,7 +135,9 @@ def test_inferred_weights_are_for_what_is_served(serve, unsure):
 def test_the_verb_reads_weights_and_questions(folders, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("PLURALIGN_TOKEN", raising=False)
     services = []
-    monkeypatch.setattr("pluralign.cli.serve.run_server", lambda service, *rest: services.append(service))
+    monkeypatch.setattr(
+        import_module("pluralign.serve.run"), "run_server", lambda service, *rest: services.append(service)
+    )
     questions = save_rows(tmp_path / "pool.jsonl", map(question_row, pool(("one", "two"))))
     weights = tmp_path / "weights.json"
     save_posterior(answers(("one", "two"), (5, 1)), weights, {})

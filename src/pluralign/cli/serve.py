@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pluralign.cli.common import named_entries, named_folders, named_policies, say
 from pluralign.core import InputError
@@ -16,12 +17,17 @@ from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.saved import load_posterior
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import load_reward
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.relevance import open_relevance
 from pluralign.steer.suggest import constant_weights, open_provider
 
+if TYPE_CHECKING:
+    from pluralign.serve.submission import Engine
+    from pluralign.steer.prompt_encoder import PromptEncoder
+
 try:
+    for package in ("starlette", "uvicorn"):
+        import_module(package)
     from pluralign.serve.access import (
         accepted_hosts,
         is_loopback,
@@ -29,21 +35,12 @@ try:
         read_origins,
         read_token,
     )
-    from pluralign.serve.app import Service
     from pluralign.serve.ask import Asker
     from pluralign.serve.audit import Audit
     from pluralign.serve.fronts import read_fronts
     from pluralign.serve.inferred import require_served
-    from pluralign.serve.relevance import RequestRelevance
-    from pluralign.serve.rewards import AnswerScorers
-    from pluralign.serve.run import listen, run_server
     from pluralign.serve.settings import Access, Limits
     from pluralign.serve.story import open_story_player
-    from pluralign.serve.submission import Engine
-    from pluralign.steer.policies import Policies, load_policies
-    from pluralign.steer.prompt_encoder import PromptEncoder
-    from pluralign.vllm.launch import read_engine_args, require_vllm
-    from pluralign.vllm.policies import start_vllm
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("uvicorn", "starlette"):
         raise
@@ -155,6 +152,14 @@ def serve(
             with an error.
         limits: Limits of requests.
     """
+    # Help needs no torch.
+    from pluralign.rewards.open import load_reward
+    from pluralign.serve.app import Service
+    from pluralign.serve.relevance import RequestRelevance
+    from pluralign.serve.rewards import AnswerScorers
+    from pluralign.serve.run import listen, run_server
+    from pluralign.steer.policies import Policies, load_policies
+
     access = Access(
         read_token(token_file),
         accepted_hosts(host, allow_hosts),
@@ -258,6 +263,8 @@ def _say_inferred(inferred: WeightPosterior) -> None:
 
 
 def _listen_too(host: str, port: int | None) -> AbstractContextManager[socket.socket | None]:
+    from pluralign.serve.run import listen
+
     return nullcontext() if port is None else listen(host, port)
 
 
@@ -269,5 +276,8 @@ def _start_vllm(
     limits: Limits,
     options: Mapping[str, Any],
 ) -> tuple[PromptEncoder, Callable[[Limits], Engine]]:
+    from pluralign.vllm.launch import read_engine_args, require_vllm
+    from pluralign.vllm.policies import start_vllm
+
     require_vllm()
     return start_vllm(model, folders, {"dtype": dtype, **read_engine_args(engine_args)}, limits, **options)
