@@ -19,10 +19,8 @@ from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, HEAD, Card, load_card, read_folder, write_folder
 from pluralign.folders.tensors import read_tensors
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.forest import Tree
-from pluralign.lm.map_forests import map_forests
-from pluralign.lm.prompts import TEMPLATES, fit_prompts, prompt_ids
-from pluralign.lm.trunk import branch_mean
+from pluralign.lm.prompt_states import mean_states
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.rewards.reward_model import RewardSettings
 
 KIND = "prompt_weights"
@@ -88,7 +86,6 @@ class PromptWeights:
         template = self.template
         return template.quote_prompt(prompt) if isinstance(prompt, str) else template(prompt, True)
 
-    @torch.inference_mode()
     def features(self, texts: Sequence[str]) -> Float[Tensor, "prompts d"]:
         """Mean state of each prompt, in float32.
 
@@ -98,12 +95,10 @@ class PromptWeights:
         Raises:
             InputError: A prompt has no tokens.
         """
-        ids = [prompt_ids(self.backbone.tokenizer, text) for text in texts]
-        if empty := [number for number, one in enumerate(ids, start=1) if not one.ids]:
-            raise InputError(f"prompt {empty[0]} has no tokens", field="prompts")
-        trees = [Tree([], [one]) for one in fit_prompts(ids, self.settings.max_length, 0)[0]]
-        found = map_forests(self.backbone.model, trees, branch_mean, token_budget=self.settings.token_budget)
-        return torch.cat(found) if found else torch.zeros(0, self.backbone.hidden_size)
+        settings = self.settings
+        return mean_states(
+            self.backbone, texts, max_length=settings.max_length, token_budget=settings.token_budget
+        )
 
     def weights(self, prompts: Sequence[str | Messages]) -> npt.NDArray[np.float64]:
         """Suggested weights, shape (prompts, objectives). Each row depends on its prompt alone.
