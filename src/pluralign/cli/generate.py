@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluralign.cli.common import Figures, Requests, wrote
-from pluralign.cli.guides import BlockOption, Mix, read_steering
+from pluralign.cli.common import Figures, Requests, say, wrote
+from pluralign.cli.guides import BlockOption, Mix, read_samples, read_steering
 from pluralign.core import InputError
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
@@ -26,7 +27,7 @@ def generate_texts(
     out: Path,
     model: str = DEFAULT_MODEL,
     adapter: Path | None = None,
-    samples: int = 1,
+    samples: str = "1",
     max_new_tokens: int = 128,
     temperature: float = 1.0,
     seed: int = 0,
@@ -43,6 +44,11 @@ def generate_texts(
     block: BlockOption | None = None,
     draws: int | None = None,
     block_tokens: int | None = None,
+    price: float | None = None,
+    rewards: tuple[str, ...] = (),
+    reward_weights: str | None = None,
+    context: str | None = None,
+    context_model: str | None = None,
     endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
 ) -> Figures:
     """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
@@ -59,6 +65,10 @@ def generate_texts(
 
     With --policies, a mixture of policies of the model is sampled, with or without --block.
 
+    With a range of samples, each prompt gets samples until one is so good that another is not expected to
+    gain its --price; rows report their reward, whether it is the prompt's best, and samples_drawn. Such
+    samples are for choosing the best: since good ones end the drawing, they are no fair sample of the model.
+
     Example: pluralign generate --model runs/sft --prompts hh/harmless.jsonl.gz --samples 64 --out draws.jsonl
 
     Args:
@@ -68,7 +78,7 @@ def generate_texts(
         model: Model: smollm2-135m, a hub id, a local folder, a trained policy's folder, or openai:NAME for an
             endpoint (its key is OPENAI_API_KEY).
         adapter: Folder of a PEFT adapter for the model.
-        samples: Number of completions per prompt.
+        samples: Number of completions per prompt; or, with --price and --rewards, a range such as 4..32.
         max_new_tokens: Largest number of tokens of a completion.
         temperature: Sampling temperature; 0 selects the most likely token.
         seed: Random seed of the samples.
@@ -91,12 +101,22 @@ def generate_texts(
         block: Unit of the blocks that are drawn and chosen: sentences, lines, or tokens.
         draws: Number of continuations of each block; 5 by default, 1 for plain sampling.
         block_tokens: Largest number of tokens of a block; 64 by default.
+        price: Price of a sample, in the unit of the single reward; several rewards are divided by their
+            standard deviations between completions of one prompt first.
+        rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
+        reward_weights: Weights of several rewards, as NAME=NUMBER,NAME=NUMBER; equal by default.
+        context: Scored completions of other prompts by the same model and reward, from which the mean reward
+            of each prompt is predicted; without it, it is known from the prompt's samples only.
+        context_model: Frozen model whose features describe the prompts for --context; smollm2-135m by
+            default.
         endpoint: Requests to an endpoint.
     """
     # Help needs no model.
     from pluralign.lm.decoding import Decoding
+    from pluralign.steer.prompt_prior import load_prompt_value
     from pluralign.steer.writers import write_completions
 
+    wanted = read_samples(samples, price, rewards, reward_weights, context, context_model, temperature, dtype)
     mix, led = read_steering(
         policies, guides, weights, guide_weights, strength, candidates, block, draws, block_tokens, dtype
     )
@@ -119,10 +139,19 @@ def generate_texts(
         run["guide_cards"] = led.digests()
     if mix is not None:
         run["policy_cards"] = mix.digests()
-    write_completions(writer, given, out, samples=samples, seed=seed, columns=columns, run=run)
+    if context is not None and not isinstance(wanted, int):
+        value = load_prompt_value(context, context_model or DEFAULT_MODEL, template=writer.template)
+        wanted = replace(wanted, prior=value.predict([prompt.text for prompt in found]))
+    drawn = write_completions(writer, given, out, samples=wanted, seed=seed, columns=columns, run=run)
     left_out = [f"{value} {_LEFT_OUT[name]}" for name, value in counts.items() if value and name in _LEFT_OUT]
-    wrote(out, "; ".join([f"{len(found) * samples} completions of {len(found)} prompts", *left_out]))
-    return {**counts, "prompts": len(found), "completions": len(found) * samples}
+    wrote(out, "; ".join([f"{sum(drawn)} completions of {len(found)} prompts", *left_out]))
+    figures = {**counts, "prompts": len(found), "completions": sum(drawn)}
+    if isinstance(wanted, int):
+        return figures
+    full = sum(count == wanted.most for count in drawn)
+    mean = sum(drawn) / len(drawn)
+    say(f"samples of a prompt: {min(drawn)} to {max(drawn)}, {mean:.1f} on average; {full} at the largest")
+    return {**figures, "mean_samples": mean, "prompts_at_most": full}
 
 
 def _open(

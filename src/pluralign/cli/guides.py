@@ -1,4 +1,5 @@
-"""Options of ``pluralign generate`` that steer: ``--policies``, ``--guides`` and ``--block``."""
+"""Options of ``pluralign generate`` that steer: ``--policies``, ``--guides``, ``--block``, and a range of
+``--samples``."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from pluralign.steer.suggest import constant_weights
 
 if TYPE_CHECKING:
     from pluralign.steer.block_guides import Blocks
+    from pluralign.steer.budget import Budget
     from pluralign.steer.writers import Guides
 
 BlockOption = Literal["sentences", "lines", "tokens"]
@@ -127,6 +129,47 @@ def read_steering(
         _refuse("requires --guides", guide_weights=guide_weights, strength=strength, candidates=candidates)
         return mix, None
     return None, read_guides(guides, own, strength, candidates)
+
+
+def read_samples(
+    samples: str, price: float | None, rewards: tuple[str, ...], reward_weights: str | None,
+    context: str | None, context_model: str | None, temperature: float, dtype: DTypeName,
+) -> int | Budget:  # fmt: skip
+    """The number of samples of each prompt, or the budget that a range of them and a price are.
+
+    Raises:
+        InputError: It is neither a number nor a range, options of a range were given without one, a range
+            lacks its price or rewards, or see `Budget`.
+    """
+    first, dots, last = samples.partition("..")
+    numbers = [_count(one, samples) for one in ((first, last) if dots else (first,))]
+    if not dots:
+        message = "requires a range of samples, such as --samples 4..32"
+        given = {"price": price, "rewards": rewards or None, "reward_weights": reward_weights}
+        _refuse(message, **given, context=context, context_model=context_model)
+        return numbers[0]
+    if price is None:
+        raise InputError("a range of samples requires the --price of one", field="samples")
+    if not rewards:
+        raise InputError("a range of samples requires --rewards that say which are good", field="samples")
+    if temperature == 0:
+        raise InputError("at 0, all samples of a prompt are the same", field="temperature")
+    if context is None:
+        _refuse("requires --context", context_model=context_model)
+    from pluralign.steer.budget import Budget
+
+    named = named_entries(rewards, "rewards", "NAME=REWARD")
+    weights = None if reward_weights is None else constant_weights(reward_weights)
+    found = Budget(numbers[0], numbers[1], price, dict(named), weights, dtype=dtype)
+    if context is not None and len(found.rewards) > 1:
+        raise InputError("holds values of one reward, and does not apply to several", field="context")
+    return found
+
+
+def _count(text: str, samples: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"expected a number, or a range such as 4..32, found {samples!r}", field="samples")
+    return int(text)
 
 
 def _weights(given: str | None, names: tuple[str, ...]) -> SteeringWeights:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
 from pluralign.core import InputError
 from pluralign.core.checks import checked
-from pluralign.core.digests import file_digest
+from pluralign.core.digests import digest, file_digest, source_digest
 from pluralign.core.files import read_json
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
@@ -25,8 +28,10 @@ from pluralign.rewards.ensemble import ensemble_members, load_ensemble
 from pluralign.rewards.export import CARD_COPY
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.reward import Reward
-from pluralign.rewards.reward_model import RewardSettings, load_reward_model
+from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model
 
+Scorer = str | Path | Reward
+"""A loaded reward model, or an argument of `load_reward`."""
 CLOSED_FORM, CLASSIFIER, ENDPOINT = "closed-form", "classifier", "endpoint"
 
 
@@ -115,6 +120,21 @@ def reward_provenance(spec: str) -> dict[str, Any]:
     if content.get("pluralign") == ENSEMBLE:
         found["members"] = [reward_provenance(member) for member in ensemble_members(path.parent)]
     return found
+
+
+def reward_identity(scorer: Scorer) -> list[Any]:
+    """Identity of a reward, for files of its rewards: its name and its card, which includes its training
+    figures."""
+    if isinstance(scorer, RewardModel):
+        return [scorer.name, digest([json.dumps(asdict(scorer.card), default=str).encode()])]
+    if not isinstance(scorer, str | Path):
+        # Its weights cannot be identified, so its rewards are computed in every run.
+        return [scorer.name, uuid4().hex]
+    card = reward_card(str(scorer))
+    if str(scorer).startswith(f"{ENDPOINT}:") and not card.is_file():
+        # Only a folder says which weights are served.
+        return [str(scorer), uuid4().hex]
+    return [str(scorer), *([source_digest(card)] if card.is_file() else [])]
 
 
 def require_reward(spec: str | Path) -> None:

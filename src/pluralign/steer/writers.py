@@ -26,6 +26,8 @@ from pluralign.lm.prompts import TEMPLATES
 from pluralign.rewards.value_model import KIND
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.block_guides import Blocks
+from pluralign.steer.budget import Budget
+from pluralign.steer.budgeted import write_budgeted
 from pluralign.steer.draws import draw_mixture_completions
 from pluralign.steer.policies import load_policies
 from pluralign.steer.request_weights import Prompt
@@ -158,9 +160,9 @@ def open_policy_writer(
 
 
 def write_completions(
-    writer: Writer, prompts: Sequence[Prompt], out: Path, *, samples: int = 1, seed: int = 0,
+    writer: Writer, prompts: Sequence[Prompt], out: Path, *, samples: int | Budget = 1, seed: int = 0,
     columns: Mapping[str, Any] | None = None, run: Mapping[str, Any] | None = None, shown: bool = True,
-) -> None:  # fmt: skip
+) -> list[int]:  # fmt: skip
     """Complete prompts into a JSON-lines file, one completion per row; an interrupted run continues.
 
     A completion depends on its prompt, its sample number and the seed only, not on the other prompts.
@@ -170,25 +172,33 @@ def write_completions(
     >>> with TemporaryDirectory() as folder:
     ...     out = Path(folder) / "draws.jsonl"
     ...     write_completions(writer, ["Hello", "Good morning"], out, samples=2, shown=False)
-    ...     len(out.read_text().splitlines())
-    4
+    [2, 2]
 
     Args:
         writer: Model that completes the prompts.
         prompts: Texts or messages, each once.
         out: File to write: ``prompt``, ``completion``, ``sample`` and the columns; from an endpoint also
-            ``finish_reason``, and from blocks ``tokens`` and ``drawn`` (`BlockAnswer`) as well.
-        samples: Number of completions per prompt.
+            ``finish_reason``, and from blocks ``tokens`` and ``drawn`` (`BlockAnswer`) as well. Under a
+            budget also ``reward``, which the budget compares, ``best``, whether it is the prompt's highest,
+            ``samples_drawn``, the prompt's number of completions, and with several rewards ``rewards``.
+        samples: Number of completions per prompt, or a budget, by which their rewards decide it.
         seed: Random seed.
         columns: Further columns with a constant value, to record how the completions were sampled.
         run: Settings that the completions depend on; if they changed, rows of an interrupted run are
             discarded.
         shown: Whether to show a progress bar on a terminal.
 
+    Returns:
+        Number of completions of each prompt.
+
     Raises:
         InputError: Fewer than one sample, the file cannot be written, or an endpoint refuses a prompt or does
-            not answer (completions written so far are kept).
+            not answer (completions written so far are kept); or see `write_budgeted`.
     """
+    if isinstance(samples, Budget):
+        return write_budgeted(
+            writer, prompts, out, samples, seed=seed, columns=columns or {}, run=run or {}, shown=shown
+        )
     if samples < 1:
         raise InputError(f"must be at least 1, found {samples}", field="samples")
     texts = [writer.text(prompt) for prompt in prompts]
@@ -208,7 +218,7 @@ def write_completions(
     if writer.stream is not None:
         work = partial(_streamed, writer.stream, prompts, draws, row)
         run_unordered(out, settings, len(draws), work, unit="completion", shown=shown)
-        return
+        return [samples] * len(prompts)
 
     def batch_rows(some: Sequence[_Draw]) -> list[dict[str, Any]]:
         # A prompt is read once for all its samples in the batch.
@@ -220,6 +230,7 @@ def write_completions(
     # Whole prompts where possible, so that each is read once.
     batch = _BATCH // samples * samples or _BATCH
     run_batches(out, settings, draws, batch_rows, batch=batch, unit="completion", shown=shown)
+    return [samples] * len(prompts)
 
 
 class _Draw(NamedTuple):

@@ -46,6 +46,27 @@ class Writer:
     cut: Callable[[Sequence[Prompt]], int]
     stream: Stream | None = None
 
+    def answers(
+        self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]
+    ) -> list[list[tuple[str, Mapping[str, Any]]]]:
+        """Completions of each prompt, one per seed, with further columns of each.
+
+        Raises:
+            InputError: An endpoint refuses a prompt (``row`` is its number) or does not answer.
+        """
+        if self.stream is None:
+            return [[(text, {}) for text in own] for own in self.draw(prompts, seeds)]
+        places = [(number, seed) for number, own in enumerate(seeds) for seed in own]
+        found: dict[int, tuple[str, Mapping[str, Any]]] = {}
+        try:
+            for i, text, more in self.stream([prompts[k] for k, _ in places], [seed for _, seed in places]):
+                found[i] = (text, more)
+        except InputError as error:
+            row = None if error.row is None else places[error.row - 1][0] + 1
+            raise InputError(error.message, row=row, field=error.field) from error
+        ordered = iter([found[i] for i in range(len(places))])
+        return [[next(ordered) for _ in own] for own in seeds]
+
     def text(self, prompt: Prompt) -> str:
         """A prompt as the text that is continued."""
         return prompt if isinstance(prompt, str) else self.template(prompt, True)

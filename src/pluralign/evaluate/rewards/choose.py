@@ -16,9 +16,10 @@ from pluralign.core.files import write_text
 from pluralign.data.answers import Answers, AnswerSet
 from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.verdict import Verdict, decide
-from pluralign.evaluate.rewards.scored import Scorer, read_sigmas, score_sources
+from pluralign.evaluate.rewards.scored import read_sigmas, score_sources
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.ensemble import Scale, scale_of
+from pluralign.rewards.open import Scorer
 from pluralign.steer.best_of_n import check_lower_bound, weigh
 
 _DRAWS = "draws"

@@ -15,9 +15,10 @@ from pluralign.core.checks import checked
 from pluralign.core.files import write_json
 from pluralign.core.pareto import hypervolume
 from pluralign.data.answers import AnswerSet
-from pluralign.evaluate.rewards.scored import Scorer, score_sources
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate
 from pluralign.lm.dtypes import DTypeName
+from pluralign.rewards.open import Scorer
 
 Kind = Literal["none", "one", "several", "opposed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -16,9 +16,10 @@ from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves, draw_scores
 from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
 from pluralign.evaluate.rewards.proxy_point import ProxyPoint, proxy_point
-from pluralign.evaluate.rewards.scored import AnswerRewards, Scorer, score_sources
+from pluralign.evaluate.rewards.scored import AnswerRewards, score_sources
 from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
 from pluralign.lm.dtypes import DTypeName
+from pluralign.rewards.open import Scorer
 
 GOLDEN = "golden"
 """Reserved name of the golden reward among the rewards that select."""

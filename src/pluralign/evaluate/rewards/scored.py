@@ -7,22 +7,19 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from pluralign.core import Decision, InputError
-from pluralign.core.digests import digest, source_digest
+from pluralign.core.digests import digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import ENDPOINT, load_reward, require_reward, reward_card
+from pluralign.rewards.open import Scorer, load_reward, require_reward, reward_identity
 from pluralign.rewards.reward import Reward, template_of
-from pluralign.rewards.reward_model import RewardModel
 
 if TYPE_CHECKING:
     import torch
@@ -31,8 +28,6 @@ _log = logging.getLogger(__name__)
 _BATCH = 128
 AnswerRewards = dict[tuple[str, str], list[list[float]]]
 """Rewards of each prompt's answers, or their standard deviations, by scorer and source."""
-Scorer = str | Path | Reward
-"""A loaded reward model, or an argument of `load_reward`."""
 _Task = tuple[str, str, int]
 
 
@@ -59,7 +54,7 @@ def score_sources(
     # Files of rewards call float32 None.
     precision = None if dtype == "float32" else resolve_dtype(dtype)
     run = {
-        "scorers": {name: _identity(scorer) for name, scorer in scorers.items()},
+        "scorers": {name: reward_identity(scorer) for name, scorer in scorers.items()},
         "sources": {name: _digest(own) for name, own in sources.items()},
         "wanted": wanted,
         "dtype": str(precision),
@@ -163,20 +158,6 @@ def _digest(answers: Sequence[Answers]) -> str:
 
 def _opened(scorer: Scorer, dtype: torch.dtype | None) -> Reward:
     return load_reward(scorer, dtype=dtype or "float32") if isinstance(scorer, str | Path) else scorer
-
-
-def _identity(scorer: Scorer) -> list[Any]:
-    """Identity of a reward model: its name and its card, which includes its training figures."""
-    if isinstance(scorer, RewardModel):
-        return [scorer.name, digest([json.dumps(asdict(scorer.card), default=str).encode()])]
-    if not isinstance(scorer, str | Path):
-        # Its weights cannot be identified, so its rewards are computed in every run.
-        return [scorer.name, uuid4().hex]
-    card = reward_card(str(scorer))
-    if str(scorer).startswith(f"{ENDPOINT}:") and not card.is_file():
-        # Only a folder says which weights are served.
-        return [str(scorer), uuid4().hex]
-    return [str(scorer), *([source_digest(card)] if card.is_file() else [])]
 
 
 def _is_of(path: Path, run: Mapping[str, Any], rows: int) -> bool:

@@ -14,10 +14,11 @@ from pluralign.core.checks import require_at_least
 from pluralign.core.files import write_json
 from pluralign.data.answers import Answers, AnswerSet, edited
 from pluralign.evaluate.pictures.alignment import HeatPanel, draw_separation
-from pluralign.evaluate.rewards.scored import Scorer, score_sources
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.rewards.separation import Separation, separations, style_separation
 from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
 from pluralign.lm.dtypes import DTypeName
+from pluralign.rewards.open import Scorer
 
 PAIRS, STYLES = "sources", "the same text in another style"
 

@@ -13,9 +13,10 @@ from pluralign.core import InputError
 from pluralign.core.files import write_json
 from pluralign.core.level import Level
 from pluralign.data.answers import AnswerSet
-from pluralign.evaluate.rewards.scored import Scorer, score_sources
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import FloatArray
 from pluralign.lm.dtypes import DTypeName
+from pluralign.rewards.open import Scorer
 from pluralign.steer.targets import Palette, meet_targets
 
 

@@ -17,7 +17,7 @@ from pluralign.data.answers import Answers
 from pluralign.data.examples import Prompt
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import versions
-from pluralign.evaluate.rewards.scored import Scorer, score_sources
+from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import Estimate
 from pluralign.evaluate.sweeps.alternatives import Alternatives, Writing
 from pluralign.evaluate.sweeps.fronts import SideFront, compare_sides
@@ -29,7 +29,7 @@ from pluralign.evaluate.text_report.page import write_text_picture, write_text_r
 from pluralign.folders.card import read_card
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import require_reward
+from pluralign.rewards.open import Scorer, require_reward
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies
