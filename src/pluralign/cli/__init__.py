@@ -109,6 +109,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "evaluate_mismatch:evaluate_mismatch",
         "runs -> whether their losses and accuracies go with what their policies get",
     ),
+    "evaluate prompt-value": (
+        "evaluate_prompt_value:evaluate_prompt_value",
+        "scored completions -> how well mean rewards of other prompts are predicted",
+    ),
     "evaluate values": (
         "evaluate_values:evaluate_values",
         "preferences between outcomes in both orders, utilities, cycles, stances and their drift",
