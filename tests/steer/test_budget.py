@@ -13,7 +13,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.rewards.open import load_reward
 from pluralign.steer import budget as budgets
 from pluralign.steer import budgeted, prompt_prior
-from pluralign.steer.budget import Budget, StoppingRule
+from pluralign.steer.budget import Budget, StoppingRule, residual_skewness
 from pluralign.steer.writers import open_writer, write_completions
 from pluralign.steer.writing import Writer
 
@@ -127,6 +127,19 @@ def test_a_prior_value_is_fused_with_the_mean(writer, tmp_path):
             tmp_path / "no.jsonl",
             samples=Budget(2, 3, 1.0, {"l": letters}, prior=[1.0, 2.0]),
         )
+
+
+def test_rewards_that_are_far_from_normal_are_reported(writer, tmp_path, caplog):
+    def rare(prompts, texts):
+        return [float(sum(map(ord, text)) % 4 == 0) for text in texts]
+
+    for rewards, warned in (({"letters": letters}, False), ({"rare": rare}, True)):
+        budget = Budget(12, 13, 0.1, rewards)
+        write_completions(writer, PROMPTS, tmp_path / "few.jsonl", samples=budget, shown=False)
+        assert ("have a skewness of 1." in caplog.text) == warned
+    first = [np.array([0.0, 0.0, 3.0]), np.array([5.0, 5.0, 8.0])]
+    assert residual_skewness(first) == pytest.approx(2**-0.5)
+    assert residual_skewness([np.ones(2), np.zeros(2)]) == 0
 
 
 def test_several_rewards_are_scaled_and_weighted(writer, tmp_path):

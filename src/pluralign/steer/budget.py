@@ -40,7 +40,8 @@ class Budget:
     at least its reservation value mu + z sigma, where the expected gain of one more sample equals its price
     (`losses.value_prior.reservation_value`), or until there are ``most``. mu is the mean of the samples so
     far, fused with the prompt's prior value if there is one (`losses.value_prior.fuse`); sigma is pooled over
-    the first samples of all prompts, since few samples say little of their own deviation.
+    the first samples of all prompts, since few samples say little of their own deviation. The rule takes
+    rewards for normal; a warning says if they are skewed.
 
     One reward counts, like the price, in its own unit. Several are divided by their standard deviations
     between a prompt's first samples and weighted, as in ``choose``; the price is in these units then.
@@ -197,6 +198,17 @@ class StoppingRule:
     def goes_on(self, rewards: FloatArray, prior: float | None = None) -> bool:
         """Whether another sample is drawn; see `threshold`."""
         return len(rewards) < self.most and float(rewards.max()) < self.threshold(rewards, prior)
+
+
+def residual_skewness(first: Sequence[FloatArray]) -> float:
+    """Skewness of rewards around their prompts' means; 0 if all are equal.
+
+    Args:
+        first: Rewards of the first samples of every prompt, equally many.
+    """
+    gaps = np.stack(first) - np.stack(first).mean(axis=1, keepdims=True)
+    spread = float((gaps**2).mean()) ** 0.5
+    return float((gaps**3).mean()) / spread**3 if spread else 0.0
 
 
 def _name(reward: Scorer | RewardFunction) -> str:

@@ -8,7 +8,7 @@ import pytest
 from json_lines import write
 
 from pluralign.core import InputError
-from pluralign.evaluate.rewards.prompt_value import evaluate_prompt_value, rank_accuracies
+from pluralign.evaluate.rewards.prompt_value import evaluate_prompt_value, rank_accuracy
 
 
 def test_rank_accuracy_counts_pairs():
@@ -19,13 +19,16 @@ def test_rank_accuracy_counts_pairs():
         for i, j in combinations(range(25), 2)
         if truth[i] != truth[j]
     ]
-    found = rank_accuracies({"a": guess, "b": truth, "c": -truth, "d": np.zeros(25)}, truth)
-    assert found["a"][0] == pytest.approx(np.mean(hits))
-    assert set(found["b"]) == {1.0}
-    assert set(found["c"]) == {0.0}
-    assert set(found["d"]) == {0.5}
-    # Resampled rows: a row that is drawn twice is no pair with itself.
-    assert found["a"][1:].std() == pytest.approx(0.07, abs=0.03)
+    once = np.ones((1, 25))
+    assert rank_accuracy(guess, truth, once) == pytest.approx(np.mean(hits))
+    found = [rank_accuracy(own, truth, once)[0] for own in (truth, -truth, np.zeros(25))]
+    assert found == [1, 0, 0.5]
+    # Rows that count more often are like rows that are there more often, and no pair with themselves.
+    rows = np.array([3, 3, 4, 8, 9, 9, 9])
+    often = np.bincount(rows, minlength=25)[None].astype(float)
+    several = rank_accuracy(guess[rows], truth[rows], np.ones((1, 7)))
+    assert rank_accuracy(guess, truth, often) == pytest.approx(several)
+    assert rank_accuracy(guess, truth, np.eye(25)[:1]) == 0.5
 
 
 def rows(count, start=0, sign=1):

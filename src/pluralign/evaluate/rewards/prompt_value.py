@@ -93,9 +93,10 @@ def evaluate_prompt_value(
     predicted = value.predict(prompts)
     known = spearman([len(prompt) for prompt in value.context], list(value.context.values()), resamples=1)
     lengths = np.array([len(prompt) for prompt in prompts]) * (-1.0 if known.value < 0 else 1.0)
-    found = rank_accuracies(
-        {PREDICTED: predicted, LENGTH: lengths, CONSTANT: np.zeros(len(prompts))}, truth, seed=seed
-    )
+    drawn = resampling_weights(len(truth), RESAMPLES, np.random.default_rng(seed))
+    weights = np.vstack([np.ones(len(truth)), drawn * len(truth)])
+    predictions = {PREDICTED: predicted, LENGTH: lengths, CONSTANT: np.zeros(len(prompts))}
+    found = {name: rank_accuracy(own, truth, weights) for name, own in predictions.items()}
     return PromptValueCheck(
         {name: _estimate(own) for name, own in found.items()},
         {name: _estimate(found[PREDICTED] - own) for name, own in found.items() if name != PREDICTED},
@@ -104,29 +105,21 @@ def evaluate_prompt_value(
     )  # fmt: skip
 
 
-def rank_accuracies(
-    predictions: Mapping[str, FloatArray], truth: FloatArray, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, FloatArray]:
-    """Rank accuracy of each prediction for the data and for resampled rows, the same ones for all of them.
+def rank_accuracy(predicted: FloatArray, truth: FloatArray, weights: FloatArray) -> FloatArray:
+    """Share of pairs of rows that a prediction ranks like the truth, ties in the prediction counting half.
 
     Args:
-        predictions: Predicted numbers, shape (rows,) each.
-        truth: Numbers to rank, not all equal.
-        resamples: Number of bootstrap resamples.
-        seed: Random seed of the resampling.
+        predicted: Predicted numbers, shape (rows,).
+        truth: Numbers to rank, shape (rows,); pairs of equal ones do not count.
+        weights: How often each row counts, shape (samples, rows), for resamples of the rows.
 
     Returns:
-        By name, the accuracy of the data and of each resample where some rows differ, shape (1 + resamples,)
-        or less.
+        Accuracy in each sample, shape (samples,); 0.5 if all its rows are equal.
     """
-    drawn = resampling_weights(len(truth), resamples, np.random.default_rng(seed)) * len(truth)
-    weights = np.vstack([np.ones(len(truth)), drawn])
     order = _signs(truth)
     pairs = ((weights @ np.abs(order)) * weights).sum(axis=1)
-    return {
-        name: 0.5 + 0.5 * (((weights @ (order * _signs(own))) * weights).sum(axis=1) / pairs)[pairs > 0]
-        for name, own in predictions.items()
-    }
+    agreed = ((weights @ (order * _signs(predicted))) * weights).sum(axis=1)
+    return 0.5 + 0.5 * agreed / np.where(pairs > 0, pairs, 1.0)
 
 
 def _signs(values: FloatArray) -> FloatArray:

@@ -1,0 +1,1 @@
+"""Parts of the experiment on value priors and budgets of samples."""
