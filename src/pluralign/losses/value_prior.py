@@ -64,6 +64,10 @@ def worth_one_more(
 ) -> Bool[Tensor, "*batch"]:  # fmt: skip
     """Whether one more sample is worth its price: risk(k) - risk(k + 1) > price sigma^2.
 
+    The rule ends early where samples agree with the prior by chance. It saves samples where priors are right
+    or plainly wrong; if most are off by about two standard errors of the first samples, what it ends with is
+    worse than the mean of as many samples.
+
     Args:
         prior: Prior value V of each prompt.
         mean: Mean m of its samples' rewards.
