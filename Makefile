@@ -25,8 +25,9 @@ test: .venv/.installed-dev
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m "not gpu and not network"
 
+# Warnings are not errors here: those of compilers for GPUs are not known.
 test-gpu: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 0 -m gpu -rs
+	$(BIN)/python -m pytest -n 0 -m gpu -rs -W default
 
 test-vllm:
 	PYTHON=$(PYTHON) .ci/vllm

@@ -17,6 +17,7 @@ decoder, token by token in alternation, by CPU seconds.
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from typing import Any
 
 import torch
 import tyro
+from devices import seconds
 
 from pluralign.core import SteeringWeights
 from pluralign.core.files import write_json
@@ -70,17 +72,18 @@ Times = tuple[float, float]
 """Seconds to the first token, and per token after it."""
 
 
-def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: int) -> Times:
+def ours(rows: PolicyRows, prompts: torch.Tensor, objectives: int, new_tokens: int) -> Times:
     """One batched pass per token."""
     weights = SteeringWeights(dict.fromkeys(rows.names[:objectives], 1 / objectives))
     decoder = MixtureDecoder(rows)
     asked = [Request(row, weights, Decoding(new_tokens, 0.0)) for row in prompts.tolist()]
-    started = time.perf_counter()
+    started = seconds()
     decoder.admit(asked)
-    first = time.perf_counter()
+    first = seconds()
     for _ in range(new_tokens - 1):
-        decoder.step()
-    ended = time.perf_counter()
+        if len(decoder.step()) < len(asked):
+            sys.exit("an answer ended before its last token, so the times cannot be compared")
+    ended = seconds()
     decoder.release(set(decoder.running))
     return first - started, (ended - first) / (new_tokens - 1)
 
@@ -89,9 +92,9 @@ def ours(rows: AdapterRows, prompts: torch.Tensor, objectives: int, new_tokens: 
 def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: int) -> Times:
     """One pass per policy and token, each with its own cache; a single policy is plain greedy decoding."""
     caches: list[Any] = [None] * len(models)
-    owners = torch.arange(len(prompts)).repeat(len(models))
-    weights = torch.full((len(owners),), 1 / len(models))
-    ids, started, first = prompts, time.perf_counter(), 0.0
+    owners = torch.arange(len(prompts), device=prompts.device).repeat(len(models))
+    weights = torch.full((len(owners),), 1 / len(models), device=prompts.device)
+    ids, started, first = prompts, seconds(), 0.0
     for step in range(new_tokens):
         logs: list[torch.Tensor] = []
         for i, choose in enumerate(models):
@@ -103,8 +106,8 @@ def passes(models: list[Callable[[], Any]], prompts: torch.Tensor, new_tokens: i
             mixed = mix_rows(torch.cat(logs).log_softmax(-1), owners, weights, len(prompts))
         ids = mixed.argmax(-1, keepdim=True)
         if step == 0:
-            first = time.perf_counter()
-    return first - started, (time.perf_counter() - first) / (new_tokens - 1)
+            first = seconds()
+    return first - started, (seconds() - first) / (new_tokens - 1)
 
 
 @torch.inference_mode()

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import tyro
-from training_sides import MAX_LENGTH, Settings, measure
+from training_sides import Settings, measure
 
 from pluralign.core.files import write_json
 
@@ -37,7 +37,8 @@ def main(settings: Settings) -> None:
     peak = matmul_peak(getattr(torch, settings.dtype))
     machine = platform.processor() or platform.machine()
     print(f"{machine}, {torch.get_num_threads()} threads, {settings.dtype}; ", end="")
-    print(f"matmul peak {peak / 1e9:.0f} GFLOP/s; {settings.pairs} pairs a step, at most {MAX_LENGTH} tokens")
+    print(f"matmul peak {peak / 1e9:.0f} GFLOP/s; {settings.pairs} pairs a step, ", end="")
+    print(f"at most {settings.max_length} tokens")
     figures: dict[str, Any] = {
         "peak": peak,
         "settings": json.loads(json.dumps(asdict(settings), default=str)),
@@ -89,6 +90,7 @@ def _in_a_process(side: str, case: str, settings: Settings) -> dict[str, Any]:
         "--ethics", str(settings.ethics), "--model", settings.model, "--pairs", str(settings.pairs),
         "--steps", str(settings.steps), "--warm-up", str(settings.warm_up),
         "--token-budget", str(settings.token_budget), "--lora-rank", str(settings.lora_rank),
+        "--max-length", str(settings.max_length),
         "--dtype", settings.dtype,
         "--load-in", str(settings.load_in),
         f"--{'' if settings.cpu_seconds else 'no-'}cpu-seconds",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from devices import forget_memory, on_gpu, peak_memory, seconds
 
 from pluralign.core import PreferencePair
 from pluralign.data.load import load_pairs
 from pluralign.data.text_pairs import to_trl_rows
 
-MAX_LENGTH = 512
 LEARNING_RATE = 1e-5
 
 
@@ -34,6 +33,7 @@ class Settings:
         warm_up: Number of steps before them.
         turns: Number of measurements of each side.
         cases: Cases to measure: bt-harmless, dpo-harmless, bt-ethics.
+        max_length: Largest number of tokens of a prompt and a completion.
         gradient_checkpointing: Whether both sides use gradient checkpointing (TRL's default is True: less
             memory, a third slower).
         token_budget: Largest number of tokens of a forest, on pluralign's side; results do not depend on it.
@@ -53,6 +53,7 @@ class Settings:
     warm_up: int = 1
     turns: int = 2
     cases: tuple[str, ...] = ("bt-harmless", "dpo-harmless", "bt-ethics")
+    max_length: int = 512
     gradient_checkpointing: bool = False
     token_budget: int = 2048
     lora_rank: int = 0
@@ -70,29 +71,25 @@ def measure(side: str, case: str, settings: Settings) -> dict[str, Any]:
     logging.set_verbosity_error()
     pairs = _rows(case, settings)
     run = {"pluralign": _run_pluralign, "trl": _run_trl}[side]
+    forget_memory()
     with tempfile.TemporaryDirectory() as folder:
         starts, losses, tokens, parameters, memory = run(case, pairs, settings, Path(folder))
-    seconds = [b - a for a, b in pairwise(starts[settings.warm_up :])]
-    useful = tokens[settings.warm_up : settings.warm_up + len(seconds)]
+    times = [b - a for a, b in pairwise(starts[settings.warm_up :])]
+    useful = tokens[settings.warm_up : settings.warm_up + len(times)]
     return {
-        "tokens_per_second": sum(useful) / sum(seconds),
+        "tokens_per_second": sum(useful) / sum(times),
         "memory": memory,
         "losses": losses,
         "tokens": useful,
-        "seconds": seconds,
+        "seconds": times,
         # Frozen weights have no gradient; checkpointed layers run once more.
         "flops_per_token": (4 if settings.lora_rank else 6) * parameters
         + (2 * parameters if settings.gradient_checkpointing else 0),
     }
 
 
-def _peak_memory() -> int:
-    """Largest resident memory of this process so far, bytes; files that are mapped into memory count."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def _clock(settings: Settings) -> float:
-    return time.process_time() if settings.cpu_seconds else time.perf_counter()
+    return time.process_time() if settings.cpu_seconds else seconds()
 
 
 def _rows(case: str, settings: Settings) -> list[PreferencePair]:
@@ -109,7 +106,7 @@ def _rows(case: str, settings: Settings) -> list[PreferencePair]:
     for pair in load_pairs(file, case):
         decision = pair.chosen.steps[0].decision
         texts = [decision.prompt + option for option in decision.options]
-        if max(len(tokenizer(text)["input_ids"]) for text in texts) < MAX_LENGTH:
+        if max(len(tokenizer(text)["input_ids"]) for text in texts) < settings.max_length:
             kept.append(pair)
         if len(kept) == needed:
             return kept
@@ -134,7 +131,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
 
     engine._CHECKPOINTS = 1  # no intermediate checkpoints, as on TRL's side
     training = Training(
-        batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=MAX_LENGTH,
+        batch_size=settings.pairs, learning_rate=LEARNING_RATE, warmup=0, max_length=settings.max_length,
         token_budget=settings.token_budget, bf16=settings.dtype == "bfloat16",
         lora_rank=settings.lora_rank, load_in=settings.load_in,
         dtype=settings.dtype if settings.lora_rank else "auto",
@@ -173,7 +170,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     phase = Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0,
                   bf16=training.mixed)  # fmt: skip
     engine.train_phase(module, phase)
-    memory = _peak_memory()
+    memory = peak_memory()
     order = list(engine.Schedule(len(pairs), steps * settings.pairs, 0))
     tokens = [session.data.size(int(row)) for row in order]
     count = settings.pairs
@@ -219,9 +216,9 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     rows = datasets.Dataset.from_list([to_trl_rows(pairs)[row] for row in order])
     common: dict[str, Any] = {
         "output_dir": str(folder), "max_steps": steps, "per_device_train_batch_size": settings.pairs,
-        "bf16": settings.dtype == "bfloat16", "use_cpu": True, "learning_rate": LEARNING_RATE,
+        "bf16": settings.dtype == "bfloat16", "use_cpu": not on_gpu(), "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "linear",
-        "weight_decay": 0.0, "warmup_steps": 0, "max_length": MAX_LENGTH,
+        "weight_decay": 0.0, "warmup_steps": 0, "max_length": settings.max_length,
         "gradient_checkpointing": settings.gradient_checkpointing, "save_strategy": "no",
         "report_to": "none", "disable_tqdm": True, "train_sampling_strategy": "sequential",
         "logging_steps": 1, "dataloader_pin_memory": False,
@@ -229,7 +226,7 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
     direct = case.startswith("dpo")
     model, tokenizer = _trl_model(settings, classifier=not direct)
     parameters = _trunk_parameters(settings)
-    data = encode_completion_pairs(pairs, CompletionReader(tokenizer, MAX_LENGTH, quotes=True))
+    data = encode_completion_pairs(pairs, CompletionReader(tokenizer, settings.max_length, quotes=True))
     # Otherwise a classifier would read the token before the end of text.
     tokenizer.pad_token = next(t for t in tokenizer.all_special_tokens if t != tokenizer.eos_token)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -261,7 +258,7 @@ def _run_trl(case: str, pairs: list[PreferencePair], settings: Settings, folder:
 
     trainer.compute_loss = timed
     trainer.train()
-    memory = _peak_memory()
+    memory = peak_memory()
     tokens = [data.size(row) for row in order]
     count = settings.pairs
     parts = [sum(tokens[i : i + count]) for i in range(0, len(tokens), count)]

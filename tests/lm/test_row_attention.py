@@ -19,13 +19,13 @@ PATTERNS = [Pattern(), Pattern(window=5), Pattern(chunk=6), Pattern(softcap=2.0,
 class Rows:
     """Rows in a layout, and next to it the keys and values of each row by itself."""
 
-    def __init__(self, pattern, seed, dtype=torch.float32):
-        self.layout, self.pattern, self.dtype = RowLayout(), pattern, dtype
+    def __init__(self, pattern, seed, dtype=torch.float32, device="cpu"):
+        self.layout, self.pattern, self.dtype, self.device = RowLayout(), pattern, dtype, device
         self.generator = torch.Generator().manual_seed(seed)
         self.alone = []
 
     def draw(self, *shape):
-        return torch.randn(*shape, WIDTH, generator=self.generator).to(self.dtype)
+        return torch.randn(*shape, WIDTH, generator=self.generator).to(self.device, self.dtype)
 
     def append(self, lengths, prompts):
         total = sum(lengths)
@@ -40,7 +40,7 @@ class Rows:
 
     def step(self, tolerance=1e-5):
         count = len(self.alone)
-        positions = self.layout.begin(torch.device("cpu"))
+        positions = self.layout.begin(torch.device(self.device))
         assert positions[0].tolist() == [own[0][0].shape[1] for own in self.alone] == self.layout.lengths
         for layer, module in enumerate(LAYERS):
             query = self.draw(1, HEADS, count)
@@ -50,7 +50,7 @@ class Rows:
                 new = key[0, :, i : i + 1], value[0, :, i : i + 1]
                 own[layer] = [torch.cat(both, 1) for both in zip(own[layer], new, strict=True)]
                 keys, values = (one.repeat_interleave(HEADS // GROUPS, 0)[None] for one in own[layer])
-                places = torch.arange(keys.shape[2])
+                places = torch.arange(keys.shape[2], device=self.device)
                 seen = self.pattern.sees(places[-1:, None], places[None])
                 alone = self.pattern.attend(query[:, :, i : i + 1], keys, values, seen, None)
                 torch.testing.assert_close(found[:, :, i : i + 1], alone, atol=tolerance, rtol=tolerance)
@@ -115,3 +115,15 @@ def test_rows_of_half_precision(dtype):
     rows.append([300, 20, 30], [0, 1, 2])
     for _ in range(3):
         rows.step(3e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pattern", [Pattern(), Pattern(window=5), Pattern(chunk=6)])
+def test_rows_on_the_gpu(pattern, dtype):
+    """Rows on two shelves, in another order than they came, one of which moves on to a longer shelf."""
+    rows = Rows(pattern, 1, dtype, "cuda")
+    rows.append([254, 20, 600], [0, 1, 2, 1])
+    rows.select([3, 0, 2, 1])
+    for _ in range(4):
+        rows.step(1e-4 if dtype == torch.float32 else 3e-2)

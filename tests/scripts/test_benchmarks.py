@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,31 @@ def test_decoding(script: Script, tmp_path: Path) -> None:
     rows = read_json(tmp_path / "f")["rows"]
     assert [row["batch"] for row in rows] == [1, 2]
     assert max(row["largest_difference"] for row in rows) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning", "ignore::UserWarning")
+def test_gpu(script: Script, tmp_path: Path) -> None:
+    """On a CPU, with a tiny model: both parts are measured, and both sides have the same losses."""
+    pytest.importorskip("trl")
+    gpu = script("gpu")
+    settings = gpu.Settings(
+        tmp_path / "f", "cpu", tiny=True, pairs=2, steps=1, objectives=(2,), batches=(1, 2), turns=1
+    )
+    gpu.main(settings)
+    found = read_json(tmp_path / "f")
+    assert found["machine"]["versions"]["torch"]
+    assert [row["batch"] for row in found["decoding"]] == [1, 2]
+    assert set(found["decoding"][0]["further_token"]) == {"mixture of 2", "merged"}
+    for case in ("bt-harmless", "dpo-harmless"):
+        ours, trl = (found["training"][case]["repetitions"][side][0]["losses"] for side in gpu.SIDES)
+        assert ours == pytest.approx(trl, abs=1e-3)
+    assert not found["left_out"]
+    # Out of time: nothing is measured, and all of it is named.
+    gpu.main(replace(settings, minutes=0.0))
+    late = read_json(tmp_path / "f")
+    assert len(late["left_out"]) == 2 * 2 + 2 * 2
+    assert not late["training"]["bt-harmless"]["tokens_per_second"]
 
 
 def test_sampling(script: Script, tmp_path: Path, data: Path) -> None:
