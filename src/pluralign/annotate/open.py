@@ -10,6 +10,7 @@ from pluralign.annotate.human import import_sheet
 from pluralign.annotate.judge import Decide, Judge, ReplyJudge, both_orders_agree, mean_of_orders
 from pluralign.annotate.listwise import ListwiseJudge, ListwiseReplyJudge
 from pluralign.annotate.oracle import Noise, Oracle
+from pluralign.annotate.progress import OrderingCritic, PercentCritic, ProgressCritic
 from pluralign.annotate.rater import Rater
 from pluralign.annotate.reward_rater import RewardRater
 from pluralign.annotate.rubric import RubricRater, load_rubric
@@ -110,3 +111,32 @@ def open_rater(
             known += ["judge:MODEL", "judge:openai:MODEL", "rubric:MODEL", "listwise:MODEL"]
             known += ["human:SHEET"] * (comparisons is not None) + ["reward:REWARD"]
             raise InputError(f"unknown rater '{spec}'; known: {', '.join(known)}", field="rater")
+
+
+def open_critic(
+    judge: str, reading: Literal["order", "percent"] = "order", *, prompt: str | Path | None = None,
+    samples: int = 3, endpoint: EndpointSettings | None = None, dtype: DTypeName = "float32",
+) -> ProgressCritic:  # fmt: skip
+    """Open a critic of progress by name.
+
+    Args:
+        judge: Local language model, or ``openai:MODEL`` (an OpenAI-compatible endpoint).
+        reading: Whether pairs of passages are compared (``order``; needs log-probabilities, which endpoints
+            do not give), or all passages get a number at once (``percent``).
+        prompt: Prompt file; None uses the built-in prompt.
+        samples: Number of replies for each play (``percent``).
+        endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
+        dtype: Precision of a local model.
+
+    Raises:
+        InputError: An endpoint is to compare pairs, or a model or prompt cannot be loaded.
+    """
+    remote = endpoint_model(judge)
+    if reading == "order":
+        if remote is not None:
+            raise InputError("an endpoint gives no log-probabilities; use percent", field="reading")
+        return OrderingCritic(Models(judge or DEFAULT_MODEL, dtype=dtype).language_model, prompt=prompt)
+    if remote is not None:
+        return PercentCritic(Endpoint(remote, endpoint or EndpointSettings()), prompt=prompt, samples=samples)
+    language_model = Models(judge or DEFAULT_MODEL, dtype=dtype).language_model
+    return PercentCritic(language_model, prompt=prompt, samples=samples)

@@ -113,6 +113,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "evaluate_prompt_value:evaluate_prompt_value",
         "scored completions -> how well mean rewards of other prompts are predicted",
     ),
+    "evaluate progress": (
+        "evaluate_progress:evaluate_progress",
+        "trajectories x judge -> whether judged progress follows the order, or what passages are worth",
+    ),
     "evaluate values": (
         "evaluate_values:evaluate_values",
         "preferences between outcomes in both orders, utilities, cycles, stances and their drift",

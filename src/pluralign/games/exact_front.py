@@ -189,3 +189,30 @@ def _probabilities(graph: StateGraph, policy: Policy) -> list[npt.NDArray[np.flo
                 f"found {probabilities.tolist()} for {decision.prompt[-60:]!r}"
             )
     return found
+
+
+def exact_values(
+    graph: StateGraph, policy: Policy, objectives: Sequence[Objective]
+) -> npt.NDArray[np.float64]:
+    """Expected return of a stochastic policy from each state on, without sampling.
+
+    Args:
+        graph: All states of a game (`games.state_graph.explore`).
+        policy: Policy that acts; it is called once, with all distinct decisions.
+        objectives: Objectives of the returns.
+
+    Returns:
+        Values of shape (states, objectives); 0 at the end.
+
+    Raises:
+        InputError: An episode can go on forever, or the policy's probabilities do not fit the options.
+    """
+    probabilities = _probabilities(graph, policy)
+    rewards = graph.rewards(objectives)
+    values = np.zeros((len(graph.states), len(objectives)))
+    for state in graph.backwards.tolist():
+        if state != END:
+            edges = slice(graph.first[state], graph.first[state + 1])
+            following = rewards[edges] + values[graph.target[edges]]
+            values[state] = probabilities[graph.decision_of[state]] @ following
+    return values
