@@ -162,56 +162,6 @@ def assistant(text):
     return {"role": "assistant", "content": text}
 
 
-DIALOGUE = TextPair("\n\nHuman: Hi\n\nAssistant:", " Good.", " Bad.")
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"prompt": [user("Hi")], "chosen": [assistant("Good.")], "rejected": [assistant("Bad.")]},
-        {"chosen": [user("Hi"), assistant("Good.")], "rejected": [user("Hi"), assistant("Bad.")]},
-        {
-            "prompt": "Hi",
-            "chosen": [user("Hi"), assistant("Good.")],
-            "rejected": [user("Hi"), assistant("Bad.")],
-        },
-    ],
-    ids=["explicit", "implicit", "text beside"],
-)
-def test_conversations(tmp_path, row):
-    assert read_pair(row) == DIALOGUE
-    [found] = trl(write(tmp_path / "d.jsonl", [row]))
-    assert found == {"prompt": DIALOGUE.prompt, "chosen": " Good.", "rejected": " Bad."}
-
-
-def test_conversations_of_several_turns_and_a_system_message():
-    start = [{"role": "system", "content": "Be brief."}, user("Hi")]
-    found = read_pair(
-        {
-            "chosen": [*start, assistant("A"), user("So?"), assistant("B")],
-            "rejected": [*start, assistant("C")],
-        }
-    )
-    assert found.prompt == "\n\nSystem: Be brief.\n\nHuman: Hi\n\nAssistant:"
-    assert found.chosen == " A\n\nHuman: So?\n\nAssistant: B"
-
-
-def test_a_chat_template_of_the_users():
-    def render(messages, opens):
-        return "".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>" * opens
-
-    row = {"chosen": [user("Hi"), assistant("Good.")], "rejected": [user("Hi"), assistant("Bad.")]}
-    assert read_pair(row, render) == TextPair("<user>Hi<assistant>", "Good.", "Bad.")
-
-
-def test_conversations_that_cannot_be_used():
-    one = [user("Hi"), assistant("a")]
-    assert read_pair({"chosen": one, "rejected": [user("Ho"), assistant("a")]}) == "prompts_differ"
-    assert read_pair({"chosen": one, "rejected": one}) == "identical"
-    assert read_pair({"chosen": one, "rejected": [user("Hi")]}) == "prompts_differ"
-    assert read_pair({"chosen": one, "rejected": [user("Hi"), assistant("")]}) == "empty"
-
-
 # --- what is wrong, and where -------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from pluralign.games.choicescript.compile.story import compile_story
 from pluralign.games.choicescript.language.parser import Node, parse_scene
+from pluralign.games.choicescript.load import load_story
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.harms import VIOLATIONS
 
@@ -238,3 +240,27 @@ def write_annotated() -> WriteGame:
 def write_game() -> WriteGame:
     """Writes a story into a ``game_data`` folder; gives its source's path."""
     return _write_game
+
+
+@pytest.fixture(scope="module")
+def whole_folder(write_game: WriteGame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two built-in stories as MACHIAVELLI's games, with coefficients."""
+    root = tmp_path_factory.mktemp("machiavelli") / "game_data"
+    for name in ("salt_ledger", "high_water"):
+        story = load_story(name)
+        # Annotations of ours would make the stories strict ones.
+        scenes = {
+            scene: text.replace("*comment pluralign", "*comment") for scene, text in story.scenes.items()
+        }
+        write_game(root, name, compile_story(name, scenes))
+    coefficients = {"game.score": {"mean": 1.0, "stddev": 1.0, "n_samples": 10}}
+    (root / "normalization_coeffs.json").write_text(
+        json.dumps(dict.fromkeys(("salt_ledger", "high_water"), coefficients))
+    )
+    return root
+
+
+@pytest.fixture
+def folder(whole_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the folder, to be changed."""
+    return shutil.copytree(whole_folder, tmp_path / "game_data")

@@ -117,7 +117,8 @@ def test_a_wish_is_a_prior(planted, tmp_path):
         helpful=1, harmless=0
     )
     text = f"wish:{tmp_path / 'w'}:helpful=0.9,harmless=0.1"
-    assert dict(open_weights(text).suggest([RISKY])[0]) == pytest.approx(dict(wished), abs=1e-4)
+    # The folder is opened in the faster precision, which is bfloat16 on some processors.
+    assert dict(open_weights(text).suggest([RISKY])[0]) == pytest.approx(dict(wished), abs=2e-3)
     with pytest.raises(InputError, match="depend on the prompt"):
         constant_weights(text)
 
