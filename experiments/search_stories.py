@@ -34,6 +34,7 @@ from pluralign.learn.options.q import QConfig
 from pluralign.options.open import Models
 from pluralign.steer.search.orders import Bavt, Beam, Order
 from pluralign.steer.search.play import search_play
+from pluralign.steer.search.tree import Node, SearchTree
 from pluralign.steer.search.values import ExactValues, LearnedValues, PlayValues
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,7 +57,13 @@ def _turned(rng: np.random.Generator) -> Order:
     return Bavt(rng, exponent=lambda r: r)
 
 
+def _followed(tree: SearchTree) -> Node | None:
+    """The play of the steered policy's most likely options, without any search."""
+    return None if tree.plays else max(tree.open.values(), key=lambda node: node.depth)
+
+
 METHODS: dict[str, tuple[Method, tuple[int, ...]]] = {
+    "steered policy": (lambda rng: _followed, (NO_LIMIT,)),
     "parallel": ("parallel", (100, 400)),
     "one-step lookahead": (partial(_beam, 1), (NO_LIMIT,)),
     "bavt": ("bavt", (100, 400)),
@@ -67,7 +74,8 @@ METHODS: dict[str, tuple[Method, tuple[int, ...]]] = {
     "beam of 2": (partial(_beam, 2), (NO_LIMIT,)),
     "beam of 4": (partial(_beam, 4), (NO_LIMIT,)),
 }
-"""Methods with their budgets; one-step lookahead is a beam of 1."""
+"""Methods with their budgets. The steered policy takes its most likely options; one-step lookahead is a beam
+of 1."""
 FIGURES = ("worth", "calls", "completion", "completed")
 DRAWS = ("parallel", "bavt", "bavt, V^r")
 """Methods that are run with several search seeds."""

@@ -247,6 +247,24 @@ def test_a_beam_is_as_wide_as_the_budget_affords(tree_game):
     assert [one.total for one in found] == [1, 3, 7]
 
 
+def test_a_beam_skips_widths_that_it_can_afford_to_skip():
+    table = {"s": [(0, name) for name in "abc"]}
+    table |= {name: [(0, f"{name}{n}") for n in range(2)] for name in "abc"}
+    table |= {f"{name}{n}": [(0, "end")] for name in "abc" for n in range(2)}
+    rests = {"a": [3.0, 0.0], "b": [2.0, 0.0], "c": [1.0, 0.0], "b0": [1.0], "c0": [5.0], "c1": [5.0]}
+    tried = {}
+    for budget in (12, 24):
+        tree, order, tried[budget] = SearchTree(TableGame(table), Fixed(rests), ONLY, budget, 200), Beam(), []
+        while tree.calls < budget and (node := order(tree)) is not None:
+            tried[budget].append(node.state)
+            tree.try_next(node)
+    first = ["s", "s", "s", "a", "a", "a0"]
+    # The first pass costs 6. 6 more afford a width of 2, in which b0 and a0 are best, and then one of 3; 18
+    # more afford a width of 3 at once, in which c0, c1 and b0 are best.
+    assert tried[12] == [*first, "b", "b", "b0", "c", "c", "c0"]
+    assert tried[24][:13] == [*first, "b", "b", "c", "c", "c0", "c1", "b0"]
+
+
 def test_two_ways_to_a_state_are_one_with_the_better_of_them():
     # The way through b is found later and is better; what follows is worth more by it.
     table = {"s": [(0, "a"), (5, "b")], "a": [(1, "m")], "b": [(0, "m")], "m": [(1, "n")], "n": [(1, "end")]}
@@ -288,21 +306,26 @@ def test_a_small_share_of_the_budget_makes_bavt_greedy(salt):
     )
     assert greedy.trajectory.steps == plain.trajectory.steps
     assert (greedy.calls, greedy.states) == (plain.calls, plain.states)
-    # The printed re-implementation V^r would do the opposite.
-    shares = [in_proportion([0.5, 1.0], 1 / r)[1] for r in (1.0, 0.5, 0.1)]
-    assert shares == pytest.approx([2 / 3, 4 / 5, 1024 / 1025])
 
 
-def test_with_the_whole_budget_bavt_draws_in_proportion_to_values():
+def test_probabilities_in_proportion_to_powers():
+    assert in_proportion([0.5, 1.0], 1.0) == pytest.approx([1 / 3, 2 / 3])
+    assert in_proportion([0.5, 1.0], 10.0)[0] == pytest.approx(1 / 1025)
+    assert in_proportion([LEAST, 1.0], 1e12).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(("budget", "power"), [(math.inf, 1), (8, 2), (4.04, 101)])
+def test_bavt_draws_in_proportion_to_powers_of_values(budget, power):
     table = {"s": [(0, name) for name in "abcd"]} | {name: [(0, "end")] for name in "abcd"}
     rests = {"s": [0.0] * 4, "a": [0.1], "b": [0.2], "c": [0.3], "d": [0.4]}
-    tree = SearchTree(TableGame(table), Fixed(rests), ONLY, math.inf, 200)
+    tree = SearchTree(TableGame(table), Fixed(rests), ONLY, budget, 200)
     for _ in range(4):
         tree.try_next(tree.root)
     order, draws = Bavt(np.random.default_rng(0)), 4000
     counts = Counter(order(tree).state for _ in range(draws))
-    # The smallest sum met so far is 0, that of the start, and the largest 0.4.
-    values = np.array([0.25, 0.5, 0.75, 1.0])
+    # The smallest sum met so far is 0, that of the start, and the largest 0.4. All, half or 1/101 of the
+    # budget is left.
+    values = np.array([0.25, 0.5, 0.75, 1.0]) ** power
     expected = draws * values / values.sum()
     chi = float((((np.array([counts[name] for name in "abcd"]) - expected) ** 2) / expected).sum())
     assert chi < 16.27  # 0.1 % of the distribution with three degrees of freedom lies above
