@@ -38,8 +38,9 @@ def game(write_annotated: Callable[..., Path], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def learned(game: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything up to two policies, made by the verbs."""
+    """Everything up to two policies, made by the verbs; the language model reads each decision once."""
     folder = tmp_path_factory.mktemp("runs")
+    features = ("--features", folder / "features")
     trajectories = folder / "t.jsonl"
     do("collect", "--story", game, "--policy", "random", "--episodes", 150, "--objectives", *OBJECTIVES,
        "--out", trajectories)  # fmt: skip
@@ -49,20 +50,10 @@ def learned(game: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
            "--out", annotations)  # fmt: skip
         do("pair", annotations, "--objective", name, "--ties", "soft", "--out", pairs)
         do("learn", "cpl", "--data", pairs, "--model", MODEL, "--out", folder / name,
-           "--config.steps", 150, "--config.learning-rate", 0.01)  # fmt: skip
-    do("learn", "bc", "--data", trajectories, "--model", MODEL, "--out", folder / "bc", "--config.steps", 20)
-    do(
-        "learn",
-        "avril",
-        "--data",
-        trajectories,
-        "--model",
-        MODEL,
-        "--out",
-        folder / "avril",
-        "--config.steps",
-        20,
-    )
+           *features, "--config.steps", 150, "--config.learning-rate", 0.01)  # fmt: skip
+    for method in ("bc", "avril"):
+        do("learn", method, "--data", trajectories, "--model", MODEL, "--out", folder / method, *features,
+           "--config.steps", 20)  # fmt: skip
     return folder
 
 
@@ -85,6 +76,8 @@ def test_the_sweep_and_its_report(learned: Path, game: Path, tmp_path: Path) -> 
         2,
         "--episodes",
         80,
+        "--features",
+        learned / "features",
         "--out",
         tmp_path / "s",
     )
@@ -106,6 +99,8 @@ def test_policies_play(learned: Path, game: Path, policy: str, tmp_path: Path) -
         learned / policy,
         "--episodes",
         20,
+        "--features",
+        learned / "features",
         "--json",
         tmp_path / "f",
     )
