@@ -1,13 +1,14 @@
-"""Text steered by what a program measures: cheerful, brief, plain and asking answers, and the alternatives.
+"""Text steered by what a program measures: cheerful, brief, plain answers that address the reader.
 
     python experiments/measured_text.py --data FOLDER --seed 1
 
-FOLDER contains hh_rlhf/, whose questions are the prompts, as chats. SmolLM2-135M answers each training prompt
-several times; a program measures the answers, and one LoRA policy per objective learns from the best against
-the worst of each prompt (DPO). Mixtures of two and of all four policies answer unseen prompts under a grid of
-weights. They are compared with mixtures by other means and of other policies (LiPO on ranked lists, heads on
-one model), soups of the same adapters, value guidance, MODPO trained for three weightings, prompting, and the
-best of as many answers of the base model as there are policies, which takes as many tokens.
+FOLDER contains hh_rlhf/, whose questions are the prompts, as chats that ask for one or two sentences.
+SmolLM2-135M answers each training prompt several times; a program measures the answers that came to their
+end, and one LoRA policy per objective learns from the best against the worst of each prompt (DPO). Mixtures
+of two and of all four policies answer unseen prompts under a grid of weights. They are compared with mixtures
+by other means and of other policies (LiPO on ranked lists, heads on one model), soups of the same adapters,
+value guidance, MODPO trained for three weightings, prompting, and the best of as many answers of the base
+model as there are policies, which takes as many tokens.
 
 Methods see the first instrument of each objective only; the second one, of another make, measures the same
 answers. Fluency is the base model's likelihood and the share of repeated trigrams. Prompts are the same for
@@ -50,13 +51,13 @@ from pluralign.learn.texts.value import ValueConfig, fit_value
 from pluralign.losses.listwise import lambda_loss
 from pluralign.pair.ranked import rank_completions
 
-MODPO_AT = (0.25, 0.5, 0.75)
-"""Weights on the first objective for which MODPO policies are trained."""
+ASK = " Answer in one or two sentences."
+"""What every question ends with, so that most answers come to their end."""
 DESCRIPTIONS = {
     "cheerful": "a positive, happy tone",
     "brief": "as few words as possible",
     "plain": "short and common words",
-    "asking": "questions to the reader",
+    "addressing": "advice that addresses the reader as you",
 }
 """What prompting tells the base model about the objectives."""
 
@@ -88,7 +89,8 @@ class Settings:
         head_rate: Learning rate of heads on the frozen trunk.
         epochs: Number of passes over the pairs.
         batch_size: Number of pairs per step.
-        strengths: Strengths of value guidance.
+        modpo: Weights on the first objective for which MODPO policies are trained.
+        strengths: Strengths of value guidance; empty for none.
         value_layers: Number of uppermost layers that value models train.
         tokens: Number of new tokens of every answer.
         drawing: Sampling temperature of the training answers.
@@ -102,14 +104,14 @@ class Settings:
     seed: int = 1
     model: str = "smollm2-135m"
     prompts: int = 160
-    answers: int = 8
+    answers: int = 6
     lists: int = 4
     lipo: bool = True
     tests: int = 200
     fewer_tests: int = 100
     fluent: int = 60
     full: tuple[str, str] = ("cheerful", "brief")
-    brief: tuple[str, str] = ("plain", "asking")
+    brief: tuple[str, str] = ("plain", "addressing")
     guided_tests: int = 24
     steps: int = 4
     budget: int = 10
@@ -119,10 +121,11 @@ class Settings:
     head_rate: float = 2e-3
     epochs: float = 1
     batch_size: int = 4
+    modpo: tuple[float, ...] = (0.25, 0.5, 0.75)
     strengths: tuple[float, ...] = (2.0,)
     value_layers: int = 4
-    tokens: int = 48
-    drawing: float = 1.0
+    tokens: int = 56
+    drawing: float = 0.8
     temperature: float = 0.7
     report: bool = False
     results: Path = Path(__file__).parent / "results"
@@ -179,13 +182,22 @@ class Experiment:
         recipe = Recipe(settings.model, settings.tokens, policy=policy, reward=reward, control_tokens=True)
         self.shop = Workshop(settings.out / str(settings.seed), recipe, settings.seed)
         self.names = (*settings.full, *settings.brief)
-        train, self.test = parts(settings.data, (settings.prompts, settings.tests), 0)
+        train, self.test = (
+            [question + ASK for question in part]
+            for part in parts(settings.data, (settings.prompts, settings.tests), 0)
+        )
         chats = [rendered(self.shop.base.tokenizer, one) for one in train]
         self.draws = self.shop.drawn("draws", None, chats, settings.answers, settings.drawing)
         self.measured = {
             name: np.array([[QUALITIES[name].first[1](text) for text in own] for own in self.draws.values()])
             for name in self.names
         }
+        self.whole = np.array([[self._whole(text) for text in own] for own in self.draws.values()])
+
+    def _whole(self, text: str) -> bool:
+        """Whether an answer came to its end: a cut one is short of words because its words are long."""
+        ids = self.shop.base.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return bool(text.strip()) and len(ids) < self.settings.tokens - 1
 
     def run(self) -> dict[str, Any]:
         """Run all stages, and return the outcomes of every sweep."""
@@ -197,9 +209,8 @@ class Experiment:
             FixedPolicy(
                 "MODPO", SteeringWeights({first: share, second: 1 - share}), self._modpo(share, pairs)
             )
-            for share in MODPO_AT
+            for share in own.modpo
         ]
-        guided = [GuidedModel(strength, self._values(own.full)) for strength in own.strengths]
         lists = [OtherPolicies("LiPO", {name: self._lipo(name) for name in own.full})] if own.lipo else []
         joint = OtherPolicies("joint heads", dict.fromkeys(own.full, self._heads(pairs, own.full, "joint")))
         alone = self._heads(pairs, self.names, "frozen")
@@ -211,9 +222,13 @@ class Experiment:
             Plan(own.full, others=[*lists, joint, frozen(own.full)], fixed=modpo),
             Plan(own.brief, others=[frozen(own.brief)], powers=(0.0,), tests=own.fewer_tests),
             Plan(self.names, others=[frozen(self.names)], powers=(0.0,), tests=own.fewer_tests),
-            Plan(own.full, guided=guided, powers=(0.0,), tests=own.guided_tests),
         ]
         found = {plan.name: self._outcomes(plan, policies) for plan in plans}
+        if own.strengths:
+            values = self._values(own.full)
+            guided = [GuidedModel(strength, values) for strength in own.strengths]
+            plan = Plan(own.full, guided=guided, powers=(0.0,), tests=own.guided_tests)
+            found[plan.name] = self._outcomes(plan, policies)
         seconds = {folder.name: load_card(folder).figures.get("seconds") for folder in self._trained}
         return {**found, "trained": seconds}
 
@@ -223,17 +238,15 @@ class Experiment:
         )
 
     def _pairs(self, name: str) -> list[PreferencePair]:
-        """Pairs of the best and the worst answer to each prompt, where they differ."""
+        """Pairs of the best and the worst of the whole answers to each prompt, where they differ."""
         rows: list[PreferencePair] = []
-        for i, ((prompt, texts), found) in enumerate(
-            zip(self.draws.items(), self.measured[name], strict=True)
-        ):
-            best, worst = texts[int(found.argmax())], texts[int(found.argmin())]
-            if found.max() > found.min() and best.strip() and worst.strip():
+        for i, (prompt, texts) in enumerate(self.draws.items()):
+            own, known = self.measured[name][i], np.flatnonzero(self.whole[i])
+            if len(known) and own[known].max() > own[known].min():
+                best, worst = (texts[int(known[place(own[known])])] for place in (np.argmax, np.argmin))
                 split = "train" if i % 10 else "validation"
-                rows.append(
-                    one_step_pair(TextPair(prompt, best, worst), f"{name}-{i}", name, "program", split, 0)
-                )
+                pair = one_step_pair(TextPair(prompt, best, worst), f"{name}-{i}", name, "program", split, 0)
+                rows.append(pair)
         return rows
 
     def _lipo(self, name: str) -> Path:
@@ -245,14 +258,18 @@ class Experiment:
         )
 
     def _scored(self, name: str, size: int) -> list[ScoredCompletion]:
-        """The first answers to each prompt with their measures in standard deviations of all answers."""
+        """The first whole answers to each prompt, with measures in standard deviations of all answers."""
         unit = float(self.measured[name].std()) or 1.0
         return [
-            ScoredCompletion(prompt, text, float(value) / unit, name, "train" if i % 10 else "validation")
-            for i, ((prompt, texts), found) in enumerate(
-                zip(self.draws.items(), self.measured[name], strict=True)
+            ScoredCompletion(
+                prompt,
+                texts[k],
+                float(self.measured[name][i, k]) / unit,
+                name,
+                "train" if i % 10 else "validation",
             )
-            for text, value in list(zip(texts, found, strict=True))[:size]
+            for i, (prompt, texts) in enumerate(self.draws.items())
+            for k in np.flatnonzero(self.whole[i])[:size].tolist()
         ]
 
     def _values(self, names: Sequence[str]) -> dict[str, Path]:

@@ -66,6 +66,18 @@ def asking_words(text: str) -> float:
     return sum(bool(words) and words[0] in _ASKING for words in first) / max(1, len(sentences))
 
 
+def second_person(text: str) -> float:
+    """Share of the words that are pronouns of the second person."""
+    words = re.findall(r"[a-z']+", text.lower())
+    return sum(word in _YOU for word in words) / max(1, len(words))
+
+
+def imperatives(text: str) -> float:
+    """Share of the words that are verbs in which advice is given: use, try, make sure."""
+    words = re.findall(r"[a-z']+", text.lower())
+    return sum(word in _ADVICE for word in words) / max(1, len(words))
+
+
 def few_words(text: str) -> float:
     """Number of words, with a minus sign."""
     return -float(len(text.split()))
@@ -84,12 +96,22 @@ _ASKING = frozenset(
     )
 )
 
+_YOU = frozenset(re.findall(r"[a-z']+", "you your yours yourself yourselves you're you'll you've you'd"))
+_ADVICE = frozenset(
+    re.findall(
+        r"[a-z]+",
+        "add avoid check choose consider create cut ensure find follow get keep look make mix place put "
+        "remember set start take try use",
+    )
+)
+
 QUALITIES = {
     one.name: one
     for one in (
         Quality("cheerful", ("VADER", compound), ("AFINN per word", valence)),
         Quality("plain", ("word frequency", frequency), ("few syllables", few_syllables)),
         Quality("asking", ("question marks", question_marks), ("sentences that ask", asking_words)),
+        Quality("addressing", ("second person", second_person), ("verbs of advice", imperatives)),
         Quality("brief", ("few words", few_words), ("few sentences", few_sentences)),
     )
 }

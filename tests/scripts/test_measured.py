@@ -25,6 +25,11 @@ Script = Callable[[str], ModuleType]
         ),
         ("plain", "You can put it in the box at home.", "Reconstitution necessitates hermetic containment."),
         ("asking", "Do you like it? What would you change?", "You like it. You would change nothing."),
+        (
+            "addressing",
+            "You can use your own key. Try it before you leave.",
+            "A key opens the door of the house, as it always has.",
+        ),
         ("brief", "Yes.", "Yes, that is right. It has been so for a long time. Nobody knows why."),
     ],
 )

@@ -127,6 +127,8 @@ def test_it_runs_and_continues(
     for number, (name, own) in enumerate(list(measured.QUALITIES.items()), start=2):
         counted = (name, lambda text, number=number: float(len(text) % number))
         monkeypatch.setitem(measured.QUALITIES, name, replace(own, first=counted, second=counted))
+    # It does not come to an end either.
+    monkeypatch.setattr(measured.Experiment, "_whole", lambda self, text: True)
     settings = measured.Settings(
         data, tmp_path / "w", model=three_layers, prompts=12, answers=4, lists=3, tests=4, fluent=2,
         guided_tests=2, steps=2, value_layers=1, tokens=6, epochs=0.5, results=tmp_path / "r",
