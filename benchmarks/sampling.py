@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from pluralign.core import Decision
 from pluralign.core.files import write_json
 from pluralign.data.load import load_pairs
-from pluralign.lm.backbone import Backbone, fast_dtype, load_backbone
+from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions
@@ -130,7 +130,7 @@ def main(settings: Settings) -> None:
     exact = load_backbone(settings.model, dtype=torch.float32)
     classifier, tokenizer = sequence_classifier(RewardModel("reward", exact, head))
     classifier = AutoModelForSequenceClassification.from_config(
-        classifier.config, attn_implementation="sdpa", dtype=fast_dtype()
+        classifier.config, attn_implementation="sdpa", dtype=backbone.dtype
     ).eval()
     classifier.load_state_dict(sequence_classifier(RewardModel("reward", exact, head))[0].state_dict())
     ours, plain = Ours(backbone, head, settings), Plain(backbone, classifier, tokenizer, settings)

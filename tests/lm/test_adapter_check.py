@@ -85,7 +85,7 @@ def test_a_converted_adapter_is_a_plain_one(model, tmp_path):
     )
     stack = check_and_stack(model, tmp_path / "own")
     with stack.routed(Route((0,), (31,), 31)):
-        torch.testing.assert_close(probe_logits(stack.backbone.model), trained, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(probe_logits(stack.backbone.model), trained, atol=2e-4, rtol=1e-5)
 
 
 def test_settings_of_the_future_are_refused(model, tmp_path):

@@ -43,7 +43,9 @@ def test_training(
     """Both sides have the same losses; a measurement takes a process each, except here."""
     pytest.importorskip("trl")
     if "load_in" in more:
-        pytest.importorskip("bitsandbytes")
+        # The layout for processors with AVX512-BF16 has blocks of 64, wider than this model's layers.
+        modules = pytest.importorskip("bitsandbytes.nn.modules")
+        monkeypatch.setattr(modules, "has_avx512bf16", lambda: False, raising=False)
     training = script("training")
     monkeypatch.setattr(training, "_in_a_process", training.measure)
     monkeypatch.setattr(training, "matmul_peak", lambda dtype: 1e9)
@@ -103,7 +105,9 @@ def test_sampling(script: Script, tmp_path: Path, data: Path) -> None:
             json=tmp_path / "f",
         )
     )  # fmt: skip
-    assert read_json(tmp_path / "f")["greatest_reward_gap"] < 1e-4
+    found = read_json(tmp_path / "f")
+    # Some processors are faster in bfloat16, which has three decimals.
+    assert found["greatest_reward_gap"] < (1e-4 if found["dtype"] == "torch.float32" else 1e-2)
 
 
 def test_serving(script: Script, tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_the_mean_of_the_logits_is_that_of_the_mean_head(folder):
 
 
 def test_all_weight_on_one_head_is_its_greedy_text(folder):
-    mix = pl.load_policies("tiny-random", folder)
+    # In bfloat16, which is the faster type of some processors, ties of a random model fall either way.
+    mix = pl.load_policies("tiny-random", folder, dtype="float32")
     found = load_heads(folder)
     for name in NAMES:
         weights = dict.fromkeys(NAMES, 0.0) | {name: 1.0}

@@ -71,6 +71,9 @@ def quantize(model: PreTrainedModel, device: torch.device) -> None:
             weight, requires_grad=False, compress_statistics=True, quant_type="nf4", module=layer
         )
         layer.bias = linear.bias
+        # On processors with AVX512-BF16 inference would round the blocks' scales to bfloat16, so that a model
+        # would differ from what was trained; and layers narrower than a block would fail.
+        layer.support_avx512bf16_for_cpu = False
         setattr(parent, name, layer.to(device))
     for parameter in network.parameters():
         if parameter.is_floating_point():
