@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,13 +35,13 @@ from measured_lib.report import write_report
 from measured_lib.reward import MeasuredReward
 
 from pluralign.core import PreferencePair, SteeringWeights
-from pluralign.core.files import read_json, write_json
+from pluralign.core.files import write_json
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.text_pairs import TextPair, one_step_pair
 from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, OtherPolicies
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.evaluate.sweeps.texts import TextPoint
-from pluralign.folders.card import CARD, load_card
+from pluralign.folders.card import CARD
 from pluralign.learn.texts.heads import MAHDPOConfig, fit_mah_dpo
 from pluralign.learn.texts.lipo import LiPOConfig, fit_lipo
 from pluralign.learn.texts.modpo import MODPOConfig, fit_modpo, open_margin
@@ -199,8 +199,8 @@ class Experiment:
         ids = self.shop.base.tokenizer(text, add_special_tokens=False)["input_ids"]
         return bool(text.strip()) and len(ids) < self.settings.tokens - 1
 
-    def run(self) -> dict[str, Any]:
-        """Run all stages, and return the outcomes of every sweep."""
+    def run(self) -> None:
+        """Run all stages; each sweep's outcomes are in a file of its own."""
         own = self.settings
         pairs = {name: self._pairs(name) for name in self.names}
         policies = {name: self._dpo(name, rows) for name, rows in pairs.items()}
@@ -223,19 +223,16 @@ class Experiment:
             Plan(own.brief, others=[frozen(own.brief)], powers=(0.0,), tests=own.fewer_tests),
             Plan(self.names, others=[frozen(self.names)], powers=(0.0,), tests=own.fewer_tests),
         ]
-        found = {plan.name: self._outcomes(plan, policies) for plan in plans}
+        for plan in plans:
+            self._outcomes(plan, policies)
         if own.strengths:
             values = self._values(own.full)
             guided = [GuidedModel(strength, values) for strength in own.strengths]
             plan = Plan(own.full, guided=guided, powers=(0.0,), tests=own.guided_tests)
-            found[plan.name] = self._outcomes(plan, policies)
-        seconds = {folder.name: load_card(folder).figures.get("seconds") for folder in self._trained}
-        return {**found, "trained": seconds}
+            self._outcomes(plan, policies)
 
     def _dpo(self, name: str, rows: list[PreferencePair]) -> Path:
-        return self._kept(
-            self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", DPOConfig(self.settings.beta))
-        )
+        return self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", DPOConfig(self.settings.beta))
 
     def _pairs(self, name: str) -> list[PreferencePair]:
         """Pairs of the best and the worst of the whole answers to each prompt, where they differ."""
@@ -253,9 +250,7 @@ class Experiment:
         size = self.settings.lists
         rows = list(rank_completions(self._scored(name, size), size))
         fit = partial(fit_lipo, loss=lambda_loss)
-        return self._kept(
-            self.shop.trained(f"lipo-{name}", fit, rows, "policy", LiPOConfig(self.settings.beta))
-        )
+        return self.shop.trained(f"lipo-{name}", fit, rows, "policy", LiPOConfig(self.settings.beta))
 
     def _scored(self, name: str, size: int) -> list[ScoredCompletion]:
         """The first whole answers to each prompt, with measures in standard deviations of all answers."""
@@ -274,14 +269,12 @@ class Experiment:
 
     def _values(self, names: Sequence[str]) -> dict[str, Path]:
         return {
-            name: self._kept(
-                self.shop.trained(
-                    f"value-{name}",
-                    fit_value,
-                    self._scored(name, self.settings.answers),
-                    "reward",
-                    ValueConfig(),
-                )
+            name: self.shop.trained(
+                f"value-{name}",
+                fit_value,
+                self._scored(name, self.settings.answers),
+                "reward",
+                ValueConfig(),
             )
             for name in names
         }
@@ -301,7 +294,7 @@ class Experiment:
         config = MAHDPOConfig(beta=self.settings.beta, trunk=trunk)
         more = {"lora_rank": 0, "learning_rate": self.settings.head_rate} if trunk == "frozen" else {}
         rows = [pair for one in own.values() for pair in one]
-        return self._kept(self.shop.trained(f"{trunk}-heads", fit, rows, "policy", config, **more))
+        return self.shop.trained(f"{trunk}-heads", fit, rows, "policy", config, **more)
 
     def _modpo(self, share: float, pairs: Mapping[str, list[PreferencePair]]) -> Path:
         """MODPO on the first objective's pairs, with the other policy's implicit reward as the margin."""
@@ -312,15 +305,15 @@ class Experiment:
             weights = SteeringWeights({own: share, other: 1 - share})
             fit = partial(fit_modpo, margins={other: margin}, weights=weights)
             self.shop.trained(folder.name, fit, pairs[own], "policy", MODPOConfig(self.settings.beta))
-        return self._kept(folder)
+        return folder
 
-    def _outcomes(self, plan: Plan, policies: Mapping[str, Path]) -> dict[str, Any]:
+    def _outcomes(self, plan: Plan, policies: Mapping[str, Path]) -> None:
         """Sweep two or more objectives, unless it is done, and measure all answers by all instruments."""
         own, names = self.settings, plan.objectives
         folder = self.shop.folder / f"sweep-{plan.name.replace(' ', '-')}"
         path = folder.with_suffix(".json")
         if path.exists():
-            return read_json(path)
+            return
         questions = self.test[: plan.tests]
         found = sweep(
             {name: policies[name] for name in names},
@@ -339,23 +332,14 @@ class Experiment:
         points += best_of(list(drawn.values()), scale, weightings)
         told = outcomes([*points, found.report.fronts.base], questions, names, self.shop.base, own.fluent)
         write_json(path, told)
-        return told
-
-    def _kept(self, folder: Path) -> Path:
-        self._trained.append(folder)
-        return folder
-
-    @cached_property
-    def _trained(self) -> list[Path]:
-        return []
 
 
 def main(settings: Settings) -> None:
     """Run all stages of one seed, and report all finished runs."""
     if not settings.report:
-        found = Experiment(settings).run()
         plain = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
-        write_json(settings.out / f"{settings.seed}.json", {"settings": plain, **found})
+        write_json(settings.out / str(settings.seed) / "settings.json", plain)
+        Experiment(settings).run()
     write_report(settings.out, settings.results)
 
 

@@ -154,6 +154,23 @@ class Across:
             }
         return found
 
+    def along(self, label: str = STEERED) -> list[dict[str, Any]]:
+        """For each weighting of a side: mean measures by both instruments, and surprisal divided by the base
+        model's own, with ranges over seeds."""
+        side, base = self._sides[label], self._sides[BASE]
+        assert side.weights is not None
+        shares = side.surprisal.mean(axis=2) / base.surprisal.mean(axis=2)
+        return [
+            {
+                "weights": dict(zip(self.objectives, weights.tolist(), strict=True)),
+                **{
+                    name: side.measured[name][:, i].mean(axis=(0, 1)).tolist() for name in ("first", "second")
+                },
+                "surprisal": shares[:, i].tolist(),
+            }
+            for i, weights in enumerate(side.weights)
+        ]
+
     def means(self) -> Iterator[tuple[str, dict[str, float] | None, FloatArray]]:
         """Side, weights and mean measures over seeds, shape (prompts, objectives), of each point; first
         instruments."""
@@ -169,7 +186,7 @@ class Across:
             "hypervolumes": {
                 name: [row.to_json() for row in self.leads(name)] for name in ("first", "second")
             },
-            "dials": self.dials(), "fluency": self.fluency(),
+            "dials": self.dials(), "fluency": self.fluency(), "along": self.along(),
             "points": [
                 {
                     "side": label, "weights": None if side.weights is None else side.weights[i].tolist(),

@@ -16,13 +16,17 @@ from pluralign.evaluate.sweeps.fronts import compare_sides
 from pluralign.evaluate.sweeps.texts import TextPoint
 from pluralign.evaluate.text_report.model import TextReport
 from pluralign.evaluate.text_report.page import write_text_picture
+from pluralign.folders.card import CARD, load_card
 
 SHOWN = 4
 """Number of test prompts whose answers are shown side by side."""
 
 
 def write_report(out: Path, results: Path) -> None:
-    """Write measured_text.json and .md, pictures of sweeps of two objectives, and answers side by side."""
+    """Write measured_text.json and .md, pictures of sweeps of two objectives, and answers side by side.
+
+    The answers stay in ``out``, since their prompts are those of a data set.
+    """
     runs = {
         folder.name: {path.stem.removeprefix("sweep-"): read_json(path) for path in _swept(folder)}
         for folder in sorted(out.glob("[0-9]*"))
@@ -32,10 +36,12 @@ def write_report(out: Path, results: Path) -> None:
     names = dict.fromkeys(key for run in runs.values() for key in run)
     # A sweep is reported over the seeds that have finished it.
     found = {key: of_seeds({seed: run[key] for seed, run in runs.items() if key in run}) for key in names}
-    finished = {path.stem: read_json(path) for path in sorted(out.glob("[0-9]*.json"))}
     figures = {
-        "settings": {seed: run["settings"] for seed, run in finished.items()},
-        "seconds": {seed: run["trained"] for seed, run in finished.items()},
+        "settings": {path.parent.name: read_json(path) for path in sorted(out.glob("[0-9]*/settings.json"))},
+        "seconds": {
+            seed: {card.parent.name: load_card(card.parent).figures["seconds"] for card in _cards(out / seed)}
+            for seed in runs
+        },
         "sweeps": {key: across.to_json() for key, across in found.items()},
     }
     write_json(results / "measured_text.json", figures)
@@ -49,7 +55,7 @@ def write_report(out: Path, results: Path) -> None:
     if runs:
         seed, run = next(iter(runs.items()))
         shown = [line for own in run.values() for line in _answers(own, seed)]
-        _write(results / "measured_text-answers.md", ["# Answers side by side", *shown])
+        _write(out / "answers.md", ["# Answers side by side", *shown])
 
 
 _INTRODUCTION = (
@@ -60,6 +66,10 @@ _INTRODUCTION = (
 
 def _swept(folder: Path) -> list[Path]:
     return sorted(folder.glob("sweep-*.json"))
+
+
+def _cards(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*/{CARD}"))
 
 
 def _markdown(across: Across) -> list[str]:
@@ -89,6 +99,17 @@ def _markdown(across: Across) -> list[str]:
             for name, row in dials.items()
         ],
     )  # fmt: skip
+    lines += ["", f"Along the grid, {STEERED}; surprisal of each seed, divided by the base model's:"]
+    lines += write_table(
+        ("weights", "first", "second", "surprisal"),
+        [
+            (
+                ", ".join(f"{name} {weight:g}" for name, weight in row["weights"].items() if weight),
+                *(_listed(row[key]) for key in ("first", "second", "surprisal")),
+            )
+            for row in across.along()
+        ],
+    )
     lines += [
         "",
         "Fluency: mean surprisal of the answers (nats per token, base model), divided by that of the",

@@ -74,7 +74,7 @@ def test_the_report_has_tables_pictures_and_answers(script: Script, tmp_path: Pa
     measured.write_report(tmp_path, tmp_path / "r")
     assert "lead of steering" in (tmp_path / "r" / "measured_text.md").read_text()
     assert (tmp_path / "r" / "measured_text-a-b.svg").stat().st_size > 1000
-    answers = (tmp_path / "r" / "measured_text-answers.md").read_text()
+    answers = (tmp_path / "answers.md").read_text()
     # A bar would end the table's cell.
     assert "x/y" in answers
 
