@@ -3,30 +3,13 @@
 import json
 
 import pytest
-from collect_fakes import SCORE, TowerGame
+from collect_fakes import SCORE
 
 from pluralign.annotate.annotator import annotate_comparisons
 from pluralign.annotate.comparisons import make_comparisons
 from pluralign.annotate.human import export_sheet, import_sheet
-from pluralign.collect.chooser import PolicyChooser
-from pluralign.collect.collector import collect
-from pluralign.core import Comparison, InputError, UniformPolicy
+from pluralign.core import Comparison, InputError
 from pluralign.core.records import read_annotations, read_trajectories
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "trajectories.jsonl"
-    collect(
-        TowerGame,
-        PolicyChooser(UniformPolicy()),
-        path,
-        episodes=60,
-        seed=0,
-        objectives=[SCORE],
-        progress=False,
-    )
-    return path
 
 
 @pytest.fixture(scope="module")

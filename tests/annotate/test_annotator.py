@@ -7,37 +7,20 @@ import time
 from pathlib import Path
 
 import pytest
-from collect_fakes import SCORE, CannedWriter, TowerGame, failed, said, serving
+from collect_fakes import SCORE, CannedWriter, failed, said, serving
 
 from pluralign.annotate.agreement import agreement
 from pluralign.annotate.annotator import ComparisonSettings, annotate
 from pluralign.annotate.judge import ReplyJudge
 from pluralign.annotate.oracle import Noise, Oracle
 from pluralign.annotate.rater import Rating
-from pluralign.collect.chooser import PolicyChooser
-from pluralign.collect.collector import collect
-from pluralign.core import InputError, UniformPolicy
+from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.core.splits import split_of
 from pluralign.lm.endpoint import Endpoint
 from pluralign.lm.endpoint_settings import EndpointSettings
 
 SETTINGS = ComparisonSettings(count=40, seed=0, shares=(0.5, 0.25, 0.25))
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "trajectories.jsonl"
-    collect(
-        TowerGame,
-        PolicyChooser(UniformPolicy()),
-        path,
-        episodes=60,
-        seed=0,
-        objectives=[SCORE],
-        progress=False,
-    )
-    return path
 
 
 def make_oracle(file, **noise):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
@@ -133,3 +134,17 @@ def shared_data() -> Path:
         if folder.is_dir():
             return folder
     pytest.skip("the shared data is absent")
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an Ink story's side file in a folder of its own."""
+
+    folder = Path(__file__).with_name("ink_stories")
+
+    def write(story: str, **fields: Any) -> Path:
+        path = tmp_path / f"{story}.pluralign.json"
+        path.write_text(json.dumps({"ink": str(folder / f"{story}.json"), **fields}))
+        return path
+
+    return write

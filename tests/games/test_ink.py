@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,18 +30,6 @@ TRUST = {
 needs_data = pytest.mark.skipif(not INTERCEPT.exists(), reason="the shared stories are absent")
 
 Write = Callable[..., Path]
-
-
-@pytest.fixture
-def side(tmp_path: Path) -> Write:
-    """Writes a story's side file in a folder of its own."""
-
-    def write(story: str, **fields: Any) -> Path:
-        path = tmp_path / f"{story}.pluralign.json"
-        path.write_text(json.dumps({"ink": str(STORIES / f"{story}.json"), **fields}))
-        return path
-
-    return write
 
 
 @pytest.fixture

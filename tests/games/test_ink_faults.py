@@ -26,18 +26,6 @@ WEALTH = {"description": "The player grows rich.", "coefficients": {"variable.go
 Write = Callable[..., Path]
 
 
-@pytest.fixture
-def side(tmp_path: Path) -> Write:
-    """Writes a story's side file in a folder of its own."""
-
-    def write(story: str, **fields: Any) -> Path:
-        path = tmp_path / f"{story}.pluralign.json"
-        path.write_text(json.dumps({"ink": str(STORIES / f"{story}.json"), **fields}))
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
