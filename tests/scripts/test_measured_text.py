@@ -142,6 +142,6 @@ def test_it_runs_and_continues(
     assert found["sweeps"]["cheerful-brief-guided"]["prompts"] == 2
     made = {path: path.stat().st_mtime for path in (tmp_path / "w").rglob("*.json*")}
     measured.main(settings)
-    kept = [path for path in made if path.name != "1.json"]
+    kept = [path for path in made if path.name != "settings.json"]
     assert all(path.stat().st_mtime == made[path] for path in kept)
     assert read_json(tmp_path / "r" / "measured_text.json") == found
