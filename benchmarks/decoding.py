@@ -32,7 +32,7 @@ from devices import seconds
 from pluralign.core import SteeringWeights
 from pluralign.core.files import write_json
 from pluralign.lm.adapters import add_lora, read_adapter, save_adapter
-from pluralign.lm.backbone import load_backbone
+from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.head_change import HeadChange, make_change
 from pluralign.steer.adapter_rows import AdapterRows
@@ -82,7 +82,7 @@ def ours(rows: PolicyRows, prompts: torch.Tensor, objectives: int, new_tokens: i
     first = seconds()
     for _ in range(new_tokens - 1):
         if len(decoder.step()) < len(asked):
-            sys.exit("an answer ended before its last token, so the times cannot be compared")
+            sys.exit("an answer ended before its last token: the backbone is not `endless`")
     ended = seconds()
     decoder.release(set(decoder.running))
     return first - started, (ended - first) / (new_tokens - 1)
@@ -189,7 +189,7 @@ def token_by_token(
 
 def random_heads(model: str, count: int) -> HeadRows:
     """Rows of random rank-16 heads on a model of their own."""
-    backbone = load_backbone(model, dtype=torch.float32)
+    backbone = endless(load_backbone(model, dtype=torch.float32))
     heads: dict[str, HeadChange] = {}
     for seed in range(count):
         torch.manual_seed(seed)
@@ -207,7 +207,7 @@ def main(settings: Settings) -> None:
     most = max(objectives)
     with tempfile.TemporaryDirectory() as place:
         folders = random_adapters(settings.model, most, Path(place))
-        rows = AdapterRows(load_backbone(settings.model, dtype=torch.float32), folders)
+        rows = AdapterRows(endless(load_backbone(settings.model, dtype=torch.float32)), folders)
         merged: Any = read_adapter(
             load_backbone(settings.model, dtype=torch.float32).model, folders["0"]
         ).merge_and_unload()
@@ -263,14 +263,25 @@ def main(settings: Settings) -> None:
         write_json(settings.json, {"threads": torch.get_num_threads(), "rows": figures})
 
 
+def endless(backbone: Backbone) -> Backbone:
+    """The backbone, from which every answer takes all its tokens: none of them ends a text."""
+    backbone.tokenizer.eos_token = None
+    backbone.tokenizer.chat_template = None  # it names the end of a turn
+    if backbone.model.generation_config is not None:
+        backbone.model.generation_config.eos_token_id = None
+    return backbone
+
+
 def random_adapters(model: str, count: int, place: Path) -> dict[str, Path]:
     """Folders of random rank-16 adapters, by number; each changes the model's output."""
     found: dict[str, Path] = {}
+    adapted = add_lora(load_backbone(model, dtype=torch.float32).model, 16)
     for seed in range(count):
         torch.manual_seed(seed)
-        adapted = add_lora(load_backbone(model, dtype=torch.float32).model, 16)
         for name, value in adapted.named_parameters():
-            if "lora_B" in name:
+            if "lora_A" in name:
+                torch.nn.init.kaiming_uniform_(value, a=5**0.5)
+            elif "lora_B" in name:
                 torch.nn.init.normal_(value, std=0.02)
         save_adapter(adapted, place / str(seed))
         found[str(seed)] = place / str(seed)

@@ -25,12 +25,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
-from decoding import Times, ours, passes, random_adapters
+from decoding import Times, endless, ours, passes, random_adapters
 from devices import describe_machine
+from random_models import random_llama
 from training_sides import Settings as Sides
 from training_sides import measure
 
@@ -52,7 +53,8 @@ class Settings:
         out: JSON output file.
         device: Device: cuda, cuda:1, or cpu.
         tiny: Whether to take a tiny random model and short texts, to try the script.
-        model: Base model; with --tiny it is not used.
+        model: Base model; with --tiny it is not used, with --size its tokenizer is.
+        size: Size of a random model that takes its place, a key of `random_models.SHAPES`.
         tokens: Number of tokens of a prompt and a completion in training.
         pairs: Number of pairs per step.
         token_budget: Largest number of tokens of a forest in training.
@@ -62,6 +64,7 @@ class Settings:
         prompt_tokens: Number of tokens of each prompt in decoding.
         new_tokens: Number of tokens of each answer.
         turns: Number of repetitions of each side.
+        parts: Parts: decoding, training.
         minutes: Minutes after which no measurement begins.
     """
 
@@ -69,6 +72,7 @@ class Settings:
     device: str = "cuda"
     tiny: bool = False
     model: str = "smollm2-135m"
+    size: str | None = None
     tokens: int = 2048
     pairs: int = 8
     token_budget: int = 16_384
@@ -78,6 +82,7 @@ class Settings:
     prompt_tokens: int = 256
     new_tokens: int = 64
     turns: int = 3
+    parts: tuple[Literal["decoding", "training"], ...] = ("decoding", "training")
     minutes: float = 7.0
 
 
@@ -102,6 +107,8 @@ class Run:
         self.prompt_tokens, self.new_tokens = settings.prompt_tokens, settings.new_tokens
         # A CPU has no fast products in this type, or others.
         self.dtype = torch.bfloat16 if settings.device.startswith("cuda") else torch.float32
+        if settings.size:
+            self.model = str(random_llama(place, settings.size, tokenizer=settings.model))
         if settings.tiny:
             self.model, self.tokens = str(place / "model"), 256
             self.prompt_tokens, self.new_tokens = 8, 4
@@ -116,12 +123,15 @@ class Run:
         }
 
     def measure(self) -> None:
-        """Measure both parts. Decoding, which takes less time, comes first."""
-        self._decoding()
-        for case in ("bt-harmless", "dpo-harmless"):
-            self._training(case)
+        """Measure the parts in the order of the settings."""
+        for part in self.settings.parts:
+            if part == "decoding":
+                self._decoding()
+            else:
+                for case in ("bt-harmless", "dpo-harmless"):
+                    self._training(case)
         if self.found["left_out"]:
-            print(f"out of time, left out: {', '.join(self.found['left_out'])}")
+            print(f"left out: {'; '.join(self.found['left_out'])}")
         print(f"wrote {self.settings.out}")
 
     def _turns(
@@ -129,14 +139,21 @@ class Run:
     ) -> dict[str, list[Any]]:
         """Repetitions of the sides in alternating order, as many as there is time for."""
         results: dict[str, list[Any]] = {side: [] for side in sides}
+        too_large: set[str] = set()
         if time.monotonic() < self.end:
             warm()
         for turn in range(self.settings.turns):
             for side in list(sides)[:: 1 if turn % 2 == 0 else -1]:
+                if side in too_large:
+                    continue
                 if time.monotonic() >= self.end:
                     self.found["left_out"].append(f"{name}, {side}, repetition {turn + 1}")
-                else:
+                    continue
+                try:
                     results[side].append(sides[side]())
+                except torch.OutOfMemoryError:
+                    too_large.add(side)
+                    self.found["left_out"].append(f"{name}, {side}: out of memory")
         return results
 
     def _training(self, case: str) -> None:
@@ -195,7 +212,7 @@ class Run:
     def _policies(self) -> tuple[AdapterRows, Any]:
         """The policies, and the first of them merged into its weights."""
         folders = random_adapters(self.model, max(self.settings.objectives), self.place)
-        backbone = load_backbone(self.model, dtype=self.dtype)
+        backbone = endless(load_backbone(self.model, dtype=self.dtype))
         alone = load_backbone(self.model, dtype=self.dtype).model
         return AdapterRows(backbone, dict(folders)), read_adapter(alone, folders["0"]).merge_and_unload()
 

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig
 
 from pluralign.lm.backbone import load_tokenizer
+from pluralign.lm.device import default_device
 from pluralign.lm.tensors import seeded
 
 SHAPES = {
@@ -47,7 +48,7 @@ def random_llama(
     """
     target = folder / f"llama-{size}-{str(dtype).removeprefix('torch.')}"
     if not (target / "tokenizer_config.json").is_file():
-        with seeded(0):
+        with seeded(0), default_device():
             model: Any = AutoModelForCausalLM.from_config(llama_config(size), dtype=dtype)
         model.save_pretrained(target)
         load_tokenizer(tokenizer).save_pretrained(target)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import flex_attention
 
 from pluralign.core import InputError
-from pluralign.lm.attention import ForestLayout, forest_attention
+from pluralign.lm import attention
+from pluralign.lm.attention import ForestLayout, _by_flex, forest_attention
 from pluralign.lm.forest import Tree, by_tree, plant
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.pattern import Pattern
@@ -136,23 +137,61 @@ def test_flex_attention_sees_what_the_blocks_see(budget, pattern):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_flex_attention_on_the_gpu(dtype):
+def test_flex_attention_on_the_gpu(dtype, monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    for forest in plant([*_trees(4), Tree([1, 2], [[3] * 40] * 20)], 400):
-        q = torch.randn(1, 4, forest.input_ids.shape[1], 64, generator=generator)
-        forest, query = forest.to("cuda"), q.to("cuda", dtype).requires_grad_()
-        key = query[:, :2]
+    compiled = []
+    monkeypatch.setattr(
+        attention, "_by_flex", lambda *a, real=_by_flex: compiled.append(real(*a)) or compiled[-1]
+    )
+    sizes = set()
+    for forest in plant([*_trees(4), *_trees(9), Tree([1, 2], [[3] * 40] * 20)], 400):
+        forest = forest.to("cuda")
+        tokens = forest.input_ids.shape[1]
+        sizes.add(tokens)
+        shapes = [(1, heads, tokens, 64) for heads in (4, 2, 2)]
+        inputs = [
+            torch.randn(shape, generator=generator).to("cuda", dtype).requires_grad_() for shape in shapes
+        ]
         layout = ForestLayout(forest)
-        expected = layout.by_blocks(query, key, key, None, Pattern(window=9))
+        expected = layout.by_blocks(*inputs, None, Pattern(window=9))
         mark = torch.full((1, 1, 1, 1), 9)
-        found, _ = forest_attention(None, query, key, key, mark, layout=layout)
+        found, _ = forest_attention(None, *inputs, mark, layout=layout)
         tolerance = 1e-3 if dtype == torch.float32 else 3e-2
         torch.testing.assert_close(found.transpose(1, 2), expected, atol=tolerance, rtol=tolerance)
         gradients = [
-            torch.autograd.grad(out.float().sin().sum(), query)[0]
-            for out in (expected, found.transpose(1, 2))
+            torch.autograd.grad(out.float().sin().sum(), inputs) for out in (expected, found.transpose(1, 2))
         ]
         torch.testing.assert_close(*gradients, atol=10 * tolerance, rtol=tolerance)
+    assert len(sizes) > 2
+    assert compiled
+    assert all(one is not None for one in compiled)
+
+
+@pytest.mark.gpu
+def test_what_cannot_be_compiled_is_read_by_blocks(monkeypatch):
+    """torch 2.11 cannot compile FlexAttention whose keys are a view of its queries."""
+    monkeypatch.setattr(attention, "_failed", [])
+    (forest,) = plant([*_trees(4), Tree([1, 2], [[3] * 40] * 20)], 10_000)
+    forest = forest.to("cuda")
+    query = torch.randn(1, 4, forest.input_ids.shape[1], 64, device="cuda", requires_grad=True)
+    key = query[:, :2]
+    layout = ForestLayout(forest)
+    expected = layout.by_blocks(query, key, key, None, Pattern(window=9))
+    found, _ = forest_attention(None, query, key, key, torch.full((1, 1, 1, 1), 9), layout=layout)
+    torch.testing.assert_close(found.transpose(1, 2), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_failures_to_compile_are_said_once(monkeypatch, caplog):
+    def fail(*_, **__):
+        raise torch._dynamo.exc.InternalTorchDynamoError("no source")
+
+    monkeypatch.setattr(attention, "_compiled_flex", lambda: fail)
+    monkeypatch.setattr(attention, "_failed", [])
+    q = torch.ones(1, 2, 3, 16)
+    for _ in range(2):
+        assert _by_flex(q, q, q, None, None) is None
+    (line,) = caplog.messages
+    assert "block by block, which is slower" in line
 
 
 def test_a_model_that_does_not_hand_the_forest_on_goes_the_plain_way(monkeypatch):

@@ -52,8 +52,17 @@ class Route:
     """Place in the row of every adapter's tokens, padded with any; None where all have equally many."""
     scattered: Int[Tensor, " tokens"] | None = field(init=False)
     """Place of the row's tokens among the gathered."""
+    total: int = field(init=False)
+    """Number of tokens that go through adapters."""
+    sliced: bool = field(init=False)
+    """Whether the adapters take their tokens one adapter after the other."""
 
     def __post_init__(self) -> None:
+        # Every layer asks for these.
+        object.__setattr__(self, "total", sum(self.counts))
+        # Adapters that do not stand side by side would have to be copied to be multiplied as one.
+        apart = any(b - a != 1 for a, b in pairwise(self.adapters))
+        object.__setattr__(self, "sliced", apart or max(self.counts, default=0) > _SLICED)
         gathered = scattered = None
         if len(set(self.counts)) > 1 and not self.sliced:
             longest, start = max(self.counts), 0
@@ -71,13 +80,6 @@ class Route:
     def of_all(cls, adapter: int) -> Route:
         """All tokens through one adapter."""
         return cls((adapter,), ())
-
-    @property
-    def sliced(self) -> bool:
-        """Whether the adapters take their tokens one adapter after the other."""
-        # Adapters that do not stand side by side would have to be copied to be multiplied as one.
-        apart = any(b - a != 1 for a, b in pairwise(self.adapters))
-        return apart or max(self.counts, default=0) > _SLICED
 
 
 class AdapterStack:
@@ -179,24 +181,26 @@ class _StackedLinear(nn.Module):
             raise RuntimeError(
                 f"{len(tokens)} of {route.tokens} tokens reached a layer: which adapters they need is unknown"
             )
-        total = sum(route.counts)
         if route.sliced:
             start = 0
             for i, count in zip(route.adapters, route.counts, strict=True):
                 part = tokens[start : start + count]
-                changed[start : start + count] += (part @ self.down[i]) @ self.up[i]
+                changed[start : start + count].addmm_(part @ self.down[i], self.up[i])
                 start += count
             return result
-        chosen = slice(route.adapters[0], route.adapters[-1] + 1)
-        down, up = self.down[chosen], self.up[chosen]
+        down, up, total, number = self.down, self.up, route.total, len(route.adapters)
+        if number < len(down):
+            chosen = slice(route.adapters[0], route.adapters[-1] + 1)
+            down, up = down[chosen], up[chosen]
+        # A step of decoding on a GPU takes as long as its calls, so there are as few of them as can be.
+        if total < route.tokens:
+            tokens, changed = tokens[:total], changed[:total]
         if route.gathered is None or route.scattered is None:
-            added = torch.bmm(
-                torch.bmm(tokens[:total].view(len(route.adapters), -1, tokens.shape[1]), down), up
-            )
-            added = added.view(total, -1)
+            inner = torch.bmm(tokens.view(number, -1, tokens.shape[1]), down)
+            changed.view(number, -1, changed.shape[1]).baddbmm_(inner, up)
         else:
-            added = torch.bmm(torch.bmm(tokens[route.gathered], down), up).flatten(0, 1)[route.scattered]
-        changed[:total] += added
+            added = torch.bmm(torch.bmm(tokens[route.gathered], down), up)
+            changed += added.flatten(0, 1)[route.scattered]
         return result
 
 

@@ -7,6 +7,7 @@ among the arguments (generation with a cache, for instance) it is ordinary atten
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from functools import cache
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from pluralign.lm.forest import Forest
 from pluralign.lm.path_attention import PathAttention
 from pluralign.lm.pattern import Pattern, mark, read_pattern
 
+_log = logging.getLogger(__name__)
 NAME = "token_forest"
 # Their own types are incomplete.
 _torch: Any = torch
@@ -36,6 +38,8 @@ _FLEX_HEAD = 16
 # For fewer queries torch picks a kernel for decoding that did not compile on an H200 (torch 2.11). Gradients
 # of such rows by SDPA in bfloat16 were wrong there in some calls, so plain operations compute them.
 _FLEX_TOKENS = 128
+# What kept FlexAttention from being compiled in this process.
+_failed: list[str] = []
 
 
 def use_forest_attention(model: PreTrainedModel) -> None:
@@ -103,9 +107,9 @@ class ForestLayout:
         short = query.shape[2] < _FLEX_TOKENS
         wide = min(query.shape[-1], value.shape[-1]) >= _FLEX_HEAD
         if query.is_cuda and wide and not short and pattern.plain:
-            return _compiled_flex()(
-                query, key, value, block_mask=self.block_mask(pattern), scale=scaling, enable_gqa=True
-            )
+            attended = _by_flex(query, key, value, self.block_mask(pattern), scaling)
+            if attended is not None:
+                return attended
         plain = query.is_cuda and (short or query.requires_grad)
         with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
             return self.by_blocks(query, key, value, scaling, pattern)
@@ -197,6 +201,28 @@ def forest_attention(
         attention_mask = torch.ones(1, key.shape[2], dtype=torch.bool, device=key.device)
     attended = pattern.attend(query, key, value, attention_mask, scaling, dropout)
     return attended.transpose(1, 2).contiguous(), None
+
+
+def _by_flex(
+    query: Float[Tensor, "rows heads tokens width"],
+    key: Float[Tensor, "rows groups tokens width"],
+    value: Float[Tensor, "rows groups tokens value_width"],
+    block_mask: BlockMask,
+    scaling: float | None,
+) -> Float[Tensor, "rows heads tokens value_width"] | None:
+    """FlexAttention; None where torch cannot compile it, for these tensors or on this machine."""
+    if _failed:
+        return None
+    try:
+        return _compiled_flex()(query, key, value, block_mask=block_mask, scale=scaling, enable_gqa=True)
+    except _torch._dynamo.exc.TorchDynamoException as error:
+        # Each attempt takes seconds, in every layer.
+        _failed.append(type(error).__name__)
+        _log.warning(
+            "FlexAttention could not be compiled (%s): forests are read block by block, which is slower",
+            _failed[0],
+        )
+        return None
 
 
 @cache
