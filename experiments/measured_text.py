@@ -19,7 +19,7 @@ continues. ``--report`` writes the tables and pictures of all finished seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,17 +28,19 @@ import numpy as np
 import tyro
 from afd_lib.stages import Recipe, Workshop
 from measured_lib.best_of import best_of
+from measured_lib.fluent import furthest
 from measured_lib.measures import QUALITIES
 from measured_lib.outcomes import outcomes
 from measured_lib.prompts import parts, rendered
 from measured_lib.report import write_report
 from measured_lib.reward import MeasuredReward
+from measured_lib.settings import ASK, Plan, Settings
 
 from pluralign.core import PreferencePair, SteeringWeights
 from pluralign.core.files import write_json
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.text_pairs import TextPair, one_step_pair
-from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, OtherPolicies
+from pluralign.evaluate.sweeps.alternatives import FixedPolicy, GuidedModel, OtherPolicies
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.evaluate.sweeps.texts import TextPoint
 from pluralign.folders.card import CARD
@@ -50,118 +52,6 @@ from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.value import ValueConfig, fit_value
 from pluralign.losses.listwise import lambda_loss
 from pluralign.pair.ranked import rank_completions
-
-ASK = " Answer in one or two sentences."
-"""What every question ends with, so that most answers come to their end."""
-DESCRIPTIONS = {
-    "cheerful": "a positive, happy tone",
-    "brief": "as few words as possible",
-    "plain": "short and common words",
-    "addressing": "advice that addresses the reader as you",
-}
-"""What prompting tells the base model about the objectives."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Settings of the experiment.
-
-    Args:
-        data: Folder of the data sets.
-        out: Working folder.
-        seed: Random seed of training answers, training and sampling.
-        model: Base model of all training.
-        prompts: Number of training prompts; every tenth is for validation.
-        answers: Number of measured answers for each of them.
-        lists: Number of these answers in each ranked list of LiPO.
-        lipo: Whether to train policies on ranked lists as well, which takes a few times longer than on pairs.
-        tests: Number of test prompts.
-        fewer_tests: Number of these for the sweeps of the other two, and of all four objectives.
-        fluent: Number of test prompts whose answers the base model reads for fluency.
-        full: Two objectives with all alternatives.
-        brief: Two further objectives with soups, prompting and heads only.
-        guided_tests: Number of test prompts that value guidance, which is slow, answers.
-        steps: Number of steps of the grid for two objectives.
-        budget: Number of weightings of all four objectives (`steer.design.design`).
-        beta: Temperature of the implicit reward.
-        lora_rank: LoRA rank of the policies.
-        learning_rate: Learning rate of the policies.
-        head_rate: Learning rate of heads on the frozen trunk.
-        epochs: Number of passes over the pairs.
-        batch_size: Number of pairs per step.
-        modpo: Weights on the first objective for which MODPO policies are trained.
-        strengths: Strengths of value guidance; empty for none.
-        value_layers: Number of uppermost layers that value models train.
-        tokens: Number of new tokens of every answer.
-        drawing: Sampling temperature of the training answers.
-        temperature: Sampling temperature of the test answers.
-        report: Whether to write the report only.
-        results: Folder of the result files.
-    """
-
-    data: Path
-    out: Path = Path("runs/measured_text")
-    seed: int = 1
-    model: str = "smollm2-135m"
-    prompts: int = 160
-    answers: int = 6
-    lists: int = 4
-    lipo: bool = True
-    tests: int = 200
-    fewer_tests: int = 100
-    fluent: int = 60
-    full: tuple[str, str] = ("cheerful", "brief")
-    brief: tuple[str, str] = ("plain", "addressing")
-    guided_tests: int = 24
-    steps: int = 4
-    budget: int = 10
-    beta: float = 0.1
-    lora_rank: int = 16
-    learning_rate: float = 7e-4
-    head_rate: float = 2e-3
-    epochs: float = 1
-    batch_size: int = 4
-    modpo: tuple[float, ...] = (0.25, 0.5, 0.75)
-    strengths: tuple[float, ...] = (2.0,)
-    value_layers: int = 4
-    tokens: int = 56
-    drawing: float = 0.8
-    temperature: float = 0.7
-    report: bool = False
-    results: Path = Path(__file__).parent / "results"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep.
-
-    Args:
-        objectives: Objectives of the dials.
-        fixed: Policies of one weighting each.
-        guided: Value guidance; with it there are no other alternatives.
-        others: Other policies.
-        powers: Powers of the mixtures.
-        tests: Number of test prompts; None for all.
-    """
-
-    objectives: tuple[str, ...]
-    fixed: Sequence[FixedPolicy] = ()
-    guided: Sequence[GuidedModel] = ()
-    others: Sequence[OtherPolicies] = ()
-    powers: tuple[float, ...] = (0.0, 1.0)
-    tests: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the files."""
-        return " ".join([*self.objectives, *(["guided"] if self.guided else [])])
-
-    @property
-    def alternatives(self) -> Alternatives:
-        """Sides to compare the mixtures with."""
-        told = {name: DESCRIPTIONS[name] for name in self.objectives}
-        baselines = () if self.guided else ("soups", "prompting")
-        return Alternatives(baselines, self.fixed, self.guided, told, self.others)
 
 
 class Experiment:
@@ -175,7 +65,7 @@ class Experiment:
         self.settings = settings
         common = {"batch_size": settings.batch_size}
         policy = {
-            "lora_rank": settings.lora_rank, "learning_rate": settings.learning_rate,
+            "lora_rank": settings.lora_rank, "learning_rate": settings.rates[0],
             "epochs": settings.epochs, **common,
         }  # fmt: skip
         reward = {"layers": settings.value_layers, "learning_rate": 2e-4, "epochs": 1, "batch_size": 8}
@@ -203,15 +93,20 @@ class Experiment:
         """Run all stages; each sweep's outcomes are in a file of its own."""
         own = self.settings
         pairs = {name: self._pairs(name) for name in self.names}
-        policies = {name: self._dpo(name, rows) for name, rows in pairs.items()}
+        chosen = {name: self._dpo(name, rows) for name, rows in pairs.items()}
+        policies = {name: folder for name, (_, folder) in chosen.items()}
         first, second = own.full
         modpo = [
             FixedPolicy(
-                "MODPO", SteeringWeights({first: share, second: 1 - share}), self._modpo(share, pairs)
+                "MODPO", SteeringWeights({first: share, second: 1 - share}), self._modpo(share, pairs, chosen)
             )
             for share in own.modpo
         ]
-        lists = [OtherPolicies("LiPO", {name: self._lipo(name) for name in own.full})] if own.lipo else []
+        lists = (
+            [OtherPolicies("LiPO", {name: self._lipo(name, chosen[name][0]) for name in own.full})]
+            if own.lipo
+            else []
+        )
         joint = OtherPolicies("joint heads", dict.fromkeys(own.full, self._heads(pairs, own.full, "joint")))
         alone = self._heads(pairs, self.names, "frozen")
 
@@ -231,8 +126,18 @@ class Experiment:
             plan = Plan(own.full, guided=guided, powers=(0.0,), tests=own.guided_tests)
             self._outcomes(plan, policies)
 
-    def _dpo(self, name: str, rows: list[PreferencePair]) -> Path:
-        return self.shop.trained(f"dpo-{name}", fit_dpo, rows, "policy", DPOConfig(self.settings.beta))
+    def _dpo(self, name: str, rows: list[PreferencePair]) -> tuple[float, Path]:
+        """Learning rate and folder of the policy that goes furthest and stays fluent."""
+
+        def train(rate: float) -> Path:
+            config = DPOConfig(self.settings.beta)
+            return self.shop.trained(
+                f"dpo-{name}-{rate:g}", fit_dpo, rows, "policy", config, learning_rate=rate
+            )
+
+        own = self.settings
+        prompts = list(self.draws)[::10]
+        return furthest(self.shop, name, train, prompts, own.rates, own.fluency, own.checks, own.temperature)
 
     def _pairs(self, name: str) -> list[PreferencePair]:
         """Pairs of the best and the worst of the whole answers to each prompt, where they differ."""
@@ -246,11 +151,12 @@ class Experiment:
                 rows.append(pair)
         return rows
 
-    def _lipo(self, name: str) -> Path:
+    def _lipo(self, name: str, rate: float) -> Path:
         size = self.settings.lists
         rows = list(rank_completions(self._scored(name, size), size))
         fit = partial(fit_lipo, loss=lambda_loss)
-        return self.shop.trained(f"lipo-{name}", fit, rows, "policy", LiPOConfig(self.settings.beta))
+        config = LiPOConfig(self.settings.beta)
+        return self.shop.trained(f"lipo-{name}", fit, rows, "policy", config, learning_rate=rate)
 
     def _scored(self, name: str, size: int) -> list[ScoredCompletion]:
         """The first whole answers to each prompt, with measures in standard deviations of all answers."""
@@ -296,15 +202,21 @@ class Experiment:
         rows = [pair for one in own.values() for pair in one]
         return self.shop.trained(f"{trunk}-heads", fit, rows, "policy", config, **more)
 
-    def _modpo(self, share: float, pairs: Mapping[str, list[PreferencePair]]) -> Path:
+    def _modpo(
+        self,
+        share: float,
+        pairs: Mapping[str, list[PreferencePair]],
+        chosen: Mapping[str, tuple[float, Path]],
+    ) -> Path:
         """MODPO on the first objective's pairs, with the other policy's implicit reward as the margin."""
         own, other = self.settings.full
         folder = self.shop.folder / f"modpo-{share:g}"
         if not (folder / CARD).is_file():
-            margin = open_margin(f"closed-form:{self.shop.folder / f'dpo-{other}'}", "auto")
+            margin = open_margin(f"closed-form:{chosen[other][1]}", "auto")
             weights = SteeringWeights({own: share, other: 1 - share})
             fit = partial(fit_modpo, margins={other: margin}, weights=weights)
-            self.shop.trained(folder.name, fit, pairs[own], "policy", MODPOConfig(self.settings.beta))
+            config = MODPOConfig(self.settings.beta)
+            self.shop.trained(folder.name, fit, pairs[own], "policy", config, learning_rate=chosen[own][0])
         return folder
 
     def _outcomes(self, plan: Plan, policies: Mapping[str, Path]) -> None:

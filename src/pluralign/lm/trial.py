@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pluralign.lm.attention import ForestLayout, Layout
@@ -49,6 +49,21 @@ class Trial:
     def separate(self) -> list[Tensor]:
         """States of each path's branch, each path run alone."""
         return [self._alone([*prompt, *branch])[-len(branch) :] for prompt, branch in self._paths]
+
+    def rounded(self) -> list[Tensor]:
+        """The same, with embeddings that are off by a rounding error each: how much the model makes of it."""
+        generator = torch.Generator().manual_seed(0)
+
+        def disturb(_: nn.Module, __: Any, states: Tensor) -> Tensor:
+            signs = torch.randint(-1, 2, states.shape, generator=generator).to(states)
+            return states * (1 + torch.finfo(states.dtype).eps * signs)
+
+        embeddings: Any = self._model.get_input_embeddings()
+        hook = embeddings.register_forward_hook(disturb)
+        try:
+            return self.separate()
+        finally:
+            hook.remove()
 
     def begun(self) -> list[Tensor]:
         """States of each path's branch without its last token."""
