@@ -31,6 +31,7 @@ from pluralign.losses.advantages import (
     advantage_combination,
     centred_sum,
     dvao,
+    fused_sum,
     gdpo,
     reward_combination,
 )
@@ -42,6 +43,7 @@ WAYS = {
     "sum of standardised": advantage_combination,
     "GDPO": gdpo,
     "DVAO": dvao,
+    "sum, fused baselines": fused_sum,
 }
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 # Scale of the second reward, and deviation of the noise in it.
@@ -71,7 +73,7 @@ class Settings:
     prompts: int = 60
     options: int = 12
     steps: tuple[int, ...] = (60, 600)
-    groups: tuple[int, ...] = (4, 8, 16)
+    groups: tuple[int, ...] = (2, 4, 8, 16)
     rate: float = 0.3
     results: Path = RESULTS
 
@@ -124,7 +126,7 @@ def _learn(
         if noise:
             own[:, :, 1] += noise * torch.randn(drawn.shape, generator=generator, dtype=torch.float64)
         advantages = combine(own, weights)
-        # The gradient of sum_i A_i log pi(a_i); the sum of the advantages is 0 for all ways but GDPO.
+        # The gradient of sum_i A_i log pi(a_i); the sum of the advantages is 0 for most ways.
         change = torch.zeros_like(logits).scatter_add(1, drawn, advantages)
         logits = logits + settings.rate * (change - policy * advantages.sum(dim=1, keepdim=True))
         if step in settings.steps:

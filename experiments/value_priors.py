@@ -177,9 +177,9 @@ def _budgets(
     ]
     found: list[Row] = []
     for rows in zip(*tables, strict=True):
-        net, same, best = (
+        net, same, best, normal = (
             means_of([row[key] for row in rows], parts, len(rewards))
-            for key in ("net", "same cost", "best fixed")
+            for key in ("net", "same cost", "best fixed", "normal")
         )
         found.append(
             {
@@ -188,6 +188,7 @@ def _budgets(
                 "fixed": float(np.mean([row["fixed"] for row in rows])),
                 "net": _over_prompts(net, weights), "over same cost": _over_prompts(net - same, weights),
                 "over best fixed": _over_prompts(net - best, weights),
+                "over normal": _over_prompts(net - normal, weights),
             }
         )  # fmt: skip
     return found

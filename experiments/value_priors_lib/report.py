@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from value_priors_lib.samples import LEASTS
 from value_priors_lib.stories import WAYS
 
 Row = dict[str, Any]
@@ -59,8 +58,9 @@ def _texts(report: Row) -> list[str]:
             f"{report['prompts']} questions of HH-RLHF, {report['samples']} samples of at most "
             f"{report['tokens']} tokens of {report['model']}, scored by programs. Reward minus prices, in "
             f"deviations within prompts, of {report['seeds']} halves of the prompts; 95 % intervals over "
-            f"prompts. Each prompt gets {LEASTS[-1]} samples or more. Fixed: the number of samples that is "
-            "best on the other half (mean over the halves)."
+            "prompts. Rewards of a prompt are taken to be normal, or distributed like the first samples of "
+            "all prompts around their means (samples). Fixed: the number of samples that is best on the "
+            "other half (mean over the halves)."
         ),
     ]
     for name, text in report["texts"].items():
@@ -83,16 +83,16 @@ def _texts(report: Row) -> list[str]:
 
 def _budgets(rows: Sequence[Row]) -> str:
     lines = [
-        "| price | rewards taken to be | mean from | samples | reward minus prices "
-        "| minus fixed, same mean cost | fixed | minus best fixed |",
-        "|---:|---|---|---:|---:|---:|---:|---:|",
+        "| price | first | rewards taken to be | mean from | samples | reward minus prices "
+        "| minus fixed, same mean cost | fixed | minus best fixed | minus normal |",
+        "|---:|---:|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row['price']:g} | {row['rule']} | {row['means']} | {row['samples']:.1f} "
+        f"| {row['price']:g} | {row['least']} | {row['rule']} | {row['means']} | {row['samples']:.1f} "
         f"| {row['net']['mean']:.2f} | {_cell(row['over same cost'], 3)} | {row['fixed']:.1f} "
-        f"| {_cell(row['over best fixed'], 3)} |"
+        f"| {_cell(row['over best fixed'], 3)} "
+        f"| {'' if row['rule'] == 'normal' else _cell(row['over normal'], 3)} |"
         for row in rows
-        if row["least"] == LEASTS[-1]
     ]
     return "\n".join(lines)
 

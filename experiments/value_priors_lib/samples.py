@@ -13,19 +13,21 @@ from numpy.typing import NDArray
 
 from pluralign.evaluate.rewards.best_of_n import expected_best
 from pluralign.evaluate.rewards.prompt_value import rank_accuracy
-from pluralign.losses.value_prior import fuse, pooled_variance, reservation_value
+from pluralign.losses.value_prior import fuse, pooled_variance
 from pluralign.rewards.kernel_ridge import fit_kernel_ridge
+from pluralign.steer.budget import Budget, RewardDistribution, StoppingRule
+from pluralign.steer.request_weights import Prompt
 
 FloatArray = NDArray[np.float64]
 Row = dict[str, Any]
 PRICES = (0.02, 0.05, 0.1, 0.2)
 """Prices of a sample, in deviations of a reward within prompts."""
-LEASTS = (2, 4)
+LEASTS = (4, 8)
+"""Numbers of first samples."""
 MEANS = ("samples", "samples and prior", "known")
 """Where the rule's mean reward of a prompt comes from; the last one is what a perfect prior would give."""
-RULES = ("normal", "pooled residuals")
-"""How rewards are taken to be distributed around a prompt's mean: normally (the rule that is built in), or
-like the first samples of all prompts around their means."""
+RULES: tuple[RewardDistribution, ...] = ("normal", "samples")
+"""How rewards are taken to be distributed around a prompt's mean."""
 ORDERS = 20
 """Number of random orders of each prompt's samples in which a budget is replayed."""
 
@@ -75,6 +77,7 @@ def budget_rows(rewards: FloatArray, priors: FloatArray, parts: Division, seed: 
         paid = price * deviation
         fixed = int((known.mean(axis=0) - paid * np.arange(1, most + 1)).argmax()) + 1
         best_fixed = (best[:, fixed - 1] - paid * fixed) / deviation
+        normal: dict[tuple[int, str], FloatArray] = {}
         for least, rule, means in product(LEASTS, RULES, MEANS):
             prior = {"samples": None, "samples and prior": priors, "known": own.mean(axis=1)}[means]
             counts, reward = _replayed(orders, least, paid, rule, prior, trusted=means == "known")
@@ -82,11 +85,14 @@ def budget_rows(rewards: FloatArray, priors: FloatArray, parts: Division, seed: 
             level = counts.mean() - 1
             low, part = int(level), level - int(level)
             same = (1 - part) * best[:, low] + part * best[:, min(low + 1, most - 1)]
+            net = (reward - paid * counts).mean(axis=0) / deviation
+            # `RULES` begins with the normal one.
+            usual = normal.setdefault((least, means), net)
             rows.append(
                 {
                     "price": price, "least": least, "rule": rule, "means": means, "fixed": fixed,
                     "samples": float(counts.mean()),
-                    "net": (reward - paid * counts).mean(axis=0) / deviation,
+                    "net": net, "normal": usual,
                     "same cost": (same - paid * counts.mean()) / deviation,
                     "best fixed": best_fixed,
                 }
@@ -95,7 +101,13 @@ def budget_rows(rewards: FloatArray, priors: FloatArray, parts: Division, seed: 
 
 
 def _replayed(
-    orders: FloatArray, least: int, price: float, rule: str, prior: FloatArray | None, *, trusted: bool
+    orders: FloatArray,
+    least: int,
+    price: float,
+    rule: RewardDistribution,
+    prior: FloatArray | None,
+    *,
+    trusted: bool,
 ) -> tuple[FloatArray, FloatArray]:
     """Numbers of samples and best rewards of each order and prompt, shape (orders, prompts).
 
@@ -118,10 +130,8 @@ def _replayed(
         wide = np.broadcast_to(prior[:, None], mean.shape)
         error = variances[:, None, None] / torch.tensor(numbers)
         mean = wide if trusted else fuse(torch.tensor(wide.copy()), torch.tensor(mean), error).numpy()
-    if rule == "normal":
-        margins = reservation_value(torch.zeros_like(variances), variances.sqrt(), price).numpy()
-    else:
-        margins = np.array([_residual_margin(own, price) for own in first])
+    budget = Budget(least, most, price, {"reward": _no_reward}, reward_distribution=rule)
+    margins = np.array([StoppingRule.measured(budget, list(own)).margin for own in first])
     enough = best >= mean + margins[:, None, None]
     enough[:, :, : least - 1] = False
     enough[:, :, -1] = True
@@ -129,16 +139,8 @@ def _replayed(
     return counts + 1.0, np.take_along_axis(best, counts[:, :, None], axis=2)[:, :, 0]
 
 
-def _residual_margin(first: FloatArray, price: float) -> float:
-    """Level above a prompt's mean over which one more sample gains its price on average, where samples differ
-    from their means as all prompts' first samples do, shape (prompts, samples)."""
-    count = first.shape[1]
-    gaps = (first - first.mean(axis=1, keepdims=True)) * (count / (count - 1)) ** 0.5
-    down = np.sort(gaps.ravel())[::-1]
-    sums, above = np.cumsum(down) / len(down), np.arange(1, len(down) + 1) / len(down)
-    # The expected excess over each residual, which grows from the highest one down.
-    place = int(np.searchsorted(sums - above * down, price))
-    return float((sums[place - 1] - price) / above[place - 1])
+def _no_reward(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
+    raise AssertionError("samples that are replayed have been scored")
 
 
 def told_apart(

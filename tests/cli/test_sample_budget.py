@@ -57,6 +57,9 @@ def test_each_prompt_gets_the_samples_that_are_worth_their_price(place, run, tmp
                "--out", chosen) == 0  # fmt: skip
     best = [(row["prompt"], row["sample"]) for row in rows if row["best"]]
     assert [(row["prompt"], row["sample"]) for row in rows_of(chosen)] == best
+    known = ("--samples", "3..7", *budget[2:], "--reward-distribution", "samples")
+    assert run(*generate(place, tmp_path / "known.jsonl", *known)) == 0
+    assert {row["reward_distribution"] for row in rows_of(tmp_path / "known.jsonl")} == {"samples"}
     # A sample that nothing is worth.
     assert run(*generate(place, out, *budget[:3], 1e6, *budget[4:])) == 0
     assert len(rows_of(out)) == 8
@@ -118,6 +121,11 @@ def test_what_does_not_go_together_is_refused_by_name(place, refuses, tmp_path):
         (("--samples", 4, "--price", 0.1), "field 'price': requires a range of samples, such as"),
         (rewards, "field 'rewards': requires a range of samples"),
         (("--reward-weights", "kind=1"), "field 'reward_weights': requires a range of samples"),
+        (("--reward-distribution", "samples"), "field 'reward_distribution': requires a range of samples"),
+        (
+            ("--samples", "2..4", *priced, "--reward-distribution", "samples"),
+            "field 'samples': must begin with 3 or more for the distribution of samples, found 2..4",
+        ),
         (known, "field 'context': requires a range of samples"),
         (("--context-model", "tiny-random"), "field 'context_model': requires a range of samples"),
         (("--samples", "8..4", *priced), "field 'samples': expected a range in ascending order, found 8..4"),

@@ -1,11 +1,13 @@
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from collect_fakes import HONESTY, SCORE, OneHotFeatures, TowerGame
 
 from pluralign.collect.drrn_training import train_drrn
+from pluralign.collect.intrinsic import Intrinsic, IntrinsicRewards
 from pluralign.collect.roll_out import roll_out
 from pluralign.core import Decision, InputError, UniformPolicy
 from pluralign.options.drrn import DRRNConfig, DRRNPolicy
@@ -21,8 +23,8 @@ def trained():
     return policy, features, time.process_time() - started
 
 
-def mean_score(policy, objective=SCORE):
-    played = roll_out(TowerGame, policy, episodes=300, seed=11, objectives=[objective])
+def mean_score(policy, objective=SCORE, game=TowerGame):
+    played = roll_out(game, policy, episodes=300, seed=11, objectives=[objective])
     return np.mean([t.returns()[objective.name] for t in played])
 
 
@@ -117,3 +119,131 @@ def test_bad_configs(changed):
 def test_bad_seed():
     with pytest.raises(InputError, match="seed"):
         train_drrn(TowerGame, OneHotFeatures(), seed=-1, reward=SCORE.reward)
+
+
+def doors(decisions):
+    """What a judge who knows the tower says: search for the key, climb, open the door."""
+    known = {"Search and climb.": 1.0, "Climb.": 0.5, "Open it.": 1.0, "Rest.": -1.0, "Knock.": -1.0}
+    return [np.array([known.get(option, 0.0) for option in one.options]) for one in decisions]
+
+
+def label(value):
+    """A tower whose steps count what `doors` says of the option taken."""
+
+    class Labelled(TowerGame):
+        def choose(self, action):
+            worth = value([self.decision])[0][action]
+            return {**super().choose(action), "judged.score": worth}
+
+    return Labelled
+
+
+def test_rewards_are_those_of_the_judge_step_for_step():
+    """A judge who is asked about every new decision at once, with beta 0 and no other reward, is a label."""
+    short = replace(SHORT, steps=1500)
+    game = label(doors)
+    labelled = train_drrn(
+        game, OneHotFeatures(), config=short, seed=3, reward=lambda c: c.get("judged.score", 0)
+    )
+    scale = labelled.card.figures["reward_scale"]
+    judged = Intrinsic(doors, weight=1 / scale, beta=0, every=1)
+    found = train_drrn(
+        game, OneHotFeatures(), config=short, seed=3, reward=lambda counts: 0.0, intrinsic=judged
+    )
+    assert found.card.figures["reward_scale"] == 1
+    assert all(value == 0 for _, value in found.card.figures["curve"])
+    ours, theirs = found.card.figures["intrinsic"]["curve"], labelled.card.figures["curve"]
+    assert [steps for steps, _ in ours] == [steps for steps, _ in theirs]
+    np.testing.assert_allclose([scale * value for _, value in ours], [value for _, value in theirs])
+    for decision in (
+        Decision(
+            "Floor 0, with nothing, rested 0 times.",
+            ("Climb.", "Steal $5 and climb.", "Rest.", "Search and climb."),
+        ),
+    ):
+        np.testing.assert_allclose(found.q_values([decision])[0], labelled.q_values([decision])[0], atol=1e-6)
+
+
+class Maze(TowerGame):
+    """Ten rooms with three doors, of which one leads on and two out; a point for whoever passes all."""
+
+    def reset(self, seed=0):
+        self.room = 0
+
+    @property
+    def decision(self):
+        doors = ("Red.", "Green.", "Blue.")
+        return None if self.room is None else Decision(f"Room {self.room}.", doors)
+
+    def choose(self, action):
+        passed = action == self.room % 3
+        done = passed and self.room == 9
+        self.room = self.room + 1 if passed and not done else None
+        return {"points": 1.0} if done else {}
+
+
+def test_a_judge_who_knows_the_way_finds_a_goal_that_the_score_does_not_lead_to():
+    few = replace(SHORT, steps=1500, warm_up=300)
+
+    def found(intrinsic):
+        policy = train_drrn(
+            Maze, OneHotFeatures(), config=few, seed=0, reward=SCORE.reward, intrinsic=intrinsic
+        )
+        return mean_score(policy, game=Maze)
+
+    def way(decisions):
+        rooms = [int(one.prompt.removeprefix("Room ").removesuffix(".")) for one in decisions]
+        return [np.where(np.arange(3) == room % 3, 1.0, -1.0) for room in rooms]
+
+    assert found(Intrinsic(way, weight=0.3, beta=0, every=4)) > 0.8
+    assert found(None) == 0
+    # A judge who is wrong leads nowhere; what counts is the game's own score.
+    wrong = Intrinsic(lambda decisions: [-own for own in way(decisions)], weight=0.3, beta=0)
+    assert found(wrong) == 0
+
+
+def test_an_option_earns_nothing_until_it_is_judged_and_less_with_every_visit():
+    asked = []
+
+    def values(decisions):
+        asked.append([one.prompt for one in decisions])
+        return [None if one.prompt == "c" else np.array([1.0, -0.5]) for one in decisions]
+
+    run = IntrinsicRewards(Intrinsic(values, weight=0.2, beta=2, every=2))
+    one, two, three = (Decision(name, ("x", "y")) for name in "abc")
+    at = np.array
+    # The first round asks; numbers need not come in order.
+    run.meet([4, 0], [one, two])
+    assert asked == [["a", "b"]]
+    assert run.visit(at([4, 4, 0]), at([0, 0, 1])).tolist() == [1, 2, 1]
+    np.testing.assert_allclose(run.of(at([4, 4, 0]), at([0, 0, 1]), at([1, 2, 1])), [0.2, 0.05, -0.1])
+    wide = Decision("d", ("x", "y", "z"))
+    run.meet([1, 4, 2], [three, one, wide])
+    assert len(asked) == 1
+    assert run.of(at([2]), at([2]), at([1])).tolist() == [0]
+    with pytest.raises(InputError, match="'values': expected 3 numbers from -1 to 1 for 'd'"):
+        run.meet([4], [one])
+    assert (run.judged, run.unjudged) == (2, 1)
+    for wrong in ([2.0, 0.0], [float("nan"), 0.0], [0.5]):
+        again = IntrinsicRewards(Intrinsic(lambda decisions, own=wrong: [np.array(own)], every=1))
+        with pytest.raises(InputError, match="expected 2 numbers"):
+            again.meet([0], [one])
+    for wrong in ({"weight": -1.0}, {"beta": -0.1}, {"every": 0}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            Intrinsic(values, **wrong)
+
+
+def test_the_card_says_what_was_added_and_the_policy_is_another():
+    intrinsic = Intrinsic(doors, weight=0.5, beta=1, every=3, name="doors")
+    policy = train_drrn(TowerGame, OneHotFeatures(), config=replace(SHORT, steps=1500), seed=0,
+                        reward=SCORE.reward, intrinsic=intrinsic)  # fmt: skip
+    assert policy.card.config["intrinsic"] == {"name": "doors", "weight": 0.5, "beta": 1, "every": 3}
+    figures = policy.card.figures["intrinsic"]
+    assert figures["judged"] == policy.card.figures["decisions"]
+    assert len(figures["curve"]) == len(policy.card.figures["curve"])
+    # Options that were taken often earn little.
+    assert abs(figures["curve"][-1][1]) < 0.1
+    again = train_drrn(TowerGame, OneHotFeatures(), config=replace(SHORT, steps=1500), seed=0,
+                       reward=SCORE.reward, intrinsic=intrinsic)  # fmt: skip
+    assert again.card.figures["curve"] == policy.card.figures["curve"]
+    assert again.card.figures["intrinsic"] == figures

@@ -20,7 +20,7 @@ from pluralign.learn.options.continuations import Player, Start
 from pluralign.learn.options.story_rl import fit_story_rl
 from pluralign.learn.options.story_rounds import StoryRLConfig
 from pluralign.learn.weighting import ByHypervolume, Fixed
-from pluralign.losses.advantages import gdpo
+from pluralign.losses.advantages import centred_sum, fused_sum, gdpo
 from pluralign.options.checkpoint import load_policy
 from pluralign.options.features import DecisionFeatures
 from pluralign.steer.targets import meet_targets
@@ -123,6 +123,17 @@ def test_the_weighted_return_rises_to_its_optimum(toll, tmp_path, weights):
     )
 
 
+def test_fused_baselines_learn_as_well(toll, tmp_path):
+    found = {}
+    for combine in (centred_sum, fused_sum):
+        config = replace(QUICK, kl=0.02, samples=2, decisions=16)
+        _, returns = fit(toll, tmp_path / combine.__name__, Fixed(HALF), config, combine=combine)
+        found[combine] = returns["score"] + returns["harm_avoidance"]
+        assert load_card(tmp_path / combine.__name__).config["combine"] == combine.__name__
+    assert found[fused_sum] != found[centred_sum]
+    assert found[fused_sum] == pytest.approx(found[centred_sum], rel=0.2)
+
+
 def test_targets_are_met_by_the_multipliers_of_meet_targets(toll, tmp_path):
     story, _, _, objectives = toll
     played = Player(story.make_game, objectives, UniformPolicy(), 9).play(
@@ -199,6 +210,8 @@ def test_refusals(toll, tmp_path):
         ("'kl': must be above 0", Constrained(NAMES, at_least={"score": Level(1)}),
          {"config": replace(QUICK, kl=0)}),
         ("'seed'", Fixed(HALF), {"seed": -1}),
+        ("'decisions': fused_sum needs two or more", Fixed(HALF),
+         {"combine": fused_sum, "config": replace(QUICK, decisions=1)}),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             fit(toll, tmp_path / "out", weighting, **more)

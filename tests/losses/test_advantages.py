@@ -1,5 +1,7 @@
 """Advantages of several rewards: golden values, and the identities between the ways to combine them."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from pluralign.losses.advantages import (
     advantage_combination,
     centred_sum,
     dvao,
+    fused_sum,
     gdpo,
     reward_combination,
 )
@@ -108,6 +111,58 @@ def test_opposite_rewards_blow_up_the_noise_of_grpo_alone():
     rewards = torch.tensor(np.stack([first, -first + 0.01 * rng.normal(size=8)], axis=1))[None]
     assert reward_combination(rewards, HALF).abs().max() > 1
     assert dvao(rewards, HALF).abs().max() < 0.02
+
+
+def test_fused_baselines_by_hand():
+    one = torch.ones(2, 1, dtype=torch.float64)
+    # The second prompt's mean is 2 and its variance 2, so the sibling of a sample of the first one has an
+    # error of 2: 6 differs from 2 by 4 and is believed by 1 - 2 / 16, and so is 8 by 1 - 2 / 36.
+    rewards = torch.tensor([[8.0, 6.0], [1.0, 3.0]], dtype=torch.float64)[:, :, None]
+    found = fused_sum(rewards, one)
+    first = [8 - (2 + 4 * (1 - 2 / 16)), 6 - (2 + 6 * (1 - 2 / 36))]
+    # The first one's mean is 7 and its variance 2.
+    second = [1 - (7 - 4 * (1 - 2 / 16)), 3 - (7 - 6 * (1 - 2 / 36))]
+    np.testing.assert_allclose(found, np.array([first, second]) / 2, atol=1e-12)
+    # Far apart, siblings are believed; alike, the other prompts are.
+    apart = rewards + torch.tensor([0.0, 1e6], dtype=torch.float64)[:, None, None]
+    np.testing.assert_allclose(fused_sum(apart, one), centred_sum(apart, one), atol=1e-5)
+    equal = torch.tensor([[5.0, 5.0], [1.0, 3.0]], dtype=torch.float64)[:, :, None]
+    assert (fused_sum(equal, one)[0] == (5 - (2 + 3 * (1 - 2 / 9))) / 2).all()
+    for wrong in (rewards[:1], rewards[:, :1]):
+        with pytest.raises(InputError, match="two or more"):
+            fused_sum(wrong, one[: len(wrong)])
+
+
+def test_fused_baselines_know_the_weights_of_each_prompt():
+    rewards, weights = random_rewards(2)
+    found = fused_sum(rewards, weights)
+    np.testing.assert_allclose(fused_sum(rewards, 3 * weights), 3 * found, atol=1e-12)
+    np.testing.assert_allclose(
+        fused_sum(2 * rewards + 7, weights / weights.sum(1, True)) / 2,
+        fused_sum(rewards, weights / weights.sum(1, True)),
+        atol=1e-12,
+    )
+    for number in range(len(rewards)):
+        # What a prompt sees of the others, with its own weights, is one reward.
+        totals = (rewards @ weights[number])[:, :, None]
+        alone = fused_sum(totals, torch.ones(len(totals), 1, dtype=torch.float64))
+        np.testing.assert_allclose(found[number], alone[number], atol=1e-12)
+
+
+def test_fused_baselines_leave_the_gradient_as_it_is():
+    # Two prompts with two samples of three options each: all 81 groups, exactly.
+    logits = torch.tensor([[0.3, -0.5, 0.1], [0.0, 1.0, -1.0]], dtype=torch.float64)
+    values = torch.tensor([[1.0, 0.0, 3.0], [0.5, 2.0, 0.0]], dtype=torch.float64)
+    chances, one = logits.softmax(1), torch.ones(2, 1, dtype=torch.float64)
+    gradient = torch.zeros_like(logits)
+    for picked in product(range(3), repeat=4):
+        picks = torch.tensor(picked).view(2, 2)
+        advantages = fused_sum(values.gather(1, picks)[:, :, None], one)
+        score = torch.nn.functional.one_hot(picks, 3) - chances[:, None]
+        gradient += chances.gather(1, picks).prod() * torch.einsum("ps,pso->po", advantages, score)
+    # The mean over two samples of the exact gradient, times the (G - 1) / G of `centred_sum`.
+    exact = chances * (values - (chances * values).sum(dim=1, keepdim=True))
+    np.testing.assert_allclose(gradient, 2 * exact / 2, atol=1e-12)
 
 
 def test_mixed_value_at_risk():

@@ -9,6 +9,7 @@ import torch
 from pluralign.core import InputError
 from pluralign.losses.value_prior import (
     bounded_variance,
+    empirical_reservation_value,
     expected_excess,
     fuse,
     fused_risk,
@@ -140,3 +141,44 @@ def test_reservation_values_have_the_unit_of_the_rewards():
     assert reservation_value(column(0.0), column(1.0), 1e-12).item() == pytest.approx(6.757, abs=1e-3)
     with pytest.raises(InputError, match="price"):
         reservation_value(mean, deviation, 0.0)
+
+
+def test_the_reservation_value_of_equally_likely_rewards_is_exact():
+    rewards = column(0.0, 2.0, 5.0, 1.0)
+    # Above 2 only the largest is: (5 - z) / 4. From 1 to 2 two are: (7 - 2 z) / 4; from 0 to 1 three:
+    # (8 - 3 z) / 4; and below 0 it is their mean minus z.
+    for price, level in (
+        (0.25, 4.0),
+        (0.75, 2.0),
+        (1.0, 1.5),
+        (1.25, 1.0),
+        (1.7, 0.4),
+        (2.0, 0.0),
+        (7.0, -5.0),
+    ):
+        assert empirical_reservation_value(rewards, price).item() == pytest.approx(level, abs=1e-14)
+    drawn = torch.randn(40, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for price in (1e-3, 0.1, 3.0):
+        level = empirical_reservation_value(drawn, price)
+        excess = (drawn - level[:, None]).clamp_min(0).mean(dim=1)
+        torch.testing.assert_close(excess, torch.full_like(excess, price))
+        torch.testing.assert_close(empirical_reservation_value(7 + 3 * drawn, 3 * price), 7 + 3 * level)
+        torch.testing.assert_close(empirical_reservation_value(drawn.flip(1).repeat(1, 2), price), level)
+    many = torch.special.ndtri((torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000)
+    for price in (0.02, 0.1, 50.0):
+        normal_value = reservation_value(column(0.0), column(1.0), price).item()
+        assert empirical_reservation_value(many, price).item() == pytest.approx(normal_value, abs=1e-3)
+    for wrong, price, message in ((rewards, 0.0, "price"), (rewards[:0], 1.0, "at least one reward")):
+        with pytest.raises(InputError, match=message):
+            empirical_reservation_value(wrong, price)
+
+
+def test_stopping_at_the_reservation_value_is_optimal_for_a_skewed_reward():
+    # 0 or 1, the latter once in ten samples: at a price of 0.05 stop at the first 1, worth 1 - 0.05 / 0.1.
+    rare = column(*[0.0] * 9, 1.0)
+    assert empirical_reservation_value(rare, 0.05).item() == pytest.approx(0.5)
+    # At a price of 0.15 one more sample after a 0 is a loss of 0.05: the level is below both rewards. So it
+    # is at 0.12 (a loss of 0.02), where the normal rule with the same mean and deviation draws on.
+    assert empirical_reservation_value(rare, 0.15).item() == pytest.approx(-0.05)
+    assert empirical_reservation_value(rare, 0.12).item() == pytest.approx(-0.02)
+    assert reservation_value(column(0.1), column(0.3), 0.12).item() > 0

@@ -51,11 +51,23 @@ def compare_options(trajectories: Sequence[Trajectory], *, count: int, seed: int
         raise InputError(f"must be {fewest} or more, the pairs of one decision, found {count}", field="count")
     taken = steps_taken(trajectories)
     return [
-        _comparison(decision, pair, taken, seed)
+        comparison
         for key, decision in open_.items()
         if key in kept
-        for pair in combinations(range(len(decision.options)), 2)
+        for comparison in option_pairs(decision, seed, taken)
     ]
+
+
+def option_pairs(decision: Decision, seed: int, taken: Taken | None = None) -> list[Comparison]:
+    """Every pair of a decision's options.
+
+    Args:
+        decision: The decision.
+        seed: Random seed of the order of options within a pair.
+        taken: Steps that took options; those of others have no counts and no rewards.
+    """
+    pairs = combinations(range(len(decision.options)), 2)
+    return [_comparison(decision, pair, taken or {}, seed) for pair in pairs]
 
 
 def steps_taken(trajectories: Sequence[Trajectory]) -> Taken:

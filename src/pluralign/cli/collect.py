@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pluralign.annotate.open import DecideName, open_rater
 from pluralign.cli.common import Figures, Requests, say, wrote
 from pluralign.collect.collector import collect
 from pluralign.collect.coverage import CoverageChooser
+from pluralign.collect.intrinsic import Intrinsic
 from pluralign.collect.open import Mode, open_chooser
+from pluralign.core import InputError
+from pluralign.games.game import Story
 from pluralign.games.open import open_story
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import Models
+from pluralign.workflows.intrinsic import JudgedOptions
+
+
+@dataclass(frozen=True)
+class IntrinsicOptions:
+    """Options of an intrinsic reward from a rater of options (ONI).
+
+    Args:
+        rater: Rater that compares the options of decisions as they are met, as `pluralign annotate` takes it:
+            judge:MODEL, judge:openai:MODEL, listwise:MODEL or reward:REWARD; none by default.
+        objective: Objective of the story that it rates by.
+        weight: Weight of the options' values, from -1 to 1, in units of the mean absolute return of random
+            play.
+        beta: Exponent of the number of visits that values are divided by; 0 for values that do not fade.
+        every: Number of rounds of play between questions to the rater.
+        labels: File of annotations that keeps the answers; by default next to the output, with the ending
+            .labels.jsonl. Answers that it holds are not asked again.
+        decide: Rule for a judge's answers in both orders.
+    """
+
+    rater: str = ""
+    objective: str = "score"
+    weight: float = 0.1
+    beta: float = 1.0
+    every: int = 64
+    labels: Path | None = None
+    decide: DecideName = "agreement"
+
+    def open(self, game: Story, out: Path, endpoint: EndpointSettings) -> Intrinsic | None:
+        """The intrinsic reward that the options ask for; None without a rater.
+
+        Raises:
+            InputError: There are other options and no rater, the rater is unknown, or the objective is.
+        """
+        if not self.rater:
+            if self != IntrinsicOptions():
+                raise InputError("give the rater of an intrinsic reward", field="intrinsic.rater")
+            return None
+        rater = open_rater(self.rater, decide=self.decide, endpoint=endpoint)
+        labels = self.labels or out.with_suffix(".labels.jsonl")
+        judged = JudgedOptions(rater, game.info.objective(self.objective), labels)
+        return Intrinsic(judged, self.weight, self.beta, self.every, judged.name)
 
 
 def collect_trajectories(
@@ -29,6 +75,7 @@ def collect_trajectories(
     features: Path | None = None,
     max_steps: int = 200,
     need: int = 1,
+    intrinsic: IntrinsicOptions = IntrinsicOptions(),
 ) -> Figures:
     """Play a story with a policy and write the trajectories.
 
@@ -53,12 +100,14 @@ def collect_trajectories(
         features: Folder in which features of the language model are kept between runs.
         max_steps: Maximum number of steps in an episode.
         need: Number of visits that each option should have, for the policy "coverage".
+        intrinsic: Intrinsic reward of the training of "drrn".
     """
     game = open_story(story)
     chosen = game.info.select(objectives)
     chooser = open_chooser(
         policy, game.make_game, Models(features=features), mode=mode, temperature=temperature, prompt=prompt,
         re_asks=re_asks, endpoint=endpoint, seed=seed, needed=need,
+        intrinsic=intrinsic.open(game, out, endpoint),
     )  # fmt: skip
     report = collect(
         game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=chosen, max_steps=max_steps,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, Requests, say, wrote
-from pluralign.cli.guides import BlockOption, Mix, read_samples, read_steering
+from pluralign.cli.guides import BlockOption, Mix, RewardDistribution, read_samples, read_steering
 from pluralign.core import InputError
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
@@ -47,6 +47,7 @@ def generate_texts(
     price: float | None = None,
     rewards: tuple[str, ...] = (),
     reward_weights: str | None = None,
+    reward_distribution: RewardDistribution | None = None,
     context: str | None = None,
     context_model: str | None = None,
     endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
@@ -105,6 +106,8 @@ def generate_texts(
             standard deviations between completions of one prompt first.
         rewards: Reward of each objective, as NAME=REWARD; REWARD is anything that `pluralign score` takes.
         reward_weights: Weights of several rewards, as NAME=NUMBER,NAME=NUMBER; equal by default.
+        reward_distribution: What rewards of a prompt are taken to be: normal, the default; or samples,
+            distributed like the first samples of all prompts, for skewed rewards and many prompts.
         context: Scored completions of other prompts by the same model and reward, from which the mean reward
             of each prompt is predicted; without it, it is known from the prompt's samples only.
         context_model: Frozen model whose features describe the prompts for --context; smollm2-135m by
@@ -116,7 +119,8 @@ def generate_texts(
     from pluralign.steer.prompt_prior import load_prompt_value
     from pluralign.steer.writers import write_completions
 
-    wanted = read_samples(samples, price, rewards, reward_weights, context, context_model, temperature, dtype)
+    wanted = read_samples(samples, price, rewards, reward_weights, reward_distribution, context,
+                          context_model, temperature, dtype)  # fmt: skip
     mix, led = read_steering(
         policies, guides, weights, guide_weights, strength, candidates, block, draws, block_tokens, dtype
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pluralign.steer.writers import Guides
 
 BlockOption = Literal["sentences", "lines", "tokens"]
+RewardDistribution = Literal["normal", "samples"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def read_steering(
 
 def read_samples(
     samples: str, price: float | None, rewards: tuple[str, ...], reward_weights: str | None,
-    context: str | None, context_model: str | None, temperature: float, dtype: DTypeName,
+    reward_distribution: RewardDistribution | None, context: str | None, context_model: str | None,
+    temperature: float, dtype: DTypeName,
 ) -> int | Budget:  # fmt: skip
     """The number of samples of each prompt, or the budget that a range of them and a price are.
 
@@ -146,6 +148,7 @@ def read_samples(
     if not dots:
         message = "requires a range of samples, such as --samples 4..32"
         given = {"price": price, "rewards": rewards or None, "reward_weights": reward_weights}
+        given |= {"reward_distribution": reward_distribution}
         _refuse(message, **given, context=context, context_model=context_model)
         return numbers[0]
     if price is None:
@@ -160,7 +163,10 @@ def read_samples(
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     weights = None if reward_weights is None else constant_weights(reward_weights)
-    found = Budget(numbers[0], numbers[1], price, dict(named), weights, dtype=dtype)
+    found = Budget(
+        numbers[0], numbers[1], price, dict(named), weights, dtype=dtype,
+        reward_distribution=reward_distribution or "normal",
+    )  # fmt: skip
     if context is not None and len(found.rewards) > 1:
         raise InputError("holds values of one reward, and does not apply to several", field="context")
     return found

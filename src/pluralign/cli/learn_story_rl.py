@@ -35,7 +35,8 @@ class StoryRLOptions:
             return for a nat.
         combine: Combination of the returns of a decision's continuations: the weighted sum; the sum divided
             by its deviation (group, as GRPO); the sum of standardised returns (each); that, standardised over
-            the round (gdpo); or the sum divided by the weighted deviations (variance, DVAO).
+            the round (gdpo); the sum divided by the weighted deviations (variance, DVAO); or the sum with
+            baselines that are fused with the other decisions' mean (fused), for few samples.
         tail: Utility that weighs the worst episodes more (RiskPO), as LOW,HIGH: shares of the episodes that
             count one and a half times, and beyond which a higher return counts nothing.
         adapt: Rule by which weights move in training: none, by influence, or by hypervolume.
@@ -50,7 +51,7 @@ class StoryRLOptions:
     learning_rate: float = 3e-3
     hidden: int = 64
     kl: float = 0.1
-    combine: Literal["sum", "group", "each", "gdpo", "variance"] = "sum"
+    combine: Literal["sum", "group", "each", "gdpo", "variance", "fused"] = "sum"
     tail: str = ""
     adapt: Adapt = "none"
     rate: float = 0.1

@@ -16,6 +16,7 @@ from pluralign.losses.advantages import (
     advantage_combination,
     centred_sum,
     dvao,
+    fused_sum,
     gdpo,
     reward_combination,
 )
@@ -23,7 +24,7 @@ from pluralign.steer.suggest import Learned, Wished, open_weights
 
 COMBINATIONS: dict[str, Combine] = {
     "sum": centred_sum, "group": reward_combination, "each": advantage_combination, "gdpo": gdpo,
-    "variance": dvao,
+    "variance": dvao, "fused": fused_sum,
 }  # fmt: skip
 Adapt = Literal["none", "influence", "hypervolume"]
 

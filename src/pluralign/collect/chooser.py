@@ -74,10 +74,13 @@ class PolicyChooser:
     Args:
         policy: Policy that plays.
         greedy: Whether to take the most likely option (the first of equals) instead of sampling.
+        more: Settings of the policy that its name does not tell, as JSON values.
     """
 
-    def __init__(self, policy: Policy, *, greedy: bool = False) -> None:
-        self._policy, self._greedy = policy, greedy
+    def __init__(
+        self, policy: Policy, *, greedy: bool = False, more: Mapping[str, Any] | None = None
+    ) -> None:
+        self._policy, self._greedy, self._more = policy, greedy, dict(more or {})
         self._known: dict[str, tuple[list[float], list[float]]] = {}
 
     @property
@@ -88,7 +91,7 @@ class PolicyChooser:
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Chooser.settings`."""
-        return {"greedy": self._greedy}
+        return {"greedy": self._greedy, **self._more}
 
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
         """See `Chooser.choose`; `info` contains the behaviour policy's log-probability of the option."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pluralign.collect.chooser import Chooser, PolicyChooser
 from pluralign.collect.coverage import CoverageChooser
+from pluralign.collect.intrinsic import Intrinsic
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
 from pluralign.core import InputError
 from pluralign.core.checks import require_at_least
@@ -32,6 +33,7 @@ def open_chooser(
     endpoint: EndpointSettings | None = None,
     seed: int = 0,
     needed: int = 1,
+    intrinsic: Intrinsic | None = None,
 ) -> Chooser:
     """Open a chooser by name. Choosers of your own need no name: `collect` takes any `Chooser`, and
     `PolicyChooser` turns any `Policy` into one.
@@ -51,10 +53,11 @@ def open_chooser(
         endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
         seed: Random seed of DRRN's training.
         needed: Number of visits that each option should have, for ``coverage``.
+        intrinsic: Intrinsic reward of DRRN's training.
 
     Raises:
         InputError: There is no such policy, its model cannot be loaded, a number is out of range, or a prompt
-            was given that would not be used.
+            or an intrinsic reward was given that would not be used.
     """
     require_at_least(0, temperature=temperature, re_asks=re_asks, seed=seed)
     models = models or Models()
@@ -63,6 +66,10 @@ def open_chooser(
         raise InputError(
             "is only for models that reply with a number (mode number, or an endpoint)", field="prompt"
         )
+    if intrinsic is not None and name != "drrn":
+        raise InputError(
+            f"is for the policy drrn, which is trained in the game, not {name}", field="intrinsic"
+        )
     if remote is not None:
         return endpoint_chooser(remote, endpoint, prompt=prompt, re_asks=re_asks, temperature=temperature)
     if name == "coverage":
@@ -70,7 +77,8 @@ def open_chooser(
     if name == "drrn":
         from pluralign.collect.drrn_training import train_drrn
 
-        return PolicyChooser(train_drrn(make_game, models.store, seed=seed, progress=True))
+        drrn = train_drrn(make_game, models.store, seed=seed, intrinsic=intrinsic, progress=True)
+        return PolicyChooser(drrn, more={k: v for k, v in drrn.card.config.items() if k == "intrinsic"})
     if mode == "number":
         writer = models.of(name).language_model
         return NumberChooser(writer, prompt=prompt, re_asks=re_asks, temperature=temperature)

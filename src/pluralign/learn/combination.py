@@ -17,6 +17,7 @@ from pluralign.losses.advantages import (
     Weights,
     advantage_combination,
     centred_sum,
+    fused_sum,
     gdpo,
 )
 from pluralign.losses.risk import quantile_utility
@@ -97,6 +98,19 @@ class Combination:
         if not self.kl and isinstance(weighting, Constrained) and not weighting.maximises:
             raise InputError("must be above 0 with targets and no weights", field="kl")
 
+    def require_centred(self) -> None:
+        """Check that advantages have mean 0 over a prompt's samples, as a trainer with its own leave-one-out
+        baseline makes them.
+
+        Raises:
+            InputError: They have another mean.
+        """
+        if self.combine is fused_sum:
+            raise InputError(
+                "the trainer's leave-one-out baseline takes the place of that of fused_sum; use centred_sum",
+                field="combine",
+            )
+
     def advantages(self, rewards: Rewards, weights: Weights, near: Advantages | None = None) -> Advantages:
         """Advantages of samples.
 
@@ -116,7 +130,7 @@ class Combination:
         return self.combine(rewards, weights)
 
     def _require_sum(self, what: str) -> None:
-        if self.combine is not centred_sum:
+        if self.combine not in (centred_sum, fused_sum):
             name = getattr(self.combine, "__name__", "another function")
             raise InputError(f"{name} cancels {what}; use centred_sum", field="combine")
 

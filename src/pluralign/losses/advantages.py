@@ -2,8 +2,8 @@
 
 Each function takes rewards of shape (prompts, samples, objectives) and weights of shape (prompts,
 objectives) and returns advantages of shape (prompts, samples) whose mean over a prompt's samples is 0
-(`gdpo`: over the batch). Deviations are population deviations. Where all samples of a prompt have the same
-reward, its advantages are 0.
+(`gdpo`: over the batch; `fused_sum`: in expectation). Deviations are population deviations. Where all samples
+of a prompt have the same reward, its advantages are 0, except those of `fused_sum`.
 
 With w . r the weighted sum, c_k the reward minus its mean over the group and sd its deviation,
 
@@ -20,6 +20,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from pluralign.core import InputError
+from pluralign.losses.value_prior import leave_one_out_baselines
 
 Rewards = Float[Tensor, "prompts samples objectives"]
 Weights = Float[Tensor, "prompts objectives"]
@@ -90,6 +93,35 @@ def dvao(rewards: Rewards, weights: Weights) -> Advantages:
     """
     scale = (_deviations(_centred(rewards), rewards.abs().amax(dim=1)) * weights).sum(dim=1, keepdim=True)
     return _divided(centred_sum(rewards, weights), scale)
+
+
+def fused_sum(rewards: Rewards, weights: Weights) -> Advantages:
+    """`centred_sum` whose leave-one-out baselines are fused with the other prompts' mean (V_0.5, arXiv
+    2603.10848, with that mean in place of a value model): for few samples of prompts that are alike.
+
+    With b_i the mean of a sample's siblings, fused with the mean of w . r over the other prompts by the
+    variance of their samples (`losses.value_prior.leave_one_out_baselines`), A_i = (r_i - b_i) (G - 1) / G.
+    Neither depends on the sample itself, so the gradient is that of `centred_sum` in expectation; where the
+    siblings are believed, both are the same number. Equal rewards of a prompt keep an advantage over the
+    other prompts (the anchor of VGPO).
+
+    Args:
+        rewards: Rewards of each sample.
+        weights: Weights of the objectives for each prompt.
+
+    Raises:
+        InputError: There is one prompt, or one sample a prompt.
+    """
+    prompts, samples, _ = rewards.shape
+    if prompts < 2:
+        raise InputError("expected two or more prompts, whose means are each other's prior", field="rewards")
+    totals = torch.einsum("pso,po->ps", rewards, weights)
+    means, centred = rewards.mean(dim=1), _centred(rewards)
+    within = torch.einsum("pso,psq->poq", centred, centred) / max(1, samples - 1)
+    others, spread = ((own.sum(dim=0) - own) / (prompts - 1) for own in (means, within))
+    prior = torch.einsum("po,po->p", others, weights)
+    variance = torch.einsum("po,poq,pq->p", weights, spread, weights)
+    return (totals - leave_one_out_baselines(totals, prior, variance)) * ((samples - 1) / samples)
 
 
 def influences(rewards: Rewards) -> Float[Tensor, " objectives"]:

@@ -177,6 +177,31 @@ def reservation_value(
     return (mean + deviation * score).to(mean.dtype)
 
 
+def empirical_reservation_value(
+    rewards: Float[Tensor, "*batch samples"], price: float
+) -> Float[Tensor, "*batch"]:
+    """`reservation_value` of the distribution in which each of the given rewards is equally likely.
+
+    The expected excess of one more sample over z, mean_i (x_i - z)_+, is the largest over m of
+    (x_(1) + ... + x_(m) - m z) / n with x_(1) >= x_(2) >= ..., so it equals the price at exactly
+    z = max_m (x_(1) + ... + x_(m) - n price) / m. Nothing above the largest reward is expected.
+
+    Args:
+        rewards: Rewards x of n samples of one distribution.
+        price: Price of a sample, in the unit of the rewards.
+
+    Raises:
+        InputError: There is no reward, or the price is not above 0.
+    """
+    require_positive(price=price)
+    number = rewards.shape[-1]
+    if not number:
+        raise InputError("expected at least one reward, found none", field="rewards")
+    sums = rewards.sort(dim=-1, descending=True).values.cumsum(dim=-1)
+    counts = torch.arange(1, number + 1, dtype=rewards.dtype, device=rewards.device)
+    return ((sums - number * price) / counts).amax(dim=-1)
+
+
 def _above(score: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Probability that a standard normal number is above a score."""
     return torch.erfc(score / math.sqrt(2)) / 2

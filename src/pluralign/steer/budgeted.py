@@ -16,15 +16,13 @@ from pluralign.core.progress import ProgressBar
 from pluralign.core.resumable import RowsInProgress
 from pluralign.core.splits import seed_for
 from pluralign.data.columns import columns_of
-from pluralign.steer.budget import Budget, FloatArray, RewardFunction, StoppingRule, residual_skewness
+from pluralign.steer.budget import Budget, FloatArray, RewardFunction, StoppingRule
 from pluralign.steer.request_weights import Prompt
 from pluralign.steer.writing import Writer
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
 """Number of completions that are sampled, scored and written together."""
-_SKEWED = 1.0
-"""Skewness from which on rewards are reported as not normal."""
 Drawn = Mapping[str, Any]
 """A sample: prompt and sample number, completion, further columns, rewards by objective."""
 
@@ -93,12 +91,8 @@ class _Rounds:
         self._total = self._budget.weighted([self._rewards_of(number, least) for number in everyone])
         first = [self._total(self._rewards_of(number, least)) for number in everyone]
         rule = StoppingRule.measured(self._budget, first)
-        if abs(skewness := residual_skewness(first)) > _SKEWED:
-            _log.warning(
-                "rewards of a prompt's samples have a skewness of %.1f; numbers of samples are the best ones "
-                "for normal rewards, which have 0",
-                skewness,
-            )
+        if doubts := rule.doubts(first):
+            _log.warning("%s", doubts)
         going = self._going_on(rule, everyone, least)
         yield len(going)
         for sample in range(least, self._budget.most):

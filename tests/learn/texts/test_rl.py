@@ -29,6 +29,7 @@ from pluralign.losses.advantages import (
     advantage_combination,
     centred_sum,
     dvao,
+    fused_sum,
     gdpo,
     reward_combination,
 )
@@ -210,6 +211,7 @@ def test_refusals(tmp_path):
             combine=reward_combination)  # fmt: skip
     refused("dvao cancels a tail", config={"tail": Tail()}, combine=dvao)
     refused("its weight is no price", combine=gdpo)
+    refused("'combine': the trainer's leave-one-out baseline takes the place", combine=fused_sum)
     target = Constrained(REWARDS, at_least={"low": Level(0)})
     refused("'kl': must be above 0 with targets", weighting=target, config={"kl": 0.0})
     refused("whole trunk or an adapter", training={"layers": 1})

@@ -18,7 +18,7 @@ from pluralign.learn.options.story_rounds import STATE, StoryRLConfig, StoryRoun
 from pluralign.learn.options.tables import table_digest
 from pluralign.learn.run_folder import claim_folder
 from pluralign.learn.weighting import Weighting, require_objectives
-from pluralign.losses.advantages import centred_sum
+from pluralign.losses.advantages import centred_sum, fused_sum
 from pluralign.options.checkpoint import describe_source, save_policy
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
@@ -92,6 +92,8 @@ def fit_story_rl(
     combination = Combination(combine, config.kl, config.tail)
     require_objectives(weighting, [objective.name for objective in objectives])
     combination.require(weighting)
+    if combine is fused_sum and config.decisions < 2:
+        raise InputError("fused_sum needs two or more, whose means are each other's prior", field="decisions")
     if initial is not None and initial.source.fingerprint != store.fingerprint:
         raise InputError("has features of another model", field="initial")
     record = _record(make_game(), objectives, store, weighting, config, combination, initial, seed)

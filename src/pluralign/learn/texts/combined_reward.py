@@ -40,8 +40,8 @@ class CombinedReward:
         log_ratios: Log-ratios to the policy before training; required if the divergence has a weight.
 
     Raises:
-        InputError: The combination would cancel what the weighting says, an objective has no reward, or
-            there are no log-ratios.
+        InputError: The combination would cancel what the weighting says, or its advantages have another mean
+            over a group than 0, an objective has no reward, or there are no log-ratios.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class CombinedReward:
     ) -> None:  # fmt: skip
         require_objectives(weighting, list(rewards))
         combination.require(weighting)
+        combination.require_centred()
         if combination.kl and log_ratios is None:
             raise InputError("requires the samples' log-ratios", field="kl")
         self._rewards, self._weighting, self._combination = rewards, weighting, combination

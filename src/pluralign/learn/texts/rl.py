@@ -78,9 +78,9 @@ def fit_rl(
 
     Raises:
         InputError: TRL is not installed, the combination would cancel what the weighting or a setting says,
-            an objective has no reward or a constant one, there is no training prompt, the batch size is no
-            multiple of ``config.samples``, several processes are running, an option of training has no effect
-            here, or the folder holds another run.
+            or is `fused_sum`, an objective has no reward or a constant one, there is no training prompt, the
+            batch size is no multiple of ``config.samples``, several processes are running, an option of
+            training has no effect here, or the folder holds another run.
 
     Examples:
         >>> import pluralign as pl
@@ -103,6 +103,7 @@ def fit_rl(
     combination = Combination(combine, config.kl, config.tail)
     require_objectives(weighting, list(rewards))
     combination.require(weighting)
+    combination.require_centred()
     _check(run.training, vllm)
     backbone = load_backbone(run.model, dtype=torch.float32)
     template = learned_template(prompts, run.template, backbone.tokenizer)

@@ -1,0 +1,61 @@
+"""A rater's opinion of the options that an agent meets, kept in a file, as an intrinsic reward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pluralign.annotate.annotator import annotate_comparisons
+from pluralign.annotate.options import option_pairs
+from pluralign.annotate.rater import Rater
+from pluralign.core import Decision, Objective
+from pluralign.games.labelled.labels import Values, read_labels
+
+
+class JudgedOptions:
+    """Values of options as a rater sees them: the share of a decision's other options that each beats, scaled
+    to -1 to 1, as with labels of options (`games.labelled.labels`).
+
+    Every pair of options is compared once and written to a file of annotations. What the file holds already
+    is not asked again, so that a run that was interrupted and is begun again takes the same steps, and so
+    that a story can be labelled with the file afterwards.
+
+    Args:
+        rater: Rater of comparisons; see `annotate.open.open_rater`.
+        objective: Objective to rate by.
+        out: File of annotations; an existing one is continued.
+        seed: Random seed of the order of options within a pair.
+    """
+
+    def __init__(self, rater: Rater, objective: Objective, out: str | Path, *, seed: int = 0) -> None:
+        self._rater, self._objective, self._out, self._seed = rater, objective, Path(out), seed
+
+    @property
+    def name(self) -> str:
+        """Rater and objective."""
+        return f"{self._rater.name} on {self._objective.name}"
+
+    def __call__(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64] | None]:
+        """Values of the options of each decision; None if the rater answered nothing about it.
+
+        Raises:
+            InputError: The rater fails, or the file is of another rater or objective.
+        """
+        pairs = [pair for decision in decisions for pair in option_pairs(decision, self._seed)]
+        report = annotate_comparisons(
+            pairs, self._out, self._objective, self._rater, made_of={"of": "options", "seed": self._seed},
+            progress=False,
+        )  # fmt: skip
+        known: Mapping[str, Values] = read_labels(self._out).values if report.annotations else {}
+        found: list[npt.NDArray[np.float64] | None] = []
+        for decision in decisions:
+            own, number = known.get(decision.key), len(decision.options)
+            if own is None:
+                # With a single option there is nothing to judge.
+                found.append(np.zeros(1) if number == 1 else None)
+            else:
+                found.append(np.array([own.get(option, 0.0) for option in range(number)]))
+        return found
