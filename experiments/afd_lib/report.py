@@ -140,6 +140,8 @@ def cell(value: Mapping[str, float] | None, digits: int = 2) -> str:
     """Mean and interval as text."""
     if value is None:
         return ""
+    if "low" not in value:
+        return f"{value['mean']:.{digits}f}"
     return f"{value['mean']:.{digits}f} ({value['low']:.{digits}f} to {value['high']:.{digits}f})"
 
 

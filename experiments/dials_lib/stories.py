@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from dials_lib.figures import FloatArray, figures, regret, users_of
 
 import pluralign as pl
 from pluralign.core.pareto import hypervolume, rescale
@@ -18,12 +18,8 @@ from pluralign.steer.design import design
 from pluralign.steer.surrogate import fit_surrogate
 from pluralign.workflows.main_job import MainJob
 
-FloatArray = npt.NDArray[np.float64]
-
 BUDGETS = (6, 10, 15)
 EPISODES = 50
-USERS = 5
-"""Steps of the grid of users: 21 with three objectives."""
 
 
 class Outcomes:
@@ -71,21 +67,21 @@ class Outcomes:
 def measure(job: MainJob, draws: int, steps: int) -> Iterator[dict[str, Any]]:
     """Rows of one story and training seed."""
     outcomes = Outcomes(job, steps)
-    users = [weights for weights in pl.simplex_grid(outcomes.names, USERS) if max(weights.values()) < 1]
-    plain = [_regret(outcomes, weights, weights) for weights in users]
+    users = users_of(outcomes.names)
+    plain = [regret(outcomes, weights, weights) for weights in users]
     yield {"budget": 0, "way": "utility as weights", "regret": float(np.mean(plain))}
     for budget in BUDGETS:
         filled = design(outcomes.names, budget)
         exact = np.array([outcomes.of(weights) for weights in filled])
-        yield {"budget": budget, "way": "fill", **_figures(outcomes, filled, exact, users)}
+        yield {"budget": budget, "way": "fill", **figures(outcomes, filled, exact, users)}
         grown = by_volume(outcomes, budget)
         exact = np.array([outcomes.of(weights) for weights in grown])
-        yield {"budget": budget, "way": "by volume", **_figures(outcomes, grown, exact, users)}
+        yield {"budget": budget, "way": "by volume", **figures(outcomes, grown, exact, users)}
         played = outcomes.played(filled, seed=job.settings.seed)
         yield {
             "budget": budget,
             "way": f"fill, {EPISODES} episodes",
-            **_figures(outcomes, filled, played, users),
+            **figures(outcomes, filled, played, users),
         }
         for draw in range(draws):
             rng = np.random.default_rng([job.settings.seed, budget, draw])
@@ -95,7 +91,7 @@ def measure(job: MainJob, draws: int, steps: int) -> Iterator[dict[str, Any]]:
             own = [outcomes.grid[place] for place in chosen]
             try:
                 yield {"budget": budget, "way": "corners and random",
-                       **_figures(outcomes, own, outcomes.exact[chosen], users)}  # fmt: skip
+                       **figures(outcomes, own, outcomes.exact[chosen], users)}  # fmt: skip
             except pl.InputError:
                 # The draw does not determine a quadratic.
                 continue
@@ -113,28 +109,3 @@ def by_volume(outcomes: Outcomes, budget: int) -> list[pl.SteeringWeights]:
         ]
         chosen.append(outcomes.grid[int(np.argmax(gains))])
     return chosen
-
-
-def _figures(
-    outcomes: Outcomes, chosen: Sequence[pl.SteeringWeights], seen: FloatArray,
-    users: Sequence[pl.SteeringWeights],
-) -> dict[str, float]:  # fmt: skip
-    found = fit_surrogate(chosen, seen, objectives=outcomes.names)
-    new = np.array([weights not in chosen for weights in outcomes.grid])
-    exact = outcomes.exact[new]
-    squares = ((exact - found.predict(outcomes.array[new])) ** 2).sum(axis=0)
-    shares = 1 - squares / ((exact - exact.mean(axis=0)) ** 2).sum(axis=0)
-    regrets = [_regret(outcomes, wish, found.weights_for(wish)) for wish in users]
-    evaluated = np.array([outcomes.of(weights) for weights in chosen])
-    whole = hypervolume(outcomes.exact, outcomes.reference)
-    return {
-        "r2": float(shares.mean()), "least_r2": float(shares.min()), "regret": float(np.mean(regrets)),
-        "volume": hypervolume(evaluated, outcomes.reference) / whole,
-    }  # fmt: skip
-
-
-def _regret(outcomes: Outcomes, wish: pl.SteeringWeights, weights: pl.SteeringWeights) -> float:
-    """Utility lost against the best weighting of the grid, in shares of the utility's range over the grid."""
-    importance = wish.aligned_to(outcomes.names)
-    utilities = outcomes.exact @ importance
-    return float((utilities.max() - outcomes.of(weights) @ importance) / np.ptp(utilities))

@@ -37,6 +37,8 @@ from pluralign.steer.value_rows import Guide, ValueRows
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 # Of the largest number that is compared; of gradients, which add up over tokens and layers, ten times that.
 TOLERANCE = 1e-5
+# Its random weights make ten times as much of a rounding error as others (`Trial.rounded`).
+TOLERANCES = {"gemma4_text": 1e-4}
 pytestmark = [pytest.mark.filterwarnings("ignore")]
 NAMES = [
     name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in sorted(ARCHITECTURES)
@@ -96,7 +98,7 @@ def fresh(name: str) -> PreTrainedModel:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_states_and_log_probs_are_those_of_separate_sequences(name):
-    model = make(name)
+    model, tolerance = make(name), TOLERANCES.get(name, TOLERANCE)
 
     def of_branches(states: Tensor, forest: Forest) -> Tensor:
         return torch.cat([branch_last(states, forest), branch_log_probs(model, states, forest)[:, None]], 1)
@@ -107,11 +109,11 @@ def test_states_and_log_probs_are_those_of_separate_sequences(name):
         for tree, own, other in zip(TREES, found, neighbours[:0:-1], strict=True):
             for branch, row in zip(tree.branches, own, strict=True):
                 ids = [*tree.prompt_ids, *branch]
-                close(row[:-1], states_alone(fresh(name), ids)[-1])
+                close(row[:-1], states_alone(fresh(name), ids)[-1], tolerance)
                 logits = alone(fresh(name), ids).logits[0].float().log_softmax(-1)
                 places = range(len(tree.prompt_ids), len(ids))
-                close(row[-1], logits[[p - 1 for p in places], [ids[p] for p in places]].sum())
-            close(own, other)
+                close(row[-1], logits[[p - 1 for p in places], [ids[p] for p in places]].sum(), tolerance)
+            close(own, other, tolerance)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -145,3 +145,19 @@ def test_it_runs_and_continues(
     kept = [path for path in made if path.name != "settings.json"]
     assert all(path.stat().st_mtime == made[path] for path in kept)
     assert read_json(tmp_path / "r" / "measured_text.json") == found
+    # The policies that were chosen, and dials that are calibrated on them.
+    chosen = read_json(tmp_path / "w" / "1" / "chosen-brief.json")
+    assert list(chosen["surprisal"])[-1] == f"{chosen['rate']:g}"
+    dials = script("calibrated_text")
+    dials.run(
+        dials.Settings(
+            data, tmp_path / "w", tmp_path / "d", model=three_layers, trained=12, tests=4, prompts=4, steps=4,
+            tokens=6, results=tmp_path / "r",
+        )
+    )  # fmt: skip
+    table = read_json(tmp_path / "r" / "calibrated_text.json")
+    assert table["seeds"] == 1
+    assert [one["way"] for one in table["cells"]] == [
+        "utility as weights",
+        *["other prompts", "the same prompts"] * 2,
+    ]
