@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pluralign.core import SteeringWeights
+from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json, write_json
 from pluralign.steer.suggest import constant_weights, load_dial, open_weights
 
@@ -62,6 +62,9 @@ def test_a_dial_from_a_story(swept, run, tmp_path, capsys):
         wish
     )
     equal = open_weights(f"auto:{tmp_path / 'dial'}").suggest(["a"])
+    for one in (open_weights(f"auto:{tmp_path / 'dial'}"), open_weights("kind=1")):
+        with pytest.raises(InputError, match="found one: 'abc'"):
+            one.suggest("abc")
     assert equal == [dial.weights_for(SteeringWeights.uniform(NAMES))]
     # A dial may be made again in its folder, but not in another's.
     assert run("calibrate", "--sweep", swept, "--out", tmp_path / "dial") == 0

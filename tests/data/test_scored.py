@@ -1,11 +1,18 @@
 """Completions with rewards: as ``score`` writes them, or with a column of their own."""
 
+from typing import Any
+
 import pytest
 from json_lines import write
 
 from pluralign.core import InputError
+from pluralign.core.level import Level
+from pluralign.data.answers import load_answers
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.load import load_scored
+from pluralign.evaluate.rewards.conflict import evaluate_conflict
+from pluralign.evaluate.rewards.golden import golden_best_of_n, golden_scores
+from pluralign.evaluate.rewards.targets import reach_targets
 
 
 def test_both_forms_are_read(tmp_path):
@@ -70,3 +77,26 @@ def test_a_reward_that_is_no_number_is_told(tmp_path):
     data = write(tmp_path / "d.jsonl", rows)
     with pytest.raises(InputError, match=r"d\.jsonl:2, field 'reward'"):
         load_scored(data)
+
+
+# A reward that is not reached: what is refused is refused before anything is scored.
+NEVER: Any = None
+
+
+def test_samples_that_were_drawn_until_one_was_good_enough(tmp_path):
+    """They say nothing about the model's own mean; each use of it refuses them by file, row and field."""
+    fixed = {"prompt": "a", "completion": "b", "reward": 1.0}
+    rows = [fixed, {**fixed, "completion": "c", "samples_drawn": 2}]
+    data = write(tmp_path / "d.jsonl", rows)
+    with pytest.raises(InputError, match=r"d\.jsonl:2, field 'samples_drawn': .*no fair sample of the model"):
+        load_scored(data)
+    assert len(load_scored(data, adaptive=True)) == 2
+    found = load_answers(data)
+    with pytest.raises(InputError, match=r":2, field 'samples_drawn'"):
+        reach_targets(found, {"kind": NEVER}, {"kind": Level(0.0)}, tmp_path / "t")
+    with pytest.raises(InputError, match=r":2, field 'samples_drawn'"):
+        golden_best_of_n(found, {"kind": NEVER}, NEVER, {}, tmp_path / "b")
+    with pytest.raises(InputError, match=r":2, field 'samples_drawn'"):
+        golden_scores({"kind": found}, {}, NEVER, tmp_path / "g")
+    with pytest.raises(InputError, match=r":2, field 'samples_drawn'"):
+        evaluate_conflict(found, {"kind": NEVER, "brief": NEVER}, tmp_path / "c")

@@ -52,7 +52,7 @@ def learn_lipo(
         config: Settings of the method.
     """
     settings = LiPOConfig(config.beta)
-    rows, asked = run.scored_completions()
+    rows, asked = run.scored_completions(adaptive=True)
     lists = rank_completions(rows, config.size)
     reasons = {
         "short": f"prompts with fewer than {config.size} different completions",

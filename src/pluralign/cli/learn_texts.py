@@ -77,9 +77,9 @@ class TextRun:
         demonstrations."""
         return self.prepare() if holds_preferences(self.data) else self.demonstrations()
 
-    def scored_completions(self) -> tuple[Examples[ScoredCompletion], Run]:
-        """The completions with their rewards, and the run."""
-        return read_scored(self.data, self.objective, self._render(), self.seed), self._run()
+    def scored_completions(self, *, adaptive: bool = False) -> tuple[Examples[ScoredCompletion], Run]:
+        """The completions with their rewards, and the run; ``adaptive`` as in `load_scored`."""
+        return read_scored(self.data, self.objective, self._render(), self.seed, adaptive), self._run()
 
     def _render(self) -> Render:
         # It warns of every checkpoint's clock, which is of no use here.

@@ -28,9 +28,11 @@ def read_demonstrations(data: str, objective: str, render: Render, seed: int = 0
     return found
 
 
-def read_scored(data: str, objective: str, render: Render, seed: int = 0) -> Examples[ScoredCompletion]:
+def read_scored(
+    data: str, objective: str, render: Render, seed: int = 0, adaptive: bool = False
+) -> Examples[ScoredCompletion]:
     """Completions with rewards; see `load_scored`."""
-    found = load_scored(data, objective, template=render, seed=seed)
+    found = load_scored(data, objective, template=render, seed=seed, adaptive=adaptive)
     _say_read(data, found, "completions", ("unusable",), said="completions with rewards")
     return found
 

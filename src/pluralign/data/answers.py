@@ -10,7 +10,7 @@ from pluralign.core import Decision, InputError
 from pluralign.core.messages import Render
 from pluralign.data.columns import Content, FieldError, columns_of
 from pluralign.data.reading import read_row
-from pluralign.data.rows import as_texts, read_answer
+from pluralign.data.rows import ADAPTIVE, ADAPTIVE_REASON, as_texts, read_answer
 from pluralign.data.source import Data, open_table
 
 
@@ -48,10 +48,27 @@ class Answers:
 
 @dataclass(frozen=True)
 class AnswerSet:
-    """Answers of one source, by prompt, in the source's order."""
+    """Answers of one source, by prompt, in the source's order.
+
+    Args:
+        path: File of the answers; empty for rows in memory.
+        answers: Answers by prompt.
+        adaptive: Row number of the first answer that was drawn until one was good enough (`generate --samples
+            4..32`); None if there is none.
+    """
 
     path: str
     answers: Mapping[str, Answers]
+    adaptive: int | None = None
+
+    def require_fixed_number(self) -> None:
+        """Refuse samples that are no fair sample of the model.
+
+        Raises:
+            InputError: Some were drawn until one was good enough.
+        """
+        if self.adaptive is not None:
+            raise InputError(ADAPTIVE_REASON, path=self.path or None, row=self.adaptive, field=ADAPTIVE)
 
     def of(self, prompts: AnswerSet) -> list[Answers]:
         """Answers to the prompts of another set, in that set's order.
@@ -89,11 +106,14 @@ def load_answers(data: Data, *, one: bool = False) -> AnswerSet:
     table = open_table(data)
     found: dict[str, list[tuple[Content, Content, int, int]]] = {}
     seen: dict[tuple[str, int], int] = {}
+    adaptive: int | None = None
     for number, (_, _, row) in enumerate(table.rows(), start=1):
         read = read_row(table, number, lambda row=row: read_answer(row))
         if read is None:
             continue
         prompt, completion = read
+        if adaptive is None and row.get(ADAPTIVE) is not None:
+            adaptive = number
         key = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
         if more := columns_of(prompt):
             key += json.dumps(more, ensure_ascii=False)
@@ -117,7 +137,7 @@ def load_answers(data: Data, *, one: bool = False) -> AnswerSet:
     if not found:
         raise table.error("holds no answer")
     path = table.path or ""
-    return AnswerSet(path, {key: _of_one_prompt(own, path) for key, own in found.items()})
+    return AnswerSet(path, {key: _of_one_prompt(own, path) for key, own in found.items()}, adaptive)
 
 
 def _of_one_prompt(rows: Sequence[tuple[Content, Content, int, int]], path: str) -> Answers:

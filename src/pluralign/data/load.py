@@ -16,7 +16,14 @@ from pluralign.core.records import read_pairs
 from pluralign.core.splits import SHARES, SPLITS, Split
 from pluralign.data.examples import Prompt, ScoredCompletion
 from pluralign.data.reading import RecordedTemplate, open_template, read_examples, read_row
-from pluralign.data.rows import form_of, read_completion, read_pair, read_prompt, read_reward
+from pluralign.data.rows import (
+    form_of,
+    read_completion,
+    read_pair,
+    read_prompt,
+    read_reward,
+    require_fixed_number,
+)  # fmt: skip
 from pluralign.data.source import Data, Row, Table, objective_of, open_table
 from pluralign.data.text_pairs import TextPair, one_step_pair
 
@@ -136,7 +143,7 @@ def load_demonstrations(
 def load_scored(
     data: Data, objective: str = "", split: Split | None = None, *, template: str | Render = DIALOGUE,
     model: str | None = None, seed: int = 0, shares: Sequence[float] = SHARES,
-    control_tokens: bool = False,
+    control_tokens: bool = False, adaptive: bool = False,
 ) -> Examples[ScoredCompletion]:  # fmt: skip
     """Read completions with a reward each: rows of `load_demonstrations` with ``rewards`` as ``score`` adds
     them, or with a number ``reward``. A completion may be empty.
@@ -158,12 +165,16 @@ def load_scored(
         seed: See `load_pairs`.
         shares: See `load_pairs`.
         control_tokens: See `load_pairs`.
+        adaptive: Whether to accept samples that were drawn until one was good enough (`generate --samples
+            4..32`): they can be ranked, but are no fair sample of the model.
 
     Raises:
-        InputError: See `load_pairs`.
+        InputError: See `load_pairs`; or samples were drawn in this way and ``adaptive`` is False.
     """
 
     def read(row: Row, render: Render) -> tuple[str, str, float] | str:
+        if not adaptive:
+            require_fixed_number(row)
         found = read_completion(row, render)
         return "unusable" if found is None else (*found, read_reward(row))
 

@@ -18,6 +18,13 @@ from pluralign.data.text_pairs import ASSISTANT, TextPair, split_texts
 Unusable = Literal["prompts_differ", "empty", "identical"]
 Form = Literal["completion", "preference", "messages"]
 
+ADAPTIVE = "samples_drawn"
+"""Column of rows whose number of samples per prompt depended on their rewards."""
+ADAPTIVE_REASON = (
+    "samples were drawn until one was good enough (generate --samples with a range), so they are no fair "
+    "sample of the model; draw a fixed number"
+)
+
 
 def form_of(row: Row) -> Form:
     """Which columns hold a row's completion: the first of "completion", "chosen" and "messages" with a value.
@@ -162,6 +169,16 @@ def _listed(row: Row, render: Render) -> dict[str, tuple[str, str]]:
         answer = template.quote_completion(text) if isinstance(given, str) else template.answer(text)
         found[f"completions.{i}"] = (prompt, answer)
     return found if len(found) != 1 else {"completion": found["completions.0"]}
+
+
+def require_fixed_number(row: Row) -> None:
+    """Refuse a completion whose prompt got samples until one was good enough (`generate --samples 4..32`).
+
+    Raises:
+        FieldError: The row has the column "samples_drawn".
+    """
+    if row.get(ADAPTIVE) is not None:
+        raise FieldError(ADAPTIVE, ADAPTIVE_REASON)
 
 
 def read_reward(row: Row) -> float:

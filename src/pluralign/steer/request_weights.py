@@ -38,9 +38,19 @@ class WeightsProvider(Protocol):
             wish: What a user wants; its meaning is the provider's. None leaves the choice to the provider.
 
         Raises:
-            InputError: The wish names an unknown objective.
+            InputError: The wish names an unknown objective, or there is one prompt in place of a sequence.
         """
         ...
+
+
+def require_prompts(prompts: Sequence[Prompt]) -> None:
+    """Refuse a single prompt in place of a sequence: each character or message would be one.
+
+    Raises:
+        InputError: It is a text, or messages.
+    """
+    if is_one(prompts):
+        raise InputError(f"expected a sequence of prompts, found one: {prompts!r:.60}", field="prompts")
 
 
 Weights = Mapping[str, float] | WeightsFunction | WeightsProvider

@@ -18,7 +18,7 @@ from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import Fields, is_object
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.kriging import Link
-from pluralign.steer.request_weights import Prompt, WeightsProvider
+from pluralign.steer.request_weights import Prompt, WeightsProvider, require_prompts
 from pluralign.steer.surrogate import Surrogate, fit_surrogate
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Given:
         self, prompts: Sequence[Prompt], wish: SteeringWeights | None = None
     ) -> list[SteeringWeights]:
         """See `WeightsProvider`."""
+        require_prompts(prompts)
         if wish is not None:
             wish.require_known(self.objectives)
         return [self.weights if wish is None else wish] * len(prompts)
@@ -81,6 +82,7 @@ class Calibrated:
     ) -> list[SteeringWeights]:
         """See `WeightsProvider`; the wish is the importance of outcomes, in units of their ranges in the
         sweep. Without one, all are equally important."""
+        require_prompts(prompts)
         asked = SteeringWeights.uniform(self.objectives) if wish is None else wish
         return [self.surrogate.weights_for(asked)] * len(prompts)
 
@@ -107,6 +109,7 @@ class Learned:
         self, prompts: Sequence[Prompt], wish: SteeringWeights | None = None
     ) -> list[SteeringWeights]:
         """See `WeightsProvider`."""
+        require_prompts(prompts)
         prior = np.ones(len(self.objectives)) if wish is None else wish.aligned_to(self.objectives)
         found = self.model.weights(prompts) * prior
         shares = found / found.sum(axis=1, keepdims=True)

@@ -109,6 +109,8 @@ def test_a_wish_is_a_prior(planted, tmp_path):
     provider = Learned(fit_weights(pairs, rewards(), out=tmp_path / "w", model="tiny-random"))
     (alone,) = provider.suggest([RISKY])
     (equal,) = provider.suggest([RISKY], SteeringWeights(helpful=0.5, harmless=0.5))
+    with pytest.raises(InputError, match="expected a sequence of prompts, found one"):
+        provider.suggest(RISKY)
     assert dict(equal) == pytest.approx(dict(alone))
     (wished,) = provider.suggest([RISKY], SteeringWeights(helpful=0.9, harmless=0.1))
     odds = 9 * alone["helpful"] / alone["harmless"]

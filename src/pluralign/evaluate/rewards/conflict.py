@@ -174,6 +174,7 @@ def evaluate_conflict(
     Raises:
         InputError: No prompt has several samples; or see `find_conflict`.
     """
+    samples.require_fixed_number()
     answers = [one for one in samples.answers.values() if len(one.completions) > 1]
     if not answers:
         raise InputError("has one sample per prompt; conflicts need several", path=samples.path)

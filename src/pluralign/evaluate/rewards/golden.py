@@ -74,13 +74,16 @@ def golden_scores(
         seed: Random seed of the bootstrap.
 
     Raises:
-        InputError: A policy has a name of `ENDS`, or there are fewer than two prompts.
+        InputError: A policy has a name of `ENDS`, there are fewer than two prompts, or answers were drawn
+            until one was good enough.
     """
     require_at_least(0, seed=seed)
     if taken := sorted(set(policies) & set(ENDS)):
         raise InputError(f"'{taken[0]}' is reserved for an end of the scale", field="sources")
     first = next(iter(policies))
     prompts = policies[first]
+    for source in (*policies.values(), *ends.values()):
+        source.require_fixed_number()
     answers = {name: source.of(prompts) for name, source in {**policies, **ends}.items()}
     if len(prompts.answers) < 2:
         raise InputError("has one prompt; intervals need at least two", path=prompts.path)
@@ -209,6 +212,7 @@ def golden_best_of_n(
 
 
 def _check_samples(draws: AnswerSet) -> None:
+    draws.require_fixed_number()
     prompts = list(draws.answers.values())
     if len(prompts) < 2:
         raise InputError("has one prompt; intervals need at least two", path=draws.path)

@@ -80,13 +80,15 @@ def reach_targets(
         dtype: Precision of the rewards.
 
     Raises:
-        InputError: A target has no reward, or every prompt has a single sample.
+        InputError: A target has no reward, every prompt has a single sample, or samples were drawn until one
+            was good enough.
     """
     for field, given in (("at_least", levels), ("at_most", at_most), ("exactly", exactly)):
         if unknown := sorted(set(given or {}) - set(rewards)):
             raise InputError(f"'{unknown[0]}' has no reward; there are {', '.join(rewards)}", field=field)
     if not (levels or at_most or exactly):
         raise InputError("give at least one target", field="at_least")
+    samples.require_fixed_number()
     answers = list(samples.answers.values())
     sizes = [len(one.completions) for one in answers]
     if max(sizes) < 2:
