@@ -252,7 +252,7 @@ def main(settings: Settings) -> None:
         plain = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
         write_json(settings.out / str(settings.seed) / "settings.json", plain)
         Experiment(settings).run()
-    write_report(settings.out, settings.results)
+    write_report(settings.out, settings.results, settings.name)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ SHOWN = 4
 """Number of test prompts whose answers are shown side by side."""
 
 
-def write_report(out: Path, results: Path) -> None:
-    """Write measured_text.json and .md, pictures of sweeps of two objectives, and answers side by side.
+def write_report(out: Path, results: Path, stem: str) -> None:
+    """Write a JSON file, a page, pictures of sweeps of two objectives, and answers side by side.
 
     The answers stay in ``out``, since their prompts are those of a data set.
     """
@@ -42,20 +42,49 @@ def write_report(out: Path, results: Path) -> None:
             seed: {card.parent.name: load_card(card.parent).figures["seconds"] for card in _cards(out / seed)}
             for seed in runs
         },
+        "chosen": {seed: own for seed in runs if (own := _chosen(out / seed))},
         "sweeps": {key: across.to_json() for key, across in found.items()},
     }
-    write_json(results / "measured_text.json", figures)
-    lines = ["# Text steered by what a program measures", "", *_INTRODUCTION]
+    write_json(results / f"{stem}.json", figures)
+    lines = ["# Text steered by what a program measures", "", *_INTRODUCTION, *_policies(figures["chosen"])]
     for key, across in found.items():
         told = f"{', '.join(across.objectives)}: {across.prompts} prompts, {across.seeds} training seeds"
         lines += ["", f"## {told[0].upper()}{told[1:]}", *_markdown(across)]
         if len(across.objectives) == 2:
-            _draw(across, results / f"measured_text-{key}.svg")
-    _write(results / "measured_text.md", lines)
+            _draw(across, results / f"{stem}-{key}.svg")
+    _write(results / f"{stem}.md", lines)
     if runs:
         seed, run = next(iter(runs.items()))
         shown = [line for own in run.values() for line in _answers(own, seed)]
         _write(out / "answers.md", ["# Answers side by side", *shown])
+
+
+def _chosen(folder: Path) -> dict[str, Any]:
+    """Learning rate of each objective's policy, and what the choice rests on."""
+    return {
+        path.stem.removeprefix("chosen-"): read_json(path) for path in sorted(folder.glob("chosen-*.json"))
+    }
+
+
+def _policies(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Table of the chosen learning rates."""
+    if not chosen:
+        return []
+    names = dict.fromkeys(name for own in chosen.values() for name in own)
+    lines = [
+        "",
+        "Learning rates of the policies, the largest ones whose answers to validation prompts stay fluent, and",
+        "the surprisal of these answers, divided by that of the base model's:",
+        "",
+        "| objective | learning rate, each seed | surprisal |",
+        "| --- | ---: | ---: |",
+    ]
+    for name in names:
+        own = [one[name] for one in chosen.values() if name in one]
+        rates = ", ".join(f"{one['rate']:g}" for one in own)
+        read = ", ".join(f"{list(one['surprisal'].values())[-1]:.2f}" for one in own)
+        lines.append(f"| {name} | {rates} | {read} |")
+    return lines
 
 
 _INTRODUCTION = (

@@ -56,6 +56,7 @@ class Settings:
         temperature: Sampling temperature of the test answers.
         report: Whether to write the report only.
         results: Folder of the result files.
+        name: Name of the result files.
     """
 
     data: Path
@@ -90,6 +91,7 @@ class Settings:
     temperature: float = 0.7
     report: bool = False
     results: Path = Path(__file__).parents[1] / "results"
+    name: str = "measured_text"
 
 
 @dataclass(frozen=True)

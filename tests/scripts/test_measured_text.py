@@ -71,7 +71,7 @@ def test_the_report_has_tables_pictures_and_answers(script: Script, tmp_path: Pa
 
     for seed in (1, 2):
         write_json(tmp_path / str(seed) / "sweep-a-b.json", outcomes(seed))
-    measured.write_report(tmp_path, tmp_path / "r")
+    measured.write_report(tmp_path, tmp_path / "r", "measured_text")
     assert "lead of steering" in (tmp_path / "r" / "measured_text.md").read_text()
     assert (tmp_path / "r" / "measured_text-a-b.svg").stat().st_size > 1000
     answers = (tmp_path / "answers.md").read_text()
