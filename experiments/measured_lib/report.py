@@ -73,8 +73,8 @@ def _policies(chosen: Mapping[str, Mapping[str, Any]]) -> list[str]:
     names = dict.fromkeys(name for own in chosen.values() for name in own)
     lines = [
         "",
-        "Learning rates of the policies, the largest ones whose answers to validation prompts stay fluent, and",
-        "the surprisal of these answers, divided by that of the base model's:",
+        "Learning rates of the policies, the largest ones whose answers to validation prompts stay fluent,",
+        "and the surprisal of these answers, divided by that of the base model's:",
         "",
         "| objective | learning rate, each seed | surprisal |",
         "| --- | ---: | ---: |",

@@ -29,7 +29,7 @@ def draw_conflict(found: Conflict, path: Path) -> None:
     units = np.where(pooled > 0, pooled, 1.0)
     scaled = found.deviations / units
     kinds = np.array(found.kinds)
-    with figure_file(path, (4.6, 4.2), {}) as figure:
+    with figure_file(path, (4.6, 4.6), {}) as figure:
         axes: Any = figure.subplots()
         for kind, share in found.shares.items():
             own = scaled[kinds == kind]
@@ -40,4 +40,8 @@ def draw_conflict(found: Conflict, path: Path) -> None:
             mark(found.threshold, color="0.6", linewidth=0.8, linestyle=":")
         axes.set_xlabel(f"{found.objectives[0]}: deviation within the prompt / all")
         axes.set_ylabel(f"{found.objectives[1]}: deviation within the prompt / all")
-        axes.legend(frameon=False, fontsize=8, title="rewards that differ", title_fontsize=8)
+        # Above the points, which may be anywhere, and the thresholds' lines.
+        axes.legend(
+            frameon=False, fontsize=8, title="rewards that differ", title_fontsize=8, ncols=len(found.shares),
+            loc="lower center", bbox_to_anchor=(0.5, 1.0),
+        )  # fmt: skip
