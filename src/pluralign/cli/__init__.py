@@ -1,4 +1,3 @@
-# pyright: basic
 """The command line: one verb for each stage of the pipeline."""
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import dropwhile, takewhile
+from itertools import chain, dropwhile, takewhile
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast, get_type_hints
 
 from pluralign.core import InputError
 from pluralign.core.files import write_json
@@ -199,7 +198,7 @@ def _call(verb: str, rest: list[str]) -> int:
 
         with use_device(device):
             result = run()
-    figures, code = result if isinstance(result, tuple) else (result, 0)
+    figures, code = cast("tuple[Any, int]", result) if isinstance(result, tuple) else (result, 0)
     if json is not None:
         write_json(json, dict(figures))
     # A closed pipe can still be handled here; at exit it is too late.
@@ -211,10 +210,10 @@ def _require_own_out(run: partial[Any]) -> None:
     """Refuse an output that is one of the inputs, which it would replace."""
     out = run.keywords.get("out")
     given = [*run.args, *(value for name, value in run.keywords.items() if name != "out")]
-    paths = [one for value in given for one in (value if isinstance(value, tuple) else (value,))]
+    several = (cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,) for value in given)
     if not isinstance(out, str | Path) or not Path(out).exists():
         return
-    for path in paths:
+    for path in chain.from_iterable(several):
         if isinstance(path, str | Path) and Path(path).exists() and Path(path).samefile(out):
             raise InputError("is an input as well, which the output would replace", path=out, field="out")
 

@@ -1,4 +1,3 @@
-# pyright: basic
 """Reading of single values on the command line."""
 
 from __future__ import annotations
@@ -8,24 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 
 def value_rules() -> ConstructorRegistry:
     """Rules for values that tyro would accept: an empty path, which would be the working directory, and
     NaN."""
-    rules = ConstructorRegistry()
 
-    @rules.primitive_rule
-    def path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    def path(info: Any) -> PrimitiveConstructorSpec[Path] | None:
         return _spec("PATH", Path, _path) if info.type is Path else None
 
-    @rules.primitive_rule
-    def number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[float] | None:
+    def number(info: Any) -> PrimitiveConstructorSpec[float] | None:
         return _spec("FLOAT", float, _number) if info.type is float else None
 
-    # tyro reads the rules by their decorator only.
-    del path, number
+    # Its types are incomplete.
+    rules: Any = ConstructorRegistry()
+    rules.primitive_rule(path)
+    rules.primitive_rule(number)
     return rules
 
 

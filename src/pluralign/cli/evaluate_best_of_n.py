@@ -1,4 +1,3 @@
-# pyright: basic
 """``pluralign evaluate best-of-n``: golden rewards of best-of-N by several rewards."""
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def _report(found: GoldenCurves) -> None:
     if found.note:
         say(f"not normalised: {found.note}")
     shown = found.shown()
-    sizes = sorted({min(4**k, found.samples) for k in range(6)})
+    sizes: list[int] = sorted({min(4**k, found.samples) for k in range(6)})
     golden = {title: curve.golden for title, curve in shown.items()}
     wins = {title: curve.win_rate for title, curve in shown.items() if curve.win_rate is not None}
     for title, family in ((found.label, golden), ("win rate", wins)):

@@ -1,4 +1,3 @@
-# pyright: basic
 """``pluralign evaluate values``: preferences of raters and models between outcomes, and their stances."""
 
 from __future__ import annotations
@@ -6,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import tyro
 
@@ -124,7 +123,7 @@ def evaluate_values(
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_plain(one) for one in cast("tuple[Any, ...]", value)]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -245,7 +244,8 @@ def _both_orders(material: Material, audit: AuditConfig) -> list[Any]:
     if len(texts) < 3:
         raise InputError(f"expected three or more outcomes, found {len(texts)}", field="outcomes")
     pairs, _ = draw_pairs(len(texts), audit.pairs, audit.triads, audit.seed)
-    return [comparison_of(texts[i], texts[j]) for i, j in [*pairs.tolist(), *pairs[:, ::-1].tolist()]]
+    both: list[tuple[int, int]] = [*pairs.tolist(), *pairs[:, ::-1].tolist()]
+    return [comparison_of(texts[i], texts[j]) for i, j in both]
 
 
 def _write_sheet(sheet: Path, material: Material, audit: AuditConfig) -> Figures:

@@ -1,10 +1,9 @@
-# pyright: basic
 """``pluralign weights``: choices or episodes -> the weights that explain them, with intervals."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pluralign.cli.common import Figures, named_entries, named_folders, say, say_table, say_weights, wrote
 from pluralign.core import InputError
@@ -179,7 +178,7 @@ def _report_many(found: ManyWeights, choices: Sequence[Choice], prior: PriorName
         {name: [f"{number:.3f}" for number in quarters[:, column]]
          for column, name in enumerate(found.objectives)},
     )  # fmt: skip
-    figures = {**found.to_json(), "prior": prior}
+    figures: dict[str, Any] = {**found.to_json(), "prior": prior}
     say(
         f"{figures['answers']} answers of {figures['people']} people; each predicted from the others: "
         f"{100 * figures['share']:.1f} % right, log loss {figures['log_loss']:.3f} "

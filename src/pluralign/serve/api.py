@@ -1,4 +1,3 @@
-# pyright: basic
 """Requests of OpenAI's API: their validation, and the samples to decode for them."""
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.jsonl import is_list
 from pluralign.core.splits import seed_for
 from pluralign.lm.decoding import Decoding
 from pluralign.serve.chat import Tools, chat_prompt, continues, schema_of, tools_of
@@ -141,7 +141,7 @@ class RequestParser:
             for i, ids in enumerate(prompts)
             for j in range(per_prompt)
         ]  # fmt: skip
-        options = body.get("stream_options") or {}
+        options: Mapping[str, Any] = body.get("stream_options") or {}
         return ParsedRequest(
             kind, samples, per_prompt, stream, bool(options.get("include_usage")),
             body["messages" if chat else "prompt"], body["model"], echo, silent, tools,
@@ -159,21 +159,19 @@ class RequestParser:
 
     def _prompts(self, given: Any) -> list[list[int]]:
         """Token ids of a text, of several texts, or of one or several lists of ids."""
-        several = isinstance(given, list) and not isinstance(given[0], int | float)
         try:
             return [
                 self.deployment.text_ids(prompt) if isinstance(prompt, str)
                 else self.deployment.known_ids(prompt)
-                for prompt in (given if several else [given])
+                for prompt in _several(given)
             ]  # fmt: skip
         except InputError as error:
             raise Refused(400, error.message, param="prompt") from error
 
     def _texts(self, given: Any) -> list[str]:
         """The prompts of `_prompts` as texts."""
-        several = isinstance(given, list) and not isinstance(given[0], int | float)
-        decode = self.deployment.tokenizer.decode
-        return [one if isinstance(one, str) else str(decode(one)) for one in (given if several else [given])]
+        tokenizer: Any = self.deployment.tokenizer
+        return [one if isinstance(one, str) else str(tokenizer.decode(one)) for one in _several(given)]
 
     def _decoding(self, kind: Kind, body: dict[str, Any], length: int) -> Decoding:
         """The decoding settings for an answer to a prompt of this many tokens."""
@@ -182,7 +180,7 @@ class RequestParser:
             raise Refused(400, "the prompt has no tokens", param=param)
         if length > self.limits.prompt_tokens:
             raise _too_long(self.limits.prompt_tokens, f"your {param} resulted in {length} tokens", param)
-        stop = body.get("stop") or []
+        stop: str | list[str] = body.get("stop") or []
         return Decoding(
             max_new_tokens=self._new_tokens(body, length, param),
             temperature=_number(body, "temperature", 1.0),
@@ -217,6 +215,11 @@ class RequestParser:
         return wanted
 
 
+def _several(given: Any) -> list[Any]:
+    """A prompt's texts or lists of token ids."""
+    return given if is_list(given) and not isinstance(given[0], int | float) else [given]
+
+
 def _too_long(most: int, found: str, param: str) -> Refused:
     """The refusal of a prompt in the words by which clients recognise it."""
     return Refused(
@@ -237,7 +240,7 @@ def _alternatives(kind: Kind, body: dict[str, Any]) -> int | None:
 
 
 def _rules(body: dict[str, Any], schema: str | None) -> TokenRules:
-    bias = body.get("logit_bias") or {}
+    bias: Mapping[str, float] = body.get("logit_bias") or {}
     for name in bias:
         if not name.isascii() or not name.isdigit() or len(name) > 9:
             raise Refused(

@@ -1,10 +1,9 @@
-# pyright: basic
 """The ASGI application: routes and error responses."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -36,7 +35,7 @@ def make_app(service: Service) -> ASGIApp:
     """Make the ASGI application of a service; its lifespan starts and stops the engine."""
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         service.engine.start()
         yield
         await asyncio.to_thread(service.engine.stop)

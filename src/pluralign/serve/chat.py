@@ -1,4 +1,3 @@
-# pyright: basic
 """Conversations in requests: messages, tools, and the form of the answer."""
 
 from __future__ import annotations
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.jsonl import is_list
 from pluralign.core.messages import Conversation, Messages
 from pluralign.lm.grammar import ANY_OBJECT, schema_text
 from pluralign.serve.errors import Refused
@@ -75,7 +75,8 @@ def schema_of(body: Mapping[str, Any]) -> str | None:
         return None
     if given["type"] == "json_object":
         return schema_text(ANY_OBJECT)
-    schema = (given.get("json_schema") or {}).get("schema")
+    named: Mapping[str, Any] = given.get("json_schema") or {}
+    schema = named.get("schema")
     if schema is None:
         field = "response_format.json_schema.schema"
         raise Refused(400, f"'{field}' is missing", param=field)
@@ -111,9 +112,8 @@ def _message(given: Mapping[str, Any], place: int) -> dict[str, Any]:
     message = _without_nulls(given)
     message["role"] = "system" if message["role"] == "developer" else message["role"]
     content = message.get("content")
-    if isinstance(content, list):
-        parts: Sequence[Mapping[str, str]] = content
-        content = "".join(part["text"] for part in parts)
+    if is_list(content):
+        content = "".join(part["text"] for part in content)
     if content is None and not message.get("tool_calls"):
         raise Refused(400, f"'messages[{place}].content' is missing", param=f"messages[{place}].content")
     return {**message, "content": content}

@@ -1,4 +1,3 @@
-# pyright: basic
 """One answer of several to a request, while it is written."""
 
 from __future__ import annotations
@@ -83,8 +82,8 @@ class Choice:
             calls = [{"index": i, **call} for i, call in enumerate(self.calls)]
             parts.append({"delta": {"tool_calls": calls}, "logprobs": None, "finish_reason": None})
         if self.finish_reason is not None:
-            content = {"delta": {}} if self._chat else {"text": ""}
-            parts.append({**content, "logprobs": None, "finish_reason": self.finish_reason})
+            ended: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+            parts.append({**ended, "logprobs": None, "finish_reason": self.finish_reason})
         return parts
 
     def _reported(self, first: int, start: int) -> dict[str, Any] | None:

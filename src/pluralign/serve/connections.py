@@ -1,4 +1,3 @@
-# pyright: basic
 """Connections of clients: time limits, limits of their number, and room for new ones."""
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class BoundedConnection(H11Protocol):
     def handle_events(self) -> None:
         """Handle received data; the time limit ends when a request's headers are complete."""
         super().handle_events()
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._answering:
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
@@ -70,8 +69,7 @@ class BoundedConnection(H11Protocol):
     @property
     def waits_for_client(self) -> bool:
         """Whether the connection waits for its client to send a request or to read an answer."""
-        answering = self.cycle is not None and not self.cycle.response_complete
-        return not answering or self.conn.their_state is h11.SEND_BODY or self.flow.write_paused
+        return not self._answering or self.conn.their_state is h11.SEND_BODY or self.flow.write_paused
 
     def drop(self) -> None:
         """Close the connection, at once if the client does not read."""
@@ -79,6 +77,11 @@ class BoundedConnection(H11Protocol):
             self.transport.abort()
         else:
             self.transport.close()
+
+    @property
+    def _answering(self) -> bool:
+        # There is no cycle before the first request.
+        return bool(self.cycle) and not self.cycle.response_complete
 
     def _wait_for_request(self) -> None:
         self._stop_waiting()
@@ -92,7 +95,9 @@ class BoundedConnection(H11Protocol):
 
     def _make_room(self) -> None:
         """If there are too many connections, close the one that has waited for its client longest."""
-        known = [one for one in self.connections if isinstance(one, BoundedConnection)]
+        known: list[BoundedConnection] = [
+            one for one in self.connections if isinstance(one, BoundedConnection)
+        ]
         address = self.client and self.client[0]
         same = [one for one in known if one.client and one.client[0] == address]
         for group, most in (

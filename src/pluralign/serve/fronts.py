@@ -1,4 +1,3 @@
-# pyright: basic
 """Results of a sweep for the page: one point per weighting, and the exact front if it is known."""
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import Any
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json
-from pluralign.core.jsonl import Fields
+from pluralign.core.jsonl import Fields, is_object
 
 
 def read_front(path: Path) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def _point(fields: Fields) -> dict[str, Any]:
 
 
 def _numbers(fields: Fields, name: str, row: Any) -> dict[str, float]:
-    if not isinstance(row, dict) or not all(
+    if not is_object(row) or not all(
         isinstance(value, int | float) and math.isfinite(value) for value in row.values()
     ):
         raise fields.fail(name, f"expected numbers by objective, found {row!r:.60}")

@@ -1,4 +1,3 @@
-# pyright: basic
 """Validation of the part of JSON Schema that requests need; the same schemas are published in OpenAPI."""
 
 from __future__ import annotations
@@ -8,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pluralign.core.jsonl import is_list, is_object
 from pluralign.serve.errors import Refused
 
 Schema = Mapping[str, Any]
@@ -39,7 +39,7 @@ def read_json_object(data: bytes) -> dict[str, Any]:
         raise Refused(400, "the body is nested too deeply") from error
     except ValueError as error:
         raise Refused(400, f"the body is not JSON ({error!s:.100})") from error
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise Refused(400, f"the body must be a JSON object, found {_found(value)}")
     return value
 
@@ -72,10 +72,10 @@ def check(value: Any, schema: Schema, where: str = "") -> None:
         raise _wrong(value, schema, where)
     if not _is_type(value, schema) or not _within(value, schema):
         raise _wrong(value, schema, where)
-    if isinstance(value, list):
+    if is_list(value):
         for i, one in enumerate(value):
             check(one, schema.get("items", {}), f"{where}[{i}]")
-    elif isinstance(value, dict):
+    elif is_object(value):
         _check_object(value, schema, where)
 
 
@@ -93,8 +93,8 @@ def _check_object(value: dict[str, Any], schema: Schema, where: str) -> None:
         if name in properties:
             check(one, properties[name], _join(where, name))
             continue
-        extra = schema.get("additionalProperties", True)
-        if isinstance(extra, Mapping) and extra != {"type": "null"}:
+        extra: Any = schema.get("additionalProperties", True)
+        if is_object(extra) and extra != {"type": "null"}:
             check(one, extra, _join(where, name[:60]))
             continue
         # Null is allowed in extra fields, so that answers can be sent back as messages.
@@ -116,8 +116,7 @@ def describe(schema: Schema) -> str:
         return " or ".join(describe(one) for one in schema["anyOf"] if one.get("type") != "null")
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(one) for one in schema["enum"] if one is not None)
-    kind = schema["type"]
-    names = [name for name in (kind if isinstance(kind, list) else [kind]) if name != "null"]
+    names = [name for name in _listed(schema["type"]) if name != "null"]
     if "array" in names:
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         count = f"{least} or more" if most is None else f"{least} to {most}"
@@ -150,7 +149,7 @@ def _is_type(value: Any, schema: Schema) -> bool:
     kinds = schema.get("type")
     if kinds is None:
         return True
-    for kind in kinds if isinstance(kinds, list) else [kinds]:
+    for kind in _listed(kinds):
         if kind == "integer":
             if type(value) is int or (isinstance(value, float) and value.is_integer()):
                 return True
@@ -159,11 +158,15 @@ def _is_type(value: Any, schema: Schema) -> bool:
     return False
 
 
+def _listed(kinds: str | list[str]) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
 def _within(value: Any, schema: Schema) -> bool:
-    if isinstance(value, str | list):
+    if isinstance(value, str) or is_list(value):
         noun = "Length" if isinstance(value, str) else "Items"
         return schema.get(f"min{noun}", 0) <= len(value) <= schema.get(f"max{noun}", math.inf)
-    if isinstance(value, dict):
+    if is_object(value):
         return len(value) >= schema.get("minProperties", 0)
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)

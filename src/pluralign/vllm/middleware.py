@@ -1,4 +1,3 @@
-# pyright: basic
 """Middleware of plain ``vllm serve``: steering weights at the top of a body, checked."""
 
 from __future__ import annotations
@@ -8,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.jsonl import is_list, is_object
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.vllm.settings import MEMBER, WEIGHTS, MixtureSettings
 from pluralign.vllm.soups import PREFIX, soup_weights
@@ -70,10 +70,10 @@ def with_weights(body: bytes, path: str, settings: MixtureSettings, models: Sequ
         data: Any = json.loads(body)
     except ValueError:
         return body
-    if not isinstance(data, dict):
+    if not is_object(data):
         return body
-    extra: Any = data.get(_EXTRA)
-    extra = dict(extra) if isinstance(extra, dict) else {}
+    found = data.get(_EXTRA)
+    extra = found if is_object(found) else {}
     if MEMBER in extra:
         raise InputError("is for internal use", field=MEMBER)
     given = data.pop(WEIGHTS, None)
@@ -117,10 +117,10 @@ def _require_body(data: dict[str, Any], settings: MixtureSettings) -> None:
 
 def _has_media(messages: Any) -> bool:
     """Whether messages contain parts that are not text."""
-    for message in messages if isinstance(messages, list) else []:
-        content: Any = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else []:
-            if isinstance(part, dict) and part.get("type") not in ("text", "refusal", "thinking"):
+    for message in messages if is_list(messages) else []:
+        content: Any = message.get("content") if is_object(message) else None
+        for part in content if is_list(content) else []:
+            if is_object(part) and part.get("type") not in ("text", "refusal", "thinking"):
                 return True
     return False
 

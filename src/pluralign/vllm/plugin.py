@@ -1,4 +1,3 @@
-# pyright: basic
 """The names that vLLM's options refer to: classes of this package on those of the vLLM that is installed.
 
 They are made when they are asked for, so that this module imports without vLLM.
@@ -8,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from pluralign.vllm import logits
@@ -20,16 +20,17 @@ __all__ = ["SteeringMiddleware"]
 
 @cache
 def _scheduler() -> Callable[..., Any]:
-    from vllm.lora.request import LoRARequest  # pyright: ignore
-    from vllm.v1.core.sched.async_scheduler import AsyncScheduler  # pyright: ignore
-    from vllm.v1.core.sched.interface import PauseState  # pyright: ignore
-    from vllm.v1.core.sched.scheduler import Scheduler  # pyright: ignore
-    from vllm.v1.request import RequestStatus  # pyright: ignore
-
-    attributes = {"names": VllmNames(RequestStatus, PauseState, LoRARequest)}
+    sched = "vllm.v1.core.sched"
+    plain: Any = import_module(f"{sched}.scheduler").Scheduler
+    asynchronous: Any = import_module(f"{sched}.async_scheduler").AsyncScheduler
+    names = VllmNames(
+        import_module("vllm.v1.request").RequestStatus,
+        import_module(f"{sched}.interface").PauseState,
+        import_module("vllm.lora.request").LoRARequest,
+    )
     kinds: dict[bool, Any] = {
-        False: type("MixtureScheduler", (MixtureScheduling, Scheduler), attributes),
-        True: type("AsyncMixtureScheduler", (MixtureScheduling, AsyncScheduler), attributes),
+        False: type("MixtureScheduler", (MixtureScheduling, plain), {"names": names}),
+        True: type("AsyncMixtureScheduler", (MixtureScheduling, asynchronous), {"names": names}),
     }
 
     def make(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
@@ -40,33 +41,32 @@ def _scheduler() -> Callable[..., Any]:
 
 @cache
 def _processor(kind: type[logits.GroupRows]) -> type[logits.GroupRows]:
-    from vllm.v1.sample.logits_processor import LogitsProcessor  # pyright: ignore
-    from vllm.v1.sample.logits_processor.builtin import process_dict_updates  # pyright: ignore
-    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as LogitsProcessorV2  # pyright: ignore
-
-    attributes = {"update_rows": staticmethod(process_dict_updates)}
-    return type(kind.__name__, (kind, LogitsProcessor, LogitsProcessorV2), attributes)
+    first: Any = import_module("vllm.v1.sample.logits_processor")
+    second: Any = import_module("vllm.v1.worker.gpu.sample.logits_processor")
+    update: Callable[..., Any] = import_module(f"{first.__name__}.builtin").process_dict_updates
+    bases: tuple[Any, ...] = (kind, first.LogitsProcessor, second.LogitsProcessor)
+    return type(kind.__name__, bases, {"update_rows": staticmethod(update)})
 
 
 @cache
 def _worker() -> Any:
-    from vllm.platforms import current_platform  # pyright: ignore
-
-    if current_platform.is_cpu():
-        from vllm.v1.worker.cpu_worker import CPUWorker as Worker  # pyright: ignore
-    elif current_platform.is_xpu():
-        from vllm.v1.worker.xpu_worker import XPUWorker as Worker  # pyright: ignore
+    platform: Any = import_module("vllm.platforms").current_platform
+    if platform.is_cpu():
+        base = import_module("vllm.v1.worker.cpu_worker").CPUWorker
+    elif platform.is_xpu():
+        base = import_module("vllm.v1.worker.xpu_worker").XPUWorker
     else:
-        from vllm.v1.worker.gpu_worker import Worker  # pyright: ignore
+        base = import_module("vllm.v1.worker.gpu_worker").Worker
 
-    class MixtureWorker(Worker):
+    class MixtureWorker(base):
         """vLLM's worker, with mixtures."""
 
         def load_model(self, *args: Any, **kwargs: Any) -> Any:
             """Load the model, and mix its logits from then on."""
-            result = super().load_model(*args, **kwargs)
+            parent: Any = super()
+            result = parent.load_model(*args, **kwargs)
             runner: Any = self.model_runner
-            if current_platform.is_cpu():
+            if platform.is_cpu():
                 add_empty_slot(runner.model)
             if hasattr(runner, "execute_model_state") and hasattr(runner, "input_batch"):
                 logits.mix_before_sampling(runner, _v1_rows)

@@ -1,4 +1,3 @@
-# pyright: basic
 """The rows of vLLM's batches that belong to mixtures: their mixing, and the drawing of their tokens."""
 
 from __future__ import annotations
@@ -49,8 +48,9 @@ class Row:
         """The number in [0, 1) that token ``number`` is drawn with; None past the last token."""
         found = self._uniforms
         if found is None:
+            length: int = self.params.max_tokens
             # The numbers of `steer.decoder.MixtureDecoder`.
-            found = self._uniforms = np.random.default_rng(self.member.seed).random(self.params.max_tokens)
+            found = self._uniforms = np.random.default_rng(self.member.seed).random(length)
         return float(found[number]) if 0 <= number < len(found) else None
 
     @property

@@ -1,4 +1,3 @@
-# pyright: basic
 """vLLM's scheduler with mixtures: the requests of a group compute freely, but draw their tokens in lockstep.
 
 The last token before the next one is held back until the whole group has come so far, whatever prefix
@@ -72,20 +71,24 @@ class MixtureScheduling:
         self.counts = Counts()
         manager = own.kv_cache_manager
         record = manager.record_prefix_cache_stats
+
+        def of_users(request: Any, *rest: Any) -> None:
+            if not is_twin(request):
+                record(request, *rest)
+
         # Twins are no requests of users: the hits and misses of vLLM's metrics leave them out.
-        manager.record_prefix_cache_stats = lambda request, *rest: (
-            None if is_twin(request) else record(request, *rest)
-        )
+        manager.record_prefix_cache_stats = of_users
 
     # Requests come.
 
     def add_request(self, request: Any) -> None:
         """Add a request of a user; one with steering weights comes with its twins."""
         own: Any = self
+        parent: Any = super()
         params = request.sampling_params
         given = params.extra_args.get(WEIGHTS) if params is not None and params.extra_args else None
         if given is None or request.request_id in own.requests:
-            super().add_request(request)  # pyright: ignore
+            parent.add_request(request)
             return
         try:
             require_mixable(request, self._settings.power)
@@ -93,7 +96,7 @@ class MixtureScheduling:
         except InputError as error:
             # The doors (`middleware`, `engine`) refuse these; here the request ends with an error.
             _log.error("request %s is refused: %s", request.request_id, error)
-            super().add_request(request)  # pyright: ignore
+            parent.add_request(request)
             own.grammar_compile_error_reqs.add(request.request_id)
             return
         group = make_group(request, weights, self._policies)
@@ -101,7 +104,7 @@ class MixtureScheduling:
             self._groups.update({member.request_id: group for member in group.members})
             self.counts.groups += 1
         for member in group.members:
-            super().add_request(member)  # pyright: ignore
+            parent.add_request(member)
 
     # Lockstep.
 
@@ -112,12 +115,13 @@ class MixtureScheduling:
             TornGroup: A group would draw in part.
         """
         own: Any = self
+        parent: Any = super()
         if not self._groups:
-            return super().schedule(*args, **kwargs)  # pyright: ignore
+            return parent.schedule(*args, **kwargs)
         for group in self._all_groups():
             group.open = all(self._runs(member) and _left(member) == 1 for member in group.members)
         # What draws a token goes first, so that the token budget cannot run out within a group.
-        own.running.sort(key=lambda request: not self._draws(request))
+        own.running.sort(key=self._draws, reverse=True)
         preempted = self._make_room()
         if self._stuck:
             preempted |= self._release_stuck()
@@ -126,7 +130,7 @@ class MixtureScheduling:
             # As vLLM itself does after a preemption, nobody is admitted in this step.
             own._pause_state = self.names.pause_state.PAUSED_NEW
         try:
-            output = super().schedule(*args, **kwargs)  # pyright: ignore
+            output = parent.schedule(*args, **kwargs)
         finally:
             own._pause_state = state
         self._require_whole(output)
@@ -206,18 +210,20 @@ class MixtureScheduling:
 
     def _reserve_prefill_lookahead(self, request: Any, num_computed_tokens: int, num_new_tokens: int) -> int:
         """The barrier. vLLM asks here, for every request of every step, how many tokens it may compute."""
-        number = super()._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)  # pyright: ignore
+        parent: Any = super()
+        number: int = parent._reserve_prefill_lookahead(request, num_computed_tokens, num_new_tokens)
         group = self._groups.get(request.request_id)
         if group is None or group.open:
             return number
-        most = request.num_tokens + request.num_output_placeholders - num_computed_tokens - 1
+        most: int = request.num_tokens + request.num_output_placeholders - num_computed_tokens - 1
         self.counts.held += number > most
         return max(0, min(number, most))
 
     def _get_local_prefix_cache_hit(self, request: Any) -> Any:
         """Of a prompt that is cached up to its last token, one block less: a request enters with a token."""
         own: Any = self
-        blocks, cached, *rest = super()._get_local_prefix_cache_hit(request)  # pyright: ignore
+        parent: Any = super()
+        blocks, cached, *rest = parent._get_local_prefix_cache_hit(request)
         if request.request_id in self._groups and cached and cached >= request.num_tokens - 1:
             cached -= own.block_size
             blocks = own.kv_cache_manager.truncate_computed_blocks(blocks, cached)
@@ -231,7 +237,8 @@ class MixtureScheduling:
         Raises:
             TornGroup: Members of a group have drawn different tokens.
         """
-        result = super().update_from_output(*args, **kwargs)  # pyright: ignore
+        parent: Any = super()
+        result = parent.update_from_output(*args, **kwargs)
         ended: set[str] = set()
         for group in self._all_groups():
             if any(member.is_finished() for member in group.members):
@@ -254,23 +261,26 @@ class MixtureScheduling:
                 if name in self._groups:
                     ids.update(member.request_id for member in self._groups[name].members)
             request_ids = ids
-        found: list[Any] = super().finish_requests(request_ids, finished_status)  # pyright: ignore
+        parent: Any = super()
+        found: list[Any] = parent.finish_requests(request_ids, finished_status)
         for request in found:
             self._groups.pop(request.request_id, None)
         return [request for request in found if not is_twin(request)]
 
     def _end(self, names: Iterable[str]) -> None:
         own: Any = self
+        parent: Any = super()
         left = [name for name in names if name in own.requests]
         if left:
-            super().finish_requests(left, self.names.request_status.FINISHED_ABORTED)  # pyright: ignore
+            parent.finish_requests(left, self.names.request_status.FINISHED_ABORTED)
         for name in names:
             self._groups.pop(name, None)
 
     def make_stats(self, *args: Any, **kwargs: Any) -> Any:
         """vLLM's statistics, in which a group counts as one request."""
         own: Any = self
-        stats = super().make_stats(*args, **kwargs)  # pyright: ignore
+        parent: Any = super()
+        stats = parent.make_stats(*args, **kwargs)
         if stats is None or not self._groups:
             return stats
         twins = [member for group in self._all_groups() for member in group.members[1:]]

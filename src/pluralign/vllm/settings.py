@@ -1,4 +1,3 @@
-# pyright: basic
 """Which policies vLLM mixes, and the steering weights of its requests."""
 
 from __future__ import annotations
@@ -7,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.steer.mixing import GEOMETRIC
@@ -55,8 +54,8 @@ class MixtureSettings:
         Raises:
             InputError: It has none.
         """
-        given: Any = additional_config.get(CONFIG) if isinstance(additional_config, Mapping) else None
-        if not isinstance(given, Mapping) or not isinstance(given.get("policies"), Mapping):
+        given = _object(_object(additional_config).get(CONFIG))
+        if not isinstance(given.get("policies"), Mapping):
             raise InputError(f"vLLM's --additional-config has no policies under {CONFIG!r}")
         return cls(
             dict(given["policies"]), float(given.get("power", GEOMETRIC)), int(given.get("together", 0))
@@ -111,7 +110,11 @@ def read_weights(given: Any) -> SteeringWeights:
             raise InputError("expected an object of weights by policy", field=WEIGHTS) from error
     if not isinstance(given, Mapping):
         raise InputError(f"expected an object of weights by policy, found {given!r:.60}", field=WEIGHTS)
-    return SteeringWeights(given)
+    return SteeringWeights(cast("Mapping[str, float]", given))
+
+
+def _object(given: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", given) if isinstance(given, Mapping) else {}
 
 
 @dataclass(frozen=True)

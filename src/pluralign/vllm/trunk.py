@@ -1,4 +1,3 @@
-# pyright: basic
 """The model that vLLM loads: its files, and whether policies were trained on it."""
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub
+import safetensors
 import torch
-from huggingface_hub import snapshot_download
-from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerBase
 
@@ -21,6 +20,11 @@ from pluralign.lm.backbone import fingerprint_of, load_tokenizer
 from pluralign.lm.pretrained import SMOLLM2, smollm2_folder
 
 _log = logging.getLogger(__name__)
+# These readers have no complete types.
+_HUB_CLIENT: Any = huggingface_hub
+_CONFIG: Any = AutoConfig
+_CAUSAL: Any = AutoModelForCausalLM
+_safe_open: Any = safetensors.safe_open
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
@@ -45,14 +49,14 @@ def fingerprint_of_files(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype
     Returns:
         The fingerprint; None where the files name their tensors otherwise than the model does.
     """
-    config: Any = AutoConfig.from_pretrained(folder)
+    config: Any = _CONFIG.from_pretrained(folder)
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)
+        model: Any = _CAUSAL.from_config(config)
     places: dict[str, Path] = {}
     for file in sorted(Path(folder).glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
+        with _safe_open(file, framework="pt") as tensors:
             places |= dict.fromkeys(tensors.keys(), file)
-    names = list(model.state_dict())
+    names: list[str] = list(model.state_dict())
     tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
     sources = {name: name if name in places else tied.get(name, "") for name in names}
     if not all(source in places for source in sources.values()):
@@ -60,7 +64,7 @@ def fingerprint_of_files(folder: Path, tokenizer: PreTrainedTokenizerBase, dtype
 
     def items() -> Iterator[tuple[str, Tensor]]:
         for name in names:
-            with safe_open(places[sources[name]], framework="pt") as file:
+            with _safe_open(places[sources[name]], framework="pt") as file:
                 yield name, file.get_tensor(sources[name]).to(dtype)
 
     lazy: Any = SimpleNamespace(config=model.config, state_dict=lambda: SimpleNamespace(items=items))
@@ -82,7 +86,9 @@ def require_trunk(model: str, cards: Mapping[Path, Mapping[str, Any] | None]) ->
     if not known:
         return
     place = Path(model_files(model))
-    place = place if place.is_dir() else Path(snapshot_download(str(model), allow_patterns=_FILES))
+    place = (
+        place if place.is_dir() else Path(_HUB_CLIENT.snapshot_download(str(model), allow_patterns=_FILES))
+    )
     found: dict[torch.dtype, str | None] = {}
     for folder, card in known.items():
         dtype = trained_dtype(card)
