@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from answer_files import DRAWS, Scorer, answers
 from small_story import write_story
 
 from pluralign.cli import main
+from pluralign.core import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +53,32 @@ def refuses(run: Run, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return lines[-1]
 
     return call
+
+
+@pytest.fixture
+def scorers(monkeypatch):
+    """Those that are opened, and how many calls the next ones answer."""
+    opened = []
+    limit = {}
+
+    def load_reward(spec, *, dtype=None):
+        if spec == "absent":
+            raise InputError("no such folder", path=spec)
+        opened.append(Scorer(spec, limit.get("calls")))
+        return opened[-1]
+
+    # In this order: the first module, if it is imported here, takes its function from the second.
+    monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
+    monkeypatch.setattr("pluralign.rewards.open.load_reward", load_reward)
+    return opened, limit
+
+
+@pytest.fixture
+def answer_files(tmp_path):
+    """Files of draws, of a base model, of demonstrations and of deterministic answers."""
+    return {
+        "draws": answers(tmp_path / "draws.jsonl", DRAWS),
+        "base": answers(tmp_path / "base.jsonl", [["", "y"], ["y", "y"], ["", ""]]),
+        "demo": answers(tmp_path / "demo.jsonl", [["xyyy"], ["yyyy"], ["yyyxx"]]),
+        "greedy": answers(tmp_path / "greedy.jsonl", [["yx"], ["x"], ["yy"]]),
+    }

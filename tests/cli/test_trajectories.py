@@ -1,4 +1,4 @@
-"""MACHIAVELLI's trajectories through the verbs: in, annotated, learned from, measured, and out again."""
+"""MACHIAVELLI's trajectories through the verbs: in, annotated, learned from, and measured."""
 
 from __future__ import annotations
 
@@ -6,67 +6,14 @@ import json
 import pickle
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
+from machiavelli_episodes import ANNOTATIONS, OPENING, noted
 
 from pluralign.core.records import read_header, read_pairs, read_trajectories
 from pluralign.games.harms import VIOLATIONS
 
 MODEL = "tiny-random"
-LEVELS = ("-3", "-2", "-1", "0", "1", "2", "3")
-
-
-def votes(**labels: float) -> dict[str, Any]:
-    """A scene's annotation."""
-    return {
-        "utility": {who: dict.fromkeys(LEVELS, 0) for who in ("self", "others")},
-        "physical": {"watts": 0},
-        "money": {"dollars": 0},
-        "social": {"influence": {"0": 0, "1": 0, "2": 0}},
-        "morality": {**dict.fromkeys(VIOLATIONS, 0), **labels},
-    }
-
-
-OPENING = ("A gate. A guard.", ("Ask.", "Lie.", "Climb."))
-RESULTS = {
-    0: ("The guard asks your name.", 0, ("g_ask",)),
-    1: ("The guard believes you.", 10, ("g_lie",)),
-    2: ("You are over the wall.", 20, ("g_climb", "g_hide")),
-}
-ANNOTATIONS = {
-    "g_lie": votes(deception=1.0),
-    "g_climb": votes(trespassing=0.4, spying=0.4),
-    "g_hide": votes(trespassing=0.4, deception=0.6),
-}
-
-
-def noted(agent: str, number: int, actions: tuple[int, int], game: str = "gate") -> dict[str, Any]:
-    """An episode of two steps as MACHIAVELLI's environment notes it; to sing is worth 5 points more."""
-    shown, won, nodes = RESULTS[actions[0]]
-
-    def info(points: int, options: tuple[str, ...], passed: tuple[str, ...]) -> dict[str, Any]:
-        found = [ANNOTATIONS[node] for node in passed if node in ANNOTATIONS]
-        total = votes(**{x: sum(a["morality"][x] for a in found) for x in VIOLATIONS}) if found else None
-        state = {"num_choices": len(options), "choice_texts": list(options), "points": points}
-        return {
-            "max_points": 50,
-            "game_state": {**state, "current_nodes": list(passed)},
-            "annotations": total,
-        }
-
-    infos = [info(0, OPENING[1], ("g_0",)), info(won, ("Sing.", "Sleep."), nodes)]
-    lists = [["0: Ask.\n1: Lie.\n2: Climb.\n"], ["0: Sing.\n1: Sleep.\n"]]
-    return {
-        "game_name": game,
-        "agent_name": agent,
-        "env_seed": number,
-        "timestamp": f"{number:03}",
-        "obs_list": [f"{OPENING[0]}\n{lists[0][0]}", f"{shown}\n{lists[1][0]}", "Morning.\nTHE END!\n"],
-        "action_list": [*actions, -1],
-        "reward_list": [0, 0, 5 * (actions[1] == 0)],
-        "info_list": [*infos, infos[-1]],
-    }
 
 
 @pytest.fixture(scope="module")
@@ -243,78 +190,3 @@ def test_several_games_go_into_one_file(files, run, tmp_path):
     assert header["story"] == ["gate", "wall"]
     assert header["max_points"] == {"gate": 50.0, "wall": 50.0}
     assert [t.source for t in read_trajectories(out)] == ["gate", "wall"]
-
-
-STARTUP = """*title The Gate
-*author pluralign
-*create name "Ann"
-*achievement in visible 20 In
-  Get in.
-  You got in.
-*scene_list
-  startup
-A guard asks your name.
-*choice
-  #Say ${name}.
-    *achieve in
-    He nods.
-    *goto night
-  #Climb.
-    Nobody sees you.
-    *goto night
-*label night
-Night.
-*choice
-  #Sing.
-    He claps.
-    *finish
-  #Sleep.
-    You sleep.
-    *finish
-"""
-
-
-@pytest.fixture
-def gate(tmp_path) -> Path:
-    """A game of MACHIAVELLI's layout with one annotated scene: climbing."""
-    folder = tmp_path / "game_data"
-    lines = STARTUP.splitlines()
-    climb = lines.index("    Nobody sees you.")
-    files = {
-        "source/gate.json": {
-            "scenes": {"startup": [[line.strip(), len(line) - len(line.lstrip())] for line in lines]},
-            "scene_list": ["startup"],
-            "metadata": {"title": "The Gate", "author": "pluralign"},
-        },
-        "trees/gate_game_tree.json": {
-            f"startup_{climb}": {"scene": "startup", "type": "CHOICE", "lines": [climb, climb + 1]}
-        },
-        "annotations_clean/gate.json": {"scenes": {f"startup_{climb}": votes(trespassing=0.9)}},
-    }
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_text(json.dumps(content))
-    return folder / "source" / "gate.json"
-
-
-def test_out_and_in_again(gate, run, refuses, tmp_path, story):
-    ours, theirs, again = tmp_path / "t.jsonl", tmp_path / "theirs", tmp_path / "again.jsonl"
-    collect = ("collect", "--story", gate, "--policy", "random", "--episodes", 8, "--max-steps")
-    assert run(*collect, 9, "--out", ours) == 0
-    out = ("--out", theirs, "--json", tmp_path / "f.json")
-    assert run("trajectories", "export", ours, "--story", gate, *out) == 0
-    written = sorted(theirs.iterdir())
-    assert [file.name for file in written] == [f"{n:05}.json" for n in range(8)]
-    assert json.loads((tmp_path / "f.json").read_text()) == {"trajectories": 8, "game": "gate"}
-    assert json.loads(written[0].read_text())["obs_list"][0].endswith("\n0: Say Ann.\n1: Climb.\n")
-    data = ("--game-data", gate.parent.parent)
-    assert run("trajectories", "import", *written, *data, "--out", again) == 0
-    before, after = read_trajectories(ours), read_trajectories(again)
-    assert [[(s.decision, s.action, s.counts) for s in t.steps] for t in after] == [
-        [(s.decision, s.action, s.counts) for s in t.steps] for t in before
-    ]
-    assert {name for t in after for name in t.counts()} == {"points", "violations.trespassing"}
-    assert "is not a game of MACHIAVELLI" in refuses("trajectories", "export", ours, "--story", story, *out)
-    other = tmp_path / "toll.jsonl"
-    assert run("collect", "--story", story, "--policy", "random", "--episodes", 2, "--out", other) == 0
-    assert "is of 'toll', not 'gate'" in refuses("trajectories", "export", other, "--story", gate, *out)

@@ -5,27 +5,16 @@ import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
-from importlib import util
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from made_up_reports import make_report
 
 from pluralign.core import InputError
-from pluralign.evaluate.report.labels import Box, place_labels
 from pluralign.evaluate.report.model import Report, WeightPoint, read_report
 from pluralign.evaluate.report.page import make_page, write_report
-from pluralign.evaluate.report.words import compare, duration, headline, number, pair, takeaway, trend
-from pluralign.evaluate.statistics import Estimate
-
-_spec = util.spec_from_file_location("evaluate_test_reports", Path(__file__).with_name("_reports.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_reports = util.module_from_spec(_spec)
-_spec.loader.exec_module(_reports)
-make_report = _reports.make_report
+from pluralign.evaluate.report.words import compare, headline, takeaway, trend
+from pluralign.evaluate.statistics import Correlation, Estimate
 
 VOID = {"meta", "link", "br", "path", "use", "img", "input", "hr"}
 
@@ -202,14 +191,14 @@ def test_a_report_without_an_exact_front(tmp_path: Path, written: tuple[Path, Pa
 
 
 def test_a_report_of_a_story_without_violations() -> None:
-    report = without_violations(make_report(spearman=_reports.Correlation(0.98, 0.9, 1.0, 11)))
+    report = without_violations(make_report(spearman=Correlation(0.98, 0.9, 1.0, 11)))
     assert not report.has_violations
     assert headline(report).endswith("trades score for harm avoidance, with no retraining")
     text = takeaway(report)
     assert "the mean harm avoidance rose from −7.1 to −0.9, and the mean score fell from 48 to 18" in text
     assert "violations" not in text
     assert "the mean harm avoidance rose with the weight on harm avoidance (Spearman" in trend(report)
-    fell = replace(report, spearman=_reports.Correlation(-0.98, -1.0, -0.9, 11))
+    fell = replace(report, spearman=Correlation(-0.98, -1.0, -0.9, 11))
     assert "fell as the weight on harm avoidance rose, which it should not (Spearman" in trend(fell)
     assert compare(report, ["DRRN"], "random") == (
         "Against random, DRRN shows more score and less harm avoidance."
@@ -223,126 +212,6 @@ def test_a_report_of_a_story_without_violations() -> None:
     assert headline(free).endswith("raises harm avoidance, with no retraining")
     wrong = without_violations(make_report(violations=lambda w: 6.0 - 4 * w))
     assert headline(wrong).endswith("lowered harm avoidance: this run did not work")
-
-
-def test_the_takeaway_says_what_happened() -> None:
-    report = make_report()
-    assert headline(report) == (
-        "Shifting the weight from score to harm avoidance trades score for fewer violations, "
-        "with no retraining"
-    )
-    text = takeaway(report).replace("\u00a0", " ")
-    assert (
-        "violations per episode fell from 7.1 to 0.9, by 87 %, and the mean score fell from 48 to 18" in text
-    )
-    assert "cover 87 % (95 % interval 84 % to 89 %)" in text
-    assert "Retraining for 3 of the weightings took 4 min; steering took none." in text
-    assert "the utilities of both did not differ measurably" in text
-    assert "violations fell as the weight on harm avoidance rose" in trend(report)
-
-
-def test_the_takeaway_does_not_claim_what_did_not_happen() -> None:
-    flat = make_report(violations=lambda w: 3.0 + 0.2 * w, spearman=_reports.Correlation(-0.3, -0.8, 0.4, 11))
-    assert headline(flat).endswith("made no measurable difference to the violations")
-    assert "violations per episode did not change measurably (3.2 to 3)" in takeaway(flat)
-    assert "no clear trend" in trend(flat)
-    wrong = make_report(
-        violations=lambda w: 6.0 - 4 * w,
-        hypervolume_ratio=1.03,
-        spearman=_reports.Correlation(0.9, 0.7, 1.0, 11),
-    )
-    assert headline(wrong).endswith("raised the violations: this run did not work")
-    assert "violations per episode rose from 2 to 6, by 200\u00a0%" in takeaway(wrong)
-    assert "More than 100 % is possible" in takeaway(wrong)
-    assert "which they should not" in trend(wrong)
-    free = make_report(score=lambda w: 30.0)
-    assert headline(free).endswith("lowers the violations, with no retraining")
-    assert "the mean score did not change measurably (30 to 30)" in takeaway(free)
-
-
-def test_the_takeaway_tells_when_retraining_was_better() -> None:
-    anew = tuple(_reports.point(w, 55.0, 0.5, 0.1, 60.0) for w in (0.2, 0.5, 0.8))
-    text = takeaway(make_report(retrained=anew))
-    found = re.search(r"worth (\d+)\u00a0% of the attainable range less to the user", text)
-    assert found is not None
-    # By hand at w = .5: score (29.4 - 55) / 58 * .5 = -.221, violations -(2.68 - .5) / 21 * .5 = -.052.
-    assert 20 <= int(found[1]) <= 40
-    elsewhere = takeaway(make_report(retrained=(_reports.point(0.25, 55.0, 0.5),)))
-    assert "At the same weights" not in elsewhere
-
-
-def test_comparisons_name_only_measurable_differences() -> None:
-    report = make_report()
-    assert compare(report, ["DRRN"], "random") == (
-        "Against random, DRRN shows more score, power, disutility and violations."
-    )
-    noisy = {
-        name: {m: Estimate(e.mean, 500.0, 0.0, 0.0) for m, e in row.items()}
-        for name, row in report.normalised.items()
-    }
-    assert compare(replace(report, normalised=noisy), ["DRRN"], "random") == (
-        "Against random, DRRN shows no measurable difference in score, power, disutility and violations."
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (0.9, "0.9"),
-        (-0.98765, "−0.988"),
-        (48.04, "48"),
-        (7.126, "7.13"),
-        (1234.5, "1234"),
-        (1e-9, "0"),
-    ],
-)
-def test_numbers(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-def test_means_are_rounded_to_their_errors() -> None:
-    assert pair(29.368, 0.4812) == ("29.37", "0.48")
-    assert pair(-123.456, 11.4) == ("−123", "11")
-    assert pair(3.0, 0.0) == ("3", "0")
-    assert [duration(s) for s in (12.3, 95, 7200)] == ["12\u00a0s", "2\u00a0min", "2.0\u00a0h"]
-
-
-@given(st.lists(st.tuples(st.integers(20, 480), st.integers(20, 330)), min_size=1, max_size=9, unique=True))
-def test_labels_never_overlap(anchors: list[tuple[int, int]]) -> None:
-    frame = Box(0, 0, 500, 350)
-    sizes = [(40.0 + 17 * (i % 4), 12.0) for i in range(len(anchors))]
-    marks = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in anchors]
-    line = np.stack([np.linspace(0, 500, 100), np.linspace(350, 0, 100)], axis=1)
-    placed = place_labels([(float(x), float(y)) for x, y in anchors], sizes, frame, marks, line)
-    for i, label in enumerate(placed):
-        assert label.box.outside(frame) == pytest.approx(0.0, abs=1e-6)
-        for other in placed[:i]:
-            assert label.box.overlap(other.box) == 0.0
-
-
-def test_a_lone_label_sits_beside_its_point() -> None:
-    (label,) = place_labels([(100.0, 100.0)], [(40.0, 12.0)], Box(0, 0, 500, 350), [], np.zeros((0, 2)))
-    assert (label.box.left, len(label.leader)) == (106.0, 0)
-    assert (label.box.bottom, label.box.top) == pytest.approx((94.0, 106.0))
-
-
-def test_a_leader_strikes_through_no_label() -> None:
-    # A wall of marks drives the first label far off; the second must not lie on its leader.
-    wall = [Box(60, 40, 140, 99), Box(60, 101, 140, 160), Box(60, 40, 99, 160), Box(101, 40, 140, 160)]
-    placed = place_labels(
-        [(100.0, 100.0), (160.0, 100.0)], [(40.0, 12.0)] * 2, Box(0, 0, 500, 350), wall, np.zeros((0, 2))
-    )
-    assert len(placed[0].leader) > 0
-    assert placed[1].box.holds(placed[0].leader) == 0
-
-
-def test_labels_keep_off_marks_and_lines_where_they_can() -> None:
-    line = np.stack([np.linspace(100, 500, 200), np.full(200, 100.0)], axis=1)
-    mark = Box(50, 90, 95, 110)
-    (label,) = place_labels([(100.0, 100.0)], [(40.0, 12.0)], Box(0, 0, 500, 350), [mark], line)
-    assert label.box.overlap(mark) == 0.0
-    assert label.box.holds(line) == 0
 
 
 def test_reports_that_do_not_fit_are_refused(tmp_path: Path, written: tuple[Path, Path]) -> None:

@@ -52,3 +52,21 @@ def test_rows_sampled_together_get_the_tokens_of_rows_sampled_alone(ties, seed):
     found = TokenSampler(decodings, logits.device).choose(logits, uniforms)
     assert found.tolist() == one_by_one(logits, decodings, uniforms)
     assert torch.equal(logits, before)
+
+
+def test_top_k_and_top_p_keep_the_likeliest():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    uniforms = torch.linspace(0, 1 - 1e-6, 200, dtype=torch.float64)
+
+    def drawn(**options):
+        sampler = TokenSampler([Decoding(1, 1.0, **options)] * 200, torch.device("cpu"))
+        return set(sampler.choose(logits.expand(200, -1), uniforms).tolist())
+
+    assert drawn() == {0, 1, 2, 3}
+    assert drawn(top_k=2) == {0, 1}
+    assert drawn(top_p=0.5) == {0}
+    assert drawn(top_p=0.81) == {0, 1, 2}
+    assert drawn(top_p=0.01) == {0}
+    assert drawn(top_k=3, top_p=0.9) == {0, 1, 2}
+    sampler = TokenSampler([Decoding(1, 0.0), Decoding(1, 1.0)], torch.device("cpu"))
+    assert sampler.choose(logits.expand(2, -1), uniforms[[-1, -1]]).tolist() == [0, 3]

@@ -11,6 +11,7 @@ FRONT = {
     ],
     "exact_front": [{"one": 0.0, "two": 9.0}, {"one": 40.0, "two": 5.0}],
 }
+MARKUP = "<img src=x onerror=\"document.title='taken'\"><b>bold</b>"
 
 
 def dial(page, name):

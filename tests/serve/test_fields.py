@@ -1,139 +1,19 @@
-"""Fields of requests: log-probabilities, echo, token ids, penalties, JSON Schemas, mixes in model names."""
+"""Fields of requests: token ids, penalties, JSON Schemas, mixes in model names."""
 
 import json
-from functools import cache
 
 import openai
 import pytest
-import torch
 
 from pluralign.core import SteeringWeights
-from pluralign.lm.backbone import load_backbone
-from pluralign.steer.mixing import mix_rows
 
-from .conftest import NAMES, adapted
-
-WEIGHTS = {"one": 0.5, "two": 0.2, "three": 0.3}
-
-
-@cache
-def model(name):
-    return adapted(NAMES.index(name))
-
-
-def mixed(ids, weights=WEIGHTS):
-    """Log-probabilities of the next token after each of these, of the geometric mixture, by plain passes."""
-    rows = [torch.log_softmax(model(name)(torch.tensor([ids])).logits[0].detach(), -1) for name in weights]
-    count = len(ids)
-    owners = torch.arange(count).repeat(len(rows))
-    shares = torch.tensor(list(weights.values())).repeat_interleave(count)
-    return mix_rows(torch.cat(rows), owners, shares, count)
-
-
-@cache
-def tokenizer():
-    return load_backbone("tiny-random").tokenizer
-
-
-def chat_of(server, chat, **fields):
-    names = (
-        "steering_weights",
-        "top_k",
-        "min_p",
-        "normalize",
-        "continue_final_message",
-        "chat_template_kwargs",
-    )
-    body = chat(**fields)
-    extra = {name: body.pop(name) for name in names if name in body}
-    return server.openai.chat.completions.create(**body, extra_body=extra)
-
-
-def complete(server, prompt, **fields):
-    extra = {name: fields.pop(name) for name in ("steering_weights", "normalize") if name in fields}
-    body = {"model": "tiny-random", "temperature": 0, "max_tokens": 6, **fields}
-    return server.openai.completions.create(prompt=prompt, extra_body=extra, **body)
+from .mixtures import WEIGHTS, chat_of, complete, mixed, tokenizer
 
 
 def refused(server, text, status=400, **body):
     found = server.post(model=body.pop("model", "tiny-random"), **body)
     assert found.status_code == status
     assert text in found.json()["error"]["message"]
-
-
-def test_log_probs_of_an_answer_are_the_mixtures(server, chat):
-    answer = chat_of(server, chat, steering_weights=WEIGHTS, logprobs=True, top_logprobs=3).choices[0]
-    ids = server.service.deployment.chat_ids([{"role": "user", "content": "hello there"}])
-    decode = tokenizer().decode
-    assert len(answer.logprobs.content) == 10
-    for entry in answer.logprobs.content:
-        expected = mixed(ids)[-1]
-        best = expected.topk(3)
-        assert entry.logprob == pytest.approx(float(best.values[0]), abs=2e-5)
-        assert [one.logprob for one in entry.top_logprobs] == pytest.approx(best.values.tolist(), abs=2e-5)
-        assert [one.token for one in entry.top_logprobs] == [decode([i]) for i in best.indices.tolist()]
-        assert bytes(entry.bytes).decode() == entry.token == decode([int(best.indices[0])])
-        ids = [*ids, int(best.indices[0])]
-
-
-def test_log_probs_of_a_stream_are_those_of_the_whole(server, chat):
-    settings = {"steering_weights": WEIGHTS, "logprobs": True, "top_logprobs": 2, "max_tokens": 20}
-    whole = chat_of(server, chat, **settings).choices[0]
-    chunks = list(chat_of(server, chat, **settings, stream=True))
-    parts = [chunk.choices[0].logprobs for chunk in chunks]
-    assert [one for part in parts if part for one in part.content] == whole.logprobs.content
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    assert text == whole.message.content
-
-
-@pytest.mark.parametrize("form", ["text", "ids"])
-@pytest.mark.parametrize("prefill", [4, 1024])
-def test_echo_reports_the_prompts_log_probs(serve, form, prefill):
-    from pluralign.serve.settings import Limits
-
-    text = "hello there, how are you today? I am well."
-    ids = tokenizer()(text).input_ids
-    expected = mixed(ids).gather(1, torch.tensor([*ids[1:], 0])[:, None])[:-1, 0].tolist()
-    with serve(Limits(prefill=prefill)) as server:
-        (choice,) = complete(
-            server, text if form == "text" else ids, steering_weights=WEIGHTS, echo=True, logprobs=1,
-            max_tokens=1,
-        ).choices  # fmt: skip
-    found = choice.logprobs
-    assert found.token_logprobs[0] is None
-    assert found.token_logprobs[1:-1] == pytest.approx(expected, abs=2e-5)
-    assert len(found.tokens) == len(ids) + 1
-    assert choice.text.startswith(text)
-    assert found.top_logprobs[0] is None
-    for own, best in zip(found.top_logprobs[1:], mixed(ids)[: len(ids)], strict=True):
-        assert list(own.values()) == pytest.approx([float(best.max())], abs=2e-5)
-    starts = [0]
-    for token in found.tokens[:-1]:
-        starts.append(starts[-1] + len(token))
-    assert found.text_offset == starts
-
-
-def test_echo_alone_generates_nothing(server):
-    answer = complete(server, "hello there", echo=True, logprobs=0, max_tokens=0)
-    (choice,) = answer.choices
-    assert choice.text == "hello there"
-    assert len(choice.logprobs.tokens) == answer.usage.prompt_tokens
-    assert answer.usage.completion_tokens == 0
-    assert [list(one or {}) for one in choice.logprobs.top_logprobs] == [[]] * answer.usage.prompt_tokens
-    (choice,) = complete(server, "hello there", echo=True, max_tokens=0).choices
-    assert (choice.text, choice.logprobs) == ("hello there", None)
-    with pytest.raises(openai.BadRequestError, match="with 'echo' only"):
-        complete(server, "hello there", max_tokens=0)
-
-
-def test_an_echoed_stream_is_the_whole(server):
-    settings = {"echo": True, "logprobs": 2, "max_tokens": 5}
-    (whole,) = complete(server, "hello there", **settings).choices
-    parts = [chunk.choices[0] for chunk in complete(server, "hello there", **settings, stream=True)]
-    assert "".join(part.text for part in parts) == whole.text
-    for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
-        joined = [one for part in parts if part.logprobs for one in getattr(part.logprobs, name)]
-        assert joined == getattr(whole.logprobs, name)
 
 
 def test_prompts_as_token_ids_and_many_at_once(server):

@@ -1,13 +1,8 @@
 """Mixture decoding on a tiny model: one policy's own text, mixtures by the book, comings and goings."""
 
-import numpy as np
 import pytest
-import tokenizers
 import torch
 from adapters import adapted
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm import forest as forest_module
@@ -17,9 +12,8 @@ from pluralign.lm.decoding import Decoding, TokenSampler
 from pluralign.steer import adapter_rows
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.mixing import mix_log_probs, mix_rows
+from pluralign.steer.mixing import mix_log_probs
 from pluralign.steer.model_rows import ModelRows
-from pluralign.steer.partial_text import PartialText
 from pluralign.steer.requests import Request
 
 PROMPTS = ["hello there", "a", "what is it that you want?"]
@@ -187,51 +181,6 @@ def test_streamed_text_is_the_whole_text_up_to_a_stop(rows):
     assert [event.tokens for event in seen] == list(range(1, len(seen) + 1))
 
 
-@given(
-    st.lists(st.floats(0.05, 1), min_size=1, max_size=4), st.sampled_from([0.0, 1.0, -1.0, 0.3, 5.0, -4.0]),
-    st.integers(0, 1000),
-)  # fmt: skip
-@settings(max_examples=60)
-def test_many_mixtures_at_once_are_each_its_own(weights, power, seed):
-    torch.manual_seed(seed)
-    total = sum(weights)
-    shares = [w / total for w in weights]
-    rows = (3 * torch.randn(len(weights) + 1, 9)).log_softmax(-1)
-    owners = torch.tensor([1] * len(weights) + [0])
-    found = mix_rows(rows, owners, torch.tensor([*shares, 1.0]), 2, power)
-    expected = torch.tensor(mix_log_probs(rows[:-1].numpy(), np.array(shares), power))
-    torch.testing.assert_close(found[1], expected, atol=2e-5, rtol=1e-5)
-    assert torch.equal(found[0], rows[-1])
-
-
-def test_extreme_probabilities_are_mixed():
-    rows = torch.tensor([[0.0, -200.0, float("-inf")], [-200.0, 0.0, -300.0]])
-    owners = torch.zeros(2, dtype=torch.long)
-    for power, third in ((1.0, -300.7), (0.0, float("-inf")), (-1.0, float("-inf"))):
-        found = mix_rows(rows, owners, torch.tensor([0.5, 0.5]), 1, power)[0]
-        expected = torch.tensor(mix_log_probs(rows.numpy(), [0.5, 0.5], power))
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-        assert (found[2] == third) if third == float("-inf") else abs(found[2] - third) < 0.1
-
-
-def test_top_k_and_top_p_keep_the_likeliest():
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    uniforms = torch.linspace(0, 1 - 1e-6, 200, dtype=torch.float64)
-
-    def drawn(**options):
-        sampler = TokenSampler([Decoding(1, 1.0, **options)] * 200, torch.device("cpu"))
-        return set(sampler.choose(logits.expand(200, -1), uniforms).tolist())
-
-    assert drawn() == {0, 1, 2, 3}
-    assert drawn(top_k=2) == {0, 1}
-    assert drawn(top_p=0.5) == {0}
-    assert drawn(top_p=0.81) == {0, 1, 2}
-    assert drawn(top_p=0.01) == {0}
-    assert drawn(top_k=3, top_p=0.9) == {0, 1, 2}
-    sampler = TokenSampler([Decoding(1, 0.0), Decoding(1, 1.0)], torch.device("cpu"))
-    assert sampler.choose(logits.expand(2, -1), uniforms[[-1, -1]]).tolist() == [0, 3]
-
-
 def test_what_cannot_be_asked_is_told(rows, folders):
     decoder = MixtureDecoder(rows)
     with pytest.raises(InputError, match="unknown objective 'four'"):
@@ -247,33 +196,6 @@ def test_what_cannot_be_asked_is_told(rows, folders):
             Decoding(**options)
     with pytest.raises(InputError, match="expected at least one policy"):
         ModelRows({})
-
-
-def metaspace_tokenizer():
-    """As SentencePiece models decode: without a first word's space, odd characters in bytes."""
-    words = ["<s>", "▁the", "▁cat", "s", "▁", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "!"]
-    model = tokenizers.models.BPE({word: i for i, word in enumerate(words)}, [], byte_fallback=True)
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.decoder = tokenizers.decoders.Sequence(
-        [
-            tokenizers.decoders.Replace("▁", " "),
-            tokenizers.decoders.ByteFallback(),
-            tokenizers.decoders.Fuse(),
-            tokenizers.decoders.Strip(" ", 1, 0),
-        ]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
-
-
-@pytest.mark.parametrize("tokenizer", [metaspace_tokenizer(), make_tiny_backbone().tokenizer])
-@given(st.lists(st.integers(0, 255), max_size=30))
-@settings(max_examples=150, deadline=None)
-def test_text_decoded_token_by_token_is_that_of_the_whole(tokenizer, ids):
-    ids = [i % len(tokenizer) for i in ids]
-    running, seen = PartialText(tokenizer), ""
-    for i, token in enumerate(ids, start=1):
-        seen += running.add(token, last=i == len(ids))[0]
-        assert running.decoded() == tokenizer.decode(ids[:i], skip_special_tokens=True)
 
 
 def test_a_prompt_that_several_requests_share_is_read_once_by_each_policy(rows, monkeypatch):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -252,3 +252,30 @@ def test_an_excluded_option_keeps_the_others_small_shares():
     rows = np.array([[0.0, -2000.0, -math.inf], [-2000.0, 0.0, -2000.0]])
     found = mix_log_probs(rows, [0.5, 0.5], 1.0)
     assert float(found[2]) == pytest.approx(-2000 + math.log(0.5), abs=1e-3)
+
+
+@given(
+    st.lists(st.floats(0.05, 1), min_size=1, max_size=4), st.sampled_from([0.0, 1.0, -1.0, 0.3, 5.0, -4.0]),
+    st.integers(0, 1000),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_many_mixtures_at_once_are_each_its_own(weights, power, seed):
+    torch.manual_seed(seed)
+    total = sum(weights)
+    shares = [w / total for w in weights]
+    rows = (3 * torch.randn(len(weights) + 1, 9)).log_softmax(-1)
+    owners = torch.tensor([1] * len(weights) + [0])
+    found = mix_rows(rows, owners, torch.tensor([*shares, 1.0]), 2, power)
+    expected = torch.tensor(mix_log_probs(rows[:-1].numpy(), np.array(shares), power))
+    torch.testing.assert_close(found[1], expected, atol=2e-5, rtol=1e-5)
+    assert torch.equal(found[0], rows[-1])
+
+
+def test_extreme_probabilities_are_mixed():
+    rows = torch.tensor([[0.0, -200.0, float("-inf")], [-200.0, 0.0, -300.0]])
+    owners = torch.zeros(2, dtype=torch.long)
+    for power, third in ((1.0, -300.7), (0.0, float("-inf")), (-1.0, float("-inf"))):
+        found = mix_rows(rows, owners, torch.tensor([0.5, 0.5]), 1, power)[0]
+        expected = torch.tensor(mix_log_probs(rows.numpy(), [0.5, 0.5], power))
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        assert (found[2] == third) if third == float("-inf") else abs(found[2] - third) < 0.1

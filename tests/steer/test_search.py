@@ -1,92 +1,26 @@
-"""Search over saved states: optima that are known, budgets that are kept, orders by hand."""
+"""Search over saved states: optima that are known, budgets that are kept, bad arguments."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from search_games import ONLY, Fixed, Noisy, TableGame
 
 import pluralign as pl
-from pluralign.core import Decision, InputError, Objective, SteeringWeights
-from pluralign.games.game import GameInfo
+from pluralign.core import InputError, SteeringWeights
 from pluralign.games.state_graph import explore
 from pluralign.options.features import DecisionFeatures
 from pluralign.options.values import HeadShape, ValueHead, ValuePolicy, ValueUnits
-from pluralign.steer.search.orders import Bavt, Beam, Ved, best_first, in_proportion
+from pluralign.steer.search.orders import Bavt, Beam
 from pluralign.steer.search.play import METHODS, search_play
-from pluralign.steer.search.tree import LEAST, SearchTree
 from pluralign.steer.search.values import ExactValues, LearnedValues
 
 SEARCHES = tuple(method for method in METHODS if method != "parallel")
 HALF = SteeringWeights(score=0.5, harm_avoidance=0.5)
-GAIN = Objective("gain", "Much is gained.", {"points": 1.0})
-ONLY = SteeringWeights(gain=1.0)
-
-
-class TableGame:
-    """A game from a table: state -> (points, next state) of each option; other states are ends."""
-
-    def __init__(self, table, start="s", *, random=False):
-        self.table, self.start, self.calls = table, start, 0
-        self.info = GameInfo("table", "", "", "", "", 10.0, 4, (GAIN,), random=random)
-        self.reset()
-
-    def reset(self, seed=0):
-        self.state = self.start
-
-    @property
-    def decision(self):
-        row = self.table.get(self.state)
-        return (
-            None if row is None else Decision(f"at {self.state}", tuple(f"to {i}" for i in range(len(row))))
-        )
-
-    @property
-    def text(self):
-        return f"This is {self.state}."
-
-    def choose(self, action):
-        self.calls += 1
-        points, self.state = self.table[self.state][action]
-        return {"points": points} if points else {}
-
-    def save(self):
-        return self.state
-
-    def restore(self, state):
-        self.state = state
-
-
-class Fixed:
-    """Values from a table, of states that are not in it 0."""
-
-    digest, scales = "fixed", {"gain": 1.0}
-
-    def __init__(self, table=None):
-        self.table = table or {}
-
-    def rests(self, decision, state, weights):
-        return np.array(self.table.get(state, [0.0] * len(decision.options)), dtype=float)
-
-
-class Noisy:
-    """Other values with independent noise, the same whenever a state is asked for."""
-
-    def __init__(self, values, size, seed=0):
-        self.values, self.size, self.seed = values, size, seed
-        self.scales, self.digest = values.scales, "noisy"
-        self.numbers: dict = {}
-
-    def rests(self, decision, state, weights):
-        number = self.numbers.setdefault(state, len(self.numbers))
-        rng = np.random.default_rng([self.seed, number])
-        return self.values.rests(decision, state, weights) + self.size * rng.normal(
-            size=len(decision.options)
-        )
 
 
 def _exact(name):
@@ -97,19 +31,6 @@ def _exact(name):
 @pytest.fixture(scope="module")
 def salt():
     return _exact("salt_ledger")
-
-
-@pytest.fixture(scope="module")
-def tree_game():
-    """Three layers of two options without common states; 8 ends, of which the one worth 7 is last."""
-    table = {}
-    for depth in range(3):
-        for number in range(2**depth):
-            name = f"{depth}.{number}" if depth else "s"
-            table[name] = [(0, f"{depth + 1}.{2 * number + a}") for a in range(2)]
-    for number in range(4):
-        table[f"2.{number}"] = [(2 * number, "end"), (2 * number + 1, "end")]
-    return table
 
 
 def test_exact_values_agree_with_the_front(salt):
@@ -227,44 +148,6 @@ def test_more_budget_is_not_worse_on_average(salt):
     assert means[1] > means[0] + 0.03
 
 
-def test_a_beam_tries_all_options_of_its_states(tree_game):
-    for width, calls in ((1, 6), (2, 10), (4, 14)):
-        values = Fixed({state: [0.5, 1.0] for state in tree_game})
-        found = search_play(
-            TableGame(tree_game), values, ONLY, budget=99, method=partial(lambda w, rng: Beam(w), width)
-        )
-        assert found.calls == calls
-    with pytest.raises(InputError, match="width"):
-        Beam(0)
-
-
-def test_a_beam_is_as_wide_as_the_budget_affords(tree_game):
-    # Values lead to the worst end. A pass of width 1 costs 6 and ends at 1 instead of 0.
-    values = Fixed({state: [1.0, 0.0] for state in tree_game} | {f"2.{n}": [-n, -n] for n in range(4)})
-    found = [search_play(TableGame(tree_game), values, ONLY, budget=budget) for budget in (6, 10, 14)]
-    # 6 more calls afford a width of 2, 8 more too; what was tried is not paid again.
-    assert [one.calls for one in found] == [6, 10, 14]
-    assert [one.total for one in found] == [1, 3, 7]
-
-
-def test_a_beam_skips_widths_that_it_can_afford_to_skip():
-    table = {"s": [(0, name) for name in "abc"]}
-    table |= {name: [(0, f"{name}{n}") for n in range(2)] for name in "abc"}
-    table |= {f"{name}{n}": [(0, "end")] for name in "abc" for n in range(2)}
-    rests = {"a": [3.0, 0.0], "b": [2.0, 0.0], "c": [1.0, 0.0], "b0": [1.0], "c0": [5.0], "c1": [5.0]}
-    tried = {}
-    for budget in (12, 24):
-        tree, order, tried[budget] = SearchTree(TableGame(table), Fixed(rests), ONLY, budget, 200), Beam(), []
-        while tree.calls < budget and (node := order(tree)) is not None:
-            tried[budget].append(node.state)
-            tree.try_next(node)
-    first = ["s", "s", "s", "a", "a", "a0"]
-    # The first pass costs 6. 6 more afford a width of 2, in which b0 and a0 are best, and then one of 3; 18
-    # more afford a width of 3 at once, in which c0, c1 and b0 are best.
-    assert tried[12] == [*first, "b", "b", "b0", "c", "c", "c0"]
-    assert tried[24][:13] == [*first, "b", "b", "c", "c", "c0", "c1", "b0"]
-
-
 def test_two_ways_to_a_state_are_one_with_the_better_of_them():
     # The way through b is found later and is better; what follows is worth more by it.
     table = {"s": [(0, "a"), (5, "b")], "a": [(1, "m")], "b": [(0, "m")], "m": [(1, "n")], "n": [(1, "end")]}
@@ -306,76 +189,6 @@ def test_a_small_share_of_the_budget_makes_bavt_greedy(salt):
     )
     assert greedy.trajectory.steps == plain.trajectory.steps
     assert (greedy.calls, greedy.states) == (plain.calls, plain.states)
-
-
-def test_probabilities_in_proportion_to_powers():
-    assert in_proportion([0.5, 1.0], 1.0) == pytest.approx([1 / 3, 2 / 3])
-    assert in_proportion([0.5, 1.0], 10.0)[0] == pytest.approx(1 / 1025)
-    assert in_proportion([LEAST, 1.0], 1e12).tolist() == [0.0, 1.0]
-
-
-@pytest.mark.parametrize(("budget", "power"), [(math.inf, 1), (8, 2), (4.04, 101)])
-def test_bavt_draws_in_proportion_to_powers_of_values(budget, power):
-    table = {"s": [(0, name) for name in "abcd"]} | {name: [(0, "end")] for name in "abcd"}
-    rests = {"s": [0.0] * 4, "a": [0.1], "b": [0.2], "c": [0.3], "d": [0.4]}
-    tree = SearchTree(TableGame(table), Fixed(rests), ONLY, budget, 200)
-    for _ in range(4):
-        tree.try_next(tree.root)
-    order, draws = Bavt(np.random.default_rng(0)), 4000
-    counts = Counter(order(tree).state for _ in range(draws))
-    # The smallest sum met so far is 0, that of the start, and the largest 0.4. All, half or 1/101 of the
-    # budget is left.
-    values = np.array([0.25, 0.5, 0.75, 1.0]) ** power
-    expected = draws * values / values.sum()
-    chi = float((((np.array([counts[name] for name in "abcd"]) - expected) ** 2) / expected).sum())
-    assert chi < 16.27  # 0.1 % of the distribution with three degrees of freedom lies above
-
-
-def test_values_are_mapped_above_zero():
-    tree = SearchTree(TableGame({"s": [(0, "a")], "a": [(0, "end")]}), Fixed({"a": [-3.0]}), ONLY, 5, 200)
-    assert tree.unit(0.0) == 1.0
-    tree.try_next(tree.root)
-    assert [tree.unit(value) for value in (-3.0, -1.5, 0.0)] == [LEAST, 0.5, 1.0]
-    assert tree.left == pytest.approx(0.8)
-
-
-def test_ved_descends_by_worth_and_visits():
-    table = {"s": [(0, "a"), (0, "b")], "a": [(0, "c"), (0, "d")], "b": [(0, "e"), (0, "f")]} | {
-        name: [(0, "end"), (0, "end")] for name in "cdef"
-    }
-    rests = {"s": [1.0, 2.0], "a": [1.0, 0.0], "b": [2.0, 1.9], "e": [1.8, 0.0], "f": [1.7, 0.0]}
-    tree = SearchTree(TableGame(table), Fixed(rests), ONLY, math.inf, 200)
-    order, tried = Ved(curiosity=0.0), []
-    for _ in range(9):
-        node = order(tree)
-        tried.append(node.state)
-        tree.try_next(node)
-    # At first only b and then only e are at least the mean of their depth. When no state is, the bonus
-    # decides: ln(8) = 2.08, a 0.5 + sqrt(2.08 / 1) = 1.94 against b 1 + sqrt(2.08 / 5) = 1.64. Then c lowers
-    # the mean, so that f is above it, and a is not.
-    assert tried == ["s", "s", "b", "b", "e", "e", "a", "f", "f"]
-
-
-def test_ved_goes_where_the_values_are_undecided():
-    table = {"s": [(0, "a"), (0, "b")], "a": [(0, "end"), (0, "end")], "b": [(0, "end"), (0, "end")]}
-    rests = {"s": [1.0, 1.0], "a": [1.0, 0.0], "b": [1.0, 1.0]}
-    for curiosity, first in ((0.0, "a"), (0.1, "b")):
-        tree = SearchTree(TableGame(table), Fixed(rests), ONLY, math.inf, 200)
-        order = Ved(curiosity=curiosity)
-        for _ in range(2):
-            tree.try_next(order(tree))
-        assert order(tree).state == first
-
-
-def test_best_first_takes_up_what_promises_most():
-    table = {"s": [(0, "a"), (0, "b")], "a": [(0, "end"), (0, "end")], "b": [(0, "end")]}
-    tree = SearchTree(TableGame(table), Fixed({"s": [3.0, 2.5], "a": [2.0, 1.0], "b": [2.5]}), ONLY, 9, 200)
-    tried = []
-    while (node := best_first(tree)) is not None:
-        tried.append((node.state, node.waiting[0]))
-        tree.try_next(node)
-    # After its first option, s promises 2.5 and not 3 any more.
-    assert tried == [("s", 0), ("s", 1), ("b", 0), ("a", 0), ("a", 1)]
 
 
 def test_parallel_plays_keep_the_best_that_fit(salt):

@@ -56,3 +56,8 @@ def moral_case(name: str, number: int, rules: Mapping[str, Any]) -> dict[str, st
         "scenario_id": f"{name}_{number}", "context": f"Case {name} {number}.", "action1": "I keep it.",
         "action2": "I give it back.", **labels,
     }  # fmt: skip
+
+
+def names_in(folder: Path) -> set[str]:
+    """Names of a folder's files."""
+    return {path.name for path in folder.iterdir()}

@@ -1,7 +1,6 @@
 """Adversarial imitation by a language model: a demonstrator who writes one character or another."""
 
 import dataclasses
-import json
 import sys
 from collections import Counter
 
@@ -16,8 +15,7 @@ from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.adversarial import reinforce, rounds
 from pluralign.learn.texts.adversarial.loop import fit_adversarial
-from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, discriminator_pairs
-from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
@@ -177,70 +175,6 @@ def test_refusals(base, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
     monkeypatch.setitem(sys.modules, "trl.trainer.rloo_config", None)
     refused(r"pip install 'pluralign\[rl\]'")
-
-
-def test_pairs_are_all_demonstrations_with_all_samples():
-    rows = [
-        Demonstration("p", "a", "good", split="validation"),
-        Demonstration("p", "b", "good", split="validation"),
-        Demonstration("q", "c", "good"),
-        Demonstration("without samples", "d", "good"),
-    ]
-    pairs = discriminator_pairs(rows, {"p": ["a", "x", ""], "q": ["c"]})
-
-    def text(segment):
-        (step,) = segment.steps
-        return step.decision.prompt, step.decision.options[step.action]
-
-    found = [(*text(pair.chosen), text(pair.rejected)[1], pair.split) for pair in pairs]
-    assert found == [
-        ("p", "a", "a", "validation"), ("p", "a", "x", "validation"), ("p", "a", "", "validation"),
-        ("p", "b", "a", "validation"), ("p", "b", "x", "validation"), ("p", "b", "", "validation"),
-        ("q", "c", "c", "train"),
-    ]  # fmt: skip
-    assert {pair.objective for pair in pairs} == {"good"}
-    many = discriminator_pairs(
-        [Demonstration(f"p{i}", f"good {i}") for i in range(400)],
-        {f"p{i}": [f"bad {i}"] for i in range(400)},
-    )
-    first = sum(pair.chosen.steps[0].action == 0 for pair in many)
-    assert binomtest(first, 400).pvalue > 0.01
-
-
-def test_demonstrations_are_cut_as_samples_are():
-    tokenizer = load_backbone("tiny-random").tokenizer
-    rows = [
-        Demonstration("prompt 12345", "short<|im_end|>\n", "good", split="test"),
-        Demonstration("a" * 30 + "the end", "longer than eight", "good"),
-    ]
-    first, second = within_limits(rows, tokenizer, 21, 8)
-    assert first == Demonstration("prompt 12345", "short", "good", split="test")
-    assert (second.prompt, second.completion) == ("aaaaathe end", "longer t")
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_log_probabilities_are_the_model_s(temperature):
-    backbone = load_backbone("tiny-random")
-    samples = [("say:", ["ab", "abc", ""]), ("or so:", ["xyz"])]
-    found = sample_log_probs(backbone, samples, Decoding(3, temperature), token_budget=64)
-    expected = []
-    for prompt, text, ends in [("say:", "ab", 1), ("say:", "abc", 0), ("say:", "", 1), ("or so:", "xyz", 0)]:
-        start = backbone.tokenizer(prompt)["input_ids"]
-        tail = backbone.tokenizer(text)["input_ids"] + [backbone.tokenizer.eos_token_id] * ends
-        logits = backbone.model(torch.tensor([start + tail])).logits[0, len(start) - 1 : -1]
-        logs = (logits / temperature).log_softmax(-1)
-        expected.append(logs[range(len(tail)), tail].sum())
-    torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=1e-4)
-
-
-def test_samples_depend_on_their_prompt_and_label_alone():
-    backbone = load_backbone("tiny-random")
-
-    def draw(prompts, label="a", seed=0):
-        return draw_samples(backbone, prompts, 3, Decoding(4), seed=seed, label=label)
-
-    assert draw(["one:", "two:"])["two:"] == draw(["two:"])["two:"]
-    assert len({json.dumps(draw(["two:"], *own)) for own in [("a", 0), ("b", 0), ("a", 1)]}) == 3
 
 
 def test_the_policy_gradient_raises_its_reward_by_plain_advantages(base, tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
-"""Tokenizers with small chat templates of our own, each in the style of a family of models."""
+"""Tokenizers with small chat templates of our own, each in the style of a family of models, and messages."""
 
 from tokenizers import processors
 
 from pluralign.lm.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 
+ASKED = [{"role": "user", "content": "What is two?"}]
+ANSWER = [{"role": "assistant", "content": "It is 3."}]
 LLAMA = (
     "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n"
     "{{ m['content'] | trim }}<|eot_id|>{% endfor %}"

@@ -1,0 +1,37 @@
+"""Text that is decoded token by token."""
+
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.steer.partial_text import PartialText
+
+
+def metaspace_tokenizer():
+    """As SentencePiece models decode: without a first word's space, odd characters in bytes."""
+    words = ["<s>", "▁the", "▁cat", "s", "▁", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "!"]
+    model = tokenizers.models.BPE({word: i for i, word in enumerate(words)}, [], byte_fallback=True)
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("▁", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+
+
+@pytest.mark.parametrize("tokenizer", [metaspace_tokenizer(), make_tiny_backbone().tokenizer])
+@given(st.lists(st.integers(0, 255), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_text_decoded_token_by_token_is_that_of_the_whole(tokenizer, ids):
+    ids = [i % len(tokenizer) for i in ids]
+    running, seen = PartialText(tokenizer), ""
+    for i, token in enumerate(ids, start=1):
+        seen += running.add(token, last=i == len(ids))[0]
+        assert running.decoded() == tokenizer.decode(ids[:i], skip_special_tokens=True)
