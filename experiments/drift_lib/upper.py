@@ -116,10 +116,6 @@ class Asked:
         self.name = name
         self._trunk, self._upper = trunk, upper
 
-    def answer_log_probs(self, chats: Sequence[Any], answers: Sequence[str]) -> Any:
-        """See `Replies`."""
-        raise NotImplementedError
-
     @torch.no_grad()
     def reply_log_likelihoods(self, decisions: Sequence[Decision]) -> list[OptionLikelihoods]:
         """How likely each option, one token, is as the beginning of the reply."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from brute_force import Episodes, brute_force
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,11 +16,9 @@ from pluralign.core import Decision, InputError, Objective, UniformPolicy, sum_b
 from pluralign.core.pareto import undominated
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.exact_front import exact_front, exact_returns
-from pluralign.games.game import Game
 from pluralign.games.harms import HARM_AVOIDANCE, METRICS, POWER_AVOIDANCE, SCORE
 from pluralign.games.state_graph import explore
 
-Episodes = Callable[[Game], Iterator[tuple[tuple[int, ...], list[Mapping[str, float]]]]]
 MakeGame = Callable[..., ChoiceScriptGame]
 Product = Callable[[Sequence[Sequence[tuple[int, int]]]], ChoiceScriptStory]
 
@@ -92,20 +91,6 @@ class Tilted:
         self.calls += 1
         logits = [np.arange(len(d.options)) * (1 + len(d.prompt) % 3) / 2 for d in decisions]
         return [x - np.log(np.exp(x).sum()) for x in logits]
-
-
-def brute_force(
-    game: Game, episodes: Episodes, objectives: Sequence[Objective]
-) -> tuple[set[tuple[float, ...]], npt.NDArray[np.float64]]:
-    """The undominated returns and all returns, by comparing every pair."""
-    totals = [sum_by_name(counts) for _, counts in episodes(game)]
-    returns = np.array([[o.reward(total) for o in objectives] for total in totals])
-    front = {
-        tuple(row)
-        for row in returns.tolist()
-        if not any((other >= row).all() and (other > row).any() for other in returns)
-    }
-    return front, returns
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
+from brute_force import Episodes, brute_force
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pluralign.core import Objective, sum_by_name
+from pluralign.core import sum_by_name
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
 from pluralign.games.exact_front import exact_front
-from pluralign.games.game import Game
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-
-Episodes = Callable[[Game], Iterator[tuple[tuple[int, ...], list[Mapping[str, float]]]]]
-
 
 HEAD = """\
 *create a 0
@@ -29,20 +25,6 @@ HEAD = """\
 *achievement third visible 10 Third
   Before.
 """
-
-
-def brute_force(
-    game: Game, episodes: Episodes, objectives: Sequence[Objective]
-) -> tuple[set[tuple[float, ...]], npt.NDArray[np.float64]]:
-    """The undominated returns and all returns, by comparing every pair."""
-    totals = [sum_by_name(counts) for _, counts in episodes(game)]
-    returns = np.array([[o.reward(total) for o in objectives] for total in totals])
-    front = {
-        tuple(row)
-        for row in returns.tolist()
-        if not any((other >= row).all() and (other > row).any() for other in returns)
-    }
-    return front, returns
 
 
 effects = st.sampled_from(

@@ -101,7 +101,7 @@ def _flag(name: str) -> bool:
 
 
 def check_checkpoint(checkpoint: Path, engine: Engine | None) -> None:
-    """Check that a training checkpoint was written by what is about to read it.
+    """Check that a training checkpoint was written by the engine that is about to read it.
 
     Raises:
         InputError: It was not.

@@ -19,9 +19,9 @@ from pluralign.lm.adapter_check import Adapter
 _log = logging.getLogger(__name__)
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _COMPARED = 4
-"""Tensors that are compared."""
+"""Number of tensors that are compared."""
 _ROWS = 16
-"""Rows of each."""
+"""Number of rows that are compared of each tensor."""
 _ROUNDING = 2.0**-7
 """Mean difference, as a share of the mean weight, that rounding to bfloat16 explains."""
 
@@ -29,8 +29,8 @@ _ROUNDING = 2.0**-7
 def require_base(adapter: Adapter, model: PreTrainedModel) -> None:
     """Refuse an adapter that names another model as its base, where that model is on this machine.
 
-    Names alone prove nothing, for folders move and hubs have copies: where the named model cannot be compared
-    and both names are ids of the hub, a difference is a warning.
+    Names alone prove nothing, because folders move and hubs have copies. Where the named model cannot be
+    compared and both names are hub ids, a difference is only a warning.
 
     Raises:
         InputError: The weights of the model that it names are not this model's.
@@ -50,7 +50,7 @@ def require_base(adapter: Adapter, model: PreTrainedModel) -> None:
 
 def _samples(base: str, model: PreTrainedModel) -> Iterator[tuple[Tensor, Tensor]]:
     """The first rows of some of the named model's tensors, and of the same tensors of the model at hand."""
-    # Weights in 4 bits are no floating-point numbers.
+    # Weights in 4 bits are not floating-point numbers.
     own = {
         name: value
         for name, value in model.state_dict().items()

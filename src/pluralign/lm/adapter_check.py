@@ -1,8 +1,8 @@
 """What a PEFT adapter does to a model, read from its files before anything is loaded.
 
 A plain LoRA adapter adds x A B to the outputs of linear layers and does nothing else: adapters of this kind
-can share one trunk and can be averaged. What does more (biases, magnitudes, embeddings, whole modules, an
-initialisation that changes the trunk) needs a copy of the model for itself.
+can share one trunk and can be averaged. An adapter that does more (biases, magnitudes, embeddings, whole
+modules, an initialisation that changes the trunk) needs its own copy of the model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PLAIN = {
     "loftq_config", "qalora_group_size", "runtime_config",
 }  # fmt: skip
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva", "mica")
-# PEFT computes what these change of the model again when it loads the adapter, with the same result.
+# What these change in the model PEFT computes again when it loads the adapter, with the same result.
 _REPEATED_STARTS = ("pissa", "olora")
 _NO_COPY = {
     "alora_invocation_tokens": "acts on the tokens after an invocation alone",
@@ -248,7 +248,7 @@ def _require_files(folder: Path) -> None:
 
 
 def _require_known(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse what PEFT does not know, and what is no fixed change of the weights."""
+    """Refuse kinds that PEFT does not know, and those that are not a fixed change of the weights."""
     import peft
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 

@@ -60,7 +60,7 @@ class Route:
     def __post_init__(self) -> None:
         # Every layer asks for these.
         object.__setattr__(self, "total", sum(self.counts))
-        # Adapters that do not stand side by side would have to be copied to be multiplied as one.
+        # Adapters with gaps between their numbers would have to be copied to be multiplied as one.
         apart = any(b - a != 1 for a, b in pairwise(self.adapters))
         object.__setattr__(self, "sliced", apart or max(self.counts, default=0) > _SLICED)
         gathered = scattered = None
@@ -128,12 +128,12 @@ class AdapterStack:
 
     @property
     def route(self) -> Route | None:
-        """Of the row that is under way."""
+        """Route of the row that is being computed."""
         return self._route
 
 
 def _use(model: Any) -> None:
-    """Whole passes and a step by the cache, of a token or two."""
+    """Run a whole pass of two tokens, and a step of one token with the cache."""
     if model.config.is_encoder_decoder:
         return
     model(input_ids=torch.tensor([[3, 4]], device=model.device), use_cache=False)
@@ -192,7 +192,7 @@ class _StackedLinear(nn.Module):
         if number < len(down):
             chosen = slice(route.adapters[0], route.adapters[-1] + 1)
             down, up = down[chosen], up[chosen]
-        # A step of decoding on a GPU takes as long as its calls, so there are as few of them as can be.
+        # A step of decoding on a GPU takes as long as its calls, so there are as few of them as possible.
         if total < route.tokens:
             tokens, changed = tokens[:total], changed[:total]
         if route.gathered is None or route.scattered is None:

@@ -131,7 +131,7 @@ def stays_apart(model: PreTrainedModel, folder: Path) -> bool:
 
 
 def merge_adapter(adapted: Any, folder: Path | None = None) -> Any:
-    """A model with the adapter that is on it merged into its weights, of which no two are tied that differ.
+    """A model with its adapter merged into its weights; tied weights that would then differ are untied.
 
     In float32 its logits on a short text are compared with those before.
 

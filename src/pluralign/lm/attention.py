@@ -43,7 +43,8 @@ _failed: list[str] = []
 
 
 def use_forest_attention(model: PreTrainedModel) -> None:
-    """Let a model's layers attend as a forest says (the model is changed; without forests, nothing is).
+    """Make a model's layers attend as a forest says (the model is changed; what it computes without a forest
+    is not).
 
     Raises:
         InputError: Its attention cannot be replaced.
@@ -62,7 +63,7 @@ class Layout(Protocol):
     """How the tokens of a row attend; goes through the layers with them."""
 
     calls: int
-    """Layers that have attended by it."""
+    """Number of layers that have attended by it."""
 
     def attend(
         self,

@@ -1,4 +1,4 @@
-"""Pre-trained language models: found, loaded, and named by what they hold."""
+"""Pre-trained language models: how they are found and loaded, and fingerprints of their contents."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def computing_in(backbone: Backbone, dtype: torch.dtype) -> Backbone:
 def make_backbone(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, source: str = ""
 ) -> Backbone:
-    """Name a model that is already in memory by what it holds, and put it in eval mode.
+    """A backbone of a model that is already in memory, with its fingerprint; the model is put in eval mode.
 
     Args:
         model: Model.
@@ -181,7 +181,7 @@ def make_backbone(
 
 
 def state_width(model: PreTrainedModel) -> int:
-    """Width of the states that a trunk ends with: its layers' width, but for projections after them."""
+    """Width of the states that a trunk returns: that of its layers, unless a projection follows them."""
     weight = getattr(output_embeddings(model), "weight", None)
     return int(text_config(model).hidden_size if weight is None else weight.shape[1])
 

@@ -1,4 +1,4 @@
-"""Attention while several candidates for the next token of every row are looked at together."""
+"""Attention while several candidates for the next token of every row are evaluated together."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _STRIDE = 64
 class CandidateLayout:
     """Rows with their own keys and values, and k candidates for the next token of each.
 
-    A candidate sees its row's tokens and itself, not its siblings. One of them is kept and is then the row's
-    latest token; what the others left behind goes.
+    A candidate sees its row's tokens and itself, not its siblings. One of them is kept and becomes the row's
+    latest token; the keys of the others are dropped.
 
     Args:
         kept: Keys and values of a `sample_attention.PromptLayout` of prompts with k branches of one token.
@@ -45,7 +45,7 @@ class CandidateLayout:
             self._latest[layer] = read[0][1], read[1][1]
 
     def join(self, other: CandidateLayout) -> None:
-        """Take over another's rows, behind these; both have looked at their candidates."""
+        """Append the rows of another layout; both have evaluated their candidates."""
         for layer, theirs in other._store.items():
             room = max(self._store[layer][0].shape[2], theirs[0].shape[2])
             self._store[layer] = _both(
@@ -68,7 +68,7 @@ class CandidateLayout:
         self.lengths = [self.lengths[i] for i in rows]
 
     def keep(self, chosen: Sequence[int]) -> None:
-        """Of each row's candidates this one, by its number, is the row's next token."""
+        """Make one candidate of each row, by its number, the row's next token."""
         for layer, latest in self._latest.items():
             device = latest[0].device
             everyone = torch.arange(len(chosen), device=device)
@@ -78,7 +78,7 @@ class CandidateLayout:
         self.lengths = [length + 1 for length in self.lengths]
 
     def begin(self, device: torch.device) -> Int[Tensor, "1 tokens"]:
-        """Make ready for k candidates of every row, row after row; their positions."""
+        """Prepare for k candidates of every row, row after row; return their positions."""
         room = _rounded_up(max(self.lengths) + 1)
         for layer, (keys, values) in self._store.items():
             if keys.shape[2] < room:

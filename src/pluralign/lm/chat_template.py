@@ -1,4 +1,4 @@
-"""The chat template of a tokenizer: rendering, and what small conversations show that it does."""
+"""The chat template of a tokenizer: rendering, and what it does, found out from small conversations."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class ChatTemplate:
         """Control tokens of the tokenizer."""
 
     def render(self, messages: Messages, opens: bool) -> str:
-        """Messages as text, names of control tokens in them quoted.
+        """Messages as text, with the names of control tokens in them quoted.
 
         Args:
             messages: Conversation.
             opens: Whether to end with the generation prompt.
 
         Raises:
-            InputError: The template refuses the messages, or leaves out what they have.
+            InputError: The template refuses the messages, or leaves out part of them.
         """
         arguments = arguments_of(messages)
         if not arguments and all(self._is_plain(message) for message in messages):
@@ -125,7 +125,7 @@ class ChatTemplate:
     def _markers(self) -> list[str]:
         """Added tokens that are not special and yet mark roles and turns."""
         added = [str(t.content) for t in self._tokenizer.added_tokens_decoder.values() if not t.special]
-        # Words and white space are no markers, even where they are tokens of their own.
+        # Words and white space are not markers, even where they are tokens of their own.
         others = [name for name in added if name.strip() and not name.isalnum()]
         if not others or self._tokenizer.chat_template is None:
             return []
@@ -167,7 +167,7 @@ class ChatTemplate:
     def _require_quoted(
         self, text: str, messages: Messages, opens: bool, arguments: Mapping[str, Any]
     ) -> None:
-        """Refuse names of control tokens that the template has changed so that they are quoted no longer."""
+        """Refuse names of control tokens that the template has changed so that they are no longer quoted."""
         plain = [_changed(message, self.control.removed) for message in messages]
         expected = self._apply(plain, opens, _changed(arguments, self.control.removed))
         if self.control.count(text) != self.control.count(expected):
@@ -179,7 +179,7 @@ class ChatTemplate:
     def _require_all(
         self, text: str, messages: Sequence[Message], opens: bool, arguments: Mapping[str, Any]
     ) -> None:
-        """Refuse what the template leaves out without a word."""
+        """Refuse messages of which the template silently leaves out a part."""
 
         def same(others: Sequence[Message], left: Mapping[str, Any] = arguments) -> bool:
             return self._apply(others, opens, left) == text

@@ -135,7 +135,7 @@ class CompletionReader:
 
 
 def describe_cuts(counts: Mapping[str, int]) -> str:
-    """What truncation did, for people; empty where nothing was cut.
+    """Sentence about what was truncated; empty if nothing was.
 
     >>> describe_cuts({"cut_prompts": 2, "cut_completions": 0, "cut_tokens": 31, "identical_pairs": 1})
     '2 prompts cut, 31 tokens in all; 1 pair left out because its completions are identical when read'

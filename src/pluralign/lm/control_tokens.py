@@ -1,4 +1,4 @@
-"""Control tokens: their names in texts, quoted where they are what somebody wrote.
+"""Names of control tokens in texts, quoted where users or models wrote them.
 
 A tokenizer reads the name of a control token (``<|im_start|>``) as that token, also in a text that a user
 wrote. Texts of users and models have such names quoted (`core.messages.QUOTE` before each), and a quoted name

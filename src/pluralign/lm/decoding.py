@@ -143,7 +143,7 @@ def draw_tokens(
         uniforms: Numbers u from 0 to below 1, float64, on the `sampling_device`.
         temperature: Temperature of the softmax; 0 takes the most likely token.
     """
-    # First the block of the vocabulary is found in which it does, so that sums over all of it are short.
+    # First the block of the vocabulary in which it does is found, so that cumulative sums are short.
     if temperature == 0:
         return logits.argmax(dim=-1)
     whence, logits = logits.device, logits.to(uniforms.device)
@@ -157,7 +157,7 @@ def draw_tokens(
     block = torch.searchsorted(sums, target, right=True).clamp(max=sums.shape[1] - 1)
     inside = masses.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).squeeze(1).double().cumsum(dim=-1)
     before = sums.gather(1, block) - inside[:, -1:]
-    # Rounding may put the target past the block's end; its last token of any probability is then meant.
+    # Rounding may put the target past the block's end; its last token of positive probability is then taken.
     target = torch.minimum(target - before, inside[:, -1:] * (1 - 1e-12))
     place = torch.searchsorted(inside, target, right=True).clamp(max=_BLOCK - 1)
     return (block * _BLOCK + place).squeeze(1).to(whence)

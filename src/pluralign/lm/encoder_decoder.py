@@ -69,7 +69,7 @@ def finish_states(model: PreTrainedModel, states: Float[Tensor, "tokens d"]) -> 
 
 
 def logits_bias(model: PreTrainedModel) -> Float[Tensor, " vocabulary"] | None:
-    """What is added to the logits after the vocabulary head (BART and its kin); None for nothing."""
+    """What is added to the logits after the vocabulary head (BART and related models); None for nothing."""
     bias = getattr(_without_adapter(model), "final_logits_bias", None)
     return None if bias is None else bias[0]
 
@@ -79,7 +79,7 @@ def check_encoder_decoder(model: PreTrainedModel) -> None:
     """Refuse a model whose own logits are not those of its states here (one forward pass of two tokens).
 
     Raises:
-        InputError: It is of another make than BART and T5.
+        InputError: Its architecture is unlike those of BART and T5.
     """
     (forest,) = plant([Tree([0, 1], [[1]])])
     forest = forest.to(model.device)
@@ -117,7 +117,8 @@ class _Stretches:
     def padded(
         self, which: Int[Tensor, " rows"]
     ) -> tuple[Int[Tensor, "rows width"], Bool[Tensor, "rows width"]]:
-        """Indices of some stretches' tokens, filled up with their last, and which of them are no filling."""
+        """Indices of some stretches' tokens, padded with the last one of each, and which of them are not
+        padding."""
         lengths = self.lengths[which, None]
         steps = torch.arange(int(lengths.max()), device=lengths.device)
         return self.starts[which, None] + steps.minimum(lengths - 1), steps < lengths
@@ -163,7 +164,7 @@ def _decode(
         written, real = branches.padded(rows)
         inputs = forest.input_ids[0, written]
         found = decoder(
-            # Filling stands behind a branch's tokens, where a causal decoder does not look.
+            # Padding comes after a branch's tokens, where a causal decoder does not look.
             input_ids=torch.cat([torch.full_like(inputs[:, :1], start), inputs], dim=1),
             encoder_hidden_states=encoded[read],
             encoder_attention_mask=seen.long(),
@@ -177,7 +178,8 @@ def _decode(
 
 
 def _batches(sizes: Int[Tensor, "rows kinds"]) -> list[Int[Tensor, " _"]]:
-    """Rows of like sizes, the longest first; a row's sizes are its tokens of each kind, padded apart."""
+    """Batches of rows of similar sizes, the longest first; a row's sizes are its numbers of tokens of each
+    kind, which are padded separately."""
     listed: list[list[int]] = to_list(sizes)
     batches: list[list[int]] = []
     tokens = 0

@@ -47,7 +47,7 @@ def usable_url(url: str) -> str:
     """The URL without a slash at its end.
 
     Raises:
-        InputError: It is no URL of HTTP.
+        InputError: It is not an HTTP URL.
     """
     scheme, separator, rest = url.partition("://")
     if scheme not in ("http", "https") or not separator or not rest.strip("/"):

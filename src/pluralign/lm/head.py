@@ -15,7 +15,7 @@ from pluralign.lm.model_parts import output_embeddings, text_config
 from pluralign.lm.passes import trunk_of
 
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-"""What configurations call the soft cap of logits."""
+"""Names of the soft cap of logits in configurations."""
 
 
 def head_logits(

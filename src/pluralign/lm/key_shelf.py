@@ -56,7 +56,7 @@ class KeyShelf:
             lengths: Number of tokens of each row.
         """
         first, last = len(self.lengths), len(self.lengths) + len(rows)
-        # Of what is added a part is spare, so that rows that come one by one are not copied each time.
+        # A fifth of the slots is spare, so that rows that are added one by one are not copied each time.
         spare = last // 4 if self._slots else 0
         slots = self._slots if last <= self._slots else last + spare
         self._resize(slots, max(lengths) + 1, rows[0])
@@ -145,7 +145,7 @@ class KeyShelf:
         return self._seen[known]
 
     def _resize(self, slots: int, room: int, like: Mapping[int, KeysAndValues] | None = None) -> None:
-        """Allocate this number of slots, with at least this room, where there are others."""
+        """Change the number of slots, and their room to at least this; the contents of slots are copied."""
         room = max(self._room, -(-room // _STRIDE) * _STRIDE)
         if (slots, room) == (self._slots, self._room):
             return

@@ -194,6 +194,6 @@ def _share_beginnings(rows: Sequence[Sequence[int]]) -> list[Tree]:
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two rows begin with alike."""
+    """Number of tokens at the beginning that two rows have in common."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -180,7 +180,7 @@ class CutTrunk:
             raise self._refusal(f"its states would differ by {gap:.2g}")
 
     def _watched(self, forest: Forest) -> Tensor:
-        """A pass of the whole trunk, in which is noted what layers return and what runs after them."""
+        """A pass of the whole trunk that records what layers return and which modules run after them."""
         before: set[nn.Module] = set()
         after: dict[nn.Module, None] = {}
         layers, top = {*self._below, *self._upper}, self._upper[-1]
@@ -213,7 +213,7 @@ class CutTrunk:
 
 
 class _AllRead(Exception):
-    """Ends a pass whose further layers nobody reads."""
+    """Ends a pass whose further layers are not needed."""
 
 
 def _layer_input(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -231,7 +231,7 @@ def _row(model: PreTrainedModel, states: Any) -> Float[Tensor, "tokens d"]:
 
 @contextmanager
 def _skipped(layer: nn.Module, returned: int | None) -> Generator[None]:
-    """A layer that gives its input back, in the form in which it returns its output."""
+    """A layer that returns its input, in the form of its output."""
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         states = _layer_input(args, kwargs)

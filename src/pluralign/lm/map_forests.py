@@ -1,4 +1,4 @@
-"""The loop over forests: trees in, what a model makes of their branches out, in the trees' order."""
+"""The loop over forests: from trees to what is computed of their branches, in the trees' order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def map_forests(
     model: PreTrainedModel, trees: Sequence[Tree], f: Callable[[Any, Forest], Tensor], *,
     token_budget: int = 4096, max_path: int | None = None, states: States = forest_hidden_states,
 ) -> list[Tensor]:  # fmt: skip
-    """What a function makes of every tree's branches.
+    """Values that a function computes for every tree's branches.
 
     Args:
         model: See `forest_hidden_states`.
@@ -80,7 +80,7 @@ def map_completions(
     model: PreTrainedModel, read: Sequence[CompletionTrees], f: Callable[[Any, Forest], Sequence[T]], *,
     token_budget: int = 4096, states: States = forest_hidden_states,
 ) -> list[list[T]]:  # fmt: skip
-    """What a function makes of every completion, such as the rewards of its tokens.
+    """Values that a function computes for every completion, such as the rewards of its tokens.
 
     Args:
         model: See `forest_hidden_states`.

@@ -70,11 +70,11 @@ def can_pack(linear: nn.Linear) -> bool:
 
 
 def pack_linears(model: nn.Module, run: Callable[[], Any]) -> None:
-    """Put a packed layer in the place of every plain linear layer that can be packed, for good.
+    """Replace every plain linear layer that can be packed by a packed one, permanently.
 
-    The layers' own weights are freed one after the other, but for those that something else (a tied
-    embedding) holds. Layers whose weights are read from outside (recurrent layers, some routers of experts)
-    stay as they are.
+    The layers' own weights are freed one after the other, except those that something else (a tied embedding)
+    holds. Layers whose weights are read from outside (recurrent layers, some routers of experts) stay as they
+    are.
 
     Args:
         model: Model with the layers, for inference alone.
@@ -86,7 +86,7 @@ def pack_linears(model: nn.Module, run: Callable[[], Any]) -> None:
 
 
 def unread_linears(model: nn.Module, run: Callable[[], Any]) -> list[tuple[nn.Module, str]]:
-    """Where plain linear layers stand whose weights nothing but their own product reads: parent and name.
+    """Parent and name of the plain linear layers whose weights nothing but their own product reads.
 
     Args:
         model: Model with the layers; subclasses of linear layers are left out.
@@ -157,7 +157,7 @@ def packed(model: nn.Module) -> Generator[None]:
 
 
 def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Where plain linear layers stand; subclasses compute more than a product and stay."""
+    """Parent and name of plain linear layers; subclasses compute more than a product and stay."""
     return [
         (parent, name)
         for parent in model.modules()
@@ -169,8 +169,8 @@ def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
 def _rounded_up(rows: int) -> int:
     """Above 16, one of eight numbers between a power of two and the next.
 
-    oneDNN keeps a program, with memory of its own, for each number of rows that it meets: a server, whose
-    prompts have all lengths, would fill gigabytes with them.
+    oneDNN keeps a program, with memory of its own, for each number of rows that it encounters: a server,
+    whose prompts have all lengths, would fill gigabytes with them.
     """
     step = 1 << max(0, rows.bit_length() - 4)
     return -(-rows // step) * step

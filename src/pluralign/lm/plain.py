@@ -85,7 +85,7 @@ def plain_states(
 
 
 def _paths(forest: Forest) -> list[tuple[list[int], int]]:
-    """Of each branch the places of its path's tokens, and how many of these another path has already."""
+    """Places of the tokens on each branch's path, and how many of them an earlier path has already."""
     trees: list[int] = to_list(forest.tree_ids)
     prompts: dict[int, list[int]] = {}
     for place, (tree, branch) in enumerate(zip(trees, to_list(forest.branch_ids), strict=True)):
@@ -129,7 +129,7 @@ def _batches(lengths: Sequence[int], padding: bool, factors: LengthFactors | Non
 
 
 class Continuation:
-    """Sequences of equal length that are continued together, a token of each at a time.
+    """Sequences of equal length that are continued together, one token of each at a time.
 
     Args:
         model: Any causal model.
@@ -162,7 +162,7 @@ class Continuation:
         return self.states
 
     def select(self, rows: Sequence[int]) -> None:
-        """Go on from these sequences, in this order; one may be named several times."""
+        """Keep these sequences, in this order; one may be given several times."""
         index = torch.tensor(list(rows), device=self._ids.device)
         self._ids, self.states = self._ids[index], self.states[index]
         for cache in self._cache.values():

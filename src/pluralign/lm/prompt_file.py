@@ -14,7 +14,7 @@ from pluralign.core import InputError
 class PromptFile:
     """A text with ``$placeholders``; ``$$`` is a dollar sign.
 
-    Braces and anything else in the text, and all of what is put in, stand as they are.
+    Braces and everything else in the text, and whatever is filled in, are left as they are.
 
     Args:
         path: File of the user; None takes the packaged one.
@@ -46,7 +46,7 @@ class PromptFile:
         self._template = Template(text)
         _check(self._template, path, placeholders, required)
         self.digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        """Of the text: 16 hexadecimal digits."""
+        """Digest of the text, 16 hexadecimal digits."""
 
     def fill(self, **values: str) -> str:
         """The text with its placeholders filled in."""

@@ -31,7 +31,7 @@ class Writer(Protocol):
 
 @dataclass
 class Question(Generic[Parsed]):
-    """A question and what came of it.
+    """A question, its answer, and the malformed replies before it.
 
     Args:
         text: The question.

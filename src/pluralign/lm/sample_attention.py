@@ -17,7 +17,8 @@ KeysAndValues = tuple[Tensor, Tensor]
 
 
 class PromptLayout(ForestLayout):
-    """Prompts, one after the other in a row, each a tree of its own; what their tokens show is kept.
+    """Prompts, one after the other in a row, each a tree of its own; the keys and values of their tokens are
+    kept.
 
     Args:
         forest: Forest of the prompts.

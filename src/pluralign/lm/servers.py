@@ -57,7 +57,8 @@ class _Server:
     resting_until: float = 0.0
 
     def rank(self, now: float) -> tuple[float, bool, int, int]:
-        """Order of preference: servers that rest come last, and one that failed gets a single request."""
+        """Order of preference: servers that are set aside come last, and one that failed gets a single
+        request."""
         resting = max(0.0, self.resting_until - now)
         return resting, self.failures > 0 and self.in_flight > 0, self.in_flight, self.last_turn
 

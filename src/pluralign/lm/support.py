@@ -82,7 +82,7 @@ class Support:
 
 
 def assume_forests(model: PreTrainedModel) -> None:
-    """Take it that a model reads forests, without a trial: its weights may have no data."""
+    """Assume that a model reads forests, without a trial: its weights may have no data."""
     trunk_of(model).__dict__[_KNOWN] = Support()
 
 

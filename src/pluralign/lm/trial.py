@@ -97,7 +97,8 @@ class Trial:
         found: list[Tensor] = []
         for prompt, branch in self._paths:
             rows = Continuation(self._model, [[*prompt, self._other[0]], [*prompt, branch[0]]])
-            # More rows than before, and another first one: caches of a model's own make may keep theirs.
+            # More rows than before, and another first one: caches that models implement themselves may keep
+            # theirs.
             rows.select([1, 1, 0])
             found.append(torch.stack([rows.states[0], *(rows.step([token] * 3)[0] for token in branch[1:])]))
         return found

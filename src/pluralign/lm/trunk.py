@@ -1,4 +1,4 @@
-"""What a language model's trunk makes of a forest: hidden states, and per-branch quantities of them."""
+"""Hidden states of a forest by a language model's trunk, and quantities of them for each branch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a language model's vocabulary head makes of a forest: log-probabilities of the branches' tokens.
+"""Log-probabilities of a forest's branch tokens by a language model's vocabulary head.
 
 A few hundred tokens at a time, so that the logits of all tokens are never held together; under autograd they
 are computed again in the backward pass.

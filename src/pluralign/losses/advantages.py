@@ -11,8 +11,8 @@ With w . r the weighted sum, c_k the reward minus its mean over the group and sd
     dvao = centred_sum / sum_k w_k sd_k,    advantage_combination = sum_k w_k c_k / sd_k.
 
 So the first three have the same sign everywhere and the weighted sum's optimum; they differ in the size of
-steps. `advantage_combination` and `gdpo` mend unequal scales of rewards, and end elsewhere. Rewards that
-are divided once by a constant need no such mending.
+steps. `advantage_combination` and `gdpo` correct unequal scales of rewards, and have other optima. Rewards
+that are divided once by a constant need no such correction.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def centred_sum(rewards: Rewards, weights: Weights) -> Advantages:
 def reward_combination(rewards: Rewards, weights: Weights) -> Advantages:
     """GRPO of the weighted sum: `centred_sum` divided by its deviation (Shao et al. 2024).
 
-    Where rewards oppose each other, the deviation is small and noise is blown up.
+    Where rewards oppose each other, the deviation is small and noise is amplified.
 
     Args:
         rewards: Rewards of each sample.

@@ -91,7 +91,6 @@ def avril_loss(
         kl_weight: Weight of the KL divergence from the prior.
     """
     # Masked before the density as well: its gradient at an infinite error is NaN, even when multiplied by 0.
-    # Left out before the density, too: its gradient at an infinite error is not a number, even times 0.
     known = torch.where(has_next, td_error, 0.0)
     density = torch.where(has_next, log_normal_density(known, mean, sigma), 0.0)
     return (-log_policy + kl_weight * kl_to_standard_normal(mean, sigma) - td_weight * density).mean()

@@ -67,7 +67,7 @@ def guided_weights(gradients: FloatArray, target: FloatArray, *, improves: bool 
     does not rise, others that agree (c_i > 0) are free, and those that disagree rise no faster than along the
     target itself; if none agrees, none may rise. Otherwise all losses fall, together as fast as they can, and
     the target rises no more than it must. Where the programme has no solution, the weights are those of
-    `min_norm_weights` (the published code then takes weights of 1 each, in silence).
+    `min_norm_weights` (the published code then silently takes weights of 1 each).
 
     Args:
         gradients: Gradient of each loss, shape (losses, parameters).

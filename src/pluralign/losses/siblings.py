@@ -16,8 +16,8 @@ def sibling_advantages(
 
     With ``weighted`` each sibling counts as often as it was taken, which estimates Q - V of the behaviour;
     without, all siblings count alike, as in the paper. The paper divides by the siblings' deviation, which
-    blows up decisions that hardly matter; so it is off here. A decision at which one option was taken gives
-    0.
+    gives much weight to decisions that hardly matter; so it is off here. A decision at which one option was
+    taken gives 0.
 
     Args:
         decisions: Number of each step's decision.

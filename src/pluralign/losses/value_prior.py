@@ -27,9 +27,9 @@ def fuse(
 ) -> Float[Tensor, "*batch"]:
     """Prior value and sample mean fused: b = V + (1 - s / (m - V)^2)_+ (m - V).
 
-    If they differ by less than one standard error, the prior is believed outright. The error is below that
-    of the mean alone while the prior is right to 1.17 standard errors of the mean. For larger biases it is
-    above, by 48 % at 2.3 standard errors and by 5 % at eight: the prior is wrong, but not obviously so.
+    If they differ by less than one standard error, the result is the prior. The error is below that of the
+    mean alone while the prior is right to 1.17 standard errors of the mean. For larger biases it is above, by
+    48 % at 2.3 standard errors and by 5 % at eight: the prior is wrong, but not obviously so.
 
     Args:
         prior: Prior value V of each prompt.
@@ -86,7 +86,7 @@ def worth_one_more(
 
 def pooled_variance(rewards: Float[Tensor, "prompts samples"]) -> Float[Tensor, ""]:
     """Variance of one sample's reward around its prompt's mean, pooled over prompts: few samples of a prompt
-    say little of their own variance.
+    say little about their own variance.
 
     Args:
         rewards: Rewards of each prompt's samples.

@@ -1,4 +1,4 @@
-"""Universal kriging on the simplex: a quadratic trend, and a Gaussian process for what it leaves."""
+"""Universal kriging on the simplex: a quadratic trend, and a Gaussian process for its residuals."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ones."""
 
 # Edge of (0, 1), or of positive outcomes, at which a link's inverse is cut off.
 _EDGE = 1e-6
-# Candidates for the correlation length of what the quadratic leaves, and for the share of noise in it.
+# Candidates for the correlation length of the quadratic's residuals, and for the share of noise in them.
 _LENGTHS = (0.15, 0.25, 0.4, 0.6, 1.0, 2.0)
 _NOISES = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Prediction of one outcome: a quadratic, and a Gaussian process for what it leaves.
+    """Prediction of one outcome: a quadratic, and a Gaussian process for its residuals.
 
     Args:
         coefficients: Coefficients of the quadratic form, shape (terms,).

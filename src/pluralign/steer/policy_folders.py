@@ -56,7 +56,7 @@ def open_rows(
             stacked = AdapterRows(trunk, together)
             if not whole:
                 return stacked
-        # What is loaded whole needs the memory.
+        # Models that are loaded whole need the memory.
         del trunk
     return ModelRows({name: open_whole(policies[name], model, dtype) for name in whole}, stacked)
 

@@ -1,7 +1,7 @@
 """Weights that follow from a prompt or a wish instead of being given: one interface.
 
 A provider suggests weights before a request is made, so whatever mixes policies stays as it is, and each
-answer carries the weights that made it.
+answer comes with the weights that made it.
 """
 
 from __future__ import annotations

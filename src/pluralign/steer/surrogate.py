@@ -3,7 +3,7 @@
 A sweep maps steering weights to outcomes: mean returns or rewards of the steered policy. The map is smooth,
 so a few evaluated weightings predict the others (MAP, Li et al. 2024, arXiv 2406.07529, which fits quadratics
 to merged models; here also for mixtures and guidance). Mixtures of sharp policies change faster between two
-corners than a quadratic can, so a Gaussian process predicts what the quadratic leaves: universal kriging
+corners than a quadratic can, so a Gaussian process predicts the quadratic's residuals: universal kriging
 (Rasmussen and Williams 2006, section 2.7).
 """
 
@@ -152,7 +152,7 @@ def fit_surrogate(
     objectives: Sequence[str] | None = None,
     link: Link = "identity",
 ) -> Surrogate:
-    """Fit a surrogate to evaluated weightings: a quadratic, and a Gaussian process for what it leaves.
+    """Fit a surrogate to evaluated weightings: a quadratic, and a Gaussian process for its residuals.
 
     With as many points as coefficients it is the quadratic through the points. Correlation length and noise
     (a sweep's outcomes are means of samples) are those of the highest restricted likelihood.

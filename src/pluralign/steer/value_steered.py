@@ -15,12 +15,13 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class ValueSteeredPolicy:
-    """Chooses the option with the best weighted sum of values, by whichever agent would go on best.
+    """Chooses the option with the best weighted sum of values, each by the agent that would continue best.
 
     ``pi(a|s) = softmax_a max_i w . Q^i(s, a) / temperature`` over the agents i of positive weight, with Q^i
     the values of all objectives if agent i chooses from then on (generalised policy improvement, Barreto et
     al. 2017, theorem 1: with exact values it is at least as good as every agent). A mixture of probabilities
-    does not know who acts from here on; this one does. A model of any weights is given the weights.
+    does not account for which agent acts from here on; this one does. A model of any weights is given the
+    weights.
 
     Args:
         policies: Agent of each objective, with values of the same objectives.

@@ -1,4 +1,4 @@
-"""The loss of offline Q-learning: squared errors of values to targets by networks that follow."""
+"""The loss of offline Q-learning: squared errors of values to targets by target networks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pluralign.options.option_policy import pad_features
 from pluralign.options.values import ValueHead
 
 _EVERY = 10
-"""Number of optimizer steps between two updates of the networks that follow."""
+"""Number of optimizer steps between two updates of the target networks."""
 
 Backup = Literal["max", "expectile", "taken", "reference"]
 Unseen = Literal["pessimistic", "free", "never"]
@@ -44,8 +44,8 @@ class QConfig:
         tau: Level of the expectile (IQL: 0.7 to 0.9).
         n: Number of steps of rewards before a target continues from a value. With more than one, the targets
             contain the behaviour's mistakes.
-        heads: Number of networks. Options are judged by the one that thinks least of them (RAVL: 10).
-        unseen: Treatment of options that the data never took: by the network that thinks least of them
+        heads: Number of networks. Options are judged by the one that gives them the lowest value (RAVL: 10).
+        unseen: Treatment of options that the data never took: by the network that gives them the lowest value
             (pessimistic), by the mean of all networks (free), or not chosen in targets (never). The policy
             acts in the same way; it cannot know what was never taken, so never acts as pessimistic.
         conservative: Factor of CQL's penalty, which lowers the values of options other than those taken.
@@ -140,7 +140,7 @@ class ValueLearning(nn.Module):
         # Not named "config": a trainer would take it for a language model's configuration.
         self.head, self.settings, self._seed = head, config, seed
         self._weights: Tensor | None = weights
-        # Checkpoints contain the networks that follow, so that a continued run ends with the same weights.
+        # Checkpoints contain the target networks, so that a continued run ends with the same weights.
         self.target = copy.deepcopy(head).requires_grad_(False)
         self._inner: Tensor | None = None
         self.passes: Tensor
@@ -224,7 +224,7 @@ class ValueLearning(nn.Module):
         return torch.where(alone[:, None], corners, drawn).to(self.features.device)
 
     def _known(self) -> Float[Tensor, "heads decisions options hidden"]:
-        """First layer of the networks that follow, for all options; it changes only when they move."""
+        """First layer of the target networks, for all options; it changes only when they move."""
         known: Tensor | None = self._inner
         if known is None:
             flat: Tensor = self.target.first_layer(self.features.flatten(0, 1))

@@ -122,7 +122,7 @@ def _record(
     game: Game, objectives: Sequence[Objective], store: FeatureSource, weighting: Weighting,
     config: StoryRLConfig, combination: Combination, initial: OptionPolicy | None, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """What makes a run another one."""
+    """What distinguishes this run from others."""
     settings = {
         **dataclasses.asdict(config), "combine": getattr(combination.combine, "__name__", "custom"),
         "weighting": weighting.describe(), "objectives": [one.to_json() for one in objectives],

@@ -100,7 +100,6 @@ class Batch:
         weights: See `CompletionData`, shape (rows,).
         margins: See `CompletionData`, shape (rows,).
         share: Share of this forest's rows among those of the step.
-        share: Rows of this forest among those of the step.
     """
 
     forest: Forest

@@ -112,7 +112,7 @@ def _empty(model: str, dtype: torch.dtype) -> Any:
 
 
 def _prepared(network: Any, training: Training, reward: bool) -> Any:
-    """The model with the weights trained that training would train."""
+    """The model, with exactly those weights trainable that training would train."""
     assume_forests(network)
     if training.lora_rank:
         network = add_lora(

@@ -44,7 +44,7 @@ GAUSSIAN_ARGUMENTS = ("chosen", "rejected", "chosen_sigma", "rejected_sigma", "m
 """Positional arguments of a loss that has the parameter ``chosen_sigma``, in order."""
 
 _LARGEST_MARGIN = 1e6
-"""In nats; a float32 holds the loss of larger ones no longer."""
+"""Largest margin, nats; a float32 cannot hold the loss of larger ones."""
 
 
 @dataclass(frozen=True)

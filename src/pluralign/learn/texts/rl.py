@@ -186,7 +186,7 @@ def _record(
     run: Run, config: RLConfig, combination: Combination, weighting: Weighting, prompts: Sequence[str],
     backbone: Backbone,
 ) -> dict[str, Any]:  # fmt: skip
-    """What makes a run another one."""
+    """What distinguishes this run from others."""
     training = dataclasses.asdict(run.training)
     training.pop("token_budget")
     settings = {

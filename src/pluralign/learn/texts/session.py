@@ -249,7 +249,7 @@ class Session:
             return None
 
     def _record(self) -> dict[str, Any]:
-        """What makes a run another one."""
+        """What distinguishes this run from others."""
         training = dataclasses.asdict(self.run.training)
         # These bound memory or report, and do not change results (except for the last bits); the backbone's
         # description has its type.

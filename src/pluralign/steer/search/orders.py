@@ -1,4 +1,4 @@
-"""The orders in which a search tries options: four answers to where the next call is worth most."""
+"""The orders in which a search tries options: four rules for where the next call is worth most."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Beam:
 
 
 def best_first(tree: SearchTree) -> Node | None:
-    """The state that promises most, at any depth."""
+    """The state with the most promising untried option, at any depth."""
     return tree.most_promising()
 
 

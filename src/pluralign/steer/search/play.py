@@ -33,7 +33,7 @@ class FoundPlay:
     Args:
         trajectory: The play; its ``info`` has the other figures.
         total: Weighted sum of its returns, in scales.
-        calls: Number of calls of `Game.choose`, all told.
+        calls: Number of calls of `Game.choose` in total.
         completion: Number of them beyond the budget, which completed the play because none was whole yet.
         states: Number of different states met; 0 for random plays, which do not save them.
         plays: Number of whole plays met.

@@ -71,7 +71,7 @@ class Node:
 
     @property
     def promise(self) -> float:
-        """The same for plays that go on with an option that was not tried; there must be one."""
+        """The same for plays that go on with an untried option; there must be one."""
         return self.gained + float(self.rests[self.waiting[0]])
 
     @property
@@ -84,7 +84,7 @@ class Node:
 class SearchTree:
     """The states met so far. States that are met twice are one node, with the better of the ways to it.
 
-    No play comes back to a state of its own, so that games in which play can go in circles are searched, too.
+    No play returns to one of its own states, so that games in which play can go in circles are searched, too.
 
     Args:
         game: Game, at the start of an episode.
@@ -109,7 +109,7 @@ class SearchTree:
         self._low, self._high = np.inf, -np.inf
         self.nodes: dict[Hashable, Node] = {}
         self.open: dict[Hashable, Node] = {}
-        """States with options that were not tried."""
+        """States with untried options."""
         state = _saved(game)
         if game.decision is None:
             raise InputError(f"story '{game.info.name}' ends before its first decision")
@@ -165,8 +165,8 @@ class SearchTree:
         return best
 
     def most_promising(self) -> Node | None:
-        """The state whose options that were not tried promise most; None if there is none. Of equal ones the
-        first is kept."""
+        """The state with the most promising untried option; None if there is none. Of equal ones the first is
+        kept."""
         return max(self.open.values(), key=lambda node: node.promise, default=None)
 
     def _add(
@@ -183,7 +183,7 @@ class SearchTree:
         self._low, self._high = min(self._low, value), max(self._high, value)
 
     def _improve(self, node: Node, action: int) -> None:
-        """Take over a better way to a known state, and what it improves after it."""
+        """Adopt a better way to a known state, and update the states after it."""
         todo = [(node, action)]
         while todo:
             node, action = todo.pop()
