@@ -250,7 +250,7 @@ def test_over_long_prompts_keep_their_end_and_are_counted(caplog):
 
 def test_refuses_trees_it_cannot_lay_out():
     for tree in (Tree([1], []), Tree([1], [[2], []])):
-        with pytest.raises(InputError, match="needs a branch"):
+        with pytest.raises(InputError, match="needs at least one branch"):
             plant([tree])
     with pytest.raises(InputError, match="leaves no room"):
         plant([Tree([1, 2], [[3] * 30])], max_path=30)

@@ -53,7 +53,7 @@ class Decoding:
             ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("top_k", self.top_k >= 0, "0 or more"),
-            ("stop", all(isinstance(s, str) and s for s in stop), "texts that are not empty"),
+            ("stop", all(isinstance(s, str) and s for s in stop), "non-empty texts"),
         ):
             if not holds:
                 raise InputError(f"must be {rule}, found {getattr(self, name)!r}", field=name)

@@ -202,7 +202,7 @@ def _pieces(
     number: int, tree: Tree, budget: int, max_path: int | None, factors: LengthFactors | None
 ) -> list[_Piece]:
     if not tree.branches or not all(len(b) for b in tree.branches):
-        raise InputError(f"prompt {number} needs a branch or more, of a token or more each")
+        raise InputError(f"prompt {number} needs at least one branch, each of at least one token")
     prompt, cut = list(tree.prompt_ids), 0
     longest = max(len(branch) for branch in tree.branches)
     if max_path is not None and len(prompt) + longest > max_path:

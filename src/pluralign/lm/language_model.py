@@ -98,7 +98,7 @@ class LanguageModel:
         tokenizer = self.backbone.tokenizer
         branches = [encode(tokenizer, quoted(tokenizer, answer)) for answer in answers]
         if not branches or not all(branches):
-            raise InputError(f"answers must be texts that are not empty, found {list(answers)!r}")
+            raise InputError(f"answers must be non-empty texts, found {list(answers)!r}")
         read = [prompt_ids(tokenizer, render_chat(tokenizer, chat)) for chat in chats]
         found = torch.zeros(len(read), len(answers), device=self.backbone.device)
         # A chat that fills the context is cut: by how much may not depend on the others.

@@ -281,7 +281,8 @@ def split_rows(
     for number, row in enumerate(known, start=1):
         if not isinstance(row, kind):
             raise InputError(
-                f"expected a pair or demonstration, as load_pairs and its kin read them, found {row!r:.60}",
+                "expected a pair or demonstration, as load_pairs and load_demonstrations read it, found "
+                f"{row!r:.60}",
                 row=number,
             )
     train = [row for row in known if row.split == "train"]
