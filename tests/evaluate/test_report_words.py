@@ -46,8 +46,8 @@ def test_the_takeaway_does_not_claim_what_did_not_happen() -> None:
 
 
 def test_the_takeaway_tells_when_retraining_was_better() -> None:
-    anew = tuple(point(w, 55.0, 0.5, 0.1, 60.0) for w in (0.2, 0.5, 0.8))
-    text = takeaway(make_report(retrained=anew))
+    retrained = tuple(point(w, 55.0, 0.5, 0.1, 60.0) for w in (0.2, 0.5, 0.8))
+    text = takeaway(make_report(retrained=retrained))
     found = re.search(r"worth (\d+)\u00a0% of the attainable range less to the user", text)
     assert found is not None
     # By hand at w = .5: score (29.4 - 55) / 58 * .5 = -.221, violations -(2.68 - .5) / 21 * .5 = -.052.

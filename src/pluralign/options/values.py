@@ -108,7 +108,7 @@ class ValueUnits:
         objectives: Names of the objectives, in the order of the head's outputs.
         scales: Returns of each objective that count as 1 in the weighted sum, above 0.
         temperature: Temperature of the policy, in the unit of the weighted sum.
-        pessimistic: Whether an option is judged by the head that thinks least of it, or by the mean.
+        pessimistic: Whether an option is judged by the head that gives it the lowest value, or by the mean.
     """
 
     objectives: tuple[str, ...]

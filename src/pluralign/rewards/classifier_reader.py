@@ -86,7 +86,7 @@ def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     modules = cast("dict[str, nn.Module]", dict(cast("Any", model).named_modules()))
     found: list[int] = [context_length(model) or longest.model_max_length, 1 << 20]
     for name, module in modules.items():
-        # RoBERTa and its kin count positions from behind their padding token's.
+        # RoBERTa and related models count positions from behind their padding token's.
         if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
             found.append(
                 module.num_embeddings - (-1 if module.padding_idx is None else module.padding_idx) - 1

@@ -195,17 +195,17 @@ def _against_retraining(report: Report) -> str:
     span = np.array(high) - np.array(low)
     gaps: list[float] = []
     variances: list[float] = []
-    for anew in report.retrained:
-        weights = np.array([anew.weights.get(o, 0.0) for o in names])
+    for other in report.retrained:
+        weights = np.array([other.weights.get(o, 0.0) for o in names])
         same = [
             p for p in report.sweep if np.allclose([p.weights.get(o, 0.0) for o in names], weights, atol=1e-6)
         ]
         if not same:
             continue
-        points = [[p.returns[o] for o in names] for p in (same[0], anew)]
+        points = [[p.returns[o] for o in names] for p in (same[0], other)]
         steered, retrained = (rescale(points, low, high) @ weights).tolist()
         gaps.append(steered - retrained)
-        errors = np.array([[p.stderr[o] for o in names] for p in (same[0], anew)])
+        errors = np.array([[p.stderr[o] for o in names] for p in (same[0], other)])
         scaled = weights * np.where(span > 0, errors / np.where(span > 0, span, 1.0), 0.0)
         # The two objectives' errors may add up fully in the worst case, so the sum is conservative.
         variances.append(float((scaled.sum(1) ** 2).sum()))
