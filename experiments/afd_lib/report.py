@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from afd_lib.across import over_seeds
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json, replace_when_whole, write_json
@@ -39,8 +40,10 @@ def write_report(out: Path, results: Path) -> None:
     found = {path.stem: read_json(path) for path in sorted(out.glob("*-*.json"))}
     results.mkdir(parents=True, exist_ok=True)
     figures = {name: _figures(one) for name, one in found.items()}
-    write_json(results / "afd.json", figures)
-    text = "\n\n".join(_markdown(name, one) for name, one in figures.items())
+    across = over_seeds(figures)
+    write_json(results / "afd.json", {**figures, **({"over_seeds": across} if across else {})})
+    parts = [_across_markdown(task, one) for task, one in across.items()]
+    text = "\n\n".join([*parts, *(_markdown(name, one) for name, one in figures.items())])
     with replace_when_whole(results / "afd.md") as temporary:
         temporary.write_text(text + "\n", "utf-8")
     for name, one in found.items():
@@ -143,6 +146,25 @@ def cell(value: Mapping[str, float] | None, digits: int = 2) -> str:
     if "low" not in value:
         return f"{value['mean']:.{digits}f}"
     return f"{value['mean']:.{digits}f} ({value['low']:.{digits}f} to {value['high']:.{digits}f})"
+
+
+def _across_markdown(task: str, found: Mapping[str, Any]) -> str:
+    lines = [
+        f"## {task}: {len(found['seeds'])} training seeds ({', '.join(found['seeds'])})",
+        "",
+        "Each seed divides the data anew, and trains and samples by itself; intervals are over seeds.",
+    ]
+    for head, key in (
+        ("golden reward above SFT's samples, policy", "policies"),
+        ("the same, best of N from SFT, chosen by", "best_of_n"),
+        ("separation, reward and sources", "separation"),
+    ):
+        rows = [
+            (name, ", ".join(f"{value:.2f}" for value in row["each"]), cell(row))
+            for name, row in found[key].items()
+        ]
+        lines += write_table((head, "each seed", "mean"), rows)
+    return "\n".join(lines)
 
 
 def _markdown(name: str, figures: Mapping[str, Any]) -> str:
