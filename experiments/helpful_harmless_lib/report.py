@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from afd_lib.report import cell, write_table
 
+from helpful_harmless_lib.across import over_seeds
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.statistics import estimate
 
@@ -21,11 +22,14 @@ def write_report(out: Path, results: Path) -> None:
     """Write helpful_harmless.json and .md, and a figure of each sweep, for every seed in ``out``."""
     found = {path.stem: read_json(path) for path in sorted(out.glob("[0-9]*.json"))}
     results.mkdir(parents=True, exist_ok=True)
-    write_json(
-        results / "helpful_harmless.json", {seed: _without_prompts(one) for seed, one in found.items()}
-    )
+    across = over_seeds(found)
+    figures = {seed: _without_prompts(one) for seed, one in found.items()}
+    write_json(results / "helpful_harmless.json", {**figures, **({"over_seeds": across} if across else {})})
+    parts = [_markdown(seed, one) for seed, one in found.items()]
+    if across:
+        parts.insert(0, _across_markdown(list(found), across))
     with replace_when_whole(results / "helpful_harmless.md") as temporary:
-        temporary.write_text("\n\n".join(_markdown(seed, one) for seed, one in found.items()) + "\n", "utf-8")
+        temporary.write_text("\n\n".join(parts) + "\n", "utf-8")
     for seed in found:
         for picture in sorted((out / seed).glob("sweep-*/picture.svg")):
             name = picture.parent.name.removeprefix("sweep-")
@@ -48,6 +52,26 @@ def _without_prompts(one: Mapping[str, Any]) -> dict[str, Any]:
         for name, sweep in one["sweeps"].items()
     }
     return {"settings": one["settings"], "trained": one["trained"], "sweeps": sweeps}
+
+
+def _across_markdown(seeds: list[str], across: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [f"## Over {len(seeds)} training seeds ({', '.join(seeds)}); intervals are over seeds"]
+    for name, sides in across.items():
+        rows: list[tuple[str, ...]] = []
+        for label, row in sides.items():
+            shown = [
+                text
+                for key in ("hypervolume", "lead")
+                for text in (
+                    (", ".join(f"{value:.2f}" for value in row[key]["each"]), cell(row[key]))
+                    if key in row
+                    else ("", "")
+                )
+            ]
+            rows.append((label, *shown))
+        head = ("side", "hypervolume, each seed", "mean", "lead of the first side, each seed", "mean")
+        lines += ["", f"### {name} policies", *write_table(head, rows)]
+    return "\n".join(lines)
 
 
 def _markdown(seed: str, one: Mapping[str, Any]) -> str:

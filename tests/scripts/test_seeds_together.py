@@ -1,4 +1,4 @@
-"""Figures of several seeds of alignment from demonstrations, taken together."""
+"""Figures of several seeds of one experiment, taken together."""
 
 from __future__ import annotations
 
@@ -35,3 +35,23 @@ def test_seeds_of_a_task_are_taken_together(script: Callable[[str], ModuleType])
     assert best["low"] < 0.25 < best["high"]
     assert found[task]["separation"]["Init-SFT: base / SFT"]["mean"] == pytest.approx(0.85)
     assert "| SPIN, greedy | 0.30, 0.40 | 0.35 (" in _across_markdown(task, found[task])
+
+
+def test_hypervolumes_of_seeds_are_taken_together(script: Callable[[str], ModuleType]) -> None:
+    script("helpful_harmless")
+    from helpful_harmless_lib.across import over_seeds
+    from helpful_harmless_lib.report import _across_markdown
+
+    def run(volume: float) -> dict[str, Any]:
+        first = {"label": "steered", "hypervolume": {"mean": volume}, "first_leads_by": None}
+        soups = {"label": "soups", "hypervolume": {"mean": 0.5}, "first_leads_by": {"mean": volume - 0.5}}
+        return {"sweeps": {"DPO": {"sides": [first, soups]}}}
+
+    assert not over_seeds({"1": run(0.6)})
+    found = over_seeds({"1": run(0.6), "2": run(0.8)})
+    assert found["DPO"]["steered"]["hypervolume"]["each"] == [0.6, 0.8]
+    assert "lead" not in found["DPO"]["steered"]
+    assert found["DPO"]["soups"]["lead"]["mean"] == pytest.approx(0.2)
+    assert "| soups | 0.50, 0.50 | 0.50 (0.50 to 0.50) | 0.10, 0.30 | 0.20 (" in _across_markdown(
+        ["1", "2"], found
+    )
