@@ -1,8 +1,11 @@
-"""A game that searches are tried on."""
+"""A game that searches are tried on, and a writer for budgets of samples."""
 
 from __future__ import annotations
 
 import pytest
+
+from pluralign.lm.decoding import Decoding
+from pluralign.steer.writers import open_writer
 
 
 @pytest.fixture(scope="module")
@@ -16,3 +19,9 @@ def tree_game():
     for number in range(4):
         table[f"2.{number}"] = [(2 * number, "end"), (2 * number + 1, "end")]
     return table
+
+
+@pytest.fixture(scope="module")
+def writer():
+    """A tiny model that completes prompts."""
+    return open_writer("tiny-random", Decoding(6), dtype="float32")

@@ -1,40 +1,24 @@
 """Samples of prompts until another one is not worth its price."""
 
 import doctest
-import json
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+from sample_budgets import PROMPTS, by_prompt, letters, rows, stops_at
 
 import pluralign as pl
 from pluralign.core import InputError
-from pluralign.lm.decoding import Decoding
 from pluralign.rewards.open import load_reward
 from pluralign.steer import budget as budgets
 from pluralign.steer import budgeted, prompt_prior
-from pluralign.steer.budget import Budget, StoppingRule, residual_skewness, residuals
-from pluralign.steer.writers import open_writer, write_completions
+from pluralign.steer.budget import Budget, StoppingRule
+from pluralign.steer.writers import write_completions
 from pluralign.steer.writing import Writer
-
-CHAT = [{"role": "user", "content": "hello"}]
-PROMPTS = ["Say a:", CHAT, "A third one:", "b", "c"]
-
-
-def letters(prompts, texts):
-    """A reward that differs between samples, with a level of its own for each prompt."""
-    return [
-        sum(map(ord, text)) % 17 + 5 * len(str(prompt)) for prompt, text in zip(prompts, texts, strict=True)
-    ]
 
 
 def capitals(prompts, texts):
     return [100.0 * sum(letter.isupper() for letter in text) for text in texts]
-
-
-@pytest.fixture(scope="module")
-def writer():
-    return open_writer("tiny-random", Decoding(6), dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -44,29 +28,6 @@ def reward(tmp_path_factory):
     heads = pl.Training(layers=0, learning_rate=0.1, bf16=False)
     pl.fit_reward(pl.load_pairs(rows, "agreement"), model="tiny-random", training=heads, out=folder)
     return folder
-
-
-def rows(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def by_prompt(found):
-    parts = {}
-    for row in found:
-        parts.setdefault(json.dumps(row["prompt"]), []).append(row)
-    return list(parts.values())
-
-
-def stops_at(rewards, least, margin, prior=None, variance=0.0):
-    """Number of samples by the rule, written out."""
-    for count in range(least, len(rewards)):
-        mean = np.mean(rewards[:count])
-        if prior is not None:
-            gap, error = mean - prior, variance / count
-            mean = prior + max(0.0, 1 - error / gap**2) * gap
-        if max(rewards[:count]) >= mean + margin:
-            return count
-    return len(rewards)
 
 
 def margin_of(groups, least, price):
@@ -127,78 +88,6 @@ def test_a_prior_value_is_fused_with_the_mean(writer, tmp_path):
             tmp_path / "no.jsonl",
             samples=Budget(2, 3, 1.0, {"l": letters}, prior=[1.0, 2.0]),
         )
-
-
-def test_rewards_that_are_far_from_normal_are_reported(writer, tmp_path, caplog):
-    def rare(prompts, texts):
-        return [float(sum(map(ord, text)) % 4 == 0) for text in texts]
-
-    for rewards, warned in (({"letters": letters}, False), ({"rare": rare}, True)):
-        budget = Budget(12, 13, 0.1, rewards)
-        write_completions(writer, PROMPTS, tmp_path / "few.jsonl", samples=budget, shown=False)
-        assert ("have a skewness of 1." in caplog.text) == warned
-    # Two thirds at 0, one third at 3: a skewness of 2^(-1/2) around the mean, of which three samples show
-    # 1 / 6^(1/2).
-    first = [np.array([0.0, 0.0, 3.0]), np.array([5.0, 5.0, 8.0])]
-    assert residual_skewness(first) == pytest.approx(2**-0.5 * 6**0.5)
-    assert residual_skewness([np.ones(2), np.zeros(2)]) == 0
-    assert residual_skewness([np.array([0.0, 1.0]), np.zeros(2)]) == 0
-    # Exponential rewards have a skewness of 2, whatever the number of first samples.
-    drawn = np.random.default_rng(0).exponential(size=(100_000, 4))
-    for number in (3, 4):
-        assert residual_skewness(list(drawn[:, :number])) == pytest.approx(2, abs=0.1)
-
-
-def test_residuals_have_the_deviation_of_one_sample():
-    drawn = np.random.default_rng(0).normal(5.0, 3.0, size=(50_000, 3)) + np.arange(50_000)[:, None]
-    gaps = residuals(list(drawn))
-    assert gaps.shape == (50_000, 3)
-    assert gaps.mean() == pytest.approx(0, abs=1e-9)
-    assert (gaps**2).mean() == pytest.approx(9, rel=0.02)
-
-
-@pytest.mark.parametrize("prior", [None, [30.0, 400.0, 60.0, -500.0, 26.0]])
-def test_the_samples_distribution_takes_the_place_of_the_normal_one(writer, tmp_path, caplog, prior):
-    write_completions(writer, PROMPTS, tmp_path / "all.jsonl", samples=12, shown=False)
-    rewards = [
-        letters([one["prompt"] for one in own], [one["completion"] for one in own])
-        for own in by_prompt(rows(tmp_path / "all.jsonl"))
-    ]
-    budget = Budget(4, 12, 0.9, {"letters": letters}, prior=prior, reward_distribution="samples")
-    counts = write_completions(writer, PROMPTS, tmp_path / "few.jsonl", samples=budget, shown=False)
-    first = np.array([own[:4] for own in rewards], dtype=float)
-    gaps = ((first - first.mean(axis=1, keepdims=True)) * (4 / 3) ** 0.5).ravel()
-    low, high = gaps.min() - 1, gaps.max()
-    for _ in range(200):
-        level = (low + high) / 2
-        low, high = (level, high) if np.maximum(gaps - level, 0).mean() > 0.9 else (low, level)
-    variance = first.var(axis=1, ddof=1).mean()
-    given = prior or [None] * 5
-    assert counts == [stops_at(own, 4, level, p, variance) for own, p in zip(rewards, given, strict=True)]
-    assert min(counts) < 12
-    found = rows(tmp_path / "few.jsonl")
-    assert {row["reward_distribution"] for row in found} == {"samples"}
-    few = int((gaps > level).sum())
-    assert f"{few} of 20 first samples are above the reservation value" in caplog.text
-    # Another rule is another file.
-    other = write_completions(
-        writer, PROMPTS, tmp_path / "few.jsonl", samples=Budget(4, 12, 0.9, {"letters": letters}), shown=False
-    )
-    assert {row["reward_distribution"] for row in rows(tmp_path / "few.jsonl")} == {"normal"}
-    assert len(other) == 5
-
-
-def test_few_samples_above_the_level_are_reported():
-    rng = np.random.default_rng(0)
-    budget = Budget(4, 12, 0.01, {"r": letters}, reward_distribution="samples")
-    for prompts, doubted in ((5, True), (500, False)):
-        first = list(rng.exponential(size=(prompts, 4)))
-        rule = StoppingRule.measured(budget, first)
-        assert ((residuals(first) > rule.margin).sum() < 10) == doubted
-        assert (rule.doubts(first) is not None) == doubted
-    # Skewness speaks against the normal rule alone.
-    normal = StoppingRule.measured(Budget(4, 12, 0.01, {"r": letters}), first)
-    assert "a skewness of 2." in (normal.doubts(first) or "")
 
 
 def test_several_rewards_are_scaled_and_weighted(writer, tmp_path):
