@@ -11,6 +11,7 @@ from pluralign.collect.collector import collect
 from pluralign.collect.coverage import CoverageChooser
 from pluralign.collect.intrinsic import Intrinsic
 from pluralign.collect.open import Mode, open_chooser
+from pluralign.collect.planned import PlannedCoverage, Unit
 from pluralign.core import InputError
 from pluralign.games.game import Story
 from pluralign.games.open import open_story
@@ -75,6 +76,7 @@ def collect_trajectories(
     features: Path | None = None,
     max_steps: int = 200,
     need: int = 1,
+    plan: Unit | None = None,
     intrinsic: IntrinsicOptions = IntrinsicOptions(),
 ) -> Figures:
     """Play a story with a policy and write the trajectories.
@@ -100,6 +102,8 @@ def collect_trajectories(
         features: Folder in which features of the language model are kept between runs.
         max_steps: Maximum number of steps in an episode.
         need: Number of visits that each option should have, for the policy "coverage".
+        plan: Whether "coverage" plans through the states seen so far to the nearest option of a state, or of
+            a decision, that needs visits; slower, since episodes are played one by one.
         intrinsic: Intrinsic reward of the training of "drrn".
     """
     game = open_story(story)
@@ -107,7 +111,7 @@ def collect_trajectories(
     chooser = open_chooser(
         policy, game.make_game, Models(features=features), mode=mode, temperature=temperature, prompt=prompt,
         re_asks=re_asks, endpoint=endpoint, seed=seed, needed=need,
-        intrinsic=intrinsic.open(game, out, endpoint),
+        plan=plan, intrinsic=intrinsic.open(game, out, endpoint),
     )  # fmt: skip
     report = collect(
         game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=chosen, max_steps=max_steps,
@@ -122,7 +126,7 @@ def collect_trajectories(
     if report.truncated:
         say(f"{report.truncated} episodes were truncated after {max_steps} steps")
     covered: Figures = {}
-    if isinstance(chooser, CoverageChooser):
+    if isinstance(chooser, CoverageChooser | PlannedCoverage):
         found = chooser.counts.report(need)
         covered = {"coverage": asdict(found)}
         rest = "were not" if need == 1 else f"have fewer than {need} visits"
@@ -130,6 +134,10 @@ def collect_trajectories(
             f"{found.taken} of {found.options} options of {found.decisions} decisions were taken; "
             f"{found.missing} {rest}"
         )
+    if isinstance(chooser, PlannedCoverage):
+        options, taken = chooser.state_options
+        covered["state_options"], covered["state_options_taken"] = options, taken
+        say(f"{taken} of {options} options of the states met were taken")
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
     return {**report.as_json(), **covered}

@@ -51,6 +51,11 @@ def show_game(
     say(f"{info.title}\n{textwrap.fill(info.summary, 100)}\n{textwrap.fill(info.player_character, 100)}\n")
     found = story_facts(loaded, objectives, say=say)
     _say_size(found.size)
+    if found.choice is not None:
+        say(
+            f"empowerment: {found.choice.empowerment:.2f} nats on average, of {found.choice.most:.2f} that "
+            f"the numbers of options allow; all options lead to one state in {found.choice.idle} states"
+        )
     say(f"objectives: {', '.join(o.name for o in info.objectives)}\n")
     if found.front is not None:
         _say_front(found, found.front)

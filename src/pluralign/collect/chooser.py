@@ -6,7 +6,7 @@ Any object with the three members of `Chooser` is a chooser.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,6 +62,17 @@ class RoundChooser(Chooser, Protocol):
 
     def start_round(self, episodes: Iterable[Trajectory]) -> None:
         """Take note of the episodes of the round before, and begin the next one."""
+        ...
+
+
+@runtime_checkable
+class StateChooser(Chooser, Protocol):
+    """A chooser that knows the game's saved state (`Game.save`)."""
+
+    def choose_at(
+        self, states: Sequence[Hashable], decisions: Sequence[Decision], seeds: Sequence[int]
+    ) -> list[Choice]:
+        """Make one choice per state, as `choose` does per decision."""
         ...
 
 

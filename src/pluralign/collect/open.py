@@ -10,6 +10,7 @@ from pluralign.collect.chooser import Chooser, PolicyChooser
 from pluralign.collect.coverage import CoverageChooser
 from pluralign.collect.intrinsic import Intrinsic
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
+from pluralign.collect.planned import PlannedCoverage, Unit
 from pluralign.core import InputError
 from pluralign.core.checks import require_at_least
 from pluralign.games.game import Game
@@ -33,6 +34,7 @@ def open_chooser(
     endpoint: EndpointSettings | None = None,
     seed: int = 0,
     needed: int = 1,
+    plan: Unit | None = None,
     intrinsic: Intrinsic | None = None,
 ) -> Chooser:
     """Open a chooser by name. Choosers of your own need no name: `collect` takes any `Chooser`, and
@@ -53,6 +55,7 @@ def open_chooser(
         endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
         seed: Random seed of DRRN's training.
         needed: Number of visits that each option should have, for ``coverage``.
+        plan: What ``coverage`` plans for: options of ``states`` or of ``decisions``; None does not plan.
         intrinsic: Intrinsic reward of DRRN's training.
 
     Raises:
@@ -70,9 +73,13 @@ def open_chooser(
         raise InputError(
             f"is for the policy drrn, which is trained in the game, not {name}", field="intrinsic"
         )
+    if plan is not None and name != "coverage":
+        raise InputError(f"is for the policy coverage, not {name}", field="plan")
     if remote is not None:
         return endpoint_chooser(remote, endpoint, prompt=prompt, re_asks=re_asks, temperature=temperature)
     if name == "coverage":
+        if plan is not None:
+            return PlannedCoverage(make_game, unit=plan, needed=needed)
         return CoverageChooser(needed=needed)
     if name == "drrn":
         from pluralign.collect.drrn_training import train_drrn

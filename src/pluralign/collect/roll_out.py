@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pluralign.collect.chooser import SEED_RANGE, Choice, Chooser, PolicyChooser
+from pluralign.collect.chooser import SEED_RANGE, Choice, Chooser, PolicyChooser, StateChooser
 from pluralign.core import Decision, InputError, Objective, Policy, Step, Trajectory
 from pluralign.games.game import Game
 
@@ -152,7 +152,11 @@ def _step_all(seats: list[_Seat], chooser: Chooser, objectives: tuple[Objective,
         else:
             asked.append((seat, decision, step_seed))
     if asked:
-        choices = chooser.choose([d for _, d, _ in asked], [s for _, _, s in asked])
+        decisions, seeds = [d for _, d, _ in asked], [s for _, _, s in asked]
+        if isinstance(chooser, StateChooser):
+            choices = chooser.choose_at([seat.game.save() for seat, _, _ in asked], decisions, seeds)
+        else:
+            choices = chooser.choose(decisions, seeds)
         for (seat, decision, _), choice in zip(asked, choices, strict=True):
             _take(seat, decision, choice, objectives)
 

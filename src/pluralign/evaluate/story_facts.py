@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pluralign.core import Objective, UniformPolicy
 from pluralign.core.checks import checked
 from pluralign.core.supported import supported_points
@@ -14,6 +16,7 @@ from pluralign.evaluate.report.summary import walk
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.choicescript.check.statistics import story_statistics
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
+from pluralign.games.empowerment import empowerment, idle_states
 from pluralign.games.exact_front import ExactFront, exact_front, exact_returns
 from pluralign.games.game import Story
 from pluralign.games.ink.game import InkStory
@@ -55,6 +58,22 @@ class StorySize:
         return {name: number for name, number in known.items() if number is not None}
 
 
+@dataclass(frozen=True)
+class ChoiceFacts:
+    """How much the options of a story decide about what comes next.
+
+    Args:
+        empowerment: Mean over states of the logarithm of the number of distinct next states, nats
+            (`games.empowerment`).
+        most: Mean over states of the logarithm of the number of options, which empowerment cannot exceed.
+        idle: Number of states with two or more options that all lead to one state.
+    """
+
+    empowerment: float
+    most: float
+    idle: int
+
+
 @dataclass(frozen=True, eq=False)
 class StoryFacts:
     """Facts about a story.
@@ -67,6 +86,7 @@ class StoryFacts:
         front: Exact Pareto front of the objectives, with their ranges; None if it is not known.
         played: Returns of random play with 95 % intervals, if the front is not known.
         episodes: Number of episodes of random play.
+        choice: What options decide about; None if the states are not known.
     """
 
     name: str
@@ -76,6 +96,7 @@ class StoryFacts:
     front: ExactFront | None = None
     played: Mapping[str, Estimate] | None = None
     episodes: int = EPISODES
+    choice: ChoiceFacts | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON values."""
@@ -83,6 +104,8 @@ class StoryFacts:
             "story": self.name, **self.size.to_json(), "objectives": list(self.objectives),
             "random": [self.random[name] for name in self.objectives],
         }  # fmt: skip
+        if self.choice is not None:
+            found |= {"empowerment": self.choice.empowerment, "idle_states": self.choice.idle}
         if self.front is not None:
             found["reached_by_weights"] = supported_points(self.front.points).tolist()
             found["worst"], found["best"] = self.front.worst.tolist(), self.front.best.tolist()
@@ -108,7 +131,18 @@ def story_facts(story: Story, objectives: Sequence[str], *, say: Callable[[str],
     if graph is None:
         return _by_play(story, size, chosen)
     random = exact_returns(graph, UniformPolicy(), chosen).objectives
-    return StoryFacts(story.info.name, size, tuple(objectives), random, exact_front(graph, chosen))
+    return StoryFacts(
+        story.info.name, size, tuple(objectives), random, exact_front(graph, chosen), choice=_choice(graph)
+    )
+
+
+def _choice(graph: StateGraph) -> ChoiceFacts | None:
+    if len(graph.states) == 1:
+        return None
+    options = np.diff(graph.first)[1:]
+    return ChoiceFacts(
+        float(empowerment(graph)[1:].mean()), float(np.log(options).mean()), len(idle_states(graph))
+    )
 
 
 def _by_play(story: Story, size: StorySize, chosen: Sequence[Objective]) -> StoryFacts:
