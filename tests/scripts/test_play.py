@@ -67,3 +67,15 @@ def test_a_judge_who_knows_ranks_by_worth(script: Script, tmp_path: Path, story:
     assert [row["way"] for row in rows] == list(intrinsic.WAYS)
     assert "more" not in rows[0]
     assert "more" in rows[1]
+
+
+def test_figures_of_trainings_are_compared_with_scores(script: Script, tmp_path: Path, story: str) -> None:
+    mismatch = script("mismatch")
+    settings = mismatch.Settings(
+        tmp_path / "w", tmp_path / "f", "tiny-random", (story,), seeds=2, episodes=6, comparisons=12,
+        steps=(1, 3), results=tmp_path / "r",
+    )  # fmt: skip
+    mismatch.run(settings)
+    rows = read_json(tmp_path / "r" / "mismatch.json")
+    assert {row["method"] for row in rows} == {"cpl", "q", "avril"}
+    assert all(row["runs"] == 6 and len(row["values"]) == 6 for row in rows)

@@ -10,7 +10,7 @@ from pluralign.core import InputError, Policy
 from pluralign.evaluate.harms_table import HEADLINES
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.games.open import open_story
-from pluralign.options.open import Models, open_policies, open_policy
+from pluralign.options.open import Models, open_policies, open_policy, open_trained
 from pluralign.steer.steered import steered
 from pluralign.steer.suggest import constant_weights
 
@@ -27,6 +27,7 @@ def evaluate_play(
     tail: float | None = None,
     objectives: tuple[str, ...] = ("score", "harm_avoidance"),
     features: Path | None = None,
+    prior: Path | None = None,
 ) -> Figures:
     """Play episodes with one policy, or with several policies steered by weights, and report returns and
     harms.
@@ -47,11 +48,20 @@ def evaluate_play(
         tail: Share of the worst episodes whose mean return is reported as well, such as 0.2; by objective.
         objectives: Objectives to report returns for.
         features: Folder that keeps a language model's features between runs.
+        prior: Folder of values (learn q) of the policy that plays, with which the means of few episodes are
+            fused; for games with chance, whose exact values are not known.
     """
-    game = open_story(story)
+    # Help needs no model.
+    from pluralign.evaluate.prior_returns import expected_returns, fused_returns
+    from pluralign.options.values import ValuePolicy
+
+    game, models = open_story(story), Models(features=features)
+    values = None if prior is None else open_trained(prior, models)
+    if values is not None and not isinstance(values, ValuePolicy):
+        raise InputError("holds no values of learn q", path=prior, field="prior")
     result = evaluate_policy(
         game.make_game,
-        _policy(policy, policies, weights, power, Models(features=features)),
+        _policy(policy, policies, weights, power, models),
         episodes=episodes,
         seed=seed,
         objectives=game.info.select(objectives),
@@ -64,10 +74,16 @@ def evaluate_play(
     tails = {} if tail is None else result.tails(tail)
     for name, value in tails.items():
         say(f"  {name + f' (worst {tail:.0%})':24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
+    fused = {} if values is None else fused_returns(
+        result, expected_returns(values, game.make_game, episodes=episodes, seed=seed)
+    )  # fmt: skip
+    for name, one in fused.items():
+        say(f"  {name + ' (with the prior)':24}{one.fused:9.2f}   the prior is {one.prior:.2f}")
     return {
         "policy": result.name,
         "story": story,
         "episodes": result.episodes,
+        **({"fused": {name: asdict(one) for name, one in fused.items()}} if fused else {}),
         "returns": {name: asdict(value) for name, value in result.returns.items()},
         "metrics": {name: asdict(value) for name, value in result.metrics.items()},
         **({} if tail is None else {"tail": tail, "tails": {name: asdict(v) for name, v in tails.items()}}),

@@ -131,9 +131,19 @@ def _play(
             given += 1
 
 
-def _begin(game: Game, place: int, episode: int, seed: int) -> _Seat:
+def episode_seeds(seed: int, episode: int) -> tuple[np.random.Generator, int]:
+    """Source of random numbers of an episode's choices, and the seed of its game.
+
+    Args:
+        seed: Random seed of all episodes.
+        episode: Number of the episode.
+    """
     stream = np.random.default_rng([seed, episode])
-    game_seed = int(stream.integers(2**31))
+    return stream, int(stream.integers(2**31))
+
+
+def _begin(game: Game, place: int, episode: int, seed: int) -> _Seat:
+    stream, game_seed = episode_seeds(seed, episode)
     game.reset(game_seed)
     if game.decision is None:
         raise InputError(f"story '{game.info.name}' ends before its first decision")
