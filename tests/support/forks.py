@@ -96,6 +96,9 @@ class ForkServer:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
+        # A script that is killed before it begins has printed nothing.
+        for name in ("out", "errors"):
+            (folder / name).touch()
         job = {
             "script": str(script),
             "arguments": [str(argument) for argument in arguments],
