@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import tyro
 from afd_lib.stages import Recipe, Workshop
-from console import say, wrote
+from console import say, write_page, wrote
 from measured_lib.prompts import divided
 
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.splits import seed_for
 from pluralign.data.examples import ScoredCompletion
 from pluralign.evaluate.statistics import Estimate, estimate
@@ -183,8 +183,7 @@ def _write(settings: Settings, rows: Sequence[Row]) -> None:
     content = {"cells": cells, "explained": explained,
                "differences": {name: one.to_json() for name, one in pairs.items()}}  # fmt: skip
     write_json(settings.results / "block_guidance.json", content)
-    with replace_when_whole(settings.results / "block_guidance.md") as temporary:
-        temporary.write_text("\n".join(_table(settings, cells, explained, pairs)) + "\n", encoding="utf-8")
+    write_page(settings.results / "block_guidance.md", _table(settings, cells, explained, pairs))
     wrote(settings.results / "block_guidance.md", f"{len(rows)} runs")
 
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import tyro
-from console import say, wrote
+from afd_lib.report import over_runs
+from console import say, write_page, wrote
 from dials_lib.stories import measure
 from weights_lib.stories import agents
 
-from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.evaluate.statistics import estimate
+from pluralign.core.files import read_json, write_json
 from pluralign.games.choicescript.load import list_stories
 from pluralign.workflows.main_job import JobSettings
 
@@ -103,8 +103,7 @@ def write_results(rows: list[Row], settings: Settings) -> None:
     for cell in cells:
         figures = " | ".join(_interval(cell.get(name)) for name in ("r2", "regret", "volume"))
         lines.append(f"| {cell['story']} | {cell['budget'] or ''} | {cell['way']} | {figures} |")
-    with replace_when_whole(settings.results / "calibrated_dials.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "calibrated_dials.md", lines)
 
 
 def _cells(rows: list[Row]) -> Iterator[Row]:
@@ -116,8 +115,8 @@ def _cells(rows: list[Row]) -> Iterator[Row]:
         found: Row = {"story": story, "budget": budget, "way": way, "seeds": len(by_seed)}
         for name in ("r2", "regret", "volume"):
             means = [float(np.mean([row[name] for row in own])) for own in by_seed.values() if name in own[0]]
-            if means:
-                found[name] = estimate(means).to_json() if len(means) > 1 else {"mean": means[0]}
+            if figure := over_runs(means):
+                found[name] = figure
         yield found
 
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import tyro
-from afd_lib.report import cell
-from console import say, wrote
+from afd_lib.report import cell, over_runs
+from console import say, write_page, wrote
 from dials_lib.figures import FloatArray, figures, regret, users_of
 from measured_lib.measures import QUALITIES
 from measured_lib.prompts import parts
@@ -29,9 +29,9 @@ from measured_lib.reward import MeasuredReward
 from measured_lib.settings import ASK
 
 import pluralign as pl
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import rescale
-from pluralign.evaluate.statistics import estimate
+from pluralign.evaluate.sweeps.alternatives import Alternatives
 from pluralign.evaluate.sweeps.fronts import reference_below
 from pluralign.evaluate.sweeps.prompts import sweep
 from pluralign.steer.design import design
@@ -111,7 +111,8 @@ def measure(settings: Settings, seed: str) -> Iterator[dict[str, Any]]:
     found = sweep(
         policies, [{"prompt": [one]} for one in answered],
         {name: MeasuredReward(*QUALITIES[name].first) for name in names}, model=settings.model,
-        steps=settings.steps, max_new_tokens=settings.tokens, temperature=settings.temperature,
+        steps=settings.steps, alternatives=Alternatives(()), max_new_tokens=settings.tokens,
+        temperature=settings.temperature,
         template="chat", seed=int(seed), folder=place,
     )  # fmt: skip
     points = [point for point in found.points if point.weights is not None]
@@ -173,17 +174,12 @@ def write_results(rows: list[dict[str, Any]], settings: Settings) -> None:
     for one in cells:
         shown = (cell(one[name]) if name in one else "" for name in ("r2", "least_r2", "regret"))
         lines.append(f"| {one['budget'] or ''} | {one['way']} | {' | '.join(shown)} |")
-    with replace_when_whole(settings.results / "calibrated_text.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "calibrated_text.md", lines)
 
 
 def _estimates(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in ("r2", "least_r2", "regret"):
-        values = [row[name] for row in rows if name in row]
-        if values:
-            found[name] = estimate(values).to_json() if len(values) > 1 else {"mean": values[0]}
-    return found
+    found = {name: over_runs([row.get(name) for row in rows]) for name in ("r2", "least_r2", "regret")}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from pluralign.core.files import replace_when_whole
 
 
 def say(message: str) -> None:
@@ -13,3 +16,9 @@ def say(message: str) -> None:
 def wrote(path: Path, what: str) -> None:
     """Report a file that was written."""
     say(f"wrote {path}  ({what})")
+
+
+def write_page(path: Path, lines: Sequence[str]) -> None:
+    """Write a page of results, whole or not at all."""
+    with replace_when_whole(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import tyro
 from afd_lib.report import cell, write_table
-from console import say, wrote
+from console import say, write_page, wrote
 
 import pluralign as pl
 from pluralign.collect.chooser import Chooser
 from pluralign.collect.collector import collect
 from pluralign.collect.coverage import CoverageChooser
 from pluralign.collect.planned import PlannedCoverage
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.records import read_trajectories
 from pluralign.evaluate.statistics import estimate
 from pluralign.games.choicescript.load import list_stories
@@ -198,8 +198,7 @@ def run(settings: Settings) -> None:
             ],
         ),
     ]  # fmt: skip
-    with replace_when_whole(settings.results / "coverage.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "coverage.md", lines)
     wrote(settings.results / "coverage.md", f"{len(cells)} rows")
 
 

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import tyro
 from afd_lib.report import cell, write_table
-from console import say, wrote
+from console import say, write_page, wrote
 from numpy.typing import NDArray
 
 import pluralign as pl
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.intrinsic import Intrinsic
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import estimate, paired_difference
 from pluralign.games.choicescript.load import list_stories
@@ -206,8 +206,7 @@ def write_results(rows: Sequence[dict[str, Any]], settings: Settings) -> None:
             ],
         ),
     ]  # fmt: skip
-    with replace_when_whole(settings.results / "intrinsic_drrn.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "intrinsic_drrn.md", lines)
 
 
 if __name__ == "__main__":

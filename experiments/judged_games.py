@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from console import say, wrote
+from console import say, write_page, wrote
 from intercept import SIDE_FILE
 from judged_games_lib.tables import POOLED, table
 
@@ -28,7 +28,7 @@ from pluralign.annotate.label_agreement import label_agreement
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.core import Objective, Policy, UniformPolicy
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.statistics import spearman
@@ -304,8 +304,7 @@ def coverage(job: MainJob) -> dict[str, int]:
 def write_results(figures: dict[str, Any], settings: Settings) -> None:
     """``judged_games.json`` and ``judged_games.md``."""
     write_json(settings.results / "judged_games.json", figures)
-    with replace_when_whole(settings.results / "judged_games.md") as temporary:
-        temporary.write_text("\n".join(table(figures)) + "\n", encoding="utf-8")
+    write_page(settings.results / "judged_games.md", table(figures))
     shutil.copy(settings.out / "report" / "picture.svg", settings.results / "judged_games.svg")
     wrote(settings.results / "judged_games.md", "judged_games.json and judged_games.svg")
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import tyro
 from afd_lib.report import write_table
-from console import say, wrote
+from console import say, write_page, wrote
 
 import pluralign as pl
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json
 from pluralign.evaluate.mismatch import find_mismatch, story_returns
 from pluralign.games.exact_front import exact_returns
 from pluralign.games.state_graph import explore
@@ -172,8 +172,7 @@ def write_results(rows: Sequence[dict[str, Any]], settings: Settings) -> None:
             ],
         ),
     ]  # fmt: skip
-    with replace_when_whole(settings.results / "mismatch.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "mismatch.md", lines)
 
 
 if __name__ == "__main__":

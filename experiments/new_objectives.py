@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import tyro
-from console import say, wrote
+from console import say, write_page, wrote
 from new_objectives_lib.measures import features, improved, plan, returns, seen, step_values
 from new_objectives_lib.problems import FloatArray, Problem, problems
 
 import pluralign as pl
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import hypervolume, undominated
 
 RESULTS = Path(__file__).parent / "results"
@@ -177,8 +177,7 @@ def _write(rows: list[Row], settings: Settings) -> None:
         f"| {name} | {way} | {number} | {_range(own, 'front')} | {_range(own, 'last')} |"
         for (name, way, number), own in cells.items()
     ]
-    with replace_when_whole(settings.results / "new_objectives.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "new_objectives.md", lines)
 
 
 def _range(rows: Sequence[Row], key: str) -> str:

@@ -16,11 +16,11 @@ from typing import Any
 
 import tyro
 from afd_lib.report import cell, write_table
-from console import say
+from console import say, write_page
 
 import pluralign as pl
 from pluralign.annotate.open import open_critic
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json
 from pluralign.evaluate.progress import evaluate_progress
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.state_graph import explore
@@ -93,8 +93,7 @@ def main(settings: Settings) -> None:
             ],
         ),
     ]  # fmt: skip
-    with replace_when_whole(settings.results / "progress.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+    write_page(settings.results / "progress.md", lines)
     say(f"wrote {settings.results / 'progress.md'}")
 
 

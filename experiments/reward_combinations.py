@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from console import say, wrote
+from afd_lib.report import over_runs
+from console import say, write_page, wrote
 from torch import Tensor
 
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import hypervolume
-from pluralign.evaluate.statistics import estimate
 from pluralign.losses.advantages import (
     advantage_combination,
     centred_sum,
@@ -173,8 +173,7 @@ def write_results(rows: list[Row], settings: Settings) -> None:
             f"| {cell['table']} | {cell['group']} | {cell['steps'] or ''} | {cell['way']} | "
             f"{volume['mean']:.3f}{ends} | {kl} |"
         )
-    with replace_when_whole(settings.results / "reward_combinations.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "reward_combinations.md", lines)
 
 
 def _cells(rows: list[Row]) -> Iterator[Row]:
@@ -184,9 +183,8 @@ def _cells(rows: list[Row]) -> Iterator[Row]:
     for (table, group, steps, way), own in groups.items():
         found: Row = {"table": table, "group": group, "steps": steps, "way": way, "seeds": len(own)}
         for name in ("volume", "kl"):
-            values = [row[name] for row in own if name in row]
-            if values:
-                found[name] = estimate(values).to_json() if len(values) > 1 else {"mean": values[0]}
+            if figure := over_runs([row.get(name) for row in own]):
+                found[name] = figure
         yield found
 
 

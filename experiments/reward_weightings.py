@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from console import say, wrote
+from console import say, write_page, wrote
 from weightings_lib import tables
 from weightings_lib.story import StoryRuns
 
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.evaluate.statistics import estimate
 from pluralign.learn.options.story_rounds import StoryRLConfig
 from pluralign.options.open import Models
@@ -132,8 +132,7 @@ def write_results(rows: list[Row], settings: Settings) -> None:
             lines.append("|---|---:|---:|" + "---:|" * len(columns))
         cells = [_cell([row[name] for row in found if row.get(name) is not None]) for name in columns]
         lines.append(f"| {way} | {batches or ''} | {len(found)} | {' | '.join(cells)} |")
-    with replace_when_whole(settings.results / "reward_weightings.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "reward_weightings.md", lines)
 
 
 def _cell(values: list[float]) -> str:

@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import tyro
-from console import say, wrote
+from afd_lib.report import over_runs
+from console import say, write_page, wrote
 from offline_q_lib.agents import ANY, OBJECTIVES, Story, learn_agents
 
 import pluralign as pl
 from pluralign.collect.chooser import PolicyChooser
-from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.evaluate.statistics import estimate
+from pluralign.core.files import read_json, write_json
 from pluralign.games.choicescript.load import list_stories
 from pluralign.learn.options.q import QConfig
 from pluralign.options.open import Models
@@ -199,8 +199,8 @@ def write_results(rows: Sequence[Row], settings: Settings) -> None:
         {
             "values": values, "method": method, "budget": None if budget == NO_LIMIT else budget,
             "story": story, "seeds": len(own),
-            **{key: _figure([row[key] for row in own]) for key in FIGURES},
-            "returns": {name: _figure([row["returns"][name] for row in own]) for name in OBJECTIVES},
+            **{key: over_runs([row[key] for row in own]) for key in FIGURES},
+            "returns": {name: over_runs([row["returns"][name] for row in own]) for name in OBJECTIVES},
         }
         for (values, method, budget, story), own in groups.items()
     ]  # fmt: skip
@@ -219,8 +219,7 @@ def write_results(rows: Sequence[Row], settings: Settings) -> None:
     ]  # fmt: skip
     for values in dict.fromkeys(row["values"] for row in rows):
         lines += ["", *_table(values, [cell for cell in cells if cell["values"] == values])]
-    with replace_when_whole(settings.results / "search_stories.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "search_stories.md", lines)
 
 
 def _table(values: str, cells: Sequence[Row]) -> Iterator[str]:
@@ -237,10 +236,6 @@ def _table(values: str, cells: Sequence[Row]) -> Iterator[str]:
     for method, budget in dict.fromkeys((cell["method"], cell["budget"]) for cell in cells):
         own = [known.get((method, budget, story)) for story in stories]
         yield f"| {method} | {budget or ''} | {' | '.join(map(_cell, own))} |"
-
-
-def _figure(values: Sequence[float]) -> Row:
-    return estimate(values).to_json() if len(values) > 1 else {"mean": values[0]}
 
 
 def _cell(cell: Mapping[str, Any] | None) -> str:

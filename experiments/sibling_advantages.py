@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from console import say, wrote
+from console import say, write_page, wrote
 from scipy.stats import spearmanr
 
 import pluralign as pl
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json
 from pluralign.evaluate.statistics import estimate
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.state_graph import END, StateGraph, explore
@@ -132,8 +132,7 @@ def run(settings: Settings) -> None:
             f"{row[w]['mean']:.2f} ({row[w]['low']:.2f} to {row[w]['high']:.2f})" for w in WAYS
         )
         lines.append(f"| {row['story']} | {row['episodes']} | {cells} |")
-    with replace_when_whole(settings.results / "sibling_advantages.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "sibling_advantages.md", lines)
     wrote(settings.results / "sibling_advantages.md", f"{len(rows)} rows")
 
 

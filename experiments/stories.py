@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import tyro
-from console import say, wrote
+from console import say, write_page, wrote
 
 from pluralign.core import SteeringWeights, UniformPolicy, simplex_grid
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import hypervolume_ratio
 from pluralign.evaluate.statistics import spearman
 from pluralign.games.choicescript.load import list_stories
@@ -149,8 +149,7 @@ def write_results(rows: list[dict[str, Any]], settings: Settings) -> None:
                 found = [row["sweeps"][f"{mixture} {steps + 1}"]["hypervolume_ratio"] for row in of_story]
                 cells.append(_span(found, 3))
         lines.append(f"| {story} | {' | '.join(cells)} |")
-    with replace_when_whole(settings.results / "stories.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "stories.md", lines)
 
 
 def _span(values: list[float], digits: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from console import say, wrote
+from console import say, write_page, wrote
 from weights_lib import people, planted, rules, stories
 from weights_lib.tables import (
     dial_lines,
@@ -28,7 +28,7 @@ from weights_lib.tables import (
     story_lines,
 )
 
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.evaluate.statistics import estimate, wilson
 from pluralign.games.choicescript.load import list_stories
 from pluralign.workflows.main_job import JobSettings
@@ -128,8 +128,7 @@ def write_results(parts: Row, settings: Settings) -> None:
     lines += people_lines(tables["people"])
     lines += story_lines(tables["stories"], settings.repeats)
     lines += dial_lines(tables["dials"])
-    with replace_when_whole(settings.results / "weights_from_choices.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(settings.results / "weights_from_choices.md", lines)
 
 
 def _of_planted(rows: list[Row]) -> Iterator[Row]:

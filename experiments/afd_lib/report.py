@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,14 @@ def _separation(one: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def told(value: Estimate) -> dict[str, float]:
     """Mean and interval as plain values."""
     return {"mean": value.mean, "low": value.low, "high": value.high}
+
+
+def over_runs(values: Sequence[float | None]) -> dict[str, Any] | None:
+    """Mean of a figure of several runs, with its 95 % interval if two or more have it; None if none has."""
+    known = [float(value) for value in values if value is not None]
+    if not known:
+        return None
+    return estimate(known).to_json() if len(known) > 1 else {"mean": known[0]}
 
 
 def cell(value: Mapping[str, float] | None, digits: int = 2) -> str:

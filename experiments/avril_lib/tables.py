@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from console import write_page
+
 from avril_lib.demonstrators import OBJECTIVES
-from pluralign.core.files import replace_when_whole, write_json
+from pluralign.core.files import write_json
 from pluralign.evaluate.statistics import Correlation
 
 Figures = Mapping[str, Any]
@@ -44,8 +46,7 @@ def write_results(runs: Sequence[Figures], settings: Figures, config: Figures, f
     for kl_weight in dict.fromkeys(run["kl_weight"] for run in runs):
         some = [run for run in runs if run["kl_weight"] == kl_weight]
         lines += ["", f"## Prior's weight {kl_weight:g}", "", *_rewards(some), "", *_sigmas(some)]
-    with replace_when_whole(folder / "avril_stories.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_page(folder / "avril_stories.md", lines)
 
 
 def _rewards(runs: Sequence[Figures]) -> list[str]:

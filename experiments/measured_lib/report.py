@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from afd_lib.report import cell, write_table
+from console import write_page
 
 from measured_lib.across import STEERED, Across, Lead, of_seeds
 from measured_lib.measures import QUALITIES
 from pluralign.core import SteeringWeights
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.evaluate.sweeps.fronts import compare_sides
 from pluralign.evaluate.sweeps.texts import TextPoint
 from pluralign.evaluate.text_report.model import TextReport
@@ -52,11 +53,11 @@ def write_report(out: Path, results: Path, stem: str) -> None:
         lines += ["", f"## {told[0].upper()}{told[1:]}", *_markdown(across)]
         if len(across.objectives) == 2:
             _draw(across, results / f"{stem}-{key}.svg")
-    _write(results / f"{stem}.md", lines)
+    write_page(results / f"{stem}.md", lines)
     if runs:
         seed, run = next(iter(runs.items()))
         shown = [line for own in run.values() for line in _answers(own, seed)]
-        _write(out / "answers.md", ["# Answers side by side", *shown])
+        write_page(out / "answers.md", ["# Answers side by side", *shown])
 
 
 def _chosen(folder: Path) -> dict[str, Any]:
@@ -198,8 +199,3 @@ def _answers(run: Mapping[str, Any], seed: str) -> list[str]:
                 rows.append((told, point["texts"][i].replace("\n", " ").replace("|", "/").strip()))
         lines += ["", f"**{prompt}**", *write_table(("weights", "answer"), rows)]
     return lines
-
-
-def _write(path: Path, lines: Sequence[str]) -> None:
-    with replace_when_whole(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", "utf-8")

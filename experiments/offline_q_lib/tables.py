@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pluralign.core.files import replace_when_whole, write_json
-from pluralign.evaluate.statistics import estimate
+from afd_lib.report import over_runs
+from console import write_page
+
+from pluralign.core.files import write_json
 
 Row = dict[str, Any]
 COLUMNS = {
@@ -39,7 +41,7 @@ def write_results(rows: Sequence[Row], results: Path) -> None:
     cells = [
         {
             "way": way, "episodes": episodes, "story": story, "seeds": len(own),
-            **{name: _figure([column(row) for row in own]) for name, column in COLUMNS.items()},
+            **{name: over_runs([column(row) for row in own]) or {} for name, column in COLUMNS.items()},
         }
         for (way, episodes, story), own in groups.items()
     ]  # fmt: skip
@@ -67,15 +69,7 @@ def write_results(rows: Sequence[Row], results: Path) -> None:
         lines.append(
             f"| {cell['way']} | {cell['episodes']} | {cell['story']} | {cell['seeds']} | {figures} |"
         )
-    with replace_when_whole(results / "offline_q_stories.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _figure(values: Sequence[float | None]) -> Row:
-    values = [value for value in values if value is not None]
-    if not values:
-        return {}
-    return estimate(values).to_json() if len(values) > 1 else {"mean": float(values[0])}
+    write_page(results / "offline_q_stories.md", lines)
 
 
 def _cell(figure: Row, name: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from afd_lib.report import cell, write_table
+from console import write_page
 
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, write_json
 from pluralign.evaluate.statistics import estimate, paired_difference
 
 SHARES = (1.0, 0.5)
@@ -63,8 +64,7 @@ def write_report(out: Path, results: Path, name: str) -> None:
     results.mkdir(parents=True, exist_ok=True)
     figures = {seed: _figures(one) for seed, one in found.items()}
     write_json(results / f"{name}.json", figures)
-    with replace_when_whole(results / f"{name}.md") as temporary:
-        temporary.write_text("\n".join(_markdown(figures)) + "\n", "utf-8")
+    write_page(results / f"{name}.md", _markdown(figures))
 
 
 def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
