@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import logging
 import re
 import subprocess
 import sys
@@ -44,6 +45,13 @@ def test_the_import_is_fast_and_needs_no_torch():
     code = "import sys, pluralign; print(*(name in sys.modules for name in ('torch', 'transformers')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_advice_about_a_kernel_that_is_not_used_is_not_shown(caplog):
+    log = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    log.warning("Failed to load CPU gemm_4bit_forward from kernels-community")
+    log.warning("another warning")
+    assert [record.getMessage() for record in caplog.records] == ["another warning"]
 
 
 @pytest.mark.parametrize("name", NAMES)

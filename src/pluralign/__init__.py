@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import ast
 import importlib
+import logging
 from pathlib import Path
 from typing import Any
+
+# On some processors bitsandbytes, which PEFT imports where it is installed, advises to install a kernel that
+# `lm.quantized` would not use. Any room may be the first that imports PEFT.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
+    lambda record: "gemm_4bit_forward" not in record.getMessage()
+)
 
 _STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
 _HOMES = {
