@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 from console import say, wrote
-from offline_q_lib.agents import ANY, OBJECTIVES, WAYS, Story, learn_agents
+from offline_q_lib.agents import ANY, OBJECTIVES, WAYS, Greedy, Story, learn_agents
 from offline_q_lib.tables import write_results
 
 import pluralign as pl
@@ -63,22 +62,6 @@ class Settings:
     ways: tuple[str, ...] = (*WAYS, ANY, COVERED)
     steps: int = QConfig.steps
     results: Path = RESULTS
-
-
-class Greedy:
-    """The most likely option of a policy."""
-
-    name = "greedy"
-
-    def __init__(self, policy: pl.Policy) -> None:
-        self._policy = policy
-
-    def log_probs(self, decisions: Any) -> list[Any]:
-        """See `Policy.log_probs`."""
-        return [
-            np.where(np.arange(len(row)) == row.argmax(), 0.0, -np.inf)
-            for row in self._policy.log_probs(decisions)
-        ]
 
 
 def measure(story: Story, way: str, episodes: int, seed: int, settings: Settings) -> dict[str, Any]:

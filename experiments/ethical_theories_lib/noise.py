@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ethical_theories_lib.baselines import Array
-from pluralign.annotate.oracle import step_reward
 from pluralign.core import Objective, Trajectory
+from pluralign.core.returns import step_reward
 
 ACCURACIES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Accuracies of the planted raters; 0.5 are coin flips."""

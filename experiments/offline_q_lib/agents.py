@@ -37,6 +37,22 @@ ANY = "any weights"
 """The way with one model for all weights."""
 
 
+class Greedy:
+    """The most likely option of a policy."""
+
+    name = "greedy"
+
+    def __init__(self, policy: pl.Policy) -> None:
+        self._policy = policy
+
+    def log_probs(self, decisions: Any) -> list[Any]:
+        """See `Policy.log_probs`."""
+        return [
+            np.where(np.arange(len(row)) == row.argmax(), 0.0, -np.inf)
+            for row in self._policy.log_probs(decisions)
+        ]
+
+
 class Story:
     """A story with its exact values.
 

@@ -133,3 +133,22 @@ def test_sibling_advantages(script, tmp_path):
     (row,) = read_json(tmp_path / "sibling_advantages.json")
     assert row["siblings"]["mean"] > row["episode return"]["mean"] + 0.05
     assert "| salt_ledger | 40 |" in (tmp_path / "sibling_advantages.md").read_text()
+
+
+def test_sibling_policies(script, tmp_path):
+    siblings = script("sibling_policies")
+    settings = siblings.Settings(
+        tmp_path / "out", tmp_path / "agents", tmp_path / "features", "tiny-random", seeds=2,
+        stories=("salt_ledger",), episodes=(20,), steps=40, results=tmp_path,
+    )  # fmt: skip
+    siblings.run(settings)
+    found = read_json(tmp_path / "sibling_policies.json")
+    (row,), (across,) = found["stories"], found["all"]
+    score = row["score, as it is"]
+    # Uniform play has 0.44 of the best score.
+    assert score["cloning by siblings"]["mean"] > score["cloning"]["mean"] > 0.3
+    assert across["score, as it is"]["ahead"]["cloning by siblings"]["mean"] > 0
+    assert "| all (2 trainings) | 20 |" in (tmp_path / "sibling_policies.md").read_text()
+    before = (tmp_path / "sibling_policies.md").read_bytes()
+    siblings.run(settings)
+    assert (tmp_path / "sibling_policies.md").read_bytes() == before

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from pluralign.annotate.agreement import CONFIDENCE, RESAMPLES, Agreement, agreement
-from pluralign.annotate.oracle import TIE, Oracle, step_reward
+from pluralign.annotate.oracle import Oracle
 from pluralign.core import Annotation, Objective, Trajectory
 from pluralign.core.checks import require_at_least
+from pluralign.core.returns import TIE, step_reward
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from itertools import combinations
 from statistics import fmean
 
 from pluralign.core import Comparison, Decision, InputError, Segment, Step, Trajectory, sum_by_name
+from pluralign.core.option_segments import option_segment
+from pluralign.core.returns import last_action_known
 from pluralign.core.splits import seed_for
-
-OPTION = "option-"
-"""Prefix of the pseudo-trajectory of a decision, whose step k takes option k. All options of a decision are
-therefore in one split, and a comparison's id does not depend on the number of episodes collected."""
 
 Taken = Mapping[tuple[str, int], Step]
 """Step of each option that was taken, by decision key and option index; the mean of several steps."""
@@ -77,8 +75,7 @@ def steps_taken(trajectories: Sequence[Trajectory]) -> Taken:
     """
     taken: dict[tuple[str, int], list[Step]] = {}
     for trajectory in trajectories:
-        unknown = trajectory.info.get("last_step", "whole") != "whole"
-        for step in trajectory.steps[:-1] if unknown else trajectory.steps:
+        for step in trajectory.steps if last_action_known(trajectory) else trajectory.steps[:-1]:
             taken.setdefault((step.decision.key, step.action), []).append(step)
     return {option: _mean(steps) for option, steps in taken.items()}
 
@@ -94,11 +91,6 @@ def _mean(steps: Sequence[Step]) -> Step:
         rewards={name: fmean(step.rewards[name] for step in steps) for name in recorded},
         counts={name: total / len(steps) for name, total in counts.items()},
     )
-
-
-def is_option(segment: Segment) -> bool:
-    """Whether a segment is an option from `compare_options`."""
-    return segment.trajectory_id.startswith(OPTION)
 
 
 def _most_met(decisions: Mapping[str, Decision], trajectories: Sequence[Trajectory], count: int) -> set[str]:
@@ -125,5 +117,4 @@ def _comparison(decision: Decision, pair: tuple[int, int], taken: Taken, seed: i
 
 
 def _segment(decision: Decision, action: int, taken: Taken) -> Segment:
-    step = taken.get((decision.key, action), Step(decision, action))
-    return Segment(f"{OPTION}{decision.key}", action, (replace(step, outcome=""),))
+    return option_segment(taken.get((decision.key, action), Step(decision, action)))

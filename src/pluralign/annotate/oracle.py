@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pluralign.annotate.options import is_option, steps_taken
+from pluralign.annotate.options import steps_taken
 from pluralign.annotate.rater import Rating
-from pluralign.core import Comparison, InputError, Objective, Segment, Step, Trajectory
+from pluralign.core import Comparison, InputError, Objective, Segment, Trajectory
+from pluralign.core.option_segments import is_option
 from pluralign.core.preference import Preference
+from pluralign.core.returns import TIE, step_reward
 from pluralign.core.splits import seed_for
-
-TIE = 1e-9
-"""Tolerance for equal returns: sums of the same rewards in another order differ by less."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +87,6 @@ def _tell(
     prefers_first = (first > second) != wrong
     preference: Preference = "first" if prefers_first else "second"
     return Rating(preference, info)
-
-
-def step_reward(step: Step, objective: Objective) -> float:
-    """The objective's reward of a recorded step: from the step's counts if the objective is defined by
-    counts, otherwise the reward recorded under its name.
-
-    Raises:
-        InputError: The step has neither.
-    """
-    if objective.coefficients:
-        return objective.reward(step.counts)
-    if objective.name not in step.rewards:
-        raise InputError(
-            f"objective '{objective.name}' has no coefficients, and the trajectories have no rewards for it",
-            field="rewards",
-        )
-    return step.rewards[objective.name]
 
 
 class Oracle:

@@ -72,6 +72,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pair": ("pair:pair_annotations", "annotations -> pairs.jsonl, leak-free splits"),
     "pair recipe": ("pair:pair_by_recipe", "completions of two sources -> pairs.jsonl (init-sft, ...)"),
     "pair labels": ("pair:pair_by_label", "texts that fit a value or do not -> pairs.jsonl"),
+    "pair siblings": ("pair:pair_siblings", "trajectories -> soft pairs of one decision's options"),
     "select": ("select:select", "pairs -> those worth a label, by difficulty, diversity, dependability"),
     **{f"learn {row.name}": (_LEARN.get(row.name, _BY_ROW), row.help) for row in METHODS.values()},
     "score": ("score:score_texts", "reward model x completions -> rewards, of sentences and tokens too"),
@@ -131,7 +132,8 @@ its verb is called, so that help needs no torch."""
 
 _WITHOUT_MODEL = {
     "games list", "games show", "games check", "games import", "games candidates", "trajectories import",
-    "trajectories export", "agree", "pair", "pair recipe", "pair labels", "evaluate harms",
+    "trajectories export", "agree", "pair", "pair recipe", "pair labels", "pair siblings",
+    "evaluate harms",
 }  # fmt: skip
 """Verbs without the option --device."""
 _DEVICE = "Device of the models: cpu, cuda, cuda:1 or mps; by default the GPU (CUDA) if there is one."

@@ -1,4 +1,4 @@
-"""``pluralign pair``: annotations, or completions of two sources -> pairs.jsonl."""
+"""``pluralign pair``: annotations, completions of two sources, or trajectories -> pairs.jsonl."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Annotated, Literal
 
 import tyro
 
+from pluralign.annotate.annotator import recorded_objective
 from pluralign.cli.common import Figures, wrote
 from pluralign.cli.texts import read_demonstrations
 from pluralign.core import InputError
+from pluralign.core.records import read_trajectories
+from pluralign.core.splits import SPLITS
 from pluralign.data.labelled import LabelColumns, load_labelled_pairs
 from pluralign.data.source import objective_of
 from pluralign.options.open import DEFAULT_MODEL
@@ -127,3 +130,51 @@ def pair_by_label(
     write_text_pairs(out, found, header)
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
     return found.counts
+
+
+def pair_siblings(
+    data: Path,
+    objective: str,
+    out: Path,
+    temperature: float = 0.5,
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> Figures:
+    """Pair the options that episodes took at one decision, by what each got from there on.
+
+    The option with the larger mean return to go is preferred. The pair's weight is the probability of that
+    label, by how far their advantages are apart; learn cpl applies it. Nothing is rated: rewards are read.
+
+    Example: pluralign pair siblings --data runs/t.jsonl --objective score --out runs/score-pairs.jsonl
+
+    Args:
+        data: File of trajectories, with the objective. Episodes that were cut off are left out.
+        objective: Name of the objective of the returns.
+        out: Output file.
+        temperature: Temperature of the labels, in standard deviations of the advantages; smaller is surer.
+        shares: Shares of train, validation and test; all options of a decision are in one of them.
+        seed: Random seed of the splits.
+    """
+    # Help needs no torch.
+    from pluralign.pair.siblings import sibling_pairs, write_sibling_pairs
+
+    played, aim = read_trajectories(data), recorded_objective(data, objective)
+    found = sibling_pairs(played, aim, temperature=temperature, shares=shares, seed=seed)
+    write_sibling_pairs(
+        out, found, objective=objective, temperature=temperature, shares=shares, seed=seed, source=str(data)
+    )
+    counts = found.counts
+    reasons = {
+        "truncated": "episodes that were cut off",
+        "unknown": "steps whose option is not known",
+        "lone": "decisions at which one option was taken",
+    }
+    left_out = ", ".join(f"{counts[name]} {text}" for name, text in reasons.items() if counts[name])
+    tail = f"; left out: {left_out}" * bool(left_out)
+    splits = ", ".join(f"{counts[f'pairs_{name}']} {name}" for name in SPLITS)
+    wrote(
+        out,
+        f"{counts['pairs']} pairs at {counts['decisions'] - counts['lone']} decisions ({splits}), "
+        f"{counts['ties']} ties{tail}",
+    )
+    return counts

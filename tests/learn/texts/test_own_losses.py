@@ -131,11 +131,14 @@ def test_wrong_losses_are_refused_before_any_work(loss, told, tmp_path):
 
 
 def test_uncertain_labels_are_refused_where_a_method_cannot_use_them(tmp_path):
+    from pluralign.learn.texts.ava import fit_ava_d
     from pluralign.learn.texts.rewards import fit_discriminator
+    from pluralign.learn.texts.sft import fit_sft
 
     rows = [dataclasses.replace(ROWS[0], weight=0.5), *ROWS]
-    with pytest.raises(InputError, match="discriminator does not support uncertain labels"):
-        fit_discriminator(rows, Run("tiny-random", tmp_path / "x", TRAINING))
+    for fit, name in ((fit_discriminator, "discriminator"), (fit_sft, "sft"), (fit_ava_d, "ava-d")):
+        with pytest.raises(InputError, match=f"{name} does not support uncertain labels"):
+            fit(rows, Run("tiny-random", tmp_path / "x", TRAINING))
     assert not (tmp_path / "x").exists()
 
 

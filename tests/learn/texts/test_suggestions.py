@@ -1,5 +1,7 @@
 """Weights that depend on the prompt, on a tiny model: who decided is found from choices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,9 @@ def test_an_untrained_layer_suggests_equal_weights():
 def test_wrong_data_is_refused(planted, tmp_path):
     pairs, rewards = planted
     two = rewards()
+    unsure = [*pairs[:20], replace(pairs[20], weight=0.7)]
+    with pytest.raises(InputError, match="weights does not support uncertain labels"):
+        fit_weights(unsure, two, out=tmp_path / "u", model="tiny-random")
     with pytest.raises(InputError, match="two or more objectives"):
         fit_weights(pairs, {"helpful": two["helpful"]}, out=tmp_path / "a", model="tiny-random")
     flat = {**two, "flat": Planted("flat", dict.fromkeys(two["helpful"]._values, 1.0))}

@@ -6,7 +6,6 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pluralign.annotate.oracle import step_reward
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.checks import checked, require, require_seed
+from pluralign.core.returns import returns_to_go
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
@@ -169,10 +168,7 @@ def step_weights(
     Raises:
         InputError: A step has no reward for the objective, or all episodes were cut off.
     """
-    returns: list[float] = []
-    for trajectory in trajectories:
-        rewards = [step_reward(step, objective) for step in trajectory.steps]
-        returns += list(accumulate(reversed(rewards)))[::-1]
+    returns = [value for trajectory in trajectories for value in returns_to_go(trajectory, objective)]
     ended = torch.tensor([trajectory.terminated for trajectory in trajectories for _ in trajectory.steps])
     if not bool(ended.any()):
         raise InputError("all episodes were cut off, so that no return is known", field="objective")

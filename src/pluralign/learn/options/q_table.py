@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pluralign.annotate.oracle import step_reward
 from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.returns import step_reward
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories
 from pluralign.lm.tensors import to_list
 from pluralign.losses.offline_q import steps_ahead

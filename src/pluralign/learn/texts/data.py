@@ -250,6 +250,24 @@ def require_demonstrations(rows: Sequence[Demonstration]) -> None:
             )
 
 
+def require_certain(rows: Iterable[PreferencePair | Demonstration | RankedCompletions], method: str) -> None:
+    """Refuse pairs whose labels may be wrong, for methods that do not apply their weights.
+
+    Args:
+        rows: Rows to learn from.
+        method: Name of the method.
+
+    Raises:
+        InputError: A pair has a weight below 1.
+    """
+    if any(isinstance(row, PreferencePair) and row.weight < 1 for row in rows):
+        raise InputError(
+            f"{method} does not support uncertain labels, and some pairs have a weight below 1 (ties, "
+            "disagreement, siblings); dpo and bradley-terry apply such weights",
+            field="weight",
+        )
+
+
 def quoted_demonstrations(
     rows: Sequence[Demonstration], tokenizer: PreTrainedTokenizerBase
 ) -> list[Demonstration]:

@@ -24,7 +24,7 @@ from pluralign.folders.tuned import describe_backbone, load_language_policy
 from pluralign.learn.engine import processes, train_phase
 from pluralign.learn.phase import Phase, require_trackers
 from pluralign.learn.run_folder import check_folder, claim_folder
-from pluralign.learn.texts.data import CompletionData, IdenticalPairs, split_rows
+from pluralign.learn.texts.data import CompletionData, IdenticalPairs, require_certain, split_rows
 from pluralign.learn.texts.encoding import encode_rows
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import BatchLoss, ForestLoss, row_rewards
@@ -105,12 +105,8 @@ class Session:
         self.data = encode_rows(
             train, self.reader(), single=demonstrations, identical=identical, several=several
         )
-        if not label_weights and not bool((self.data.weights == 1).all()):
-            raise InputError(
-                f"{method} does not support uncertain labels, and some pairs have a weight below 1 (ties, "
-                "disagreement); dpo and bradley-terry apply such weights",
-                field="weight",
-            )
+        if not label_weights:
+            require_certain([train[number] for number in self.data.kept], method)
         if cuts := describe_cuts(self.data.counts):
             _log.warning("max_length %d: %s", self.max_length, cuts)
         self.validation = self._read_validation(validation)

@@ -19,7 +19,7 @@ from pluralign.core.resumable import run_batches
 from pluralign.data.reading import learned_template
 from pluralign.folders.card import CARD, Card, current_versions, read_card
 from pluralign.folders.tuned import describe_backbone
-from pluralign.learn.texts.data import split_rows
+from pluralign.learn.texts.data import require_certain, split_rows
 from pluralign.learn.texts.weights_head import PromptChoices, WeightsConfig, fit_head, spreads
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName
@@ -68,6 +68,7 @@ def fit_weights(
     if len(rewards) < 2:
         raise InputError(f"expected rewards of two or more objectives, found {len(rewards)}", field="rewards")
     train, validation = split_rows(pairs, (provenance or {}).get("file"))
+    require_certain([*train, *validation], "weights")
     if (
         not ((out / CARD).is_file() and read_card(out)["pluralign"] == KIND)
         and not (out / "rewards").is_dir()
