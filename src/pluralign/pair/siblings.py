@@ -17,6 +17,7 @@ from pluralign.core.option_segments import option_segment
 from pluralign.core.records import write_records
 from pluralign.core.returns import TIE, last_action_known, returns_to_go
 from pluralign.core.splits import SHARES, SPLITS, check_shares, split_of
+from pluralign.lm.tensors import to_list
 from pluralign.losses.siblings import sibling_advantages
 from pluralign.pair.pairs import KIND
 
@@ -139,7 +140,7 @@ def _valued(
         torch.tensor(returns, dtype=torch.float64),
     )
     options: dict[str, Valued] = {}
-    for step, advantage in zip(steps, found.tolist(), strict=True):
+    for step, advantage in zip(steps, to_list(found), strict=True):
         options.setdefault(step.decision.key, {})[step.action] = (step, advantage)
     return options, float(found.std(correction=0))
 
