@@ -210,6 +210,51 @@ def test_the_policy_gradient_raises_its_reward_by_plain_advantages(base, tmp_pat
     assert advantages.abs().max() > 100
 
 
+def test_a_batch_that_is_read_in_parts_takes_the_same_steps(base, tmp_path, monkeypatch):
+    from trl.trainer.rloo_trainer import RLOOTrainer
+
+    sizes = []
+    scores = RLOOTrainer._compute_loss
+
+    def watched(self, model, inputs):
+        sizes.append(len(inputs["completion_ids"]))
+        return scores(self, model, inputs)
+
+    monkeypatch.setattr(RLOOTrainer, "_compute_loss", watched)
+
+    def reward(prompts, completions):
+        return [float(text == "!") for text in completions]
+
+    def trained(token_budget, **options):
+        policy = load_backbone(base, dtype=torch.float32)
+        training = Training(
+            learning_rate=1e-3, batch_size=16, bf16=False, token_budget=token_budget, **options
+        )
+        reinforce.reinforce(
+            policy, [row.prompt for row in demonstrations(8, 0.5)], reward, training=training, samples=4,
+            sampling=ONE, seed=0, folder=tmp_path / str(token_budget),
+        )  # fmt: skip
+        taken, sizes[:] = list(sizes), []
+        return taken, policy.model.state_dict()
+
+    whole_sizes, whole = trained(4096)
+    sizes_of_parts, parts = trained(4, gradient_checkpointing=True)
+    assert whole_sizes == [16, 16]
+    assert sizes_of_parts == [1] * 32
+    before = load_backbone(base, dtype=torch.float32).model.state_dict()
+    assert any((whole[name] - before[name]).abs().max() > 3e-4 for name in whole)
+    for name, weights in whole.items():
+        torch.testing.assert_close(parts[name], weights, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "most", "size"),
+    [(64, 10, 8), (64, 64, 64), (64, 100, 64), (12, 5, 4), (7, 6, 1), (8, 0, 1)],
+)
+def test_parts_of_a_batch_are_equal(batch_size, most, size):
+    assert reinforce._completions_at_once(batch_size, most) == size
+
+
 def test_vllm_samples_through_trls_own_options(monkeypatch, tmp_path):
     config, _ = reinforce._trl()
     with reinforce._known_warnings():

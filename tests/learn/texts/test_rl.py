@@ -215,7 +215,7 @@ def test_refusals(tmp_path):
     target = Constrained(REWARDS, at_least={"low": Level(0)})
     refused("'kl': must be above 0 with targets", weighting=target, config={"kl": 0.0})
     refused("whole trunk or an adapter", training={"layers": 1})
-    refused("'gradient_checkpointing': has no effect", training={"gradient_checkpointing": True})
+    refused("'report_to': has no effect", training={"report_to": ("tensorboard",)})
     refused("at most the 4 samples of 3 prompts, found 16", config={"prompts": 3})
     refused("'prompts'", prompts=["", "x"])
     refused("'prompts'", prompts=[])

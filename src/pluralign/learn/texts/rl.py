@@ -142,7 +142,7 @@ def _check(training: Training, vllm: VLLMSampling | None) -> None:
         raise InputError(
             "policy gradients train the whole trunk or an adapter; layers must be None", field="layers"
         )
-    for name in ("load_in", "gradient_checkpointing", "report_to"):
+    for name in ("load_in", "report_to"):
         if getattr(training, name) != getattr(Training, name):
             raise InputError("has no effect on policy gradients", field=name)
     if processes().num_processes > 1:
@@ -187,7 +187,8 @@ def _record(
     backbone: Backbone,
 ) -> dict[str, Any]:  # fmt: skip
     """What distinguishes this run from others."""
-    training = dataclasses.asdict(run.training)
+    # What bounds memory changes no result; earlier versions recorded that there was no checkpointing.
+    training = dataclasses.asdict(run.training) | {"gradient_checkpointing": False}
     training.pop("token_budget")
     settings = {
         **dataclasses.asdict(config), "combine": getattr(combination.combine, "__name__", "custom"),

@@ -22,6 +22,7 @@ from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.device import default_device
+from pluralign.lm.prompts import prompt_ids
 from pluralign.lm.tensors import seeded
 
 Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
@@ -64,7 +65,8 @@ def reinforce(
         prompts: Texts; each gets ``samples`` completions per epoch.
         reward: Function from prompts and completions to rewards; completions have no end-of-text token.
         training: Epochs, batch size (completions), learning rate with its schedule, weight decay, gradient
-            norm, precision.
+            norm, precision; and for memory the token budget of a pass, which reads a part of the batch at a
+            time, and gradient checkpointing.
         samples: Number of completions per prompt in a batch, at least 2.
         sampling: Sampling settings.
         seed: Random seed of samples and order.
@@ -83,17 +85,20 @@ def reinforce(
         return reward(prompts, completions)
 
     steps = training.steps(len(prompts) * samples)
+    longest = max(len(prompt_ids(backbone.tokenizer, text)) for text in prompts) + sampling.max_new_tokens
+    size = _completions_at_once(training.batch_size, training.token_budget // longest)
     with _known_warnings():
         settings = config(
-            output_dir=str(folder), max_steps=steps, per_device_train_batch_size=training.batch_size,
-            num_generations=samples, max_completion_length=sampling.max_new_tokens,
-            temperature=sampling.temperature, beta=0.0, normalize_advantages=False, disable_dropout=True,
-            learning_rate=training.learning_rate, weight_decay=training.weight_decay,
-            lr_scheduler_type=training.lr_scheduler_type, max_grad_norm=training.max_grad_norm,
-            warmup_steps=round(training.warmup * steps), bf16=training.mixed,
-            use_cpu=default_device().type == "cpu", gradient_checkpointing=False, seed=seed,
-            save_strategy="no", logging_strategy="no", report_to="none",
-            disable_tqdm=not sys.stderr.isatty(), **(vllm or VLLMSampling()).arguments(),
+            output_dir=str(folder), max_steps=steps, per_device_train_batch_size=size,
+            gradient_accumulation_steps=training.batch_size // size, num_generations=samples,
+            max_completion_length=sampling.max_new_tokens, temperature=sampling.temperature, beta=0.0,
+            normalize_advantages=False, disable_dropout=True, learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay, lr_scheduler_type=training.lr_scheduler_type,
+            max_grad_norm=training.max_grad_norm, warmup_steps=round(training.warmup * steps),
+            bf16=training.mixed, use_cpu=default_device().type == "cpu", seed=seed,
+            gradient_checkpointing=training.gradient_checkpointing, save_strategy="no",
+            logging_strategy="no", report_to="none", disable_tqdm=not sys.stderr.isatty(),
+            **(vllm or VLLMSampling()).arguments(),
         )  # fmt: skip
         rows = datasets.Dataset.from_dict({"prompt": list(prompts)})
         trainer = trainer_class(
@@ -122,6 +127,12 @@ def check_batch(batch_size: int, samples: int, prompts: int) -> None:
         )
 
 
+def _completions_at_once(batch_size: int, most: int) -> int:
+    """Largest divisor of a batch size that is at most a number, and at least 1: gradients of equal parts have
+    the whole batch's as their mean."""
+    return next(size for size in range(max(1, min(batch_size, most)), 0, -1) if batch_size % size == 0)
+
+
 def require_trl() -> None:
     """Check before any long computation that TRL is installed.
 
@@ -145,5 +156,5 @@ def _trl() -> tuple[Any, Any]:
 def _known_warnings() -> Generator[None]:
     with warnings.catch_warnings():
         # TRL 1.16 and PEFT 0.21 use names that changed in transformers 5.23.
-        warnings.filterwarnings("ignore", message="`(is_)?gradient_checkpointing`", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="`(is_)?gradient_checkpointing", category=FutureWarning)
         yield
