@@ -25,7 +25,6 @@ from console import say, write_page, wrote
 from dials_lib.figures import FloatArray, figures, regret, users_of
 from measured_lib.measures import QUALITIES
 from measured_lib.prompts import parts
-from measured_lib.reward import MeasuredReward
 from measured_lib.settings import ASK
 
 import pluralign as pl
@@ -110,7 +109,7 @@ def measure(settings: Settings, seed: str) -> Iterator[dict[str, Any]]:
     place = settings.out / seed
     found = sweep(
         policies, [{"prompt": [one]} for one in answered],
-        {name: MeasuredReward(*QUALITIES[name].first) for name in names}, model=settings.model,
+        {name: QUALITIES[name].reward for name in names}, model=settings.model,
         steps=settings.steps, alternatives=Alternatives(()), max_new_tokens=settings.tokens,
         temperature=settings.temperature,
         template="chat", seed=int(seed), folder=place,

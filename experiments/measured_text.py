@@ -33,7 +33,6 @@ from measured_lib.measures import QUALITIES
 from measured_lib.outcomes import outcomes
 from measured_lib.prompts import parts, rendered
 from measured_lib.report import write_report
-from measured_lib.reward import MeasuredReward
 from measured_lib.settings import ASK, Plan, Settings
 
 from pluralign.core import PreferencePair, SteeringWeights
@@ -230,7 +229,7 @@ class Experiment:
         found = sweep(
             {name: policies[name] for name in names},
             [{"prompt": [{"role": "user", "content": one}]} for one in questions],
-            {name: MeasuredReward(*QUALITIES[name].first) for name in names}, model=own.model,
+            {name: QUALITIES[name].reward for name in names}, model=own.model,
             steps=own.steps, budget=own.budget if len(names) > 2 else None, powers=plan.powers,
             alternatives=plan.alternatives, max_new_tokens=own.tokens, temperature=own.temperature,
             template="chat", seed=own.seed, folder=folder,

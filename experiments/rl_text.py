@@ -34,6 +34,7 @@ from pluralign.learn.texts.rl import fit_rl
 from pluralign.learn.texts.rl_rounds import RLConfig
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
+from pluralign.learn.trl import RewardFunction
 from pluralign.learn.weighting import Fixed
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
@@ -44,10 +45,7 @@ NAMES = ("cheerful", "plain")
 COMBINATIONS: dict[str, Combine] = {
     "weighted sum": centred_sum, "GRPO of the sum": reward_combination, "DVAO": dvao,
 }  # fmt: skip
-REWARDS = {
-    name: lambda prompts, texts, measure=QUALITIES[name].first[1]: [measure(text) for text in texts]
-    for name in NAMES
-}
+REWARDS = {name: RewardFunction(QUALITIES[name].reward) for name in NAMES}
 """Instruments that train."""
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]

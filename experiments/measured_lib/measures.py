@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import pluralign as pl
+
 Measure = Callable[[str], float]
 """Function from a text to a number; larger is more of the quality."""
 
@@ -29,6 +31,12 @@ class Quality:
     name: str
     first: tuple[str, Measure]
     second: tuple[str, Measure]
+
+    @property
+    def reward(self) -> pl.FunctionReward:
+        """The first instrument as a reward."""
+        name, measure = self.first
+        return pl.FunctionReward(name, lambda prompts, texts: [measure(text) for text in texts])
 
 
 def compound(text: str) -> float:

@@ -53,6 +53,7 @@ from pluralign.learn.texts.training_options import Training as Training
 from pluralign.pair.pairs import make_pairs as make_pairs
 from pluralign.pair.select import select_pairs as select_pairs
 from pluralign.pair.siblings import sibling_pairs as sibling_pairs
+from pluralign.rewards.function import FunctionReward as FunctionReward
 from pluralign.rewards.open import load_reward as load_reward
 from pluralign.steer.block_guides import Blocks as Blocks
 from pluralign.steer.policies import Policies as Policies

@@ -7,6 +7,7 @@ import pytest
 from openai import BadRequestError, NotFoundError
 
 from pluralign.core.errors import ServerError
+from pluralign.rewards.function import FunctionReward
 from pluralign.rewards.reward import Reward
 from pluralign.serve.rewards import AnswerScorers
 from pluralign.serve.settings import Limits
@@ -221,6 +222,17 @@ def test_a_reward_whose_server_is_down(serve, rewards):
         assert "502" in found
     with serve(rewards=rewards) as server:
         assert server.post("/pluralign/rewards", **body).status_code == 200
+
+
+def test_a_reward_whose_code_fails(serve, caplog):
+    scorers = AnswerScorers({"harmless": FunctionReward("mine", lambda prompts, texts: [1 / 0])})
+    with serve(rewards=scorers) as server:
+        answer = server.post("/pluralign/rewards", prompt="hello", answer="hi")
+        error = refused(answer, 500)
+        assert error["message"] == "the reward 'harmless' could not be computed"
+        assert (error["type"], error["code"]) == ("server_error", "reward_unavailable")
+        assert "500" in server.get("/openapi.json").json()["paths"]["/pluralign/rewards"]["post"]["responses"]
+    assert "'mine' failed in test_refusals.py" in caplog.text
 
 
 def test_after_all_that_it_answers(server, chat):

@@ -21,7 +21,7 @@ def evaluate_reward(
     Example: pluralign evaluate reward --model runs/harmless --data hh/harmless.jsonl.gz
 
     Args:
-        model: Folder of a reward model or an ensemble, closed-form:DIR or classifier:NAME.
+        model: Folder of a reward model or an ensemble, or another reward as `pluralign score` takes it.
         data: Preference pairs: pairs.jsonl, or a file, folder or hub id with TRL's columns.
         split: Split of the pairs; "unseen" is the test split of the model's training data, and all pairs of
             other data.

@@ -32,8 +32,9 @@ def learn_modpo(
     Args:
         run: Data, model (the policy before training, and the reference), training options, folder.
         margins: Reward of each other objective, as NAME=REWARD: a reward model's or an ensemble's folder,
-            classifier:NAME, or closed-form:DIR, the likelihood ratio between a trained policy and its base
-            model (for policies of dpo, modpo or spin multiplied by beta: their implicit reward).
+            classifier:NAME, function:FILE.py:NAME, or closed-form:DIR, the likelihood ratio between a trained
+            policy and its base model (for policies of dpo, modpo or spin multiplied by beta: their implicit
+            reward).
         weights: Weights of the data's objective and of all others, NAME=NUMBER,NAME=NUMBER,..., summing to 1.
         config: Settings of the method.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.

@@ -28,8 +28,9 @@ def score_texts(
 
     Args:
         model: Folder of a reward model or an ensemble; closed-form:DIR, the likelihood ratio between a
-            trained policy and its base model; classifier:NAME, any sequence classifier; or endpoint:URL, one
-            that vLLM serves (docs/endpoints.md).
+            trained policy and its base model; classifier:NAME, any sequence classifier; endpoint:URL, one
+            that vLLM serves (docs/endpoints.md); or function:FILE.py:NAME, a function of yours
+            (docs/extending.md).
         data: Data to score: a file, folder or hub id.
         out: JSON-lines file to write.
         spans: Whether to add rewards of every sentence, or of every token.

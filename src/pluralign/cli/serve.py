@@ -116,8 +116,8 @@ def serve(
         port: Port to listen on; 0 picks a free one.
         health_port: Port of a second listener on the same host, which answers /health alone, even while all
             connections of the first one are taken, and with 503 after SIGTERM; by default there is none.
-        rewards: Rewards for the page as NAME=SPEC: a reward model's folder, closed-form:DIR or
-            classifier:NAME.
+        rewards: Rewards for the page as NAME=SPEC: a reward model's folder, closed-form:DIR,
+            classifier:NAME or function:FILE.py:NAME.
         sweep: Reports (report.json) of sweeps over the same objectives, for the page.
         story: Story for the page: name of a built-in story, or path of any game (docs/other_games.md).
         story_policies: Policies of the story as NAME=DIR, one per objective.

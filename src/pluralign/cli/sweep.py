@@ -30,8 +30,8 @@ class TextSettings:
 
     Args:
         model: Base model of the policies: smollm2-135m, a hub id or a local folder.
-        rewards: Reward of each objective, as NAME=REWARD: a reward model's folder, closed-form:DIR or
-            classifier:NAME.
+        rewards: Reward of each objective, as NAME=REWARD: a reward model's folder, closed-form:DIR,
+            classifier:NAME or function:FILE.py:NAME.
         baselines: Baselines: soups averages the policies' weights, prompting instructs the base model to make
             the trade-off.
         sides: JSON file of further sides: {"fixed": [{"label", "weights", "folder"}, ...]} are policies that

@@ -39,3 +39,7 @@ class InputError(ValueError):
 
 class ServerError(InputError):
     """A server that was named as input does not answer, or not as expected; the same input may work later."""
+
+
+class CodeError(InputError):
+    """Code that was named as input, such as a reward function of the user's, fails when it is called."""

@@ -1,4 +1,4 @@
-"""Loading of rewards: by folder, closed form or classifier name."""
+"""Loading of rewards: by folder, closed form, classifier name, endpoint or function."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from pluralign.rewards.endpoint import open_endpoint_reward, parse_endpoint
 from pluralign.rewards.ensemble import KIND as ENSEMBLE
 from pluralign.rewards.ensemble import ensemble_members, load_ensemble
 from pluralign.rewards.export import CARD_COPY
+from pluralign.rewards.function import KIND as FUNCTION
+from pluralign.rewards.function import function_place, function_source, open_function
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model
@@ -46,8 +48,10 @@ def load_reward(
         spec: Folder of a reward model or an ensemble; ``closed-form:DIR`` for the likelihood ratio between a
             trained policy and its base model; ``classifier:NAME`` (or only NAME) for the folder or hub id of
             a sequence classifier; ``endpoint:URL`` for a sequence classifier that vLLM serves (several URLs
-            separated by commas, options after "?": `RewardEndpoint`).
-        dtype: Floating-point type of the trunks; an endpoint has its own.
+            separated by commas, options after "?": `RewardEndpoint`); ``function:FILE.py:NAME`` or
+            ``function:PACKAGE.MODULE:NAME`` for a function of your own (`FunctionReward`), which is imported
+            and runs here.
+        dtype: Floating-point type of the trunks; endpoints and functions have none here.
         model: Hub id or folder of the base model, if it was moved.
         device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
 
@@ -77,6 +81,10 @@ def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
         if model is not None:
             raise InputError("does not apply to an endpoint", field="model")
         return open_endpoint_reward(spec)
+    if colon and kind == FUNCTION:
+        if model is not None:
+            raise InputError("does not apply to a function", field="model")
+        return open_function(spec)
     if colon and kind == CLASSIFIER:
         return _classifier(place, dtype, model)
     folder = Path(spec)
@@ -84,14 +92,24 @@ def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
         return _classifier(spec, dtype, model)
     found = read_card(folder)["pluralign"]
     if found == ENSEMBLE:
-        return load_ensemble(folder, lambda member: _load(str(member), dtype, model))
+        return load_ensemble(folder, lambda member: _member(str(member), dtype, model))
     if found == "language_policy":
         raise InputError(f"is a policy; its reward is {CLOSED_FORM}:{spec}", path=folder)
     return load_reward_model(folder, dtype=dtype, model=model)
 
 
+def _member(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
+    # A folder of somebody else's names its members, and must not name code that runs here.
+    if spec.startswith(f"{FUNCTION}:"):
+        raise InputError(f"a function cannot be a member of an ensemble, found {spec!r}", field="members")
+    return _load(spec, dtype, model)
+
+
 def reward_card(spec: str) -> Path:
-    """The card that identifies the weights of a reward, if it has one: a file that need not exist."""
+    """The file that identifies a reward, if it has one: the card of its weights, or the source of a function.
+    It need not exist."""
+    if spec.startswith(f"{FUNCTION}:"):
+        return function_source(spec)
     if spec.startswith(f"{ENDPOINT}:"):
         return Path(parse_endpoint(spec).tokenizer or "", CARD_COPY)
     return Path(spec.rpartition(":")[2]) / CARD
@@ -99,7 +117,8 @@ def reward_card(spec: str) -> Path:
 
 def reward_provenance(spec: str) -> dict[str, Any]:
     """What a reward was trained on: name, method, objective, seed, data and base model from its card, and the
-    card's digest, which changes with the weights; for an ensemble, also of each member.
+    card's digest, which changes with the weights; for an ensemble, also of each member; for a function, the
+    digest of its source.
 
     Args:
         spec: See `load_reward`.
@@ -113,6 +132,8 @@ def reward_provenance(spec: str) -> dict[str, Any]:
     path = reward_card(spec)
     if not path.is_file():
         return {}
+    if spec.startswith(f"{FUNCTION}:"):
+        return {"digest": file_digest(path)}
     content = read_json(path)
     names = ("name", "method", "objective", "seed", "data", "backbone")
     found = {name: content[name] for name in names if content.get(name) not in (None, "", {})}
@@ -138,15 +159,19 @@ def reward_identity(scorer: Scorer) -> list[Any]:
 
 
 def require_reward(spec: str | Path) -> None:
-    """Refuse a reward whose folder does not exist or has a damaged card, without loading it.
+    """Refuse a reward whose folder or file does not exist or that has a damaged card, without loading it.
 
     Args:
         spec: See `load_reward`.
 
     Raises:
-        InputError: There is no such folder, its card cannot be read, or an endpoint has no usable URL.
+        InputError: There is no such folder or file, its card cannot be read, or an endpoint has no usable
+            URL.
     """
     kind, colon, place = str(spec).partition(":")
+    if colon and kind == FUNCTION:
+        function_place(str(spec))
+        return
     if colon and kind == ENDPOINT:
         for url in parse_endpoint(str(spec)).settings.urls:
             usable_url(url)

@@ -56,6 +56,7 @@ _REASONS = {
     "415": "The body must be JSON.",
     "421": "The server does not accept this Host header.",
     "429": "The queue is full; see the Retry-After header.",
+    "500": "A reward could not be computed.",
     "502": "The server of a reward does not answer as expected.",
     "503": "The server is shutting down or decoding has failed.",
     "504": "The answer took too long.",
@@ -93,7 +94,7 @@ def document(service: Service) -> dict[str, Any]:
         reward = _object({"reward": {"type": ["number", "null"]}, "sigma": {"type": ["number", "null"]}})
         found = _object({"rewards": {"type": "object", "additionalProperties": reward}})
         paths["/pluralign/rewards"] = _post(
-            "Score an answer with every reward model.", REWARDS, found, errors=("502",)
+            "Score an answer with every reward model.", REWARDS, found, errors=("500", "502")
         )
     if service.asker is not None:
         paths["/pluralign/ask"] = _post(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pluralign.core import Decision, InputError
-from pluralign.core.errors import ServerError
+from pluralign.core.errors import CodeError, ServerError
 from pluralign.core.messages import Messages
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.serve.errors import Refused
@@ -88,6 +88,11 @@ class AnswerScorers:
                 _log.error("the reward '%s': %s", name, error.message)
                 message = f"the server of the reward '{name}' does not answer as expected; try again later"
                 raise Refused(502, message, code="reward_unavailable") from error
+            except CodeError as error:
+                # The message has lines of the operator's code.
+                _log.error("the reward '%s': %s", name, error.message)
+                message = f"the reward '{name}' could not be computed"
+                raise Refused(500, message, code="reward_unavailable") from error
             found[name] = {"reward": _finite(rewards.mean[0]), "sigma": _finite(rewards.sigma[0])}
         return found
 
