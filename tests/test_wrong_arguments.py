@@ -15,6 +15,7 @@ from pluralign.learn.texts.adversarial.loop import fit_adversarial
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
+from pluralign.learn.texts.awr import AWRConfig, fit_awr
 from pluralign.learn.texts.ensemble import fit_ensemble
 from pluralign.learn.texts.lipo import LiPOConfig, fit_lipo
 from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
@@ -219,6 +220,7 @@ def _learners(pairs, reward):
     for fit in (fit_spin, fit_adversarial):
         yield fit, demonstrations, pairs
     yield fit_value, scored, pairs
+    yield fit_awr, scored, pairs
     yield fit_lipo, rank_completions(scored, 2), scored
     mix = pl.SteeringWeights({"o": 0.5, "b": 0.5})
     yield partial(fit_modpo, margins={"b": Margin(reward)}, weights=mix), pairs, demonstrations
@@ -250,8 +252,8 @@ def test_trainers_on_texts(pairs, reward):
 
 
 SETTINGS = (
-    AVAConfig, AdversarialConfig, BradleyTerryConfig, DPOConfig, HLGauss, HeadShape, LiPOConfig, MODPOConfig,
-    PreferenceTransformerConfig, SFTConfig, SPINConfig, TQRShape, VLLMSampling, ValueConfig,
+    AVAConfig, AWRConfig, AdversarialConfig, BradleyTerryConfig, DPOConfig, HLGauss, HeadShape, LiPOConfig,
+    MODPOConfig, PreferenceTransformerConfig, SFTConfig, SPINConfig, TQRShape, VLLMSampling, ValueConfig,
 )  # fmt: skip
 
 

@@ -42,8 +42,8 @@ class TextRun:
 
     Args:
         data: Training data: pairs.jsonl, or a file, folder or hub id with TRL's columns (chosen, rejected,
-            prompt); demonstrations may also be prompt and completion, or messages; for value and lipo, with
-            rewards added by score, or a column "reward".
+            prompt); demonstrations may also be prompt and completion, or messages; for value, lipo and awr,
+            with rewards added by score, or a column "reward".
         out: Output folder.
         model: Model before training: smollm2-135m, a hub id or a local folder. Methods with a reference, such
             as dpo, use it as the reference too.
@@ -101,11 +101,14 @@ _READERS: Mapping[Data, Callable[[TextRun], tuple[Any, Run]]] = {
     "pairs": TextRun.prepare,
     "demonstrations": TextRun.demonstrations,
     "pairs or demonstrations": TextRun.either,
+    "scored completions": TextRun.scored_completions,
 }
 """What a method learns from, to how it is read."""
 
 _NOTES = {
     "ava-d": "The folder is that of a reward model and, for generate, of a policy.",
+    "awr": "The data are several samples of each prompt (generate) with their rewards (score). Tokens are "
+    "compared with those of other samples after the same beginning; the verb says how many there are.",
     "discriminator": "On pairs of the recipe init-sft, this is the reward of alignment from demonstrations.",
     "sft": "For preference data, the chosen completions are the demonstrations.",
     "spin": "Each iteration samples completions (in OUT/rounds) and prefers the demonstrations to them.",

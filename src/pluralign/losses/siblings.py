@@ -1,9 +1,11 @@
-"""Advantages of options over the other options of the same decision that recorded episodes took."""
+"""Advantages over siblings: other options of the same decision, or other tokens after the same beginning."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -45,6 +47,69 @@ def sibling_advantages(
     # What one option is compared with is itself; sums may leave a rounding error.
     centred = torch.where((counts > 0).sum(dim=1, keepdim=True) > 1, centred, 0.0)
     return centred.flatten()[cells]
+
+
+def token_advantages(
+    paths: Sequence[Sequence[int]], rewards: Float[Tensor, " samples"], *,
+    weighted: bool = True, scale: bool = False,
+) -> tuple[Float[Tensor, " tokens"], Bool[Tensor, " tokens"]]:  # fmt: skip
+    """`sibling_advantages` of the tokens of several samples of one prompt, and which tokens have siblings.
+
+    Samples that share a prefix h are a tree, and the tokens v that follow it in some sample are siblings:
+    A(h, v) = R(h, v) - mean over siblings of R(h, .), with R the mean reward of the samples through a token
+    (V-STAR, arXiv 2602.10699, eq. 17 and 18). A token that is alone has 0. With ``weighted`` the advantages
+    of a sample's tokens add up to its reward (the mean, for a sample that was drawn repeatedly) minus the
+    mean reward of all samples.
+
+    Args:
+        paths: Token ids of each sample, the end-of-text token included; none of them empty.
+        rewards: Reward of each whole sample.
+        weighted: Whether siblings count as often as they were drawn.
+        scale: Whether to divide by the deviation over siblings, plus 1e-4.
+
+    Returns:
+        Advantages, in the unit of the rewards, and whether there are siblings; samples are concatenated in
+        their order.
+    """
+    nodes, children = prefix_tree(paths)
+    lengths = torch.tensor([len(path) for path in paths])
+    widths = torch.zeros(int(nodes.max()) + 1, dtype=torch.long)
+    widths.scatter_reduce_(0, nodes, children + 1, "amax")
+    branching = widths[nodes] > 1
+    advantages = torch.zeros(len(nodes), dtype=rewards.dtype)
+    if bool(branching.any()):
+        # Nodes with a single child, which are nearly all, need no row.
+        decisions = ((widths > 1).cumsum(0) - 1)[nodes[branching]]
+        returns = rewards.repeat_interleave(lengths)[branching]
+        advantages[branching] = sibling_advantages(
+            decisions, children[branching], returns, weighted=weighted, scale=scale
+        )
+    return advantages, branching
+
+
+def prefix_tree(paths: Sequence[Sequence[int]]) -> tuple[Int[Tensor, " tokens"], Int[Tensor, " tokens"]]:
+    """The tree of the prefixes of token sequences.
+
+    Args:
+        paths: Token ids of each sequence.
+
+    Returns:
+        Number of the prefix that each token follows, and number of the token among those that follow this
+        prefix, in order of appearance; sequences are concatenated in their order.
+    """
+    following: list[dict[int, tuple[int, int]]] = [{}]
+    nodes: list[int] = []
+    children: list[int] = []
+    for path in paths:
+        node = 0
+        for token in path:
+            nodes.append(node)
+            if token not in following[node]:
+                following[node][token] = (len(following[node]), len(following))
+                following.append({})
+            child, node = following[node][token]
+            children.append(child)
+    return torch.tensor(nodes), torch.tensor(children)
 
 
 def advantage_weights(

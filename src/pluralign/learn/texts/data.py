@@ -110,6 +110,10 @@ class Batch:
     margins: Float[Tensor, " rows"]
     share: float
 
+    def rows_of_branches(self) -> list[int]:
+        """The row of each branch, in the forest's order, for rows of one completion."""
+        return to_list(self.rows[self.branches[:, 0].to(self.rows.device).argsort()])
+
 
 def encode_completion_pairs(
     pairs: Sequence[PreferencePair], reader: CompletionReader, *, identical: bool = False,
@@ -248,24 +252,6 @@ def require_demonstrations(rows: Sequence[Demonstration]) -> None:
             raise InputError(
                 f"expected a demonstration, as load_demonstrations reads it, found {row!r:.60}", row=number
             )
-
-
-def require_certain(rows: Iterable[PreferencePair | Demonstration | RankedCompletions], method: str) -> None:
-    """Refuse pairs whose labels may be wrong, for methods that do not apply their weights.
-
-    Args:
-        rows: Rows to learn from.
-        method: Name of the method.
-
-    Raises:
-        InputError: A pair has a weight below 1.
-    """
-    if any(isinstance(row, PreferencePair) and row.weight < 1 for row in rows):
-        raise InputError(
-            f"{method} does not support uncertain labels, and some pairs have a weight below 1 (ties, "
-            "disagreement, siblings); dpo and bradley-terry apply such weights",
-            field="weight",
-        )
 
 
 def quoted_demonstrations(

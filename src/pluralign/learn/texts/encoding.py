@@ -1,8 +1,8 @@
-"""Training rows of any kind as trees of tokens."""
+"""Training rows of any kind as trees of tokens, and what some methods cannot learn from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.data.examples import RankedCompletions
@@ -64,3 +64,21 @@ def encode_lists(rows: Sequence[RankedCompletions], reader: CompletionReader) ->
         )
     counts = {"lists": len(kept), "identical_lists": len(read) - len(kept)}
     return completion_table([read[i] for i in kept], [(1.0, 0.0)] * len(kept), reader, counts, kept)
+
+
+def require_certain(rows: Iterable[PreferencePair | Demonstration | RankedCompletions], method: str) -> None:
+    """Refuse pairs whose labels may be wrong, for methods that do not apply their weights.
+
+    Args:
+        rows: Rows to learn from.
+        method: Name of the method.
+
+    Raises:
+        InputError: A pair has a weight below 1.
+    """
+    if any(isinstance(row, PreferencePair) and row.weight < 1 for row in rows):
+        raise InputError(
+            f"{method} does not support uncertain labels, and some pairs have a weight below 1 (ties, "
+            "disagreement, siblings); dpo and bradley-terry apply such weights",
+            field="weight",
+        )

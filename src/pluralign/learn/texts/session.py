@@ -24,8 +24,8 @@ from pluralign.folders.tuned import describe_backbone, load_language_policy
 from pluralign.learn.engine import processes, train_phase
 from pluralign.learn.phase import Phase, require_trackers
 from pluralign.learn.run_folder import check_folder, claim_folder
-from pluralign.learn.texts.data import CompletionData, IdenticalPairs, require_certain, split_rows
-from pluralign.learn.texts.encoding import encode_rows
+from pluralign.learn.texts.data import CompletionData, IdenticalPairs, split_rows
+from pluralign.learn.texts.encoding import encode_rows, require_certain
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import BatchLoss, ForestLoss, row_rewards
 from pluralign.learn.texts.training_options import Training

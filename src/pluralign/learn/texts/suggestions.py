@@ -19,7 +19,8 @@ from pluralign.core.resumable import run_batches
 from pluralign.data.reading import learned_template
 from pluralign.folders.card import CARD, Card, current_versions, read_card
 from pluralign.folders.tuned import describe_backbone
-from pluralign.learn.texts.data import require_certain, split_rows
+from pluralign.learn.texts.data import split_rows
+from pluralign.learn.texts.encoding import require_certain
 from pluralign.learn.texts.weights_head import PromptChoices, WeightsConfig, fit_head, spreads
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName

@@ -15,16 +15,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pluralign.core import Demonstration, InputError
+from pluralign.core import InputError
 from pluralign.core.checks import checked, require
 from pluralign.core.digests import digest
 from pluralign.data.examples import ScoredCompletion
-from pluralign.data.reading import learned_template
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.run import Run, folder_optional
+from pluralign.learn.texts.scored import as_demonstrations, require_scored
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, map_rows
-from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.tensors import to_list
 from pluralign.lm.text_blocks import sentence_ends
 from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss
@@ -114,9 +113,7 @@ class ValueLoss(BatchLoss):
         forest = batch.forest
         outputs, lengths = self.head(hidden[forest.places]), forest.lengths
         if self._steps is not None:
-            # Each completion is one branch.
-            rows: list[int] = to_list(batch.rows[batch.branches[:, 0].to(batch.rows.device).argsort()])
-            steps = [self._steps[row] for row in rows]
+            steps = [self._steps[row] for row in batch.rows_of_branches()]
             outputs = outputs[torch.cat(steps).to(outputs.device)]
             lengths = torch.stack([own.sum() for own in steps]).to(lengths.device)
         rewards = outputs.new_zeros(len(forest.ends))
@@ -146,37 +143,24 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
             holds another run.
     """
     config = config or ValueConfig()
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, ScoredCompletion):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(
-                f"expected a completion with its reward, as load_scored reads it, found {row!r:.60}",
-                row=number,
-            )
+    require_scored(rows)
     train, validation = ([row for row in rows if row.split == part] for part in ("train", "validation"))
-    if len({row.objective for row in train}) > 1:
-        raise InputError("expected completions with rewards of one objective, found several")
     scale = _scale(train)
     rewards, held_out = _scaled(train, scale), _scaled(validation, scale)
     described = {**dataclasses.asdict(scale), "digest": digest([rewards.numpy().tobytes()])}
     settings = {**config.settings(), "rewards": described}
-    tokenizer = load_tokenizer(run.model)
-    # The rows lose their template before the session reads them.
-    template = learned_template(rows, run.template, tokenizer)
-    run = dataclasses.replace(run, template=template, quoted=run.has_quoted(rows))
-    end = str(tokenizer.eos_token)
-    session = Session("value", run, settings, [_text(row, end) for row in rows], demonstrations=True)
+    texts, run = as_demonstrations(rows, run)
+    session = Session("value", run, settings, texts, demonstrations=True)
     bins = None if config.classes is None else _bins(config.classes, float(rewards.abs().max()))
     head = ValueHead(session.backbone.hidden_size, bins).to(session.backbone.device)
     loss: TokenLoss = value_loss if bins is None else partial(hl_gauss_loss, bins=bins)
-    steps = None if config.at == "tokens" else _sentence_steps(session.data, tokenizer)
+    steps = None if config.at == "tokens" else _sentence_steps(session.data, session.backbone.tokenizer)
     objective = ValueLoss(head, loss, rewards, config, session.data, steps).to(session.backbone.device)
     figures: dict[str, Any] = {"curve": session.train(objective)}
     return session.finish_value_model(head, scale, {**figures, **_validation(session, head, held_out)})
 
 
 def _scale(rows: Sequence[ScoredCompletion]) -> RewardScale:
-    if not rows:
-        raise InputError("there is no training completion to learn from")
     rewards = np.array([row.reward for row in rows])
     with np.errstate(over="ignore"):
         deviation = float(rewards.std())
@@ -204,12 +188,6 @@ def _sentence_steps(data: CompletionData, tokenizer: PreTrainedTokenizerBase) ->
 def _bins(classes: HLGauss, farthest: float) -> Bins:
     end = farthest / (1 - 4 / classes.bins)
     return Bins(-end, end, classes.bins, classes.smoothing)
-
-
-def _text(row: ScoredCompletion, end: str) -> Demonstration:
-    # An empty completion becomes the end of text alone, since demonstrations may not be empty.
-    completion = row.completion if row.completion.strip() else row.completion + end
-    return Demonstration(row.prompt, completion, objective=row.objective, split=row.split)
 
 
 def _validation(session: Session, head: ValueHead, rewards: Float[Tensor, " rows"]) -> dict[str, float]:
