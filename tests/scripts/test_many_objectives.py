@@ -1,5 +1,6 @@
 """The experiments on many objectives, in small."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -133,6 +134,22 @@ def test_sibling_advantages(script, tmp_path):
     (row,) = read_json(tmp_path / "sibling_advantages.json")
     assert row["siblings"]["mean"] > row["episode return"]["mean"] + 0.05
     assert "| salt_ledger | 40 |" in (tmp_path / "sibling_advantages.md").read_text()
+
+
+def test_sibling_tokens(script, tmp_path):
+    tokens = script("sibling_tokens")
+    rows = [
+        {"prompt": "a", "completions": [" one two", " one three", " one two"]},
+        {"prompt": "b", "completions": ["x", "y", "z"]},
+    ]
+    (tmp_path / "draws.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokens.run(tokens.Settings(tmp_path / "draws.jsonl", "tiny-random", (2, 3), tmp_path))
+    two, three = read_json(tmp_path / "sibling_tokens.json")
+    # Two different samples part once.
+    assert two["tokens of a sample"]["mean"] == three["tokens of a sample"]["mean"] == 1
+    # After " one t" and at the very beginning.
+    assert two["place of the last one"]["mean"] == (7 + 1) / 2
+    assert "| 3 | " in (tmp_path / "sibling_tokens.md").read_text()
 
 
 def test_sibling_policies(script, tmp_path):
