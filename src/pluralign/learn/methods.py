@@ -131,7 +131,7 @@ METHODS: dict[str, Method] = {
                example="--data answers.jsonl --out runs/sft --training.lora-rank 16"),
         Method("awr", f"{_TEXTS}.awr:fit_awr", "scored completions", "policy",
                "cloning of a prompt's samples, each token by its advantage over its siblings",
-               "Peng et al. 2019; V-STAR (arXiv 2602.10699), eq. 17",
+               "Peng et al. 2019; V-STAR, arXiv 2602.10699, eq. 17",
                example="--data runs/scored.jsonl --out runs/helpful --training.lora-rank 16"),
         Method("adversarial", f"{_TEXTS}.adversarial.loop:fit_adversarial", "demonstrations", "policy",
                "imitation with a discriminator and a policy gradient", "Inverse-RLignment, eq. 23-25"),

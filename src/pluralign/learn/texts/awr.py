@@ -25,7 +25,7 @@ from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, map_rows
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.tensors import to_list
-from pluralign.lm.vocabulary import token_log_probs
+from pluralign.lm.vocabulary import branch_sum, token_log_probs
 from pluralign.losses.likelihood import sft_loss
 from pluralign.losses.siblings import advantage_weights, token_advantages
 
@@ -193,9 +193,7 @@ def _weighted_nll(session: Session, data: CompletionData, weights: Sequence[Floa
         with torch.autocast(hidden.device.type, torch.bfloat16, enabled=training.mixed):
             log_probs = token_log_probs(session.trunk.model, hidden, batch.forest)
         own = torch.cat([weights[row] for row in batch.rows_of_branches()]).to(log_probs.device)
-        forest = batch.forest
-        found = log_probs.new_zeros(len(forest.ends)).index_add(0, forest.token_branches, own * log_probs)
-        return found[batch.branches[:, 0]]
+        return branch_sum(own * log_probs, batch.forest)[batch.branches[:, 0]]
 
     found = map_rows(session.trunk, data, sums, token_budget=training.token_budget, bf16=training.mixed)
     return -float(found.double().sum()) / float(torch.cat(list(weights)).double().sum())
