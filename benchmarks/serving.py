@@ -169,7 +169,7 @@ def main(settings: Settings) -> None:
         audit = Path(place) / "audit.jsonl"
         server = subprocess.Popen(
             [
-                sys.executable, "-m", "pluralign.cli", "serve", "--model", settings.model,
+                sys.executable, "-m", "pluralign", "serve", "--model", settings.model,
                 "--dtype", "float32",
                 "--policies", *(f"{name}={folder}" for name, folder in folders.items()), "--port", "0",
                 "--limits.running", str(settings.clients), "--audit", str(audit),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -293,3 +294,11 @@ def test_stages_run_again_when_something_before_them_changed(tmp_path):
     assert ran == ["a", "b"]
     stages(2)
     assert ran == ["a", "b", "a", "b"]
+
+
+def test_python_m_pluralign_is_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pluralign", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("pluralign", run_name="__main__")
+    assert not ended.value.code
+    assert "usage: pluralign VERB" in capsys.readouterr().out

@@ -1,5 +1,0 @@
-"""``python -m pluralign.cli``."""
-
-from pluralign.cli import main
-
-main()
