@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from toy import Chain, OneHot
 from pluralign.core import InputError
 from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.learn.options.cpl import CPLConfig, fit_cpl
+from pluralign.learn.options.joint_cpl import fit_joint_cpl
 from pluralign.learn.options.modules import BehaviourCloning, ContrastivePreference
 
 
@@ -45,6 +47,15 @@ def train(out, method, kill_at=0, seed=0):
         rng = np.random.default_rng(0)
         trajectories = [chain.roll(rng, str(i)) for i in range(30)]
         fit_bc(trajectories, store=store, out=Path(out), config=BCConfig(60, 16, hidden=8), seed=seed)
+    elif method == "joint":
+        pairs = {"treasure": chain.pairs(90, 0), "other": Chain(1).pairs(90, 5)}
+        for name, own in pairs.items():
+            pairs[name] = [
+                replace(pair, objective=name, split="train" if i % 4 else "validation")
+                for i, pair in enumerate(own)
+            ]
+        config = CPLConfig(steps=60, batch_size=16, hidden=8)
+        fit_joint_cpl(pairs, store=store, out=Path(out), config=config, gradients="guided", seed=seed)
     else:
         config = CPLConfig(steps=60, batch_size=16, hidden=8, kl=method == "cpl-kl")
         fit_cpl(chain.pairs(70, 0), store=store, out=Path(out), config=config, seed=seed)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pluralign.folders.card import load_card
+
 SCRIPT = Path(__file__).parent / "kill_and_resume.py"
 KILLED = -signal.SIGKILL
 
@@ -23,6 +25,7 @@ def runs(forks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     whole, killed = str(folder / "whole"), str(folder / "killed")
     bc_whole, bc_killed = str(folder / "bc_whole"), str(folder / "bc_killed")
+    joint_whole, joint_killed = str(folder / "joint_whole"), str(folder / "joint_killed")
     results = _run(
         forks,
         {"out": whole, "method": "cpl-kl"},
@@ -36,8 +39,15 @@ def runs(forks, tmp_path_factory):
         {"out": bc_whole, "method": "bc"},
         {"out": bc_killed, "method": "bc", "kill_at": 50},
         {"out": bc_killed, "method": "bc"},
+        {"out": joint_whole, "method": "joint"},
+        # A step has two passes in the warm-up, and four after it: held-out pairs pass, too.
+        {"out": joint_killed, "method": "joint", "kill_at": 130},
+        {"out": joint_killed, "method": "joint"},
     )
-    names = "whole first_kill second_kill resumed again other_config other_seed bc bc_killed bc_resumed"
+    names = (
+        "whole first_kill second_kill resumed again other_config other_seed bc bc_killed bc_resumed "
+        "joint joint_killed joint_resumed"
+    )
     return folder, dict(zip(names.split(), results, strict=True))
 
 
@@ -59,6 +69,19 @@ def test_behaviour_cloning_killed_and_resumed(runs):
     assert results["bc_killed"]["status"] == KILLED
     assert results["bc_resumed"]["forwards"] < 60
     assert _weights(folder / "bc_killed") == _weights(folder / "bc_whole")
+
+
+def test_joint_training_killed_and_resumed(runs):
+    folder, results = runs
+    assert results["joint"]["status"] == 0
+    assert results["joint"]["forwards"] > 180
+    assert results["joint_killed"]["status"] == KILLED
+    assert results["joint_resumed"]["forwards"] < 120
+    for name in ("treasure", "other"):
+        whole, resumed = folder / "joint_whole" / name, folder / "joint_killed" / name
+        assert _weights(resumed) == _weights(whole)
+        figures = [load_card(one).figures["gradient_weight_other"] for one in (whole, resumed)]
+        assert figures[0] == figures[1] != 0.5
 
 
 def test_a_finished_run_is_not_trained_again(runs):

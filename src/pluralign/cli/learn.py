@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +11,15 @@ import tyro
 
 from pluralign.annotate.annotator import recorded_objective
 from pluralign.cli.common import Figures, wrote
-from pluralign.core import InputError
+from pluralign.core import InputError, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.core.records import read_pairs, read_trajectories
 from pluralign.folders.card import load_card
 from pluralign.learn.options.avril import AVRILConfig, fit_avril
 from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.learn.options.cpl import CPLConfig, fit_cpl
+from pluralign.learn.options.joint_cpl import fit_joint_cpl
+from pluralign.learn.shared_gradients import GradientsName
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.options.option_policy import OptionPolicy
@@ -85,8 +88,13 @@ def learn_cpl(
     config: CPLConfig = CPLConfig(),  # noqa: B008 - frozen
     warm_up: Path | None = None,
     reference: Path | None = None,
+    joint: tuple[Path, ...] = (),
+    gradients: GradientsName = "sum",
 ) -> Figures:
     """Train one objective's policy on its preference pairs: contrastive preference learning.
+
+    With --joint, the policies of several objectives are trained together, on one hidden layer; each is in a
+    folder of its own in the output folder.
 
     If the same command is run again, an interrupted run continues and ends with the same weights.
 
@@ -97,7 +105,14 @@ def learn_cpl(
         config: Settings of the method.
         warm_up: File of trajectories for the warm-up by behaviour cloning; by default the pairs' steps.
         reference: Folder of the reference policy of CPL-KL; by default the policy after the warm-up.
+        joint: Files of pairs of further objectives, whose policies share the hidden layer.
+        gradients: Weights of the objectives' gradients on the shared layer, with --joint: equal ones (sum),
+            those of the shortest vector (min_norm), or those that follow validation pairs (guided).
     """
+    if joint:
+        return _learn_jointly(run, (run.data, *joint), config, warm_up, reference, gradients)
+    if gradients != "sum":
+        raise InputError("a single objective shares nothing; give --joint", field="gradients")
     models = run.models
     anchor = None if reference is None else open_trained(reference, models)
     if anchor is not None and not isinstance(anchor, OptionPolicy):
@@ -110,6 +125,30 @@ def learn_cpl(
         **run.shared(models),
     )
     return tell_learned(run.out)
+
+
+def _learn_jointly(
+    run: OptionRun, files: Sequence[Path], config: CPLConfig, warm_up: Path | None, reference: Path | None,
+    gradients: GradientsName,
+) -> Figures:  # fmt: skip
+    if reference is not None:
+        raise InputError(
+            "is that of one objective; without it, --config.kl takes the warm-up", field="reference"
+        )
+    pairs: dict[str, list[PreferencePair]] = {}
+    sources: dict[str, Any] = {}
+    for file in files:
+        own = read_pairs(file)
+        name = own[0].objective if own else ""
+        if name in pairs:
+            raise InputError(f"has pairs of {name!r}, as another file has", path=file, field="joint")
+        pairs[name], sources[name] = own, source_digest(file)
+    made = fit_joint_cpl(
+        pairs, store=run.models.store, out=run.out, config=config, gradients=gradients,
+        trajectories=None if warm_up is None else read_trajectories(warm_up), seed=run.seed,
+        provenance={"objectives": sources},
+    )  # fmt: skip
+    return {name: tell_learned(run.out / name) for name in made}
 
 
 def learn_avril(

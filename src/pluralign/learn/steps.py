@@ -24,6 +24,13 @@ class StepLoss(nn.Module):
         """Arguments of the forward passes whose losses add up to the loss of these rows, at least one."""
         raise NotImplementedError
 
+    def differentiated(self, part: Any) -> None:
+        """Called when a part's gradient was added to those of the parameters; by default it stays as it is.
+
+        Args:
+            part: The part.
+        """
+
     def whole(self) -> Mapping[str, nn.Module]:
         """The modules that hold all weights of the loss, frozen ones too, by names of the caller's choice.
 
@@ -78,6 +85,8 @@ class PartsTrainer(Trainer):
                 else:
                     loss = loss * 0.0
                 accelerator.backward(loss)
+            if number < len(parts):
+                self._parted.differentiated(parts[number])
         assert total is not None, "a step has parts"
         return total
 

@@ -148,6 +148,80 @@ def test_joint_training_changes_the_trunk_by_an_adapter_and_no_embedding(tmp_pat
     assert torch.allclose(logits[0], states[0, -1] @ head.T, atol=1e-4)
 
 
+def split(pairs):
+    """The first of every three pairs for validation."""
+    return {
+        name: [
+            dataclasses.replace(pair, split="train" if i % 3 else "validation") for i, pair in enumerate(own)
+        ]
+        for name, own in pairs.items()
+    }
+
+
+def fit(out, pairs, gradients="sum", **training):
+    """Tensors of heads and adapter after joint training, and the figures of the card."""
+    run = Run("tiny-random", out, dataclasses.replace(JOINT, **training))
+    fit_mah_dpo(pairs, run, MAHDPOConfig(trunk="joint", rank=2, gradients=gradients))
+    files = [HEADS, "adapter/adapter_model.safetensors"]
+    return {k: v for file in files for k, v in read_tensors(out / file).items()}, load_card(out).figures
+
+
+def test_weights_of_one_objectives_gradient_change_nothing(tmp_path):
+    pairs = split(data("yes"))
+    plain, _ = fit(tmp_path / "sum", pairs)
+    for name in ("min_norm", "guided"):
+        found, figures = fit(tmp_path / name, pairs, name)
+        assert all(torch.equal(value, found[key]) for key, value in plain.items())
+        assert figures["gradient_weight_yes"] == 1
+
+
+@pytest.mark.parametrize("name", ["min_norm", "guided"])
+def test_weighed_gradients_do_not_depend_on_the_size_of_forests(name, tmp_path):
+    pairs = split(data("yes", "no"))
+    plain, _ = fit(tmp_path / "sum", pairs)
+    found, figures = fit(tmp_path / "whole", pairs, name)
+    parts, other = fit(tmp_path / "parts", pairs, name, token_budget=16, gradient_checkpointing=True)
+    assert all(torch.allclose(value, parts[key], atol=2e-5) for key, value in found.items())
+    assert not all(torch.allclose(value, found[key], atol=2e-4) for key, value in plain.items())
+    assert figures["gradient_weight_yes"] + figures["gradient_weight_no"] == pytest.approx(1, abs=2e-4)
+    assert other["gradient_weight_no"] == pytest.approx(figures["gradient_weight_no"], abs=1e-3)
+    # What one objective chooses, the other one rejects.
+    assert figures["gradient_conflicts"] > 0.5
+
+
+def test_weighed_gradients_in_mixed_precision(tmp_path):
+    pairs = split(data("yes", "no"))
+    exact, figures = fit(tmp_path / "exact", pairs, "min_norm", epochs=0.5)
+    mixed, other = fit(tmp_path / "mixed", pairs, "min_norm", epochs=0.5, bf16=True)
+    assert all(value.dtype == torch.float32 for value in mixed.values())
+    assert other["gradient_weight_no"] == pytest.approx(figures["gradient_weight_no"], abs=0.1)
+    assert not all(torch.equal(value, mixed[key]) for key, value in exact.items())
+
+
+def test_validation_pairs_are_compared_with_the_model_before_training(tmp_path):
+    pairs = split(data("yes", "no"))
+    fit(tmp_path / "joint", pairs)
+    fit_mah_dpo(pairs, Run("tiny-random", tmp_path / "frozen", FROZEN))
+    joint, frozen = (
+        read_tensors(tmp_path / one / "checkpoints" / "reference_validation.safetensors")["log_probs"]
+        for one in ("joint", "frozen")
+    )
+    assert torch.allclose(joint, frozen, atol=1e-5)
+
+
+def test_gradients_that_cannot_be_weighed_are_refused(tmp_path):
+    with pytest.raises(InputError, match="must be one of sum, min_norm, guided"):
+        MAHDPOConfig(trunk="joint", gradients="pcgrad")
+    with pytest.raises(InputError, match="share nothing") as error:
+        MAHDPOConfig(gradients="min_norm")
+    assert error.value.field == "gradients"
+    pairs = split(data("yes", "no"))
+    pairs["no"] = [pair for pair in pairs["no"] if pair.split == "train"]
+    with pytest.raises(InputError, match="there is none") as error:
+        fit(tmp_path / "out", pairs, "guided")
+    assert error.value.field == "no"
+
+
 def test_the_heads_learn_opposite_objectives(learned):
     folder, _ = learned
     figures = load_card(folder).figures

@@ -100,9 +100,25 @@ class CPLConfig:
         """Number of behaviour cloning steps."""
         return round(self.bc_share * self.steps)
 
+    @property
+    def contrast(self) -> Contrast:
+        """Parameters of the contrastive loss."""
+        return Contrast(self.alpha, self.conservative_bias, self.gamma, self.bc_weight)
+
 
 @dataclass(frozen=True, eq=False)
-class _Data:
+class CPLData:
+    """Pairs of one objective as tables.
+
+    Args:
+        index: Numbers of the decisions.
+        pairs: Training pairs.
+        validation: Validation pairs.
+        warm_up: Steps of the warm-up.
+        objective: Name of the objective.
+        digest: Digest of what is learned from.
+    """
+
     index: DecisionIndex
     pairs: PairTable
     validation: PairTable | None
@@ -167,7 +183,7 @@ def fit_cpl(
     started, config = time.monotonic(), config or CPLConfig()
     if reference is not None and not config.kl:
         raise InputError("a reference policy was given, but kl is off", field="kl")
-    data = _encode(pairs, trajectories)
+    data = encode_cpl(pairs, trajectories, DecisionIndex())
     anchor = None if reference is None else reference_table(reference, data.index.decisions)
     settings = dataclasses.asdict(config)
     run = {
@@ -188,16 +204,27 @@ def fit_cpl(
         objective=data.objective,
         seed=seed,
         config=settings,
-        data={**(provenance or {}), **_counts(data)},
+        data={**(provenance or {}), **counts_of(data)},
         store=store,
-        figures={**curves, **_accuracies(scorer, data, config.gamma)},
+        figures={**curves, **accuracies(scorer, data, config.gamma)},
         started=started,
     )
     return finish(Learned(scorer, card, name or data.objective), store, Path(out))
 
 
-def _encode(pairs: Sequence[PreferencePair], trajectories: Sequence[Trajectory] | None) -> _Data:
-    index = DecisionIndex()
+def encode_cpl(
+    pairs: Sequence[PreferencePair], trajectories: Sequence[Trajectory] | None, index: DecisionIndex
+) -> CPLData:
+    """Pairs of one objective, and the steps of its warm-up, as tables.
+
+    Args:
+        pairs: Pairs of all splits.
+        trajectories: Data of the warm-up; by default all steps of the training pairs, each once.
+        index: Numbers of decisions, which this fills.
+
+    Raises:
+        InputError: There is no training pair, or there are several objectives.
+    """
     train = [pair for pair in pairs if pair.split == "train"]
     held_out = [pair for pair in pairs if pair.split == "validation"]
     table = encode_pairs(train, index)
@@ -209,12 +236,12 @@ def _encode(pairs: Sequence[PreferencePair], trajectories: Sequence[Trajectory] 
     )
     tensors = [table.states, table.actions, table.mask, table.weights, warm_up.states, warm_up.actions]
     digest = table_digest(tensors, index.decisions)
-    return _Data(index, table, validation, warm_up, train[0].objective, digest)
+    return CPLData(index, table, validation, warm_up, train[0].objective, digest)
 
 
 def _train(
     scorer: AnyScorer,
-    data: _Data,
+    data: CPLData,
     config: CPLConfig,
     anchor: Float[Tensor, "decisions options"] | None,
     out: Path,
@@ -225,28 +252,30 @@ def _train(
     warm_up = Phase("warm-up", folder / "warm_up", len(data.warm_up), config.warm_up_steps, *numbers)
     warm_up_curve = train_phase(BehaviourCloning(scorer, data.warm_up), warm_up)
     if config.kl and anchor is None:
-        anchor = _log_probs(scorer)
-    contrast = Contrast(config.alpha, config.conservative_bias, config.gamma, config.bc_weight)
-    module = ContrastivePreference(scorer, data.pairs, contrast, anchor)
+        anchor = log_probs_of(scorer)
+    module = ContrastivePreference(scorer, data.pairs, config.contrast, anchor)
     steps = config.steps - config.warm_up_steps
     curve = train_phase(module, Phase("contrast", folder / "cpl", len(data.pairs), steps, *numbers))
     return {"warm_up_curve": warm_up_curve, "curve": curve}
 
 
 @torch.no_grad()
-def _log_probs(scorer: AnyScorer) -> Float[Tensor, "decisions options"]:
+def log_probs_of(scorer: AnyScorer) -> Float[Tensor, "decisions options"]:
+    """log pi of every option of every decision, on the CPU."""
     return scorer.all_log_probs().cpu()
 
 
-def _accuracies(scorer: AnyScorer, data: _Data, gamma: float) -> dict[str, float | None]:
-    log_probs = _log_probs(scorer)
+def accuracies(scorer: AnyScorer, data: CPLData, gamma: float) -> dict[str, float | None]:
+    """Accuracies on the training pairs and, if there are any, on the validation pairs."""
+    log_probs = log_probs_of(scorer)
     figures = {"train_accuracy": pair_accuracy(log_probs, data.pairs, gamma)}
     if data.validation is not None:
         figures["validation_accuracy"] = pair_accuracy(log_probs, data.validation, gamma)
     return figures
 
 
-def _counts(data: _Data) -> dict[str, Any]:
+def counts_of(data: CPLData) -> dict[str, Any]:
+    """Digest and numbers of rows, for the card."""
     return {
         "digest": data.digest,
         "pairs": len(data.pairs),

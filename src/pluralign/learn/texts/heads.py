@@ -9,9 +9,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch import Tensor
 
 from pluralign.core import Examples, InputError, PreferencePair
 from pluralign.core.checks import checked, require
@@ -19,18 +17,24 @@ from pluralign.core.splits import seed_for
 from pluralign.data.reading import learned_template
 from pluralign.folders.heads import HEADS, KIND, HeadedModel, head_tensors, load_heads
 from pluralign.learn.engine import processes
+from pluralign.learn.shared_gradients import (
+    GradientsName,
+    HeldOut,
+    ObjectiveRows,
+    SharedGradients,
+    require_gradients,
+)
 from pluralign.learn.texts.data import Batch, CompletionData
+from pluralign.learn.texts.heads_loss import HeadsLoss
 from pluralign.learn.texts.log_probs import reference_log_probs
-from pluralign.learn.texts.own_losses import over_labels
 from pluralign.learn.texts.policies import PolicyLoss
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
-from pluralign.learn.texts.training import BatchLoss, map_rows
+from pluralign.learn.texts.training import ForestLoss, map_rows
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.head_change import HeadChange, make_change
 from pluralign.lm.tensors import seeded
-from pluralign.lm.vocabulary import changed_log_probs
 from pluralign.losses.contrastive import dpo
 
 
@@ -44,62 +48,25 @@ class MAHDPOConfig:
         trunk: What is trained below the heads: with frozen nothing, so that each head is trained alone on its
             objective's pairs; with joint an adapter or the uppermost layers (training options), together with
             all heads, as in the paper.
+        gradients: Weights of the objectives' gradients on a joint trunk: equal ones (sum, as in the paper),
+            those of the shortest vector, along which no loss of the step rises (min_norm: MGDA), or those
+            that follow the gradient of validation pairs (guided: ParetoDA). Heads keep their own losses.
     """
 
     beta: float = 0.1
     rank: int = 16
     trunk: Literal["frozen", "joint"] = "frozen"
+    gradients: GradientsName = "sum"
 
     def __post_init__(self) -> None:
         require(self, {"beta": 1e-9, "rank": 1})
         if self.trunk not in ("frozen", "joint"):
             raise InputError(f"must be frozen or joint, found {self.trunk!r}", field="trunk")
-
-
-class HeadsLoss(BatchLoss):
-    """Weighted losses of pairs of several objectives, each through its own head.
-
-    Args:
-        changes: Change of the vocabulary head of each objective.
-        owners: Number of each row's objective.
-        loss: Loss of each pair; see `PolicyLoss`.
-        reference: Log pi_ref of every row's completions, nats.
-        weights: Weight of each row's loss.
-    """
-
-    def __init__(
-        self, changes: Sequence[HeadChange], owners: Int[Tensor, " rows"], loss: PolicyLoss,
-        reference: Float[Tensor, "rows 2"], weights: Float[Tensor, " rows"],
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.changes, self._loss = nn.ModuleList(changes), loss
-        self.owners: Tensor
-        self.reference: Tensor
-        self.weights: Tensor
-        self.register_buffer("owners", owners, persistent=False)
-        self.register_buffer("reference", reference, persistent=False)
-        self.register_buffer("weights", weights, persistent=False)
-
-    def forward(self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch) -> Tensor:
-        """See `BatchLoss`."""
-        rows = batch.rows.to(self.owners.device)
-        chosen, rejected = self.log_probs(model, hidden, batch).unbind(dim=1)
-        known, weights = self.reference[rows].unbind(dim=1), self.weights[rows]
-        return over_labels(
-            lambda: weights * self._loss(chosen, rejected, *known),
-            lambda: weights * self._loss(rejected, chosen, *known[::-1]),
-            batch,
-        )
-
-    def log_probs(
-        self, model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], batch: Batch
-    ) -> Float[Tensor, "rows completions"]:
-        """Log-probability of each completion through the head of its row's objective, nats."""
-        owners = self.owners[batch.rows.to(self.owners.device)]
-        of_branches = owners.new_zeros(len(batch.forest.ends))
-        of_branches[batch.branches.flatten()] = owners.repeat_interleave(batch.branches.shape[1])
-        changes: Any = list(self.changes)
-        return changed_log_probs(model, hidden, batch.forest, changes, of_branches)[batch.branches]
+        require_gradients(self.gradients)
+        if self.gradients != "sum" and self.trunk == "frozen":
+            raise InputError(
+                "heads on a frozen trunk share nothing; give --config.trunk joint", field="gradients"
+            )
 
 
 @checked
@@ -135,19 +102,26 @@ def fit_mah_dpo(
     rows = [dataclasses.replace(pair, objective=name) for name, own in pairs.items() for pair in own]
     counts = {name: len(own) for name, own in pairs.items()}
     settings = {**dataclasses.asdict(config), "objectives": counts}
+    if config.gradients == "sum":
+        del settings["gradients"]  # Runs of 0.1.0 do not have it.
     session = Session(
         "mah-dpo", run, settings, rows, vocabulary=True, label_weights=True, head=True, several=True
     )
     names = list(pairs)
     heads = {name: _new_head(session, name, config.rank) for name in names}
-    reference = _reference(session, session.data, "train")
-    owners = _owners(names, rows, session.data, "train")
     loss: PolicyLoss = partial(dpo, beta=config.beta)
-    curves = _train(session, heads, owners, loss, reference, joint=config.trunk == "joint")
-    parts = ["curve"] if config.trunk == "joint" else [f"curve_{name}" for name in names]
-    figures: dict[str, Any] = {
-        **dict(zip(parts, curves, strict=True)), **_accuracies(session, heads, rows)
-    }  # fmt: skip
+    # Both before the trunk changes.
+    module = _heads_loss(session, heads, rows, "train", loss)
+    validation = None if session.validation is None else _heads_loss(session, heads, rows, "validation", loss)
+    figures: dict[str, Any] = {}
+    if config.trunk == "frozen":
+        figures |= _train_alone(session, heads, module, loss)
+    elif config.gradients == "sum":
+        figures["curve"] = session.train(module)
+    else:
+        figures |= _train_weighed(session, heads, module, validation, config.gradients)
+    if validation is not None:
+        figures |= _accuracies(session, list(heads), validation)
     session.write(KIND, {"objectives": names}, figures, {HEADS: head_tensors(heads)})
     return load_heads(session.out, dtype=session.backbone.dtype)
 
@@ -188,66 +162,87 @@ def _template(pairs: Mapping[str, Sequence[PreferencePair]], run: Run) -> str | 
     return next(iter(found.values()))
 
 
-def _owners(
-    names: Sequence[str], rows: Sequence[PreferencePair], data: CompletionData, split: str
-) -> Int[Tensor, " rows"]:
-    """Number of each row's objective.
+def _heads_loss(
+    session: Session, heads: Mapping[str, HeadChange], rows: Sequence[PreferencePair], split: str,
+    loss: PolicyLoss,
+) -> HeadsLoss:  # fmt: skip
+    """Loss of a split's rows: the mean over objectives of the means over their rows.
 
     Raises:
         InputError: An objective has no pair in the split ``train``.
     """
-    given = [row for row in rows if row.split == split]
+    data = session.data if split == "train" else session.validation
+    assert data is not None, "a split without rows is not asked for"
+    names, given = list(heads), [row for row in rows if row.split == split]
     owners = torch.tensor([names.index(given[i].objective) for i in data.kept])
-    if split == "train":
-        for number, name in enumerate(names):
-            if not bool((owners == number).any()):
-                raise InputError("there is no training pair to learn from", field=name)
-    return owners
+    counts = owners.bincount(minlength=len(names))
+    if split == "train" and not bool((counts > 0).all()):
+        name = names[int(counts.argmin())]
+        raise InputError("there is no training pair to learn from", field=name)
+    path = session.out / "checkpoints" / f"reference_{split}.safetensors"
+    reference = reference_log_probs(session, data, path)
+    # A row's weight makes the mean over all rows the mean over objectives of the means over their rows.
+    weights = len(owners) / (len(names) * counts.float())[owners]
+    return HeadsLoss(list(heads.values()), owners, loss, reference, weights).to(session.backbone.device)
 
 
-def _reference(session: Session, data: CompletionData, part: str) -> Float[Tensor, "rows 2"]:
-    return reference_log_probs(session, data, session.out / "checkpoints" / f"reference_{part}.safetensors")
-
-
-def _train(
-    session: Session, heads: Mapping[str, HeadChange], owners: Int[Tensor, " rows"], loss: PolicyLoss,
-    reference: Float[Tensor, "rows 2"], *, joint: bool,
-) -> list[list[dict[str, float]]]:  # fmt: skip
-    """Train all heads together, or each alone; the curves."""
-    changes, device = list(heads.values()), session.backbone.device
-    if joint:
-        # A row's weight makes the mean over all rows the mean over objectives of the means over their rows.
-        weights = len(owners) / (len(changes) * owners.bincount(minlength=len(changes)).float())[owners]
-        return [session.train(HeadsLoss(changes, owners, loss, reference, weights).to(device))]
-    curves: list[list[dict[str, float]]] = []
-    for number, change in enumerate(changes):
+def _train_alone(
+    session: Session, heads: Mapping[str, HeadChange], together: HeadsLoss, loss: PolicyLoss
+) -> dict[str, Any]:
+    """Train each head on its own rows; the curves."""
+    owners, reference = together.owners.cpu(), together.reference.cpu()
+    curves: dict[str, Any] = {}
+    for number, (name, change) in enumerate(heads.items()):
         own = (owners == number).nonzero()[:, 0]
         zeros, ones = torch.zeros_like(own), torch.ones(len(own))
-        module = HeadsLoss([change], zeros, loss, reference[own], ones).to(device)
+        module = HeadsLoss([change], zeros, loss, reference[own], ones).to(session.backbone.device)
         data = session.data.select([int(i) for i in own])
-        curves.append(session.train(module, data, f"training_{number}"))
+        curves[f"curve_{name}"] = session.train(module, data, f"training_{number}")
     return curves
 
 
-def _accuracies(
-    session: Session, heads: Mapping[str, HeadChange], rows: Sequence[PreferencePair]
-) -> dict[str, float]:
+def _train_weighed(
+    session: Session, heads: Mapping[str, HeadChange], module: HeadsLoss, validation: HeadsLoss | None,
+    gradients: GradientsName,
+) -> dict[str, Any]:  # fmt: skip
+    """Train trunk and heads, with weighed gradients on the trunk; the curve and what the weights were.
+
+    Raises:
+        InputError: Guided weights lack an objective's validation pairs.
+    """
+
+    def forests(loss: HeadsLoss, data: CompletionData | None) -> ObjectiveRows:
+        assert data is not None, "it was encoded"
+        own = ForestLoss(session.trunk, loss.unweighted(), data, training.token_budget)
+        return ObjectiveRows(own, loss.owners.cpu())
+
+    training, held_out = session.run.training, None
+    if gradients == "guided":
+        missing = [0] if validation is None else validation.without_rows()
+        if validation is None or missing:
+            raise InputError(
+                "guided weights follow the gradient of validation pairs, and there is none",
+                field=list(heads)[missing[0]],
+            )
+        held_out = HeldOut(forests(validation, session.validation), training.batch_size, session.run.seed)
+    shared = [one for one in session.trunk.parameters() if one.requires_grad]
+    loss = SharedGradients(forests(module, session.data), list(heads), shared, gradients, held_out)
+    curve = session.train(loss)
+    return {"curve": curve, **loss.figures()}
+
+
+def _accuracies(session: Session, names: Sequence[str], module: HeadsLoss) -> dict[str, float]:
     """Share of each objective's validation pairs of which its head prefers the chosen completion."""
-    if session.validation is None:
-        return {}
-    data, training, names = session.validation, session.run.training, list(heads)
-    owners, reference = _owners(names, rows, data, "validation"), _reference(session, data, "validation")
-    module = HeadsLoss(
-        list(heads.values()), owners, dpo, torch.zeros(len(data), 2), torch.ones(len(data))
-    ).to(session.backbone.device)
+    data, training = session.validation, session.run.training
+    assert data is not None, "it was encoded"
 
     def log_probs(hidden: Tensor, batch: Batch) -> Tensor:
         with torch.autocast(hidden.device.type, torch.bfloat16, enabled=training.mixed):
             return module.log_probs(session.trunk.model, hidden, batch)
 
     found = map_rows(session.trunk, data, log_probs, token_budget=training.token_budget, bf16=training.mixed)
-    gains = found - reference
-    right = (gains[:, 0] > gains[:, 1]).float()
+    gains = found - module.reference.cpu()
+    right, owners = (gains[:, 0] > gains[:, 1]).float(), module.owners.cpu()
     return {
         f"validation_accuracy_{name}": round(float(right[owners == number].mean()), 4)
         for number, name in enumerate(names)

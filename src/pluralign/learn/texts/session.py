@@ -24,6 +24,7 @@ from pluralign.folders.tuned import describe_backbone, load_language_policy
 from pluralign.learn.engine import processes, train_phase
 from pluralign.learn.phase import Phase, require_trackers
 from pluralign.learn.run_folder import check_folder, claim_folder
+from pluralign.learn.steps import StepLoss
 from pluralign.learn.texts.data import CompletionData, IdenticalPairs, split_rows
 from pluralign.learn.texts.encoding import encode_rows, require_certain
 from pluralign.learn.texts.run import Run
@@ -125,12 +126,12 @@ class Session:
         claim_folder(self.out, run_record)
 
     def train(
-        self, module: BatchLoss, data: CompletionData | None = None, part: str = "training"
+        self, module: BatchLoss | StepLoss, data: CompletionData | None = None, part: str = "training"
     ) -> list[dict[str, float]]:
         """Train the trunk and the method's heads, from the last checkpoint if there is one.
 
         Args:
-            module: Heads and loss of the method.
+            module: Heads and loss of the method; or the loss of a step's rows, trunk included.
             data: Rows; by default the session's.
             part: Name of the checkpoint folder, for methods that train several times.
 
@@ -144,7 +145,9 @@ class Session:
             training.warmup, training.mixed, training.lr_scheduler_type, training.max_grad_norm,
             training.report_to,
         )  # fmt: skip
-        return train_phase(ForestLoss(self.trunk, module, data, training.token_budget), phase)
+        if isinstance(module, BatchLoss):
+            module = ForestLoss(self.trunk, module, data, training.token_budget)
+        return train_phase(module, phase)
 
     def writer(self) -> Backbone:
         """A copy of the current language model, for sampling completions."""
