@@ -4,7 +4,8 @@
 
 Shares of the options of decisions, and of the options of states, that are taken by random play, by `collect
 --policy coverage` and with `--plan`; and how many random episodes take as many options as 100 of the others.
-Nothing is trained. An interrupted run continues.
+Then at how many decisions an objective's returns can depend on the option, and at how many they were seen to
+differ. Nothing is trained. An interrupted run continues.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pluralign.games.choicescript.load import list_stories
 from pluralign.games.game import Game
 from pluralign.games.state_graph import explore
 
+OBJECTIVES = ("score", "harm_avoidance", "power_avoidance")
 UNITS = ("decisions", "states")
 """Whether options of decisions or options of states are counted."""
 RANDOM = "random"
@@ -113,6 +115,38 @@ class Explored:
             found.append(edges)
         return found
 
+    def differing(self, episodes: Sequence[Sequence[int]]) -> Row:
+        """Shares of decisions with two or more options, by objective: of all those where the best or the
+        worst return to be had depends on the option ("can"), and of those that the episodes met twice or
+        more where different returns followed ("seen")."""
+        graph, goals = self.graph, self.story.info.select(OBJECTIVES)
+        rewards, count = graph.rewards(goals), len(graph.decisions)
+        ends = [np.zeros((len(graph.states), len(goals))) for _ in range(2)]
+        can = np.zeros((count, len(goals)), bool)
+        chosen = np.array([len(decision.options) > 1 for decision in graph.decisions])
+        for state in graph.backwards.tolist():
+            if (decision := int(graph.decision_of[state])) < 0:
+                continue
+            edges = slice(graph.first[state], graph.first[state + 1])
+            for end, pick in zip(ends, (np.max, np.min), strict=True):
+                values = rewards[edges] + end[graph.target[edges]]
+                end[state] = pick(values, axis=0)
+                can[decision] |= np.ptp(values, axis=0) > 1e-9
+        owner = graph.decision_of[np.repeat(np.arange(len(graph.states)), np.diff(graph.first))]
+        low, high = np.full((count, len(goals)), np.inf), np.full((count, len(goals)), -np.inf)
+        visits = np.zeros(count)
+        for edges in episodes:
+            follows = np.cumsum(rewards[list(edges)][::-1], axis=0)[::-1]
+            for edge, value in zip(edges, follows, strict=True):
+                place = int(owner[edge])
+                low[place], high[place] = np.minimum(low[place], value), np.maximum(high[place], value)
+                visits[place] += 1
+        met = chosen & (visits > 1)
+        return {
+            name: {"can": float(own.mean()), "seen": float(seen.mean())}
+            for name, own, seen in zip(OBJECTIVES, can[chosen].T, (high - low > 1e-9)[met].T, strict=True)
+        }
+
     def played(self, chooser: Chooser, episodes: int, seed: int) -> list[list[int]]:
         """Edges of episodes that a chooser played."""
         with tempfile.TemporaryDirectory() as folder:
@@ -139,13 +173,14 @@ class Explored:
 
 def measure(story: Explored, seed: int, settings: Settings) -> Row:
     """Shares of every way, and random episodes that take as many options."""
-    random = story.new(story.at_random(settings.most, seed))
+    episodes = story.at_random(settings.most, seed)
+    random = story.new(episodes)
     ways = {RANDOM: random}
     for way, make in GUIDED.items():
         edges = story.played(make(story.story.make_game), max(settings.episodes), seed)
         ways[way] = story.new(edges)
     first = settings.episodes[0]
-    return {
+    found = {
         way: {
             unit: {
                 **{str(count): shares[unit][count - 1] for count in settings.episodes},
@@ -156,6 +191,7 @@ def measure(story: Explored, seed: int, settings: Settings) -> Row:
         }
         for way, shares in ways.items()
     }  # fmt: skip
+    return {"ways": found, "differing": story.differing(episodes[:first])}
 
 
 def run(settings: Settings) -> None:
@@ -170,18 +206,33 @@ def run(settings: Settings) -> None:
                 story = story or Explored(name)
                 write_json(path, measure(story, seed, settings))
             rows.setdefault(name, []).append(read_json(path))
+    write_results(rows, settings)
+
+
+def write_results(rows: dict[str, list[Row]], settings: Settings) -> None:
+    """``coverage.json`` and ``coverage.md``."""
     cells = [
         {
             "story": name, "way": way, "unit": unit, "seeds": len(own),
             **{
-                key: estimate([float(row[way][unit][key]) for row in own]).to_json()
+                key: estimate([float(row["ways"][way][unit][key]) for row in own]).to_json()
                 for key in (*map(str, settings.episodes), "random")
             },
         }
-        for name, own in rows.items() for unit in UNITS for way in own[0]
+        for name, own in rows.items() for unit in UNITS for way in own[0]["ways"]
+    ]  # fmt: skip
+    differing = [
+        {
+            "story": name, "objective": objective, "seeds": len(own),
+            **{
+                key: estimate([row["differing"][objective][key] for row in own]).to_json()
+                for key in ("can", "seen")
+            },
+        }
+        for name, own in rows.items() for objective in OBJECTIVES
     ]  # fmt: skip
     settings.results.mkdir(parents=True, exist_ok=True)
-    write_json(settings.results / "coverage.json", cells)
+    write_json(settings.results / "coverage.json", {"taken": cells, "differing": differing})
     lines = [
         "# Coverage of the stories", "", "`python experiments/coverage.py`", "",
         "Shares of the options of decisions, and of states, with two or more options; and the number of",
@@ -195,6 +246,18 @@ def run(settings: Settings) -> None:
                  *(cell(row[str(count)], 3) for count in settings.episodes),
                  "" if row["way"] == RANDOM else cell(row["random"], 0))
                 for row in cells
+            ],
+        ),
+        "",
+        "Shares of the decisions at which the best or the worst return to be had depends on the option, and,",
+        f"of those that {settings.episodes[0]} random episodes met twice or more, at which different returns",
+        "followed (through later choices, too).",
+        *write_table(
+            ("story", "objective", "depends", "seen to differ"),
+            [
+                (row["story"], row["objective"].replace("_", " "), f"{row['can']['mean']:.3f}",
+                 cell(row["seen"], 3))
+                for row in differing
             ],
         ),
     ]  # fmt: skip

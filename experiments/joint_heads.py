@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from afd_lib.report import over_runs, write_table
+from afd_lib.report import cell, over_runs, write_table
 from console import say, write_page, wrote
 from offline_q_lib.agents import OBJECTIVES, Story
 
@@ -52,7 +52,7 @@ class Settings:
         ways: Ways to train.
         seeds: Number of seeds of play and of training, counted from 1.
         episodes: Number of random episodes.
-        comparisons: Number of comparisons by the oracle, for each objective.
+        comparisons: Largest number of comparisons by the oracle, for each objective.
         steps: Number of optimizer steps; each has a batch of pairs for each objective.
         results: Folder of the result files.
     """
@@ -100,7 +100,7 @@ def measure(story: Story, way: str, seed: int, settings: Settings, models: Model
         figures = load_card(out / name).figures
         found[name] = {
             "mean": mean, "share": (mean - low) / (high - low),
-            "accuracy": figures["validation_accuracy"],
+            "accuracy": figures.get("validation_accuracy"),
             "weight": figures.get(f"gradient_weight_{name}"),
         }  # fmt: skip
         found["conflicts"] = figures.get("gradient_conflicts")
@@ -143,6 +143,24 @@ COLUMNS = {
     "conflicts": lambda row: row["conflicts"],
 }
 """Columns of the table by name."""
+COMPARED = ("score", "harm avoidance", "hypervolume")
+"""Columns that are compared with separate agents."""
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Figures of each way minus those of separate agents, over stories and seeds that have both."""
+    alone = {(row["story"], row["seed"]): row for row in rows if row["way"] == ALONE}
+    found: list[dict[str, Any]] = []
+    for way in dict.fromkeys(row["way"] for row in rows if row["way"] != ALONE):
+        own = [row for row in rows if row["way"] == way and (row["story"], row["seed"]) in alone]
+        differ = {
+            name: over_runs(
+                [COLUMNS[name](row) - COLUMNS[name](alone[row["story"], row["seed"]]) for row in own]
+            )
+            for name in COMPARED
+        }
+        found.append({"way": way, "runs": len(own), **differ})
+    return found
 
 
 def write_results(rows: Sequence[Mapping[str, Any]], settings: Settings) -> None:
@@ -160,36 +178,41 @@ def write_results(rows: Sequence[Mapping[str, Any]], settings: Settings) -> None
         }
         for (story, way), own in groups.items()
     ]  # fmt: skip
-    write_json(settings.results / "joint_heads.json", {"cells": cells, "rows": list(rows)})
+    write_json(
+        settings.results / "joint_heads.json",
+        {"cells": cells, "differences": differences(rows), "rows": list(rows)},
+    )
     lines = [
         "# One hidden layer for the objectives of a story", "", "`python experiments/joint_heads.py`", "",
         *textwrap.wrap(
-            f"CPL from {settings.comparisons} comparisons of {settings.episodes} random episodes for each "
-            f"of two objectives, {settings.steps} steps. Exact returns of each objective's agent, as shares "
-            "of the range from the worst to the best attainable; hypervolume of eleven geometric mixtures, "
-            "in shares of the exact front; accuracy on validation pairs; mean weight of score's gradient on "
-            "the shared layer, and the share of steps in which the two gradients have a negative cosine "
-            "(both in the second phase). Means over seeds of play and training, with 95 % intervals over "
-            "runs; in the rows of all stories, runs are story and seed.",
+            f"CPL from at most {settings.comparisons} comparisons of {settings.episodes} random episodes "
+            f"for each of two objectives, {settings.steps} steps. Exact returns of each objective's "
+            "agent, as shares of the range from the worst to the best attainable; hypervolume of eleven "
+            "geometric mixtures, in shares of the exact front; accuracy on validation pairs; mean "
+            "weight of score's gradient on the shared layer, and the share of steps in which the two "
+            "gradients have a negative cosine (both in the second phase). Means over seeds of play and "
+            "training, with 95 % intervals over runs; in the rows of all stories, runs are story and "
+            "seed.",
             100,
         ),
         *write_table(
             ("story", "way", "runs", "parameters", *COLUMNS),
             [
-                (cell["story"], cell["way"], str(cell["runs"]), f"{cell['parameters']:,}",
-                 *(_cell(cell[name]) for name in COLUMNS))
-                for cell in cells
+                (row["story"], row["way"], str(row["runs"]), f"{row['parameters']:,}",
+                 *(cell(row[name] or None, 3) for name in COLUMNS))
+                for row in cells
+            ],
+        ),
+        "", "Differences from separate agents of the same story and seed.",
+        *write_table(
+            ("way", "runs", *COMPARED),
+            [
+                (row["way"], str(row["runs"]), *(cell(row[name], 3) for name in COMPARED))
+                for row in differences(rows)
             ],
         ),
     ]  # fmt: skip
     write_page(settings.results / "joint_heads.md", lines)
-
-
-def _cell(figure: Mapping[str, float]) -> str:
-    if not figure:
-        return ""
-    ends = f" ({figure['low']:.3f} to {figure['high']:.3f})" if "low" in figure else ""
-    return f"{figure['mean']:.3f}{ends}"
 
 
 if __name__ == "__main__":

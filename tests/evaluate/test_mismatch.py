@@ -81,7 +81,13 @@ def test_outcomes_of_a_file(runs, tmp_path):
     assert refused.value.row == 6
 
 
-def test_returns_of_trained_policies_are_exact(tmp_path):
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """Folder that keeps features, of which every decision of the story is needed."""
+    return tmp_path_factory.mktemp("features")
+
+
+def test_returns_of_trained_policies_are_exact(tmp_path, features):
     from pluralign.collect.chooser import PolicyChooser
     from pluralign.collect.collector import collect
     from pluralign.core import UniformPolicy
@@ -90,7 +96,7 @@ def test_returns_of_trained_policies_are_exact(tmp_path):
 
     story = open_story("salt_ledger")
     score = story.info.objective("score")
-    models = Models("tiny-random", tmp_path / "features")
+    models = Models("tiny-random", features)
     collect(
         story.make_game, PolicyChooser(UniformPolicy()), tmp_path / "t.jsonl", episodes=4, seed=0,
         objectives=[score], progress=False,
@@ -100,7 +106,7 @@ def test_returns_of_trained_policies_are_exact(tmp_path):
     from pluralign.learn.options.q import QConfig
 
     learn_q(
-        OptionRun(tmp_path / "t.jsonl", tmp_path / "q", "tiny-random", tmp_path / "features"),
+        OptionRun(tmp_path / "t.jsonl", tmp_path / "q", "tiny-random", features),
         objective="score", config=QConfig(steps=2, hidden=4, heads=1),
     )  # fmt: skip
     folder = str(tmp_path / "q")
@@ -109,6 +115,31 @@ def test_returns_of_trained_policies_are_exact(tmp_path):
     assert found == {folder: expected}
     with pytest.raises(InputError, match="occurs twice"):
         story_returns([folder, folder], "salt_ledger")
+
+
+def test_posteriors_over_rewards_are_played_as_their_demonstrators(tmp_path, features):
+    from pluralign.collect.roll_out import roll_out
+    from pluralign.core import UniformPolicy
+    from pluralign.games.exact_front import exact_returns
+    from pluralign.learn.options.avril import AVRILConfig, fit_avril
+    from pluralign.options.open import Models, open_policy
+    from pluralign.options.option_reward import OptionRewardPosterior
+
+    story = open_story("salt_ledger")
+    score = story.info.objective("score")
+    models = Models("tiny-random", features)
+    played = list(roll_out(story.make_game, UniformPolicy(), episodes=3, seed=0, objectives=[score]))
+    posterior = fit_avril(
+        played, store=models.store, out=tmp_path / "avril", config=AVRILConfig(steps=5, hidden=4)
+    )
+    folder = str(tmp_path / "avril")
+    opened = open_policy(folder, models)
+    assert isinstance(opened, OptionRewardPosterior)
+    found = story_returns([folder], "salt_ledger", "score", models=models)
+    assert found == {folder: exact_returns(story.make_game(), posterior, [score]).objectives["score"]}
+    with pytest.raises(InputError, match="name no objective") as error:
+        story_returns([folder], "salt_ledger", models=models)
+    assert error.value.field == "objective"
 
 
 def test_the_command_reports_and_draws(runs, tmp_path, capsys):

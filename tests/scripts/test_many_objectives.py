@@ -92,6 +92,23 @@ def test_offline_q_stories(script, tmp_path):
     assert "| pessimistic | 3 | salt_ledger | 1 |" in (tmp_path / "offline_q_stories.md").read_text()
 
 
+def test_joint_heads(script, tmp_path):
+    joint = script("joint_heads")
+    settings = joint.Settings(
+        tmp_path / "out", tmp_path / "features", "tiny-random", ("salt_ledger",), seeds=1, episodes=80,
+        comparisons=400, steps=10, results=tmp_path,
+    )  # fmt: skip
+    joint.run(settings)
+    found = read_json(tmp_path / "joint_heads.json")
+    ways = {row["way"]: row for row in found["rows"]}
+    assert list(ways) == list(joint.WAYS)
+    # Two heads of 64 units, and one less hidden layer.
+    assert ways["separate"]["parameters"] - ways["sum"]["parameters"] == 64 * (64 + 1)
+    assert ways["sum"]["score"]["weight"] == 0.5 != ways["min_norm"]["score"]["weight"]
+    assert [row["way"] for row in found["differences"]] == list(joint.WAYS[1:])
+    assert "| salt_ledger | guided | 1 |" in (tmp_path / "joint_heads.md").read_text()
+
+
 def test_search_stories(script, tmp_path):
     stories = script("search_stories")
     settings = stories.Settings(

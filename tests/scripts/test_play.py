@@ -34,11 +34,16 @@ def test_shares_of_options(script: Script, tmp_path: Path, story: str) -> None:
     assert half == sorted(half)
     played = explored.at_random(30, 1)
     assert all(graph.target[own[-1]] == 0 for own in played)
+    shares = explored.differing(played)
+    assert shares["harm_avoidance"]["can"] == 1, "some option of each decision is worse in the end"
+    assert shares["power_avoidance"]["can"] < 0.7 < shares["power_avoidance"]["seen"] < 1
     coverage.run(
         coverage.Settings(tmp_path / "w", (story,), seeds=2, episodes=(3, 5), most=40, results=tmp_path / "r")
     )
-    rows = read_json(tmp_path / "r" / "coverage.json")
+    found = read_json(tmp_path / "r" / "coverage.json")
+    rows, differing = found["taken"], found["differing"]
     assert len(rows) == 2 * 4
+    assert [row["objective"] for row in differing] == list(coverage.OBJECTIVES)
     random = next(row for row in rows if row["way"] == "random")
     assert random["random"]["mean"] <= 3
     assert random["3"]["mean"] <= random["5"]["mean"] <= 1
@@ -76,6 +81,8 @@ def test_figures_of_trainings_are_compared_with_scores(script: Script, tmp_path:
         steps=(1, 3), results=tmp_path / "r",
     )  # fmt: skip
     mismatch.run(settings)
-    rows = read_json(tmp_path / "r" / "mismatch.json")
-    assert {row["method"] for row in rows} == {"cpl", "q", "avril"}
+    found = read_json(tmp_path / "r" / "mismatch.json")
+    rows = found["stories"]
+    assert {row["method"] for row in rows} == {"cpl", "q", "expectile", "avril"}
+    assert {row["stories"] for row in found["over_stories"]} == {1}
     assert all(row["runs"] == 6 and len(row["values"]) == 6 for row in rows)

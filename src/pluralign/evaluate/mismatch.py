@@ -136,8 +136,12 @@ def story_returns(
     if not objective:
         known = sorted({load_card(Path(run)).objective for run in runs})
         if len(known) != 1:
-            raise InputError(f"the runs have the objectives {', '.join(known)}; give one", field="objective")
-        (objective,) = known
+            raise InputError(
+                f"the runs have the objectives {', '.join(name or 'none' for name in known)}; give one",
+                field="objective",
+            )
+        if not (objective := known[0]):
+            raise InputError("the runs' cards name no objective; give one", field="objective")
     game, models = open_story(story), models or Models()
     (wanted,) = game.info.select((objective,))
     graph = explore(game.make_game()) if story in list_stories() else None

@@ -152,13 +152,14 @@ def open_values(given: Path | Mapping[str, Path], models: Models) -> ValuePolicy
 
 
 def open_trained(folder: Path, models: Models) -> Policy:
-    """Open the trained policy in a folder, on the language model named on its card.
+    """Open the trained policy in a folder, on the language model named on its card. Of a posterior over
+    rewards (`learn avril`) it is the policy of the demonstrator.
 
     Raises:
         InputError: The folder holds no policy.
     """
     from pluralign.folders.card import read_card
-    from pluralign.options import checkpoint, drrn, values
+    from pluralign.options import checkpoint, drrn, option_reward, values
 
     content = read_card(folder)
     store = models.of_folder(folder, content).store
@@ -166,6 +167,8 @@ def open_trained(folder: Path, models: Models) -> Policy:
         return drrn.DRRNPolicy.load(folder, store)
     if content["pluralign"] == values.KIND:
         return values.ValuePolicy.load(folder, store)
+    if content["pluralign"] == option_reward.KIND:
+        return option_reward.load_option_reward(folder, store)
     return checkpoint.load_policy(folder, store)
 
 
