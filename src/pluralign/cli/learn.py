@@ -19,7 +19,7 @@ from pluralign.learn.options.avril import AVRILConfig, fit_avril
 from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.learn.options.cpl import CPLConfig, fit_cpl
 from pluralign.learn.options.joint_cpl import fit_joint_cpl
-from pluralign.learn.shared_gradients import GradientsName
+from pluralign.learn.phase import GradientsName
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.options.option_policy import OptionPolicy

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pluralign.core import InputError
 
@@ -17,6 +17,8 @@ ScheduleName = Literal[
 """Names of the schedules of transformers that need no settings of their own."""
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 """Names of the packages that losses can be reported to."""
+GradientsName = Literal["sum", "min_norm", "guided"]
+"""Names of the ways to weigh gradients on shared parameters (`learn.shared_gradients`)."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,13 @@ def require_trackers(names: Sequence[Tracker]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise InputError(f"{name} is not installed: pip install {name}", field="report_to")
+
+
+def require_gradients(name: str) -> None:
+    """Check the name of a way to weigh gradients.
+
+    Raises:
+        InputError: There is no such way.
+    """
+    if name not in (known := get_args(GradientsName)):
+        raise InputError(f"must be one of {', '.join(known)}, found {name!r}", field="gradients")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,28 +14,17 @@ from torch import Tensor, nn
 
 from pluralign.core import InputError
 from pluralign.learn.engine import processes
+from pluralign.learn.phase import GradientsName, require_gradients
 from pluralign.learn.steps import StepLoss
 from pluralign.lm.tensors import distinct_values, to_list
 from pluralign.losses.pareto import FloatArray, guided_weights, min_norm_weights
 
-GradientsName = Literal["sum", "min_norm", "guided"]
-"""Names of the ways to weigh gradients."""
 GRADIENTS: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "sum": lambda gradients, target: np.full(len(gradients), 1 / len(gradients)),
     "min_norm": lambda gradients, target: min_norm_weights(gradients),
     "guided": guided_weights,
 }
 """Weights of the objectives' gradients, from these and the gradient of held-out rows."""
-
-
-def require_gradients(name: str) -> None:
-    """Refuse an unknown way to weigh gradients.
-
-    Raises:
-        InputError: There is no such way.
-    """
-    if name not in GRADIENTS:
-        raise InputError(f"must be one of {', '.join(GRADIENTS)}, found {name!r}", field="gradients")
 
 
 @dataclass(frozen=True, eq=False)

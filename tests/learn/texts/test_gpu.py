@@ -1,5 +1,7 @@
 """Training on a GPU: the same steps as on the CPU, and bfloat16 mixed precision."""
 
+import dataclasses
+
 import pytest
 import torch
 from planted import LEARNERS, pairs
@@ -7,6 +9,7 @@ from safetensors.torch import load_file
 from scipy.stats import binomtest
 
 from pluralign.folders.card import load_card
+from pluralign.learn.texts.heads import MAHDPOConfig, fit_mah_dpo
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.device import use_device
@@ -51,3 +54,25 @@ def test_a_planted_preference_is_recovered_in_bfloat16(tmp_path):
     )
     assert right > 30
     assert binomtest(int(right), 60).pvalue < 0.001
+
+
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 2e-3), (True, 5e-2)])
+def test_weighed_gradients_of_joint_heads_are_those_of_the_cpu(bf16, tolerance, tmp_path):
+    data = {
+        name: [
+            dataclasses.replace(pair, objective=name, split="train" if i % 4 else "validation")
+            for i, pair in enumerate(pairs(32, seed=seed))
+        ]
+        for seed, name in enumerate(("one", "other"))
+    }
+    weights = []
+    for device in ("cpu", DEVICE):
+        with use_device(device):
+            training = Training(
+                epochs=1, learning_rate=1e-3, bf16=bf16 and device == DEVICE, dtype="float32", lora_rank=2
+            )
+            config = MAHDPOConfig(trunk="joint", gradients="min_norm")
+            fit_mah_dpo(data, Run("tiny-random", tmp_path / device, training), config)
+        figures = load_card(tmp_path / device).figures
+        weights.append(torch.tensor([figures[f"gradient_weight_{name}"] for name in data]))
+    torch.testing.assert_close(*weights, atol=tolerance, rtol=tolerance)

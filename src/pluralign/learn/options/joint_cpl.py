@@ -28,15 +28,9 @@ from pluralign.learn.options.modules import BehaviourCloning, ContrastivePrefere
 from pluralign.learn.options.policies import Learned, finish, make_card
 from pluralign.learn.options.scorers import FrozenScorer
 from pluralign.learn.options.tables import DecisionIndex
-from pluralign.learn.phase import Phase
+from pluralign.learn.phase import GradientsName, Phase, require_gradients
 from pluralign.learn.run_folder import claim_folder
-from pluralign.learn.shared_gradients import (
-    GradientsName,
-    HeldOut,
-    ObjectiveRows,
-    SharedGradients,
-    require_gradients,
-)
+from pluralign.learn.shared_gradients import HeldOut, ObjectiveRows, SharedGradients
 from pluralign.learn.steps import StepLoss
 from pluralign.lm.device import default_device
 from pluralign.options.checkpoint import describe_source

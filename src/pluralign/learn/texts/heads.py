@@ -17,13 +17,8 @@ from pluralign.core.splits import seed_for
 from pluralign.data.reading import learned_template
 from pluralign.folders.heads import HEADS, KIND, HeadedModel, head_tensors, load_heads
 from pluralign.learn.engine import processes
-from pluralign.learn.shared_gradients import (
-    GradientsName,
-    HeldOut,
-    ObjectiveRows,
-    SharedGradients,
-    require_gradients,
-)
+from pluralign.learn.phase import GradientsName, require_gradients
+from pluralign.learn.shared_gradients import HeldOut, ObjectiveRows, SharedGradients
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.heads_loss import HeadsLoss
 from pluralign.learn.texts.log_probs import reference_log_probs
