@@ -30,6 +30,7 @@ from transformers import AutoModelForCausalLM
 from pluralign.core import Decision, PreferencePair, Segment, Step
 from pluralign.core.files import write_json
 from pluralign.learn.texts.memory import estimate_memory
+from pluralign.learn.texts.precision import is_mixed, trunk_dtype
 from pluralign.learn.texts.training_options import Training
 
 _CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -112,7 +113,7 @@ def _measure(case: str, settings: Settings) -> int:
     _train(make_tiny_model(), training)
     before = psutil.Process().memory_info().rss
     with torch.device("meta"):
-        network: Any = AutoModelForCausalLM.from_config(llama_config(size), dtype=training.trunk_dtype)
+        network: Any = AutoModelForCausalLM.from_config(llama_config(size), dtype=trunk_dtype(training))
     # Initial values are drawn in place: a model's own initialisation takes memory of its own.
     network.to_empty(device="cpu")
     network.tie_weights()
@@ -146,7 +147,7 @@ def _train(network: Any, training: Training) -> None:
     )
     trunk = TunedTrunk(
         backbone, data.trees, lora_rank=training.lora_rank, layers=None, vocabulary=False, lower=None,
-        bf16=training.mixed, seed=0, checkpointing=training.gradient_checkpointing,
+        bf16=is_mixed(training), seed=0, checkpointing=training.gradient_checkpointing,
     )  # fmt: skip
     objective = PairRewardLoss(
         seeded_head(backbone.hidden_size, HeadShape(), 0),
@@ -154,7 +155,7 @@ def _train(network: Any, training: Training) -> None:
     )
     loss = ForestLoss(trunk, objective, data, training.token_budget)
     with tempfile.TemporaryDirectory() as folder:
-        phase = Phase("memory", Path(folder), len(data), 2, 4, 1e-5, 0.0, 0, 0.0, training.mixed)
+        phase = Phase("memory", Path(folder), len(data), 2, 4, 1e-5, 0.0, 0, 0.0, is_mixed(training))
         train_phase(loss, phase)
 
 

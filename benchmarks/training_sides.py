@@ -16,6 +16,7 @@ from devices import forget_memory, on_gpu, peak_memory, seconds
 from pluralign.core import PreferencePair
 from pluralign.data.load import load_pairs
 from pluralign.data.text_pairs import to_trl_rows
+from pluralign.learn.texts.precision import is_mixed
 
 LEARNING_RATE = 1e-5
 
@@ -168,7 +169,7 @@ def _run_pluralign(case: str, pairs: list[PreferencePair], settings: Settings, f
     module.register_forward_hook(add)
     steps = settings.steps + settings.warm_up + 1
     phase = Phase(case, folder / "t", len(pairs), steps, settings.pairs, LEARNING_RATE, 0.0, 0,
-                  bf16=training.mixed)  # fmt: skip
+                  bf16=is_mixed(training))  # fmt: skip
     engine.train_phase(module, phase)
     memory = peak_memory()
     order = list(engine.Schedule(len(pairs), steps * settings.pairs, 0))

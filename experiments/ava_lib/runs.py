@@ -17,6 +17,7 @@ from pluralign.core import PreferencePair
 from pluralign.core.files import read_json, write_json
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
 from pluralign.learn.texts.data import encode_completion_pairs
+from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.rewards import fit_bradley_terry, fit_bt_variance, fit_preference_transformer
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import row_rewards
@@ -110,7 +111,7 @@ def run(
     def measure(trunk: TunedTrunk, head: RewardHead) -> dict[str, Any]:
         reader = CompletionReader(tokenizer, training.max_length)
         data = encode_completion_pairs(test, reader)
-        rewards = row_rewards(trunk, head, data, token_budget=training.token_budget, bf16=training.mixed)
+        rewards = row_rewards(trunk, head, data, token_budget=training.token_budget, bf16=is_mixed(training))
         margins = (rewards[:, 0] - rewards[:, 1]).double()
         right = (margins > 0).double() + 0.5 * (margins == 0).double()
         scale = margins.std().clamp(min=1e-9)

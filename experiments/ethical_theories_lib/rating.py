@@ -18,6 +18,7 @@ from pluralign.core import Decision, PreferencePair, Segment, Step
 from pluralign.core.files import read_json, write_json
 from pluralign.evaluate.statistics import wilson
 from pluralign.learn.texts.data import encode_completion_pairs
+from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import row_rewards
@@ -242,5 +243,5 @@ def _rewards(
     training: Training,
 ) -> Array:  # fmt: skip
     encoded = encode_completion_pairs(pairs, reader, identical=True)
-    found = row_rewards(trunk, head, encoded, token_budget=training.token_budget, bf16=training.mixed)
+    found = row_rewards(trunk, head, encoded, token_budget=training.token_budget, bf16=is_mixed(training))
     return found.double().numpy()

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
@@ -24,6 +25,11 @@ def test_a_row_leads_to_what_it_names(row):
     assert KIND[row.result] in KINDS
     assert row.help
     assert row.source
+    parameters = inspect.signature(function, eval_str=True).parameters
+    # Settings of policy gradients are options of their verbs, which parse some of them.
+    if row.name not in ("rl", "story-rl"):
+        taken = get_args(parameters["config"].annotation)[0] if "config" in parameters else None
+        assert row.load_settings() is taken
     if row.is_loss:
         assert getattr(losses, row.loss).__name__ == function.__name__ == row.loss
     elif row.name != "ensemble":

@@ -11,7 +11,7 @@ import tyro
 
 from pluralign.cli.common import Figures, Requests, named_policies, say, wrote
 from pluralign.core import InputError, simplex_grid
-from pluralign.evaluate.values.audit import AuditConfig
+from pluralign.evaluate.values.settings import AuditConfig
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.steer.suggest import constant_weights

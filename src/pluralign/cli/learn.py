@@ -13,16 +13,9 @@ from pluralign.annotate.annotator import recorded_objective
 from pluralign.cli.common import Figures, wrote
 from pluralign.core import InputError, PreferencePair
 from pluralign.core.digests import source_digest
-from pluralign.core.records import read_pairs, read_trajectories
-from pluralign.folders.card import load_card
-from pluralign.learn.options.avril import AVRILConfig, fit_avril
-from pluralign.learn.options.bc import BCConfig, fit_bc
-from pluralign.learn.options.cpl import CPLConfig, fit_cpl
-from pluralign.learn.options.joint_cpl import fit_joint_cpl
+from pluralign.learn.options.settings import AVRILConfig, BCConfig, CPLConfig
 from pluralign.learn.phase import GradientsName
-from pluralign.lm.completion_trees import describe_cuts
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
-from pluralign.options.option_policy import OptionPolicy
 
 
 @dataclass(frozen=True)
@@ -78,6 +71,10 @@ def learn_bc(
         config: Settings of the method.
         objective: Name of the objective whose advantages weigh the steps.
     """
+    # Help needs no model.
+    from pluralign.core.records import read_trajectories
+    from pluralign.learn.options.bc import fit_bc
+
     aim = recorded_objective(run.data, objective) if objective else None
     fit_bc(read_trajectories(run.data), objective=aim, config=config, **run.shared(run.models))
     return tell_learned(run.out)
@@ -109,6 +106,11 @@ def learn_cpl(
         gradients: Weights of the objectives' gradients on the shared layer, with --joint: equal ones (sum),
             those of the shortest vector (min_norm), or those that follow validation pairs (guided).
     """
+    # Help needs no model.
+    from pluralign.core.records import read_pairs, read_trajectories
+    from pluralign.learn.options.cpl import fit_cpl
+    from pluralign.options.option_policy import OptionPolicy
+
     if joint:
         return _learn_jointly(run, (run.data, *joint), config, warm_up, reference, gradients)
     if gradients != "sum":
@@ -131,6 +133,9 @@ def _learn_jointly(
     run: OptionRun, files: Sequence[Path], config: CPLConfig, warm_up: Path | None, reference: Path | None,
     gradients: GradientsName,
 ) -> Figures:  # fmt: skip
+    from pluralign.core.records import read_pairs, read_trajectories
+    from pluralign.learn.options.joint_cpl import fit_joint_cpl
+
     if reference is not None:
         raise InputError(
             "is that of one objective; without it, --config.kl takes the warm-up", field="reference"
@@ -165,12 +170,20 @@ def learn_avril(
         run: Data, model, folder.
         config: Settings of the method.
     """
+    # Help needs no model.
+    from pluralign.core.records import read_trajectories
+    from pluralign.learn.options.avril import fit_avril
+
     fit_avril(read_trajectories(run.data), config=config, **run.shared(run.models))
     return tell_learned(run.out)
 
 
 def tell_learned(out: Path) -> Figures:
     """Report the output and the measurements."""
+    # Help needs no model.
+    from pluralign.folders.card import load_card
+    from pluralign.lm.completion_trees import describe_cuts
+
     card = load_card(out)
     plain = {name: value for name, value in card.figures.items() if isinstance(value, int | float)}
     said = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in plain.items())

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.core import InputError
-from pluralign.folders.card import load_card
-from pluralign.learn.texts.adversarial.loop import fit_adversarial
-from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, Divergence, alpha_divergence
+from pluralign.learn.texts.policy_settings import AdversarialConfig
 
-DIVERGENCES = {"airl": AIRL, "gail": GAIL, "fairl": FAIRL}
+if TYPE_CHECKING:
+    from pluralign.losses.adversarial import Divergence
+
 _ALPHA = 0.5
 
 
@@ -43,6 +42,10 @@ def learn_adversarial(
         alpha: Parameter of the alpha-divergence: 0 is fairl, 1 is airl; 0.5 by default.
         vllm: vLLM as the sampler of the policy gradient.
     """
+    # Help needs no model.
+    from pluralign.folders.card import load_card
+    from pluralign.learn.texts.adversarial.loop import fit_adversarial
+
     minimised = _divergence(divergence, alpha)
     demonstrations, asked = run.demonstrations()
     fit_adversarial(demonstrations, asked, config, divergence=minimised, vllm=vllm)
@@ -52,8 +55,10 @@ def learn_adversarial(
 
 
 def _divergence(name: str, alpha: float | None) -> Divergence:
+    from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, alpha_divergence
+
     if name == "alpha":
         return alpha_divergence(_ALPHA if alpha is None else alpha)
     if alpha is not None:
         raise InputError("requires --divergence alpha", field="alpha")
-    return DIVERGENCES[name]
+    return {"airl": AIRL, "gail": GAIL, "fairl": FAIRL}[name]

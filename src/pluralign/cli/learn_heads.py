@@ -11,7 +11,7 @@ import tyro
 from pluralign.cli.common import Figures, named_entries
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import TextRun
-from pluralign.learn.texts.heads import MAHDPOConfig, fit_mah_dpo
+from pluralign.learn.texts.policy_settings import MAHDPOConfig
 from pluralign.learn.texts.training_options import Training
 from pluralign.options.open import DEFAULT_MODEL
 
@@ -62,6 +62,9 @@ def learn_mah_dpo(
         run: Data, model, training options, folder.
         config: Settings of the method.
     """
+    # Help needs no model.
+    from pluralign.learn.texts.heads import fit_mah_dpo
+
     more = (run.training, run.template, run.seed, run.control_tokens)
     read = {
         name: TextRun(file, run.out, run.model, name, *more).prepare()

@@ -8,11 +8,8 @@ from typing import Literal
 from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
-from pluralign.learn.texts.lipo import LiPOConfig, fit_lipo
-from pluralign.losses.listwise import all_pairs_loss, lambda_loss, list_likelihood_loss
+from pluralign.learn.texts.policy_settings import LiPOConfig
 from pluralign.pair.ranked import rank_completions
-
-LOSSES = {"lambda": lambda_loss, "list-mle": list_likelihood_loss, "pairs": all_pairs_loss}
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,11 @@ def learn_lipo(
             training, and the reference), training options, folder.
         config: Settings of the method.
     """
+    # Help needs no model.
+    from pluralign.learn.texts.lipo import fit_lipo
+    from pluralign.losses.listwise import all_pairs_loss, lambda_loss, list_likelihood_loss
+
+    losses = {"lambda": lambda_loss, "list-mle": list_likelihood_loss, "pairs": all_pairs_loss}
     settings = LiPOConfig(config.beta)
     rows, asked = run.scored_completions(adaptive=True)
     lists = rank_completions(rows, config.size)
@@ -63,5 +65,5 @@ def learn_lipo(
     left_out = ", ".join(f"{text} ({counts[name]})" for name, text in reasons.items() if counts[name])
     tail = f"; left out: {left_out}" * bool(left_out)
     say(f"{counts['lists']} lists of {config.size} completions{tail}")
-    fit_lipo(lists, asked, settings, loss=LOSSES[config.loss])
+    fit_lipo(lists, asked, settings, loss=losses[config.loss])
     return tell_learned(run.out)

@@ -8,8 +8,7 @@ from pluralign.cli.common import Figures, named_entries, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.core import SteeringWeights
-from pluralign.folders.card import load_card
-from pluralign.learn.texts.modpo import MODPOConfig, fit_modpo, open_margin, require_weights
+from pluralign.learn.texts.policy_settings import MODPOConfig
 from pluralign.lm.dtypes import DTypeName
 
 
@@ -39,6 +38,10 @@ def learn_modpo(
         config: Settings of the method.
         dtype: Precision of the reward models; auto is bfloat16 if the hardware supports it well.
     """
+    # Help needs no model.
+    from pluralign.folders.card import load_card
+    from pluralign.learn.texts.modpo import fit_modpo, open_margin, require_weights
+
     specs = named_entries(margins, "margins", "NAME=REWARD")
     weighting = SteeringWeights.parse(weights)
     pairs, asked = run.prepare()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import Flat, tell_learned
-from pluralign.learn.options.q import QConfig, fit_q
+from pluralign.learn.options.settings import QConfig
 
 
 def learn_q(
@@ -33,9 +33,11 @@ def learn_q(
         config: Settings of the method.
         reference: Folder of the policy whose greedy option the backup "reference" continues with.
     """
+    # Help needs no model.
     from pluralign.annotate.annotator import recorded_objectives
     from pluralign.core.records import read_trajectories
     from pluralign.evaluate.value_check import check_values
+    from pluralign.learn.options.q import fit_q
     from pluralign.options.open import open_trained
 
     models = run.models

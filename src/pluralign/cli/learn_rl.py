@@ -6,24 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from transformers.utils import logging as transformers_logging
-
 from pluralign.cli.common import Figures, named_entries, say
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.rl_options import COMBINATIONS, Adapt, Targets, make_weighting, parse_tail, say_rounds
+from pluralign.cli.rl_options import Adapt, Targets, combination, make_weighting, parse_tail, say_rounds
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
-from pluralign.folders.card import load_card
-from pluralign.learn.combination import Combination
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.learn.texts.rl import fit_rl
-from pluralign.learn.texts.rl_rounds import RLConfig
-from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
-from pluralign.learn.trl import RewardFunction
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import load_reward, reward_provenance
 
 
 @dataclass(frozen=True)
@@ -110,6 +101,17 @@ def learn_rl(
         seed: Random seed of samples, new weights and the split into training and validation.
         vllm: vLLM as the sampler of the policy gradient.
     """
+    # Help needs no model.
+    from transformers.utils import logging as transformers_logging
+
+    from pluralign.folders.card import load_card
+    from pluralign.learn.combination import Combination
+    from pluralign.learn.texts.rl import fit_rl
+    from pluralign.learn.texts.rl_rounds import RLConfig
+    from pluralign.learn.texts.run import Run
+    from pluralign.learn.trl import RewardFunction
+    from pluralign.rewards.open import load_reward, reward_provenance
+
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     settings = RLConfig(
         config.rounds, config.prompts, config.samples, config.max_new_tokens, config.temperature, config.kl,
@@ -117,7 +119,7 @@ def learn_rl(
     )  # fmt: skip
     targets = Targets(at_least, at_most, exactly)
     weighting = make_weighting(weights, list(named), config.adapt, config.rate, targets)
-    combine = COMBINATIONS[config.combine]
+    combine = combination(config.combine)
     # What would cancel is refused before models are loaded.
     Combination(combine, settings.kl, settings.tail).require(weighting)
     # It warns of every checkpoint's clock, which is of no use here.

@@ -8,14 +8,10 @@ from typing import Literal
 
 from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.rl_options import COMBINATIONS, Adapt, Targets, make_weighting, parse_tail, say_rounds
+from pluralign.cli.rl_options import Adapt, Targets, combination, make_weighting, parse_tail, say_rounds
 from pluralign.core import InputError
-from pluralign.folders.card import load_card
 from pluralign.games.open import open_story
-from pluralign.learn.options.story_rl import fit_story_rl
-from pluralign.learn.options.story_rounds import StoryRLConfig
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
-from pluralign.options.option_policy import OptionPolicy
 
 
 @dataclass(frozen=True)
@@ -99,6 +95,12 @@ def learn_story_rl(
         features: Folder that keeps the trunk's features between runs.
         seed: Random seed of weights and play.
     """
+    # Help needs no model.
+    from pluralign.folders.card import load_card
+    from pluralign.learn.options.story_rl import fit_story_rl
+    from pluralign.learn.options.story_rounds import StoryRLConfig
+    from pluralign.options.option_policy import OptionPolicy
+
     game = open_story(story)
     weighting = make_weighting(
         weights, objectives, config.adapt, config.rate, Targets(at_least, at_most, exactly)
@@ -114,7 +116,7 @@ def learn_story_rl(
         raise InputError("is no policy of bc, cpl or story-rl", path=initial, field="initial")
     fit_story_rl(
         game.make_game, objectives=known, store=models.store, out=out, weighting=weighting, config=settings,
-        combine=COMBINATIONS[config.combine], initial=before, seed=seed, name=out.name,
+        combine=combination(config.combine), initial=before, seed=seed, name=out.name,
     )  # fmt: skip
     say_rounds(load_card(out).figures["curve"])
     return tell_learned(out)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from transformers.utils import logging as transformers_logging
 
 from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
@@ -21,19 +19,13 @@ from pluralign.core.messages import Render
 from pluralign.data.examples import ScoredCompletion
 from pluralign.data.load import holds_preferences
 from pluralign.learn.methods import METHODS, Data, Method
-from pluralign.learn.texts.ava import AVAConfig, fit_ava_p
-from pluralign.learn.texts.own_losses import loss_settings
-from pluralign.learn.texts.policies import learn_policy
-from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.loss_settings import loss_settings
+from pluralign.learn.texts.reward_settings import AVAConfig
 from pluralign.learn.texts.training_options import Training
-from pluralign.lm.backbone import load_tokenizer
-from pluralign.lm.prompts import TEMPLATES
-from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
-from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
 from pluralign.options.open import DEFAULT_MODEL
 
-NEGATIVES = {"unlikelihood": unlikelihood, "clamped": clamped_negative, "literal": literal_negative}
-EXPECTED_RETURNS = {"log": expected_return_loss, "literal": literal_expected_return_loss}
+if TYPE_CHECKING:
+    from pluralign.learn.texts.run import Run
 
 
 @dataclass(frozen=True)
@@ -82,11 +74,19 @@ class TextRun:
         return read_scored(self.data, self.objective, self._render(), self.seed, adaptive), self._run()
 
     def _render(self) -> Render:
+        # Help needs no model.
+        from transformers.utils import logging as transformers_logging
+
+        from pluralign.lm.backbone import load_tokenizer
+        from pluralign.lm.prompts import TEMPLATES
+
         # It warns of every checkpoint's clock, which is of no use here.
         transformers_logging.set_verbosity_error()
         return TEMPLATES[self.template](load_tokenizer(self.model), self.control_tokens)
 
     def _run(self) -> Run:
+        from pluralign.learn.texts.run import Run
+
         return Run(
             self.model, self.out, self.training, self.seed, template=self.template,
             provenance=source_digest(self.data), control_tokens=self.control_tokens,
@@ -119,11 +119,14 @@ _NOTES = {
 def make_verb(name: str) -> Callable[..., Figures]:
     """The verb of a row of the table, with the options of every run and the method's own settings."""
     method = METHODS[name]
-    fit, settings = _learner(method)
+    settings = loss_settings(method.load()) if method.is_loss else method.load_settings()
 
     def learn(run: TextRun, *config: Any) -> Figures:
         rows, asked = _READERS[method.data](run)
-        fit(rows, asked, *config)
+        if method.is_loss:
+            _learn_by_loss(method, rows, asked, *config)
+        else:
+            method.load()(rows, asked, *config)
         return tell_learned(run.out)
 
     def without_settings(run: Flat) -> Figures:
@@ -140,20 +143,11 @@ def make_verb(name: str) -> Callable[..., Figures]:
     return verb
 
 
-def _learner(method: Method) -> tuple[Callable[..., Any], Any]:
-    """The training function, and the type of its settings; None if it has none."""
-    function = method.load()
-    if not method.is_loss:
-        parameters = inspect.signature(function, eval_str=True).parameters
-        if "config" not in parameters:
-            return function, None
-        return function, get_args(parameters["config"].annotation)[0]
+def _learn_by_loss(method: Method, pairs: Sequence[PreferencePair], run: Run, config: Any) -> None:
+    from pluralign.learn.texts.policies import learn_policy
 
-    def fit(pairs: Sequence[PreferencePair], run: Run, config: Any) -> Any:
-        loss = partial(function, **asdict(config))
-        return learn_policy(pairs, run, loss, per_token=method.per_token, reference=method.reference)
-
-    return fit, loss_settings(function)
+    loss = partial(method.load(), **asdict(config))
+    learn_policy(pairs, run, loss, per_token=method.per_token, reference=method.reference)
 
 
 def _help(method: Method, settings: bool) -> str:
@@ -192,6 +186,13 @@ def learn_ava_p(
         negative: Penalty of rejected tokens: -log(1 - p); log p, clamped; or log p as published.
         expected_return: Contrastive expected return with log sigma, or with sigma as published.
     """
-    penalty, contrast = NEGATIVES[negative], EXPECTED_RETURNS[expected_return]
+    # Help needs no model.
+    from pluralign.learn.texts.ava import fit_ava_p
+    from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
+    from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
+
+    negatives = {"unlikelihood": unlikelihood, "clamped": clamped_negative, "literal": literal_negative}
+    penalty = negatives[negative]
+    contrast = expected_return_loss if expected_return == "log" else literal_expected_return_loss
     fit_ava_p(*run.prepare(), config, negative=penalty, expected_return=contrast)
     return tell_learned(run.out)

@@ -8,7 +8,7 @@ from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.core import InputError
-from pluralign.learn.texts.value import HLGauss, ValueConfig, fit_value
+from pluralign.learn.texts.reward_settings import HLGauss, ValueConfig
 
 
 def learn_value(
@@ -39,6 +39,9 @@ def learn_value(
         at: Places of the targets, which are the steps: every token, or the ends of sentences only, where
             generate --block sentences reads the values.
     """
+    # Help needs no model.
+    from pluralign.learn.texts.value import fit_value
+
     if bins is not None and loss != "hl-gauss":
         raise InputError("requires --loss hl-gauss", field="bins")
     classes = None if loss == "squared" else HLGauss() if bins is None else HLGauss(bins)

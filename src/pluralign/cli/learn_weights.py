@@ -8,11 +8,9 @@ from pluralign.cli.common import Figures, named_entries, say, say_table, wrote
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import DIALOGUE
 from pluralign.data.load import load_pairs
-from pluralign.learn.texts.suggestions import fit_weights
-from pluralign.learn.texts.weights_head import WeightsConfig
+from pluralign.learn.texts.reward_settings import WeightsConfig
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import load_reward
 
 
 def learn_weights(
@@ -45,6 +43,10 @@ def learn_weights(
         dtype: Precision of the trunk and the reward models.
         seed: Random seed of the split into training and validation.
     """
+    # Help needs no model.
+    from pluralign.learn.texts.suggestions import fit_weights
+    from pluralign.rewards.open import load_reward
+
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     pairs = load_pairs(data, "choice", template=template or DIALOGUE.name, model=model, seed=seed)
     opened = {name: load_reward(spec, dtype=dtype) for name, spec in named.items()}

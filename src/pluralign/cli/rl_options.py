@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pluralign.cli.common import named_entries, say, say_table
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.level import Level
-from pluralign.learn.combination import Combine, Tail
-from pluralign.learn.constraints import Constrained
-from pluralign.learn.weighting import ByHypervolume, ByInfluence, Fixed, Suggested, Weighting
-from pluralign.losses.advantages import (
-    advantage_combination,
-    centred_sum,
-    dvao,
-    fused_sum,
-    gdpo,
-    reward_combination,
-)
-from pluralign.steer.suggest import Learned, Wished, open_weights
 
-COMBINATIONS: dict[str, Combine] = {
-    "sum": centred_sum, "group": reward_combination, "each": advantage_combination, "gdpo": gdpo,
-    "variance": dvao, "fused": fused_sum,
+if TYPE_CHECKING:
+    from pluralign.learn.combination import Combine, Tail
+    from pluralign.learn.constraints import Constrained
+    from pluralign.learn.weighting import Weighting
+
+_COMBINATIONS = {
+    "sum": "centred_sum", "group": "reward_combination", "each": "advantage_combination", "gdpo": "gdpo",
+    "variance": "dvao", "fused": "fused_sum",
 }  # fmt: skip
+"""Names of combinations to functions of `losses.advantages`."""
 Adapt = Literal["none", "influence", "hypervolume"]
+
+
+def combination(name: str) -> Combine:
+    """The combination of rewards of a name."""
+    # Help needs no model.
+    from pluralign.losses import advantages
+
+    return getattr(advantages, _COMBINATIONS[name])
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ def make_weighting(
         InputError: There are neither weights nor targets, two of these ways are combined that cannot be, or
             an objective is unknown.
     """
+    # Help needs no model.
+    from pluralign.learn.weighting import ByHypervolume, ByInfluence, Fixed, Suggested
+    from pluralign.steer.suggest import Learned, Wished, open_weights
+
     levels = targets.levels()
     if levels and adapt != "none":
         raise InputError("targets move the weights themselves", field="adapt")
@@ -92,6 +98,8 @@ def _constrained(
     objectives: Sequence[str], levels: Mapping[str, Mapping[str, Level]], rate: float,
     weights: SteeringWeights | None = None,
 ) -> Constrained:  # fmt: skip
+    from pluralign.learn.constraints import Constrained
+
     return Constrained(
         objectives, at_least=levels.get("at_least"), at_most=levels.get("at_most"),
         exactly=levels.get("exactly"), weights=weights, rate=rate,
@@ -106,6 +114,8 @@ def parse_tail(text: str) -> Tail | None:
     """
     if not text:
         return None
+    from pluralign.learn.combination import Tail
+
     try:
         low, high = map(float, text.split(","))
     except ValueError as error:

@@ -41,6 +41,8 @@ class Method:
         result: Kind of model that it writes.
         help: One-line description for users.
         source: Paper and equation.
+        settings: Location of the class of its settings, ``MODULE:NAME``, which needs no torch; empty where it
+            has none, or is a loss, whose keyword parameters are its settings.
         is_loss: Whether ``home`` is a loss of log-probabilities (`learn.texts.policies.PolicyLoss`).
         loss: Name of the loss in `pluralign.losses` that makes `fit_policy` or `fit_reward` this method.
         per_token: Whether the loss takes means per token instead of sums.
@@ -55,6 +57,7 @@ class Method:
     result: Result
     help: str
     source: str
+    settings: str = field(default="", kw_only=True)
     is_loss: bool = field(default=False, kw_only=True)
     loss: str = field(default="", kw_only=True)
     per_token: bool = field(default=False, kw_only=True)
@@ -64,44 +67,64 @@ class Method:
 
     def load(self) -> Callable[..., Any]:
         """The function at ``home``."""
-        module, _, name = self.home.partition(":")
-        return getattr(importlib.import_module(module), name)
+        return _at(self.home)
+
+    def load_settings(self) -> type[Any] | None:
+        """The class at ``settings``; None where there is none."""
+        return _at(self.settings) if self.settings else None
+
+
+def _at(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 _TEXTS = "pluralign.learn.texts"
+_OPTIONS = "pluralign.learn.options.settings"
+_POLICIES = f"{_TEXTS}.policy_settings"
+_REWARDS = f"{_TEXTS}.reward_settings"
 
 METHODS: dict[str, Method] = {
     row.name: row
     for row in (
         Method("bc", "pluralign.learn.options.bc:fit_bc", "trajectories", "option policy",
-               "behaviour cloning over listed options", "Pomerleau 1991"),
+               "behaviour cloning over listed options", "Pomerleau 1991",
+               settings=f"{_OPTIONS}:BCConfig"),
         Method("cpl", "pluralign.learn.options.cpl:fit_cpl", "pairs", "option policy",
-               "contrastive preference learning over listed options", "Hejna et al. 2024, eq. 9"),
+               "contrastive preference learning over listed options", "Hejna et al. 2024, eq. 9",
+               settings=f"{_OPTIONS}:CPLConfig"),
         Method("avril", "pluralign.learn.options.avril:fit_avril", "trajectories", "option reward",
-               "a posterior over rewards of listed options", "Chan & van der Schaar 2021, eq. 4"),
+               "a posterior over rewards of listed options", "Chan & van der Schaar 2021, eq. 4",
+               settings=f"{_OPTIONS}:AVRILConfig"),
         Method("story-rl", "pluralign.learn.options.story_rl:fit_story_rl", "a story", "option policy",
                "a policy gradient on a story's objectives, for one weighting, with targets if wanted",
                "Ahmadian et al. 2024 (RLOO); Moskovitz et al. 2024"),
         Method("q", "pluralign.learn.options.q:fit_q", "trajectories", "option policy",
                "values of every objective from recorded episodes: offline Q-learning over listed options",
-               "Kostrikov et al. 2022; Sims et al. 2024; Yu et al. 2024, eq. 14"),
+               "Kostrikov et al. 2022; Sims et al. 2024; Yu et al. 2024, eq. 14",
+               settings=f"{_OPTIONS}:QConfig"),
         Method("bradley-terry", f"{_TEXTS}.rewards:fit_bradley_terry", "pairs", "reward model",
                "a reward at the last token", "Bradley and Terry 1952; Ouyang et al. 2022, eq. 1",
                loss="bradley_terry",
-               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+               example="--data hh/harmless.jsonl.gz --out runs/harmless",
+               settings=f"{_REWARDS}:BradleyTerryConfig"),
         Method("bt-variance", f"{_TEXTS}.rewards:fit_bt_variance", "pairs", "reward model",
                "Bradley-Terry with a learned uncertainty", "Inverse-RLignment, eq. 14-15",
                loss="learned_variance",
-               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+               example="--data hh/harmless.jsonl.gz --out runs/harmless",
+               settings=f"{_REWARDS}:BradleyTerryConfig"),
         Method("preference-transformer", f"{_TEXTS}.rewards:fit_preference_transformer", "pairs",
                "reward model", "a weighted sum of token rewards", "Kim et al. 2023, eq. 5-7",
-               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+               example="--data hh/harmless.jsonl.gz --out runs/harmless",
+               settings=f"{_REWARDS}:PreferenceTransformerConfig"),
         Method("ava-p", f"{_TEXTS}.ava:fit_ava_p", "pairs", "reward model",
                "a Gaussian reward for every token, and a policy, from preferences", "AVA, eq. 17 and 18",
-               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+               example="--data hh/harmless.jsonl.gz --out runs/harmless",
+               settings=f"{_REWARDS}:AVAConfig"),
         Method("ava-d", f"{_TEXTS}.ava:fit_ava_d", "pairs or demonstrations", "reward model",
                "a Gaussian reward for every token, and a policy, from demonstrations", "AVA, eq. 13",
-               example="--data hh/harmless.jsonl.gz --out runs/harmless"),
+               example="--data hh/harmless.jsonl.gz --out runs/harmless",
+               settings=f"{_REWARDS}:AVAConfig"),
         Method("discriminator", f"{_TEXTS}.rewards:fit_discriminator", "pairs", "reward model",
                "logit of a classifier of two sources of completions", "Inverse-RLignment, eq. 11",
                example="--data runs/init-sft.jsonl --out runs/reward"),
@@ -110,7 +133,8 @@ METHODS: dict[str, Method] = {
         Method("dpo", f"{_TEXTS}.policies:fit_dpo", "pairs", "policy",
                "direct preference optimisation", "Rafailov et al. 2023, eq. 7",
                loss="dpo", implicit_reward=True,
-               example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
+               example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16",
+               settings=f"{_POLICIES}:DPOConfig"),
         Method("ipo", "pluralign.losses:ipo", "pairs", "policy",
                "identity preference optimisation: a bounded target per pair", "Azar et al. 2024, eq. 17",
                is_loss=True, loss="ipo",
@@ -120,32 +144,41 @@ METHODS: dict[str, Method] = {
                is_loss=True, loss="simpo", per_token=True, reference=False,
                example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
         Method("modpo", f"{_TEXTS}.modpo:fit_modpo", "pairs", "policy",
-               "multi-objective DPO: a policy for one weighting", "Zhou et al. 2024", implicit_reward=True),
+               "multi-objective DPO: a policy for one weighting", "Zhou et al. 2024", implicit_reward=True,
+               settings=f"{_POLICIES}:MODPOConfig"),
         Method("lipo", f"{_TEXTS}.lipo:fit_lipo", "scored completions", "policy",
                "listwise preference optimisation: ranked lists of a prompt's completions",
-               "Liu et al. 2024, eq. 7 and 8", implicit_reward=True),
+               "Liu et al. 2024, eq. 7 and 8", implicit_reward=True,
+               settings=f"{_POLICIES}:LiPOConfig"),
         Method("mah-dpo", f"{_TEXTS}.heads:fit_mah_dpo", "pairs", "heads",
-               "DPO of a head for each of several objectives on one model", "Shen et al. 2025"),
+               "DPO of a head for each of several objectives on one model", "Shen et al. 2025",
+               settings=f"{_POLICIES}:MAHDPOConfig"),
         Method("sft", f"{_TEXTS}.sft:fit_sft", "pairs or demonstrations", "policy",
                "supervised fine-tuning", "Ouyang et al. 2022",
-               example="--data answers.jsonl --out runs/sft --training.lora-rank 16"),
+               example="--data answers.jsonl --out runs/sft --training.lora-rank 16",
+               settings=f"{_POLICIES}:SFTConfig"),
         Method("awr", f"{_TEXTS}.awr:fit_awr", "scored completions", "policy",
                "cloning of a prompt's samples, each token by its advantage over its siblings",
                "Peng et al. 2019; V-STAR, arXiv 2602.10699, eq. 17",
-               example="--data runs/scored.jsonl --out runs/helpful --training.lora-rank 16"),
+               example="--data runs/scored.jsonl --out runs/helpful --training.lora-rank 16",
+               settings=f"{_POLICIES}:AWRConfig"),
         Method("adversarial", f"{_TEXTS}.adversarial.loop:fit_adversarial", "demonstrations", "policy",
-               "imitation with a discriminator and a policy gradient", "Inverse-RLignment, eq. 23-25"),
+               "imitation with a discriminator and a policy gradient", "Inverse-RLignment, eq. 23-25",
+               settings=f"{_POLICIES}:AdversarialConfig"),
         Method("rl", f"{_TEXTS}.rl:fit_rl", "prompts and rewards", "policy",
                "a policy gradient on several rewards, for one weighting, with targets if wanted",
                "Ahmadian et al. 2024 (RLOO); Moskovitz et al. 2024"),
         Method("spin", f"{_TEXTS}.spin:fit_spin", "demonstrations", "policy",
                "self-play fine-tuning", "Chen et al. 2024, eq. 4.7", implicit_reward=True,
-               example="--data answers.jsonl --out runs/spin --training.lora-rank 16"),
+               example="--data answers.jsonl --out runs/spin --training.lora-rank 16",
+               settings=f"{_POLICIES}:SPINConfig"),
         Method("value", f"{_TEXTS}.value:fit_value", "scored completions", "value model",
-               "the expected reward after every prefix, for value-guided decoding", "Han et al. 2024 (VAS)"),
+               "the expected reward after every prefix, for value-guided decoding", "Han et al. 2024 (VAS)",
+               settings=f"{_REWARDS}:ValueConfig"),
         Method("weights", f"{_TEXTS}.suggestions:fit_weights", "pairs", "weights",
                "weights that depend on the prompt, from choices and rewards",
-               "Liu et al. 2025 (PRO), labels from choices"),
+               "Liu et al. 2025 (PRO), labels from choices",
+               settings=f"{_REWARDS}:WeightsConfig"),
     )
 }  # fmt: skip
 """Every method by name, in the order of results: option methods, reward models, policies, value models."""

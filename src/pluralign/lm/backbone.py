@@ -19,12 +19,12 @@ from pluralign.lm.adapter_check import CONFIG as ADAPTER_CONFIG
 from pluralign.lm.adapter_check import check_adapter
 from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
 from pluralign.lm.device import default_device, resolve_device
-from pluralign.lm.dtypes import DTypeName
+from pluralign.lm.dtypes import DTypeName, LoadIn
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.model_parts import output_embeddings, text_config
 from pluralign.lm.precision import in_dtype
 from pluralign.lm.pretrained import read_model, read_tokenizer
-from pluralign.lm.quantized import LoadIn, is_quantized, quantize
+from pluralign.lm.quantized import is_quantized, quantize
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 
 _log = logging.getLogger(__name__)

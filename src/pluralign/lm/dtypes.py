@@ -4,3 +4,5 @@ from typing import Literal
 
 DTypeName = Literal["auto", "float32", "bfloat16", "float16"]
 """Names of the floating-point types that models compute in."""
+LoadIn = Literal["4bit"]
+"""Formats of quantised weights: NF4 with double quantisation, by the package bitsandbytes."""

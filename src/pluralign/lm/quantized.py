@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,6 @@ from pluralign.core import InputError
 from pluralign.lm.packed import unread_linears
 from pluralign.lm.passes import trunk_of
 
-LoadIn = Literal["4bit"]
-"""Names of formats of quantised weights."""
 _IDS = [3, 4]
 
 

@@ -4,52 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pluralign.core import InputError
-from pluralign.core.checks import require
 from pluralign.lm.forest import Forest
 from pluralign.lm.vocabulary import branch_sum
 from pluralign.losses.reward import attention_weights
+from pluralign.rewards.shapes import HeadShape
 
-Weighting = Literal["none", "bidirectional", "causal"]
-Reduction = Literal["last", "sum", "mean"]
 # Outside this range a Gaussian is degenerate or uninformative, and its density overflows.
 _LOG_SIGMA = (-5.0, 3.0)
 # Attention weights may be arbitrarily small; without this bound the log-density would be unbounded.
 _LEAST_SIGMA = 1e-4
-
-
-@dataclass(frozen=True)
-class HeadShape:
-    """Type and options of a reward head.
-
-    Args:
-        gaussian: Whether the head predicts a standard deviation; otherwise sigma is 0.
-        weighting: Weights over a branch's tokens from attention among them (AVA eq. 11; Preference
-            Transformer): ``none``, ``bidirectional``, or ``causal``, as AVA has it in a causal model.
-        mean_one: Whether to multiply the weights by the branch's length, so that their mean is one instead of
-            their sum.
-        at_source: Whether to read a token's reward before the token (AVA eq. 9 as published) instead of at
-            it.
-        reduction: Reward of a branch: that of its ``last`` token, or the ``sum`` (AVA eq. 19) or ``mean``
-            over its tokens; with weights of mean one, the mean is Preference Transformer's return.
-        attention_width: Width of the queries and keys.
-    """
-
-    gaussian: bool = False
-    weighting: Weighting = "none"
-    mean_one: bool = False
-    at_source: bool = False
-    reduction: Reduction = "last"
-    attention_width: int = 64
-
-    def __post_init__(self) -> None:
-        require(self, {"attention_width": 1})
 
 
 @dataclass(frozen=True, eq=False)

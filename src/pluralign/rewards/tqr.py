@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,63 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pluralign.core.checks import require
 from pluralign.lm.forest import Forest
 from pluralign.lm.vocabulary import by_chunks, vocabulary_logits
 from pluralign.losses.bayesian_irl import TokenTerms
-from pluralign.rewards.heads import HeadShape, Reduction, RewardHead
-
-
-@dataclass(frozen=True)
-class TQRShape:
-    """Options of a TQR. Where AVA's text does not work as published, the default is a repaired form, and
-    ``literal_*`` selects the published one (docs/papers.md lists the effects).
-
-    Args:
-        reward_weights: Whether to weight every token's reward and Q-value by attention (eq. 11; False is
-            "w/o rwt").
-        pretrained_q: Whether the language model's own head gives the Q-values (False is "w/o ptq": a new
-            head).
-        alpha: Temperature of the Q-values (eq. 12, which gives no value).
-        reduction: Reward of a completion: that of its ``last`` token (as in CER), or the ``sum`` (eq. 19) or
-            ``mean`` over its tokens. With weights of mean one, the mean is Preference Transformer's return.
-        literal_probabilities: Whether alpha multiplies probabilities (eq. 12) instead of logits; differences
-            of Q-values are then at most alpha.
-        literal_shift: Whether a token's reward is read before the token (eq. 9).
-        literal_weights: Whether the attention of eq. 11 is causal with weights that sum to one instead of the
-            length.
-        literal_policy: Whether the weights also multiply the logits of the likelihood; no policy can then be
-            derived, because the weights depend on later tokens.
-        attention_width: Width of the queries and keys of the weights (ours).
-    """
-
-    reward_weights: bool = True
-    pretrained_q: bool = True
-    alpha: float = 1.0
-    reduction: Reduction = "mean"
-    literal_probabilities: bool = False
-    literal_shift: bool = False
-    literal_weights: bool = False
-    literal_policy: bool = False
-    attention_width: int = 64
-
-    def __post_init__(self) -> None:
-        require(self, {"alpha": 1e-9, "attention_width": 1})
-
-    @property
-    def head(self) -> HeadShape:
-        """Shape of the reward head."""
-        weighting = (
-            "none" if not self.reward_weights else "causal" if self.literal_weights else "bidirectional"
-        )
-        return HeadShape(
-            gaussian=True,
-            weighting=weighting,
-            mean_one=not self.literal_weights,
-            at_source=self.literal_shift,
-            reduction=self.reduction,
-            attention_width=self.attention_width,
-        )
+from pluralign.rewards.heads import RewardHead
+from pluralign.rewards.shapes import TQRShape
 
 
 class TQR(nn.Module):

@@ -20,6 +20,7 @@ from pluralign.folders import backbones
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts import session
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.precision import trunk_dtype
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.adapters import probe_logits
@@ -263,7 +264,7 @@ def test_trained_weights_are_not_in_fewer_bits(options):
     for more in ({}, {"layers": 1}):
         with pytest.raises(InputError, match="weights that are trained are in float32"):
             Training(**options, **more)
-    assert Training(**options, layers=0).trunk_dtype in (torch.float32, torch.bfloat16)
+    assert trunk_dtype(Training(**options, layers=0)) in (torch.float32, torch.bfloat16)
 
 
 def test_4_bits_need_their_package(monkeypatch):

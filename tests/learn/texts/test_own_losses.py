@@ -12,7 +12,8 @@ from torch.nn.functional import softplus
 from pluralign import losses
 from pluralign.core import InputError
 from pluralign.folders.card import load_card
-from pluralign.learn.texts.own_losses import describe_loss, loss_settings
+from pluralign.learn.texts.loss_settings import loss_settings
+from pluralign.learn.texts.own_losses import describe_loss
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo, fit_policy
 from pluralign.learn.texts.rewards import fit_bradley_terry, fit_reward
 from pluralign.learn.texts.run import Run

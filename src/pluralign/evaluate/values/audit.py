@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import Decision, InputError
-from pluralign.core.checks import checked, require, require_seed
+from pluralign.core.checks import checked
 from pluralign.core.choice import Choice, Question
 from pluralign.elicit.posterior import WeightPosterior, infer_weights
 from pluralign.evaluate.statistics import Estimate
@@ -28,6 +28,7 @@ from pluralign.evaluate.values.choosers import QUESTION, Asked, as_chooser
 from pluralign.evaluate.values.coherence import Agreement, Cycles, completeness, cycles
 from pluralign.evaluate.values.outcomes import Lottery, Outcome, Process, common_objectives
 from pluralign.evaluate.values.placed import Placed, place_items
+from pluralign.evaluate.values.settings import AuditConfig
 from pluralign.evaluate.values.utilities import (
     Fit,
     HeldOut,
@@ -38,41 +39,6 @@ from pluralign.evaluate.values.utilities import (
 )
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class AuditConfig:
-    """Settings of an audit.
-
-    Args:
-        least_agreement: Share of pairs whose two orders must agree; below it nothing else is reported.
-        pairs: Number of pairs of outcomes besides those of the triples; 0 is 2 N log2 N for N outcomes.
-        triads: Number of triples for cycles; all of them if there are no more.
-        drawn_lotteries: Number of lotteries over two or three outcomes that are drawn.
-        anchors: Number of outcomes with which each lottery, and each state of a process, is compared.
-        resamples: Number of bootstrap resamples.
-        seed: Random seed of pairs, triples, lotteries, folds and resampling.
-    """
-
-    least_agreement: float = 0.6
-    pairs: int = 0
-    triads: int = 200
-    drawn_lotteries: int = 40
-    anchors: int = 8
-    resamples: int = 1000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        lowest = {
-            "least_agreement": 0.0,
-            "pairs": 0,
-            "triads": 1,
-            "drawn_lotteries": 0,
-            "anchors": 2,
-            "resamples": 2,
-        }
-        require(self, lowest, {"least_agreement": 1.0})
-        require_seed(self.seed)
 
 
 @dataclass(frozen=True, eq=False)

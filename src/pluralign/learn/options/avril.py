@@ -14,9 +14,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, Trajectory
-from pluralign.core.checks import checked, require, require_seed
+from pluralign.core.checks import checked, require_seed
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.policies import make_card
+from pluralign.learn.options.settings import AVRILConfig
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
 from pluralign.learn.phase import Phase
 from pluralign.learn.run_folder import claim_folder
@@ -26,43 +27,6 @@ from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import option_log_probs, pad_features
 from pluralign.options.option_reward import OptionRewardHead, OptionRewardPosterior, save_option_reward
-
-
-@dataclass(frozen=True)
-class AVRILConfig:
-    """Settings of `fit_avril`. "Code" is scalable-birl (Chan and van der Schaar 2021).
-
-    With ``td_weight`` = ``kl_weight`` = 1, the optimal mu for a TD error delta is delta clipped to [-1, 1],
-    and the optimal sigma^2 is |delta - mu|. In nats (times beta), a step's mean reward is then at most one
-    standard deviation of the prior. What remains of the bound is a Huber penalty on delta.
-
-    Args:
-        steps: Optimizer steps (ours).
-        batch_size: Steps of trajectories in each optimizer step (ours).
-        learning_rate: Learning rate of AdamW, falling linearly to 0 (ours; code: Adam, 1e-4 throughout).
-        weight_decay: Weight decay of AdamW (code: none).
-        hidden: Width of the two hidden layers of both networks (code: 64).
-        gamma: Discount factor (code: 1).
-        beta: Inverse temperature of the demonstrator (code: 1).
-        td_weight: Weight lambda of the TD errors' likelihood under the reward (code: 1).
-        kl_weight: Weight of the KL divergence from the prior (code: 1). Below ``td_weight`` the bound has no
-            maximum: it grows without end as sigma goes to 0 around a temporal difference that never varies.
-    """
-
-    steps: int = 1000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    hidden: int = 64
-    gamma: float = 1.0
-    beta: float = 1.0
-    td_weight: float = 1.0
-    kl_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        lowest = {"steps": 1, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "hidden": 1}
-        lowest |= {"gamma": 0, "beta": 1e-12, "td_weight": 0, "kl_weight": 0}
-        require(self, lowest, {"gamma": 1})
 
 
 @dataclass(frozen=True, eq=False)

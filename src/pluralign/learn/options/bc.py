@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import InputError, Objective, Trajectory
-from pluralign.core.checks import checked, require, require_seed
+from pluralign.core.checks import checked, require_seed
 from pluralign.core.returns import returns_to_go
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
+from pluralign.learn.options.settings import BCConfig
 from pluralign.learn.options.tables import (
     DecisionIndex,
     TrajectoryTable,
@@ -31,35 +31,6 @@ from pluralign.losses.siblings import advantage_weights, sibling_advantages
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
-
-
-@dataclass(frozen=True)
-class BCConfig:
-    """Settings of `fit_bc`.
-
-    Args:
-        steps: Number of optimizer steps (ours; on a few hundred decisions the loss is flat after them).
-        batch_size: Trajectory steps per optimizer step (ours).
-        learning_rate: Learning rate of AdamW, decaying linearly to 0 (ours, for a head on frozen features; a
-            LoRA adapter needs about 1e-4).
-        weight_decay: Weight decay of AdamW (ours).
-        hidden: Width of the head's hidden layer; 0 for a linear head (ours).
-        lora_rank: Rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
-        beta: Temperature of the weights of steps, in standard deviations of the advantages; only with an
-            objective (ours; smaller is greedier).
-    """
-
-    steps: int = 1000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    hidden: int = 64
-    lora_rank: int = 0
-    beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        lowest = {"steps": 1, "batch_size": 1, "learning_rate": 0, "weight_decay": 0, "hidden": 0}
-        require(self, {**lowest, "lora_rank": 0, "beta": 1e-6})
 
 
 @checked

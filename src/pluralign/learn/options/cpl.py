@@ -14,11 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pluralign.core import InputError, PreferencePair, Trajectory
-from pluralign.core.checks import checked, require, require_seed
+from pluralign.core.checks import checked, require_seed
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import (
     BehaviourCloning,
-    Contrast,
     ContrastivePreference,
     pair_accuracy,
 )
@@ -30,6 +29,7 @@ from pluralign.learn.options.policies import (
     reference_table,
 )
 from pluralign.learn.options.scorers import AnyScorer
+from pluralign.learn.options.settings import CPLConfig
 from pluralign.learn.options.tables import (
     DecisionIndex,
     PairTable,
@@ -45,65 +45,6 @@ from pluralign.learn.run_folder import claim_folder
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
-
-
-@dataclass(frozen=True)
-class CPLConfig:
-    """Settings of `fit_cpl`. "CPL" is Hejna et al. 2024 and its code, jhejna/cpl.
-
-    Args:
-        steps: Number of optimizer steps of both phases together (ours).
-        batch_size: Pairs per step, or trajectory steps during the warm-up (ours).
-        learning_rate: Learning rate of AdamW, decaying linearly to 0 in each phase (ours, for a head on
-            frozen features; a LoRA adapter needs about 1e-4).
-        weight_decay: Weight decay of AdamW (ours).
-        hidden: Width of the head's hidden layer; 0 for a linear head (ours).
-        lora_rank: Rank of a LoRA adapter on the trunk; 0 keeps the trunk frozen.
-        alpha: Temperature of the advantage (CPL: 0.1).
-        conservative_bias: Factor lambda of the rejected side (the poster's eq. 1: 1; CPL: 0.5, which measures
-            worse in all our experiments, docs/papers.md).
-        gamma: Discount factor (CPL's code: 1).
-        bc_share: Share of the steps used for the behaviour cloning warm-up (CPL: 0.4).
-        bc_weight: Weight of the likelihood of both segments in the second phase (CPL-BC: 1, with lambda 1).
-        kl: Whether advantages are relative to a reference policy (CPL-KL): the given one, or the policy after
-            the warm-up.
-    """
-
-    steps: int = 2000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    hidden: int = 64
-    lora_rank: int = 0
-    alpha: float = 0.1
-    conservative_bias: float = 1.0
-    gamma: float = 1.0
-    bc_share: float = 0.4
-    bc_weight: float = 0.0
-    kl: bool = False
-
-    def __post_init__(self) -> None:
-        tiny = 1e-12
-        lowest = {
-            "steps": 1,
-            "batch_size": 1,
-            "learning_rate": 0,
-            "weight_decay": 0,
-            "hidden": 0,
-            "lora_rank": 0,
-        }
-        lowest |= {"alpha": tiny, "conservative_bias": tiny, "gamma": 0, "bc_share": 0, "bc_weight": 0}
-        require(self, lowest, {"conservative_bias": 1, "gamma": 1, "bc_share": 1})
-
-    @property
-    def warm_up_steps(self) -> int:
-        """Number of behaviour cloning steps."""
-        return round(self.bc_share * self.steps)
-
-    @property
-    def contrast(self) -> Contrast:
-        """Parameters of the contrastive loss."""
-        return Contrast(self.alpha, self.conservative_bias, self.gamma, self.bc_weight)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from pluralign.learn.options.scorers import AnyScorer
+from pluralign.learn.options.settings import Contrast
 from pluralign.learn.options.tables import PairTable, TrajectoryTable
 from pluralign.losses.contrastive import cpl_loss
 from pluralign.losses.likelihood import weighted_mean_nll
@@ -45,16 +46,6 @@ class BehaviourCloning(nn.Module):
         taken = self.scorer.taken(self.states[rows], self.actions[rows])
         weights = torch.ones_like(taken) if self.weights is None else self.weights[rows]
         return {"loss": weighted_mean_nll(taken, weights)}
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """Parameters of the contrastive loss; see `losses.contrastive.cpl_loss`."""
-
-    alpha: float
-    conservative_bias: float
-    gamma: float
-    bc_weight: float
 
 
 class ContrastivePreference(nn.Module):

@@ -6,15 +6,14 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from pluralign.core import Decision, InputError
-from pluralign.core.checks import require
+from pluralign.core import Decision
 from pluralign.learn.options.q_table import ValueTable
+from pluralign.learn.options.settings import QConfig
 from pluralign.losses.offline_q import (
     best_value,
     conservative_penalty,
@@ -28,61 +27,6 @@ from pluralign.options.values import ValueHead
 
 _EVERY = 10
 """Number of optimizer steps between two updates of the target networks."""
-
-Backup = Literal["max", "expectile", "taken", "reference"]
-Unseen = Literal["pessimistic", "free", "never"]
-
-
-@dataclass(frozen=True)
-class QConfig:
-    """Settings of `fit_q`.
-
-    Args:
-        backup: Value of the decision that a target continues from: that of the best option (max), the
-            expectile of the options that the data took (IQL), that of the option that followed in the episode
-            (taken: SARSA), or that of a reference policy's greedy option (B-Coder).
-        tau: Level of the expectile (IQL: 0.7 to 0.9).
-        n: Number of steps of rewards before a target continues from a value. With more than one, the targets
-            contain the behaviour's mistakes.
-        heads: Number of networks. Options are judged by the one that gives them the lowest value (RAVL: 10).
-        unseen: Treatment of options that the data never took: by the network that gives them the lowest value
-            (pessimistic), by the mean of all networks (free), or not chosen in targets (never). The policy
-            acts in the same way; it cannot know what was never taken, so never acts as pessimistic.
-        conservative: Factor of CQL's penalty, which lowers the values of options other than those taken.
-        gamma: Discount factor of rewards; stories are not discounted.
-        temperature: Temperature of the policy, in ranges of an objective's returns.
-        steps: Number of optimizer steps.
-        batch_size: Number of recorded steps per optimizer step.
-        learning_rate: Learning rate of AdamW, falling linearly to 0.
-        weight_decay: Weight decay of AdamW.
-        hidden: Width of the networks' hidden layer.
-        follow: Step size with which the target networks follow, per optimizer step (DRRN: 0.02).
-    """
-
-    backup: Backup = "max"
-    tau: float = 0.9
-    n: int = 1
-    heads: int = 5
-    unseen: Unseen = "pessimistic"
-    conservative: float = 0.0
-    gamma: float = 1.0
-    temperature: float = 0.01
-    steps: int = 3000
-    batch_size: int = 256
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.0
-    hidden: int = 64
-    follow: float = 0.02
-
-    def __post_init__(self) -> None:
-        lowest = {"n": 1, "heads": 1, "conservative": 0, "gamma": 0, "temperature": 1e-9, "steps": 1}
-        lowest |= {"batch_size": 1, "learning_rate": 0, "weight_decay": 0, "hidden": 1, "follow": 1e-6}
-        require(self, {**lowest, "tau": 1e-6}, {"gamma": 1, "follow": 1, "tau": 1 - 1e-6})
-        for name, known in (("backup", BACKUPS), ("unseen", ("pessimistic", "free", "never"))):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"must be one of {', '.join(known)}, found {getattr(self, name)!r}", field=name
-                )
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,8 +12,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import Demonstration, InputError, PreferencePair
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.learn.texts.data import Batch, CompletionData
+from pluralign.learn.texts.reward_settings import AVAConfig
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
@@ -28,54 +28,10 @@ from pluralign.losses.bayesian_irl import (
 from pluralign.losses.likelihood import unlikelihood
 from pluralign.rewards.heads import GaussianRewards
 from pluralign.rewards.reward_model import RewardModel
-from pluralign.rewards.tqr import TQR, TQRShape
+from pluralign.rewards.tqr import TQR
 
 Negative = Callable[[Tensor], Tensor]
 ExpectedReturn = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class AVAConfig:
-    """Settings of `fit_ava_p` and `fit_ava_d`. The paper gives none of these values; ours were chosen on
-    validation splits (docs/papers.md).
-
-    Args:
-        tqr: Heads and their options.
-        beta: Weight of the likelihood (eq. 13, 17).
-        gamma: Discount factor in the TD error.
-        td_weight: Weight lambda of the TD error's likelihood under the reward (eq. 13).
-        kl_weight: Weight of the KL divergence from the prior N(0, 1); below lambda the bound has no maximum,
-            because sigma shrinks towards 0.
-        cer_weight: Weight of the contrastive expected return (eq. 18; AVA-p only).
-        irl: Whether the loss has the TD error and prior terms (False: AVA-p "w/o irl").
-        neg: Whether the loss has the term of rejected completions (False: AVA-p "w/o neg").
-        cer: Whether the loss has the contrastive expected return (False: AVA-p "w/o cer").
-    """
-
-    tqr: TQRShape = field(default_factory=TQRShape)
-    beta: float = 0.1
-    gamma: float = 1.0
-    td_weight: float = 0.001
-    kl_weight: float = 0.001
-    cer_weight: float = 1.0
-    irl: bool = True
-    neg: bool = True
-    cer: bool = True
-
-    def __post_init__(self) -> None:
-        names = ("beta", "gamma", "td_weight", "kl_weight", "cer_weight")
-        require(self, dict.fromkeys(names, 0), {"gamma": 1})
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Weights of the terms of eq. 13 and 17."""
-        on = float(self.irl)
-        return {
-            "beta": self.beta,
-            "gamma": self.gamma,
-            "td_weight": on * self.td_weight,
-            "kl_weight": on * self.kl_weight,
-        }
 
 
 class AVALoss(BatchLoss):

@@ -15,10 +15,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.core.digests import digest
 from pluralign.data.examples import ScoredCompletion
 from pluralign.learn.texts.data import Batch, CompletionData
+from pluralign.learn.texts.policy_settings import AWRConfig
+from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.scored import as_demonstrations, require_scored
 from pluralign.learn.texts.session import Session
@@ -28,21 +30,6 @@ from pluralign.lm.tensors import to_list
 from pluralign.lm.vocabulary import branch_sum, token_log_probs
 from pluralign.losses.likelihood import sft_loss
 from pluralign.losses.siblings import advantage_weights, token_advantages
-
-
-@dataclass(frozen=True)
-class AWRConfig:
-    """Settings of `fit_awr`.
-
-    Args:
-        beta: Temperature of the weights of tokens, in standard deviations of the advantages of tokens that
-            have siblings (ours, as for stories; smaller is greedier).
-    """
-
-    beta: float = 0.5
-
-    def __post_init__(self) -> None:
-        require(self, {"beta": 1e-6})
 
 
 @dataclass(frozen=True)
@@ -190,10 +177,10 @@ def _weighted_nll(session: Session, data: CompletionData, weights: Sequence[Floa
     training = session.run.training
 
     def sums(hidden: Tensor, batch: Batch) -> Tensor:
-        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=training.mixed):
+        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=is_mixed(training)):
             log_probs = token_log_probs(session.trunk.model, hidden, batch.forest)
         own = torch.cat([weights[row] for row in batch.rows_of_branches()]).to(log_probs.device)
         return branch_sum(own * log_probs, batch.forest)[batch.branches[:, 0]]
 
-    found = map_rows(session.trunk, data, sums, token_budget=training.token_budget, bf16=training.mixed)
+    found = map_rows(session.trunk, data, sums, token_budget=training.token_budget, bf16=is_mixed(training))
     return -float(found.double().sum()) / float(torch.cat(list(weights)).double().sum())

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pluralign.core import Examples, InputError, PreferencePair
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.core.splits import seed_for
 from pluralign.data.reading import learned_template
 from pluralign.folders.heads import HEADS, KIND, HeadedModel, head_tensors, load_heads
 from pluralign.learn.engine import processes
-from pluralign.learn.phase import GradientsName, require_gradients
+from pluralign.learn.phase import GradientsName
 from pluralign.learn.shared_gradients import HeldOut, ObjectiveRows, SharedGradients
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.heads_loss import HeadsLoss
 from pluralign.learn.texts.log_probs import reference_log_probs
 from pluralign.learn.texts.policies import PolicyLoss
+from pluralign.learn.texts.policy_settings import MAHDPOConfig
+from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import ForestLoss, map_rows
@@ -31,37 +32,6 @@ from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.head_change import HeadChange, make_change
 from pluralign.lm.tensors import seeded
 from pluralign.losses.contrastive import dpo
-
-
-@dataclass(frozen=True)
-class MAHDPOConfig:
-    """Settings of `fit_mah_dpo`.
-
-    Args:
-        beta: Temperature of the implicit reward (Rafailov et al. 2023: 0.1).
-        rank: Rank of each head's change of the vocabulary head (ours: 16).
-        trunk: What is trained below the heads: with frozen nothing, so that each head is trained alone on its
-            objective's pairs; with joint an adapter or the uppermost layers (training options), together with
-            all heads, as in the paper.
-        gradients: Weights of the objectives' gradients on a joint trunk: equal ones (sum, as in the paper),
-            those of the shortest vector, along which no loss of the step rises (min_norm: MGDA), or those
-            that follow the gradient of validation pairs (guided: ParetoDA). Heads keep their own losses.
-    """
-
-    beta: float = 0.1
-    rank: int = 16
-    trunk: Literal["frozen", "joint"] = "frozen"
-    gradients: GradientsName = "sum"
-
-    def __post_init__(self) -> None:
-        require(self, {"beta": 1e-9, "rank": 1})
-        if self.trunk not in ("frozen", "joint"):
-            raise InputError(f"must be frozen or joint, found {self.trunk!r}", field="trunk")
-        require_gradients(self.gradients)
-        if self.gradients != "sum" and self.trunk == "frozen":
-            raise InputError(
-                "heads on a frozen trunk share nothing; give --config.trunk joint", field="gradients"
-            )
 
 
 @checked
@@ -232,10 +202,11 @@ def _accuracies(session: Session, names: Sequence[str], module: HeadsLoss) -> di
     assert data is not None, "it was encoded"
 
     def log_probs(hidden: Tensor, batch: Batch) -> Tensor:
-        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=training.mixed):
+        with torch.autocast(hidden.device.type, torch.bfloat16, enabled=is_mixed(training)):
             return module.log_probs(session.trunk.model, hidden, batch)
 
-    found = map_rows(session.trunk, data, log_probs, token_budget=training.token_budget, bf16=training.mixed)
+    mixed = is_mixed(training)
+    found = map_rows(session.trunk, data, log_probs, token_budget=training.token_budget, bf16=mixed)
     gains = found - module.reference.cpu()
     right, owners = (gains[:, 0] > gains[:, 1]).float(), module.owners.cpu()
     return {

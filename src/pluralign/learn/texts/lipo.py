@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -12,33 +11,19 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.core.digests import digest
 from pluralign.data.examples import RankedCompletions
 from pluralign.learn.texts.data import Batch, CompletionData, split_rows
 from pluralign.learn.texts.log_probs import completion_log_probs
 from pluralign.learn.texts.own_losses import describe_loss
 from pluralign.learn.texts.policies import train_policy
+from pluralign.learn.texts.policy_settings import LiPOConfig
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.lm.backbone import Backbone
 from pluralign.losses.listwise import ListwiseLoss, lambda_loss
-
-
-@dataclass(frozen=True)
-class LiPOConfig:
-    """Settings of `fit_lipo`.
-
-    Args:
-        beta: Temperature of the implicit reward, the factor of log pi / pi_ref in scores (Liu et al. 2024:
-            0.05).
-    """
-
-    beta: float = 0.05
-
-    def __post_init__(self) -> None:
-        require(self, {"beta": 1e-9})
 
 
 class ListPreferenceLoss(BatchLoss):

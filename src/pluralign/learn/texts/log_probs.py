@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from pluralign.folders.tensors import read_tensors, write_tensors
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import Batch, CompletionData
+from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import map_rows
 from pluralign.learn.texts.trunk import TunedTrunk
@@ -47,7 +48,7 @@ def reference_log_probs(
     training = session.run.training
     with processes().main_process_first():
         if not path.exists():
-            values = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
+            values = row_log_probs(session.trunk, data, training.token_budget, is_mixed(training))
             write_tensors(path, {"log_probs": values})
     return read_tensors(path)["log_probs"]
 
@@ -58,5 +59,5 @@ def validation_nll(session: Session) -> dict[str, float]:
     data, training = session.validation, session.run.training
     if data is None:
         return {}
-    found = row_log_probs(session.trunk, data, training.token_budget, training.mixed)
+    found = row_log_probs(session.trunk, data, training.token_budget, is_mixed(training))
     return {"validation_nll": round(float(-found[:, 0].sum() / int(data.lengths[:, 0].sum())), 4)}

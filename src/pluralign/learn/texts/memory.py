@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pluralign.core import InputError
 from pluralign.core.checks import checked
+from pluralign.learn.texts.precision import is_mixed, trunk_dtype
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.attention import ForestLayout
@@ -89,7 +90,7 @@ def estimate_memory(
     if shards < 1:
         raise InputError(f"must be at least 1, found {shards}", field="shards")
     with torch.device("meta"):
-        network: Any = _empty(str(model), training.trunk_dtype)
+        network: Any = _empty(str(model), trunk_dtype(training))
         known = {id(value) for value in network.parameters()}
         weights = _weights(network, training)
         network = _prepared(network, training, reward)
@@ -136,7 +137,7 @@ def _step(network: Any, training: Training, reward: bool) -> tuple[int, int, int
         head = nn.Linear(state_width(network), 1) if reward else None
         trace = MemoryTrace()
         with fused_attention(), trace:
-            with torch.autocast("cpu", torch.bfloat16, enabled=training.mixed):
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed(training)):
                 hidden = _hidden(network, training, forest)
                 kept, before = trace.now, trace.peak
                 trace.peak = kept

@@ -23,6 +23,7 @@ from pluralign.learn.engine import processes
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.data import split_rows
 from pluralign.learn.texts.policies import PreferenceLoss, train_policy
+from pluralign.learn.texts.policy_settings import MODPOConfig
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone, resolve_dtype
@@ -34,26 +35,6 @@ from pluralign.rewards.open import load_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 
 _BATCH, _LARGEST_SCALE = 64, 1e9
-
-
-@dataclass(frozen=True)
-class MODPOConfig:
-    """Settings of `fit_modpo`.
-
-    Args:
-        beta: Temperature of the implicit reward, which here is the weighted sum of all rewards (Zhou et al.
-            2024: 0.1).
-        standardise: Whether each margin reward is divided by its standard deviation within the training
-            pairs; for rewards in arbitrary units. Off by default, as in the paper: the loss adds
-            rewards as log-odds of a preference. Rewards of Bradley-Terry models and implicit rewards of DPO
-            already are log-odds.
-    """
-
-    beta: float = 0.1
-    standardise: bool = False
-
-    def __post_init__(self) -> None:
-        require(self, {"beta": 1e-9})
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import field, make_dataclass
 from typing import Any
 
 import torch
@@ -60,28 +58,6 @@ def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tupl
     ours = module.startswith("pluralign.losses")
     method = method_of(name) if ours else f"{module}.{name}" if module else name
     return method, {key: _plain(key, value) for key, value in {**free, **given}.items()}
-
-
-def loss_settings(loss: Callable[..., Tensor]) -> type[Any]:
-    """A frozen dataclass of a loss's keyword parameters, with their defaults and documentation."""
-    parameters: list[tuple[str, Any]] = [
-        (name, parameter.default)
-        for name, parameter in inspect.signature(loss).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    fields: list[tuple[str, Any, Any]] = [
-        (name, type(default), field(default=default)) for name, default in parameters
-    ]
-    made = make_dataclass(
-        f"{loss.__name__.title()}Settings",
-        fields,
-        frozen=True,
-    )
-    described = inspect.getdoc(loss) or ""
-    names = "|".join(name for name, _ in parameters)
-    lines = re.findall(rf"^    (?:{names}):.*(?:\n        .*)*", described, re.MULTILINE) if names else []
-    made.__doc__ = "\n".join([f"Settings of {loss.__name__}.", "", "Args:", *lines])
-    return made
 
 
 def over_labels(loss: Callable[[], Tensor], flipped: Callable[[], Tensor], batch: Batch) -> Tensor:

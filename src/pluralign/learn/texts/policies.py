@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError, PreferencePair
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.log_probs import completion_log_probs, reference_log_probs, row_log_probs
 from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_labels
+from pluralign.learn.texts.policy_settings import DPOConfig
+from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.run import Run, folder_optional, make_run
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
@@ -34,20 +35,6 @@ the loss of each pair; all of shape (pairs,)."""
 
 POLICY_ARGUMENTS = ("chosen", "rejected", "reference_chosen", "reference_rejected")
 """Positional arguments of a policy's loss, in order."""
-
-
-@dataclass(frozen=True)
-class DPOConfig:
-    """Settings of `fit_dpo`.
-
-    Args:
-        beta: Temperature of the implicit reward (Rafailov et al. 2023: 0.1).
-    """
-
-    beta: float = 0.1
-
-    def __post_init__(self) -> None:
-        require(self, {"beta": 1e-9})
 
 
 class PreferenceLoss(BatchLoss):
@@ -227,7 +214,9 @@ def train_policy(
     validation = None if session.validation is None else known(session.validation, "validation")
     found: dict[str, Any] = {"curve": session.train(module), **(figures or {})}
     if session.validation is not None and validation is not None:
-        log_probs = row_log_probs(session.trunk, session.validation, training.token_budget, training.mixed)
+        log_probs = row_log_probs(
+            session.trunk, session.validation, training.token_budget, is_mixed(training)
+        )
         implicit = (log_probs / session.validation.lengths if per_token else log_probs) - validation
         found["validation_accuracy"] = round((accuracy or _first_is_larger)(implicit), 4)
     return session.finish_policy(found)

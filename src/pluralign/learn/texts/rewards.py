@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError, PreferencePair
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.learn.texts.data import Batch
 from pluralign.learn.texts.own_losses import check_loss, describe_loss, over_labels
+from pluralign.learn.texts.reward_settings import BradleyTerryConfig, PreferenceTransformerConfig
 from pluralign.learn.texts.run import Run, folder_optional, make_run
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
@@ -42,38 +42,6 @@ REWARD_ARGUMENTS = ("chosen", "rejected", "margin")
 
 GAUSSIAN_ARGUMENTS = ("chosen", "rejected", "chosen_sigma", "rejected_sigma", "margin")
 """Positional arguments of a loss that has the parameter ``chosen_sigma``, in order."""
-
-_LARGEST_MARGIN = 1e6
-"""Largest margin, nats; a float32 cannot hold the loss of larger ones."""
-
-
-@dataclass(frozen=True)
-class BradleyTerryConfig:
-    """Settings of `fit_bradley_terry` and `fit_bt_variance`.
-
-    Args:
-        margin: Margin by which the chosen reward should exceed the rejected one, added to each pair's own
-            margin (Llama 2, eq. 2); 0 with pairs without margins is plain Bradley-Terry.
-    """
-
-    margin: float = 0.0
-
-    def __post_init__(self) -> None:
-        require(self, {"margin": -_LARGEST_MARGIN}, {"margin": _LARGEST_MARGIN})
-
-
-@dataclass(frozen=True)
-class PreferenceTransformerConfig:
-    """Settings of `fit_preference_transformer`.
-
-    Args:
-        attention_width: Width of the queries and keys of the attention over tokens (ours).
-    """
-
-    attention_width: int = 64
-
-    def __post_init__(self) -> None:
-        require(self, {"attention_width": 1})
 
 
 class PairRewardLoss(BatchLoss):

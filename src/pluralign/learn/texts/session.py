@@ -27,6 +27,7 @@ from pluralign.learn.run_folder import check_folder, claim_folder
 from pluralign.learn.steps import StepLoss
 from pluralign.learn.texts.data import CompletionData, IdenticalPairs, split_rows
 from pluralign.learn.texts.encoding import encode_rows, require_certain
+from pluralign.learn.texts.precision import is_mixed, trunk_dtype
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training import BatchLoss, ForestLoss, row_rewards
 from pluralign.learn.texts.training_options import Training
@@ -93,7 +94,7 @@ class Session:
         processes()  # where several processes train, each gets its device
         # A separate copy of the trunk: training changes its weights.
         self.backbone: Backbone = load_backbone(
-            run.model, dtype=run.training.trunk_dtype, load_in=run.training.load_in
+            run.model, dtype=trunk_dtype(run.training), load_in=run.training.load_in
         )
         self.quoted = run.has_quoted(rows)
         self.max_length = self.reader().max_length
@@ -119,7 +120,7 @@ class Session:
         training = run.training
         self.trunk = TunedTrunk(
             self.backbone, trees, lora_rank=training.lora_rank, layers=training.layers,
-            vocabulary=vocabulary, lower=run.lower, bf16=training.mixed, seed=run.seed,
+            vocabulary=vocabulary, lower=run.lower, bf16=is_mixed(training), seed=run.seed,
             checkpointing=training.gradient_checkpointing, lora_alpha=training.lora_alpha,
             target_modules=training.target_modules,
         )  # fmt: skip
@@ -142,7 +143,7 @@ class Session:
         phase = Phase(
             self.method, self.out / "checkpoints" / part, len(data), training.steps(len(data)),
             training.batch_size, training.learning_rate, training.weight_decay, self.run.seed,
-            training.warmup, training.mixed, training.lr_scheduler_type, training.max_grad_norm,
+            training.warmup, is_mixed(training), training.lr_scheduler_type, training.max_grad_norm,
             training.report_to,
         )  # fmt: skip
         if isinstance(module, BatchLoss):
@@ -156,7 +157,7 @@ class Session:
             return self._loaded(model)
         if is_adapted(model):
             model = model.merge_and_unload()
-        dtype = torch.bfloat16 if self.run.training.mixed else torch.float32
+        dtype = torch.bfloat16 if is_mixed(self.run.training) else torch.float32
         return self._loaded(in_dtype(model.requires_grad_(False), dtype))
 
     def finish_reward_model(
@@ -218,7 +219,7 @@ class Session:
             return {}
         training = self.run.training
         rewards = row_rewards(
-            self.trunk, head, self.validation, token_budget=training.token_budget, bf16=training.mixed
+            self.trunk, head, self.validation, token_budget=training.token_budget, bf16=is_mixed(training)
         )
         margins = rewards[:, 0] - rewards[:, 1]
         right = (margins > 0).float() + 0.5 * (margins == 0).float()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,37 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pluralign.core import Demonstration, InputError, PreferencePair
-from pluralign.core.checks import checked, require
+from pluralign.core import Demonstration, PreferencePair
+from pluralign.core.checks import checked
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.log_probs import validation_nll
+from pluralign.learn.texts.policy_settings import SFTConfig
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.vocabulary import token_log_probs
 from pluralign.losses.likelihood import contrastive_sft_loss, occupancy_weights, sft_loss, unlikelihood
-
-
-@dataclass(frozen=True)
-class SFTConfig:
-    """Settings of `fit_sft`.
-
-    Args:
-        contrastive: Whether rejected completions are made less likely (AVA-p "w/o irl" and "w/o cer").
-        occupancy: Whether token k of T has the weight (T - k) / T, which gives the forward KL divergence
-            between state-action occupancies instead of whole completions (Inverse-RLignment eq. 29).
-    """
-
-    contrastive: bool = False
-    occupancy: bool = False
-
-    def __post_init__(self) -> None:
-        require(self, {})
-        if self.contrastive and self.occupancy:
-            raise InputError(
-                "weights demonstrations and cannot be combined with contrastive", field="occupancy"
-            )
 
 
 class SFTLoss(BatchLoss):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pluralign.core import Demonstration
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.learn.engine import processes
@@ -23,6 +22,7 @@ from pluralign.learn.texts.data import (
 )
 from pluralign.learn.texts.log_probs import reference_log_probs, validation_nll
 from pluralign.learn.texts.policies import PreferenceLoss
+from pluralign.learn.texts.policy_settings import SPINConfig
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone
@@ -33,32 +33,6 @@ from pluralign.losses.contrastive import dpo
 from pluralign.pair.recipes import pair_completions
 
 _PROMPTS = 64
-
-
-@dataclass(frozen=True)
-class SPINConfig:
-    """Settings of `fit_spin`.
-
-    Args:
-        iterations: Number of iterations of sampling and training (Chen et al. 2024: up to 4; most of the gain
-            comes from the first two).
-        beta: Temperature of the implicit reward (Chen et al.'s lambda: 0.1).
-        max_new_tokens: Largest number of tokens of a sample.
-        temperature: Sampling temperature.
-        samples: Number of samples per prompt and iteration.
-    """
-
-    iterations: int = 2
-    beta: float = 0.1
-    max_new_tokens: int = 128
-    temperature: float = 1.0
-    samples: int = 1
-
-    def __post_init__(self) -> None:
-        require(
-            self,
-            {"iterations": 1, "beta": 1e-9, "max_new_tokens": 1, "temperature": 0, "samples": 1},
-        )
 
 
 @checked

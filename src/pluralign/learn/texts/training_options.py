@@ -1,18 +1,14 @@
-"""Options of trainers on texts."""
+"""Options of trainers on texts. Command lines name them as well, so this module needs no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import torch
-
 from pluralign.core import InputError
 from pluralign.core.checks import require
 from pluralign.learn.phase import ScheduleName, Tracker
-from pluralign.lm.backbone import fast_dtype, resolve_dtype
-from pluralign.lm.device import default_device
-from pluralign.lm.quantized import LoadIn
+from pluralign.lm.dtypes import LoadIn
 
 TrunkDType = Literal["auto", "float32", "bfloat16"]
 """Names of the floating-point types of a trunk in training. (Small gradients vanish in float16.)"""
@@ -93,20 +89,6 @@ class Training:
     def steps(self, rows: int) -> int:
         """Number of optimizer steps for this number of rows."""
         return max(1, round(self.epochs * rows / self.batch_size))
-
-    @property
-    def mixed(self) -> bool:
-        """Whether matrix products are in bfloat16."""
-        fast = torch.bfloat16 in (fast_dtype(), self.trunk_dtype)
-        return fast if self.bf16 is None else self.bf16
-
-    @property
-    def trunk_dtype(self) -> torch.dtype:
-        """Floating-point type of the trunk's weights, or of the products of weights in 4 bits."""
-        if self.dtype != "auto":
-            return resolve_dtype(self.dtype)
-        adapted_on_gpu = self.lora_rank > 0 and default_device().type == "cuda"
-        return fast_dtype() if adapted_on_gpu else torch.float32
 
     def _check_names(self) -> None:
         for name in ("target_modules", "report_to"):

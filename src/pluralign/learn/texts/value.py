@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import InputError
-from pluralign.core.checks import checked, require
+from pluralign.core.checks import checked
 from pluralign.core.digests import digest
 from pluralign.data.examples import ScoredCompletion
 from pluralign.learn.texts.data import Batch, CompletionData
+from pluralign.learn.texts.precision import is_mixed
+from pluralign.learn.texts.reward_settings import HLGauss, ValueConfig
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.scored import as_demonstrations, require_scored
 from pluralign.learn.texts.session import Session
@@ -32,56 +33,6 @@ from pluralign.rewards.value_model import RewardScale, ValueModel
 
 TokenLoss = Callable[..., Tensor]
 """Function of the head's outputs, the tokens' targets, and ``tokens`` as normaliser."""
-
-
-@dataclass(frozen=True)
-class HLGauss:
-    """Values by classification: bins over the range of the rewards (`losses.value.hl_gauss_loss`).
-
-    The range is symmetric about the mean reward, so that initial values equal it. At both ends it is two bins
-    wider than the farthest training reward, so that no target's Gaussian is truncated near its peak (ours).
-
-    Args:
-        bins: Number of bins (Farebrother et al. 2024: 51).
-        smoothing: Standard deviation of a target's Gaussian in bin widths (Farebrother et al. 2024: 0.75).
-    """
-
-    bins: int = 51
-    smoothing: float = 0.75
-
-    def __post_init__(self) -> None:
-        require(self, {"bins": 8, "smoothing": 0.01}, {"smoothing": 100})
-
-
-@dataclass(frozen=True)
-class ValueConfig:
-    """Settings of `fit_value`.
-
-    Args:
-        lam: Parameter lambda of the lambda-returns used as targets (Han et al. 2024: 0.95).
-        classes: Settings of values by classification; None trains with the squared error, as Han et al. do.
-        gamma: Discount of each step before the end; 1 for none. Rewards are standardised first, so that
-            early targets shrink to the mean reward (Shen et al. 2025: 0.9, of correctness 0 or 1).
-        at: Places of the targets, which are the steps: every token, or the ends of sentences and of the
-            completion (`lm.text_blocks`).
-    """
-
-    lam: float = 0.95
-    classes: HLGauss | None = None
-    gamma: float = 1.0
-    at: Literal["tokens", "sentences"] = "tokens"
-
-    def __post_init__(self) -> None:
-        require(self, {"lam": 0, "gamma": 0}, {"lam": 1, "gamma": 1})
-
-    def settings(self) -> dict[str, Any]:
-        """Settings as a run's card has them; defaults that came later are left out."""
-        found = dataclasses.asdict(self)
-        return {key: value for key, value in found.items() if (key, value) not in _LATER.items()}
-
-
-# Defaults of settings that cards of earlier versions do not have.
-_LATER = {"gamma": 1.0, "at": "tokens"}
 
 
 class ValueLoss(BatchLoss):
@@ -213,4 +164,4 @@ def _ends(session: Session, head: ValueHead, data: CompletionData) -> Float[Tens
         return found[batch.branches[:, 0]]
 
     training = session.run.training
-    return map_rows(session.trunk, data, ends, token_budget=training.token_budget, bf16=training.mixed)
+    return map_rows(session.trunk, data, ends, token_budget=training.token_budget, bf16=is_mixed(training))

@@ -5,45 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pluralign.core import InputError
-from pluralign.core.checks import require
+from pluralign.learn.texts.reward_settings import WeightsConfig
 from pluralign.lm.tensors import to_list
 from pluralign.losses.suggestion import choice_weights_loss, label_weights_loss
 from pluralign.rewards.prompt_weights import WeightsHead
 
-Label = Literal["choice", "margin", "softmax"]
 _STEPS = 200
-
-
-@dataclass(frozen=True)
-class WeightsConfig:
-    """Settings of `fit_weights`.
-
-    Args:
-        label: What the weights are learned from: choice, the weights under which the choices are likeliest;
-            margin, softmax of the differences between the rewards of chosen and rejected completions;
-            softmax, softmax of the rewards of chosen completions (the paper's, which follows their level).
-        temperature: Temperature of the labels margin and softmax.
-        penalties: Strengths of the L2 penalty on the layer; the one with the lowest loss on the validation
-            split is used, or without one the strongest.
-        max_length: Largest number of tokens of a prompt; its end is read.
-    """
-
-    label: Label = "choice"
-    temperature: float = 1.0
-    penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-    max_length: int = 512
-
-    def __post_init__(self) -> None:
-        require(self, {"temperature": 1e-9, "max_length": 1})
-        if not self.penalties or min(self.penalties) <= 0:
-            raise InputError("expected one or more numbers above 0", field="penalties")
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from transformers import PrinterCallback
 
 from pluralign.core import InputError
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
+from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import Backbone, load_backbone
@@ -95,7 +96,7 @@ def reinforce(
             normalize_advantages=False, disable_dropout=True, learning_rate=training.learning_rate,
             weight_decay=training.weight_decay, lr_scheduler_type=training.lr_scheduler_type,
             max_grad_norm=training.max_grad_norm, warmup_steps=round(training.warmup * steps),
-            bf16=training.mixed, use_cpu=default_device().type == "cpu", seed=seed,
+            bf16=is_mixed(training), use_cpu=default_device().type == "cpu", seed=seed,
             gradient_checkpointing=training.gradient_checkpointing, save_strategy="no",
             logging_strategy="no", report_to="none", disable_tqdm=not sys.stderr.isatty(),
             **(vllm or VLLMSampling()).arguments(),

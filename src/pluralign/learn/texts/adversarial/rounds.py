@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor
 
 from pluralign.core import Decision, Demonstration, PreferencePair
-from pluralign.core.checks import require
 from pluralign.core.files import read_json, write_json
 from pluralign.core.splits import seed_for
 from pluralign.data.text_pairs import TextPair, one_step_pair
@@ -31,6 +29,7 @@ from pluralign.learn.texts.adversarial.samples import (
     sample_log_probs,
 )
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
+from pluralign.learn.texts.policy_settings import AdversarialConfig
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
@@ -46,38 +45,6 @@ from pluralign.rewards.reward_model import RewardModel, load_reward_model
 
 Samples = dict[str, list[str]]
 """Completions by prompt."""
-
-
-@dataclass(frozen=True)
-class AdversarialConfig:
-    """Settings of `fit_adversarial`, in addition to the policy's `Training`.
-
-    Args:
-        rounds: Number of rounds of discriminator and policy-gradient training (ours).
-        prompts: Number of training prompts per round, drawn again for each round (ours).
-        samples: Number of completions per prompt, for the discriminator and for the policy gradient (ours).
-        max_new_tokens: Largest number of tokens per completion; longer demonstrations are truncated
-            (Inverse-RLignment: 48 on harmless, 128 on helpful).
-        temperature: Sampling temperature of the policy; imitation happens at this temperature.
-        logit_limit: Largest absolute value of the discriminator's logits as rewards (ours; the discriminator
-            is unreliable where it has seen no sample).
-        kl: Weight of log pi - log pi_initial, which is subtracted from the rewards; 0 for imitation only.
-        discriminator: Training options of each round's discriminator, which starts from the base model
-            (Inverse-RLignment: 2 epochs, batches of 8).
-    """
-
-    rounds: int = 4
-    prompts: int = 256
-    samples: int = 4
-    max_new_tokens: int = 128
-    temperature: float = 1.0
-    logit_limit: float = 10.0
-    kl: float = 0.0
-    discriminator: Training = dataclasses.field(default_factory=lambda: Training(epochs=2.0))
-
-    def __post_init__(self) -> None:
-        require(self, {"rounds": 1, "prompts": 1, "samples": 2, "max_new_tokens": 1, "kl": 0})
-        require(self, {"temperature": 1e-6, "logit_limit": 1e-6})
 
 
 def discriminator_pairs(

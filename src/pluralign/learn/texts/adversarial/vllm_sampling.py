@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
 
-import torch
-
 from pluralign.core import InputError
 from pluralign.core.checks import require
 
@@ -67,9 +65,12 @@ class VLLMSampling:
         """
         if self.mode == "off":
             return
+        # Command lines name these options as well; their help needs no torch.
+        from torch.cuda import is_available
+
         if find_spec("vllm") is None:
             raise InputError("requires vllm, which TRL uses for sampling: pip install vllm", field="vllm")
-        if not torch.cuda.is_available():
+        if not is_available():
             raise InputError("requires a CUDA device: TRL sends weights to vLLM by NCCL", field="vllm")
 
     def arguments(self) -> dict[str, Any]:
