@@ -18,7 +18,7 @@ continues. ``--report`` writes the tables and pictures of all finished seeds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -101,11 +101,6 @@ class Experiment:
             )
             for share in own.modpo
         ]
-        lists = (
-            [OtherPolicies("LiPO", {name: self._lipo(name, chosen[name][0]) for name in own.full})]
-            if own.lipo
-            else []
-        )
         joint = OtherPolicies("joint heads", dict.fromkeys(own.full, self._heads(pairs, own.full, "joint")))
         alone = self._heads(pairs, self.names, "frozen")
 
@@ -113,7 +108,7 @@ class Experiment:
             return OtherPolicies("frozen heads", dict.fromkeys(names, alone))
 
         plans = [
-            Plan(own.full, others=[*lists, joint, frozen(own.full)], fixed=modpo),
+            Plan(own.full, others=[joint, frozen(own.full)], fixed=modpo),
             Plan(own.brief, others=[frozen(own.brief)], powers=(0.0,), tests=own.fewer_tests),
             Plan(self.names, others=[frozen(self.names)], powers=(0.0,), tests=own.fewer_tests),
         ]
@@ -122,8 +117,11 @@ class Experiment:
         if own.strengths:
             values = self._values(own.full)
             guided = [GuidedModel(strength, values) for strength in own.strengths]
-            plan = Plan(own.full, guided=guided, powers=(0.0,), tests=own.guided_tests)
+            plan = Plan(own.full, guided=guided, label="guided", powers=(0.0,), tests=own.guided_tests)
             self._outcomes(plan, policies)
+        if own.lipo:
+            lists = OtherPolicies("LiPO", {name: self._lipo(name) for name in own.full})
+            self._outcomes(Plan(own.full, others=[lists], label="LiPO", powers=(0.0,)), policies)
 
     def _dpo(self, name: str, rows: list[PreferencePair]) -> tuple[float, Path]:
         """Learning rate and folder of the policy that goes furthest and stays fluent."""
@@ -134,6 +132,9 @@ class Experiment:
                 f"dpo-{name}-{rate:g}", fit_dpo, rows, "policy", config, learning_rate=rate
             )
 
+        return self._furthest(name, train)
+
+    def _furthest(self, name: str, train: Callable[[float], Path]) -> tuple[float, Path]:
         own = self.settings
         prompts = list(self.draws)[::10]
         return furthest(self.shop, name, train, prompts, own.rates, own.fluency, own.checks, own.temperature)
@@ -150,12 +151,17 @@ class Experiment:
                 rows.append(pair)
         return rows
 
-    def _lipo(self, name: str, rate: float) -> Path:
+    def _lipo(self, name: str) -> Path:
+        """The policy of ranked lists that goes furthest and stays fluent."""
         size = self.settings.lists
         rows = list(rank_completions(self._scored(name, size), size))
         fit = partial(fit_lipo, loss=lambda_loss)
         config = LiPOConfig(self.settings.beta)
-        return self.shop.trained(f"lipo-{name}", fit, rows, "policy", config, learning_rate=rate)
+
+        def train(rate: float) -> Path:
+            return self.shop.trained(f"lipo-{name}-{rate:g}", fit, rows, "policy", config, learning_rate=rate)
+
+        return self._furthest(f"lipo-{name}", train)[1]
 
     def _scored(self, name: str, size: int) -> list[ScoredCompletion]:
         """The first whole answers to each prompt, with measures in standard deviations of all answers."""

@@ -49,7 +49,9 @@ def write_report(out: Path, results: Path, stem: str) -> None:
     write_json(results / f"{stem}.json", figures)
     lines = ["# Text steered by what a program measures", "", *_INTRODUCTION, *_policies(figures["chosen"])]
     for key, across in found.items():
-        told = f"{', '.join(across.objectives)}: {across.prompts} prompts, {across.seeds} training seeds"
+        label = key.removeprefix("-".join(across.objectives)).strip("-")
+        told = f"{', '.join(filter(None, [*across.objectives, label]))}: {across.prompts} prompts, "
+        told += f"{across.seeds} training seeds"
         lines += ["", f"## {told[0].upper()}{told[1:]}", *_markdown(across)]
         if len(across.objectives) == 2:
             _draw(across, results / f"{stem}-{key}.svg")

@@ -31,7 +31,7 @@ class Settings:
         prompts: Number of training prompts; every tenth is for validation.
         answers: Number of measured answers for each of them.
         lists: Number of these answers in each ranked list of LiPO.
-        lipo: Whether to train policies on ranked lists as well, which takes a few times longer than on pairs.
+        lipo: Whether to train policies on ranked lists as well, and to mix them.
         tests: Number of test prompts.
         fewer_tests: Number of these for the sweeps of the other two, and of all four objectives.
         fluent: Number of test prompts whose answers the base model reads for fluency.
@@ -101,8 +101,9 @@ class Plan:
     Args:
         objectives: Objectives of the dials.
         fixed: Policies of one weighting each.
-        guided: Value guidance; with it there are no other alternatives.
+        guided: Value guidance.
         others: Other policies.
+        label: Name of a sweep of its own, without baselines; empty for that of the objectives.
         powers: Powers of the mixtures.
         tests: Number of test prompts; None for all.
     """
@@ -111,17 +112,18 @@ class Plan:
     fixed: Sequence[FixedPolicy] = ()
     guided: Sequence[GuidedModel] = ()
     others: Sequence[OtherPolicies] = ()
+    label: str = ""
     powers: tuple[float, ...] = (0.0, 1.0)
     tests: int | None = None
 
     @property
     def name(self) -> str:
         """Name of the files."""
-        return " ".join([*self.objectives, *(["guided"] if self.guided else [])])
+        return " ".join([*self.objectives, *filter(None, [self.label])])
 
     @property
     def alternatives(self) -> Alternatives:
         """Sides to compare the mixtures with."""
         told = {name: DESCRIPTIONS[name] for name in self.objectives}
-        baselines = () if self.guided else ("soups", "prompting")
+        baselines = () if self.label else ("soups", "prompting")
         return Alternatives(baselines, self.fixed, self.guided, told, self.others)
