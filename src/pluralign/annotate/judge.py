@@ -15,7 +15,7 @@ from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, Objective
 from pluralign.core.preference import Preference
 from pluralign.core.splits import seed_for
-from pluralign.lm.replies import Chat, Question, Writer, ask
+from pluralign.lm.replies import Chat, Question, Replies, Writer
 
 LETTERS = ("A", "B")
 
@@ -138,27 +138,20 @@ class ReplyJudge:
         seed: int = 0,
         batch: int = 16,
     ) -> None:
-        self._writer, self._prompt, self.batch = writer, JudgePrompt(prompt), batch
-        self._re_asks, self._max_new_tokens = re_asks, max_new_tokens
-        self._temperature, self._seed = temperature, seed
+        self._replies = Replies(writer, re_asks, max_new_tokens, temperature)
+        self._prompt, self._seed, self.batch = JudgePrompt(prompt), seed, batch
         self._known: dict[str, Question[str]] = {}
 
     @property
     def name(self) -> str:
         """``judge:MODEL``."""
-        return f"judge:{self._writer.name}"
+        return f"judge:{self._replies.writer.name}"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Rater.settings`."""
-        return {
-            "prompt": self._prompt.digest,
-            "reads": "reply",
-            "re_asks": self._re_asks,
-            "max_new_tokens": self._max_new_tokens,
-            "temperature": self._temperature,
-            "seed": self._seed,
-        }
+        own = {"prompt": self._prompt.digest, "reads": "reply", "seed": self._seed}
+        return own | self._replies.settings
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate`; ``info`` contains both ``answers`` and the ``malformed`` replies.
@@ -185,10 +178,7 @@ class ReplyJudge:
             return Question(text, parse_letter, "Answer with one letter, A or B, and nothing else.", seed)
 
         questions = [question(text) for text in texts]
-        ask(
-            self._writer, questions, re_asks=self._re_asks, max_new_tokens=self._max_new_tokens,
-            temperature=self._temperature,
-        )  # fmt: skip
+        self._replies.ask(questions)
         self._known.update({one.text: one for one in questions})
 
 

@@ -15,7 +15,7 @@ from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment
 from pluralign.core.preference import Preference
 from pluralign.core.splits import seed_for
-from pluralign.lm.replies import Question, Writer, ask
+from pluralign.lm.replies import Question, Replies, Writer
 
 _TIE = 1e-9
 """Tolerance for equal scores: sums of the same numbers in another order differ by less."""
@@ -115,27 +115,20 @@ class ListwiseReplyJudge:
         seed: int = 0,
         batch: int = 64,
     ) -> None:
-        self._writer, self._prompt, self.batch = writer, ListPrompt(prompt, ranks=True), batch
-        self._re_asks, self._max_new_tokens = re_asks, max_new_tokens
-        self._temperature, self._seed = temperature, seed
+        self._replies = Replies(writer, re_asks, max_new_tokens, temperature)
+        self._prompt, self._seed, self.batch = ListPrompt(prompt, ranks=True), seed, batch
         self._known: dict[str, Question[tuple[int, ...]]] = {}
 
     @property
     def name(self) -> str:
         """``listwise:MODEL``."""
-        return f"listwise:{self._writer.name}"
+        return f"listwise:{self._replies.writer.name}"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Rater.settings`."""
-        return {
-            "prompt": self._prompt.digest,
-            "reads": "ranking",
-            "re_asks": self._re_asks,
-            "max_new_tokens": self._max_new_tokens,
-            "temperature": self._temperature,
-            "seed": self._seed,
-        }
+        own = {"prompt": self._prompt.digest, "reads": "ranking", "seed": self._seed}
+        return own | self._replies.settings
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate`; ``info`` contains the ``scores`` of both options, or the ``malformed`` replies.
@@ -151,10 +144,7 @@ class ListwiseReplyJudge:
             for text in own
             if text not in self._known
         }
-        ask(
-            self._writer, list(new.values()), re_asks=self._re_asks, max_new_tokens=self._max_new_tokens,
-            temperature=self._temperature,
-        )  # fmt: skip
+        self._replies.ask(list(new.values()))
         self._known.update(new)
         asked = [[self._known[text] for text in own] for own in texts]
         return [self._rating(*each) for each in zip(comparisons, asked, strict=True)]

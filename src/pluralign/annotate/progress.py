@@ -24,7 +24,7 @@ from pluralign.core import InputError, Objective
 from pluralign.core.checks import require_at_least
 from pluralign.core.splits import seed_for
 from pluralign.lm.prompt_file import PromptFile
-from pluralign.lm.replies import Question, Writer, ask
+from pluralign.lm.replies import Question, Replies, Writer
 
 FloatArray = npt.NDArray[np.float64]
 Example = tuple[str, float]
@@ -165,23 +165,19 @@ class PercentCritic:
         max_new_tokens: int = 1024, temperature: float = 0.7,
     ) -> None:  # fmt: skip
         require_at_least(1, samples=samples)
-        self._writer, self._prompt = writer, _prompt(prompt, "percent", ("passages",))
-        self._samples, self._re_asks = samples, re_asks
-        self._max_new_tokens, self._temperature = max_new_tokens, temperature
+        self._replies = Replies(writer, re_asks, max_new_tokens, temperature)
+        self._prompt, self._samples = _prompt(prompt, "percent", ("passages",)), samples
 
     @property
     def name(self) -> str:
         """``percent:MODEL``."""
-        return f"percent:{self._writer.name}"
+        return f"percent:{self._replies.writer.name}"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `ProgressCritic.settings`."""
-        return {
-            "prompt": self._prompt.digest, "reads": "reply", "samples": self._samples,
-            "re_asks": self._re_asks, "max_new_tokens": self._max_new_tokens,
-            "temperature": self._temperature,
-        }  # fmt: skip
+        own = {"prompt": self._prompt.digest, "reads": "reply", "samples": self._samples}
+        return own | self._replies.settings
 
     def progress(
         self,
@@ -203,10 +199,7 @@ class PercentCritic:
             self._question(passages, order, objective, told, seed, sample)
             for sample, order in enumerate(orders)
         ]
-        ask(
-            self._writer, questions, re_asks=self._re_asks, max_new_tokens=self._max_new_tokens,
-            temperature=self._temperature,
-        )  # fmt: skip
+        self._replies.ask(questions)
         rows: list[FloatArray] = []
         for order, question in zip(orders, questions, strict=True):
             if question.answer is not None:

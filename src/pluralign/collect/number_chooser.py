@@ -13,7 +13,7 @@ from pluralign.core import Decision
 from pluralign.core.splits import seed_for
 from pluralign.lm.endpoint import Endpoint
 from pluralign.lm.endpoint_settings import EndpointSettings
-from pluralign.lm.replies import Question, Writer, ask
+from pluralign.lm.replies import Question, Replies, Writer
 
 _BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
 _ANYWHERE = re.compile(r"(?<![\w.,])-?\d+(?!\w|[.,]\d)")
@@ -46,23 +46,18 @@ class NumberChooser:
         temperature: float = 1.0,
         max_new_tokens: int = 16,
     ) -> None:
-        self._writer, self._prompt = writer, ChoosePrompt(prompt)
-        self._re_asks, self._temperature, self._max_new_tokens = re_asks, temperature, max_new_tokens
+        self._replies = Replies(writer, re_asks, max_new_tokens, temperature)
+        self._prompt = ChoosePrompt(prompt)
 
     @property
     def name(self) -> str:
         """The writer's name."""
-        return self._writer.name
+        return self._replies.writer.name
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Chooser.settings`."""
-        return {
-            "prompt": self._prompt.digest,
-            "re_asks": self._re_asks,
-            "temperature": self._temperature,
-            "max_new_tokens": self._max_new_tokens,
-        }
+        return {"prompt": self._prompt.digest, **self._replies.settings}
 
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
         """See `Chooser.choose`.
@@ -71,10 +66,7 @@ class NumberChooser:
             InputError: The endpoint does not answer.
         """
         asked = [self._question(decision, seed) for decision, seed in zip(decisions, seeds, strict=True)]
-        ask(
-            self._writer, asked, re_asks=self._re_asks, max_new_tokens=self._max_new_tokens,
-            temperature=self._temperature,
-        )  # fmt: skip
+        self._replies.ask(asked)
         choices: list[Choice] = []
         for decision, seed, one in zip(decisions, seeds, asked, strict=True):
             if one.answer is None:

@@ -57,33 +57,49 @@ class Question(Generic[Parsed]):
         return turns
 
 
-def ask(
-    writer: Writer, questions: Sequence[Question[Parsed]], *, re_asks: int, max_new_tokens: int,
-    temperature: float,
-) -> None:  # fmt: skip
-    """Ask all questions together, and those with malformed replies again.
+@dataclass(frozen=True, eq=False)
+class Replies:
+    """A writer, and how it is asked.
 
     Args:
         writer: Model that generates the replies.
-        questions: Questions; their answers and malformed replies are set.
-        re_asks: Number of times to ask again.
+        re_asks: Number of times to ask again after a malformed reply.
         max_new_tokens: Largest number of tokens of a reply.
         temperature: Sampling temperature of the replies.
-
-    Raises:
-        InputError: The endpoint does not answer.
     """
-    for attempt in range(re_asks + 1):
-        waiting = [question for question in questions if question.answer is None]
-        if not waiting:
-            break
-        replies = writer.generate(
-            [question.chat() for question in waiting],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=[question.seed(attempt) for question in waiting],
-        )
-        for question, reply in zip(waiting, replies, strict=True):
-            question.answer = question.parse(reply)
-            if question.answer is None:
-                question.malformed.append(reply[:_KEPT])
+
+    writer: Writer
+    re_asks: int
+    max_new_tokens: int
+    temperature: float
+
+    @property
+    def settings(self) -> dict[str, int | float]:
+        """Settings that the replies depend on, beside the writer."""
+        return {
+            "re_asks": self.re_asks,
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+        }
+
+    def ask(self, questions: Sequence[Question[Parsed]]) -> None:
+        """Ask all questions together, and those with malformed replies again; their answers and malformed
+        replies are set.
+
+        Raises:
+            InputError: The endpoint does not answer.
+        """
+        for attempt in range(self.re_asks + 1):
+            waiting = [question for question in questions if question.answer is None]
+            if not waiting:
+                break
+            replies = self.writer.generate(
+                [question.chat() for question in waiting],
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+                seed=[question.seed(attempt) for question in waiting],
+            )
+            for question, reply in zip(waiting, replies, strict=True):
+                question.answer = question.parse(reply)
+                if question.answer is None:
+                    question.malformed.append(reply[:_KEPT])
