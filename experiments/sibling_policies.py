@@ -168,7 +168,7 @@ def write_results(rows: Sequence[dict[str, Any]], results: Path) -> None:
         for reading in READINGS:
             key = f"{objective}, {reading}"
             lines += ["", f"## {objective.replace('_', ' ')}, {reading}"]
-            lines += _table(key, cells, across, 3 if objective == "score" else 1)
+            lines += _table(key, cells, across, 3 if objective == "score" else 2)
     write_page(results / "sibling_policies.md", lines)
 
 
