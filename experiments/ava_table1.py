@@ -7,6 +7,11 @@ FOLDER contains hh_rlhf/harmless.jsonl.gz, hh_rlhf/helpful.jsonl.gz and ethics/u
 below run once. Settings were chosen on two fifths of the prompts, which are not in any test fold. Each method
 is tested once on each of three test folds, with a different seed, after training on all other prompts. Every
 run is a file in ``--out``; an interrupted experiment continues, and the tables contain all finished runs.
+
+    python experiments/ava_table1.py --data FOLDER --all-rows --folds 0 1 2 3 4 --name ava_table1_all
+
+takes all rows and five folds. Settings were chosen on prompts of two of these folds, so that the differences
+are given without them, too.
 """
 
 from __future__ import annotations
@@ -51,9 +56,12 @@ class Settings:
             tables of the finished runs.
         model: Base model.
         layers: Number of uppermost layers to train, except in ``full``.
+        folds: Test folds.
+        all_rows: Whether to take and train on all rows.
         workers: Number of processes, with one thread each.
         ablations: Whether to run the five ablations as well.
         results: Folder of the result files.
+        name: Name of the result files.
     """
 
     data: Path
@@ -61,17 +69,19 @@ class Settings:
     stage: Literal["table", "full", "report"] = "table"
     model: str = "smollm2-135m"
     layers: int = 4
+    folds: tuple[int, ...] = data.FOLDS
+    all_rows: bool = False
     workers: int = 1
     ablations: bool = True
     results: Path = Path(__file__).parent / "results"
+    name: str = "ava_table1"
 
 
 def tasks(settings: Settings) -> Iterator[Task]:
     """All training runs, the most important first."""
     ablations = ABLATIONS if settings.ablations else ()
-    rounds = [
-        (MAIN, data.FOLDS), (ablations, data.FOLDS[:1]), (OTHERS, data.FOLDS), (ablations, data.FOLDS[1:]),
-    ]  # fmt: skip
+    folds = settings.folds
+    rounds = [(MAIN, folds), (ablations, folds[:1]), (OTHERS, folds), (ablations, folds[1:])]
     for methods, folds in rounds:
         for fold in folds:
             for dataset in ("utilitarianism", "harmless", "helpful"):
@@ -83,7 +93,7 @@ def tasks(settings: Settings) -> Iterator[Task]:
 def full_tasks(settings: Settings) -> Iterator[Task]:
     """Bradley-Terry with the whole trunk on ETHICS."""
     training = {**COMMON, "learning_rate": 5e-5, "batch_size": 32, "epochs": 1, "layers": None}
-    for fold in data.FOLDS:
+    for fold in settings.folds:
         yield replace(
             _task("utilitarianism", "Bradley-Terry", fold, training), key=f"full-utilitarianism-{fold}"
         )
@@ -104,7 +114,7 @@ def main(settings: Settings) -> None:
     elif settings.stage != "report":
         _work(settings)
     if settings.workers >= 1:
-        write_tables(results(settings.out), settings.results)
+        write_tables(results(settings.out), settings.results / settings.name)
 
 
 def _spawn(settings: Settings) -> None:
@@ -113,6 +123,7 @@ def _spawn(settings: Settings) -> None:
         sys.executable, __file__, "--data", str(settings.data), "--out", str(settings.out), "--stage",
         settings.stage, "--model", settings.model, "--layers", str(settings.layers), "--workers", "0",
         f"--{'' if settings.ablations else 'no-'}ablations",
+        f"--{'' if settings.all_rows else 'no-'}all-rows", "--folds", *map(str, settings.folds),
     ]  # fmt: skip
     running = [subprocess.Popen(command, env=environment) for _ in range(settings.workers)]
     for process in running:
@@ -132,7 +143,8 @@ def _work(settings: Settings) -> None:
             known = {task.dataset: _prepare(settings, backbone, task.dataset, full)}
         pairs, lower = known[task.dataset]
         train, test = data.fold(pairs, task.fold)
-        train = train if full else train[: TRAINING_PAIRS[task.dataset]]
+        if not full and not settings.all_rows:
+            train = train[: TRAINING_PAIRS[task.dataset]]
         found = run(
             task, train, test, model=settings.model, tokenizer=backbone.tokenizer, folder=settings.out,
             lower=lower,
@@ -153,9 +165,12 @@ def _prepare(settings: Settings, backbone: Any, dataset: str, full: bool) -> tup
 
     if full:
         return data.load(settings.data, dataset, 7500), None
-    pairs = data.load(settings.data, dataset, PAIRS[dataset])
+    pairs = data.load(settings.data, dataset, None if settings.all_rows else PAIRS[dataset])
     lower = LowerStates(load_backbone(settings.model, dtype=torch.float32), settings.layers, bf16=True)
-    kept = settings.out / f"{dataset}-{settings.layers}-{COMMON['max_length']}.safetensors"
+    kept = (
+        settings.out
+        / f"{dataset}-{settings.layers}-{COMMON['max_length']}{'-all' * settings.all_rows}.safetensors"
+    )
     if kept.exists():
         lower.read(kept)
     else:

@@ -17,12 +17,12 @@ DATASETS = {
 }
 BUCKETS = 5
 DEVELOPMENT = (0, 1)
-"""Buckets for choosing settings; no test fold has a prompt from them."""
+"""Buckets for choosing settings; no test fold of the default ones has a prompt from them."""
 FOLDS = (2, 3, 4)
-"""Buckets of the test folds; each fold trains on all other buckets."""
+"""Buckets of the default test folds; each fold trains on all other buckets."""
 
 
-def load(data: Path, name: str, most: int) -> list[PreferencePair]:
+def load(data: Path, name: str, most: int | None) -> list[PreferencePair]:
     """At most this many pairs of a data set, in a fixed order, including pairs with two prompts."""
     found = load_pairs(data / DATASETS[name], name, two_prompts=True)
     return sorted(found, key=lambda pair: seed_for(_text(pair), 11))[:most]

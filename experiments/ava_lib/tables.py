@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from ava_lib.data import DEVELOPMENT
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.evaluate.statistics import estimate, paired_difference
 
@@ -31,22 +32,32 @@ PAPER = {
 """GPT-2 on harmless and helpful, from AVA's Table 1."""
 
 
-def write_tables(found: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write ava_table1.json, .md and .svg of the finished tasks."""
+def write_tables(found: Sequence[dict[str, Any]], stem: Path) -> None:
+    """Write a .json, an .md and an .svg file of the finished tasks.
+
+    Args:
+        found: Results of the tasks.
+        stem: Path of the files without their ends.
+    """
     table = [r for r in found if not r["task"]["key"].startswith("full")]
+    untouched = [r for r in table if r["task"]["fold"] not in DEVELOPMENT]
     figures = {
         "rows": [row for d in DATASETS for m in METHODS if (row := _row(table, d, m)) is not None],
         "against_ava_p": [
             row for d in DATASETS for m in METHODS if (row := _against(table, d, m)) is not None
         ],
+        # Without the folds on whose prompts settings were chosen.
+        "untouched": [
+            row for d in DATASETS for m in METHODS if (row := _against(untouched, d, m)) is not None
+        ],
         "full": [_short(r) for r in found if r["task"]["key"].startswith("full")],
         "runs": table,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "ava_table1.json", figures)
-    with replace_when_whole(folder / "ava_table1.md") as temporary:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    write_json(stem.with_suffix(".json"), figures)
+    with replace_when_whole(stem.with_suffix(".md")) as temporary:
         temporary.write_text(_markdown(figures), "utf-8")
-    _picture(figures, folder / "ava_table1.svg")
+    _picture(figures, stem.with_suffix(".svg"))
 
 
 def _right(result: dict[str, Any]) -> list[float]:
@@ -94,21 +105,22 @@ def _short(result: dict[str, Any]) -> dict[str, Any]:
 
 def _markdown(figures: dict[str, Any]) -> str:
     rows = {(row["dataset"], row["method"]): row for row in figures["rows"]}
-    gaps = {(row["dataset"], row["method"]): row for row in figures["against_ava_p"]}
+    folds = max((row["seeds"] for row in figures["rows"]), default=0)
     lines = [
         "| method | harmless | helpful | utilitarianism | AVA's Table 1, GPT-2: harmless | helpful |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for method in METHODS:
-        cells = [_cell(rows.get((dataset, method))) for dataset in DATASETS]
+        cells = [_cell(rows.get((dataset, method)), folds) for dataset in DATASETS]
         paper = PAPER.get(method, ("", ""))
         lines.append(f"| {method} | {' | '.join(cells)} | {paper[0]} | {paper[1]} |")
     lines += ["", "AVA-p minus the method, percentage points, same pairs (95 % interval):", ""]
-    lines += ["| method | harmless | helpful | utilitarianism |", "| --- | ---: | ---: | ---: |"]
-    for method in METHODS:
-        if method != "AVA-p":
-            cells = [_gap(gaps.get((dataset, method))) for dataset in DATASETS]
-            lines.append(f"| {method} | {' | '.join(cells)} |")
+    lines += _gaps(figures["against_ava_p"])
+    if len(figures["untouched"]) and any(
+        set(DEVELOPMENT) & set(r["folds"]) for r in figures["against_ava_p"]
+    ):
+        lines += ["", "The same without the folds on whose prompts settings were chosen:", ""]
+        lines += _gaps(figures["untouched"])
     if figures["full"]:
         lines += ["", "Bradley-Terry through the whole trunk, ETHICS utilitarianism:", ""]
         for row in figures["full"]:
@@ -118,10 +130,20 @@ def _markdown(figures: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _gaps(found: Sequence[dict[str, Any]]) -> list[str]:
+    gaps = {(row["dataset"], row["method"]): row for row in found}
+    lines = ["| method | harmless | helpful | utilitarianism |", "| --- | ---: | ---: | ---: |"]
+    for method in METHODS:
+        if method != "AVA-p":
+            cells = [_gap(gaps.get((dataset, method))) for dataset in DATASETS]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(row: dict[str, Any] | None, folds: int) -> str:
     if row is None:
         return ""
-    seeds = "" if row["seeds"] == 3 else f", {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+    seeds = "" if row["seeds"] == folds else f", {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
     return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f}{seeds})"
 
 

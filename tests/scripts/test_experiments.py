@@ -59,16 +59,32 @@ def test_ava_table1(
     script: Script, tmp_path: Path, data: Path, three_layers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ava = script("ava_table1")
-    monkeypatch.setattr(ava.data, "FOLDS", (2,))
     monkeypatch.setattr(ava, "TRAINING_PAIRS", dict.fromkeys(ava.PAIRS, 8))
     monkeypatch.setattr(ava, "PAIRS", dict.fromkeys(ava.PAIRS, 20))
     for training in ava.TRAINING.values():
         monkeypatch.setitem(training, "epochs", 1)
     for stage in ("table", "full"):
-        ava.main(ava.Settings(data, tmp_path / "w", stage, three_layers, layers=2, results=tmp_path / "r"))
+        folds = (2,) if stage == "table" else ava.data.FOLDS
+        settings = ava.Settings(
+            data, tmp_path / "w", stage, three_layers, layers=2, folds=folds, results=tmp_path / "r"
+        )
+        ava.main(settings)
     assert len(list((tmp_path / "w").glob("utilitarianism-*.json"))) == 10
     assert (tmp_path / "w" / "full-utilitarianism-2.json").is_file()
     assert names_in(tmp_path / "r")
+    # All rows, and folds on whose prompts settings were chosen.
+    monkeypatch.setattr(ava, "MAIN", ("Bradley-Terry", "AVA-p"))
+    monkeypatch.setattr(ava, "OTHERS", ())
+    ava.main(
+        ava.Settings(
+            data, tmp_path / "a", model=three_layers, layers=2, folds=(0, 2), all_rows=True, ablations=False,
+            results=tmp_path / "r", name="all",
+        )
+    )  # fmt: skip
+    figures = read_json(tmp_path / "r" / "all.json")
+    assert [row["folds"] for row in figures["against_ava_p"]] == [[0, 2]] * 3
+    assert [row["folds"] for row in figures["untouched"]] == [[2]] * 3
+    assert "without the folds on whose prompts" in (tmp_path / "r" / "all.md").read_text()
 
 
 def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, three_layers: str) -> None:
