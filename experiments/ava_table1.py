@@ -167,10 +167,8 @@ def _prepare(settings: Settings, backbone: Any, dataset: str, full: bool) -> tup
         return data.load(settings.data, dataset, 7500), None
     pairs = data.load(settings.data, dataset, None if settings.all_rows else PAIRS[dataset])
     lower = LowerStates(load_backbone(settings.model, dtype=torch.float32), settings.layers, bf16=True)
-    kept = (
-        settings.out
-        / f"{dataset}-{settings.layers}-{COMMON['max_length']}{'-all' * settings.all_rows}.safetensors"
-    )
+    stem = f"{dataset}-{settings.layers}-{COMMON['max_length']}{'-all' * settings.all_rows}"
+    kept = settings.out / f"{stem}.safetensors"
     if kept.exists():
         lower.read(kept)
     else:

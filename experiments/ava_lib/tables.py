@@ -116,9 +116,8 @@ def _markdown(figures: dict[str, Any]) -> str:
         lines.append(f"| {method} | {' | '.join(cells)} | {paper[0]} | {paper[1]} |")
     lines += ["", "AVA-p minus the method, percentage points, same pairs (95 % interval):", ""]
     lines += _gaps(figures["against_ava_p"])
-    if len(figures["untouched"]) and any(
-        set(DEVELOPMENT) & set(r["folds"]) for r in figures["against_ava_p"]
-    ):
+    chosen = any(set(DEVELOPMENT) & set(row["folds"]) for row in figures["against_ava_p"])
+    if chosen and figures["untouched"]:
         lines += ["", "The same without the folds on whose prompts settings were chosen:", ""]
         lines += _gaps(figures["untouched"])
     if figures["full"]:

@@ -64,11 +64,11 @@ def test_ava_table1(
     for training in ava.TRAINING.values():
         monkeypatch.setitem(training, "epochs", 1)
     for stage in ("table", "full"):
-        folds = (2,) if stage == "table" else ava.data.FOLDS
-        settings = ava.Settings(
-            data, tmp_path / "w", stage, three_layers, layers=2, folds=folds, results=tmp_path / "r"
+        ava.main(
+            ava.Settings(
+                data, tmp_path / "w", stage, three_layers, layers=2, folds=(2,), results=tmp_path / "r"
+            )
         )
-        ava.main(settings)
     assert len(list((tmp_path / "w").glob("utilitarianism-*.json"))) == 10
     assert (tmp_path / "w" / "full-utilitarianism-2.json").is_file()
     assert names_in(tmp_path / "r")
