@@ -34,7 +34,6 @@ from pluralign.learn.texts.rl import fit_rl
 from pluralign.learn.texts.rl_rounds import RLConfig
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
-from pluralign.learn.trl import RewardFunction
 from pluralign.learn.weighting import Fixed
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
@@ -45,7 +44,7 @@ NAMES = ("cheerful", "plain")
 COMBINATIONS: dict[str, Combine] = {
     "weighted sum": centred_sum, "GRPO of the sum": reward_combination, "DVAO": dvao,
 }  # fmt: skip
-REWARDS = {name: RewardFunction(QUALITIES[name].reward) for name in NAMES}
+REWARDS = {name: QUALITIES[name].reward for name in NAMES}
 """Instruments that train."""
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]

@@ -109,8 +109,6 @@ def learn_rl(
     from pluralign.learn.texts.rl import fit_rl
     from pluralign.learn.texts.rl_rounds import RLConfig
     from pluralign.learn.texts.run import Run
-    from pluralign.learn.trl import RewardFunction
-    from pluralign.rewards.open import load_reward, reward_provenance
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     settings = RLConfig(
@@ -126,12 +124,10 @@ def learn_rl(
     transformers_logging.set_verbosity_error()
     read = load_prompts(prompts, template=template, model=model, control_tokens=control_tokens)
     say(f"{len(read)} prompts of {prompts}")
-    functions = {name: RewardFunction(load_reward(spec, dtype=dtype)) for name, spec in named.items()}
-    provenance = {name: {"source": spec, **reward_provenance(spec)} for name, spec in named.items()}
     run = Run(
         model, out, training, seed, template=template, control_tokens=control_tokens,
-        provenance={**source_digest(prompts), "rewards": provenance},
+        provenance=source_digest(prompts),
     )  # fmt: skip
-    fit_rl(read, run, settings, rewards=functions, weighting=weighting, combine=combine, vllm=vllm)
+    fit_rl(read, run, settings, rewards=named, weighting=weighting, combine=combine, dtype=dtype, vllm=vllm)
     say_rounds(load_card(out).figures["rounds"])
     return tell_learned(out)

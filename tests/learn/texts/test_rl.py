@@ -18,7 +18,7 @@ from pluralign.learn.constraints import Constrained
 from pluralign.learn.texts import rl_rounds
 from pluralign.learn.texts.adversarial import reinforce
 from pluralign.learn.texts.adversarial.samples import sample_log_probs
-from pluralign.learn.texts.combined_reward import CombinedReward
+from pluralign.learn.texts.combined_reward import CombinedReward, open_rewards
 from pluralign.learn.texts.rl import fit_rl
 from pluralign.learn.texts.rl_rounds import RLConfig
 from pluralign.learn.texts.run import Run
@@ -33,6 +33,8 @@ from pluralign.losses.advantages import (
     gdpo,
     reward_combination,
 )
+from pluralign.rewards.function import FunctionReward
+from pluralign.rewards.open import reward_provenance
 from pluralign.rewards.value_model import RewardScale
 
 WEIGHTS = SteeringWeights(letters=0.7, low=0.3)
@@ -223,7 +225,7 @@ def test_refusals(tmp_path):
     assert not (tmp_path / "out").exists()
     constant = {**REWARDS, "low": lambda prompts, completions: [1.0] * len(prompts)}
     refused(r"rewards\.low.*the same reward, 1", rewards=constant)
-    refused(r"rewards\.low.*expected a function", rewards={**REWARDS, "low": 3})
+    refused(r"rewards\.low.*expected a reward", rewards={**REWARDS, "low": 3})
     wrong = {**REWARDS, "low": lambda prompts, completions: [float("nan")] * len(prompts)}
     refused(r"rewards\.low.*finite", rewards=wrong)
     with pytest.raises(InputError, match="'kl'"):
@@ -238,3 +240,15 @@ def test_a_tail_and_no_divergence(tmp_path):
     card = load_card(tmp_path / "out")
     assert card.config["tail"] == {"low": 0.25, "high": 1.0, "omega": 0.5}
     assert (tmp_path / "out" / "trunk.safetensors").exists()
+
+
+def test_rewards_are_functions_folders_or_loaded(tmp_path):
+    (tmp_path / "mine.py").write_text("def low(prompts, texts): return [len(text) for text in texts]\n")
+    spec = f"function:{tmp_path}/mine.py:low"
+    functions, sources = open_rewards({"a": letters, "b": spec, "c": FunctionReward("c", letters)}, "float32")
+    assert functions["a"] is letters
+    assert functions["b"](["p", "p"], ["x", "xyz"]) == [1.0, 3.0]
+    assert functions["c"](["p"], ["xyz"]) == letters(["p"], ["xyz"])
+    assert sources == {"b": {"source": spec, **reward_provenance(spec)}}
+    with pytest.raises(InputError, match=r"rewards\.d.*expected a reward, found 3"):
+        open_rewards({"d": 3}, "float32")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from pathlib import Path
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -12,13 +13,20 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.learn.combination import Combination
+from pluralign.learn.trl import RewardFunction
 from pluralign.learn.weighting import Observed, Weighting, require_objectives
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Advantages, Rewards
+from pluralign.rewards.open import Scorer, load_reward, reward_provenance
+from pluralign.rewards.reward import Reward
 from pluralign.rewards.value_model import RewardScale
 
 RewardFunctions = Mapping[str, Callable[[Sequence[str], Sequence[str]], Sequence[float]]]
 """Functions from prompts and completions (one per prompt) to rewards, by objective."""
+
+GivenRewards = Mapping[str, Scorer | Callable[[Sequence[str], Sequence[str]], Sequence[float]]]
+"""Rewards by objective: functions as above, rewards, or arguments of `load_reward`."""
 
 LogRatios = Callable[[Sequence[str], Sequence[Sequence[str]]], Float[Tensor, " completions"]]
 """Function from prompts and each one's completions to log pi - log pi_0 of all completions, nats."""
@@ -86,6 +94,31 @@ class CombinedReward:
         """Mean of the weights that were used, by objective."""
         found = torch.stack(self._used).mean(dim=0)
         return dict(zip(self._weighting.objectives, to_list(found), strict=True))
+
+
+def open_rewards(given: GivenRewards, dtype: DTypeName) -> tuple[RewardFunctions, dict[str, Any]]:
+    """Rewards as functions, and where those that `load_reward` opens come from, for cards.
+
+    Args:
+        given: Rewards by objective.
+        dtype: Floating-point type of those that are loaded.
+
+    Raises:
+        InputError: One is no reward, or cannot be loaded.
+    """
+    functions: dict[str, Callable[[Sequence[str], Sequence[str]], Sequence[float]]] = {}
+    sources: dict[str, Any] = {}
+    for name, own in given.items():
+        if isinstance(own, str | Path):
+            sources[name] = {"source": str(own), **reward_provenance(str(own))}
+            functions[name] = RewardFunction(load_reward(own, dtype=dtype))
+        elif isinstance(own, Reward):
+            functions[name] = RewardFunction(own)
+        elif callable(own):
+            functions[name] = own
+        else:
+            raise InputError(f"expected a reward, found {own!r:.60}", field=f"rewards.{name}")
+    return functions, sources
 
 
 def grouped(completions: Sequence[str], size: int) -> list[list[str]]:

@@ -24,7 +24,7 @@ from pluralign.learn.run_folder import claim_folder
 from pluralign.learn.texts.adversarial.reinforce import check_batch, fresh_policy, require_trl
 from pluralign.learn.texts.adversarial.samples import cut_prompt, prompt_room
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.learn.texts.combined_reward import RewardFunctions
+from pluralign.learn.texts.combined_reward import GivenRewards, open_rewards
 from pluralign.learn.texts.rl_rounds import RLConfig, Rounds
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.training_options import Training
@@ -32,6 +32,7 @@ from pluralign.learn.weighting import Weighting, require_objectives
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.lm.completion_trees import CompletionReader
+from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompts import quoted_prompt
 from pluralign.losses.advantages import centred_sum
 
@@ -43,9 +44,10 @@ def fit_rl(
     run: Run,
     config: RLConfig | None = None,
     *,
-    rewards: RewardFunctions,
+    rewards: GivenRewards,
     weighting: Weighting,
     combine: Combine = centred_sum,
+    dtype: DTypeName = "float32",
     vllm: VLLMSampling | None = None,
 ) -> Backbone:
     """Train a policy for one weighting of several rewards (`reinforce`, TRL's RLOO, on `CombinedReward`).
@@ -67,10 +69,12 @@ def fit_rl(
         prompts: Prompts, as texts or as `load_prompts` reads them.
         run: Model, folder, training options, seed.
         config: See `RLConfig`.
-        rewards: Function of prompts and completions for each objective, such as `learn.trl.RewardFunction`.
+        rewards: Reward of each objective: a function of prompts and completions, one per prompt; a reward; or
+            an argument of `load_reward`, such as a folder.
         weighting: Weights of the rewards: `learn.weighting.Fixed`, `Suggested`, `ByInfluence`,
             `ByHypervolume`, or `learn.constraints.Constrained`.
         combine: Combination of rewards (`losses.advantages`).
+        dtype: Floating-point type of rewards that are loaded here.
         vllm: vLLM as the sampler of the policy gradient; None samples here.
 
     Returns:
@@ -105,6 +109,9 @@ def fit_rl(
     combination.require(weighting)
     combination.require_centred()
     _check(run.training, vllm)
+    functions, sources = open_rewards(rewards, dtype)
+    if sources:
+        run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
     backbone = load_backbone(run.model, dtype=torch.float32)
     template = learned_template(prompts, run.template, backbone.tokenizer)
     train, held_out = _splits(_texts(prompts, run, config, backbone), run.seed)
@@ -113,7 +120,7 @@ def fit_rl(
     if run.out is None:
         raise InputError("a run needs a folder; see folder_optional", field="out")
     claim_folder(run.out, record)
-    rounds = Rounds(run, config, rewards, weighting, combination, train, held_out, backbone, vllm)
+    rounds = Rounds(run, config, functions, weighting, combination, train, held_out, backbone, vllm)
     figures = [rounds.round(number) for number in range(config.rounds + 1)]
     weights = rounds.weights_after(config.rounds)
     del rounds
