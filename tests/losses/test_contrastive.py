@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pluralign.losses.contrastive import (
     contrastive_preference_loss,
     cpl_loss,
+    labelled_accuracy,
     segment_advantages,
 )
 
@@ -91,3 +92,9 @@ def test_soft_label_is_linear_in_its_weight(a, b, weight, bias):
     right = contrastive_preference_loss(a, b, conservative_bias=bias)
     wrong = contrastive_preference_loss(b, a, conservative_bias=bias)
     torch.testing.assert_close(soft, weight * right + (1 - weight) * wrong)
+
+
+def test_accuracy_is_of_pairs_with_a_label():
+    margins, weights = torch.tensor([1.0, -2.0, 0.0, 3.0, -1.0]), torch.tensor([1.0, 0.9, 0.6, 0.5, 0.5])
+    assert labelled_accuracy(margins, weights) == pytest.approx((1 + 0 + 0.5) / 3)
+    assert labelled_accuracy(margins[3:], weights[3:]) is None

@@ -43,7 +43,8 @@ def evaluate_reward(
     chosen = of_part(pairs, part, data)
     found = reward_accuracy(loaded, chosen)
     where = "all pairs" if part == "all" else f"the {part} split"
-    ties = f", {found.ties} ties" if found.ties else ""
+    ties = f", {found.ties} with equal rewards" if found.ties else ""
+    ties += f", {found.unlabelled} ties left out" if found.unlabelled else ""
     cuts = describe_cuts(loaded.counts)
     say(
         f"{loaded.name} ({card.method}) on {where} of {data}: accuracy {100 * found.accuracy:.1f} % "
@@ -52,5 +53,6 @@ def evaluate_reward(
     )
     return {
         "accuracy": found.accuracy, "low": found.low, "high": found.high, "pairs": found.pairs,
-        "seconds": found.seconds, "ties": found.ties, "split": part, **loaded.counts,
+        "seconds": found.seconds, "ties": found.ties, "unlabelled": found.unlabelled, "split": part,
+        **loaded.counts,
     }  # fmt: skip

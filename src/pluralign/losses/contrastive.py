@@ -79,6 +79,23 @@ def label_expectation(
     return (label_weights * losses + (1.0 - label_weights) * flipped).mean()
 
 
+def labelled_accuracy(
+    margins: Float[Tensor, " pairs"], label_weights: Float[Tensor, " pairs"]
+) -> float | None:
+    """Share of the pairs with a label that are ordered as labelled; None if there are none.
+
+    Ties, w = 1/2, have no label and are left out. Equal numbers count half.
+
+    Args:
+        margins: Number of the chosen minus that of the rejected side of each pair.
+        label_weights: Probability w that the label is right.
+    """
+    labelled = margins[(label_weights > 0.5).to(margins.device)]
+    if not len(labelled):
+        return None
+    return float(((labelled > 0).float() + 0.5 * (labelled == 0).float()).mean())
+
+
 def dpo(
     chosen: Float[Tensor, " pairs"],
     rejected: Float[Tensor, " pairs"],

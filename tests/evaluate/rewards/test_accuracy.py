@@ -1,5 +1,7 @@
 """Accuracy of rewards: ties count half, intervals are Wilson's, numbers that are none are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,17 @@ def test_ties_count_half_and_two_prompts_are_taken():
     assert found.accuracy == pytest.approx((1 + 1 + 0.5 + 0) / 4)
     assert (found.pairs, found.ties) == (4, 1)
     assert found.margins == (1.0, 1.0, 0.0, -2.0)
+
+
+def test_pairs_without_a_label_are_left_out():
+    model = ByTable({"a": 2.0, "b": 1.0})
+    labelled = [_pair("a", "b"), _pair("b", "a"), replace(_pair("a", "b"), weight=0.6)]
+    ties = [replace(_pair("b", "a"), weight=0.5)] * 5
+    found = reward_accuracy(model, [*ties, *labelled])
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert (found.pairs, found.unlabelled, found.margins) == (3, 5, (1.0, -1.0, 1.0))
+    with pytest.raises(InputError, match="all 5 pairs are ties"):
+        reward_accuracy(model, ties)
 
 
 def test_the_interval_is_wilsons():

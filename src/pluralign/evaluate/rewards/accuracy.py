@@ -29,10 +29,11 @@ class RewardAccuracy:
         accuracy: Accuracy, between 0 and 1; a pair with equal rewards counts half.
         low: Lower end of the 95 % interval (Wilson's, which is valid near 0 and 1).
         high: Upper end of the interval.
-        pairs: Number of pairs.
-        ties: Number of pairs with equal rewards.
+        pairs: Number of pairs with a label.
+        ties: Number of these with equal rewards.
+        unlabelled: Number of further pairs, which have no label (weight 0.5) and are not scored.
         seconds: Duration of the scoring.
-        margins: Reward difference between chosen and rejected, for each pair.
+        margins: Reward difference between chosen and rejected, for each pair with a label.
     """
 
     accuracy: float
@@ -42,6 +43,7 @@ class RewardAccuracy:
     ties: int
     seconds: float
     margins: tuple[float, ...]
+    unlabelled: int = 0
 
 
 def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAccuracy:
@@ -52,10 +54,14 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
         pairs: One-step pairs.
 
     Raises:
-        InputError: There are no pairs, a pair has several steps, or a reward is not finite.
+        InputError: There are no pairs with a label, a pair has several steps, or a reward is not finite.
     """
     if not pairs:
         raise InputError("there are no pairs to measure on")
+    given = len(pairs)
+    pairs = [pair for pair in pairs if pair.weight > 0.5]
+    if not pairs:
+        raise InputError(f"there is nothing to measure: all {given} pairs are ties (weight 0.5)")
     started = time.monotonic()
     margins: list[float] = []
     for start in range(0, len(pairs), _BATCH):
@@ -65,7 +71,8 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
     ties = int((values == 0).sum())
     accuracy = float((values > 0).mean() + 0.5 * (values == 0).mean())
     low, high = wilson(round(accuracy * len(values)), len(values))
-    return RewardAccuracy(accuracy, low, high, len(values), ties, seconds, tuple(margins))
+    unlabelled = given - len(pairs)
+    return RewardAccuracy(accuracy, low, high, len(values), ties, seconds, tuple(margins), unlabelled)
 
 
 def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int) -> list[float]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pluralign.learn.options.scorers import AnyScorer
 from pluralign.learn.options.settings import Contrast
 from pluralign.learn.options.tables import PairTable, TrajectoryTable
-from pluralign.losses.contrastive import cpl_loss
+from pluralign.losses.contrastive import cpl_loss, labelled_accuracy
 from pluralign.losses.likelihood import weighted_mean_nll
 
 
@@ -103,14 +103,9 @@ class ContrastivePreference(nn.Module):
 def pair_accuracy(
     log_probs: Float[Tensor, "decisions options"], table: PairTable, gamma: float
 ) -> float | None:
-    """Share of labelled pairs (ties excluded) whose chosen segment has the greater discounted
-    log-probability.
-
-    Equal log-probabilities count half. None if every pair is a tie."""
-    labelled: Bool[Tensor, " pairs"] = table.weights > 0.5
-    if not bool(labelled.any()):
-        return None
+    """Share of labelled pairs whose chosen segment has the greater discounted log-probability; see
+    `labelled_accuracy`."""
     taken = log_probs[table.states, table.actions]
     discounts = gamma ** torch.arange(taken.shape[-1], dtype=taken.dtype)
-    sums = (torch.where(table.mask, taken, 0.0) * discounts).sum(-1)[labelled]
-    return float(((sums[:, 0] > sums[:, 1]).float() + 0.5 * (sums[:, 0] == sums[:, 1]).float()).mean())
+    sums = (torch.where(table.mask, taken, 0.0) * discounts).sum(-1)
+    return labelled_accuracy(sums[:, 0] - sums[:, 1], table.weights)

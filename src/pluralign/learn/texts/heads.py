@@ -31,7 +31,7 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.head_change import HeadChange, make_change
 from pluralign.lm.tensors import seeded
-from pluralign.losses.contrastive import dpo
+from pluralign.losses.contrastive import dpo, labelled_accuracy
 
 
 @checked
@@ -197,7 +197,7 @@ def _train_weighed(
 
 
 def _accuracies(session: Session, names: Sequence[str], module: HeadsLoss) -> dict[str, float]:
-    """Share of each objective's validation pairs of which its head prefers the chosen completion."""
+    """Share of each objective's labelled validation pairs of which its head prefers the chosen completion."""
     data, training = session.validation, session.run.training
     assert data is not None, "it was encoded"
 
@@ -208,9 +208,10 @@ def _accuracies(session: Session, names: Sequence[str], module: HeadsLoss) -> di
     mixed = is_mixed(training)
     found = map_rows(session.trunk, data, log_probs, token_budget=training.token_budget, bf16=mixed)
     gains = found - module.reference.cpu()
-    right, owners = (gains[:, 0] > gains[:, 1]).float(), module.owners.cpu()
-    return {
-        f"validation_accuracy_{name}": round(float(right[owners == number].mean()), 4)
+    owners, margins = module.owners.cpu(), gains[:, 0] - gains[:, 1]
+    right = {
+        name: labelled_accuracy(margins[own], data.weights[own])
         for number, name in enumerate(names)
-        if bool((owners == number).any())
+        if bool((own := owners == number).any())
     }
+    return {f"validation_accuracy_{name}": round(one, 4) for name, one in right.items() if one is not None}

@@ -27,7 +27,7 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.device import use_device
 from pluralign.lm.pretrained import SMOLLM2
-from pluralign.losses.contrastive import dpo
+from pluralign.losses.contrastive import dpo, labelled_accuracy
 
 PolicyLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Function from ``(chosen, rejected, reference_chosen, reference_rejected)``, log-probabilities in nats, to
@@ -194,8 +194,8 @@ def train_policy(
         figures: Further figures for the card.
         per_token: Whether to use mean log-probabilities per token instead of sums.
         reference: Whether the loss uses the reference; if False, it is zero.
-        accuracy: Accuracy of the implicit rewards log pi / pi_ref of the validation rows; by default the
-            share of pairs in which the first one is larger.
+        accuracy: Accuracy of the implicit rewards log pi / pi_ref of the validation rows; by default
+            `labelled_accuracy` of the pairs.
 
     Returns:
         The policy's language model.
@@ -218,9 +218,10 @@ def train_policy(
             session.trunk, session.validation, training.token_budget, is_mixed(training)
         )
         implicit = (log_probs / session.validation.lengths if per_token else log_probs) - validation
-        found["validation_accuracy"] = round((accuracy or _first_is_larger)(implicit), 4)
+        right = (
+            labelled_accuracy(implicit[:, 0] - implicit[:, 1], session.validation.weights)
+            if accuracy is None
+            else accuracy(implicit)
+        )
+        found |= {} if right is None else {"validation_accuracy": round(right, 4)}
     return session.finish_policy(found)
-
-
-def _first_is_larger(implicit: Float[Tensor, "pairs 2"]) -> float:
-    return float((implicit[:, 0] > implicit[:, 1]).float().mean())

@@ -36,6 +36,7 @@ from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.lm.completion_trees import CompletionReader, describe_cuts
 from pluralign.lm.precision import in_dtype
+from pluralign.losses.contrastive import labelled_accuracy
 from pluralign.rewards.heads import RewardHead
 from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model, save_reward_model
 from pluralign.rewards.value_head import ValueHead
@@ -214,16 +215,15 @@ class Session:
         return make_backbone(model, self.backbone.tokenizer, self.name, self.backbone.source)
 
     def _validation_accuracy(self, head: RewardHead) -> dict[str, float]:
-        """Share of the validation pairs that the head orders as labelled; a tie counts half."""
+        """Share of the labelled validation pairs that the head orders as labelled, if there are any."""
         if self.validation is None or self.validation.places.shape[1] < 2:
             return {}
         training = self.run.training
         rewards = row_rewards(
             self.trunk, head, self.validation, token_budget=training.token_budget, bf16=is_mixed(training)
         )
-        margins = rewards[:, 0] - rewards[:, 1]
-        right = (margins > 0).float() + 0.5 * (margins == 0).float()
-        return {"validation_accuracy": round(float(right.mean()), 4)}
+        found = labelled_accuracy(rewards[:, 0] - rewards[:, 1], self.validation.weights)
+        return {} if found is None else {"validation_accuracy": round(found, 4)}
 
     @property
     def name(self) -> str:
