@@ -1,5 +1,6 @@
 """Values that are learned offline, on a chain whose optimum is known."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from pluralign.core import InputError, Objective, SteeringWeights, Step, Traject
 from pluralign.folders.card import load_card
 from pluralign.learn.options.q import QConfig, fit_q
 from pluralign.learn.options.q_learning import ValueLearning
+from pluralign.learn.options.q_table import encode_values, scaled_rewards
+from pluralign.learn.options.tables import DecisionIndex
 from pluralign.options.open import Models, open_policies
 from pluralign.options.values import HeadShape, ValueHead, ValuePolicy, ValueUnits
 from pluralign.steer.steered import steered
@@ -217,6 +220,21 @@ def test_what_cannot_be_learned_is_one_line(tmp_path, chain):
     with pytest.raises(InputError, match="cut off at their first step"):
         fit_q(cut, **known)
     assert not (tmp_path / "q" / "card.json").exists()
+
+
+def test_last_steps_whose_reward_is_not_known_have_no_target():
+    chain = toy.Chain(0)
+    rng = np.random.default_rng(0)
+    played = [chain.roll(rng, str(i)) for i in range(5)]
+    imported = [dataclasses.replace(one, info={"last_step": "points"}) for one in played]
+    rewards, _ = scaled_rewards(played, BOTH)
+    whole, fewer = (
+        encode_values(some, DecisionIndex(), rewards, 1, 1.0, BOTH) for some in (played, imported)
+    )
+    assert len(fewer) == len(whole) - len(played) > 0
+    # The steps before them continue from the value of the last decision.
+    assert bool((fewer.factors == 1).all())
+    assert int((whole.factors == 0).sum()) == len(played)
 
 
 class _Zeros:

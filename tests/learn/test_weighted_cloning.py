@@ -1,6 +1,7 @@
 """Cloning that imitates more what did better than its siblings."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.returns import last_reward_known
 from pluralign.folders.card import load_card
 from pluralign.learn.options.bc import BCConfig, fit_bc, step_weights
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories
@@ -59,3 +61,25 @@ def test_steps_of_episodes_that_were_cut_off_are_left_out():
         step_weights([cut], TREASURE, encode_trajectories([cut], DecisionIndex()), 1.0)
     with pytest.raises(InputError, match="have no rewards for it"):
         step_weights(played, Objective("gold", "Gold."), whole, 1.0)
+
+
+def test_last_steps_whose_reward_is_not_known_are_left_out():
+    played = _played(toy.Chain(0), 3)
+    imported = [replace(one, info={"last_step": "points"}) for one in played]
+    table = encode_trajectories(imported, DecisionIndex())
+    weights = step_weights(imported, TREASURE, table, 1.0)
+    lasts = np.cumsum([len(one.steps) for one in played]) - 1
+    assert weights[lasts].tolist() == [0, 0, 0]
+    assert int((weights == 0).sum()) == 3
+
+
+def test_what_is_known_of_the_last_step():
+    (one,) = _played(toy.Chain(0), 1)
+    score = Objective("score", "Points.", {"points": 1.0})
+    harm = Objective("harm_avoidance", "No harm.", {"points": 1.0, "violations.stealing": -1.0})
+    known = {
+        kind: [last_reward_known(replace(one, info={"last_step": kind}), own) for own in (score, harm, None)]
+        for kind in ("whole", "points", "nothing")
+    }
+    assert known == {"whole": [True] * 3, "points": [True, False, False], "nothing": [False] * 3}
+    assert last_reward_known(one)

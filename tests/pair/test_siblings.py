@@ -79,7 +79,7 @@ def test_a_constant_changes_nothing_and_the_splits_are_those_of_the_decisions():
 def test_equal_options_are_ties_and_what_is_not_known_is_left_out():
     cut = episode("4", (FIRST, 1, 50), terminated=False, truncated=True)
     unknown = episode("5", (FIRST, 0, 6), (Decision("lone", ("x", "y")), 0, 0), (SECOND, 1, 0),
-                      info={"last_step": "points"})  # fmt: skip
+                      info={"last_step": "nothing"})  # fmt: skip
     even = episode("6", (SECOND, 1, 7))
     pairs = sibling_pairs([*PLAYED, cut, unknown, even], POINTS)
     found = labels(pairs)
@@ -89,6 +89,9 @@ def test_equal_options_are_ties_and_what_is_not_known_is_left_out():
     counts = pairs.counts
     assert [counts[name] for name in ("trajectories", "truncated", "steps", "unknown")] == [7, 1, 10, 1]
     assert [counts[name] for name in ("decisions", "lone", "ties", "pairs")] == [3, 1, 1, 4]
+    # Points of the last step are all that is known of it.
+    points = replace(unknown, info={"last_step": "points"})
+    assert sibling_pairs([*PLAYED, points], POINTS).counts["unknown"] == 0
 
 
 def test_the_policy_of_contrastive_learning_is_known(tmp_path):

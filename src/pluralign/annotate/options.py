@@ -10,7 +10,7 @@ from statistics import fmean
 
 from pluralign.core import Comparison, Decision, InputError, Segment, Step, Trajectory, sum_by_name
 from pluralign.core.option_segments import option_segment
-from pluralign.core.returns import last_action_known
+from pluralign.core.returns import last_reward_known
 from pluralign.core.splits import seed_for
 
 Taken = Mapping[tuple[str, int], Step]
@@ -71,11 +71,11 @@ def option_pairs(decision: Decision, seed: int, taken: Taken | None = None) -> l
 def steps_taken(trajectories: Sequence[Trajectory]) -> Taken:
     """The mean of the steps that took each option: the same page may be shown in several states.
 
-    The last step of an imported trajectory is skipped if its action is unknown.
+    The last step of an imported trajectory is skipped if its counts are unknown.
     """
     taken: dict[tuple[str, int], list[Step]] = {}
     for trajectory in trajectories:
-        for step in trajectory.steps if last_action_known(trajectory) else trajectory.steps[:-1]:
+        for step in trajectory.steps if last_reward_known(trajectory) else trajectory.steps[:-1]:
             taken.setdefault((step.decision.key, step.action), []).append(step)
     return {option: _mean(steps) for option, steps in taken.items()}
 

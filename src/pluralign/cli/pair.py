@@ -166,7 +166,7 @@ def pair_siblings(
     counts = found.counts
     reasons = {
         "truncated": "episodes that were cut off",
-        "unknown": "steps whose option is not known",
+        "unknown": "steps whose reward is not known",
         "lone": "decisions at which one option was taken",
     }
     left_out = ", ".join(f"{counts[name]} {text}" for name, text in reasons.items() if counts[name])

@@ -41,6 +41,14 @@ def returns_to_go(trajectory: Trajectory, objective: Objective) -> list[float]:
     return list(accumulate(reversed(rewards)))[::-1]
 
 
-def last_action_known(trajectory: Trajectory) -> bool:
-    """Whether the option of the last step is known; imported trajectories may end without it."""
-    return trajectory.info.get("last_step", "whole") == "whole"
+def last_reward_known(trajectory: Trajectory, objective: Objective | None = None) -> bool:
+    """Whether it is known what the last step led to. MACHIAVELLI's files may have its points only, or nothing
+    of it; what is missing there is not zero.
+
+    Args:
+        trajectory: An episode.
+        objective: Objective whose reward is asked for; None asks for all counts.
+    """
+    found = trajectory.info.get("last_step", "whole")
+    points = objective is not None and set(objective.coefficients) == {"points"}
+    return found == "whole" or (found == "points" and points)

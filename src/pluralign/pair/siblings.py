@@ -15,7 +15,7 @@ from pluralign.core import Examples, InputError, Objective, PreferencePair, Step
 from pluralign.core.checks import checked, require_positive, require_seed
 from pluralign.core.option_segments import option_segment
 from pluralign.core.records import write_records
-from pluralign.core.returns import TIE, last_action_known, returns_to_go
+from pluralign.core.returns import TIE, last_reward_known, returns_to_go
 from pluralign.core.splits import SHARES, SPLITS, check_shares, split_of
 from pluralign.lm.tensors import to_list
 from pluralign.losses.siblings import sibling_advantages
@@ -43,7 +43,7 @@ def sibling_pairs(
 
     Options are in the split of their decision. ``counts``: ``trajectories`` (read); ``truncated`` (left out:
     what followed their steps is not known); ``steps`` (of the others); ``unknown`` (last steps of imported
-    episodes whose option is not known, left out); ``decisions``; ``lone`` (decisions at which one option was
+    episodes whose reward is not known, left out); ``decisions``; ``lone`` (decisions at which one option was
     taken, which give no pair); ``ties`` (pairs of equal advantages, of weight 0.5); ``pairs``, and the pairs
     of each split.
 
@@ -126,7 +126,7 @@ def _valued(
         if not trajectory.terminated:
             counts["truncated"] += 1
             continue
-        known = len(trajectory.steps) - (not last_action_known(trajectory))
+        known = len(trajectory.steps) - (not last_reward_known(trajectory, objective))
         counts["unknown"] += len(trajectory.steps) - known
         steps += trajectory.steps[:known]
         returns += returns_to_go(trajectory, objective)[:known]

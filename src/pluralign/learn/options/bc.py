@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.checks import checked, require_seed
-from pluralign.core.returns import returns_to_go
+from pluralign.core.returns import last_reward_known, returns_to_go
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
@@ -128,7 +128,8 @@ def fit_bc(
 def step_weights(
     trajectories: Sequence[Trajectory], objective: Objective, table: TrajectoryTable, beta: float
 ) -> Float[Tensor, " steps"]:
-    """Weights of all steps by the advantages of their options over their siblings; 0 in truncated episodes.
+    """Weights of all steps by the advantages of their options over their siblings; 0 in truncated episodes,
+    and of last steps whose reward is not known.
 
     Args:
         trajectories: Episodes.
@@ -143,6 +144,9 @@ def step_weights(
     ended = torch.tensor([trajectory.terminated for trajectory in trajectories for _ in trajectory.steps])
     if not bool(ended.any()):
         raise InputError("all episodes were cut off, so that no return is known", field="objective")
+    lasts = [len(trajectory.steps) for trajectory in trajectories]
+    unknown = [not last_reward_known(trajectory, objective) for trajectory in trajectories]
+    ended[torch.tensor(lasts).cumsum(0)[torch.tensor(unknown)] - 1] = False
     known = ended.nonzero()[:, 0]
     advantages = sibling_advantages(
         table.states[known], table.actions[known], torch.tensor(returns, dtype=torch.float64)[known]

@@ -81,7 +81,7 @@ def fit_q(
     _check(trajectories, names, objective, config, reference, (provenance or {}).get("file"))
     rewards, scales = scaled_rewards(trajectories, objectives)
     index = DecisionIndex()
-    table = encode_values(trajectories, index, rewards, config.n, config.gamma)
+    table = encode_values(trajectories, index, rewards, config.n, config.gamma, objectives)
     greedy = None if reference is None else _greedy(reference, index.decisions)
     columns = (table.states, table.actions, table.sums, table.factors, table.next_states, table.next_actions)
     digest = table_digest(columns if greedy is None else (*columns, greedy), index.decisions)

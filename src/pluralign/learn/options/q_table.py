@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pluralign.core import InputError, Objective, Trajectory
-from pluralign.core.returns import step_reward
+from pluralign.core.returns import last_reward_known, step_reward
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories
 from pluralign.lm.tensors import to_list
 from pluralign.losses.offline_q import steps_ahead
@@ -44,9 +44,10 @@ class ValueTable:
 
 def encode_values(
     trajectories: Sequence[Trajectory], index: DecisionIndex, rewards: Float[Tensor, "steps objectives"],
-    n: int, gamma: float,
+    n: int, gamma: float, objectives: Sequence[Objective],
 ) -> ValueTable:  # fmt: skip
-    """Recorded steps that have a target; the last step of a truncated episode has none.
+    """Recorded steps that have a target; the last step has none in a truncated episode, or where an
+    objective's reward of it is not known.
 
     Args:
         trajectories: Episodes.
@@ -54,13 +55,16 @@ def encode_values(
         rewards: Rewards of all steps, in scales.
         n: Number of steps before a target continues from a value.
         gamma: Discount factor.
+        objectives: Objectives of the rewards.
 
     Raises:
         InputError: No step has a target.
     """
     table = encode_trajectories(trajectories, index)
     lengths = torch.tensor([len(trajectory.steps) for trajectory in trajectories])
-    ended = torch.tensor([trajectory.terminated for trajectory in trajectories])
+    ended = torch.tensor(
+        [one.terminated and all(last_reward_known(one, own) for own in objectives) for one in trajectories]
+    )
     sums, following, factors, known = steps_ahead(rewards, lengths, ended, n, gamma)
     if not bool(known.any()):
         raise InputError("all episodes were cut off at their first step; nothing is known of what follows")
