@@ -224,8 +224,7 @@ def test_what_cannot_be_learned_is_one_line(tmp_path, chain):
 
 def test_last_steps_whose_reward_is_not_known_have_no_target():
     chain = toy.Chain(0)
-    rng = np.random.default_rng(0)
-    played = [chain.roll(rng, str(i)) for i in range(5)]
+    played = _episodes(chain, 5)
     imported = [dataclasses.replace(one, info={"last_step": "points"}) for one in played]
     rewards, _ = scaled_rewards(played, BOTH)
     whole, fewer = (
