@@ -52,6 +52,7 @@ def code(tmp_path, monkeypatch):
 def test_a_function_of_a_file_scores_completions(code):
     reward = load_reward(f"function:{code}:brief")
     assert reward.name == "brief"
+    assert str(code.parent) not in sys.path
     assert reward.score(["p", "q", "p"], ["one", "fifth", ""]).tolist() == [-6, -10, 0]
     assert reward.counts == {"completions": 3, "truncated": 0}
     # Each completion is judged with its own prompt, whatever the order.

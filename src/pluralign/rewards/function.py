@@ -99,8 +99,8 @@ class FunctionReward(Reward):
 def open_function(spec: str) -> FunctionReward:
     """The reward of ``function:FILE.py:NAME`` or ``function:PACKAGE.MODULE:NAME``.
 
-    The code runs with the rights of this process. A file can import its neighbours, and a module is also
-    looked for in the working directory.
+    The code runs with the rights of this process. A file can import its neighbours when it is imported, and a
+    module is also looked for in the working directory.
 
     Args:
         spec: See `load_reward`.
@@ -160,15 +160,19 @@ def _of_file(path: Path) -> ModuleType:
     name = f"pluralign_function_{path.stem}_{file_digest(path)[:12]}"
     if name in sys.modules:
         return sys.modules[name]
-    _also_from(path.resolve().parent)
     spec: Any = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    # Neighbours are found while the file is imported, and do not stand for modules that others name later.
+    before = list(sys.path)
+    _also_from(path.resolve().parent)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise InputError(f"could not be imported{_line_of(error)}: {error!r:.200}", path=path) from error
+    finally:
+        sys.path[:] = before
     return module
 
 
