@@ -147,5 +147,6 @@ def test_no_folder_names_code_that_runs_here(code, tmp_path):
     save_ensemble(
         folder, {spec: load_reward(spec), "other": load_reward(spec)}, [Scale(0, 1)] * 2, "mean", card
     )
-    with pytest.raises(InputError, match="a function cannot be a member"):
-        load_reward(folder)
+    for opened in (load_reward, lambda place: reward_provenance(str(place))):
+        with pytest.raises(InputError, match="a function cannot be a member"):
+            opened(folder)

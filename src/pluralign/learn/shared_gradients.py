@@ -1,4 +1,4 @@
-"""Training of parameters that several objectives share: each step weighs the objectives' gradients anew."""
+"""Training of parameters that several objectives share: each step weighs the objectives' gradients."""
 
 from __future__ import annotations
 

@@ -117,6 +117,17 @@ def open_function(spec: str) -> FunctionReward:
     return FunctionReward(name, function, place=f"{place}:{name}")
 
 
+def require_no_function(spec: str) -> None:
+    """Refuse a member of an ensemble that is a function: a folder may be another person's, and must not name
+    code that runs here.
+
+    Raises:
+        InputError: It is one.
+    """
+    if spec.startswith(f"{KIND}:"):
+        raise InputError(f"a function cannot be a member of an ensemble, found {spec!r}", field="members")
+
+
 def function_place(spec: str) -> tuple[str, str]:
     """File or module, and name, of a reward that is a function.
 
@@ -149,8 +160,9 @@ def function_source(spec: str) -> Path:
         return Path(place)
     _also_from(Path.cwd())
     try:
+        # This imports the packages that the module is in, whose code may fail; opening it says how.
         found = importlib.util.find_spec(place)
-    except (ImportError, ValueError):
+    except Exception:
         found = None
     return Path(found.origin if found and found.has_location and found.origin else f"{place}.py")
 

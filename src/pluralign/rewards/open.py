@@ -27,7 +27,7 @@ from pluralign.rewards.ensemble import KIND as ENSEMBLE
 from pluralign.rewards.ensemble import ensemble_members, load_ensemble
 from pluralign.rewards.export import CARD_COPY
 from pluralign.rewards.function import KIND as FUNCTION
-from pluralign.rewards.function import function_place, function_source, open_function
+from pluralign.rewards.function import function_place, function_source, open_function, require_no_function
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model
@@ -99,9 +99,7 @@ def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
 
 
 def _member(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
-    # A folder of somebody else's names its members, and must not name code that runs here.
-    if spec.startswith(f"{FUNCTION}:"):
-        raise InputError(f"a function cannot be a member of an ensemble, found {spec!r}", field="members")
+    require_no_function(spec)
     return _load(spec, dtype, model)
 
 
@@ -139,7 +137,10 @@ def reward_provenance(spec: str) -> dict[str, Any]:
     found = {name: content[name] for name in names if content.get(name) not in (None, "", {})}
     found["digest"] = file_digest(path)
     if content.get("pluralign") == ENSEMBLE:
-        found["members"] = [reward_provenance(member) for member in ensemble_members(path.parent)]
+        members = ensemble_members(path.parent)
+        for member in members:
+            require_no_function(member)
+        found["members"] = [reward_provenance(member) for member in members]
     return found
 
 

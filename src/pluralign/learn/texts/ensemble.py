@@ -13,7 +13,7 @@ from pluralign.folders.card import CARD, Card, current_versions, read_card
 from pluralign.learn.texts.data import require_demonstrations
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.ensemble import COMBINATIONS, KIND, RewardEnsemble, measure_scales, save_ensemble
-from pluralign.rewards.function import KIND as FUNCTION
+from pluralign.rewards.function import require_no_function
 from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward import Reward
 
@@ -29,8 +29,7 @@ def open_members(specs: Sequence[str], dtype: DTypeName = "float32") -> dict[str
     if len(names) < 2:
         raise InputError(f"expected at least two different members, found {len(names)}", field="members")
     for name in names:
-        if name.startswith(f"{FUNCTION}:"):
-            raise InputError(f"a function cannot be a member of an ensemble, found {name!r}", field="members")
+        require_no_function(name)
     return {name: load_reward(name, dtype=dtype) for name in names}
 
 
