@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,19 @@ class Story:
         self.graph: StateGraph = explore(self.game.make_game())
         self.front: ExactFront = exact_front(self.graph, self.objectives)
 
-    def played(self, chooser: Chooser, episodes: int, seed: int) -> tuple[list[pl.Trajectory], float]:
-        """Episodes, and the share of the story's options that they took."""
+    def played(
+        self, chooser: Chooser, episodes: int, seed: int, out: Path | None = None
+    ) -> tuple[list[pl.Trajectory], float]:
+        """Episodes, and the share of the story's options that they took.
+
+        Args:
+            chooser: Chooser of the options.
+            episodes: Number of episodes.
+            seed: Random seed of play.
+            out: File of the episodes; None keeps none.
+        """
         with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "t.jsonl"
+            out = out or Path(folder) / "t.jsonl"
             collect(
                 self.game.make_game, chooser, out, episodes=episodes, seed=seed, objectives=self.objectives,
                 progress=False,
@@ -83,7 +93,7 @@ class Story:
         found = exact_returns(self.graph, policy, self.objectives).objectives
         return [found[name] for name in OBJECTIVES]
 
-    def share(self, policies: dict[str, ValuePolicy]) -> float:
+    def share(self, policies: Mapping[str, pl.Policy]) -> float:
         """Hypervolume of the steered policy under eleven weightings, as a share of the exact front's."""
         points = [
             self.returns(

@@ -169,6 +169,27 @@ def test_sibling_tokens(script, tmp_path):
     assert "| 3 | " in (tmp_path / "sibling_tokens.md").read_text()
 
 
+def test_collected_agents(script, tmp_path):
+    collected = script("collected_agents")
+    settings = collected.Settings(
+        tmp_path / "out", tmp_path / "agents", tmp_path / "features", "tiny-random", seeds=2,
+        stories=("salt_ledger",), episodes=20, comparisons=200, steps=40, results=tmp_path,
+    )  # fmt: skip
+    collected.run(settings)
+    cells = read_json(tmp_path / "collected_agents.json")
+    assert len(cells) == len(collected.METHODS) * 2 * len(collected.SOURCES)
+    by_source = {one["source"]: one for one in cells if one["story"] == "all" and one["method"] == "learn q"}
+    assert by_source["planned"]["covered"]["mean"] > by_source["random"]["covered"]["mean"]
+    for one in cells:
+        # Uniform play has 0.44 of the best score, and no agent more than the best.
+        assert 0.3 < one["score, share of best"]["mean"] <= 1
+        assert 0 < one["hypervolume"]["mean"] < 1
+    assert "ahead" in by_source["planned"]["hypervolume"]
+    before = (tmp_path / "collected_agents.md").read_bytes()
+    collected.run(settings)
+    assert (tmp_path / "collected_agents.md").read_bytes() == before
+
+
 def test_sibling_policies(script, tmp_path):
     siblings = script("sibling_policies")
     settings = siblings.Settings(
