@@ -7,11 +7,10 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 import logging
-from pathlib import Path
 from typing import Any
+
+from pluralign.lazy import lazy_names
 
 # On some processors bitsandbytes, which PEFT imports where it is installed, advises to install a kernel that
 # `lm.quantized` would not use. Any room may be the first that imports PEFT.
@@ -19,16 +18,9 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
     lambda record: "gemm_4bit_forward" not in record.getMessage()
 )
 
-_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
-_HOMES = {
-    alias.name: line.module
-    for line in _STUB.body
-    if isinstance(line, ast.ImportFrom) and line.module
-    for alias in line.names
-}
-"""Home of each public name, as the stub lists them. A module is imported when a name of it is first used (PEP
-562): the import of pluralign takes a fraction of a second and needs no torch."""
-__all__ = sorted([*_HOMES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+_attribute, _, _names = lazy_names(__name__)
+# The import of pluralign takes a fraction of a second and needs no torch.
+__all__ = sorted([*_names, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
@@ -36,14 +28,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("pluralign")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pluralign' has no attribute {name!r}")
-    # What the package itself is the home of are modules.
-    is_module = _HOMES[name] == __name__
-    home = importlib.import_module(f"{__name__}.{name}" if is_module else _HOMES[name])
-    value = home if is_module else getattr(home, name)
-    globals()[name] = value
-    return value
+    return _attribute(name)
 
 
 def __dir__() -> list[str]:

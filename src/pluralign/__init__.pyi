@@ -1,5 +1,6 @@
 """The public names, each with its home: read by type checkers, and by ``__init__.py`` at run time."""
 
+from pluralign import learn as learn
 from pluralign import losses as losses
 from pluralign.annotate.comparisons import make_comparisons as make_comparisons
 from pluralign.annotate.oracle import Oracle as Oracle
@@ -35,6 +36,7 @@ from pluralign.evaluate.play import evaluate_policy as evaluate_policy
 from pluralign.evaluate.search import compare_searches as compare_searches
 from pluralign.evaluate.sweeps.outcomes import calibrate_dial as calibrate_dial
 from pluralign.evaluate.sweeps.prompts import sweep as sweep
+from pluralign.evaluate.sweeps.story import sweep_story as sweep_story
 from pluralign.evaluate.values.audit import audit_values as audit_values
 from pluralign.games.env import make_env as make_env
 from pluralign.games.exact_front import exact_front as exact_front
@@ -50,7 +52,10 @@ from pluralign.learn.texts.policies import fit_policy as fit_policy
 from pluralign.learn.texts.rewards import fit_reward as fit_reward
 from pluralign.learn.texts.rl import fit_rl as fit_rl
 from pluralign.learn.texts.training_options import Training as Training
+from pluralign.options.open import Models as Models
+from pluralign.options.open import load_agents as load_agents
 from pluralign.pair.pairs import make_pairs as make_pairs
+from pluralign.pair.ranked import rank_completions as rank_completions
 from pluralign.pair.select import select_pairs as select_pairs
 from pluralign.pair.siblings import sibling_pairs as sibling_pairs
 from pluralign.rewards.function import FunctionReward as FunctionReward
@@ -59,6 +64,7 @@ from pluralign.steer.block_guides import Blocks as Blocks
 from pluralign.steer.policies import Policies as Policies
 from pluralign.steer.policies import load_policies as load_policies
 from pluralign.steer.search.play import search_play as search_play
+from pluralign.steer.steered import steered as steered
 from pluralign.steer.steered_policy import SteeredPolicy as SteeredPolicy
 from pluralign.steer.suggest import Calibrated as Calibrated
 from pluralign.steer.surrogate import fit_surrogate as fit_surrogate

@@ -8,7 +8,7 @@ from pluralign.cli.learn import OptionRun, learn_cpl
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
 from pluralign.core.records import write_records
 from pluralign.learn.options.cpl import CPLConfig
-from pluralign.options.open import Models, open_policies
+from pluralign.options.open import Models, load_agents
 
 DECISIONS = [Decision(f"Door {i}.", ("Open it", "Walk on")) for i in range(4)]
 CONFIG = CPLConfig(steps=10, batch_size=4, hidden=4)
@@ -39,7 +39,7 @@ def test_policies_of_several_objectives_are_learned_together(files, tmp_path, ca
     assert told["calm"]["data"]["validation_pairs"] == 4
     assert "gradient conflicts" in capsys.readouterr().out
     folders = {name: tmp_path / "both" / name for name in told}
-    opened = open_policies(folders, Models("tiny-random", files / "features"))
+    opened = load_agents(folders, Models("tiny-random", files / "features"))
     bold, calm = (
         sum(row[0] - row[1] for row in opened[name].log_probs(DECISIONS)) for name in ("bold", "calm")
     )

@@ -65,10 +65,10 @@ def test_one_folder_is_swept_played_and_served_for_every_weighting(folder):
 
 
 def test_a_served_story_follows_the_weights(folder):
-    from pluralign.options.open import open_policies
+    from pluralign.options.open import load_agents
 
     models = Models("tiny-random", folder / "features")
-    both = open_policies(dict.fromkeys(("score", "harm_avoidance"), folder / "q"), models)
+    both = load_agents(dict.fromkeys(("score", "harm_avoidance"), folder / "q"), models)
     player = StoryPlayer(open_story("salt_ledger").make_game, both)
     found = [
         player._play([], SteeringWeights(score=w, harm_avoidance=1 - w))["mixed"] for w in (0.0, 0.5, 1.0)

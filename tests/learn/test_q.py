@@ -14,7 +14,7 @@ from pluralign.learn.options.q import QConfig, fit_q
 from pluralign.learn.options.q_learning import ValueLearning
 from pluralign.learn.options.q_table import encode_values, scaled_rewards
 from pluralign.learn.options.tables import DecisionIndex
-from pluralign.options.open import Models, open_policies
+from pluralign.options.open import Models, load_agents
 from pluralign.options.values import HeadShape, ValueHead, ValuePolicy, ValueUnits
 from pluralign.steer.steered import steered
 from pluralign.steer.steered_policy import SteeredPolicy
@@ -121,7 +121,7 @@ def test_more_weight_on_treasure_finds_more_of_it(chain, agents):
     both = {name: agents[name][1] for name in ("treasure", "rest")}
     store = _Store(chain)
     for folders in (both, dict.fromkeys(("treasure", "rest"), models["any"])):
-        policies = open_policies(folders, store)
+        policies = load_agents(folders, store)
         found = [
             _returns(chain, steered(policies, SteeringWeights(treasure=w, rest=1 - w)))
             for w in (0.0, 0.5, 1.0)
@@ -132,7 +132,7 @@ def test_more_weight_on_treasure_finds_more_of_it(chain, agents):
 
 
 def test_one_folder_for_several_objectives_is_opened_once(chain, agents):
-    opened = open_policies(dict.fromkeys(("treasure", "rest"), agents[""][1]), _Store(chain))
+    opened = load_agents(dict.fromkeys(("treasure", "rest"), agents[""][1]), _Store(chain))
     assert opened["treasure"].head is opened["rest"].head
     assert dict(opened["rest"].weights) == {"rest": 1.0}
 

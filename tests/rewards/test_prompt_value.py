@@ -1,13 +1,10 @@
 """Mean rewards of prompts, predicted from other prompts."""
 
-import doctest
-
 import numpy as np
 import pytest
 
 from pluralign.core import InputError
 from pluralign.lm.backbone import load_backbone
-from pluralign.rewards import prompt_value
 from pluralign.rewards.kernel_ridge import fit_kernel_ridge
 from pluralign.rewards.prompt_value import fit_prompt_value
 
@@ -101,7 +98,3 @@ def test_wrong_contexts_are_refused(trunk):
             fit_prompt_value(prompts, rewards, trunk)
     with pytest.raises(InputError, match="above 0"):
         fit_prompt_value(["a", "b", "c"], [1.0, 2.0, 3.0], trunk, penalty=0.0)
-
-
-def test_the_example_runs():
-    assert doctest.testmod(prompt_value).failed == 0

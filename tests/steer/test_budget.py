@@ -1,6 +1,5 @@
 """Samples of prompts until another one is not worth its price."""
 
-import doctest
 from statistics import NormalDist
 
 import numpy as np
@@ -10,8 +9,7 @@ from sample_budgets import PROMPTS, by_prompt, letters, rows, stops_at
 import pluralign as pl
 from pluralign.core import InputError
 from pluralign.rewards.open import load_reward
-from pluralign.steer import budget as budgets
-from pluralign.steer import budgeted, prompt_prior
+from pluralign.steer import budgeted
 from pluralign.steer.budget import Budget, StoppingRule
 from pluralign.steer.writers import write_completions
 from pluralign.steer.writing import Writer
@@ -199,8 +197,3 @@ def test_wrong_budgets_are_refused(writer, tmp_path, reward):
     # Equal rewards leave nothing to gain.
     equal = Budget(2, 4, 1.0, {"a": lambda prompts, texts: [1.0] * len(texts)})
     assert write_completions(writer, PROMPTS, tmp_path / "f.jsonl", samples=equal, shown=False) == [2] * 5
-
-
-@pytest.mark.parametrize("module", [budgets, prompt_prior])
-def test_the_examples_run(module):
-    assert doctest.testmod(module).failed == 0

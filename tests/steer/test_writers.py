@@ -1,13 +1,11 @@
 """Completions of many prompts, written to a file."""
 
-import doctest
 import json
 
 import pytest
 from misbehaving_server import misbehaving
 
 from pluralign.core import InputError
-from pluralign.lm import generation
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.steer import writers
@@ -103,8 +101,3 @@ def test_an_endpoint_writes_what_one_request_at_a_time_writes_and_continues(tmp_
     assert [(row["prompt"], row["sample"]) for row in found] == [(p, s) for p in prompts for s in range(3)]
     assert {row["finish_reason"] for row in found} == {"length"}
     assert len({row["completion"] for row in found}) == 180
-
-
-@pytest.mark.parametrize("module", [generation, writers])
-def test_the_examples_run(module):
-    assert doctest.testmod(module).failed == 0

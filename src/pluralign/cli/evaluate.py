@@ -10,7 +10,7 @@ from pluralign.core import InputError, Policy
 from pluralign.evaluate.harms_table import HEADLINES
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.games.open import open_story
-from pluralign.options.open import Models, open_policies, open_policy, open_trained
+from pluralign.options.open import Models, load_agents, open_policy, open_trained
 from pluralign.steer.steered import steered
 from pluralign.steer.suggest import constant_weights
 
@@ -96,4 +96,4 @@ def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, 
     if policy:
         return open_policy(policy, models)
     folders = named_folders(policies, "policies")
-    return steered(open_policies(folders, models), constant_weights(weights), power)
+    return steered(load_agents(folders, models), constant_weights(weights), power)

@@ -151,11 +151,11 @@ def _of_episodes(
     from pluralign.elicit.grounding import choices_of_trajectories
     from pluralign.elicit.posterior import infer_weights as infer
     from pluralign.elicit.prior import SimplexPrior
-    from pluralign.options.open import Models, open_policies
+    from pluralign.options.open import Models, load_agents
     from pluralign.workflows.weights import report_weights
 
     models = Models()
-    opened = open_policies(named_folders(policies, "policies", required=True), models)
+    opened = load_agents(named_folders(policies, "policies", required=True), models)
     found = choices_of_trajectories(list(read_trajectories(path)), opened)
     # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
     units = dict.fromkeys(opened, 1.0)

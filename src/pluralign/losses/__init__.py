@@ -9,33 +9,7 @@ signatures works.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from pluralign.lazy import lazy_names
 
-if TYPE_CHECKING:
-    from pluralign.losses.contrastive import dpo, ipo, label_expectation, simpo
-    from pluralign.losses.reward import bradley_terry, learned_variance
-
-_HOMES = {
-    "bradley_terry": "reward",
-    "dpo": "contrastive",
-    "ipo": "contrastive",
-    "label_expectation": "contrastive",
-    "learned_variance": "reward",
-    "simpo": "contrastive",
-}
-"""Module of each loss, imported when the loss is first used: the losses of choices need no torch."""
-
-__all__ = ["bradley_terry", "dpo", "ipo", "label_expectation", "learned_variance", "simpo"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+# The losses of choices need no torch.
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -29,11 +29,21 @@ class Models:
         model: Hub id, local folder or ``smollm2-135m``.
         features: Folder in which features are kept between runs; None keeps them in memory.
         dtype: Precision of the language model.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> first = pl.Decision("You stand at a door.", ("Open it.", "Leave."))
+        >>> pl.Models("tiny-random").store.get([first])[0].features.shape
+        (2, 64)
     """
 
     model: str = DEFAULT_MODEL
     features: Path | None = None
     dtype: DTypeName = "auto"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.features, str):
+            self.features = Path(self.features)
 
     @cached_property
     def language_model(self) -> LanguageModel:
@@ -106,19 +116,31 @@ def open_policy(name: str, models: Models, *, temperature: float = 1.0) -> Polic
     return LanguageModelPolicy(own.language_model, own.store, temperature=temperature)
 
 
-def open_policies(policies: Mapping[str, str | Path | Policy], models: Models) -> dict[str, Policy]:
-    """Open one policy for each objective. A model of values for any weights, which may be given for several
-    objectives, is opened once and pursues each of them alone.
+def load_agents(
+    policies: Mapping[str, str | Path | Policy], models: Models | None = None
+) -> dict[str, Policy]:
+    """Open the agent of each objective: a policy that chooses among a story's options.
+
+    A model of values for any weights, which may be given for several objectives, is opened once and pursues
+    each of them alone.
 
     Args:
-        policies: Policy of each objective, or its name or folder as `open_policy` takes it.
+        policies: Agent of each objective: a folder that `fit_cpl`, `fit_q`, `fit_bc` or `fit_story_rl` wrote,
+            the name of a language model, which chooses options by their likelihood, ``random``, or a policy.
         models: Language model and features, used if they match the policy's own.
 
     Raises:
         InputError: There is no such policy.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> agents = pl.load_agents({"score": "tiny-random", "harm_avoidance": "random"})
+        >>> agents["harm_avoidance"].name
+        'random'
     """
     from pluralign.options.values import for_objective
 
+    models = models or Models()
     known: dict[str, Policy] = {}
     opened: dict[str, Policy] = {}
     for objective, given in policies.items():
@@ -144,7 +166,7 @@ def open_values(given: Path | Mapping[str, Path], models: Models) -> ValuePolicy
 
     folders = {"": given} if isinstance(given, Path) else dict(given)
     opened: dict[str, ValuePolicy] = {}
-    for name, policy in open_policies(folders, models).items():
+    for name, policy in load_agents(folders, models).items():
         if not isinstance(policy, ValuePolicy):
             raise InputError("holds no values; expected a folder that learn q wrote", path=folders[name])
         opened[name] = policy

@@ -50,6 +50,16 @@ def rank_completions(
     Raises:
         InputError: There is no list, a row is of another kind, the rewards are of several objectives, a
             reward is not finite, or a prompt is in several splits.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [
+        ...     {"prompt": "Say hello:", "completion": text, "reward": reward}
+        ...     for text, reward in ((" hello", 1.0), (" hello!", 3.0), (" no", 0.0))
+        ... ]
+        >>> lists = pl.rank_completions(pl.load_scored(rows, objective="lively"), 3)
+        >>> lists[0].completions
+        (' hello!', ' hello', ' no')
     """
     require_at_least(2, size=size)
     counts: Counter[str] = Counter(completions=len(rows), repeated=0, short=0, surplus=0, tied=0)

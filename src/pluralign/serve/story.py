@@ -13,7 +13,7 @@ from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.saved import load_implied_dial
 from pluralign.games.game import Game
 from pluralign.games.open import open_story
-from pluralign.options.open import Models, open_policies
+from pluralign.options.open import Models, load_agents
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import weights_schema
 from pluralign.serve.inferred import StoryVerdicts, intervals_of, require_served
@@ -176,6 +176,6 @@ def open_story_player(
     own = inferred is not None and set(inferred.objectives) == set(policies)
     return StoryPlayer(
         open_story(story).make_game,
-        open_policies(policies, models),
+        load_agents(policies, models),
         power, inferred if own else None, dial,
     )  # fmt: skip

@@ -35,14 +35,13 @@ class ValueSteeredPolicy:
     Examples:
         >>> import pluralign as pl
         >>> from pluralign.learn.options.q import QConfig
-        >>> from pluralign.lm.backbone import load_backbone
-        >>> from pluralign.options.features import FeatureStore
         >>> game = pl.open_story("salt_ledger")
         >>> goals = game.info.select(["score", "harm_avoidance"])
         >>> random = pl.UniformPolicy()
         >>> played = list(pl.roll_out(game.make_game, random, episodes=2, seed=0, objectives=goals))
-        >>> store = FeatureStore(load_backbone("tiny-random"))
-        >>> values = pl.fit_q(played, store=store, out="values", objectives=goals, config=QConfig(steps=2))
+        >>> store = pl.Models("tiny-random").store
+        >>> config = pl.learn.QConfig(steps=2)
+        >>> values = pl.fit_q(played, store=store, out="values", objectives=goals, config=config)
         >>> agents = {"score": values, "harm_avoidance": values}
         >>> pl.ValueSteeredPolicy(agents, pl.SteeringWeights(score=0.3, harm_avoidance=0.7)).name
         'steered(score=0.3,harm_avoidance=0.7)'

@@ -158,11 +158,11 @@ class OpenedStory:
 
     def __init__(self, story: str, policies: Mapping[str, str]) -> None:
         from pluralign.games.open import open_story
-        from pluralign.options.open import Models, open_policies
+        from pluralign.options.open import Models, load_agents
 
         models = Models()
         self._story = open_story(story)
-        self._policies = open_policies(policies, models)
+        self._policies = load_agents(policies, models)
 
     def by_policies(self, seed: int = 0) -> list[Question]:
         """Questions from the decisions of random episodes, with the policies' log-probabilities as values.

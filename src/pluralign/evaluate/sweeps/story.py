@@ -27,7 +27,7 @@ from pluralign.evaluate.sweeps.fronts import reference_below
 from pluralign.evaluate.sweeps.grids import weightings
 from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
 from pluralign.games.open import open_story
-from pluralign.options.open import Models, open_policies
+from pluralign.options.open import Models, load_agents
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.steered import steered
 from pluralign.steer.steered_policy import SteeredPolicy
@@ -121,6 +121,13 @@ def sweep_story(
     Raises:
         InputError: There are fewer than two policies or episodes, the power is infinite, an objective is
             unknown, or the folder holds another sweep or other files.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> agents = {"score": pl.UniformPolicy(), "harm_avoidance": pl.UniformPolicy()}
+        >>> found = pl.sweep_story(agents, "salt_ledger", steps=2, episodes=4)
+        >>> len(found.points), 0 < found.hypervolume_ratio < 1
+        (3, True)
     """
     require_at_least(0, seed=seed)
     require_at_least(2, episodes=episodes)
@@ -139,7 +146,7 @@ def sweep_story(
     info = make_game().info
     objectives = [info.objective(name) for name in policies]
     models = models or Models()
-    opened = open_policies(policies, models)
+    opened = load_agents(policies, models)
     players: dict[str, Policy] = {"random": UniformPolicy(), **opened}
     kinds: dict[str, Kind] = {name: "random" if name == "random" else "learned" for name in players}
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:

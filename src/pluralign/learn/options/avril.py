@@ -163,6 +163,18 @@ def fit_avril(
 
     Raises:
         InputError: No trajectories, or ``out`` holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> goals = game.info.select(["score", "harm_avoidance"])
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=goals))
+        >>> store = pl.Models("tiny-random").store
+        >>> config = pl.learn.AVRILConfig(steps=5)
+        >>> rewards = pl.learn.fit_avril(played, store=store, out="rewards", config=config)
+        >>> rewards.name
+        'avril'
     """
     require_seed(seed)
     started, config = time.monotonic(), config or AVRILConfig()

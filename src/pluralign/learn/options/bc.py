@@ -69,14 +69,12 @@ def fit_bc(
 
     Examples:
         >>> import pluralign as pl
-        >>> from pluralign.lm.backbone import load_backbone
-        >>> from pluralign.options.features import FeatureStore
         >>> game = pl.open_story("salt_ledger")
         >>> score = game.info.objective("score")
         >>> random = pl.UniformPolicy()
         >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=[score]))
-        >>> store = FeatureStore(load_backbone("tiny-random"))
-        >>> agent = pl.fit_bc(played, store=store, out="agent", config=BCConfig(steps=5))
+        >>> store = pl.Models("tiny-random").store
+        >>> agent = pl.fit_bc(played, store=store, out="agent", config=pl.learn.BCConfig(steps=5))
         >>> first = played[0].steps[0].decision
         >>> len(agent.log_probs([first])[0]) == len(first.options)
         True

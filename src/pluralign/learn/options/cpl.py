@@ -104,18 +104,16 @@ def fit_cpl(
 
     Examples:
         >>> import pluralign as pl
-        >>> from pluralign.lm.backbone import load_backbone
-        >>> from pluralign.options.features import FeatureStore
         >>> game = pl.open_story("salt_ledger")
         >>> score = game.info.objective("score")
         >>> random = pl.UniformPolicy()
         >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=[score]))
-        >>> store = FeatureStore(load_backbone("tiny-random"))
+        >>> store = pl.Models("tiny-random").store
         >>> compared = pl.make_comparisons(played, count=50, seed=0)
         >>> rated = zip(compared, pl.Oracle(played).rate(compared, score))
         >>> said = [pl.Annotation(pair, "score", "oracle", rating.preference) for pair, rating in rated]
         >>> pairs = pl.make_pairs(said, ties="soft")
-        >>> agent = pl.fit_cpl(pairs, store=store, out="agent", config=CPLConfig(steps=5))
+        >>> agent = pl.fit_cpl(pairs, store=store, out="agent", config=pl.learn.CPLConfig(steps=5))
         >>> first = played[0].steps[0].decision
         >>> len(agent.log_probs([first])[0]) == len(first.options)
         True

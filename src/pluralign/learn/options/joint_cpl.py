@@ -73,6 +73,19 @@ def fit_joint_cpl(
         InputError: There are no pairs, a name is not that of the pairs' objective, an adapter or a head
             without hidden layer is asked for, guided weights lack an objective's validation pairs, or ``out``
             holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> goals = game.info.select(["score", "harm_avoidance"])
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=goals))
+        >>> store = pl.Models("tiny-random").store
+        >>> pairs = {goal.name: pl.sibling_pairs(played, goal) for goal in goals}
+        >>> config = pl.learn.CPLConfig(steps=5)
+        >>> agents = pl.learn.fit_joint_cpl(pairs, store=store, out="agents", config=config)
+        >>> sorted(agents)
+        ['harm_avoidance', 'score']
     """
     require_seed(seed)
     started, config = time.monotonic(), config or CPLConfig()

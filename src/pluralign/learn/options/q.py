@@ -64,14 +64,13 @@ def fit_q(
 
     Examples:
         >>> import pluralign as pl
-        >>> from pluralign.lm.backbone import load_backbone
-        >>> from pluralign.options.features import FeatureStore
         >>> game = pl.open_story("salt_ledger")
         >>> goals = game.info.select(["score", "harm_avoidance"])
         >>> random = pl.UniformPolicy()
         >>> played = list(pl.roll_out(game.make_game, random, episodes=3, seed=0, objectives=goals))
-        >>> store = FeatureStore(load_backbone("tiny-random"))
-        >>> values = pl.fit_q(played, store=store, out="values", objectives=goals, config=QConfig(steps=5))
+        >>> store = pl.Models("tiny-random").store
+        >>> config = pl.learn.QConfig(steps=5)
+        >>> values = pl.fit_q(played, store=store, out="values", objectives=goals, config=config)
         >>> values.with_weights(pl.SteeringWeights(score=0.3, harm_avoidance=0.7)).objectives
         ('score', 'harm_avoidance')
     """

@@ -72,17 +72,13 @@ def fit_story_rl(
 
     Examples:
         >>> import pluralign as pl
-        >>> from pluralign.learn.options.story_rounds import StoryRLConfig
-        >>> from pluralign.learn.weighting import Fixed
-        >>> from pluralign.lm.backbone import load_backbone
-        >>> from pluralign.options.features import FeatureStore
         >>> game = pl.open_story("salt_ledger")
         >>> both = game.info.select(["score", "harm_avoidance"])
-        >>> store = FeatureStore(load_backbone("tiny-random"))
+        >>> store = pl.Models("tiny-random").store
         >>> agent = pl.fit_story_rl(
         ...     game.make_game, objectives=both, store=store, out="agent",
-        ...     weighting=Fixed(pl.SteeringWeights(score=0.5, harm_avoidance=0.5)),
-        ...     config=StoryRLConfig(rounds=1, episodes=2, decisions=2, samples=2),
+        ...     weighting=pl.learn.Fixed(pl.SteeringWeights(score=0.5, harm_avoidance=0.5)),
+        ...     config=pl.learn.StoryRLConfig(rounds=1, episodes=2, decisions=2, samples=2),
         ... )
         >>> agent.name
         'story-rl'

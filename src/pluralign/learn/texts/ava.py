@@ -96,6 +96,14 @@ def fit_ava_p(
 
     Raises:
         InputError: No training pair, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> reward = pl.learn.fit_ava_p(pairs, pl.learn.Run("tiny-random"))
+        >>> reward.score(["Say 9:"], [" yes"]).shape
+        (1,)
     """
     config = config or AVAConfig()
     return _fit(pairs, run, "ava-p", config, negative, expected_return)
@@ -115,6 +123,14 @@ def fit_ava_d(
 
     Raises:
         InputError: No training pair, a setting for preferences was given, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "completion": " yes"} for i in range(8)]
+        >>> demonstrations = pl.load_demonstrations(rows)
+        >>> reward = pl.learn.fit_ava_d(demonstrations, pl.learn.Run("tiny-random"))
+        >>> reward.score(["Say 9:"], [" yes"]).shape
+        (1,)
     """
     config = config or AVAConfig()
     for name in ("cer", "neg", "cer_weight"):

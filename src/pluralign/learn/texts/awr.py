@@ -96,6 +96,18 @@ def fit_awr(rows: Sequence[ScoredCompletion], run: Run, config: AWRConfig | None
     Raises:
         InputError: There is no training row, no prompt has two different completions with different rewards,
             rewards are of several objectives, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [
+        ...     {"prompt": f"Say {i}:", "completion": text, "reward": reward}
+        ...     for i in range(8)
+        ...     for text, reward in ((" yes", 1.0), (" no", 0.0))
+        ... ]
+        >>> scored = pl.load_scored(rows, objective="agreement")
+        >>> policy = pl.learn.fit_awr(scored, pl.learn.Run("tiny-random"))
+        >>> policy.name
+        'agreement'
     """
     config = config or AWRConfig()
     require_scored(rows)

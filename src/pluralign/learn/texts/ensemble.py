@@ -56,6 +56,20 @@ def fit_ensemble(
     Raises:
         InputError: There are fewer than two members or no completions, a member gives all of them the same
             reward, or the folder holds something else.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> for seed in (1, 2):
+        ...     run = pl.learn.Run("tiny-random", f"r{seed}", seed=seed)
+        ...     trained = pl.learn.fit_bradley_terry(pairs, run)
+        >>> members = pl.learn.open_members(["r1", "r2"])
+        >>> rows = [{"prompt": f"Say {i}:", "completion": text} for i in range(4) for text in (" yes", " no")]
+        >>> samples = pl.load_demonstrations(rows)
+        >>> ensemble = pl.learn.fit_ensemble(samples, members, out="ensemble", combine="minimum")
+        >>> ensemble.score(["Say 9:"], [" yes"]).shape
+        (1,)
     """
     require_at_least(1, limit=limit)
     if combine not in COMBINATIONS:

@@ -58,6 +58,15 @@ def fit_mah_dpo(
     Raises:
         InputError: An objective has no training pair, the training options do not match the trunk's form, the
             model has no linear vocabulary head, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> turned = [{**row, "chosen": " no", "rejected": " yes"} for row in rows]
+        >>> pairs = {"yes": pl.load_pairs(rows, "yes"), "no": pl.load_pairs(turned, "no")}
+        >>> model = pl.learn.fit_mah_dpo(pairs, pl.learn.Run("tiny-random"))
+        >>> sorted(model.heads)
+        ['no', 'yes']
     """
     config = config or MAHDPOConfig()
     run = dataclasses.replace(

@@ -86,6 +86,19 @@ def fit_lipo(
     Raises:
         InputError: There is no training list, the lists have several lengths or objectives, the loss has
             another signature or result, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [
+        ...     {"prompt": f"Say {i}:", "completion": text, "reward": reward}
+        ...     for i in range(8)
+        ...     for text, reward in ((" yes", 1.0), (" no", 0.0))
+        ... ]
+        >>> scored = pl.load_scored(rows, objective="agreement")
+        >>> lists = pl.rank_completions(scored, 2)
+        >>> policy = pl.learn.fit_lipo(lists, pl.learn.Run("tiny-random"))
+        >>> policy.name
+        'agreement'
     """
     config = config or LiPOConfig()
     _check_rows(rows)

@@ -41,10 +41,11 @@ _BATCH, _LARGEST_SCALE = 64, 1e9
 class Margin:
     """Another objective's reward.
 
-    scorer: Reward model.
-    scale: Factor of the reward (if it is not standardised). For a likelihood ratio, the beta of its policy's
-        training gives DPO's implicit reward.
-    provenance: Origin of the reward, for the card; another origin makes another run.
+    Args:
+        scorer: Reward model.
+        scale: Factor of the reward (if it is not standardised). For a likelihood ratio, the beta of its
+            policy's training gives DPO's implicit reward.
+        provenance: Origin of the reward, for the card; another origin makes another run.
     """
 
     scorer: Reward
@@ -85,6 +86,20 @@ def fit_modpo(
         InputError: The weights name other objectives or give the pairs' objective none, a margin reward is
             not finite or cannot be standardised because it is constant, there is no training pair, or the
             folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> brief = pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts])
+        >>> policy = pl.learn.fit_modpo(
+        ...     pairs,
+        ...     pl.learn.Run("tiny-random"),
+        ...     margins={"brief": pl.learn.Margin(brief)},
+        ...     weights=pl.SteeringWeights(agreement=0.7, brief=0.3),
+        ... )
+        >>> policy.name
+        'agreement'
     """
     config = config or MODPOConfig()
     train, _ = split_rows(pairs, run.provenance.get("file"))

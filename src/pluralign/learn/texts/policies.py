@@ -144,6 +144,14 @@ def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None 
 
     Raises:
         InputError: No training pair, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> policy = pl.learn.fit_dpo(pairs, pl.learn.Run("tiny-random"), pl.learn.DPOConfig(beta=0.2))
+        >>> policy.name
+        'agreement'
     """
     return learn_policy(pairs, run, partial(dpo, beta=(config or DPOConfig()).beta))
 

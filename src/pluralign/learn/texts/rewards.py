@@ -143,6 +143,14 @@ def fit_bradley_terry(
 
     Raises:
         InputError: No training pair, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> reward = pl.learn.fit_bradley_terry(pairs, pl.learn.Run("tiny-random"))
+        >>> reward.score(["Say 9:"], [" yes"]).shape
+        (1,)
     """
     return _fit_last_token(pairs, run, "bradley-terry", config, bradley_terry)
 
@@ -160,6 +168,14 @@ def fit_bt_variance(
 
     Raises:
         InputError: No training pair, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> reward = pl.learn.fit_bt_variance(pairs, pl.learn.Run("tiny-random"))
+        >>> reward.score(["Say 9:"], [" yes"]).shape
+        (1,)
     """
     return _fit_last_token(pairs, run, "bt-variance", config, learned_variance, gaussian=True)
 
@@ -186,6 +202,14 @@ def fit_preference_transformer(
 
     Raises:
         InputError: No training pair, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> reward = pl.learn.fit_preference_transformer(pairs, pl.learn.Run("tiny-random"))
+        >>> reward.score(["Say 9:"], [" yes"]).shape
+        (1,)
     """
     config = config or PreferenceTransformerConfig()
     shape = HeadShape(weighting="bidirectional", reduction="sum", attention_width=config.attention_width)
@@ -209,6 +233,14 @@ def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
 
     Raises:
         InputError: There is no training pair, a label may be wrong, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " written", "rejected": " drawn"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="written")
+        >>> reward = pl.learn.fit_discriminator(pairs, pl.learn.Run("tiny-random"))
+        >>> reward.score(["Say 9:"], [" written"]).shape
+        (1,)
     """
 
     def loss(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:

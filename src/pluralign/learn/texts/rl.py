@@ -88,16 +88,13 @@ def fit_rl(
 
     Examples:
         >>> import pluralign as pl
-        >>> from pluralign.learn.texts.rl_rounds import RLConfig
-        >>> from pluralign.learn.texts.run import Run
-        >>> from pluralign.learn.weighting import Fixed
         >>> rewards = {
         ...     "brief": lambda prompts, texts: [-len(text) for text in texts],
         ...     "calm": lambda prompts, texts: [-sum(map(str.isupper, text)) for text in texts],
         ... }
-        >>> config = RLConfig(rounds=1, prompts=4, samples=4, max_new_tokens=4)
-        >>> run = Run("tiny-random", training=pl.Training(batch_size=8, lora_rank=2, bf16=False))
-        >>> weighting = Fixed(pl.SteeringWeights(brief=0.5, calm=0.5))
+        >>> config = pl.learn.RLConfig(rounds=1, prompts=4, samples=4, max_new_tokens=4)
+        >>> run = pl.learn.Run("tiny-random", training=pl.Training(batch_size=8, lora_rank=2, bf16=False))
+        >>> weighting = pl.learn.Fixed(pl.SteeringWeights(brief=0.5, calm=0.5))
         >>> prompts = ["Say a:", "Say b:", "Say c:"]
         >>> policy = pl.fit_rl(prompts, run, config, rewards=rewards, weighting=weighting)
         >>> policy.name

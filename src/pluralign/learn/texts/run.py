@@ -37,6 +37,12 @@ class Run:
         control_tokens: Whether prompts and completions that are texts may contain control tokens by name; by
             default such names are ordinary text.
         quoted: Whether such names are quoted in the rows' texts already.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> run = pl.learn.Run("smollm2-135m", "runs/helpful", pl.Training(lora_rank=16), seed=1)
+        >>> run.out.name
+        'helpful'
     """
 
     model: str
@@ -49,11 +55,13 @@ class Run:
     lower: LowerStates | None = None
     measure: Callable[[TunedTrunk, RewardHead], Mapping[str, Any]] | None = None
 
-    def __post_init__(self) -> None:
-        require(self, {"seed": 0}, {"seed": 2**32 - 1})
-
     control_tokens: bool = False
     quoted: bool = False
+
+    def __post_init__(self) -> None:
+        require(self, {"seed": 0}, {"seed": 2**32 - 1})
+        if isinstance(self.out, str):
+            object.__setattr__(self, "out", Path(self.out))
 
     def has_quoted(self, rows: object) -> bool:
         """Whether the rows' texts are to be read as they are, with the control tokens that they have."""

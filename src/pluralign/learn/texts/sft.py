@@ -64,6 +64,14 @@ def fit_sft(
 
     Raises:
         InputError: No training row, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "completion": " yes"} for i in range(8)]
+        >>> demonstrations = pl.load_demonstrations(rows)
+        >>> policy = pl.learn.fit_sft(demonstrations, pl.learn.Run("tiny-random"))
+        >>> policy.name
+        'sft'
     """
     config = config or SFTConfig()
     session = Session(

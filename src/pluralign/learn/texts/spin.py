@@ -54,6 +54,15 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
 
     Raises:
         InputError: No demonstration to learn from, or the folder holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "completion": " yes"} for i in range(8)]
+        >>> demonstrations = pl.load_demonstrations(rows)
+        >>> config = pl.learn.SPINConfig(iterations=1, max_new_tokens=4)
+        >>> policy = pl.learn.fit_spin(demonstrations, pl.learn.Run("tiny-random"), config)
+        >>> policy.name
+        'spin'
     """
     config = config or SPINConfig()
     require_demonstrations(demonstrations)

@@ -64,6 +64,18 @@ def fit_weights(
     Raises:
         InputError: There are fewer than two rewards or no training pair, a pair's completions have two
             prompts, a reward is constant or not finite, or the folder holds something else.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, objective="agreement")
+        >>> rewards = {
+        ...     "brief": pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts]),
+        ...     "early": pl.FunctionReward("early", lambda prompts, texts: [-ord(text[1]) for text in texts]),
+        ... }
+        >>> weights = pl.learn.fit_weights(pairs, rewards, out="weights", model="tiny-random")
+        >>> sorted(weights.suggest(["Say 9:"])[0])
+        ['brief', 'early']
     """
     config, out = config or WeightsConfig(), Path(out)
     if len(rewards) < 2:

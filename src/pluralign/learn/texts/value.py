@@ -92,6 +92,18 @@ def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | 
     Raises:
         InputError: There is no training row, rewards are all equal or of several objectives, or the folder
             holds another run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [
+        ...     {"prompt": f"Say {i}:", "completion": text, "reward": reward}
+        ...     for i in range(8)
+        ...     for text, reward in ((" yes", 1.0), (" no", 0.0))
+        ... ]
+        >>> scored = pl.load_scored(rows, objective="agreement")
+        >>> value = pl.learn.fit_value(scored, pl.learn.Run("tiny-random"))
+        >>> value.card.objective
+        'agreement'
     """
     config = config or ValueConfig()
     require_scored(rows)

@@ -75,6 +75,16 @@ def fit_adversarial(
         InputError: TRL is not installed, vLLM cannot run, there is no training demonstration, the batch size
             is no multiple of ``config.samples``, several processes are running, or the folder holds another
             run.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "completion": " yes"} for i in range(8)]
+        >>> demonstrations = pl.load_demonstrations(rows)
+        >>> run = pl.learn.Run("tiny-random", training=pl.Training(bf16=False))
+        >>> config = pl.learn.AdversarialConfig(rounds=1, max_new_tokens=4)
+        >>> policy = pl.learn.fit_adversarial(demonstrations, run, config)
+        >>> policy.name
+        'adversarial'
     """
     config = config or AdversarialConfig()
     require_demonstrations(demonstrations)
