@@ -95,6 +95,33 @@ def test_a_killed_interview_continues_with_the_same_question(pool, tmp_path):
     assert following == asked[3:]
 
 
+@pytest.mark.parametrize("whole_lines", [2, 0])
+def test_an_interview_killed_while_it_wrote_a_line_ends_with_the_same_file(pool, tmp_path, whole_lines):
+    def held(kept):
+        interview = Interview(load_questions(pool), questions=5, least_information=0.0)
+        return hold_interview(
+            interview, open_answerer("simulated:kind=0.6,short=0.4@3", interview, None), kept
+        )
+
+    held(tmp_path / "whole.jsonl")
+    expected = (tmp_path / "whole.jsonl").read_bytes()
+    killed = tmp_path / "killed.jsonl"
+    lines = expected.splitlines(keepends=True)
+    # Within the next line, and before its line break.
+    for end in (1, 20, len(lines[whole_lines]) - 1):
+        killed.write_bytes(b"".join(lines[:whole_lines]) + lines[whole_lines][:end])
+        held(killed)
+        assert killed.read_bytes() == expected
+
+
+def test_a_file_of_something_else_is_not_cut(pool, tmp_path):
+    other = tmp_path / "choices.jsonl"
+    other.write_text("one line of notes")
+    with pytest.raises(pl.InputError, match="is not a file of choices"):
+        hold_interview(Interview(load_questions(pool), questions=5), lambda question: 0, other)
+    assert other.read_text() == "one line of notes"
+
+
 class Length(Reward):
     """Reward by the number of characters."""
 

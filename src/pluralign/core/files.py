@@ -57,6 +57,31 @@ def require_free(folder: str | Path, *, ignored: Collection[str] = ()) -> None:
         raise InputError("exists and is not empty; choose another folder", path=folder)
 
 
+def check_beginning(path: str | Path, start: bytes, what: str) -> None:
+    """Check that a file without a complete line is one of ours that a kill cut off; an empty file is.
+
+    Args:
+        path: The file.
+        start: What files of this kind begin with.
+        what: The kind, for the error.
+
+    Raises:
+        InputError: The file begins otherwise.
+    """
+    with Path(path).open("rb") as handle:
+        begun = handle.read(len(start))
+    if not start.startswith(begun):
+        raise InputError(f"is not {what}: choose another name", path=path)
+
+
+def cut_to_last_line(path: str | Path) -> None:
+    """Remove the end of a file after its last line break: a line that a kill cut off."""
+    with Path(path).open("rb+") as handle:
+        data = handle.read()
+        if not data.endswith(b"\n"):
+            handle.truncate(data.rfind(b"\n") + 1)
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text file, completely or not at all, and return its path."""
     with replace_when_whole(path) as temporary:

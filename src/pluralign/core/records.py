@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from pluralign.core.errors import InputError
-from pluralign.core.files import replace_when_whole
+from pluralign.core.files import check_beginning, cut_to_last_line, replace_when_whole
 from pluralign.core.jsonl import Fields, Row, read_rows
 from pluralign.core.preference import Annotation, PreferencePair
 from pluralign.core.record_rows import (
@@ -48,7 +48,7 @@ class RecordWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not continues(self.path, kind, header)
             if self.path.exists():
-                _cut_to_last_line(self.path)
+                cut_to_last_line(self.path)
             if not fresh:
                 for fields in read_record_rows(self.path, kind):
                     if "decision" in fields.row:
@@ -157,11 +157,7 @@ def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = No
         return False
     first = next(read_rows(path, drop_cut_off_line=True), None)
     if first is None:
-        start = json.dumps({"pluralign": kind})[:-1].encode()
-        with path.open("rb") as handle:
-            begun = handle.read(len(start))
-        if not start.startswith(begun):
-            raise InputError(f"is not a {kind} file: choose another name", path=path)
+        check_beginning(path, json.dumps({"pluralign": kind})[:-1].encode(), f"a {kind} file")
         return False
     found = _check_header(first, kind)
     if header is None:
@@ -221,10 +217,3 @@ def _check_header(fields: Fields, kind: str) -> Row:
     if version != VERSION:
         raise fields.fail("version", f"expected {VERSION}, found {version}; written by another release")
     return fields.row
-
-
-def _cut_to_last_line(path: Path) -> None:
-    with path.open("rb+") as handle:
-        data = handle.read()
-        if not data.endswith(b"\n"):
-            handle.truncate(data.rfind(b"\n") + 1)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pluralign.core import Decision, Examples
+from pluralign.core import Decision, Examples, InputError
 from pluralign.core.checks import checked
 from pluralign.core.choice import SAME, Answer, Choice, Question
-from pluralign.core.files import write_text
+from pluralign.core.files import check_beginning, write_text
 from pluralign.core.jsonl import is_list, is_object, read_rows
 from pluralign.data.cells import built, number_of, person_of
 from pluralign.data.choice_tables import ChoiceColumns, Missing, table_rows
@@ -117,6 +117,32 @@ def choice_row(choice: Choice) -> dict[str, Any]:
     """A choice as a JSON object: its question, ``answer``, ``by`` and ``weight``."""
     answer = list(choice.answer) if isinstance(choice.answer, tuple) else choice.answer
     return {**question_row(choice.question), "answer": answer, "by": choice.by, "weight": choice.weight}
+
+
+def load_unfinished_choices(path: Path) -> list[Choice]:
+    """Choices of a file that is still written to, row by row; a last line that a kill cut off is left out.
+
+    Raises:
+        InputError: The file cannot be read, or it is none of choices.
+    """
+    rows = [fields.row for fields in read_rows(path, drop_cut_off_line=True)]
+    if not rows:
+        check_beginning(path, b'{"prompt": ', "a file of choices")
+    return list(_own_rows(Table(path.name, str(path), {"train": rows}, assigned=False), ChoiceColumns()))
+
+
+def append_choice(path: Path, choice: Choice) -> None:
+    """Write a further row; it is on disk when this returns.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(choice_row(choice), ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
 
 
 def save_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

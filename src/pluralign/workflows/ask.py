@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, SteeringWeights, Step
 from pluralign.core.choice import SAME, Answer, Choice, Question
+from pluralign.core.files import cut_to_last_line
 from pluralign.core.messages import dialogue
-from pluralign.data.choices import choice_row, load_choices, question_row, save_rows
+from pluralign.data.choices import (
+    append_choice,
+    load_choices,
+    load_unfinished_choices,
+    question_row,
+    save_rows,
+)
 from pluralign.elicit.interview import Interview, Turn
 
 if TYPE_CHECKING:
@@ -51,7 +57,7 @@ def hold_interview(
         The answers, and what is known at the end.
 
     Raises:
-        InputError: The file has answers to other questions.
+        InputError: The file has answers to other questions, or cannot be written.
     """
     choices = _continued(interview, kept)
     skipped: list[str] = []
@@ -69,20 +75,19 @@ def hold_interview(
             skipped.append(question.decision.key)
             continue
         choices.append(Choice(question, found))
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with kept.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(choice_row(choices[-1]), ensure_ascii=False) + "\n")
+        append_choice(kept, choices[-1])
 
 
 def _continued(interview: Interview, kept: Path) -> list[Choice]:
-    if not kept.exists() or not kept.read_bytes().strip():
+    if not kept.exists():
         return []
-    found = load_choices(kept)
+    found = load_unfinished_choices(kept)
     for row, choice in enumerate(found, start=1):
         if interview.by_key.get(choice.question.decision.key) != choice.question:
             raise InputError(
                 "is an answer to a question that is not in the pool; give another --out", path=kept, row=row
             )
+    cut_to_last_line(kept)
     return found
 
 
