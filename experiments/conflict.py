@@ -22,7 +22,6 @@ from frozen_lib.material import OBJECTIVES, drawn, objective_of, reward_models, 
 from numpy.typing import NDArray
 
 from pluralign.core.files import read_json, replace_when_whole, write_json
-from pluralign.evaluate.pictures.conflict import draw_conflict
 from pluralign.evaluate.rewards.conflict import KINDS, THRESHOLD, Conflict, find_conflict
 from pluralign.evaluate.statistics import (
     CONFIDENCE,
@@ -86,7 +85,7 @@ def run(settings: Settings) -> None:
     prompts, sets = list(draws), objective_of(pairs)
     harmless = np.array([sets[prompt] == "harmless" for prompt in prompts])
     found = [find_conflict(part["rewards"], prompts) for part in parts]
-    draw_conflict(found[0], settings.results / "conflict.svg")
+    found[0].draw(settings.results / "conflict.svg")
     apart = np.mean([np.nan_to_num(one.correlations[:, 0]) for one in found], axis=0)
     report = {
         "model": settings.model, "prompts": len(prompts), "samples": settings.samples,

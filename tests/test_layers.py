@@ -1,8 +1,11 @@
-"""What import-linter does not check: scripts use the library, and verbs do not use each other."""
+"""What import-linter does not check: scripts use the library, verbs do not use each other, and no modules
+import each other, not even for types or within functions."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,41 @@ VERBS = sorted((ROOT / "src/pluralign/cli").glob("*.py"))
 MODULES = {"pluralign.cli", *(f"pluralign.cli.{path.stem}" for path in VERBS)}
 SHARED = {f"pluralign.cli{name}" for name in ("", ".arguments", ".common", ".texts", ".guides")}
 """What verbs may share: parsing, printing, and how counts of what was read are reported."""
+
+
+SOURCES = ROOT / "src"
+MODULES_BY_NAME = {
+    ".".join(path.relative_to(SOURCES).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCES.rglob("*.py")
+}
+
+
+def all_imports(name: str, path: Path, modules: Collection[str]) -> set[str]:
+    """Modules that a module imports anywhere: at its top, in functions, and for types only."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                package.split(".")[: len(package.split(".")) - max(node.level - 1, 0)] if node.level else []
+            )
+            start = ".".join([*base, *([node.module] if node.module else [])])
+            inner = {f"{start}.{alias.name}" for alias in node.names}
+            # A name that is imported from a package may be a module of it.
+            found |= {one if one in modules else start for one in inner}
+    return found & set(modules) - {name}
+
+
+def circle(modules: Mapping[str, Path]) -> list[str]:
+    """Modules that import each other, the first one again at the end; none if there is no circle."""
+    graph = {name: all_imports(name, path, modules) for name, path in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
 
 
 def imported(path: Path) -> set[str]:
@@ -54,3 +92,27 @@ def test_scripts_do_without_the_command_line(path):
 def test_verbs_share_parsing_and_printing_only(path):
     learners = {f"pluralign.cli.{name}" for name in ("learn", "learn_texts", "rl_options")}
     assert imported(path) <= SHARED | (learners if path.name.startswith("learn") else set())
+
+
+def test_no_modules_import_each_other():
+    assert circle(MODULES_BY_NAME) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import house.one",
+        "from house.one import name",
+        "from house import one",
+        "from .one import name",
+        "from . import one",
+        "def late():\n    from house.one import name",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.one import name",
+    ],
+)
+def test_every_circle_is_seen(line, tmp_path):
+    lines = {"house": "", "house.one": "from house.two import name", "house.two": line}
+    modules = {name: tmp_path / f"{name.rpartition('.')[2]}.py" for name in lines}
+    for name, path in modules.items():
+        path.write_text(lines[name])
+    assert set(circle(modules)) == {"house.one", "house.two"}

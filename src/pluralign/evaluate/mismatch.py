@@ -60,7 +60,7 @@ class Mismatch:
         """
         from pluralign.evaluate.pictures.mismatch import draw_mismatch
 
-        draw_mismatch(self, Path(path))
+        draw_mismatch(self.outcomes, self.figures, self.correlations, Path(path))
         return Path(path)
 
 

@@ -144,8 +144,22 @@ class SearchComparison:
         ]  # fmt: skip
         with replace_when_whole(folder / "search.md") as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        draw_search(self, folder / "search.svg")
+        draw_search(
+            self.rows(), self._returns(), folder / "search.svg", front=self.front,
+            best_known=self.attainable is not None,
+        )  # fmt: skip
         return folder
+
+    def _returns(self) -> dict[str, dict[str, list[float]]]:
+        """Returns of all plays, by method and objective."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for side in self.sides:
+            own = found.setdefault(side.method, {name: [] for name in self.scales})
+            for play in side.plays:
+                returns = play.trajectory.returns()
+                for name, column in own.items():
+                    column.append(returns[name])
+        return found
 
 
 @checked

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pluralign.evaluate.pictures.figure import figure_file
-
-if TYPE_CHECKING:
-    from pluralign.evaluate.mismatch import Mismatch
+from pluralign.evaluate.statistics import Correlation
 
 _COLUMNS = 3
 
 
-def draw_mismatch(found: Mismatch, path: Path) -> None:
+def draw_mismatch(
+    outcomes: Sequence[float],
+    figures: Mapping[str, Sequence[float]],
+    correlations: Mapping[str, Correlation],
+    path: Path,
+) -> None:
     """Draw a panel for each figure, with its rank correlation.
 
     Args:
-        found: Result of `find_mismatch`.
+        outcomes: Outcome of each run.
+        figures: Figures of the runs, by name.
+        correlations: Rank correlation of each figure and the outcomes.
         path: File to write, .svg or .png.
 
     Raises:
         InputError: The file name ends in neither .svg nor .png.
     """
-    names = list(found.figures)
+    names = list(figures)
     rows = max(1, -(-len(names) // _COLUMNS))
     columns = max(1, min(len(names), _COLUMNS))
     with figure_file(path, (3.1 * columns, 2.6 * rows), {"font.size": 8}) as figure:
         panels: Any = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
         for axes, name in zip(panels, names, strict=False):
-            axes.scatter(found.figures[name], found.outcomes, s=18, alpha=0.75, color="#0f766e")
+            axes.scatter(figures[name], outcomes, s=18, alpha=0.75, color="#0f766e")
             axes.set_xlabel(name)
-            axes.set_title(f"rank correlation {found.correlations[name]}", fontsize=8)
+            axes.set_title(f"rank correlation {correlations[name]}", fontsize=8)
         for axes in panels[len(names) :]:
             axes.set_visible(False)
         for axes in panels[::columns]:

@@ -108,12 +108,23 @@ class Conflict:
             folder: Output folder.
             figures: Further figures.
         """
+        write_json(folder / "conflict.json", {**figures, **self.to_json()})
+        self.draw(folder / "conflict.svg")
+        return folder / "conflict.json"
+
+    def draw(self, path: Path) -> None:
+        """Draw the first two objectives' deviations of each prompt, by kind.
+
+        Args:
+            path: File to write, .svg or .png.
+
+        Raises:
+            InputError: The file name ends in neither .svg nor .png.
+        """
         # Drawing needs matplotlib, which is slow to import.
         from pluralign.evaluate.pictures.conflict import draw_conflict
 
-        write_json(folder / "conflict.json", {**figures, **self.to_json()})
-        draw_conflict(self, folder / "conflict.svg")
-        return folder / "conflict.json"
+        draw_conflict(self.objectives, self.deviations, self.kinds, self.shares.items(), self.threshold, path)
 
 
 def find_conflict(
