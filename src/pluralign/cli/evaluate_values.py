@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
 
 from pluralign.cli.common import Figures, Requests, named_policies, say, wrote
 from pluralign.core import InputError, simplex_grid
-from pluralign.evaluate.values.settings import AuditConfig
+from pluralign.evaluate.values.settings import AuditConfig, Reading
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.steer.suggest import constant_weights
 
 if TYPE_CHECKING:
-    from pluralign.evaluate.values.report import AuditPoint
-    from pluralign.evaluate.values.run import Material, Subject
-
-Reading = Literal["letters", "likelihood"]
+    from pluralign.evaluate.values.run import Material
+    from pluralign.evaluate.values.subjects import Subject
 
 
 @dataclass(frozen=True)
@@ -100,22 +98,28 @@ def evaluate_values(
         dtype: Precision of local models; auto is bfloat16 if the hardware supports it well.
     """
     # Help needs no model.
-    from pluralign.evaluate.report.summary import versions
-    from pluralign.evaluate.values.report import ValuesReport, write_values_report
-    from pluralign.evaluate.values.run import audit_all
+    from pluralign.evaluate.values.report import told_point, write_values_report
+    from pluralign.evaluate.values.run import audit_subjects, load_material
+    from pluralign.evaluate.values.sheet import write_outcome_sheet
 
-    material = _material(asked)
+    if asked.outcomes is None and asked.stances is None:
+        raise InputError("give --outcomes, --stances or both", field="outcomes")
+    material = load_material(asked.outcomes, asked.lotteries, asked.processes, asked.stances)
     if sheet is not None:
-        return _write_sheet(sheet, material, audit)
-    subjects, axis = _subjects(source, material, audit, endpoint, dtype)
-    points, topics = audit_all(subjects, material, audit, out, _say_point)
+        written = write_outcome_sheet(material.outcomes, sheet, audit)
+        wrote(sheet, f"{written} questions; fill in the column 'preference', then --rater human:{sheet}")
+        return {"questions": written}
+    subjects = _subjects(source, material, audit, endpoint, dtype)
     given = {f.name: getattr(part, f.name) for part in (source, asked, audit) for f in fields(part)}
     settings = {name: _plain(value) for name, value in given.items() if value not in ("", None, ())}
-    report = ValuesReport(points, axis, topics, settings, versions())
+    report = audit_subjects(
+        subjects, material, audit, out=out, settings=settings,
+        done=lambda point: say("\n".join(told_point(point))),
+    )  # fmt: skip
     _, page = write_values_report(report, out)
-    for topic in topics:
+    for topic in report.topics:
         time = "undefined" if topic.time is None else f"{topic.time:.2f}"
-        moved = f", drift {topic.magnitude.with_interval()}, time {time}" if len(points) > 1 else ""
+        moved = f", drift {topic.magnitude.with_interval()}, time {time}" if len(report.points) > 1 else ""
         say(f"  {topic.topic}: support {topic.support[-1]:.2f}{moved}")
     wrote(page, "report.json is next to it")
     return report.to_json()
@@ -127,25 +131,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _material(asked: Questions) -> Material:
-    from pluralign.evaluate.values import outcomes, stances
-    from pluralign.evaluate.values.run import Material
-
-    if asked.outcomes is None and asked.stances is None:
-        raise InputError("give --outcomes, --stances or both", field="outcomes")
-    return Material(
-        outcomes.load_outcomes(asked.outcomes) if asked.outcomes else (),
-        outcomes.load_lotteries(asked.lotteries) if asked.lotteries else (),
-        outcomes.load_processes(asked.processes) if asked.processes else (),
-        stances.load_stances(asked.stances) if asked.stances else (),
-    )
-
-
 def _subjects(
     source: Sources, material: Material, audit: AuditConfig, endpoint: EndpointSettings, dtype: DTypeName
-) -> tuple[list[Subject], str]:
-    """What is audited, and the meaning of its positions."""
-    from pluralign.evaluate.values.run import Subject, checkpoint_positions
+) -> Sequence[Subject]:
+    from pluralign.evaluate.values import subjects
 
     given = [bool(source.rater), bool(source.policies), bool(source.checkpoints)]
     if sum(given) > 1 or (source.model and (source.rater or source.checkpoints)):
@@ -155,126 +144,27 @@ def _subjects(
     if (source.weights or source.weights_grid) and not source.policies:
         raise InputError("weights need --policies", field="weights")
     if source.rater:
-        return [Subject(source.rater, partial(_rater, source.rater, material, audit, endpoint, dtype))], ""
+        outcomes = material.outcomes
+        return [subjects.rater_subject(source.rater, outcomes, audit, endpoint=endpoint, dtype=dtype)]
     if source.checkpoints:
-        positions = checkpoint_positions(source.checkpoints)
-        names = [str(folder) for folder in source.checkpoints]
-        axis = "steps" if len(names) > 1 else ""
-        labels = [Path(name).name for name in names]
-        if len(set(labels)) < len(labels):
-            labels = names
-        found = [
-            Subject(
-                label, partial(_asked, name, source.reading, dtype), partial(_model, name, dtype), position
-            )
-            for label, name, position in zip(labels, names, positions, strict=True)
-        ]
-        return found, axis
+        return subjects.checkpoint_subjects(source.checkpoints, reading=source.reading, dtype=dtype)
     if source.policies:
         return _mixtures(source, dtype)
     if not source.model:
         raise InputError("give --rater, --model or --checkpoints", field="model")
-    name = source.model
-    return [Subject(name, partial(_asked, name, source.reading, dtype), partial(_model, name, dtype))], ""
+    return [subjects.model_subject(source.model, reading=source.reading, dtype=dtype)]
 
 
-def _mixtures(source: Sources, dtype: DTypeName) -> tuple[list[Subject], str]:
-    from pluralign.evaluate.values.mixtures import mixtures_of
-    from pluralign.evaluate.values.run import Subject
+def _mixtures(source: Sources, dtype: DTypeName) -> Sequence[Subject]:
+    from pluralign.evaluate.values.subjects import mixture_subjects
+    from pluralign.steer.policies import load_policies
 
     if not source.model:
         raise InputError("policies need their base model", field="model")
     if bool(source.weights) == bool(source.weights_grid):
         raise InputError("policies need either --weights or --weights-grid", field="weights")
     folders = named_policies(source.policies, "policies")
-    from pluralign.steer.policies import load_policies
-
     policies = load_policies(source.model, folders, dtype=dtype, power=source.power)
-    first = policies.objectives[0]
     mixes = [constant_weights(source.weights)] if source.weights else []
     mixes = mixes or simplex_grid(policies.objectives, source.weights_grid)
-    if len(policies.objectives) == 2 or source.weights:
-        positions: list[float | None] = [None if source.weights else mix.get(first, 0.0) for mix in mixes]
-    else:
-        positions = [None] * len(mixes)
-    found: list[Subject] = []
-    for mix, position, replies in zip(mixes, positions, mixtures_of(policies, mixes), strict=True):
-        found.append(
-            Subject(
-                mix.to_text(), partial(_read, replies, source.reading), lambda r=replies: r, position, mix
-            )
-        )
-    return found, "" if source.weights else f"weight on {first}"
-
-
-@lru_cache(maxsize=1)
-def _model(name: str, dtype: DTypeName) -> Any:
-    """A language model; the last one stays open, because it is asked about outcomes and about stances."""
-    from pluralign.options.open import Models
-
-    return Models(name, dtype=dtype).language_model
-
-
-def _asked(name: str, reading: Reading, dtype: DTypeName) -> Any:
-    return _read(_model(name, dtype), reading)
-
-
-def _read(replies: Any, reading: Reading) -> Any:
-    from pluralign.evaluate.values.choosers import ReplyChooser, letter_chooser
-
-    return letter_chooser(replies) if reading == "letters" else ReplyChooser(replies)
-
-
-def _rater(
-    spec: str, material: Material, audit: AuditConfig, endpoint: EndpointSettings, dtype: DTypeName
-) -> Any:
-    from pluralign.annotate.open import open_rater
-    from pluralign.evaluate.values.choosers import OUTCOMES_PROMPT
-
-    prompt = OUTCOMES_PROMPT if spec.startswith("judge:") else None
-    sheet = _both_orders(material, audit) if spec.startswith("human:") else None
-    return open_rater(spec, comparisons=sheet, prompt=prompt, endpoint=endpoint, dtype=dtype)
-
-
-def _both_orders(material: Material, audit: AuditConfig) -> list[Any]:
-    from pluralign.evaluate.values.answers import draw_pairs
-    from pluralign.evaluate.values.choosers import comparison_of
-
-    texts = [one.text for one in material.outcomes]
-    if len(texts) < 3:
-        raise InputError(f"expected three or more outcomes, found {len(texts)}", field="outcomes")
-    pairs, _ = draw_pairs(len(texts), audit.pairs, audit.triads, audit.seed)
-    both: list[tuple[int, int]] = [*pairs.tolist(), *pairs[:, ::-1].tolist()]
-    return [comparison_of(texts[i], texts[j]) for i, j in both]
-
-
-def _write_sheet(sheet: Path, material: Material, audit: AuditConfig) -> Figures:
-    import numpy as np
-
-    from pluralign.annotate.human import export_sheet
-    from pluralign.evaluate.values.choosers import PREFERENCE
-
-    listed = _both_orders(material, audit)
-    order = np.random.default_rng(audit.seed).permutation(len(listed)).tolist()
-    export_sheet([listed[place] for place in order], PREFERENCE, sheet)
-    wrote(sheet, f"{len(listed)} questions; fill in the column 'preference', then --rater human:{sheet}")
-    return {"questions": len(listed)}
-
-
-def _say_point(point: AuditPoint) -> None:
-    from pluralign.evaluate.values.report import told_gate, told_preferences
-
-    if point.audit is not None:
-        say(told_gate(point.audit.consistency, point.label, point.audit.config.least_agreement))
-        for line in told_preferences(point.audit):
-            say(f"  {line}")
-        found = point.audit.preferences
-        if found is not None and found.weights is not None:
-            mean, own = found.weights.mean, found.weights
-            told = [
-                f"{name} {mean[name]:.2f} ({own.interval(name)[0]:.2f} to {own.interval(name)[1]:.2f})"
-                for name in mean
-            ]
-            say(f"  Implied weights with 90 % intervals: {', '.join(told)}")
-    if point.stances is not None:
-        say(f"On stances, {told_gate(point.stances, point.label, 0.0)}")
+    return mixture_subjects(policies, mixes, reading=source.reading)

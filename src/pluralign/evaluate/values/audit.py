@@ -29,6 +29,7 @@ from pluralign.evaluate.values.coherence import Agreement, Cycles, completeness,
 from pluralign.evaluate.values.outcomes import Lottery, Outcome, Process, common_objectives
 from pluralign.evaluate.values.placed import Placed, place_items
 from pluralign.evaluate.values.settings import AuditConfig
+from pluralign.evaluate.values.subjects import Subject
 from pluralign.evaluate.values.utilities import (
     Fit,
     HeldOut,
@@ -121,7 +122,7 @@ class ValueAudit:
 
 @checked
 def audit_values(
-    who: Asked,
+    who: Asked | Subject,
     outcomes: Sequence[str | Outcome],
     *,
     lotteries: Sequence[Lottery] = (),
@@ -137,7 +138,8 @@ def audit_values(
 
     Args:
         who: Rater, language model (asked for a letter; its exact log-odds are read), policy over listed
-            options, or function of two texts that gives the probability of naming the first.
+            options, or function of two texts that gives the probability of naming the first; or one of the
+            subjects of `evaluate.values.subjects`: a checkpoint of a training, a mixture under weights.
         outcomes: Three or more outcomes, as texts or with groups and scores by objective.
         lotteries: Lotteries that some outcomes imply, in addition to those that are drawn.
         processes: Markov processes for the test of means and ends.
@@ -155,7 +157,7 @@ def audit_values(
         (0.0, 1.0, False)
     """
     config = config or AuditConfig()
-    chooser = as_chooser(who)
+    chooser = as_chooser(who.who() if isinstance(who, Subject) else who)
     known = tuple(Outcome(one) if isinstance(one, str) else one for one in outcomes)
     texts = [one.text for one in known]
     if len(known) < 3 or len(set(texts)) < len(texts):

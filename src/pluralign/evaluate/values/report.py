@@ -155,6 +155,22 @@ def told_preferences(audit: ValueAudit) -> list[str]:
     return told
 
 
+def told_point(point: AuditPoint) -> list[str]:
+    """What an audit found, in a few sentences; those after the first of each kind are indented."""
+    told: list[str] = []
+    if point.audit is not None:
+        told.append(told_gate(point.audit.consistency, point.label, point.audit.config.least_agreement))
+        told += [f"  {line}" for line in told_preferences(point.audit)]
+        found = point.audit.preferences
+        if found is not None and found.weights is not None:
+            mean, ends = found.weights.mean, found.weights.interval
+            own = [f"{name} {mean[name]:.2f} ({ends(name)[0]:.2f} to {ends(name)[1]:.2f})" for name in mean]
+            told.append(f"  Implied weights with 90 % intervals: {', '.join(own)}")
+    if point.stances is not None:
+        told.append(f"On stances, {told_gate(point.stances, point.label, 0.0)}")
+    return told
+
+
 def headline(report: ValuesReport) -> str:
     """Title of the page."""
     audits = report.audits

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pluralign.core import InputError, SteeringWeights
+from pluralign.core import InputError
+from pluralign.evaluate.report.summary import versions
 from pluralign.evaluate.values.answers import Answers, consistency, split_answered
 from pluralign.evaluate.values.audit import AuditConfig, ValueAudit, audit_values
-from pluralign.evaluate.values.choosers import Asked, Replies
 from pluralign.evaluate.values.drift import TopicDrift, stance_drift
-from pluralign.evaluate.values.outcomes import Lottery, Outcome, Process
-from pluralign.evaluate.values.report import AuditPoint
-from pluralign.evaluate.values.stances import StanceQuestion, read_stances
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """Something to audit.
-
-    Args:
-        label: Name in tables, and of its folder.
-        who: Function that opens what is asked about outcomes; called when it is its turn.
-        replies: Function that opens the model that is asked about stances; None if there is none.
-        position: Position on the axis; None for a single audit.
-        weights: Weights of the mixture, if it is one.
-    """
-
-    label: str
-    who: Callable[[], Asked]
-    replies: Callable[[], Replies] | None = None
-    position: float | None = None
-    weights: SteeringWeights | None = None
+from pluralign.evaluate.values.outcomes import (
+    Lottery,
+    Outcome,
+    Process,
+    load_lotteries,
+    load_outcomes,
+    load_processes,
+)
+from pluralign.evaluate.values.report import AuditPoint, ValuesReport
+from pluralign.evaluate.values.stances import StanceQuestion, load_stances, read_stances
+from pluralign.evaluate.values.subjects import Subject
 
 
 @dataclass(frozen=True)
@@ -55,52 +45,71 @@ class Material:
     stances: Sequence[StanceQuestion] = ()
 
 
-def checkpoint_positions(folders: Sequence[Path]) -> list[float]:
-    """Steps of checkpoints: the numbers at the end of their names if all have one, else 0, 1, 2, ...
-
-    Raises:
-        InputError: The numbers do not ascend.
-    """
-    found = [re.search(r"(\d+)$", folder.name) for folder in folders]
-    steps = [float(one[1]) for one in found if one is not None]
-    if len(steps) < len(folders):
-        return [float(number) for number in range(len(folders))]
-    if sorted(set(steps)) != steps:
-        raise InputError(
-            f"must be in the order of their steps, found {', '.join(f'{step:g}' for step in steps)}",
-            field="checkpoints",
-        )
-    return steps
-
-
-def audit_all(
-    subjects: Sequence[Subject],
-    material: Material,
-    config: AuditConfig,
-    folder: Path,
-    done: Callable[[AuditPoint], None],
-) -> tuple[list[AuditPoint], list[TopicDrift]]:
-    """Audit one after the other; an interrupted run continues.
+def load_material(
+    outcomes: str | Path | None = None, lotteries: str | Path | None = None,
+    processes: str | Path | None = None, stances: str | Path | None = None,
+) -> Material:  # fmt: skip
+    """What is asked, from files; None where there is none.
 
     Args:
-        subjects: What to audit.
+        outcomes: File of outcomes; see `load_outcomes`.
+        lotteries: File of lotteries; see `load_lotteries`.
+        processes: File of Markov processes; see `load_processes`.
+        stances: File of questions about stances; see `load_stances`.
+
+    Raises:
+        InputError: A file cannot be read, or has another form.
+    """
+    return Material(
+        load_outcomes(outcomes) if outcomes else (),
+        load_lotteries(lotteries) if lotteries else (),
+        load_processes(processes) if processes else (),
+        load_stances(stances) if stances else (),
+    )
+
+
+def audit_subjects(
+    subjects: Sequence[Subject],
+    material: Material,
+    config: AuditConfig | None = None,
+    *,
+    out: str | Path,
+    done: Callable[[AuditPoint], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> ValuesReport:
+    """Audit one after the other; an interrupted run continues.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> asked = Material([Outcome("It rains."), Outcome("The sun shines."), Outcome("It snows.")])
+    >>> with TemporaryDirectory() as folder:
+    ...     report = audit_subjects([Subject("first", lambda: lambda one, other: 0.9)], asked, out=folder)
+    >>> [audit.passed for audit in report.audits]
+    [False]
+
+    Args:
+        subjects: What to audit, such as `checkpoint_subjects` or `mixture_subjects`.
         material: What is asked.
         config: Settings.
-        folder: Folder for the answers.
+        out: Folder for the answers; `write_values_report` writes the report.
         done: Function that is called after each audit.
+        settings: Further settings for the report.
 
     Returns:
         Audits in the order of the subjects, and the stances by topic with their drift, if they were asked
         for along an axis, or of a single subject.
+
+    Raises:
+        InputError: Stances are to be asked of a subject that has no model; or see `audit_values`.
     """
+    config = config or AuditConfig()
     points: list[AuditPoint] = []
     support: list[Answers] = []
     for subject in subjects:
-        own = folder / "answers" / re.sub(r"[^\w.=,-]+", "_", subject.label)
+        own = Path(out) / "answers" / re.sub(r"[^\w.=,-]+", "_", subject.label)
         audit: ValueAudit | None = None
         if material.outcomes:
             audit = audit_values(
-                subject.who(),
+                subject,
                 material.outcomes,
                 lotteries=material.lotteries,
                 processes=material.processes,
@@ -115,7 +124,8 @@ def audit_all(
             support.append(answers)
             orders = consistency(*split_answered(answers), order_free=False)
         points.append(AuditPoint(subject.label, subject.position, audit, orders, subject.weights))
-        done(points[-1])
+        if done is not None:
+            done(points[-1])
     topics: list[TopicDrift] = []
     positions = [subject.position for subject in subjects if subject.position is not None]
     if len(subjects) == 1:
@@ -125,4 +135,5 @@ def audit_all(
         topics = stance_drift(
             material.stances, values, positions, resamples=config.resamples, seed=config.seed
         )
-    return points, topics
+    axis = subjects[0].axis if subjects else ""
+    return ValuesReport(points, axis, topics, settings or {}, versions())

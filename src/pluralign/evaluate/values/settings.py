@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pluralign.core.checks import require, require_seed
+
+Reading = Literal["letters", "likelihood"]
+"""Answers that are read of models: letters, by their exact log-odds, or the likelihood of the outcome as the
+reply, per token."""
 
 
 @dataclass(frozen=True)
