@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, Requests, say, wrote
-from pluralign.cli.guides import BlockOption, Mix, RewardDistribution, read_samples, read_steering
+from pluralign.cli.guides import BlockOption, RewardDistribution, read_samples, read_steering
 from pluralign.core import InputError
-from pluralign.core.digests import source_digest
-from pluralign.data.load import load_prompts
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from pluralign.lm.decoding import Decoding
-    from pluralign.steer.block_guides import Blocks
-    from pluralign.steer.writers import Guides
-    from pluralign.steer.writing import Writer
 
 
 def generate_texts(
@@ -116,72 +106,22 @@ def generate_texts(
     """
     # Help needs no model.
     from pluralign.lm.decoding import Decoding
-    from pluralign.steer.prompt_prior import load_prompt_value
-    from pluralign.steer.writers import write_completions
+    from pluralign.steer.generate import generate_file
 
     wanted = read_samples(samples, price, rewards, reward_weights, reward_distribution, context,
-                          context_model, temperature, dtype)  # fmt: skip
+                          context_model, dtype)  # fmt: skip
     mix, led = read_steering(
         policies, guides, weights, guide_weights, strength, candidates, block, draws, block_tokens, dtype
     )
     if mix is not None and (adapter is not None or base is not None):
         raise InputError("does not apply to --policies", field="base" if adapter is None else "adapter")
-    writer = _open(model, Decoding(max_new_tokens, temperature), mix, led, adapter, dtype, base,
-                   control_tokens, endpoint)  # fmt: skip
-    found = load_prompts(prompts, template=writer.template, limit=limit)
-    given = [prompt.given for prompt in found]
-    counts = {**found.counts, "cut": writer.cut(given)}
-    columns = {
-        "model": model, "adapter": None if adapter is None else str(adapter),
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed,
-        **({} if mix is None else mix.described()), **({} if led is None else led.described()),
-    }  # fmt: skip
-    run = {"prompts": source_digest(prompts), "dtype": dtype, "limit": limit}
-    if control_tokens:
-        run["control_tokens"] = True
-    if led is not None:
-        run["guide_cards"] = led.digests()
-    if mix is not None:
-        run["policy_cards"] = mix.digests()
-    if context is not None and not isinstance(wanted, int):
-        value = load_prompt_value(context, context_model or DEFAULT_MODEL, template=writer.template)
-        wanted = replace(wanted, prior=value.predict([prompt.text for prompt in found]))
-    drawn = write_completions(writer, given, out, samples=wanted, seed=seed, columns=columns, run=run)
-    left_out = [f"{value} {_LEFT_OUT[name]}" for name, value in counts.items() if value and name in _LEFT_OUT]
-    wrote(out, "; ".join([f"{sum(drawn)} completions of {len(found)} prompts", *left_out]))
-    figures = {**counts, "prompts": len(found), "completions": sum(drawn)}
-    if isinstance(wanted, int):
-        return figures
-    full = sum(count == wanted.most for count in drawn)
-    mean = sum(drawn) / len(drawn)
-    say(f"samples of a prompt: {min(drawn)} to {max(drawn)}, {mean:.1f} on average; {full} at the largest")
-    return {**figures, "mean_samples": mean, "prompts_at_most": full}
-
-
-def _open(
-    model: str, decoding: Decoding, mix: Mix | None, led: Guides | Blocks | None, adapter: Path | None,
-    dtype: DTypeName, base: str | None, control_tokens: bool, endpoint: EndpointSettings,
-) -> Writer:  # fmt: skip
-    from pluralign.lm.endpoint import endpoint_model
-    from pluralign.steer.block_guides import Blocks
-    from pluralign.steer.writers import open_policy_writer, open_writer
-
-    if mix is None:
-        return open_writer(
-            model, decoding, adapter=adapter, guides=led, dtype=dtype, base=base,
-            control_tokens=control_tokens, endpoint=endpoint,
-        )  # fmt: skip
-    if endpoint_model(model) is not None:
-        raise InputError("an endpoint has no policies to mix; give their base model", field="model")
-    blocks = led if isinstance(led, Blocks) else None
-    return open_policy_writer(
-        model, mix.folders, mix.weights, decoding, blocks=blocks, dtype=dtype, control_tokens=control_tokens
-    )
-
-
-_LEFT_OUT = {
-    "repeated": "duplicate prompts used once",
-    "empty": "empty prompts skipped",
-    "unusable": "rows without a single prompt skipped",
-    "cut": "prompts truncated from the left",
-}
+    found = generate_file(
+        prompts, out, model, Decoding(max_new_tokens, temperature), samples=wanted, mix=mix, guides=led,
+        seed=seed, limit=limit, adapter=adapter, dtype=dtype, base=base, control_tokens=control_tokens,
+        context=context, context_model=context_model or DEFAULT_MODEL, endpoint=endpoint,
+    )  # fmt: skip
+    written, *more = found.lines()
+    wrote(out, written)
+    for line in more:
+        say(line)
+    return found.to_json()

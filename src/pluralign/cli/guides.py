@@ -3,49 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from pluralign.cli.common import named_entries, named_folders, named_policies
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.digests import source_digest
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.suggest import constant_weights
 
 if TYPE_CHECKING:
     from pluralign.steer.block_guides import Blocks
     from pluralign.steer.budget import Budget
+    from pluralign.steer.generate import Mix
     from pluralign.steer.writers import Guides
 
 BlockOption = Literal["sentences", "lines", "tokens"]
 RewardDistribution = Literal["normal", "samples"]
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Policies that are mixed.
-
-    Args:
-        folders: Folder of each policy, by objective.
-        weights: Weights of the policies.
-    """
-
-    folders: Mapping[str, Path]
-    weights: SteeringWeights
-
-    def described(self) -> dict[str, Any]:
-        """Columns that record the mixture in each row."""
-        named = {name: str(folder) for name, folder in self.folders.items()}
-        return {"policies": named, "weights": dict(self.weights)}
-
-    def digests(self) -> dict[str, Any]:
-        """Digests of the folders' cards; of a folder without a card, its name alone."""
-        from pluralign.folders.card import CARD  # heavy
-
-        cards = {name: folder / CARD for name, folder in self.folders.items()}
-        return {name: source_digest(card) if card.is_file() else str(card) for name, card in cards.items()}
 
 
 def read_mix(policies: tuple[str, ...], weights: str | None) -> Mix | None:
@@ -56,10 +29,10 @@ def read_mix(policies: tuple[str, ...], weights: str | None) -> Mix | None:
     """
     if not policies:
         return None
+    from pluralign.steer.generate import Mix
+
     folders = named_policies(policies, "policies")
-    mix = _weights(weights, tuple(folders))
-    mix.require_known(tuple(folders))
-    return Mix(folders, mix)
+    return Mix(folders, _weights(weights, tuple(folders)))
 
 
 def read_guides(
@@ -135,7 +108,7 @@ def read_steering(
 def read_samples(
     samples: str, price: float | None, rewards: tuple[str, ...], reward_weights: str | None,
     reward_distribution: RewardDistribution | None, context: str | None, context_model: str | None,
-    temperature: float, dtype: DTypeName,
+    dtype: DTypeName,
 ) -> int | Budget:  # fmt: skip
     """The number of samples of each prompt, or the budget that a range of them and a price are.
 
@@ -155,21 +128,16 @@ def read_samples(
         raise InputError("a range of samples requires the --price of one", field="samples")
     if not rewards:
         raise InputError("a range of samples requires --rewards that say which are good", field="samples")
-    if temperature == 0:
-        raise InputError("at 0, all samples of a prompt are the same", field="temperature")
     if context is None:
         _refuse("requires --context", context_model=context_model)
     from pluralign.steer.budget import Budget
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     weights = None if reward_weights is None else constant_weights(reward_weights)
-    found = Budget(
+    return Budget(
         numbers[0], numbers[1], price, dict(named), weights, dtype=dtype,
         reward_distribution=reward_distribution or "normal",
     )  # fmt: skip
-    if context is not None and len(found.rewards) > 1:
-        raise InputError("holds values of one reward, and does not apply to several", field="context")
-    return found
 
 
 def _count(text: str, samples: str) -> int:
