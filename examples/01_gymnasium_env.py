@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pluralign.games.env import make_env
+import pluralign as pl
 
-env = make_env("salt_ledger", objectives=("score", "harm_avoidance"))
+env = pl.make_env("salt_ledger", objectives=("score", "harm_avoidance"))
 observation, info = env.reset(seed=0)
 env.action_space.seed(0)
 total = np.zeros(2)

@@ -3,11 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import pluralign as pl
 from pluralign.games.choicescript.check.story import check_story
-from pluralign.games.choicescript.load import load_story
-from pluralign.games.choicescript.run.game import ChoiceScriptGame
-from pluralign.games.exact_front import exact_front
-from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 
 STORY = """*title The Ferry
 *comment pluralign {"story": {"summary": "A ferry in a flood.", "player_character": "The ferryman."}}
@@ -36,5 +33,6 @@ Two families on the bank, and one trip before dark.
 with tempfile.TemporaryDirectory() as folder:
     Path(folder, "startup.txt").write_text(STORY, encoding="utf-8")
     print("problems:", check_story(folder))
-    front = exact_front(ChoiceScriptGame(load_story(folder)), [SCORE, HARM_AVOIDANCE])
+    story = pl.open_story(folder)
+    front = pl.exact_front(story.make_game(), story.info.select(["score", "harm_avoidance"]))
 print("exact front of (score, harm avoidance):", front.points.tolist())

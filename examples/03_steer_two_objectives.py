@@ -1,50 +1,29 @@
 """From random play to a steered policy: one agent per objective, trained once, and mixed by weights."""
 
 import tempfile
-from pathlib import Path
 
-from pluralign import Annotation, SteeringWeights, UniformPolicy
-from pluralign.annotate.comparisons import make_comparisons
-from pluralign.annotate.oracle import Oracle
-from pluralign.collect.roll_out import roll_out
-from pluralign.evaluate.play import evaluate_policy
-from pluralign.games.choicescript.load import load_story
-from pluralign.games.choicescript.run.game import ChoiceScriptGame
-from pluralign.games.harms import HARM_AVOIDANCE, SCORE
-from pluralign.learn.options.cpl import CPLConfig, fit_cpl
-from pluralign.lm.backbone import load_backbone
-from pluralign.options.features import FeatureStore
-from pluralign.pair.pairs import make_pairs
-from pluralign.steer.steered_policy import SteeredPolicy
+import pluralign as pl
 
-story = load_story("salt_ledger")
-objectives = [SCORE, HARM_AVOIDANCE]
+game = pl.open_story("salt_ledger")
+goals = game.info.select(["score", "harm_avoidance"])
 # A tiny random trunk suffices if every decision has been seen in training; try "smollm2-135m".
-store = FeatureStore(load_backbone("tiny-random"))
+store = pl.Models("tiny-random").store
 
-
-def make_game() -> ChoiceScriptGame:
-    return ChoiceScriptGame(story)
-
-
-played = list(roll_out(make_game, UniformPolicy(), episodes=400, seed=0, objectives=objectives))
-comparisons = make_comparisons(played, count=3000, seed=0)
+played = list(pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=400, seed=0, objectives=goals))
+comparisons = pl.make_comparisons(played, count=3000, seed=0)
 agents = {}
 with tempfile.TemporaryDirectory() as folder:
-    for objective in objectives:
-        ratings = Oracle(played).rate(comparisons, objective)
-        annotations = [
-            Annotation(comparison, objective.name, "oracle", rating.preference)
-            for comparison, rating in zip(comparisons, ratings, strict=True)
-            if rating is not None
-        ]
-        agents[objective.name] = fit_cpl(
-            make_pairs(annotations, ties="soft", shares=(1, 0, 0)),
+    for goal in goals:
+        ratings = pl.Oracle(played).rate(comparisons, goal)
+        rated = [(pair, rating) for pair, rating in zip(comparisons, ratings, strict=True) if rating]
+        said = [pl.Annotation(pair, goal.name, "oracle", rating.preference) for pair, rating in rated]
+        agents[goal.name] = pl.fit_cpl(
+            pl.make_pairs(said, ties="soft", shares=(1, 0, 0)),
             store=store,
-            out=Path(folder, objective.name),
-            config=CPLConfig(steps=300, learning_rate=0.01, alpha=0.3),
+            out=f"{folder}/{goal.name}",
+            config=pl.learn.CPLConfig(steps=300, learning_rate=0.01, alpha=0.3),
         )
-for score in (1.0, 0.5, 0.0):
-    policy = SteeredPolicy(agents, SteeringWeights(score=score, harm_avoidance=1 - score))
-    result = evaluate_policy(make_game, policy, episodes=100, seed=1, objectives=objectives)
-    print(policy.name, {name: round(value.mean, 1) for name, value in result.returns.items()})
+found = pl.sweep_story(agents, "salt_ledger", steps=2, episodes=100)
+for point in found.points:
+    print(f"weight of score {point.weights['score']}:", {k: round(v, 1) for k, v in point.returns.items()})
+print(f"hypervolume: {found.hypervolume_ratio:.2f} of the exact front's")

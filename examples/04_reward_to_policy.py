@@ -6,10 +6,7 @@ from pathlib import Path
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from pluralign.data.load import load_pairs
-from pluralign.learn.texts.rewards import fit_reward
-from pluralign.learn.texts.training_options import Training
-from pluralign.learn.trl import RewardFunction
+import pluralign as pl
 from pluralign.lm.backbone import load_backbone
 
 MODEL = "tiny-random"  # try "smollm2-135m"
@@ -23,9 +20,9 @@ ROWS = {
 with tempfile.TemporaryDirectory() as folder:
     rewards = []
     for objective, rows in ROWS.items():
-        pairs = load_pairs(rows, objective, split="train")
-        training = Training(epochs=20, learning_rate=3e-3)
-        rewards.append(RewardFunction(fit_reward(pairs, model=MODEL, training=training)))
+        pairs = pl.load_pairs(rows, objective, split="train")
+        training = pl.Training(epochs=20, learning_rate=3e-3)
+        rewards.append(pl.learn.RewardFunction(pl.fit_reward(pairs, model=MODEL, training=training)))
         print(
             objective, [round(r, 2) for r in rewards[-1](["Say kkkk:"] * 2, [" kkkk!", " kkkk kkkk kkkk."])]
         )

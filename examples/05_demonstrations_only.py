@@ -3,11 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from pluralign.core import Decision, Demonstration
-from pluralign.learn.texts.rewards import fit_discriminator
-from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.sft import fit_sft
-from pluralign.learn.texts.training_options import Training
+import pluralign as pl
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_completions
@@ -19,7 +15,7 @@ from pluralign.rewards.open import load_reward
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = [a + b for a in "abcdefgh" for b in "klmn"]
 # The demonstrator repeats a word, with an exclamation mark.
-SHOWN = [Demonstration(f"Say {word}:", f" {word}!", objective="lively") for word in WORDS]
+SHOWN = [pl.Demonstration(f"Say {word}:", f" {word}!", objective="lively") for word in WORDS]
 PROMPTS = [row.prompt for row in SHOWN]
 
 
@@ -29,7 +25,7 @@ def draw(backbone, samples, temperature=1.0):
     seeds = [list(range(samples))] * len(ids)
     drawn = draw_completions(backbone, ids, seeds, Decoding(4, temperature))
     return [
-        Demonstration(prompt, text)
+        pl.Demonstration(prompt, text)
         for prompt, texts in zip(PROMPTS, drawn, strict=True)
         for text in texts
         if text.strip()
@@ -37,18 +33,20 @@ def draw(backbone, samples, temperature=1.0):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    training = Training(epochs=25, learning_rate=3e-3, bf16=False)
-    policy = fit_sft(SHOWN, Run(MODEL, Path(folder, "sft"), training))
+    training = pl.Training(epochs=25, learning_rate=3e-3, bf16=False)
+    policy = pl.learn.fit_sft(SHOWN, pl.learn.Run(MODEL, Path(folder, "sft"), training))
 
     # Init-SFT: samples of the fine-tuned model are preferred to those of the base model. Both come from the
     # same kind of model, so the reward cannot rely on features that only the author of the demonstrations
     # has.
     init_sft = pair_completions(draw(policy, 4), draw(load_backbone(MODEL), 4), objective="lively")
-    learned = fit_discriminator(init_sft, Run(MODEL, training=Training(epochs=4, learning_rate=3e-3)))
+    learned = pl.learn.fit_discriminator(
+        init_sft, pl.learn.Run(MODEL, training=pl.Training(epochs=4, learning_rate=3e-3))
+    )
     closed_form = load_reward(f"closed-form:{Path(folder, 'sft')}")
 
     # Best of 16 by the trained reward, by the likelihood ratio, which needs no training, and by both.
-    asked = Decision(PROMPTS[0], tuple(dict.fromkeys(row.completion for row in draw(policy, 16)[:16])))
+    asked = pl.Decision(PROMPTS[0], tuple(dict.fromkeys(row.completion for row in draw(policy, 16)[:16])))
     both = [learned, closed_form]
     ensemble = RewardEnsemble(both, measure_scales(both, [asked]))
     for scorer in (*both, ensemble):

@@ -5,13 +5,8 @@ import random
 import tempfile
 from pathlib import Path
 
-from pluralign.core import Demonstration
+import pluralign as pl
 from pluralign.folders.card import load_card
-from pluralign.learn.texts.adversarial.loop import fit_adversarial
-from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
-from pluralign.learn.texts.run import Run
-from pluralign.learn.texts.sft import fit_sft
-from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
@@ -23,7 +18,7 @@ def answers(count, share, split="train"):
     """Answers that end with an exclamation mark with this probability, otherwise with a full stop."""
     rng = random.Random(f"{split} {share}")
     prompts = [f"{split} {number:03d} say:" for number in range(count)]
-    return [Demonstration(prompt, "!" if rng.random() < share else ".", split=split) for prompt in prompts]
+    return [pl.Demonstration(prompt, "!" if rng.random() < share else ".", split=split) for prompt in prompts]
 
 
 def exclaims(policy):
@@ -36,17 +31,17 @@ def exclaims(policy):
 with tempfile.TemporaryDirectory() as folder:
     base, out = Path(folder, "base"), Path(folder, "imitation")
     # An initial policy with exclamation marks in three answers of ten; "smollm2-135m" would work as well.
-    training = Training(epochs=6, learning_rate=3e-3, batch_size=16)
-    fit_sft(answers(256, 0.3), Run("tiny-random", Path(folder, "sft"), training))
+    training = pl.Training(epochs=6, learning_rate=3e-3, batch_size=16)
+    pl.learn.fit_sft(answers(256, 0.3), pl.learn.Run("tiny-random", Path(folder, "sft"), training))
     export_folder(Path(folder, "sft"), base)
 
     shown = answers(256, 0.8) + answers(64, 0.8, "validation")
-    config = AdversarialConfig(
+    config = pl.learn.AdversarialConfig(
         rounds=5, prompts=64, samples=8, max_new_tokens=2,
-        discriminator=Training(learning_rate=1e-3, batch_size=32),
+        discriminator=pl.Training(learning_rate=1e-3, batch_size=32),
     )  # fmt: skip
-    training = Training(learning_rate=4e-4, batch_size=32)
-    policy = fit_adversarial(shown, Run(str(base), out, training), config, divergence=AIRL)
+    training = pl.Training(learning_rate=4e-4, batch_size=32)
+    policy = pl.learn.fit_adversarial(shown, pl.learn.Run(str(base), out, training), config, divergence=AIRL)
 
     for figures in load_card(out).figures["rounds"]:
         print({name: figures[name] for name in ("round", "accuracy", "reward", "reward_after", "kl")})

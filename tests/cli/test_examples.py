@@ -45,10 +45,11 @@ def test_steering_moves_both_returns(output):
         r"'score': (-?[\d.]+), 'harm_avoidance': (-?[\d.]+)", output("03_steer_two_objectives.py")
     )
     scores, harms = zip(*[tuple(map(float, row)) for row in rows], strict=True)
-    assert scores[0] > scores[1] > scores[2]
-    assert harms[0] < harms[1] < harms[2]
-    assert scores[0] > 400
-    assert harms[2] > -5
+    # From all the weight on harm avoidance to all of it on the score.
+    assert scores[0] < scores[1] < scores[2]
+    assert harms[0] > harms[1] > harms[2]
+    assert scores[2] > 400
+    assert harms[0] > -5
 
 
 def test_two_reward_models_train_a_policy_by_grpo(output):

@@ -34,7 +34,7 @@ def test_help_version_and_unknown_verbs(run, capsys, refuses):
     out = capsys.readouterr().out
     assert all(verb in out for verb in VERBS)
     assert "pluralign 0." in out
-    assert "unknown verb 'learn ppo'; known: learn bc, learn cpl" in refuses("learn", "ppo")
+    assert "unknown verb 'learn ppo'; known: learn dpo, learn ipo" in refuses("learn", "ppo")
     assert "unknown verb 'serv'" in refuses("serv")
 
 

@@ -51,4 +51,4 @@ def test_the_table_needs_no_torch_and_has_every_method():
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == method_table()
     assert all(f"| `{name}` |" in method_table() for name in METHODS)
-    assert "fit_policy(loss=losses.simpo, per_token=True, reference=False)" in method_table()
+    assert "pl.fit_policy(loss=pl.losses.simpo, per_token=True, reference=False)" in method_table()

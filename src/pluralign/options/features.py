@@ -102,7 +102,9 @@ class FeatureStore:
         InputError: The folder cannot be written.
     """
 
-    def __init__(self, backbone: Backbone, folder: Path | None = None, *, token_budget: int = 4096) -> None:
+    def __init__(
+        self, backbone: Backbone, folder: str | Path | None = None, *, token_budget: int = 4096
+    ) -> None:
         self.backbone = backbone
         self._token_budget = token_budget
         self._known: dict[str, DecisionFeatures] = {}

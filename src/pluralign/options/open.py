@@ -38,12 +38,8 @@ class Models:
     """
 
     model: str = DEFAULT_MODEL
-    features: Path | None = None
+    features: str | Path | None = None
     dtype: DTypeName = "auto"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.features, str):
-            self.features = Path(self.features)
 
     @cached_property
     def language_model(self) -> LanguageModel:

@@ -32,7 +32,7 @@ def steered(
         >>> import pluralign as pl
         >>> agents = {"score": pl.UniformPolicy(), "harm_avoidance": pl.UniformPolicy()}
         >>> pl.steered(agents, pl.SteeringWeights(score=0.3, harm_avoidance=0.7)).name
-        'score 0.3, harm_avoidance 0.7'
+        'steered(score=0.3,harm_avoidance=0.7)'
     """
     # Where nothing has imported values yet, no policy has them, and torch is not needed.
     if "pluralign.options.values" not in sys.modules:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -116,7 +117,7 @@ def fit_rl(
     record = _record(run, config, combination, weighting, [*train, *held_out], backbone)
     if run.out is None:
         raise InputError("a run needs a folder; see folder_optional", field="out")
-    claim_folder(run.out, record)
+    claim_folder(Path(run.out), record)
     rounds = Rounds(run, config, functions, weighting, combination, train, held_out, backbone, vllm)
     figures = [rounds.round(number) for number in range(config.rounds + 1)]
     weights = rounds.weights_after(config.rounds)
@@ -134,7 +135,7 @@ def fit_rl(
     content = {"name": name, "policy": True, "template": template}
     content |= {"control_tokens": True} if run.control_tokens else {}
     tensors = {} if adapter else {TRUNK: dict(learned_tensors(policy.model))}
-    write_folder(run.out, "language_policy", card, content, tensors, adapter)
+    write_folder(Path(run.out), "language_policy", card, content, tensors, adapter)
     return make_backbone(policy.model.requires_grad_(False), policy.tokenizer, name)
 
 

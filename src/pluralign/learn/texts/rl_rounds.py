@@ -160,7 +160,7 @@ class Rounds:
 
     def _folder(self, number: int) -> Path:
         assert self._run.out is not None, "fit_rl requires a folder"
-        return self._run.out / "rounds" / str(number)
+        return Path(self._run.out) / "rounds" / str(number)
 
     def _scales(self) -> list[RewardScale]:
         found = read_json(self._folder(0) / "figures.json")["scales"]

@@ -41,12 +41,12 @@ class Run:
     Examples:
         >>> import pluralign as pl
         >>> run = pl.learn.Run("smollm2-135m", "runs/helpful", pl.Training(lora_rank=16), seed=1)
-        >>> run.out.name
-        'helpful'
+        >>> run.training.lora_rank
+        16
     """
 
     model: str
-    out: Path | None = None
+    out: str | Path | None = None
     training: Training = dataclasses.field(default_factory=Training)
     seed: int = 0
     name: str = ""
@@ -60,8 +60,6 @@ class Run:
 
     def __post_init__(self) -> None:
         require(self, {"seed": 0}, {"seed": 2**32 - 1})
-        if isinstance(self.out, str):
-            object.__setattr__(self, "out", Path(self.out))
 
     def has_quoted(self, rows: object) -> bool:
         """Whether the rows' texts are to be read as they are, with the control tokens that they have."""
@@ -90,9 +88,8 @@ def make_run(
                 field="model",
             )
         model = model.name
-    folder = None if out is None else Path(out)
     training = training or Training()
-    return Run(str(model), folder, training, seed, name, template, control_tokens=control_tokens)
+    return Run(str(model), out, training, seed, name, template, control_tokens=control_tokens)
 
 
 Rows = TypeVar("Rows")

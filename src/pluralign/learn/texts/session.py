@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,7 +91,7 @@ class Session:
         self.objective, self._several = "" if several else train[0].objective, several
         if run.out is None:
             raise InputError("a session needs a folder; see folder_optional", field="out")
-        self.out = run.out
+        self.out = Path(run.out)
         require_trackers(run.training.report_to)
         processes()  # where several processes train, each gets its device
         # A separate copy of the trunk: training changes its weights.
