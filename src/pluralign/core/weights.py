@@ -28,7 +28,7 @@ class SteeringWeights(Mapping[str, float]):
     """
 
     def __init__(self, weights: Mapping[str, Any] | None = None, /, **named: float) -> None:
-        if weights is not None and not isinstance(weights, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if weights is not None and not isinstance(weights, Mapping):
             raise InputError(f"expected weights by objective, found {weights!r:.60}", field="weights")
         given: dict[str, Any] = {**(weights or {}), **named}
         if not given:

@@ -51,7 +51,7 @@ class Table:
             number = 0
             try:
                 for number, row in enumerate(rows, start=1):
-                    if not isinstance(row, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+                    if not isinstance(row, Mapping):
                         raise self.error(f"expected columns and values, found {row!r:.60}", row=number)
                     yield part, number, row
             except UnicodeDecodeError as error:
@@ -83,7 +83,7 @@ def open_table(data: Data, split: Split | None = None) -> Table:
     if isinstance(data, Mapping):
         parts = _wanted(cast("Mapping[str, Iterable[Row]]", data), split, None)
         return Table("data", None, parts, split is not None or len(parts) > 1)
-    if not isinstance(data, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(data, Iterable):
         raise InputError(f"expected a path, a hub id or rows, found {data!r:.60}", field="data")
     return Table("data", None, {split or "train": data}, split is not None)
 

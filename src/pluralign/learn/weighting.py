@@ -280,7 +280,7 @@ def require_objectives(weighting: Weighting, rewards: Sequence[str]) -> None:
         InputError: This is no weighting, a name occurs twice, an objective has no reward, or a reward no
             objective.
     """
-    if not isinstance(weighting, Weighting):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(weighting, Weighting):
         raise InputError(f"expected a weighting such as Fixed, found {weighting!r:.60}", field="weighting")
     if len(set(rewards)) < len(rewards):
         raise InputError(f"expected different objectives, found {', '.join(rewards)}", field="objectives")

@@ -91,7 +91,7 @@ def rank_completions(
 def _by_prompt(rows: Sequence[ScoredCompletion]) -> dict[str, list[ScoredCompletion]]:
     found: dict[str, list[ScoredCompletion]] = {}
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, ScoredCompletion):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(row, ScoredCompletion):
             raise InputError(
                 f"expected a completion with its reward, as load_scored reads it, found {row!r:.60}",
                 row=number,

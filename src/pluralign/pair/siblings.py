@@ -121,7 +121,7 @@ def _valued(
     steps: list[Step] = []
     returns: list[float] = []
     for number, trajectory in enumerate(trajectories):
-        if not isinstance(trajectory, Trajectory):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(trajectory, Trajectory):
             raise InputError(f"expected a Trajectory, found {trajectory!r:.60}", row=number)
         if not trajectory.terminated:
             counts["truncated"] += 1

@@ -132,7 +132,7 @@ def template_of(reward: Reward) -> Template:
 def _normal(given: str | Messages) -> str | Messages:
     if isinstance(given, str):
         return given
-    if not isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(given, Sequence):
         raise InputError(f"expected a text or a list of messages, found {given!r:.60}")
     messages = [normal_message(message, number) for number, message in enumerate(given, start=1)]
     return Conversation(messages, arguments_of(given))

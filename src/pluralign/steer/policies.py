@@ -265,12 +265,12 @@ def load_policies(
         )
     if isinstance(policies, str | Path):
         policies = heads_of(policies)
-    if policies is not None and not isinstance(policies, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if policies is not None and not isinstance(policies, Mapping):
         raise InputError(f"expected a folder for each objective, found {policies!r:.60}", field="policies")
-    if not isinstance(model, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(model, str | Path):
         raise InputError(f"expected the name of a model, found {model!r:.60}", field="model")
     for name, folder in {**(policies or {}), **folders}.items():
-        if not isinstance(folder, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(folder, str | Path):
             raise InputError(f"expected a folder for {name!r}, found {folder!r:.60}", field="policies")
     named = {name: Path(folder) for name, folder in {**(policies or {}), **folders}.items()}
     if not named:

@@ -61,7 +61,7 @@ prompt."""
 def is_one(prompts: Prompt | Sequence[Prompt]) -> bool:
     """Whether this is a single prompt: a text, or a list of messages."""
     for prompt in [prompts] if isinstance(prompts, str) else prompts:
-        if isinstance(prompt, bytes) or not isinstance(prompt, str | Mapping | Sequence):  # pyright: ignore
+        if isinstance(prompt, bytes) or not isinstance(prompt, str | Mapping | Sequence):
             raise InputError(f"expected a text or messages, found {prompt!r:.60}", field="prompts")
     return isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Mapping))
 
@@ -80,7 +80,7 @@ def weights_of_each(
         return [*weights.suggest(prompts)]
     if callable(weights):
         return [weights(prompt) for prompt in prompts]
-    if isinstance(weights, str) or not isinstance(weights, Sequence):  # pyright: ignore
+    if isinstance(weights, str) or not isinstance(weights, Sequence):
         raise InputError(f"expected weights by objective, found {weights!r:.60}", field="weights")
     if len(weights) != len(prompts):
         raise InputError(

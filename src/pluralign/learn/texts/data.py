@@ -248,7 +248,7 @@ def require_demonstrations(rows: Sequence[Demonstration]) -> None:
         InputError: A row is no demonstration.
     """
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, Demonstration):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(row, Demonstration):
             raise InputError(
                 f"expected a demonstration, as load_demonstrations reads it, found {row!r:.60}", row=number
             )

@@ -121,7 +121,7 @@ def fit_lipo(
 
 def _check_rows(rows: Sequence[RankedCompletions]) -> None:
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, RankedCompletions):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(row, RankedCompletions):
             raise InputError(
                 f"expected a ranked list, as rank_completions makes it, found {row!r:.60}", row=number
             )
@@ -143,7 +143,7 @@ def _check_loss(loss: ListwiseLoss, size: int) -> None:
         found = loss(scores, levels)
     except Exception as error:
         raise InputError(f"fails when called: {type(error).__name__}: {error}", field="loss") from error
-    if not isinstance(found, Tensor) or found.shape != (lists,):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(found, Tensor) or found.shape != (lists,):
         shape = tuple(getattr(found, "shape", ()))
         raise InputError(
             f"expected one loss for each of {lists} lists, found shape {shape}; do not average over lists",

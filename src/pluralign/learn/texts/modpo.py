@@ -106,7 +106,7 @@ def fit_modpo(
     own = train[0].objective
     require_weights(weights, own, margins)
     for name, margin in margins.items():
-        if not isinstance(margin, Margin):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(margin, Margin):
             raise InputError(
                 f"expected a Margin for '{name}' (open_margin), found {margin!r:.60}", field="margins"
             )

@@ -20,7 +20,7 @@ def require_scored(rows: Sequence[ScoredCompletion]) -> None:
         InputError: There is such a row, or no training row.
     """
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, ScoredCompletion):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(row, ScoredCompletion):
             raise InputError(
                 f"expected a completion with its reward, as load_scored reads it, found {row!r:.60}",
                 row=number,

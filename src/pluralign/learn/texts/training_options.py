@@ -81,7 +81,7 @@ class Training:
         lowest = {"batch_size": 1, "learning_rate": 0, "weight_decay": 0, "warmup": 0, "lora_rank": 0}
         lowest["max_grad_norm"] = 0
         require(self, {**lowest, "max_length": 4, "token_budget": 4, "epochs": 1e-6}, {"warmup": 1})
-        if self.layers is not None and not (isinstance(self.layers, int) and self.layers >= 0):  # pyright: ignore
+        if self.layers is not None and not (isinstance(self.layers, int) and self.layers >= 0):
             raise InputError(f"must be a whole number, 0 or more, found {self.layers!r}", field="layers")
         self._check_names()
         self._check_trunk()

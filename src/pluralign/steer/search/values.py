@@ -60,7 +60,7 @@ class LearnedValues:
                 )
             agents = dict.fromkeys(agents.objectives, agents)
         for name, agent in agents.items():
-            if not isinstance(agent, ValuePolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if not isinstance(agent, ValuePolicy):
                 raise InputError(f"the agent of {name!r} has no values; learn it with fit_q", field="values")
         self._agents = dict(agents)
         weights = SteeringWeights.uniform(list(agents))
