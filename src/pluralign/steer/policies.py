@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 from transformers import PreTrainedTokenizerBase
 
@@ -26,7 +26,7 @@ from pluralign.steer.block_guides import Blocks
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.head_rows import HeadRows
 from pluralign.steer.mixing import GEOMETRIC
-from pluralign.steer.policy_folders import heads_of, open_rows, policy_cards, template_of
+from pluralign.steer.policy_folders import named_folders, open_rows, policy_cards, template_of
 from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.prompt_encoder import PromptEncoder
 from pluralign.steer.request_weights import Prompt, Weights, is_one, weights_of_each
@@ -65,6 +65,19 @@ class Policies(PromptEncoder):
         """Floating-point type of the weights as they were loaded."""
         return str(self.rows.backbone.model.dtype).removeprefix("torch.")
 
+    # A text is a sequence of texts to type checkers.
+    @overload
+    def generate(  # pyright: ignore[reportOverlappingOverload]
+        self, prompts: Prompt, *, weights: Weights | Sequence[Mapping[str, float]], max_new_tokens: int = ...,
+        temperature: float = ..., top_p: float = ..., top_k: int = ..., stop: str | Sequence[str] = ...,
+        seed: int = ..., blocks: Blocks | None = ...,
+    ) -> str: ...  # fmt: skip
+    @overload
+    def generate(
+        self, prompts: Sequence[Prompt], *, weights: Weights | Sequence[Mapping[str, float]],
+        max_new_tokens: int = ..., temperature: float = ..., top_p: float = ..., top_k: int = ...,
+        stop: str | Sequence[str] = ..., seed: int = ..., blocks: Blocks | None = ...,
+    ) -> list[str]: ...  # fmt: skip
     @checked
     def generate(
         self,
@@ -78,7 +91,7 @@ class Policies(PromptEncoder):
         stop: str | Sequence[str] = (),
         seed: int = 0,
         blocks: Blocks | None = None,
-    ) -> Any:
+    ) -> str | list[str]:
         """Generate answers under steering weights.
 
         All prompts are decoded together; an answer depends on its own prompt, weights and seed only. Sampling
@@ -263,20 +276,9 @@ def load_policies(
             f"must be a number, found {power!r}; an objective of this name must be given in the mapping",
             field="power",
         )
-    if isinstance(policies, str | Path):
-        policies = heads_of(policies)
-    if policies is not None and not isinstance(policies, Mapping):
-        raise InputError(f"expected a folder for each objective, found {policies!r:.60}", field="policies")
     if not isinstance(model, str | Path):
         raise InputError(f"expected the name of a model, found {model!r:.60}", field="model")
-    for name, folder in {**(policies or {}), **folders}.items():
-        if not isinstance(folder, str | Path):
-            raise InputError(f"expected a folder for {name!r}, found {folder!r:.60}", field="policies")
-    named = {name: Path(folder) for name, folder in {**(policies or {}), **folders}.items()}
-    if not named:
-        raise InputError("expected at least one policy, found none", field="policies")
-    if twice := sorted(set(policies or ()) & set(folders)):
-        raise InputError(f"'{twice[0]}' is given twice", field="policies")
+    named = named_folders(policies, folders)
     cards = policy_cards(named)
     own = template_of(cards) if template is None else template
     if own not in TEMPLATES:

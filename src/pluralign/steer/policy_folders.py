@@ -91,6 +91,33 @@ def heads_of(folder: str | Path) -> dict[str, Path]:
     return dict.fromkeys(read_heads_folder(Path(folder))["objectives"], Path(folder))
 
 
+def named_folders(
+    policies: Mapping[str, str | Path] | str | Path | None, more: Mapping[str, str | Path]
+) -> dict[str, Path]:
+    """Folder of each policy, by objective.
+
+    Args:
+        policies: Folders by objective; or a folder of heads, which means itself for each of its objectives.
+        more: Further folders by objective.
+
+    Raises:
+        InputError: There is no policy, one occurs twice or is no path, or a single folder holds no heads.
+    """
+    if isinstance(policies, str | Path):
+        policies = heads_of(policies)
+    if policies is not None and not isinstance(policies, Mapping):
+        raise InputError(f"expected a folder for each objective, found {policies!r:.60}", field="policies")
+    for name, folder in {**(policies or {}), **more}.items():
+        if not isinstance(folder, str | Path):
+            raise InputError(f"expected a folder for {name!r}, found {folder!r:.60}", field="policies")
+    found = {name: Path(folder) for name, folder in {**(policies or {}), **more}.items()}
+    if not found:
+        raise InputError("expected at least one policy, found none", field="policies")
+    if twice := sorted(set(policies or ()) & set(more)):
+        raise InputError(f"'{twice[0]}' is given twice", field="policies")
+    return found
+
+
 def policy_cards(policies: Mapping[str, Path]) -> dict[str, Mapping[str, Any] | None]:
     """Card of each policy's folder, which may be one of heads; see `policy_card`.
 
