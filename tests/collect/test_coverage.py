@@ -1,5 +1,7 @@
 """Play that prefers what was taken least often."""
 
+import json
+
 import numpy as np
 import pytest
 from collect_fakes import HONESTY, SCORE, TowerGame
@@ -8,6 +10,7 @@ from pluralign.cli.collect import collect_trajectories
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.collect.coverage import CoverageChooser, VisitCounts
+from pluralign.collect.open import open_chooser
 from pluralign.core import Decision, InputError, UniformPolicy
 from pluralign.core.records import read_trajectories
 from pluralign.games.harms import SCORE as POINTS
@@ -61,6 +64,20 @@ def test_batch_and_interruption_change_nothing(tmp_path):
         _run(tmp_path / "cut.jsonl", CoverageChooser(6))
 
 
+def test_a_finished_file_is_counted_whole(tmp_path):
+    first = CoverageChooser(5)
+    _run(tmp_path / "t.jsonl", first, episodes=13)
+    counted = VisitCounts()
+    counted.add(read_trajectories(tmp_path / "t.jsonl"))
+    assert first.counts.report(3) == counted.report(3)
+    # Nothing is left to play, and the last round of the file is not whole.
+    for episodes in (13, 4):
+        again = CoverageChooser(5)
+        assert _run(tmp_path / "t.jsonl", again, episodes=episodes).new_episodes == 0
+        assert again.counts.report(3) == counted.report(3)
+        assert again.counts.lacking(3) == counted.lacking(3)
+
+
 def test_it_covers_more_of_a_story_than_random_play(tmp_path):
     story = open_story("salt_ledger")
     shares = {}
@@ -79,6 +96,37 @@ def test_the_verb_says_what_is_missing(tmp_path, capsys):
     )
     told = capsys.readouterr().out
     assert f"{figures['coverage']['missing']} have fewer than 3 visits" in told
-    assert figures["coverage"]["missing"] > 0
+    lacking = figures["coverage"]["lacking"]
+    assert len(lacking) == figures["coverage"]["missing"] > 5
+    decisions = {
+        step.decision.key: step.decision
+        for one in read_trajectories(tmp_path / "t.jsonl")
+        for step in one.steps
+    }
+    assert all(row["option"] in decisions[row["decision"]].options for row in lacking)
+    assert [row["visits"] for row in lacking] == sorted(row["visits"] for row in lacking)
+    for row in lacking[:5]:
+        assert f"{row['option']!r} (decision {row['decision']}, {row['visits']} of 3 visits)" in told
+    assert f"and {len(lacking) - 5} more" in told
     with pytest.raises(InputError, match="needed"):
         CoverageChooser(needed=0)
+
+
+def test_the_size_of_rounds_is_a_setting_of_the_file(tmp_path):
+    settings = {"episodes": 3, "objectives": ("score",)}
+    collect_trajectories("salt_ledger", "coverage", tmp_path / "t.jsonl", round_size=1, **settings)
+    header = json.loads((tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert header["settings"]["round_size"] == 1
+    with pytest.raises(InputError, match="round_size"):
+        collect_trajectories("salt_ledger", "coverage", tmp_path / "t.jsonl", **settings)
+    assert open_chooser("coverage", TowerGame).settings["round_size"] == 10
+    assert open_chooser("coverage", TowerGame, plan="states").settings["round_size"] == 1
+    assert open_chooser("coverage", TowerGame, plan="states", round_size=4).settings["round_size"] == 4
+    with pytest.raises(InputError, match="round_size"):
+        open_chooser("coverage", TowerGame, round_size=0)
+
+
+@pytest.mark.parametrize(("field", "given"), [("need", {"needed": 3}), ("round_size", {"round_size": 5})])
+def test_settings_of_coverage_are_for_no_other_policy(field, given):
+    with pytest.raises(InputError, match=f"'{field}': is for the policy coverage, not random"):
+        open_chooser("random", TowerGame, **given)

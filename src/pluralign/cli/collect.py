@@ -19,6 +19,9 @@ from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import Models
 from pluralign.workflows.intrinsic import JudgedOptions
 
+SHOWN_OPTIONS = 5
+"""Number of options without enough visits that are printed."""
+
 
 @dataclass(frozen=True)
 class IntrinsicOptions:
@@ -76,6 +79,7 @@ def collect_trajectories(
     features: Path | None = None,
     max_steps: int = 200,
     need: int = 1,
+    round_size: int | None = None,
     plan: Unit | None = None,
     intrinsic: IntrinsicOptions = IntrinsicOptions(),
 ) -> Figures:
@@ -102,6 +106,8 @@ def collect_trajectories(
         features: Folder in which features of the language model are kept between runs.
         max_steps: Maximum number of steps in an episode.
         need: Number of visits that each option should have, for the policy "coverage".
+        round_size: Number of episodes of "coverage" between two counts of visits; by default 10, or 1 with
+            --plan.
         plan: Whether "coverage" plans through the states seen so far to the nearest option of a state, or of
             a decision, that needs visits; slower, since episodes are played one by one.
         intrinsic: Intrinsic reward of the training of "drrn".
@@ -110,7 +116,7 @@ def collect_trajectories(
     chosen = game.info.select(objectives)
     chooser = open_chooser(
         policy, game.make_game, Models(features=features), mode=mode, temperature=temperature, prompt=prompt,
-        re_asks=re_asks, endpoint=endpoint, seed=seed, needed=need,
+        re_asks=re_asks, endpoint=endpoint, seed=seed, needed=need, round_size=round_size,
         plan=plan, intrinsic=intrinsic.open(game, out, endpoint),
     )  # fmt: skip
     report = collect(
@@ -127,13 +133,17 @@ def collect_trajectories(
         say(f"{report.truncated} episodes were truncated after {max_steps} steps")
     covered: Figures = {}
     if isinstance(chooser, CoverageChooser | PlannedCoverage):
-        found = chooser.counts.report(need)
-        covered = {"coverage": asdict(found)}
+        found, lacking = chooser.counts.report(need), chooser.counts.lacking(need)
+        covered = {"coverage": {**asdict(found), "lacking": [option.as_json() for option in lacking]}}
         rest = "were not" if need == 1 else f"have fewer than {need} visits"
         say(
             f"{found.taken} of {found.options} options of {found.decisions} decisions were taken; "
             f"{found.missing} {rest}"
         )
+        for option in lacking[:SHOWN_OPTIONS]:
+            say(f"    {option.text!r} (decision {option.decision.key}, {option.visits} of {need} visits)")
+        if len(lacking) > SHOWN_OPTIONS:
+            say(f"    and {len(lacking) - SHOWN_OPTIONS} more; --json writes all of them")
     if isinstance(chooser, PlannedCoverage):
         options, taken = chooser.state_options
         covered["state_options"], covered["state_options_taken"] = options, taken

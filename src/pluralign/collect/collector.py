@@ -129,7 +129,8 @@ def _in_rounds(
 ) -> Iterator[Trajectory]:  # fmt: skip
     """Episodes round by round; a chooser has seen all earlier rounds when one begins.
 
-    A file's episodes are in order, so what is missing follows what is there.
+    A file's episodes are in order, so what is missing follows what is there. At the end a chooser has seen
+    all of them, whether the last round is whole or not.
     """
     size = chooser.round_size
     done = len(present)
@@ -144,6 +145,8 @@ def _in_rounds(
             yield trajectory
         chooser.start_round(seen)
         seen = []
+    if seen:
+        chooser.start_round(seen)
 
 
 def read_max_points(files: Sequence[str | Path]) -> dict[str, float]:

@@ -32,17 +32,43 @@ class CoverageReport:
     missing: int
 
 
+@dataclass(frozen=True)
+class LackingOption:
+    """An option that has fewer visits than it should have.
+
+    Args:
+        decision: Decision that has the option.
+        action: Index of the option.
+        visits: Number of times that it was taken.
+    """
+
+    decision: Decision
+    action: int
+    visits: int
+
+    @property
+    def text(self) -> str:
+        """The option."""
+        return self.decision.options[self.action]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for ``--json``."""
+        return {"decision": self.decision.key, "option": self.text, "visits": self.visits}
+
+
 class VisitCounts:
     """How often episodes took each option of each decision."""
 
     def __init__(self) -> None:
         self._visits: dict[str, list[int]] = {}
+        self._decisions: dict[str, Decision] = {}
 
     def add(self, trajectories: Iterable[Trajectory]) -> None:
         """Count the options taken in further episodes."""
         for trajectory in trajectories:
             for step in trajectory.steps:
-                visits = self._visits.setdefault(step.decision.key, [0] * len(step.decision.options))
+                decision = self._decisions.setdefault(step.decision.key, step.decision)
+                visits = self._visits.setdefault(decision.key, [0] * len(decision.options))
                 visits[step.action] += 1
 
     def of(self, decision: Decision) -> list[int]:
@@ -63,6 +89,22 @@ class VisitCounts:
             needed=needed,
             missing=sum(visits < needed for row in rows for visits in row),
         )
+
+    def lacking(self, needed: int = 1) -> list[LackingOption]:
+        """Options with fewer visits than needed, of decisions with two or more: those with the fewest first,
+        otherwise in the order in which their decisions were met.
+
+        Args:
+            needed: Number of visits that each option should have.
+        """
+        found = [
+            LackingOption(decision, action, visits)
+            for key, decision in self._decisions.items()
+            if len(decision.options) > 1
+            for action, visits in enumerate(self._visits[key])
+            if visits < needed
+        ]
+        return sorted(found, key=lambda option: option.visits)
 
 
 class CoverageChooser:

@@ -34,6 +34,7 @@ def open_chooser(
     endpoint: EndpointSettings | None = None,
     seed: int = 0,
     needed: int = 1,
+    round_size: int | None = None,
     plan: Unit | None = None,
     intrinsic: Intrinsic | None = None,
 ) -> Chooser:
@@ -55,12 +56,14 @@ def open_chooser(
         endpoint: URLs of an endpoint, numbers of requests and tries; None uses the defaults.
         seed: Random seed of DRRN's training.
         needed: Number of visits that each option should have, for ``coverage``.
+        round_size: Number of episodes of ``coverage`` between two counts of visits; None is 10, or 1 with a
+            plan.
         plan: What ``coverage`` plans for: options of ``states`` or of ``decisions``; None does not plan.
         intrinsic: Intrinsic reward of DRRN's training.
 
     Raises:
-        InputError: There is no such policy, its model cannot be loaded, a number is out of range, or a prompt
-            or an intrinsic reward was given that would not be used.
+        InputError: There is no such policy, its model cannot be loaded, a number is out of range, or a
+            setting was given that the policy would not use.
     """
     require_at_least(0, temperature=temperature, re_asks=re_asks, seed=seed)
     models = models or Models()
@@ -73,14 +76,16 @@ def open_chooser(
         raise InputError(
             f"is for the policy drrn, which is trained in the game, not {name}", field="intrinsic"
         )
-    if plan is not None and name != "coverage":
-        raise InputError(f"is for the policy coverage, not {name}", field="plan")
+    rounds = {} if round_size is None else {"round_size": round_size}
+    given = {"plan": plan is not None, "need": needed != 1, **rounds}
+    if name != "coverage" and (unused := [field for field in given if given[field]]):
+        raise InputError(f"is for the policy coverage, not {name}", field=unused[0])
     if remote is not None:
         return endpoint_chooser(remote, endpoint, prompt=prompt, re_asks=re_asks, temperature=temperature)
     if name == "coverage":
         if plan is not None:
-            return PlannedCoverage(make_game, unit=plan, needed=needed)
-        return CoverageChooser(needed=needed)
+            return PlannedCoverage(make_game, unit=plan, needed=needed, **rounds)
+        return CoverageChooser(needed=needed, **rounds)
     if name == "drrn":
         from pluralign.collect.drrn_training import train_drrn
 
