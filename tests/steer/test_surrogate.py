@@ -58,6 +58,26 @@ def test_a_larger_budget_extends_the_design(budget):
     assert chosen == design(NAMES, 20)[:budget]
 
 
+@pytest.mark.parametrize(("names", "most"), [(NAMES[:2], 101), (NAMES, 5152)])
+def test_a_budget_beyond_all_weightings_is_refused(names, most):
+    with pytest.raises(InputError, match=f"'budget': must be at most {most} with {len(names)} objectives"):
+        design(names, most + 1)
+
+
+def test_the_largest_budget_has_every_weighting_once():
+    assert len({weights.to_text() for weights in design(NAMES[:2], 101)}) == 101
+
+
+def test_all_copies_of_a_weighting_are_left_out():
+    # An outcome without any pattern: only its own copies know what it is.
+    once = simplex_grid(NAMES, 3)
+    noise = np.random.default_rng(0).normal(size=(len(once), 3))
+    shares = fit_surrogate(once * 3, np.tile(noise, (3, 1))).r2()
+    assert all(share < 0.3 for share in shares.values())
+    few = simplex_grid(NAMES, 2)
+    assert fit_surrogate(few * 2, np.tile(noise[: len(few)], (2, 1))).r2() is None
+
+
 def test_what_is_left_out_is_predicted_or_not():
     grid = simplex_grid(NAMES, 4)
     w = arrays(grid)

@@ -15,6 +15,8 @@ FloatArray = npt.NDArray[np.float64]
 # Largest number of weightings of a grid that is searched, and its largest number of steps.
 _MOST = 6000
 _STEPS = 100
+# Distance below which two weightings are the same.
+_SAME = 1e-9
 
 
 def least_points(objectives: int) -> int:
@@ -30,7 +32,8 @@ def design(objectives: Sequence[str], budget: int) -> list[SteeringWeights]:
         budget: Number of weightings.
 
     Raises:
-        InputError: The budget is below the number of a surrogate's coefficients.
+        InputError: The budget is below the number of a surrogate's coefficients, or above the number of
+            weightings that there are.
 
     Examples:
         >>> import pluralign as pl
@@ -45,6 +48,10 @@ def design(objectives: Sequence[str], budget: int) -> list[SteeringWeights]:
     chosen = np.concatenate([np.eye(len(names)), np.full((1, len(names)), 1.0 / len(names))])
     grid = fine_grid(len(names))
     apart: FloatArray = np.sqrt(((grid[:, None] - chosen[None]) ** 2).sum(axis=2)).min(axis=1)
+    if budget > (most := len(chosen) + int((apart > _SAME).sum())):
+        raise InputError(
+            f"must be at most {most} with {len(names)} objectives, found {budget}", field="budget"
+        )
     while len(chosen) < budget:
         # Of equally distant weightings the first, so that a larger budget extends a smaller one's design.
         new = grid[int(np.argmax(np.round(apart, 9)))]

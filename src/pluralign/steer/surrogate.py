@@ -106,19 +106,20 @@ class Surrogate:
         return [weights for weights, on in zip(grid, kept.tolist(), strict=True) if on]
 
     def r2(self) -> dict[str, float] | None:
-        """Share of each outcome's variance that the surrogate predicts, each point left out in turn.
+        """Share of each outcome's variance that the surrogate predicts, each weighting left out in turn: all
+        of its points, if it was evaluated more than once.
 
-        None with as few points as coefficients, where no point can be left out; NaN for a constant outcome.
+        None with as few weightings as coefficients, where none can be left out; NaN for a constant outcome.
         """
-        points = len(self.weightings)
-        if points <= least_points(len(self.objectives)):
+        different, own = np.unique(np.round(self.weightings, 9), axis=0, return_inverse=True)
+        if len(different) <= least_points(len(self.objectives)):
             return None
         left_out = np.empty_like(self.outcomes)
-        for place in range(points):
-            kept = np.arange(points) != place
-            seen = self.weightings[kept]
-            parts = fitted_parts(seen, self.outcomes[kept], self.link)
-            left_out[place] = predicted(parts, seen, self.weightings[place][None], self.link)[0]
+        for number in range(len(different)):
+            out = own == number
+            seen = self.weightings[~out]
+            parts = fitted_parts(seen, self.outcomes[~out], self.link)
+            left_out[out] = predicted(parts, seen, self.weightings[out], self.link)
         squares = ((self.outcomes - left_out) ** 2).sum(axis=0)
         total = ((self.outcomes - self.outcomes.mean(axis=0)) ** 2).sum(axis=0)
         shares = np.where(total > 0, 1.0 - squares / np.where(total > 0, total, 1.0), np.nan)
