@@ -102,6 +102,10 @@ def test_the_hypervolume_factor_is_none_under_grpo():
     with pytest.raises(InputError, match="'kl': must be above 0 with targets"):
         Combination().require(Constrained("ab", at_least={"a": Level(1)}))
     Combination().require(Constrained("ab", at_least={"a": Level(1)}, weights=HALF))
+    for targets in ({"at_least": {"a": Level(1)}}, {"exactly": {"a": Level(1)}, "weights": HALF}):
+        with pytest.raises(InputError, match="'tail': cannot be combined with targets"):
+            Combination(kl=0.1, tail=Tail()).require(Constrained("ab", **targets))
+    Combination(kl=0.1, tail=Tail()).require(Fixed(HALF))
 
 
 def test_influence_moves_weights_in_training_only_and_survives_a_restart():
@@ -240,6 +244,16 @@ def test_a_tail_is_a_utility_of_the_weighted_sum():
     for wrong in ({"low": 0.9}, {"high": 1.1}, {"omega": -1}, {"low": -0.1}):
         with pytest.raises(InputError, match=r"'(low|high|omega)'"):
             Tail(**wrong)
+
+
+def test_a_tail_of_constant_rewards_has_no_gradient():
+    logits = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    picks = torch.multinomial(logits.detach().softmax(0), 40, replacement=True).reshape(5, 8)
+    rewards, weights = torch.full((5, 8, 2), 0.7, dtype=torch.float64), torch.full((5, 2), 0.5).double()
+    for tail in (Tail(0.2, 0.8), Tail(0.2, 1.0, 2.0), Tail(0.5, 0.5)):
+        advantages = Combination(tail=tail).advantages(rewards, weights)
+        (logits.log_softmax(0)[picks] * advantages).mean().backward()
+        assert logits.grad.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_scales_are_measured_and_constant_rewards_are_refused():

@@ -90,12 +90,21 @@ class Combination:
         """Check that the combination keeps what a weighting says.
 
         Raises:
-            InputError: It would cancel the size of the weights; or targets are met at no cost, since neither
-                the divergence nor a reward is maximised.
+            InputError: It would cancel the size of the weights, or a tail would change what a multiplier of a
+                target is the price of; or targets are met at no cost, since neither the divergence nor a
+                reward is maximised.
         """
         if weighting.plain_sum_only:
             self._require_sum(weighting.plain_sum_only)
-        if not self.kl and isinstance(weighting, Constrained) and not weighting.maximises:
+        if not isinstance(weighting, Constrained):
+            return
+        if self.tail is not None:
+            raise InputError(
+                "cannot be combined with targets: multipliers are prices of mean rewards, and a tail pays "
+                "for a part of them only",
+                field="tail",
+            )
+        if not self.kl and not weighting.maximises:
             raise InputError("must be above 0 with targets and no weights", field="kl")
 
     def require_centred(self) -> None:

@@ -216,6 +216,7 @@ def test_refusals(tmp_path):
     refused("'combine': the trainer's leave-one-out baseline takes the place", combine=fused_sum)
     target = Constrained(REWARDS, at_least={"low": Level(0)})
     refused("'kl': must be above 0 with targets", weighting=target, config={"kl": 0.0})
+    refused("'tail': cannot be combined with targets", weighting=target, config={"tail": Tail()})
     refused("whole trunk or an adapter", training={"layers": 1})
     refused("'report_to': has no effect", training={"report_to": ("tensorboard",)})
     refused("at most the 4 samples of 3 prompts, found 16", config={"prompts": 3})
