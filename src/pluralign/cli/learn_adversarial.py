@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pluralign.cli.common import Figures, say
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.learn_texts import Flat
-from pluralign.core import InputError
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.policy_settings import AdversarialConfig
-
-if TYPE_CHECKING:
-    from pluralign.losses.adversarial import Divergence
-
-_ALPHA = 0.5
 
 
 def learn_adversarial(
@@ -45,20 +39,11 @@ def learn_adversarial(
     # Help needs no model.
     from pluralign.folders.card import load_card
     from pluralign.learn.texts.adversarial.loop import fit_adversarial
+    from pluralign.losses.adversarial import named_divergence
 
-    minimised = _divergence(divergence, alpha)
+    minimised = named_divergence(divergence, alpha)
     demonstrations, asked = run.demonstrations()
     fit_adversarial(demonstrations, asked, config, divergence=minimised, vllm=vllm)
     for figures in load_card(run.out).figures["rounds"]:
         say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
     return tell_learned(run.out)
-
-
-def _divergence(name: str, alpha: float | None) -> Divergence:
-    from pluralign.losses.adversarial import AIRL, FAIRL, GAIL, alpha_divergence
-
-    if name == "alpha":
-        return alpha_divergence(_ALPHA if alpha is None else alpha)
-    if alpha is not None:
-        raise InputError("requires --divergence alpha", field="alpha")
-    return {"airl": AIRL, "gail": GAIL, "fairl": FAIRL}[name]

@@ -50,9 +50,8 @@ def learn_lipo(
     """
     # Help needs no model.
     from pluralign.learn.texts.lipo import fit_lipo
-    from pluralign.losses.listwise import all_pairs_loss, lambda_loss, list_likelihood_loss
+    from pluralign.losses.listwise import LIST_LOSSES
 
-    losses = {"lambda": lambda_loss, "list-mle": list_likelihood_loss, "pairs": all_pairs_loss}
     settings = LiPOConfig(config.beta)
     rows, asked = run.scored_completions(adaptive=True)
     lists = rank_completions(rows, config.size)
@@ -65,5 +64,5 @@ def learn_lipo(
     left_out = ", ".join(f"{text} ({counts[name]})" for name, text in reasons.items() if counts[name])
     tail = f"; left out: {left_out}" * bool(left_out)
     say(f"{counts['lists']} lists of {config.size} completions{tail}")
-    fit_lipo(lists, asked, settings, loss=losses[config.loss])
+    fit_lipo(lists, asked, settings, loss=LIST_LOSSES[config.loss])
     return tell_learned(run.out)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pluralign.cli.common import Figures, named_entries, say
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.rl_options import Adapt, Targets, combination, make_weighting, parse_tail, say_rounds
+from pluralign.cli.rl_options import Adapt, parse_tail, read_targets, read_weights, say_rounds
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
@@ -105,7 +105,8 @@ def learn_rl(
     from transformers.utils import logging as transformers_logging
 
     from pluralign.folders.card import load_card
-    from pluralign.learn.combination import Combination
+    from pluralign.learn.combination import COMBINATIONS, Combination
+    from pluralign.learn.make_weighting import make_weighting
     from pluralign.learn.texts.rl import fit_rl
     from pluralign.learn.texts.rl_rounds import RLConfig
     from pluralign.learn.texts.run import Run
@@ -115,9 +116,11 @@ def learn_rl(
         config.rounds, config.prompts, config.samples, config.max_new_tokens, config.temperature, config.kl,
         parse_tail(config.tail),
     )  # fmt: skip
-    targets = Targets(at_least, at_most, exactly)
-    weighting = make_weighting(weights, list(named), config.adapt, config.rate, targets)
-    combine = combination(config.combine)
+    weighting = make_weighting(
+        list(named), read_weights(weights), adapt=config.adapt, rate=config.rate,
+        **read_targets(at_least=at_least, at_most=at_most, exactly=exactly),
+    )  # fmt: skip
+    combine = COMBINATIONS[config.combine]
     # What would cancel is refused before models are loaded.
     Combination(combine, settings.kl, settings.tail).require(weighting)
     # It warns of every checkpoint's clock, which is of no use here.

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
-from pluralign.cli.rl_options import Adapt, Targets, combination, make_weighting, parse_tail, say_rounds
+from pluralign.cli.rl_options import Adapt, parse_tail, read_targets, read_weights, say_rounds
 from pluralign.core import InputError
 from pluralign.games.open import open_story
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
@@ -97,14 +97,17 @@ def learn_story_rl(
     """
     # Help needs no model.
     from pluralign.folders.card import load_card
+    from pluralign.learn.combination import COMBINATIONS
+    from pluralign.learn.make_weighting import make_weighting
     from pluralign.learn.options.story_rl import fit_story_rl
     from pluralign.learn.options.story_rounds import StoryRLConfig
     from pluralign.options.option_policy import OptionPolicy
 
     game = open_story(story)
     weighting = make_weighting(
-        weights, objectives, config.adapt, config.rate, Targets(at_least, at_most, exactly)
-    )
+        objectives, read_weights(weights), adapt=config.adapt, rate=config.rate,
+        **read_targets(at_least=at_least, at_most=at_most, exactly=exactly),
+    )  # fmt: skip
     settings = StoryRLConfig(
         rounds=config.rounds, block=config.block, episodes=config.episodes, decisions=config.decisions,
         samples=config.samples, learning_rate=config.learning_rate, hidden=config.hidden, kl=config.kl,
@@ -116,7 +119,7 @@ def learn_story_rl(
         raise InputError("is no policy of bc, cpl or story-rl", path=initial, field="initial")
     fit_story_rl(
         game.make_game, objectives=known, store=models.store, out=out, weighting=weighting, config=settings,
-        combine=combination(config.combine), initial=before, seed=seed, name=out.name,
+        combine=COMBINATIONS[config.combine], initial=before, seed=seed, name=out.name,
     )  # fmt: skip
     say_rounds(load_card(out).figures["curve"])
     return tell_learned(out)

@@ -188,11 +188,9 @@ def learn_ava_p(
     """
     # Help needs no model.
     from pluralign.learn.texts.ava import fit_ava_p
-    from pluralign.losses.bayesian_irl import expected_return_loss, literal_expected_return_loss
-    from pluralign.losses.likelihood import clamped_negative, literal_negative, unlikelihood
+    from pluralign.losses.bayesian_irl import EXPECTED_RETURNS
+    from pluralign.losses.likelihood import NEGATIVES
 
-    negatives = {"unlikelihood": unlikelihood, "clamped": clamped_negative, "literal": literal_negative}
-    penalty = negatives[negative]
-    contrast = expected_return_loss if expected_return == "log" else literal_expected_return_loss
+    penalty, contrast = NEGATIVES[negative], EXPECTED_RETURNS[expected_return]
     fit_ava_p(*run.prepare(), config, negative=penalty, expected_return=contrast)
     return tell_learned(run.out)

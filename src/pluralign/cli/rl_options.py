@@ -3,107 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pluralign.cli.common import named_entries, say, say_table
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.level import Level
+from pluralign.steer.suggest import depends_on_prompts, open_weights
 
 if TYPE_CHECKING:
-    from pluralign.learn.combination import Combine, Tail
-    from pluralign.learn.constraints import Constrained
-    from pluralign.learn.weighting import Weighting
+    from pluralign.learn.combination import Tail
+    from pluralign.learn.weighting import Suggested
 
-_COMBINATIONS = {
-    "sum": "centred_sum", "group": "reward_combination", "each": "advantage_combination", "gdpo": "gdpo",
-    "variance": "dvao", "fused": "fused_sum",
-}  # fmt: skip
-"""Names of combinations to functions of `losses.advantages`."""
 Adapt = Literal["none", "influence", "hypervolume"]
 
 
-def combination(name: str) -> Combine:
-    """The combination of rewards of a name."""
-    # Help needs no model.
-    from pluralign.losses import advantages
-
-    return getattr(advantages, _COMBINATIONS[name])
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Targets on mean rewards, as entries NAME=LEVEL."""
-
-    at_least: Sequence[str] = ()
-    at_most: Sequence[str] = ()
-    exactly: Sequence[str] = ()
-
-    def levels(self) -> dict[str, dict[str, Level]]:
-        """Levels by kind and objective; kinds without targets are left out."""
-        found: dict[str, dict[str, Level]] = {}
-        for field in ("at_least", "at_most", "exactly"):
-            entries = named_entries(getattr(self, field), field, "NAME=LEVEL", required=False)
-            if entries:
-                found[field] = {name: Level.parse(text, name, field) for name, text in entries.items()}
-        return found
-
-
-def make_weighting(
-    weights: str, objectives: Sequence[str], adapt: Adapt, rate: float, targets: Targets
-) -> Weighting:
-    """The weighting that options ask for.
-
-    Args:
-        weights: Weights as NAME=NUMBER,..., auto:DIR or wish:DIR:...; empty if there are targets only.
-        objectives: Objectives of the rewards.
-        adapt: Whether and how weights move.
-        rate: Step size of weights that move.
-        targets: Targets on mean rewards.
+def read_weights(text: str) -> SteeringWeights | Suggested | None:
+    """Weights as NAME=NUMBER,..., auto:DIR or wish:DIR:...; None for an empty text.
 
     Raises:
-        InputError: There are neither weights nor targets, two of these ways are combined that cannot be, or
-            an objective is unknown.
+        InputError: See `open_weights`.
     """
-    # Help needs no model.
-    from pluralign.learn.weighting import ByHypervolume, ByInfluence, Fixed, Suggested
-    from pluralign.steer.suggest import Learned, Wished, open_weights
+    if not text:
+        return None
+    provider = open_weights(text)
+    if not depends_on_prompts(provider):
+        return provider.suggest([""])[0]
+    from pluralign.learn.weighting import Suggested
 
-    levels = targets.levels()
-    if levels and adapt != "none":
-        raise InputError("targets move the weights themselves", field="adapt")
-    if not weights:
-        if not levels:
-            raise InputError("give weights, or a target such as --at-least NAME=+0.5sd", field="weights")
-        return _constrained(objectives, levels, rate)
-    provider = open_weights(weights)
-    inner = provider.provider if isinstance(provider, Wished) else provider
-    if isinstance(inner, Learned):
-        if levels or adapt != "none":
-            raise InputError(
-                "depend on the prompt, and neither targets nor --adapt can move them", field="weights"
-            )
-        return Suggested(provider.suggest, provider.objectives, weights)
-    given = provider.suggest([""])[0]
-    given.require_known(objectives)
-    whole = SteeringWeights({name: given.get(name, 0.0) for name in objectives})
-    if levels:
-        return _constrained(objectives, levels, rate, whole)
-    if adapt == "influence":
-        return ByInfluence(whole, rate=rate)
-    return ByHypervolume(whole) if adapt == "hypervolume" else Fixed(whole)
+    return Suggested(provider.suggest, provider.objectives, text)
 
 
-def _constrained(
-    objectives: Sequence[str], levels: Mapping[str, Mapping[str, Level]], rate: float,
-    weights: SteeringWeights | None = None,
-) -> Constrained:  # fmt: skip
-    from pluralign.learn.constraints import Constrained
+def read_targets(**options: Sequence[str]) -> dict[str, Any]:
+    """Targets as entries NAME=LEVEL, by option.
 
-    return Constrained(
-        objectives, at_least=levels.get("at_least"), at_most=levels.get("at_most"),
-        exactly=levels.get("exactly"), weights=weights, rate=rate,
-    )  # fmt: skip
+    Raises:
+        InputError: See `named_entries`.
+    """
+    return {field: named_entries(own, field, "NAME=LEVEL", required=False) for field, own in options.items()}
 
 
 def parse_tail(text: str) -> Tail | None:

@@ -2,6 +2,7 @@
 
 from pluralign.learn.combination import Tail as Tail
 from pluralign.learn.constraints import Constrained as Constrained
+from pluralign.learn.make_weighting import make_weighting as make_weighting
 from pluralign.learn.options.avril import fit_avril as fit_avril
 from pluralign.learn.options.bc import fit_bc as fit_bc
 from pluralign.learn.options.cpl import fit_cpl as fit_cpl

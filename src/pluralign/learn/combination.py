@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,10 @@ from pluralign.losses.advantages import (
     Weights,
     advantage_combination,
     centred_sum,
+    dvao,
     fused_sum,
     gdpo,
+    reward_combination,
 )
 from pluralign.losses.risk import quantile_utility
 from pluralign.rewards.value_model import RewardScale
@@ -28,6 +30,16 @@ NEAR = "near"
 
 Combine = Callable[[Rewards, Weights], Advantages]
 """Function from rewards and weights to advantages (`losses.advantages`)."""
+
+COMBINATIONS: Mapping[str, Combine] = {
+    "sum": centred_sum,
+    "group": reward_combination,
+    "each": advantage_combination,
+    "gdpo": gdpo,
+    "variance": dvao,
+    "fused": fused_sum,
+}
+"""Combinations by the names that command lines take."""
 
 
 @dataclass(frozen=True)

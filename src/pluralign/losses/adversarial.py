@@ -19,7 +19,7 @@ gradient needs an increasing reward: the policy moves away from what the demonst
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -222,6 +222,33 @@ GAIL = Divergence("gail", gail_generator, gail_reward, _gail_witness)
 """Twice the Jensen-Shannon divergence."""
 FAIRL = Divergence("fairl", fairl_generator, fairl_reward, _fairl_witness)
 """KL(demonstrator || policy)."""
+
+
+DIVERGENCES: Mapping[str, Divergence] = {"airl": AIRL, "gail": GAIL, "fairl": FAIRL}
+"""Divergences without a parameter by the names that command lines take."""
+
+
+def named_divergence(name: str, alpha: float | None = None) -> Divergence:
+    """A divergence by its name.
+
+    >>> named_divergence("alpha", 0.25).name
+    'alpha 0.25'
+
+    Args:
+        name: A key of `DIVERGENCES`, or ``alpha``.
+        alpha: Parameter of the alpha-divergence; 0.5 by default.
+
+    Raises:
+        InputError: There is no such divergence, another one than ``alpha`` was given the parameter, or it is
+            not finite.
+    """
+    if name == "alpha":
+        return alpha_divergence(0.5 if alpha is None else alpha)
+    if alpha is not None:
+        raise InputError("requires --divergence alpha", field="alpha")
+    if name not in DIVERGENCES:
+        raise InputError(f"expected {', '.join(DIVERGENCES)} or alpha, found {name!r}", field="divergence")
+    return DIVERGENCES[name]
 
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ the temporal differences of the Q-values must be likely under the reward.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -173,6 +173,13 @@ def literal_expected_return_loss(
     Its gradient vanishes on clearly wrong pairs as well as on clearly right ones.
     """
     return -torch.sigmoid(chosen - rejected).mean()
+
+
+EXPECTED_RETURNS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "log": expected_return_loss,
+    "literal": literal_expected_return_loss,
+}
+"""Contrastive expected returns by the names that command lines take."""
 
 
 def _reward_terms(terms: TokenTerms, gamma: float, td_weight: float, kl_weight: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -130,3 +130,11 @@ def literal_negative(log_probs: Float[Tensor, "*batch"]) -> Float[Tensor, "*batc
 def clamped_negative(log_probs: Float[Tensor, "*batch"], floor: float = -10.0) -> Float[Tensor, "*batch"]:
     """log p, elementwise, clipped below at ``floor`` (nats), so tokens below it have no gradient."""
     return log_probs.clamp(min=floor)
+
+
+NEGATIVES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "unlikelihood": unlikelihood,
+    "clamped": clamped_negative,
+    "literal": literal_negative,
+}
+"""Penalties of rejected tokens by the names that command lines take."""

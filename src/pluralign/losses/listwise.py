@@ -8,7 +8,7 @@ Completions of equal levels are not compared, and the order of a list has no inf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -78,6 +78,14 @@ def all_pairs_loss(
     """
     size = scores.shape[-1]
     return _over_pairs(softplus(-_gaps(scores)), levels) / (size * (size - 1) / 2)
+
+
+LIST_LOSSES: Mapping[str, ListwiseLoss] = {
+    "lambda": lambda_loss,
+    "list-mle": list_likelihood_loss,
+    "pairs": all_pairs_loss,
+}
+"""Losses of lists by the names that command lines take."""
 
 
 def _gaps(values: Float[Tensor, "lists i"]) -> Float[Tensor, "lists i j"]:

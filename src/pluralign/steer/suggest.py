@@ -206,10 +206,14 @@ def constant_weights(text: str) -> SteeringWeights:
         InputError: See `open_weights`; or the weights depend on prompts.
     """
     provider = open_weights(text)
-    inner = provider.provider if isinstance(provider, Wished) else provider
-    if isinstance(inner, Learned):
+    if depends_on_prompts(provider):
         raise InputError("depend on the prompt, and there is one mix for all here", field="weights")
     return provider.suggest([""])[0]
+
+
+def depends_on_prompts(provider: WeightsProvider) -> bool:
+    """Whether a provider suggests other weights for other prompts."""
+    return isinstance(provider.provider if isinstance(provider, Wished) else provider, Learned)
 
 
 def save_dial(surrogate: Surrogate, folder: Path, source: dict[str, Any]) -> Path:
