@@ -51,6 +51,28 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+@contextlib.contextmanager
+def listening(
+    host: str, port: int, health_port: int | None = None
+) -> Generator[tuple[socket.socket, socket.socket | None]]:
+    """Bind the sockets of a server, and close them in the end.
+
+    Args:
+        host: See `listen`.
+        port: See `listen`.
+        health_port: Port of a second listener, which answers health checks alone; None for no such listener.
+
+    Raises:
+        InputError: See `listen`.
+    """
+    with listen(host, port) as bound:
+        if health_port is None:
+            yield bound, None
+            return
+        with listen(host, health_port) as health:
+            yield bound, health
+
+
 def make_server(service: Service, drain: float = 10.0, health: socket.socket | None = None) -> uvicorn.Server:
     """Make the server of a service.
 

@@ -99,6 +99,13 @@ class Service:
         self.engine = (self.make_engine or self._own_engine)(self.limits)
         self.metrics, self.pace = Metrics(), Pace(self.limits.running)
 
+    @property
+    def kind(self) -> str:
+        """How the policies are held, in words."""
+        if isinstance(self.deployment, Policies) and self.deployment.headed:
+            return "heads on one model"
+        return "adapters of one model" if self.deployment.shared else "whole models"
+
     def intervals_of(self, weights: SteeringWeights) -> Mapping[str, Sequence[float]] | None:
         """90 % intervals of a request's weights; None if they are its own, or not inferred."""
         return self.intervals if weights is self.parser.mixes.default else None
