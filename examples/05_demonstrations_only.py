@@ -10,7 +10,6 @@ from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import prompt_ids
 from pluralign.pair.recipes import pair_completions
 from pluralign.rewards.ensemble import RewardEnsemble, measure_scales
-from pluralign.rewards.open import load_reward
 
 MODEL = "tiny-random"  # try "smollm2-135m"
 WORDS = [a + b for a in "abcdefgh" for b in "klmn"]
@@ -43,7 +42,7 @@ with tempfile.TemporaryDirectory() as folder:
     learned = pl.learn.fit_discriminator(
         init_sft, pl.learn.Run(MODEL, training=pl.Training(epochs=4, learning_rate=3e-3))
     )
-    closed_form = load_reward(f"closed-form:{Path(folder, 'sft')}")
+    closed_form = pl.load_closed_form(Path(folder, "sft"))
 
     # Best of 16 by the trained reward, by the likelihood ratio, which needs no training, and by both.
     asked = pl.Decision(PROMPTS[0], tuple(dict.fromkeys(row.completion for row in draw(policy, 16)[:16])))

@@ -35,7 +35,7 @@ from pluralign.learn.texts.spin import SPINConfig, fit_spin
 from pluralign.lm.language_model import LanguageModel
 from pluralign.pair.recipes import pair_completions
 from pluralign.rewards.export import export_folder
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import load_closed_form
 from pluralign.rewards.reward_model import load_reward_model
 from pluralign.rewards.tqr import TQRShape
 
@@ -194,7 +194,7 @@ def _measure(
     found = shop.scored("best-of", draws, rewards)
     found["closed form"] = shop.scored_by(
         "best-of", draws, "closed-form",
-        lambda: load_reward(f"closed-form:{policies['SFT']}", dtype=shop.base.dtype),
+        lambda: load_closed_form(policies["SFT"], dtype=shop.base.dtype),
     )  # fmt: skip
     figures["best_of_golden"] = shop.scored_by("best-of", draws, "golden", scorer).tolist()
     figures["rewards"] = {name: np.asarray(values).tolist() for name, values in found.items()}

@@ -30,7 +30,7 @@ from pluralign.evaluate.statistics import estimate
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.sft import fit_sft
 from pluralign.pair.recipes import pair_completions
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import load_closed_form
 
 _MARKS = re.compile(r"<<[^<>]*>>")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -133,7 +133,7 @@ def _rewards(shop: Workshop, shown: list[Demonstration], sft: Path, draws: Draws
     reward = shop.trained("rm-init-sft", fit_discriminator, pairs, "reward")
     found = shop.scored("best-of", draws, {"Init-SFT": reward})
     found["closed form"] = shop.scored_by(
-        "best-of", draws, "closed-form", lambda: load_reward(f"closed-form:{sft}", dtype=shop.base.dtype)
+        "best-of", draws, "closed-form", lambda: load_closed_form(sft, dtype=shop.base.dtype)
     )
     return {name: values for name, values in found.items() if not name.endswith(" sigma")}
 

@@ -49,8 +49,7 @@ from pluralign.learn.texts.policies import DPOConfig, fit_dpo
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.value import ValueConfig, fit_value
-from pluralign.rewards.likelihood_ratio import LikelihoodRatio
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import load_closed_form
 from pluralign.rewards.tqr import TQRShape
 
 BETA = 0.1
@@ -220,11 +219,8 @@ class Experiment:
 
     def _implicit(self, folder: Path) -> Remembered:
         if folder not in self._opened:
-            found = load_reward(f"closed-form:{folder}", dtype=self.shop.base.dtype)
-            assert isinstance(found, LikelihoodRatio)
             # DPO's implicit reward includes the end-of-text token.
-            whole = LikelihoodRatio(found.policy, found.reference, found.settings, found.name, ends=True)
-            self._opened[folder] = Remembered(whole)
+            self._opened[folder] = Remembered(load_closed_form(folder, ends=True, dtype=self.shop.base.dtype))
         return self._opened[folder]
 
     @cached_property

@@ -45,7 +45,7 @@ from pluralign.evaluate.sweeps.texts import TextPoint
 from pluralign.folders.card import CARD
 from pluralign.learn.texts.heads import MAHDPOConfig, fit_mah_dpo
 from pluralign.learn.texts.lipo import LiPOConfig, fit_lipo
-from pluralign.learn.texts.modpo import MODPOConfig, fit_modpo, open_margin
+from pluralign.learn.texts.modpo import MODPOConfig, fit_modpo, policy_margin
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.value import ValueConfig, fit_value
@@ -217,7 +217,7 @@ class Experiment:
         own, other = self.settings.full
         folder = self.shop.folder / f"modpo-{share:g}"
         if not (folder / CARD).is_file():
-            margin = open_margin(f"closed-form:{chosen[other][1]}", "auto")
+            margin = policy_margin(chosen[other][1], "auto")
             weights = SteeringWeights({own: share, other: 1 - share})
             fit = partial(fit_modpo, margins={other: margin}, weights=weights)
             config = MODPOConfig(self.settings.beta)

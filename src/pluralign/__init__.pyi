@@ -59,6 +59,7 @@ from pluralign.pair.ranked import rank_completions as rank_completions
 from pluralign.pair.select import select_pairs as select_pairs
 from pluralign.pair.siblings import sibling_pairs as sibling_pairs
 from pluralign.rewards.function import FunctionReward as FunctionReward
+from pluralign.rewards.open import load_closed_form as load_closed_form
 from pluralign.rewards.open import load_reward as load_reward
 from pluralign.steer.block_guides import Blocks as Blocks
 from pluralign.steer.policies import Policies as Policies

@@ -36,7 +36,7 @@ from pluralign.rewards.ensemble import (
 )
 from pluralign.rewards.export import export_folder
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import load_closed_form, load_reward
 from pluralign.rewards.reward_model import RewardSettings, load_reward_model
 
 DECISIONS = [
@@ -168,6 +168,9 @@ def test_the_closed_form_is_the_log_ratio(made, ends):
 
     policy, reference = load_language_policy(made / "sft"), load_backbone("tiny-random", dtype=torch.float32)
     ratio = LikelihoodRatio(policy, reference, RewardSettings(), ends=ends)
+    loaded = load_closed_form(made / "sft", ends=ends)
+    for own, other in zip(ratio.score_decisions(DECISIONS), loaded.score_decisions(DECISIONS), strict=True):
+        np.testing.assert_array_equal(own.mean, other.mean)
     for decision, rewards in zip(DECISIONS, ratio.score_decisions(DECISIONS), strict=True):
         for option, reward in zip(decision.options, rewards.mean, strict=True):
             expected = log_prob(policy, decision.prompt, option, ends) - log_prob(

@@ -80,7 +80,12 @@ class Judge:
     @property
     def name(self) -> str:
         """``judge:MODEL``."""
-        return f"judge:{self._scorer.name}"
+        return f"judge:{self.model}"
+
+    @property
+    def model(self) -> str:
+        """Name of the language model."""
+        return self._scorer.name
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -145,7 +150,12 @@ class ReplyJudge:
     @property
     def name(self) -> str:
         """``judge:MODEL``."""
-        return f"judge:{self._replies.writer.name}"
+        return f"judge:{self.model}"
+
+    @property
+    def model(self) -> str:
+        """Name of the language model."""
+        return self._replies.writer.name
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -79,18 +79,12 @@ def open_rater(
         case "human", sheet if sheet and comparisons is not None:
             return import_sheet(sheet, comparisons)
         case "judge", model if model != PREFIX:
-            if (remote := endpoint_model(model)) is not None:
-                endpoint = endpoint or EndpointSettings()
-                # Each comparison is two questions, so a batch fills the requests in flight twice.
-                batch = max(16, endpoint.concurrency)
-                return ReplyJudge(Endpoint(remote, endpoint), prompt=prompt, batch=batch)
-            language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
-            return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
+            return open_judge(model, prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype)
         case "rubric", model if model != PREFIX:
             if rubric is None:
                 raise InputError("rubric:MODEL needs a file of criteria", field="rubric")
             criteria = load_rubric(rubric)
-            judge = open_rater(f"judge:{model}", prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype)
+            judge = open_judge(model, prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype)
             return RubricRater(judge, criteria)
         case "listwise", model if model != PREFIX:
             if decide != "agreement":
@@ -111,6 +105,31 @@ def open_rater(
             known += ["judge:MODEL", "judge:openai:MODEL", "rubric:MODEL", "listwise:MODEL"]
             known += ["human:SHEET"] * (comparisons is not None) + ["reward:REWARD"]
             raise InputError(f"unknown rater '{spec}'; known: {', '.join(known)}", field="rater")
+
+
+def open_judge(
+    model: str, *, prompt: str | Path | None = None, decide: DecideName = "agreement",
+    endpoint: EndpointSettings | None = None, dtype: DTypeName = "float32",
+) -> Judge | ReplyJudge:  # fmt: skip
+    """Open a judge of pairs.
+
+    Args:
+        model: Local language model (the default one if empty), or ``openai:MODEL`` (an OpenAI-compatible
+            endpoint).
+        prompt: See `open_rater`.
+        decide: See `open_rater`.
+        endpoint: See `open_rater`.
+        dtype: Precision of a local model.
+
+    Raises:
+        InputError: The model or the prompt cannot be loaded.
+    """
+    if (remote := endpoint_model(model)) is not None:
+        endpoint = endpoint or EndpointSettings()
+        # Each comparison is two questions, so a batch fills the requests in flight twice.
+        return ReplyJudge(Endpoint(remote, endpoint), prompt=prompt, batch=max(16, endpoint.concurrency))
+    language_model = Models(model or DEFAULT_MODEL, dtype=dtype).language_model
+    return Judge(language_model, prompt=prompt, decide=DECISIONS[decide])
 
 
 def open_critic(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pluralign.annotate.judge import Judge, ReplyJudge
 from pluralign.annotate.rater import Rater, Rating
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.jsonl import Fields, read_rows
@@ -144,7 +145,8 @@ class RubricRater:
     @property
     def name(self) -> str:
         """``rubric:MODEL``, or ``rubric:`` and the name of a rater that is no judge."""
-        return f"rubric:{self._rater.name.removeprefix('judge:')}"
+        rater = self._rater
+        return f"rubric:{rater.model if isinstance(rater, Judge | ReplyJudge) else rater.name}"
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -65,11 +65,43 @@ def load_reward(
         >>> pl.load_reward("reward").score(["Say", "Say"], [" yes", " no"]).shape
         (2,)
     """
+    with use_device(device):
+        return _load(str(spec), _floating(dtype), model)
+
+
+@checked
+def load_closed_form(
+    policy: str | Path, *, ends: bool = False, dtype: DTypeName | torch.dtype = "float32",
+    model: str | None = None, device: str | None = None,
+) -> LikelihoodRatio:  # fmt: skip
+    """Load the likelihood ratio between a trained policy and its base model, a reward without training.
+
+    Args:
+        policy: Folder of the policy.
+        ends: Whether the end-of-text token counts as well; see `LikelihoodRatio`.
+        dtype: Floating-point type of both models.
+        model: Hub id or folder of the base model, if it was moved.
+        device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
+
+    Raises:
+        InputError: The folder holds no policy, or its contents are damaged.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> shown = [pl.Demonstration(f"Say {i}:", " yes", objective="agreement") for i in range(8)]
+        >>> _ = pl.learn.fit_sft(shown, pl.learn.Run("tiny-random", "sft"))
+        >>> pl.load_closed_form("sft").score(["Say", "Say"], [" yes", " no"]).shape
+        (2,)
+    """
+    with use_device(device):
+        return _closed_form(Path(policy), _floating(dtype), model, ends)
+
+
+def _floating(dtype: DTypeName | torch.dtype) -> torch.dtype:
     dtype = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype)
     if not dtype.is_floating_point:
         raise InputError(f"must be a floating-point type, found {dtype}", field="dtype")
-    with use_device(device):
-        return _load(str(spec), dtype, model)
+    return dtype
 
 
 def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
@@ -199,7 +231,7 @@ def _classifier(name: str, dtype: torch.dtype, model: str | None) -> Reward:
     return load_classifier(name, dtype=dtype)
 
 
-def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> LikelihoodRatio:
+def _closed_form(folder: Path, dtype: torch.dtype, model: str | None, ends: bool = False) -> LikelihoodRatio:
     content = read_card(folder)
     policy = load_language_policy(folder, dtype=dtype, model=model)
     reference = load_folder_backbone(folder, content, dtype=dtype, model=model)
@@ -209,4 +241,5 @@ def _closed_form(folder: Path, dtype: torch.dtype, model: str | None) -> Likelih
         reference,
         RewardSettings(template=template, control_tokens=content.get("control_tokens") is True),
         f"{content['name']} closed form",
+        ends=ends,
     )

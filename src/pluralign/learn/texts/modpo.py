@@ -18,7 +18,7 @@ from pluralign.core.checks import checked, require
 from pluralign.core.digests import source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
-from pluralign.folders.card import load_card
+from pluralign.folders.card import CARD, load_card
 from pluralign.learn.engine import processes
 from pluralign.learn.methods import METHODS
 from pluralign.learn.texts.data import split_rows
@@ -30,8 +30,7 @@ from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.contrastive import modpo
 from pluralign.rewards.endpoint import EndpointReward
-from pluralign.rewards.likelihood_ratio import LikelihoodRatio
-from pluralign.rewards.open import load_reward, reward_card
+from pluralign.rewards.open import CLOSED_FORM, load_closed_form, load_reward, require_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
 
 _BATCH, _LARGEST_SCALE = 64, 1e9
@@ -142,28 +141,47 @@ def fit_modpo(
 def open_margin(spec: str, dtype: DTypeName = "float32") -> Margin:
     """Open another objective's reward by name; see `load_reward`.
 
-    The likelihood ratio of a policy by a method with an implicit reward is that reward: times its beta, with
-    the end-of-text token counted.
+    The likelihood ratio of a policy is a `policy_margin`.
 
     Raises:
         InputError: There is no such reward.
     """
+    require_reward(spec)
+    kind, _, place = spec.partition(":")
+    if kind == CLOSED_FORM:
+        return policy_margin(place, dtype)
     precision = resolve_dtype(dtype)
     scorer = load_reward(spec, dtype=precision)
-    folder = Path(spec.rpartition(":")[2])
     # The card has the figures of its training, so that two states of a folder have different digests.
     card_digest = source_digest(reward_card(spec)).get("file_digest", "")
     if isinstance(scorer, EndpointReward):
         card_digest = scorer.identity["folder"]
     provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(precision)}
-    if not isinstance(scorer, LikelihoodRatio):
-        return Margin(scorer, provenance=provenance)
-    card = load_card(folder)
-    if not (card.method in METHODS and METHODS[card.method].implicit_reward):
-        return Margin(scorer, provenance=provenance)
-    # These methods count the end-of-text token, too.
-    whole = LikelihoodRatio(scorer.policy, scorer.reference, scorer.settings, scorer.name, ends=True)
-    return Margin(whole, float(card.config["beta"]), provenance)
+    return Margin(scorer, provenance=provenance)
+
+
+def policy_margin(policy: str | Path, dtype: DTypeName = "float32") -> Margin:
+    """The likelihood ratio between a policy of another objective and its base model, as that one's reward.
+
+    If the policy was trained by a method with an implicit reward, it is that reward: times its beta, with the
+    end-of-text token counted.
+
+    Args:
+        policy: Folder of the policy.
+        dtype: Floating-point type of both models.
+
+    Raises:
+        InputError: The folder holds no policy, or its contents are damaged.
+    """
+    precision, card = resolve_dtype(dtype), load_card(Path(policy))
+    implicit = card.method in METHODS and METHODS[card.method].implicit_reward
+    scorer = load_closed_form(policy, ends=implicit, dtype=precision)
+    provenance: dict[str, Any] = {
+        "source": f"{CLOSED_FORM}:{policy}",
+        "card": source_digest(Path(policy) / CARD).get("file_digest", ""),
+        "dtype": str(precision),
+    }
+    return Margin(scorer, float(card.config["beta"]) if implicit else 1.0, provenance)
 
 
 def require_weights(weights: SteeringWeights, own: str, others: Iterable[str]) -> None:
