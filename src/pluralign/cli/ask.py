@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -80,59 +79,34 @@ def ask_questions(
     for field, given, source in (("rewards", rewards, completions), ("policies", policies, story)):
         if given and source is None:
             raise InputError(f"requires --{'completions' if field == 'rewards' else 'story'}", field=field)
-    from pluralign.elicit.interview import Interview
-    from pluralign.elicit.prior import SimplexPrior
-    from pluralign.workflows import ask
-    from pluralign.workflows.weights import report_weights
+    from pluralign.workflows import interview
 
-    prior, scales, dial = None, None, None
     if completions is not None:
-        from pluralign.data.answers import load_answers
-
         named = named_entries(rewards, "rewards", "NAME=REWARD")
-        asked = ask.pool_of_completions(
-            load_answers(completions), dict(named), out / "rewards.jsonl", dtype=dtype
-        )
+        asked = interview.completion_pool(completions, dict(named), out, dtype=dtype)
     elif story is not None:
-        named = named_entries(policies, "policies", "NAME=DIR")
-        opened = ask.OpenedStory(story, named)
-        if values == "returns":
-            asked, dial = opened.by_returns(), opened.dial
-        else:
-            asked = opened.by_policies(seed)
-            # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
-            prior, scales = SimplexPrior(decisiveness=1.0), dict.fromkeys(named, 1.0)
+        asked = interview.story_pool(
+            story, named_entries(policies, "policies", "NAME=DIR"), values, seed=seed
+        )
     else:
-        from pluralign.data.choices import load_questions
-
-        asked = load_questions(str(pool))
-    interview = Interview(asked, questions, least_information, scales, prior, lapse, seed)
-    if len(interview.objectives) < 2:
-        raise InputError("weights need at least two objectives", field="rewards" if completions else "pool")
-    human = _Person()
-    answer = ask.open_answerer(by, interview, human)
-    kept = out / "choices.jsonl"
-    choices, turn = ask.hold_interview(interview, answer, kept, _tell if by == "human" else _quiet)
-    ask.save_pool(asked, out / "pool.jsonl")
-    say(_ENDS[turn.end] if turn.end else "the same command continues")
-    if choices:
-        wrote(kept, f"{len(choices)} answers")
-    report = report_weights(turn.posterior, choices)
-    if dial is not None and choices:
-        report = replace(report, dial=dial(asked, turn.posterior.mean))
-    return say_weights(report, out)
+        asked = interview.file_pool(str(pool))
+    found = interview.interview(
+        asked, out, by=by, human=_ask_person, questions=questions, least_information=least_information,
+        lapse=lapse, seed=seed, told=_tell if by == "human" else _quiet,
+    )  # fmt: skip
+    say(_ENDS[found.turn.end] if found.turn.end else "the same command continues")
+    if found.choices:
+        wrote(found.kept, f"{len(found.choices)} answers")
+    return say_weights(found.report, out)
 
 
-class _Person:
-    """Asks the person at the terminal."""
-
-    def __call__(self, question: Question) -> Answer | None:
-        _show(question.decision.prompt, "")
-        for number, option in enumerate(question.decision.options, start=1):
-            _show(option, f"  {number}. ")
-        more = ", s (about the same)" if question.may_tie else ""
-        numbers = " or ".join(str(n) for n in range(1, len(question.values) + 1))
-        return _read(f"{numbers}{more}, Enter to skip, q to stop: ", question)
+def _ask_person(question: Question) -> Answer | None:
+    _show(question.decision.prompt, "")
+    for number, option in enumerate(question.decision.options, start=1):
+        _show(option, f"  {number}. ")
+    more = ", s (about the same)" if question.may_tie else ""
+    numbers = " or ".join(str(n) for n in range(1, len(question.values) + 1))
+    return _read(f"{numbers}{more}, Enter to skip, q to stop: ", question)
 
 
 def _read(prompt: str, question: Question) -> Answer | None:

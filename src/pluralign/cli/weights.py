@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pluralign.cli.common import Figures, named_entries, named_folders, say, say_table, say_weights, wrote
 from pluralign.core import InputError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pluralign.core.choice import Choice
-    from pluralign.elicit.many import ManyWeights
+    from pluralign.workflows.weights import ManyReport
 
 
 def infer_weights(
@@ -115,9 +115,10 @@ def infer_weights(
     people = dict.fromkeys(choice.by for choice in found)
     if len(people) > 1:
         from pluralign.elicit.many import infer_many
+        from pluralign.workflows.weights import ManyReport
 
         many = infer_many(found, prior=prior, scales=scales, lapse=lapse, seed=seed)
-        return _report_many(many, found, prior, out), 0
+        return _say_many(ManyReport(many, found, prior), out), 0
     if prior == "people":
         raise InputError("needs choices of several people; name their column by --person", field="prior")
     from pluralign.elicit.posterior import infer_weights as infer
@@ -148,46 +149,19 @@ def _of_episodes(
     path: Path, policies: tuple[str, ...], lapse: float, seed: int, out: Path
 ) -> tuple[Figures, int]:
     from pluralign.core.records import read_trajectories
-    from pluralign.elicit.grounding import choices_of_trajectories
-    from pluralign.elicit.posterior import infer_weights as infer
-    from pluralign.elicit.prior import SimplexPrior
-    from pluralign.options.open import Models, load_agents
-    from pluralign.workflows.weights import report_weights
+    from pluralign.workflows.weights import weights_of_episodes
 
-    models = Models()
-    opened = load_agents(named_folders(policies, "policies", required=True), models)
-    found = choices_of_trajectories(list(read_trajectories(path)), opened)
-    # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
-    units = dict.fromkeys(opened, 1.0)
-    posterior = infer(found, prior=SimplexPrior(decisiveness=1.0), scales=units, lapse=lapse, seed=seed)
-    return say_weights(report_weights(posterior, found, contradictions=False), out)
+    folders = named_folders(policies, "policies", required=True)
+    return say_weights(weights_of_episodes(read_trajectories(path), folders, lapse=lapse, seed=seed), out)
 
 
-def _report_many(found: ManyWeights, choices: Sequence[Choice], prior: PriorName, out: Path) -> Figures:
-    import numpy as np
-
-    from pluralign.core.files import write_json
-    from pluralign.elicit.signs import objectives_against
-    from pluralign.evaluate.pictures.weights import draw_people
-    from pluralign.workflows.weights import against_lines
-
-    means = np.array([one.mean.aligned_to(found.objectives) for one in found.people.values()])
-    quarters = np.quantile(means, [0.25, 0.5, 0.75], axis=0)
+def _say_many(report: ManyReport, out: Path) -> Figures:
     say_table(
         ["quarter", "median", "three quarters"],
-        {name: [f"{number:.3f}" for number in quarters[:, column]]
-         for column, name in enumerate(found.objectives)},
-    )  # fmt: skip
-    figures: dict[str, Any] = {**found.to_json(), "prior": prior}
-    say(
-        f"{figures['answers']} answers of {figures['people']} people; each predicted from the others: "
-        f"{100 * figures['share']:.1f} % right, log loss {figures['log_loss']:.3f} "
-        f"(chance {figures['even_log_loss']:.3f})"
+        {name: [f"{number:.3f}" for number in own] for name, own in report.quarters.items()},
     )
-    for line in against_lines(objectives_against(choices, figures["scales"])):
+    for line in report.lines():
         say(line)
-    write_json(out / "weights.json", figures)
-    found.save_table(out / "weights.csv")
-    draw_people(found.objectives, means, out / "weights.svg")
+    figures = report.save(out)
     wrote(out / "weights.csv", "one row per person; weights.json and weights.svg are next to it")
     return figures

@@ -1,20 +1,28 @@
-"""Report of one person's weights: what explains the answers, what contradicts them, files."""
+"""Reports of weights: what explains the answers of one person or of many, what contradicts them, files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pluralign.core import SteeringWeights
+import numpy as np
+
+from pluralign.core import Policy, SteeringWeights, Trajectory
 from pluralign.core.choice import Choice
+from pluralign.core.files import write_json
 from pluralign.elicit.feasibility import Feasibility, explained_by_weights
-from pluralign.elicit.posterior import FEW_EFFECTIVE, WeightPosterior
+from pluralign.elicit.grounding import choices_of_trajectories
+from pluralign.elicit.many import ManyWeights, PriorName
+from pluralign.elicit.posterior import FEW_EFFECTIVE, LAPSE, WeightPosterior, infer_weights
+from pluralign.elicit.prior import SimplexPrior
 from pluralign.elicit.saved import save_posterior
 from pluralign.elicit.signs import objectives_against
 from pluralign.elicit.utilities import LEAST_CHOICES, Comparison, compare_utilities
-from pluralign.evaluate.pictures.weights import draw_weights
+from pluralign.evaluate.pictures.weights import draw_people, draw_weights
+from pluralign.evaluate.statistics import FloatArray
+from pluralign.options.open import Models, load_agents
 
 # With fewer answers, answers that contradict any weights may be chance.
 _ENOUGH = 10
@@ -113,6 +121,91 @@ def report_weights(
     clash = explained_by_weights(choices, scales=posterior.scales) if contradictions and choices else None
     other = compare_utilities(choices) if contradictions and ranked >= LEAST_CHOICES else None
     return WeightReport(posterior, choices, clash, other)
+
+
+def weights_of_episodes(
+    episodes: Iterable[Trajectory], policies: Mapping[str, str | Path | Policy], *, lapse: float = LAPSE,
+    seed: int = 0,
+) -> WeightReport:  # fmt: skip
+    """Weights of the mixture of policies that best explains what episodes did.
+
+    >>> import pluralign as pl
+    >>> agents = {"score": "random", "harm_avoidance": "random"}
+    >>> game = pl.open_story("salt_ledger")
+    >>> played = pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=2, seed=0, objectives=[])
+    >>> weights_of_episodes(played, agents).posterior.objectives
+    ('score', 'harm_avoidance')
+
+    Args:
+        episodes: Episodes of one story.
+        policies: Policy of each objective; see `load_agents`.
+        lapse: Probability of an action at random.
+        seed: Random seed of the draws.
+
+    Raises:
+        InputError: A policy cannot be opened; or see `choices_of_trajectories`.
+    """
+    opened = load_agents(policies, Models())
+    found = choices_of_trajectories(list(episodes), opened)
+    # Log-probabilities have a unit: a mixture of the policies acts with decisiveness 1.
+    units = dict.fromkeys(opened, 1.0)
+    posterior = infer_weights(
+        found, prior=SimplexPrior(decisiveness=1.0), scales=units, lapse=lapse, seed=seed
+    )
+    return report_weights(posterior, found, contradictions=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ManyReport:
+    """Weights of many people.
+
+    Args:
+        weights: Weights of each person.
+        choices: Choices that they were inferred from.
+        prior: Prior of each person's weights.
+    """
+
+    weights: ManyWeights
+    choices: Sequence[Choice]
+    prior: PriorName = "flat"
+
+    @property
+    def quarters(self) -> dict[str, list[float]]:
+        """Quartiles of the people's mean weights, by objective."""
+        found: list[list[float]] = np.quantile(self._means, [0.25, 0.5, 0.75], axis=0).T.tolist()
+        return dict(zip(self.weights.objectives, found, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary of weights.json."""
+        return {**self.weights.to_json(), "prior": self.prior}
+
+    def lines(self) -> list[str]:
+        """How well weights explain the choices, and objectives that they go against."""
+        figures = self.to_json()
+        told = (
+            f"{figures['answers']} answers of {figures['people']} people; each predicted from the others: "
+            f"{100 * figures['share']:.1f} % right, log loss {figures['log_loss']:.3f} "
+            f"(chance {figures['even_log_loss']:.3f})"
+        )
+        return [told, *against_lines(objectives_against(self.choices, figures["scales"]))]
+
+    def save(self, out: Path) -> dict[str, Any]:
+        """Write weights.json, weights.csv with a row per person, and weights.svg; return the summary.
+
+        Args:
+            out: Folder for the files.
+        """
+        summary = self.to_json()
+        write_json(out / "weights.json", summary)
+        self.weights.save_table(out / "weights.csv")
+        draw_people(self.weights.objectives, self._means, out / "weights.svg")
+        return summary
+
+    @property
+    def _means(self) -> FloatArray:
+        return np.array(
+            [one.mean.aligned_to(self.weights.objectives) for one in self.weights.people.values()]
+        )
 
 
 def against_lines(objectives: Sequence[str]) -> list[str]:
