@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 from console import say, write_page, wrote
 from intercept import SIDE_FILE
+from judged_games_lib.measures import coverage, returns_of
 from judged_games_lib.tables import POOLED, table
 
 from pluralign.annotate.annotator import ComparisonSettings, annotate
@@ -27,15 +28,13 @@ from pluralign.annotate.judge import Judge, mean_of_orders
 from pluralign.annotate.label_agreement import label_agreement
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
-from pluralign.core import Objective, Policy, UniformPolicy
+from pluralign.core import Objective, UniformPolicy
 from pluralign.core.files import write_json
 from pluralign.core.records import read_annotations, read_trajectories
-from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.statistics import spearman
 from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.games.game import Game
 from pluralign.games.labelled.file import LabelledFile, write_labelled_file
-from pluralign.games.labelled.story import LabelledGame
 from pluralign.games.open import open_story
 from pluralign.options.open import Models
 from pluralign.workflows import main_job
@@ -271,33 +270,6 @@ def sweep(settings: Settings, job: MainJob) -> dict[str, Any]:
         "hypervolume over the exact front's": report.hypervolume_ratio,
         "interval": report.hypervolume_interval,
         **coverage(job),
-    }
-
-
-def returns_of(job: MainJob, policy: Policy) -> dict[str, Any]:
-    """Mean returns of a policy."""
-    found = evaluate_policy(
-        job.make_game,
-        policy,
-        episodes=job.settings.play,
-        seed=job.settings.seed + 1,
-        objectives=job.objectives,
-    )
-    return {name: asdict(mean) for name, mean in found.returns.items()}
-
-
-def coverage(job: MainJob) -> dict[str, int]:
-    """Number of random play's decisions and steps with labels, without those that have a single option."""
-    game = job.make_game()
-    assert isinstance(game, LabelledGame)
-    steps = [s for t in read_trajectories(job.trajectories) for s in t.steps if len(s.decision.options) > 1]
-    met = {step.decision.key for step in steps}
-    judged = {key for labels in game.story.labels for key in labels.values}
-    return {
-        "decisions with a choice": len(met),
-        "judged decisions": len(met & judged),
-        "steps with a choice": len(steps),
-        "judged steps": sum(step.decision.key in judged for step in steps),
     }
 
 

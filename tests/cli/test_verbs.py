@@ -5,54 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from pluralign.cli import VERBS
 from pluralign.core import InputError
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
 from pluralign.evaluate.report.model import read_report
-from pluralign.learn.methods import METHODS
 from pluralign.workflows.stages import StagedRun
 
 MODEL = "tiny-random"
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(verb, run, capsys):
-    assert run(*verb.split(), "--help") == 0
-    assert f"pluralign {verb}" in " ".join(capsys.readouterr().out.replace("│", " ").split())
-
-
-def test_help_version_and_unknown_verbs(run, capsys, refuses):
-    assert run() == 0
-    assert run("--version") == 0
-    out = capsys.readouterr().out
-    assert all(verb in out for verb in VERBS)
-    assert "pluralign 0." in out
-    assert "unknown verb 'learn ppo'; known: learn dpo, learn ipo" in refuses("learn", "ppo")
-    assert "unknown verb 'serv'" in refuses("serv")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("learn", "dpo", "--data", "x", "--out", "y", "--training.batch-size", 0),
-         "field 'batch_size': must be at least 1, found 0; see pluralign learn dpo --help"),
-        (("agree", "a", "b", "--seed", "one"), "Error parsing --seed: invalid literal for int()"),
-        (("agree", "a", "b", "--sed", 1), "Unrecognized options: --sed"),
-        (("agree", "a"), "Missing from pluralign agree: PATH"),
-        (("agree", "a", "b", "--seed"), "Missing value for argument '--seed'"),
-        (("annotate", "t", "--objective", "o", "--rater", "oracle", "--out", "x", "--decide", "agree"),
-         "invalid choice 'agree' for argument '--decide'. Expected one of ('agreement', 'mean')"),
-    ],
-)  # fmt: skip
-def test_bad_options_are_refused_in_one_line(arguments, expected, refuses):
-    assert expected in refuses(*arguments)
 
 
 def test_games_are_listed_shown_and_checked(run, capsys, tmp_path, story):
@@ -243,46 +206,6 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(learned, tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_an_interruption_says_so(run, monkeypatch, capsys, story, tmp_path):
-    def interrupt(*arguments, **named):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pluralign.cli.collect.collect", interrupt)
-    assert run("collect", "--story", story, "--policy", "random", "--out", tmp_path / "t") == 130
-    assert "the same command continues" in capsys.readouterr().err
-
-
-def test_a_reader_that_leaves_is_no_error():
-    script = Path(sys.executable).with_name("pluralign")
-    command = f"{script} games show salt_ledger | head -1"
-    ended = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False
-    )
-    assert ended.stdout == "The Salt Ledger\n"
-    assert ended.stderr == ""
-
-
-def test_help_needs_no_torch():
-    # But that of losses, whose settings are the parameters of functions of tensors.
-    verbs = [
-        verb
-        for verb in VERBS
-        if not (method := METHODS.get(verb.removeprefix("learn "))) or not method.is_loss
-    ]
-    code = f"""
-import contextlib, io, sys
-from pluralign.cli import main
-for verb in {verbs}:
-    sys.argv = ["pluralign", *verb.split(), "--help"]
-    with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
-        main()
-    assert told.getvalue(), verb
-    assert not {{'torch', 'transformers'}} & set(sys.modules), verb
-"""
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-
-
 def test_stages_run_again_when_something_before_them_changed(tmp_path):
     ran: list[str] = []
 
@@ -304,11 +227,3 @@ def test_stages_run_again_when_something_before_them_changed(tmp_path):
     assert ran == ["a", "b"]
     stages(2)
     assert ran == ["a", "b", "a", "b"]
-
-
-def test_python_m_pluralign_is_the_command_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["pluralign", "--help"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_module("pluralign", run_name="__main__")
-    assert not ended.value.code
-    assert "usage: pluralign VERB" in capsys.readouterr().out

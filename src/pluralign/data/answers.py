@@ -10,7 +10,8 @@ from pluralign.core import Decision, InputError
 from pluralign.core.messages import Render
 from pluralign.data.columns import Content, FieldError, columns_of
 from pluralign.data.reading import read_row
-from pluralign.data.rows import ADAPTIVE, ADAPTIVE_REASON, as_texts, read_answer
+from pluralign.data.rendering import as_texts
+from pluralign.data.rows import ADAPTIVE, ADAPTIVE_REASON, read_answer
 from pluralign.data.source import Data, open_table
 
 

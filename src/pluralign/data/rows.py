@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
-from pluralign.core import InputError
-from pluralign.core.messages import Messages, Render, Template, as_template, beginning, dialogue, extended
-from pluralign.core.turns import completion_texts, continuation
+from pluralign.core.messages import Render, as_template, beginning, dialogue, extended
 from pluralign.data.columns import Content, FieldError, read_content, require_text
+from pluralign.data.rendering import as_texts, last_answers, placed, quoted, split_messages
 from pluralign.data.source import Row
-from pluralign.data.text_pairs import ASSISTANT, TextPair, split_texts
+from pluralign.data.text_pairs import TextPair, answers_to_two_prompts, split_texts
 
 Unusable = Literal["prompts_differ", "empty", "identical"]
 Form = Literal["completion", "preference", "messages"]
@@ -95,27 +93,6 @@ def read_answer(row: Row, render: Render = dialogue) -> tuple[Content, Content] 
     if isinstance(prompt, str) and not isinstance(completion, str) and len(completion) != 1:
         raise FieldError("completion", "expected one message after a prompt that is a text")
     return prompt, completion
-
-
-def as_texts(
-    prompt: Content, completion: Content, render: Render, field: str = "completion"
-) -> tuple[str, str]:
-    """Prompt and completion as the texts that a model reads; see `core.turns.completion_texts`.
-
-    Raises:
-        FieldError: The template refuses the messages, or does not continue the prompt's text.
-    """
-    with placed(field):
-        return completion_texts(as_template(render), prompt, completion)
-
-
-@contextmanager
-def placed(field: str) -> Generator[None]:
-    """Add the name of a column to what a template refuses."""
-    try:
-        yield
-    except InputError as error:
-        raise FieldError(error.field or field, error.message) from error
 
 
 def read_completion(row: Row, render: Render = dialogue) -> tuple[str, str] | None:
@@ -234,8 +211,8 @@ def read_pair(row: Row, render: Render = dialogue, *, two_prompts: bool = False)
             raise FieldError("prompt", "is a list of messages, next to texts")
         found = split_texts(chosen, rejected) if prompt is None else TextPair(prompt, chosen, rejected)
         if found is None and two_prompts:
-            found = _answers_to_two_prompts(chosen, rejected)
-        found = found and _quoted(found, template)
+            found = answers_to_two_prompts(chosen, rejected)
+        found = found and quoted(found, template)
     else:
         assert not isinstance(chosen, str), "texts were handled above"
         assert not isinstance(rejected, str), "its form is chosen's"
@@ -244,9 +221,9 @@ def read_pair(row: Row, render: Render = dialogue, *, two_prompts: bool = False)
             assert prompt is not None, "it is a list"
             assert not isinstance(prompt, str), "it is a list"
             chosen, rejected, shared = extended(prompt, chosen), extended(prompt, rejected), len(prompt)
-        found = _split_messages(chosen, rejected, shared, template)
+        found = split_messages(chosen, rejected, shared, template)
         if found is None and two_prompts:
-            found = _last_answers(chosen, rejected, template)
+            found = last_answers(chosen, rejected, template)
     if found is None:
         return "prompts_differ"
     if found.chosen == found.rejected and found.rejected_prompt in (None, found.prompt):
@@ -263,53 +240,3 @@ def _margin(row: Row) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise FieldError("margin", f"expected a number, found {value!r:.60}")
     return float(value)
-
-
-def _quoted(pair: TextPair, template: Template) -> TextPair:
-    other = pair.rejected_prompt
-    return replace(
-        pair,
-        prompt=template.quote_prompt(pair.prompt),
-        chosen=template.quote_completion(pair.chosen),
-        rejected=template.quote_completion(pair.rejected),
-        rejected_prompt=None if other is None else template.quote_prompt(other),
-    )
-
-
-def _split_messages(
-    chosen: Messages, rejected: Messages, shared: int | None, template: Template
-) -> TextPair | None:
-    if shared is None:
-        shortest = min(len(chosen), len(rejected))
-        shared = next((i for i in range(shortest) if chosen[i] != rejected[i]), shortest)
-        if chosen == rejected:
-            shared -= 1
-    if any(len(m) <= shared or m[shared]["role"] != "assistant" for m in (chosen, rejected)):
-        return None
-    asked = beginning(chosen, shared)
-    field = "chosen"
-    try:
-        prompt = template(asked, True)
-        first = continuation(template, asked, prompt, chosen[shared:])
-        field = "rejected"
-        second = continuation(template, asked, prompt, rejected[shared:])
-    except InputError as error:
-        raise FieldError(error.field or field, error.message) from error
-    return TextPair(prompt, first, second, asked=asked, answered=chosen[shared:])
-
-
-def _answers_to_two_prompts(chosen: str, rejected: str) -> TextPair:
-    cuts = [text.rfind(ASSISTANT) + len(ASSISTANT) for text in (chosen, rejected)]
-    return TextPair(
-        chosen[: cuts[0]], chosen[cuts[0] :], rejected[cuts[1] :], rejected_prompt=rejected[: cuts[1]]
-    )
-
-
-def _last_answers(chosen: Messages, rejected: Messages, template: Template) -> TextPair | None:
-    if any(m[-1]["role"] != "assistant" or len(m) < 2 for m in (chosen, rejected)):
-        return None
-    first, second = (
-        as_texts(beginning(m, -1), m[-1:], template, name)
-        for name, m in (("chosen", chosen), ("rejected", rejected))
-    )
-    return TextPair(first[0], first[1], second[1], rejected_prompt=second[0])

@@ -57,6 +57,14 @@ def split_texts(chosen: str, rejected: str) -> TextPair | None:
     return TextPair(chosen[:cut], chosen[cut:], rejected[cut:])
 
 
+def answers_to_two_prompts(chosen: str, rejected: str) -> TextPair:
+    """Two of HH-RLHF's dialogues as answers to two prompts: each prompt runs to the last assistant's turn."""
+    cuts = [text.rfind(ASSISTANT) + len(ASSISTANT) for text in (chosen, rejected)]
+    return TextPair(
+        chosen[: cuts[0]], chosen[cuts[0] :], rejected[cuts[1] :], rejected_prompt=rejected[: cuts[1]]
+    )
+
+
 def one_step_pair(
     pair: TextPair, label: str, objective: str, rater: str, split: Split, seed: int
 ) -> PreferencePair:
