@@ -1,5 +1,5 @@
 """``python -m pluralign``: the command line, for the interpreter that runs it."""
 
-from pluralign.cli import main
+from .cli import main
 
 main()
