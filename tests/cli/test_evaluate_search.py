@@ -62,3 +62,16 @@ def test_bad_values_are_refused_by_name(run, story, values, refuses, tmp_path):
     )  # fmt: skip
     assert "found 'mcts'" in refuses(*given, "--values", "exact", "--methods", "mcts")
     assert not (tmp_path / "out").exists()
+
+
+def test_plays_that_were_cut_off_are_told(run, story, tmp_path, capsys):
+    out, command = tmp_path / "out", ("evaluate", "search", "--story", story, "--values", "exact")
+    # Who does nothing harms nobody: the first step is as good as the best whole play.
+    given = ("--weights", "harm_avoidance=1", "--methods", "beam", "parallel", "--budgets", 20, "--seeds", 2)
+    assert run(*command, *given, "--max-steps", 1, "--out", out) == 0
+    told = "3 of 3 plays were cut off before an end"
+    written = capsys.readouterr().out, (out / "search.md").read_text(encoding="utf-8")
+    assert all(told in text and "cut off" in text and "2 of 2" in text for text in written)
+    assert run(*command, *given, "--out", tmp_path / "whole") == 0
+    assert "plays were cut off" not in capsys.readouterr().out
+    assert "0 of 2" in (tmp_path / "whole" / "search.md").read_text(encoding="utf-8")

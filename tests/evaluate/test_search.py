@@ -59,7 +59,7 @@ def test_files_say_what_was_found(found):
     written = json.loads((folder / "search.json").read_text())
     assert written == json.loads(json.dumps(comparison.to_json()))
     assert written["attainable"][1] == pytest.approx(comparison.sides[1].plays[0].total)
-    assert "| beam, 75 | 1.000 | 75 | 0.0 | 480.0 | -10.0 |" in (folder / "search.md").read_text()
+    assert "| beam, 75 | 1.000 | 75 | 0.0 | 0 of 1 | 480.0 | -10.0 |" in (folder / "search.md").read_text()
     assert (folder / "search.svg").read_text().startswith("<?xml")
 
 
@@ -110,7 +110,7 @@ def test_a_game_without_exact_front_is_compared_by_sums(story, monkeypatch):
     [
         ({"budgets": []}, "budgets': expected one or more different ones"),
         ({"budgets": [75, 75]}, "budgets': expected one or more different ones"),
-        ({"budgets": [0]}, "must be 1 or more, found 0"),
+        ({"budgets": [0]}, "must be at least 1 and finite, found 0"),
         ({"methods": ["beam", "mcts"]}, "must be of beam, best-first, bavt, ved, parallel, found 'mcts'"),
         ({"seeds": 0}, "seeds"),
         ({"values": "learned"}, "expected values or 'exact', found 'learned'"),

@@ -65,6 +65,8 @@ def evaluate_search(
     )  # fmt: skip
     say(f"{story}, {mix.to_text()}: the best play found, with 95 % intervals where a method draws")
     say_table(found.columns, found.table())
+    if found.note:
+        say(found.note)
     folder = found.save(out)
     wrote(folder / "search.json", "the figures")
     wrote(folder / "search.md", "the table")

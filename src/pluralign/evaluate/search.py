@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pluralign.collect.collector import KIND, trajectories_header
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import checked, require_at_least, require_seed
-from pluralign.core.files import replace_when_whole, require_free, write_json
+from pluralign.core.files import require_free, write_json, write_text
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_trajectories
 from pluralign.evaluate.report.summary import walk
@@ -115,7 +115,7 @@ class SearchComparison:
             returns = [_cell(figure, 1) for figure in row["returns"].values()]
             found[f"{row['method']}, {row['budget']}"] = [
                 _cell(row["worth"], 3), f"{row['calls']['mean']:.0f}", f"{row['completion']['mean']:.1f}",
-                *returns,
+                f"{row['cut_off']} of {row['seeds']}", *returns,
             ]  # fmt: skip
         return found
 
@@ -123,7 +123,14 @@ class SearchComparison:
     def columns(self) -> list[str]:
         """Names of the columns of the table."""
         worth = "weighted sum" if self.attainable is None else "worth (1: best)"
-        return [worth, "calls", "beyond budget", *self.scales]
+        return [worth, "calls", "beyond budget", "cut off", *self.scales]
+
+    @property
+    def note(self) -> str:
+        """Sentence about plays that did not reach an end; empty if all did."""
+        cut = [play.trajectory.truncated for side in self.sides for play in side.plays]
+        told = f"{sum(cut)} of {len(cut)} plays were cut off before an end; their figures stop there"
+        return told if any(cut) else ""
 
     def save(self, folder: str | Path) -> Path:
         """Write search.json, search.md and search.svg, and return the folder.
@@ -136,14 +143,13 @@ class SearchComparison:
 
         folder = Path(folder)
         write_json(folder / "search.json", self.to_json())
-        columns = self.columns
         lines = [
             f"# Search on {self.story}, {self.weights.to_text()}", "",
-            f"| method, budget | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns),
+            f"| method, budget | {' | '.join(self.columns)} |", "|---|" + "---:|" * len(self.columns),
             *(f"| {name} | {' | '.join(cells)} |" for name, cells in self.table().items()),
+            "", self.note,
         ]  # fmt: skip
-        with replace_when_whole(folder / "search.md") as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(folder / "search.md", "\n".join(lines).rstrip() + "\n")
         draw_search(
             self.rows(), self._returns(), folder / "search.svg", front=self.front,
             best_known=self.attainable is not None,
@@ -242,8 +248,7 @@ def _check(budgets: Sequence[int], methods: Sequence[str]) -> None:
     for name, given in (("budgets", budgets), ("methods", methods)):
         if not given or len(set(given)) < len(given):
             raise InputError(f"expected one or more different ones, found {list(given)}", field=name)
-    if low := [budget for budget in budgets if budget < 1]:
-        raise InputError(f"must be 1 or more, found {low[0]}", field="budgets")
+    require_at_least(1, budgets=min(budgets))
     if unknown := [method for method in methods if method not in METHODS]:
         raise InputError(f"must be of {', '.join(METHODS)}, found {unknown[0]!r}", field="methods")
 
