@@ -115,8 +115,35 @@ def test_spearman_by_hand() -> None:
     # Ranks 1 2 3 4 against 1 3 2 4: rho = 1 - 6 * 2 / (4 * 15) = 0.8.
     result = spearman([1.0, 2.0, 3.0, 4.0], [10.0, 300.0, 20.0, 4000.0])
     assert result.value == pytest.approx(0.8)
-    assert result.low < 0.8
-    assert (result.high, result.pairs) == (pytest.approx(1.0), 4)
+    # tanh(atanh(0.8) ± 1.95996 sqrt((1 + 0.8² / 2) / (4 - 3))).
+    assert (result.low, result.high) == (
+        pytest.approx(-0.818816, abs=1e-6),
+        pytest.approx(0.997543, abs=1e-6),
+    )
+    assert result.pairs == 4
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_spearman_of_few_pairs_is_not_certain(sign: int) -> None:
+    found = {n: spearman(np.arange(float(n)), sign * np.arange(float(n))) for n in range(3, 9)}
+    assert all(result.value == sign for result in found.values())
+    # Either monotone order is one of n!: 2 of 6, 2 of 24, 2 of 120.
+    ends = {n: min(sign * result.low, sign * result.high) for n, result in found.items()}
+    assert ends[3] == -1
+    assert ends[4] < 0 < ends[5] < ends[6] < ends[8] < 1
+    assert max(sign * found[5].low, sign * found[5].high) == 1
+
+
+def test_spearmans_interval_of_few_pairs_has_the_correlation_in_it() -> None:
+    rng = np.random.default_rng(0)
+    slope = 0.9
+    # The rank correlation of a normal pair (Pearson 1907).
+    true = 6 / math.pi * math.asin(slope / 2)
+    for pairs in (4, 6, 8):
+        x = rng.normal(size=(200, pairs))
+        y = slope * x + math.sqrt(1 - slope**2) * rng.normal(size=(200, pairs))
+        found = [spearman(one, other, resamples=2) for one, other in zip(x, y, strict=True)]
+        assert np.mean([one.low <= true <= one.high for one in found]) > 0.92
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=15))

