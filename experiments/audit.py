@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tyro
 from console import say, wrote
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import write_json, write_text
 from pluralign.evaluate.statistics import wilson
 from pluralign.evaluate.values.audit import AuditConfig, ValueAudit
@@ -38,7 +38,6 @@ from pluralign.games.choicescript.load import list_stories
 from pluralign.games.state_graph import END, StateGraph, explore
 from pluralign.options.open import Models
 
-FloatArray = npt.NDArray[np.float64]
 OBJECTIVES = ("score", "harm_avoidance")
 RESULTS = Path(__file__).parent / "results"
 OUTCOMES = Path(__file__).parents[1] / "examples" / "outcomes.json"

@@ -22,12 +22,13 @@ import numpy as np
 import tyro
 from afd_lib.report import cell, over_runs
 from console import say, write_page, wrote
-from dials_lib.figures import FloatArray, figures, regret, users_of
+from dials_lib.figures import figures, regret, users_of
 from measured_lib.measures import QUALITIES
 from measured_lib.prompts import parts
 from measured_lib.settings import ASK
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import rescale
 from pluralign.evaluate.sweeps.alternatives import Alternatives

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import tyro
 from console import say, wrote
-from frozen_lib.data import Features, FloatArray, Limits, Pairs, part_of, read_pairs
+from frozen_lib.data import Features, Limits, Pairs, part_of, read_pairs
 from frozen_lib.heads import LinearReward, fit_reward
 from frozen_lib.material import OBJECTIVES, drawn, sample_features
 from numpy.typing import NDArray
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.rewards.best_of_n import expected_best, rank_probabilities
 from pluralign.evaluate.statistics import Estimate, estimate

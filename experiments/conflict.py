@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import tyro
 from console import say, wrote
-from frozen_lib.data import Features, FloatArray, Limits, read_pairs
+from frozen_lib.data import Features, Limits, read_pairs
 from frozen_lib.material import OBJECTIVES, drawn, objective_of, reward_models, sample_features
 from numpy.typing import NDArray
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.rewards.conflict import KINDS, THRESHOLD, Conflict, find_conflict
 from pluralign.evaluate.statistics import (

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import tyro
 from console import say, wrote
@@ -30,11 +29,11 @@ from drift_lib.upper import Asked, Trunk, Upper
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import write_json, write_text
 from pluralign.evaluate.values.stances import read_stances
 from pluralign.lm.backbone import load_backbone
 
-FloatArray = npt.NDArray[np.float64]
 ARMS = ("same stance", "opposite stance", "other topics")
 
 

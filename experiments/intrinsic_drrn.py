@@ -20,11 +20,11 @@ import numpy as np
 import tyro
 from afd_lib.report import cell, write_table
 from console import say, write_page, wrote
-from numpy.typing import NDArray
 
 import pluralign as pl
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.intrinsic import Intrinsic
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, write_json
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import estimate, paired_difference
@@ -35,7 +35,6 @@ from pluralign.options.drrn import DRRNConfig
 from pluralign.options.features import FeatureSource
 from pluralign.options.open import Models
 
-FloatArray = NDArray[np.float64]
 SHARES = {"all judged": 1.0, "half judged": 0.5, "a tenth judged": 0.1}
 """Shares of the decisions that the judge who knows has ranked."""
 NO_JUDGE, CHANCE, LASTING = "no judge", "judge at chance", "all judged, beta 0"

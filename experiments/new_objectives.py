@@ -20,9 +20,10 @@ import numpy as np
 import tyro
 from console import say, write_page, wrote
 from new_objectives_lib.measures import features, improved, plan, returns, seen, step_values
-from new_objectives_lib.problems import FloatArray, Problem, problems
+from new_objectives_lib.problems import Problem, problems
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import hypervolume, undominated
 

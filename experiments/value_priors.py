@@ -23,18 +23,11 @@ from console import say, wrote
 from measured_lib.measures import QUALITIES
 from measured_lib.prompts import divided
 from value_priors_lib.report import as_markdown
-from value_priors_lib.samples import (
-    Division,
-    FloatArray,
-    budget_rows,
-    division,
-    means_of,
-    prior_values,
-    told_apart,
-)
+from value_priors_lib.samples import Division, budget_rows, division, means_of, prior_values, told_apart
 from value_priors_lib.stories import UniformPlay, biased_budget_errors, budget_errors, fusion_errors
 from value_priors_lib.value_models import FirstTokens
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, write_json, write_text
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import RESAMPLES, Estimate, estimate, of_resamples, resampling_weights

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.core import Objective, Step, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.games.open import open_story
 from pluralign.games.state_graph import END, StateGraph, explore
@@ -23,8 +23,6 @@ from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.options.open import Models
 
 OBJECTIVES: tuple[str, ...] = ("score", "harm_avoidance", "power_avoidance")
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray
 from pluralign.core.pareto import hypervolume
 from pluralign.steer.surrogate import fit_surrogate
 
-FloatArray = npt.NDArray[np.float64]
 USERS = 5
 """Steps of the grid of users: 21 with three objectives."""
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from dials_lib.figures import FloatArray, figures, regret, users_of
+from dials_lib.figures import figures, regret, users_of
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray
 from pluralign.core.pareto import hypervolume, rescale
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.sweeps.fronts import reference_below

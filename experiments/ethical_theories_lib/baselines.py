@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from pluralign.core import PreferencePair
+from pluralign.core.arrays import FloatArray
 
-Array = npt.NDArray[np.float64]
 _WORDS = re.compile(r"[a-z']+")
 _MARKS = ".,;:!?\"'-()"
 _STYLE_WORDS = ("i", "my", "me", "not", "n't", "no", "but", "because", "and", "the", "a", "to", "very", "so")
@@ -42,7 +41,7 @@ BASELINES: dict[str, Callable[[str], Counter[str]]] = {"length": _length, "style
 """Features of a text by the baseline's name."""
 
 
-def baseline_margins(name: str, pairs: Sequence[PreferencePair]) -> Array:
+def baseline_margins(name: str, pairs: Sequence[PreferencePair]) -> FloatArray:
     """Differences of a linear Bradley-Terry model's rewards, chosen minus rejected, for all pairs.
 
     The model is trained on the pairs of the split ``train``; its weight decay is chosen on ``validation``.
@@ -69,7 +68,7 @@ def baseline_margins(name: str, pairs: Sequence[PreferencePair]) -> Array:
     return max(found, key=lambda margins: accuracy(margins[held])) if held else found[1]
 
 
-def fit_linear(table: Array, decay: float) -> Array:
+def fit_linear(table: FloatArray, decay: float) -> FloatArray:
     """Weights of a linear Bradley-Terry model from differences of features, shape (pairs, d)."""
     values = torch.tensor(table)
     weights = torch.zeros(table.shape[1], dtype=torch.float64, requires_grad=True)
@@ -85,6 +84,6 @@ def fit_linear(table: Array, decay: float) -> Array:
     return weights.detach().numpy()
 
 
-def accuracy(margins: Array) -> float:
+def accuracy(margins: FloatArray) -> float:
     """Share of positive margins; a margin of 0 counts half."""
     return float(((margins > 0) + 0.5 * (margins == 0)).mean()) if len(margins) else float("nan")

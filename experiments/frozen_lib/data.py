@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from console import say
-from numpy.typing import NDArray
 
 from pluralign.core import Decision, PreferencePair
+from pluralign.core.arrays import FloatArray
 from pluralign.core.splits import seed_for
 from pluralign.data.load import load_pairs
 from pluralign.lm.backbone import load_backbone
 from pluralign.options.features import FeatureStore
-
-FloatArray = NDArray[np.float64]
 
 FILES = {
     "helpful": ("helpful", "helpful_online", "helpful_rejection_sampled"),

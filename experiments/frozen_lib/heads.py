@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from frozen_lib.data import FloatArray
+from pluralign.core.arrays import FloatArray
 
 # SciPy has no type annotations.
 _optimize: Any = importlib.import_module("scipy.optimize")

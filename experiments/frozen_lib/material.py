@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from afd_lib.stages import Draws, Recipe, Workshop
 
-from frozen_lib.data import Features, FloatArray, Pairs, part_of, prompt_of
+from frozen_lib.data import Features, Pairs, part_of, prompt_of
 from frozen_lib.heads import LinearReward, fit_reward
 from pluralign.core import Decision
+from pluralign.core.arrays import FloatArray
 from pluralign.core.splits import seed_for
 
 OBJECTIVES = ("helpful", "harmless")

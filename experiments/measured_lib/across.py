@@ -13,15 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.pareto import hypervolume
-from pluralign.evaluate.statistics import (
-    CONFIDENCE,
-    Estimate,
-    FloatArray,
-    of_resamples,
-    resampling_weights,
-    spearman,
-)
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights, spearman
 from pluralign.evaluate.sweeps.fronts import reference_below
 
 STEERED, BASE = "steered (geometric mean)", "base"

@@ -9,9 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from pluralign.core import (
     Decision,
     InputError,
@@ -46,9 +43,6 @@ OBJECTIVES = {
 
 VALUES = {"Yes": 1.0, "No": 0.0, "No Agreement": None}
 """Label of an action for a rule; None where MoralChoice's annotators did not agree."""
-
-
-FloatArray = npt.NDArray[np.float64]
 
 
 Flags = Mapping[str, tuple[float | None, float | None]]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from console import say
 
-from moralchoice_lib.data import OBJECTIVES, Case, FloatArray, make_trajectories
+from moralchoice_lib.data import OBJECTIVES, Case, make_trajectories
 from pluralign.annotate.annotator import annotate_comparisons
 from pluralign.annotate.comparisons import make_comparisons
 from pluralign.annotate.oracle import Oracle
@@ -22,6 +22,7 @@ from pluralign.core import (
     PreferencePair,
     SteeringWeights,
 )
+from pluralign.core.arrays import FloatArray
 from pluralign.core.digests import digest
 from pluralign.core.records import read_pairs, write_records
 from pluralign.core.splits import seed_for

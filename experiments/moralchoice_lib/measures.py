@@ -13,7 +13,6 @@ from moralchoice_lib.data import (
     AMBIGUITIES,
     RULES,
     Case,
-    FloatArray,
     _counts,
     conflicts,
     exchange,
@@ -27,6 +26,7 @@ from pluralign.core import (
     UniformPolicy,
     simplex_grid,
 )
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.statistics import estimate
 from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.options.open import Models

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from new_objectives_lib.problems import FloatArray, IntArray, Problem
+from new_objectives_lib.problems import Problem
+from pluralign.core.arrays import FloatArray, IntArray
 
 # SciPy has no type annotations.
 _sparse: Any = importlib.import_module("scipy.sparse")

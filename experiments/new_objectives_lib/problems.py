@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.games.state_graph import explore
 
 # SciPy has no type annotations.
 _sparse: Any = importlib.import_module("scipy.sparse")
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 OBJECTIVES = ("score", "harm_avoidance", "power_avoidance")
 """Objectives of stories."""
 _MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from console import say
-from moralchoice_lib.data import OBJECTIVES, RULES, Case, FloatArray
+from moralchoice_lib.data import OBJECTIVES, RULES, Case
 from scipy.stats import rankdata
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pluralign.core import Decision
+from pluralign.core.arrays import FloatArray
 from pluralign.lm.language_model import LanguageModel
 from pluralign.lm.tensors import seeded
 from pluralign.options.features import FeatureStore

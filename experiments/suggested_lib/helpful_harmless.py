@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from frozen_lib.data import Features, FloatArray, Pairs, part_of, prompt_of
+from frozen_lib.data import Features, Pairs, part_of, prompt_of
 from frozen_lib.heads import LinearReward
 from frozen_lib.material import OBJECTIVES, reward_models
 
 from pluralign.core import PreferencePair
+from pluralign.core.arrays import FloatArray
 from pluralign.core.splits import seed_for
 from suggested_lib.prompts import LABELS, states_of, suggestions
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from frozen_lib.data import Features, FloatArray
+from frozen_lib.data import Features
 from frozen_lib.heads import fit_reward
 from moralchoice_lib.data import RULES, Case
 from principles_lib.at_stake import area
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.splits import seed_for
 from suggested_lib.prompts import LABELS, states_of, suggestions
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from console import say
-from frozen_lib.data import FloatArray
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.digests import digest
 from pluralign.learn.texts.weights_head import PromptChoices, WeightsConfig, fit_head, spreads
 from pluralign.lm.backbone import Backbone

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pluralign.core.arrays import FloatArray
+from pluralign.core.messages import Prompt
 from pluralign.evaluate.rewards.best_of_n import expected_best
 from pluralign.evaluate.rewards.prompt_value import rank_accuracy
 from pluralign.losses.value_prior import fuse, pooled_variance
 from pluralign.rewards.kernel_ridge import fit_kernel_ridge
 from pluralign.steer.budget import Budget, RewardDistribution, StoppingRule
-from pluralign.steer.request_weights import Prompt
 
-FloatArray = NDArray[np.float64]
 Row = dict[str, Any]
 PRICES = (0.02, 0.05, 0.1, 0.2)
 """Prices of a sample, in deviations of a reward within prompts."""

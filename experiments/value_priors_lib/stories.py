@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray
 from pluralign.games.state_graph import END, StateGraph, explore
 from pluralign.losses.value_prior import fuse, pooled_variance, worth_one_more
 
-FloatArray = NDArray[np.float64]
 Row = dict[str, Any]
 BIASES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Biases of the prior, in standard deviations of a return."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from console import say
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pluralign.core.arrays import FloatArray
 from pluralign.data.examples import ScoredCompletion
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
@@ -24,7 +24,6 @@ from pluralign.lm.map_forests import map_forests
 from pluralign.rewards.value_head import ValueHead
 from pluralign.rewards.value_model import read_value_folder
 
-FloatArray = NDArray[np.float64]
 _LONGEST = 512
 
 

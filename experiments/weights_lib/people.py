@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import pluralign as pl
-
-FloatArray = npt.NDArray[np.float64]
+from pluralign.core.arrays import FloatArray
 
 # Ratings of an answer by fewer people of a half give no correlation.
 _LEAST = 10

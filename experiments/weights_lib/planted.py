@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import pluralign as pl
+from pluralign.core.arrays import FloatArray
 from pluralign.elicit.feasibility import explained_by_weights
 from pluralign.elicit.utilities import compare_utilities
-
-FloatArray = npt.NDArray[np.float64]
 
 LAPSE = 0.02
 NUMBERS = (5, 10, 20)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import pluralign as pl
 from pluralign.core import Objective
+from pluralign.core.arrays import FloatArray
 from pluralign.elicit.calibration import calibrate
 from pluralign.elicit.grounding import Planted, questions_by_policies, questions_by_returns
 from pluralign.elicit.prior import SimplexPrior
@@ -20,8 +20,6 @@ from pluralign.games.state_graph import StateGraph, explore
 from pluralign.losses.choice import choice_log_probs
 from pluralign.workflows import main_job
 from pluralign.workflows.main_job import JobSettings, MainJob
-
-FloatArray = npt.NDArray[np.float64]
 
 NUMBERS = (1, 3, 5, 10)
 USERS = (0.1, 0.3, 0.5, 0.7, 0.9)

@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.annotate.judge import LETTERS, Scorer
 from pluralign.annotate.prompt import shorten
 from pluralign.core import InputError, Objective
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import require_at_least
 from pluralign.core.splits import seed_for
 from pluralign.lm.prompt_file import PromptFile
 from pluralign.lm.replies import Question, Replies, Writer
 
-FloatArray = npt.NDArray[np.float64]
 Example = tuple[str, float]
 """A passage of another play, and how far that play had come with the aim, from 0 to 1."""
 

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pluralign.collect.intrinsic import IntArray, Intrinsic, IntrinsicRewards
+from pluralign.collect.intrinsic import Intrinsic, IntrinsicRewards
 from pluralign.core import InputError
+from pluralign.core.arrays import IntArray
 from pluralign.core.checks import checked
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.card import Card, current_versions

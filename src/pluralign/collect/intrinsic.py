@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Decision, InputError
+from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.core.checks import require
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 OptionValues = Callable[[Sequence[Decision]], Sequence[FloatArray | None]]
 """Function from decisions to a value from -1 to 1 of each of their options, or None for a decision that it
 cannot judge."""

@@ -15,6 +15,9 @@ Message = Mapping[str, Any]
 Messages = Sequence[Message]
 """A list of messages; a `Conversation` if its template has further arguments."""
 
+Prompt = str | Messages
+"""A text that is continued as it is, or messages that the template renders to text."""
+
 Render = Callable[[Messages, bool], str]
 """Function from messages to text; the argument True starts the assistant's turn at the end."""
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.errors import InputError
 from pluralign.core.weights import SteeringWeights
-
-FloatArray = npt.NDArray[np.float64]
 
 MAXIMISE = True
 """Objectives are maximised; moocore's own default is to minimise."""

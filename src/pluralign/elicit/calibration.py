@@ -8,16 +8,14 @@ from importlib import import_module
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError, Policy, SteeringWeights, simplex_grid
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.choice import Choice, Question
 from pluralign.core.progress import ProgressBar
 from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, value_scales
 from pluralign.losses.choice import choice_derivatives
-
-FloatArray = npt.NDArray[np.float64]
 
 # Steps of the grid on which the best dial is looked for, by number of objectives.
 _FINE = {2: 1000, 3: 100, 4: 30}

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.choice import SAME, Choice, Question
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.elicit.choice_data import ChoiceData
 from pluralign.losses.choice import choice_derivatives, choice_log_probs
-
-FloatArray = npt.NDArray[np.float64]
 
 # Draws x rows x options held at once.
 _AT_ONCE = 4_000_000

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import objectives_of, value_scales, values_of
-
-FloatArray = npt.NDArray[np.float64]
 
 # scipy has no types.
 _optimize: Any = import_module("scipy.optimize")

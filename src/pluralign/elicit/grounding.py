@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import (
     Decision,
@@ -17,12 +16,11 @@ from pluralign.core import (
     SteeringWeights,
     Trajectory,
 )
+from pluralign.core.arrays import FloatArray
 from pluralign.core.choice import Choice, Question
 from pluralign.elicit.choice_data import objectives_of, values_of
 from pluralign.games.state_graph import END, StateGraph
 from pluralign.losses.choice import choice_log_probs
-
-FloatArray = npt.NDArray[np.float64]
 
 # Decisions whose log-probabilities are computed at once.
 _BATCH = 64

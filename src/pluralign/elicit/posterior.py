@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked, require_seed
 from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, per_choice, value_scales
@@ -19,8 +19,6 @@ from pluralign.elicit.explanation import Explanation, explain
 from pluralign.elicit.prior import SimplexPrior, WeightPrior
 from pluralign.elicit.sampling import Draws, Target, sample
 from pluralign.losses.choice import choice_log_likelihood
-
-FloatArray = npt.NDArray[np.float64]
 
 LAPSE = 0.02
 """Probability of an answer at random."""

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
-
-FloatArray = npt.NDArray[np.float64]
+from pluralign.core.arrays import FloatArray
 
 DECISIVENESS = 4.0
 """Decisiveness that priors expect: weights times values in units of their deviations."""

@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.choice import Question
 from pluralign.elicit.choice_data import question_arrays
 from pluralign.elicit.posterior import WeightPosterior
 from pluralign.losses.choice import choice_probs
-
-FloatArray = npt.NDArray[np.float64]
 
 LEAST_INFORMATION = 0.02
 """Information of a question, in nats, below which asking it is hardly worth an answer."""

@@ -8,13 +8,11 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.elicit.choice_data import ChoiceData
 from pluralign.elicit.prior import WeightPrior
 from pluralign.losses.choice import choice_derivatives, choice_log_likelihood
-
-FloatArray = npt.NDArray[np.float64]
 
 _FREEDOM = 5
 # Eigenvalues of the proposal's precision are not below this, so that flat directions are not left at once.

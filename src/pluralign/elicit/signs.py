@@ -7,13 +7,11 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import choice_data, objectives_of
 from pluralign.losses.choice import choice_derivatives
-
-FloatArray = npt.NDArray[np.float64]
 
 # scipy has no types.
 _optimize: Any = import_module("scipy.optimize")

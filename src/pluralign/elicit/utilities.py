@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked, require_seed
 from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, per_choice, value_scales
 from pluralign.elicit.posterior import LAPSE
 from pluralign.elicit.prior import DECISIVENESS
 from pluralign.losses.choice import choice_derivatives, choice_log_likelihood
-
-FloatArray = npt.NDArray[np.float64]
 
 # scipy has no types.
 _optimize: Any = import_module("scipy.optimize")

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.choice import Question
 from pluralign.elicit.choice_data import scaled_values
 from pluralign.elicit.posterior import WeightPosterior
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

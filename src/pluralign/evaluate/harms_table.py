@@ -15,8 +15,9 @@ from typing import Any, cast
 import numpy as np
 
 from pluralign.core import InputError, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json
-from pluralign.evaluate.statistics import CONFIDENCE, Estimate, FloatArray
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate
 from pluralign.games.harms import DISUTILITY, FURTHER, METRICS, POWER, VIOLATIONS
 
 GameWeights = Callable[[FloatArray], FloatArray]

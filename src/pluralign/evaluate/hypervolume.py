@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.pareto import checked_points, exact_volume, hypervolume
-from pluralign.evaluate.statistics import CONFIDENCE, Estimate, FloatArray, of_resamples, resampling_weights
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights
 
 
 def estimate_hypervolume(

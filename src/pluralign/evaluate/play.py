@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.collect.roll_out import roll_out
 from pluralign.core import InputError, Objective, Policy, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.harms_table import TABLE_METRICS, metric_values
 from pluralign.evaluate.statistics import Estimate, estimate_columns, estimate_tail
 from pluralign.games.game import Game
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.annotate.progress import Example, ProgressCritic
 from pluralign.core import InputError, Objective, Policy, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked, require_at_least
 from pluralign.core.digests import digest
 from pluralign.core.files import write_json
@@ -28,7 +28,6 @@ from pluralign.evaluate.statistics import Estimate, estimate, spearman
 from pluralign.games.exact_front import exact_values
 from pluralign.games.state_graph import StateGraph
 
-FloatArray = npt.NDArray[np.float64]
 FILE, REPORT = "progress.jsonl", "report.json"
 _RESAMPLES = 100
 """Intervals are over episodes; those of one episode's correlation are not used."""

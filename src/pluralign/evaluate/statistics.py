@@ -10,11 +10,10 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 Values = Sequence[float] | FloatArray
 Interval = Callable[[FloatArray, FloatArray, float], tuple[float, float]]
 """Function from values (n,), resampled means (resamples,) and confidence level to the ends of an interval."""

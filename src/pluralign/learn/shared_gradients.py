@@ -13,11 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.learn.engine import processes
 from pluralign.learn.phase import GradientsName, require_gradients
 from pluralign.learn.steps import StepLoss
 from pluralign.lm.tensors import distinct_values, to_list
-from pluralign.losses.pareto import FloatArray, guided_weights, min_norm_weights
+from pluralign.losses.pareto import guided_weights, min_norm_weights
 
 GRADIENTS: dict[str, Callable[[FloatArray, FloatArray], FloatArray]] = {
     "sum": lambda gradients, target: np.full(len(gradients), 1 / len(gradients)),

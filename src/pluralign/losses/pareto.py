@@ -10,11 +10,9 @@ import importlib
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
-
-FloatArray = npt.NDArray[np.float64]
+from pluralign.core.arrays import FloatArray
 
 
 def min_norm_weights(gradients: FloatArray) -> FloatArray:

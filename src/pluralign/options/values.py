@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from pluralign.core import Decision, InputError, Policy, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.folders.card import HEAD, Card, read_folder, write_folder
 from pluralign.folders.tensors import read_tensors
 from pluralign.lm.tensors import seeded
@@ -23,7 +23,6 @@ from pluralign.options.features import FeatureSource
 from pluralign.options.standardised import StandardisedHead
 
 KIND = "option_values"
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

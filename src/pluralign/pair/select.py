@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Examples, InputError, PreferencePair
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked, require_at_least, require_seed
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.pretrained import SMOLLM2
 from pluralign.pair.criteria import Criterion
 from pluralign.pair.traits import PairTraits, read_traits
 from pluralign.rewards.reward import Reward, template_of
-
-FloatArray = npt.NDArray[np.float64]
 
 # Share of the squared lengths of two rows below which their squared distance counts as 0.
 _ROUNDING = 1e-12

@@ -10,30 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards
+from pluralign.core.arrays import FloatArray
 from pluralign.core.messages import DIALOGUE, Messages, Template, unquoted
 from pluralign.folders.card import CARD, Card, read_folder, write_folder
 from pluralign.rewards.reward import Reward, template_of
 
 KIND = "reward_ensemble"
-Array = npt.NDArray[np.float64]
-Combination = Callable[[Array, Array], Array]
+Combination = Callable[[FloatArray, FloatArray], FloatArray]
 """Function from the members' means and total sigma, shapes (members, options) and (options,), to rewards."""
 
 
-def mean_reward(means: Array, sigma: Array) -> Array:
+def mean_reward(means: FloatArray, sigma: FloatArray) -> FloatArray:
     """Mean over members."""
     return means.mean(axis=0)
 
 
-def minimum_reward(means: Array, sigma: Array) -> Array:
+def minimum_reward(means: FloatArray, sigma: FloatArray) -> FloatArray:
     """Minimum over members (Coste et al. 2024: worst-case optimisation)."""
     return means.min(axis=0)
 
 
-def lower_bound(means: Array, sigma: Array) -> Array:
+def lower_bound(means: FloatArray, sigma: FloatArray) -> FloatArray:
     """Mean minus one standard deviation, from the members' disagreement and their own sigmas (as in AVA)."""
     return means.mean(axis=0) - sigma
 
@@ -156,7 +155,7 @@ def measure_scales(members: Sequence[Reward], decisions: Sequence[Decision]) -> 
     ]
 
 
-def scale_of(rewards: Sequence[Array], name: str) -> Scale:
+def scale_of(rewards: Sequence[FloatArray], name: str) -> Scale:
     """Scale of given rewards, grouped by prompt; see `measure_scales`.
 
     Raises:

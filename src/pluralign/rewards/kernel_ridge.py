@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 PENALTIES = tuple(float(one) for one in np.logspace(4, -6, 41))
 """Candidates for the penalty, in units of the kernel's value at distance 0; the first is next to the mean."""
 _SPREAD = 1e-6

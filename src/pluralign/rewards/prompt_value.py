@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.prompt_states import mean_states
 from pluralign.rewards.kernel_ridge import KernelRidge, fit_kernel_ridge
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.message_fields import normal_message
-from pluralign.core.messages import Conversation, Messages, Template, arguments_of
+from pluralign.core.messages import Conversation, Messages, Prompt, Template, arguments_of
 from pluralign.core.turns import completion_texts
 from pluralign.rewards.spans import SpanReward, by_sentence
 
-Prompt = str | Messages
 Completion = str | Messages
 """A text, which is the content of the assistant's message, or a list of messages that begins with the
 assistant's; all of them are scored."""

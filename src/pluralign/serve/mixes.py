@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.messages import Prompt
 from pluralign.serve.errors import Refused
-from pluralign.steer.request_weights import Prompt, WeightsProvider
+from pluralign.steer.request_weights import WeightsProvider
 
 AUTO = "auto"
 """Value of ``steering_weights`` that leaves the weights to the provider."""

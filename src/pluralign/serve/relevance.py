@@ -10,11 +10,11 @@ from typing import Any
 from pluralign.core import InputError
 from pluralign.core.errors import ServerError
 from pluralign.core.message_fields import normal_message
+from pluralign.core.messages import Prompt
 from pluralign.serve.api import ParsedRequest
 from pluralign.serve.errors import Refused
 from pluralign.serve.turns import Turns
 from pluralign.steer.relevance import Relevance
-from pluralign.steer.request_weights import Prompt
 
 _log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pluralign.core import InputError
+from pluralign.core.messages import Prompt
 from pluralign.core.splits import seed_for
 from pluralign.lm.text_blocks import BlockEnds
 from pluralign.steer.block_guides import Blocks, Draft
@@ -18,7 +19,6 @@ from pluralign.steer.mixture_batch import MixtureBatch
 from pluralign.steer.partial_text import PartialText
 from pluralign.steer.policy_rows import HeldRow, PolicyRows
 from pluralign.steer.prediction import Entry, Prediction
-from pluralign.steer.request_weights import Prompt
 from pluralign.steer.requests import FinishReason, Request, fits
 from pluralign.steer.running import Admission, RunningRequest, next_event
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import require
 from pluralign.core.digests import source_digest
+from pluralign.core.messages import Prompt
 from pluralign.folders.card import CARD, read_card
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
@@ -24,7 +25,6 @@ from pluralign.lm.text_blocks import BlockKind
 from pluralign.rewards.open import load_reward, require_reward, reward_card
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.value_model import KIND
-from pluralign.steer.request_weights import Prompt
 from pluralign.steer.value_rows import ValueRows, open_value_rows
 
 

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from pluralign.core import InputError, OptionRewards, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import require, require_positive
 from pluralign.core.digests import digest
+from pluralign.core.messages import Prompt
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.value_prior import (
@@ -28,9 +29,7 @@ from pluralign.rewards.ensemble import Scale, scale_of
 from pluralign.rewards.open import Scorer, load_reward, require_reward, reward_identity
 from pluralign.rewards.reward import Reward
 from pluralign.steer.best_of_n import weigh
-from pluralign.steer.request_weights import Prompt
 
-FloatArray = npt.NDArray[np.float64]
 RewardFunction = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float] | FloatArray]
 """Function from prompts and one completion of each to their rewards."""
 Rewards = Mapping[str, FloatArray]

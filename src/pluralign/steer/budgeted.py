@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import write_text
+from pluralign.core.messages import Prompt
 from pluralign.core.progress import ProgressBar
 from pluralign.core.resumable import RowsInProgress
 from pluralign.core.splits import seed_for
 from pluralign.data.columns import columns_of
-from pluralign.steer.budget import Budget, FloatArray, RewardFunction, StoppingRule
-from pluralign.steer.request_weights import Prompt
+from pluralign.steer.budget import Budget, RewardFunction, StoppingRule
 from pluralign.steer.writing import Writer
 
 _log = logging.getLogger(__name__)

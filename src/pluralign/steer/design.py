@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from math import comb
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
-
-FloatArray = npt.NDArray[np.float64]
+from pluralign.core.arrays import FloatArray
 
 # Largest number of weightings of a grid that is searched, and its largest number of steps.
 _MOST = 6000

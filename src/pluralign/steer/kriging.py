@@ -8,11 +8,9 @@ from itertools import combinations_with_replacement
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
-
-FloatArray = npt.NDArray[np.float64]
+from pluralign.core.arrays import FloatArray
 
 Link = Literal["identity", "logistic", "softplus"]
 """Function that is applied to the quadratic: ``logistic`` for outcomes in (0, 1), ``softplus`` for positive

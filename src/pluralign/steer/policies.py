@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import checked
+from pluralign.core.messages import Prompt
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.decoding import Decoding
@@ -29,7 +30,7 @@ from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policy_folders import named_folders, open_rows, policy_cards, template_of
 from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.prompt_encoder import PromptEncoder
-from pluralign.steer.request_weights import Prompt, Weights, is_one, weights_of_each
+from pluralign.steer.request_weights import Weights, is_one, weights_of_each
 from pluralign.steer.requests import Request
 
 

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from pluralign.annotate.judge import Scorer
 from pluralign.annotate.prompt import shorten
 from pluralign.core import InputError, Objective, SteeringWeights
+from pluralign.core.messages import Prompt
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompt_file import PromptFile
 from pluralign.rewards.reward import Reward
-from pluralign.steer.request_weights import Prompt, WeightsFunction
+from pluralign.steer.request_weights import WeightsFunction
 
 Probabilities = npt.NDArray[np.float64]
 

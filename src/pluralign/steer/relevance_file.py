@@ -10,12 +10,12 @@ from typing import Any
 from pluralign.core import SteeringWeights
 from pluralign.core.digests import file_digest, source_digest
 from pluralign.core.jsonl import read_rows
+from pluralign.core.messages import Prompt
 from pluralign.core.resumable import run_batches
 from pluralign.data.load import load_prompts
 from pluralign.data.objectives import load_objectives
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.relevance import open_relevance, weigh
-from pluralign.steer.request_weights import Prompt
 
 _BATCH = 16
 """Number of prompts that are read and written together."""

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.messages import Messages
-
-Prompt = str | Messages
-"""A text that is continued as it is, or messages that the template renders to text."""
+from pluralign.core.messages import Prompt
 
 WeightsFunction = Callable[[Prompt], Mapping[str, float]]
 """Function, or object with `__call__`, from a prompt to its weights by objective."""

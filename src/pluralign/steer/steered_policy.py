@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, Policy, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.steer.mixing import GEOMETRIC, mix_log_probs
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ import numpy as np
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import Fields, is_object
+from pluralign.core.messages import Prompt
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.kriging import Link
-from pluralign.steer.request_weights import Prompt, WeightsProvider, require_prompts
+from pluralign.steer.request_weights import WeightsProvider, require_prompts
 from pluralign.steer.surrogate import Surrogate, fit_surrogate
 
 if TYPE_CHECKING:

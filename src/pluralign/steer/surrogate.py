@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.pareto import non_dominated
 from pluralign.steer.design import fine_grid, least_points
-from pluralign.steer.kriging import FloatArray, Link, Part, fitted_parts, predicted, quadratic_terms
+from pluralign.steer.kriging import Link, Part, fitted_parts, predicted, quadratic_terms
 
 _FIRST_STEP, _SMALLEST_STEP = 0.01, 1e-4
 

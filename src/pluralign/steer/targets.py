@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.arrays import FloatArray, IntArray
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 _TOLERANCE = 1e-6
 # SciPy has no type annotations.
 _optimize: Any = import_module("scipy.optimize")

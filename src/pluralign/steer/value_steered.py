@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.options.values import ValuePolicy, for_objective, greedy_log_probs
 from pluralign.steer.steered_policy import Blend
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class ValueSteeredPolicy:

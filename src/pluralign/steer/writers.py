@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import source_digest
+from pluralign.core.messages import Prompt
 from pluralign.core.resumable import run_batches, run_unordered
 from pluralign.core.splits import seed_for
 from pluralign.data.columns import columns_of
@@ -30,7 +31,6 @@ from pluralign.steer.budget import Budget
 from pluralign.steer.budgeted import write_budgeted
 from pluralign.steer.draws import draw_mixture_completions
 from pluralign.steer.policies import load_policies
-from pluralign.steer.request_weights import Prompt
 from pluralign.steer.value_guided import Guidance, open_value_guided_rows
 from pluralign.steer.writing import Stream, Writer, endpoint_writer, local_writer, mixture_writer
 

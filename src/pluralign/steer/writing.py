@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.messages import DIALOGUE, Template
+from pluralign.core.messages import DIALOGUE, Prompt, Template
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.endpoint import Endpoint
@@ -21,7 +21,6 @@ from pluralign.steer.block_decoder import BlockDecoder
 from pluralign.steer.block_guides import Blocks
 from pluralign.steer.draws import draw_mixture_completions
 from pluralign.steer.policy_rows import PolicyRows
-from pluralign.steer.request_weights import Prompt
 from pluralign.steer.requests import Request
 
 Stream = Callable[[Sequence[Prompt], Sequence[int]], Iterator[tuple[int, str, Mapping[str, Any]]]]

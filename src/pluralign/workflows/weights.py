@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import Policy, SteeringWeights, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.core.choice import Choice
 from pluralign.core.files import write_json
 from pluralign.elicit.feasibility import Feasibility, explained_by_weights
@@ -21,7 +22,6 @@ from pluralign.elicit.saved import save_posterior
 from pluralign.elicit.signs import objectives_against
 from pluralign.elicit.utilities import LEAST_CHOICES, Comparison, compare_utilities
 from pluralign.evaluate.pictures.weights import draw_people, draw_weights
-from pluralign.evaluate.statistics import FloatArray
 from pluralign.options.open import Models, load_agents
 
 # With fewer answers, answers that contradict any weights may be chance.

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.pictures.figure import figure_file
 from pluralign.evaluate.rewards.best_of_n import kl_bound
-from pluralign.evaluate.statistics import Estimate, FloatArray
+from pluralign.evaluate.statistics import Estimate
 
 _STYLE = {"font.size": 9, "axes.titlesize": 9.5}
 # Okabe and Ito's colour-blind safe palette, without yellow, which is hard to see on white.

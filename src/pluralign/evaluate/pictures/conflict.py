@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.pictures.figure import figure_file
-from pluralign.evaluate.statistics import FloatArray
 
 _COLOURS = {"none": "#a3a3a3", "one": "#0f766e", "several": "#4338ca", "opposed": "#b45309"}
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import write_text
 from pluralign.evaluate.pictures.figure import figure_file
 from pluralign.evaluate.rewards.ranks import RewardRanks, RewardRows
-from pluralign.evaluate.statistics import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

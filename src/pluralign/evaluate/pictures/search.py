@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.pictures.figure import figure_file
-from pluralign.evaluate.statistics import FloatArray
 
 _COLOURS = {
     "beam": "#0f766e", "best-first": "#4338ca", "bavt": "#b45309", "ved": "#be123c", "parallel": "#737373",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.pictures.figure import figure_file
-from pluralign.evaluate.statistics import FloatArray
 
 
 def draw_weights(

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from pluralign.core.arrays import FloatArray
 
 _ANGLES = [math.pi * k / 8 for k in (0, 8, 4, 12, 2, 6, 14, 10, 1, 15, 7, 9, 3, 5, 11, 13)]
 _REACHES = (6.0, 12.0, 20.0, 32.0, 48.0, 68.0, 92.0, 120.0)

@@ -10,13 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.report.labels import Box, place_labels
 from pluralign.evaluate.report.model import Report, WeightPoint
 from pluralign.evaluate.report.style import KIND_COLOURS, KIND_MARKERS, blend_stand_in, stand_in
 
-FloatArray = npt.NDArray[np.float64]
 NORMAL_95 = 1.959964
 
 

@@ -15,17 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.statistics import (
     CONFIDENCE,
     RESAMPLES,
     Estimate,
-    FloatArray,
     estimate_columns,
     resampling_weights,
     standard_error,
 )
-
-IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +215,7 @@ def _ratio_interval(over: FloatArray, under: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _ties(proxy: FloatArray) -> tuple[IntArray, IntArray]:
+def _ties(proxy: FloatArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Index of the tie group of each sample, the best group being 0, and the sizes of the groups."""
     _, group, sizes = np.unique(-proxy, return_inverse=True, return_counts=True)
     return group, sizes

@@ -11,12 +11,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.files import write_json
 from pluralign.core.pareto import hypervolume
 from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.rewards.scored import score_sources
-from pluralign.evaluate.statistics import Estimate, FloatArray, estimate
+from pluralign.evaluate.statistics import Estimate, estimate
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.open import Scorer
 

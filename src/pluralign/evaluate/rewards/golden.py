@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import require_at_least
 from pluralign.core.files import write_json
 from pluralign.data.answers import AnswerSet
@@ -17,7 +18,7 @@ from pluralign.evaluate.pictures.alignment import NORMALISED, Curve, draw_curves
 from pluralign.evaluate.rewards.best_of_n import BestOfN, best_of_n, normalised
 from pluralign.evaluate.rewards.proxy_point import ProxyPoint, proxy_point
 from pluralign.evaluate.rewards.scored import AnswerRewards, score_sources
-from pluralign.evaluate.statistics import Estimate, FloatArray, estimate, paired_difference
+from pluralign.evaluate.statistics import Estimate, estimate, paired_difference
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.open import Scorer
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.messages import DIALOGUE, Render
 from pluralign.data.load import load_scored
@@ -18,7 +19,6 @@ from pluralign.evaluate.statistics import (
     RESAMPLES,
     Correlation,
     Estimate,
-    FloatArray,
     of_resamples,
     resampling_weights,
     spearman,

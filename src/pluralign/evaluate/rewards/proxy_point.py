@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.rewards.best_of_n import expected_best
-from pluralign.evaluate.statistics import Estimate, FloatArray, paired_difference
+from pluralign.evaluate.statistics import Estimate, paired_difference
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
-from pluralign.evaluate.statistics import CONFIDENCE, Correlation, FloatArray, percentile, resampling_weights
+from pluralign.core.arrays import FloatArray, IntArray
+from pluralign.evaluate.statistics import CONFIDENCE, Correlation, percentile, resampling_weights
 
 RESAMPLES = 1000
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

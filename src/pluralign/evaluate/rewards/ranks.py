@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from pluralign.core import Decision, InputError, Objective, Trajectory
+from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.core.checks import require_at_least
-from pluralign.evaluate.rewards.rank_agreement import RESAMPLES, IntArray, RankAgreement, rank_agreement
-from pluralign.evaluate.statistics import FloatArray
+from pluralign.evaluate.rewards.rank_agreement import RESAMPLES, RankAgreement, rank_agreement
 from pluralign.games.open import open_story
 from pluralign.games.state_graph import StateGraph, explore
 

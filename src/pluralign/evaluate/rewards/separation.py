@@ -13,7 +13,8 @@ from itertools import combinations
 import numpy as np
 
 from pluralign.core import InputError
-from pluralign.evaluate.statistics import RESAMPLES, Estimate, FloatArray, estimate
+from pluralign.core.arrays import FloatArray
+from pluralign.evaluate.statistics import RESAMPLES, Estimate, estimate
 
 Answers = Mapping[str, Sequence[float]]
 """Rewards of a source's answers, by prompt."""

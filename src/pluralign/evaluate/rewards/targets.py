@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import write_json
 from pluralign.core.level import Level
 from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.rewards.scored import score_sources
-from pluralign.evaluate.statistics import FloatArray
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.open import Scorer
 from pluralign.steer.targets import Palette, meet_targets

@@ -8,14 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.pareto import hypervolume, non_dominated
-from pluralign.evaluate.statistics import (
-    CONFIDENCE,
-    Estimate,
-    FloatArray,
-    of_resamples,
-    resampling_weights,
-)
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights
 from pluralign.evaluate.sweeps.texts import TextPoint
 
 _RESAMPLES = 1000

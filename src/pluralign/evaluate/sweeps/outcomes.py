@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import Fields, is_list, is_object
-from pluralign.evaluate.statistics import FloatArray
 from pluralign.steer.kriging import Link
 from pluralign.steer.surrogate import Surrogate, fit_surrogate
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.core.digests import digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.core.splits import seed_for
-from pluralign.evaluate.statistics import FloatArray
 from pluralign.lm.decoding import Decoding
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policy_rows import PolicyRows

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import SteeringWeights
-from pluralign.evaluate.statistics import FloatArray
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.sweeps.fronts import MARGIN, SideFront, TextFronts
 from pluralign.evaluate.sweeps.texts import TextPoint
 

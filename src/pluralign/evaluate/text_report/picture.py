@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.report.labels import Box
 from pluralign.evaluate.report.picture import NORMAL_95, LabelText, draw_labels, plain
 from pluralign.evaluate.report.style import stand_in
-from pluralign.evaluate.statistics import FloatArray
 from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
 from pluralign.evaluate.text_report.model import told_weights
 

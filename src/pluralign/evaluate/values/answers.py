@@ -15,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.core.digests import digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
 from pluralign.evaluate.statistics import wilson
 from pluralign.evaluate.values.choosers import Chooser, Pair
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 Asking = TypeVar("Asking", bound=tuple[str, ...])
 

@@ -8,9 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from pluralign.core import Decision, InputError
 from pluralign.core.checks import checked
 from pluralign.core.choice import Choice, Question
@@ -38,8 +35,6 @@ from pluralign.evaluate.values.utilities import (
     require_connected,
     thurstone,
 )
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

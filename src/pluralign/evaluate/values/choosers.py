@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 
 import pluralign.annotate
 from pluralign.annotate.judge import Judge, Scorer
 from pluralign.annotate.rater import Rater, Rating
 from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Comparison, Decision, InputError, Objective, Policy, Segment, Step
+from pluralign.core.arrays import FloatArray
 from pluralign.core.digests import digest
 from pluralign.core.preference import EXCHANGED, Preference
 from pluralign.lm.language_model import OptionLikelihoods
 
-FloatArray = npt.NDArray[np.float64]
 Pair = tuple[str, str]
 """Texts of two outcomes."""
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.evaluate.statistics import (
     CONFIDENCE,
     Estimate,
@@ -18,9 +18,6 @@ from pluralign.evaluate.statistics import (
 from pluralign.evaluate.values.answers import Answers
 from pluralign.evaluate.values.outcomes import Process
 from pluralign.evaluate.values.utilities import weighted_means
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 # Times that all answers are turned around at random.
 _SHUFFLES = 200

@@ -8,13 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights
 from pluralign.evaluate.values.stances import StanceQuestion
-
-FloatArray = npt.NDArray[np.float64]
 
 # Share of the whole drift within which a stance has arrived.
 _ARRIVED = 0.05

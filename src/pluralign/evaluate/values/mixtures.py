@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Decision, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.core.messages import Messages
 from pluralign.lm.language_model import OptionLikelihoods
 from pluralign.steer.policies import Policies
 from pluralign.steer.prompt_scores import score_mixtures
 from pluralign.steer.requests import TokenLogProb
-
-FloatArray = npt.NDArray[np.float64]
 
 # Tokens that each policy reads at once.
 _PART = 4096

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import Fields, is_list, is_object, read_rows
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

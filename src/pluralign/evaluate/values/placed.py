@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.values.answers import ask
 from pluralign.evaluate.values.choosers import Chooser
 from pluralign.evaluate.values.coherence import Agreement, agreement, means_and_ends
 from pluralign.evaluate.values.outcomes import Lottery, Outcome, Process
 from pluralign.evaluate.values.utilities import Utilities, place
-
-FloatArray = npt.NDArray[np.float64]
 
 _TENTHS = 10
 

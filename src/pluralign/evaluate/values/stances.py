@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
 from pluralign.core.jsonl import Fields, read_rows
 from pluralign.evaluate.values.answers import Answers, ask_batches
 from pluralign.evaluate.values.choosers import Replies, both_replies
-
-FloatArray = npt.NDArray[np.float64]
 
 SUPPORTS, OPPOSES = "supports", "opposes"
 

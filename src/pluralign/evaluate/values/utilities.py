@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
+from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.evaluate.statistics import Estimate, of_resamples, resampling_weights
 from pluralign.evaluate.values.answers import Answers
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 _FOLDS = 10
 _ROUNDS = 100

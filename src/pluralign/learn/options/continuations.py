@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import final
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.collect.chooser import SEED_RANGE, PolicyChooser
 from pluralign.core import Decision, InputError, Objective, Policy
+from pluralign.core.arrays import FloatArray
 from pluralign.games.game import Game
 
-FloatArray = npt.NDArray[np.float64]
 _SEATS = 64
 
 

@@ -8,12 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import require_at_least
 from pluralign.steer.search.tree import Node, SearchTree
-
-FloatArray = npt.NDArray[np.float64]
 
 Order = Callable[[SearchTree], Node | None]
 """Function that names the state whose most promising option is tried next; None ends the search."""

@@ -6,13 +6,11 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.games.game import Game
 from pluralign.steer.search.values import PlayValues
-
-FloatArray = npt.NDArray[np.float64]
 
 LEAST = 1e-3
 """Smallest number that values are mapped to: at 0 no exponent could choose a state any more."""

@@ -6,15 +6,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import Decision, InputError, Objective, SteeringWeights
+from pluralign.core.arrays import FloatArray
 from pluralign.core.digests import digest
 from pluralign.games.state_graph import END, StateGraph
 from pluralign.options.values import ValuePolicy
 from pluralign.steer.value_steered import ValueSteeredPolicy
-
-FloatArray = npt.NDArray[np.float64]
 
 
 class PlayValues(Protocol):
