@@ -56,9 +56,11 @@ def evaluate_play(
     from pluralign.options.values import ValuePolicy
 
     game, models = open_story(story), Models(features=features)
-    values = None if prior is None else open_trained(prior, models)
-    if values is not None and not isinstance(values, ValuePolicy):
-        raise InputError("holds no values of learn q", path=prior, field="prior")
+    values = (
+        None
+        if prior is None
+        else open_trained(prior, models, ValuePolicy, refusal="holds no values of learn q", field="prior")
+    )
     result = evaluate_policy(
         game.make_game,
         _policy(policy, policies, weights, power, models),

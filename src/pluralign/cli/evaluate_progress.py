@@ -60,29 +60,17 @@ def evaluate_progress(
     """
     # Help needs no model.
     from pluralign.annotate.open import open_critic
-    from pluralign.core import InputError
-    from pluralign.core.records import read_trajectories
-    from pluralign.evaluate.progress import REPORT
-    from pluralign.evaluate.progress import evaluate_progress as evaluate
-    from pluralign.games.choicescript.load import list_stories
-    from pluralign.games.open import open_story
-    from pluralign.games.state_graph import explore
-    from pluralign.options.open import Models, open_policy
+    from pluralign.evaluate.progress import REPORT, evaluate_play_progress, read_play
+    from pluralign.options.open import Models
 
-    played = list(read_trajectories(file))[:episodes]
-    sources = sorted({one.source for one in played})
-    if len(sources) != 1:
-        raise InputError(f"expected episodes of one story, found {', '.join(sources) or 'none'}", path=file)
-    story = open_story(sources[0])
-    (wanted,) = story.info.select((objective,))
+    played = read_play(file, episodes)
     critic = open_critic(judge, reading, prompt=prompt, samples=samples, endpoint=endpoint, dtype=dtype)
-    built_in = sources[0] in list_stories()
-    found = evaluate(
-        played, critic, wanted, out, graph=explore(story.make_game()) if built_in else None,
-        policy=open_policy(policy, Models(features=features)) if built_in else None,
-        passages=passages, examples=examples, seed=seed,
+    found = evaluate_play_progress(
+        played, critic, objective, out, policy=policy, models=Models(features=features), passages=passages,
+        examples=examples, seed=seed,
     )  # fmt: skip
-    say(f"{critic.name} on {sources[0]}, {objective}: {found.episodes} episodes, mean and 95 % interval")
+    story = played[0].source
+    say(f"{critic.name} on {story}, {objective}: {found.episodes} episodes, mean and 95 % interval")
     named = (
         ("values and order (VOC)", found.order), ("values and worth", found.worth),
         ("order and worth", found.order_and_worth),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from pluralign.cli.common import Figures, say
-from pluralign.core.supported import better_lot, supported_points
-from pluralign.evaluate.story_facts import StoryFacts, StorySize, story_facts
+from pluralign.evaluate.story_facts import BeatenPoint, StoryFacts, StorySize, story_facts
 from pluralign.games import check
 from pluralign.games.choicescript.load import list_stories, load_story
 from pluralign.games.choicescript.problems import WARNING
@@ -86,24 +85,21 @@ def _say_front(found: StoryFacts, front: ExactFront) -> None:
     say(f"\nexact Pareto front of {', '.join(found.objectives)}: {len(front.points)} points")
     for point in front.points:
         say("".join(f"{value:8g}" for value in point))
-    _say_reached(front)
+    _say_beaten(found.beaten(), len(front.points))
 
 
-def _say_reached(front: ExactFront) -> None:
-    reached = supported_points(front.points)
-    say(f"\nof {len(reached)} front points {int(reached.sum())} are optimal for some linear weights")
-    if reached.all():
+def _say_beaten(beaten: Sequence[BeatenPoint], points: int) -> None:
+    say(f"\nof {points} front points {points - len(beaten)} are optimal for some linear weights")
+    if not beaten:
         return
     say("no weights reach the others; a lot (a random choice once per episode) beats each in every objective")
     say("(gain in % of the objective's range over the front):")
-    for row in np.flatnonzero(~reached).tolist():
-        lot = better_lot(front.points, row)
+    for one in beaten:
         parts = [
-            f"{100 * share:.0f} % ({', '.join(f'{value:g}' for value in front.points[place])})"
-            for place, share in lot.shares.items()
+            f"{100 * share:.0f} % ({', '.join(f'{value:g}' for value in point)})" for share, point in one.lot
         ]
-        point = "".join(f"{value:8g}" for value in front.points[row])
-        say(f"{point}   {' + '.join(parts)}: gain {100 * lot.margin:.1f} %")
+        point = "".join(f"{value:8g}" for value in one.point)
+        say(f"{point}   {' + '.join(parts)}: gain {100 * one.margin:.1f} %")
 
 
 def check_game(path: Name) -> tuple[Figures, int]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Literal
 
 import tyro
 
 from pluralign.cli.common import Figures, say, wrote
 from pluralign.core import InputError
-from pluralign.core.progress import ProgressBar
-from pluralign.games.labelled.file import name_story
-from pluralign.games.machiavelli.folder import GameData, GameReport
-from pluralign.games.side_file import SUFFIX
-from pluralign.games.zmachine.clone import read_clone, write_cloned_game
+from pluralign.games.machiavelli.folder import GameReport
+from pluralign.games.machiavelli.import_folder import import_folder
+from pluralign.games.zmachine.clone import import_clone
 
 SHOWN_PROBLEMS = 3
 """Number of problems printed for each game; ``--json`` lists all."""
@@ -44,68 +41,18 @@ def import_games(
         compatible: Whether side files of MACHIAVELLI request counts as in the original code, including its
             bugs.
     """
-    match kind:
-        case "machiavelli":
-            return _import_machiavelli(folder, out, compatible=compatible)
-        case "jiminy-cricket":
-            if compatible:
-                raise InputError("is only for games of MACHIAVELLI", field="compatible")
-            return _import_jiminy_cricket(folder, out)
-        case _:
-            assert_never(kind)
-
-
-def _import_jiminy_cricket(folder: Path, out: Path | None) -> tuple[Figures, int]:
-    games = read_clone(folder)
-    for game in games:
-        say(str(game))
-        if out is not None and game.playable:
-            write_cloned_game(game, out)
-    playable = sum(game.playable for game in games)
-    whole = sum(game.playable and not game.problems for game in games)
-    told = f"{len(games)} games: {playable} can be played, {whole} are whole"
-    say(told)
+    if kind == "machiavelli":
+        found = import_folder(folder, out, compatible=compatible, done=_say)
+    else:
+        if compatible:
+            raise InputError("is only for games of MACHIAVELLI", field="compatible")
+        found = import_clone(folder, out)
+        for game in found.games:
+            say(str(game))
+    say(str(found))
     if out is not None:
-        wrote(out, f"{playable} side files, each a story for --story")
-    rows = [
-        {
-            "name": game.name,
-            "playable": game.playable,
-            "annotations": 0 if game.annotations is None else len(game.annotations.known),
-            "refused": [] if game.annotations is None else [asdict(one) for one in game.annotations.refused],
-            "problems": list(game.problems),
-        }
-        for game in games
-    ]
-    figures = {"games": rows, "playable": playable, "whole": whole, "told": told}
-    return figures, 0 if whole == len(games) else 1
-
-
-def _import_machiavelli(folder: Path, out: Path | None, *, compatible: bool) -> tuple[Figures, int]:
-    data = GameData(folder)
-    normalised = set(data.coefficients())
-    games = data.games
-    reports: list[GameReport] = []
-    with ProgressBar(len(games), "games", unit="game") as bar:
-        for name in games:
-            report = data.check(name)
-            reports.append(report)
-            _say(report)
-            if out is not None and report.playable:
-                source = folder / "source" / f"{name}.json"
-                name_story(out / f"{name}{SUFFIX}", source, compatible=compatible)
-            bar.advance()
-    whole, playable = (sum(getattr(one, kind) for one in reports) for kind in ("whole", "playable"))
-    counted = len(normalised)
-    told = (
-        f"{len(games)} games: {playable} can be played, {whole} are whole; coefficients for {counted} games"
-    )
-    say(told)
-    if out is not None:
-        wrote(out, f"{playable} side files, each a story for --story")
-    rows = [{**asdict(report), "coefficients": report.name in normalised} for report in reports]
-    summary = {"playable": playable, "whole": whole, "coefficients": counted, "told": told}
-    return {"games": rows, **summary}, 0 if reports and whole == len(reports) and counted else 1
+        wrote(out, f"{found.playable} side files, each a story for --story")
+    return found.to_json(), 0 if found.whole else 1
 
 
 def _say(report: GameReport) -> None:

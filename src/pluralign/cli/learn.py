@@ -11,7 +11,7 @@ import tyro
 
 from pluralign.annotate.annotator import recorded_objective
 from pluralign.cli.common import Figures, wrote
-from pluralign.core import InputError, PreferencePair
+from pluralign.core import InputError
 from pluralign.core.digests import source_digest
 from pluralign.learn.options.settings import AVRILConfig, BCConfig, CPLConfig
 from pluralign.learn.phase import GradientsName
@@ -116,9 +116,13 @@ def learn_cpl(
     if gradients != "sum":
         raise InputError("a single objective shares nothing; give --joint", field="gradients")
     models = run.models
-    anchor = None if reference is None else open_trained(reference, models)
-    if anchor is not None and not isinstance(anchor, OptionPolicy):
-        raise InputError("is no policy of bc or cpl", path=reference, field="reference")
+    anchor = (
+        None
+        if reference is None
+        else open_trained(
+            reference, models, OptionPolicy, refusal="is no policy of bc or cpl", field="reference"
+        )
+    )
     fit_cpl(
         read_pairs(run.data),
         config=config,
@@ -133,21 +137,14 @@ def _learn_jointly(
     run: OptionRun, files: Sequence[Path], config: CPLConfig, warm_up: Path | None, reference: Path | None,
     gradients: GradientsName,
 ) -> Figures:  # fmt: skip
-    from pluralign.core.records import read_pairs, read_trajectories
-    from pluralign.learn.options.joint_cpl import fit_joint_cpl
+    from pluralign.core.records import read_trajectories
+    from pluralign.learn.options.joint_cpl import fit_joint_cpl, read_joint_pairs
 
     if reference is not None:
         raise InputError(
             "is that of one objective; without it, --config.kl takes the warm-up", field="reference"
         )
-    pairs: dict[str, list[PreferencePair]] = {}
-    sources: dict[str, Any] = {}
-    for file in files:
-        own = read_pairs(file)
-        name = own[0].objective if own else ""
-        if name in pairs:
-            raise InputError(f"has pairs of {name!r}, as another file has", path=file, field="joint")
-        pairs[name], sources[name] = own, source_digest(file)
+    pairs, sources = read_joint_pairs(files)
     made = fit_joint_cpl(
         pairs, store=run.models.store, out=run.out, config=config, gradients=gradients,
         trajectories=None if warm_up is None else read_trajectories(warm_up), seed=run.seed,

@@ -9,7 +9,6 @@ from typing import Literal
 from pluralign.cli.common import Figures
 from pluralign.cli.learn import tell_learned
 from pluralign.cli.rl_options import Adapt, parse_tail, read_targets, read_weights, say_rounds
-from pluralign.core import InputError
 from pluralign.games.open import open_story
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 
@@ -114,9 +113,13 @@ def learn_story_rl(
         tail=parse_tail(config.tail),
     )  # fmt: skip
     known, models = game.info.select(objectives), Models(model, features)
-    before = None if initial is None else open_trained(initial, models)
-    if before is not None and not isinstance(before, OptionPolicy):
-        raise InputError("is no policy of bc, cpl or story-rl", path=initial, field="initial")
+    before = (
+        None
+        if initial is None
+        else open_trained(
+            initial, models, OptionPolicy, refusal="is no policy of bc, cpl or story-rl", field="initial"
+        )
+    )
     fit_story_rl(
         game.make_game, objectives=known, store=models.store, out=out, weighting=weighting, config=settings,
         combine=COMBINATIONS[config.combine], initial=before, seed=seed, name=out.name,

@@ -79,11 +79,10 @@ def _report(found: ReachedTargets) -> None:
     rows: dict[str, list[str]] = {}
     for name, column in found.rewards.items():
         then = palette.expected[name]
-        goals, missed = _goals(found, name, then)
-        cells = [f"{column.mean():.4f}", goals, f"{then:.4f}"]
-        rows[name] = [*cells, f"{palette.multipliers[name] if palette.reachable else missed:.4f}"]
-    last = ["mean then", "multiplier"] if palette.reachable else ["at nearest", "missed by"]
-    say_table(["mean now", "target", *last], rows)
+        last = palette.multipliers[name] if palette.reachable else found.missed(name)
+        rows[name] = [f"{column.mean():.4f}", found.goals(name), f"{then:.4f}", f"{last:.4f}"]
+    columns = ["mean then", "multiplier"] if palette.reachable else ["at nearest", "missed by"]
+    say_table(["mean now", "target", *columns], rows)
     if not palette.reachable:
         say(
             "no mixture meets these targets on these samples: the nearest misses one by "
@@ -101,15 +100,3 @@ def _report(found: ReachedTargets) -> None:
         strength, beta = palette.strength, 1 / palette.strength
         say(f"strength: {strength:.4g}, that of policies learned from these rewards with beta {beta:.4g}")
         say(f"effective sample size: {palette.effective_samples:.1f} of {samples}")
-
-
-def _goals(found: ReachedTargets, name: str, mean: float) -> tuple[str, float]:
-    """Targets of an objective as text, and by how much a mean misses them."""
-    goals: list[str] = []
-    missed = 0.0
-    for sign, levels in ((">=", found.targets), ("<=", found.at_most), ("=", found.exactly)):
-        if name in levels:
-            apart = levels[name] - mean
-            missed = max(missed, abs(apart) if sign == "=" else apart if sign == ">=" else -apart)
-            goals.append(f"{sign} {levels[name]:.4f}")
-    return ", ".join(goals) or "free", missed

@@ -22,11 +22,15 @@ from pluralign.core.checks import checked, require_at_least
 from pluralign.core.digests import digest
 from pluralign.core.files import write_json
 from pluralign.core.jsonl import read_rows
+from pluralign.core.records import read_trajectories
 from pluralign.core.resumable import run_batches
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import Estimate, estimate, spearman
+from pluralign.games.choicescript.load import list_stories
 from pluralign.games.exact_front import exact_values
-from pluralign.games.state_graph import StateGraph
+from pluralign.games.open import open_story
+from pluralign.games.state_graph import StateGraph, explore
+from pluralign.options.open import Models, open_policy
 
 FILE, REPORT = "progress.jsonl", "report.json"
 _RESAMPLES = 100
@@ -140,6 +144,53 @@ def evaluate_progress(
     report = _report(critic.name, objective.name, rows, exact)
     write_json(Path(folder) / REPORT, {"settings": made_of, **report.to_json()})
     return report
+
+
+def read_play(file: str | Path, episodes: int | None = None) -> list[Trajectory]:
+    """Episodes of one story from a file of trajectories.
+
+    Args:
+        file: Trajectories (`pluralign collect`).
+        episodes: Largest number of episodes, the first ones; None for all.
+
+    Raises:
+        InputError: The file cannot be read, or its episodes are of no story or of several.
+    """
+    played = list(read_trajectories(file))[:episodes]
+    sources = sorted({one.source for one in played})
+    if len(sources) != 1:
+        raise InputError(f"expected episodes of one story, found {', '.join(sources) or 'none'}", path=file)
+    return played
+
+
+def evaluate_play_progress(
+    played: Sequence[Trajectory], critic: ProgressCritic, objective: str, folder: str | Path, *,
+    policy: str = "random", models: Models | None = None, passages: int = 6, examples: int = 0, seed: int = 0,
+) -> ProgressReport:  # fmt: skip
+    """The same on episodes of one story; on built-in ones with exact values of a policy.
+
+    Args:
+        played: Episodes of one story (`read_play`).
+        critic: Critic (`annotate.open.open_critic`).
+        objective: Name of the story's objective.
+        folder: See `evaluate_progress`.
+        policy: Policy whose exact values are compared: random, or a trained policy's folder.
+        models: Language model and features of a trained policy.
+        passages: See `evaluate_progress`.
+        examples: See `evaluate_progress`.
+        seed: See `evaluate_progress`.
+
+    Raises:
+        InputError: The story or the policy cannot be opened, or it has no such objective; or see
+            `evaluate_progress`.
+    """
+    story, built_in = open_story(played[0].source), played[0].source in list_stories()
+    (wanted,) = story.info.select((objective,))
+    return evaluate_progress(
+        played, critic, wanted, folder, graph=explore(story.make_game()) if built_in else None,
+        policy=open_policy(policy, models or Models()) if built_in else None,
+        passages=passages, examples=examples, seed=seed,
+    )  # fmt: skip
 
 
 def _is_of(path: Path, run: Mapping[str, Any]) -> bool:

@@ -10,10 +10,10 @@ import numpy as np
 
 from pluralign.core import Objective, UniformPolicy
 from pluralign.core.checks import checked
-from pluralign.core.supported import supported_points
+from pluralign.core.supported import better_lot, supported_points
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.report.summary import walk
-from pluralign.evaluate.statistics import Estimate
+from pluralign.evaluate.statistics import Estimate, FloatArray
 from pluralign.games.choicescript.check.statistics import story_statistics
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.empowerment import empowerment, idle_states
@@ -75,6 +75,22 @@ class ChoiceFacts:
 
 
 @dataclass(frozen=True, eq=False)
+class BeatenPoint:
+    """A point of a front that no linear weights reach.
+
+    Args:
+        point: Returns by objective, shape (objectives,).
+        lot: Probabilities and returns of the points of a lot (a random choice once per episode) that beats it
+            in every objective.
+        margin: Gain in every objective at least, in shares of the objective's range over the front.
+    """
+
+    point: FloatArray
+    lot: Sequence[tuple[float, FloatArray]]
+    margin: float
+
+
+@dataclass(frozen=True, eq=False)
 class StoryFacts:
     """Facts about a story.
 
@@ -97,6 +113,24 @@ class StoryFacts:
     played: Mapping[str, Estimate] | None = None
     episodes: int = EPISODES
     choice: ChoiceFacts | None = None
+
+    def beaten(self) -> list[BeatenPoint]:
+        """Points of the front that no linear weights reach, each with the lot that beats it most; none if
+        the front is not known.
+
+        >>> import pluralign as pl
+        >>> facts = story_facts(pl.open_story("salt_ledger"), ["score", "harm_avoidance"])
+        >>> len(facts.beaten()) < len(facts.front.points)
+        True
+        """
+        if self.front is None:
+            return []
+        points, found = self.front.points, list[BeatenPoint]()
+        for row in np.flatnonzero(~supported_points(points)).tolist():
+            lot = better_lot(points, row)
+            parts = [(share, points[place]) for place, share in lot.shares.items()]
+            found.append(BeatenPoint(points[row], parts, lot.margin))
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON values."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pluralign.core import InputError, Policy, UniformPolicy
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pluralign.options.features import FeatureStore
     from pluralign.options.option_reward import OptionRewardPosterior
     from pluralign.options.values import ValuePolicy
+
+Kind = TypeVar("Kind", bound=Policy)
 
 DEFAULT_MODEL = "smollm2-135m"
 """Default language model of all verbs and workflows."""
@@ -169,13 +171,36 @@ def open_values(given: Path | Mapping[str, Path], models: Models) -> ValuePolicy
     return opened[""] if isinstance(given, Path) else opened
 
 
-def open_trained(folder: Path, models: Models) -> Policy:
+@overload
+def open_trained(folder: Path, models: Models) -> Policy: ...
+@overload
+def open_trained(
+    folder: Path, models: Models, kind: type[Kind], *, refusal: str = ..., field: str | None = None
+) -> Kind: ...
+def open_trained(
+    folder: Path, models: Models, kind: type[Any] | None = None, *,
+    refusal: str = "holds a policy of another kind", field: str | None = None,
+) -> Policy:  # fmt: skip
     """Open the trained policy in a folder, on the language model named on its card. Of a posterior over
     rewards (`learn avril`) it is the policy of the demonstrator.
 
+    Args:
+        folder: Folder of the policy.
+        models: Language model and features, used if they match the policy's own.
+        kind: Class that the policy has to be of; None for any.
+        refusal: What the error says of a policy of another class.
+        field: Argument that named the folder, for the error.
+
     Raises:
-        InputError: The folder holds no policy.
+        InputError: The folder holds no policy, or one of another class.
     """
+    found = _trained(folder, models)
+    if kind is not None and not isinstance(found, kind):
+        raise InputError(refusal, path=folder, field=field)
+    return found
+
+
+def _trained(folder: Path, models: Models) -> Policy:
     from pluralign.folders.card import read_card
     from pluralign.options import checkpoint, drrn, option_reward, values
 

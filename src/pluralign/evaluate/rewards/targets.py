@@ -45,6 +45,20 @@ class ReachedTargets:
         """Number of samples of all prompts."""
         return len(next(iter(self.rewards.values())))
 
+    def goals(self, name: str) -> str:
+        """Targets of an objective in words, such as ``>= 0.5000``; ``free`` without any."""
+        return ", ".join(f"{sign} {level:.4f}" for sign, level in self._levels(name)) or "free"
+
+    def missed(self, name: str) -> float:
+        """Distance by which the mean reward at the solution misses an objective's targets; 0 if it meets
+        them."""
+        gaps = [(sign, level - self.palette.expected[name]) for sign, level in self._levels(name)]
+        return max((0.0, *({">=": gap, "<=": -gap, "=": abs(gap)}[sign] for sign, gap in gaps)))
+
+    def _levels(self, name: str) -> list[tuple[str, float]]:
+        known = ((">=", self.targets), ("<=", self.at_most), ("=", self.exactly))
+        return [(sign, levels[name]) for sign, levels in known if name in levels]
+
     def save(self, path: Path, figures: Mapping[str, Any]) -> dict[str, Any]:
         """Write a JSON file, with more figures before the solution; return all figures."""
         palette = self.palette

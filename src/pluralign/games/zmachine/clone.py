@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,65 @@ def read_clone(folder: Path) -> list[ClonedGame]:
     info = games.parent / "game_info.py"
     scores = _max_scores(info.read_text(encoding="utf-8")) if info.is_file() else {}
     return [_read_game(game, scores.get(game.name)) for game in found]
+
+
+@dataclass(frozen=True)
+class CloneReport:
+    """The annotated games of a clone, and what they lack.
+
+    Args:
+        games: The games.
+    """
+
+    games: Sequence[ClonedGame]
+
+    @property
+    def playable(self) -> int:
+        """Number of games that can be played."""
+        return sum(game.playable for game in self.games)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all games can be played and lack nothing."""
+        return self._whole == len(self.games)
+
+    @property
+    def _whole(self) -> int:
+        return sum(game.playable and not game.problems for game in self.games)
+
+    def __str__(self) -> str:
+        return f"{len(self.games)} games: {self.playable} can be played, {self._whole} are whole"
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        rows = [
+            {
+                "name": game.name,
+                "playable": game.playable,
+                "annotations": 0 if game.annotations is None else len(game.annotations.known),
+                "refused": [asdict(one) for one in game.annotations.refused] if game.annotations else [],
+                "problems": list(game.problems),
+            }
+            for game in self.games
+        ]
+        return {"games": rows, "playable": self.playable, "whole": self._whole, "told": str(self)}
+
+
+def import_clone(folder: str | Path, out: str | Path | None = None) -> CloneReport:
+    """Check the games of a clone, and write side files for the playable ones.
+
+    Args:
+        folder: See `read_clone`.
+        out: Folder for the side files, each of which is a story; None writes none.
+
+    Raises:
+        InputError: See `read_clone`.
+    """
+    games = read_clone(Path(folder))
+    for game in games:
+        if out is not None and game.playable:
+            write_cloned_game(game, Path(out))
+    return CloneReport(tuple(games))
 
 
 def write_cloned_game(game: ClonedGame, folder: Path) -> Path:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from pluralign.core import InputError, PreferencePair, Trajectory
 from pluralign.core.checks import checked, require_seed
+from pluralign.core.digests import source_digest
+from pluralign.core.records import read_pairs
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.cpl import (
     CPLConfig,
@@ -36,6 +38,28 @@ from pluralign.lm.device import default_device
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
+
+
+def read_joint_pairs(
+    files: Sequence[str | Path],
+) -> tuple[dict[str, list[PreferencePair]], dict[str, dict[str, str]]]:
+    """Pairs of each objective for `fit_joint_cpl`, and where they are from, for its ``provenance``.
+
+    Args:
+        files: Files of pairs, one for each objective.
+
+    Raises:
+        InputError: A file cannot be read, or has pairs of the objective of another one.
+    """
+    pairs: dict[str, list[PreferencePair]] = {}
+    sources: dict[str, dict[str, str]] = {}
+    for file in files:
+        own = read_pairs(file)
+        name = own[0].objective if own else ""
+        if name in pairs:
+            raise InputError(f"has pairs of {name!r}, as another file has", path=file, field="joint")
+        pairs[name], sources[name] = own, source_digest(file)
+    return pairs, sources
 
 
 @checked
