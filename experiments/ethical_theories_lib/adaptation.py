@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ethical_theories_lib.baselines import Array, fit_linear
+from ethical_theories_lib.baselines import fit_linear
 from ethical_theories_lib.games import STORIES
 from pluralign.annotate.options import compare_options
 from pluralign.annotate.oracle import Oracle
 from pluralign.core import Objective, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.core.splits import seed_for
 from pluralign.evaluate.statistics import CONFIDENCE
 
@@ -35,8 +36,8 @@ def labelled_pairs(known: Sequence[Trajectory], objective: Objective) -> list[tu
 
 
 def adapt(
-    pairs: Mapping[str, Sequence[tuple[str, int, int]]], features: Mapping[str, Array],
-    lengths: Mapping[str, Array], scenes: Mapping[str, str], seed: int,
+    pairs: Mapping[str, Sequence[tuple[str, int, int]]], features: Mapping[str, FloatArray],
+    lengths: Mapping[str, FloatArray], scenes: Mapping[str, str], seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Balanced share of right answers (`labels.balanced`) on each story, by a model of the other three.
 
@@ -61,11 +62,11 @@ def adapt(
     return result
 
 
-def _differences(pairs: Sequence[tuple[str, int, int]], features: Mapping[str, Array]) -> Array:
+def _differences(pairs: Sequence[tuple[str, int, int]], features: Mapping[str, FloatArray]) -> FloatArray:
     return np.stack([features[key][a] - features[key][b] for key, a, b in pairs])
 
 
-def _decay(train: Array) -> float:
+def _decay(train: FloatArray) -> float:
     """The weight decay that is best on every fifth training pair, when trained on the others."""
     held = np.arange(len(train)) % 5 == 0
     if train.shape[1] < 16:
@@ -73,7 +74,7 @@ def _decay(train: Array) -> float:
     return max(DECAYS, key=lambda d: float((train[held] @ fit_linear(train[~held], d) > 0).mean()))
 
 
-def _share(right: Array, longer: Array, owners: Sequence[str], seed: int) -> dict[str, float | int]:
+def _share(right: FloatArray, longer: FloatArray, owners: Sequence[str], seed: int) -> dict[str, float | int]:
     sums: dict[str, list[float]] = {}
     for value, difference, owner in zip(right, longer, owners, strict=True):
         row = sums.setdefault(owner, [0.0] * 4)
@@ -88,6 +89,6 @@ def _share(right: Array, longer: Array, owners: Sequence[str], seed: int) -> dic
     return {"share": float(share), "low": float(low), "high": float(high), "comparisons": len(right)}
 
 
-def _balanced(sums: Array) -> Array:
+def _balanced(sums: FloatArray) -> FloatArray:
     shares = sums[:, [0, 2]] / np.maximum(sums[:, [1, 3]], 1)
     return shares.mean(axis=1)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ethical_theories_lib.baselines import Array
 from pluralign.annotate.comparisons import make_comparisons
 from pluralign.annotate.oracle import Oracle
 from pluralign.core import Annotation, Objective, Policy, SteeringWeights, Trajectory, simplex_grid
+from pluralign.core.arrays import FloatArray
 from pluralign.core.splits import split_of
 from pluralign.evaluate.statistics import spearman
 from pluralign.games.exact_front import exact_returns
@@ -27,7 +27,7 @@ from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.steered_policy import SteeredPolicy
 from pluralign.workflows import main_job
 
-Table = Mapping[str, Array]
+Table = Mapping[str, FloatArray]
 """Values of a decision's options, by the decision's key."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ethical_theories_lib.baselines import Array
+from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.statistics import CONFIDENCE
 
 PLANTED = "planted "
@@ -27,12 +27,12 @@ class Curve:
         freedom: Degrees of freedom.
     """
 
-    coefficients: Array
+    coefficients: FloatArray
     spread: float
-    inverse: Array
+    inverse: FloatArray
     freedom: int
 
-    def predict(self, accuracy: Array) -> tuple[Array, Array, Array]:
+    def predict(self, accuracy: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean and ends of the 95 % prediction interval of one agent, for each accuracy."""
         powers = np.vander(accuracy, DEGREE + 1)
         mean = powers @ self.coefficients

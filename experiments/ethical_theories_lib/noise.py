@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ethical_theories_lib.baselines import Array
 from pluralign.core import Objective, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.core.returns import step_reward
 
 ACCURACIES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -22,7 +22,7 @@ ACCURACIES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 def planted_values(
     known: Sequence[Trajectory], objective: Objective, accuracy: float, seed: int
-) -> dict[str, Array]:
+) -> dict[str, FloatArray]:
     """Values of options, as `labels.value_table` makes them, from a rater with planted errors.
 
     Args:
@@ -36,7 +36,7 @@ def planted_values(
     for trajectory in known:
         (step,) = trajectory.steps
         labels.setdefault(step.decision.key, {})[step.action] = step_reward(step, objective)
-    values: dict[str, Array] = {}
+    values: dict[str, FloatArray] = {}
     for key, own in labels.items():
         rewards = np.array([own[action] for action in range(len(own))])
         signs = np.sign(rewards[:, None] - rewards[None, :])
@@ -47,7 +47,7 @@ def planted_values(
     return values
 
 
-def accuracy_of(values: Mapping[str, Array], known: Sequence[Trajectory], objective: Objective) -> float:
+def accuracy_of(values: Mapping[str, FloatArray], known: Sequence[Trajectory], objective: Objective) -> float:
     """Share of pairs with different labels of which the option with the better label has the higher value."""
     labels: dict[str, dict[int, float]] = {}
     for trajectory in known:

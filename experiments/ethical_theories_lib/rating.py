@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from console import say
 
-from ethical_theories_lib.baselines import BASELINES, Array, accuracy, baseline_margins
+from ethical_theories_lib.baselines import BASELINES, accuracy, baseline_margins
 from ethical_theories_lib.data import RaterData, Side, Sizes, pairs_of
 from pluralign.core import Decision, PreferencePair, Segment, Step
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, write_json
 from pluralign.evaluate.statistics import wilson
 from pluralign.learn.texts.data import encode_completion_pairs
@@ -109,7 +110,7 @@ def train_rater(
         return read_json(file)
     known = pairs_of(data, name, sizes)
     training = settings.training(len(known.of("train")))
-    margins: dict[str, Array] = {}
+    margins: dict[str, FloatArray] = {}
 
     def measure(trunk: TunedTrunk, head: RewardHead) -> dict[str, Any]:
         rewards = _rewards(trunk, head, known.pairs, _reader(lower, settings.max_length), training)
@@ -171,7 +172,7 @@ def score_texts(
     write_json(file, {"rewards": rows})
 
 
-def measured(known: RaterData, margins: Mapping[str, Array]) -> dict[str, Any]:
+def measured(known: RaterData, margins: Mapping[str, FloatArray]) -> dict[str, Any]:
     """Accuracies of a rater and of the baselines, on validation and test pairs, and in stricter forms.
 
     ``filtered``: the test pairs that the baseline of words gets wrong, as ETHICS's hard splits are those that
@@ -195,7 +196,7 @@ def measured(known: RaterData, margins: Mapping[str, Array]) -> dict[str, Any]:
     }
 
 
-def share(margins: Array) -> dict[str, float | int]:
+def share(margins: FloatArray) -> dict[str, float | int]:
     """Share of right answers, with Wilson's interval."""
     n = len(margins)
     if not n:
@@ -241,7 +242,7 @@ def _reader(lower: LowerStates, max_length: int) -> CompletionReader:
 def _rewards(
     trunk: TunedTrunk, head: RewardHead, pairs: Sequence[PreferencePair], reader: CompletionReader,
     training: Training,
-) -> Array:  # fmt: skip
+) -> FloatArray:  # fmt: skip
     encoded = encode_completion_pairs(pairs, reader, identical=True)
     found = row_rewards(trunk, head, encoded, token_budget=training.token_budget, bf16=is_mixed(training))
     return found.double().numpy()

@@ -24,7 +24,6 @@ from ethical_theories_lib.agents import (
     sweep,
     train_agent,
 )
-from ethical_theories_lib.baselines import Array
 from ethical_theories_lib.games import STORIES, LabelGame, oracle_trajectories, scenes_of
 from ethical_theories_lib.labels import option_values, read_rewards, value_table
 from ethical_theories_lib.noise import ACCURACIES, accuracy_of, planted_values
@@ -32,6 +31,7 @@ from ethical_theories_lib.words import FORMS
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.core import Objective, Policy, Trajectory, UniformPolicy
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json, write_json
 from pluralign.core.records import read_trajectories
 from pluralign.games.state_graph import StateGraph, explore
@@ -238,7 +238,7 @@ def adapt_all(
         for d in games[name].decisions
     }
     found: dict[str, Any] = {"labelled pairs": {name: len(own) for name, own in pairs.items()}}
-    everything: dict[str, list[Array]] = {}
+    everything: dict[str, list[FloatArray]] = {}
     for rater in raters:
         own = _scores(out, games, rater, seed)
         found[rater] = {"forms weighted": adapt(pairs, own, lengths, scenes, seed)}
@@ -253,10 +253,10 @@ def adapt_all(
     return found
 
 
-def _scores(out: Path, games: Mapping[str, LabelGame], rater: str, seed: int) -> dict[str, Array]:
+def _scores(out: Path, games: Mapping[str, LabelGame], rater: str, seed: int) -> dict[str, FloatArray]:
     """A rater's values of options in all forms: shares of rivals beaten, since rewards have heavy tails."""
     rewards = read_rewards(out, rater, seed)
-    columns: dict[str, list[Array]] = {}
+    columns: dict[str, list[FloatArray]] = {}
     for name in STORIES:
         for form in FORMS[rater].values():
             for key, values in value_table(option_values(games[name], form, rewards)).items():
@@ -264,7 +264,7 @@ def _scores(out: Path, games: Mapping[str, LabelGame], rater: str, seed: int) ->
     return {key: np.array(own, dtype=np.float64).T for key, own in columns.items()}
 
 
-def _frozen(games: Mapping[str, LabelGame], store: FeatureSource) -> dict[str, Array]:
+def _frozen(games: Mapping[str, LabelGame], store: FeatureSource) -> dict[str, FloatArray]:
     decisions = [decision for name in STORIES for decision in games[name].decisions]
     return {
         decision.key: np.asarray(entry.features, dtype=np.float64)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ethical_theories_lib.baselines import Array
 from ethical_theories_lib.games import STORIES, LabelGame, scenes_of
 from ethical_theories_lib.labels import (
     POOLED,
@@ -26,6 +25,7 @@ from ethical_theories_lib.labels import (
 from ethical_theories_lib.mutual import kappa_over_scenes
 from ethical_theories_lib.words import FORMS
 from pluralign.core import Annotation, Comparison, Trajectory
+from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json
 from pluralign.core.preference import Preference
 
@@ -83,7 +83,7 @@ def within_uncertainty(first: float, second: float, sigmas: tuple[float, float])
     return "first" if first > second else "second"
 
 
-def mean_and_sigma(trainings: Sequence[Values]) -> tuple[dict[str, Array], dict[str, Array]]:
+def mean_and_sigma(trainings: Sequence[Values]) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Mean and standard deviation over trainings of each option's reward, by the decision's key, after each
     training's rewards have mean 0 and deviation 1 over all options, as in an ensemble."""
     every = [np.concatenate([np.asarray(own) for own in values.values()]) for values in trainings]
