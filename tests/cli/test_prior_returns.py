@@ -37,7 +37,7 @@ def test_the_prior_is_believed_within_a_standard_error_and_hardly_far_off(played
         fused_returns(result, {"other": 1.0})
 
 
-def test_the_verb_fuses_with_learned_values(played, run, refuses, tmp_path):
+def test_the_verb_fuses_with_learned_values(played, run, refuses, tmp_path, capsys):
     story, objectives, result = played
     store = Models("tiny-random").store
     episodes = list(
@@ -61,8 +61,15 @@ def test_the_verb_fuses_with_learned_values(played, run, refuses, tmp_path):
         0,
     )
     assert run(*command, "--prior", tmp_path / "q", "--json", figures) == 0
+    assert "which is not the policy that plays" in capsys.readouterr().out
+    assert json.loads(figures.read_text())["prior_of_another_policy"] is True
     fused = json.loads(figures.read_text())["fused"]["score"]
     assert fused["fused"] == pytest.approx(fused_returns(result, expected)["score"].fused, rel=1e-6)
     assert "prior" in refuses(*command, "--objectives", "power_avoidance", "--prior", tmp_path / "q")
     collect_trajectories("salt_ledger", "random", tmp_path / "t.jsonl", episodes=1, objectives=("score",))
     assert "card" in refuses(*command, "--prior", tmp_path)
+    itself = ("evaluate", "play", "--story", "salt_ledger", "--policy", tmp_path / "q", "--episodes", 2)
+    capsys.readouterr()
+    assert run(*itself, "--prior", tmp_path / "." / "q", "--json", figures) == 0
+    assert "not the policy that plays" not in capsys.readouterr().out
+    assert json.loads(figures.read_text())["prior_of_another_policy"] is False

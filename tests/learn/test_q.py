@@ -216,6 +216,9 @@ def test_what_cannot_be_learned_is_one_line(tmp_path, chain):
         fit_q([], **known)
     with pytest.raises(InputError, match="must be one of max, expectile"):
         QConfig(backup="mean")
+    with pytest.raises(InputError, match="'tau': is for the backup expectile, not max"):
+        QConfig(tau=0.7)
+    assert QConfig(backup="expectile", tau=0.7).tau == 0.7
     cut = [Trajectory("a", "c", "r", 0, played[0].steps[:1], terminated=False, truncated=True)]
     with pytest.raises(InputError, match="cut off at their first step"):
         fit_q(cut, **known)

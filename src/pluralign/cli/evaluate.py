@@ -81,8 +81,15 @@ def evaluate_play(
     )  # fmt: skip
     for name, one in fused.items():
         say(f"  {name + ' (with the prior)':24}{one.fused:9.2f}   the prior is {one.prior:.2f}")
+    other = prior is not None and (not policy or Path(policy).resolve() != prior.resolve())
+    if other:
+        say(
+            f"  the prior has the values of {prior}, which is not the policy that plays: fused means are "
+            "wrong as far as the returns of the two differ"
+        )
     return {
         "policy": result.name,
+        **({"prior_of_another_policy": other} if fused else {}),
         "story": story,
         "episodes": result.episodes,
         **({"fused": {name: asdict(one) for name, one in fused.items()}} if fused else {}),

@@ -92,7 +92,8 @@ class Calibrated:
 class Learned:
     """Weights that a model suggests for each prompt (`learn.texts.suggestions`, Preference Orchestrator).
 
-    A wish is a prior: weights are proportional to wish_k times suggestion_k.
+    A wish is a prior: weights are proportional to wish_k times suggestion_k. They are the wish itself where
+    the model suggests 0 for all that is wished for.
 
     Args:
         model: Model that suggests weights.
@@ -113,6 +114,7 @@ class Learned:
         require_prompts(prompts)
         prior = np.ones(len(self.objectives)) if wish is None else wish.aligned_to(self.objectives)
         found = self.model.weights(prompts) * prior
+        found = np.where(found.any(axis=1, keepdims=True), found, prior)
         shares = found / found.sum(axis=1, keepdims=True)
         return [SteeringWeights(dict(zip(self.objectives, row, strict=True))) for row in shares.tolist()]
 

@@ -155,3 +155,19 @@ def test_wrong_data_is_refused(planted, tmp_path):
         fit_weights(pairs[:20], two, out=tmp_path / "d", model="tiny-random")
     with pytest.raises(InputError, match="above 0"):
         WeightsConfig(penalties=())
+
+
+def test_a_wish_for_what_the_model_rules_out_stays_a_wish():
+    import torch
+
+    from pluralign.rewards.prompt_weights import PromptWeights, WeightsHead
+
+    backbone = make_tiny_backbone()
+    head = WeightsHead(backbone.hidden_size, 3)
+    with torch.no_grad():
+        head.linear.bias.copy_(torch.tensor([2000.0, 0.0, 0.0]))
+    provider = Learned(PromptWeights(backbone, head, ["a", "b", "c"]))
+    assert [dict(one) for one in provider.suggest(["x"])] == [{"a": 1, "b": 0, "c": 0}]
+    wish = SteeringWeights(b=0.25, c=0.75)
+    assert provider.suggest(["x", "y"], wish) == [SteeringWeights(a=0, b=0.25, c=0.75)] * 2
+    assert provider.suggest(["x"], SteeringWeights(a=0.1, c=0.9))[0] == SteeringWeights(a=1, b=0, c=0)

@@ -87,7 +87,7 @@ class QConfig:
         backup: Value of the decision that a target continues from: that of the best option (max), the
             expectile of the options that the data took (IQL), that of the option that followed in the episode
             (taken: SARSA), or that of a reference policy's greedy option (B-Coder).
-        tau: Level of the expectile (IQL: 0.7 to 0.9).
+        tau: Level of the expectile (IQL: 0.7 to 0.9); for no other backup.
         n: Number of steps of rewards before a target continues from a value. With more than one, the targets
             contain the behaviour's mistakes.
         heads: Number of networks. Options are judged by the one that gives them the lowest value (RAVL: 10).
@@ -129,6 +129,8 @@ class QConfig:
                 raise InputError(
                     f"must be one of {', '.join(known)}, found {getattr(self, name)!r}", field=name
                 )
+        if self.tau != QConfig.tau and self.backup != "expectile":
+            raise InputError(f"is for the backup expectile, not {self.backup}", field="tau")
 
 
 @dataclass(frozen=True)
