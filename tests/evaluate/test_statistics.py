@@ -32,7 +32,7 @@ def test_standard_error_by_hand() -> None:
 
 @given(numbers)
 def test_an_interval_holds_its_mean_and_lies_within_the_values(values: list[float]) -> None:
-    result = estimate(values, resamples=400)
+    result = estimate(values, resamples=400, interval=percentile)
     assert min(values) - 1e-6 <= result.low <= result.high <= max(values) + 1e-6
     assert result.mean == pytest.approx(np.mean(values), abs=1e-6)
 
@@ -84,6 +84,23 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = sum(e.low <= 0.0 <= e.high for e in estimate_columns(draws, resamples=500))
     # 380 expected; a percentile interval of 50 values covers about 94 %; four standard deviations are 18.
     assert 355 <= covered <= 395
+
+
+@pytest.mark.parametrize("number", [2, 3, 5, 12])
+def test_intervals_of_few_values_cover_as_well(number: int) -> None:
+    draws = np.random.default_rng(number).normal(size=(number, 2000))
+    covered = sum(e.low <= 0.0 <= e.high for e in estimate_columns(draws, resamples=100))
+    # 1,900 expected, 10 is one standard deviation.
+    assert 1860 <= covered <= 1940
+    percentiles = estimate_columns(draws, resamples=100, interval=percentile)
+    assert sum(e.low <= 0.0 <= e.high for e in percentiles) < 1860
+
+
+def test_student_s_interval_by_hand() -> None:
+    # Mean 2, s = 1, t = 4.302653 with two degrees of freedom.
+    found = estimate([1.0, 2.0, 3.0])
+    assert found.high - found.mean == pytest.approx(4.302653 / math.sqrt(3))
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
 
 
 def test_columns_share_their_resamples() -> None:
@@ -188,7 +205,7 @@ def test_the_mean_of_the_worst_share():
     assert estimate_tail(values, 0.3).mean == pytest.approx((1.0 + 0.5 * 2.0) / 1.5)
     assert estimate_tail(values, 1.0).mean == pytest.approx(3.0)
     assert estimate_tail(values, 0.01).mean == pytest.approx(1.0)
-    whole, mean = estimate_tail(values, 1.0), estimate(values)
+    whole, mean = estimate_tail(values, 1.0), estimate(values, interval=percentile)
     assert (whole.low, whole.high) == pytest.approx((mean.low, mean.high))
     for share in (0.0, 1.1):
         with pytest.raises(InputError, match="tail"):

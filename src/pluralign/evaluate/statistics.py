@@ -20,7 +20,14 @@ Interval = Callable[[FloatArray, FloatArray, float], tuple[float, float]]
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
-_FEW = 9
+FEW = 15
+"""Number of values below which a mean's interval is Student's. The percentile interval of three values, such
+as three trainings, is their range, which contains the mean in three of four cases only."""
+
+FEW_PAIRS = 9
+"""Number of pairs below which the interval of a rank correlation is not a bootstrap's."""
+
+_special: Any = importlib.import_module("scipy.special")
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,18 @@ def percentile(values: FloatArray, resampled: FloatArray, confidence: float) -> 
     return float(low), float(high)
 
 
+def student(values: FloatArray, confidence: float) -> tuple[float, float]:
+    """Student's interval of a mean: ``mean +- t s / sqrt(n)`` with n - 1 degrees of freedom (Student 1908),
+    exact for normal values."""
+    half = float(_special.stdtrit(len(values) - 1, (1 + confidence) / 2)) * standard_error(values)
+    return float(values.mean()) - half, float(values.mean()) + half
+
+
+def by_number(values: FloatArray, resampled: FloatArray, confidence: float) -> tuple[float, float]:
+    """Student's interval of few values (`FEW`), else the percentile interval."""
+    return student(values, confidence) if len(values) < FEW else percentile(values, resampled, confidence)
+
+
 def of_resamples(value: float, resampled: FloatArray, confidence: float) -> Estimate:
     """Estimate of a statistic: its value, the standard deviation of its bootstrap values, and their
     percentile interval.
@@ -122,7 +141,7 @@ def estimate_columns(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    interval: Interval = percentile,
+    interval: Interval = by_number,
 ) -> list[Estimate]:
     """Estimate of each column's mean, from the same resampled rows.
 
@@ -131,7 +150,7 @@ def estimate_columns(
         confidence: Confidence level of the intervals, between 0 and 1.
         resamples: Number of bootstrap resamples.
         seed: Random seed of the resampling.
-        interval: `percentile` or `bias_corrected`.
+        interval: `by_number`, `percentile` or `bias_corrected`.
 
     Raises:
         InputError: There are fewer than two rows, a value is not finite, or the confidence level is invalid.
@@ -154,9 +173,10 @@ def estimate(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    interval: Interval = percentile,
+    interval: Interval = by_number,
 ) -> Estimate:
-    """Mean of the values with its standard error and bootstrap interval.
+    """Mean of the values with its standard error and interval: Student's for few values (`FEW`), the
+    percentile bootstrap's for others.
 
     Raises:
         InputError: See `estimate_columns`.
@@ -251,7 +271,7 @@ def spearman(
     if scale[0] == 0.0:
         return Correlation(0.0, 0.0, 0.0, len(x))
     values = np.clip((gaps_x * gaps_y).sum(1)[scale > 0] / scale[scale > 0], -1.0, 1.0)
-    few = len(x) < _FEW
+    few = len(x) < FEW_PAIRS
     low, high = _of_few(float(values[0]), len(x)) if few else percentile(x, values[1:], CONFIDENCE)
     return Correlation(float(values[0]), low, high, len(x))
 
