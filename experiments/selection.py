@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from console import say, wrote
-from scipy.stats import t as student
 from torch import Tensor
 
 from pluralign import losses
@@ -28,6 +27,7 @@ from pluralign.core import InputError, PreferencePair
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.splits import seed_for
 from pluralign.data.load import load_pairs
+from pluralign.evaluate.statistics import estimate
 from pluralign.lm.backbone import load_backbone
 from pluralign.pair.select import centres, difficulty, farthest_first, worthiest
 from pluralign.pair.traits import PairTraits, read_traits
@@ -179,10 +179,9 @@ def table(rows: Sequence[Mapping[str, Any]], settings: Settings) -> list[dict[st
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean with its 95 % interval by Student's t: bootstraps of five values are too narrow."""
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    half = float(student.ppf(0.975, len(values) - 1)) * error
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    """Mean with its 95 % interval."""
+    found = estimate(values)
+    return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
 def _by_draw(rows: Sequence[Mapping[str, Any]], name: str, budget: int, draws: int) -> list[float]:
