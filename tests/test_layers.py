@@ -116,3 +116,49 @@ def test_every_circle_is_seen(line, tmp_path):
     for name, path in modules.items():
         path.write_text(lines[name])
     assert set(circle(modules)) == {"house.one", "house.two"}
+
+
+WRITERS = {
+    "ProgressBar", "RecordWriter", "RowsInProgress", "replace_when_whole", "run_batches", "run_unordered",
+    "save_rows", "write_bytes", "write_json", "write_text",
+}  # fmt: skip
+"""What works through rows or writes files; verbs call functions that do."""
+
+
+def written(path: Path) -> set[str]:
+    """Names of `WRITERS` that a file uses, and ``open`` if it opens a file for writing."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names} & WRITERS
+        elif isinstance(node, ast.Name | ast.Attribute):
+            found |= {node.id if isinstance(node, ast.Name) else node.attr} & WRITERS
+        elif isinstance(node, ast.Call):
+            called = node.func
+            name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+            values = [*node.args, *(word.value for word in node.keywords)]
+            modes = [one.value for one in values if isinstance(one, ast.Constant)]
+            if name == "open" and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes):
+                found.add("open")
+    return found
+
+
+@pytest.mark.parametrize("path", VERBS, ids=lambda path: path.name)
+def test_verbs_leave_the_work_and_its_files_to_the_library(path):
+    # The file of --json is the command line's own.
+    assert written(path) <= ({"write_json"} if path.name == "__init__.py" else set())
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from pluralign.core.progress import ProgressBar as Bar", "ProgressBar"),
+        ("from pluralign.core import resumable\nresumable.run_batches(1)", "run_batches"),
+        ("path.write_text('x')", "write_text"),
+        ("open('rows.jsonl', 'w')", "open"),
+        ("path.open(mode='ab')", "open"),
+    ],
+)
+def test_every_way_to_write_is_seen(line, name, tmp_path):
+    (tmp_path / "verb.py").write_text(line)
+    assert written(tmp_path / "verb.py") == {name}

@@ -9,7 +9,6 @@ import tyro
 
 from pluralign.cli.common import Figures, say, say_table, wrote
 from pluralign.core import InputError
-from pluralign.core.files import write_json
 
 
 def evaluate_mismatch(
@@ -61,8 +60,6 @@ def evaluate_mismatch(
     )
     if found.constant:
         say(f"the same in all runs: {', '.join(found.constant)}")
-    figures = {"story": story, "objective": objective, "outcomes": str(outcomes or ""), **found.to_json()}
-    write_json(out / "mismatch.json", figures)
-    found.draw(out / "mismatch.svg")
+    figures = found.save(out, {"story": story, "objective": objective, "outcomes": str(outcomes or "")})
     wrote(out / "mismatch.json", "mismatch.svg is next to it")
     return figures

@@ -10,7 +10,6 @@ import tyro
 
 from pluralign.cli.common import Figures, say, wrote
 from pluralign.core import InputError
-from pluralign.core.progress import ProgressBar
 from pluralign.games.zmachine.load import load_zmachine
 from pluralign.games.zmachine.prepare import prepare_candidates
 from pluralign.games.zmachine.side_file import is_zmachine
@@ -39,11 +38,7 @@ def find_candidates(
     if not is_zmachine(story):
         raise InputError("is not a Z-machine story or its side file", path=story)
     loaded = load_zmachine(story)
-    steps = len(loaded.walkthrough) + episodes * max_steps
-    with ProgressBar(steps, "candidates", unit="step") as bar:
-        found = prepare_candidates(
-            loaded, episodes=episodes, max_steps=max_steps, seed=seed, progress=bar.advance
-        )
+    found = prepare_candidates(loaded, episodes=episodes, max_steps=max_steps, seed=seed)
     if found.score is not None:
         say(f"the walkthrough ends with {found.score} of {loaded.info.max_points:g} points")
     say(f"{found.tried} commands tried; {found.commands} do something, with {found.keys} keys")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pluralign.core import InputError
+from pluralign.core.files import write_json
 from pluralign.core.jsonl import read_rows
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.statistics import Correlation, spearman
@@ -51,6 +52,13 @@ class Mismatch:
     def to_json(self) -> dict[str, Any]:
         """All figures as a JSON object."""
         return asdict(self)
+
+    def save(self, folder: str | Path, figures: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Write mismatch.json, with more figures before these, and mismatch.svg; return all figures."""
+        found = {**(figures or {}), **self.to_json()}
+        write_json(Path(folder) / "mismatch.json", found)
+        self.draw(Path(folder) / "mismatch.svg")
+        return found
 
     def draw(self, path: str | Path) -> Path:
         """Draw outcomes against each figure, and return the path of the SVG or PNG file.

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pluralign.core.progress import ProgressBar
 from pluralign.games.zmachine.candidates import Candidates, is_playable, place_key, to_try
 from pluralign.games.zmachine.explorer import Explorer
 from pluralign.games.zmachine.game import ZMachineGame, ZMachineStory, walked
@@ -37,7 +38,7 @@ def prepare_candidates(
     episodes: int,
     max_steps: int,
     seed: int,
-    progress: Callable[[], None] = lambda: None,
+    shown: bool = True,
 ) -> Prepared:
     """Play the walkthrough and random episodes, try commands in every state met, and write those that do
     something to the story's file of candidates. A file that exists is extended.
@@ -47,7 +48,7 @@ def prepare_candidates(
         episodes: Number of random episodes.
         max_steps: Largest number of commands of a random episode.
         seed: Random seed of the episodes.
-        progress: Function that is called after each step.
+        shown: Whether to show a progress bar on a terminal.
 
     Raises:
         InputError: The interpreter stopped, or a file cannot be written.
@@ -55,23 +56,31 @@ def prepare_candidates(
     found = story.candidates
     explorer = story.explorer()
     work = _Work(story, explorer, found)
-    score = _walk(work, progress) if story.walkthrough else None
-    found.write()
-    game = ZMachineGame(replace(story, candidates=found))
+    steps = len(story.walkthrough) + episodes * max_steps
+    with ProgressBar(steps, "candidates", unit="step", shown=shown) as bar:
+        score = _walk(work, bar.advance) if story.walkthrough else None
+        found.write()
+        _play(work, ZMachineGame(replace(story, candidates=found)), episodes, max_steps, seed, bar.advance)
+    return Prepared(len(found.tried), sum(map(len, found.commands.values())), score, work.tried)
+
+
+def _play(
+    work: _Work, game: ZMachineGame, episodes: int, max_steps: int, seed: int, progress: Callable[[], None]
+) -> None:
+    """Try commands in the states of random episodes."""
     for episode in range(episodes):
         lots = random.Random(f"{seed} {episode}")
         game.reset(lots.randrange(2**31))
         for _ in range(max_steps):
             if game.over:
                 break
-            explorer.engine.load(game.explorer.engine.state)
-            work.examine(explorer.peek("look").text)
+            work.explorer.engine.load(game.explorer.engine.state)
+            work.examine(work.explorer.peek("look").text)
             decision = game.decision
             assert decision is not None, "the game is not over"
             game.choose(lots.randrange(len(decision.options)))
             progress()
-        found.write()
-    return Prepared(len(found.tried), sum(map(len, found.commands.values())), score, work.tried)
+        work.found.write()
 
 
 def _walk(work: _Work, progress: Callable[[], None]) -> int:
