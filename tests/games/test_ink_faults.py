@@ -37,10 +37,10 @@ Write = Callable[..., Path]
         ('{"inkVersion":"21","root":[]}', "is not compiled Ink"),
         ('{"inkVersion":21}', "is not compiled Ink"),
         ("[1]", "is not compiled Ink"),
-        ('{"inkVersion":21,"root":' + "[" * 900 + "]" * 900 + "}", "the Ink engine stopped"),
+        ('{"inkVersion":21,"root":' + "[" * 900 + "]" * 900 + "}", "the Ink runtime stopped"),
         ("[" * 100_000, "not JSON"),
         ('{"inkVersion":', "not JSON"),
-        ('{"inkVersion":21,"root":[["nonsense"],"done",null]}', "the Ink engine stopped"),
+        ('{"inkVersion":21,"root":[["nonsense"],"done",null]}', "the Ink runtime stopped"),
     ],
 )
 def test_files_that_are_no_playable_ink(tmp_path: Path, content: str, message: str) -> None:
@@ -132,7 +132,7 @@ def test_faults_of_play() -> None:
     for game in (around, chatter):
         game.reset()
         assert game.decision is not None
-    with pytest.raises(InputError, match=r"deaf\.json: the Ink engine stopped: .*external: 'ring'"):
+    with pytest.raises(InputError, match=r"deaf\.json: the Ink runtime stopped: .*external: 'ring'"):
         InkGame(load_ink(STORIES / "deaf.json"))
 
 
@@ -149,7 +149,7 @@ def test_a_loose_end_is_an_end_and_divisions_by_zero_are_told(
         game.choose(1)
     game.reset()
     assert game.loose_end == ""
-    with pytest.raises(InputError, match=r"loose\.json: the Ink engine stopped"):
+    with pytest.raises(InputError, match=r"loose\.json: the Ink runtime stopped"):
         game.choose(2)
 
 

@@ -63,7 +63,7 @@ def test_tags_are_read_before_play(tmp_path: Path) -> None:
     (tmp_path / "twice.json").write_text(source.replace("^points: 20 rowed", "^points: 20 paid"))
     with pytest.raises(InputError, match="'paid' is worth 5 points elsewhere"):
         load_ink(tmp_path / "twice.json")
-    # The older form of tags, which the engine plays without a word.
+    # The older form of tags, which the runtime plays without a word.
     older = source.replace('"#","^points: 20 rowed","/#"', '{"#":"points: 20 rowed"}')
     assert older != source
     (tmp_path / "older.json").write_text("\ufeff" + older)

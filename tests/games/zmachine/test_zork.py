@@ -40,7 +40,7 @@ def zork(tmp_path: Path) -> ZMachineGame:
 @needs_data
 def test_what_is_known(zork: ZMachineGame) -> None:
     assert zork.info.max_points == 350.0
-    assert zork.explorer.engine.names[zork.story.player] == "cretin"
+    assert zork.explorer.interpreter.names[zork.story.player] == "cretin"
     assert zork.decision is not None
     assert zork.decision.options == ("north", "open small mailbox", "south", "take small mailbox", "west")
     annotations = zork.story.annotations
@@ -50,17 +50,17 @@ def test_what_is_known(zork: ZMachineGame) -> None:
 
 @needs_data
 def test_a_restored_state_gives_the_same_text(zork: ZMachineGame) -> None:
-    explorer, engine = zork.explorer, zork.explorer.engine
+    explorer, interpreter = zork.explorer, zork.explorer.interpreter
     explorer.begin(0)
     for command in zork.story.walkthrough[:12]:
         explorer.enter(command)
-    saved = engine.state
+    saved = interpreter.state
     shown = [explorer.enter(command).text for command in zork.story.walkthrough[12:20]]
-    after = engine.state
-    assert engine.score == 39
-    engine.load(saved)
+    after = interpreter.state
+    assert interpreter.score == 39
+    interpreter.load(saved)
     assert [explorer.enter(command).text for command in zork.story.walkthrough[12:20]] == shown
-    assert engine.state == after
+    assert interpreter.state == after
 
 
 @needs_data
@@ -70,5 +70,5 @@ def test_the_walkthrough_reaches_all_points(zork: ZMachineGame) -> None:
     output = explorer.begin(zork.story.side.walkthrough_seed)
     for command in zork.story.walkthrough:
         output = explorer.enter(command)
-    assert explorer.engine.score == 350
+    assert explorer.interpreter.score == 350
     assert explorer.over(output)

@@ -21,7 +21,7 @@ MAX_STEPS = 1000
 def check_ink(path: str | Path, *, episodes: int = EPISODES, seed: int = 0) -> list[InputError]:
     """Errors in a story, each reported once.
 
-    Finds tags and side files that cannot be read and, by random play, the engine's errors, endless loops,
+    Finds tags and side files that cannot be read and, by random play, the runtime's errors, endless loops,
     episodes without an end, and ends without an ``-> END``. Errors that no episode reaches are not found.
 
     Args:
@@ -30,7 +30,7 @@ def check_ink(path: str | Path, *, episodes: int = EPISODES, seed: int = 0) -> l
         seed: Random seed of the actions and of the story.
 
     Raises:
-        InputError: The file does not exist, or is not compiled Ink that the engine can read.
+        InputError: The file does not exist, or is not compiled Ink that the runtime can read.
     """
     game: InkGame = load_ink(path).make_game()
     found: dict[str, InputError] = {}

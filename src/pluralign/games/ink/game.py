@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from pluralign.core import Decision, InputError
 from pluralign.games import harms
 from pluralign.games.game import GameInfo
-from pluralign.games.ink.engine import LINE_SECONDS, Engine
+from pluralign.games.ink.runtime import LINE_SECONDS, Runtime
 from pluralign.games.ink.tags import Note, read_tag
 
 MAX_STATES = 20_000
 """Number of states beyond which a story counts as too large to explore; each takes 2 to 4 kB."""
 
-# The engine's own seeds are below 100; the sum of seed and last number drawn must fit 32 bits.
+# The runtime's own seeds are below 100; the sum of seed and last number drawn must fit 32 bits.
 _SEEDS = 1 << 20
 
 # Bounds the memory of long runs.
@@ -56,9 +56,9 @@ class InkStory:
 
 
 class State(NamedTuple):
-    """A saved state: the engine's state (empty after the ending), the page, and the achievements won."""
+    """A saved state: the runtime's state (empty after the ending), the page, and the achievements won."""
 
-    engine: str
+    runtime: str
     text: str
     won: frozenset[str]
 
@@ -75,8 +75,8 @@ class InkGame:
 
     def __init__(self, story: InkStory, line_seconds: float = LINE_SECONDS) -> None:
         self.story = story
-        self._engine = Engine(story.source, story.path, line_seconds)
-        self._begin: dict[str, Any] = json.loads(self._engine.state)
+        self._runtime = Runtime(story.source, story.path, line_seconds)
+        self._begin: dict[str, Any] = json.loads(self._runtime.state)
         self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
         self._notes: dict[str, Note | None] = {**story.notes}
         self._decision: Decision | None = None
@@ -102,8 +102,8 @@ class InkGame:
 
     @property
     def loose_end(self) -> str:
-        """Message of the engine if the story ended without an -> END; else empty."""
-        return self._engine.loose_end
+        """Message of the runtime if the story ended without an -> END; else empty."""
+        return self._runtime.loose_end
 
     def reset(self, seed: int = 0) -> None:
         """Begin a new episode.
@@ -113,7 +113,7 @@ class InkGame:
         """
         if self.info.random:
             self._begin["storySeed"] = seed % _SEEDS
-        self._engine.load(json.dumps(self._begin))
+        self._runtime.load(json.dumps(self._begin))
         self._text, self._won = "", frozenset()
         self._run()
         self._values = self._read_values()
@@ -135,7 +135,7 @@ class InkGame:
         listed = 0 if self._decision is None else len(self._decision.options)
         if not 0 <= action < listed:
             raise IndexError(f"option {action} of {listed}")
-        tags = self._engine.choose(action)
+        tags = self._runtime.choose(action)
         tags += self._run()
         notes = [note for note in map(self._note, tags) if note is not None]
         counts = harms.step_counts([note.annotation for note in notes], self._win(notes))
@@ -149,17 +149,17 @@ class InkGame:
         """The whole state: equal states have equal futures."""
         if self._decision is None:
             return State("", self._text, frozenset())
-        return State(self._engine.state, self._text, self._won)
+        return State(self._runtime.state, self._text, self._won)
 
     def restore(self, state: Hashable) -> None:
         """Return to a state that a game of this story saved."""
         if not isinstance(state, State):
             raise InputError(f"not a saved state of '{self.info.name}': {state!r:.60}")
         self._text, self._won = state.text, state.won
-        if not state.engine:
+        if not state.runtime:
             self._decision = None
             return
-        self._engine.load(state.engine)
+        self._runtime.load(state.runtime)
         self._present()
         self._values = self._read_values()
 
@@ -167,7 +167,7 @@ class InkGame:
         """Run to the next choice or the end, and return the tags passed."""
         shown: list[str] = []
         passed: list[str] = []
-        for line, tags in self._engine.lines():
+        for line, tags in self._runtime.lines():
             if line:
                 shown.append(line)
             passed += tags
@@ -176,7 +176,7 @@ class InkGame:
         return passed
 
     def _present(self, text: str = "") -> None:
-        options = tuple(option.strip() for option in self._engine.options)
+        options = tuple(option.strip() for option in self._runtime.options)
         if text or not options:
             self._text = text
         if len(options) > self.info.max_options:
@@ -222,7 +222,7 @@ class InkGame:
     def _read_values(self) -> list[float]:
         values: list[float] = []
         for name in self.story.variables:
-            value = self._engine.number(name)
+            value = self._runtime.number(name)
             if value is None:
                 raise InputError(
                     f"variable '{name}' has become something other than a number", path=self.story.path

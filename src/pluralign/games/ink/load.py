@@ -11,14 +11,14 @@ from pluralign.core import InputError
 from pluralign.core.jsonl import is_list, is_object
 from pluralign.games.game import GameInfo
 from pluralign.games.harms import BUILTIN_OBJECTIVES, VARIABLE
-from pluralign.games.ink.engine import Engine
 from pluralign.games.ink.game import MAX_STATES, InkStory
+from pluralign.games.ink.runtime import Runtime
 from pluralign.games.ink.side_file import SideFile, check_variables, read_side_file
 from pluralign.games.ink.tags import Note, read_tag, static_tags
 from pluralign.games.side_file import SUFFIX, names_story
 
 OLDEST, NEWEST = 18, 21
-"""Oldest and newest version of compiled Ink that the engine reads."""
+"""Oldest and newest version of compiled Ink that the runtime reads."""
 
 # Control commands that draw random numbers: RANDOM, LIST_RANDOM, SEED_RANDOM, and (in shuffles) sequences.
 _CHANCE = frozenset({"rnd", "lrnd", "srnd", "seq"})
@@ -37,7 +37,7 @@ def load_ink(path: str | Path) -> InkStory:
             exists; or of a side file anywhere, which gives the compiled file's path as ``ink``.
 
     Raises:
-        InputError: The file cannot be read, is not Ink that the engine reads, or a tag or the side file has
+        InputError: The file cannot be read, is not Ink that the runtime reads, or a tag or the side file has
             an error.
     """
     path = Path(path)
@@ -52,12 +52,12 @@ def load_ink(path: str | Path) -> InkStory:
         own = beside.is_file() and not names_story(beside)
         side = read_side_file(beside) if own else SideFile(beside, path)
     source, compiled = _read(side.ink)
-    # The engine refuses files that are nested too deeply for the recursion below.
-    engine = Engine(source, side.ink)
+    # The runtime refuses files that are nested too deeply for the recursion below.
+    runtime = Runtime(source, side.ink)
     parts = list(_parts(compiled["root"]))
     if any(isinstance(part, dict) and "#" in part for part in parts):
         raise InputError(
-            "its tags have the form of inkVersion 20 and before, which the engine ignores: recompile its "
+            "its tags have the form of inkVersion 20 and before, which the runtime ignores: recompile its "
             "source with inklecate 1.1 or newer",
             path=side.ink,
         )
@@ -65,12 +65,12 @@ def load_ink(path: str | Path) -> InkStory:
     achievements = {name: points for note in notes.values() for name, points in note.points.items()}
     choices = sum(isinstance(part, dict) and "*" in part for part in parts)
     declared = [str(part["VAR="]) for part in parts if is_object(part) and "VAR=" in part]
-    numbers = {name for name in declared if engine.number(name) is not None}
+    numbers = {name for name in declared if runtime.number(name) is not None}
     check_variables(side.objectives, numbers, side.path)
     used = dict.fromkeys(m for o in side.objectives for m in o.coefficients if m.startswith(VARIABLE))
     texts = [part[1:] for part in parts if isinstance(part, str) and part.startswith("^")]
     return InkStory(
-        info=_info(side, engine, achievements, choices, chance=not _CHANCE.isdisjoint(_commands(parts))),
+        info=_info(side, runtime, achievements, choices, chance=not _CHANCE.isdisjoint(_commands(parts))),
         path=side.ink,
         source=source,
         notes=notes,
@@ -96,7 +96,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise InputError("is not compiled Ink: it has no inkVersion and root", path=path)
     if not OLDEST <= version <= NEWEST:
         advice = (
-            "recompile its source with inklecate 1.0 or newer" if version < OLDEST else "the engine is older"
+            "recompile its source with inklecate 1.0 or newer" if version < OLDEST else "the runtime is older"
         )
         raise InputError(
             f"compiled for inkVersion {version}, and {OLDEST} to {NEWEST} can be played: {advice}", path=path
@@ -124,9 +124,9 @@ def _notes(tags: Iterable[str], path: Path) -> dict[str, Note]:
 
 
 def _info(
-    side: SideFile, engine: Engine, achievements: Mapping[str, float], choices: int, *, chance: bool
+    side: SideFile, runtime: Runtime, achievements: Mapping[str, float], choices: int, *, chance: bool
 ) -> GameInfo:
-    pairs = (tag.partition(":") for tag in reversed(engine.global_tags))
+    pairs = (tag.partition(":") for tag in reversed(runtime.global_tags))
     words = {**{key.strip(): text.strip() for key, _, text in pairs}, **side.words}
     name = side.path.name.removesuffix(SUFFIX)
     return GameInfo(

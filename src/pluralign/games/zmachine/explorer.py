@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pluralign.core import InputError
 from pluralign.games.zmachine.annotations import plain_text
 from pluralign.games.zmachine.candidates import DIRECTIONS, Scene, things_of
-from pluralign.games.zmachine.engine import Engine
+from pluralign.games.zmachine.interpreter import Interpreter
 from pluralign.games.zmachine.labels import Labeller, Memory, Output, read_output
 from pluralign.games.zmachine.world import World
 
@@ -40,7 +40,7 @@ class Explorer:
     """Reads states, and tries commands in them.
 
     Args:
-        engine: Run of the story.
+        interpreter: Run of the story.
         labeller: Counts of annotations, so that commands count as doing something if they are annotated.
         replacements: Texts that the story prints as numbers.
         endings: Texts with which play ends, next to `ENDINGS`.
@@ -49,13 +49,13 @@ class Explorer:
 
     def __init__(
         self,
-        engine: Engine,
+        interpreter: Interpreter,
         labeller: Labeller | None = None,
         replacements: Mapping[str, str] | None = None,
         endings: Sequence[str] = (),
         player: int = 0,
     ) -> None:
-        self.engine = engine
+        self.interpreter = interpreter
         self._labeller = labeller
         self._replacements = replacements or {}
         self._endings = (*ENDINGS, *endings)
@@ -63,27 +63,27 @@ class Explorer:
 
     def begin(self, seed: int) -> Output:
         """Begin an episode."""
-        return self._read(self.engine.begin(seed))
+        return self._read(self.interpreter.begin(seed))
 
     def enter(self, command: str) -> Output:
         """Enter a command."""
-        return self._read(self.engine.enter(command))
+        return self._read(self.interpreter.enter(command))
 
     def peek(self, command: str) -> Output:
         """The output of a command, after which the state is as before."""
-        here = self.engine.state
+        here = self.interpreter.state
         found = self.enter(command)
-        self.engine.load(here)
+        self.interpreter.load(here)
         return found
 
     def over(self, output: Output) -> bool:
         """Whether play has ended."""
-        return output.over or self.engine.done or any(text in output.text for text in self._endings)
+        return output.over or self.interpreter.done or any(text in output.text for text in self._endings)
 
     def score(self, known: int, output: Output, *, over: bool) -> int:
         """The score: that of the status line, or what the story prints when asked for it."""
-        if self.engine.shows_score:
-            return self.engine.score
+        if self.interpreter.shows_score:
+            return self.interpreter.score
         text = output.text if over else self.peek("score").text
         found = _SCORE.findall(text)
         return int(found[-1]) if found else known
@@ -99,16 +99,18 @@ class Explorer:
         Args:
             description: What the story answers to ``look``.
         """
-        world = self.engine.world
+        world = self.interpreter.world
         place = self._place(world)
         words = frozenset(re.findall(r"[a-z0-9-]+", description.lower()))
-        return Scene(place, things_of(world, self.engine.names, place, self.player, words))
+        return Scene(place, things_of(world, self.interpreter.names, place, self.player, words))
 
     def carried(self) -> list[str]:
         """Names of the objects that the player holds directly."""
         if not self.player:
             return []
-        return [self.engine.names[number].strip() for number in self.engine.world.children(self.player)]
+        return [
+            self.interpreter.names[number].strip() for number in self.interpreter.world.children(self.player)
+        ]
 
     def working(self, commands: Mapping[str, Sequence[str]], scene: Scene) -> dict[str, list[str]]:
         """Those of the commands that do something in this state, which stays as it is.
@@ -121,7 +123,7 @@ class Explorer:
             commands: Commands to try, by key.
             scene: The objects in sight.
         """
-        here = self.engine.state
+        here = self.interpreter.state
         scenery = [thing.number for thing in scene.things if thing.where == "scenery"]
         idle = {self._try(one, scenery, here) for one in (None, *_IDLE)}
         found: dict[str, list[str]] = {}
@@ -133,14 +135,14 @@ class Explorer:
                 if effect not in done:
                     done.add(effect)
                     found[key].append(command)
-        self.engine.load(here)
+        self.interpreter.load(here)
         return found
 
     def _try(self, command: str | None, scenery: Sequence[int], here: Hashable) -> Effect:
-        self.engine.load(here)
+        self.interpreter.load(here)
         output = Output("") if command is None else self.enter(command)
         counts = self._labeller.count(output, command or "", Memory())[0] if self._labeller else {}
-        world = self.engine.world
+        world = self.interpreter.world
         place = self._place(world)
         inside = world.inside(place) if place else iter(())
         return Effect(
@@ -150,7 +152,7 @@ class Explorer:
                 (n, world.parent(n), "" if n == self.player else world.attributes(n)) for n in inside
             ),
             scenery=tuple(world.attributes(number) for number in scenery),
-            score=self.engine.score if self.engine.shows_score else 0,
+            score=self.interpreter.score if self.interpreter.shows_score else 0,
             over=self.over(output),
             counted=(*sorted(counts.items()), *((key, float(points)) for key, points in output.rewards)),
         )
@@ -180,21 +182,21 @@ class Explorer:
             InputError: No object, or more than one, has this name.
         """
         if name:
-            named = [number for number, other in enumerate(self.engine.names) if other.strip() == name]
+            named = [number for number, other in enumerate(self.interpreter.names) if other.strip() == name]
             if len(named) != 1:
                 raise InputError(
-                    f"{len(named)} objects have this name", path=self.engine.path, field="player"
+                    f"{len(named)} objects have this name", path=self.interpreter.path, field="player"
                 )
             return named[0]
         self.begin(0)
-        opening = self.engine.state
+        opening = self.interpreter.state
         for command in (*walkthrough[:_WALK], *DIRECTIONS):
-            before = self.engine.world
+            before = self.interpreter.world
             old = self._place(before)
             if self.over(self.enter(command)):
-                self.engine.load(opening)
+                self.interpreter.load(opening)
                 continue
-            after = self.engine.world
+            after = self.interpreter.world
             new = self._place(after)
             moved = set(before.children(old)) & set(after.children(new)) if old and new != old else set[int]()
             if len(moved) == 1:

@@ -19,8 +19,8 @@ from pluralign.games.zmachine.candidates import (
     place_key,
     to_try,
 )
-from pluralign.games.zmachine.engine import Engine
 from pluralign.games.zmachine.explorer import Explorer
+from pluralign.games.zmachine.interpreter import Interpreter
 from pluralign.games.zmachine.labels import Labeller, Memory, Output
 from pluralign.games.zmachine.side_file import SideFile
 
@@ -62,8 +62,8 @@ class ZMachineStory:
     def explorer(self) -> Explorer:
         """A new run of the story."""
         labeller = self.labeller()
-        engine = Engine(self.side.story)
-        return Explorer(engine, labeller, self.replacements, self.side.endings, self.player)
+        interpreter = Interpreter(self.side.story)
+        return Explorer(interpreter, labeller, self.replacements, self.side.endings, self.player)
 
     def labeller(self) -> Labeller | None:
         """Counts of the annotations; None without annotations."""
@@ -81,7 +81,7 @@ class State(NamedTuple):
     The description is what the story answers to ``look``; None when the game has ended.
     """
 
-    engine: Hashable
+    interpreter: Hashable
     text: str
     description: str | None
     moves: int
@@ -192,7 +192,7 @@ class ZMachineGame:
     def save(self) -> Hashable:
         """The whole state: equal states have equal futures."""
         return State(
-            self.explorer.engine.state, self._text, self._description, self._moves, self._score,
+            self.explorer.interpreter.state, self._text, self._description, self._moves, self._score,
             self._rewards, self._memory,
         )  # fmt: skip
 
@@ -200,7 +200,7 @@ class ZMachineGame:
         """Return to a state that a game of this story saved."""
         if not isinstance(state, State):
             raise InputError(f"not a saved state of '{self.info.name}': {state!r:.60}")
-        self.explorer.engine.load(state.engine)
+        self.explorer.interpreter.load(state.interpreter)
         self._text, self._description, self._decision = state.text, state.description, None
         self._moves, self._score = state.moves, state.score
         self._rewards, self._memory = state.rewards, state.memory
@@ -221,7 +221,7 @@ class ZMachineGame:
         return "\n\n".join(filter(None, parts))
 
     def _list(self, description: str) -> tuple[str, ...]:
-        state = self.explorer.engine.state
+        state = self.explorer.interpreter.state
         found = self._options.get(state)
         if found is None:
             if len(self._options) >= _CACHED:
@@ -258,7 +258,7 @@ def list_commands(story: ZMachineStory, explorer: Explorer, description: str) ->
 
 def walked(story: ZMachineStory, explorer: Explorer, scene: Scene) -> list[str]:
     """The walkthrough's commands in a place whose objects are in sight."""
-    objects = {word for name in explorer.engine.names for word in name.lower().split() if len(word) > 2}
+    objects = {word for name in explorer.interpreter.names for word in name.lower().split() if len(word) > 2}
     hidden = objects - scene.named
     commands = story.candidates.walkthrough.get(place_key(scene.place), [])
     always = story.candidates.walkthrough.get(f"{place_key(scene.place)} always", [])

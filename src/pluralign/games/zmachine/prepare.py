@@ -74,7 +74,7 @@ def _play(
         for _ in range(max_steps):
             if game.over:
                 break
-            work.explorer.engine.load(game.explorer.engine.state)
+            work.explorer.interpreter.load(game.explorer.interpreter.state)
             work.examine(work.explorer.peek("look").text)
             decision = game.decision
             assert decision is not None, "the game is not over"

@@ -1,4 +1,4 @@
-"""Wrapper of Blade Ink, the engine that runs compiled Ink; its errors name the story."""
+"""Wrapper of Blade Ink, the runtime of compiled Ink; its errors name the story."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE_SECONDS = 5.0
 _LOOSE_ENDS = ("ran out of content", "unexpectedly reached end of content")
 
 
-class Engine:
+class Runtime:
     """One run of a story.
 
     Args:
@@ -29,15 +29,15 @@ class Engine:
         line_seconds: Seconds after which a line counts as an endless loop.
 
     Attributes:
-        loose_end: Message of the engine if the last step reached neither a choice nor an end; else empty.
+        loose_end: Message of the runtime if the last step reached neither a choice nor an end; else empty.
 
     Raises:
-        InputError: The engine is not installed, or refuses the story.
+        InputError: The runtime is not installed, or refuses the story.
     """
 
     def __init__(self, source: str, path: Path, line_seconds: float = LINE_SECONDS) -> None:
         try:
-            engine: Any = importlib.import_module("bink.story")
+            runtime: Any = importlib.import_module("bink.story")
         except ModuleNotFoundError as error:
             raise InputError("Ink stories need Blade Ink: pip install 'pluralign[ink]'") from error
         except (RuntimeError, OSError) as error:
@@ -47,7 +47,7 @@ class Engine:
         self._line_seconds = line_seconds
         self._errors: list[str] = []
         with self._reporting():
-            self._story: Any = engine.Story(source)
+            self._story: Any = runtime.Story(source)
             # External functions with a fallback in Ink need not be bound.
             self._story.set_allow_external_function_fallbacks(True)
             self._story.set_error_handler(self._note)
@@ -103,7 +103,7 @@ class Engine:
             with self._reporting():
                 if not story.can_continue():
                     return
-                # The engine's loop cannot be interrupted from outside; the engine itself checks the time.
+                # The runtime's loop cannot be interrupted from outside; the runtime itself checks the time.
                 if not story.continue_async(1000.0 * self._line_seconds):
                     raise self._error(
                         f"a line did not end within {self._line_seconds:g} seconds: an endless loop"
@@ -121,11 +121,11 @@ class Engine:
         try:
             yield
         except RuntimeError as error:
-            raise self._error(f"the Ink engine stopped: {error}") from None
+            raise self._error(f"the Ink runtime stopped: {error}") from None
         errors, self._errors = self._errors, []
         for message in errors:
             if not any(end in message for end in _LOOSE_ENDS):
-                raise self._error(f"the Ink engine stopped: {message}")
+                raise self._error(f"the Ink runtime stopped: {message}")
             self.loose_end = message
 
     def _error(self, message: str) -> InputError:

@@ -21,7 +21,7 @@ _KEYS = 50
 _TIME_GAME = 2
 
 
-class Engine:
+class Interpreter:
     """One run of a story.
 
     Args:
