@@ -60,13 +60,15 @@ class _Edges:
             values = found
 
 
-@pytest.fixture(scope="module")
-def ledger():
-    return _Edges("salt_ledger", lambda graph: graph.decision_of)
+@pytest.fixture(scope="module", params=["salt_ledger", "ninth_watch"])
+def edges(request):
+    return request.param, _Edges(request.param, lambda graph: graph.decision_of)
 
 
-@pytest.mark.parametrize(("objective", "best"), [(0, 640.0), (1, 0.0)])
-def test_every_edge_once_gives_backward_induction(ledger, objective, best):
+@pytest.mark.parametrize("objective", [0, 1])
+def test_every_edge_once_gives_backward_induction(edges, objective):
+    name, ledger = edges
+    best = {"salt_ledger": (640.0, 0.0), "ninth_watch": (505.0, 0.0)}[name][objective]
     weights = torch.eye(2, dtype=torch.float64)[objective].expand(len(ledger.held), -1)
     values = ledger.solve(lambda q, held: best_value(q, weights, held))
     start = values[ledger.start, :, objective][ledger.held[ledger.start]].max()
@@ -79,7 +81,7 @@ def test_every_edge_once_gives_backward_induction(ledger, objective, best):
                 ledger.rewards[edges, objective].numpy() + exact[ledger.graph.target[edges]]
             ).max()
     own = values[..., objective].masked_fill(~ledger.held, -torch.inf).amax(dim=1).numpy()
-    # States of this story that share a decision have the same value.
+    # States of these stories that share a decision have the same value.
     np.testing.assert_allclose(own[ledger.graph.decision_of[1:]], exact[1:], atol=1e-9)
 
 

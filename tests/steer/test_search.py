@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from search_games import ONLY, Fixed, Noisy, TableGame
+from small_story import write_story
 
 import pluralign as pl
 from pluralign.core import InputError, SteeringWeights
@@ -65,12 +66,25 @@ def test_without_a_limit_every_method_finds_the_best_play(method, tree_game):
         assert (found.calls, found.states, found.plays) == (14, 7, 8)
 
 
-@pytest.mark.parametrize("method", ["beam", "best-first"])
+@pytest.mark.parametrize(
+    "method",
+    [method if method != "ved" else pytest.param(method, marks=pytest.mark.slow) for method in SEARCHES],
+)
 def test_without_a_limit_bad_values_of_a_story_do_not_matter(method, salt):
     story, values = salt
     found = search_play(story.make_game(), Noisy(values, 1.0), HALF, budget=math.inf, method=method)
     assert found.total == pytest.approx(values.attainable(HALF)[1])
     assert (found.calls, found.states) == (3348, 1140)
+
+
+@pytest.mark.parametrize("method", SEARCHES)
+def test_without_a_limit_bad_values_of_a_small_story_do_not_matter(method, tmp_path):
+    story, values = _exact(write_story(tmp_path / "toll"))
+    edges = len(explore(story.make_game()).target)
+    for seed in range(5):
+        found = search_play(story.make_game(), Noisy(values, 1.0, seed), HALF, budget=math.inf, method=method)
+        assert found.total == pytest.approx(values.attainable(HALF)[1], abs=1e-12)
+        assert found.calls == edges
 
 
 @pytest.mark.parametrize("method", METHODS)
