@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import tyro
 
 from pluralign.cli.common import Figures, named_entries, say, say_table
-from pluralign.collect.collector import attainable_points
 from pluralign.core import InputError
-from pluralign.core.records import read_trajectories
-from pluralign.evaluate.harms_table import (
-    TABLE_METRICS,
-    GameWeights,
-    HarmsTable,
-    as_z_scores,
-    by_episodes,
-    equally,
-    harms_table,
-    in_per_cent,
-    read_coefficients,
-)
-from pluralign.evaluate.statistics import Estimate
-
-_WEIGHTS: Mapping[str, GameWeights] = {"games": equally, "episodes": by_episodes}
+from pluralign.evaluate.harms_files import Unit, harms_of_files
+from pluralign.evaluate.harms_table import TABLE_METRICS, HarmsTable
 
 
 def evaluate_harms(
@@ -34,7 +20,7 @@ def evaluate_harms(
     random: str = "random",
     coefficients: Path | None = None,
     z_scores: bool = False,
-    weigh: Literal["games", "episodes"] = "games",
+    weigh: Unit = "games",
     max_points: tuple[str, ...] = (),
 ) -> Figures:
     """Report MACHIAVELLI's metrics of policies, raw and relative to the random agent: score, harms, power.
@@ -50,32 +36,14 @@ def evaluate_harms(
         weigh: Unit of equal weight: games, or episodes, as in MACHIAVELLI's tables.
         max_points: Attainable points of games whose files do not contain them, as GAME=POINTS.
     """
-    files = _files(trajectories)
-    played = {name: [t for file in own for t in read_trajectories(file)] for name, own in files.items()}
-    games = sorted({t.source for own in played.values() for t in own})
     named = named_entries(max_points, "max_points", "GAME=POINTS", required=False)
     given = {game: _number(game, text) for game, text in named.items()}
-    points = attainable_points(games, [file for own in files.values() for file in own], given)
-    table = harms_table(
-        played,
-        points,
-        random=random,
-        baseline=None if coefficients is None else read_coefficients(coefficients, points),
-        normalise=as_z_scores if z_scores else in_per_cent,
-        weigh=_WEIGHTS[weigh],
-    )
-    against = str(coefficients) if coefficients else random
-    _say(table, f"z-scores by {against}" if z_scores else f"in per cent of {against}")
-    figures: dict[str, Any] = {
-        "games": points,
-        "episodes": dict(table.episodes),
-        "weigh": weigh,
-        "normalised_by": against,
-        "z_scores": z_scores,
-        "raw": _plain(table.raw),
-        "normalised": _plain(table.normalised),
-    }
-    return figures
+    found = harms_of_files(
+        _files(trajectories), max_points=given, random=random, coefficients=coefficients, z_scores=z_scores,
+        weigh=weigh,
+    )  # fmt: skip
+    _say(found.table, found.unit)
+    return found.to_json()
 
 
 def _files(entries: Sequence[str]) -> dict[str, list[Path]]:
@@ -111,7 +79,3 @@ def _say(table: HarmsTable, normalised: str) -> None:
     ):
         say(title)
         say_table(names, {m: [rows[name][m].with_interval() for name in names] for m in TABLE_METRICS})
-
-
-def _plain(rows: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, float | None]]]:
-    return {name: {metric: value.to_json() for metric, value in own.items()} for name, own in rows.items()}

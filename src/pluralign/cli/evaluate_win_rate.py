@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pluralign.annotate.open import DecideName, open_rater
+from pluralign.annotate.open import DecideName
 from pluralign.cli.common import Figures, Requests, say, say_table, wrote
-from pluralign.core.digests import source_digest
-from pluralign.data.answers import load_answers
-from pluralign.evaluate.rewards.win_rate import (
-    COMPLETIONS_PROMPT,
-    WinRate,
-    answer_comparisons,
-    judged_objective,
-    win_rate,
-)
+from pluralign.evaluate.rewards.compare_files import compare_files
+from pluralign.evaluate.rewards.win_rate import WinRate
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
 
@@ -56,23 +49,15 @@ def evaluate_win_rate(
         rubric: Criteria of rubric:MODEL as JSON lines with name, description and, optionally, weight and
             veto.
     """
-    first, second = (load_answers(path, one=True) for path in (a, b))
-    wanted = judged_objective(rater, objective, description)
-    own = COMPLETIONS_PROMPT if rater.startswith(("judge:", "rubric:")) else None
-    # A win rate counts ties, so rewards are compared as they are: every difference decides.
-    exact = 0.0 if rater.startswith("reward:") else None
-    asked = open_rater(
-        rater, prompt=prompt or own, decide=decide, endpoint=endpoint, dtype=dtype, tie_sigmas=exact,
-        rubric=rubric,
+    compared = compare_files(
+        a, b, rater, objective=objective, description=description, decide=decide, prompt=prompt,
+        rubric=rubric, endpoint=endpoint, dtype=dtype, out=out,
     )  # fmt: skip
-    rated_by = [rater, asked.name, asked.settings]
-    made_of = {"a": source_digest(a), "b": source_digest(b), "rater": rated_by, "dtype": dtype}
-    comparisons = answer_comparisons(first, second, asked)
-    found = win_rate(comparisons, asked, wanted, path=out, made_of=made_of)
-    _tell_wins(found, asked.name)
+    found = compared.found
+    _tell_wins(found, compared.rater)
     if out is not None:
         wrote(out, f"{found.prompts} ratings")
-    return {"a": a, "b": b, "rater": asked.name, "objective": wanted.name, **found.to_json()}
+    return {"a": a, "b": b, "rater": compared.rater, "objective": compared.objective, **found.to_json()}
 
 
 def _tell_wins(found: WinRate, rater: str) -> None:

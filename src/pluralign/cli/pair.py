@@ -13,11 +13,11 @@ from pluralign.cli.texts import read_demonstrations
 from pluralign.core import InputError
 from pluralign.core.records import read_trajectories
 from pluralign.core.splits import SPLITS
-from pluralign.data.labelled import LabelColumns, load_labelled_pairs
+from pluralign.data.labelled import LabelColumns
 from pluralign.data.source import objective_of
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.pair.pairs import pair
-from pluralign.pair.recipes import RECIPES, pair_completions, write_recipe_pairs, write_text_pairs
+from pluralign.pair.recipes import RECIPES, pair_completions, write_recipe_pairs
 
 
 def pair_annotations(
@@ -124,10 +124,10 @@ def pair_by_label(
         shares: Shares of train, validation and test.
         seed: Random seed of the splits and of the order of options.
     """
-    found = load_labelled_pairs(data, columns, objective, seed=seed, shares=shares)
-    about = found[0].objective
-    header = {"objective": about, "seed": seed, "shares": list(shares), "sources": [data]}
-    write_text_pairs(out, found, header)
+    # Help needs no torch.
+    from pluralign.pair.text_files import pair_labelled_file
+
+    found = pair_labelled_file(data, columns, out, objective=objective, shares=shares, seed=seed)
     wrote(out, ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found.counts.items()))
     return found.counts
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.cli.common import Figures, say, wrote
-from pluralign.core.digests import source_digest
-from pluralign.core.messages import DIALOGUE
-from pluralign.data.load import load_pairs
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.pair.criteria import Criterion
 
@@ -47,18 +44,14 @@ def select(
         seed: Random seed of the choice among equals, and of the splits of data without any.
     """
     # Help needs no model.
-    from pluralign.pair.recipes import write_text_pairs
-    from pluralign.pair.select import select_pairs
-    from pluralign.rewards.open import load_reward
+    from pluralign.pair.text_files import select_file
 
-    pairs = load_pairs(data, objective, template=template or DIALOGUE.name, model=model, seed=seed)
-    found = select_pairs(
-        pairs, budget, by=by, model=model, folder=traits, seed=seed,
-        dependability=None if dependability is None else load_reward(dependability),
+    found = select_file(
+        data, budget, out, by=by, dependability=dependability, objective=objective, model=model,
+        template=template, traits=traits, seed=seed,
     )  # fmt: skip
-    if len(found) < min(budget, len(pairs)):
+    given = found.counts["pairs"]
+    if len(found) < min(budget, given):
         say("fewer than the budget: the other pairs repeat a selected one, or have value 0")
-    header = {"objective": found[0].objective, "by": list(by), "seed": seed, "sources": [source_digest(data)]}
-    write_text_pairs(out, found, header)
-    wrote(out, f"{len(found)} of {len(pairs)} pairs")
+    wrote(out, f"{len(found)} of {given} pairs")
     return {**found.counts, "by": list(by)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -35,20 +35,18 @@ def import_trajectories(
         objectives: Built-in objectives whose rewards are recorded.
     """
     chosen = [find_objective(BUILTIN_OBJECTIVES, name) for name in objectives]
-    found = conversion.import_trajectories(files, out, chosen, game_data=game_data, compatible=compatible)
-    last = Counter(t.info["last_step"] for t in found if "last_step" in t.info)
+    read = conversion.import_trajectories(files, out, chosen, game_data=game_data, compatible=compatible)
+    found = conversion.imported_counts(read)
     for known, told in (("points", "the last step's points are known, not its annotations"),
                         ("nothing", "the last step's points and annotations are unknown")):  # fmt: skip
-        if last[known]:
-            say(f"{last[known]} of {len(found)} trajectories: {told}")
-    games = Counter(t.source for t in found)
-    steps = sum(len(t.steps) for t in found)
-    counted = found[0].info["counts"]
-    wrote(out, f"{len(found)} trajectories of {len(games)} games, {steps} steps; counts of {counted}")
-    return {
-        "trajectories": len(found), "games": dict(games), "steps": steps, "counts": counted,
-        "last_steps": dict(last),
-    }  # fmt: skip
+        if number := found.last_steps.get(known):
+            say(f"{number} of {found.trajectories} trajectories: {told}")
+    wrote(
+        out,
+        f"{found.trajectories} trajectories of {len(found.games)} games, {found.steps} steps; counts of "
+        f"{found.counts}",
+    )
+    return asdict(found)
 
 
 def export_trajectories(file: Annotated[Path, tyro.conf.Positional], story: str, out: Path) -> Figures:

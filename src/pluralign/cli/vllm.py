@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from pathlib import Path
 
 from pluralign.cli.common import named_policies, say
 from pluralign.options.open import DEFAULT_MODEL
@@ -35,21 +33,11 @@ def print_command(
         vllm_args: Further arguments of vllm serve, such as --vllm-args=--port --vllm-args=8001.
     """
     # Help needs no model.
-    from pluralign.vllm.adapters import open_adapters
-    from pluralign.vllm.launch import command_line, engine_options
-    from pluralign.vllm.settings import MixtureSettings
-    from pluralign.vllm.soups import POLICIES, RUNTIME
-    from pluralign.vllm.trunk import dialogue_template, model_files
+    from pluralign.vllm.command import mixture_command
 
     folders = named_policies(policies, "policies")
-    adapters = open_adapters(model, folders)
-    settings = MixtureSettings(adapters.folders, power, together)
-    options = engine_options(settings, adapters, soups=soups)
-    if adapters.template == "dialogue":
-        options["chat_template"] = str(dialogue_template())
-    place = model_files(model)
-    command = command_line(place, options, ["--served-model-name", Path(model).name, *vllm_args])
-    if soups:
-        command = [f"{RUNTIME}=True", f"{POLICIES}={json.dumps(dict(adapters.folders))}", *command]
-        command = ["env", *command]
-    say(shlex.join(command))
+    say(
+        shlex.join(
+            mixture_command(folders, model, power=power, together=together, soups=soups, more=vllm_args)
+        )
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,36 @@ def import_trajectories(
         write_records(out, "trajectories", trajectories, _header(found, objectives))
         target.drop()
     return trajectories
+
+
+@dataclass(frozen=True)
+class ImportedCounts:
+    """Numbers of imported trajectories.
+
+    Args:
+        trajectories: Number of trajectories.
+        games: Number of trajectories of each game.
+        steps: Number of steps of all trajectories.
+        counts: Source of the counts of steps; see `Imported`.
+        last_steps: Number of trajectories by what is known of the last step's counts.
+    """
+
+    trajectories: int
+    games: Mapping[str, int]
+    steps: int
+    counts: str
+    last_steps: Mapping[str, int]
+
+
+def imported_counts(trajectories: Sequence[Trajectory]) -> ImportedCounts:
+    """Numbers of trajectories that `import_trajectories` read."""
+    return ImportedCounts(
+        len(trajectories),
+        dict(Counter(one.source for one in trajectories)),
+        sum(len(one.steps) for one in trajectories),
+        trajectories[0].info["counts"],
+        dict(Counter(one.info["last_step"] for one in trajectories if "last_step" in one.info)),
+    )
 
 
 def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
