@@ -93,3 +93,16 @@ def test_five_tasks_of_a_notebook_with_pluralign_alone(output, tmp_path):
     assert "front [{" in told
     assert "own loss: lively" in told
     assert (tmp_path / "runs/notebook/sweep/report.html").exists()
+
+
+def test_the_tutorial_runs(forks, tmp_path):
+    page = EXAMPLES.parent / "docs/tutorial.md"
+    code = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    (tmp_path / "tutorial.py").write_text("\n".join(code), encoding="utf-8")
+    ended = forks.run(tmp_path / "tutorial.py", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    good, bad = map(float, re.findall(r"-?\d+\.\d+", ended.stdout.splitlines()[0]))
+    assert good > bad
+    ratio = float(ended.stdout.split()[-1])
+    assert 0.6 < ratio < 1
+    assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"lively", "q-score", "ranked", "sweep"}
