@@ -7,7 +7,6 @@ import pytest
 from collect_fakes import SCORE, OneHotFeatures, TowerGame
 
 from pluralign.annotate.rater import Rating
-from pluralign.cli.collect import IntrinsicOptions
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.intrinsic import Intrinsic
 from pluralign.collect.open import open_chooser
@@ -16,7 +15,7 @@ from pluralign.games.labelled.labels import read_labels
 from pluralign.games.open import open_story
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.drrn import DRRNConfig
-from pluralign.workflows.intrinsic import JudgedOptions
+from pluralign.workflows.intrinsic import IntrinsicOptions, JudgedOptions
 
 SHORT = DRRNConfig(steps=640, warm_up=200, updates=1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.cli.common import Figures, say, say_table, wrote
-from pluralign.core.files import require_free
 from pluralign.steer.kriging import Link
 from pluralign.steer.surrogate import Surrogate
 
@@ -34,16 +33,11 @@ def calibrate_sweep(sweep: Path, out: Path, side: str | None = None, link: Link 
         link: Range of the outcomes: identity for any, logistic for 0 to 1, softplus for positive ones.
     """
     # Help needs no numbers.
-    from pluralign.evaluate.pictures.dials import draw_dial
-    from pluralign.evaluate.sweeps.outcomes import calibrate_dial
-    from pluralign.steer.suggest import DIAL, save_dial
+    from pluralign.evaluate.sweeps.outcomes import make_dial
+    from pluralign.steer.suggest import DIAL
 
-    if not (out / DIAL).exists():
-        require_free(out)
-    found = calibrate_dial(sweep, side=side, link=link)
+    found = make_dial(sweep, out, side=side, link=link)
     front = _say_front(found)
-    save_dial(found, out, {"sweep": str(sweep), "side": side})
-    draw_dial(found, out / "dial.svg")
     wrote(out / DIAL, "dial.svg is next to it")
     return {
         "objectives": list(found.objectives),

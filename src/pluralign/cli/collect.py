@@ -2,66 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pluralign.annotate.open import DecideName, open_rater
 from pluralign.cli.common import Figures, Requests, say, wrote
 from pluralign.collect.collector import collect
-from pluralign.collect.coverage import CoverageChooser
-from pluralign.collect.intrinsic import Intrinsic
+from pluralign.collect.covered import covered
 from pluralign.collect.open import Mode, open_chooser
-from pluralign.collect.planned import PlannedCoverage, Unit
-from pluralign.core import InputError
-from pluralign.games.game import Story
+from pluralign.collect.planned import Unit
 from pluralign.games.open import open_story
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.options.open import Models
-from pluralign.workflows.intrinsic import JudgedOptions
-
-SHOWN_OPTIONS = 5
-"""Number of options without enough visits that are printed."""
-
-
-@dataclass(frozen=True)
-class IntrinsicOptions:
-    """Options of an intrinsic reward from a rater of options (ONI).
-
-    Args:
-        rater: Rater that compares the options of decisions as they are met, as `pluralign annotate` takes it:
-            judge:MODEL, judge:openai:MODEL, listwise:MODEL or reward:REWARD; none by default.
-        objective: Objective of the story that it rates by.
-        weight: Weight of the options' values, from -1 to 1, in units of the mean absolute return of random
-            play.
-        beta: Exponent of the number of visits that values are divided by; 0 for values that do not fade.
-        every: Number of rounds of play between questions to the rater.
-        labels: File of annotations that keeps the answers; by default next to the output, with the ending
-            .labels.jsonl. Answers that it holds are not asked again.
-        decide: Rule for a judge's answers in both orders.
-    """
-
-    rater: str = ""
-    objective: str = "score"
-    weight: float = 0.1
-    beta: float = 1.0
-    every: int = 64
-    labels: Path | None = None
-    decide: DecideName = "agreement"
-
-    def open(self, game: Story, out: Path, endpoint: EndpointSettings) -> Intrinsic | None:
-        """The intrinsic reward that the options ask for; None without a rater.
-
-        Raises:
-            InputError: There are other options and no rater, the rater is unknown, or the objective is.
-        """
-        if not self.rater:
-            if self != IntrinsicOptions():
-                raise InputError("give the rater of an intrinsic reward", field="intrinsic.rater")
-            return None
-        rater = open_rater(self.rater, decide=self.decide, endpoint=endpoint)
-        labels = self.labels or out.with_suffix(".labels.jsonl")
-        judged = JudgedOptions(rater, game.info.objective(self.objective), labels)
-        return Intrinsic(judged, self.weight, self.beta, self.every, judged.name)
+from pluralign.workflows.intrinsic import IntrinsicOptions
 
 
 def collect_trajectories(
@@ -81,7 +32,7 @@ def collect_trajectories(
     need: int = 1,
     round_size: int | None = None,
     plan: Unit | None = None,
-    intrinsic: IntrinsicOptions = IntrinsicOptions(),
+    intrinsic: IntrinsicOptions = IntrinsicOptions(),  # noqa: B008 - frozen
 ) -> Figures:
     """Play a story with a policy and write the trajectories.
 
@@ -131,23 +82,9 @@ def collect_trajectories(
         )
     if report.truncated:
         say(f"{report.truncated} episodes were truncated after {max_steps} steps")
-    covered: Figures = {}
-    if isinstance(chooser, CoverageChooser | PlannedCoverage):
-        found, lacking = chooser.counts.report(need), chooser.counts.lacking(need)
-        covered = {"coverage": {**asdict(found), "lacking": [option.as_json() for option in lacking]}}
-        rest = "were not" if need == 1 else f"have fewer than {need} visits"
-        say(
-            f"{found.taken} of {found.options} options of {found.decisions} decisions were taken; "
-            f"{found.missing} {rest}"
-        )
-        for option in lacking[:SHOWN_OPTIONS]:
-            say(f"    {option.text!r} (decision {option.decision.key}, {option.visits} of {need} visits)")
-        if len(lacking) > SHOWN_OPTIONS:
-            say(f"    and {len(lacking) - SHOWN_OPTIONS} more; --json writes all of them")
-    if isinstance(chooser, PlannedCoverage):
-        options, taken = chooser.state_options
-        covered["state_options"], covered["state_options_taken"] = options, taken
-        say(f"{taken} of {options} options of the states met were taken")
+    met = covered(chooser, need)
+    for line in met.lines() if met else ():
+        say(line)
     returns = ", ".join(f"{name} {mean:.2f}" for name, mean in report.mean_returns.items())
     wrote(out, f"{report.episodes} episodes, {report.new_episodes} of them new; mean returns: {returns}")
-    return {**report.as_json(), **covered}
+    return {**report.as_json(), **(met.to_json() if met else {})}

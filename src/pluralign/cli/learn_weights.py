@@ -45,13 +45,11 @@ def learn_weights(
     """
     # Help needs no model.
     from pluralign.learn.texts.suggestions import fit_weights
-    from pluralign.rewards.open import load_reward
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     pairs = load_pairs(data, "choice", template=template or DIALOGUE.name, model=model, seed=seed)
-    opened = {name: load_reward(spec, dtype=dtype) for name, spec in named.items()}
     found = fit_weights(
-        pairs, opened, out=out, model=model, config=config, template=template, dtype=dtype,
+        pairs, dict(named), out=out, model=model, config=config, template=template, dtype=dtype,
         provenance=source_digest(data),
     )  # fmt: skip
     figures = found.card.figures

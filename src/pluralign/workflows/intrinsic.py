@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pluralign.annotate.annotator import annotate_comparisons
+from pluralign.annotate.open import DecideName, open_rater
 from pluralign.annotate.options import option_pairs
 from pluralign.annotate.rater import Rater
-from pluralign.core import Decision, Objective
+from pluralign.collect.intrinsic import Intrinsic
+from pluralign.core import Decision, InputError, Objective
+from pluralign.games.game import Story
 from pluralign.games.labelled.labels import Values, read_labels
+from pluralign.lm.endpoint_settings import EndpointSettings
 
 
 class JudgedOptions:
@@ -59,3 +64,44 @@ class JudgedOptions:
             else:
                 found.append(np.array([own.get(option, 0.0) for option in range(number)]))
         return found
+
+
+@dataclass(frozen=True)
+class IntrinsicOptions:
+    """Options of an intrinsic reward from a rater of options (ONI).
+
+    Args:
+        rater: Rater that compares the options of decisions as they are met, as `pluralign annotate` takes it:
+            judge:MODEL, judge:openai:MODEL, listwise:MODEL or reward:REWARD; none by default.
+        objective: Objective of the story that it rates by.
+        weight: Weight of the options' values, from -1 to 1, in units of the mean absolute return of random
+            play.
+        beta: Exponent of the number of visits that values are divided by; 0 for values that do not fade.
+        every: Number of rounds of play between questions to the rater.
+        labels: File of annotations that keeps the answers; by default next to the output, with the ending
+            .labels.jsonl. Answers that it holds are not asked again.
+        decide: Rule for a judge's answers in both orders.
+    """
+
+    rater: str = ""
+    objective: str = "score"
+    weight: float = 0.1
+    beta: float = 1.0
+    every: int = 64
+    labels: Path | None = None
+    decide: DecideName = "agreement"
+
+    def open(self, game: Story, out: Path, endpoint: EndpointSettings) -> Intrinsic | None:
+        """The intrinsic reward that the options ask for; None without a rater.
+
+        Raises:
+            InputError: There are other options and no rater, the rater is unknown, or the objective is.
+        """
+        if not self.rater:
+            if self != IntrinsicOptions():
+                raise InputError("give the rater of an intrinsic reward", field="intrinsic.rater")
+            return None
+        rater = open_rater(self.rater, decide=self.decide, endpoint=endpoint)
+        labels = self.labels or out.with_suffix(".labels.jsonl")
+        judged = JudgedOptions(rater, game.info.objective(self.objective), labels)
+        return Intrinsic(judged, self.weight, self.beta, self.every, judged.name)

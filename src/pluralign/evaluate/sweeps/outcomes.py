@@ -11,9 +11,11 @@ import numpy as np
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
-from pluralign.core.files import read_json
+from pluralign.core.files import read_json, require_free
 from pluralign.core.jsonl import Fields, is_list, is_object
+from pluralign.evaluate.pictures.dials import draw_dial
 from pluralign.steer.kriging import Link
+from pluralign.steer.suggest import DIAL, save_dial
 from pluralign.steer.surrogate import Surrogate, fit_surrogate
 
 REPORT = "report.json"
@@ -96,6 +98,29 @@ def calibrate_dial(sweep: str | Path, *, side: str | None = None, link: Link = "
     """
     found = read_outcomes(sweep, side)
     return fit_surrogate(found.weightings, found.values, objectives=found.objectives, link=link)
+
+
+def make_dial(
+    sweep: str | Path, out: str | Path, *, side: str | None = None, link: Link = "identity"
+) -> Surrogate:
+    """Fit a surrogate to a finished sweep, and write the dial and its picture.
+
+    Args:
+        sweep: See `calibrate_dial`.
+        out: Folder for dial.json and dial.svg; it is empty, or has a dial.
+        side: See `calibrate_dial`.
+        link: See `calibrate_dial`.
+
+    Raises:
+        InputError: See `calibrate_dial`; or the folder has other files.
+    """
+    folder = Path(out)
+    if not (folder / DIAL).exists():
+        require_free(folder)
+    found = calibrate_dial(sweep, side=side, link=link)
+    save_dial(found, folder, {"sweep": str(sweep), "side": side})
+    draw_dial(found, folder / "dial.svg")
+    return found
 
 
 def _outcomes(names: tuple[str, ...], points: list[Any], kind: str, side: str, path: Path) -> Outcomes:

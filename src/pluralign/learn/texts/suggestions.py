@@ -26,6 +26,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.options.open import DEFAULT_MODEL
+from pluralign.rewards.open import Scorer, load_reward
 from pluralign.rewards.prompt_weights import KIND, PromptWeights, WeightsHead
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardSettings
@@ -36,7 +37,7 @@ _BATCH = 64
 @checked
 def fit_weights(
     pairs: Sequence[PreferencePair],
-    rewards: Mapping[str, Reward],
+    rewards: Mapping[str, Scorer],
     *,
     out: str | Path,
     model: str = DEFAULT_MODEL,
@@ -53,12 +54,12 @@ def fit_weights(
 
     Args:
         pairs: Pairs of completions of one prompt each.
-        rewards: Reward model of each objective; two or more.
+        rewards: Reward of each objective, two or more: a reward, or an argument of `load_reward`.
         out: Output folder; rewards are kept there, so an interrupted run does not compute them again.
         model: Trunk: smollm2-135m, a hub id or a local folder.
         config: See `WeightsConfig`.
         template: Template of prompts that are messages; by default that of the pairs.
-        dtype: Precision of the trunk.
+        dtype: Precision of the trunk, and of rewards that are loaded here.
         provenance: File and digest of the data, for the card.
 
     Raises:
@@ -80,6 +81,8 @@ def fit_weights(
     config, out = config or WeightsConfig(), Path(out)
     if len(rewards) < 2:
         raise InputError(f"expected rewards of two or more objectives, found {len(rewards)}", field="rewards")
+    opened = {name: load_reward(own, dtype=dtype) if isinstance(own, str | Path) else own
+              for name, own in rewards.items()}  # fmt: skip
     train, validation = split_rows(pairs, (provenance or {}).get("file"))
     require_certain([*train, *validation], "weights")
     if (
@@ -94,7 +97,7 @@ def fit_weights(
     head = WeightsHead(backbone.hidden_size, len(rewards))
     suggesting = PromptWeights(backbone, head, list(rewards), settings)
     parts = {
-        name: _read(suggesting, rows, rewards, out / "rewards", name)
+        name: _read(suggesting, rows, opened, out / "rewards", name)
         for name, rows in (("train", train), ("validation", validation))
         if rows
     }
@@ -106,7 +109,7 @@ def fit_weights(
         data={**(provenance or {}), "train": len(train), "validation": len(validation)},
         backbone=describe_backbone(backbone),
         figures={**figures, "spreads": dict(zip(rewards, to_list(spread), strict=True)),
-                 "rewards": {name: own.name for name, own in rewards.items()}},
+                 "rewards": {name: own.name for name, own in opened.items()}},
         versions=current_versions(),
     )  # fmt: skip
     suggesting.save(out)
