@@ -11,7 +11,7 @@ import pytest
 from pluralign.core import Decision, InputError, SteeringWeights, UniformPolicy, simplex_grid
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.statistics import paired_difference
-from pluralign.evaluate.sweeps.stories import read_sweep, sweep
+from pluralign.evaluate.sweeps.stories import play_weightings, read_sweep
 from pluralign.games.harms import HARM_AVOIDANCE, SCORE
 
 _spec = util.spec_from_file_location("evaluate_test_games", Path(__file__).with_name("_games.py"))
@@ -88,7 +88,7 @@ def run(path: Path | None = None, **changed: object) -> list:
         **changed,
     }
     policies = {"score": CHEAT, "harm_avoidance": FAIR}
-    return sweep(Till, policies, GRID, **settings)
+    return play_weightings(Till, policies, GRID, **settings)
 
 
 def test_a_sweep_goes_from_one_policy_to_the_other() -> None:
@@ -154,8 +154,8 @@ def test_a_broken_row_is_named(tmp_path: Path) -> None:
 
 def test_bad_sweeps_are_refused() -> None:
     with pytest.raises(InputError, match="at least one weighting"):
-        sweep(Till, {"score": FAIR}, [], episodes=2, seed=0, objectives=OBJECTIVES)
+        play_weightings(Till, {"score": FAIR}, [], episodes=2, seed=0, objectives=OBJECTIVES)
     with pytest.raises(InputError, match="unknown objective 'honesty'"):
-        sweep(
+        play_weightings(
             Till, {"score": FAIR}, [SteeringWeights(honesty=1.0)], episodes=2, seed=0, objectives=OBJECTIVES
         )

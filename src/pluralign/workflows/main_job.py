@@ -22,7 +22,7 @@ from pluralign.collect.collector import collect
 from pluralign.core import Objective, Policy, UniformPolicy, simplex_grid
 from pluralign.core.checks import require_at_least
 from pluralign.core.records import read_annotations, read_pairs, read_trajectories
-from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
+from pluralign.evaluate.sweeps.stories import SweepPoint, play_weightings
 from pluralign.games.open import open_story
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
 from pluralign.pair.pairs import Ties, pair
@@ -246,7 +246,7 @@ def learn_all(job: MainJob, raters: Sequence[str] = ("oracle", "judge")) -> dict
 
 def sweep_weights(job: MainJob, power: float = GEOMETRIC) -> list[SweepPoint]:
     """Evaluate the steered policy under every weighting of the grid."""
-    return sweep(
+    return play_weightings(
         job.make_game,
         job.open("oracle"),
         simplex_grid(job.settings.objectives, job.settings.weightings),

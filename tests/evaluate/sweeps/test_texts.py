@@ -11,7 +11,7 @@ import pytest
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.evaluate.sweeps.fronts import compare_sides, reference_below
-from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, mixture_writer, text_sweep
+from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, text_sweep, weighted_writer
 from pluralign.evaluate.text_report.model import TextReport
 from pluralign.evaluate.text_report.page import write_text_picture, write_text_report
 from pluralign.evaluate.text_report.words import headline, takeaway
@@ -111,7 +111,7 @@ def test_a_small_budget_of_tokens_changes_no_text(monkeypatch):
     ]
     for budget in (1, 12, 1000):
         monkeypatch.setattr(requests, "_PROMPT_TOKENS", budget)
-        writer = mixture_writer(rows, 0.0, lambda d: (tokens[d.prompt], weights), decoding)
+        writer = weighted_writer(rows, 0.0, lambda d: (tokens[d.prompt], weights), decoding)
         assert writer([Draw(i, None, i) for i in range(3)]) == expected
 
 

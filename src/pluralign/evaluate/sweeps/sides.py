@@ -15,7 +15,7 @@ from pluralign.data.load import load_prompts
 from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import mean_name
 from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, Writing
-from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, mixture_writer
+from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, weighted_writer
 from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.soups import soup_adapter, soup_backbone
 from pluralign.lm.backbone import Backbone, resolve_dtype
@@ -115,7 +115,7 @@ class SideBuilder:
     ) -> Side:  # fmt: skip
         return Side(
             label, [grid],
-            lambda group: mixture_writer(
+            lambda group: weighted_writer(
                 self._open(folders).rows, power, self._weighted, self._decoding, self._lead
             ),
             self._made_from(folders, power=power), max(1, _ROWS // len(folders)),
@@ -133,7 +133,7 @@ class SideBuilder:
             self._opened = None
             dtype = resolve_dtype(self._writing.dtype)
             rows = open_value_guided_rows(self._model, folders, guidance, dtype=dtype)
-            return mixture_writer(rows, GEOMETRIC, self._weighted, self._decoding, self._lead)
+            return weighted_writer(rows, GEOMETRIC, self._weighted, self._decoding, self._lead)
 
         # Each row reads this many candidates for its next token.
         batch = max(1, _CANDIDATES // (guidance.candidates * len(folders)))
@@ -242,7 +242,7 @@ class SideBuilder:
             own = self._plain[draw.prompt] if ids is None else ids(draw)
             return own, SteeringWeights({name(draw): 1.0})
 
-        return mixture_writer(rows, GEOMETRIC, request, self._decoding, self._lead)
+        return weighted_writer(rows, GEOMETRIC, request, self._decoding, self._lead)
 
     def _lead(self, draw: Draw) -> str:
         """The template's text before an answer; none where the prompt is a text."""

@@ -80,7 +80,7 @@ class SweepPoint:
             raise InputError(f"is no sweep point ({error})", path=fields.path, row=fields.number) from error
 
 
-def sweep(
+def play_weightings(
     make_game: Callable[[], Game],
     policies: Mapping[str, Policy],
     weights_grid: Sequence[SteeringWeights],

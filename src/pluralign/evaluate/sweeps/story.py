@@ -25,7 +25,7 @@ from pluralign.evaluate.report.summary import make_report
 from pluralign.evaluate.statistics import Estimate
 from pluralign.evaluate.sweeps.fronts import reference_below
 from pluralign.evaluate.sweeps.grids import weightings
-from pluralign.evaluate.sweeps.stories import SweepPoint, sweep
+from pluralign.evaluate.sweeps.stories import SweepPoint, play_weightings
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, load_agents
 from pluralign.steer.mixing import GEOMETRIC
@@ -150,7 +150,7 @@ def sweep_story(
     players: dict[str, Policy] = {"random": UniformPolicy(), **opened}
     kinds: dict[str, Kind] = {name: "random" if name == "random" else "learned" for name in players}
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
-        points = sweep(
+        points = play_weightings(
             make_game, opened, grid, power=power, episodes=episodes, seed=seed,
             objectives=objectives, path=Path(place) / "sweep.jsonl",
         )  # fmt: skip

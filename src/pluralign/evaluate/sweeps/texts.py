@@ -153,7 +153,7 @@ def text_sweep(
     return points
 
 
-def mixture_writer(
+def weighted_writer(
     rows: PolicyRows, power: float, request: Callable[[Draw], tuple[Sequence[int], SteeringWeights]],
     decoding: Decoding, lead: Callable[[Draw], str] = lambda draw: "",
 ) -> Writer:  # fmt: skip
