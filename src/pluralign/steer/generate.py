@@ -42,7 +42,7 @@ class Mix:
         InputError: A weight names an objective without a policy.
     """
 
-    folders: Mapping[str, Path]
+    folders: Mapping[str, str | Path]
     weights: SteeringWeights
 
     def __post_init__(self) -> None:
@@ -199,6 +199,7 @@ def _open(
         raise InputError("guide every token of a single model; policies take Blocks", field="guides")
     if endpoint_model(model) is not None:
         raise InputError("an endpoint has no policies to mix; give their base model", field="model")
+    folders = {name: Path(folder) for name, folder in mix.folders.items()}
     return open_policy_writer(
-        model, mix.folders, mix.weights, decoding, blocks=guides, dtype=dtype, control_tokens=control_tokens
+        model, folders, mix.weights, decoding, blocks=guides, dtype=dtype, control_tokens=control_tokens
     )

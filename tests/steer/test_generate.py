@@ -1,0 +1,64 @@
+"""Files of completions from Python, as the verb writes them."""
+
+import pytest
+from json_lines import rows_of
+
+from pluralign.core import InputError, SteeringWeights
+from pluralign.lm.decoding import Decoding
+from pluralign.steer.budget import Budget
+from pluralign.steer.generate import Mix, generate_file
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("Say a word:\nSay two:\nSay a word:\n\n")
+    return file
+
+
+@pytest.fixture
+def mix():
+    return Mix({"kind": "tiny-random", "brief": "tiny-random"}, SteeringWeights(kind=0.5, brief=0.5))
+
+
+def test_rows_say_how_they_were_sampled(prompts, tmp_path, mix):
+    out = tmp_path / "draws.jsonl"
+    found = generate_file(
+        prompts, out, "tiny-random", Decoding(4, top_k=3), samples=2, seed=7, mix=mix, dtype="float32",
+        shown=False,
+    )  # fmt: skip
+    assert found.lines() == [
+        "4 completions of 2 prompts; 1 duplicate prompts used once; 1 empty prompts skipped"
+    ]
+    assert found.to_json()["completions"] == 4
+    for row in rows_of(out):
+        assert (row["model"], row["seed"], row["top_k"], row["max_new_tokens"]) == ("tiny-random", 7, 3, 4)
+        assert row["weights"] == {"kind": 0.5, "brief": 0.5}
+        assert "top_p" not in row
+
+
+def test_completions_of_other_settings_are_not_continued(prompts, tmp_path):
+    out, texts = tmp_path / "draws.jsonl", []
+    for decoding in (Decoding(4), Decoding(4, top_k=1)):
+        generate_file(prompts, out, "tiny-random", decoding, dtype="float32", shown=False)
+        texts.append([row["completion"] for row in rows_of(out)])
+    assert texts[0] != texts[1]
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_loaded(prompts, tmp_path, mix):
+    def refused(field, message, **options):
+        with pytest.raises(InputError, match=message) as error:
+            generate_file(prompts, tmp_path / "no.jsonl", "no-such-model", shown=False, **options)
+        assert error.value.field == field
+
+    both = {"long": lambda prompts, texts: [0.0], "short": lambda prompts, texts: [1.0]}
+    budget = Budget(2, 4, 0.1, both)
+    refused("context", "budget of samples", context="scored.jsonl")
+    refused("context", "one reward", context="scored.jsonl", samples=budget)
+    refused("temperature", "the same", samples=budget, decoding=Decoding(temperature=0))
+    refused("adapter", "does not apply to policies", mix=mix, adapter=tmp_path)
+    refused("base", "does not apply to policies", mix=mix, base="elsewhere")
+    with pytest.raises(InputError, match="no policies to mix"):
+        generate_file(prompts, tmp_path / "no.jsonl", "openai:m", mix=mix, shown=False)
+    with pytest.raises(InputError, match="fast"):
+        Mix({"kind": "tiny-random"}, SteeringWeights(fast=1.0))
