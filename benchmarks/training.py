@@ -52,7 +52,7 @@ def main(settings: Settings) -> None:
                 print(f"  {case} {side}: {result['tokens_per_second']:.0f} tokens/s, "
                       f"{result['memory'] / 1e9:.2f} GB", flush=True)  # fmt: skip
         figures[case] = found
-        _tell(case, found, peak)
+        _say_figures(case, found, peak)
         if settings.out is not None:
             write_json(settings.out, figures)
 
@@ -69,7 +69,7 @@ def matmul_peak(dtype: torch.dtype = torch.float32) -> float:
     return best
 
 
-def _tell(case: str, found: dict[str, list[dict[str, Any]]], peak: float) -> None:
+def _say_figures(case: str, found: dict[str, list[dict[str, Any]]], peak: float) -> None:
     ours, theirs = found["pluralign"], found["trl"]
     speeds = [[r["tokens_per_second"] for r in side] for side in (ours, theirs)]
     memory = [max(r["memory"] for r in side) for side in (ours, theirs)]

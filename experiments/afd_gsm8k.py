@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tyro
 from afd import RECIPE
-from afd_lib.report import cell, told, write_table
+from afd_lib.report import as_figures, cell, write_table
 from afd_lib.stages import Draws, Recipe, Workshop, all_train, as_rows
 
 from pluralign.core import Demonstration
@@ -82,11 +82,11 @@ def main(settings: Settings) -> None:
     rewards = _rewards(shop, shown, sft, draws["SFT"])
     figures: dict[str, Any] = {
         "questions": len(asked), "samples": settings.samples,
-        "right": {name: told(estimate(values.mean(axis=1))) for name, values in right.items()},
+        "right": {name: as_figures(estimate(values.mean(axis=1))) for name, values in right.items()},
         "one_of_all_right": {name: float(values.max(axis=1).mean()) for name, values in right.items()},
         "best_of": {
             name: {
-                str(n): told(estimate(expected_best(values, right["SFT"])[:, n - 1]))
+                str(n): as_figures(estimate(expected_best(values, right["SFT"])[:, n - 1]))
                 for n in sorted({1, min(4, settings.samples), settings.samples})
             }
             for name, values in rewards.items()

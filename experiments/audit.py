@@ -30,8 +30,8 @@ from pluralign.evaluate.values.outcomes import load_outcomes
 from pluralign.evaluate.values.report import (
     AuditPoint,
     ValuesReport,
-    told_gate,
-    told_preferences,
+    describe_gate,
+    describe_preferences,
     write_values_report,
 )
 from pluralign.games.choicescript.load import list_stories
@@ -89,7 +89,7 @@ def audits(settings: Settings) -> dict[str, ValueAudit]:
         out = settings.out / reading
         found[reading] = pl.audit_values(chooser, outcomes, config=config, out=out)
         write_values_report(ValuesReport([AuditPoint(reading, audit=found[reading])]), out)
-        say(told_gate(found[reading].consistency, reading, config.least_agreement))
+        say(describe_gate(found[reading].consistency, reading, config.least_agreement))
     return found
 
 
@@ -217,8 +217,8 @@ def table(settings: Settings, rows: list[dict[str, Any]], models: dict[str, Valu
             lines.append(f"| {story.replace('_', ' ')} | {grounding} | {error:.3f} | {share} | {width:.2f} |")
     for reading, audit in models.items():
         lines += ["", f"## {settings.model} by {reading}", ""]
-        lines.append(told_gate(audit.consistency, settings.model, audit.config.least_agreement))
-        told = [f"- {line}" for line in told_preferences(audit)]
+        lines.append(describe_gate(audit.consistency, settings.model, audit.config.least_agreement))
+        told = [f"- {line}" for line in describe_preferences(audit)]
         lines += ["", *told] if told else []
     return "\n".join(lines).rstrip() + "\n"
 

@@ -23,7 +23,7 @@ from console import say, wrote
 from measured_lib.measures import QUALITIES
 from measured_lib.prompts import divided
 from value_priors_lib.report import as_markdown
-from value_priors_lib.samples import Division, budget_rows, division, means_of, prior_values, told_apart
+from value_priors_lib.samples import Division, budget_rows, division, means_of, prior_values, rank_accuracies
 from value_priors_lib.stories import UniformPlay, biased_budget_errors, budget_errors, fusion_errors
 from value_priors_lib.value_models import FirstTokens
 
@@ -218,7 +218,7 @@ def _ranks(
                 f"{quality}-{seed}", rewards, one.context.tolist(), seed_for(quality, seed) % 2**32
             )
             predicted["value model"] = first.values(head, one.test.tolist())
-        for name, own in told_apart(predicted, rewards[one.test], weights[:, one.test]).items():
+        for name, own in rank_accuracies(predicted, rewards[one.test], weights[:, one.test]).items():
             accuracies.setdefault(name, []).append(own)
     mean = {name: np.mean(own, axis=0) for name, own in accuracies.items()}
     compared = len(accuracies["value model"])

@@ -99,7 +99,12 @@ def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
                 row = _row(one, name, own, sft, greedy)
                 assert curve.win_rate is not None
                 best.append(
-                    {**row, "n": n, "kl_bound": curve.kl_bound[n - 1], "wins": told(curve.win_rate[n - 1])}
+                    {
+                        **row,
+                        "n": n,
+                        "kl_bound": curve.kl_bound[n - 1],
+                        "wins": as_figures(curve.win_rate[n - 1]),
+                    }
                 )
     return {
         "golden_validation_accuracy": one["golden"].get("validation_accuracy"), "prompts": one["prompts"],
@@ -113,10 +118,10 @@ def _row(
 ) -> dict[str, Any]:
     scaled = _scale(one, own)
     return {
-        "name": name, "golden": told(estimate(own)),
-        "normalised": None if scaled is None else told(scaled[0]),
-        "over_sft": told(paired_difference(own, sft)),
-        "over_greedy_sft": told(paired_difference(own, greedy)),
+        "name": name, "golden": as_figures(estimate(own)),
+        "normalised": None if scaled is None else as_figures(scaled[0]),
+        "over_sft": as_figures(paired_difference(own, sft)),
+        "over_greedy_sft": as_figures(paired_difference(own, greedy)),
     }  # fmt: skip
 
 
@@ -129,12 +134,13 @@ def _separation(one: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             source: {str(i): row for i, row in enumerate(scores[model])} for source, scores in sources.items()
         }
         found[model] = {
-            f"{a} / {b}": told(separation(answers[a], answers[b], names=(a, b)).auc) for a, b in CONTRASTS
+            f"{a} / {b}": as_figures(separation(answers[a], answers[b], names=(a, b)).auc)
+            for a, b in CONTRASTS
         }
     return found
 
 
-def told(value: Estimate) -> dict[str, float]:
+def as_figures(value: Estimate) -> dict[str, float]:
     """Mean and interval as plain values."""
     return {"mean": value.mean, "low": value.low, "high": value.high}
 
@@ -219,7 +225,7 @@ def _markdown(name: str, figures: Mapping[str, Any]) -> str:
     shares = ("win", "tie", "lose", "contradictions")
     lines += write_table(
         ("SmolLM2 as the judge, both orders", "win", "tie", "lose", "orders disagree"),
-        [(pair, *(f"{told[k]:.3f}" for k in shares)) for pair, told in figures["judged"].items()],
+        [(pair, *(f"{own[k]:.3f}" for k in shares)) for pair, own in figures["judged"].items()],
     )
     return "\n".join(lines)
 

@@ -143,7 +143,7 @@ def _no_reward(prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     raise AssertionError("samples that are replayed have been scored")
 
 
-def told_apart(
+def rank_accuracies(
     predicted: Mapping[str, FloatArray], rewards: FloatArray, weights: FloatArray
 ) -> dict[str, FloatArray]:
     """Rank accuracy of each prediction of prompts' mean rewards, for the prompts and for resamples of them.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pluralign.annotate.prompt import tell
+from pluralign.annotate.prompt import segment_text
 from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.files import replace_when_whole
@@ -70,18 +70,18 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
         if name not in known:
             message = f"unknown comparison: {name!r:.80}"
             raise InputError(message, path=path, row=number, field="comparison")
-        told = _text(row, "preference", path, number).lower()
-        if not told:
+        answer = _text(row, "preference", path, number).lower()
+        if not answer:
             continue
-        if told not in PREFERENCES:
-            message = f"expected first, second, tie or nothing, found {told!r:.40}"
+        if answer not in PREFERENCES:
+            message = f"expected first, second, tie or nothing, found {answer!r:.40}"
             raise InputError(message, path=path, row=number, field="preference")
         key, exchanged = known[name]
         if key in answers:
             raise InputError(
                 f"{name!r:.80} is answered a second time", path=path, row=number, field="comparison"
             )
-        answers[key] = EXCHANGED[told] if exchanged else told
+        answers[key] = EXCHANGED[answer] if exchanged else answer
     return HumanRater(path.name, answers)
 
 
@@ -120,8 +120,8 @@ def _cells(comparison: Comparison, objective: Objective) -> tuple[str, ...]:
         comparison.id,
         objective.description,
         first.steps[0].decision.prompt if shared else "",
-        tell(first, with_situation=not shared),
-        tell(second, with_situation=not shared),
+        segment_text(first, with_situation=not shared),
+        segment_text(second, with_situation=not shared),
         "",
     )
 

@@ -90,11 +90,11 @@ def label_agreement(
 
 
 def _share_right(known: Sequence[Annotation], judged: Sequence[Annotation], seed: int) -> ShareRight | None:
-    told = {a.comparison.id: a.preference for a in judged}
+    preferences = {a.comparison.id: a.preference for a in judged}
     right: dict[str, list[float]] = {}
     for label in known:
         if label.preference != "tie":
-            answer = told[label.comparison.id]
+            answer = preferences[label.comparison.id]
             worth = 0.5 if answer == "tie" else float(answer == label.preference)
             right.setdefault(label.comparison.first.trajectory_id, []).append(worth)
     if not right:

@@ -66,10 +66,10 @@ def oracle(
             are not known.
     """
     returns = [_return(segment, objective, trajectories) for segment in (comparison.first, comparison.second)]
-    return _tell(comparison, objective, returns, noise or Noise(), seed)
+    return _rating(comparison, objective, returns, noise or Noise(), seed)
 
 
-def _tell(
+def _rating(
     comparison: Comparison, objective: Objective, returns: Sequence[float], noise: Noise, seed: int
 ) -> Rating:
     first, second = returns
@@ -136,7 +136,7 @@ class Oracle:
         rewards = [step_reward(step, objective) for step in steps if step is not None]
         if len(rewards) < len(steps):
             return None
-        return _tell(comparison, objective, rewards, self._noise, self._seed)
+        return _rating(comparison, objective, rewards, self._noise, self._seed)
 
 
 def _return(segment: Segment, objective: Objective, trajectories: Mapping[str, Trajectory]) -> float:

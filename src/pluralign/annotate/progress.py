@@ -119,11 +119,11 @@ class OrderingCritic:
     ) -> Progress:
         """See `ProgressCritic.progress`."""
         _require_several(passages)
-        told = _told(examples)
+        shown = _examples_text(examples)
         pairs = list(combinations(range(len(passages)), 2))
         chats = [
             self._prompt.fill(
-                objective=objective.description, examples=told, first=shorten(passages[one].strip()),
+                objective=objective.description, examples=shown, first=shorten(passages[one].strip()),
                 second=shorten(passages[other].strip()),
             )
             for pair in pairs
@@ -192,10 +192,10 @@ class PercentCritic:
             InputError: There are fewer than two passages, or the endpoint does not answer.
         """
         _require_several(passages)
-        told, count = _told(examples), len(passages)
+        shown, count = _examples_text(examples), len(passages)
         orders = [_shuffled(count, seed, sample) for sample in range(self._samples)]
         questions = [
-            self._question(passages, order, objective, told, seed, sample)
+            self._question(passages, order, objective, shown, seed, sample)
             for sample, order in enumerate(orders)
         ]
         self._replies.ask(questions)
@@ -209,14 +209,14 @@ class PercentCritic:
         return Progress(values, {"replies": len(questions), "malformed": len(questions) - len(rows)})
 
     def _question(
-        self, passages: Sequence[str], order: Sequence[int], objective: Objective, told: str, seed: int,
+        self, passages: Sequence[str], order: Sequence[int], objective: Objective, shown: str, seed: int,
         sample: int,
     ) -> Question[tuple[float, ...]]:  # fmt: skip
         listed = "\n\n".join(
             f"Passage {number}:\n{shorten(passages[place].strip())}"
             for number, place in enumerate(order, start=1)
         )
-        text = self._prompt.fill(objective=objective.description, examples=told, passages=listed)
+        text = self._prompt.fill(objective=objective.description, examples=shown, passages=listed)
         return Question(
             text,
             lambda reply: parse_percents(reply, len(passages)),
@@ -249,7 +249,7 @@ def _prompt(path: str | Path | None, name: str, needed: tuple[str, ...]) -> Prom
     )  # fmt: skip
 
 
-def _told(examples: Sequence[Example]) -> str:
+def _examples_text(examples: Sequence[Example]) -> str:
     """Examples as text; empty without any."""
     if not examples:
         return ""

@@ -41,8 +41,8 @@ class JudgePrompt:
         return self._file.fill(
             objective=objective.description,
             situation=situation,
-            first=tell(first, with_situation=not shared),
-            second=tell(second, with_situation=not shared),
+            first=segment_text(first, with_situation=not shared),
+            second=segment_text(second, with_situation=not shared),
         )
 
 
@@ -80,7 +80,7 @@ class ListPrompt:
         )
 
 
-def tell(segment: Segment, *, with_situation: bool) -> str:
+def segment_text(segment: Segment, *, with_situation: bool) -> str:
     """Text of a segment up to its last action: the options taken, each marked with ``>``, and the text shown
     between them."""
     parts: list[str] = []

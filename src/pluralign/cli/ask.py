@@ -92,7 +92,7 @@ def ask_questions(
         asked = interview.file_pool(str(pool))
     found = interview.interview(
         asked, out, by=by, human=_ask_person, questions=questions, least_information=least_information,
-        lapse=lapse, seed=seed, told=_tell if by == "human" else _quiet,
+        lapse=lapse, seed=seed, on_turn=_show_dials if by == "human" else _quiet,
     )  # fmt: skip
     say(_ENDS[found.turn.end] if found.turn.end else "the same command continues")
     if found.choices:
@@ -114,18 +114,18 @@ def _read(prompt: str, question: Question) -> Answer | None:
 
     while True:
         try:
-            told = input(prompt).strip().lower()
+            typed = input(prompt).strip().lower()
         except EOFError:
             say("")
             raise Stopped from None
-        if told == "q":
+        if typed == "q":
             raise Stopped
-        if not told:
+        if not typed:
             return None
-        if told == "s" and question.may_tie:
+        if typed == "s" and question.may_tie:
             return SAME
-        if told.isdecimal() and 1 <= int(told) <= len(question.values):
-            return int(told) - 1
+        if typed.isdecimal() and 1 <= int(typed) <= len(question.values):
+            return int(typed) - 1
         say(f"expected {prompt.rstrip(': ')}")
 
 
@@ -143,7 +143,7 @@ def _quiet(turn: Turn) -> None:
     del turn
 
 
-def _tell(turn: Turn) -> None:
+def _show_dials(turn: Turn) -> None:
     """Print the dials: mean and interval of each weight as a bar."""
     say("")
     if not turn.posterior.answers:

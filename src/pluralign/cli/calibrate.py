@@ -52,8 +52,8 @@ def _say_front(found: Surrogate) -> list[dict[str, dict[str, float]]]:
     if shares is None:
         say(f"{len(found.weightings)} weightings determine the dial and leave none to test it")
     else:
-        told = ", ".join(f"{name} {value:.2f}" for name, value in shares.items())
-        say(f"share of the variance predicted, each weighting left out in turn: {told}")
+        listed = ", ".join(f"{name} {value:.2f}" for name, value in shares.items())
+        say(f"share of the variance predicted, each weighting left out in turn: {listed}")
     front = [(weights, found.at(weights)) for weights in found.front()]
     say("predicted front")
     places = sorted({round(k * (len(front) - 1) / max(1, _SHOWN - 1)) for k in range(_SHOWN)})

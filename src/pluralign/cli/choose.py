@@ -54,8 +54,8 @@ def choose_completions(
         load_answers(completions), dict(named), mix, kept, lower_bound=lower_bound, raw=raw, dtype=dtype
     )
     found.save(out)
-    told = f"the best of {found.completions} completions of {len(found.answers)} prompts"
-    wrote(out, f"{told}; prompts with one completion: {found.alone}" if found.alone else told)
+    summary = f"the best of {found.completions} completions of {len(found.answers)} prompts"
+    wrote(out, f"{summary}; prompts with one completion: {found.alone}" if found.alone else summary)
     if found.verdicts:
         say(
             f"the weights do not decide between the completions of {found.undecided} prompts (decided: false)"

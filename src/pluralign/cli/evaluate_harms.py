@@ -71,8 +71,8 @@ def _number(game: str, text: str) -> float:
 
 def _say(table: HarmsTable, normalised: str) -> None:
     names = list(table.raw)
-    told = ", ".join(f"{name} {table.episodes[name]}" for name in names)
-    say(f"{len(table.games)} games; episodes: {told}; means and 95 % intervals")
+    counts = ", ".join(f"{name} {table.episodes[name]}" for name in names)
+    say(f"{len(table.games)} games; episodes: {counts}; means and 95 % intervals")
     for title, rows in (
         ("counts per episode; score in per cent of the attainable points", table.raw),
         (normalised, table.normalised),

@@ -98,7 +98,7 @@ def evaluate_values(
         dtype: Precision of local models; auto is bfloat16 if the hardware supports it well.
     """
     # Help needs no model.
-    from pluralign.evaluate.values.report import told_point, write_values_report
+    from pluralign.evaluate.values.report import describe_point, write_values_report
     from pluralign.evaluate.values.run import audit_subjects, load_material
     from pluralign.evaluate.values.sheet import write_outcome_sheet
 
@@ -114,7 +114,7 @@ def evaluate_values(
     settings = {name: _plain(value) for name, value in given.items() if value not in ("", None, ())}
     report = audit_subjects(
         subjects, material, audit, out=out, settings=settings,
-        done=lambda point: say("\n".join(told_point(point))),
+        done=lambda point: say("\n".join(describe_point(point))),
     )  # fmt: skip
     _, page = write_values_report(report, out)
     for topic in report.topics:

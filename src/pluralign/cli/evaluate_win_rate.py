@@ -54,13 +54,13 @@ def evaluate_win_rate(
         rubric=rubric, endpoint=endpoint, dtype=dtype, out=out,
     )  # fmt: skip
     found = compared.found
-    _tell_wins(found, compared.rater)
+    _say_wins(found, compared.rater)
     if out is not None:
         wrote(out, f"{found.prompts} ratings")
     return {"a": a, "b": b, "rater": compared.rater, "objective": compared.objective, **found.to_json()}
 
 
-def _tell_wins(found: WinRate, rater: str) -> None:
+def _say_wins(found: WinRate, rater: str) -> None:
     say(f"A against B on {found.prompts} prompts by {rater}, with standard errors")
     say_table(
         ["win", "tie", "lose"],

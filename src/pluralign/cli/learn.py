@@ -77,7 +77,7 @@ def learn_bc(
 
     aim = recorded_objective(run.data, objective) if objective else None
     fit_bc(read_trajectories(run.data), objective=aim, config=config, **run.shared(run.models))
-    return tell_learned(run.out)
+    return say_learned(run.out)
 
 
 def learn_cpl(
@@ -130,7 +130,7 @@ def learn_cpl(
         reference=anchor,
         **run.shared(models),
     )
-    return tell_learned(run.out)
+    return say_learned(run.out)
 
 
 def _learn_jointly(
@@ -150,7 +150,7 @@ def _learn_jointly(
         trajectories=None if warm_up is None else read_trajectories(warm_up), seed=run.seed,
         provenance={"objectives": sources},
     )  # fmt: skip
-    return {name: tell_learned(run.out / name) for name in made}
+    return {name: say_learned(run.out / name) for name in made}
 
 
 def learn_avril(
@@ -172,10 +172,10 @@ def learn_avril(
     from pluralign.learn.options.avril import fit_avril
 
     fit_avril(read_trajectories(run.data), config=config, **run.shared(run.models))
-    return tell_learned(run.out)
+    return say_learned(run.out)
 
 
-def tell_learned(out: Path) -> Figures:
+def say_learned(out: Path) -> Figures:
     """Report the output and the measurements."""
     # Help needs no model.
     from pluralign.folders.card import load_card

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pluralign.cli.common import Figures, say
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.policy_settings import AdversarialConfig
@@ -46,4 +46,4 @@ def learn_adversarial(
     fit_adversarial(demonstrations, asked, config, divergence=minimised, vllm=vllm)
     for figures in load_card(run.out).figures["rounds"]:
         say(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()))
-    return tell_learned(run.out)
+    return say_learned(run.out)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pluralign.cli.common import Figures, named_entries
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.learn_texts import TextRun
 from pluralign.learn.texts.policy_settings import MAHDPOConfig
 from pluralign.learn.texts.training_options import Training
@@ -74,4 +74,4 @@ def learn_mah_dpo(
     (_, asked), *_ = read.values()
     pairs = {name: own for name, (own, _) in read.items()}
     fit_mah_dpo(pairs, replace(asked, provenance={"objectives": provenance}), config)
-    return tell_learned(run.out)
+    return say_learned(run.out)

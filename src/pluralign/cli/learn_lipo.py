@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pluralign.cli.common import Figures, say
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.learn.texts.policy_settings import LiPOConfig
 from pluralign.pair.ranked import rank_completions
@@ -65,4 +65,4 @@ def learn_lipo(
     tail = f"; left out: {left_out}" * bool(left_out)
     say(f"{counts['lists']} lists of {config.size} completions{tail}")
     fit_lipo(lists, asked, settings, loss=LIST_LOSSES[config.loss])
-    return tell_learned(run.out)
+    return say_learned(run.out)

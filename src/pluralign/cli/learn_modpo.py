@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pluralign.cli.common import Figures, named_entries, say
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.core import SteeringWeights
 from pluralign.learn.texts.policy_settings import MODPOConfig
@@ -52,4 +52,4 @@ def learn_modpo(
     found: Mapping[str, Mapping[str, float]] = load_card(run.out).figures["margins"]
     for name, figures in found.items():
         say(f"{name} agrees with {figures['agreement']:.1%} of the pairs; spread {figures['spread']:.3g}")
-    return tell_learned(run.out)
+    return say_learned(run.out)

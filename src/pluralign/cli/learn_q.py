@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pluralign.cli.common import Figures, say
-from pluralign.cli.learn import Flat, tell_learned
+from pluralign.cli.learn import Flat, say_learned
 from pluralign.learn.options.settings import QConfig
 
 
@@ -51,7 +51,7 @@ def learn_q(
         reference=None if reference is None else open_trained(reference, models),
         **run.shared(models),
     )
-    figures = tell_learned(run.out)
+    figures = say_learned(run.out)
     checked = check_values(policy, trajectories)
     for name, value in checked.items():
         say(f"  {name:24}expects {value.belief:9.2f}   gets {value.exact:9.2f}   (exact, by its own choices)")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pluralign.cli.common import Figures, named_entries, say
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.rl_options import Adapt, parse_tail, read_targets, read_weights, say_rounds
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
@@ -133,4 +133,4 @@ def learn_rl(
     )  # fmt: skip
     fit_rl(read, run, settings, rewards=named, weighting=weighting, combine=combine, dtype=dtype, vllm=vllm)
     say_rounds(load_card(out).figures["rounds"])
-    return tell_learned(out)
+    return say_learned(out)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pluralign.cli.common import Figures
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.rl_options import Adapt, parse_tail, read_targets, read_weights, say_rounds
 from pluralign.games.open import open_story
 from pluralign.options.open import DEFAULT_MODEL, Models, open_trained
@@ -125,4 +125,4 @@ def learn_story_rl(
         combine=COMBINATIONS[config.combine], initial=before, seed=seed, name=out.name,
     )  # fmt: skip
     say_rounds(load_card(out).figures["curve"])
-    return tell_learned(out)
+    return say_learned(out)

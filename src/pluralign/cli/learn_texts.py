@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from pluralign.cli.common import Figures
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.texts import read_demonstrations, read_scored, read_texts
 from pluralign.core import Demonstration, Examples, PreferencePair
 from pluralign.core.digests import source_digest
@@ -127,7 +127,7 @@ def make_verb(name: str) -> Callable[..., Figures]:
             _learn_by_loss(method, rows, asked, *config)
         else:
             method.load()(rows, asked, *config)
-        return tell_learned(run.out)
+        return say_learned(run.out)
 
     def without_settings(run: Flat) -> Figures:
         return learn(run)
@@ -193,4 +193,4 @@ def learn_ava_p(
 
     penalty, contrast = NEGATIVES[negative], EXPECTED_RETURNS[expected_return]
     fit_ava_p(*run.prepare(), config, negative=penalty, expected_return=contrast)
-    return tell_learned(run.out)
+    return say_learned(run.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pluralign.cli.common import Figures
-from pluralign.cli.learn import tell_learned
+from pluralign.cli.learn import say_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.core import InputError
 from pluralign.learn.texts.reward_settings import HLGauss, ValueConfig
@@ -48,4 +48,4 @@ def learn_value(
     config = ValueConfig(lam, classes, gamma, at)
     rows, asked = run.scored_completions()
     fit_value(rows, asked, config)
-    return tell_learned(run.out)
+    return say_learned(run.out)

@@ -15,8 +15,8 @@ from pluralign.steer.suggest import constant_weights
 try:
     for package in ("starlette", "uvicorn"):
         import_module(package)
-    from pluralign.serve.access import told_access
-    from pluralign.serve.inferred import told_inferred
+    from pluralign.serve.access import describe_access
+    from pluralign.serve.inferred import describe_inferred
     from pluralign.serve.options import (
         AuditOptions,
         DecodingOptions,
@@ -97,7 +97,10 @@ def serve(
         if health is not None:
             health.listen(64)
             say(f"health checks at http://{address}:{health.getsockname()[1]}/health")
-        for line in (*(told_inferred(parts.inferred) if parts.inferred else ()), *told_access(access, host)):
+        for line in (
+            *(describe_inferred(parts.inferred) if parts.inferred else ()),
+            *describe_access(access, host),
+        ):
             say(line)
         run_server(service, bound, network.drain, health)
         say("stopped")

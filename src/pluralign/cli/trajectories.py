@@ -37,10 +37,10 @@ def import_trajectories(
     chosen = [find_objective(BUILTIN_OBJECTIVES, name) for name in objectives]
     read = conversion.import_trajectories(files, out, chosen, game_data=game_data, compatible=compatible)
     found = conversion.imported_counts(read)
-    for known, told in (("points", "the last step's points are known, not its annotations"),
+    for known, what in (("points", "the last step's points are known, not its annotations"),
                         ("nothing", "the last step's points and annotations are unknown")):  # fmt: skip
         if number := found.last_steps.get(known):
-            say(f"{number} of {found.trajectories} trajectories: {told}")
+            say(f"{number} of {found.trajectories} trajectories: {what}")
     wrote(
         out,
         f"{found.trajectories} trajectories of {len(found.games)} games, {found.steps} steps; counts of "

@@ -41,20 +41,20 @@ class Covered:
         """The same in words, with the first options that lack visits."""
         found, need = self.report, self.report.needed
         rest = "were not" if need == 1 else f"have fewer than {need} visits"
-        told = [
+        sentences = [
             f"{found.taken} of {found.options} options of {found.decisions} decisions were taken; "
             f"{found.missing} {rest}"
         ]
-        told += [
+        sentences += [
             f"    {option.text!r} (decision {option.decision.key}, {option.visits} of {need} visits)"
             for option in self.lacking[:SHOWN_OPTIONS]
         ]
         if len(self.lacking) > SHOWN_OPTIONS:
-            told.append(f"    and {len(self.lacking) - SHOWN_OPTIONS} more; --json writes all of them")
+            sentences.append(f"    and {len(self.lacking) - SHOWN_OPTIONS} more; --json writes all of them")
         if self.state_options is not None:
             options, taken = self.state_options
-            told.append(f"{taken} of {options} options of the states met were taken")
-        return told
+            sentences.append(f"{taken} of {options} options of the states met were taken")
+        return sentences
 
 
 def covered(chooser: Chooser, needed: int = 1) -> Covered | None:

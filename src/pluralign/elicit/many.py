@@ -65,8 +65,8 @@ class ManyWeights:
                 cells = [
                     number for name in self.objectives for number in (one.mean[name], *one.interval(name))
                 ]
-                told = one.explains
-                last = [one.decisiveness()[0], *((told.share, told.log_loss) if told else ())]
+                explained = one.explains
+                last = [one.decisiveness()[0], *((explained.share, explained.log_loss) if explained else ())]
                 writer.writerow([person, one.answers, *(f"{x:.5g}" for x in (*cells, *last))])
 
 

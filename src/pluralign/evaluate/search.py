@@ -129,8 +129,8 @@ class SearchComparison:
     def note(self) -> str:
         """Sentence about plays that did not reach an end; empty if all did."""
         cut = [play.trajectory.truncated for side in self.sides for play in side.plays]
-        told = f"{sum(cut)} of {len(cut)} plays were cut off before an end; their figures stop there"
-        return told if any(cut) else ""
+        note = f"{sum(cut)} of {len(cut)} plays were cut off before an end; their figures stop there"
+        return note if any(cut) else ""
 
     def save(self, folder: str | Path) -> Path:
         """Write search.json, search.md and search.svg, and return the folder.

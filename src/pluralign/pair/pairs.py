@@ -177,8 +177,8 @@ def _collect_votes(annotations: Sequence[Annotation], counts: Counter[str]) -> l
             counts["duplicates"] += 1
         votes = found.setdefault(key, _Votes(comparison, {}))
         same_order = comparison.first.id == votes.comparison.first.id
-        told = annotation.preference if same_order else exchanged[annotation.preference]
-        votes.by_rater.setdefault(annotation.rater, set()).add(told)
+        preference = annotation.preference if same_order else exchanged[annotation.preference]
+        votes.by_rater.setdefault(annotation.rater, set()).add(preference)
     return list(found.values())
 
 

@@ -119,11 +119,11 @@ class ClassifierReward(Reward):
         size = 1 if self._reader.padding in (None, self.tokenizer.eos_token_id) else _BATCH
         for start in range(0, len(pairs), size):
             batch = order[start : start + size]
-            told = tokenizer(
+            encoded = tokenizer(
                 [fitted[i][0] for i in batch], [fitted[i][1] for i in batch],
                 return_tensors="pt", padding=size > 1, truncation="only_first", max_length=self._reader.limit,
             )  # fmt: skip
-            logits = self.model(**told.to(self.model.device)).logits
+            logits = self.model(**encoded.to(self.model.device)).logits
             found[torch.tensor(batch)] = self._reward(logits).cpu()
         return found
 

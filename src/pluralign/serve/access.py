@@ -37,19 +37,19 @@ def accepted_hosts(host: str, more: Sequence[str] = ()) -> tuple[str, ...] | Non
     return tuple(dict.fromkeys((*_LOOPBACK, host.lower(), *(name.lower() for name in more))))
 
 
-def told_access(access: Access, host: str) -> list[str]:
+def describe_access(access: Access, host: str) -> list[str]:
     """Sentences about who can reach a server that listens on this host, if more than this machine can."""
-    told: list[str] = []
+    sentences: list[str] = []
     if access.token is None and not access.named and not is_loopback(host):
-        told.append(
+        sentences.append(
             "no token is set: anyone who can reach this address can use it (PLURALIGN_TOKEN sets one)"
         )
     if access.hosts is None:
-        told.append(
+        sentences.append(
             "every Host header is accepted, so web pages can reach this server under names of their own "
             "(DNS rebinding): --allow-hosts sets the accepted ones"
         )
-    return told
+    return sentences
 
 
 def read_token(file: Path | None = None) -> str | None:

@@ -42,17 +42,17 @@ def intervals_of(posterior: WeightPosterior, names: Sequence[str]) -> dict[str, 
     return {name: list(posterior.interval(name)) for name in names}
 
 
-def told_inferred(inferred: WeightPosterior) -> list[str]:
+def describe_inferred(inferred: WeightPosterior) -> list[str]:
     """Sentences about default weights that were inferred: means, intervals, and what their scales mean."""
     ends = {name: inferred.interval(name) for name in inferred.objectives}
     parts = [f"{name} {inferred.mean[name]:.2f} ({a:.2f} to {b:.2f})" for name, (a, b) in ends.items()]
-    told = [f"default weights, inferred from {inferred.answers} answers: {', '.join(parts)}"]
+    sentences = [f"default weights, inferred from {inferred.answers} answers: {', '.join(parts)}"]
     if any(scale != 1 for scale in inferred.scales.values()):
-        told.append(
+        sentences.append(
             "their values have scales other than 1, so they are weights of rewards or attributes, and only "
             "approximately those of a mixture (docs/weights.md)"
         )
-    return told
+    return sentences
 
 
 class StoryVerdicts:

@@ -79,14 +79,14 @@ class GeneratedFile:
         found = [
             f"{value} {_LEFT_OUT[name]}" for name, value in self.counts.items() if value and name in _LEFT_OUT
         ]
-        told = ["; ".join([f"{sum(self.drawn)} completions of {len(self.drawn)} prompts", *found])]
+        lines = ["; ".join([f"{sum(self.drawn)} completions of {len(self.drawn)} prompts", *found])]
         if self.most is not None:
             mean, full = sum(self.drawn) / len(self.drawn), self.drawn.count(self.most)
-            told.append(
+            lines.append(
                 f"samples of a prompt: {min(self.drawn)} to {max(self.drawn)}, {mean:.1f} on average; {full} "
                 "at the largest"
             )
-        return told
+        return lines
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

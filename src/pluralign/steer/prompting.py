@@ -18,13 +18,13 @@ def trade_off_instruction(
         objectives: Names of the objectives, in the order of the instruction.
         descriptions: Descriptions of objectives; objectives without one appear by name only.
     """
-    told = [
+    shares = [
         f"{name.replace('_', ' ')}{f' ({descriptions[name]})' if name in descriptions else ''} "
         f"{100 * weights.get(name, 0.0):.0f} %"
         for name in objectives
     ]
     return (
-        f"These values count in your answer: {', '.join(told)}. "
+        f"These values count in your answer: {', '.join(shares)}. "
         "Of all possible answers give the one that serves them best in these shares."
     )
 

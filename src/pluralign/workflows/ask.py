@@ -43,7 +43,7 @@ def hold_interview(
     interview: Interview,
     answer: Answerer,
     kept: Path,
-    told: Callable[[Turn], None] = lambda turn: None,
+    on_turn: Callable[[Turn], None] = lambda turn: None,
 ) -> tuple[list[Choice], Turn]:
     """Ask until the interview ends; each answer is written at once, and an interrupted interview continues.
 
@@ -51,7 +51,7 @@ def hold_interview(
         interview: Interview with a pool of questions.
         answer: Function that answers; it may raise `Stopped`.
         kept: JSON-lines file of the answers.
-        told: Function that is called after every answer, and before the first.
+        on_turn: Function that is called after every answer, and before the first.
 
     Returns:
         The answers, and what is known at the end.
@@ -63,7 +63,7 @@ def hold_interview(
     skipped: list[str] = []
     while True:
         turn = interview.turn(choices, skipped)
-        told(turn)
+        on_turn(turn)
         if turn.suggestion is None:
             return choices, turn
         question = turn.suggestion.question
@@ -229,8 +229,8 @@ def open_answerer(spec: str, interview: Interview, human: Answerer) -> Answerer:
     match kind, rest:
         case "human", "":
             return human
-        case "simulated", told if told:
-            return _simulated(told, interview)
+        case "simulated", settings if settings:
+            return _simulated(settings, interview)
         case "file", path if path:
             known = {one.question.decision.key: one.answer for one in load_choices(path)}
             return lambda question: known.get(question.decision.key)
@@ -243,10 +243,10 @@ def open_answerer(spec: str, interview: Interview, human: Answerer) -> Answerer:
             raise InputError(f"expected {known_forms}, found {spec!r}", field="by")
 
 
-def _simulated(told: str, interview: Interview) -> Answerer:
+def _simulated(settings: str, interview: Interview) -> Answerer:
     from pluralign.elicit.grounding import Planted
 
-    weights, _, decisiveness = told.partition("@")
+    weights, _, decisiveness = settings.partition("@")
     try:
         number = float(decisiveness or "4")
     except ValueError as error:

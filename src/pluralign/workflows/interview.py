@@ -122,7 +122,7 @@ class Interviewed:
 def interview(
     pool: Pool, out: str | Path, *, by: str = "human", human: Answerer | None = None, questions: int = 8,
     least_information: float = LEAST_INFORMATION, lapse: float = LAPSE, seed: int = 0,
-    told: Callable[[Turn], None] = lambda turn: None,
+    on_turn: Callable[[Turn], None] = lambda turn: None,
 ) -> Interviewed:  # fmt: skip
     """Ask about weights, one question after another; an interrupted interview continues.
 
@@ -148,7 +148,7 @@ def interview(
         least_information: Information in nats below which a question is not asked.
         lapse: Probability of an answer at random.
         seed: Random seed of the draws, of equal questions, and of simulated answers.
-        told: Function that is called after every answer, and before the first.
+        on_turn: Function that is called after every answer, and before the first.
 
     Raises:
         InputError: There are fewer than two objectives, or no function that asks a person; or see
@@ -161,7 +161,7 @@ def interview(
         raise InputError("needs a function that asks the person", field="human")
     answer = open_answerer(by, asked, human or (lambda question: None))
     kept = Path(out) / "choices.jsonl"
-    choices, turn = hold_interview(asked, answer, kept, told)
+    choices, turn = hold_interview(asked, answer, kept, on_turn)
     save_pool(pool.questions, Path(out) / "pool.jsonl")
     report = report_weights(turn.posterior, choices)
     if pool.dial is not None and choices:

@@ -50,19 +50,23 @@ class WeightReport:
     @property
     def by_chance(self) -> bool:
         """Whether ten answers or more are explained no better than by chance."""
-        told = self.posterior.explains
-        return told is not None and self.posterior.answers >= _ENOUGH and told.log_loss >= told.even_log_loss
+        explained = self.posterior.explains
+        return (
+            explained is not None
+            and self.posterior.answers >= _ENOUGH
+            and explained.log_loss >= explained.even_log_loss
+        )
 
     def lines(self) -> list[str]:
         """What a person should know about these weights."""
         found: list[str] = []
-        told, posterior = self.posterior.explains, self.posterior
-        if told is not None:
+        explained, posterior = self.posterior.explains, self.posterior
+        if explained is not None:
             found.append(
-                f"{posterior.answers} answers; each predicted from the others: {100 * told.share:.0f} % "
-                f"right, log loss {told.log_loss:.3f} (chance {told.even_log_loss:.3f})"
+                f"{posterior.answers} answers; each predicted from the others: {100 * explained.share:.0f} % "
+                f"right, log loss {explained.log_loss:.3f} (chance {explained.even_log_loss:.3f})"
             )
-            found += [f"these questions cannot tell {a} and {b} apart" for a, b in told.undetermined]
+            found += [f"these questions cannot tell {a} and {b} apart" for a, b in explained.undetermined]
         if self.choices:
             found += against_lines(objectives_against(self.choices, posterior.scales))
         if posterior.effective_samples < FEW_EFFECTIVE:
@@ -182,12 +186,12 @@ class ManyReport:
     def lines(self) -> list[str]:
         """How well weights explain the choices, and objectives that they go against."""
         figures = self.to_json()
-        told = (
+        explained = (
             f"{figures['answers']} answers of {figures['people']} people; each predicted from the others: "
             f"{100 * figures['share']:.1f} % right, log loss {figures['log_loss']:.3f} "
             f"(chance {figures['even_log_loss']:.3f})"
         )
-        return [told, *against_lines(objectives_against(self.choices, figures["scales"]))]
+        return [explained, *against_lines(objectives_against(self.choices, figures["scales"]))]
 
     def save(self, out: Path) -> dict[str, Any]:
         """Write weights.json, weights.csv with a row per person, and weights.svg; return the summary.

@@ -127,8 +127,8 @@ def _trade(report: Report) -> str:
     verbs = {-1: "fell", 0: "did not change measurably", 1: "rose"}
     clauses: list[str] = []
     what, followed_value = followed(report)
-    told = "violations per episode" if followed_value is None else what
-    for subject, objective in ((told, followed_value), (f"the mean {first}", report.objectives[0])):
+    counted = "violations per episode" if followed_value is None else what
+    for subject, objective in ((counted, followed_value), (f"the mean {first}", report.objectives[0])):
         before, after = value_at(high, objective), value_at(low, objective)
         sign = differ(after, before)
         span = f"({number(before.mean)} to {number(after.mean)})"

@@ -99,8 +99,8 @@ def _within(x: Signs, y: Signs, decision: IntArray, resamples: int, rng: np.rand
         np.bincount(decision, weights=(signs * same).sum(axis=1)).astype(np.float64)
         for signs in (x * y, x * x, y * y)
     )
-    told_apart = in_y > 0
-    taus = np.nan_to_num(_ratio(concordance[told_apart], np.sqrt(in_x[told_apart] * in_y[told_apart])))
+    untied = in_y > 0
+    taus = np.nan_to_num(_ratio(concordance[untied], np.sqrt(in_x[untied] * in_y[untied])))
     if not len(taus):
         return Correlation(0.0, 0.0, 0.0, 0)
     means = resampling_weights(len(taus), resamples, rng) @ taus

@@ -122,10 +122,10 @@ def judged_objective(rater: str, name: str, description: str = "") -> Objective:
         raise InputError(
             "required for judges: harmless, helpful, or a name with --description", field="objective"
         )
-    told = description or _DESCRIPTIONS.get(name)
-    if told is None:
+    described = description or _DESCRIPTIONS.get(name)
+    if described is None:
         raise InputError(f"describe '{name}' in words that a judge can use", field="description")
-    return Objective(name, told)
+    return Objective(name, described)
 
 
 def win_rate(

@@ -187,7 +187,7 @@ def _write_texts(
     ]
     run = {
         "side": side.label, "samples": samples, "seed": seed, "prompts": list(prompts),
-        "groups": [[_told(weights) for weights in group] for group in side.groups], **side.made_from,
+        "groups": [[_as_json(weights) for weights in group] for group in side.groups], **side.made_from,
     }  # fmt: skip
     mark = digest([json.dumps(run, default=str).encode()], size=8)
     if not path.exists():
@@ -212,7 +212,7 @@ def _write_file(
         texts = writers(batch[0].group)([task.draw for task in batch])
         return [
             {
-                "run": mark, "side": side.label, "weights": _told(task.draw.weights),
+                "run": mark, "side": side.label, "weights": _as_json(task.draw.weights),
                 "prompt": prompts[task.draw.prompt], "draw": task.sample, "completion": text,
             }
             for task, text in zip(batch, texts, strict=True)
@@ -234,5 +234,5 @@ def _ends(tasks: Sequence[_Task], batch: int) -> list[int]:
     return ends
 
 
-def _told(weights: Weighting) -> dict[str, float] | None:
+def _as_json(weights: Weighting) -> dict[str, float] | None:
     return None if weights is None else dict(weights)

@@ -81,7 +81,7 @@ class TextReport:
         return dict(zip(self.fronts.objectives, map(float, values), strict=True))
 
 
-def told_weights(weights: SteeringWeights | None, objectives: Sequence[str]) -> str:
+def describe_weights(weights: SteeringWeights | None, objectives: Sequence[str]) -> str:
     """Weights as text: of two objectives the first weight, of more all of them."""
     if weights is None:
         return ""

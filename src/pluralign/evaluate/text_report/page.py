@@ -14,7 +14,7 @@ from pluralign.evaluate.report.render import render, save_report
 from pluralign.evaluate.report.svg import draw, draw_alone
 from pluralign.evaluate.report.words import interval, number
 from pluralign.evaluate.sweeps.texts import TextPoint
-from pluralign.evaluate.text_report.model import TextReport, told_weights
+from pluralign.evaluate.text_report.model import TextReport, describe_weights
 from pluralign.evaluate.text_report.picture import draw_sides, look
 from pluralign.evaluate.text_report.words import headline, scale_words, takeaway
 
@@ -69,19 +69,19 @@ def make_page(report: TextReport) -> str:
         prompts=[_end(prompt.strip()) for prompt in report.prompts[:_READ]],
         across=[side for side in fronts.sides if len(side.points) >= _ACROSS] or [main],
         weightings=_spaced([point.weights for point in main.points if point.weights is not None]),
-        told_weights=partial(told_weights, objectives=fronts.objectives),
-        told_rewards=partial(_told_rewards, report),
+        describe_weights=partial(describe_weights, objectives=fronts.objectives),
+        describe_rewards=partial(_describe_rewards, report),
         settings={**report.settings, **report.versions},
     )  # fmt: skip
 
 
 def _alt(report: TextReport) -> str:
     first, second = (plain(name) for name in report.fronts.objectives[:2])
-    told = "; ".join(f"{s.label}: hypervolume {interval(s.hypervolume)}" for s in report.fronts.sides)
-    return f"Mean {first} reward against mean {second} reward under each weighting. {told}. Tables below."
+    volumes = "; ".join(f"{s.label}: hypervolume {interval(s.hypervolume)}" for s in report.fronts.sides)
+    return f"Mean {first} reward against mean {second} reward under each weighting. {volumes}. Tables below."
 
 
-def _told_rewards(report: TextReport, point: TextPoint, prompt: int) -> str:
+def _describe_rewards(report: TextReport, point: TextPoint, prompt: int) -> str:
     scaled = report.fronts.normalised(point)[prompt]
     return ", ".join(
         f"{plain(name)} {number(round(float(value), 2))}"

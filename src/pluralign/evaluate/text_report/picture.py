@@ -11,7 +11,7 @@ from pluralign.evaluate.report.labels import Box
 from pluralign.evaluate.report.picture import NORMAL_95, LabelText, draw_labels, plain
 from pluralign.evaluate.report.style import stand_in
 from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
-from pluralign.evaluate.text_report.model import told_weights
+from pluralign.evaluate.text_report.model import describe_weights
 
 COLOURS = ("first", "second", "language", "learned", "cloned", "ink")
 MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -50,8 +50,8 @@ def draw_sides(fronts: TextFronts, figure: Any, narrow: bool, *, legend: bool = 
         texts += _texts(fronts, side, look(number)[0], narrow)
     axes.plot(0, 0, "X", color=stand_in("muted"), markersize=8, markeredgecolor=stand_in("paper"), zorder=7)
     if legend:
-        told = f"w is the weight on {plain(fronts.objectives[0])}"
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, title=told)
+        title = f"w is the weight on {plain(fronts.objectives[0])}"
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, title=title)
     points = np.concatenate(places)
     _set_limits(axes, fronts, points)
     figure.draw_without_rendering()
@@ -91,8 +91,8 @@ def _texts(fronts: TextFronts, side: SideFront, colour: str, narrow: bool) -> li
         kept = [0, count // 2, count - 1] if first and not narrow else [0, count - 1]
     found: list[LabelText] = []
     for i in dict.fromkeys(kept):
-        told = told_weights(side.points[i].weights, fronts.objectives)
-        name = f"w = {told}" if first or joins(side) else f"{side.label}, {told}"
+        label = describe_weights(side.points[i].weights, fronts.objectives)
+        name = f"w = {label}" if first or joins(side) else f"{side.label}, {label}"
         x, y = map(float, side.means[i, :2])
         found.append(LabelText(name, (x, y), colour))
     return found

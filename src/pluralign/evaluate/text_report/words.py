@@ -25,12 +25,14 @@ def headline(fronts: TextFronts) -> str:
 def takeaway(fronts: TextFronts) -> str:
     """Comparison of the first side with each of the others, by the intervals of their differences."""
     main, others = fronts.sides[0], fronts.sides[1:]
-    told = [f"{main.label.capitalize()}: hypervolume {interval(main.hypervolume)} above the reference point."]
+    sentences = [
+        f"{main.label.capitalize()}: hypervolume {interval(main.hypervolume)} above the reference point."
+    ]
     for words, sign in (("more than", 1), ("less than", -1), ("not distinguishable from", 0)):
         found = [side.label for side in others if compared(side) == sign]
         if found:
-            told.append(f"That is {words} {_listed(found)}.")
-    return " ".join(told)
+            sentences.append(f"That is {words} {_listed(found)}.")
+    return " ".join(sentences)
 
 
 def compared(side: SideFront) -> int:

@@ -65,8 +65,8 @@ class Lottery:
         """Text of the lottery in questions."""
         if self.words:
             return self.words
-        told = "; ".join(f"with a probability of {100 * p:.0f} %: {text}" for text, p in self.parts)
-        return f"One of the following happens. {told[:1].upper()}{told[1:]}"
+        listed = "; ".join(f"with a probability of {100 * p:.0f} %: {text}" for text, p in self.parts)
+        return f"One of the following happens. {listed[:1].upper()}{listed[1:]}"
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,9 @@ def place_items(
         expected = np.array([sum(p * known[text] for text, p in one.parts) for one in own])
         return agreement(given, expected, resamples=sizes.resamples, seed=sizes.seed)
 
-    told = [process for process in processes if set(process.states) <= known.keys()]
-    states = [np.array([known[state] for state in process.states]) for process in told]
-    given, expected, groups = means_and_ends(told, states)
+    usable = [process for process in processes if set(process.states) <= known.keys()]
+    states = [np.array([known[state] for state in process.states]) for process in usable]
+    given, expected, groups = means_and_ends(usable, states)
     instrumental = agreement(given, expected, groups=groups, resamples=sizes.resamples, seed=sizes.seed)
     return Placed(lottery_test(drawn), lottery_test(lotteries), instrumental)
 

@@ -108,7 +108,7 @@ def write_values_report(report: ValuesReport, folder: Path) -> tuple[Path, Path]
     return save_report(folder, report.to_json(), make_page(report))
 
 
-def told_gate(found: Consistency, name: str, least: float) -> str:
+def describe_gate(found: Consistency, name: str, least: float) -> str:
     """Sentences about the agreement of both orders."""
     if found.order_free:
         return f"{name} scores each text by itself, so the order of the outcomes has no effect."
@@ -122,22 +122,22 @@ def told_gate(found: Consistency, name: str, least: float) -> str:
     return said
 
 
-def told_preferences(audit: ValueAudit) -> list[str]:
+def describe_preferences(audit: ValueAudit) -> list[str]:
     """Sentences about everything but the gate."""
     found = audit.preferences
     if found is None:
         return []
     gain = found.held_out.gain
-    told = [
+    sentences = [
         f"Completeness, mean |2p − 1| of agreeing pairs (0 is indifference): {interval(found.completeness)}.",
         f"Held-out answers: log-loss {found.held_out.log_loss:.3f} (even odds 0.693, least possible "
         f"{found.held_out.least_log_loss:.3f}), gain over even odds {interval(gain, 3)}.",
     ]
     if found.utilities is None:
-        told.append("Utilities predict held-out answers no better than even odds and are left out.")
+        sentences.append("Utilities predict held-out answers no better than even odds and are left out.")
     if found.cycles is not None:
         shuffled = found.cycles.shuffled
-        told.append(
+        sentences.append(
             f"P(cycle) over {found.cycles.triads} triples: {interval(found.cycles.probability)}; with the "
             f"directions shuffled {shuffled.mean:.2f} ({shuffled.low:.2f} to {shuffled.high:.2f})."
         )
@@ -148,27 +148,29 @@ def told_preferences(audit: ValueAudit) -> list[str]:
     ):
         if test is not None:
             pearson = "undefined" if test.correlation is None else interval(test.correlation)
-            told.append(
+            sentences.append(
                 f"{name} ({test.items}): correlation {pearson}, ordered alike "
                 f"{interval(test.ordered_alike)}; chance is 0.5."
             )
-    return told
+    return sentences
 
 
-def told_point(point: AuditPoint) -> list[str]:
+def describe_point(point: AuditPoint) -> list[str]:
     """What an audit found, in a few sentences; those after the first of each kind are indented."""
-    told: list[str] = []
+    sentences: list[str] = []
     if point.audit is not None:
-        told.append(told_gate(point.audit.consistency, point.label, point.audit.config.least_agreement))
-        told += [f"  {line}" for line in told_preferences(point.audit)]
+        sentences.append(
+            describe_gate(point.audit.consistency, point.label, point.audit.config.least_agreement)
+        )
+        sentences += [f"  {line}" for line in describe_preferences(point.audit)]
         found = point.audit.preferences
         if found is not None and found.weights is not None:
             mean, ends = found.weights.mean, found.weights.interval
             own = [f"{name} {mean[name]:.2f} ({ends(name)[0]:.2f} to {ends(name)[1]:.2f})" for name in mean]
-            told.append(f"  Implied weights with 90 % intervals: {', '.join(own)}")
+            sentences.append(f"  Implied weights with 90 % intervals: {', '.join(own)}")
     if point.stances is not None:
-        told.append(f"On stances, {told_gate(point.stances, point.label, 0.0)}")
-    return told
+        sentences.append(f"On stances, {describe_gate(point.stances, point.label, 0.0)}")
+    return sentences
 
 
 def headline(report: ValuesReport) -> str:
@@ -196,19 +198,19 @@ def make_page(report: ValuesReport) -> str:
     """The report as one HTML document."""
     least = next((audit.config.least_agreement for audit in report.audits), 0.6)
     one = report.audits[0] if len(report.audits) == 1 else None
-    lead = told_gate(one.consistency, one.name, least) if one else _told_range(report)
+    lead = describe_gate(one.consistency, one.name, least) if one else _describe_range(report)
     return render(
         "values.html",
         report=report, eyebrow="values", title=headline(report), lead=lead, least=least,
-        told=told_preferences(one) if one else [], pictures=_pictures(report, one),
-        utilities=_listed(one) if one else [], told_gate=told_gate,
+        measures=describe_preferences(one) if one else [], pictures=_pictures(report, one),
+        utilities=_listed(one) if one else [], describe_gate=describe_gate,
         weights=[(p, p.audit.preferences.weights) for p in report.points
                  if p.audit and p.audit.preferences and p.audit.preferences.weights],
         settings={**report.settings, **report.versions},
     )  # fmt: skip
 
 
-def _told_range(report: ValuesReport) -> str:
+def _describe_range(report: ValuesReport) -> str:
     found = [own for p in report.points for own in (p.audit and p.audit.consistency, p.stances) if own]
     shares = sorted(own.agreement for own in found)
     between = percent(shares[0]) if len(shares) == 1 else f"{percent(shares[0])} to {percent(shares[-1])}"
