@@ -31,6 +31,20 @@ def wrote(path: Path, what: str) -> None:
     say(f"wrote {path}  ({what})")
 
 
+def left_out(counts: Mapping[str, int], reasons: Mapping[str, str], form: str = "{text} ({count})") -> str:
+    """What was left out of data, for the end of a line; empty if nothing was.
+
+    Args:
+        counts: Numbers by reason.
+        reasons: Text of each reason.
+        form: Form of a reason with its number.
+    """
+    told = ", ".join(
+        form.format(text=text, count=counts[name]) for name, text in reasons.items() if counts[name]
+    )
+    return f"; left out: {told}" * bool(told)
+
+
 def say_table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
     """Print a table: names of rows aligned left, cells aligned right."""
     first = max(map(len, rows))

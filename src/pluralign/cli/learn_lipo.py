@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pluralign.cli.common import Figures, say
+from pluralign.cli.common import Figures, left_out, say
 from pluralign.cli.learn import say_learned
 from pluralign.cli.learn_texts import Flat
 from pluralign.learn.texts.policy_settings import LiPOConfig
@@ -61,8 +61,6 @@ def learn_lipo(
         "surplus": "completions beyond the size",
     }
     counts = lists.counts
-    left_out = ", ".join(f"{text} ({counts[name]})" for name, text in reasons.items() if counts[name])
-    tail = f"; left out: {left_out}" * bool(left_out)
-    say(f"{counts['lists']} lists of {config.size} completions{tail}")
+    say(f"{counts['lists']} lists of {config.size} completions{left_out(counts, reasons)}")
     fit_lipo(lists, asked, settings, loss=LIST_LOSSES[config.loss])
     return say_learned(run.out)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pluralign.annotate.annotator import recorded_objective
-from pluralign.cli.common import Figures, wrote
+from pluralign.cli.common import Figures, left_out, wrote
 from pluralign.cli.texts import read_demonstrations
 from pluralign.core import InputError
 from pluralign.core.records import read_trajectories
@@ -169,12 +169,10 @@ def pair_siblings(
         "unknown": "steps whose reward is not known",
         "lone": "decisions at which one option was taken",
     }
-    left_out = ", ".join(f"{counts[name]} {text}" for name, text in reasons.items() if counts[name])
-    tail = f"; left out: {left_out}" * bool(left_out)
     splits = ", ".join(f"{counts[f'pairs_{name}']} {name}" for name in SPLITS)
     wrote(
         out,
         f"{counts['pairs']} pairs at {counts['decisions'] - counts['lone']} decisions ({splits}), "
-        f"{counts['ties']} ties{tail}",
+        f"{counts['ties']} ties{left_out(counts, reasons, '{count} {text}')}",
     )
     return counts

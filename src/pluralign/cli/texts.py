@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pluralign.cli.common import say
+from pluralign.cli.common import left_out, say
 from pluralign.core import Demonstration, Examples, PreferencePair
 from pluralign.core.messages import Render
 from pluralign.core.splits import SPLITS
@@ -41,7 +41,6 @@ def _say_read(
     data: str, found: Examples[object], noun: str, reasons: Sequence[str], more: str = "", said: str = ""
 ) -> None:
     counts = found.counts
-    left_out = ", ".join(f"{counts[name]} {name}" for name in reasons if counts[name])
     splits = ", ".join(f"{counts[f'{noun}_{name}']} {name}" for name in SPLITS)
-    tail = f"; left out: {left_out}" * bool(left_out)
+    tail = left_out(counts, {name: name for name in reasons}, "{count} {text}")
     say(f"{counts['rows']} rows of {data}: {counts[noun]} {said or noun}{tail}{more} ({splits})")
