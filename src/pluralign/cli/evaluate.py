@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from pluralign.cli.common import Figures, named_folders, say
 from pluralign.core import InputError, Policy
 from pluralign.evaluate.harms_table import HEADLINES
-from pluralign.evaluate.play import evaluate_policy
+from pluralign.evaluate.play import PolicyResult, evaluate_policy
+from pluralign.evaluate.statistics import Estimate
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, load_agents, open_policy, open_trained
 from pluralign.steer.steered import steered
@@ -69,13 +71,8 @@ def evaluate_play(
         objectives=game.info.select(objectives),
         greedy=greedy,
     )
-    say(f"{result.name} on {story}, {result.episodes} episodes: mean and 95 % interval")
-    rows = {**result.returns, **{f"{name} (metric)": result.metrics[name] for name in HEADLINES}}
-    for name, value in rows.items():
-        say(f"  {name:24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
     tails = {} if tail is None else result.tails(tail)
-    for name, value in tails.items():
-        say(f"  {name + f' (worst {tail:.0%})':24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
+    _say_returns(result, story, {f"{name} (worst {tail:.0%})": value for name, value in tails.items()})
     fused = {} if values is None else fused_returns(
         result, expected_returns(values, game.make_game, episodes=episodes, seed=seed)
     )  # fmt: skip
@@ -97,6 +94,13 @@ def evaluate_play(
         "metrics": {name: asdict(value) for name, value in result.metrics.items()},
         **({} if tail is None else {"tail": tail, "tails": {name: asdict(v) for name, v in tails.items()}}),
     }
+
+
+def _say_returns(result: PolicyResult, story: str, more: Mapping[str, Estimate]) -> None:
+    say(f"{result.name} on {story}, {result.episodes} episodes: mean and 95 % interval")
+    metrics = {f"{name} (metric)": result.metrics[name] for name in HEADLINES}
+    for name, value in {**result.returns, **metrics, **more}.items():
+        say(f"  {name:24}{value.mean:9.2f}   {value.low:.2f} to {value.high:.2f}")
 
 
 def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, models: Models) -> Policy:
