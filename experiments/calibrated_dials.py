@@ -29,6 +29,10 @@ from pluralign.workflows.main_job import JobSettings
 
 RESULTS = Path(__file__).parent / "results"
 OBJECTIVES = ("score", "harm_avoidance", "power_avoidance")
+COLUMNS = {
+    "r2": "R2", "regret": "regret", "volume": "volume", "optimism": "optimism",
+    "checked_volume": "volume with the predicted front",
+}  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -92,16 +96,17 @@ def write_results(rows: list[Row], settings: Settings) -> None:
             "says (`50 episodes`: mean returns of 50 played episodes instead). R2: share of the "
             "variance of the weightings not seen, mean over objectives. Regret: of the weights that "
             "the surrogate finds best for each of 18 users, in shares of their utility's range over the 66 "
-            "weightings. Volume: hypervolume of what was evaluated, divided by that of all 66. Intervals of "
-            "95 % over seeds.",
+            "weightings. Volume: hypervolume of what was evaluated, divided by that of all 66. Optimism: "
+            "hypervolume predicted for ten weightings of the predicted front, divided by the one found when "
+            "they are evaluated, minus 1; and the volume with these ten. Intervals of 95 % over seeds.",
             100,
         ),
         "",
-        "| story | budget | weightings seen | R2 | regret | volume |",
-        "|---|---:|---|---:|---:|---:|",
+        f"| story | budget | weightings seen | {' | '.join(COLUMNS.values())} |",
+        "|---|---:|---|" + "---:|" * len(COLUMNS),
     ]
     for cell in cells:
-        figures = " | ".join(_interval(cell.get(name)) for name in ("r2", "regret", "volume"))
+        figures = " | ".join(_interval(cell.get(name)) for name in COLUMNS)
         lines.append(f"| {cell['story']} | {cell['budget'] or ''} | {cell['way']} | {figures} |")
     write_page(settings.results / "calibrated_dials.md", lines)
 
@@ -113,7 +118,7 @@ def _cells(rows: list[Row]) -> Iterator[Row]:
         groups[row["story"], row["budget"], row["way"]][row["seed"]].append(row)
     for (story, budget, way), by_seed in sorted(groups.items(), key=lambda item: item[0]):
         found: Row = {"story": story, "budget": budget, "way": way, "seeds": len(by_seed)}
-        for name in ("r2", "regret", "volume"):
+        for name in COLUMNS:
             means = [float(np.mean([row[name] for row in own])) for own in by_seed.values() if name in own[0]]
             if figure := over_runs(means):
                 found[name] = figure

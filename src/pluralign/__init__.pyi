@@ -35,6 +35,7 @@ from pluralign.evaluate.model_check import check_model as check_model
 from pluralign.evaluate.play import evaluate_policy as evaluate_policy
 from pluralign.evaluate.search import compare_searches as compare_searches
 from pluralign.evaluate.sweeps.outcomes import calibrate_dial as calibrate_dial
+from pluralign.evaluate.sweeps.outcomes import predictions as predictions
 from pluralign.evaluate.sweeps.prompts import sweep as sweep
 from pluralign.evaluate.sweeps.story import sweep_story as sweep_story
 from pluralign.evaluate.values.audit import audit_values as audit_values

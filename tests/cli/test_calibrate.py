@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json, write_json
+from pluralign.evaluate.sweeps.outcomes import predictions
+from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.steer.suggest import constant_weights, load_dial, open_weights
 
 NAMES = ("score", "harm_avoidance", "power_avoidance")
@@ -14,7 +17,6 @@ NAMES = ("score", "harm_avoidance", "power_avoidance")
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     from pluralign.core import UniformPolicy
-    from pluralign.evaluate.sweeps.story import sweep_story
 
     class First(UniformPolicy):
         """Takes one place of the list more often."""
@@ -40,6 +42,33 @@ def swept(tmp_path_factory):
     assert len(found.points) == 7
     found.save(folder)
     return folder
+
+
+def test_a_predicted_front_is_evaluated(swept, run, tmp_path, capsys):
+    dial = tmp_path / "dial"
+    assert run("calibrate", "--sweep", swept, "--out", dial) == 0
+    same = [arg for name in NAMES for arg in (f"{name}=random",)]
+    checked = ("sweep", "--policies", *same, "--story", "salt_ledger", "--episodes", "4", "--dial", dial)
+    capsys.readouterr()
+    figures = tmp_path / "figures.json"
+    assert run(*checked, "--budget", "5", "--out", tmp_path / "checked", "--json", figures) == 0
+    assert "predicted outcomes of the dial's front" in capsys.readouterr().out
+    # All mixtures are random play, which the dial's agents were not.
+    found = predictions(dial, tmp_path / "checked")
+    assert 3 <= len(found.weightings) <= 5
+    assert np.ptp(found.found, axis=0).max() == 0
+    assert np.ptp(found.predicted, axis=0).max() > 1
+    assert found.predicted.tolist() == read_json(figures)["predicted"]
+    front = {weights.to_text() for weights in load_dial(dial).front()}
+    assert {weights.to_text() for weights in found.weightings} <= front
+    # Where the dial saw the outcomes, it promises what is there.
+    seen = predictions(dial, swept)
+    assert seen.predicted == pytest.approx(seen.found, rel=0.3, abs=3)
+    assert abs(seen.optimism) < 0.3
+    with pytest.raises(InputError, match=r"dial': is for score, harm_avoidance, power_avoidance; policies"):
+        sweep_story({"score": "random", "kind": "random"}, "salt_ledger", dial=dial)
+    assert run(*checked, "--steps", "3", "--out", tmp_path / "other") == 2
+    assert "steps" in capsys.readouterr().err
 
 
 def test_a_dial_from_a_story(swept, run, tmp_path, capsys):

@@ -70,6 +70,7 @@ def sweep_weights(
     prompts: str | None = None,
     steps: int = STEPS,
     budget: int | None = None,
+    dial: Path | None = None,
     power: tuple[float, ...] = (GEOMETRIC,),
     episodes: int = EPISODES,
     seed: int = 0,
@@ -98,6 +99,8 @@ def sweep_weights(
         steps: Number of steps of the grid: weights are multiples of 1/steps.
         budget: Number of weightings instead of a grid: the corners, the centre and others far from both.
             pluralign calibrate predicts the rest from them.
+        dial: Folder of a dial that pluralign calibrate wrote: its predicted front is evaluated instead,
+            BUDGET weightings (by default 10), and predicted outcomes are shown next to those that are found.
         power: Power of the mixture: 1 arithmetic, 0 geometric, -1 harmonic; with prompts, one or more.
         episodes: Number of episodes on a story per weighting.
         seed: Random seed of the episodes or the completions.
@@ -107,14 +110,14 @@ def sweep_weights(
     folders = named_policies(policies, "policies") if policies else {}
     if len(folders) < 2:
         raise InputError(f"expected two or more NAME=DIR, found {len(folders)}", field="policies")
-    if steps != STEPS and budget is not None:
-        raise InputError("is given together with --budget", field="steps")
+    if steps != STEPS and (budget is not None or dial is not None):
+        raise InputError(f"is given together with --{'dial' if dial else 'budget'}", field="steps")
     if (story is None) == (prompts is None):
         raise InputError("give either a story or prompts", field="story")
     if prompts is not None:
         if features is not None or episodes != EPISODES:
             raise InputError("requires --story", field="episodes" if features is None else "features")
-        return _sweep_prompts(folders, prompts, out, texts, steps, budget, power, seed)
+        return _sweep_prompts(folders, prompts, out, texts, (steps, budget, dial), power, seed)
     for option in fields(texts):
         if getattr(texts, option.name) != getattr(TextSettings, option.name):
             raise InputError("requires --prompts", field=option.name)
@@ -124,34 +127,53 @@ def sweep_weights(
     from pluralign.evaluate.sweeps.story import sweep_story
 
     found = sweep_story(
-        folders, str(story), steps=steps, budget=budget, power=power[0], episodes=episodes, seed=seed,
-        models=Models(features=features), folder=out, say=say,
+        folders, str(story), steps=steps, budget=budget, dial=dial, power=power[0], episodes=episodes,
+        seed=seed, models=Models(features=features), folder=out, say=say,
     )  # fmt: skip
     _say_files(found.save(out), "the sweep")
     if found.hypervolume_ratio is not None:
         say(f"hypervolume {100 * found.hypervolume_ratio:.0f} % of the exact front's")
-    return found.report.to_json()
+    return {**found.report.to_json(), **_say_predictions(dial, out)}
 
 
 def _sweep_prompts(
-    folders: dict[str, Path], prompts: str, out: Path, texts: TextSettings, steps: int,
-    budget: int | None, powers: tuple[float, ...], seed: int,
+    folders: dict[str, Path], prompts: str, out: Path, texts: TextSettings,
+    size: tuple[int, int | None, Path | None], powers: tuple[float, ...], seed: int,
 ) -> Figures:  # fmt: skip
+    steps, budget, dial = size
     from pluralign.evaluate.sweeps.prompts import sweep
 
     rewards = named_entries(texts.rewards, "rewards", "NAME=REWARD")
     fixed, guided, others = ([], [], []) if texts.sides is None else read_sides(texts.sides)
     described = named_entries(texts.describe, "describe", "NAME=TEXT", required=False)
     found = sweep(
-        folders, prompts, dict(rewards), model=texts.model, steps=steps, budget=budget, powers=powers,
-        alternatives=Alternatives(texts.baselines, fixed, guided, described, others), samples=texts.samples,
+        folders, prompts, dict(rewards), model=texts.model, steps=steps, budget=budget, dial=dial,
+        powers=powers, alternatives=Alternatives(texts.baselines, fixed, guided, described, others),
+        samples=texts.samples,
         max_new_tokens=texts.max_new_tokens, temperature=texts.temperature, limit=texts.limit,
         template=texts.template, dtype=texts.dtype, control_tokens=texts.control_tokens, seed=seed,
         folder=out,
     )  # fmt: skip
     _say_sides(found)
     _say_files(found.save(out), "the fronts")
-    return found.report.to_json()
+    return {**found.report.to_json(), **_say_predictions(dial, out)}
+
+
+def _say_predictions(dial: Path | None, sweep: Path) -> Figures:
+    if dial is None:
+        return {}
+    from pluralign.evaluate.sweeps.outcomes import predictions
+
+    found = predictions(dial, sweep)
+    say("predicted outcomes of the dial's front, and those found")
+    rows = {
+        weights.to_text(): [f"{p:.4g} -> {f:.4g}" for p, f in zip(promised, own, strict=True)]
+        for weights, promised, own in zip(found.weightings, found.predicted, found.found, strict=True)
+    }
+    say_table(list(found.objectives), rows)
+    if found.optimism is not None:
+        say(f"the predicted hypervolume is {100 * found.optimism:+.1f} % off the one found")
+    return {"predicted": found.predicted.tolist(), "optimism": found.optimism}
 
 
 def _say_files(folder: Path, picture: str) -> None:

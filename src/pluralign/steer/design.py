@@ -45,17 +45,34 @@ def design(objectives: Sequence[str], budget: int) -> list[SteeringWeights]:
         )
     chosen = np.concatenate([np.eye(len(names)), np.full((1, len(names)), 1.0 / len(names))])
     grid = fine_grid(len(names))
-    apart: FloatArray = np.sqrt(((grid[:, None] - chosen[None]) ** 2).sum(axis=2)).min(axis=1)
-    if budget > (most := len(chosen) + int((apart > _SAME).sum())):
+    if budget > (most := len(chosen) + int((_apart(grid, chosen) > _SAME).sum())):
         raise InputError(
             f"must be at most {most} with {len(names)} objectives, found {budget}", field="budget"
         )
-    while len(chosen) < budget:
+    filled = fill(grid, chosen, budget)
+    return [SteeringWeights(dict(zip(names, row, strict=True))) for row in filled.tolist()]
+
+
+def fill(grid: FloatArray, chosen: FloatArray, number: int) -> FloatArray:
+    """Weightings with others of a grid, always the one farthest from all so far, as long as one is new.
+
+    Args:
+        grid: Weightings to choose from, shape (weightings, objectives).
+        chosen: Weightings to begin with, shape (chosen, objectives).
+        number: Number of weightings in the end.
+    """
+    apart = _apart(grid, chosen)
+    while len(chosen) < number and apart.max() > _SAME:
         # Of equally distant weightings the first, so that a larger budget extends a smaller one's design.
         new = grid[int(np.argmax(np.round(apart, 9)))]
         chosen = np.concatenate([chosen, new[None]])
         apart = np.minimum(apart, np.sqrt(((grid - new) ** 2).sum(axis=1)))
-    return [SteeringWeights(dict(zip(names, row, strict=True))) for row in chosen.tolist()]
+    return chosen
+
+
+def _apart(grid: FloatArray, chosen: FloatArray) -> FloatArray:
+    distances: FloatArray = np.sqrt(((grid[:, None] - chosen[None]) ** 2).sum(axis=2)).min(axis=1)
+    return distances
 
 
 def fine_grid(objectives: int) -> FloatArray:

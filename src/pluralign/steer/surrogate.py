@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
 from pluralign.core.arrays import FloatArray
-from pluralign.core.checks import checked
+from pluralign.core.checks import checked, require_at_least
 from pluralign.core.pareto import non_dominated
-from pluralign.steer.design import fine_grid, least_points
+from pluralign.steer.design import fill, fine_grid, least_points
 from pluralign.steer.kriging import Link, Part, fitted_parts, predicted, quadratic_terms
 
 _FIRST_STEP, _SMALLEST_STEP = 0.01, 1e-4
@@ -105,6 +105,24 @@ class Surrogate:
         grid = simplex_grid(self.objectives, steps)
         kept = non_dominated(self.predict([weights.aligned_to(self.objectives) for weights in grid]))
         return [weights for weights, on in zip(grid, kept.tolist(), strict=True) if on]
+
+    def proposals(self, number: int, steps: int = 20) -> list[SteeringWeights]:
+        """Weightings of the predicted front that lie far from each other, to be evaluated; all of them if
+        there are fewer. They are sorted by increasing weights.
+
+        Args:
+            number: Number of weightings, 2 or more.
+            steps: Number of steps of the grid.
+
+        Raises:
+            InputError: The number is too small.
+        """
+        require_at_least(2, number=number)
+        front = np.array([weights.aligned_to(self.objectives) for weights in self.front(steps)])
+        chosen = fill(front, front[:1], number)
+        return [
+            SteeringWeights(dict(zip(self.objectives, row, strict=True))) for row in sorted(chosen.tolist())
+        ]
 
     def r2(self) -> dict[str, float] | None:
         """Share of each outcome's variance that the surrogate predicts, each weighting left out in turn: all

@@ -13,9 +13,11 @@ from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.files import read_json, require_free
 from pluralign.core.jsonl import Fields, is_list, is_object
+from pluralign.core.pareto import hypervolume
 from pluralign.evaluate.pictures.dials import draw_dial
+from pluralign.evaluate.sweeps.fronts import reference_below
 from pluralign.steer.kriging import Link
-from pluralign.steer.suggest import DIAL, save_dial
+from pluralign.steer.suggest import DIAL, load_dial, save_dial
 from pluralign.steer.surrogate import Surrogate, fit_surrogate
 
 REPORT = "report.json"
@@ -98,6 +100,62 @@ def calibrate_dial(sweep: str | Path, *, side: str | None = None, link: Link = "
     """
     found = read_outcomes(sweep, side)
     return fit_surrogate(found.weightings, found.values, objectives=found.objectives, link=link)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Outcomes that a dial predicted, and those that were found.
+
+    Args:
+        objectives: Objectives, in the order of the columns.
+        weightings: Weightings.
+        predicted: Predicted outcomes, shape (weightings, objectives).
+        found: Evaluated outcomes, of the same shape.
+        optimism: Hypervolume of the predicted outcomes minus that of the evaluated ones, in shares of the
+            latter; above 0 where predictions promised too much. None where there is no volume.
+    """
+
+    objectives: tuple[str, ...]
+    weightings: tuple[SteeringWeights, ...]
+    predicted: FloatArray
+    found: FloatArray
+    optimism: float | None
+
+
+@checked
+def predictions(dial: str | Path, sweep: str | Path, *, side: str | None = None) -> Predictions:
+    """Compare what a dial predicts for the weightings of a sweep with what the sweep found.
+
+    Args:
+        dial: Folder of the dial.
+        sweep: Folder of the sweep, or its report.json; of other weightings than those that the dial was
+            fitted to, such as its own proposals (``sweep(..., dial=...)``).
+        side: Name of a side of a sweep over prompts; by default the first.
+
+    Raises:
+        InputError: There is no dial or no report of a sweep, or they have different objectives.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> policies = {"score": "random", "harm_avoidance": "random"}
+        >>> swept = pl.sweep_story(policies, "salt_ledger", steps=2, episodes=4, folder="swept")
+        >>> dial = make_dial(swept.save("swept"), "dial")
+        >>> found = pl.predictions("dial", "swept")
+        >>> bool(abs(found.predicted - found.found).max() < 1e-6)
+        True
+    """
+    known, outcomes = load_dial(dial), read_outcomes(sweep, side)
+    if set(known.objectives) != set(outcomes.objectives):
+        raise InputError(
+            f"is for {', '.join(known.objectives)}; the sweep is for {', '.join(outcomes.objectives)}",
+            field="dial",
+        )
+    order = [known.objectives.index(name) for name in outcomes.objectives]
+    promised = known.predict([w.aligned_to(known.objectives) for w in outcomes.weightings])[:, order]
+    corner = reference_below(np.concatenate([known.outcomes[:, order], outcomes.values]))
+    volume = hypervolume(outcomes.values, corner)
+    optimism = hypervolume(promised, corner) / volume - 1.0 if volume > 0 else None
+    return Predictions(outcomes.objectives, outcomes.weightings, promised, outcomes.values, optimism)
 
 
 def make_dial(

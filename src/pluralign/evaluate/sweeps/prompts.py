@@ -95,6 +95,7 @@ def sweep(
     model: str | None = None,
     steps: int = 10,
     budget: int | None = None,
+    dial: str | Path | None = None,
     powers: Sequence[float] | None = None,
     alternatives: Alternatives = Alternatives(),  # noqa: B008 - frozen
     samples: int = 1,
@@ -120,6 +121,8 @@ def sweep(
             policies, or else smollm2-135m.
         steps: Number of steps of the grid: weights are multiples of 1/steps.
         budget: Number of weightings that fill the simplex (`steer.design.design`), instead of a grid.
+        dial: Folder of a dial, whose predicted front is evaluated instead: ``budget`` weightings of it, by
+            default 10. `predictions` compares what was predicted with what is found.
         powers: Powers of the mixture: 0 geometric, 1 arithmetic, -1 harmonic. Each power is a side; the first
             one is compared with all others. By default that of loaded policies, or else geometric.
         alternatives: Other sides to compare with.
@@ -172,7 +175,7 @@ def sweep(
     if control_tokens is None:
         control_tokens = loaded is not None and loaded.control_tokens
     writing = Writing(model, max_new_tokens, temperature, template, dtype, control_tokens)
-    grid = weightings(list(folders), steps, budget)
+    grid = weightings(list(folders), steps, budget, dial)
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         builder = SideBuilder(folders, prompts, writing, alternatives.descriptions, limit)
         texts = [prompt.text for prompt in builder.prompts]
@@ -213,6 +216,8 @@ def sweep(
         del settings["control_tokens"]
     if budget is not None:
         settings["budget"] = budget
+    if dial is not None:
+        settings["dial"] = str(dial)
         del settings["steps"]
     fronts, shown = compare_sides(points, list(folders), seed=seed), [unquoted(text) for text in texts]
     return TextSweep(TextReport(fronts, shown, settings, versions(), builder.notes))

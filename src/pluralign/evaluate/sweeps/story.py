@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,6 +98,7 @@ def sweep_story(
     *,
     steps: int = 10,
     budget: int | None = None,
+    dial: str | Path | None = None,
     power: float = GEOMETRIC,
     episodes: int = 300,
     seed: int = 0,
@@ -111,6 +113,8 @@ def sweep_story(
         story: Name of a built-in story, or path of any game.
         steps: Number of steps of the grid: weights are multiples of 1/steps.
         budget: Number of weightings that fill the simplex (`steer.design.design`), instead of a grid.
+        dial: Folder of a dial, whose predicted front is evaluated instead: ``budget`` weightings of it, by
+            default 10. `predictions` compares what was predicted with what is found.
         power: Power of the mixture: 0 geometric, 1 arithmetic, -1 harmonic.
         episodes: Number of episodes for each weighting and each policy.
         seed: Random seed of the episodes.
@@ -137,7 +141,9 @@ def sweep_story(
         raise InputError(
             f"expected policies of two or more objectives, found {len(policies)}", field="policies"
         )
-    grid = weightings(list(policies), steps, budget)
+    grid = weightings(list(policies), steps, budget, dial)
+    if len(grid) < 3 and dial is not None:
+        raise InputError(f"predicts a front of {len(grid)} weightings; a sweep needs three", field="dial")
     if len(grid) < 3:
         raise InputError(f"must be 2 or more with two policies, found {steps}", field="steps")
     if folder is not None and not (Path(folder) / "sweep.jsonl").exists():
@@ -161,7 +167,9 @@ def sweep_story(
                 objectives=objectives, progress=False,
             )  # fmt: skip
         played = {name: read_trajectories(file) for name, file in files.items()}
-    size = {"steps": steps} if budget is None else {"budget": budget}
+    size: dict[str, Any] = {"steps": steps} if budget is None and dial is None else {"budget": budget}
+    if dial is not None:
+        size["dial"] = str(dial)
     report = make_report(
         make_game(), objectives, played=played, kinds=kinds, sweeps={power: points}, seconds=0.0, seed=seed,
         settings={**size, "power": power, "episodes": episodes}, say=say,
