@@ -22,10 +22,10 @@ from pluralign.collect.collector import collect
 from pluralign.core import Policy, UniformPolicy
 from pluralign.core.files import replace_when_whole, write_json
 from pluralign.core.records import read_trajectories
+from pluralign.evaluate.rank_correlation import spearman
 from pluralign.evaluate.report.model import Kind, Report
 from pluralign.evaluate.report.page import write_picture, write_report
 from pluralign.evaluate.report.summary import make_report
-from pluralign.evaluate.statistics import spearman
 from pluralign.evaluate.sweeps.stories import SweepPoint
 from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.steer.mixing import GEOMETRIC

@@ -31,7 +31,7 @@ from pluralign.collect.collector import collect
 from pluralign.core import Objective, UniformPolicy
 from pluralign.core.files import write_json
 from pluralign.core.records import read_annotations, read_trajectories
-from pluralign.evaluate.statistics import spearman
+from pluralign.evaluate.rank_correlation import spearman
 from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.games.game import Game
 from pluralign.games.labelled.file import LabelledFile, write_labelled_file

@@ -23,7 +23,7 @@ from console import say, write_page, wrote
 import pluralign as pl
 from pluralign.core.files import write_json
 from pluralign.evaluate.mismatch import find_mismatch, story_returns
-from pluralign.evaluate.statistics import spearman
+from pluralign.evaluate.rank_correlation import spearman
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.exact_front import exact_returns
 from pluralign.games.state_graph import explore

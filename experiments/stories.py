@@ -19,7 +19,7 @@ from console import say, write_page, wrote
 from pluralign.core import SteeringWeights, UniformPolicy, simplex_grid
 from pluralign.core.files import read_json, write_json
 from pluralign.core.pareto import hypervolume_ratio
-from pluralign.evaluate.statistics import spearman
+from pluralign.evaluate.rank_correlation import spearman
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.exact_front import exact_front, exact_returns
 from pluralign.games.state_graph import StateGraph, explore

@@ -10,7 +10,7 @@ from console import write_page
 
 from avril_lib.demonstrators import OBJECTIVES
 from pluralign.core.files import write_json
-from pluralign.evaluate.statistics import Correlation
+from pluralign.evaluate.rank_correlation import Correlation
 
 Figures = Mapping[str, Any]
 

@@ -16,7 +16,7 @@ from pluralign.annotate.oracle import Oracle
 from pluralign.core import Annotation, Objective, Policy, SteeringWeights, Trajectory, simplex_grid
 from pluralign.core.arrays import FloatArray
 from pluralign.core.splits import split_of
-from pluralign.evaluate.statistics import spearman
+from pluralign.evaluate.rank_correlation import spearman
 from pluralign.games.exact_front import exact_returns
 from pluralign.games.state_graph import StateGraph
 from pluralign.learn.options.cpl import fit_cpl

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from pluralign.core.arrays import FloatArray
 from pluralign.core.pareto import hypervolume
-from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights, spearman
+from pluralign.evaluate.rank_correlation import spearman
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights
 from pluralign.evaluate.sweeps.fronts import reference_below
 
 STEERED, BASE = "steered (geometric mean)", "base"

@@ -11,10 +11,11 @@ import pytest
 from made_up_reports import make_report
 
 from pluralign.core import InputError
+from pluralign.evaluate.rank_correlation import Correlation
 from pluralign.evaluate.report.model import Report, WeightPoint, read_report
 from pluralign.evaluate.report.page import make_page, write_report
 from pluralign.evaluate.report.words import compare, headline, takeaway, trend
-from pluralign.evaluate.statistics import Correlation, Estimate
+from pluralign.evaluate.statistics import Estimate
 
 VOID = {"meta", "link", "br", "path", "use", "img", "input", "hr"}
 

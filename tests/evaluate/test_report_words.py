@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from made_up_reports import make_report, point
 
+from pluralign.evaluate.rank_correlation import Correlation
 from pluralign.evaluate.report.words import compare, duration, headline, number, pair, takeaway, trend
-from pluralign.evaluate.statistics import Correlation, Estimate
+from pluralign.evaluate.statistics import Estimate
 
 
 def test_the_takeaway_says_what_happened() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pluralign.core import InputError
+from pluralign.evaluate.rank_correlation import spearman
 from pluralign.evaluate.statistics import (
     Estimate,
     bias_corrected,
@@ -18,7 +19,6 @@ from pluralign.evaluate.statistics import (
     paired_difference,
     percentile,
     resampling_weights,
-    spearman,
     standard_error,
 )
 

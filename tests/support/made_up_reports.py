@@ -6,8 +6,9 @@ import numpy as np
 
 from pluralign.core import simplex_grid
 from pluralign.evaluate.harms_table import HEADLINES
+from pluralign.evaluate.rank_correlation import Correlation
 from pluralign.evaluate.report.model import Kind, Report, WeightPoint
-from pluralign.evaluate.statistics import Correlation, Estimate
+from pluralign.evaluate.statistics import Estimate
 
 OBJECTIVES = ("score", "harm_avoidance")
 

@@ -17,7 +17,7 @@ from pluralign.core import InputError
 from pluralign.core.files import write_json
 from pluralign.core.jsonl import read_rows
 from pluralign.evaluate.play import evaluate_policy
-from pluralign.evaluate.statistics import Correlation, spearman
+from pluralign.evaluate.rank_correlation import Correlation, spearman
 from pluralign.folders.card import load_card
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.exact_front import exact_returns

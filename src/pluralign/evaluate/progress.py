@@ -25,7 +25,8 @@ from pluralign.core.jsonl import read_rows
 from pluralign.core.records import read_trajectories
 from pluralign.core.resumable import run_batches
 from pluralign.core.splits import seed_for
-from pluralign.evaluate.statistics import Estimate, estimate, spearman
+from pluralign.evaluate.rank_correlation import spearman
+from pluralign.evaluate.statistics import Estimate, estimate
 from pluralign.games.choicescript.load import list_stories
 from pluralign.games.exact_front import exact_values
 from pluralign.games.open import open_story

@@ -1,4 +1,4 @@
-"""Means with standard errors and bootstrap intervals, and rank correlations; all seeded."""
+"""Means with standard errors and intervals; all seeded."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ RESAMPLES = 2000
 FEW = 15
 """Number of values below which a mean's interval is Student's. The percentile interval of three values, such
 as three trainings, is their range, which contains the mean in three of four cases only."""
-
-FEW_PAIRS = 9
-"""Number of pairs below which the interval of a rank correlation is not a bootstrap's."""
 
 _special: Any = importlib.import_module("scipy.special")
 
@@ -52,26 +49,13 @@ class Estimate:
         return f"{self.mean:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """A rank correlation from -1 to 1, with its interval, over a number of pairs."""
-
-    value: float
-    low: float
-    high: float
-    pairs: int
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
 def standard_error(values: Values) -> float:
     """``s / sqrt(n)``, with the sample's standard deviation s over ``n - 1``.
 
     Raises:
         InputError: There are fewer than two values, or a value is not finite.
     """
-    array = _checked(values)
+    array = finite_values(values)
     return float(array.std(ddof=1) / np.sqrt(len(array)))
 
 
@@ -158,7 +142,7 @@ def estimate_columns(
     if values.ndim != 2:
         raise InputError(f"expected values of shape (episodes, columns), found {values.shape}")
     _check_confidence(confidence)
-    columns = [_checked(column) for column in values.T]
+    columns = [finite_values(column) for column in values.T]
     means = resampling_weights(len(values), resamples, np.random.default_rng(seed)) @ values
     estimates: list[Estimate] = []
     for column, resampled in zip(columns, means.T, strict=True):
@@ -208,7 +192,7 @@ def estimate_tail(
     if not 0 < share <= 1:
         raise InputError(f"must be above 0 and at most 1, found {share}", field="tail")
     _check_confidence(confidence)
-    ordered = np.sort(_checked(values))
+    ordered = np.sort(finite_values(values))
     counts = resampling_weights(len(ordered), resamples, np.random.default_rng(seed))
     # The part of each value that belongs to the lowest share of its resample.
     before = np.cumsum(counts, axis=1) - counts
@@ -235,58 +219,6 @@ def paired_difference(
     return estimate(gaps, seed=seed)
 
 
-def spearman(
-    first: Values,
-    second: Values,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Correlation:
-    """Spearman's rank correlation (average ranks for ties) with a percentile interval from resampled pairs.
-
-    If either side is constant, the correlation is undefined and zero is returned. Resamples with a constant
-    side are left out of the interval.
-
-    With fewer than nine pairs the interval is Fisher's, with the variance of Bonett and Wright (2000,
-    Psychometrika 65). Resamples of pairs in one order are in that order too, so that their percentile
-    interval is a point, although chance orders four pairs like this in 2 of 24 cases. Of normal pairs with a
-    correlation of 0.9, percentile intervals of four pairs have the rank correlation in them in 57 % of the
-    cases, of six in 84 %; these in 99 % and 98 %. From eight pairs on the two are close.
-
-    Raises:
-        InputError: The lengths differ, there are fewer than three pairs, or a value is not finite.
-    """
-    # scipy.stats takes half a second to import.
-    rankdata: Any = importlib.import_module("scipy.stats").rankdata
-    x, y = _checked(first), _checked(second)
-    if len(x) != len(y) or len(x) < 3:
-        raise InputError(f"a rank correlation needs at least three pairs, found {len(x)} and {len(y)} values")
-    drawn = np.random.default_rng(seed).integers(len(x), size=(resamples, len(x)))
-    rows = np.vstack([np.arange(len(x)), drawn])
-    ranks_x: FloatArray = rankdata(x[rows], axis=1)
-    ranks_y: FloatArray = rankdata(y[rows], axis=1)
-    gaps_x = ranks_x - ranks_x.mean(1, keepdims=True)
-    gaps_y = ranks_y - ranks_y.mean(1, keepdims=True)
-    scale = np.sqrt((gaps_x**2).sum(1) * (gaps_y**2).sum(1))
-    if scale[0] == 0.0:
-        return Correlation(0.0, 0.0, 0.0, len(x))
-    values = np.clip((gaps_x * gaps_y).sum(1)[scale > 0] / scale[scale > 0], -1.0, 1.0)
-    few = len(x) < FEW_PAIRS
-    low, high = _of_few(float(values[0]), len(x)) if few else percentile(x, values[1:], CONFIDENCE)
-    return Correlation(float(values[0]), low, high, len(x))
-
-
-def _of_few(value: float, pairs: int) -> tuple[float, float]:
-    """Interval of a rank correlation of few pairs; of three, everything."""
-    if pairs < 4:
-        return -1.0, 1.0
-    # Half of a step of the correlation away from 1, where Fisher's transformation is infinite.
-    most = 1 - 6 / (pairs * (pairs**2 - 1))
-    inner = min(max(value, -most), most)
-    width = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt((1 + inner**2 / 2) / (pairs - 3))
-    return min(math.tanh(math.atanh(inner) - width), value), max(math.tanh(math.atanh(inner) + width), value)
-
-
 def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Ends of Wilson's score interval of a proportion."""
     binomtest: Any = importlib.import_module("scipy.stats").binomtest
@@ -294,7 +226,12 @@ def wilson(hits: int, count: int, confidence: float = CONFIDENCE) -> tuple[float
     return float(low), float(high)
 
 
-def _checked(values: Values) -> FloatArray:
+def finite_values(values: Values) -> FloatArray:
+    """Values as an array of shape (values,).
+
+    Raises:
+        InputError: There are fewer than two values, or a value is not finite.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) < 2:
         raise InputError(f"a standard error needs at least two values, found shape {array.shape}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.evaluate.pictures.figure import figure_file
-from pluralign.evaluate.statistics import Correlation
+from pluralign.evaluate.rank_correlation import Correlation
 
 _COLUMNS = 3
 

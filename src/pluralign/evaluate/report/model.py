@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import Fields
-from pluralign.evaluate.statistics import Correlation, Estimate
+from pluralign.evaluate.rank_correlation import Correlation
+from pluralign.evaluate.statistics import Estimate
 from pluralign.evaluate.sweeps.stories import SweepPoint
 
 Kind = Literal["random", "online", "language_model", "cloned", "learned"]

@@ -14,8 +14,8 @@ from pluralign.core.pareto import reference_point
 from pluralign.evaluate.harms_table import harms_table
 from pluralign.evaluate.hypervolume import estimate_hypervolume_ratio
 from pluralign.evaluate.play import summarise
+from pluralign.evaluate.rank_correlation import spearman
 from pluralign.evaluate.report.model import Kind, Report, WeightPoint
-from pluralign.evaluate.statistics import spearman
 from pluralign.evaluate.sweeps.stories import SweepPoint
 from pluralign.games.exact_front import ExactFront, exact_front
 from pluralign.games.game import Game

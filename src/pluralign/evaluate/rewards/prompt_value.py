@@ -14,15 +14,8 @@ from pluralign.core.checks import checked
 from pluralign.core.messages import DIALOGUE, Render
 from pluralign.data.load import load_scored
 from pluralign.data.source import Data
-from pluralign.evaluate.statistics import (
-    CONFIDENCE,
-    RESAMPLES,
-    Correlation,
-    Estimate,
-    of_resamples,
-    resampling_weights,
-    spearman,
-)
+from pluralign.evaluate.rank_correlation import Correlation, spearman
+from pluralign.evaluate.statistics import CONFIDENCE, RESAMPLES, Estimate, of_resamples, resampling_weights
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.prompt_value import mean_rewards
 from pluralign.steer.prompt_prior import load_prompt_value

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray, IntArray
-from pluralign.evaluate.statistics import CONFIDENCE, Correlation, percentile, resampling_weights
+from pluralign.evaluate.rank_correlation import Correlation
+from pluralign.evaluate.statistics import CONFIDENCE, percentile, resampling_weights
 
 RESAMPLES = 1000
 
