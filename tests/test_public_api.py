@@ -31,6 +31,15 @@ def test_every_public_name_is_there_and_no_other():
         _ = pl.no_such_name
 
 
+@pytest.mark.parametrize("package", [pl, pl.learn, pl.losses], ids=lambda package: package.__name__)
+def test_no_name_is_also_a_module_s(package):
+    # The import of a submodule would take the name's place.
+    modules = {path.stem for path in Path(package.__file__).parent.iterdir()}
+    assert {
+        name for name in package.__all__ if not isinstance(getattr(package, name), ModuleType)
+    } & modules == set()
+
+
 def test_type_checkers_see_the_names_that_are_loaded_on_demand():
     stub = ast.parse((ROOT / "src/pluralign/__init__.pyi").read_text())
     lines = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
@@ -69,6 +78,7 @@ def test_every_name_is_on_the_api_page():
     page = (ROOT / "docs/api.md").read_text()
     listed = re.findall(r"^::: pluralign\.(\w+)$", page, re.MULTILINE)
     assert sorted([*listed, "learn"]) == sorted(NAMES)
+    page = (ROOT / "docs/api_learn.md").read_text()
     trainers = re.findall(r"^::: pluralign\.learn\.(\w+)$", page, re.MULTILINE)
     # Names that are in `pluralign` as well have their entry there.
     assert sorted(trainers) == sorted(set(pl.learn.__all__) - set(NAMES))

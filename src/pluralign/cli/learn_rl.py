@@ -106,10 +106,10 @@ def learn_rl(
 
     from pluralign.folders.card import load_card
     from pluralign.learn.combination import COMBINATIONS, Combination
-    from pluralign.learn.make_weighting import make_weighting
     from pluralign.learn.texts.rl import fit_rl
     from pluralign.learn.texts.rl_rounds import RLConfig
     from pluralign.learn.texts.run import Run
+    from pluralign.learn.weightings import make_weighting
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
     settings = RLConfig(

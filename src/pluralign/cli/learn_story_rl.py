@@ -97,9 +97,9 @@ def learn_story_rl(
     # Help needs no model.
     from pluralign.folders.card import load_card
     from pluralign.learn.combination import COMBINATIONS
-    from pluralign.learn.make_weighting import make_weighting
     from pluralign.learn.options.story_rl import fit_story_rl
     from pluralign.learn.options.story_rounds import StoryRLConfig
+    from pluralign.learn.weightings import make_weighting
     from pluralign.options.option_policy import OptionPolicy
 
     game = open_story(story)

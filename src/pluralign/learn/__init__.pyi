@@ -2,7 +2,6 @@
 
 from pluralign.learn.combination import Tail as Tail
 from pluralign.learn.constraints import Constrained as Constrained
-from pluralign.learn.make_weighting import make_weighting as make_weighting
 from pluralign.learn.options.avril import fit_avril as fit_avril
 from pluralign.learn.options.bc import fit_bc as fit_bc
 from pluralign.learn.options.cpl import fit_cpl as fit_cpl
@@ -59,3 +58,4 @@ from pluralign.learn.weighting import ByHypervolume as ByHypervolume
 from pluralign.learn.weighting import ByInfluence as ByInfluence
 from pluralign.learn.weighting import Fixed as Fixed
 from pluralign.learn.weighting import Suggested as Suggested
+from pluralign.learn.weightings import make_weighting as make_weighting
