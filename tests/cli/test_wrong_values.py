@@ -14,8 +14,12 @@ RIGHT = {int: "4", float: "0.5", bool: "True", Path: "missing", str: "missing"}
 WRONG = {int: ("x", "1.5", "nan", ""), float: ("x", "nan", ""), bool: ("maybe", ""), Path: ("",)}
 
 
+# The first one does not go with other values here.
+CHOSEN = {"--config.backup": "expectile"}
+
+
 def _right(option):
-    value = RIGHT.get(option.hint) or str(get_args(option.hint)[0])
+    value = CHOSEN.get(option.name) or RIGHT.get(option.hint) or str(get_args(option.hint)[0])
     # Some take three numbers.
     return [value] * (3 if option.many else 1)
 
