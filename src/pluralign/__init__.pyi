@@ -63,6 +63,7 @@ from pluralign.rewards.function import FunctionReward as FunctionReward
 from pluralign.rewards.open import load_closed_form as load_closed_form
 from pluralign.rewards.open import load_reward as load_reward
 from pluralign.steer.block_guides import Blocks as Blocks
+from pluralign.steer.likelihood import log_likelihoods as log_likelihoods
 from pluralign.steer.policies import Policies as Policies
 from pluralign.steer.policies import load_policies as load_policies
 from pluralign.steer.search.play import search_play as search_play

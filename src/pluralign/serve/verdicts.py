@@ -13,7 +13,6 @@ from pluralign.core.choice import Question
 from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.verdict import decide
 from pluralign.lm.decoding import Decoding
-from pluralign.lm.prompts import encode, end_of_turn_ids
 from pluralign.serve.answers import Answer
 from pluralign.serve.submission import DecodingFailed, Engine, QueueFull
 from pluralign.steer.prompt_encoder import PromptEncoder
@@ -82,15 +81,10 @@ class AnswerVerdicts:
         counts where all answers ended by themselves."""
         known = self._deployment
         ended = all(reason != "length" for reason in answer.finish_reasons)
-        eos: Any = known.tokenizer.eos_token_id
-        chat = answer.request.kind != "completions"
-        end = ((end_of_turn_ids(known.tokenizer) if chat else []) or [eos])[:1] if ended else []
-        found: list[tuple[list[int], int]] = []
+        chat, found = answer.request.kind != "completions", list[tuple[list[int], int]]()
         for sample, text in zip(answer.request.samples, answer.texts, strict=True):
-            quoted = known.conversations.quote_completion(sample.lead + text)
-            found.append(
-                ([*sample.prompt_ids, *encode(known.tokenizer, quoted), *end], len(sample.prompt_ids))
-            )
+            own = known.answer_ids(sample.lead + text, chat=chat, ended=ended)
+            found.append(([*sample.prompt_ids, *own], len(sample.prompt_ids)))
         return found
 
     async def _values(

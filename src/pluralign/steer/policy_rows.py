@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.prefix_cache import LayerKeys
-from pluralign.steer.prediction import Entry, P, Prediction
+from pluralign.steer.prediction import Entry, Prediction
 
+R = TypeVar("R")
 Size = Callable[[], int]
 """Function that returns the number of tokens of the next part, counted once for every policy."""
 Reading = Generator[int, None, Callable[[], Prediction]]
@@ -117,8 +118,8 @@ class PolicyRows(Protocol):
         ...
 
 
-def finished(parts: Generator[int, None, Callable[[], P]]) -> Callable[[], P]:
-    """Read all parts; the function that adds the rows."""
+def finished(parts: Generator[int, None, R]) -> R:
+    """Read all parts; the value of the generator."""
     while True:
         try:
             next(parts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError
 from pluralign.core.message_fields import normal_message
 from pluralign.core.messages import Conversation, Messages, Template, arguments_of
-from pluralign.lm.prompts import TEMPLATES, prompt_ids
+from pluralign.lm.prompts import TEMPLATES, encode, end_of_turn_ids, prompt_ids
 
 
 class PromptEncoder:
@@ -65,6 +66,18 @@ class PromptEncoder:
             lead = "" if beginning[0].isspace() else template.lead
             text += lead + template.quote_completion(beginning)
         return prompt_ids(self.tokenizer, text).ids
+
+    def answer_ids(self, text: str, *, chat: bool, ended: bool) -> list[int]:
+        """Token ids of an answer, which follow those of its prompt.
+
+        Args:
+            text: Answer, with the template's text before it.
+            chat: Whether the prompt is a conversation.
+            ended: Whether the token that ends an answer follows.
+        """
+        eos: Any = self.tokenizer.eos_token_id
+        end = ((end_of_turn_ids(self.tokenizer) if chat else []) or [eos])[:1] if ended else []
+        return [*encode(self.tokenizer, self.conversations.quote_completion(text)), *end]
 
     def known_ids(self, ids: Sequence[int]) -> list[int]:
         """Token ids of a prompt that is given as such.

@@ -1,0 +1,97 @@
+"""Log-likelihoods of texts under mixtures: against transformers' own logits, and as an estimate of KL."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from adapters import adapted
+
+import pluralign as pl
+from pluralign.lm.adapters import save_adapter
+from pluralign.lm.backbone import load_backbone
+
+PROMPTS = ["once upon", "there was a"]
+TEXTS = [" a time, and", " long way"]
+CHAT = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    place = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(("calm", "lively")):
+        save_adapter(adapted(seed), place / name)
+    return {name: place / name for name in ("calm", "lively")}
+
+
+def load(adapters, power=0.0):
+    return pl.load_policies("tiny-random", {**adapters, "base": "tiny-random"}, dtype="float32", power=power)
+
+
+def by_hand(adapters, mix, weights, prompt, text, ended=False):
+    """The power mean of transformers' own predictions, token by token."""
+    before = mix.text_ids(prompt) if isinstance(prompt, str) else mix.chat_ids(prompt)
+    ids = [*before, *mix.answer_ids(text, chat=not isinstance(prompt, str), ended=ended)]
+    predictions = []
+    for name in weights:
+        adapter = adapters.get(name)
+        backbone = load_backbone("tiny-random", dtype=torch.float32, adapter=adapter)
+        with torch.inference_mode():
+            logits = backbone.model(input_ids=torch.tensor([ids])).logits[0]
+        predictions.append(logits.double().log_softmax(-1))
+    shares = torch.tensor(list(weights.values()), dtype=torch.float64)[:, None, None]
+    if mix.power == 0:
+        mixed = (shares * torch.stack(predictions)).sum(0).log_softmax(-1)
+    else:
+        mixed = (shares * torch.stack(predictions).exp()).sum(0).log()
+    return sum(float(mixed[place - 1, ids[place]]) for place in range(len(before), len(ids)))
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0], ids=["geometric", "arithmetic"])
+def test_mixtures_are_those_of_their_policies_predictions(adapters, power):
+    mix = load(adapters, power)
+    mixes = [{"calm": 0.7, "lively": 0.3}, {"lively": 1.0}, {"base": 1.0}]
+    found = pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=mixes)
+    assert found.shape == (3, 2)
+    for row, weights in zip(found, mixes, strict=True):
+        expected = [by_hand(adapters, mix, weights, *pair) for pair in zip(PROMPTS, TEXTS, strict=True)]
+        assert row == pytest.approx(expected, abs=2e-4)
+    assert pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=mixes[0]) == pytest.approx(found[0])
+
+
+def test_answers_of_conversations_follow_the_lead_and_may_end(adapters):
+    mix = load(adapters)
+    weights = {"calm": 0.5, "lively": 0.5}
+    lead = mix.conversations.lead
+    for ends in (False, True):
+        (found,) = pl.log_likelihoods(mix, [CHAT], ["good day"], weights=weights, ends=ends)
+        expected = by_hand(adapters, mix, weights, CHAT, f"{lead}good day", ended=ends)
+        assert found == pytest.approx(expected, abs=2e-4)
+
+
+def test_the_mean_difference_from_the_base_model_is_a_divergence(adapters):
+    mix = load(adapters)
+    prompts = [f"word {number}" for number in range(60)]
+    weights = {"calm": 0.5, "lively": 0.5}
+    texts = mix.generate(prompts, weights=weights, max_new_tokens=8)
+    kept = [(p, t) for p, t in zip(prompts, texts, strict=True) if t]
+    steered, base = pl.log_likelihoods(
+        mix, [p for p, _ in kept], [t for _, t in kept], weights=[weights, {"base": 1.0}]
+    )
+    gaps = steered - base
+    # Never below 0 but by chance; the policies differ from the base model.
+    assert gaps.mean() > 2 * gaps.std(ddof=1) / np.sqrt(len(gaps)) > 0
+
+
+def test_refusals(adapters):
+    mix = load(adapters)
+    with pytest.raises(pl.InputError, match="'completions': expected one per prompt, 2, found 1"):
+        pl.log_likelihoods(mix, PROMPTS, TEXTS[:1], weights={"calm": 1.0})
+    with pytest.raises(pl.InputError, match="kind"):
+        pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"kind": 1.0})
+    with pytest.raises(pl.InputError, match="sum to"):
+        pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"calm": 0.4})
+    with pytest.raises(pl.InputError, match=r"'prompts\[1\]': has no tokens"):
+        pl.log_likelihoods(mix, ["a", ""], TEXTS, weights={"calm": 1.0})
+    with pytest.raises(pl.InputError, match=r"'completions\[0\]': \d+ tokens exceed the context"):
+        pl.log_likelihoods(mix, ["a"], [" b" * 5000], weights={"calm": 1.0})
