@@ -28,7 +28,7 @@ def load(adapters, power=0.0):
     return pl.load_policies("tiny-random", {**adapters, "base": "tiny-random"}, dtype="float32", power=power)
 
 
-def by_hand(adapters, mix, weights, prompt, text, ended=False):
+def by_hand(adapters, mix, weights, prompt, text, ended=False, temperature=1.0):
     """The power mean of transformers' own predictions, token by token."""
     before = mix.text_ids(prompt) if isinstance(prompt, str) else mix.chat_ids(prompt)
     ids = [*before, *mix.answer_ids(text, chat=not isinstance(prompt, str), ended=ended)]
@@ -44,6 +44,7 @@ def by_hand(adapters, mix, weights, prompt, text, ended=False):
         mixed = (shares * torch.stack(predictions)).sum(0).log_softmax(-1)
     else:
         mixed = (shares * torch.stack(predictions).exp()).sum(0).log()
+    mixed = (mixed / temperature).log_softmax(-1)
     return sum(float(mixed[place - 1, ids[place]]) for place in range(len(before), len(ids)))
 
 
@@ -57,6 +58,16 @@ def test_mixtures_are_those_of_their_policies_predictions(adapters, power):
         expected = [by_hand(adapters, mix, weights, *pair) for pair in zip(PROMPTS, TEXTS, strict=True)]
         assert row == pytest.approx(expected, abs=2e-4)
     assert pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=mixes[0]) == pytest.approx(found[0])
+
+
+def test_each_completion_may_end_and_temperatures_sharpen_the_mixture(adapters):
+    mix = load(adapters)
+    weights = {"calm": 0.7, "lively": 0.3}
+    found = pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=weights, temperature=0.5, ends=[True, False])
+    for value, prompt, text, ended in zip(found, PROMPTS, TEXTS, (True, False), strict=True):
+        assert value == pytest.approx(
+            by_hand(adapters, mix, weights, prompt, text, ended, temperature=0.5), abs=2e-4
+        )
 
 
 def test_answers_of_conversations_follow_the_lead_and_may_end(adapters):
@@ -87,6 +98,10 @@ def test_refusals(adapters):
     mix = load(adapters)
     with pytest.raises(pl.InputError, match="'completions': expected one per prompt, 2, found 1"):
         pl.log_likelihoods(mix, PROMPTS, TEXTS[:1], weights={"calm": 1.0})
+    with pytest.raises(pl.InputError, match="'ends': expected one per prompt, 2, found 1"):
+        pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"calm": 1.0}, ends=[True])
+    with pytest.raises(pl.InputError, match="'temperature': must be above 0"):
+        pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"calm": 1.0}, temperature=0.0)
     with pytest.raises(pl.InputError, match="kind"):
         pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"kind": 1.0})
     with pytest.raises(pl.InputError, match="sum to"):

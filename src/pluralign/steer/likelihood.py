@@ -9,7 +9,7 @@ import numpy as np
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.arrays import FloatArray
-from pluralign.core.checks import checked
+from pluralign.core.checks import checked, require_positive
 from pluralign.core.messages import Prompt
 from pluralign.core.progress import ProgressBar
 from pluralign.steer.policies import Policies
@@ -22,10 +22,11 @@ _PART = 2048
 @checked
 def log_likelihoods(
     policies: Policies, prompts: Sequence[Prompt], completions: Sequence[str], *,
-    weights: Mapping[str, float] | Sequence[Mapping[str, float]], ends: bool = False, progress: bool = False,
+    weights: Mapping[str, float] | Sequence[Mapping[str, float]], temperature: float = 1.0,
+    ends: bool | Sequence[bool] = False, progress: bool = False,
 ) -> FloatArray:  # fmt: skip
-    """Log-likelihood of each completion under mixtures of policies, as `Policies.generate` samples from them
-    at temperature 1: the sum over its tokens of the log of the policies' power mean.
+    """Log-likelihood of each completion under mixtures of policies, as `Policies.generate` samples from them:
+    the sum over its tokens of the log of the policies' power mean.
 
     Under several weightings each text is read once by each policy. With the base model among the policies
     (``base="smollm2-135m"``), the mean difference between a mixture's own completions under its weights and
@@ -36,8 +37,9 @@ def log_likelihoods(
         prompts: Prompts, as `Policies.generate` takes them.
         completions: One completion per prompt.
         weights: Weights by objective, or several such weightings.
-        ends: Whether the token that ends an answer counts. Leave it out for completions that were cut off at
-            a token limit.
+        temperature: Sampling temperature of the mixtures, above 0.
+        ends: Whether the token that ends an answer counts, for all completions or for each. It does not for
+            completions that were cut off at a token limit.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -61,6 +63,10 @@ def log_likelihoods(
         raise InputError(
             f"expected one per prompt, {len(prompts)}, found {len(completions)}", field="completions"
         )
+    require_positive(temperature=temperature)
+    ended = [ends] * len(prompts) if isinstance(ends, bool) else list(ends)
+    if len(ended) != len(prompts):
+        raise InputError(f"expected one per prompt, {len(prompts)}, found {len(ended)}", field="ends")
     alone = isinstance(weights, Mapping)
     given = cast("Sequence[Mapping[str, float]]", [weights] if alone else weights)
     mixtures = [_numbered(policies, own) for own in given]
@@ -70,9 +76,11 @@ def log_likelihoods(
             before = policies.text_ids(prompt) if isinstance(prompt, str) else policies.chat_ids(prompt)
             lead = "" if isinstance(prompt, str) or completion[:1].isspace() else policies.conversations.lead
             talks = not isinstance(prompt, str)
-            ids = [*before, *policies.answer_ids(lead + completion, chat=talks, ended=ends)]
+            ids = [*before, *policies.answer_ids(lead + completion, chat=talks, ended=ended[place])]
             _require_room(policies, before, ids, place)
-            scored = finished(score_mixtures(policies.rows, mixtures, ids, 0, policies.power, lambda: _PART))
+            scored = finished(
+                score_mixtures(policies.rows, mixtures, ids, 0, policies.power, lambda: _PART, temperature)
+            )
             for row, own in zip(found, scored, strict=True):
                 row[place] = sum(one.log_prob for one in own[len(before) :] if one is not None)
             bar.advance()

@@ -38,7 +38,7 @@ def score_prompt(
 @torch.inference_mode()
 def score_mixtures(
     rows: PolicyRows, mixtures: Sequence[Mapping[int, float]], ids: Sequence[int], alternatives: int,
-    power: float, size: Size,
+    power: float, size: Size, temperature: float = 1.0,
 ) -> Generator[int, None, list[list[TokenLogProb | None]]]:  # fmt: skip
     """Log-probability of each of a prompt's tokens under several mixtures, for which it is read once.
 
@@ -49,6 +49,7 @@ def score_mixtures(
         alternatives: See `score_prompt`.
         power: See `score_prompt`.
         size: See `score_prompt`.
+        temperature: Temperature of the mixtures' softmax, above 0.
 
     Returns:
         Generator as `score_prompt`'s, whose value is one list for each mixture.
@@ -71,6 +72,8 @@ def score_mixtures(
             owners = torch.arange(count, device=device).repeat(len(policies))
             weights = torch.tensor(list(policies.values()), device=device).repeat_interleave(count)
             mixed = joined([part[number] for number in policies]).mixed(owners, weights, count, power)
+            if temperature != 1.0:
+                mixed = (mixed / temperature).log_softmax(dim=-1)
             own += token_log_probs(mixed, targets, alternatives)
         if stop < len(ids):
             yield len(targets) * len(numbers)
