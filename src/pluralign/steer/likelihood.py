@@ -28,6 +28,9 @@ def log_likelihoods(
     """Log-likelihood of each completion under mixtures of policies, as `Policies.generate` samples from them:
     the sum over its tokens of the log of the policies' power mean.
 
+    Texts are read as tokens again. These may differ from the tokens that were sampled, rarely for trained
+    models.
+
     Under several weightings each text is read once by each policy. With the base model among the policies
     (``base="smollm2-135m"``), the mean difference between a mixture's own completions under its weights and
     under ``{"base": 1.0}`` estimates how far steering moves the model: KL(mixture || base) in nats.
