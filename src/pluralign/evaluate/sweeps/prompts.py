@@ -190,11 +190,26 @@ def sweep(
             _scorer(rewards, source, builder.prompts, Path(place) / "rewards", dtype),
             samples=samples, seed=seed, folder=Path(place),
         )  # fmt: skip
-    settings: dict[str, Any] = {
-        **asdict(writing), "template": builder.template, "samples": samples, "limit": limit,
+    settings = {
+        **_described(writing, alternatives), "template": builder.template, "samples": samples, "limit": limit,
         "policies": {name: str(own) for name, own in folders.items()},
         "rewards": {n: str(own) if isinstance(own, str | Path) else own.name for n, own in rewards.items()},
         "prompts": source, "steps": steps, "powers": list(powers), "seed": seed,
+        "descriptions": dict(alternatives.descriptions), "instruction": builder.example,
+    }  # fmt: skip
+    if budget is not None:
+        settings["budget"] = budget
+    if dial is not None:
+        settings["dial"] = str(dial)
+        del settings["steps"]
+    fronts, shown = compare_sides(points, list(folders), seed=seed), [unquoted(text) for text in texts]
+    return TextSweep(TextReport(fronts, shown, settings, versions(), builder.notes))
+
+
+def _described(writing: Writing, alternatives: Alternatives) -> dict[str, Any]:
+    """Settings of a sweep's writing and of its other sides, for the report."""
+    settings: dict[str, Any] = {
+        **asdict(writing),
         "baselines": list(alternatives.baselines),
         "fixed": [
             {"label": one.label, "weights": dict(one.weights), "folder": str(one.folder)}
@@ -204,23 +219,16 @@ def sweep(
             {"strength": one.strength, "folders": {n: str(own) for n, own in one.folders.items()}}
             for one in alternatives.guided
         ],
-        "descriptions": dict(alternatives.descriptions), "instruction": builder.example,
-    }  # fmt: skip
+    }
     if alternatives.others:
         settings["others"] = [
             {"label": one.label, "folders": {n: str(own) for n, own in one.folders.items()}}
             for one in alternatives.others
         ]
-    if not control_tokens:
+    if not writing.control_tokens:
         # Said where it is not the default.
         del settings["control_tokens"]
-    if budget is not None:
-        settings["budget"] = budget
-    if dial is not None:
-        settings["dial"] = str(dial)
-        del settings["steps"]
-    fronts, shown = compare_sides(points, list(folders), seed=seed), [unquoted(text) for text in texts]
-    return TextSweep(TextReport(fronts, shown, settings, versions(), builder.notes))
+    return settings
 
 
 def _check(
