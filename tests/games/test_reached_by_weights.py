@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pluralign as pl
 from pluralign.core.supported import better_lot, supported_points
+from pluralign.evaluate.story_facts import beaten_points
 from pluralign.games.game import GameInfo
 
 FIRST, SECOND = (pl.Objective(name, name, coefficients={name: 1.0}) for name in ("first", "second"))
@@ -45,9 +46,9 @@ def test_the_middle_of_a_game_of_two_states_is_not_reached():
 
 def test_games_show_says_so(capsys):
     from pluralign.cli import games
-    from pluralign.games.exact_front import exact_front
 
-    games._say_reached(exact_front(TwoStates(), [FIRST, SECOND]))
+    points = pl.exact_front(TwoStates(), [FIRST, SECOND]).points
+    games._say_beaten(beaten_points(points), len(points))
     said = capsys.readouterr().out
     assert "of 3 front points 2 are optimal for some linear weights" in said
     assert "50 % (1, 0) + 50 % (0, 1): gain 10.0 %" in said

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from pluralign.core import Objective, UniformPolicy
+from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.supported import better_lot, supported_points
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.evaluate.report.summary import walk
-from pluralign.evaluate.statistics import Estimate, FloatArray
+from pluralign.evaluate.statistics import Estimate
 from pluralign.games.choicescript.check.statistics import story_statistics
 from pluralign.games.choicescript.run.game import ChoiceScriptStory
 from pluralign.games.empowerment import empowerment, idle_states
@@ -90,6 +91,20 @@ class BeatenPoint:
     margin: float
 
 
+def beaten_points(points: FloatArray) -> list[BeatenPoint]:
+    """Points of a front that no linear weights reach, each with the lot that beats it most.
+
+    Args:
+        points: The front, shape (points, objectives).
+    """
+    found: list[BeatenPoint] = []
+    for row in np.flatnonzero(~supported_points(points)).tolist():
+        lot = better_lot(points, row)
+        parts = [(share, points[place]) for place, share in lot.shares.items()]
+        found.append(BeatenPoint(points[row], parts, lot.margin))
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class StoryFacts:
     """Facts about a story.
@@ -123,14 +138,7 @@ class StoryFacts:
         >>> len(facts.beaten()) < len(facts.front.points)
         True
         """
-        if self.front is None:
-            return []
-        points, found = self.front.points, list[BeatenPoint]()
-        for row in np.flatnonzero(~supported_points(points)).tolist():
-            lot = better_lot(points, row)
-            parts = [(share, points[place]) for place, share in lot.shares.items()]
-            found.append(BeatenPoint(points[row], parts, lot.margin))
-        return found
+        return [] if self.front is None else beaten_points(self.front.points)
 
     def to_json(self) -> dict[str, Any]:
         """The facts as JSON values."""
