@@ -106,3 +106,15 @@ def test_the_tutorial_runs(forks, tmp_path):
     ratio = float(ended.stdout.split()[-1])
     assert 0.6 < ratio < 1
     assert {path.name for path in (tmp_path / "runs").iterdir()} >= {"lively", "q-score", "ranked", "sweep"}
+
+
+@pytest.mark.slow
+def test_the_readme_s_example_prints_what_it_says(forks, tmp_path):
+    page = (EXAMPLES.parent / "README.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    (code,) = [block for block in blocks if "def loss(" in block]
+    (said,) = re.findall(r"^# (.*?)  +\(a minute", code, re.M)
+    (tmp_path / "example.py").write_text(code, encoding="utf-8")
+    ended = forks.run(tmp_path / "example.py", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == said.split()

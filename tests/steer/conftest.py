@@ -1,9 +1,11 @@
-"""A game that searches are tried on, and a writer for budgets of samples."""
+"""A game that searches are tried on, a writer for budgets of samples, and adapters of the tiny model."""
 
 from __future__ import annotations
 
 import pytest
+from adapters import adapted
 
+from pluralign.lm.adapters import save_adapter
 from pluralign.lm.decoding import Decoding
 from pluralign.steer.writers import open_writer
 
@@ -25,3 +27,12 @@ def tree_game():
 def writer():
     """A tiny model that completes prompts."""
     return open_writer("tiny-random", Decoding(6), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    """Two PEFT adapters of the tiny model."""
+    place = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(("calm", "lively")):
+        save_adapter(adapted(seed), place / name)
+    return {name: place / name for name in ("calm", "lively")}

@@ -5,23 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adapters import adapted
 
 import pluralign as pl
-from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone
 
 PROMPTS = ["once upon", "there was a"]
 TEXTS = [" a time, and", " long way"]
 CHAT = [{"role": "user", "content": "hello"}]
-
-
-@pytest.fixture(scope="module")
-def adapters(tmp_path_factory):
-    place = tmp_path_factory.mktemp("adapters")
-    for seed, name in enumerate(("calm", "lively")):
-        save_adapter(adapted(seed), place / name)
-    return {name: place / name for name in ("calm", "lively")}
 
 
 def load(adapters, power=0.0):

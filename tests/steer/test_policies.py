@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adapters import adapted
 
 from pluralign.core import InputError
-from pluralign.lm.adapters import save_adapter
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.prompts import prompt_ids
 from pluralign.steer import requests
 from pluralign.steer.policies import load_policies
 
 CHAT = [{"role": "user", "content": "hello"}]
-
-
-@pytest.fixture(scope="module")
-def adapters(tmp_path_factory):
-    """Two PEFT adapters of the tiny model."""
-    place = tmp_path_factory.mktemp("adapters")
-    for seed, name in enumerate(("calm", "lively")):
-        save_adapter(adapted(seed), place / name)
-    return {name: place / name for name in ("calm", "lively")}
 
 
 @pytest.fixture

@@ -167,9 +167,10 @@ def sweep_story(
                 objectives=objectives, progress=False,
             )  # fmt: skip
         played = {name: read_trajectories(file) for name, file in files.items()}
-    size: dict[str, Any] = {"steps": steps} if budget is None and dial is None else {"budget": budget}
+    size: dict[str, Any] = {} if budget is None else {"budget": budget}
     if dial is not None:
         size["dial"] = str(dial)
+    size = size or {"steps": steps}
     report = make_report(
         make_game(), objectives, played=played, kinds=kinds, sweeps={power: points}, seconds=0.0, seed=seed,
         settings={**size, "power": power, "episodes": episodes}, say=say,
