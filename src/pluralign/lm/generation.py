@@ -90,15 +90,45 @@ def draw_completions(
         For each prompt a completion for each of its seeds, without special tokens.
 
     Raises:
+        InputError: See `draw_ids`.
+    """
+    tokenizer: Any = backbone.tokenizer
+    stops, decode = set(stop_ids(backbone)), tokenizer.decode
+    return [
+        [
+            decoding.cut(str(decode([i for i in ids if i not in stops], skip_special_tokens=True)))
+            for ids in own
+        ]
+        for own in draw_ids(backbone, prompts, seeds, decoding, token_budget=token_budget)
+    ]
+
+
+def draw_ids(
+    backbone: Backbone,
+    prompts: Sequence[PromptIds],
+    seeds: Sequence[Sequence[int]],
+    decoding: Decoding,
+    *,
+    token_budget: int = 16384,
+) -> list[list[list[int]]]:
+    """Token ids of each prompt's samples, the end-of-text token included where there is one.
+
+    Args:
+        backbone: See `draw_completions`.
+        prompts: See `draw_completions`.
+        seeds: See `draw_completions`.
+        decoding: How tokens are chosen; stop texts are not looked for.
+        token_budget: See `draw_completions`.
+
+    Raises:
         InputError: A prompt without tokens, an encoder-decoder, or more new tokens than the context holds.
     """
     require_writer(backbone)
     fitted, cut = fit_prompts(prompts, context_length(backbone.model), decoding.max_new_tokens)
     if cut:
         _log.warning("%d of %d prompts were longer than the context; their ends were kept", cut, len(prompts))
-    found: list[list[str]] = [[""] * len(own) for own in seeds]
-    tokenizer: Any = backbone.tokenizer
-    lengths, decode = [len(ids) for ids in fitted], tokenizer.decode
+    found: list[list[list[int]]] = [[] for _ in seeds]
+    lengths = [len(ids) for ids in fitted]
     support = support_of(backbone.model)
     together = [support.decodes(length + decoding.max_new_tokens) for length in lengths]
     with packed(backbone.model):
@@ -108,7 +138,7 @@ def draw_completions(
                 backbone, [fitted[i] for i in batch], [seeds[i] for i in batch], decoding, token_budget
             )
             for i, own in zip(batch, rows, strict=True):
-                found[i] = [decoding.cut(str(decode(ids, skip_special_tokens=True))) for ids in own]
+                found[i] = own
     return found
 
 
@@ -245,8 +275,8 @@ def _continue(
             tokens = sampler.choose(logits, uniforms[:, step])
         else:
             tokens = draw_tokens(logits, uniforms[:, step], decoding.temperature)
-        finished |= torch.isin(tokens, stops)
         drawn.append(torch.where(finished, -1, tokens))
+        finished |= torch.isin(tokens, stops)
         if step + 1 == decoding.max_new_tokens or bool(finished.all()):
             break
         logits = vocabulary_logits(backbone.model, after(tokens, step))

@@ -26,14 +26,14 @@ _CHUNK = 256
 
 
 def token_log_probs(
-    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest
+    model: PreTrainedModel, hidden: Float[Tensor, "tokens d"], forest: Forest, temperature: float = 1.0
 ) -> Float[Tensor, " branch_tokens"]:
     """Log-probability of each branch token (in the order of `Forest.places`) after its path, nats, float32.
 
     A token with nothing before it has 0: nothing predicts it.
     """
     found = by_chunks(
-        partial(log_probs_of, model),
+        partial(log_probs_of, model, temperature=temperature),
         hidden[forest.sources],
         forest.input_ids[0, forest.places],
     )
@@ -115,7 +115,7 @@ def by_chunks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
 
 def log_probs_of(
     model: PreTrainedModel, states: Float[Tensor, "tokens d"], targets: Int[Tensor, " tokens"],
-    change: HeadChange | None = None,
+    change: HeadChange | None = None, temperature: float = 1.0,
 ) -> Float[Tensor, " tokens"]:  # fmt: skip
     """Log-probability of each target after its state, float32. Holds the logits of all these tokens.
 
@@ -124,6 +124,7 @@ def log_probs_of(
         states: Hidden states.
         targets: Token after each state.
         change: Change of the vocabulary head.
+        temperature: What the logits are divided by.
     """
     if change is None:
         logits = vocabulary_logits(model, states)
@@ -132,7 +133,7 @@ def log_probs_of(
     head = output_embeddings(model)
     # The weights of a head with an adapter are those below the adapter.
     if not _follows_formula(model) or hasattr(head, "base_layer"):
-        return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
+        return (logits / temperature).log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
     states = finish_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.
@@ -143,7 +144,7 @@ def log_probs_of(
         chosen = chosen + bias[targets].float()
     if change is not None:
         chosen = chosen + change.at(states, targets)
-    return finish_logits(model, chosen) - torch.logsumexp(logits, dim=-1)
+    return finish_logits(model, chosen) / temperature - torch.logsumexp(logits / temperature, dim=-1)
 
 
 def vocabulary_logits(

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from pluralign.core import InputError
+from pluralign.learn.texts.adversarial.forest_trainer import forest_trainer
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.precision import is_mixed
 from pluralign.learn.texts.training_options import Training
@@ -72,7 +73,7 @@ def reinforce(
         sampling: Sampling settings.
         seed: Random seed of samples and order.
         folder: Working folder of TRL.
-        vllm: vLLM as the sampler; None samples with transformers.
+        vllm: vLLM as the sampler; None samples here.
 
     Raises:
         InputError: TRL is not installed, or the batch size is no multiple of ``samples`` or larger than the
@@ -97,14 +98,14 @@ def reinforce(
             weight_decay=training.weight_decay, lr_scheduler_type=training.lr_scheduler_type,
             max_grad_norm=training.max_grad_norm, warmup_steps=round(training.warmup * steps),
             bf16=is_mixed(training), use_cpu=default_device().type == "cpu", seed=seed,
-            gradient_checkpointing=training.gradient_checkpointing, save_strategy="no",
-            logging_strategy="no", report_to="none", disable_tqdm=not sys.stderr.isatty(),
+            gradient_checkpointing=False, save_strategy="no", logging_strategy="no", report_to="none",
+            disable_tqdm=not sys.stderr.isatty(),
             **(vllm or VLLMSampling()).arguments(),
         )  # fmt: skip
         rows = datasets.Dataset.from_dict({"prompt": list(prompts)})
         trainer = trainer_class(
-            backbone.model, reward_funcs=rewarded, args=settings,
-            train_dataset=rows, processing_class=backbone.tokenizer,
+            backbone, sampling, training.token_budget, training.gradient_checkpointing,
+            reward_funcs=rewarded, args=settings, train_dataset=rows,
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -147,10 +148,10 @@ def _trl() -> tuple[Any, Any]:
     # An optional extra, whose import takes seconds.
     try:
         from trl.trainer.rloo_config import RLOOConfig
-        from trl.trainer.rloo_trainer import RLOOTrainer
+
+        return RLOOConfig, forest_trainer()
     except ImportError as error:
         raise InputError(f"policy gradients require TRL: pip install 'pluralign[rl]' ({error})") from error
-    return RLOOConfig, RLOOTrainer
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import bos_ids, completion_ids, encode, prompt_ids, without_bos
-from pluralign.lm.vocabulary import branch_sum, by_chunks, vocabulary_logits
+from pluralign.lm.vocabulary import branch_sum, token_log_probs
 
 
 def round_prompts(rows: Sequence[Demonstration], count: int, number: int, seed: int) -> list[str]:
@@ -59,13 +59,8 @@ def sample_log_probs(
         branches = [completion_ids(tokenizer, text)[:limit] for text in completions]
         trees.append(Tree(read.ids, branches, read.keep))
 
-    def of_tokens(states: Tensor, targets: Tensor) -> Tensor:
-        logits = vocabulary_logits(model, states) / sampling.temperature
-        return logits.log_softmax(-1).gather(1, targets[:, None]).squeeze(1)
-
     def of_branches(hidden: Tensor, forest: Forest) -> Tensor:
-        found = by_chunks(of_tokens, hidden[forest.sources], forest.input_ids[0, forest.places])
-        return branch_sum(found, forest)
+        return branch_sum(token_log_probs(model, hidden, forest, sampling.temperature), forest)
 
     return torch.cat(map_forests(model, trees, of_branches, token_budget=token_budget)).cpu()
 
