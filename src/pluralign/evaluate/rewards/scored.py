@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ def score_sources(
         scorers: Reward models by name. Those given by name or folder are loaded only while needed.
         sources: Answers by name of their source.
         path: JSON-lines file of the rewards.
-        wanted: Pairs of scorer and source; pairs of one scorer are contiguous.
+        wanted: Pairs of scorer and source.
         dtype: Precision of reward models that are loaded here.
 
     Raises:
@@ -58,16 +58,13 @@ def score_sources(
         "sources": {name: _digest(own) for name, own in sources.items()},
         "wanted": wanted,
         "dtype": str(precision),
+        "order": "prompts",
     }
-    tasks = [(scorer, source, i) for scorer, source in wanted for i in range(len(sources[source]))]
+    tasks = _tasks(sources, wanted)
     if not _is_of(path, run, len(tasks)):
         _score(scorers, sources, tasks, path, run, precision)
-    found: AnswerRewards = {pair: [] for pair in wanted}
-    rows = iter(read_rows(path))
-    next(rows)
-    for (scorer, source, _), fields in zip(tasks, rows, strict=True):
-        found[scorer, source].append([float(reward) for reward in fields.get("rewards", list)])
-    return found
+    found = _read(path, "rewards")
+    return {pair: found.get(pair, []) for pair in wanted}
 
 
 def read_sigmas(path: Path) -> AnswerRewards:
@@ -76,13 +73,30 @@ def read_sigmas(path: Path) -> AnswerRewards:
     Raises:
         InputError: The file was written by a version without standard deviations.
     """
+    return _read(path, "sigmas")
+
+
+def _read(path: Path, field: str) -> AnswerRewards:
+    """A field of the rows, in the order of the sources' prompts."""
     rows = iter(read_rows(path))
     next(rows)
-    found: AnswerRewards = {}
+    found: dict[tuple[str, str], dict[int, list[float]]] = {}
     for fields in rows:
-        own = [float(sigma) for sigma in fields.get("sigmas", list)]
-        found.setdefault((fields.get("scorer", str), fields.get("source", str)), []).append(own)
-    return found
+        own = found.setdefault((fields.get("scorer", str), fields.get("source", str)), {})
+        own[fields.get("prompt", int)] = [float(value) for value in fields.get(field, list)]
+    return {pair: [own[number] for number in sorted(own)] for pair, own in found.items()}
+
+
+def _tasks(sources: Mapping[str, Sequence[Answers]], wanted: Sequence[tuple[str, str]]) -> list[_Task]:
+    """What is to be scored, by scorer and then by prompt: sources share prompts, which are read once."""
+    scorers = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in wanted))}
+    prompts: dict[str, int] = {}
+    found: list[tuple[tuple[int, int], _Task]] = []
+    for scorer, source in wanted:
+        for i, one in enumerate(sources[source]):
+            prompt = prompts.setdefault(json.dumps(one.prompt), len(prompts))
+            found.append(((scorers[scorer], prompt), (scorer, source, i)))
+    return [task for _, task in sorted(found, key=lambda one: one[0])]
 
 
 def _score(
@@ -100,16 +114,16 @@ def _score(
         return len(sources[task[1]][task[2]].completions)
 
     def scored(batch: Sequence[_Task]) -> list[dict[str, Any]]:
-        name, source, _ = batch[0]
-        found = _rewards(opened(name), [sources[source][i] for _, _, i in batch], name)
+        name = batch[0][0]
+        found = _rewards(opened(name), [sources[source][i] for _, source, i in batch], name)
         counts[name] = opened(name).counts
         return [
             {"scorer": name, "source": source, "prompt": i + 1, **one}
-            for (_, _, i), one in zip(batch, found, strict=True)
+            for (_, source, i), one in zip(batch, found, strict=True)
         ]
 
     run_batches(
-        path, run, tasks, scored, batch=_ends(tasks, answers), header={"run": run}, unit="answer",
+        path, run, tasks, scored, batch=_ends(tasks, sources), header={"run": run}, unit="answer",
         size=answers,
     )  # fmt: skip
     for name, own in counts.items():
@@ -117,29 +131,36 @@ def _score(
             _log.warning("rewards by %s: %s", name, cuts)
 
 
-def _ends(tasks: Sequence[_Task], answers: Callable[[_Task], int]) -> list[int]:
-    """Ends of batches: the number of prompts of one scorer and source that make up `_BATCH` answers."""
+def _ends(tasks: Sequence[_Task], sources: Mapping[str, Sequence[Answers]]) -> list[int]:
+    """Ends of batches of one scorer: as many whole prompts as make up `_BATCH` answers."""
     ends: list[int] = []
     held = 0
-    for i, task in enumerate(tasks):
-        if held and (task[:2] != tasks[i - 1][:2] or held >= _BATCH):
-            ends.append(i)
-            held = 0
-        held += answers(task)
+    for i, (scorer, source, number) in enumerate(tasks):
+        one = sources[source][number]
+        if held and i:
+            last, other, row = tasks[i - 1]
+            if scorer != last or (held >= _BATCH and one.prompt != sources[other][row].prompt):
+                ends.append(i)
+                held = 0
+        held += len(one.completions)
     return [*ends, len(tasks)]
 
 
 def _rewards(scorer: Reward, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:
     template = template_of(scorer)
     decisions = [one.decision(template) for one in answers]
-    # Short samples repeat, so each text is scored once.
-    distinct = [Decision(d.prompt, tuple(dict.fromkeys(d.options))) for d in decisions]
+    # Sources share prompts, and short samples repeat: each prompt is read once, and each text scored once.
+    distinct: dict[str, dict[str, int]] = {}
+    for decision in decisions:
+        places = distinct.setdefault(decision.prompt, {})
+        for text in decision.options:
+            places.setdefault(text, len(places))
+    joined = scorer.score_decisions([Decision(prompt, tuple(texts)) for prompt, texts in distinct.items()])
+    known = dict(zip(distinct, joined, strict=True))
     found: list[dict[str, list[float]]] = []
-    for one, decision, unique, scored in zip(
-        answers, decisions, distinct, scorer.score_decisions(distinct), strict=True
-    ):
-        places = {text: i for i, text in enumerate(unique.options)}
-        own = [places[text] for text in decision.options]
+    for one, decision in zip(answers, decisions, strict=True):
+        own = [distinct[decision.prompt][text] for text in decision.options]
+        scored = known[decision.prompt]
         rewards = {"rewards": scored.mean[own].tolist(), "sigmas": scored.sigma[own].tolist()}
         for what, values in rewards.items():
             for value in values:
