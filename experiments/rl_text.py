@@ -78,11 +78,11 @@ class Settings:
     prompts: int = 640
     tests: int = 60
     answers: int = 4
-    learning_rate: float = 2e-4
+    learning_rate: float = 4e-4
     lora_rank: int = 16
-    batch_size: int = 64
+    batch_size: int = 32
     config: RLConfig = field(
-        default_factory=lambda: RLConfig(rounds=4, prompts=64, samples=8, max_new_tokens=32, kl=0.0)
+        default_factory=lambda: RLConfig(rounds=4, prompts=32, samples=8, max_new_tokens=32, kl=0.0)
     )
     results: Path = RESULTS
 
