@@ -47,6 +47,7 @@ COMBINATIONS: dict[str, Combine] = {
 REWARDS = {name: QUALITIES[name].reward for name in NAMES}
 """Instruments that train."""
 RESULTS = Path(__file__).parent / "results"
+FIGURES = ("gain", "kl", "at_reach")
 Row = dict[str, Any]
 
 
@@ -197,6 +198,26 @@ def _at(curve: Sequence[Mapping[str, float]], kl: float) -> float:
     return float(np.interp(kl, *map(list, zip(*ordered, strict=True))))
 
 
+def differences(known: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Differences from the first combination, over seeds; a seed's figure is the mean of its weightings."""
+
+    def of_seeds(way: str, figure: str) -> list[float]:
+        seeds = sorted({row["seed"] for row in known})
+        return [
+            float(np.mean([row[figure] for row in known if (row["way"], row["seed"]) == (way, seed)]))
+            for seed in seeds
+        ]
+
+    first, *others = COMBINATIONS
+    return {
+        way: {
+            figure: paired_difference(of_seeds(way, figure), of_seeds(first, figure)).to_json()
+            for figure in FIGURES
+        }
+        for way in others
+    }
+
+
 def run(settings: Settings) -> None:
     """Train and measure everything, and write the results as they come."""
     rows: list[Row] = []
@@ -244,21 +265,15 @@ def write_results(rows: list[Row], settings: Settings) -> None:
         columns = [
             *([row["gains"][name] for row in own] for name in NAMES),
             *([row["others"][name] for row in own] for name in NAMES),
-            *([row[name] for row in own] for name in ("gain", "kl", "at_reach")),
+            *([row[name] for row in own] for name in FIGURES),
         ]
         lines.append(f"| {way} | {weight:g} | {' | '.join(cell(over_runs(one)) for one in columns)} |")
-    lines += ["", "Differences from the weighted sum, over seeds and weightings:", ""]
-    lines += ["| combination | weighted gain | weighted gain at equal KL |", "|---|---:|---:|"]
-    pairs = {way: [row for row in known if row["way"] == way] for way in COMBINATIONS}
-    first, *others = COMBINATIONS
-    for way in others:
-        if len(pairs[way]) == len(pairs[first]) > 1:
-            gaps = [
-                paired_difference(*([row[figure] for row in pairs[name]] for name in (way, first))).to_json()
-                for figure in ("gain", "at_reach")
-            ]
-            lines.append(f"| {way} | {' | '.join(cell(gap, 3) for gap in gaps)} |")
-    write_json(settings.results / "rl_text.json", {"rows": rows, "table": known})
+    lines += ["", "Differences from the weighted sum, means of the weightings, over seeds:", ""]
+    lines += ["| combination | weighted gain | KL | weighted gain at equal KL |", "|---|---:|---:|---:|"]
+    gaps = differences(known) if seeds > 1 else {}
+    for way, own in gaps.items():
+        lines.append(f"| {way} | {' | '.join(cell(own[figure]) for figure in FIGURES)} |")
+    write_json(settings.results / "rl_text.json", {"rows": rows, "table": known, "differences": gaps})
     write_page(settings.results / "rl_text.md", lines)
 
 
