@@ -1,7 +1,11 @@
 """TRL's RLOO trainer with our sampler and forests: TRL's own values and gradients, each prompt read once."""
 
+import copy
+import dataclasses
+
 import pytest
 import torch
+from architectures import make
 
 from pluralign.learn.texts.adversarial import forest_trainer
 from pluralign.learn.texts.adversarial.reinforce import reinforce
@@ -19,8 +23,8 @@ def rewarded(prompts, completions):
     return [float(len(text)) for text in completions]
 
 
-def run(tmp_path, sampling, model=None, **options):
-    policy = load_backbone("tiny-random", dtype=torch.float32)
+def run(tmp_path, sampling, policy=None, **options):
+    policy = policy or load_backbone("tiny-random", dtype=torch.float32)
     if options.get("lora_rank"):
         add_lora(policy.model, options["lora_rank"])
     training = Training(batch_size=12, learning_rate=1e-3, bf16=False, **options)
@@ -59,6 +63,31 @@ def test_log_probabilities_and_gradients_are_those_of_trl(tmp_path, monkeypatch,
     run(tmp_path, Decoding(5, temperature), gradient_checkpointing=checkpointing)
     assert len(gaps) == 2
     assert max(gaps) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gemma3_text", "jamba"])
+def test_experts_windows_and_recurrent_layers(tmp_path, monkeypatch, name):
+    """The values are those of each path alone, and a step changes the model."""
+    policy = dataclasses.replace(load_backbone("tiny-random"), model=make(name).eval())
+    before, found = copy.deepcopy(policy.model.state_dict()), []
+    mapped = forest_trainer.padded_log_probs
+
+    def watched(backbone, input_ids, mask, completion, temperature, token_budget):
+        values = mapped(backbone, input_ids, mask, completion, temperature, token_budget)
+        if not found:
+            for ids, own, row in zip(input_ids, mask, values, strict=True):
+                with torch.no_grad():
+                    logits = backbone.model(input_ids=ids[own][None]).logits[0, :-1]
+                paths = logits.log_softmax(-1).gather(1, ids[own][1:, None])[:, 0]
+                kept = own[-completion:]
+                found.append((row.detach()[kept] - paths[-int(kept.sum()) :]).abs().max().item())
+        return values
+
+    monkeypatch.setattr(forest_trainer, "padded_log_probs", watched)
+    run(tmp_path, Decoding(20), policy)
+    assert len(found) == 12
+    assert max(found) < 1e-4
+    assert any((before[key] != value).any() for key, value in policy.model.state_dict().items())
 
 
 def test_equal_prompts_are_one_tree(tmp_path, monkeypatch):

@@ -98,6 +98,8 @@ def reinforce(
             weight_decay=training.weight_decay, lr_scheduler_type=training.lr_scheduler_type,
             max_grad_norm=training.max_grad_norm, warmup_steps=round(training.warmup * steps),
             bf16=is_mixed(training), use_cpu=default_device().type == "cpu", seed=seed,
+            # Of experts' routers: this is the gradient of the mean reward and of nothing else.
+            router_aux_loss_coef=0.0,
             gradient_checkpointing=False, save_strategy="no", logging_strategy="no", report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
             **(vllm or VLLMSampling()).arguments(),
