@@ -174,3 +174,16 @@ def test_memory(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory, "_in_a_process", lambda *given: max(1, memory._measure(*given)))
     memory.main(memory.Settings(("lora",), "0.03b", 64, tmp_path / "f"))
     assert read_json(tmp_path / "f")["lora"]["estimate"]["peak"] > 0.1e9
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_policy_gradient(script: Script, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trl")
+    gradient = script("policy_gradient")
+    file = data / "hh_rlhf" / "harmless.jsonl.gz"
+    gradient.main(
+        gradient.Settings(file, TINY, 2, 4, 3, batch_size=8, lora_rank=2, turns=2, bf16=False)
+    )  # fmt: skip
+    out = capsys.readouterr().out
+    assert out.count("CPU seconds") == 4
+    assert "times TRL's speed, 2 prompts x 4 completions" in out

@@ -99,3 +99,26 @@ def test_a_rule_and_a_value_model_guide_blocks(
     assert sides["plain", 1]["drawn"] == sides["plain", 1]["kept"]
     assert sides["rule", 2]["drawn"] > sides["rule", 2]["kept"]
     assert len(found["differences"]) == 2
+
+
+def test_policies_for_a_weighting(script: Script, tmp_path: Path, data: Path, three_layers: str) -> None:
+    rl = script("rl_text")
+    config = rl.RLConfig(rounds=1, prompts=4, samples=4, max_new_tokens=6, temperature=0.7, kl=0.0)
+    # A random model's words have no mood.
+    rl.REWARDS["cheerful"] = lambda prompts, texts: [float(len(text)) for text in texts]
+    settings = rl.Settings(
+        data, tmp_path / "w", seeds=(1, 2), model=three_layers, weights=(0.3,), prompts=16, tests=2,
+        answers=2, learning_rate=1e-2, lora_rank=2, batch_size=8, config=config, results=tmp_path / "r",
+    )  # fmt: skip
+    rl.run(settings)
+    found = read_json(tmp_path / "r" / "rl_text.json")
+    assert [(row["seed"], row["way"]) for row in found["table"]] == [
+        (seed, way) for seed in (1, 2) for way in rl.COMBINATIONS
+    ]
+    for seed in (1, 2):
+        own = [row for row in found["table"] if row["seed"] == seed]
+        assert {row["reach"] for row in own} == {min(row["kl"] for row in own)}
+    gap = found["differences"]["DVAO"]["kl"]
+    kls = [[row["kl"] for row in found["table"] if row["way"] == way] for way in ("DVAO", "weighted sum")]
+    assert gap["mean"] == pytest.approx(sum(kls[0]) / 2 - sum(kls[1]) / 2, abs=1e-4)
+    assert "| DVAO |" in (tmp_path / "r" / "rl_text.md").read_text()
