@@ -64,7 +64,7 @@ def scorers(monkeypatch):
     def load_reward(spec, *, dtype=None):
         if spec == "absent":
             raise InputError("no such folder", path=spec)
-        opened.append(Scorer(spec, limit.get("calls")))
+        opened.append(Scorer(spec, limit.get(spec)))
         return opened[-1]
 
     # In this order: the first module, if it is imported here, takes its function from the second.

@@ -9,6 +9,7 @@ import pytest
 from answer_files import DRAWS, PROMPTS, answers
 from json_lines import write
 
+from pluralign.evaluate.rewards import scored
 from pluralign.evaluate.rewards.best_of_n import best_of_n, normalised
 
 
@@ -53,13 +54,16 @@ def test_best_of_n(run, scorers, answer_files, tmp_path, capsys):
     assert report["proxy_points"]["long"]["n"] == 4
     assert "proxy point of long: none; the golden reward is highest at N = 4" in told
     assert "win rate" in told
-    # The proxies read the draws alone, and each text of a prompt once.
+    # Each text of a prompt is scored once; proxies read the draws alone, the golden reward all four files.
     opened, _ = scorers
     assert [scorer.name for scorer in opened] == ["x", "long", "y"]
-    assert [d.options for call in opened[0].seen for d in call] == [
+    seen = [{d.prompt: d.options for call in scorer.seen for d in call} for scorer in opened]
+    assert list(seen[0].values()) == [
         ("xy", "x", "", "yyy"), ("x", "xxy", "y"), ("", "yy", "xxxyy", "xy"),
     ]  # fmt: skip
-    assert len(opened[2].seen) == 4
+    assert [len(call) for call in opened[2].seen] == [3]
+    for prompt, options in seen[2].items():
+        assert len(set(options)) == len(options) > len(seen[0][prompt])
 
 
 def test_without_ends_there_is_no_scale(run, scorers, answer_files, tmp_path, capsys):
@@ -75,21 +79,23 @@ def test_without_ends_there_is_no_scale(run, scorers, answer_files, tmp_path, ca
     assert json.loads((tmp_path / "b" / "report.json").read_text())["curves"]["x"]["normalised"] is None
 
 
-def test_an_interrupted_run_continues(run, scorers, answer_files, tmp_path):
+def test_an_interrupted_run_continues(run, scorers, answer_files, tmp_path, monkeypatch):
     opened, limit = scorers
+    # A batch for each prompt.
+    monkeypatch.setattr(scored, "_BATCH", 1)
     assert run(*best_of_n_options(answer_files, tmp_path / "whole")) == 0
     whole = (tmp_path / "whole" / "rewards.jsonl").read_bytes()
     opened.clear()
-    limit["calls"] = 1
+    limit["y"] = 1
     out = tmp_path / "out"
-    # x, long and golden's draws are scored; golden's second file is where it stops.
+    # x and long are done, and the golden reward's first prompt.
     assert run(*best_of_n_options(answer_files, out)) == 130
     assert not (out / "rewards.jsonl").exists()
     limit.clear()
     opened.clear()
     assert run(*best_of_n_options(answer_files, out)) == 0
     assert [scorer.name for scorer in opened] == ["y"]
-    assert len(opened[0].seen) == 3
+    assert len(opened[0].seen) == 2
     assert (out / "rewards.jsonl").read_bytes() == whole
     reports = [(tmp_path / part / "report.json").read_bytes() for part in ("whole", "out")]
     assert reports[0] == reports[1]
@@ -114,7 +120,7 @@ def test_messages_and_texts(run, scorers, tmp_path):
     assert report["golden_of"]["greedy"]["mean"] == report["golden_of"]["demonstrations"]["mean"] == 2.0
     opened, _ = scorers
     assert opened[2].seen[0][0].prompt == "\n\nHuman: Q0\n\nAssistant:"
-    assert opened[2].seen[-1][0].options == (" yy",)
+    assert opened[2].seen[0][0].options == (" x", " y", " yy")
 
 
 def test_preferences_are_demonstrations_too(run, scorers, answer_files, tmp_path):
