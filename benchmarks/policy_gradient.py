@@ -70,7 +70,7 @@ def measure(side: str, settings: Settings, seed: int) -> float:
     policy = reinforce.fresh_policy(settings.model, {}, training, seed)
     prompts = [prompt.text for prompt in load_prompts(settings.prompts, limit=settings.count)]
     if side == "trl":
-        reinforce.forest_trainer = lambda: _Plain  # pyright: ignore[reportAttributeAccessIssue]
+        reinforce.forest_trainer = lambda: _plain  # pyright: ignore[reportAttributeAccessIssue]
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         reinforce.reinforce(
@@ -84,7 +84,7 @@ def measure(side: str, settings: Settings, seed: int) -> float:
 _OURS = reinforce.forest_trainer
 
 
-def _Plain(backbone: Any, sampling: Any, budget: int, checkpointing: bool, **arguments: Any) -> Any:
+def _plain(backbone: Any, sampling: Any, budget: int, checkpointing: bool, **arguments: Any) -> Any:
     """TRL's own trainer."""
     from trl.trainer.rloo_trainer import RLOOTrainer
 

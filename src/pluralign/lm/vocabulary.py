@@ -124,16 +124,19 @@ def log_probs_of(
         states: Hidden states.
         targets: Token after each state.
         change: Change of the vocabulary head.
-        temperature: What the logits are divided by.
+        temperature: Sampling temperature, which divides the logits.
     """
     if change is None:
         logits = vocabulary_logits(model, states)
     else:
         logits = finish_logits(model, raw_logits(model, states) + change(states))
+    # Not divided by 1: these are the largest tensors of a pass.
+    if temperature != 1.0:
+        logits = logits / temperature
     head = output_embeddings(model)
     # The weights of a head with an adapter are those below the adapter.
     if not _follows_formula(model) or hasattr(head, "base_layer"):
-        return (logits / temperature).log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
+        return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
     states = finish_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
     # logits are taken in float32; in the sum over the vocabulary the roundings even out.
@@ -144,7 +147,7 @@ def log_probs_of(
         chosen = chosen + bias[targets].float()
     if change is not None:
         chosen = chosen + change.at(states, targets)
-    return finish_logits(model, chosen) / temperature - torch.logsumexp(logits / temperature, dim=-1)
+    return finish_logits(model, chosen) / temperature - torch.logsumexp(logits, dim=-1)
 
 
 def vocabulary_logits(

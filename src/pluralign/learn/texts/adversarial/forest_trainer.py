@@ -103,9 +103,9 @@ def padded_log_probs(
     Args:
         backbone: Model that scores them.
         input_ids: Prompts, padded in front, and completions, padded behind.
-        mask: Tokens that are no padding.
-        completion: Number of the last columns, which are the completions'.
-        temperature: What the logits are divided by.
+        mask: False for padding.
+        completion: Number of columns of the completions, which are the last ones.
+        temperature: Sampling temperature, which divides the logits.
         token_budget: Largest number of tokens in one forest.
     """
     prompts = _rows(input_ids[:, :-completion], mask[:, :-completion])

@@ -73,7 +73,7 @@ def reinforce(
         sampling: Sampling settings.
         seed: Random seed of samples and order.
         folder: Working folder of TRL.
-        vllm: vLLM as the sampler; None samples here.
+        vllm: vLLM as the sampler; by default, pluralign's own.
 
     Raises:
         InputError: TRL is not installed, or the batch size is no multiple of ``samples`` or larger than the
@@ -98,7 +98,7 @@ def reinforce(
             weight_decay=training.weight_decay, lr_scheduler_type=training.lr_scheduler_type,
             max_grad_norm=training.max_grad_norm, warmup_steps=round(training.warmup * steps),
             bf16=is_mixed(training), use_cpu=default_device().type == "cpu", seed=seed,
-            # Of experts' routers: this is the gradient of the mean reward and of nothing else.
+            # TRL would add the load-balancing loss of experts' routers to the reward's.
             router_aux_loss_coef=0.0,
             gradient_checkpointing=False, save_strategy="no", logging_strategy="no", report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
