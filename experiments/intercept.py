@@ -3,8 +3,8 @@
     python experiments/intercept.py --story DIR/TheIntercept.v21.json
 
 The story counts how forceful and how evasive its prisoner is. smollm2-135m plays, pairs of continuations are
-compared by the story's variables, one CPL agent is trained per variable, and the weights are swept. An
-interrupted run continues.
+compared by the story's variables, one CPL agent is trained per variable, and the weights are swept, for each
+training seed anew. An interrupted run continues.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from pluralign.evaluate.rank_correlation import spearman
 from pluralign.evaluate.report.model import Kind, Report
 from pluralign.evaluate.report.page import write_picture, write_report
 from pluralign.evaluate.report.summary import make_report
-from pluralign.evaluate.sweeps.stories import SweepPoint
 from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.workflows import main_job
@@ -67,7 +66,7 @@ class Settings:
         temperature: Temperature of its play, chosen on seed 0; at 1 it explores too little for training.
         comparisons: Number of comparisons by the oracle, for each objective.
         play: Number of episodes per policy and per weighting.
-        seed: Random seed of all stages.
+        seeds: Random seeds of all stages, one run each.
         results: Folder of the result files.
     """
 
@@ -78,17 +77,31 @@ class Settings:
     temperature: float = 3.0
     comparisons: int = 10_000
     play: int = 300
-    seed: int = 1
+    seeds: tuple[int, ...] = (1, 2, 3)
     results: Path = RESULTS
 
 
 def run(settings: Settings) -> None:
-    """Collect, annotate, pair, train, sweep, report."""
+    """Run every seed; the tables are written after each."""
     side = settings.out / "the_intercept.pluralign.json"
     write_json(side, {"ink": str(settings.story.resolve()), **SIDE_FILE})
+    runs: list[dict[str, Any]] = []
+    for seed in settings.seeds:
+        say(f"seed {seed}")
+        report = run_seed(settings, side, seed)
+        if not runs:
+            write_picture(report, settings.results / "intercept.svg")
+        runs.append(figures_of(report))
+        write_results(runs, settings)
+    wrote(settings.results / "intercept.md", "and intercept.json, intercept.svg")
+
+
+def run_seed(settings: Settings, side: Path, seed: int) -> Report:
+    """Collect, annotate, pair, train, sweep, report."""
+    folder = settings.out / str(seed)
     known = JobSettings(
         story=str(side),
-        seed=settings.seed,
+        seed=seed,
         model=settings.model,
         episodes=settings.episodes,
         temperature=settings.temperature,
@@ -96,8 +109,10 @@ def run(settings: Settings) -> None:
         play=settings.play,
         objectives=("forceful", "evasive"),
     )
-    job = MainJob(settings.out, known)
-    steps = StagedRun(settings.out, stages=6)
+    job = MainJob(folder, known)
+    # Features depend only on the story's text, so the seeds share them.
+    job.models.features = settings.out / "features"
+    steps = StagedRun(folder, stages=6)
     cpl = asdict(main_job.cpl_config())
     rule: dict[str, Any] = {"oracle": "soft"}
     data = steps.stage(
@@ -108,8 +123,7 @@ def run(settings: Settings) -> None:
     steps.stage("learn", "one agent per objective", cpl, lambda: main_job.learn_all(job, ["oracle"]))
     steps.stage("play", "every policy plays", {}, lambda: play_all(job))
     steps.stage("sweep", "sweep over weights", {}, lambda: {"points": len(main_job.sweep_weights(job))})
-    report = report_of(job, steps, data)
-    write_results(report, main_job.sweep_weights(job), settings)
+    return report_of(job, steps, data)
 
 
 def play_all(job: MainJob) -> dict[str, Any]:
@@ -163,11 +177,14 @@ def report_of(job: MainJob, steps: StagedRun, data: dict[str, Any]) -> Report:
     return report
 
 
-def write_results(report: Report, points: list[SweepPoint], settings: Settings) -> None:
-    """``intercept.json``, ``intercept.md`` and ``intercept.svg``."""
+def figures_of(report: Report) -> dict[str, Any]:
+    """What the results file has of one seed."""
     followed = {
         name: asdict(
-            spearman(np.array([p.weights[name] for p in points]), np.array([p.returns[name] for p in points]))
+            spearman(
+                np.array([row.weights[name] for row in report.sweep]),
+                np.array([row.returns[name] for row in report.sweep]),
+            )
         )
         for name in report.objectives
     }
@@ -178,61 +195,70 @@ def write_results(report: Report, points: list[SweepPoint], settings: Settings) 
         {"weights": dict(p.weights), "returns": dict(p.returns), "stderr": dict(p.stderr)}
         for p in report.sweep
     ]
-    figures = {
-        "model": settings.model,
-        "temperature": settings.temperature,
-        "seed": settings.seed,
+    return {
+        "seed": report.seed,
         "data": dict(report.data),
-        "comparisons": settings.comparisons,
-        "episodes of each weighting": settings.play,
-        "cpl": asdict(main_job.cpl_config()),
         "policies": policies,
         "sweep": rows,
         "spearman of an objective with its own weight": followed,
         "seconds": round(report.seconds),
     }
+
+
+def write_results(runs: list[dict[str, Any]], settings: Settings) -> None:
+    """``intercept.json`` and ``intercept.md``."""
+    figures = {
+        "model": settings.model,
+        "temperature": settings.temperature,
+        "comparisons": settings.comparisons,
+        "episodes of each weighting": settings.play,
+        "cpl": asdict(main_job.cpl_config()),
+        "runs": runs,
+    }
     write_json(settings.results / "intercept.json", figures)
     with replace_when_whole(settings.results / "intercept.md") as temporary:
-        temporary.write_text(table(figures, report) + "\n", encoding="utf-8")
-    write_picture(report, settings.results / "intercept.svg")
-    wrote(settings.results / "intercept.md", "and intercept.json, intercept.svg")
+        temporary.write_text(table(figures) + "\n", encoding="utf-8")
 
 
-def table(figures: dict[str, Any], report: Report) -> str:
-    """Markdown of the policies and the sweep."""
-    first, second = report.objectives[:2]
+def table(figures: dict[str, Any]) -> str:
+    """Markdown of the policies and the sweeps: means over seeds, and each seed's."""
+    runs = figures["runs"]
+    names = list(next(iter(runs[0]["policies"].values())))
+    seeds = ", ".join(str(run["seed"]) for run in runs)
     lines = [
         "# Steering on The Intercept",
         "",
         "`python experiments/intercept.py`",
         "",
-        f"{figures['model']} plays {figures['data']['episodes']} episodes of inkle's story at temperature "
+        f"{figures['model']} plays {runs[0]['data']['episodes']} episodes of inkle's story at temperature "
         f"{figures['temperature']:g}; its variables "
-        f"`{first}` and `{second}` compare {figures['comparisons']} pairs of continuations each; one CPL "
-        "agent is learned for each. Mean changes of the two variables over "
-        f"{figures['episodes of each weighting']} episodes, ± standard error. Seed {figures['seed']}.",
+        f"{' and '.join(f'`{name}`' for name in names)} compare {figures['comparisons']} pairs of "
+        "continuations each; one CPL agent is learned for each. Mean changes of the variables over "
+        f"{figures['episodes of each weighting']} episodes, seeds {seeds}: mean, and each seed.",
         "",
-        f"| who plays | {first} | {second} |",
-        "| --- | ---: | ---: |",
+        f"| who plays | {' | '.join(names)} |",
+        f"| --- |{' ---: |' * len(names)}",
     ]
-    for name, row in figures["policies"].items():
-        cells = " | ".join(f"{row[o]['mean']:.2f} ± {row[o]['stderr']:.2f}" for o in (first, second))
-        lines.append(f"| {name} | {cells} |")
-    for point in figures["sweep"]:
-        cells = " | ".join(f"{point['returns'][o]:.2f} ± {point['stderr'][o]:.2f}" for o in (first, second))
-        weights = point["weights"]
-        lines.append(
-            f"| steered, {weights[first]:.1f} {first} and {weights[second]:.1f} {second} | {cells} |"
-        )
-    spans = [
-        f"{name} {found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
-        for name, found in figures["spearman of an objective with its own weight"].items()
-    ]
+    for player in runs[0]["policies"]:
+        means = [[run["policies"][player][o]["mean"] for run in runs] for o in names]
+        lines.append(f"| {player} | {' | '.join(map(_each, means))} |")
+    for i, point in enumerate(runs[0]["sweep"]):
+        weights = " and ".join(f"{weight:.1f} {name}" for name, weight in point["weights"].items())
+        means = [[run["sweep"][i]["returns"][o] for run in runs] for o in names]
+        lines.append(f"| steered, {weights} | {' | '.join(map(_each, means))} |")
+    key = "spearman of an objective with its own weight"
+    found = {name: [f"{run[key][name]['value']:.2f}" for run in runs] for name in names}
+    ranks = [f"{name} {', '.join(values)}" for name, values in found.items()]
     lines += [
         "",
-        f"Spearman's rank correlation of an objective's mean with its own weight: {', '.join(spans)}.",
+        f"Spearman's rank correlation of an objective's mean with its own weight: {'; '.join(ranks)}.",
     ]
-    return "\n".join([*lines, "", "![The sweep](intercept.svg)"])
+    return "\n".join([*lines, "", f"![The sweep of seed {runs[0]['seed']}](intercept.svg)"])
+
+
+def _each(values: list[float]) -> str:
+    mean = f"{np.mean(values):.2f}"
+    return f"{mean} ({', '.join(f'{value:.2f}' for value in values)})" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

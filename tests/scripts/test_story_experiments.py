@@ -134,11 +134,13 @@ def test_intercept(script: Script, tmp_path: Path, story: Path) -> None:
     intercept = script("intercept")
     intercept.run(
         intercept.Settings(
-            story, tmp_path / "w", TINY, episodes=30, comparisons=50, play=4, results=tmp_path / "r"
+            story, tmp_path / "w", TINY, episodes=30, comparisons=50, play=4, seeds=(1, 2),
+            results=tmp_path / "r",
         )
-    )
+    )  # fmt: skip
     assert names_in(tmp_path / "r") == {"intercept.json", "intercept.md", "intercept.svg"}
-    assert len(read_json(tmp_path / "r" / "intercept.json")["sweep"]) == 11
+    runs = read_json(tmp_path / "r" / "intercept.json")["runs"]
+    assert [(run["seed"], len(run["sweep"])) for run in runs] == [(1, 11), (2, 11)]
 
 
 def test_judged_games(script: Script, tmp_path: Path, story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
