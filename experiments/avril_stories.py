@@ -3,10 +3,10 @@
     python experiments/avril_stories.py --out runs/avril_stories
 
 Demonstrators: the language model; DRRN, trained online on the score; and agents that are Boltzmann-rational
-    for one
-objective, which matches the method's model of a demonstrator exactly. AVRIL sees their actions and no
+for one objective, which matches the method's model of a demonstrator exactly. AVRIL sees their actions and no
 rewards. Its posterior is compared with the story's exact rewards, over all options of the decisions
-encountered. An interrupted run continues; results are written as they arrive.
+encountered. Each seed plays and trains anew. An interrupted run continues; results are written as they
+arrive.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Settings:
         features: Folder of the language model's features, shared with `stories.py`.
         episodes: Number of episodes per demonstrator.
         rationality: Temperature of the rational agents, as a share of the range of attainable returns.
-        seed: Random seed of play, training and resampling.
+        seeds: Random seeds of play, training and resampling, one run each.
         stories: Names of the stories.
         kl_weights: Weights of the prior; 1 is the papers'.
         config: Other settings of AVRIL.
@@ -54,7 +54,7 @@ class Settings:
     features: Path = Path("runs/stories/features")
     episodes: int = 1000
     rationality: float = 0.02
-    seed: int = 1
+    seeds: tuple[int, ...] = (1, 2, 3)
     stories: tuple[str, ...] = tuple(list_stories())
     kl_weights: tuple[float, ...] = (1.0, 0.1)
     config: AVRILConfig = field(default_factory=AVRILConfig)
@@ -63,27 +63,30 @@ class Settings:
 
 
 def run(settings: Settings) -> None:
-    """Run all stories, demonstrators and prior weights; the tables are written after each."""
+    """Run all seeds, stories, demonstrators and prior weights; the tables are written after each."""
     models = Models(settings.model, settings.features)
     runs: list[dict[str, Any]] = []
     panels: list[list[RewardPanel]] = []
-    played = {"episodes": settings.episodes, "rationality": settings.rationality, "seed": settings.seed}
-    for name in settings.stories:
-        folder = settings.out / name
-        story = Story(name, folder, models, settings.episodes, settings.rationality, settings.seed)
-        row: list[RewardPanel] = []
-        for demonstrator in DEMONSTRATORS:
-            trajectories = story.trajectories(demonstrator)
-            for kl_weight in settings.kl_weights:
-                say(f"{name}, {demonstrator}, prior x {kl_weight:g}")
-                config = replace(settings.config, kl_weight=kl_weight)
-                figures, rows = measure(story, demonstrator, trajectories, config)
-                runs.append(figures)
-                write_results(runs, played, asdict(settings.config), settings.results)
-                if kl_weight == settings.kl_weights[0]:
-                    row.append(panel(figures, rows))
-        panels.append(row)
-    draw_rewards(panels, settings.results / "avril_stories.png")
+    played = {"episodes": settings.episodes, "rationality": settings.rationality}
+    for seed in settings.seeds:
+        for name in settings.stories:
+            folder = settings.out / f"{name}-{seed}"
+            story = Story(name, folder, models, settings.episodes, settings.rationality, seed)
+            row: list[RewardPanel] = []
+            for demonstrator in DEMONSTRATORS:
+                trajectories = story.trajectories(demonstrator)
+                for kl_weight in settings.kl_weights:
+                    say(f"seed {seed}, {name}, {demonstrator}, prior x {kl_weight:g}")
+                    config = replace(settings.config, kl_weight=kl_weight)
+                    figures, rows = measure(story, demonstrator, trajectories, config)
+                    runs.append(figures)
+                    write_results(runs, played, asdict(settings.config), settings.results)
+                    if kl_weight == settings.kl_weights[0]:
+                        row.append(panel(figures, rows))
+            panels.append(row)
+        # The picture is of the first seed.
+        if seed == settings.seeds[0]:
+            draw_rewards(panels, settings.results / "avril_stories.png")
     wrote(settings.results / "avril_stories.md", f"{len(runs)} posteriors")
 
 
@@ -99,6 +102,7 @@ def measure(
     returns = [trajectory.returns() for trajectory in trajectories]
     card = load_card(folder)
     figures = {
+        "seed": story.seed,
         "story": story.name,
         "demonstrator": demonstrator,
         "kl_weight": config.kl_weight,

@@ -24,7 +24,7 @@ def write_results(runs: Sequence[Figures], settings: Figures, config: Figures, f
     """Write both files.
 
     Args:
-        runs: Figures, one per story, demonstrator and prior weight.
+        runs: Figures, one per seed, story, demonstrator and prior weight.
         settings: Settings of the demonstrators.
         config: Settings of AVRIL.
         folder: Folder of the files.
@@ -43,10 +43,41 @@ def write_results(runs: Sequence[Figures], settings: Figures, config: Figures, f
         "Kendall's tau between a decision's own options. 'Policy alone' ranks options by their "
         "log-probability under the same model's Q-values, with no reward posterior.",
     ]
-    for kl_weight in dict.fromkeys(run["kl_weight"] for run in runs):
-        some = [run for run in runs if run["kl_weight"] == kl_weight]
-        lines += ["", f"## Prior's weight {kl_weight:g}", "", *_rewards(some), "", *_sigmas(some)]
+    seeds = list(dict.fromkeys(run["seed"] for run in runs))
+    weights = list(dict.fromkeys(run["kl_weight"] for run in runs))
+    if len(seeds) > 1:
+        for kl_weight in weights:
+            some = [run for run in runs if run["kl_weight"] == kl_weight]
+            heading = (
+                f"## Seeds {', '.join(map(str, seeds))}, prior's weight {kl_weight:g}: mean, and each seed"
+            )
+            lines += ["", heading, "", *_across(some)]
+    for kl_weight in weights:
+        some = [run for run in runs if run["kl_weight"] == kl_weight and run["seed"] == seeds[0]]
+        heading = f"## Seed {seeds[0]}, prior's weight {kl_weight:g}"
+        lines += ["", heading, "", *_rewards(some), "", *_sigmas(some)]
     write_page(folder / "avril_stories.md", lines)
+
+
+def _across(runs: Sequence[Figures]) -> list[str]:
+    lines = [
+        "| story | demonstrator | objective | mean: Spearman | within | policy alone: Spearman | within |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for story, demonstrator in dict.fromkeys((run["story"], run["demonstrator"]) for run in runs):
+        own = [run for run in runs if (run["story"], run["demonstrator"]) == (story, demonstrator)]
+        for objective in OBJECTIVES:
+            cells = [
+                _each([run[ranking][objective][kind]["value"] for run in own])
+                for ranking in ("mean", "log_policy")
+                for kind in ("spearman", "within")
+            ]
+            lines.append(f"| {story} | {demonstrator} | {objective} | {' | '.join(cells)} |")
+    return lines
+
+
+def _each(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})"
 
 
 def _rewards(runs: Sequence[Figures]) -> list[str]:

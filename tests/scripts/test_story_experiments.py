@@ -123,10 +123,10 @@ def test_avril_stories(script: Script, tmp_path: Path, monkeypatch: pytest.Monke
     avril.run(
         avril.Settings(
             tmp_path / "w", tmp_path / "f", episodes=10, stories=("high_water",), kl_weights=(1.0,),
-            model=TINY, config=replace(avril.AVRILConfig(), steps=10), results=tmp_path / "r",
+            model=TINY, seeds=(1, 2), config=replace(avril.AVRILConfig(), steps=10), results=tmp_path / "r",
         )
     )  # fmt: skip
-    assert len(read_json(tmp_path / "r" / "avril_stories.json")["runs"]) == 4
+    assert len(read_json(tmp_path / "r" / "avril_stories.json")["runs"]) == 8
     assert {"avril_stories.md", "avril_stories.png"} <= names_in(tmp_path / "r")
 
 
