@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pluralign import cli
 from pluralign.cli import VERBS
 from pluralign.learn.methods import METHODS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "experiments" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(verb, run, capsys):
     assert run(*verb.split(), "--help") == 0
     assert f"pluralign {verb}" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def read_only(command, monkeypatch):
+    """Read a command's options as its verb does, without running it."""
+    monkeypatch.setattr(cli, "_require_own_out", lambda run: sys.exit(0))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(shlex.split(command, comments=True)[1:])
+    assert ended.value.code == 0, command
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_examples_in_help_are_commands(verb, monkeypatch):
+    module, _, name = VERBS[verb][0].partition(":")
+    function = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
+    text = inspect.getdoc(function(verb.removeprefix("learn ")) if name == "make_verb" else function) or ""
+    examples = re.findall(r"^Examples?: (.*?)(?:\n\n|\Z)", text, re.M | re.S)
+    assert examples
+    for command in re.findall(r"pluralign .*?(?=\)\"|\s+pluralign |\Z)", "\n".join(examples), re.S):
+        read_only(command.replace("\n", " "), monkeypatch)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_pages_can_be_copied(page, monkeypatch, capsys):
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    text = "\n".join(block for language, block in blocks if not language).replace("\\\n", " ")
+    for command in re.findall(r"^(?:.*?-m |eval \"\$\()?(pluralign .*?)(?:\)\")?$", text, re.M):
+        read_only(command, monkeypatch)
+    assert not re.search(r"^ +--", text, re.M), "a line before this one lacks its backslash"
+    assert not capsys.readouterr().err
 
 
 def test_help_version_and_unknown_verbs(run, capsys, refuses):

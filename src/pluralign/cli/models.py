@@ -83,7 +83,7 @@ def memory(
     states of frozen layers, and what kernels and allocators take for themselves are not counted.
 
     Example: pluralign models memory Qwen/Qwen3-8B --training.lora-rank 16 --training.dtype bfloat16
-    --training.gradient-checkpointing
+    --training.gradient-checkpointing True
 
     Args:
         model: Hub id, local folder or built-in name.
