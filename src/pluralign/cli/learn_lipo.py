@@ -41,7 +41,7 @@ def learn_lipo(
     run again, an interrupted run continues and ends with the same weights.
 
     Example: pluralign learn lipo --data runs/scored.jsonl --out runs/helpful --config.size 4
-    --training.lora-rank 16
+    --training.lora-rank 16 --training.learning-rate 2e-4
 
     Args:
         run: Data (rows of pluralign score, or prompt, completion and reward), model (the policy before

@@ -27,6 +27,7 @@ def learn_modpo(
 
     Example: pluralign learn modpo --data hh/helpful.jsonl.gz --margins harmless=runs/harmless
     --weights helpful=0.5,harmless=0.5 --out runs/half --training.lora-rank 16
+    --training.learning-rate 2e-4
 
     Args:
         run: Data, model (the policy before training, and the reference), training options, folder.

@@ -28,6 +28,7 @@ def learn_value(
     is a guide for generate; guides trained as adapters share one forward pass of their trunk.
 
     Example: pluralign learn value --data runs/scored.jsonl --out runs/helpful-value --training.lora-rank 16
+    --training.learning-rate 2e-4
 
     Args:
         run: Data (rows of pluralign score, or prompt, completion and reward), model, training options,

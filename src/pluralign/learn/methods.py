@@ -84,6 +84,7 @@ _TEXTS = "pluralign.learn.texts"
 _OPTIONS = "pluralign.learn.options.settings"
 _POLICIES = f"{_TEXTS}.policy_settings"
 _REWARDS = f"{_TEXTS}.reward_settings"
+_LORA = "--training.lora-rank 16 --training.learning-rate 2e-4"
 
 METHODS: dict[str, Method] = {
     row.name: row
@@ -91,7 +92,7 @@ METHODS: dict[str, Method] = {
         Method("dpo", f"{_TEXTS}.policies:fit_dpo", "pairs", "policy",
                "direct preference optimisation", "Rafailov et al. 2023, eq. 7",
                loss="dpo", implicit_reward=True,
-               example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16",
+               example=f"--data hh/helpful.jsonl.gz --out runs/helpful {_LORA}",
                settings=f"{_POLICIES}:DPOConfig"),
         Method("ipo", "pluralign.losses:ipo", "pairs", "policy",
                "identity preference optimisation: regresses the log-ratio margin to a fixed target",
@@ -101,7 +102,7 @@ METHODS: dict[str, Method] = {
         Method("simpo", "pluralign.losses:simpo", "pairs", "policy",
                "simple preference optimisation: per token, no reference", "Meng et al. 2024, eq. 6",
                is_loss=True, loss="simpo", per_token=True, reference=False,
-               example="--data hh/helpful.jsonl.gz --out runs/helpful --training.lora-rank 16"),
+               example=f"--data hh/helpful.jsonl.gz --out runs/helpful {_LORA}"),
         Method("modpo", f"{_TEXTS}.modpo:fit_modpo", "pairs and rewards", "policy",
                "multi-objective DPO: a policy for one weighting", "Zhou et al. 2024", implicit_reward=True,
                settings=f"{_POLICIES}:MODPOConfig"),
@@ -114,12 +115,12 @@ METHODS: dict[str, Method] = {
                settings=f"{_POLICIES}:MAHDPOConfig"),
         Method("sft", f"{_TEXTS}.sft:fit_sft", "pairs or demonstrations", "policy",
                "supervised fine-tuning", "Ouyang et al. 2022",
-               example="--data answers.jsonl --out runs/sft --training.lora-rank 16",
+               example=f"--data answers.jsonl --out runs/sft {_LORA}",
                settings=f"{_POLICIES}:SFTConfig"),
         Method("awr", f"{_TEXTS}.awr:fit_awr", "scored completions", "policy",
                "advantage-weighted cloning: each token by its advantage over a prompt's other samples",
                "Peng et al. 2019; V-STAR, arXiv 2602.10699, eq. 17",
-               example="--data runs/scored.jsonl --out runs/helpful --training.lora-rank 16",
+               example=f"--data runs/scored.jsonl --out runs/helpful {_LORA}",
                settings=f"{_POLICIES}:AWRConfig"),
         Method("adversarial", f"{_TEXTS}.adversarial.loop:fit_adversarial", "demonstrations", "policy",
                "imitation with a discriminator and a policy gradient", "Inverse-RLignment, eq. 23-25",
@@ -129,7 +130,7 @@ METHODS: dict[str, Method] = {
                "Ahmadian et al. 2024 (RLOO); Moskovitz et al. 2024"),
         Method("spin", f"{_TEXTS}.spin:fit_spin", "demonstrations", "policy",
                "self-play fine-tuning", "Chen et al. 2024, eq. 4.7", implicit_reward=True,
-               example="--data answers.jsonl --out runs/spin --training.lora-rank 16",
+               example=f"--data answers.jsonl --out runs/spin {_LORA}",
                settings=f"{_POLICIES}:SPINConfig"),
         Method("bradley-terry", f"{_TEXTS}.rewards:fit_bradley_terry", "pairs", "reward model",
                "a reward at the last token", "Bradley and Terry 1952; Ouyang et al. 2022, eq. 1",
