@@ -76,7 +76,7 @@ def _check_fsdp() -> None:
         )
     if _flag("FSDP_ACTIVATION_CHECKPOINTING"):
         raise InputError(
-            "must be false; use --training.gradient-checkpointing", field="fsdp_activation_checkpointing"
+            "must be false; use --training.gradient-checkpointing True", field="fsdp_activation_checkpointing"
         )
 
 
