@@ -117,7 +117,7 @@ def test_the_seed_decides_what_chance_does(ferry: InkGame) -> None:
     answer(ferry, 2**31 - 1)
 
 
-@pytest.mark.parametrize("story", ["ferry", "toll"])
+@pytest.mark.parametrize("story", ["ferry", "toll", "well"])
 def test_states_come_back(story: str) -> None:
     game, other = (InkGame(load_ink(STORIES / f"{story}.json")) for _ in range(2))
     for seed in range(20):
@@ -141,6 +141,21 @@ def test_states_come_back(story: str) -> None:
                 assert other.save() == state
     with pytest.raises(InputError, match="not a saved state of"):
         game.restore("elsewhere")
+
+
+def test_a_loaded_state_does_not_list_fallback_choices() -> None:
+    game = InkGame(load_ink(STORIES / "well.json"))
+    saved = game.save()
+    game.restore(saved)
+    assert game.decision is not None
+    assert game.decision.options == ("Draw up a bucket.",)
+    assert game.save() == saved
+    # Each choice once, and then the way of the fallback choice.
+    graph = explore(game)
+    assert [decision.options for decision in graph.decisions] == [
+        ("Draw up a bucket.",), ("Throw a coin in.",), ("Go home.",),
+    ]  # fmt: skip
+    assert graph.target.tolist() == [2, 3, 0]
 
 
 def test_exact_fronts_of_stories_without_chance(side: Write, ferry: InkGame) -> None:

@@ -38,6 +38,7 @@ class InkStory:
         choices: Number of choices in the source.
         words: Number of words in text, options and tags.
         characters: Characters that the story can print, those of numbers excepted.
+        fallbacks: Paths of the fallback choices.
     """
 
     info: GameInfo
@@ -49,6 +50,7 @@ class InkStory:
     choices: int
     words: int
     characters: frozenset[str]
+    fallbacks: frozenset[str] = frozenset()
 
     def make_game(self) -> InkGame:
         """A new game of this story."""
@@ -75,7 +77,7 @@ class InkGame:
 
     def __init__(self, story: InkStory, line_seconds: float = LINE_SECONDS) -> None:
         self.story = story
-        self._runtime = Runtime(story.source, story.path, line_seconds)
+        self._runtime = Runtime(story.source, story.path, line_seconds, story.fallbacks)
         self._begin: dict[str, Any] = json.loads(self._runtime.state)
         self._decisions: dict[tuple[str, tuple[str, ...]], Decision] = {}
         self._notes: dict[str, Note | None] = {**story.notes}

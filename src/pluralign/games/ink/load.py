@@ -11,6 +11,7 @@ from pluralign.core import InputError
 from pluralign.core.jsonl import is_list, is_object
 from pluralign.games.game import GameInfo
 from pluralign.games.harms import BUILTIN_OBJECTIVES, VARIABLE
+from pluralign.games.ink.fallbacks import fallback_choices
 from pluralign.games.ink.game import MAX_STATES, InkStory
 from pluralign.games.ink.runtime import Runtime
 from pluralign.games.ink.side_file import SideFile, check_variables, read_side_file
@@ -79,6 +80,7 @@ def load_ink(path: str | Path) -> InkStory:
         choices=choices,
         words=sum(len(text.split()) for text in texts),
         characters=frozenset("".join(texts)),
+        fallbacks=frozenset(fallback_choices(compiled["root"])),
     )
 
 

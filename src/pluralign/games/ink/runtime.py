@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.games.ink.fallbacks import without_fallbacks
 
 MAX_LINES_PER_STEP = 10_000
 """Number of lines in a step beyond which it counts as an endless loop."""
 
 LINE_SECONDS = 5.0
 """Seconds after which a line counts as an endless loop; ordinary lines take microseconds."""
+
+# Field of each choice in a saved state.
+_CHOICE = '"originalChoicePath"'
 
 # Reported where play ends without an -> END: an oversight of the author that readers do not notice.
 _LOOSE_ENDS = ("ran out of content", "unexpectedly reached end of content")
@@ -27,6 +31,7 @@ class Runtime:
         source: Text of the compiled story.
         path: Path of its file, for error messages.
         line_seconds: Seconds after which a line counts as an endless loop.
+        fallbacks: Paths of the story's fallback choices.
 
     Attributes:
         loose_end: Message of the runtime if the last step reached neither a choice nor an end; else empty.
@@ -35,7 +40,13 @@ class Runtime:
         InputError: The runtime is not installed, or refuses the story.
     """
 
-    def __init__(self, source: str, path: Path, line_seconds: float = LINE_SECONDS) -> None:
+    def __init__(
+        self,
+        source: str,
+        path: Path,
+        line_seconds: float = LINE_SECONDS,
+        fallbacks: Collection[str] = (),
+    ) -> None:
         try:
             runtime: Any = importlib.import_module("bink.story")
         except ModuleNotFoundError as error:
@@ -45,6 +56,7 @@ class Runtime:
         self.path = path
         self.loose_end = ""
         self._line_seconds = line_seconds
+        self._fallbacks = fallbacks
         self._errors: list[str] = []
         with self._reporting():
             self._story: Any = runtime.Story(source)
@@ -68,7 +80,11 @@ class Runtime:
     def state(self) -> str:
         """The whole state, including that of the random numbers; equal states have equal texts."""
         with self._reporting():
-            return self._story.save_state()
+            saved = str(self._story.save_state())
+            if self._fallbacks and saved.count(_CHOICE) > len(self._story.get_current_choices()):
+                self._story.load_state(without_fallbacks(saved, self._fallbacks))
+                saved = str(self._story.save_state())
+            return saved
 
     def load(self, state: str) -> None:
         """Return to a state."""
