@@ -158,6 +158,11 @@ def test_a_loaded_state_does_not_list_fallback_choices() -> None:
     assert graph.target.tolist() == [2, 3, 0]
 
 
+def test_without_chance_states_of_two_games_are_equal() -> None:
+    story = load_ink(STORIES / "toll.json")
+    assert len({InkGame(story).save() for _ in range(5)}) == 1
+
+
 def test_exact_fronts_of_stories_without_chance(side: Write, ferry: InkGame) -> None:
     objectives = {
         name: {"description": "More.", "coefficients": {f"variable.{name}": 1}} for name in ("coins", "kind")

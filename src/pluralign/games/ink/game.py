@@ -113,8 +113,8 @@ class InkGame:
         Raises:
             InputError: The story has an error before its first choice.
         """
-        if self.info.random:
-            self._begin["storySeed"] = seed % _SEEDS
+        # The runtime's own seed differs from game to game; without chance, states must not.
+        self._begin["storySeed"] = seed % _SEEDS if self.info.random else 0
         self._runtime.load(json.dumps(self._begin))
         self._text, self._won = "", frozenset()
         self._run()
