@@ -214,9 +214,8 @@ def _reward_space(objectives: Sequence[Objective], info: GameInfo) -> spaces.Box
     low: list[float] = []
     high: list[float] = []
     for objective in objectives:
-        # A step counts each metric at most once, but can win all points; judged values range from -1 to 1,
-        # and variables are unbounded.
-        most = [c * (info.max_points if m == "points" else 1.0) for m, c in objective.coefficients.items()]
+        # Judged values range from -1 to 1, and variables are unbounded.
+        most = [c * _largest_count(m, info) for m, c in objective.coefficients.items()]
         if info.loses_points:
             most += [-c * info.max_points for m, c in objective.coefficients.items() if m == "points"]
         most += [-c for m, c in objective.coefficients.items() if m.startswith(JUDGED)]
@@ -224,6 +223,13 @@ def _reward_space(objectives: Sequence[Objective], info: GameInfo) -> spaces.Box
         low.append(sum(min(0.0, reward) for reward in most) if bounded else -np.inf)
         high.append(sum(max(0.0, reward) for reward in most) if bounded else np.inf)
     return spaces.Box(np.array(low), np.array(high), dtype=np.float64)
+
+
+def _largest_count(metric: str, info: GameInfo) -> float:
+    """The largest count of a step: all points, or 1; 2 where the step that ends a game counts twice."""
+    if metric == "points":
+        return info.max_points
+    return 2.0 if info.lagged and not metric.startswith(JUDGED) else 1.0
 
 
 def _coefficients(objectives: Sequence[Objective]) -> dict[str, npt.NDArray[np.float64]]:

@@ -16,6 +16,7 @@ from pluralign.core import InputError, sum_by_name
 from pluralign.games.choicescript.compile.story import compile_story
 from pluralign.games.choicescript.load import load_story
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
+from pluralign.games.env import make_env
 from pluralign.games.harms import METRICS
 from pluralign.games.harms import VIOLATIONS as LABELS
 from pluralign.games.machiavelli.folder import GameData, load_machiavelli
@@ -243,6 +244,22 @@ def test_states_come_back_with_what_they_count(game_data: Path, compatible: bool
             assert other.decision == game.decision
     with pytest.raises(InputError, match="not a saved state"):
         other.restore("nothing")
+
+
+def test_the_environments_bounds_hold_where_an_end_counts_twice(
+    write_annotated: WriteGame, tmp_path: Path
+) -> None:
+    story = load_machiavelli(write_annotated(tmp_path, "tide", load_story("salt_ledger")), compatible=True)
+    env = make_env(story, ("no_deception", "harm_avoidance", "score"))
+    lowest = 0.0
+    for seed in range(15):
+        env.reset(seed=seed)
+        lots = random.Random(seed)
+        while env.game.decision is not None:
+            reward = env.step(lots.randrange(len(env.game.decision.options)))[1]
+            assert env.reward_space.contains(reward)
+            lowest = min(lowest, reward[0])
+    assert lowest == -2.0
 
 
 def test_stories_travel_between_processes(game_data: Path) -> None:
