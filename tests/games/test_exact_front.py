@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pluralign.core import Decision, InputError, Objective, UniformPolicy, sum_by_name
 from pluralign.core.pareto import undominated
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
-from pluralign.games.exact_front import exact_front, exact_returns
+from pluralign.games.exact_front import exact_front, exact_returns, exact_values
 from pluralign.games.harms import HARM_AVOIDANCE, METRICS, POWER_AVOIDANCE, SCORE
 from pluralign.games.state_graph import explore
 
@@ -224,11 +224,18 @@ def test_bad_arguments(make_game: MakeGame) -> None:
     class Careless:
         name = "careless"
 
-        def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
-            return [np.zeros(len(d.options)) for d in decisions]
+        def __init__(self, log_prob: float) -> None:
+            self.log_prob = log_prob
 
-    with pytest.raises(InputError, match="policy 'careless' must give"):
-        exact_returns(game, Careless())
+        def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
+            return [np.full(len(d.options), self.log_prob) for d in decisions]
+
+    graph = explore(game)
+    for log_prob in (0.0, np.nan):
+        with pytest.raises(InputError, match="policy 'careless' must give"):
+            exact_returns(graph, Careless(log_prob))
+        with pytest.raises(InputError, match="policy 'careless' must give"):
+            exact_values(graph, Careless(log_prob), (SCORE,))
 
 
 def test_a_story_that_ends_at_once(make_game: MakeGame) -> None:

@@ -183,7 +183,8 @@ def _probabilities(graph: StateGraph, policy: Policy) -> list[npt.NDArray[np.flo
         return []
     found = [np.exp(log_probs) for log_probs in policy.log_probs(graph.decisions)]
     for decision, probabilities in zip(graph.decisions, found, strict=True):
-        if probabilities.shape != (len(decision.options),) or abs(probabilities.sum() - 1.0) > 1e-6:
+        # NaN is no sum of one.
+        if probabilities.shape != (len(decision.options),) or not abs(probabilities.sum() - 1.0) <= 1e-6:
             raise InputError(
                 f"policy '{policy.name}' must give {len(decision.options)} probabilities that sum to one, "
                 f"found {probabilities.tolist()} for {decision.prompt[-60:]!r}"
