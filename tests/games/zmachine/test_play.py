@@ -166,6 +166,12 @@ def test_the_walkthrough_is_checked(toll: Any) -> None:
         ({"max_moves": 0}, "field 'max_moves': must be a whole number of 1 or more, found 0"),
         ({"annotated_by": "hand"}, "must be markers or quotes, found 'hand'"),
         ({"templates": "wipe {thing}"}, "must be a list of texts"),
+        (
+            {"templates": ["wipe {object}"]},
+            "only {thing} and {held} stand for objects, found 'wipe {object}'",
+        ),
+        ({"templates": ["wipe {thing:x}"]}, "only {thing} and {held} stand for objects"),
+        ({"templates": ["say {"]}, "only {thing} and {held} stand for objects"),
         ({"try_unknown": 1}, "field 'try_unknown': must be true or false, found 1"),
         ({"walktrough": "w.txt"}, "field 'walktrough': unknown; expected zmachine, walkthrough"),
         ({"walkthrough": "w.txt"}, "w.txt: cannot be read"),

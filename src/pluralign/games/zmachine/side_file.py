@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from pluralign.core import InputError
@@ -123,6 +124,8 @@ def read_side_file(path: Path) -> SideFile:
         raise InputError(f"must be true or false, found {try_unknown!r:.60}", path=path, field="try_unknown")
     numbers = {key: _number(row, key, path) for key in _NUMBERS if key in row}
     lists = {key: _texts(row[key], key, path) for key in _LISTS if key in row}
+    for template in lists.get("templates", ()):
+        _check_template(template, path)
     return SideFile(
         path=path,
         story=story,
@@ -150,6 +153,19 @@ def _number(row: dict[str, Any], key: str, path: Path) -> int:
             f"must be a whole number of {least} or more, found {value!r:.60}", path=path, field=key
         )
     return value
+
+
+def _check_template(template: str, path: Path) -> None:
+    try:
+        found = [one for _, *one in Formatter().parse(template) if one[0] is not None]
+    except ValueError:
+        found = [[template]]
+    if any(one not in (["thing", "", None], ["held", "", None]) for one in found):
+        raise InputError(
+            f"only {{thing}} and {{held}} stand for objects, found {template!r:.60}",
+            path=path,
+            field="templates",
+        )
 
 
 def _texts(value: Any, key: str, path: Path) -> tuple[str, ...]:
