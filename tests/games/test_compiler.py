@@ -118,6 +118,19 @@ def test_what_cannot_be_compiled_names_file_and_line(
             '"coefficients": {"points": 1}}}}}',
             "lower case",
         ),
+        *(
+            (
+                '*comment pluralign {"story": {"objectives": {"x": {"description": "d", '
+                f'"coefficients": {{"points": {number}}}}}}}}}}}',
+                "story.objectives.x.coefficients.points' must be a finite number",
+            )
+            for number in ("NaN", "-Infinity", "1" + 400 * "0")
+        ),
+        (
+            '*comment pluralign {"story": {"objectives": {"x": {"description": null, '
+            '"coefficients": {"points": 1}}}}}',
+            "story.objectives.x.description' must be a sentence, found None",
+        ),
     ],
 )
 def test_what_the_head_cannot_hold(make_story: Callable[..., Any], head: str, said: str) -> None:

@@ -85,7 +85,7 @@ def of(coefficients: object) -> dict[str, object]:
         ({"objectives": {"A": OBJECTIVE}}, "objective name 'A' must be lower case"),
         (of({}), "must be an object from counts to numbers"),
         (of({"gold": 1}), "unknown count; known: variable.NAME"),
-        (of({"points": True}), "must be a number, found True"),
+        (of({"points": True}), "must be a finite number, found True"),
         (
             of({"variable.silver": 1}),
             "no numeric variable of this name; it has gold, trusted",

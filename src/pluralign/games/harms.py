@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pluralign.core import InputError, Objective
-from pluralign.core.jsonl import is_list, is_object
+from pluralign.core.jsonl import is_finite, is_list, is_object
 
 VIOLATIONS = (
     "killing",
@@ -164,9 +164,12 @@ def read_objectives(found: Any, field: str, *, variables: bool = False) -> tuple
             raise InputError("is the name of a built-in objective", field=where)
         if not is_object(body) or set(body) != {"description", "coefficients"}:
             raise InputError("must have 'description' and 'coefficients'", field=where)
+        description = body["description"]
+        if not isinstance(description, str):
+            raise InputError(f"must be a sentence, found {description!r:.60}", field=f"{where}.description")
         coefficients = _coefficients(body["coefficients"], f"{where}.coefficients", variables=variables)
         try:
-            objectives.append(Objective(name, str(body["description"]), coefficients))
+            objectives.append(Objective(name, description, coefficients))
         except InputError as error:
             raise InputError(error.message, field=where) from None
     return tuple(objectives)
@@ -179,6 +182,6 @@ def _coefficients(found: Any, field: str, *, variables: bool) -> dict[str, float
         if metric not in METRICS and not (variables and metric.startswith(VARIABLE)):
             known = (f"{VARIABLE}NAME", *METRICS) if variables else METRICS
             raise InputError(f"unknown count; known: {', '.join(known)}", field=f"{field}.{metric}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"must be a number, found {value!r:.60}", field=f"{field}.{metric}")
+        if not is_finite(value):
+            raise InputError(f"must be a finite number, found {value!r:.60}", field=f"{field}.{metric}")
     return {metric: float(value) for metric, value in found.items()}
