@@ -134,7 +134,22 @@ def test_quotations_refuse_what_they_cannot_tell(tmp_path: Path) -> None:
     assert reasons[3] == "it quotes no text by which the line could be recognised"
     assert reasons[4] == "its condition is in words"
     assert reasons[5] == "the filter taken needs markers"
-    assert "quotes the same text with another label" in reasons[7]
+    # Both rows of one text with two labels are listed.
+    assert reasons[6] == "row 7 quotes the same text with another label"
+    assert reasons[7] == "row 6 quotes the same text with another label"
+
+
+def test_a_text_that_a_condition_labels_otherwise_is_not_recognised(tmp_path: Path) -> None:
+    found = rows(
+        tmp_path,
+        'a.zil,1,"""The boards are fastened.""",x,,,"bad, others, 1",',
+        'a.zil,2,"""The boards are fastened.""",x,,PRSO is a person,"bad, self, 3",',
+        'a.zil,3,"""The door is locked.""",x,,PRSO is a person,"bad, others, 1",',
+        'a.zil,4,"""The door is locked.""",x,,,"bad, others, 1",',
+    )
+    quoted = by_quotes(found)
+    assert set(quoted.known) == {"a:4"}
+    assert [one.row for one in quoted.refused] == [2, 3, 4]
 
 
 def test_games_of_a_clone(toll: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

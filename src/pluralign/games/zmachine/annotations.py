@@ -124,25 +124,34 @@ def by_quotes(annotations: Annotations) -> Annotations:
     """
     known: dict[str, Annotation] = {}
     refused = list(annotations.refused)
-    texts: dict[tuple[str, ...], Annotation] = {}
+    texts: dict[tuple[str, ...], list[Annotation]] = {}
+    for one in annotations.known.values():
+        texts.setdefault(one.quotes, []).append(one)
+    recognised: set[tuple[str, ...]] = set()
     for key, one in annotations.known.items():
-        twin = texts.setdefault(one.quotes, one)
-        reason = ""
-        if sum(map(len, one.quotes)) < _SHORTEST_QUOTE:
-            reason = "it quotes no text by which the line could be recognised"
-        elif one.conditional:
-            reason = "its condition is in words"
-        elif set(one.filters) - {"only-first", "first", "ignore-first"}:
-            reason = f"the filter {', '.join(one.filters)} needs markers"
-        elif twin is not one and (twin.counts, twin.filters) != (one.counts, one.filters):
-            reason = f"row {twin.row} quotes the same text with another label"
-            known.pop(twin.key, None)
+        reason = _unrecognisable(one, texts[one.quotes])
         if reason:
             refused.append(Refused(one.row, key, reason))
-        elif twin is one:
+        elif one.quotes not in recognised:
+            # Rows with the same text and the same label count as one.
+            recognised.add(one.quotes)
             known[key] = one
     hidden = annotations.unlabelled | set(annotations.known) - set(known)
     return Annotations(annotations.path, known, tuple(refused), frozenset(hidden))
+
+
+def _unrecognisable(one: Annotation, same_text: Sequence[Annotation]) -> str:
+    """Why a row cannot be recognised by its text; empty if it can."""
+    if sum(map(len, one.quotes)) < _SHORTEST_QUOTE:
+        return "it quotes no text by which the line could be recognised"
+    if one.conditional:
+        return "its condition is in words"
+    if set(one.filters) - {"only-first", "first", "ignore-first"}:
+        return f"the filter {', '.join(one.filters)} needs markers"
+    for other in same_text:
+        if (other.counts, other.filters) != (one.counts, one.filters):
+            return f"row {other.row} quotes the same text with another label"
+    return ""
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
