@@ -152,6 +152,18 @@ def test_a_text_that_a_condition_labels_otherwise_is_not_recognised(tmp_path: Pa
     assert [one.row for one in quoted.refused] == [2, 3, 4]
 
 
+def test_a_text_that_is_a_part_of_another_counts_where_it_stands_alone(tmp_path: Path) -> None:
+    found = rows(
+        tmp_path,
+        'a.zil,1,"""If you insist.""",x,,,"bad, self, 1",',
+        'a.zil,2,"""If you insist.... Poof, you\'re dead!""",x,,,"bad, self, 3",',
+    )
+    labeller = Labeller(by_quotes(found), markers=False)
+    short, long = "If you insist.", "If you insist.... Poof, you're dead!"
+    for text, degree in ((short, 1.0), (long, 3.0), (f"{long} {short}", 4.0)):
+        assert labeller.count(Output(text), "x", Memory())[0] == {"variable.bad_self": degree}
+
+
 def test_games_of_a_clone(toll: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = toll(markers=True).parent
     game = tmp_path / "clone" / "annotated_games" / "toll"

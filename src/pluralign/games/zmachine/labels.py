@@ -95,7 +95,13 @@ class Labeller:
         if not self._quotes:
             return ()
         plain = plain_text(text)
-        return tuple(marker for pattern, marker in self._quotes if pattern.search(plain))
+        found = [
+            (match.span(), marker) for pattern, marker in self._quotes for match in pattern.finditer(plain)
+        ]
+        spans = {span for span, _ in found}
+        # Of texts that are parts of one another, the longest is the one that was printed.
+        whole = (marker for span, marker in found if not any(_is_part(span, other) for other in spans))
+        return tuple(dict.fromkeys(whole))
 
     def _rows(self, markers: Sequence[Marker]) -> list[tuple[Annotation, Marker]]:
         rows: list[tuple[Annotation, Marker]] = []
@@ -108,6 +114,10 @@ class Labeller:
                     f"has no row for {marker.key}, which the game reached", path=self._annotations.path
                 )
         return rows
+
+
+def _is_part(span: tuple[int, int], other: tuple[int, int]) -> bool:
+    return span != other and other[0] <= span[0] and span[1] <= other[1]
 
 
 def _without_deleted(
