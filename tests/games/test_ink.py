@@ -191,3 +191,9 @@ def test_the_environment(side: Write) -> None:
             ended = terminated or truncated
     env.reset(seed=0)
     assert env.step(0)[1].tolist() == [-2.0, 5.0]
+
+
+def test_the_environment_shows_the_items_of_lists() -> None:
+    env = make_env(STORIES / "mood.json")
+    assert env.reset(seed=0)[0]["prompt"] == "You feel Quixotic."
+    assert env.step(0)[0]["prompt"] == "You feel Quixotic, Zany."

@@ -79,7 +79,7 @@ def load_ink(path: str | Path) -> InkStory:
         variables=tuple(metric.removeprefix(VARIABLE) for metric in used),
         choices=choices,
         words=sum(len(text.split()) for text in texts),
-        characters=frozenset("".join(texts)),
+        characters=frozenset("".join([*texts, *_names_of_items(compiled.get("listDefs"))])),
         fallbacks=frozenset(fallback_choices(compiled["root"])),
     )
 
@@ -144,6 +144,12 @@ def _info(
         random=chance,
         max_states=MAX_STATES,
     )
+
+
+def _names_of_items(lists: Any) -> Iterator[str]:
+    """What lists print: the names of their items, with commas between them."""
+    for items in lists.values() if is_object(lists) else ():
+        yield from (", ", *items)
 
 
 def _commands(parts: Iterable[Any]) -> Iterator[str]:
