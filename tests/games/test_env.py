@@ -193,6 +193,12 @@ def test_characters_outside_and_prompts_too_long(make_game: Callable[..., Choice
     assert (len(observation["prompt"]), observation["prompt"][-4:]) == (MAX_PROMPT, "xend")
 
 
+def test_answers_and_charts_are_shown(folder: Callable[..., Path]) -> None:
+    head = '*create gold 50\n*create who ""\n'
+    lines = "*input_text who\n*stat_chart\n  percent gold\nI am ${who}.\n*choice\n  #Go\n    *finish"
+    assert make_env(folder(lines, head=head)).reset(seed=0)[0]["prompt"] == "gold: 50%\n\nI am Alex."
+
+
 def test_rendering(path: Path, env: StoryEnv) -> None:
     env.reset(seed=0)
     assert env.render() is None

@@ -14,7 +14,7 @@ from pluralign.games.choicescript.language.values import EvaluationError
 from pluralign.games.choicescript.run.instructions import STOPPED, Frame, Option
 from pluralign.games.choicescript.run.program import LineAnnotations, Program
 from pluralign.games.choicescript.run.questions import Ask, Question, check_answer, default_answer
-from pluralign.games.choicescript.run.text import clean
+from pluralign.games.choicescript.run.text import ADDED, clean
 from pluralign.games.game import GameInfo
 
 MAX_LINES_PER_STEP = 100_000
@@ -60,8 +60,8 @@ class ChoiceScriptStory:
 
     @property
     def characters(self) -> frozenset[str]:
-        """Characters of the scenes' text."""
-        return frozenset("".join(self.scenes.values()))
+        """Characters of the scenes' text, and those that play adds."""
+        return frozenset("".join((*self.scenes.values(), ADDED)))
 
     def make_game(self) -> ChoiceScriptGame:
         """A new game of this story."""

@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 
 from pluralign.games.choicescript.language import letters
+from pluralign.games.choicescript.run.questions import DEFAULT_TEXT
+
+ADDED = f"{DEFAULT_TEXT}:%,"
+"""Characters that play adds to those of the scenes: the default answer to ``*input_text``, and the signs of
+``*stat_chart``."""
 
 # Markup only affects how a text looks.
 _MARKUP = re.compile(r"\[/?[bi]\]|\[url=[^\]]*\]|\[/url\]|\[c/\]")
