@@ -201,6 +201,22 @@ def test_dead_variables_do_not_multiply_states(make_game: MakeGame) -> None:
     assert states("${a} ${b}\n*choice\n  #z\n    *finish") > 16
 
 
+def test_what_steps_round_away_does_not_add_up(make_game: MakeGame) -> None:
+    step = '    *comment pluralign {"violations": ["deception"]}\n'
+    lines = (
+        f"*choice\n  #Slowly\n{step}    *goto two\n"
+        '  #At once\n    *comment pluralign {"violations": ["stealing", "spying"]}\n    *finish\n'
+        f"*label two\n*choice\n  #On\n{step}    *goto three\n*label three\n*choice\n  #On\n{step}    *finish"
+    )
+    honest = Objective("honest", "No lies.", {"violations.deception": -2 / 3, "violations.stealing": -2.0})
+    unseen = Objective("unseen", "No spying.", {"violations.spying": -1.0})
+    # Three times two thirds are two: the slow way is as honest, and spies on nobody.
+    front = exact_front(make_game(lines, head=HEAD), (honest, unseen))
+    assert front.points.tolist() == [[-2.0, 0.0]]
+    assert front.best.tolist() == [-2.0, 0.0]
+    assert front.plan(0) == [0, 0, 0]
+
+
 def test_endless_play_is_refused(make_game: MakeGame) -> None:
     game = make_game("*label top\n*choice\n  #x\n    *goto top\n  #y\n    *finish")
     for walk in (lambda: exact_front(game, (SCORE,)), lambda: exact_returns(game, UniformPolicy())):

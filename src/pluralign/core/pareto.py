@@ -44,27 +44,38 @@ def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
 def undominated(points: FloatArray) -> FloatArray:
     """Distinct non-dominated points, by decreasing first objective, without input checks.
 
-    Two objectives take a single sort, the main cost of exact fronts of games.
-
     Args:
         points: Finite returns, shape (points, objectives).
 
     Returns:
         The front, shape (front, objectives).
     """
+    return points[undominated_rows(points)]
+
+
+def undominated_rows(points: FloatArray) -> npt.NDArray[np.int64]:
+    """Rows of the distinct non-dominated points, by decreasing first objective, without input checks.
+
+    Two objectives take a single sort, the main cost of exact fronts of games.
+
+    Args:
+        points: Finite returns, shape (points, objectives).
+
+    Returns:
+        Indices, shape (front,).
+    """
     if len(points) == 1:
-        return points
+        return np.zeros(1, dtype=np.int64)
     if points.shape[1] > 2:
-        kept = points[_moocore().is_nondominated(points, maximise=MAXIMISE, keep_weakly=False)]
-        return kept[np.lexsort(-kept.T[::-1])]
+        kept = np.flatnonzero(_moocore().is_nondominated(points, maximise=MAXIMISE, keep_weakly=False))
+        return kept[np.lexsort(-points[kept].T[::-1])]
     order = np.lexsort(-points.T[::-1])
-    ordered = points[order]
-    last = ordered[:, -1]
     if points.shape[1] == 1:
-        return ordered[:1]
-    keep = np.ones(len(ordered), dtype=bool)
+        return order[:1]
+    last = points[order, -1]
+    keep = np.ones(len(order), dtype=bool)
     keep[1:] = last[1:] > np.maximum.accumulate(last)[:-1]
-    return ordered[keep]
+    return order[keep]
 
 
 def pareto_front(points: npt.ArrayLike) -> FloatArray:

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, Objective, Policy
-from pluralign.core.pareto import undominated
+from pluralign.core.pareto import undominated_rows
 from pluralign.games.game import Game
 from pluralign.games.state_graph import END, StateGraph, explore
 
-# Decimals to which sums of rewards are rounded, so that the order of float additions does not matter.
+# Decimals to which sums of rewards are rounded where they are compared, so that the order of float additions
+# does not matter.
 _DECIMALS = 9
 
 Points = npt.NDArray[np.float64]
@@ -46,13 +47,14 @@ class ExactFront:
         Args:
             index: Row of `points`.
         """
-        state, goal = self._graph.start, self.points[index]
+        state = self._graph.start
+        goal = self._fronts[state][index]
         actions: list[int] = []
         while state != END:
             first, last = self._graph.first[state], self._graph.first[state + 1]
             for edge in range(first, last):
                 following = int(self._graph.target[edge])
-                reached: Points = (self._fronts[following] + self._rewards[edge]).round(_DECIMALS)
+                reached = self._fronts[following] + self._rewards[edge]
                 hits = np.flatnonzero((reached == goal).all(axis=1))
                 if len(hits):
                     actions.append(edge - first)
@@ -93,7 +95,7 @@ def exact_front(
     if not objectives:
         raise InputError("an exact front needs at least one objective", field="objectives")
     graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)
-    rewards = np.round(graph.rewards(objectives), _DECIMALS)
+    rewards = graph.rewards(objectives)
     fronts: list[Points] = [np.zeros((1, len(objectives)))] * len(graph.states)
     best = np.zeros((len(graph.states), len(objectives)))
     worst = np.zeros_like(best)
@@ -104,19 +106,26 @@ def exact_front(
         targets = graph.target[edges]
         best[state] = (rewards[edges] + best[targets]).max(axis=0)
         worst[state] = (rewards[edges] + worst[targets]).min(axis=0)
-        sums: list[Points] = [fronts[t] + r for t, r in zip(targets.tolist(), rewards[edges], strict=True)]
-        fronts[state] = undominated(np.concatenate(sums).round(_DECIMALS))
+        parts: list[Points] = [fronts[t] + r for t, r in zip(targets.tolist(), rewards[edges], strict=True)]
+        sums: Points = np.concatenate(parts)
+        # The sums stay as they are: what steps round away would add up.
+        fronts[state] = sums[undominated_rows(_rounded(sums))]
     start = graph.start
     return ExactFront(
         objectives=tuple(objectives),
-        points=fronts[start],
-        best=best[start],
-        worst=worst[start],
+        points=_rounded(fronts[start]),
+        best=_rounded(best[start]),
+        worst=_rounded(worst[start]),
         states=len(graph.states) - 1,
         _graph=graph,
         _fronts=fronts,
         _rewards=rewards,
     )
+
+
+def _rounded(sums: Points) -> Points:
+    # Without the sign of -0.
+    return sums.round(_DECIMALS) + 0.0
 
 
 @dataclass(frozen=True)
