@@ -168,3 +168,9 @@ def test_statistics(folder: Write) -> None:
     # Start. One. Two. End.
     assert figures.words == 4
     assert (figures.shortest, figures.longest, figures.mean_length, figures.mean_options) == (1, 1, 1.0, 2.0)
+
+
+def test_all_words_of_an_option_count(folder: Write) -> None:
+    options = "  #Take bus #5 home.\n    *finish\n  *hide_reuse *if (true) #Walk with dog #2.\n    *finish\n"
+    path = folder(f"*choice\n{options}")
+    assert story_statistics(path).words == 8

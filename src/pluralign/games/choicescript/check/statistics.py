@@ -10,7 +10,7 @@ import numpy as np
 
 from pluralign.core import UniformPolicy
 from pluralign.games.choicescript.language.head import HEAD_COMMANDS
-from pluralign.games.choicescript.language.parser import TEXT, Node, parse_scene
+from pluralign.games.choicescript.language.parser import OPTION, TEXT, Node, option_start, parse_scene
 from pluralign.games.choicescript.load import load_story
 from pluralign.games.choicescript.run.choose import Choose
 from pluralign.games.choicescript.run.game import ChoiceScriptGame, ChoiceScriptStory
@@ -84,7 +84,9 @@ def _words(nodes: Sequence[Node]) -> int:
         if node.command == TEXT:
             total += len(node.data.split())
         elif node.is_option:
-            total += len(node.data.rpartition("#")[2].split())
+            # The data of a line that begins with its # has none before the text.
+            start = 0 if node.command == OPTION else option_start(node.data) + 1
+            total += len(node.data[start:].split())
         if node.command not in HEAD_COMMANDS:
             total += _words(node.block)
     return total
