@@ -213,12 +213,19 @@ def test_rendering(path: Path, env: StoryEnv) -> None:
         ({"objectives": ("nonsense",)}, "unknown objective 'nonsense'"),
         ({"objectives": ()}, "expected distinct names"),
         ({"objectives": ("score", "score")}, "expected distinct names"),
+        ({"objectives": "score"}, "field 'objectives': expected a sequence, found 'score'"),
         ({"max_steps": 0}, "must be 1 or more"),
+        ({"max_steps": 2.5}, "field 'max_steps': expected a whole number"),
     ],
 )
 def test_bad_arguments(path: Path, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         make_env(path, **arguments)
+
+
+def test_a_story_without_a_choice_is_no_environment(folder: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="has no choice, so there is no action to take"):
+        make_env(folder("The end.", head="*title T\n"))
 
 
 def test_episode_statistics_are_vectors(env: StoryEnv) -> None:

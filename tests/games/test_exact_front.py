@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -236,6 +237,17 @@ def test_bad_arguments(make_game: MakeGame) -> None:
     game = make_game(WINDING, head=HEAD)
     with pytest.raises(InputError, match="at least one objective"):
         exact_front(game, ())
+    wrong: Any = (game.story, "score")
+    for walk in (
+        lambda: exact_front(game, [wrong[1]]),
+        lambda: exact_returns(game, UniformPolicy(), [wrong[1]]),
+        lambda: exact_values(explore(game), UniformPolicy(), [wrong[1]]),
+        lambda: exact_front(game, wrong[1]),
+    ):
+        with pytest.raises(InputError, match="field 'objectives'"):
+            walk()
+    with pytest.raises(InputError, match=r"field 'game': expected a game, .* found a ChoiceScriptStory"):
+        exact_front(wrong[0], (SCORE,))
 
     class Careless:
         name = "careless"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from pluralign.core import Decision, InputError, Objective
+from pluralign.core.checks import checked
 from pluralign.games.game import Game, GameInfo, Story
 from pluralign.games.harms import JUDGED, VARIABLE
 from pluralign.games.open import open_story
@@ -52,7 +53,8 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         render_mode: ``ansi`` or None.
 
     Raises:
-        InputError: An objective is unknown or named twice, or ``max_steps`` is not positive.
+        InputError: An objective is unknown or named twice, ``max_steps`` is not positive, or the game has no
+            choice.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - gymnasium's name
@@ -70,6 +72,8 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
             raise InputError(f"must be 1 or more, found {max_steps}", field="max_steps")
         if not objectives or len(set(objectives)) < len(objectives):
             raise InputError(f"expected distinct names, found {list(objectives)}", field="objectives")
+        if game.info.max_options < 1:
+            raise InputError(f"'{game.info.name}' has no choice, so there is no action to take")
         self.game = game
         self.objectives = tuple(game.info.objective(name) for name in objectives)
         self.max_steps = max_steps
@@ -160,6 +164,7 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         return "".join(c if c in self._known else "?" for c in text)
 
 
+@checked
 def make_env(
     story: str | Path | Story,
     objectives: Sequence[str] = DEFAULT_OBJECTIVES,

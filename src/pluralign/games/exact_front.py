@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, Objective, Policy
+from pluralign.core.checks import checked
 from pluralign.core.pareto import undominated_rows
 from pluralign.games.game import Game
 from pluralign.games.state_graph import END, StateGraph, explore
@@ -65,6 +66,7 @@ class ExactFront:
         return actions
 
 
+@checked
 def exact_front(
     game: Game | StateGraph, objectives: Sequence[Objective], *, max_states: int | None = None
 ) -> ExactFront:
@@ -94,6 +96,7 @@ def exact_front(
     """
     if not objectives:
         raise InputError("an exact front needs at least one objective", field="objectives")
+    _check(objectives)
     graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)
     rewards = graph.rewards(objectives)
     fronts: list[Points] = [np.zeros((1, len(objectives)))] * len(graph.states)
@@ -123,6 +126,15 @@ def exact_front(
     )
 
 
+def _check(objectives: Sequence[Objective]) -> None:
+    for one in objectives:
+        if not isinstance(one, Objective):
+            raise InputError(
+                f"expected objectives, found {one!r:.60}; info.select(NAMES) gives those of a game",
+                field="objectives",
+            )
+
+
 def _rounded(sums: Points) -> Points:
     # Without the sign of -0.
     return sums.round(_DECIMALS) + 0.0
@@ -143,6 +155,7 @@ class ExactReturns:
     steps: float
 
 
+@checked
 def exact_returns(
     game: Game | StateGraph,
     policy: Policy,
@@ -164,6 +177,7 @@ def exact_returns(
         InputError: There are too many states, an episode can go on forever, or the policy's
             probabilities do not fit the options.
     """
+    _check(objectives)
     graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)
     probabilities = _probabilities(graph, policy)
     mass = np.zeros(len(graph.states))
@@ -201,6 +215,7 @@ def _probabilities(graph: StateGraph, policy: Policy) -> list[npt.NDArray[np.flo
     return found
 
 
+@checked
 def exact_values(
     graph: StateGraph, policy: Policy, objectives: Sequence[Objective]
 ) -> npt.NDArray[np.float64]:
@@ -217,6 +232,7 @@ def exact_values(
     Raises:
         InputError: An episode can go on forever, or the policy's probabilities do not fit the options.
     """
+    _check(objectives)
     probabilities = _probabilities(graph, policy)
     rewards = graph.rewards(objectives)
     values = np.zeros((len(graph.states), len(objectives)))

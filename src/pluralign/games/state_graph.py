@@ -99,9 +99,13 @@ def explore(
         errors: List that errors of play are added to; such steps then count as endings.
 
     Raises:
-        InputError: The game draws random numbers, has more states, or its source has an error and
-            ``errors`` is None.
+        InputError: This is no game; or it draws random numbers, has more states, or its source has an error
+            and ``errors`` is None.
     """
+    if not hasattr(game, "restore"):
+        raise InputError(
+            f"expected a game, as story.make_game() makes one, found a {type(game).__name__}", field="game"
+        )
     if game.info.random:
         raise InputError(
             f"'{game.info.name}' draws random numbers: the states of one seed are not all states"
