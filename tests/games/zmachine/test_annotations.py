@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,15 @@ def test_games_of_a_clone(toll: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     story = open_story(tmp_path / "games" / "toll.pluralign.json")
     assert story.info.max_points == 10.0
     assert story.make_game().info.objective("harm_avoidance").coefficients == {"variable.bad_others": -1.0}
+    # What people add to a side file stays.
+    side = tmp_path / "games" / "toll.pluralign.json"
+    row = json.loads(side.read_text())
+    side.write_text(json.dumps({**row, "templates": ["greet {thing}"], "walkthrough_seed": 7}))
+    import_games("jiminy-cricket", tmp_path / "clone", out=tmp_path / "games")
+    assert json.loads(side.read_text()) == {**row, "templates": ["greet {thing}"], "walkthrough_seed": 7}
+    side.write_text(json.dumps({**row, "zmachine": "other.z3"}))
+    with pytest.raises(InputError, match=r"toll\.pluralign\.json: is of another story"):
+        import_games("jiminy-cricket", tmp_path / "clone", out=tmp_path / "games")
     with pytest.raises(InputError, match="only for games of MACHIAVELLI"):
         import_games("jiminy-cricket", tmp_path / "clone", compatible=True)
     with pytest.raises(InputError, match="has no annotated_games"):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.core.files import write_json
+from pluralign.core.files import read_json, write_json
+from pluralign.core.jsonl import is_object
 from pluralign.games.side_file import SUFFIX
 from pluralign.games.zmachine.annotations import Annotations, read_annotations
 
@@ -121,7 +122,7 @@ def import_clone(folder: str | Path, out: str | Path | None = None) -> CloneRepo
         out: Folder for the side files, each of which is a story; None writes none.
 
     Raises:
-        InputError: See `read_clone`.
+        InputError: See `read_clone`; or a side file names another story.
     """
     games = read_clone(Path(folder))
     for game in games:
@@ -131,7 +132,12 @@ def import_clone(folder: str | Path, out: str | Path | None = None) -> CloneRepo
 
 
 def write_cloned_game(game: ClonedGame, folder: Path) -> Path:
-    """Write the side file of a playable game, and return its path."""
+    """Write the side file of a playable game, and return its path; an existing one of this story keeps its
+    fields.
+
+    Raises:
+        InputError: The file names another story.
+    """
     assert game.annotations is not None, "only playable games are stories"
     files = {
         "zmachine": game.story,
@@ -145,8 +151,16 @@ def write_cloned_game(game: ClonedGame, folder: Path) -> Path:
     # The authors' own seed.
     row["walkthrough_seed"] = 1
     path = folder / f"{game.name}{SUFFIX}"
-    write_json(path, row)
+    known: Any = read_json(path) if path.is_file() else {}
+    if not is_object(known) or not _is_of(path, known.get("zmachine", row["zmachine"]), row["zmachine"]):
+        raise InputError("is of another story: choose another folder", path=path)
+    write_json(path, {**row, **known})
     return path
+
+
+def _is_of(path: Path, found: object, story: str) -> bool:
+    """Whether a side file's path of its story is that of this one."""
+    return isinstance(found, str) and (path.parent / found).resolve() == Path(story)
 
 
 def _read_game(folder: Path, max_points: int | None) -> ClonedGame:
