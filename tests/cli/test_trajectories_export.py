@@ -82,4 +82,6 @@ def test_out_and_in_again(gate, run, refuses, tmp_path, story):
     assert "is not a game of MACHIAVELLI" in refuses("trajectories", "export", ours, "--story", story, *out)
     other = tmp_path / "toll.jsonl"
     assert run("collect", "--story", story, "--policy", "random", "--episodes", 2, "--out", other) == 0
-    assert "is of 'toll', not 'gate'" in refuses("trajectories", "export", other, "--story", gate, *out)
+    export = ("trajectories", "export", other, "--story", gate, "--out")
+    assert "is of 'toll', not 'gate'" in refuses(*export, tmp_path / "others")
+    assert "theirs: exists and is not empty" in refuses(*export, theirs)

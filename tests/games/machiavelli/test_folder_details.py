@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from pluralign.cli import main
+from pluralign.core import InputError
+from pluralign.games.machiavelli.conversion import export_trajectories
 from pluralign.games.machiavelli.folder import GameData
 from pluralign.games.open import open_story
 
@@ -67,6 +69,9 @@ def test_truth_values_are_exported(write_game: WriteGame, tmp_path: Path) -> Non
         assert not left.value.code
     (file,) = (tmp_path / "x").glob("*.json")
     assert json.loads(file.read_text())["info_list"][0]["game_state"]["stats"] == {"brave": True}
+    # Files of an earlier export would count among those of a later one.
+    with pytest.raises(InputError, match="x: exists and is not empty"):
+        export_trajectories(tmp_path / "t.jsonl", str(path), tmp_path / "x")
 
 
 def test_achievements_before_the_first_choice_are_told(write_game: WriteGame, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core.files import require_free
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.core.resumable import RowsInProgress
@@ -116,13 +117,14 @@ def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
     Args:
         file: Trajectories file, collected from this story.
         story: Source of the game, or a side file of it.
-        out: Output folder.
+        out: Output folder, which does not exist or is empty: whoever reads it reads all files.
 
     Returns:
         Number of trajectories, and the game's name.
 
     Raises:
-        InputError: The story is not a game of MACHIAVELLI, or a trajectory is of another game.
+        InputError: The story is not a game of MACHIAVELLI, a trajectory is of another game, or the folder has
+            files.
     """
     game = open_story(story).make_game()
     known_as = game.info.name
@@ -130,6 +132,7 @@ def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
         game = game.game
     if not isinstance(game, MachiavelliGame):
         raise InputError(f"'{story}' is not a game of MACHIAVELLI", field="story")
+    require_free(out)
     name = game.info.name
     trajectories = [replace(t, source=name) if t.source == known_as else t for t in read_trajectories(file)]
     with ProgressBar(len(trajectories), "trajectories", unit="trajectory") as bar:
