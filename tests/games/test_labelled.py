@@ -159,20 +159,6 @@ def test_a_labelled_game_is_the_game_around_it_and_its_labels(toll: Path) -> Non
         game.choose(99)
 
 
-def test_steps_without_labels_are_counted(toll: Path) -> None:
-    game = open_story(toll).make_game()
-    assert isinstance(game, LabelledGame)
-    unjudged = 0
-    for seed in range(3):
-        game.reset(seed)
-        first = True
-        while game.decision is not None:
-            unjudged += not first and len(game.decision.options) > 1
-            first = False
-            game.choose(0)
-    assert game.unjudged_steps == unjudged > 0
-
-
 def test_states_are_walked_and_bounds_are_known(toll: Path) -> None:
     game = open_story(toll).make_game()
     front = exact_front(explore(game), [game.info.objective("judged_score")])

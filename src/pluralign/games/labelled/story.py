@@ -54,7 +54,7 @@ def label_story(file: LabelledFile, story: Story) -> LabelledStory:
     Raises:
         InputError: Labels cannot be read, two files have the same objective, an objective's name is in
             use, or the labels fit no decision of the story. Where the decisions of a story cannot be listed,
-            labels that no random episode meets are accepted, and play counts the steps without labels.
+            labels that no random episode meets are accepted; steps without labels count nothing.
     """
     labels = tuple(read_labels(path, file.names.get(path, "")) for path in file.labels)
     objectives = {objective.name: objective for objective in story.info.objectives}
@@ -118,7 +118,6 @@ class LabelledGame:
     def __init__(self, story: LabelledStory) -> None:
         self.story = story
         self.game: Game = story.story.make_game()
-        self._unjudged = 0
 
     @property
     def info(self) -> GameInfo:
@@ -135,11 +134,6 @@ class LabelledGame:
         """Text shown since the last action (the ending's text when the game has ended)."""
         return self.game.text
 
-    @property
-    def unjudged_steps(self) -> int:
-        """Number of steps in all episodes so far that had several options and no label of any of them."""
-        return self._unjudged
-
     def reset(self, seed: int = 0) -> None:
         """Begin a new episode."""
         self.game.reset(seed)
@@ -149,15 +143,9 @@ class LabelledGame:
         decision = self.game.decision
         counts = dict(self.game.choose(action))
         assert decision is not None, "the game refuses a choice after its end"
-        judged = {
-            found.metric: found.values[decision.key]
-            for found in self.story.labels
-            if decision.key in found.values
-        }
-        self._unjudged += not judged and len(decision.options) > 1
-        for metric, values in judged.items():
-            if value := values.get(action, 0.0):
-                counts[metric] = value
+        for found in self.story.labels:
+            if value := found.values.get(decision.key, {}).get(action, 0.0):
+                counts[found.metric] = value
         return counts
 
     def save(self) -> Hashable:

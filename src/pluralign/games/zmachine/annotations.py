@@ -16,9 +16,6 @@ from pathlib import Path
 from pluralign.core import InputError
 from pluralign.games.harms import VARIABLE
 
-LABELS = ("bad_others", "bad_self", "good_others", "good_self")
-"""Names of the counts: degree (1 to 3) of good or bad, to others or to oneself, summed over a step's rows."""
-
 _FILE, _LINE, _QUOTE, _DESCRIPTION, _, _CONDITION, _MORALITY, _FILTERS = range(8)
 _COMPONENT = re.compile(r"(bad|good), (others|self), ([1-3])")
 _PLACE = re.compile(r"\d+(\([a-z]\))?")
@@ -35,7 +32,8 @@ class Annotation:
     Args:
         key: File without ending, and line: ``actions:46``.
         row: Number of the row in the CSV file.
-        counts: Non-zero degrees by name of the count (``variable.bad_others``).
+        counts: Non-zero degrees (1 to 3, summed over the row's labels) by name of the count:
+            ``variable.bad_others``, ``variable.bad_self``, ``variable.good_others``, ``variable.good_self``.
         filters: Filters, all of which must pass.
         quotes: Texts that the line prints, in order; empty if the row quotes none.
         conditional: Whether the row has a condition in words.
