@@ -1,6 +1,7 @@
 """Play that plans through the states seen so far to options that were taken too rarely."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,7 +55,12 @@ def _pairs(game, trajectories):
     return seen, new
 
 
-@pytest.mark.parametrize("game", [TowerGame, Stair])
+def toll():
+    """A game of an Ink story, whose states are the same in each of its games."""
+    return open_story(Path(__file__).parents[1] / "games" / "ink_stories" / "toll.json").make_game()
+
+
+@pytest.mark.parametrize("game", [TowerGame, Stair, toll])
 def test_every_episode_takes_an_option_that_was_needed_until_none_is_left(tmp_path, game):
     pairs = len(explore(game()).target)
     chooser = PlannedCoverage(game, unit="states")
