@@ -216,6 +216,7 @@ def test_rendering(path: Path, env: StoryEnv) -> None:
         ({"objectives": "score"}, "field 'objectives': expected a sequence, found 'score'"),
         ({"max_steps": 0}, "must be 1 or more"),
         ({"max_steps": 2.5}, "field 'max_steps': expected a whole number"),
+        ({"render_mode": "human"}, "field 'render_mode': must be ansi or None, found 'human'"),
     ],
 )
 def test_bad_arguments(path: Path, arguments: dict[str, Any], said: str) -> None:

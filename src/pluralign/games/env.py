@@ -53,8 +53,8 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
         render_mode: ``ansi`` or None.
 
     Raises:
-        InputError: An objective is unknown or named twice, ``max_steps`` is not positive, or the game has no
-            choice.
+        InputError: An objective is unknown or named twice, ``max_steps`` is not positive, there is no such
+            ``render_mode``, or the game has no choice.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - gymnasium's name
@@ -70,6 +70,8 @@ class StoryEnv(gymnasium.Env[Observation, np.int64]):
     ) -> None:
         if max_steps < 1:
             raise InputError(f"must be 1 or more, found {max_steps}", field="max_steps")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise InputError(f"must be ansi or None, found {render_mode!r:.60}", field="render_mode")
         if not objectives or len(set(objectives)) < len(objectives):
             raise InputError(f"expected distinct names, found {list(objectives)}", field="objectives")
         if game.info.max_options < 1:
