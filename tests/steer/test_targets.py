@@ -160,3 +160,13 @@ def test_targets_that_contradict_each_other_are_refused():
         meet_targets(coin, at_most={"a": float("inf")})
     with pytest.raises(InputError, match="expected targets on a, found b"):
         meet_targets(coin, exactly={"b": 1.0})
+
+
+def test_equal_rewards_meet_targets_below_them():
+    # The standard deviation of three times 0.1 is 1.4e-17 in floating point.
+    rewards = {"equal": [0.1, 0.1, 0.1], "other": [1.0, 2.0, 3.0]}
+    found = meet_targets(rewards, {"equal": 0.05, "other": 2.5})
+    assert found.reachable
+    assert found.expected["other"] == pytest.approx(2.5)
+    assert found.multipliers["equal"] == 0.0
+    assert meet_targets(rewards, {"equal": 0.2}).shortfall == pytest.approx(0.1)
