@@ -185,6 +185,31 @@ def test_long_plays_are_cut_off():
     assert found.trajectory.steps[-1].outcome == ""
 
 
+@pytest.mark.parametrize("method", SEARCHES)
+def test_a_better_way_that_is_longer_makes_no_play_too_long(method):
+    # The first way to x is the shorter one, and by then the plays after x are known.
+    table = {
+        "s": [(0, "x"), (0, "b")], "b": [(0, "c")], "c": [(5, "x")],
+        "x": [(0, "y")], "y": [(0, "z")], "z": [(0, "end")],
+    }  # fmt: skip
+    values = Fixed({"s": [1.0, 0.0]})
+    for most, total in ((4, {0, 5}), (5, {0, 5}), (6, {5})):
+        found = search_play(TableGame(table), values, ONLY, budget=math.inf, method=method, max_steps=most)
+        assert len(found.trajectory.steps) <= most
+        assert found.total in total
+
+
+@pytest.mark.parametrize("method", SEARCHES)
+def test_plays_that_were_cut_off_go_on_when_a_shorter_way_is_better(method):
+    table = {
+        "s": [(0, "b"), (5, "x")], "b": [(0, "c")], "c": [(0, "x")], "x": [(0, "y")], "y": [(2, "end")],
+    }  # fmt: skip
+    values = Fixed({"s": [1.0, 0.0], "b": [1.0], "c": [1.0], "x": [1.0]})
+    found = search_play(TableGame(table), values, ONLY, budget=math.inf, method=method, max_steps=4)
+    assert [step.action for step in found.trajectory.steps] == [1, 0, 0]
+    assert (found.total, found.trajectory.terminated, found.plays) == (7, True, 1)
+
+
 def test_without_any_budget_left_the_values_complete_the_play(tree_game):
     values = Fixed({state: [0.0, 1.0] for state in tree_game})
     found = search_play(TableGame(tree_game), values, ONLY, budget=1, method="best-first")

@@ -190,9 +190,34 @@ class SearchTree:
             gained = node.gained + edge.reward
             if after is None or gained <= after.gained + _ROUNDING or _came_through(node, after):
                 continue
+            if not self._ends_in_time(after, node.depth + 1):
+                continue
+            if node.depth + 1 < after.depth:
+                self._reopen(after)
             after.before, after.gained, after.depth = (node, action), gained, node.depth + 1
             self._see(after.estimate)
             todo += [(after, further) for further in after.edges]
+
+    def _ends_in_time(self, node: Node, depth: int) -> bool:
+        """Whether no play through a state is longer than allowed if the way to the state has this length."""
+        todo = [(node, depth)] if depth > node.depth else []
+        while todo:
+            node, depth = todo.pop()
+            if depth >= self._max_steps:
+                return False
+            after = [edge.node for edge in node.edges.values() if edge.node is not None]
+            todo += [(own, depth + 1) for own in after if own.before is not None and own.before[0] is node]
+        return True
+
+    def _reopen(self, node: Node) -> None:
+        """Forget plays that were cut off after a state: on a shorter way to it they go on."""
+        cut = [action for action, edge in node.edges.items() if edge.node is None and not edge.ended]
+        for action in cut:
+            del node.edges[action]
+        if cut:
+            self.plays -= len(cut)
+            node.waiting = sorted([*node.waiting, *cut], key=lambda action: -float(node.rests[action]))
+            self.open[node.state] = node
 
 
 def _came_through(node: Node, earlier: Node) -> bool:
