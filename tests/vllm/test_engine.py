@@ -193,6 +193,19 @@ def test_the_queue_has_a_limit_and_cancelling_frees_it():
     asyncio.run(run())
 
 
+def test_a_request_that_is_cancelled_before_it_begins_leaves_its_place():
+    async def run():
+        own = engine(StandIn("x" * 20))
+        for _ in range(4):
+            refused = own.submit([request()])
+            own.cancel(refused)
+            await becomes(lambda: own.waiting == 0)
+            assert refused.jobs[0].ended
+        assert own.running == 0
+
+    asyncio.run(run())
+
+
 @contextmanager
 def serving(service):
     """The address of a server."""

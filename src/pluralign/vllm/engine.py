@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -87,6 +88,8 @@ class VllmEngine:
         jobs = [Job(request, place, loop, events) for place, request in enumerate(requests)]
         for job in jobs:
             self._tasks[job] = loop.create_task(self._answer(job))
+            # Nothing of a task runs that is cancelled before it begins.
+            self._tasks[job].add_done_callback(partial(self._leave, job))
         return Submission(jobs, events)
 
     def cancel(self, submission: Submission) -> None:
@@ -110,12 +113,13 @@ class VllmEngine:
                     await self._decode(job)
                 finally:
                     self._running -= 1
-        except asyncio.CancelledError:
-            job.ended = True
         except Exception as error:
             self._fail(job, error)
-        finally:
-            self._tasks.pop(job, None)
+
+    def _leave(self, job: Job, task: asyncio.Task[None]) -> None:
+        """Free the place of a request that has ended."""
+        job.ended = job.ended or task.cancelled()
+        del self._tasks[job]
 
     async def _decode(self, job: Job) -> None:
         number, request = next(self._numbers), job.request
