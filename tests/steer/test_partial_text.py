@@ -35,3 +35,16 @@ def test_text_decoded_token_by_token_is_that_of_the_whole(tokenizer, ids):
     for i, token in enumerate(ids, start=1):
         seen += running.add(token, last=i == len(ids))[0]
         assert running.decoded() == tokenizer.decode(ids[:i], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize(("stop", "kept"), [(" ", "one"), (" t", "one"), (" o", "one two"), ("n", "o")])
+def test_a_stop_text_is_looked_for_after_the_lead(stop, kept):
+    tokenizer = make_tiny_backbone().tokenizer
+    ids = tokenizer(" one two", add_special_tokens=False).input_ids
+    running, seen = PartialText(tokenizer, (stop,), lead=" "), ""
+    for i, token in enumerate(ids, start=1):
+        text, stopped = running.add(token, last=i == len(ids))
+        seen += text
+        if stopped:
+            break
+    assert seen == kept

@@ -24,7 +24,7 @@ class PartialText:
         self.ids: list[int] = []
         """Token ids so far."""
         self._tokenizer, self._stops, self._lead = tokenizer, stops, lead
-        self._given = 0
+        self._given = self._begins = 0
         # Text of all tokens before `_read`, and the start of the tokens that the next ones are decoded with.
         self._text, self._context, self._read = "", 0, 0
 
@@ -47,9 +47,10 @@ class PartialText:
         self.ids.append(token)
         text = self.decoded()
         if self._lead and text:
-            self._given = len(self._lead) if text.startswith(self._lead) else 0
+            self._given = self._begins = len(self._lead) if text.startswith(self._lead) else 0
             self._lead = ""
-        found = min((i for stop in self._stops if (i := text.find(stop)) >= 0), default=-1)
+        # The lead is no part of the completion, so no stop text is looked for in it.
+        found = min((i for stop in self._stops if (i := text.find(stop, self._begins)) >= 0), default=-1)
         if found >= 0:
             text = text[:found]
         end = len(text) if last or found >= 0 else _certain(text, self._stops)
