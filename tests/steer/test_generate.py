@@ -4,9 +4,11 @@ import pytest
 from json_lines import rows_of
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.messages import DIALOGUE
 from pluralign.lm.decoding import Decoding
 from pluralign.steer.budget import Budget
 from pluralign.steer.generate import Mix, generate_file
+from pluralign.steer.writing import Writer
 
 
 @pytest.fixture
@@ -43,6 +45,34 @@ def test_completions_of_other_settings_are_not_continued(prompts, tmp_path):
         generate_file(prompts, out, "tiny-random", decoding, dtype="float32", shown=False)
         texts.append([row["completion"] for row in rows_of(out)])
     assert texts[0] != texts[1]
+
+
+@pytest.mark.parametrize("kind", ["model", "adapter", "policy"])
+def test_completions_of_a_folder_that_has_changed_are_not_continued(prompts, tmp_path, monkeypatch, kind):
+    folder, out, drawn = tmp_path / "trained", tmp_path / "draws.jsonl", []
+    file = folder / ("adapter_model.safetensors" if kind == "adapter" else "card.json")
+    options = {
+        "model": {"model": str(folder)},
+        "adapter": {"adapter": folder},
+        "policy": {"mix": Mix({"kind": folder}, SteeringWeights(kind=1.0))},
+    }[kind]
+
+    def draw(asked, seeds):
+        if drawn == ["before"]:
+            raise KeyboardInterrupt
+        drawn.append(file.read_text())
+        return [[drawn[-1]] for _ in asked]
+
+    monkeypatch.setattr("pluralign.steer.writers._BATCH", 1)
+    monkeypatch.setattr("pluralign.steer.generate._open", lambda *_: Writer(DIALOGUE, draw, len))
+    folder.mkdir()
+    file.write_text("before")
+    with pytest.raises(KeyboardInterrupt):
+        generate_file(prompts, out, shown=False, **options)
+    file.write_text("after")
+    drawn.clear()
+    generate_file(prompts, out, shown=False, **options)
+    assert [row["completion"] for row in rows_of(out)] == ["after", "after"]
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_loaded(prompts, tmp_path, mix):

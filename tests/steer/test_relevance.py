@@ -20,6 +20,7 @@ from pluralign.steer.relevance import (
     text_of,
     weigh,
 )
+from pluralign.steer.relevance_file import write_relevance
 
 AIMS = [
     Objective("honest", "It is the truth."),
@@ -153,6 +154,35 @@ def test_weights_of_a_mixture_follow_the_prompt(judged):
     assert text_of(talk) == "Why?"
     assert text_of([*talk, {"role": "assistant", "content": None}]) == "user: Why?\n\nassistant: "
     assert isinstance(mix.generate(talk, weights=provider, max_new_tokens=3), str)
+
+
+@pytest.mark.parametrize("kind", ["judge", "reward"])
+def test_what_another_model_estimated_is_not_continued(tmp_path, monkeypatch, kind):
+    folder, out, found = tmp_path / "trained", tmp_path / "out.jsonl", []
+    prompts, aims = tmp_path / "prompts.txt", tmp_path / "aims.jsonl"
+    prompts.write_text("Why?\nHow?\n")
+    aims.write_text('{"name": "kind", "description": "It is kind."}\n')
+
+    class Trained:
+        name = "trained"
+
+        def at_stake(self, asked, principles):
+            if found == [0.3]:
+                raise KeyboardInterrupt
+            found.append(float((folder / "card.json").read_text()))
+            return np.array([[found[-1]]])
+
+    monkeypatch.setattr("pluralign.steer.relevance_file._BATCH", 1)
+    monkeypatch.setattr(
+        "pluralign.steer.relevance_file.open_relevance", lambda _, own, dtype: Relevance(Trained(), own)
+    )
+    folder.mkdir()
+    (folder / "card.json").write_text("0.3")
+    with pytest.raises(KeyboardInterrupt):
+        write_relevance(prompts, aims, f"{kind}:{folder}", out, shown=False)
+    (folder / "card.json").write_text("0.4")
+    found.clear()
+    assert write_relevance(prompts, aims, f"{kind}:{folder}", out, shown=False).mean_factors == {"kind": 0.8}
 
 
 @pytest.mark.parametrize("spec", ["dice", "judge:", "reward:", "rubric:m"])

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from pluralign.core import InputError
-from pluralign.core.digests import sha256
+from pluralign.core.digests import sha256, source_digest
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_object
 from pluralign.folders.backbones import load_folder_backbone, with_places
 from pluralign.folders.tensors import write_tensors
+from pluralign.lm.adapter_check import TENSORS
 from pluralign.lm.adapters import save_adapter
 
 VERSION = 1
@@ -168,6 +169,15 @@ def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(f"names a file outside the folder: {name!r}", path=folder / CARD, field="files")
     return content
+
+
+def content_digest(folder: Path) -> dict[str, str]:
+    """Digest that changes with a folder's content: that of its card, which contains the digests of the other
+    files, or of its adapter; of a folder without either, or a hub id, its name alone."""
+    for name in (CARD, TENSORS):
+        if (folder / name).is_file():
+            return source_digest(folder / name)
+    return {"file": str(folder)}
 
 
 def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:

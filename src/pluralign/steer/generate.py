@@ -10,7 +10,7 @@ from typing import Any
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_prompts
-from pluralign.folders.card import CARD
+from pluralign.folders.card import content_digest
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint import endpoint_model
@@ -54,9 +54,8 @@ class Mix:
         return {"policies": named, "weights": dict(self.weights)}
 
     def digests(self) -> dict[str, Any]:
-        """Digests of the folders' cards; of a folder without a card, its name alone."""
-        cards = {name: Path(folder) / CARD for name, folder in self.folders.items()}
-        return {name: source_digest(card) if card.is_file() else str(card) for name, card in cards.items()}
+        """Digests of the folders (`content_digest`)."""
+        return {name: content_digest(Path(folder)) for name, folder in self.folders.items()}
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,10 @@ def generate_file(
         "seed": seed, **({} if mix is None else mix.described()),
         **({} if guides is None else guides.described()),
     }  # fmt: skip
-    run = {"prompts": source_digest(prompts), "dtype": dtype, "limit": limit}
+    run: dict[str, Any] = {
+        "prompts": source_digest(prompts), "dtype": dtype, "limit": limit,
+        "folders": [content_digest(Path(place)) for place in (model, adapter) if place is not None],
+    }  # fmt: skip
     if control_tokens:
         run["control_tokens"] = True
     if guides is not None:

@@ -14,7 +14,9 @@ from pluralign.core.messages import Prompt
 from pluralign.core.resumable import run_batches
 from pluralign.data.load import load_prompts
 from pluralign.data.objectives import load_objectives
+from pluralign.folders.card import content_digest
 from pluralign.lm.dtypes import DTypeName
+from pluralign.rewards.open import reward_identity
 from pluralign.steer.relevance import open_relevance, weigh
 
 _BATCH = 16
@@ -88,7 +90,7 @@ def write_relevance(
 
     made_of = {
         "prompts": source_digest(prompts), "by": by, "principles": file_digest(principles),
-        "weights": weights, "dtype": dtype, "limit": limit,
+        "weights": weights, "dtype": dtype, "limit": limit, "model": _identity(by),
     }  # fmt: skip
     run_batches(Path(out), made_of, found, estimated, batch=_BATCH, unit="prompt", shown=shown)
     factors: list[dict[str, float]] = [read.row["factors"] for read in read_rows(out)]
@@ -97,3 +99,9 @@ def write_relevance(
         {name: sum(row[name] < 1 for row in factors) / len(factors) for name in names},
         {name: sum(row[name] for row in factors) / len(factors) for name in names},
     )
+
+
+def _identity(by: str) -> Any:
+    """What changes with the model of an estimator."""
+    kind, _, model = by.partition(":")
+    return reward_identity(model) if kind == "reward" else content_digest(Path(model))

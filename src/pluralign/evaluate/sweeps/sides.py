@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.digests import source_digest
 from pluralign.core.messages import Conversation, arguments_of
 from pluralign.data.examples import Prompt
 from pluralign.data.load import load_prompts
@@ -16,7 +15,7 @@ from pluralign.data.source import Data
 from pluralign.evaluate.report.summary import mean_name
 from pluralign.evaluate.sweeps.alternatives import Alternatives, FixedPolicy, GuidedModel, Writing
 from pluralign.evaluate.sweeps.texts import Draw, Side, Weighting, Writer, weighted_writer
-from pluralign.folders.card import ADAPTER, CARD
+from pluralign.folders.card import ADAPTER, CARD, content_digest
 from pluralign.folders.soups import soup_adapter, soup_backbone
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
@@ -270,7 +269,7 @@ class SideBuilder:
         return fit_prompts(ids, deployment.context, self._writing.max_new_tokens)[0]
 
     def _made_from(self, folders: Mapping[str, Path], **more: Any) -> dict[str, Any]:
-        writing, policies = self._writing, {name: _identity(folder) for name, folder in folders.items()}
+        writing, policies = self._writing, {name: content_digest(folder) for name, folder in folders.items()}
         # Version 0.1.0 wrote the precision as "exact"; its unfinished texts are continued.
         return {
             "model": writing.model, "policies": policies,
@@ -278,11 +277,3 @@ class SideBuilder:
             "template": self.template, "exact": writing.dtype == "float32",
             **({"control_tokens": True} if writing.control_tokens else {}), **more,
         }  # fmt: skip
-
-
-def _identity(folder: Path) -> dict[str, str]:
-    """Digest that changes with a folder's content: that of its card or of its adapter."""
-    for name in (CARD, "adapter_model.safetensors"):
-        if (folder / name).is_file():
-            return source_digest(folder / name)
-    return {"file": str(folder)}
