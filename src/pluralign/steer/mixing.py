@@ -22,6 +22,8 @@ Weights = Sequence[float] | npt.NDArray[np.float64]
 ARITHMETIC, GEOMETRIC, HARMONIC = 1.0, 0.0, -1.0
 """Named powers. The default is the geometric mean, which measures better than the poster's arithmetic mean
 (docs/papers.md)."""
+# Absolute power below which sums of powers of probabilities are near 1.
+_SMALL = 0.1
 
 
 def mix_log_probs(
@@ -102,9 +104,14 @@ def mix_rows(
         top = scaled.new_full((mixtures, scaled.shape[1]), -math.inf)
         index = owners[:, None].expand_as(scaled)
         top = top.scatter_reduce(0, index, scaled, "amax").clamp(min=-largest)
-        terms = shares * (scaled - top[owners]).exp()
-        total = terms.new_zeros(mixtures, terms.shape[1]).index_add(0, owners, terms)
-        scores = (total.log() + top) / power
+        gaps = scaled - top[owners]
+        total = torch.zeros_like(top).index_add(0, owners, shares * gaps.exp())
+        logs = total.log()
+        if abs(power) < _SMALL:
+            # Of sums near 1 the logarithm would lose its digits to the division by p.
+            below = torch.zeros_like(top).index_add(0, owners, shares * gaps.expm1())
+            logs = torch.where(below > -0.5, below.log1p(), logs)
+        scores = (logs + top) / power
         # For a negative power, an option excluded by one policy is excluded from the mixture.
         scores = torch.where(top == largest, -math.inf, scores)
     # Counted by a sum: torch's bincount would wait for the device.
