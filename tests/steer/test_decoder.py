@@ -274,3 +274,19 @@ def test_a_step_that_fails_ends_every_request_in_it(rows, monkeypatch):
     with pytest.raises(RuntimeError, match="shared with others"):
         list(other)
     assert len(decoder.generate([request(PROMPTS[0], one=1.0)])) == 1
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+@pytest.mark.parametrize("wide", ["one", "two"])
+def test_models_with_different_numbers_of_unused_ids_are_mixed(power, wide):
+    def texts(names):
+        models = {name: load_backbone("tiny-random") for name in ("one", "two")}
+        for name in names:
+            own = models[name].model
+            own.resize_token_embeddings(own.config.vocab_size + 64, mean_resizing=False)
+            # Ids that no token has, and that this model would choose.
+            own.lm_head.weight.data[-64:] = 50 * own.lm_head.weight.data[:64]
+        decoder = MixtureDecoder(ModelRows(models), power)
+        return decoder.generate([request(prompt, Decoding(6), one=0.5, two=0.5) for prompt in PROMPTS])
+
+    assert texts([wide]) == texts([])

@@ -6,13 +6,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.policy_rows import HeldRow, Size, finished
-from pluralign.steer.prediction import Entry, StatePrediction
+from pluralign.steer.prediction import Entry, Prediction, StatePrediction
 
 
 class ModelRows:
@@ -39,6 +41,7 @@ class ModelRows:
                 raise InputError(f"{name!r} has another vocabulary than {first[0]!r}; they cannot be mixed")
         self._parts += [AdapterRows(model, {name: None}) for name, model in models.items()]
         self.backbone = self._parts[0].backbone
+        self._common = min(part.backbone.vocabulary_size for part in self._parts)
         self.context = min((part.context for part in self._parts if part.context is not None), default=None)
         self.names = tuple(name for part in self._parts for name in part.names)
         # The first policy of each part among all.
@@ -73,7 +76,7 @@ class ModelRows:
         def enter() -> StatePrediction:
             found: dict[int, Tensor] = {}
             for mine, enter_part in parts:
-                logits = enter_part().logits().to(self.backbone.device)
+                logits = self._aligned(enter_part())
                 found.update(zip(mine, logits, strict=True))
             return StatePrediction(torch.stack([found[i] for i in range(len(entries))]))
 
@@ -92,12 +95,12 @@ class ModelRows:
             if 0 <= policy - first < len(part.names)
         )
         found = part.predictions(policy - first, ids, size)
-        return (StatePrediction(one.logits().to(self.backbone.device)) for one in found)
+        return (StatePrediction(self._aligned(one)) for one in found)
 
     def step(self, tokens: Mapping[int, int]) -> StatePrediction:
         """See `PolicyRows`."""
-        parts = [part.step(tokens).logits() for part in self._parts if part.order]
-        return StatePrediction(torch.cat([logits.to(self.backbone.device) for logits in parts]))
+        parts = [part.step(tokens) for part in self._parts if part.order]
+        return StatePrediction(torch.cat([self._aligned(part) for part in parts]))
 
     def release(self, requests: set[int]) -> None:
         """See `PolicyRows`."""
@@ -123,3 +126,11 @@ class ModelRows:
                 ],
                 requests,
             )
+
+    def _aligned(self, found: Prediction) -> Float[Tensor, "rows vocabulary"]:
+        """Logits on the device of the first model, and as many. Models of one vocabulary may have different
+        numbers of ids after the last token: none is chosen that one of them lacks."""
+        logits, width = found.logits().to(self.backbone.device), self.backbone.vocabulary_size
+        if logits.shape[1] == width == self._common:
+            return logits
+        return pad(logits[:, : self._common], (0, width - self._common), value=-torch.inf)
