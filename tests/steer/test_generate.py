@@ -6,6 +6,8 @@ from json_lines import rows_of
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.messages import DIALOGUE
 from pluralign.lm.decoding import Decoding
+from pluralign.steer.block_decoder import BlockDecoder
+from pluralign.steer.block_guides import Blocks
 from pluralign.steer.budget import Budget
 from pluralign.steer.generate import Mix, generate_file
 from pluralign.steer.writing import Writer
@@ -73,6 +75,29 @@ def test_completions_of_a_folder_that_has_changed_are_not_continued(prompts, tmp
     drawn.clear()
     generate_file(prompts, out, shown=False, **options)
     assert [row["completion"] for row in rows_of(out)] == ["after", "after"]
+
+
+def test_blocks_by_another_function_are_not_continued(prompts, tmp_path, monkeypatch):
+    def guided_by(sign):
+        # The second function may be where the first one was in memory.
+        return Blocks({"long": lambda draft: sign * len(draft.text)}, draws=3, tokens=4)
+
+    def interrupted(self, asked):
+        for answer in whole(self, asked):
+            yield answer
+            raise KeyboardInterrupt
+
+    whole, rows = BlockDecoder.answers, []
+    for out in (tmp_path / "draws.jsonl", tmp_path / "fresh.jsonl"):
+        if not rows:
+            monkeypatch.setattr(BlockDecoder, "answers", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                generate_file(prompts, out, "tiny-random", Decoding(8), guides=guided_by(1), shown=False)
+            monkeypatch.setattr(BlockDecoder, "answers", whole)
+        generate_file(prompts, out, "tiny-random", Decoding(8), guides=guided_by(-1), shown=False)
+        rows.append(rows_of(out))
+    assert rows[0] == rows[1]
+    assert rows[0][0]["guides"] == {"long": "<lambda>"}
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_loaded(prompts, tmp_path, mix):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -176,14 +177,21 @@ def reward_provenance(spec: str) -> dict[str, Any]:
     return found
 
 
-def reward_identity(scorer: Scorer) -> list[Any]:
+def reward_name(reward: Scorer | Callable[..., Any]) -> str:
+    """Name of a reward in files: what `load_reward` takes, its own name, or that of a function."""
+    if isinstance(reward, str | Path):
+        return str(reward)
+    return reward.name if isinstance(reward, Reward) else getattr(reward, "__name__", "function")
+
+
+def reward_identity(scorer: Scorer | Callable[..., Any]) -> list[Any]:
     """Identity of a reward, for files of its rewards: its name and its card, which includes its training
     figures."""
     if isinstance(scorer, RewardModel):
         return [scorer.name, digest([json.dumps(asdict(scorer.card), default=str).encode()])]
     if not isinstance(scorer, str | Path):
-        # Its weights cannot be identified, so its rewards are computed in every run.
-        return [scorer.name, uuid4().hex]
+        # Neither weights nor functions can be identified, so their rewards are computed in every run.
+        return [reward_name(scorer), uuid4().hex]
     card = reward_card(str(scorer))
     if str(scorer).startswith(f"{ENDPOINT}:") and not card.is_file():
         # Only a folder says which weights are served.

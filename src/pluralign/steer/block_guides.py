@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import require
-from pluralign.core.digests import source_digest
 from pluralign.core.messages import Prompt
 from pluralign.folders.card import CARD, read_card
 from pluralign.lm.backbone import Backbone, resolve_dtype
@@ -22,7 +21,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.forest import Tree
 from pluralign.lm.text_blocks import BlockKind
-from pluralign.rewards.open import load_reward, require_reward, reward_card
+from pluralign.rewards.open import load_reward, require_reward, reward_identity, reward_name
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.value_model import KIND
 from pluralign.steer.value_rows import ValueRows, open_value_rows
@@ -123,7 +122,7 @@ class Blocks:
     def described(self) -> dict[str, Any]:
         """Columns that record the guidance in each row of a file."""
         return {
-            "guides": {name: str(guide) for name, guide in self.guides.items()},
+            "guides": {name: reward_name(guide) for name, guide in self.guides.items()},
             "guide_weights": dict(self.weights or {}),
             "block": self.end,
             "block_tokens": self.tokens,
@@ -131,11 +130,9 @@ class Blocks:
         }
 
     def digests(self) -> dict[str, Any]:
-        """Digests of the guides' cards, which contain the digests of the other files."""
-        cards = {
-            n: reward_card(str(guide)) for n, guide in self.guides.items() if isinstance(guide, str | Path)
-        }
-        return {name: source_digest(card) for name, card in cards.items() if card.is_file()}
+        """What the scores depend on, beyond the columns: the guides' identities and their type."""
+        known = {name: reward_identity(guide) for name, guide in self.guides.items()}
+        return {"guides": known, "dtype": self.dtype}
 
 
 class DraftScores:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from pluralign.losses.value_prior import (
     reservation_value,
 )
 from pluralign.rewards.ensemble import Scale, scale_of
-from pluralign.rewards.open import Scorer, load_reward, require_reward, reward_identity
+from pluralign.rewards.open import Scorer, load_reward, require_reward, reward_identity, reward_name
 from pluralign.rewards.reward import Reward
 from pluralign.steer.best_of_n import weigh
 
@@ -136,16 +135,12 @@ class Budget:
         several = {"reward_weights": dict(self.weights or {})} if len(self.rewards) > 1 else {}
         return {
             "samples": self.label, "price": self.price, "reward_distribution": self.reward_distribution,
-            "reward_models": {name: _name(own) for name, own in self.rewards.items()}, **several,
+            "reward_models": {name: reward_name(own) for name, own in self.rewards.items()}, **several,
         }  # fmt: skip
 
     def identity(self) -> dict[str, Any]:
         """What the numbers of samples depend on, beyond the columns."""
-        known = {
-            # A function cannot be identified, so its rewards are computed in every run.
-            name: reward_identity(own) if isinstance(own, str | Path | Reward) else [name, uuid4().hex]
-            for name, own in self.rewards.items()
-        }
+        known = {name: reward_identity(own) for name, own in self.rewards.items()}
         prior = None if self.prior is None else digest([np.asarray(self.prior, np.float64).tobytes()])
         return {"rewards": known, "prior": prior, "reward_dtype": self.dtype}
 
@@ -277,9 +272,3 @@ def residual_skewness(first: Sequence[FloatArray]) -> float:
         return 0.0
     # `residuals` divided by (1 - 1 / k)^(1/2), the third moment therefore by its third power.
     return float((gaps**3).mean()) * ((number - 1) * number) ** 0.5 / (number - 2) / spread**3
-
-
-def _name(reward: Scorer | RewardFunction) -> str:
-    if isinstance(reward, str | Path):
-        return str(reward)
-    return reward.name if isinstance(reward, Reward) else getattr(reward, "__name__", "function")
