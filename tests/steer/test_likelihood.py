@@ -94,6 +94,8 @@ def test_refusals(adapters):
         pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"calm": 1.0}, temperature=0.0)
     with pytest.raises(pl.InputError, match="kind"):
         pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"kind": 1.0})
+    with pytest.raises(pl.InputError, match="'weights': expected weights by objective, found none"):
+        pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=[])
     with pytest.raises(pl.InputError, match="sum to"):
         pl.log_likelihoods(mix, PROMPTS, TEXTS, weights={"calm": 0.4})
     with pytest.raises(pl.InputError, match=r"'prompts\[1\]': has no tokens"):

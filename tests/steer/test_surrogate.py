@@ -148,6 +148,8 @@ def test_what_cannot_be_fitted_is_refused():
         fit_surrogate(grid, good[:, :2])
     with pytest.raises(InputError, match="finite"):
         fit_surrogate(grid, good + np.inf)
+    with pytest.raises(InputError, match="'outcomes': expected numbers"):
+        fit_surrogate(grid, [[1.0, 2.0], [1.0]])
     with pytest.raises(InputError, match="at least 6"):
         design(NAMES, 5)
     with pytest.raises(InputError, match="unknown objective"):

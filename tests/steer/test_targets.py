@@ -107,6 +107,13 @@ def test_bad_targets_are_told():
         meet_targets({"a": []}, {"a": 1.0})
     with pytest.raises(InputError, match="finite"):
         meet_targets({"a": [1.0, float("nan")]}, {"a": 1.0})
+    with pytest.raises(InputError, match=r"'rewards\.a': expected numbers, found \['x'"):
+        meet_targets({"a": ["x", 2.0]}, {"a": 1.0})
+    with pytest.raises(InputError, match="'targets': rewards and targets must be finite"):
+        meet_targets({"a": [1.0, 2.0]}, {"a": "1"})
+    for prompts in (["p", "q"], [0.2, 0.7]):
+        with pytest.raises(InputError, match="'prompts': expected whole numbers"):
+            meet_targets({"a": [1.0, 2.0]}, {"a": 1.0}, prompts)
     with pytest.raises(InputError, match="a prompt for each of 2 samples, found 3"):
         meet_targets({"a": [1.0, 2.0]}, {"a": 1.0}, [0, 0, 1])
 

@@ -72,6 +72,8 @@ def log_likelihoods(
         raise InputError(f"expected one per prompt, {len(prompts)}, found {len(ended)}", field="ends")
     alone = isinstance(weights, Mapping)
     given = cast("Sequence[Mapping[str, float]]", [weights] if alone else weights)
+    if not given:
+        raise InputError("expected weights by objective, found none", field="weights")
     mixtures = [_numbered(policies, own) for own in given]
     found = np.zeros((len(mixtures), len(prompts)))
     with ProgressBar(len(prompts), "texts", unit="text", shown=progress) as bar:

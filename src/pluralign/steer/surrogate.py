@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
-from pluralign.core.arrays import FloatArray
+from pluralign.core.arrays import FloatArray, as_floats
 from pluralign.core.checks import checked, require_at_least
 from pluralign.core.pareto import non_dominated
 from pluralign.steer.design import fill, fine_grid, least_points
@@ -200,7 +200,7 @@ def fit_surrogate(
         0.5
     """
     names = tuple(weightings[0] if objectives is None and weightings else objectives or ())
-    found = np.asarray(outcomes, dtype=np.float64)
+    found = as_floats(outcomes, "outcomes")
     if len(names) < 2 or found.shape != (len(weightings), len(names)):
         raise InputError(
             f"expected outcomes of shape ({len(weightings)}, {len(names)}) and two or more objectives, found "

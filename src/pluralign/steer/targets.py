@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.arrays import FloatArray, IntArray
+from pluralign.core.arrays import FloatArray, IntArray, as_floats
 
 _TOLERANCE = 1e-6
 # Standard deviation, in units of the largest reward, up to which rewards are equal.
@@ -116,9 +117,11 @@ def meet_targets(
     """
     table = _table(rewards)
     limits = _limits(list(rewards), targets or {}, at_most or {}, exactly or {})
-    numbers = np.zeros(len(table), dtype=np.int64) if prompts is None else np.asarray(prompts, dtype=np.int64)
+    numbers = np.zeros(len(table), dtype=np.int64) if prompts is None else np.asarray(prompts)
     if numbers.shape != (len(table),):
         raise InputError(f"expected a prompt for each of {len(table)} samples, found {numbers.size}")
+    if numbers.dtype.kind not in "iu":
+        raise InputError(f"expected whole numbers, found {prompts!r:.60}", field="prompts")
     order = np.argsort(numbers, kind="stable")
     table, asked = table[order], _by_prompt(numbers)
     deviation = table.std(axis=0)
@@ -170,7 +173,7 @@ def _limits(
             raise InputError(
                 f"expected targets on {', '.join(names)}, found {', '.join(unknown)}", field=field
             )
-        if not all(math.isfinite(level) for level in levels.values()):
+        if not all(isinstance(level, Real) and math.isfinite(level) for level in levels.values()):
             raise InputError("rewards and targets must be finite numbers", field=field)
     if not (least or most or exactly):
         raise InputError(f"expected targets on {', '.join(names)}, found none", field="targets")
@@ -189,7 +192,7 @@ def _limits(
 
 
 def _table(rewards: Mapping[str, Sequence[float] | FloatArray]) -> FloatArray:
-    columns = [np.asarray(values, dtype=np.float64) for values in rewards.values()]
+    columns = [as_floats(values, f"rewards.{name}") for name, values in rewards.items()]
     sizes = {values.shape for values in columns}
     if len(sizes) != 1 or sizes == {(0,)} or any(len(size) != 1 for size in sizes):
         raise InputError(f"expected equally many samples of each objective, found shapes {sorted(sizes)}")
