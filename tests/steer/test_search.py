@@ -256,6 +256,11 @@ def test_games_that_cannot_save_are_refused_by_name(tree_game):
     assert search_play(Unsaved(tree_game), Fixed(), ONLY, budget=9, method="parallel").plays == 3
 
 
+def test_values_of_another_story_are_refused(salt):
+    with pytest.raises(InputError, match="another story's"):
+        search_play(pl.open_story("ninth_watch").make_game(), salt[1], HALF, budget=9)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -138,12 +138,18 @@ class ExactValues:
         )
 
     def rests(self, decision: Decision, state: Hashable, weights: SteeringWeights) -> FloatArray:
-        """See `PlayValues.rests`."""
+        """See `PlayValues.rests`.
+
+        Raises:
+            InputError: The state is not one of the story's.
+        """
         if weights not in self._known:
             rewards = self._weighted(weights)
             self._known[weights] = rewards, _best_rests(self._graph, rewards)
         rewards, rests = self._known[weights]
-        number = self._numbers[state]
+        number = self._numbers.get(state)
+        if number is None:
+            raise InputError("the game is in a state that the values do not know: they are another story's")
         edges = slice(self._graph.first[number], self._graph.first[number + 1])
         found: FloatArray = rewards[edges] + rests[self._graph.target[edges]]
         return found
