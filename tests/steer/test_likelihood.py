@@ -8,6 +8,8 @@ import torch
 
 import pluralign as pl
 from pluralign.lm.backbone import load_backbone
+from pluralign.steer import likelihood
+from pluralign.steer.mixture_batch import token_log_probs
 
 PROMPTS = ["once upon", "there was a"]
 TEXTS = [" a time, and", " long way"]
@@ -48,6 +50,23 @@ def test_mixtures_are_those_of_their_policies_predictions(adapters, power):
         expected = [by_hand(adapters, mix, weights, *pair) for pair in zip(PROMPTS, TEXTS, strict=True)]
         assert row == pytest.approx(expected, abs=2e-4)
     assert pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=mixes[0]) == pytest.approx(found[0])
+
+
+@pytest.mark.parametrize("part", [2, 6, 2048])
+def test_distributions_are_computed_of_completions_alone(adapters, monkeypatch, part):
+    mix = load(adapters)
+    mixes = [{"calm": 0.7, "lively": 0.3}, {"base": 1.0}]
+    expected = pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=mixes)
+    rows = []
+
+    def counted(log_probs, tokens, alternatives):
+        rows.append(len(log_probs))
+        return token_log_probs(log_probs, tokens, alternatives)
+
+    monkeypatch.setattr(likelihood, "_PART", part)
+    monkeypatch.setattr("pluralign.steer.prompt_scores.token_log_probs", counted)
+    assert pl.log_likelihoods(mix, PROMPTS, TEXTS, weights=mixes) == pytest.approx(expected, abs=1e-5)
+    assert sum(rows) == 2 * sum(len(mix.answer_ids(text, chat=False, ended=False)) for text in TEXTS)
 
 
 def test_each_completion_may_end_and_temperatures_sharpen_the_mixture(adapters):

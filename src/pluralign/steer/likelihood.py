@@ -84,7 +84,9 @@ def log_likelihoods(
             ids = [*before, *policies.answer_ids(lead + completion, chat=talks, ended=ended[place])]
             _require_room(policies, before, ids, place)
             scored = finished(
-                score_mixtures(policies.rows, mixtures, ids, 0, policies.power, lambda: _PART, temperature)
+                score_mixtures(
+                    policies.rows, mixtures, ids, 0, policies.power, lambda: _PART, temperature, len(before)
+                )
             )
             for row, own in zip(found, scored, strict=True):
                 row[place] = sum(one.log_prob for one in own[len(before) :] if one is not None)

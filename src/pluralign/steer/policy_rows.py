@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.prefix_cache import LayerKeys
-from pluralign.steer.prediction import Entry, Prediction
+from pluralign.steer.prediction import Entry, Prediction, StatePrediction
 
 R = TypeVar("R")
 Size = Callable[[], int]
@@ -84,7 +84,7 @@ class PolicyRows(Protocol):
         """
         ...
 
-    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[Prediction]:
+    def predictions(self, policy: int, ids: Sequence[int], size: Size) -> Iterator[StatePrediction]:
         """Predictions of one policy after each token of a text, some tokens at a time; no row is added.
 
         Args:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from pluralign.steer.mixture_batch import token_log_probs
 from pluralign.steer.policy_rows import PolicyRows, Size
-from pluralign.steer.prediction import Prediction, StatePrediction, joined
+from pluralign.steer.prediction import StatePrediction, joined
 from pluralign.steer.requests import TokenLogProb
 
 
@@ -38,7 +41,7 @@ def score_prompt(
 @torch.inference_mode()
 def score_mixtures(
     rows: PolicyRows, mixtures: Sequence[Mapping[int, float]], ids: Sequence[int], alternatives: int,
-    power: float, size: Size, temperature: float = 1.0,
+    power: float, size: Size, temperature: float = 1.0, first: int = 1,
 ) -> Generator[int, None, list[list[TokenLogProb | None]]]:  # fmt: skip
     """Log-probability of each of a prompt's tokens under several mixtures, for which it is read once.
 
@@ -50,31 +53,44 @@ def score_mixtures(
         power: See `score_prompt`.
         size: See `score_prompt`.
         temperature: Temperature of the mixtures' softmax, above 0.
+        first: Place of the first token of which the log-probability is computed, 1 or more; those before it
+            have None.
 
     Returns:
         Generator as `score_prompt`'s, whose value is one list for each mixture.
     """
-    found: list[list[TokenLogProb | None]] = [[None] for _ in mixtures]
+    found: list[list[TokenLogProb | None]] = [[None] * min(first, len(ids)) for _ in mixtures]
     numbers = list(dict.fromkeys(number for policies in mixtures for number in policies))
     parts = [iter(rows.predictions(number, ids[:-1], lambda: step)) for number in numbers]
     stop = 1
     while stop < len(ids):
         # The policies read the same tokens.
         step = max(1, size() // len(numbers))
-        part: dict[int, Prediction] = {n: next(one) for n, one in zip(numbers, parts, strict=True)}
-        if len(mixtures) > 1:
-            # Otherwise each mixture would compute the same logits.
-            part = {number: StatePrediction(one.logits()) for number, one in part.items()}
+        read = [next(one) for one in parts]
         start, stop = stop, min(len(ids), stop + step)
-        targets = ids[start:stop]
-        for own, policies in zip(found, mixtures, strict=True):
-            count, device = len(targets), part[numbers[0]].device
-            owners = torch.arange(count, device=device).repeat(len(policies))
-            weights = torch.tensor(list(policies.values()), device=device).repeat_interleave(count)
-            mixed = joined([part[number] for number in policies]).mixed(owners, weights, count, power)
-            if temperature != 1.0:
-                mixed = (mixed / temperature).log_softmax(dim=-1)
-            own += token_log_probs(mixed, targets, alternatives)
+        if stop > first:
+            # Logits, most of all of a large vocabulary, are computed where they are asked for.
+            after = max(0, first - start)
+            part = {n: replace(one, states=one.states[after:]) for n, one in zip(numbers, read, strict=True)}
+            targets = ids[start + after : stop]
+            for own, log_probs in zip(found, _mixed(part, mixtures, power, temperature), strict=True):
+                own += token_log_probs(log_probs, targets, alternatives)
         if stop < len(ids):
-            yield len(targets) * len(numbers)
+            yield (stop - start) * len(numbers)
     return found
+
+
+def _mixed(
+    part: Mapping[int, StatePrediction], mixtures: Sequence[Mapping[int, float]], power: float,
+    temperature: float,
+) -> Iterator[Float[Tensor, "tokens vocabulary"]]:  # fmt: skip
+    """Log-probabilities of each mixture, from the predictions of some tokens by policy."""
+    if len(mixtures) > 1:
+        # Otherwise each mixture would compute the same logits.
+        part = {number: StatePrediction(one.logits()) for number, one in part.items()}
+    count, device = next((len(one.states), one.device) for one in part.values())
+    for policies in mixtures:
+        owners = torch.arange(count, device=device).repeat(len(policies))
+        weights = torch.tensor(list(policies.values()), device=device).repeat_interleave(count)
+        mixed = joined([part[number] for number in policies]).mixed(owners, weights, count, power)
+        yield mixed if temperature == 1.0 else (mixed / temperature).log_softmax(dim=-1)

@@ -12,6 +12,7 @@ from pluralign.core.arrays import FloatArray
 from pluralign.core.messages import Messages
 from pluralign.lm.language_model import OptionLikelihoods
 from pluralign.steer.policies import Policies
+from pluralign.steer.policy_rows import finished
 from pluralign.steer.prompt_scores import score_mixtures
 from pluralign.steer.requests import TokenLogProb
 
@@ -48,18 +49,13 @@ class MixtureReadings:
         whole = self.policies.chat_ids(messages, answer)
         key = start, tuple(whole)
         if key not in self._known:
-            read = self._read(whole)
+            read = self._read(whole, start)
             self._known[key] = [[one.log_prob for one in own[start:] if one is not None] for own in read]
         return self._known[key][mixture]
 
-    def _read(self, ids: Sequence[int]) -> list[list[TokenLogProb | None]]:
-        power = self.policies.power
-        reading = score_mixtures(self.policies.rows, self._mixtures, ids, 0, power, lambda: _PART)
-        while True:
-            try:
-                next(reading)
-            except StopIteration as ended:
-                return ended.value
+    def _read(self, ids: Sequence[int], start: int) -> list[list[TokenLogProb | None]]:
+        rows, power = self.policies.rows, self.policies.power
+        return finished(score_mixtures(rows, self._mixtures, ids, 0, power, lambda: _PART, first=start))
 
 
 class MixtureReplies:
