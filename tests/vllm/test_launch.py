@@ -190,3 +190,10 @@ def test_soups_are_those_of_pluralign(folders, tmp_path):
     resolver.folder("mix:two=1")
     with pytest.raises(InputError, match="has made 2 soups already"):
         resolver.folder("mix:one=1")
+
+
+def test_nothing_is_left_of_a_soup_that_cannot_be_made(tmp_path):
+    resolver = SoupResolver({"base": None}, tmp_path / "soups")
+    with pytest.raises(InputError, match="no adapter has weight"):
+        resolver.folder("mix:base=1")
+    assert not list((tmp_path / "soups").iterdir())

@@ -72,6 +72,7 @@ def test_weights_may_be_given_as_vllms_extra_argument(given):
         ({"vllm_xargs": {"pluralign_member": []}}, "internal"),
         ({"model": "mix:kind=0.5,cruel=0.5"}, "unknown objective 'cruel'"),
         ({"model": "mix:kind=0.5"}, "sum to 1"),
+        ({"model": "mix:base=1,kind=0"}, "no adapter has weight: ask for the model itself, 'm'"),
         ({"model": "mix:kind=1", "steering_weights": {"kind": 1.0}}, "weights in its name"),
     ],
 )

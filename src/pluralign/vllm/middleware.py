@@ -81,7 +81,10 @@ def with_weights(body: bytes, path: str, settings: MixtureSettings, models: Sequ
         given = extra.get(WEIGHTS)
     model: Any = data.get("model")
     if isinstance(model, str) and model.startswith(PREFIX):
-        soup_weights(model).require_known(list(settings.policies))
+        soup = soup_weights(model)
+        soup.require_known(list(settings.policies))
+        if not any(settings.policies[name] for name, weight in soup.items() if weight > 0):
+            raise InputError(f"no adapter has weight: ask for the model itself, {models[0]!r}", field="model")
         if given is not None:
             raise InputError("names a soup, which has its weights in its name", field="model")
     if given is None:

@@ -77,7 +77,11 @@ class SoupResolver:
             if len(self._made) >= self._most:
                 raise InputError(f"this server has made {self._most} soups already", field="model")
             out = Path(tempfile.mkdtemp(dir=self._root))
-            soup_adapter(self._folders, weights, out)
+            try:
+                soup_adapter(self._folders, weights, out)
+            except BaseException:
+                shutil.rmtree(out, ignore_errors=True)
+                raise
             self._made[weights] = out
         return self._made[weights]
 
