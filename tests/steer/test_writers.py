@@ -8,7 +8,8 @@ from misbehaving_server import misbehaving
 from pluralign.core import InputError
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.endpoint_settings import EndpointSettings
-from pluralign.steer import writers
+from pluralign.steer import budgeted, writers
+from pluralign.steer.budget import Budget
 from pluralign.steer.writers import open_writer, write_completions
 
 CHAT = [{"role": "user", "content": "hello"}]
@@ -50,6 +51,31 @@ def test_a_completion_depends_on_no_other_prompt_and_the_file_continues(writer, 
     write_completions(broken, prompts, tmp_path / "again.jsonl", **settings)
     assert calls == [1, 1, 1, 1]
     assert rows(tmp_path / "again.jsonl") == found
+
+
+@pytest.mark.parametrize("budget", [False, True])
+def test_completions_of_other_prompts_are_not_continued(writer, tmp_path, monkeypatch, budget):
+    rewards = tmp_path / "rewards.py"
+    rewards.write_text("def size(prompts, texts):\n    return [len(text) for text in texts]\n")
+    samples = Budget(2, 3, 1e9, {"long": f"function:{rewards}:size"}) if budget else 2
+    for module in (writers, budgeted):
+        monkeypatch.setattr(module, "_BATCH", 2)
+    calls = []
+
+    def draw(prompts, seeds):
+        calls.append(prompts)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return writer.draw(prompts, seeds)
+
+    broken, out = writers.Writer(writer.template, draw, writer.cut), tmp_path / "draws.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        write_completions(broken, ["a", "b"], out, samples=samples, shown=False)
+    write_completions(broken, ["c", "d"], out, samples=samples, shown=False)
+    assert calls[2:] == [["c"], ["d"]]
+    found = rows(out)
+    write_completions(writer, ["c", "d"], out, samples=samples, shown=False)
+    assert found == rows(out)
 
 
 def test_stop_texts_end_completions(writer):

@@ -12,6 +12,7 @@ import numpy as np
 
 from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray
+from pluralign.core.digests import digest
 from pluralign.core.files import write_text
 from pluralign.core.messages import Prompt
 from pluralign.core.progress import ProgressBar
@@ -48,7 +49,11 @@ def write_budgeted(
         raise InputError("expected at least one prompt, found none", field="prompts")
     if budget.prior is not None and len(budget.prior) != len(prompts):
         raise InputError(f"found {len(budget.prior)} values of {len(prompts)} prompts", field="prior")
-    settings = {**columns, **run, **budget.described(), **budget.identity(), "seed": seed, "rows": "drawn"}
+    read = digest([json.dumps([writer.text(prompt) for prompt in prompts]).encode()])
+    settings = {
+        **columns, **run, **budget.described(), **budget.identity(), "seed": seed, "rows": "drawn",
+        "texts": read,
+    }  # fmt: skip
     with RowsInProgress(out, settings) as target:
         rounds = _Rounds(writer, prompts, budget, seed, target)
         with ProgressBar(len(prompts), unit="prompt", shown=shown) as bar:

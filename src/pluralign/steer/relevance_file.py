@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pluralign.core import SteeringWeights
-from pluralign.core.digests import file_digest, source_digest
+from pluralign.core.digests import digest, file_digest, source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import Prompt
 from pluralign.core.resumable import run_batches
@@ -17,7 +18,7 @@ from pluralign.data.objectives import load_objectives
 from pluralign.folders.card import content_digest
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.open import reward_identity
-from pluralign.steer.relevance import open_relevance, weigh
+from pluralign.steer.relevance import open_relevance, text_of, weigh
 
 _BATCH = 16
 """Number of prompts that are read and written together."""
@@ -91,6 +92,7 @@ def write_relevance(
     made_of = {
         "prompts": source_digest(prompts), "by": by, "principles": file_digest(principles),
         "weights": weights, "dtype": dtype, "limit": limit, "model": _identity(by),
+        "texts": digest([json.dumps([text_of(prompt) for prompt in found]).encode()]),
     }  # fmt: skip
     run_batches(Path(out), made_of, found, estimated, batch=_BATCH, unit="prompt", shown=shown)
     factors: list[dict[str, float]] = [read.row["factors"] for read in read_rows(out)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.digests import source_digest
+from pluralign.core.digests import digest, source_digest
 from pluralign.core.messages import Prompt
 from pluralign.core.resumable import run_batches, run_unordered
 from pluralign.core.splits import seed_for
@@ -208,7 +209,8 @@ def write_completions(
         for number, text in enumerate(texts)
         for sample in range(samples)
     ]
-    settings = {"samples": samples, "seed": seed, **(columns or {}), **(run or {})}
+    read = digest([json.dumps(texts).encode()])
+    settings = {"samples": samples, "seed": seed, **(columns or {}), **(run or {}), "texts": read}
 
     def row(draw: _Draw, completion: str, **more: Any) -> dict[str, Any]:
         prompt = prompts[draw.prompt]
