@@ -5,12 +5,16 @@ import json
 import pytest
 from misbehaving_server import misbehaving
 
-from pluralign.core import InputError
+from pluralign.core import InputError, SteeringWeights
+from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.endpoint_settings import EndpointSettings
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.steer import budgeted, writers
 from pluralign.steer.budget import Budget
+from pluralign.steer.model_rows import ModelRows
 from pluralign.steer.writers import open_writer, write_completions
+from pluralign.steer.writing import mixture_writer
 
 CHAT = [{"role": "user", "content": "hello"}]
 
@@ -76,6 +80,15 @@ def test_completions_of_other_prompts_are_not_continued(writer, tmp_path, monkey
     found = rows(out)
     write_completions(writer, ["c", "d"], out, samples=samples, shown=False)
     assert found == rows(out)
+
+
+def test_prompts_that_the_shortest_context_cuts_are_counted(tmp_path):
+    short = load_backbone("tiny-random")
+    short.model.config.max_position_embeddings = 16
+    rows = ModelRows({"long": load_backbone("tiny-random"), "short": short})
+    template = TEMPLATES["chat"](rows.backbone.tokenizer, False)
+    mixed = mixture_writer(rows, template, SteeringWeights(long=0.5, short=0.5), Decoding(4))
+    assert mixed.cut(["word " * 10, "word"]) == 1
 
 
 def test_stop_texts_end_completions(writer):

@@ -25,6 +25,7 @@ from pluralign.lm.endpoint import endpoint_model
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.lm.generation import draw_completions
 from pluralign.lm.prompts import TEMPLATES
+from pluralign.lm.trunk import context_length
 from pluralign.rewards.value_model import KIND
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.block_guides import Blocks
@@ -129,13 +130,14 @@ def open_writer(
         rows = open_value_guided_rows(opened, guides.folders, guides.guidance, dtype=kind)
         draw = partial(draw_mixture_completions, rows, weights=guides.weights, decoding=decoding)
         own = TEMPLATES[template](rows.backbone.tokenizer, control_tokens)
-        return local_writer(rows.backbone, own, decoding, draw)
+        return local_writer(rows.backbone, own, decoding, draw, rows.context)
     backbone = load_backbone(opened, dtype=kind) if isinstance(opened, str) else opened
     own = TEMPLATES[template](backbone.tokenizer, control_tokens)
     if isinstance(guides, Blocks):
         one = AdapterRows(merged_backbone(backbone), {"model": None})
         return mixture_writer(one, own, SteeringWeights(model=1.0), decoding, guides)
-    return local_writer(backbone, own, decoding, partial(draw_completions, backbone, decoding=decoding))
+    draw = partial(draw_completions, backbone, decoding=decoding)
+    return local_writer(backbone, own, decoding, draw, context_length(backbone.model))
 
 
 def open_policy_writer(

@@ -16,7 +16,6 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.endpoint import Endpoint
 from pluralign.lm.endpoint_settings import EndpointSettings
 from pluralign.lm.prompts import PromptIds, fit_prompts, prompt_ids
-from pluralign.lm.trunk import context_length
 from pluralign.steer.block_decoder import BlockDecoder
 from pluralign.steer.block_guides import Blocks
 from pluralign.steer.draws import draw_mixture_completions
@@ -72,15 +71,17 @@ class Writer:
 
 
 def local_writer(
-    backbone: Backbone, template: Template, decoding: Decoding, draw: Callable[..., list[list[str]]]
-) -> Writer:
+    backbone: Backbone, template: Template, decoding: Decoding, draw: Callable[..., list[list[str]]],
+    context: int | None,
+) -> Writer:  # fmt: skip
     """A writer that draws all completions of some prompts together.
 
     Args:
-        backbone: Model with the tokenizer and the context.
+        backbone: Model with the tokenizer.
         template: Template of messages.
         decoding: Sampling settings.
         draw: Function of ``prompts`` (token ids) and ``seeds``; see `draw_completions`.
+        context: Largest number of tokens of a prompt with its completion; None for no limit.
     """
     ids = partial(_prompt_ids, backbone.tokenizer, template)
 
@@ -91,7 +92,6 @@ def local_writer(
             for prompt, texts in zip(prompts, drawn, strict=True)
         ]
 
-    context = context_length(backbone.model)
     return Writer(
         template, answers, lambda prompts: fit_prompts(ids(prompts), context, decoding.max_new_tokens)[1]
     )
@@ -115,7 +115,7 @@ def mixture_writer(
     """
     weights.require_known(rows.names)
     draw = partial(draw_mixture_completions, rows, weights=weights, decoding=decoding)
-    writer = local_writer(rows.backbone, template, decoding, draw)
+    writer = local_writer(rows.backbone, template, decoding, draw, rows.context)
     if blocks is None:
         return writer
     blocks.require_sampling(decoding)
