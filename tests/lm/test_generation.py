@@ -70,6 +70,12 @@ def test_impossible_tokens_are_never_drawn():
     assert draw_tokens(logits, uniforms, 1.0).tolist() == [300] * 3
 
 
+def test_min_p_1_keeps_the_most_likely_token_alone(backbone):
+    likeliest = draw_completions(backbone, ids(backbone), [[1]] * 3, Decoding(6, 0.0))
+    assert draw_completions(backbone, ids(backbone), [[1]] * 3, Decoding(6, min_p=1.0)) == likeliest
+    assert draw_completions(backbone, ids(backbone), [[1]] * 3, Decoding(6)) != likeliest
+
+
 @pytest.mark.parametrize("budget", [20, 60, 16384])
 def test_a_sample_depends_on_prompt_and_seed_alone(backbone, budget):
     seeds = [[1, 2, 3], [4], [5, 6]]

@@ -269,7 +269,7 @@ def _continue(
     finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
     drawn: list[Tensor] = []
     sampler = TokenSampler([decoding] * len(rows), device)
-    filtered = decoding.top_k or decoding.top_p < 1
+    filtered = decoding.top_k or decoding.top_p < 1 or decoding.min_p
     for step in range(decoding.max_new_tokens):
         if filtered:
             tokens = sampler.choose(logits, uniforms[:, step])
