@@ -20,7 +20,7 @@ from pluralign.lm.trunk import (
     branch_mean,
     forest_hidden_states,
 )
-from pluralign.lm.vocabulary import branch_log_probs, token_log_probs
+from pluralign.lm.vocabulary import branch_log_probs, log_probs_of, token_log_probs
 
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -115,6 +115,17 @@ def test_without_a_prompt_nothing_predicts_the_first_token():
         logits = model(torch.tensor([[5, 6, 7]])).logits[0].log_softmax(-1)
     assert forest.predicted.tolist() == [False, True, True, False, True]
     torch.testing.assert_close(found[:4], torch.tensor([0, logits[0, 6], logits[1, 7], 0]), **TOLERANCE)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_roundings_of_the_targets_logits_in_bfloat16_cancel(temperature):
+    model = make_tiny_model(1).to(torch.bfloat16)
+    states = 12 * torch.randn(300, 32, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    logits = states.float() @ model.lm_head.weight.detach().float().T / temperature
+    found = log_probs_of(model, states, logits.argmax(-1), temperature=temperature).detach()
+    assert float(found.max()) <= 1e-5
+    error = found - logits.log_softmax(-1).amax(-1)
+    assert float(error.square().mean().sqrt()) < 0.02
 
 
 @pytest.mark.parametrize("pattern", [Pattern(), Pattern(window=9), Pattern(chunk=7)])

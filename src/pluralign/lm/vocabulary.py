@@ -139,7 +139,8 @@ def log_probs_of(
         return logits.log_softmax(dim=-1).gather(1, targets[:, None]).squeeze(1)
     states = finish_states(model, states)
     # In bfloat16 a logit near 20 is rounded to 1/8, which would make ties of close answers: the targets'
-    # logits are taken in float32; in the sum over the vocabulary the roundings even out.
+    # logits are taken in float32, in the sum over the vocabulary as well, of which a likely target is most.
+    # There the roundings of the other logits even out.
     chosen = (states.float() * head.weight[targets].float()).sum(-1)
     if getattr(head, "bias", None) is not None:
         chosen = chosen + head.bias[targets].float()
@@ -147,7 +148,17 @@ def log_probs_of(
         chosen = chosen + bias[targets].float()
     if change is not None:
         chosen = chosen + change.at(states, targets)
-    return finish_logits(model, chosen) / temperature - torch.logsumexp(logits, dim=-1)
+    chosen = finish_logits(model, chosen) / temperature
+    total = torch.logsumexp(logits, dim=-1)
+    return chosen - total - _correction(total, logits.gather(1, targets[:, None]).squeeze(1), chosen)
+
+
+@torch.no_grad()
+def _correction(
+    total: Float[Tensor, " tokens"], rounded: Float[Tensor, " tokens"], exact: Float[Tensor, " tokens"]
+) -> Float[Tensor, " tokens"]:
+    """What a log of a sum of exponentials lacks because one of the logits in it was rounded."""
+    return torch.log1p((rounded - total).exp() * torch.expm1(exact - rounded))
 
 
 def vocabulary_logits(
