@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pluralign.core import InputError
 from pluralign.lm.support import support_of
 from pluralign.lm.tiny import make_tiny_model
 from pluralign.lm.trial import Trial
@@ -37,3 +38,13 @@ def test_weights_that_amplify_rounding_are_no_fault(make, error, wrong, monkeypa
     assert (found.forest is not None) == wrong
     if wrong:
         assert "differ by" in found.forest
+
+
+def test_a_model_whose_states_are_not_finite_says_nothing_of_others(monkeypatch, tmp_path):
+    monkeypatch.setenv("PLURALIGN_CACHE", str(tmp_path))
+    broken = make_tiny_model(1)
+    with torch.no_grad():
+        broken.model.layers[0].mlp.down_proj.weight.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"'llama'\) are not finite numbers in float32: its weights"):
+        support_of(broken)
+    assert support_of(make_tiny_model(1)).causal

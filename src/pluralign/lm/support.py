@@ -31,7 +31,7 @@ from pluralign.lm.trial import Trial
 
 _log = logging.getLogger(__name__)
 # Goes into the cached verdicts: raise it when the trial or what it tries changes.
-_VERSION = 6
+_VERSION = 7
 _KNOWN = "_pluralign_support"
 # Error that is tolerated, over that which a rounding error of the embeddings makes; and the largest one.
 _AMPLIFIED, _LARGEST = 8, 1e-3
@@ -90,7 +90,7 @@ def support_of(model: PreTrainedModel) -> Support:
     """What a model can do; tried once for each configuration and precision, then remembered.
 
     Raises:
-        InputError: The model is not causal.
+        InputError: The model is not causal, or its states are not finite.
     """
     trunk = trunk_of(model)
     known = trunk.__dict__.get(_KNOWN)
@@ -147,6 +147,12 @@ def _tried(model: PreTrainedModel, trunk: Any) -> Support:
     try:
         with _short_windows(model, trunk):
             separate = [trial.separate() for trial in trials]
+            if not all(bool(states.isfinite().all()) for own in separate for states in own):
+                # Nothing is known of models of this kind, and nothing is to be remembered of them.
+                raise InputError(
+                    f"the states of this model (of type {model.config.model_type!r}) are not finite numbers "
+                    f"in {str(dtype).removeprefix('torch.')}: its weights are damaged, or overflow"
+                )
             if exact:
                 # Some weights make more of rounding errors than others, by which no layout is at fault.
                 with suppress(NotImplementedError):  # embeddings that cannot be had
