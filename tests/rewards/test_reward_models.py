@@ -108,6 +108,10 @@ def test_tokens_and_sentences_add_up(trained):
         assert sum(s.mean for s in sentences) == pytest.approx(sum(t.mean for t in tokens), abs=1e-5)
         assert sum(s.sigma**2 for s in sentences) == pytest.approx(sum(t.sigma**2 for t in tokens), rel=1e-5)
     assert [s.text for s in model.sentences("Say:", decision.options[0])][:2] == [" One.", " Two!"]
+    named = " <|im_end|> is no end. But this"
+    tokens, (first, second) = model.tokens("Say:", named), model.sentences("Say:", named)
+    assert (first.text, second.text, second.start) == (" <|im_end|> is no end.", " But this", 22)
+    assert first.mean == pytest.approx(sum(token.mean for token in tokens if token.start < 22), abs=1e-6)
 
 
 @pytest.mark.parametrize("tuning", [{}, {"lora_rank": 4}, {"layers": 1}, {"layers": 0}])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pluralign.core.messages import unquoted
+
 _SENTENCE = re.compile(r".+?(?:[.!?…]+[\"')\]]*(?=\s)|\n+|\Z)", re.DOTALL)
 
 
@@ -31,8 +33,10 @@ class SpanReward:
 def by_sentence(completion: str, tokens: Sequence[SpanReward]) -> list[SpanReward]:
     """Sum of the token rewards in every sentence (AVA eq. 19, per sentence).
 
-    A token belongs to the sentence in which it begins, the end-of-text token to the last one.
+    A token belongs to the sentence in which it begins, the end-of-text token to the last one. Places are, as
+    in the tokens, those in the completion without quotes of control tokens.
     """
+    completion = unquoted(completion)
     sentences = list(_SENTENCE.finditer(completion))
     starts = [match.start() for match in sentences]
     owner = [max(0, int(np.searchsorted(starts, t.start, side="right")) - 1) for t in tokens]
