@@ -20,8 +20,8 @@ from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.sft import fit_sft
 from pluralign.learn.texts.training_options import Training
-from pluralign.lm.backbone import load_backbone
-from pluralign.lm.tiny import make_tiny_tokenizer
+from pluralign.lm.backbone import load_backbone, make_backbone
+from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 from pluralign.losses.adversarial import discriminator_loss
 from pluralign.pair.recipes import pair_completions
 from pluralign.rewards.classifier import ClassifierReward
@@ -177,6 +177,19 @@ def test_the_closed_form_is_the_log_ratio(made, ends):
                 reference, decision.prompt, option, ends
             )
             assert reward == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_closed_form_leaves_out_the_end_of_a_turn_as_well(ends):
+    tokenizer = make_tiny_tokenizer()
+    # As in Llama 3, turns do not end with the end of text.
+    tokenizer.eos_token = "<|endoftext|>"
+    policy, reference = (make_backbone(make_tiny_model(seed), tokenizer, "tiny-random") for seed in (0, 1))
+    ratio = LikelihoodRatio(policy, reference, RewardSettings(template="chat"), ends=ends)
+    asked = [{"role": "user", "content": "Hi"}]
+    prompt, answer = ratio.render(asked, True), "Yes" + "<|im_end|>" * ends
+    expected = log_prob(policy, prompt, answer, 0) - log_prob(reference, prompt, answer, 0)
+    assert ratio.score([asked], ["Yes"])[0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_closed_form_by_name_prefers_what_sft_learned(made):

@@ -15,7 +15,7 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader, CompletionTrees
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_completions
-from pluralign.lm.prompts import TEMPLATES
+from pluralign.lm.prompts import TEMPLATES, end_of_turn_ids
 from pluralign.lm.tensors import to_list
 from pluralign.lm.vocabulary import branch_log_probs
 from pluralign.rewards.reward import Reward
@@ -31,8 +31,9 @@ class LikelihoodRatio(Reward):
         reference: Reference pi_ref, the same model before fine-tuning.
         settings: Settings for reading text.
         name: Name in reports.
-        ends: Whether the end-of-text token counts as well. Leave it out if completions were truncated at a
-            token limit, where neither model would have ended.
+        ends: Whether the token that ends a completion (the end of text, or of the assistant's turn) counts as
+            well. Leave it out if completions were truncated at a token limit, where neither model would have
+            ended.
 
         Raises:
             InputError: The models have different tokenizers.
@@ -77,10 +78,11 @@ class LikelihoodRatio(Reward):
         return [OptionRewards(ratio, np.zeros_like(ratio)) for ratio in ratios]
 
     def _without_end(self, tree: Tree) -> Tree:
-        eos = self.policy.tokenizer.eos_token_id
+        tokenizer = self.policy.tokenizer
         if self._ends:
             return tree
-        branches = [b[:-1] if len(b) > 1 and b[-1] == eos else b for b in tree.branches]
+        ends = [tokenizer.eos_token_id, *end_of_turn_ids(tokenizer)]
+        branches = [b[:-1] if len(b) > 1 and b[-1] in ends else b for b in tree.branches]
         return Tree(tree.prompt_ids, branches, tree.keep_first)
 
     @torch.inference_mode()

@@ -79,7 +79,7 @@ def load_closed_form(
 
     Args:
         policy: Folder of the policy.
-        ends: Whether the end-of-text token counts as well; see `LikelihoodRatio`.
+        ends: Whether the token that ends a completion counts as well; see `LikelihoodRatio`.
         dtype: Floating-point type of both models.
         model: Hub id or folder of the base model, if it was moved.
         device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
