@@ -1,6 +1,7 @@
 """Classifiers, the closed form and ensembles as rewards; each by what a person writes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ from pluralign.rewards.ensemble import (
 )
 from pluralign.rewards.export import export_folder
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
-from pluralign.rewards.open import load_closed_form, load_reward
+from pluralign.rewards.open import load_closed_form, load_reward, reward_identity
 from pluralign.rewards.reward_model import RewardSettings, load_reward_model
 
 DECISIONS = [
@@ -274,6 +275,25 @@ def test_an_ensemble_comes_back_from_its_folder_wherever_one_stands(made, tmp_pa
     assert card["members"][2] == "closed-form:../sft"
     with pytest.raises(InputError, match="expected a reward model"):
         load_reward_model(made / "all")
+
+
+def test_rewards_of_changed_weights_have_another_identity(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for member in ("rm0", "rm1"):
+        shutil.copytree(made / member, member)
+    members = {member: load_reward(member) for member in ("rm0", "rm1")}
+    save_ensemble(tmp_path / "both", members, [Scale(0, 1)] * 2, "mean", Card("ensemble"))
+    model, tokenizer = classifier("gpt2")
+    model.save_pretrained("other")
+    tokenizer.save_pretrained("other")
+    before = [reward_identity("both"), reward_identity("classifier:other")]
+    assert before == [reward_identity("both"), reward_identity("classifier:other")]
+    shutil.rmtree("rm1")
+    shutil.copytree(made / "rm0", "rm1")
+    torch.nn.init.ones_(model.score.weight)
+    model.save_pretrained("other")
+    for old, spec in zip(before, ("both", "classifier:other"), strict=True):
+        assert reward_identity(spec) != old
 
 
 def test_ensembles_that_cannot_be_are_refused():

@@ -36,6 +36,7 @@ from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_rew
 Scorer = str | Path | Reward
 """A loaded reward model, or an argument of `load_reward`."""
 CLOSED_FORM, CLASSIFIER, ENDPOINT = "closed-form", "classifier", "endpoint"
+_CLASSIFIER_FILES = (".safetensors", ".bin", ".json")
 
 
 @checked
@@ -169,10 +170,7 @@ def reward_provenance(spec: str) -> dict[str, Any]:
     names = ("name", "method", "objective", "seed", "data", "backbone")
     found = {name: content[name] for name in names if content.get(name) not in (None, "", {})}
     found["digest"] = file_digest(path)
-    if content.get("pluralign") == ENSEMBLE:
-        members = ensemble_members(path.parent)
-        for member in members:
-            require_no_function(member)
+    if members := _members(spec, path):
         found["members"] = [reward_provenance(member) for member in members]
     return found
 
@@ -185,18 +183,33 @@ def reward_name(reward: Scorer | Callable[..., Any]) -> str:
 
 
 def reward_identity(scorer: Scorer | Callable[..., Any]) -> list[Any]:
-    """Identity of a reward, for files of its rewards: its name and its card, which includes its training
-    figures."""
+    """Identity of a reward, for files of its rewards: its name, its card, which includes its training
+    figures, and the cards of an ensemble's members; the files of a classifier's folder, which has no card."""
     if isinstance(scorer, RewardModel):
         return [scorer.name, digest([json.dumps(asdict(scorer.card), default=str).encode()])]
     if not isinstance(scorer, str | Path):
         # Neither weights nor functions can be identified, so their rewards are computed in every run.
         return [reward_name(scorer), uuid4().hex]
-    card = reward_card(str(scorer))
-    if str(scorer).startswith(f"{ENDPOINT}:") and not card.is_file():
+    spec, card = str(scorer), reward_card(str(scorer))
+    if spec.startswith(f"{ENDPOINT}:") and not card.is_file():
         # Only a folder says which weights are served.
-        return [str(scorer), uuid4().hex]
-    return [str(scorer), *([source_digest(card)] if card.is_file() else [])]
+        return [spec, uuid4().hex]
+    if card.is_file():
+        return [spec, source_digest(card), *(reward_identity(member)[1:] for member in _members(spec, card))]
+    if spec.startswith(f"{FUNCTION}:") or not card.parent.is_dir():
+        return [spec]
+    kept = (path for path in sorted(card.parent.iterdir()) if path.suffix in _CLASSIFIER_FILES)
+    return [spec, *map(source_digest, kept)]
+
+
+def _members(spec: str, card: Path) -> list[str]:
+    """Arguments with which an ensemble's members are opened; none of another reward."""
+    if spec.startswith(f"{FUNCTION}:") or read_json(card).get("pluralign") != ENSEMBLE:
+        return []
+    members = ensemble_members(card.parent)
+    for member in members:
+        require_no_function(member)
+    return members
 
 
 def require_reward(spec: str | Path) -> None:
