@@ -74,6 +74,8 @@ class CompletionReader:
             raise InputError("the tokenizer has no end-of-text token, which every completion ends with")
         self._prefix = bos_ids(tokenizer)
         self._suffix = [self._eos] if closes_prompt else []
+        self.leading = len(self._prefix) if closes_prompt else 0
+        """Number of tokens before the text of a completion."""
         self.max_length = max_length
         if max_length < len(self._prefix) + len(self._suffix) + 2:
             raise InputError(

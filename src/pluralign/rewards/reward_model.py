@@ -97,8 +97,7 @@ class RewardModel(Reward):
         option = unquoted(option)
         offsets: list[tuple[int, int]] = [*places, (len(option), len(option))]
         # A leading BOS (encoder-decoders) has no text; truncated text has no reward.
-        extra = max(0, len(values) - len(offsets))
-        places = [(0, 0)] * extra + offsets
+        places = [(0, 0)] * self.reader.leading + offsets
         return [
             SpanReward(option[start:stop], start, float(mean), float(sigma))
             for (start, stop), (mean, sigma) in zip(places, to_list(values), strict=False)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
 from pluralign.core import Decision, InputError
@@ -11,8 +12,10 @@ from pluralign.learn.texts.ava import fit_ava_p
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
-from pluralign.lm.backbone import load_backbone
+from pluralign.lm.backbone import load_backbone, make_backbone
 from pluralign.lm.tiny import make_tiny_tokenizer
+from pluralign.rewards.heads import HeadShape, RewardHead
+from pluralign.rewards.reward_model import RewardModel, RewardSettings
 
 
 def make_tiny_seq2seq(architecture, seed=0):
@@ -57,3 +60,18 @@ def test_learners_take_them(architecture, lora_rank, tmp_path):
     assert load_backbone(str(folder)).model.config.is_encoder_decoder
     with pytest.raises(InputError, match="learn whole or through an adapter"):
         fit_bradley_terry(pairs, Run(str(folder), tmp_path / "cut", Training(layers=1)))
+
+
+def test_rewards_of_a_cut_completion_belong_to_its_own_tokens():
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.bos_token = "<|im_start|>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+    )
+    backbone = make_backbone(make_tiny_seq2seq("bart"), tokenizer, "bart")
+    head = RewardHead(backbone.hidden_size, HeadShape())
+    whole = RewardModel("whole", backbone, head).tokens("Hi", " abcdefgh")
+    cut = RewardModel("cut", backbone, head, RewardSettings(max_length=9)).tokens("Hi", " abcdefgh")
+    # The first token is the BOS, which has no text.
+    assert "".join(token.text for token in whole) == " abcdefgh"
+    assert [token.text for token in cut] == ["", *" abcdefgh"[: len(cut) - 1]]
