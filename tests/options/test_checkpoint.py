@@ -7,7 +7,7 @@ import torch
 
 from pluralign.core import Decision, InputError
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
-from pluralign.options.checkpoint import Card, load_card, load_policy, save_policy
+from pluralign.options.checkpoint import Card, describe_source, load_card, load_policy, save_policy
 from pluralign.options.drrn import DRRNPolicy
 from pluralign.options.features import DecisionFeatures, FeatureStore
 from pluralign.options.open import Models, open_policy
@@ -185,3 +185,15 @@ def test_a_drrn_policy_opens_by_its_folder(tmp_path):
     np.testing.assert_array_equal(opened.log_probs(decisions)[0], policy.log_probs(decisions)[0])
     card = load_card(tmp_path / "drrn")
     assert (card.method, card.seed, card.backbone["name"]) == ("drrn", 3, "tiny-random")
+
+
+@pytest.mark.parametrize("models", [Models("tiny-random"), Models("tiny-random", dtype="bfloat16"), Models()])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_policy_opens_in_the_precision_of_its_training(dtype, models, tmp_path):
+    store = Models("tiny-random", dtype=dtype).store
+    card = Card("cpl", backbone=describe_source(store))
+    save_policy(OptionPolicy("kindness", OptionHead(store.dimension), store), tmp_path / "policy", card)
+    opened = open_policy(str(tmp_path / "policy"), models)
+    assert opened.source.fingerprint == store.fingerprint
+    own = "bfloat16" if models.dtype == "bfloat16" else "float32"
+    assert models.of("tiny-random").language_model.dtype == own

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
 from pluralign.core import InputError, Policy, UniformPolicy
+from pluralign.lm.dtypes import DTypeName
 
 if TYPE_CHECKING:
-    from pluralign.lm.dtypes import DTypeName
     from pluralign.lm.language_model import LanguageModel
     from pluralign.options.features import FeatureStore
     from pluralign.options.option_reward import OptionRewardPosterior
@@ -59,28 +59,49 @@ class Models:
 
         return FeatureStore(self.language_model.backbone, self.features)
 
-    def of(self, model: str) -> Models:
-        """This object if it has the named model, else the named model with the same folder of features."""
+    def of(self, model: str, dtype: DTypeName | None = None) -> Models:
+        """This object if it has the named model, else the named model with the same folder of features.
+
+        Args:
+            model: Hub id, local folder or built-in name.
+            dtype: Precision of the model; this object's by default.
+        """
         from pluralign.folders.backbones import same_model
 
-        return self if same_model(model, self.model) else Models(model, self.features)
+        dtype = dtype or self.dtype
+        if same_model(model, self.model) and _precision(model, dtype) == _precision(model, self.dtype):
+            return self
+        return Models(model, self.features, dtype)
 
     def of_folder(self, folder: Path, content: Mapping[str, Any]) -> Models:
-        """The models of a trained policy: this object, or others with the same folder of features.
+        """The models of a trained policy, in the precision of its training: this object, or others with the
+        same folder of features.
 
         Raises:
             InputError: The model is not there.
         """
         from pluralign.folders.backbones import model_places
 
-        name = content["backbone"].get("name")
-        if name is None or name == self.model:
+        described: Mapping[str, Any] = content["backbone"]
+        name, expected = described.get("name"), described.get("fingerprint")
+        if name is None:
             return self
-        found = [self.of(place) for place in model_places(folder, content)]
-        expected = content["backbone"].get("fingerprint")
+        dtype: Any = described.get("dtype")
+        dtype = dtype if dtype in get_args(DTypeName) else None
+        places = [self.model] if name == self.model else model_places(folder, content)
+        found = [self.of(place, dtype) for place in places]
         # Several candidates are distinguished by their fingerprints.
         right = (one for one in found[:-1] if one.store.fingerprint == expected)
         return next(right, found[-1])
+
+
+def _precision(model: str, dtype: DTypeName) -> str:
+    """Name of the precision in which a model is loaded."""
+    from pluralign.lm.backbone import TINY_RANDOM, resolve_dtype
+
+    if dtype == "auto" and model == TINY_RANDOM:
+        return "float32"
+    return str(resolve_dtype(dtype)).removeprefix("torch.")
 
 
 def _random(models: Models) -> Policy:
