@@ -10,7 +10,7 @@ from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.options.checkpoint import Card, describe_source, load_card, load_policy, save_policy
 from pluralign.options.drrn import DRRNPolicy
 from pluralign.options.features import DecisionFeatures, FeatureStore
-from pluralign.options.open import Models, open_policy
+from pluralign.options.open import Models, load_agents, open_policy
 from pluralign.options.option_policy import OptionHead, OptionPolicy, option_log_probs, pad_features
 from pluralign.options.q_network import QNetwork
 
@@ -197,3 +197,19 @@ def test_a_policy_opens_in_the_precision_of_its_training(dtype, models, tmp_path
     assert opened.source.fingerprint == store.fingerprint
     own = "bfloat16" if models.dtype == "bfloat16" else "float32"
     assert models.of("tiny-random").language_model.dtype == own
+
+
+def test_policies_on_another_model_share_it(folder, monkeypatch):
+    loaded: list[str] = []
+
+    def load(model, **settings):
+        loaded.append(model)
+        return load_backbone(model, **settings)
+
+    monkeypatch.setattr("pluralign.lm.backbone.load_backbone", load)
+    agents = load_agents(
+        {"kindness": folder, "score": shutil.copytree(folder, f"{folder}2"), "care": "tiny-random"}, Models()
+    )
+    for agent in agents.values():
+        assert len(agent.log_probs(DECISIONS)) == 2
+    assert loaded == ["tiny-random"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
@@ -42,6 +42,9 @@ class Models:
     model: str = DEFAULT_MODEL
     features: str | Path | None = None
     dtype: DTypeName = "auto"
+    _others: dict[tuple[str, str], Models] = field(
+        default_factory=dict[tuple[str, str], "Models"], init=False, repr=False, compare=False
+    )
 
     @cached_property
     def language_model(self) -> LanguageModel:
@@ -68,10 +71,11 @@ class Models:
         """
         from pluralign.folders.backbones import same_model
 
-        dtype = dtype or self.dtype
-        if same_model(model, self.model) and _precision(model, dtype) == _precision(model, self.dtype):
+        precision = _precision(model, dtype or self.dtype)
+        if same_model(model, self.model) and precision == _precision(model, self.dtype):
             return self
-        return Models(model, self.features, dtype)
+        # Policies that share another model share its features.
+        return self._others.setdefault((model, precision), Models(model, self.features, precision))
 
     def of_folder(self, folder: Path, content: Mapping[str, Any]) -> Models:
         """The models of a trained policy, in the precision of its training: this object, or others with the
@@ -95,13 +99,14 @@ class Models:
         return next(right, found[-1])
 
 
-def _precision(model: str, dtype: DTypeName) -> str:
-    """Name of the precision in which a model is loaded."""
+def _precision(model: str, dtype: DTypeName) -> DTypeName:
+    """The precision in which a model is loaded."""
     from pluralign.lm.backbone import TINY_RANDOM, resolve_dtype
 
     if dtype == "auto" and model == TINY_RANDOM:
         return "float32"
-    return str(resolve_dtype(dtype)).removeprefix("torch.")
+    named: Any = str(resolve_dtype(dtype)).removeprefix("torch.")
+    return named
 
 
 def _random(models: Models) -> Policy:
