@@ -34,6 +34,7 @@ from pluralign.rewards.ensemble import (
     measure_scales,
     minimum_reward,
     save_ensemble,
+    scale_of,
 )
 from pluralign.rewards.export import export_folder
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
@@ -255,6 +256,8 @@ def test_scales_are_those_within_prompts():
     assert alone == [Scale(2.0, 2.0)]
     with pytest.raises(InputError, match="the same reward"):
         measure_scales([ONE], [Decision("p", ("a", "a"))])
+    with pytest.raises(InputError, match="the same reward"):
+        scale_of([np.full(3, 0.1)], "constant")
     with pytest.raises(InputError, match="no completions"):
         measure_scales([ONE], [])
 

@@ -18,6 +18,7 @@ from pluralign.folders.card import CARD, Card, read_folder, write_folder
 from pluralign.rewards.reward import Reward, template_of
 
 KIND = "reward_ensemble"
+_ROUNDING = 1e-14
 Combination = Callable[[FloatArray, FloatArray], FloatArray]
 """Function from the members' means and total sigma, shapes (members, options) and (options,), to rewards."""
 
@@ -167,7 +168,8 @@ def scale_of(rewards: Sequence[FloatArray], name: str) -> Scale:
     several = any(len(own) > 1 for own in rewards)
     centred = np.concatenate([own - own.mean() for own in rewards]) if several else values - values.mean()
     deviation = float(np.sqrt((centred**2).mean()))
-    if not np.isfinite(deviation) or deviation == 0:
+    # The mean of equal numbers may be off by a rounding.
+    if not np.isfinite(deviation) or deviation <= _ROUNDING * np.abs(values).max():
         raise InputError(f"{name!r} gives all reference completions the same reward")
     return Scale(float(values.mean()), deviation)
 
