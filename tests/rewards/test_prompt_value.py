@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from pluralign.core import InputError
-from pluralign.lm.backbone import load_backbone
+from pluralign.lm.backbone import load_backbone, make_tiny_backbone
+from pluralign.lm.prompt_states import mean_states
 from pluralign.rewards.kernel_ridge import fit_kernel_ridge
 from pluralign.rewards.prompt_value import fit_prompt_value
 
@@ -98,3 +100,11 @@ def test_wrong_contexts_are_refused(trunk):
             fit_prompt_value(prompts, rewards, trunk)
     with pytest.raises(InputError, match="above 0"):
         fit_prompt_value(["a", "b", "c"], [1.0, 2.0, 3.0], trunk, penalty=0.0)
+
+
+def test_prompts_end_where_the_trunks_context_does():
+    # Its positions are a table, which has no more of them.
+    trunk = make_tiny_backbone(architecture="gpt2")
+    texts = ["a" * 5000, "b", "c"]
+    whole, cut = (mean_states(trunk, texts, max_length=length) for length in (8192, 4096))
+    torch.testing.assert_close(whole, cut)

@@ -13,7 +13,7 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.forest import Tree
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.prompts import fit_prompts, prompt_ids
-from pluralign.lm.trunk import branch_mean
+from pluralign.lm.trunk import branch_mean, context_length
 
 
 @torch.inference_mode()
@@ -25,7 +25,7 @@ def mean_states(
     Args:
         backbone: Frozen trunk.
         texts: Prompts as rendered texts.
-        max_length: Largest number of tokens of a prompt; its end is read.
+        max_length: Largest number of tokens of a prompt, at most the trunk's context; its end is read.
         token_budget: Largest number of tokens in one forward pass.
 
     Raises:
@@ -34,6 +34,7 @@ def mean_states(
     ids = [prompt_ids(backbone.tokenizer, text) for text in texts]
     if empty := [number for number, one in enumerate(ids, start=1) if not one.ids]:
         raise InputError(f"prompt {empty[0]} has no tokens", field="prompts")
-    trees = [Tree([], [one]) for one in fit_prompts(ids, max_length, 0)[0]]
+    longest = min(max_length, context_length(backbone.model) or max_length)
+    trees = [Tree([], [one]) for one in fit_prompts(ids, longest, 0)[0]]
     found = map_forests(backbone.model, trees, branch_mean, token_budget=token_budget)
     return torch.cat(found) if found else torch.zeros(0, backbone.hidden_size)
