@@ -50,10 +50,13 @@ class PromptValue:
     @property
     def explained(self) -> float:
         """Share of the variance of mean rewards between the context's prompts that is predicted when each
-        prompt is left out; negative if the mean of the others is the better prediction."""
+        prompt is left out; negative if the mean of the others is the better prediction. 0 if all are
+        equal."""
         known = np.array(list(self.context.values()))
+        if (known == known[0]).all():
+            return 0.0
         alone = (known - known.mean()) * len(known) / (len(known) - 1)
-        return float(1 - (self.ridge.errors**2).sum() / (alone**2).sum()) if alone.any() else 0.0
+        return float(1 - (self.ridge.errors**2).sum() / (alone**2).sum())
 
 
 def fit_prompt_value(
