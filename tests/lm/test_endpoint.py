@@ -162,6 +162,32 @@ def test_what_a_server_refuses_is_one_line_with_the_row(status):
     assert sum(exchange.body["seed"] == 4 for exchange in server.requests) == 1
 
 
+@pytest.mark.parametrize("name", ["seed", "temperature"])
+def test_a_parameter_that_is_left_out_is_told_once(name, caplog):
+    async def refuses(exchange):
+        if name in exchange.body:
+            await exchange.error(400, f"{name} must be 1")
+        else:
+            await exchange.text("fine")
+
+    with misbehaving(refuses) as server:
+        assert drawn(opened(server, concurrency=1), 3)[2].text == "fine"
+    (told,) = caplog.messages
+    assert told == f"openai:m refuses {name!r}, which is left out from now on: {name} must be 1"
+
+
+def test_a_text_keeps_its_limit_of_tokens_which_has_no_other_name():
+    async def refuses(exchange):
+        if "max_tokens" in exchange.body:
+            await exchange.error(400, "max_tokens is too large: 4")
+        else:
+            await exchange.text("cut at a length of the server's")
+
+    message = r"^row 1: refused by the endpoint .*\(400\): max_tokens is too large: 4$"
+    with misbehaving(refuses) as server, pytest.raises(InputError, match=message):
+        drawn(opened(server))
+
+
 @pytest.mark.parametrize(
     "answer", [{}, [], {"choices": 3}, {"choices": ["a"]}, {"choices": [{"message": 1}]}]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from pluralign.lm.endpoint_settings import EndpointSettings, base_urls
 from pluralign.lm.http_errors import Refused, Unanswered
 from pluralign.lm.servers import Request, Servers
 
+_log = logging.getLogger(__name__)
 Messages = Sequence[Mapping[str, str]]
+_CHATS = "/chat/completions"
 _OFTEN_REFUSED = ("seed", "temperature", "max_tokens")
 
 PREFIX = "openai:"
@@ -43,7 +46,7 @@ class Endpoint:
     """Generates replies over HTTP, with `LanguageModel.generate`'s signature.
 
     See `Servers` for retries. A parameter that the server refuses by name (``seed``, ``temperature``,
-    ``max_tokens``) is left out from then on.
+    ``max_tokens`` of chats) is left out from then on, with a warning where nothing takes its place.
 
     Args:
         model: Name of the model at the endpoint.
@@ -147,13 +150,18 @@ class Endpoint:
         if "max_tokens" in left_out:
             # The newer models of OpenAI have this name for it.
             body["max_completion_tokens"] = max_new_tokens
-        return Request("/chat/completions", {**body, "messages": [dict(message) for message in prompt]})
+        return Request(_CHATS, {**body, "messages": [dict(message) for message in prompt]})
 
     def _leaves_out(self, error: Refused, request: Request) -> bool:
         """Whether a request was refused because of a parameter, which is left out from then on."""
         refused = {name for name in _OFTEN_REFUSED if name in error.reason} & (request.body or {}).keys()
+        if request.path != _CHATS:
+            # Texts have no other name for it: the server would cut them at a length of its own.
+            refused -= {"max_tokens"}
         if error.status not in (400, 422) or not refused:
             return False
+        for name in sorted(refused - self._left_out - {"max_tokens"}):
+            _log.warning("%s refuses %r, which is left out from now on: %s", self.name, name, error.reason)
         self._left_out = self._left_out | refused
         return True
 
