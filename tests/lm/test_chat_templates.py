@@ -1,5 +1,9 @@
 """What chat templates and the plain dialogue do with messages: tools, calls, and what is refused."""
 
+import copy
+import gc
+import weakref
+
 import chat_templates as styles
 import pytest
 from chat_templates import ANSWER, ASKED
@@ -7,6 +11,7 @@ from chat_templates import ANSWER, ASKED
 from pluralign.core import InputError
 from pluralign.core.messages import Conversation, dialogue
 from pluralign.core.turns import completion_texts
+from pluralign.lm.chat_template import chat_template_of
 from pluralign.lm.prompts import TEMPLATES, encode, render_chat
 from pluralign.lm.tiny import make_tiny_tokenizer
 
@@ -138,3 +143,15 @@ def test_answers_of_the_plain_dialogue_begin_without_its_space():
 def test_the_plain_dialogue_refuses_what_it_has_no_place_for(messages):
     with pytest.raises(InputError, match="'dialogue' cannot express"):
         dialogue(messages, True)
+
+
+def test_a_tokenizer_that_is_no_longer_used_is_freed():
+    tokenizer = make_tiny_tokenizer()
+    assert TEMPLATES["chat"](tokenizer)(ASKED, True)
+    alike = copy.copy(tokenizer)
+    assert chat_template_of(alike) is not chat_template_of(tokenizer) is chat_template_of(tokenizer)
+    gone = weakref.ref(tokenizer)
+    del tokenizer
+    gc.collect()
+    assert gone() is None
+    assert TEMPLATES["chat"](alike)(ASKED, True)

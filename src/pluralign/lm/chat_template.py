@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -260,7 +259,7 @@ def _changed(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-_KNOWN: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[Any, ChatTemplate]] = WeakKeyDictionary()
+_KNOWN = "_pluralign_chat_template"
 
 
 def chat_template_of(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
@@ -269,9 +268,9 @@ def chat_template_of(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     A changed template, BOS or end of text is noticed; control tokens that are added later are not.
     """
     known: Any = tokenizer
-    state = (known.chat_template, known.bos_token, known.eos_token)
-    found = _KNOWN.get(tokenizer)
+    # Kept by the tokenizer, which it refers to: a table with weak keys would keep both for ever.
+    state = (id(tokenizer), known.chat_template, known.bos_token, known.eos_token)
+    found: tuple[Any, ChatTemplate] | None = known.__dict__.get(_KNOWN)
     if found is None or found[0] != state:
-        found = state, ChatTemplate(tokenizer)
-        _KNOWN[tokenizer] = found
+        found = known.__dict__[_KNOWN] = state, ChatTemplate(tokenizer)
     return found[1]
