@@ -18,7 +18,7 @@ from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without CUDA")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "mps:0", ""])
+@pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", "mps:0", "cpu:", ""])
 def test_an_unknown_device_is_refused(name):
     with pytest.raises(InputError, match="must be cpu, cuda, cuda:NUMBER or mps"):
         resolve_device(name)

@@ -49,8 +49,8 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         InputError: The name is none of these, or this machine has no such device.
     """
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+    kind, colon, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
         raise InputError(f"must be cpu, cuda, cuda:NUMBER or mps, found {name!r}", field="device")
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
     if int(number or 0) >= count:
