@@ -76,6 +76,12 @@ def test_min_p_1_keeps_the_most_likely_token_alone(backbone):
     assert draw_completions(backbone, ids(backbone), [[1]] * 3, Decoding(6)) != likeliest
 
 
+@pytest.mark.parametrize("temperature", [1e-8, 1e-38, 1e-310])
+def test_the_coldest_temperatures_take_the_most_likely_token(backbone, temperature):
+    likeliest = draw_completions(backbone, ids(backbone), [[1]] * 3, Decoding(4, 0.0))
+    assert draw_completions(backbone, ids(backbone), [[1]] * 3, Decoding(4, temperature)) == likeliest
+
+
 @pytest.mark.parametrize("budget", [20, 60, 16384])
 def test_a_sample_depends_on_prompt_and_seed_alone(backbone, budget):
     seeds = [[1, 2, 3], [4], [5, 6]]

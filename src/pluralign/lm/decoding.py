@@ -16,6 +16,8 @@ from torch.nn.functional import pad
 from pluralign.core import InputError
 from pluralign.core.checks import require
 
+# Logits over a smaller temperature would be infinite; at this one they differ by more than the softmax tells.
+_COLDEST = 1e-6
 # Inverse transform sampling looks for a token first among blocks of the vocabulary, then in one block.
 _BLOCK = 256
 
@@ -112,7 +114,7 @@ class TokenSampler:
         greedy = log_probs.argmax(-1)
         if self._greedy:
             return greedy.to(whence)
-        scaled = log_probs / self._temperatures.clamp(min=1e-6)
+        scaled = log_probs / self._temperatures.clamp(min=_COLDEST)
         if self._least is not None:
             least = scaled.amax(-1, keepdim=True) + self._least
             scaled = scaled.masked_fill(scaled < least, -math.inf)
@@ -147,7 +149,7 @@ def draw_tokens(
     if temperature == 0:
         return logits.argmax(dim=-1)
     whence, logits = logits.device, logits.to(uniforms.device)
-    scaled = logits if temperature == 1 else logits / temperature
+    scaled = logits if temperature == 1 else logits / max(temperature, _COLDEST)
     masses = (scaled - scaled.max(dim=-1, keepdim=True).values).exp_()
     if odd := masses.shape[1] % _BLOCK:
         masses = pad(masses, (0, _BLOCK - odd))
