@@ -181,6 +181,16 @@ def test_the_closed_form_is_the_log_ratio(made, ends):
             assert reward == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_closed_form_reads_as_much_as_the_policys_training(tmp_path):
+    training = Training(epochs=1, max_length=1500, bf16=False)
+    fit_sft(demonstrations("!"), Run("tiny-random", tmp_path / "sft", training))
+    scorer = load_reward(f"closed-form:{tmp_path / 'sft'}")
+    (whole,) = scorer.score(["Say:"], [" a" * 700])
+    assert scorer.counts["cut_completions"] == 0
+    ratio = LikelihoodRatio(scorer.policy, scorer.reference, RewardSettings(max_length=4096))
+    assert whole == pytest.approx(ratio.score(["Say:"], [" a" * 700])[0], abs=1e-4)
+
+
 @pytest.mark.parametrize("ends", [False, True])
 def test_the_closed_form_leaves_out_the_end_of_a_turn_as_well(ends):
     tokenizer = make_tiny_tokenizer()

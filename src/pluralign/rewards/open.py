@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -257,10 +257,12 @@ def _closed_form(folder: Path, dtype: torch.dtype, model: str | None, ends: bool
     policy = load_language_policy(folder, dtype=dtype, model=model)
     reference = load_folder_backbone(folder, content, dtype=dtype, model=model)
     template = str(content.get("template", "dialogue"))
+    training: Mapping[str, Any] = content.get("config", {}).get("training", {})
+    length = int(training.get("max_length", RewardSettings.max_length))
     return LikelihoodRatio(
         policy,
         reference,
-        RewardSettings(template=template, control_tokens=content.get("control_tokens") is True),
+        RewardSettings(length, template, control_tokens=content.get("control_tokens") is True),
         f"{content['name']} closed form",
         ends=ends,
     )
